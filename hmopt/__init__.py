@@ -1,0 +1,1 @@
+"""One trained network, every regularization: hyperparameters of image registration."""

@@ -1,0 +1,91 @@
+"""Which images, labels and pairs a study is about, and how they are prepared."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hmopt.declaration.section import Section
+
+
+class CohortSection(Section):
+    """`[cohort]`: where images, labels and their descriptions are."""
+
+    manifest: Path | None = None
+    """CSV with columns `image, label, subject` and any others; paths in it are relative to it."""
+    images: Path | None = None
+    """Folder of images (`imagesTr` of the Medical Segmentation Decathlon); each file is one subject."""
+    labels: Path | None = None
+    """Folder of label maps with the same file names."""
+    label_names: Path | None = None
+    """BIDS `dseg.tsv` (columns `index`, `name`) or a Decathlon `dataset.json`."""
+    structures: dict[str, list[str]] = {}
+    """Structures to use, by name, each the union of the named labels; empty: every label by itself."""
+    minimum_voxels: int = Field(default=0, ge=0)
+    """Where an image has fewer prepared voxels of a structure, the structure counts as missing there."""
+    spacing_known: bool = True
+    """False where the headers are wrong: then nothing is reported in mm."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CohortSection":
+        if (self.manifest is None) == (self.images is None or self.labels is None):
+            raise ValueError("expected either manifest, or images and labels")
+        return self
+
+
+class SliceSection(Section):
+    """`[preprocessing.slices]`: planes of a volume for 2-D work."""
+
+    axis: int = Field(ge=0, le=2)
+    """The axis (after reorientation to RAS+) that slices are taken across."""
+    indices: list[int]
+    """Which voxels along it; every slice is an image of its own, paired with the same slice of others."""
+    search_indices: list[int] = []
+    """Slices on which λ is searched; empty: all of `indices`."""
+
+
+class PreprocessingSection(Section):
+    """`[preprocessing]`: what is done to every image, once."""
+
+    shape: list[int] = Field(min_length=2, max_length=3)
+    """Voxels of the prepared grid, centred on each image; each a multiple of the network's coarsest stride."""
+    spacing_mm: list[float] | None = None
+    """Spacing of the prepared grid; left out: each image's own."""
+    slices: SliceSection | None = None
+    """Planes to take from volumes; left out: the images as they are."""
+    normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
+    """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum to maximum to [0, 1]; or mean 0, deviation 1."""
+    align: Literal["none", "affine"] = "none"
+    """Affine alignment of every image to `template` before anything else."""
+    template: str | None = None
+    """Name of an image of the cohort, or a path; left out: the image whose alignment to others is best is chosen."""
+
+
+class SplitSection(Section):
+    """`[split]`: which subjects serve what; nobody serves twice."""
+
+    train: int | list[str]
+    """Subjects for the weights: how many, or which."""
+    tune: int | list[str]
+    """Subjects for decisions of a developer (learning rate, loss scale, when to stop)."""
+    search: int | list[str]
+    """Subjects on which λ is chosen and judged."""
+    seed: int = 0
+
+
+class PairsSection(Section):
+    """`[pairs]`: which images are registered to which."""
+
+    kinds: list[Literal["cross", "within", "atlas"]] = ["cross"]
+    """Between two subjects, between sessions of one subject, and every image to `atlas`."""
+    atlas: str | None = None
+    """Name of the fixed image of all `atlas` pairs."""
+    csv: Path | None = None
+    """CSV with columns `moving, fixed` (names of images) that lists the pairs to search, in place of drawing them."""
+    same: list[str] = []
+    """Columns in which both images must agree, as `modality`."""
+    search: int = Field(default=200, ge=1)
+    """Pairs of each kind to search on, drawn from all possible ones so that subjects serve about equally often."""
+    tune: int = Field(default=50, ge=1)
+    """The same for the subjects to tune on."""
+    seed: int = 0

@@ -1,0 +1,95 @@
+"""The networks, the loss and how they are trained."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from hmopt.declaration.section import Section
+
+
+class NetworkSection(Section):
+    """`[network]`: the registration network, a U-Net that gives a stationary velocity."""
+
+    encoder: list[int] = [16, 32, 32, 32]
+    """Features of each level, finest first; each level halves the grid of the one before."""
+    decoder: list[int] = [32, 32, 32]
+    """Features on the way back; fewer than the encoder's levels less one end at a coarser velocity."""
+    final: list[int] = [16]
+    """Features of further convolutions at the velocity's resolution."""
+    stride: int = Field(default=2, ge=1)
+    """The first convolution's stride: 2 runs the whole U-Net, and the velocity, at half resolution."""
+    integration_steps: int = Field(default=5, ge=0)
+    """Squarings that turn a velocity into a displacement; 0: the velocity is the displacement."""
+
+
+class HypernetworkSection(Section):
+    """`[hypernetwork]`: what predicts the registration network's weights from a setting."""
+
+    units: list[int] = [32, 64, 64]
+    """Width of each dense layer."""
+    learning_rate_share: float = Field(default=0.5, gt=0)
+    """Learning rate of the dense layers as a share of the one of the base weights."""
+
+
+class HyperparameterSection(Section):
+    """`[hyperparameters.NAME]`: one value that the model is conditioned on."""
+
+    low: float = 0.0
+    high: float = 1.0
+    step: float = 0.005
+    prior: Literal["uniform", "log-uniform"] = "uniform"
+    end_point_rate: float = 0.1
+    default: float = 0.5
+
+
+class LossSection(Section):
+    """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularization."""
+
+    similarity: Literal["mse", "lncc", "mutual_information"] = "lncc"
+    """Mean squared error, local normalized cross-correlation, or mutual information."""
+    window: int = Field(default=9, ge=3)
+    """Side of the window of local cross-correlation, in voxels; odd."""
+    regularization: Literal["gradient", "bending"] = "gradient"
+    """Mean squared gradient, or bending energy, of the velocity."""
+    scale: float | None = Field(default=None, gt=0)
+    """What the similarity is multiplied by; left out: set on training subjects, and kept with the model."""
+    overlap_labels: list[str] = []
+    """Labels that the overlap loss sees; empty: all. Judge γ on the others."""
+
+
+class AugmentationSection(Section):
+    """`[training.augmentation]`: random transforms of training images, drawn for every image of every pair."""
+
+    rotation_degrees: float = Field(default=0.0, ge=0)
+    """Standard deviation of the rotation about each axis."""
+    scaling: float = Field(default=0.0, ge=0)
+    """Standard deviation of the logarithm of the scale along each axis."""
+    translation: float = Field(default=0.0, ge=0)
+    """Standard deviation of the translation along each axis, in voxels."""
+    deformation: float = Field(default=0.0, ge=0)
+    """Standard deviation of a smooth random displacement, in voxels."""
+    deformation_spacing: float = Field(default=16.0, gt=0)
+    """Distance of its control points, in voxels."""
+    intensity: float = Field(default=0.0, ge=0)
+    """Standard deviation of the logarithm of a random gamma of the intensities."""
+    flip_axis: int | None = None
+    """Axis along which both images of a pair are mirrored in half of the steps."""
+
+
+class TrainingSection(Section):
+    """`[training]`: the optimization."""
+
+    steps: int = Field(default=6000, ge=2)
+    """Optimizer steps."""
+    batch: int = Field(default=4, ge=1)
+    """Pairs per step."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Adam's learning rate at the start; it decays as a cosine to zero."""
+    averaging: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the running average of weights that is kept as the model; 0: the last weights."""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between states from which an interrupted training continues."""
+    augmentation: AugmentationSection = AugmentationSection()
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads; left out: all."""

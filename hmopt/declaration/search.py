@@ -1,0 +1,33 @@
+"""What is searched, for whom, and how the answer is judged."""
+
+from pydantic import Field
+
+from hmopt.declaration.section import Section
+
+
+class SearchSection(Section):
+    """`[search]`: the sweep over settings and the studies over its measurements."""
+
+    metric: str = "dice"
+    """What a study optimizes."""
+    reported: list[str] = ["dice_nearest", "folding", "log_jacobian_sd", "similarity"]
+    """What is measured beside it."""
+    coarse: int = Field(default=21, ge=3)
+    """Settings per hyperparameter that are measured for all scopes at once."""
+    confirmations: int = Field(default=3, ge=0)
+    """Further settings per pair, chosen where they serve most scopes."""
+    folding_limit: float = Field(default=0.001, ge=0)
+    """Largest mean share of folded voxels that the constrained λ* may have."""
+    scopes: list[list[str]] = [["cohort"], ["task"], ["label"], ["subject"]]
+    """What to choose settings for: `cohort`, `task`, `label`, `subject`, a column, or a product of them."""
+    bins: dict[str, list[float]] = {}
+    """Edges by which a numeric column is cut into groups."""
+    storage: str | None = None
+    """Optuna storage URL for the studies of cohort, groups and labels; left out: SQLite in the study folder."""
+    minimum_partners: int = Field(default=10, ge=1)
+    """Partners that a subject must have, in either role, for a λ of its own."""
+    folds: int = Field(default=2, ge=2)
+    """Parts that subjects are dealt into for the held-out score."""
+    repeats: int = Field(default=20, ge=1)
+    """How often they are dealt anew."""
+    seed: int = 0

@@ -1,0 +1,130 @@
+"""The whole of `study.toml`, read and checked."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from hmopt.declaration.cohort import CohortSection, PairsSection, PreprocessingSection, SplitSection
+from hmopt.declaration.model import (
+    HypernetworkSection,
+    HyperparameterSection,
+    LossSection,
+    NetworkSection,
+    TrainingSection,
+)
+from hmopt.declaration.search import SearchSection
+from hmopt.declaration.section import Section
+from hmopt.errors import DeclarationError
+from hmopt.space import Hyperparameter, Space
+
+FILE_NAME = "study.toml"
+
+S = TypeVar("S", bound=Section)
+
+
+class Study(Section):
+    """Everything that a study folder declares."""
+
+    name: str
+    """What the study is called in reports and Optuna studies."""
+    cohort: CohortSection
+    preprocessing: PreprocessingSection
+    split: SplitSection
+    pairs: PairsSection = PairsSection()
+    network: NetworkSection = NetworkSection()
+    hypernetwork: HypernetworkSection = HypernetworkSection()
+    hyperparameters: dict[str, HyperparameterSection] = Field(
+        default={"regularization": HyperparameterSection()}, min_length=1
+    )
+    loss: LossSection = LossSection()
+    training: TrainingSection = TrainingSection()
+    search: SearchSection = SearchSection()
+
+    @property
+    def space(self) -> Space:
+        """The declared hyperparameters."""
+        return Space(
+            hyperparameters=tuple(
+                Hyperparameter(name=name, **section.model_dump()) for name, section in self.hyperparameters.items()
+            )
+        )
+
+
+def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
+    """Check values as they stand in `study.toml`.
+
+    Parameters
+    ----------
+    values
+        The tables of the file.
+    origin
+        What an error names as the place.
+
+    Raises
+    ------
+    DeclarationError
+        If a key is unknown or missing, or a value breaks its rule.
+
+    Examples
+    --------
+    >>> parse_study({"name": "x", "speed": 3})
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: study.toml: speed: expected a key that hmopt knows, got unknown key 'speed'. Remove or correct it.
+    """
+    try:
+        study = Study.model_validate(values)
+        study.space  # noqa: B018 - hyperparameters check themselves when made
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            expected, got, advice = "a key that hmopt knows", f"unknown key {first['loc'][-1]!r}", "Remove or correct it."
+        elif first["type"] == "missing":
+            expected, got, advice = "a value", "none", "Add the key."
+        else:
+            expected, got, advice = first["msg"], repr(first["input"]), "Correct the value."
+        raise DeclarationError(f"{origin}: {field}", expected=expected, got=got, advice=advice) from error
+    return study
+
+
+def read_study(folder: Path) -> Study:
+    """Read and check `study.toml` of a study folder.
+
+    Paths in it may hold environment variables (`${HMOPT_SHARED}`) and are relative to the folder.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is not there, is no TOML, names a variable that is not set, or breaks a rule.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise DeclarationError(str(path), expected="a study declaration", got="no file", advice="Run `hmopt new` first.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeclarationError(str(path), expected="TOML", got=str(error), advice="Correct that line.") from error
+    study = parse_study(values, str(path))
+    return study.model_copy(
+        update={
+            "cohort": _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names")),
+            "pairs": _resolved(study.pairs, folder, ("csv",)),
+        }
+    )
+
+
+def _resolved(section: S, folder: Path, names: tuple[str, ...]) -> S:
+    given = {name: path for name in names if (path := getattr(section, name)) is not None}
+    return section.model_copy(update={name: _absolute(path, folder, name) for name, path in given.items()})
+
+
+def _absolute(path: Path, folder: Path, field: str) -> Path:
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        raise DeclarationError(
+            f"study.toml: {field}", expected="a path", got=str(path), advice="Set the environment variable it names."
+        )
+    return (folder / expanded).resolve()
