@@ -2,7 +2,7 @@
 
 
 class HmoptError(Exception):
-    """One line that names what is wrong and what to do: `field: expected rule, got value. What to do.`
+    """One line, `field: expected rule, got value. What to do.`, that names what is wrong and what to do.
 
     Parameters
     ----------

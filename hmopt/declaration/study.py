@@ -70,9 +70,9 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
 
     Examples
     --------
-    >>> parse_study({"name": "x", "speed": 3})
+    >>> parse_study({"name": "x", "loss": {"λ": 3}})
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: study.toml: speed: expected a key that hmopt knows, got unknown key 'speed'. Remove or correct it.
+    hmopt.errors.DeclarationError: ...loss.λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
     try:
         study = Study.model_validate(values)
@@ -81,7 +81,8 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            expected, got, advice = "a key that hmopt knows", f"unknown key {first['loc'][-1]!r}", "Remove or correct it."
+            expected, got = "a key that hmopt knows", f"unknown key {first['loc'][-1]!r}"
+            advice = "Remove or correct it."
         elif first["type"] == "missing":
             expected, got, advice = "a value", "none", "Add the key."
         else:
@@ -102,7 +103,9 @@ def read_study(folder: Path) -> Study:
     """
     path = folder / FILE_NAME
     if not path.is_file():
-        raise DeclarationError(str(path), expected="a study declaration", got="no file", advice="Run `hmopt new` first.")
+        raise DeclarationError(
+            str(path), expected="a study declaration", got="no file", advice="Run `hmopt new` first."
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
