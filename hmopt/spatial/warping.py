@@ -1,0 +1,41 @@
+"""Warping of images by displacements."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hmopt.spatial.grid import identity_grid
+
+
+def warp(image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"] = "linear") -> Tensor:
+    """Give `moved(x) = image(x + displacement(x))`; outside the grid, the nearest voxel inside.
+
+    Parameters
+    ----------
+    image
+        (batch, channel, *shape).
+    displacement
+        (batch, d, *shape), in voxels, axes in array order.
+    mode
+        Interpolation.
+
+    Returns
+    -------
+    Tensor
+        (batch, channel, *shape).
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]]])
+    >>> half_a_voxel_along_y = torch.tensor([0.0, 0.5]).reshape(1, 2, 1, 1).expand(1, 2, 2, 3)
+    >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
+    tensor([0.5000, 1.5000, 2.0000])
+    """
+    shape = tuple(displacement.shape[2:])
+    grid = identity_grid(shape, displacement.device) + displacement
+    last = torch.tensor([max(size - 1, 1) for size in shape], dtype=grid.dtype, device=grid.device)
+    unit = (grid.movedim(1, -1) * (2 / last) - 1).flip(-1)
+    interpolation = "bilinear" if mode == "linear" else "nearest"
+    return functional.grid_sample(image, unit, mode=interpolation, padding_mode="border", align_corners=True)
