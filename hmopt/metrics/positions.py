@@ -1,0 +1,90 @@
+"""Where a displacement takes values from on the moving grid, with borders as in `hmopt.spatial.warp`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from hmopt.spatial import identity_grid
+
+
+def sampled_positions(displacement: Tensor) -> Tensor:
+    """Give where each fixed voxel takes its value, clamped to the grid.
+
+    Parameters
+    ----------
+    displacement
+        (n, d, *shape), in voxels.
+
+    Returns
+    -------
+    Tensor
+        (n, d, voxels): coordinates from 0 to size - 1 along each axis, in voxels.
+
+    Examples
+    --------
+    >>> sampled_positions(torch.full((1, 2, 2, 2), 0.25))[0, 0]
+    tensor([0.2500, 0.2500, 1.0000, 1.0000])
+    """
+    shape = tuple(displacement.shape[2:])
+    positions = (identity_grid(shape, displacement.device) + displacement).flatten(2)
+    last = torch.tensor(shape, dtype=positions.dtype, device=positions.device).sub(1)[:, None]
+    return positions.clamp(min=0).minimum(last)
+
+
+def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give how many places of a flattened map lie between neighbours along each axis.
+
+    Examples
+    --------
+    >>> strides((4, 5, 6))
+    (30, 6, 1)
+    """
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Give the places in a flattened stack of maps of whole-numbered coordinates.
+
+    Parameters
+    ----------
+    voxels
+        (n, d, m), the first map's coordinates, the second's, and so on.
+    shape
+        Voxels of each map along each of d axes.
+
+    Returns
+    -------
+    Tensor
+        (n, m), int64.
+
+    Examples
+    --------
+    >>> flat_places(torch.tensor([[[1.0], [2.0]], [[0.0], [0.0]]]), (4, 5))
+    tensor([[ 7],
+            [20]])
+    """
+    size = math.prod(shape)
+    places = torch.arange(len(voxels), device=voxels.device)[:, None] * size
+    for axis, stride in enumerate(strides(shape)):
+        places = places + voxels[:, axis].long() * stride
+    return places
+
+
+def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
+    """Give the labels of the moving voxels nearest to some positions.
+
+    Parameters
+    ----------
+    moving_labels
+        (n, *shape), whole numbers.
+    positions
+        (n, d, voxels), as of `sampled_positions`.
+
+    Returns
+    -------
+    Tensor
+        (n, *shape).
+    """
+    places = flat_places(positions.round(), tuple(moving_labels.shape[1:]))
+    return moving_labels.reshape(-1)[places].reshape(moving_labels.shape)
