@@ -72,7 +72,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
     --------
     >>> parse_study({"name": "x", "loss": {"λ": 3}})
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: ...loss.λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
+    hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
     try:
         study = Study.model_validate(values)

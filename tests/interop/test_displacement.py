@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hmopt.errors import DataError
+from hmopt.interop.displacement import (
+    displacement_image,
+    moving_coordinates,
+    resample,
+    save_image,
+    slice_coordinates,
+)
+
+FIXED_SHAPE, MOVING_SHAPE, PREPARED_SHAPE = (18, 22, 14), (20, 17, 16), (16, 16, 16)
+
+
+def smooth(shape: tuple[int, ...], seed: int, deviation: float) -> NDArray[np.float64]:
+    noise = np.random.default_rng(seed).normal(size=shape)
+    blurred = ndimage.gaussian_filter(noise, (0, *[2] * (len(shape) - 1)))
+    return deviation * blurred / blurred.std()
+
+
+def oblique(
+    angle: float, spacing: tuple[float, float, float], origin: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """A header's matrix with a rotation about z, unequal spacings and a left-handed x axis."""
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag((-spacing[0], spacing[1], spacing[2]))
+    affine[:3, 3] = origin
+    return affine
+
+
+def grid(scale: tuple[float, float, float], offset: tuple[float, float, float], shear: float) -> NDArray[np.float64]:
+    """A matrix from prepared voxels to a file's voxels, as resampling, crop and affine alignment leave it."""
+    matrix = np.diag((*scale, 1.0))
+    matrix[0, 1], matrix[:3, 3] = shear, offset
+    return matrix
+
+
+def test_itk_resampling_with_the_written_field_gives_the_moved_image(tmp_path: Path) -> None:
+    moving = np.random.default_rng(0).uniform(1, 2, MOVING_SHAPE).astype(np.float32)
+    fixed_affine, moving_affine = oblique(0.3, (1.1, 0.9, 1.4), (5, -7, 3)), oblique(-0.2, (1, 1.2, 0.8), (-4, 2, 9))
+    fixed_grid, moving_grid = grid((1.1, 1.3, 0.9), (1, 0, -1), 0.1), grid((1.2, 1.0, 1.0), (0, 1, 0), -0.1)
+    displacement = smooth((3, *PREPARED_SHAPE), seed=1, deviation=1.5)
+
+    coordinates = moving_coordinates(displacement, fixed_grid, moving_grid, FIXED_SHAPE)
+    moved = resample(moving, coordinates)
+    save_image(displacement_image(coordinates, fixed_affine, moving_affine), tmp_path / "field.nii.gz")
+    save_image(nibabel.Nifti1Image(moving, moving_affine), tmp_path / "moving.nii.gz")
+
+    field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    transform = sitk.DisplacementFieldTransform(sitk.Image(field))
+    reference = sitk.Resample(sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0)
+    difference = np.abs(sitk.GetArrayFromImage(reference).T - moved)
+    assert moved.std() > 0.3
+    assert np.quantile(difference, 0.999) < 1e-3  # at the very border rounding decides what is inside
+
+
+def test_the_field_is_a_five_dimensional_vector_image(tmp_path: Path) -> None:
+    coordinates = np.zeros((3, 4, 5, 3))
+    save_image(displacement_image(coordinates, np.eye(4), np.eye(4)), tmp_path / "field.nii.gz")
+    image = nibabel.load(tmp_path / "field.nii.gz")
+    assert image.shape == (3, 4, 5, 1, 3)
+    assert int(image.header["intent_code"]) == 1007
+
+
+def test_itk_reads_the_field_of_a_single_plane_as_two_dimensional(tmp_path: Path) -> None:
+    moving = np.random.default_rng(0).uniform(1, 2, (15, 17, 1)).astype(np.float32)
+    affine = np.diag((-1.5, 1.2, 1.0, 1.0))
+    displacement = smooth((2, 16, 16), seed=2, deviation=1.5)
+    coordinates = moving_coordinates(displacement, np.eye(4), np.eye(4), (14, 13, 1))
+    moved = resample(moving, coordinates)[..., 0]
+    save_image(displacement_image(coordinates, affine, affine), tmp_path / "field.nii.gz")
+    save_image(nibabel.Nifti1Image(moving[..., 0], affine), tmp_path / "moving.nii.gz")
+
+    field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    assert field.GetDimension() == 2
+    transform = sitk.DisplacementFieldTransform(sitk.Image(field))
+    reference = sitk.Resample(sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0)
+    assert np.quantile(np.abs(sitk.GetArrayFromImage(reference).T - moved), 0.99) < 1e-3
+
+
+def test_a_still_displacement_between_equal_grids_leaves_the_image_as_it_is() -> None:
+    image = np.random.default_rng(0).normal(size=MOVING_SHAPE).astype(np.float32)
+    some_grid = grid((1.2, 0.7, 1.0), (3, 1, 2), 0.2)
+    coordinates = moving_coordinates(np.zeros((3, *PREPARED_SHAPE)), some_grid, some_grid, MOVING_SHAPE)
+    np.testing.assert_allclose(resample(image, coordinates), image, atol=1e-5)
+
+
+def test_only_the_registered_slices_of_a_volume_are_filled() -> None:
+    volume = np.random.default_rng(0).uniform(1, 2, (12, 5, 12)).astype(np.float32)
+    coronal = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    grids = {}
+    for index in (1, 3):
+        grids[index] = coronal.copy()
+        grids[index][1, 3] = index
+    still = np.zeros((2, 12, 12))
+    moved = resample(volume, slice_coordinates({1: still, 3: still}, grids, grids, (12, 5, 12)))
+    expected = np.zeros_like(volume)
+    expected[:, [1, 3]] = volume[:, [1, 3]]
+    np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+def test_outside_the_moving_image_there_is_nothing() -> None:
+    far = np.full((2, 2, 2, 3), 99.0)
+    assert not resample(np.ones((4, 4, 4)), far).any()
+
+
+def test_another_format_than_nifti_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ends in \.nii"):
+        save_image(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "moved.mgz.txt")
+    assert list(tmp_path.iterdir()) == []
