@@ -1,0 +1,1 @@
+"""One command, `hmopt`: here the layers are joined."""

@@ -1,0 +1,81 @@
+"""What every command shares in talking with a person: progress, one line for an error, how to go on."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from hmopt.cli.progress import tracker
+from hmopt.errors import HmoptError
+from hmopt.progress import Track
+
+INPUT_ERROR, INTERRUPTED = 2, 130
+PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Where a command says what it does.
+
+    Parameters
+    ----------
+    track
+        Shows how far long work is.
+    quiet
+        Whether nothing is said but errors.
+    """
+
+    track: Track
+    quiet: bool
+
+    def say(self, line: str) -> None:
+        """Print a line on stdout."""
+        if not self.quiet:
+            typer.echo(line)
+
+
+@contextmanager
+def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversation]:
+    """Give a command's conversation; an error that a user can mend becomes one line on stderr and exit code 2.
+
+    Parameters
+    ----------
+    command
+        What continues the work after Ctrl-C.
+    quiet
+        Say nothing but errors.
+    debug
+        Let errors through with their traceback.
+
+    Examples
+    --------
+    >>> with conversation("hmopt train brains", quiet=False, debug=False) as talk:
+    ...     talk.say("Trained.")
+    Trained.
+    """
+    try:
+        with warnings.catch_warnings():
+            _show_warnings(debug)
+            yield Conversation(track=tracker(Console(stderr=True), quiet=quiet), quiet=quiet)
+    except KeyboardInterrupt:
+        typer.echo(f"\nInterrupted. What is done is kept; the same command continues: {command}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (HmoptError, OSError) as error:
+        if debug:
+            raise
+        typer.echo(" ".join(str(error).split()), err=True)
+        raise typer.Exit(INPUT_ERROR) from None
+
+
+def _show_warnings(debug: bool) -> None:
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        if debug:
+            typer.echo(f"warning: {filename}:{lineno}: {message}", err=True)
+        elif PACKAGE in Path(filename).parents:
+            typer.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = show
