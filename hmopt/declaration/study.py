@@ -101,6 +101,23 @@ def read_study(folder: Path) -> Study:
     DeclarationError
         If the file is not there, is no TOML, names a variable that is not set, or breaks a rule.
     """
+    study = read_declaration(folder)
+    return study.model_copy(
+        update={
+            "cohort": _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names")),
+            "pairs": _resolved(study.pairs, folder, ("csv",)),
+        }
+    )
+
+
+def read_declaration(folder: Path) -> Study:
+    """Read and check `study.toml` with its paths as they stand there, for who needs no data.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is not there, is no TOML, or breaks a rule.
+    """
     path = folder / FILE_NAME
     if not path.is_file():
         raise DeclarationError(
@@ -110,13 +127,7 @@ def read_study(folder: Path) -> Study:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(str(path), expected="TOML", got=str(error), advice="Correct that line.") from error
-    study = parse_study(values, str(path))
-    return study.model_copy(
-        update={
-            "cohort": _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names")),
-            "pairs": _resolved(study.pairs, folder, ("csv",)),
-        }
-    )
+    return parse_study(values, str(path))
 
 
 def _resolved(section: S, folder: Path, names: tuple[str, ...]) -> S:

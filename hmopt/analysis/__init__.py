@@ -1,0 +1,1 @@
+"""What measurements say: best settings, how sure they are, and what choosing them gains on other subjects."""

@@ -1,0 +1,86 @@
+"""Reasons to be careful with an optimum."""
+
+from enum import Enum
+
+import numpy as np
+
+from hmopt.analysis.optimum import Optimum
+from hmopt.analysis.resampling import NOTHING
+from hmopt.space import Space
+
+FLAT_SHARE = 0.4
+"""A response is flat where the equally good settings span this share of the range."""
+
+FEW = 10
+"""Fewer subjects than this, or partners of one subject, are few."""
+
+
+class Flag(Enum):
+    """A reason to be careful; its value is how a table says it, `sentence` how a page does."""
+
+    BOUND = "on a bound"
+    FLAT = "flat"
+    FEW_SUBJECTS = "few subjects"
+    FEW_PARTNERS = "few partners"
+    NOT_CONVERGED = "not converged"
+    FOLDS = "folds everywhere"
+
+    @property
+    def sentence(self) -> str:
+        """What the flag means for someone who wants to use the optimum.
+
+        Examples
+        --------
+        >>> Flag("on a bound").sentence
+        'The best setting is an end of its range: a better one may lie beyond.'
+        """
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Flag.BOUND: "The best setting is an end of its range: a better one may lie beyond.",
+    Flag.FLAT: "The response is flat: a wide range of settings is as good as the best one.",
+    Flag.FEW_SUBJECTS: "Few subjects: the intervals are rough, and likely too narrow.",
+    Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",
+    Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
+    Flag.FOLDS: "No setting keeps folding under the declared limit.",
+}
+
+
+def find_flags(space: Space, optimum: Optimum, half: Optimum | None) -> tuple[Flag, ...]:
+    """Give the reasons to be careful that the response itself shows.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    optimum
+        At full training.
+    half
+        The same scope's at half training, where it was measured.
+    """
+    holds = {
+        Flag.BOUND: _on_bound(space, optimum),
+        Flag.FLAT: _flat(space, optimum),
+        Flag.NOT_CONVERGED: half is not None and disagree(optimum, half),
+        Flag.FOLDS: optimum.constrained is None and bool(np.isfinite(optimum.folding)),
+    }
+    return tuple(flag for flag, held in holds.items() if held)
+
+
+def disagree(one: Optimum, other: Optimum) -> bool:
+    """Give whether two optima of one scope lie outside each other's intervals in some hyperparameter."""
+    return any(
+        one.setting[name] not in other.intervals.get(name, NOTHING)
+        and other.setting[name] not in one.intervals.get(name, NOTHING)
+        for name in one.setting
+    )
+
+
+def _on_bound(space: Space, optimum: Optimum) -> bool:
+    return any(optimum.setting[h.name] in (h.low, h.high) for h in space.hyperparameters)
+
+
+def _flat(space: Space, optimum: Optimum) -> bool:
+    spans = [(h, optimum.equals[h.name]) for h in space.hyperparameters]
+    return any(h.unit(equal.high) - h.unit(equal.low) >= FLAT_SHARE for h, equal in spans)

@@ -1,0 +1,91 @@
+"""The table of optima: one row for each scope."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmopt.analysis.finding import Finding
+from hmopt.analysis.resampling import Estimate
+
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+
+
+def optima_table(findings: Sequence[Finding], loss_scale: float | None = None) -> pd.DataFrame:
+    """Give one row for each scope.
+
+    Parameters
+    ----------
+    findings
+        What is known about each scope.
+    loss_scale
+        What the similarity was multiplied by in the loss.
+
+    Returns
+    -------
+    table
+        First `scope` (its kinds), `value` (theirs) and `label`; then for each hyperparameter, as `regularization`,
+        the best value, `_low` and `_high` (95 % interval), `_equal_low` and `_equal_high` (as good as the best),
+        `_constrained` (under the folding limit) and `_half` (at half training); then scores and counts.
+        `loss_ratio` is λ / (1 - λ); `flags` are separated by semicolons.
+    """
+    return pd.DataFrame([_row(finding, loss_scale) for finding in findings])
+
+
+def _row(finding: Finding, loss_scale: float | None) -> dict[str, object]:
+    response, optimum, half = finding.full.response, finding.full.optimum, finding.half
+    regularization = optimum.setting.get("regularization", np.nan)
+    return {
+        "scope": " × ".join(kind for kind, _ in finding.scope.criteria) or "cohort",
+        "value": " × ".join(value for _, value in finding.scope.criteria),
+        "label": finding.scope.label or "",
+        "metric": response.metric.name,
+        **{key: value for name in response.space.names for key, value in _columns(name, finding).items()},
+        "loss_ratio": regularization / (1 - regularization) if regularization < 1 else np.inf,
+        "loss_scale": np.nan if loss_scale is None else loss_scale,
+        "score": optimum.score.value,
+        "score_low": optimum.score.low,
+        "score_high": optimum.score.high,
+        **_held_out(finding),
+        "score_at_common": finding.score_at_common,
+        "score_at_default": finding.score_at_default,
+        "score_unregularized": finding.score_unregularized,
+        "score_constrained": optimum.score_constrained,
+        "score_half": np.nan if half is None else half.optimum.score.value,
+        "folding": optimum.folding,
+        "pairs": len(response.pairs),
+        "subjects": finding.subjects,
+        "trials": len(response.settings),
+        "flags": "; ".join(flag.value for flag in finding.flags),
+    }
+
+
+def _columns(name: str, finding: Finding) -> dict[str, float]:
+    optimum, half = finding.full.optimum, finding.half
+    return {
+        name: optimum.setting[name],
+        f"{name}_low": optimum.intervals[name].low,
+        f"{name}_high": optimum.intervals[name].high,
+        f"{name}_equal_low": optimum.equals[name].low,
+        f"{name}_equal_high": optimum.equals[name].high,
+        f"{name}_constrained": np.nan if optimum.constrained is None else optimum.constrained[name],
+        f"{name}_half": np.nan if half is None else half.optimum.setting[name],
+    }
+
+
+def _held_out(finding: Finding) -> dict[str, float]:
+    held = finding.held_out
+    score, common, default = (
+        (held.score, held.over_common, held.over_default) if held else (UNKNOWN, UNKNOWN, UNKNOWN)
+    )
+    return {
+        "score_held_out": score.value,
+        "score_held_out_low": score.low,
+        "score_held_out_high": score.high,
+        "gain_over_common": common.value,
+        "gain_over_common_low": common.low,
+        "gain_over_common_high": common.high,
+        "gain_over_default": default.value,
+        "gain_over_default_low": default.low,
+        "gain_over_default_high": default.high,
+    }
