@@ -1,0 +1,1 @@
+"""Cohorts: where their images are, how they are prepared, split and paired. Without torch."""
