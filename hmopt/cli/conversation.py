@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import typer
 from rich.console import Console
@@ -72,7 +73,14 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
 
 
 def _show_warnings(debug: bool) -> None:
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if debug:
             typer.echo(f"warning: {filename}:{lineno}: {message}", err=True)
         elif PACKAGE in Path(filename).parents:

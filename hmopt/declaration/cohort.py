@@ -71,6 +71,7 @@ class SplitSection(Section):
     search: int | list[str]
     """Subjects on which λ is chosen and judged."""
     seed: int = 0
+    """Decides who serves what where numbers are given."""
 
 
 class PairsSection(Section):
@@ -89,3 +90,4 @@ class PairsSection(Section):
     tune: int = Field(default=50, ge=1)
     """The same for the subjects to tune on."""
     seed: int = 0
+    """Decides which of the possible pairs are drawn."""

@@ -35,11 +35,17 @@ class HyperparameterSection(Section):
     """`[hyperparameters.NAME]`: one value that the model is conditioned on."""
 
     low: float = 0.0
+    """Smallest value, included."""
     high: float = 1.0
+    """Largest value, included."""
     step: float = 0.005
+    """Distance of neighbouring settings as a share of the range (of its logarithm where log-uniform)."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
+    """How values are drawn in training."""
     end_point_rate: float = 0.1
+    """Share of draws in training that fall on `low`, and the same share on `high`."""
     default: float = 0.5
+    """The value that a user would take who does not search."""
 
 
 class LossSection(Section):
@@ -90,6 +96,8 @@ class TrainingSection(Section):
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between states from which an interrupted training continues."""
     augmentation: AugmentationSection = AugmentationSection()
+    """Random transforms of training images."""
     seed: int = 0
+    """Decides first weights, pairs, settings and augmentation."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; left out: all."""

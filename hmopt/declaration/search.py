@@ -31,3 +31,9 @@ class SearchSection(Section):
     repeats: int = Field(default=20, ge=1)
     """How often they are dealt anew."""
     seed: int = 0
+    """Decides folds, resampling and the studies' samplers."""
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Every metric that a sweep measures: the optimized one, folding for its limit, and the reported ones."""
+        return tuple(dict.fromkeys((self.metric, "folding", *self.reported)))
