@@ -1,11 +1,12 @@
 """How badly a moved image matches a fixed one: 0 is a perfect match, larger is worse."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hmopt.declaration import LossSection
 
@@ -26,62 +27,51 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
     return (moved - fixed).square().mean()
 
 
-class _BoxMean(torch.autograd.Function):
-    """Mean over a window around each voxel, zero outside the grid; its own adjoint."""
+class _WindowMean(torch.autograd.Function):
+    """Mean over the part of a window around each voxel that lies inside the grid."""
 
     @staticmethod
     def forward(context: Any, image: Tensor, window: int) -> Tensor:
         context.window = window
-        return box_mean(image, window)
+        return _window_sum(image, window) * _inverse_count(tuple(image.shape[2:]), window, image.device)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return box_mean(gradient, context.window), None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        scaled = gradient * _inverse_count(tuple(gradient.shape[2:]), context.window, gradient.device)
+        return _window_sum(scaled, context.window), None
 
 
-def box_mean(image: Tensor, window: int) -> Tensor:
-    """Give the mean over a cubic window of odd side around each voxel, as if the image were 0 outside its grid.
+@lru_cache(maxsize=16)
+def _inverse_count(shape: tuple[int, ...], window: int, device: torch.device) -> Tensor:
+    return 1 / _window_sum(torch.ones(1, 1, *shape, device=device), window)
 
-    Parameters
-    ----------
-    image
-        (batch, channel, *shape).
-    window
-        Side of the window, in voxels; odd.
 
-    Returns
-    -------
-    Tensor
-        (batch, channel, *shape).
-
-    Examples
-    --------
-    >>> box_mean(torch.ones(1, 1, 1, 4), 3)[0, 0, 0] * 9
-    tensor([2., 3., 3., 2.])
-    """
+def _window_sum(image: Tensor, window: int) -> Tensor:
     for axis in range(2, image.dim()):
         image = _sliding_sum(image, axis, window)
-    return image / window ** (image.dim() - 2)
+    return image
 
 
 def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
     """Sum over windows by doubling: sums of 1, 2, 4, ... voxels, put together by the window's binary digits."""
-    size = image.shape[axis]
-    pad = [0] * (2 * (image.dim() - axis))
-    pad[-2:] = [window // 2, window // 2]
-    power, width, total, start = torch.nn.functional.pad(image, pad), 1, None, 0
+    size, half = image.shape[axis], window // 2
+    padding = [0] * (2 * (image.dim() - axis - 1)) + [half, half]
+    power, width, start = functional.pad(image, padding), 1, 0
+    parts = []
     while width <= window:
         if window & width:
-            part = power.narrow(axis, start, size)
-            total = part if total is None else total + part
+            parts.append(power.narrow(axis, start, size))
             start += width
-        if 2 * width > window:
-            break
-        length = power.shape[axis] - width
-        power = power.narrow(axis, 0, length) + power.narrow(axis, width, length)
+        if 2 * width <= window:
+            length = power.shape[axis] - width
+            power = power.narrow(axis, 0, length) + power.narrow(axis, width, length)
         width *= 2
-    assert total is not None
-    return total
+    return sum(parts[1:], parts[0])
+
+
+def _window_means(images: list[Tensor], window: int) -> tuple[Tensor, ...]:
+    means: Tensor = _WindowMean.apply(torch.cat(images, 1), window)  # type: ignore[no-untyped-call]
+    return means.tensor_split(len(images), 1)
 
 
 def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
@@ -109,16 +99,15 @@ def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Te
     >>> bool(local_cross_correlation(1 - 2 * image, image) < 1e-3)
     True
     """
-    mean = fixed.mean(dim=tuple(range(1, fixed.dim())), keepdim=True)
-    fixed, moved = fixed - mean, moved - mean
-    fixed_mean, fixed_square = _BoxMean.apply(torch.cat([fixed, fixed.square()], 1), window).split(1, 1)
-    moved_mean, moved_square, product = _BoxMean.apply(
-        torch.cat([moved, moved.square(), moved * fixed], 1), window
-    ).split(1, 1)
+    axes = tuple(range(1, fixed.dim()))
+    fixed, moved = fixed - fixed.mean(axes, keepdim=True), moved - moved.mean(axes, keepdim=True)
+    fixed_mean, fixed_square = _window_means([fixed, fixed.square()], window)
+    moved_mean, moved_square, product = _window_means([moved, moved.square(), moved * fixed], window)
     covariance = product - fixed_mean * moved_mean
     fixed_variance = (fixed_square - fixed_mean.square()).clamp(min=0)
     moved_variance = (moved_square - moved_mean.square()).clamp(min=0)
-    return 1 - (covariance.square() / (fixed_variance * moved_variance + VARIANCE_FLOOR)).mean()
+    correlation = covariance.square() / (fixed_variance * moved_variance + VARIANCE_FLOOR)
+    return 1 - correlation.mean()
 
 
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:

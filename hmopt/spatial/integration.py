@@ -31,7 +31,7 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
     >>> integrate(torch.full((1, 2, 4, 4), 0.5), steps=5).unique()
     tensor([0.5000])
     """
-    displacement = velocity / 2**steps
+    displacement = velocity * 0.5**steps
     for _ in range(steps):
         displacement = displacement + warp(displacement, displacement)
     return displacement

@@ -24,16 +24,22 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     tensor([2.2500])
     """
     d = displacement.shape[1]
-    inner = [slice(1, -1)] * d
     rows = []
     for axis in range(d):
-        after, before = [*inner], [*inner]
-        after[axis], before[axis] = slice(2, None), slice(None, -2)
-        slope = (displacement[(..., *after)] - displacement[(..., *before)]) / 2
+        slope = _central_difference(displacement, axis)
         unit = torch.zeros(d, dtype=slope.dtype, device=slope.device)
         unit[axis] = 1
         rows.append(slope + unit.reshape(1, d, *[1] * d))
     return _determinant(rows)
+
+
+def _central_difference(displacement: Tensor, axis: int) -> Tensor:
+    """Give (batch, d, *(shape - 2)): half the difference of the two neighbours along an axis."""
+    for other, size in enumerate(displacement.shape[2:]):
+        if other != axis:
+            displacement = displacement.narrow(other + 2, 1, size - 2)
+    size = displacement.shape[axis + 2] - 2
+    return (displacement.narrow(axis + 2, 2, size) - displacement.narrow(axis + 2, 0, size)) / 2
 
 
 def _determinant(rows: list[Tensor]) -> Tensor:

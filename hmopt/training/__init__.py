@@ -1,0 +1,5 @@
+"""The prior over settings, batches, the optimizer's steps, and the training of a study folder."""
+
+from hmopt.training.train import is_trained, train, training_key
+
+__all__ = ["is_trained", "train", "training_key"]

@@ -1,0 +1,98 @@
+"""One optimizer step."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
+from hmopt.losses import Terms, balanced_loss, dice_loss, find_similarity, one_hot, regularize
+from hmopt.networks import Hypermorph
+from hmopt.space import Setting
+from hmopt.spatial import warp
+from hmopt.training.batches import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What the loss of a step is made of.
+
+    Parameters
+    ----------
+    section
+        Declares its terms.
+    scale
+        What the similarity is multiplied by.
+    overlap_labels
+        Values in the label maps that the overlap loss sees.
+    spacing
+        Size of a voxel where the cohort's spacing is anisotropic, else None.
+    """
+
+    section: LossSection
+    scale: float
+    overlap_labels: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+
+    def terms(self, hypermorph: Hypermorph, batch: Batch, setting: Setting) -> Terms:
+        """Register a batch at a setting and give the terms of its loss."""
+        velocity = hypermorph(batch.moving, batch.fixed, setting)
+        displacement = hypermorph.registration.displacement(velocity)
+        moved = warp(batch.moving, displacement)
+        return Terms(
+            similarity=find_similarity(self.section)(moved, batch.fixed),
+            overlap=self._overlap(batch, displacement),
+            regularization=regularize(velocity, self.section, self.spacing),
+        )
+
+    def _overlap(self, batch: Batch, displacement: Tensor) -> Tensor:
+        if batch.moving_labels is None or batch.fixed_labels is None:
+            return displacement.new_zeros(())
+        moved = warp(one_hot(batch.moving_labels, self.overlap_labels), displacement)
+        return dice_loss(moved, one_hot(batch.fixed_labels, self.overlap_labels))
+
+
+def make_optimizer(
+    hypermorph: Hypermorph, training: TrainingSection, hypernetwork: HypernetworkSection
+) -> torch.optim.Optimizer:
+    """Give Adam with a slower rate for the dense layers than for the base weights."""
+    dense = [*hypermorph.hypernetwork.trunk.parameters(), *hypermorph.hypernetwork.heads.parameters()]
+    groups = [
+        {"params": [hypermorph.hypernetwork.base], "share": 1.0},
+        {"params": dense, "share": hypernetwork.learning_rate_share},
+    ]
+    return torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
+
+
+def learning_rate(training: TrainingSection, step: int) -> float:
+    """Give the learning rate of a step: half a cosine from the declared rate to zero.
+
+    Examples
+    --------
+    >>> learning_rate(TrainingSection(steps=100, learning_rate=1e-3), 50)
+    0.0005
+    """
+    return float(f"{training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2:.12g}")
+
+
+def take_step(
+    hypermorph: Hypermorph, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, setting: Setting, rate: float
+) -> tuple[float, Terms]:
+    """Move the weights once, and give the loss and its terms before that."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+    terms = loss.terms(hypermorph, batch, setting)
+    total = balanced_loss(terms, setting, loss.scale)
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return float(total.detach()), terms
+
+
+@torch.no_grad()
+def average_weights(averages: Iterable[Tensor], module: nn.Module, decay: float, step: int) -> None:
+    """Move running averages towards a module's weights; early on faster, so that the start is soon forgotten."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averages), [weight.detach() for weight in module.state_dict().values()], share)

@@ -1,0 +1,49 @@
+"""How well a model in training registers the subjects to tune on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.metrics.measure import measure
+from hmopt.networks import Hypermorph
+from hmopt.records import Pair
+from hmopt.training.batches import load_images, load_labels
+
+
+@torch.inference_mode()
+def tune_dice(hypermorph: Hypermorph, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int) -> float:
+    """Give the mean Dice over labels and pairs at the default setting, NaN where there is no pair.
+
+    Parameters
+    ----------
+    hypermorph
+        The model.
+    cohort
+        Holds the pairs' images.
+    pairs
+        Of subjects to tune on.
+    batch
+        Pairs registered at once.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    device = hypermorph.hypernetwork.base.device
+    network = hypermorph.bake(hypermorph.space.default)
+    values = []
+    for start in range(0, len(pairs), batch):
+        part = pairs[start : start + batch]
+        moving_names, fixed_names = [pair.moving for pair in part], [pair.fixed for pair in part]
+        moving, fixed = (load_images(cohort, names).to(device) for names in (moving_names, fixed_names))
+        labels = [load_labels(cohort, names).to(device) for names in (moving_names, fixed_names)]
+        displacement = network.displacement(network(moving, fixed))
+        count = len(cohort.labels)
+        measured = measure(["dice"], displacement, moving, fixed, labels[0], labels[1], count, cohort.spacing_mm)
+        values.append(measured["dice"])
+    scores = np.concatenate(values) if values else np.full((1, 1), np.nan)
+    labelled = scores[np.isfinite(scores).any(1)]
+    return float(np.nanmean(labelled, axis=1).mean()) if len(labelled) else float("nan")
