@@ -30,6 +30,11 @@ class Metric:
     per_label: bool
     version: int = 1
 
+    @property
+    def key(self) -> str:
+        """Name and version: what measurements of it are kept under."""
+        return f"{self.name}@{self.version}"
+
 
 METRICS = {
     metric.name: metric

@@ -1,0 +1,147 @@
+"""What a search leaves in a study folder, and reading it back from there or from the committed results."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from hmopt.declaration import SearchSection
+from hmopt.errors import LedgerError
+from hmopt.files import replacing
+from hmopt.ledger.ledger import Ledger
+from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.table import read_measurements
+from hmopt.space import Hyperparameter, Space
+
+SEARCH_FILE = "search.json"
+PAIRS_FILE = "pairs.csv"
+LEDGER_FOLDER = "ledger"
+RESULTS_FOLDER = "results"
+
+Model = Literal["full", "half"]
+"""The model at the end of training, or at half of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What was searched: the model, what it was measured on, and how the search was declared.
+
+    Parameters
+    ----------
+    name
+        The study's.
+    identity, identity_half
+        Of the model at full and at half training; None where the second was not measured.
+    labels
+        Names of the measured labels.
+    spacing_mm
+        Of the prepared grid; None where it is unknown.
+    space
+        The hyperparameters.
+    loss
+        `[loss]` as declared.
+    loss_scale
+        What the similarity was multiplied by.
+    search
+        `[search]` as declared.
+    """
+
+    name: str
+    identity: str
+    identity_half: str | None
+    labels: tuple[str, ...]
+    spacing_mm: tuple[float, ...] | None
+    space: Space
+    loss: Mapping[str, Any]
+    loss_scale: float
+    search: SearchSection
+
+
+def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> None:
+    """Write `search.json` and `pairs.csv` into a study folder.
+
+    The storage URL is left out: it can hold a password, and the file is committed.
+    """
+    content = {
+        "name": searched.name,
+        "identity": searched.identity,
+        "identity_half": searched.identity_half,
+        "labels": searched.labels,
+        "spacing_mm": searched.spacing_mm,
+        "space": [asdict(h) for h in searched.space.hyperparameters],
+        "loss": dict(searched.loss),
+        "loss_scale": searched.loss_scale,
+        "metric": searched.search.metric,
+        "search": searched.search.model_dump(mode="json", exclude={"storage"}),
+    }
+    with replacing(folder / PAIRS_FILE) as beside:
+        pairs.to_csv(beside, index=False)
+    with replacing(folder / SEARCH_FILE) as beside:
+        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_searched(folder: Path) -> Searched:
+    """Read `search.json` of a study folder, or of its `results` where it has not been searched here.
+
+    Raises
+    ------
+    LedgerError
+        If there is none.
+    """
+    path = folder / SEARCH_FILE
+    if not path.is_file():
+        path = folder / RESULTS_FOLDER / SEARCH_FILE
+    if not path.is_file():
+        raise LedgerError(
+            str(folder), expected=f"{SEARCH_FILE} of a search", got="none", advice="Run `hmopt search` first."
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    spacing = content["spacing_mm"]
+    return Searched(
+        name=content["name"],
+        identity=content["identity"],
+        identity_half=content["identity_half"],
+        labels=tuple(content["labels"]),
+        spacing_mm=None if spacing is None else tuple(spacing),
+        space=Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in content["space"])),
+        loss=content["loss"],
+        loss_scale=content["loss_scale"],
+        search=SearchSection.model_validate(content["search"]),
+    )
+
+
+def results_path(folder: Path, model: Model = "full") -> Path:
+    """Give where the committed measurements of a study folder are."""
+    return folder / RESULTS_FOLDER / ("measurements.parquet" if model == "full" else "measurements-half.parquet")
+
+
+def read_folder(folder: Path, model: Model = "full") -> Measurements:
+    """Read what was measured in a study folder: from its ledger, or from its committed results where it has none.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    model
+        The model at the end of training, or at half of it.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was measured.
+    """
+    folder = Path(folder)
+    if not (folder / SEARCH_FILE).is_file() or not (folder / LEDGER_FOLDER).is_dir():
+        return read_measurements(results_path(folder, model))
+    searched = read_searched(folder)
+    identity = searched.identity if model == "full" else searched.identity_half
+    if identity is None:
+        raise LedgerError(
+            str(folder), expected="measurements at half training", got="none", advice="Run `hmopt search` again."
+        )
+    pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
+    ledger = Ledger(folder / LEDGER_FOLDER)
+    return ledger.measurements(identity, searched.space, pairs, searched.search.measured, searched.labels)

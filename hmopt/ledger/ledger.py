@@ -1,0 +1,218 @@
+"""All measurements made so far, on disk."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hmopt.errors import LedgerError
+from hmopt.ledger.cells import Axes, Cells
+from hmopt.ledger.manifest import Shard, editing, lattice_of, read_manifest
+from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.shard import block_rows, read_all, read_shard, write_shard
+from hmopt.metric import find_metric
+from hmopt.records import Block, Pair
+from hmopt.space import Index, Space
+
+READ_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What a ledger lacks at one setting: each of these metrics for each of these pairs."""
+
+    index: Index
+    pairs: tuple[Pair, ...]
+    metrics: tuple[str, ...]
+
+
+class Ledger:
+    """Measurements of any number of oracles, as immutable Parquet shards and a manifest that names the live ones.
+
+    A measurement is kept under the oracle's identity, the metric and its version, the setting as lattice indices, the
+    ordered pair and the label, as float32; which rows came in one shard never matters. The first value written under
+    a key stays. A NaN is kept as well, so that it is not asked for again. Any number of processes may read and write
+    at once.
+
+    Parameters
+    ----------
+    folder
+        Where it is; made when first written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hmopt.space import Hyperparameter
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> block = Block(index=(70,), pairs=(pair.id,), labels=("thalamus",), values={"dice": np.array([[0.75]])})
+    >>> ledger = Ledger(Path(tempfile.mkdtemp()))
+    >>> ledger.write("0f", space, [block])
+    >>> ledger.missing("0f", space, [(70,)], [pair], ["dice"], ["thalamus"])
+    []
+    >>> ledger.block("0f", space, (70,), [pair.id], ["dice"], ["thalamus"]).values["dice"]
+    array([[0.75]])
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def write(self, identity: str, space: Space, blocks: Iterable[Block]) -> None:
+        """Keep blocks of an oracle's measurements, in one shard.
+
+        Raises
+        ------
+        LedgerError
+            If a manifest is there that cannot be read.
+        """
+        kept = [block for block in blocks if block.pairs and block.values]
+        if not kept:
+            return
+        shard = Shard(
+            file=_new_name(),
+            identity=identity,
+            lattice=lattice_of(space),
+            metrics=frozenset(find_metric(metric).key for block in kept for metric in block.values),
+            settings=frozenset(block.index for block in kept),
+        )
+        rows = block_rows(space, kept)
+        with editing(self.folder) as shards:
+            write_shard(self.folder / shard.file, rows)
+            shards.append(shard)
+
+    def settings(self, identity: str, space: Space) -> list[Index]:
+        """Give every setting at which something of an oracle was measured, sorted."""
+        live = [shard for shard in read_manifest(self.folder) if _is_of(shard, identity, space)]
+        return sorted({setting for shard in live for setting in shard.settings})
+
+    def missing(
+        self,
+        identity: str,
+        space: Space,
+        settings: Sequence[Index],
+        pairs: Sequence[Pair],
+        metrics: Sequence[str],
+        labels: Sequence[str],
+    ) -> list[Gap]:
+        """Give what of an oracle is still to be measured, setting by setting."""
+        ids = tuple(pair.id for pair in pairs)
+        axes = Axes(space=space, settings=tuple(settings), pairs=ids, labels=tuple(labels))
+        cells = self._read(identity, axes, metrics)
+        unknown = np.stack([~cells.complete(metric) for metric in metrics])
+        gaps = [_gap(index, unknown[:, place], pairs, metrics) for place, index in enumerate(settings)]
+        return [gap for gap in gaps if gap.pairs]
+
+    def block(
+        self,
+        identity: str,
+        space: Space,
+        index: Index,
+        pairs: Sequence[str],
+        metrics: Sequence[str],
+        labels: Sequence[str],
+    ) -> Block:
+        """Give the measurements at one setting, pairs by their ids; NaN also where nothing was measured."""
+        axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
+        values = self._read(identity, axes, metrics).values
+        return Block(index=index, pairs=axes.pairs, labels=axes.labels, values={m: v[0] for m, v in values.items()})
+
+    def measurements(
+        self, identity: str, space: Space, pairs: pd.DataFrame, metrics: Sequence[str], labels: Sequence[str]
+    ) -> Measurements:
+        """Give the measurements at every setting where all pairs were measured by all metrics.
+
+        Parameters
+        ----------
+        identity, space
+            The oracle's.
+        pairs
+            Columns as of `Measurements.pairs`.
+        metrics, labels
+            Names.
+
+        Raises
+        ------
+        LedgerError
+            If there is no such setting.
+        """
+        ids = tuple(pairs["pair"])
+        settings = tuple(self.settings(identity, space))
+        axes = Axes(space=space, settings=settings, pairs=ids, labels=tuple(labels))
+        cells = self._read(identity, axes, metrics)
+        whole = np.all([cells.complete(metric).all(axis=1) for metric in metrics], axis=0)
+        if not whole.any():
+            raise LedgerError(
+                str(self.folder),
+                expected=f"measurements of all {len(ids)} pairs by {', '.join(metrics)} with model {identity}",
+                got=f"{len(settings)} settings, none measured for all of them",
+                advice="Run `hmopt search`.",
+            )
+        return Measurements(
+            identity=identity,
+            space=space,
+            settings=tuple(settings[place] for place in np.flatnonzero(whole)),
+            pairs=pairs.reset_index(drop=True),
+            labels=tuple(labels),
+            values={metric: array[whole] for metric, array in cells.values.items()},
+        )
+
+    def compact(self) -> None:
+        """Bring the shards of each oracle together into one."""
+        with editing(self.folder) as shards:
+            groups: dict[object, list[Shard]] = {}
+            for shard in shards:
+                groups.setdefault((shard.identity, shard.lattice), []).append(shard)
+            shards[:] = [self._merged(group) for group in groups.values()]
+
+    def _merged(self, shards: list[Shard]) -> Shard:
+        if len(shards) == 1:
+            return shards[0]
+        file = _new_name()
+        rows = pa.concat_tables([read_all(self.folder / shard.file) for shard in shards]).unify_dictionaries()
+        write_shard(self.folder / file, rows)
+        return Shard(
+            file=file,
+            identity=shards[0].identity,
+            lattice=shards[0].lattice,
+            metrics=frozenset().union(*(shard.metrics for shard in shards)),
+            settings=frozenset().union(*(shard.settings for shard in shards)),
+        )
+
+    def _read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+        for _ in range(READ_ATTEMPTS):
+            try:
+                return self._read_once(identity, axes, metrics)
+            except FileNotFoundError as error:  # another process brought shards together after the manifest was read
+                gone = error
+        raise LedgerError(
+            str(self.folder), expected="every shard of the manifest", got=str(gone), advice="Restore it from a copy."
+        )
+
+    def _read_once(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+        cells = Cells(axes, metrics)
+        keys, settings = {find_metric(metric).key for metric in metrics}, set(axes.settings)
+        for shard in reversed(read_manifest(self.folder)):  # what was written first is filled in last, and stays
+            if _is_of(shard, identity, axes.space) and shard.metrics & keys and shard.settings & settings:
+                cells.fill(read_shard(self.folder / shard.file, axes, metrics))
+        return cells
+
+
+def _is_of(shard: Shard, identity: str, space: Space) -> bool:
+    return shard.identity == identity and shard.lattice == lattice_of(space)
+
+
+def _gap(index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metrics: Sequence[str]) -> Gap:
+    return Gap(
+        index=index,
+        pairs=tuple(pairs[place] for place in np.flatnonzero(unknown.any(axis=0))),
+        metrics=tuple(metrics[place] for place in np.flatnonzero(unknown.any(axis=1))),
+    )
+
+
+def _new_name() -> str:
+    return f"{uuid.uuid4().hex}.parquet"
