@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from hmopt.metrics.overlap import dice, dice_nearest, joint_histogram, label_volumes
+from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.spatial import warp
+
+SHAPES = [(13, 9), (9, 8, 7)]
+
+
+def random_pairs(shape, labels=3, count=2, reach=2.5):
+    generator = torch.Generator().manual_seed(len(shape))
+    maps = torch.randint(0, labels + 1, (2, count, *shape), generator=generator)
+    displacement = reach * torch.randn(count, len(shape), *shape, generator=generator)
+    return maps[0], maps[1], displacement
+
+
+def one_hot_by_scipy(label_map, label, displacement, order):
+    grid = np.indices(label_map.shape) + displacement.double().numpy()
+    mask = (label_map == label).double().numpy()
+    return ndimage.map_coordinates(mask, grid, order=order, mode="nearest")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape):
+    moving, fixed, displacement = random_pairs(shape)
+    values = dice(sampled_positions(displacement), moving, fixed, 3)
+    for pair in range(len(moving)):
+        for label in (1, 2, 3):
+            moved = one_hot_by_scipy(moving[pair], label, displacement[pair], order=1)
+            target = (fixed[pair] == label).numpy()
+            expected = 2 * moved[target].sum() / (moved.sum() + target.sum())
+            assert values[pair, label - 1] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_joint_histogram_holds_the_volumes_of_fixed_and_moved_labels(shape):
+    moving, fixed, displacement = random_pairs(shape)
+    histogram = joint_histogram(sampled_positions(displacement), moving, fixed, 3)
+    for label in (1, 2, 3):
+        moved = one_hot_by_scipy(moving[1], label, displacement[1], order=1)
+        assert histogram[1, label].sum() == pytest.approx(float((fixed[1] == label).sum()), abs=1e-4)
+        assert histogram[1, :, label].sum() == pytest.approx(moved.sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nearest_labels_are_those_that_warping_gives(shape):
+    moving, _, displacement = random_pairs(shape)
+    expected = warp(moving[:, None].float(), displacement, "nearest")[:, 0]
+    assert torch.equal(nearest_labels(moving, sampled_positions(displacement)).float(), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nearest_dice_is_that_of_counted_voxels(shape):
+    moving, fixed, displacement = random_pairs(shape)
+    moved = nearest_labels(moving, sampled_positions(displacement))
+    values = dice_nearest(moved, moving, fixed, 3)
+    for label in (1, 2, 3):
+        here, there = moved[0].numpy() == label, fixed[0].numpy() == label
+        assert values[0, label - 1] == pytest.approx(2 * (here & there).sum() / (here.sum() + there.sum()))
+
+
+def test_whole_voxel_shift_gives_equal_dice_both_ways():
+    moving, fixed, _ = random_pairs((9, 8, 7))
+    shift = torch.tensor([1.0, -2.0, 0.0]).reshape(1, 3, 1, 1, 1).expand(2, 3, 9, 8, 7)
+    positions = sampled_positions(shift)
+    nearest = dice_nearest(nearest_labels(moving, positions), moving, fixed, 3)
+    assert torch.allclose(dice(positions, moving, fixed, 3), nearest)
+
+
+def test_label_missing_in_either_original_map_gives_nan():
+    fixed = torch.zeros(2, 6, 6, dtype=torch.int32)
+    fixed[:, :3] = 1
+    moving = fixed.clone()
+    moving[1, 0, 0], fixed[0, 0, 0] = 2, 2
+    positions = sampled_positions(torch.zeros(2, 2, 6, 6))
+    for values in (dice(positions, moving, fixed, 2), dice_nearest(moving, moving, fixed, 2)):
+        assert values.isnan().tolist() == [[False, True], [False, True]]
+
+
+def test_label_that_vanished_by_warping_gives_zero():
+    labels = torch.zeros(1, 8, 8, dtype=torch.int32)
+    labels[0, :2] = 1
+    far_along_x = torch.tensor([50.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 8, 8)
+    positions = sampled_positions(far_along_x)
+    assert dice(positions, labels, labels, 1).item() == 0
+    assert dice_nearest(nearest_labels(labels, positions), labels, labels, 1).item() == 0
+
+
+def test_dice_is_continuous_where_nearest_dice_steps():
+    labels = torch.zeros(1, 16, 16, dtype=torch.int32)
+    labels[0, 4:12, 4:12] = 1
+    for step in (0.4, 0.45, 0.55, 0.6):
+        along_x = torch.tensor([step, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 16, 16)
+        assert dice(sampled_positions(along_x), labels, labels, 1).item() == pytest.approx(1 - step / 8, abs=1e-6)
+
+
+def test_volumes_are_counts_of_voxels():
+    maps = torch.randint(0, 5, (3, 7, 6), generator=torch.Generator().manual_seed(0))
+    expected = np.stack([np.bincount(one.numpy().ravel(), minlength=5)[1:] for one in maps])
+    np.testing.assert_array_equal(label_volumes(maps, 4), expected)
