@@ -78,6 +78,8 @@ def _places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _setting_places(rows: pa.Table, space: Space, settings: Sequence[Index]) -> NDArray[np.int64]:
+    if not space.names:  # an oracle that takes no setting, as that of unregistered pairs
+        return np.zeros(rows.num_rows, dtype=np.int64)
     shape = tuple(h.points for h in space.hyperparameters)
     keys = np.ravel_multi_index(tuple(rows[name].to_numpy() for name in space.names), shape)
     wanted = np.atleast_1d(np.ravel_multi_index(tuple(np.array(settings, dtype=np.int64).T), shape))

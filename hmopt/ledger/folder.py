@@ -21,8 +21,8 @@ PAIRS_FILE = "pairs.csv"
 LEDGER_FOLDER = "ledger"
 RESULTS_FOLDER = "results"
 
-Model = Literal["full", "half"]
-"""The model at the end of training, or at half of it."""
+Model = Literal["full", "half", "unregistered"]
+"""The model at the end of training, at half of it, or none: the pairs as they are, at the one setting `()`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Searched:
     ----------
     name
         The study's.
-    identity, identity_half
-        Of the model at full and at half training; None where the second was not measured.
+    identity, identity_half, identity_unregistered
+        Of the model at full and at half training, and of the pairs as they are; None where they were not measured.
     labels
         Names of the measured labels.
     spacing_mm
@@ -52,6 +52,7 @@ class Searched:
     name: str
     identity: str
     identity_half: str | None
+    identity_unregistered: str | None = None
     labels: tuple[str, ...]
     spacing_mm: tuple[float, ...] | None
     space: Space
@@ -69,6 +70,7 @@ def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> Non
         "name": searched.name,
         "identity": searched.identity,
         "identity_half": searched.identity_half,
+        "identity_unregistered": searched.identity_unregistered,
         "labels": searched.labels,
         "spacing_mm": searched.spacing_mm,
         "space": [asdict(h) for h in searched.space.hyperparameters],
@@ -104,6 +106,7 @@ def read_searched(folder: Path) -> Searched:
         name=content["name"],
         identity=content["identity"],
         identity_half=content["identity_half"],
+        identity_unregistered=content.get("identity_unregistered"),
         labels=tuple(content["labels"]),
         spacing_mm=None if spacing is None else tuple(spacing),
         space=Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in content["space"])),
@@ -115,7 +118,7 @@ def read_searched(folder: Path) -> Searched:
 
 def results_path(folder: Path, model: Model = "full") -> Path:
     """Give where the committed measurements of a study folder are."""
-    return folder / RESULTS_FOLDER / ("measurements.parquet" if model == "full" else "measurements-half.parquet")
+    return folder / RESULTS_FOLDER / ("measurements.parquet" if model == "full" else f"measurements-{model}.parquet")
 
 
 def read_folder(folder: Path, model: Model = "full") -> Measurements:
@@ -126,7 +129,7 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
     folder
         The study folder.
     model
-        The model at the end of training, or at half of it.
+        The model at the end of training, at half of it, or `unregistered`.
 
     Raises
     ------
@@ -137,11 +140,17 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
     if not (folder / SEARCH_FILE).is_file() or not (folder / LEDGER_FOLDER).is_dir():
         return read_measurements(results_path(folder, model))
     searched = read_searched(folder)
-    identity = searched.identity if model == "full" else searched.identity_half
+    identity, space = _asked(searched, model)
     if identity is None:
         raise LedgerError(
-            str(folder), expected="measurements at half training", got="none", advice="Run `hmopt search` again."
+            str(folder), expected=f"measurements of model {model!r}", got="none", advice="Run `hmopt search` again."
         )
     pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
     ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(identity, searched.space, pairs, searched.search.measured, searched.labels)
+    return ledger.measurements(identity, space, pairs, searched.search.measured, searched.labels)
+
+
+def _asked(searched: Searched, model: Model) -> tuple[str | None, Space]:
+    if model == "unregistered":
+        return searched.identity_unregistered, Space(hyperparameters=())
+    return (searched.identity if model == "full" else searched.identity_half), searched.space

@@ -115,6 +115,8 @@ def _measurements(table: pa.Table, header: dict[str, Any]) -> Measurements:
 
 
 def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
+    if not space.names:
+        return ((),)
     values = zip(*(rows[name].to_pylist() for name in space.names), strict=True)
     return tuple(space.index(dict(zip(space.names, value, strict=True))) for value in dict.fromkeys(values))
 
