@@ -144,7 +144,7 @@ def _matrix(transform: Any) -> Matrix:
     matrix = np.eye(4)
     matrix[:3, :3] = linear
     matrix[:3, 3] = translation + centre - linear @ centre
-    return _RAS_TO_LPS @ matrix @ _RAS_TO_LPS
+    return np.asarray(_RAS_TO_LPS @ matrix @ _RAS_TO_LPS)
 
 
 def _box_centre(volume: Volume) -> NDArray[np.float64]:

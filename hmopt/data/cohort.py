@@ -17,6 +17,7 @@ from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
 REQUIRED = ("image", "label", "subject")
+_RESERVED = ("name", "scan", "slice", "split", "pair", "moving", "fixed", "moving_subject", "fixed_subject", "task")
 _EXTENSION = re.compile(r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.nrrd)?(\.gz|\.bz2|\.zst)?$")
 
 
@@ -76,7 +77,6 @@ def list_images(section: CohortSection) -> pd.DataFrame:
     if section.manifest is not None:
         table = _from_manifest(section.manifest)
     else:
-        assert section.images is not None and section.labels is not None  # noqa: S101 - the section checked it
         table = _from_folders(section.images, section.labels)
     for kind in ("image", "label"):
         for path in table[kind]:
@@ -117,6 +117,11 @@ def _from_manifest(path: Path) -> pd.DataFrame:
     if lacking or table.empty:
         got = f"no {', '.join(lacking)}" if lacking else "no rows"
         raise DataError(str(path), expected=f"columns {', '.join(REQUIRED)} and rows", got=got, advice="Add them.")
+    reserved = [column for column in table if column in _RESERVED]
+    if reserved:
+        raise DataError(
+            str(path), expected="columns with names of their own", got=", ".join(reserved), advice="Rename them."
+        )
     for column in REQUIRED:
         if (table[column].str.strip() == "").any():
             row = int((table[column].str.strip() == "").to_numpy().argmax()) + 2
@@ -133,10 +138,10 @@ def _typed(column: "pd.Series[str]") -> "pd.Series":
     return column if padded or given.empty or numbers[given.index].isna().any() else numbers
 
 
-def _from_folders(images: Path, labels: Path) -> pd.DataFrame:
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise DataError(str(folder), expected="a folder of images", got="none", advice="Correct the path.")
+def _from_folders(images: Path | None, labels: Path | None) -> pd.DataFrame:
+    if images is None or not images.is_dir() or labels is None or not labels.is_dir():
+        folder = images if images is None or not images.is_dir() else labels
+        raise DataError(str(folder), expected="a folder of images", got="none", advice="Correct the path.")
     # macOS archives of the Decathlon carry "._" files beside the images
     files = sorted(path for path in images.iterdir() if path.is_file() and not path.name.startswith("."))
     files = [path for path in files if path.name != image_name(path)]

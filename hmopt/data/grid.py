@@ -1,7 +1,7 @@
 """The prepared grid of an image, and bringing voxels to it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -122,8 +122,10 @@ def smooth_for(data: NDArray[np.float32], grid: Matrix, dimensions: int) -> NDAr
     return ndimage.gaussian_filter(data, sigma, mode="nearest") if (sigma > _SAME_SPACING).any() else data
 
 
-def resample(data: NDArray[Any], grid: Matrix, shape: tuple[int, ...], order: int, outside: float) -> NDArray[Any]:
-    """Give the voxels of a prepared grid.
+def resample(
+    data: NDArray[Any], grid: Matrix, shape: tuple[int, ...], order: Literal[0, 1], outside: float
+) -> NDArray[Any]:
+    """Give an image's voxels on a prepared grid.
 
     Parameters
     ----------
@@ -139,9 +141,7 @@ def resample(data: NDArray[Any], grid: Matrix, shape: tuple[int, ...], order: in
         The value where `data` has no voxel.
     """
     whole = (*shape, 1) if len(shape) == 2 else shape
-    # order 1 ends at the last voxel's centre, where rounding would drop it
-    grid = np.round(grid, 9)
-    moved = ndimage.affine_transform(
+    moved: NDArray[Any] = ndimage.affine_transform(
         data, grid[:3, :3], grid[:3, 3], output_shape=whole, order=order, mode="constant", cval=outside
     )
     return moved.reshape(shape)

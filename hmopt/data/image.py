@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hmopt.data.alignment import find_alignment
 from hmopt.data.grid import Matrix, ras_frame, resample, smooth_for
 from hmopt.data.intensity import normalize
-from hmopt.data.layout import NO_SLICE, check_preprocessing, lay_out
+from hmopt.data.layout import check_preprocessing, lay_out
 from hmopt.data.structures import Structures, merge_labels
 from hmopt.data.volume import Lattice, Volume, read_image, read_labels
 from hmopt.declaration import PreprocessingSection
@@ -64,7 +64,7 @@ def prepare_image(
         If the image cannot be used (see `read_image`), the slice is not a declared one, or the template is missing.
     """
     check_preprocessing(section)
-    chosen = _one_slice(section, slice_index)
+    chosen = _with_one_slice(section, slice_index)
     image = read_image(path)
     return resample_image(image, chosen, find_matrix(image, chosen, template), str(path))[0]
 
@@ -139,7 +139,7 @@ def _without_small(label_map: NDArray[Any], minimum_voxels: int) -> NDArray[Any]
     return np.where(small[label_map], label_map.dtype.type(0), label_map)
 
 
-def _one_slice(section: PreprocessingSection, index: int | None) -> PreprocessingSection:
+def _with_one_slice(section: PreprocessingSection, index: int | None) -> PreprocessingSection:
     if section.slices is None:
         return section
     declared = section.slices.search_indices or section.slices.indices
@@ -150,6 +150,3 @@ def _one_slice(section: PreprocessingSection, index: int | None) -> Preprocessin
         )
     slices = section.slices.model_copy(update={"indices": [chosen], "search_indices": []})
     return section.model_copy(update={"slices": slices})
-
-
-__all__ = ["NO_SLICE", "PreparedImage", "find_matrix", "prepare_image", "resample_image", "resample_labels"]

@@ -55,6 +55,11 @@ def lay_out(frame: Frame, section: PreprocessingSection, origin: str) -> Layout:
     return Layout(slices=named, grids=grids, spacing_mm=spacing)
 
 
+def slices_of(section: PreprocessingSection) -> list[int]:
+    """Give the declared slices; `NO_SLICE` alone where none are."""
+    return section.slices.indices if section.slices else [NO_SLICE]
+
+
 def check_preprocessing(section: PreprocessingSection) -> None:
     """Refuse a declaration that contradicts itself.
 

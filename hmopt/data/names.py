@@ -11,7 +11,7 @@ BACKGROUND = 0
 
 
 def read_label_names(path: Path) -> dict[int, str]:
-    """Give the names of labels by their code in the label maps, without the background.
+    r"""Give the names of labels by their code in the label maps, without the background.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def read_label_names(path: Path) -> dict[int, str]:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "dseg.tsv"
-    >>> _ = path.write_text("index\\tname\\n0\\tbackground\\n1\\tanterior\\n2\\tposterior\\n")
+    >>> _ = path.write_text("index\tname\n0\tbackground\n1\tanterior\n2\tposterior\n")
     >>> read_label_names(path)
     {1: 'anterior', 2: 'posterior'}
     """

@@ -1,15 +1,20 @@
-"""Pairs of images: which are possible, which are drawn, and what they are grouped by."""
+"""Pairs of images: which are possible, and which are registered."""
 
-from pathlib import Path
+import itertools
 
 import numpy as np
 import pandas as pd
 
-from hmopt.data.layout import NO_SLICE
+from hmopt.data.drawing import draw_evenly
+from hmopt.data.listing import list_pairs
+from hmopt.data.pair_table import pair_table
 from hmopt.data.prepared import PreparedCohort
+from hmopt.data.split import SIDES
 from hmopt.declaration import PairsSection
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
+
+__all__ = ["draw_pairs", "pair_table", "possible_pairs"]
 
 TRAIN, SEARCH = "train", "search"
 
@@ -31,7 +36,8 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    return [pair for kind in section.kinds for pair in _pairs_of_kind(cohort, section, split, kind)]
+    pairs = itertools.chain.from_iterable(_pairs_of(kind, cohort, section, split) for kind in section.kinds)
+    return list(dict.fromkeys(pairs))
 
 
 def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
@@ -40,133 +46,77 @@ def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> lis
     Pairs are drawn so that subjects serve about equally often, as moving and as fixed; all are taken where there are
     no more than asked for.
 
+    Parameters
+    ----------
+    cohort, section, split
+        As `possible_pairs` takes them.
+
     Raises
     ------
     DataError
         If no pair is possible, or the CSV names an image that is not to be searched.
+    DeclarationError
+        As `possible_pairs`.
     """
     if section.csv is not None and split == SEARCH:
-        return _listed_pairs(cohort, section.csv)
+        return list_pairs(section.csv, _items(cohort, split))
     count = section.search if split == SEARCH else section.tune
     drawn: list[Pair] = []
-    for number, kind in enumerate(section.kinds):
-        rng = np.random.default_rng([section.seed, number, ("train", "tune", "search").index(split)])
-        drawn += _draw_evenly(_pairs_of_kind(cohort, section, split, kind), count, rng)
+    for kind in section.kinds:
+        rng = np.random.default_rng([section.seed, SIDES.index(split), *kind.encode()])
+        drawn += draw_evenly(_pairs_of(kind, cohort, section, split), count, rng)
     if not drawn:
         raise DataError(
             "pairs",
             expected=f"pairs of kind {' or '.join(section.kinds)} among the {split} subjects",
             got="none",
-            advice="Give that side more subjects, or declare other kinds.",
+            advice=f"Give split.{split} more subjects, or declare other kinds.",
         )
-    return drawn
+    return list(dict.fromkeys(drawn))
 
 
-def _pairs_of_kind(cohort: PreparedCohort, section: PairsSection, split: str, kind: str) -> list[Pair]:
+def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
     items = _items(cohort, split)
-    fixed = _atlas_items(cohort, section, split) if kind == "atlas" else items
-    key = ["slice", *_columns(cohort, section.same)]
-    partners = {value: rows for value, rows in fixed.groupby(key, sort=False, dropna=False)}
-    pairs = []
-    for value, moving in items.groupby(key, sort=False, dropna=False):
-        there = partners.get(value)
-        for moving_name, moving_subject in zip(moving.index, moving["subject"], strict=True):
-            for fixed_name, fixed_subject in [] if there is None else zip(there.index, there["subject"], strict=True):
-                same_subject = moving_subject == fixed_subject
-                if moving_name != fixed_name and (kind == "atlas" or same_subject == (kind == "within")):
-                    pairs.append(
-                        Pair(
-                            moving=moving_name,
-                            fixed=fixed_name,
-                            moving_subject=moving_subject,
-                            fixed_subject=fixed_subject,
-                        )
-                    )
-    return pairs
+    fixed = _atlas_items(cohort, section) if kind == "atlas" else items
+    columns = ["slice", *_same_columns(cohort, section)]
+    partners = _grouped(fixed, columns)
+    candidates = (
+        Pair(moving=moving, fixed=fixed, moving_subject=moving_subject, fixed_subject=fixed_subject)
+        for key, group in _grouped(items, columns).items()
+        for moving, moving_subject in group
+        for fixed, fixed_subject in partners.get(key, [])
+        if moving != fixed
+    )
+    return [pair for pair in candidates if kind in ("atlas", pair.task)]
 
 
 def _items(cohort: PreparedCohort, split: str) -> pd.DataFrame:
     items = cohort.images[cohort.images["split"] == split]
-    return _searched(cohort, items) if split != TRAIN else items
+    searched = split != TRAIN and bool(cohort.search_slices)
+    return items[items["slice"].isin(cohort.search_slices)] if searched else items
 
 
-def _searched(cohort: PreparedCohort, items: pd.DataFrame) -> pd.DataFrame:
-    return items[items["slice"].isin(cohort.search_slices)] if cohort.search_slices else items
+def _grouped(items: pd.DataFrame, columns: list[str]) -> dict[tuple[str, ...], list[tuple[str, str]]]:
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    values = items[columns].astype(str).itertuples(index=False, name=None)
+    for name, subject, key in zip(items.index, items["subject"], values, strict=True):
+        groups.setdefault(key, []).append((name, subject))
+    return groups
 
 
-def _atlas_items(cohort: PreparedCohort, section: PairsSection, split: str) -> pd.DataFrame:
-    named = cohort.images["scan"] == section.atlas
-    if not named.any():
+def _atlas_items(cohort: PreparedCohort, section: PairsSection) -> pd.DataFrame:
+    named = cohort.images[cohort.images["scan"] == section.atlas]
+    if named.empty:
         raise DeclarationError(
             "pairs.atlas", expected="the name of an image of the cohort", got=repr(section.atlas), advice="Correct it."
         )
-    return cohort.images[named]
+    return named
 
 
-def _columns(cohort: PreparedCohort, names: list[str]) -> list[str]:
-    unknown = [name for name in names if name not in cohort.images]
+def _same_columns(cohort: PreparedCohort, section: PairsSection) -> list[str]:
+    unknown = [name for name in section.same if name not in cohort.images]
     if unknown:
         raise DeclarationError(
             "pairs.same", expected="columns of the manifest", got=", ".join(unknown), advice="Correct the names."
         )
-    return names
-
-
-def _draw_evenly(pairs: list[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
-    if len(pairs) <= count:
-        return pairs
-    shuffled = [pairs[i] for i in rng.permutation(len(pairs)).tolist()]
-    subjects = sorted({s for pair in pairs for s in (pair.moving_subject, pair.fixed_subject)})
-    number = {subject: i for i, subject in enumerate(subjects)}
-    moving = np.array([number[pair.moving_subject] for pair in shuffled])
-    fixed = np.array([number[pair.fixed_subject] for pair in shuffled])
-    served = np.zeros((2, len(subjects)))
-    taken = np.zeros(len(shuffled))
-    chosen = []
-    for _ in range(count):
-        # who served least in that role goes first, and of those the pair whose subjects served least in both
-        load = served[0, moving] + served[1, fixed] + 1e-3 * (served[1, moving] + served[0, fixed]) + taken
-        pick = int(np.argmin(load))
-        chosen.append(pick)
-        taken[pick] = np.inf
-        served[0, moving[pick]] += 1
-        served[1, fixed[pick]] += 1
-    return [shuffled[i] for i in sorted(chosen)]
-
-
-def _listed_pairs(cohort: PreparedCohort, path: Path) -> list[Pair]:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(str(path), expected="a CSV with columns moving and fixed", got=reason, advice="Correct it.") from error
-    items = _items(cohort, SEARCH)
-    pairs = []
-    for line, (moving, fixed) in enumerate(table.itertuples(index=False), start=2):
-        pairs += _listed_pair(items, moving, fixed, f"{path}, line {line}")
-    return list({pair.id: pair for pair in pairs}.values())
-
-
-def _listed_pair(items: pd.DataFrame, moving: str, fixed: str, origin: str) -> list[Pair]:
-    sides = []
-    for name in (moving, fixed):
-        found = items[(items.index == name) | (items["scan"] == name)]
-        if found.empty:
-            raise DataError(
-                origin,
-                expected="images of subjects to search on",
-                got=repr(name),
-                advice="Correct the name, or put its subject into split.search.",
-            )
-        sides.append(found.reset_index().set_index("slice"))
-    common = [index for index in sides[0].index if index in sides[1].index]
-    if moving == fixed or not common:
-        raise DataError(origin, expected="two images of the same slice", got=f"{moving}, {fixed}", advice="Correct it.")
-    rows = [(sides[0].loc[index], sides[1].loc[index]) for index in common]
-    return [
-        Pair(moving=m["name"], fixed=f["name"], moving_subject=m["subject"], fixed_subject=f["subject"])
-        for m, f in rows
-    ]
-
-
-__all__ = ["NO_SLICE", "draw_pairs", "possible_pairs"]
+    return section.same

@@ -1,15 +1,24 @@
 """A cohort after preprocessing, on disk, opened one image at a time."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.data.layout import NO_SLICE
+from hmopt.declaration import PreprocessingSection
+from hmopt.errors import DataError
+
 IMAGES, LABEL_MAPS, GRIDS, RECORD, TEMPLATE = "images.npy", "labels.npy", "grids.npy", "record.json", "template.nii.gz"
+UNUSED = "unused"
+OWN_COLUMNS = ("subject", "scan", "slice", "split")
+"""Columns of `PreparedCohort.images` before those of the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +74,11 @@ class PreparedCohort:
         return np.array(_mapped(self.folder / GRIDS)[self._row(name)])
 
     def _row(self, name: str) -> int:
-        return int(self.images.index.get_loc(name))  # type: ignore[arg-type]
+        if name not in self.images.index:
+            raise DataError(
+                "image", expected="the name of a prepared image", got=repr(name), advice="See `PreparedCohort.images`."
+            )
+        return cast(int, self.images.index.get_loc(name))
 
 
 @lru_cache(maxsize=32)
@@ -73,3 +86,45 @@ def _mapped(path: Path) -> NDArray[Any]:
     # a folder's arrays never change under their content's key, so that an open map stays right
     mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def open_prepared(
+    folder: Path, section: PreprocessingSection, images: pd.DataFrame, split: Mapping[str, Sequence[str]]
+) -> PreparedCohort:
+    """Give a prepared cohort whose arrays lie in a folder, with the present split and columns.
+
+    Parameters
+    ----------
+    folder
+        What `write_arrays` wrote, named by its identity.
+    section
+        The declared preprocessing.
+    images
+        As `list_images` gives them.
+    split
+        Subjects of each side.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    scans, slices = record["scans"], record["slices"]
+    items = [(scan, index) for scan in scans for index in slices]
+    names = [scan if index == NO_SLICE else f"{scan}_slice-{index}" for scan, index in items]
+    side_of = {subject: side for side, subjects in split.items() for subject in subjects}
+    subjects = images.loc[[scan for scan, _ in items], "subject"]
+    table = pd.DataFrame(
+        {
+            "subject": subjects.to_numpy(),
+            "scan": [scan for scan, _ in items],
+            "slice": [index for _, index in items],
+            "split": [side_of.get(subject, UNUSED) for subject in subjects],
+        },
+        index=pd.Index(names, name="name"),
+    )
+    return PreparedCohort(
+        folder=folder,
+        images=table.join(images.drop(columns=["image", "label", "subject"]), on="scan"),
+        labels=tuple(record["labels"]),
+        shape=tuple(section.shape),
+        spacing_mm=None if record["spacing_mm"] is None else tuple(record["spacing_mm"]),
+        identity=folder.name,
+        search_slices=tuple(section.slices.search_indices) if section.slices else (),
+    )

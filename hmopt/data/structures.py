@@ -58,12 +58,17 @@ def merge_labels(codes: NDArray[np.int64], structures: Structures) -> NDArray[An
     >>> merge_labels(np.array([0, 10, 49, 4]), {"ventricle": (4,), "thalamus": (10, 49)})
     array([0, 2, 2, 1], dtype=uint8)
     """
-    dtype = np.uint8 if len(structures) <= 255 else np.uint16
+    dtype = label_dtype(len(structures))
     pairs = sorted((code, k + 1) for k, merged in enumerate(structures.values()) for code in merged)
     known = np.array([code for code, _ in pairs], dtype=np.int64)
     numbers = np.array([number for _, number in pairs], dtype=dtype)
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
     return np.where(known[place] == codes, numbers[place], dtype(0))
+
+
+def label_dtype(structures: int) -> type[np.unsignedinteger[Any]]:
+    """Give the type that holds a label map of so many structures."""
+    return np.uint8 if structures <= np.iinfo(np.uint8).max else np.uint16
 
 
 def _code(label: str, codes: Mapping[str, int], structure: str) -> int:

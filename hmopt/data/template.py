@@ -27,7 +27,7 @@ def resolve_template(section: PreprocessingSection, images: pd.DataFrame) -> Pat
     if section.align == "none" or section.template is None:
         return None
     if section.template in images.index:
-        return Path(images.loc[section.template, "image"])
+        return Path(str(images.loc[section.template, "image"]))
     path = Path(section.template)
     if not path.is_file():
         raise DataError(
@@ -56,14 +56,10 @@ def choose_template(images: pd.DataFrame, seed: int = 0, track: Track = silent) 
     return candidates[int(np.argmax(means))]
 
 
-def write_template(
-    destination: Path, section: PreprocessingSection, images: pd.DataFrame, declared: Path | None, track: Track
-) -> None:
-    """Write a copy of the template where alignment is declared, so that later images find it without the cohort."""
-    if section.align == "none":
-        return
+def write_template(destination: Path, images: pd.DataFrame, declared: Path | None, track: Track) -> None:
+    """Write a copy of the declared or chosen template, so that later images find it without the cohort."""
     template = read_image(declared or choose_template(images, track=track))
-    nibabel.save(nibabel.Nifti1Image(template.data, template.lattice.affine), destination)  # type: ignore[attr-defined, no-untyped-call]
+    nibabel.save(nibabel.Nifti1Image(template.data, template.lattice.affine), destination)
 
 
 def _agreement(image: Volume, template: Volume) -> float:

@@ -137,7 +137,7 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise DataError(str(path), expected="an image file", got="no file", advice="Correct the path or add the file.")
     try:
-        return nibabel.load(path)  # type: ignore[attr-defined]
+        return nibabel.load(path)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 

@@ -1,0 +1,51 @@
+"""What tells one preparation of a cohort from another."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hmopt.data.cohort import find_label_names
+from hmopt.declaration import CohortSection, PreprocessingSection
+from hmopt.files import content_hash, file_hash
+from hmopt.progress import Track, silent
+
+VERSION = 1
+"""Raised whenever the same declaration begins to mean other arrays."""
+
+
+def cohort_identity(
+    section: CohortSection,
+    preprocessing: PreprocessingSection,
+    images: pd.DataFrame,
+    template: Path | None = None,
+    track: Track = silent,
+) -> str:
+    """Give the hash of all that decides the prepared arrays.
+
+    These are the contents of images and label maps, the merging of labels and the preprocessing. Folders and the
+    manifest's other columns are not among them: a cohort may move, and its ages be corrected.
+
+    Parameters
+    ----------
+    images
+        As `list_images` gives them.
+    template
+        The file of the declared template, if one is declared.
+    """
+    rows = list(zip(images.index, images["image"], images["label"], strict=True))
+    names = find_label_names(section)
+    return content_hash(
+        {
+            "version": VERSION,
+            "files": {
+                name: [file_hash(image), file_hash(label)]
+                for name, image, label in track(rows, "Looking for changed files", len(rows))
+            },
+            "names": None if names is None else sorted(names.items()),
+            "structures": [[name, sorted(labels)] for name, labels in section.structures.items()],
+            "minimum_voxels": section.minimum_voxels,
+            "spacing_known": section.spacing_known,
+            "preprocessing": preprocessing.model_dump(exclude={"template"}),
+            "template": None if template is None else file_hash(template),
+        }
+    )
