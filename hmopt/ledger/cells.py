@@ -56,14 +56,15 @@ class Cells:
         for number, metric in enumerate(self.values):
             used = places[: len(axes.shape(metric))]
             here = (metric_place == number) & np.all([place >= 0 for place in used], axis=0)
-            cell = tuple(place[here][::-1] for place in used)  # of equal cells numpy keeps the last
-            self.values[metric][cell] = value[here][::-1]
-            self.known[metric][cell] = True
+            cell = np.ravel_multi_index([place[here] for place in used], axes.shape(metric))
+            cell, first = np.unique(cell, return_index=True)
+            self.values[metric].flat[cell] = value[here][first]
+            self.known[metric].flat[cell] = True
 
     def complete(self, metric: str) -> NDArray[np.bool_]:
         """Tell, shape (settings, pairs), where a metric is known for every label."""
         known = self.known[metric]
-        return np.asarray(known.reshape(*known.shape[:2], -1).all(axis=2))
+        return np.asarray(known.all(axis=tuple(range(2, known.ndim))))
 
 
 def _places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:

@@ -1,9 +1,11 @@
 """An oracle that never measures the same thing twice."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from hmopt.ledger.ledger import Gap, Ledger
-from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
@@ -40,37 +42,38 @@ class Recorded:
         return self._oracle.labels
 
     def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
-        """Give a block for each setting, as it stands in the ledger after what was missing has been measured."""
-        ids = [pair.id for pair in pairs]
-        for index in settings:
-            self.fill([index], pairs, metrics)
-            yield self._ledger.block(self.identity, self.space, index, ids, metrics, self.labels)
+        """Give blocks setting by setting: what the ledger has, then the rest as it is measured.
 
-    def fill(
-        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str], track: Track = silent
-    ) -> None:
-        """Measure what the ledger lacks; what was measured before an interruption is kept.
-
-        Parameters
-        ----------
-        settings, pairs, metrics
-            What is to be in the ledger.
-        track
-            Told of every setting of every pair, those that were there already included.
+        Values are the same whether they were measured now or before. What was measured before an interruption is kept.
         """
-        gaps = self._ledger.missing(self.identity, self.space, settings, pairs, metrics, self.labels)
-        total = len(settings) * len(pairs)
-        start = total - sum(len(gap.pairs) for gap in gaps)
-        if gaps:
-            for _ in track(self._measured(gaps), "Measuring", total, start):
-                pass
+        for index in settings:
+            gaps = self._ledger.missing(self.identity, self.space, [index], pairs, metrics, self.labels)
+            ids = [pair.id for pair in pairs]
+            kept = self._ledger.block(self.identity, self.space, index, ids, metrics, self.labels)
+            lacking = {pair.id for gap in gaps for pair in gap.pairs}
+            if known := [pair for pair in ids if pair not in lacking]:
+                yield _part(kept, known)
+            for gap in gaps:
+                yield from (_joined(kept, fresh) for fresh in self._measured(gap))
 
-    def _measured(self, gaps: Sequence[Gap]) -> Iterator[str]:
-        for gap in gaps:
-            fresh: list[Block] = []
-            try:
-                for block in self._oracle.measure([gap.index], gap.pairs, gap.metrics):
-                    fresh.append(block)
-                    yield from block.pairs
-            finally:
-                self._ledger.write(self.identity, self.space, fresh)
+    def _measured(self, gap: Gap) -> Iterator[Block]:
+        fresh: list[Block] = []
+        try:
+            for block in self._oracle.measure([gap.index], gap.pairs, gap.metrics):
+                fresh.append(block)
+                yield block
+        finally:
+            self._ledger.write(self.identity, self.space, fresh)
+
+
+def _part(block: Block, pairs: Sequence[str]) -> Block:
+    places = {pair: place for place, pair in enumerate(block.pairs)}
+    rows = [places[pair] for pair in pairs]
+    return replace(block, pairs=tuple(pairs), values={metric: array[rows] for metric, array in block.values.items()})
+
+
+def _joined(kept: Block, fresh: Block) -> Block:
+    """Give what is known of the fresh block's pairs, in the precision of the ledger."""
+    rounded = {metric: array.astype(np.float32).astype(np.float64) for metric, array in fresh.values.items()}
+    part = _part(kept, fresh.pairs)
+    return replace(part, values={metric: rounded.get(metric, array) for metric, array in part.values.items()})

@@ -1,0 +1,78 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmopt.declaration import SearchSection
+from hmopt.errors import LedgerError
+from hmopt.ledger import Ledger, Searched, read_folder, read_searched, write_measurements, write_searched
+from hmopt.ledger.folder import results_path
+from hmopt.records import Pair
+
+
+@pytest.fixture
+def searched(oracle: Any) -> Searched:
+    return Searched(
+        name="small",
+        identity=oracle.identity,
+        identity_half=None,
+        labels=oracle.labels,
+        spacing_mm=(1.0, 1.0, 1.2),
+        space=oracle.space,
+        loss={"similarity": "lncc", "scale": None},
+        loss_scale=1.7,
+        search=SearchSection(reported=["similarity"], storage="postgresql://me:secret@host/db"),
+    )
+
+
+@pytest.fixture
+def folder(oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path) -> Path:
+    write_searched(tmp_path, searched, pair_table)
+    block = oracle.block((70,), [pair.id for pair in pairs], ["dice", "folding", "similarity"])
+    Ledger(tmp_path / "ledger").write(oracle.identity, oracle.space, [block])
+    return tmp_path
+
+
+def test_what_was_searched_is_read_back_without_the_storages_password(folder: Path, searched: Searched) -> None:
+    without = searched.search.model_copy(update={"storage": None})
+    assert read_searched(folder) == replace(searched, search=without)
+    assert "secret" not in (folder / "search.json").read_text()
+
+
+def test_a_folder_is_read_from_its_ledger_with_pairs_as_text(
+    folder: Path, oracle: Any, pair_table: pd.DataFrame
+) -> None:
+    measurements = read_folder(folder)
+    assert tuple(measurements.values) == ("dice", "folding", "similarity")
+    pd.testing.assert_frame_equal(measurements.pairs, pair_table)
+    np.testing.assert_array_equal(measurements.values["dice"][0], oracle.array((70,), list(pair_table["pair"]), "dice"))
+
+
+def test_a_folder_without_a_ledger_is_read_from_its_results(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    measurements = read_folder(folder)
+    clone = tmp_path_factory.mktemp("clone")
+    write_measurements(measurements, results_path(clone))
+    (clone / "results" / "search.json").write_text((folder / "search.json").read_text())
+    assert read_folder(clone).settings == measurements.settings
+    assert read_searched(clone).name == "small"
+
+
+def test_a_folder_without_measurements_says_what_to_do(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(LedgerError, match="Run `hmopt search` first"):
+        read_folder(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(LedgerError, match="Run `hmopt search` first"):
+        read_searched(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(LedgerError, match="expected measurements of model 'half', got none"):
+        read_folder(folder, "half")
+
+
+def test_search_json_is_plain_json(folder: Path) -> None:
+    content = json.loads((folder / "search.json").read_text())
+    assert content["metric"] == "dice"
+    assert content["space"][0]["name"] == "regularization"
