@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,20 @@ def content_hash(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def slug(name: str) -> str:
+    """Give a file name that stands for a name: what cannot stand in one makes way for a hyphen and a hash.
+
+    Examples
+    --------
+    >>> slug("thalamus")
+    'thalamus'
+    >>> slug("T1→T2"), slug("T1-T2")
+    ('t1-t2-5f98f8', 't1-t2-fa22b6')
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80]
+    return plain if plain == name else f"{plain}-{content_hash(name)[:6]}".lstrip("-")
 
 
 def file_hash(path: Path) -> str:

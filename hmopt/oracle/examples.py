@@ -1,0 +1,131 @@
+"""Pictures of a typical and of the worst registration at a scope's λ*, for the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hmopt.errors import SearchError
+from hmopt.files import replacing, slug
+from hmopt.metric import find_metric
+from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.oracle.registered import RegisteringOracle
+from hmopt.records import Pair
+from hmopt.space import Index
+from hmopt.spatial import warp
+
+FOLDER = "examples"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_examples(
+    folder: Path,
+    name: str,
+    oracle: RegisteringOracle,
+    index: Index,
+    pairs: Sequence[Pair],
+    scores: NDArray[np.float64],
+    metric: str = "dice",
+    label: str | None = None,
+) -> Path:
+    """Write pictures of the typical and of the worst pair of a scope at a setting, and give the file.
+
+    Parameters
+    ----------
+    folder
+        The study folder; the file is `examples/{slug of name}.npz` in it.
+    name
+        Name of the scope.
+    oracle
+        What registers.
+    index
+        The setting on the lattice.
+    pairs
+        Pairs, n of them.
+    scores
+        (n,): their values of `metric` at the setting; NaN for a pair that is not of the scope.
+    metric
+        Name of the metric, which tells whether larger is better.
+    label
+        The scope's label; None: all labels.
+
+    Returns
+    -------
+    Path
+        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and
+        their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
+        `{role}_score`. And `setting`, (hyperparameters,). Of 3-D pairs, the plane across the last axis that has most
+        of the label.
+
+    Raises
+    ------
+    SearchError
+        If no pair has a score.
+    """
+    arrays: Arrays = {"setting": np.array(list(oracle.space.setting(index).values()))}
+    for role, row in choose_examples(scores, metric).items():
+        pictures = draw_pictures(oracle, index, pairs[row], label)
+        pictures |= {"pair": np.array(pairs[row].id), "score": np.array(scores[row])}
+        arrays |= {f"{role}_{key}": array for key, array in pictures.items()}
+    path = folder / FOLDER / f"{slug(name)}.npz"
+    with replacing(path) as beside:
+        np.savez_compressed(beside, allow_pickle=False, **arrays)
+    return path
+
+
+def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
+    """Give the rows of the pair with the median score (of two, the worse) and of the one with the worst.
+
+    Raises
+    ------
+    SearchError
+        If no pair has a score.
+
+    Examples
+    --------
+    >>> choose_examples(np.array([0.9, np.nan, 0.5, 0.7]), "dice")
+    {'typical': 3, 'worst': 2}
+    """
+    maximized = find_metric(metric).direction == "maximize"
+    order = np.argsort(scores if maximized else -scores, kind="stable")
+    measured = int(np.isfinite(scores).sum())
+    if measured == 0:
+        raise SearchError("examples", expected="a pair with a score", got="none", advice="Leave this scope out.")
+    return {"typical": int(order[(measured - 1) // 2]), "worst": int(order[0])}
+
+
+def draw_pictures(oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None) -> Arrays:
+    """Give 2-D pictures of a pair registered at a setting, as `write_examples` tells, without the role."""
+    cohort = oracle.cohort
+    moving, fixed = cohort.image(pair.moving), cohort.image(pair.fixed)
+    moving_labels, fixed_labels = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
+    displacement = oracle.displacement(index, pair).cpu()
+    moved = warp(torch.from_numpy(moving)[None, None], displacement[None])[0, 0].numpy()
+    moving_codes = torch.from_numpy(moving_labels.astype(np.int32))[None]
+    moved_labels = nearest_labels(moving_codes, sampled_positions(displacement[None]))[0].numpy()
+    plane = _fullest_plane(fixed_labels if label is None else fixed_labels == cohort.labels.index(label) + 1)
+    pictures = {
+        "moving": _scaled(moving, moving),
+        "fixed": _scaled(fixed, fixed),
+        "moved": _scaled(moved, moving),
+        "moving_labels": moving_labels,
+        "fixed_labels": fixed_labels,
+        "moved_labels": moved_labels.astype(moving_labels.dtype),
+    }
+    in_plane = displacement[(slice(2), *plane)].numpy()
+    return {key: array[plane] for key, array in pictures.items()} | {"displacement": in_plane}
+
+
+def _fullest_plane(mask: NDArray[Any]) -> tuple[slice | int, ...]:
+    if mask.ndim == 2:
+        return (slice(None), slice(None))
+    return (slice(None), slice(None), int(np.argmax((mask > 0).sum((0, 1)))))
+
+
+def _scaled(image: NDArray[np.float32], like: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = float(like.min()), float(like.max())
+    return ((image - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)

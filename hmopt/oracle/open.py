@@ -1,0 +1,85 @@
+"""A study folder's oracle, as a script or a command wants it."""
+
+from pathlib import Path
+
+import torch
+
+from hmopt.data.pairs import draw_pairs
+from hmopt.data.prepared import PreparedCohort
+from hmopt.data.preprocessing import prepare
+from hmopt.declaration import Study, read_study
+from hmopt.errors import CheckpointError
+from hmopt.ledger import Ledger, Recorded
+from hmopt.ledger.folder import LEDGER_FOLDER, Model
+from hmopt.networks import architecture, load_hypermorph
+from hmopt.oracle.amortized import AmortizedOracle
+from hmopt.progress import Track, silent
+from hmopt.records import Pair
+from hmopt.training.train import HALF_MODEL, MODEL, training_key
+
+MODEL_FILES: dict[Model, str] = {"full": MODEL, "half": HALF_MODEL}
+
+
+def open_oracle(
+    folder: Path | str,
+    model: Model = "full",
+    device: torch.device | str = "cpu",
+    track: Track = silent,
+) -> tuple[Recorded, list[Pair]]:
+    """Give a study's oracle, which measures what its ledger does not hold yet, and the pairs that are searched.
+
+    Parameters
+    ----------
+    folder
+        The study folder, with a trained model in it.
+    model
+        The model at the end of training, or as it was half-way.
+    device
+        Where to compute.
+    track
+        Shows how far the preparation of images is, where it is still to do.
+
+    Returns
+    -------
+    Recorded
+        The oracle.
+    list of Pair
+        The declared pairs of the subjects to search on.
+
+    Raises
+    ------
+    HmoptError
+        If the declaration, the data or the model cannot be used.
+    """
+    folder = Path(folder)
+    study = read_study(folder)
+    cohort = prepare(study, folder, track)
+    oracle = Recorded(load_oracle(folder, study, cohort, model, device), Ledger(folder / LEDGER_FOLDER))
+    return oracle, draw_pairs(cohort, study.pairs, "search")
+
+
+def load_oracle(
+    folder: Path,
+    study: Study,
+    cohort: PreparedCohort,
+    model: Model = "full",
+    device: torch.device | str = "cpu",
+) -> AmortizedOracle:
+    """Give the oracle of the model in a study folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or it was trained under another declaration or on other images.
+    """
+    path = folder / MODEL_FILES[model]
+    hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
+    if header.get("training_key") != training_key(study, cohort):
+        # another split, above all, would let subjects be searched that the weights were trained on
+        raise CheckpointError(
+            str(path),
+            expected="a model of this declaration and these images",
+            got="one of others",
+            advice="Restore what it was trained under, or move the file away and train again.",
+        )
+    return AmortizedOracle(hypermorph, cohort, device)

@@ -1,0 +1,44 @@
+"""The oracle of doing nothing: how alike the pairs of a cohort are before registration."""
+
+import torch
+from torch import Tensor
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.files import content_hash
+from hmopt.oracle.registered import Register, RegisteringOracle
+from hmopt.space import Index, Space
+
+
+class UnregisteredOracle(RegisteringOracle):
+    """Measures pairs of a cohort as they are; its space has no hyperparameter, so that `()` is the one setting.
+
+    Parameters
+    ----------
+    cohort
+        Where the images of pairs are.
+    device
+        Where to compute.
+    batch
+        Pairs at a time; values do not depend on it.
+    """
+
+    def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int = 8) -> None:
+        super().__init__(cohort, torch.device(device), batch)
+
+    @property
+    def space(self) -> Space:
+        """No hyperparameters."""
+        return Space(hyperparameters=())
+
+    @property
+    def identity(self) -> str:
+        """Hash of the prepared cohort."""
+        return content_hash("unregistered", self.cohort.identity)
+
+    def register(self, index: Index) -> Register:
+        """Give what moves nothing."""
+        return _zero_displacement
+
+
+def _zero_displacement(moving: Tensor, fixed: Tensor) -> Tensor:
+    return moving.new_zeros(len(moving), moving.dim() - 2, *moving.shape[2:])

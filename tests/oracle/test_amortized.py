@@ -1,0 +1,132 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.errors import DataError, DeclarationError
+from hmopt.metric import METRICS
+from hmopt.networks import Hypermorph
+from hmopt.oracle import AmortizedOracle
+from hmopt.records import Pair
+
+MakeModel = Callable[..., Hypermorph]
+SETTINGS = [(0,), (70,), (200,)]
+
+
+def measured(oracle: AmortizedOracle, pairs: list[Pair], metric: str) -> NDArray[np.float64]:
+    """(settings, pairs, …), in the order of `SETTINGS` and `pairs`."""
+    rows = {
+        (block.index, pair): row
+        for block in oracle.measure(SETTINGS, pairs, [metric])
+        for pair, row in zip(block.pairs, block.values[metric], strict=True)
+    }
+    return np.array([[rows[index, pair.id] for pair in pairs] for index in SETTINGS])
+
+
+def displacement(model: Hypermorph, cohort: PreparedCohort, pair: Pair, setting: float) -> NDArray[np.float64]:
+    moving, fixed = (torch.from_numpy(cohort.image(name))[None, None] for name in (pair.moving, pair.fixed))
+    velocity = model(moving, fixed, {"regularization": setting})
+    return model.registration.displacement(velocity)[0].double().numpy()
+
+
+def test_dice_is_that_of_labels_moved_at_the_setting(
+    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    model = make_model(cohort.shape)
+    values = measured(AmortizedOracle(model, cohort, batch=2), pairs, "dice")
+    for row, setting in enumerate((0.0, 0.35, 1.0)):
+        field = displacement(model, cohort, pairs[2], setting)
+        assert np.abs(field).max() > 0.5
+        moving, fixed = cohort.label_map(pairs[2].moving), cohort.label_map(pairs[2].fixed)
+        mask = (moving == 1).astype(float)
+        moved = ndimage.map_coordinates(mask, np.indices(cohort.shape) + field, order=1, mode="nearest")
+        expected = 2 * moved[fixed == 1].sum() / (moved.sum() + (fixed == 1).sum())
+        assert values[row, 2, 0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_settings_differ(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+    values = measured(AmortizedOracle(make_model((16, 16)), flat_cohort), pairs, "dice")
+    assert np.abs(np.diff(values[:, :, 0], axis=0)).min() > 1e-4
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_values_do_not_depend_on_batches_or_order(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, metric: str
+) -> None:
+    model = make_model((16, 16))
+    whole = measured(AmortizedOracle(model, flat_cohort, batch=5), pairs, metric)
+    alone = measured(AmortizedOracle(model, flat_cohort, batch=1), pairs, metric)
+    turned = measured(AmortizedOracle(model, flat_cohort, batch=2), pairs[::-1], metric)[:, ::-1]
+    np.testing.assert_allclose(alone, whole, atol=1e-5)
+    np.testing.assert_allclose(turned, whole, atol=1e-5)
+
+
+def test_blocks_come_setting_by_setting(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+    blocks = list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=3).measure(SETTINGS, pairs, ["dice"]))
+    assert [(block.index, len(block.pairs)) for block in blocks] == [(i, n) for i in SETTINGS for n in (3, 2)]
+
+
+def test_weights_are_predicted_once_a_setting(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baked = []
+    bake = Hypermorph.bake
+    monkeypatch.setattr(Hypermorph, "bake", lambda model, setting: baked.append(setting) or bake(model, setting))
+    oracle = AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1)
+    for _ in range(2):
+        list(oracle.measure(SETTINGS, pairs, ["dice"]))
+    assert [setting["regularization"] for setting in baked] == [0.0, 0.35, 1.0]
+
+
+def test_images_are_read_once(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    image = type(flat_cohort).image
+    monkeypatch.setattr(type(flat_cohort), "image", lambda cohort, name: read.append(name) or image(cohort, name))
+    list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(SETTINGS, pairs, ["dice"]))
+    assert sorted(read) == ["a", "b", "c", "d"]
+
+
+def test_gradients_are_left_as_they_were(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+    for _ in AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(SETTINGS, pairs, ["dice"]):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_identity_stands_for_model_space_and_cohort(
+    flat_cohort: PreparedCohort, other_cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    one = AmortizedOracle(make_model((16, 16)), flat_cohort).identity
+    assert AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).identity == one
+    others = [
+        AmortizedOracle(make_model((16, 16), seed=1), flat_cohort).identity,
+        AmortizedOracle(make_model((16, 16), high=0.5), flat_cohort).identity,
+        AmortizedOracle(make_model((16, 16)), other_cohort).identity,
+    ]
+    assert len({one, *others}) == 4
+
+
+def test_identity_sees_how_velocities_are_integrated(flat_cohort: PreparedCohort, make_model: MakeModel) -> None:
+    one, other = make_model((16, 16)), make_model((16, 16))
+    other.registration.section = other.registration.section.model_copy(update={"integration_steps": 1})
+    assert AmortizedOracle(one, flat_cohort).identity != AmortizedOracle(other, flat_cohort).identity
+
+
+def test_pair_of_an_unknown_image_is_refused_before_any_work(
+    flat_cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    pair = Pair(moving="a", fixed="z", moving_subject="a", fixed_subject="z")
+    with pytest.raises(DataError, match="pairs: expected images of the cohort, got 'z'"):
+        AmortizedOracle(make_model((16, 16)), flat_cohort).measure(SETTINGS, [pair], ["dice"])
+
+
+def test_undeclared_metric_is_refused_before_any_work(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    with pytest.raises(DeclarationError, match="metric"):
+        AmortizedOracle(make_model((16, 16)), flat_cohort).measure(SETTINGS, pairs, ["speed"])
