@@ -13,7 +13,7 @@ from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
 from hmopt.search.scopes import Scope
-from hmopt.space import Index
+from hmopt.space import Index, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Finding:
         At full and at half training; None where half training was not measured.
     held_out
         Scores on subjects that did not choose; None where there are too few for that.
+    common
+        The best single setting for all pairs and labels; None where no setting was measured for all of them.
     score_at_common, score_at_default, score_unregularized
         The scope's score at the best single setting for all, at the default, and with `regularization` at its
         lowest and the rest at the default; NaN where that was not measured.
@@ -41,6 +43,7 @@ class Finding:
     full: View
     half: View | None
     held_out: HeldOut | None
+    common: Setting | None
     score_at_common: float
     score_at_default: float
     score_unregularized: float
@@ -118,17 +121,17 @@ def _finding(scope: Scope, view: View, half: View | None, source: Source, bench:
     lowest = {h.name: h.low for h in response.space.hyperparameters if h.name == "regularization"}
     pairs = response.pairs
     subjects = len({*source.moving[pairs], *source.fixed[pairs]})
-    few = _few(scope, subjects)
     return Finding(
         scope=scope,
         full=view,
         half=half,
         held_out=bench.held_out(scope, response),
+        common=None if bench.common is None else response.space.setting(bench.common),
         score_at_common=float(curve[-1 if bench.common is None else response.place(bench.common)]),
         score_at_default=float(curve[response.place(response.space.index(default))]),
         score_unregularized=float(curve[response.place(response.space.index({**default, **lowest}))]),
         subjects=subjects,
-        flags=find_flags(response.space, view.optimum, half and half.optimum) + few,
+        flags=find_flags(response.space, view.optimum, half and half.optimum) + _few(scope, subjects),
     )
 
 

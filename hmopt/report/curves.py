@@ -1,0 +1,69 @@
+"""Response curves of a scope: score and folding along each hyperparameter."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hmopt.analysis.finding import Finding
+from hmopt.analysis.source import View
+from hmopt.report.figure import MUTED, OTHER, OWN, THIRD, new_figure, unit_axis
+from hmopt.report.words import metric_name, symbol
+
+
+def response_figure(finding: Finding, folding_limit: float) -> Figure:
+    """Give score (with its points and 95 % band) over folding, a column for each hyperparameter.
+
+    Where there are several hyperparameters, each value stands for the best setting that has it.
+    """
+    hyperparameters = finding.full.response.space.hyperparameters
+    figure = new_figure(0.6 + 4.6 * len(hyperparameters), 3.9)
+    grid = figure.subplots(
+        2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
+    )
+    for column, hyperparameter in enumerate(hyperparameters):
+        upper, lower = grid[0, column], grid[1, column]
+        _draw_scores(upper, finding, column)
+        _draw_folding(lower, finding.full, column, folding_limit)
+        unit_axis(lower, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
+    metric = finding.full.response.metric.name
+    grid[0, 0].set_ylabel(metric_name(metric))
+    grid[1, 0].set_ylabel("folding, %")
+    grid[0, 0].legend(loc="best", handlelength=1.8)
+    return figure
+
+
+def profile(view: View, column: int) -> NDArray[np.intp]:
+    """Give the places of the settings to draw along one hyperparameter, the best one for each of its values."""
+    values, losses = view.response.values[:, column], view.response.losses(view.response.curve)
+    order = np.lexsort((losses, values))
+    first = np.append(True, np.diff(values[order]) > 0)
+    return np.asarray(order[first])
+
+
+def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
+    view, half = finding.full, finding.half
+    places = profile(view, column)
+    values, curve = view.response.values[places, column], view.response.curve[places]
+    axes.fill_between(values, *view.band[:, places], color=OWN, alpha=0.15, linewidth=0)
+    axes.plot(values, curve, "o-", color=OWN, markersize=3.5, linewidth=1.6, label="full training")
+    if half is not None:
+        rows = profile(half, column)
+        line = {"color": MUTED, "linewidth": 1.3, "label": "half training"}
+        axes.plot(half.response.values[rows, column], half.response.curve[rows], linestyle="--", **line)
+    optimum = view.optimum
+    name = view.response.space.names[column]
+    axes.plot(
+        optimum.setting[name], optimum.score.value, "*", color=THIRD, markersize=14, zorder=5, label=f"{symbol(name)}*"
+    )
+    if optimum.constrained is not None and optimum.constrained != optimum.setting:
+        place = optimum.constrained[name]
+        axes.plot(place, optimum.score_constrained, "D", color=OTHER, zorder=5, label="under folding limit")
+
+
+def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
+    places = profile(view, column)
+    values = view.response.values[places, column]
+    axes.plot(values, 100 * view.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3)
+    axes.axhline(100 * folding_limit, color=MUTED, linewidth=1, linestyle=":")
+    axes.set_ylim(bottom=0)

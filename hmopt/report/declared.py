@@ -1,0 +1,85 @@
+"""What was done, in words: data, split, network, loss, search, and the commands to do it again."""
+
+from hmopt.declaration.study import Study
+from hmopt.report.material import Material
+from hmopt.report.words import metric_name, number, percent, symbol
+
+SIMILARITIES = {
+    "mse": "mean squared error",
+    "lncc": "local normalized cross-correlation",
+    "mutual_information": "mutual information",
+}
+REGULARIZATIONS = {"gradient": "mean squared gradient", "bending": "bending energy"}
+
+
+def declared(material: Material) -> list[tuple[str, str]]:
+    """Give what was done, as names and sentences; what is not known is left out."""
+    entries = [("Data", _data(material)), ("Loss", _loss(material)), ("Search", _search(material))]
+    if material.study is not None:
+        entries[1:1] = [("Preprocessing", _preprocessing(material.study)), ("Network", _network(material.study))]
+    return entries
+
+
+def steps() -> list[tuple[str, str]]:
+    """Give the commands that made all this, and what each does."""
+    return [
+        ("hmopt train .", "trains the one network"),
+        ("hmopt search .", "measures settings on pairs, and finds the best ones"),
+        ("hmopt report . --results", "writes this page and the results to keep"),
+        ("hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label NAME", "uses a structure's best λ"),
+    ]
+
+
+def _data(material: Material) -> str:
+    pairs, split = material.measurements.pairs, material.facts.get("split")
+    subjects = len({*pairs["moving_subject"], *pairs["fixed_subject"]})
+    tasks = ", ".join(f"{count} {task}-subject" for task, count in pairs["task"].value_counts().items())
+    text = f"Settings were chosen and judged on {len(pairs)} pairs ({tasks}) of {subjects} subjects"
+    if isinstance(split, dict) and {"train", "tune"} <= set(split):
+        text += f"; {split['train']} other subjects trained the network, and {split['tune']} others tuned it"
+    return f"{text}. {len(material.measurements.labels)} structures."
+
+
+def _preprocessing(study: Study) -> str:
+    section = study.preprocessing
+    grid = " × ".join(str(side) for side in section.shape)
+    spacing = "" if section.spacing_mm is None else f" of {' × '.join(f'{s:g}' for s in section.spacing_mm)} mm"
+    aligned = "after an affine alignment" if section.align == "affine" else "without alignment"
+    slices = "" if section.slices is None else f", slices {section.slices.indices} across axis {section.slices.axis}"
+    return f"{grid} voxels{spacing}{slices}, {aligned}; intensities normalized by {section.normalization} per image."
+
+
+def _network(study: Study) -> str:
+    network, hyper, training = study.network, study.hypernetwork, study.training
+    features = "-".join(str(count) for count in network.encoder)
+    units = "-".join(str(count) for count in hyper.units)
+    return (
+        f"U-Net {features} from stride {network.stride}, stationary velocity integrated in {network.integration_steps} "
+        f"squarings; hypernetwork {units}. {training.steps} steps of {training.batch} pairs, Adam from "
+        f"{training.learning_rate:g}, seed {training.seed}."
+    )
+
+
+def _loss(material: Material) -> str:
+    loss, names = material.searched.loss, material.searched.space.names
+    similarity = SIMILARITIES.get(str(loss.get("similarity")), "similarity")
+    regularization = REGULARIZATIONS.get(str(loss.get("regularization")), "regularization")
+    scale = number(material.searched.loss_scale, 3)
+    if "label_weight" in names:
+        return (
+            f"(1 − λ)(1 − γ) · {scale} · {similarity} + (1 − λ) γ · overlap loss + λ · {regularization} of the velocity."
+        )
+    return (
+        f"(1 − λ) · {scale} · {similarity} + λ · {regularization} of the velocity. Elsewhere, weigh the regularization "
+        f"with λ / ((1 − λ) · {scale}) against a similarity of weight 1."
+    )
+
+
+def _search(material: Material) -> str:
+    search, space = material.searched.search, material.searched.space
+    ranges = ", ".join(f"{symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in space.hyperparameters)
+    return (
+        f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
+        f"{percent(search.folding_limit)}. Held-out scores: {search.folds} folds of subjects, dealt {search.repeats} "
+        f"times, seed {search.seed}."
+    )

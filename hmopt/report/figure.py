@@ -1,0 +1,96 @@
+"""How every figure looks, and how it gets into a file and into a page."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hmopt.files import replacing
+
+INK, MUTED, GRID, PAPER = "#1c2128", "#5f6b7a", "#dce1e7", "#ffffff"
+OWN, OTHER, THIRD = "#0b6cb3", "#c24e00", "#00795c"
+"""Blue, vermilion and green of Okabe and Ito's palette, a little darker: apart for every kind of colour blindness."""
+
+_ROLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", OWN: "own", OTHER: "other", THIRD: "third"}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hmopt",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.solid_capstyle": "butt",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw as all figures of a report are drawn, without leaving a trace in matplotlib's settings."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Give an empty figure; width and height in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def unit_axis(axes: Axes, label: str, low: float, high: float) -> None:
+    """Let the horizontal axis be a hyperparameter's range, with room for a marker at either end."""
+    margin = 0.03 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_xlabel(label)
+
+
+def to_svg(figure: Figure, background: str = "none") -> str:
+    """Give a figure as an SVG document."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
+    return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
+
+
+def inline(svg: str, title: str) -> Markup:
+    """Give an SVG document as an element of a page, whose colours follow the page's light or dark scheme."""
+    body = svg[svg.index("<svg") :]
+    for colour, role in _ROLES.items():
+        body = body.replace(colour, f"var(--{role})")
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    opening = Markup('<svg role="img" aria-label="{}" ').format(title)
+    return opening + Markup(re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2))  # noqa: S704
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as `name.svg` and `name.png`, on white, so that they read wherever they are shown."""
+    with replacing(folder / f"{name}.svg") as path:
+        path.write_text(to_svg(figure, PAPER), encoding="utf-8")
+    with replacing(folder / f"{name}.png") as path:
+        figure.savefig(path, format="png", facecolor=PAPER, dpi=160, metadata={"Software": None})
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Give bytes as a `data:` URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

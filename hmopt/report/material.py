@@ -1,0 +1,117 @@
+"""Everything that a report is made from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hmopt.analysis.finding import Finding, find_all
+from hmopt.declaration.study import FILE_NAME, Study, read_declaration
+from hmopt.errors import DataError
+from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
+from hmopt.ledger.measurements import Measurements
+from hmopt.progress import Track
+from hmopt.search.scopes import list_scopes
+
+TRAINING_FILE = "training.csv"
+EXAMPLES_FOLDER = "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a study folder holds, and what follows from it.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    study
+        Its declaration, where it is there.
+    searched
+        What was searched.
+    facts
+        The whole of `search.json`.
+    measurements, half
+        Of the model at full and at half training.
+    before
+        Scores before registration, where they were measured.
+    training
+        The log of the training, where it is there.
+    findings
+        What is known about each scope.
+    """
+
+    folder: Path
+    study: Study | None
+    searched: Searched
+    facts: Mapping[str, Any]
+    measurements: Measurements
+    half: Measurements | None
+    before: Measurements | None
+    training: pd.DataFrame | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def cohort(self) -> Finding:
+        """The finding for all pairs and labels together, or the first one where that was not declared."""
+        return next((f for f in self.findings if not _parts(f)), self.findings[0])
+
+    def unregistered(self, finding: Finding) -> float | None:
+        """Give a scope's mean score before registration, over the same pairs; None where that was not measured."""
+        if self.before is None:
+            return None
+        response = finding.full.response
+        score = self.before.score(response.metric.name, finding.scope.label)[0, response.pairs].mean()
+        return float(score) if np.isfinite(score) else None
+
+    @property
+    def training_minutes(self) -> float | None:
+        """How long the training took; None where its log is not there."""
+        known = self.training is not None and "minutes" in self.training and len(self.training)
+        return float(self.training["minutes"].max()) if self.training is not None and known else None
+
+
+def read_material(folder: Path, track: Track) -> Material:
+    """Read a study folder, or its committed results where it was not searched here, and analyse it.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was searched or measured.
+    DataError
+        If nothing was measured for any scope.
+    """
+    searched = read_searched(folder)
+    measurements = read_folder(folder, "full")
+    half = None if searched.identity_half is None else read_folder(folder, "half")
+    scopes = list_scopes(searched.search, measurements.pairs, measurements.labels)
+    findings = tuple(find_all(measurements, half, scopes, searched.search, track))
+    if not findings:
+        raise DataError(
+            str(folder), expected="measurements for a scope", got="none", advice="Run `hmopt search` again."
+        )
+    training = _either(folder, TRAINING_FILE)
+    return Material(
+        folder=folder,
+        study=read_declaration(folder) if (folder / FILE_NAME).is_file() else None,
+        searched=searched,
+        facts=json.loads(_either(folder, SEARCH_FILE).read_text(encoding="utf-8")),
+        measurements=measurements,
+        half=half,
+        before=None if searched.identity_unregistered is None else read_folder(folder, "unregistered"),
+        training=pd.read_csv(training) if training.is_file() else None,
+        findings=findings,
+    )
+
+
+def _either(folder: Path, name: str) -> Path:
+    own = folder / name
+    return own if own.is_file() else folder / RESULTS_FOLDER / name
+
+
+def _parts(finding: Finding) -> tuple[str, ...]:
+    return tuple(kind for kind, _ in finding.scope.criteria if kind != "cohort")

@@ -1,0 +1,145 @@
+"""Pictures of pairs with the outlines of their labels, drawn straight as SVG."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.measure import approximate_polygon, find_contours
+
+from hmopt.report.figure import data_uri
+
+ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
+SMOOTHING = 0.15
+"""Largest distance of a drawn outline from the exact one, in voxels."""
+
+GRID_SPACING = 6
+"""Voxels between the lines of a drawn deformation."""
+
+_STROKES = {"own": "#58b4ff", "reference": "#ffb000", "deformation": "#7ad3b0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One panel: what it shows, as an SVG element."""
+
+    caption: str
+    svg: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """The panels of one pair."""
+
+    title: str
+    pair: str
+    score: float
+    pictures: tuple[Picture, ...]
+
+
+def read_examples(path: Path, code: int | None) -> list[Example]:
+    """Give the typical and the worst pair of a scope; nothing where no pictures were made.
+
+    Parameters
+    ----------
+    path
+        `examples/{slug}.npz` of a study folder.
+    code
+        The label to outline, as it stands in label maps; None: all of them.
+    """
+    if not path.is_file():
+        return []
+    with np.load(path, allow_pickle=False) as arrays:
+        return [
+            Example(
+                title=title,
+                pair=str(arrays[f"{role}_pair"]),
+                score=float(arrays[f"{role}_score"]),
+                pictures=_pictures({name: arrays[f"{role}_{name}"] for name in _NAMES}, code),
+            )
+            for role, title in ROLES.items()
+            if f"{role}_pair" in arrays
+        ]
+
+
+_NAMES = ("moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_labels", "displacement")
+
+
+def _pictures(arrays: dict[str, NDArray[Any]], code: int | None) -> tuple[Picture, ...]:
+    outlines = {
+        role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")
+    }
+    before = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moving"], "own")
+    after = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moved"], "own")
+    deformation = _stroke(deformation_path(arrays["displacement"]), "deformation")
+    return (
+        Picture(caption="moving", svg=_panel(arrays["moving"], before)),
+        Picture(caption="fixed", svg=_panel(arrays["fixed"], _stroke(outlines["fixed"], "reference"))),
+        Picture(caption="moved", svg=_panel(arrays["moved"], after)),
+        Picture(caption="where it came from", svg=_panel(arrays["moving"], deformation)),
+    )
+
+
+def outline_path(labels: NDArray[Any], code: int | None) -> str:
+    """Give the outlines of labels as SVG path data, in voxels, the second axis upwards.
+
+    Parameters
+    ----------
+    labels
+        Label map, shape (x, y).
+    code
+        The label to outline; None: all of them.
+
+    Examples
+    --------
+    >>> outline_path(np.pad(np.ones((1, 1), int), 1), code=None)
+    'M2 1.5L1.5 1L1 1.5L1.5 2Z'
+    """
+    codes = np.unique(labels[labels > 0]).tolist() if code is None else [code]
+    contours = [
+        contour - 1 for one in codes for contour in find_contours(np.pad(labels == one, 1).astype(np.float64), 0.5)
+    ]
+    return "".join(_path(approximate_polygon(contour, SMOOTHING), labels.shape[1]) for contour in contours)
+
+
+def deformation_path(displacement: NDArray[Any]) -> str:
+    """Give where the lines of the fixed image's grid come from in the moving image, as SVG path data.
+
+    Parameters
+    ----------
+    displacement
+        Shape (2, x, y), in voxels.
+    """
+    _, width, height = displacement.shape
+    places = np.moveaxis(np.indices((width, height)) + displacement, 0, -1)
+    lines = [*places[::GRID_SPACING], *np.moveaxis(places, 0, 1)[::GRID_SPACING]]
+    return "".join(_path(approximate_polygon(line, SMOOTHING), height, close="") for line in lines)
+
+
+def _path(points: NDArray[Any], height: int, close: str = "Z") -> str:
+    kept = points[:-1] if close else points
+    return "M" + "L".join(f"{x + 0.5:.4g} {height - y - 0.5:.4g}" for x, y in kept) + close
+
+
+def _stroke(path: str, role: str) -> Markup:
+    return Markup('<path class="outline {}" d="{}" fill="none" stroke="{}"/>').format(role, path, _STROKES[role])
+
+
+def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
+    width, height = image.shape
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" stroke-width="{s}" stroke-linejoin="round">'
+        '<image href="{uri}" width="{w}" height="{h}"/>{outlines}</svg>'
+    ).format(w=width, h=height, s=round(max(width, height) / 140, 2), uri=_image_uri(image), outlines=outlines)
+
+
+def _image_uri(image: NDArray[Any]) -> str:
+    """The image as a small JPEG, the first axis to the right and the second upwards."""
+    pixels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8).T[::-1]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)
+    return data_uri(buffer.getvalue(), "image/jpeg")

@@ -1,0 +1,126 @@
+"""The figure of the first page: which setting for which structure, and what it gains."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hmopt.analysis.finding import Finding
+from hmopt.report.figure import GRID, INK, MUTED, OTHER, OWN, PAPER, new_figure, unit_axis
+from hmopt.report.words import metric_name, scope_title, shorten, symbol
+from hmopt.space import Hyperparameter
+
+ROW = 0.27
+"""Height of a row, in inches."""
+
+
+def draw_optima(axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> None:
+    """Draw each scope's best value with its interval, and the values that are as good.
+
+    Parameters
+    ----------
+    axes
+        To draw on.
+    groups
+        Families of scopes, drawn from the top with a gap between them.
+    hyperparameter
+        Whose values.
+    common
+        The best single value for all, if there is one.
+    """
+    name = hyperparameter.name
+    if common is not None:
+        axes.axvline(common, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="best single one for all")
+    for place, finding in _places(axes, groups):
+        optimum = finding.full.optimum
+        equal, sure, value = optimum.equals[name], optimum.intervals[name], optimum.setting[name]
+        axes.plot([equal.low, equal.high], [place, place], color=GRID, linewidth=9, zorder=1, label="as good")
+        axes.plot([sure.low, sure.high], [place, place], color=OWN, linewidth=2, zorder=2, label="95 % interval")
+        axes.plot(value, place, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
+        if optimum.constrained is not None and optimum.constrained[name] != value:
+            place_of_limit, style = optimum.constrained[name], {"color": OTHER, "markerfacecolor": PAPER}
+            axes.plot(place_of_limit, place, "D", markersize=5.5, zorder=3, label="under folding limit", **style)
+    unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
+
+
+def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]]) -> None:
+    """Draw what each scope's own setting gains over the best single one, on subjects that did not choose it.
+
+    Parameters
+    ----------
+    axes
+        To draw on.
+    groups
+        Families of scopes, drawn from the top with a gap between them.
+    """
+    axes.axvline(0, color=INK, linewidth=1)
+    for place, finding in _places(axes, groups):
+        if finding.held_out is None:
+            continue
+        value, low, high = finding.held_out.over_common
+        sure = low > 0 or high < 0
+        colour = OWN if low > 0 else OTHER if high < 0 else MUTED
+        axes.plot([low, high], [place, place], color=colour, linewidth=2, zorder=2)
+        label = "interval excludes 0" if sure else "interval includes 0"
+        face = colour if sure else PAPER
+        axes.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=7, zorder=3, label=label)
+    metric = next(finding.full.response.metric.name for group in groups for finding in group)
+    axes.set_xlabel(f"gain in held-out {metric_name(metric)}")
+
+
+def optima_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:
+    """Give the figure of best values; parameters as of `draw_optima`."""
+    figure = new_figure(5.4, _height(groups))
+    axes = figure.subplots()
+    draw_optima(axes, groups, hyperparameter, common)
+    axes.set_title(f"Which {symbol(hyperparameter.name)}?")
+    _legend(figure, 3)
+    return figure
+
+
+def gains_figure(groups: Sequence[Sequence[Finding]]) -> Figure:
+    """Give the figure of held-out gains; parameters as of `draw_gains`."""
+    figure = new_figure(5.4, _height(groups))
+    axes = figure.subplots()
+    draw_gains(axes, groups)
+    axes.set_title("Does it matter?")
+    _legend(figure, 3)
+    return figure
+
+
+def overview_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:
+    """Give both side by side; parameters as of `draw_optima`."""
+    figure = new_figure(9.6, _height(groups))
+    left, right = figure.subplots(1, 2, sharey=True)
+    draw_optima(left, groups, hyperparameter, common)
+    draw_gains(right, groups)
+    left.set_title(f"Which {symbol(hyperparameter.name)}?")
+    right.set_title("Does it matter?")
+    right.tick_params(labelleft=False)
+    _legend(figure, 6)
+    return figure
+
+
+def _places(axes: Axes, groups: Sequence[Sequence[Finding]]) -> list[tuple[float, Finding]]:
+    """Set the rows' names, and give the height of each."""
+    places = [
+        (-float(number) - 0.6 * gap, finding)
+        for number, (gap, finding) in enumerate((gap, finding) for gap, group in enumerate(groups) for finding in group)
+    ]
+    heights = [height for height, _ in places]
+    axes.set_yticks(heights, [shorten(scope_title(finding.scope)) for _, finding in places])
+    axes.set_ylim(min(heights) - 0.7, 0.7)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    return places
+
+
+def _height(groups: Sequence[Sequence[Finding]]) -> float:
+    return ROW * (sum(len(group) for group in groups) + 0.6 * len(groups)) + 1.3
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    """Name each kind of mark once, under the axes."""
+    marks = [axes.get_legend_handles_labels() for axes in figure.axes]
+    named = {label: handle for handles, labels in marks for handle, label in zip(handles, labels, strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=columns, handlelength=1.6)

@@ -1,0 +1,93 @@
+"""The numbers of a study that other texts cite."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from hmopt.analysis.family import family, family_gain
+from hmopt.analysis.finding import Finding
+from hmopt.analysis.resampling import Estimate
+from hmopt.report.material import Material
+from hmopt.report.words import scope_title
+
+
+def families(findings: Iterable[Finding]) -> dict[tuple[str, ...], list[Finding]]:
+    """Give findings by the kinds of their scopes, in the order in which those were declared."""
+    gathered: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        gathered.setdefault(family(finding), []).append(finding)
+    return gathered
+
+
+def gains(material: Material) -> dict[tuple[str, ...], Estimate]:
+    """Give what each family's own settings gain over a single one, on subjects that did not choose."""
+    found = {
+        kinds: family_gain(findings, material.measurements.pairs, material.searched.search.seed)
+        for kinds, findings in families(material.findings).items()
+        if len(findings) > 1
+    }
+    return {kinds: gain for kinds, gain in found.items() if gain is not None}
+
+
+def summary(material: Material) -> dict[str, Any]:
+    """Give every number that a study's README may cite, ready for JSON.
+
+    For the search's own metric (as Dice): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its interval,
+    `regularization` with its interval, and so for each scope under `scopes`, by family; `gain` has what each family's
+    own settings gain over a single one.
+    """
+    cohort, metric = material.cohort, material.searched.search.metric
+    numbers = {
+        "name": material.searched.name,
+        "metric": metric,
+        **_scope(material, cohort),
+        "training_minutes": material.training_minutes,
+        "loss_scale": material.searched.loss_scale,
+        "gain": {" × ".join(kinds): list(gain) for kinds, gain in gains(material).items()},
+        "scopes": {
+            " × ".join(kinds): {scope_title(finding.scope): _scope(material, finding) for finding in findings}
+            for kinds, findings in families(material.findings).items()
+            if "subject" not in kinds
+        },
+    }
+    cleaned: dict[str, Any] = _without_nan(numbers)
+    return cleaned
+
+
+def _scope(material: Material, finding: Finding) -> dict[str, Any]:
+    optimum, held, metric = finding.full.optimum, finding.held_out, material.searched.search.metric
+    chosen = {
+        key: value
+        for name, best in optimum.setting.items()
+        for key, value in (
+            (name, best),
+            (f"{name}_interval", list(optimum.intervals[name])),
+            (f"{name}_constrained", optimum.constrained and optimum.constrained[name]),
+            (f"{name}_half", finding.half and finding.half.optimum.setting[name]),
+        )
+    }
+    return {
+        **chosen,
+        f"{metric}_unregistered": material.unregistered(finding),
+        f"{metric}_at_optimum": optimum.score.value,
+        f"{metric}_at_default": finding.score_at_default,
+        f"{metric}_unregularized": finding.score_unregularized,
+        f"{metric}_held_out": held and held.score.value,
+        f"{metric}_held_out_interval": held and [held.score.low, held.score.high],
+        "gain_over_common": held and list(held.over_common),
+        "gain_over_default": held and list(held.over_default),
+        "folding": optimum.folding,
+        "pairs": len(finding.full.response.pairs),
+        "subjects": finding.subjects,
+        "trials": len(finding.full.response.settings),
+        "flags": [flag.value for flag in finding.flags],
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null where a number is not known, since JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

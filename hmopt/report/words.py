@@ -1,0 +1,174 @@
+"""Numbers and names as a report writes them."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from hmopt.analysis.optimum import TOLERANCE
+from hmopt.analysis.resampling import Estimate
+from hmopt.search.scopes import Scope
+
+SYMBOLS = {"regularization": "λ", "label_weight": "γ"}
+METRIC_NAMES = {
+    "dice": "Dice",
+    "dice_nearest": "Dice (nearest neighbour)",
+    "hd95_mm": "95 % surface distance (mm)",
+    "folding": "share of folded voxels",
+    "log_jacobian_sd": "spread of the log Jacobian",
+    "similarity": "image similarity",
+}
+KINDS = {"cohort": "everything", "label": "structure", "task": "task", "subject": "subject"}
+TASKS = {"within": "within subjects", "cross": "between subjects"}
+
+
+def symbol(hyperparameter: str) -> str:
+    """Give how a hyperparameter is called in text and plots.
+
+    Examples
+    --------
+    >>> symbol("regularization"), symbol("bending_weight")
+    ('λ', 'bending weight')
+    """
+    return SYMBOLS.get(hyperparameter, hyperparameter.replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """Give how a metric is called in text and plots."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def kind_name(kinds: Sequence[str]) -> str:
+    """Give how a family of scopes is called.
+
+    Examples
+    --------
+    >>> kind_name(("label", "task"))
+    'structure × task'
+    """
+    return " × ".join(KINDS.get(kind, kind.replace("_", " ")) for kind in kinds) or KINDS["cohort"]
+
+
+def scope_title(scope: Scope) -> str:
+    """Give how a scope is called."""
+    values = [TASKS.get(value, value) if kind == "task" else value for kind, value in scope.criteria]
+    return ", ".join(value for value in values if value) or KINDS["cohort"]
+
+
+def shorten(text: str, most: int = 28) -> str:
+    """Give a text of at most `most` characters, with dots where something is left out.
+
+    Examples
+    --------
+    >>> shorten("left accumbens area", most=12)
+    'left accumb…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Give a number with fixed digits, or a dash where there is none.
+
+    Examples
+    --------
+    >>> number(0.70049), number(-0.001), number(float("nan"))
+    ('0.700', '−0.001', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "∞" if value == math.inf else "–"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def setting_value(value: float | None) -> str:
+    """Give a hyperparameter's value, with the digits it needs and at least two.
+
+    Examples
+    --------
+    >>> setting_value(0.3), setting_value(0.035), setting_value(None)
+    ('0.30', '0.035', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    short = f"{value:.2f}"
+    return short if math.isclose(float(short), value, rel_tol=1e-9, abs_tol=1e-12) else f"{value:.4g}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Give a difference with its sign.
+
+    Examples
+    --------
+    >>> signed(0.0121), signed(-0.004), signed(0.0001)
+    ('+0.012', '−0.004', '0.000')
+    """
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and text.strip("0.") else re.sub("^−(?=[0.]+$)", "", text)
+
+
+def spread(low: float, high: float, digits: int = 3) -> str:
+    """Give an interval.
+
+    Examples
+    --------
+    >>> spread(0.001, 0.02)
+    '0.001 to 0.020'
+    """
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def percent(share: float | None) -> str:
+    """Give a share as a percentage, with the digits that small shares need.
+
+    Examples
+    --------
+    >>> percent(0.00012), percent(0.0), percent(0.0312)
+    ('0.012 %', '0 %', '3.1 %')
+    """
+    if share is None or not math.isfinite(share):
+        return "–"
+    return f"{100 * share:.2g} %"
+
+
+def setting_text(setting: dict[str, float] | None) -> str:
+    """Give a setting, each value with its symbol.
+
+    Examples
+    --------
+    >>> setting_text({"regularization": 0.3, "label_weight": 0.1})
+    'λ = 0.30, γ = 0.10'
+    """
+    if setting is None:
+        return "none"
+    return ", ".join(f"{symbol(name)} = {setting_value(value)}" for name, value in setting.items())
+
+
+def verdict(gain: Estimate | None, worth: float) -> str:
+    """Give whether a setting of one's own matters, as held-out scores say.
+
+    Parameters
+    ----------
+    gain
+        Held-out gain over the common setting.
+    worth
+        The smallest gain that is worth it.
+
+    Examples
+    --------
+    >>> verdict(Estimate(0.012, 0.008, 0.016), 0.002), verdict(Estimate(0.001, -0.001, 0.003), 0.002)
+    ('yes', 'not measurably')
+    """
+    if gain is None or not math.isfinite(gain.low):
+        return "unknown"
+    if gain.low > 0:
+        return "yes" if gain.value >= worth else "a little"
+    return "no, it harms" if gain.high < 0 else "not measurably"
+
+
+def tolerance(unit: str) -> str:
+    """Give how much worse than the best still counts as equally good, with the unit.
+
+    Examples
+    --------
+    >>> tolerance("1"), tolerance("mm")
+    ('0.002', '0.02 mm')
+    """
+    return f"{TOLERANCE[unit]:g} {'' if unit == '1' else unit}".strip()

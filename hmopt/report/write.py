@@ -1,0 +1,168 @@
+"""Writing a report beside a study, and the small results that are kept with it."""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from markupsafe import Markup
+
+from hmopt.analysis.finding import Finding
+from hmopt.analysis.table import optima_table
+from hmopt.files import replacing, slug
+from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, results_path
+from hmopt.ledger.table import write_measurements
+from hmopt.progress import Track, silent
+from hmopt.report.curves import response_figure
+from hmopt.report.figure import PAPER, inline, save, style, to_svg
+from hmopt.report.material import TRAINING_FILE, Material, read_material
+from hmopt.report.overview import gains_figure, optima_figure, overview_figure
+from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
+from hmopt.report.subjects import subjects_figure
+from hmopt.report.summary import families, summary
+from hmopt.report.training import thinned, training_figure
+from hmopt.report.words import scope_title
+
+REPORT_FOLDER, FIGURES_FOLDER = "report", "figures"
+
+
+def write_report(folder: Path, track: Track = silent) -> Path:
+    """Write `report/` of a study folder and give its page.
+
+    Parameters
+    ----------
+    folder
+        A study folder that was searched, or one that holds the committed results alone.
+    track
+        Who listens to progress.
+
+    Returns
+    -------
+    page
+        `report/index.html`; beside it are `optima.csv` and `figures/`.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was searched or measured.
+    """
+    folder = Path(folder)
+    material = read_material(folder, track)
+    destination = folder / REPORT_FOLDER
+    drawings = _draw(material, destination / FIGURES_FOLDER, track)
+    _write_optima(material, destination)
+    page = destination / "index.html"
+    _write_text(page, render(material, drawings))
+    return page
+
+
+def write_results(folder: Path, track: Track = silent) -> Path:
+    """Write `results/` of a study folder, small enough to be kept with the study, and give it.
+
+    Parameters
+    ----------
+    folder
+        A study folder that was searched.
+    track
+        Who listens to progress.
+
+    Returns
+    -------
+    folder
+        With the measurements at full and half training, pairs, what was searched, the thinned training log, the
+        table of optima, `summary.json` and the figures of the first page: reports are made from it without a model.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was searched or measured.
+    """
+    folder = Path(folder)
+    material = read_material(folder, track)
+    destination = folder / RESULTS_FOLDER
+    write_measurements(material.measurements, results_path(folder, "full"))
+    if material.half is not None:
+        write_measurements(material.half, results_path(folder, "half"))
+    if material.before is not None:
+        write_measurements(material.before, results_path(folder, "unregistered"))
+    with replacing(destination / PAIRS_FILE) as path:
+        material.measurements.pairs.to_csv(path, index=False)
+    _write_text(destination / SEARCH_FILE, _json(material.facts))
+    _write_text(destination / "summary.json", _json(summary(material)))
+    _write_optima(material, destination)
+    if material.training is not None:
+        with replacing(destination / TRAINING_FILE) as path:
+            thinned(material.training).to_csv(path, index=False, float_format="%.6g")
+    with style():
+        for name, figure in _front_figures(material).items():
+            save(figure, destination / FIGURES_FOLDER, name)
+    return destination
+
+
+def _draw(material: Material, folder: Path, track: Track) -> Drawings:
+    """Draw every figure, write it, and give it as an element of the page."""
+    elements: dict[str, Markup] = {}
+    with style():
+        for name, figure in _front_figures(material).items():
+            save(figure, folder, name)
+            elements[name] = inline(to_svg(figure, PAPER), name)
+        detailed = [finding for finding in material.findings if _detailed(finding)]
+        curves = {finding.scope.name: _curve(finding, material, folder) for finding in track(detailed, "drawing", len(detailed))}
+    names = material.searched.space.names
+    return Drawings(
+        optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
+        gains=elements.get("gains"),
+        subjects={kinds: elements[key] for kinds in families(material.findings) if (key := _subjects_name(kinds)) in elements},
+        curves=curves,
+        training=elements.get("training"),
+    )
+
+
+def _detailed(finding: Finding) -> bool:
+    return all(kind != "subject" for kind, _ in finding.scope.criteria)
+
+
+def _curve(finding: Finding, material: Material, folder: Path) -> Markup:
+    figure = response_figure(finding, material.searched.search.folding_limit)
+    svg = to_svg(figure, PAPER)
+    _write_text(folder / f"scope-{slug(finding.scope.name)}.svg", svg)
+    return inline(svg, f"Response of {scope_title(finding.scope)}")
+
+
+def _front_figures(material: Material) -> dict[str, Figure]:
+    """The figures of the first page, of the subjects and of the training, by name."""
+    gathered = families(material.findings)
+    metric = material.searched.search.metric
+    groups = [sorted_for_reading(kinds, found, metric) for kinds, found in gathered.items() if on_front(kinds)]
+    common = material.findings[0].common or {}
+    figures = {}
+    for hyperparameter in material.searched.space.hyperparameters if groups else ():
+        name = hyperparameter.name
+        figures[f"optima-{name}"] = optima_figure(groups, hyperparameter, common.get(name))
+        figures[f"overview-{name}"] = overview_figure(groups, hyperparameter, common.get(name))
+    if any(finding.held_out for group in groups for finding in group):
+        figures["gains"] = gains_figure(groups)
+    first = material.searched.space.hyperparameters[0]
+    for kinds, found in gathered.items():
+        if "subject" in kinds:
+            figures[_subjects_name(kinds)] = subjects_figure(found, first, common.get(first.name))
+    training = None if material.training is None else training_figure(material.training)
+    return figures if training is None else {**figures, "training": training}
+
+
+def _subjects_name(kinds: tuple[str, ...]) -> str:
+    return slug("-".join(kinds))
+
+
+def _write_optima(material: Material, folder: Path) -> None:
+    with replacing(folder / "optima.csv") as path:
+        table = optima_table(material.findings, material.searched.loss_scale)
+        table.to_csv(path, index=False, float_format="%.6g")
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
