@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
+    from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.space import Hyperparameter, Space
 
@@ -25,10 +26,11 @@ _HOMES = {
     "Hyperparameter": "hmopt.space",
     "Pair": "hmopt.records",
     "Space": "hmopt.space",
+    "open_oracle": "hmopt.oracle.open",
     "read_study": "hmopt.declaration.study",
 }
 
-__all__ = ["HmoptError", "Hyperparameter", "Pair", "Space", "__version__", "read_study"]
+__all__ = ["HmoptError", "Hyperparameter", "Pair", "Space", "__version__", "open_oracle", "read_study"]
 
 
 def __getattr__(name: str) -> Any:

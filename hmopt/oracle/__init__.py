@@ -1,4 +1,4 @@
-"""What answers how good a setting is by registering images: amortized, or not at all; and the sweep that fills a ledger."""
+"""Oracles that register images: amortized by a hypermorph, or moving nothing; the sweep that fills a ledger."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.examples import write_examples
@@ -6,4 +6,11 @@ from hmopt.oracle.open import load_oracle, open_oracle
 from hmopt.oracle.sweep import sweep
 from hmopt.oracle.unregistered import UnregisteredOracle
 
-__all__ = ["AmortizedOracle", "UnregisteredOracle", "load_oracle", "open_oracle", "sweep", "write_examples"]
+__all__ = [
+    "AmortizedOracle",
+    "UnregisteredOracle",
+    "load_oracle",
+    "open_oracle",
+    "sweep",
+    "write_examples",
+]

@@ -1,0 +1,103 @@
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from hmopt.data.preprocessing import prepare
+from hmopt.declaration import read_study
+from hmopt.errors import CheckpointError
+from hmopt.ledger import Ledger
+from hmopt.networks import architecture, build_hypermorph, save_hypermorph
+from hmopt.oracle import open_oracle
+from hmopt.training import training_key
+
+STUDY = """
+name = "boxes"
+[cohort]
+images = "imagesTr"
+labels = "labelsTr"
+[preprocessing]
+shape = [8, 8, 8]
+[split]
+train = 1
+tune = 1
+search = 3
+[network]
+encoder = [4, 4]
+decoder = [4]
+final = []
+[hypernetwork]
+units = [4]
+"""
+
+
+def save_nifti(array: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(array, np.eye(4)).to_filename(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A study of five boxes, with untrained models in it."""
+    generator = np.random.default_rng(0)
+    for number in range(5):
+        labels = np.zeros((8, 8, 8), dtype=np.uint8)
+        labels[2 : 4 + number % 3, 2:6, 2:6] = 1
+        save_nifti(generator.random((8, 8, 8), dtype=np.float32) + labels, tmp_path / f"imagesTr/box_{number}.nii.gz")
+        save_nifti(labels, tmp_path / f"labelsTr/box_{number}.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "box"}}')
+    (tmp_path / "study.toml").write_text(STUDY)
+    for seed, name in enumerate(("model.safetensors", "model-half.safetensors")):
+        save_model(tmp_path, name, seed)
+    return tmp_path
+
+
+def save_model(folder: Path, name: str, seed: int) -> None:
+    study = read_study(folder)
+    cohort = prepare(study, folder)
+    torch.manual_seed(seed)
+    built_as = architecture(study, cohort.shape)
+    tensors = build_hypermorph(built_as).hypernetwork.state_dict()
+    header = {"architecture": built_as, "training_key": training_key(study, cohort)}
+    save_hypermorph(folder / name, dict(tensors), header)
+
+
+def test_opened_oracle_measures_the_pairs_to_search_and_keeps_what_it_measured(folder: Path) -> None:
+    oracle, pairs = open_oracle(str(folder))
+    assert oracle.labels == ("box",)
+    assert len(pairs) == 6
+    (block,) = oracle.measure([(70,)], pairs, ["dice"])
+    assert np.isfinite(block.values["dice"]).all()
+    kept = Ledger(folder / "ledger").block(oracle.identity, oracle.space, (70,), block.pairs, ["dice"], ["box"])
+    np.testing.assert_allclose(kept.values["dice"], block.values["dice"])
+
+
+def test_model_of_half_the_training_is_another_oracle(folder: Path) -> None:
+    assert open_oracle(folder, model="half")[0].identity != open_oracle(folder)[0].identity
+
+
+def test_identity_stays_when_a_folder_moves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    moved = tmp_path_factory.mktemp("elsewhere") / "study"
+    shutil.copytree(folder, moved)
+    assert open_oracle(moved)[0].identity == open_oracle(folder)[0].identity
+
+
+def test_folder_without_a_model_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="Run `hmopt train` first"):
+        open_oracle(folder)
+
+
+def test_model_of_another_split_is_refused(folder: Path) -> None:
+    (folder / "study.toml").write_text(STUDY.replace("search = 3", "search = 3\nseed = 5"))
+    with pytest.raises(CheckpointError, match="model of this declaration and these images"):
+        open_oracle(folder)
+
+
+def test_model_of_another_architecture_is_refused(folder: Path) -> None:
+    (folder / "study.toml").write_text(STUDY.replace("units = [4]", "units = [8]"))
+    with pytest.raises(CheckpointError, match="hypernetwork"):
+        open_oracle(folder)
