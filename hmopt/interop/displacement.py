@@ -166,15 +166,34 @@ def save_image(image: nibabel.Nifti1Image, path: Path) -> None:
 
     Examples
     --------
-    >>> save_image(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), Path("moved.png"))
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "moved.nii.gz"
+    >>> save_image(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), path)
+    >>> path.is_file()
+    True
+    """
+    check_name(path)
+    with replacing(path) as beside:
+        nibabel.save(image, beside)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that is not one of a NIfTI file.
+
+    Raises
+    ------
+    DataError
+        If it does not end in `.nii` or `.nii.gz`.
+
+    Examples
+    --------
+    >>> check_name(Path("moved.png"))
     Traceback (most recent call last):
     hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, got '.png'. Choose such a name.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         rule = "a name that ends in .nii or .nii.gz"
         raise DataError(str(path), expected=rule, got=repr(path.suffix), advice="Choose such a name.")
-    with replacing(path) as beside:
-        nibabel.save(image, beside)
 
 
 def _voxels(shape: tuple[int, ...]) -> Floats:

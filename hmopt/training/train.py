@@ -158,9 +158,9 @@ class _Training:
         return {
             "learning_rate": rate,
             "loss": total,
-            "similarity": float(terms.similarity),
-            "regularization_term": float(terms.regularization),
-            "overlap": float(terms.overlap),
+            "similarity": float(terms.similarity.detach()),
+            "regularization_term": float(terms.regularization.detach()),
+            "overlap": float(terms.overlap.detach()),
             **{f"setting_{name}": value for name, value in setting.items()},
         }
 

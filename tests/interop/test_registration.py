@@ -1,0 +1,83 @@
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from hmopt.data.image import prepare_image
+from hmopt.declaration import read_study
+from hmopt.errors import CheckpointError, DataError, DeclarationError
+from hmopt.interop.displacement import save_image
+from hmopt.interop.registration import Registrar
+from hmopt.networks import load_hypermorph
+from hmopt.spatial import warp
+
+SETTING = {"regularization": 0.3}
+
+
+def turned(source: Path, destination: Path, before: int, after: int) -> Path:
+    """Write an image with margins along its first axis, then mirrored along it; the header tells both."""
+    image = nibabel.load(source)
+    data = np.pad(np.asarray(image.dataobj), ((before, after), (0, 0)))[::-1]
+    to_source = np.diag([-1.0, 1, 1, 1])
+    to_source[0, 3] = data.shape[0] - 1 - before
+    nibabel.save(nibabel.Nifti1Image(data, image.affine @ to_source), destination)
+    return destination
+
+
+def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image(tiny_study: Any) -> None:
+    moving, fixed = tiny_study.image(1), tiny_study.image(2)
+    moved = Registrar(tiny_study.folder).register(moving, fixed, SETTING).moved
+
+    section = read_study(tiny_study.folder).preprocessing
+    network = load_hypermorph(tiny_study.folder / "model.safetensors")[0].bake(SETTING)
+    images = [torch.from_numpy(prepare_image(path, section).data)[None, None] for path in (moving, fixed)]
+    with torch.no_grad():
+        displacement = network.displacement(network(*images))
+    raw = torch.from_numpy(np.asarray(nibabel.load(moving).dataobj, dtype=np.float32))[None, None]
+    expected = warp(raw, displacement)[0, 0].numpy()
+    inner = (slice(3, -3), slice(3, -3))
+    np.testing.assert_allclose(np.asarray(moved.dataobj)[inner], expected[inner], atol=1e-4)
+
+
+def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(tiny_study: Any, tmp_path: Path) -> None:
+    moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=3, after=1)
+    fixed = turned(tiny_study.image(2), tmp_path / "fixed.nii.gz", before=0, after=2)
+    found = Registrar(tiny_study.folder).register(moving, fixed, SETTING)
+    save_image(found.displacement, tmp_path / "field.nii.gz")
+    reference = nibabel.load(fixed)
+    assert found.moved.shape == reference.shape
+    np.testing.assert_array_equal(found.moved.affine, reference.affine)
+
+    field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    transform = sitk.DisplacementFieldTransform(sitk.Image(field))
+    image = sitk.ReadImage(str(moving), sitk.sitkFloat32)
+    resampled = sitk.GetArrayFromImage(sitk.Resample(image, field, transform, sitk.sitkLinear, 0.0)).T
+    assert np.quantile(np.abs(resampled - np.asarray(found.moved.dataobj)), 0.99) < 1e-3
+
+
+def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(tiny_study: Any, tmp_path: Path) -> None:
+    plain = Registrar(tiny_study.folder).register(tiny_study.image(1), tiny_study.image(2), SETTING)
+    moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=2, after=2)
+    mirrored = Registrar(tiny_study.folder).register(moving, tiny_study.image(2), SETTING)
+    inner = (slice(3, -3), slice(3, -3))
+    images = [np.asarray(found.moved.dataobj)[inner] for found in (plain, mirrored)]
+    np.testing.assert_allclose(images[0], images[1], atol=0.01)
+
+
+def test_a_setting_outside_the_range_is_refused(tiny_study: Any) -> None:
+    with pytest.raises(DeclarationError, match="regularization"):
+        Registrar(tiny_study.folder).register(tiny_study.image(1), tiny_study.image(2), {"regularization": 1.5})
+
+
+def test_a_missing_image_is_named(tiny_study: Any) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        Registrar(tiny_study.folder).register(Path("nowhere.nii.gz"), tiny_study.image(2), SETTING)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="hmopt train"):
+        Registrar(tmp_path)
