@@ -10,7 +10,15 @@ SMALLEST_SIMILARITY_WEIGHT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of the loss, each a number >= 0 (mutual information: any number), before weighting."""
+    """The terms of the loss before weighting, each a number >= 0 (mutual information: any number).
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = torch.tensor(1.0)
+    >>> Terms(similarity=one, overlap=one, regularization=one).overlap
+    tensor(1.)
+    """
 
     similarity: Tensor
     overlap: Tensor

@@ -42,7 +42,7 @@ def dice_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        A number in [0, 1].
+        A number in [0, 1]; 1 where no label is in both.
 
     References
     ----------

@@ -1,7 +1,7 @@
 """How rough a velocity is: 0 is constant, larger is rougher."""
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 
 from torch import Tensor
 
@@ -44,14 +44,14 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
 
 
 def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
-    """Give the mean squared second derivatives, mixed ones twice.
+    """Give the mean over voxels and components of the sum of squared second differences, mixed ones twice.
 
     Parameters
     ----------
     velocity
-        (batch, d, *shape), in voxels, at least 5 along each axis.
+        (batch, d, *shape), in voxels, at least 3 along each axis.
     spacing
-        Size of a voxel along each axis; only ratios count.
+        Size of a voxel along each axis; only ratios count, and equal sides count as none.
 
     Returns
     -------
@@ -67,22 +67,33 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     >>> from hmopt.spatial import identity_grid
     >>> bending_energy(3 * identity_grid((6, 6)))
     tensor(0.)
+    >>> bending_energy(identity_grid((6, 6)).square())
+    tensor(4.)
     """
-    if spacing is not None:
-        sides = velocity.new_tensor(spacing) / min(spacing)
-        velocity = velocity * sides.reshape(1, -1, *[1] * (velocity.dim() - 2))
-    else:
-        sides = velocity.new_ones(velocity.shape[1])
+    d = velocity.shape[1]
+    sides = [1.0] * d if spacing is None else [side / min(spacing) for side in spacing]
+    velocity = velocity * velocity.new_tensor(sides).reshape(1, d, *[1] * d)
     total = velocity.new_zeros(())
-    for one, other in product(range(velocity.shape[1]), repeat=2):
-        second = _central_difference(_central_difference(velocity, one), other)
-        total = total + (second / (sides[one] * sides[other])).square().mean()
+    for one, other in combinations_with_replacement(range(d), 2):
+        mean = (_second_difference(velocity, one, other) / (sides[one] * sides[other])).square().mean()
+        total = total + (mean if one == other else 2 * mean)
     return total
 
 
-def _central_difference(field: Tensor, axis: int) -> Tensor:
-    size = field.shape[axis + 2]
-    return (field.narrow(axis + 2, 2, size - 2) - field.narrow(axis + 2, 0, size - 2)) / 2
+def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:
+    """Give (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two."""
+    if one == other:
+        return _shifted(velocity, {one: 1}) - 2 * _shifted(velocity, {}) + _shifted(velocity, {one: -1})
+    ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
+    behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(velocity, {one: -1, other: -1})
+    return (ahead - behind) / 4
+
+
+def _shifted(velocity: Tensor, shifts: Mapping[int, int]) -> Tensor:
+    """Give the neighbours, some voxels along some axes, of the voxels that have neighbours on all sides."""
+    for axis, size in enumerate(velocity.shape[2:]):
+        velocity = velocity.narrow(axis + 2, 1 + shifts.get(axis, 0), size - 2)
+    return velocity
 
 
 def regularize(velocity: Tensor, section: LossSection, spacing: Sequence[float] | None) -> Tensor:

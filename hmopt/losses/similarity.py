@@ -1,14 +1,13 @@
 """How badly a moved image matches a fixed one: 0 is a perfect match, larger is worse."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hmopt.declaration import LossSection
+from hmopt.spatial.window import window_mean
 
 VARIANCE_FLOOR = 1e-8
 """Added to the product of two variances of images in [0, 1], so that flat windows count as unlike, not as noise."""
@@ -17,7 +16,17 @@ ImageLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
-    """Give the mean squared difference of two images of shape (batch, 1, *shape).
+    """Give the mean squared difference of two images.
+
+    Parameters
+    ----------
+    moved, fixed
+        (batch, 1, *shape).
+
+    Returns
+    -------
+    Tensor
+        A number >= 0.
 
     Examples
     --------
@@ -27,62 +36,16 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
     return (moved - fixed).square().mean()
 
 
-class _WindowMean(torch.autograd.Function):
-    """Mean over the part of a window around each voxel that lies inside the grid."""
-
-    @staticmethod
-    def forward(context: Any, image: Tensor, window: int) -> Tensor:
-        context.window = window
-        return _window_sum(image, window) * _inverse_count(tuple(image.shape[2:]), window, image.device)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        scaled = gradient * _inverse_count(tuple(gradient.shape[2:]), context.window, gradient.device)
-        return _window_sum(scaled, context.window), None
-
-
-@lru_cache(maxsize=16)
-def _inverse_count(shape: tuple[int, ...], window: int, device: torch.device) -> Tensor:
-    return 1 / _window_sum(torch.ones(1, 1, *shape, device=device), window)
-
-
-def _window_sum(image: Tensor, window: int) -> Tensor:
-    for axis in range(2, image.dim()):
-        image = _sliding_sum(image, axis, window)
-    return image
-
-
-def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
-    """Sum over windows by doubling: sums of 1, 2, 4, ... voxels, put together by the window's binary digits."""
-    size, half = image.shape[axis], window // 2
-    padding = [0] * (2 * (image.dim() - axis - 1)) + [half, half]
-    power, width, start = functional.pad(image, padding), 1, 0
-    parts = []
-    while width <= window:
-        if window & width:
-            parts.append(power.narrow(axis, start, size))
-            start += width
-        if 2 * width <= window:
-            length = power.shape[axis] - width
-            power = power.narrow(axis, 0, length) + power.narrow(axis, width, length)
-        width *= 2
-    return sum(parts[1:], parts[0])
-
-
-def _window_means(images: list[Tensor], window: int) -> tuple[Tensor, ...]:
-    means: Tensor = _WindowMean.apply(torch.cat(images, 1), window)  # type: ignore[no-untyped-call]
-    return means.tensor_split(len(images), 1)
-
-
 def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
     """Give 1 - the mean squared local normalized cross-correlation of two images.
 
     Parameters
     ----------
     moved, fixed
-        (batch, 1, *shape), intensities of the order of 1.
+        (batch, 1, *shape), intensities of the order of 1. An offset of a whole image does not matter; in windows whose
+        variance is not well above 1e-4, as where an image is flat, the correlation tends to 0.
     window
-        Side of the cubic window, in voxels; odd.
+        Side of the cubic window, in voxels; odd. Windows are cut at the border of the grid.
 
     Returns
     -------
@@ -110,20 +73,24 @@ def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Te
     return 1 - correlation.mean()
 
 
+def _window_means(images: list[Tensor], window: int) -> tuple[Tensor, ...]:
+    return window_mean(torch.cat(images, 1), window).tensor_split(len(images), 1)
+
+
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     """Give minus the global mutual information of two images in [0, 1], by Gaussian Parzen windows.
 
     Parameters
     ----------
     moved, fixed
-        (batch, 1, *shape).
+        (batch, 1, *shape), in [0, 1]; what lies outside counts as the end point.
     bins
         Of each image's histogram.
 
     Returns
     -------
     Tensor
-        A number in nats, below 0 the more the images tell of each other.
+        A number in nats: about 0 for images that tell nothing of each other, the further below 0 the more they tell.
 
     References
     ----------
@@ -135,7 +102,7 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     >>> bool(mutual_information(image, image) < mutual_information(image, image.flip(2)))
     True
     """
-    from monai.losses.image_dissimilarity import GlobalMutualInformationLoss  # noqa: PLC0415
+    from monai.losses.image_dissimilarity import GlobalMutualInformationLoss
 
     loss: Tensor = GlobalMutualInformationLoss(num_bins=bins)(moved, fixed)
     return loss

@@ -29,8 +29,9 @@ def identity_grid(shape: tuple[int, ...], device: torch.device = torch.device("c
     tensor([[0., 1., 2.],
             [0., 1., 2.]])
     """
-    axes = [torch.arange(size, dtype=torch.float32, device=device) for size in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+    with torch.inference_mode(False):  # it may be asked for there first, and is kept for who takes gradients
+        axes = [torch.arange(size, dtype=torch.float32, device=device) for size in shape]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 def refine_displacement(displacement: Tensor, factor: int) -> Tensor:

@@ -15,9 +15,9 @@ def warp(image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"]
     Parameters
     ----------
     image
-        (batch, channel, *shape).
+        (batch, channel, *shape), of the displacement's floating-point type.
     displacement
-        (batch, d, *shape), in voxels, axes in array order.
+        (batch, d, *shape) with d = 2 or 3, in voxels, axes in array order.
     mode
         Interpolation.
 
