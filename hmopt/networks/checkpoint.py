@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import hmopt
 from hmopt.declaration import HypernetworkSection, NetworkSection, Study
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import replacing
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.registration import RegistrationNetwork
@@ -21,7 +21,27 @@ FORMAT = "hmopt-hypermorph-1"
 
 
 def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Give what decides which tensors a hypermorph has, as values that JSON can hold."""
+    """Give what decides which tensors a hypermorph has and what its settings mean, as values that JSON can hold.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    shape
+        Voxels of the prepared images along each axis.
+
+    Returns
+    -------
+    dict
+        `shape`, and the sections `network`, `hypernetwork` and `hyperparameters` with every key.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import parse_study
+    >>> needed = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "split": {"train": 1, "tune": 1, "search": 1}}
+    >>> list(architecture(parse_study({**needed, "preprocessing": {"shape": [16, 16]}}), (16, 16)))
+    ['shape', 'network', 'hypernetwork', 'hyperparameters']
+    """
     return {
         "shape": list(shape),
         "network": study.network.model_dump(),
@@ -31,7 +51,25 @@ def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
-    """Make a hypermorph of an `architecture`, its weights drawn by torch's global generator."""
+    """Make a hypermorph of an `architecture`, its weights drawn by torch's global generator.
+
+    Parameters
+    ----------
+    built_as
+        What `architecture` gives, or the header of a file holds under that name.
+
+    Raises
+    ------
+    DeclarationError
+        If no such network can be built.
+
+    Examples
+    --------
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> build_hypermorph({"shape": [16, 16], **declared}).space.names
+    ('regularization',)
+    """
     declared = built_as["hyperparameters"]
     space = Space(hyperparameters=tuple(Hyperparameter(name=name, **values) for name, values in declared.items()))
     registration = RegistrationNetwork(NetworkSection(**built_as["network"]), tuple(built_as["shape"]))
@@ -39,7 +77,29 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
 
 
 def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
-    """Write tensors and a header whose `architecture` says what they are of."""
+    """Write a hypermorph's tensors, with a header that says what they are.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced whole.
+    tensors
+        The hypernetwork's `state_dict()`, or averages of it.
+    header
+        Values that JSON can hold, among them the `architecture`. Format and version of hmopt are added.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> built_as = {"shape": [16, 16], **declared}
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> save_hypermorph(path, build_hypermorph(built_as).hypernetwork.state_dict(), {"architecture": built_as})
+    >>> hypermorph, header = load_hypermorph(path)
+    >>> header["architecture"] == built_as
+    True
+    """
     metadata = {"hmopt": json.dumps({"format": FORMAT, "version": hmopt.__version__, **header}, sort_keys=True)}
     with replacing(path) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
@@ -52,6 +112,12 @@ def read_header(path: Path) -> dict[str, Any]:
     ------
     CheckpointError
         If there is no such file, or it is none of ours.
+
+    Examples
+    --------
+    >>> read_header(Path("nowhere/model.safetensors"))
+    Traceback (most recent call last):
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
     """
     if not path.is_file():
         raise CheckpointError(str(path), expected="a trained model", got="no file", advice="Run `hmopt train` first.")
@@ -60,13 +126,12 @@ def read_header(path: Path) -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get("hmopt", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            str(path), expected="a safetensors file", got=str(error), advice="Train again, or restore the file."
+            str(path), expected="a safetensors file", got=_one_line(error), advice="Train again, or restore the file."
         ) from error
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            str(path), expected=FORMAT, got=header.get("format", "no header"), advice="Use a model that hmopt wrote."
-        )
-    return dict(header)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        got = header.get("format", "no header") if isinstance(header, dict) else "another header"
+        raise CheckpointError(str(path), expected=FORMAT, got=got, advice="Use a model that hmopt wrote.")
+    return header
 
 
 def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple[Hypermorph, dict[str, Any]]:
@@ -79,13 +144,26 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     expected
         The `architecture` that it must have; None takes whatever it has.
 
+    Returns
+    -------
+    Hypermorph
+        On the CPU.
+    dict
+        The header.
+
     Raises
     ------
     CheckpointError
         If the file cannot be used or is of another architecture.
+
+    Examples
+    --------
+    >>> load_hypermorph(Path("nowhere/model.safetensors"))
+    Traceback (most recent call last):
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
     """
     header = read_header(path)
-    built_as = header["architecture"]
+    built_as = header.get("architecture", {})
     for part, value in (expected or {}).items():
         if built_as.get(part) != value:
             raise CheckpointError(
@@ -96,10 +174,13 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
             )
     try:
         hypermorph = build_hypermorph(built_as)
-        with safe_open(path, framework="pt") as file:
-            hypermorph.hypernetwork.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (RuntimeError, ValidationError, SafetensorError, KeyError) as error:
+        hypermorph.hypernetwork.load_state_dict(load_file(path))
+    except (RuntimeError, ValidationError, HmoptError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(
-            str(path), expected="weights of its own architecture", got=str(error), advice="Train again."
+            str(path), expected="weights of its own architecture", got=_one_line(error), advice="Train again."
         ) from error
     return hypermorph.eval(), header
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

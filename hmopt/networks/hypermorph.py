@@ -49,7 +49,8 @@ class Hypermorph(nn.Module):
 
     def weights(self, setting: Mapping[str, float]) -> dict[str, Tensor]:
         """Give the registration network's weights at a setting."""
-        places = torch.tensor(self.space.units(setting), device=self.hypernetwork.base.device)
+        base = self.hypernetwork.base
+        places = torch.tensor(self.space.units(setting), dtype=base.dtype, device=base.device)
         weights: dict[str, Tensor] = self.hypernetwork(places)
         return weights
 

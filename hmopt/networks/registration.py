@@ -8,6 +8,9 @@ from hmopt.errors import DeclarationError
 from hmopt.networks.unet import CONVOLUTION, UNet
 from hmopt.spatial import velocity_to_displacement
 
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""The order in memory in which convolutions over d axes are fastest."""
+
 
 class RegistrationNetwork(nn.Module):
     """Gives the stationary velocity that takes a moving to a fixed image.
@@ -22,7 +25,8 @@ class RegistrationNetwork(nn.Module):
     Raises
     ------
     DeclarationError
-        If the shape cannot be halved as often as the architecture asks, or the decoder is longer than the encoder.
+        If the shape cannot be halved as often as the architecture asks, or the decoder has as many levels as the
+        encoder.
 
     References
     ----------
@@ -52,8 +56,9 @@ class RegistrationNetwork(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Give the velocity, (batch, d, *shape / velocity_stride), of images of shape (batch, 1, *shape)."""
-        velocity: Tensor = self.velocity(self.unet(torch.cat([moving, fixed], 1)))
-        return velocity
+        images = torch.cat([moving, fixed], 1).contiguous(memory_format=CHANNELS_LAST[moving.dim() - 2])
+        velocity: Tensor = self.velocity(self.unet(images))
+        return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:
         """Give the displacement, (batch, d, *shape), in image voxels, of a velocity that `forward` gave."""
@@ -85,6 +90,18 @@ def coarsest_stride(section: NetworkSection) -> int:
 def check_architecture(section: NetworkSection, shape: tuple[int, ...]) -> None:
     """Refuse an architecture that cannot be built, or that images of a shape do not fit.
 
+    Parameters
+    ----------
+    section
+        The declared architecture.
+    shape
+        Voxels of the images along each axis.
+
+    Raises
+    ------
+    DeclarationError
+        If it cannot be built, or a side of the images is no multiple of `coarsest_stride`.
+
     Examples
     --------
     >>> check_architecture(NetworkSection(), (160, 160))
@@ -97,7 +114,7 @@ def check_architecture(section: NetworkSection, shape: tuple[int, ...]) -> None:
             advice="Shorten it; convolutions at the last resolution go into network.final.",
         )
     coarsest = coarsest_stride(section)
-    if any(size % coarsest for size in shape):
+    if any(size < 1 or size % coarsest for size in shape):
         raise DeclarationError(
             "preprocessing.shape",
             expected=f"multiples of {coarsest}, the network's coarsest stride",
