@@ -31,13 +31,13 @@ class AmortizedOracle(RegisteringOracle):
     device
         Where to compute.
     batch
-        Pairs at a time; values do not depend on it.
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
 
     def __init__(
-        self, model: Hypermorph, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int = 8
+        self, model: Hypermorph, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
     ) -> None:
-        super().__init__(cohort, torch.device(device), batch)
+        super().__init__(cohort, device, batch)
         self._identity = content_hash(model_hash(model), cohort.identity)
         self._model = model.eval().to(self.device)
         self._baked = lru_cache(maxsize=KEPT_NETWORKS)(self._bake)

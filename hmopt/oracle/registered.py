@@ -1,5 +1,6 @@
 """What oracles that register images share: batches of pairs go in, blocks of measurements come out."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,6 +13,11 @@ from hmopt.metrics import measure
 from hmopt.oracle.images import CohortTensors
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
+
+BATCH_VOXELS = 2**22
+"""Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
+BATCH_ON_CPU = 8
+"""Pairs of a batch on a processor, at most: more make it no faster."""
 
 Register = Callable[[Tensor, Tensor], Tensor]
 """Gives the displacement (n, d, *shape), in voxels, of moving and fixed images (n, 1, *shape)."""
@@ -27,14 +33,14 @@ class RegisteringOracle(ABC):
     device
         Where to compute.
     batch
-        Pairs at a time; values do not depend on it.
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
 
-    def __init__(self, cohort: PreparedCohort, device: torch.device, batch: int) -> None:
+    def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None) -> None:
         self.cohort = cohort
-        self.device = device
-        self.batch = batch
-        self._images = CohortTensors(cohort, device)
+        self.device = torch.device(device)
+        self.batch = batch or fitting_batch(cohort.shape, self.device)
+        self._images = CohortTensors(cohort, self.device)
 
     @property
     @abstractmethod
@@ -96,3 +102,17 @@ class RegisteringOracle(ABC):
             self.cohort.spacing_mm,
         )
         return Block(index=index, pairs=tuple(pair.id for pair in pairs), labels=self.labels, values=values)
+
+
+def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
+    """Give how many pairs to measure at a time.
+
+    Examples
+    --------
+    >>> fitting_batch((160, 160), torch.device("cpu")), fitting_batch((160, 160), torch.device("cuda"))
+    (8, 163)
+    >>> fitting_batch((160, 192, 224), torch.device("cpu"))
+    1
+    """
+    fitting = max(1, BATCH_VOXELS // math.prod(shape))
+    return min(fitting, BATCH_ON_CPU) if device.type == "cpu" else fitting

@@ -1,9 +1,7 @@
 """The oracle of doing nothing: how alike the pairs of a cohort are before registration."""
 
-import torch
 from torch import Tensor
 
-from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
 from hmopt.oracle.registered import Register, RegisteringOracle
 from hmopt.space import Index, Space
@@ -19,11 +17,8 @@ class UnregisteredOracle(RegisteringOracle):
     device
         Where to compute.
     batch
-        Pairs at a time; values do not depend on it.
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
-
-    def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int = 8) -> None:
-        super().__init__(cohort, torch.device(device), batch)
 
     @property
     def space(self) -> Space:
