@@ -111,7 +111,7 @@ def find_all(
     for scope in track(scopes, "analysing", len(scopes)):
         view = source.view(scope)
         if view is not None:
-            findings.append(_finding(scope, view, halfway and halfway.view(scope), source, judge_of_all))
+            findings.append(_finding(scope, view, halfway.view(scope) if halfway else None, source, judge_of_all))
     return findings
 
 
@@ -131,7 +131,7 @@ def _finding(scope: Scope, view: View, half: View | None, source: Source, bench:
         score_at_default=float(curve[response.place(response.space.index(default))]),
         score_unregularized=float(curve[response.place(response.space.index({**default, **lowest}))]),
         subjects=subjects,
-        flags=find_flags(response.space, view.optimum, half and half.optimum) + _few(scope, subjects),
+        flags=find_flags(response.space, view.optimum, half.optimum if half else None) + _few(scope, subjects),
     )
 
 

@@ -49,8 +49,9 @@ class Dealing:
         moving, fixed
             The subjects of each pair; for the scope of one subject, its partner twice.
         """
-        first = self.fold[:, None, self.subjects.get_indexer(moving)]
-        second = self.fold[:, None, self.subjects.get_indexer(fixed)]
+        first, second = (
+            np.take(self.fold, self.subjects.get_indexer(pd.Index(side)), axis=1)[:, None] for side in (moving, fixed)
+        )
         judged = np.arange(self.fold.max() + 1)[None, :, None]
         return Parts(
             choose=((first != judged) & (second != judged)).reshape(-1, len(moving)),

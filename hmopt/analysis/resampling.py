@@ -72,7 +72,7 @@ def draw_weights(
         columns = [position for position, name in enumerate(names) if name != always]
         counts[:, columns] = generator.multinomial(len(drawn), np.full(len(drawn), 1 / len(drawn)), size=draws)
     places = pd.Index(names)
-    first, second = counts[:, places.get_indexer(moving)], counts[:, places.get_indexer(fixed)]
+    first, second = counts[:, places.get_indexer(pd.Index(moving))], counts[:, places.get_indexer(pd.Index(fixed))]
     weights = np.where(moving == fixed, first, first * second)
     return np.asarray(weights[weights.sum(axis=1) > 0])
 

@@ -76,7 +76,7 @@ class Source:
         if "folding" not in self.measurements.values:
             return np.full(len(response.settings), np.nan)
         places = {index: place for place, index in enumerate(self.measurements.settings)}
-        rows = [places[index] for index in response.settings]
+        rows = np.array([places[index] for index in response.settings])
         return np.asarray(self.measurements.values["folding"][np.ix_(rows, response.pairs)].mean(axis=1))
 
     def view(self, scope: Scope) -> View | None:

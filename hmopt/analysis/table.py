@@ -75,9 +75,7 @@ def _columns(name: str, finding: Finding) -> dict[str, float]:
 
 def _held_out(finding: Finding) -> dict[str, float]:
     held = finding.held_out
-    score, common, default = (
-        (held.score, held.over_common, held.over_default) if held else (UNKNOWN, UNKNOWN, UNKNOWN)
-    )
+    score, common, default = (held.score, held.over_common, held.over_default) if held else (UNKNOWN, UNKNOWN, UNKNOWN)
     return {
         "score_held_out": score.value,
         "score_held_out_low": score.low,

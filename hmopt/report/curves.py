@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.source import View
-from hmopt.report.figure import MUTED, OTHER, OWN, THIRD, new_figure, unit_axis
+from hmopt.report.figure import MUTED, OTHER, OWN, THIRD, unit_axis
 from hmopt.report.words import metric_name, symbol
 
 
@@ -17,10 +17,10 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     Where there are several hyperparameters, each value stands for the best setting that has it.
     """
     hyperparameters = finding.full.response.space.hyperparameters
-    figure = new_figure(0.6 + 4.6 * len(hyperparameters), 3.9)
-    grid = figure.subplots(
-        2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
-    )
+    width = 0.8 + 4.4 * len(hyperparameters)
+    figure = Figure(figsize=(width, 3.9))
+    figure.subplots_adjust(left=0.7 / width, right=1 - 0.1 / width, bottom=0.13, top=0.98, hspace=0.12, wspace=0.08)
+    grid = figure.subplots(2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1))
     for column, hyperparameter in enumerate(hyperparameters):
         upper, lower = grid[0, column], grid[1, column]
         _draw_scores(upper, finding, column)
@@ -29,6 +29,7 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     metric = finding.full.response.metric.name
     grid[0, 0].set_ylabel(metric_name(metric))
     grid[1, 0].set_ylabel("folding, %")
+    figure.align_ylabels(grid[:, 0])
     grid[0, 0].legend(loc="best", handlelength=1.8)
     return figure
 
@@ -49,8 +50,8 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
     axes.plot(values, curve, "o-", color=OWN, markersize=3.5, linewidth=1.6, label="full training")
     if half is not None:
         rows = profile(half, column)
-        line = {"color": MUTED, "linewidth": 1.3, "label": "half training"}
-        axes.plot(half.response.values[rows, column], half.response.curve[rows], linestyle="--", **line)
+        halfway = half.response.values[rows, column], half.response.curve[rows]
+        axes.plot(*halfway, "--", color=MUTED, linewidth=1.3, label="half training")
     optimum = view.optimum
     name = view.response.space.names[column]
     axes.plot(

@@ -20,7 +20,7 @@ OWN, OTHER, THIRD = "#0b6cb3", "#c24e00", "#00795c"
 """Blue, vermilion and green of Okabe and Ito's palette, a little darker: apart for every kind of colour blindness."""
 
 _ROLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", OWN: "own", OTHER: "other", THIRD: "third"}
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hmopt",
     "text.parse_math": False,
@@ -66,10 +66,10 @@ def unit_axis(axes: Axes, label: str, low: float, high: float) -> None:
     axes.set_xlabel(label)
 
 
-def to_svg(figure: Figure, background: str = "none") -> str:
+def to_svg(figure: Figure) -> str:
     """Give a figure as an SVG document."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
     return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
 
 
@@ -80,15 +80,17 @@ def inline(svg: str, title: str) -> Markup:
         body = body.replace(colour, f"var(--{role})")
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     opening = Markup('<svg role="img" aria-label="{}" ').format(title)
-    return opening + Markup(re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2))  # noqa: S704
+    return opening + Markup(re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2))
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as `name.svg` and `name.png`, on white, so that they read wherever they are shown."""
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write a figure as `name.svg` and `name.png`, on white, to read wherever they are shown, and give the SVG."""
+    svg = to_svg(figure)
     with replacing(folder / f"{name}.svg") as path:
-        path.write_text(to_svg(figure, PAPER), encoding="utf-8")
+        path.write_text(svg, encoding="utf-8")
     with replacing(folder / f"{name}.png") as path:
         figure.savefig(path, format="png", facecolor=PAPER, dpi=160, metadata={"Software": None})
+    return svg
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -9,7 +9,7 @@ from hmopt.analysis.resampling import Estimate
 from hmopt.metric import find_metric
 from hmopt.report.material import Material
 from hmopt.report.summary import families, gains
-from hmopt.report.words import kind_name, metric_name, number, scope_title, setting_text, signed, spread, verdict
+from hmopt.report.words import kind_name, metric_name, noun, number, scope_title, setting_text, signed, spread, verdict
 
 FEW_RESCANNED = 10
 
@@ -26,14 +26,15 @@ def headline(material: Material) -> str:
     kinds, gain = _main_family(gains(material))
     if gain is None:
         return f"{start}."
-    own = f"a setting of its own for each {kind_name(kinds)}"
+    own = f"{noun(material.searched.space)} of its own for each {kind_name(kinds)}"
     amount = f"{signed(gain.value)} {metric_name(metric)} on average (95 % interval {spread(gain.low, gain.high)})"
     endings = {
         "yes": f"{own} matters: {amount}",
         "a little": f"{own} helps a little: {amount}",
         "no, it harms": f"{own} does more harm than good: {amount}",
+        "no": f"{own} does not matter: {amount}",
     }
-    ending = endings.get(verdict(gain, worth(metric)), f"{own} makes no measurable difference: {amount}")
+    ending = endings.get(verdict(gain, worth(metric)), f"it is unclear whether {own} matters: {amount}")
     return f"{start}; on subjects that did not choose it, {ending}{_most(material, kinds)}."
 
 

@@ -14,7 +14,7 @@ from skimage.measure import approximate_polygon, find_contours
 from hmopt.report.figure import data_uri
 
 ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
-SMOOTHING = 0.15
+SMOOTHING = 0.3
 """Largest distance of a drawn outline from the exact one, in voxels."""
 
 GRID_SPACING = 6
@@ -70,9 +70,7 @@ _NAMES = ("moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_la
 
 
 def _pictures(arrays: dict[str, NDArray[Any]], code: int | None) -> tuple[Picture, ...]:
-    outlines = {
-        role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")
-    }
+    outlines = {role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")}
     before = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moving"], "own")
     after = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moved"], "own")
     deformation = _stroke(deformation_path(arrays["displacement"]), "deformation")
@@ -97,7 +95,7 @@ def outline_path(labels: NDArray[Any], code: int | None) -> str:
     Examples
     --------
     >>> outline_path(np.pad(np.ones((1, 1), int), 1), code=None)
-    'M2 1.5L1.5 1L1 1.5L1.5 2Z'
+    'M2 1.5L1.5 2L1 1.5L1.5 1Z'
     """
     codes = np.unique(labels[labels > 0]).tolist() if code is None else [code]
     contours = [
@@ -138,7 +136,7 @@ def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
 
 
 def _image_uri(image: NDArray[Any]) -> str:
-    """The image as a small JPEG, the first axis to the right and the second upwards."""
+    """Give the image as a small JPEG, the first axis to the right and the second upwards."""
     pixels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8).T[::-1]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)

@@ -14,7 +14,9 @@ ROW = 0.27
 """Height of a row, in inches."""
 
 
-def draw_optima(axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> None:
+def draw_optima(
+    axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+) -> None:
     """Draw each scope's best value with its interval, and the values that are as good.
 
     Parameters
@@ -38,8 +40,10 @@ def draw_optima(axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter:
         axes.plot([sure.low, sure.high], [place, place], color=OWN, linewidth=2, zorder=2, label="95 % interval")
         axes.plot(value, place, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
         if optimum.constrained is not None and optimum.constrained[name] != value:
-            place_of_limit, style = optimum.constrained[name], {"color": OTHER, "markerfacecolor": PAPER}
-            axes.plot(place_of_limit, place, "D", markersize=5.5, zorder=3, label="under folding limit", **style)
+            (mark,) = axes.plot(
+                optimum.constrained[name], place, "D", color=OTHER, markerfacecolor=PAPER, markersize=5.5
+            )
+            mark.set(zorder=3, label="under folding limit")
     unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
 
 
@@ -55,7 +59,7 @@ def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]]) -> None:
     """
     axes.axvline(0, color=INK, linewidth=1)
     for place, finding in _places(axes, groups):
-        if finding.held_out is None:
+        if finding.held_out is None or not finding.scope.criteria:
             continue
         value, low, high = finding.held_out.over_common
         sure = low > 0 or high < 0
@@ -84,11 +88,13 @@ def gains_figure(groups: Sequence[Sequence[Finding]]) -> Figure:
     axes = figure.subplots()
     draw_gains(axes, groups)
     axes.set_title("Does it matter?")
-    _legend(figure, 3)
+    _legend(figure, 1)
     return figure
 
 
-def overview_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:
+def overview_figure(
+    groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+) -> Figure:
     """Give both side by side; parameters as of `draw_optima`."""
     figure = new_figure(9.6, _height(groups))
     left, right = figure.subplots(1, 2, sharey=True)

@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hmopt.analysis.family import family
 from hmopt.analysis.finding import Finding
 from hmopt.files import slug
 from hmopt.metric import find_metric
@@ -49,7 +50,10 @@ class Drawings:
 def render(material: Material, drawings: Drawings) -> str:
     """Give the page as HTML."""
     environment = Environment(
-        loader=PackageLoader("hmopt.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("hmopt.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )
     known = gains(material)
@@ -60,6 +64,7 @@ def render(material: Material, drawings: Drawings) -> str:
         tiles=tiles(material),
         metric=words.metric_name(material.searched.search.metric),
         names=material.searched.space.names,
+        space=material.searched.space,
         symbols={name: words.symbol(name) for name in material.searched.space.names},
         front=[section for section in sections if section["front"]],
         sections=sections,
@@ -122,9 +127,7 @@ def _verdict(material: Material, gain: Any) -> str:
     return words.verdict(gain, worth(material.searched.search.metric))
 
 
-def _section(
-    material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding]
-) -> dict[str, Any]:
+def _section(material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding]) -> dict[str, Any]:
     metric = material.searched.search.metric
     return {
         "title": words.kind_name(kinds),
@@ -143,10 +146,11 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "title": words.scope_title(finding.scope),
         "anchor": f"scope-{slug(finding.scope.name)}",
         "name": finding.scope.name,
+        "kinds": family(finding),
         "finding": finding,
         "optimum": finding.full.optimum,
         "held": held,
-        "verdict": _verdict(material, held.over_common if held else None),
+        "verdict": _verdict(material, held.over_common if held else None) if family(finding) else "–",
         "unregistered": material.unregistered(finding),
         "ratio": None if regularization is None else _ratio(regularization),
         "flags": finding.flags,

@@ -85,7 +85,7 @@ def _scope(material: Material, finding: Finding) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with null where a number is not known, since JSON has no NaN."""
+    """Give the same with null where a number is not known, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -32,7 +32,7 @@ def training_figure(training: pd.DataFrame) -> Figure | None:
         return None
     tune = training.dropna(subset=["tune_dice"]) if "tune_dice" in training else training.iloc[:0]
     figure = new_figure(9.6 if len(tune) else 5.4, 2.9)
-    axes = np.atleast_1d(figure.subplots(1, 2 if len(tune) else 1))
+    axes = figure.subplots(1, 2 if len(tune) else 1, squeeze=False)[0]
     smooth = training["loss"].ewm(span=max(2, len(training) // 25)).mean()
     axes[0].plot(training["step"], training["loss"], color=GRID, linewidth=0.8, label="each step")
     axes[0].plot(training["step"], smooth, color=OWN, linewidth=1.8, label="running mean")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hmopt.analysis.optimum import TOLERANCE
 from hmopt.analysis.resampling import Estimate
 from hmopt.search.scopes import Scope
+from hmopt.space import Space
 
 SYMBOLS = {"regularization": "λ", "label_weight": "γ"}
 METRIC_NAMES = {
@@ -17,7 +18,7 @@ METRIC_NAMES = {
     "log_jacobian_sd": "spread of the log Jacobian",
     "similarity": "image similarity",
 }
-KINDS = {"cohort": "everything", "label": "structure", "task": "task", "subject": "subject"}
+KINDS = {"cohort": "all together", "label": "structure", "task": "task", "subject": "subject"}
 TASKS = {"within": "within subjects", "cross": "between subjects"}
 
 
@@ -30,6 +31,11 @@ def symbol(hyperparameter: str) -> str:
     ('λ', 'bending weight')
     """
     return SYMBOLS.get(hyperparameter, hyperparameter.replace("_", " "))
+
+
+def noun(space: Space) -> str:
+    """Give what one chooses, with its article."""
+    return f"a {symbol(space.names[0])}" if len(space.names) == 1 else "a setting"
 
 
 def metric_name(metric: str) -> str:
@@ -153,14 +159,16 @@ def verdict(gain: Estimate | None, worth: float) -> str:
 
     Examples
     --------
-    >>> verdict(Estimate(0.012, 0.008, 0.016), 0.002), verdict(Estimate(0.001, -0.001, 0.003), 0.002)
-    ('yes', 'not measurably')
+    >>> verdict(Estimate(0.012, 0.008, 0.016), 0.002), verdict(Estimate(0.0001, -0.001, 0.001), 0.002)
+    ('yes', 'no')
     """
     if gain is None or not math.isfinite(gain.low):
         return "unknown"
-    if gain.low > 0:
+    if gain.low > 0 and gain.value >= worth / 4:
         return "yes" if gain.value >= worth else "a little"
-    return "no, it harms" if gain.high < 0 else "not measurably"
+    if gain.high < 0:
+        return "no, it harms"
+    return "no" if max(-gain.low, gain.high) <= worth else "unclear"
 
 
 def tolerance(unit: str) -> str:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
@@ -13,7 +13,7 @@ from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, results
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.report.curves import response_figure
-from hmopt.report.figure import PAPER, inline, save, style, to_svg
+from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import TRAINING_FILE, Material, read_material
 from hmopt.report.overview import gains_figure, optima_figure, overview_figure
 from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
@@ -103,15 +103,19 @@ def _draw(material: Material, folder: Path, track: Track) -> Drawings:
     elements: dict[str, Markup] = {}
     with style():
         for name, figure in _front_figures(material).items():
-            save(figure, folder, name)
-            elements[name] = inline(to_svg(figure, PAPER), name)
+            elements[name] = inline(save(figure, folder, name), name)
         detailed = [finding for finding in material.findings if _detailed(finding)]
-        curves = {finding.scope.name: _curve(finding, material, folder) for finding in track(detailed, "drawing", len(detailed))}
+        curves = {
+            finding.scope.name: _curve(finding, material, folder)
+            for finding in track(detailed, "drawing", len(detailed))
+        }
     names = material.searched.space.names
     return Drawings(
         optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
         gains=elements.get("gains"),
-        subjects={kinds: elements[key] for kinds in families(material.findings) if (key := _subjects_name(kinds)) in elements},
+        subjects={
+            kinds: elements[key] for kinds in families(material.findings) if (key := _subjects_name(kinds)) in elements
+        },
         curves=curves,
         training=elements.get("training"),
     )
@@ -123,13 +127,13 @@ def _detailed(finding: Finding) -> bool:
 
 def _curve(finding: Finding, material: Material, folder: Path) -> Markup:
     figure = response_figure(finding, material.searched.search.folding_limit)
-    svg = to_svg(figure, PAPER)
+    svg = to_svg(figure)
     _write_text(folder / f"scope-{slug(finding.scope.name)}.svg", svg)
     return inline(svg, f"Response of {scope_title(finding.scope)}")
 
 
 def _front_figures(material: Material) -> dict[str, Figure]:
-    """The figures of the first page, of the subjects and of the training, by name."""
+    """Give the figures of the first page, of the subjects and of the training, by name."""
     gathered = families(material.findings)
     metric = material.searched.search.metric
     groups = [sorted_for_reading(kinds, found, metric) for kinds, found in gathered.items() if on_front(kinds)]
