@@ -15,22 +15,48 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
+    from hmopt.ledger import Ledger, Measurements, Recorded, read_folder
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
+    from hmopt.search.objective import Objective
+    from hmopt.search.open_study import open_study
+    from hmopt.search.sampler import CurveSampler
     from hmopt.space import Hyperparameter, Space
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CurveSampler": "hmopt.search.sampler",
     "HmoptError": "hmopt.errors",
     "Hyperparameter": "hmopt.space",
+    "Ledger": "hmopt.ledger",
+    "Measurements": "hmopt.ledger",
+    "Objective": "hmopt.search.objective",
     "Pair": "hmopt.records",
+    "Recorded": "hmopt.ledger",
     "Space": "hmopt.space",
     "open_oracle": "hmopt.oracle.open",
+    "open_study": "hmopt.search.open_study",
+    "read_folder": "hmopt.ledger",
     "read_study": "hmopt.declaration.study",
 }
 
-__all__ = ["HmoptError", "Hyperparameter", "Pair", "Space", "__version__", "open_oracle", "read_study"]
+__all__ = [
+    "CurveSampler",
+    "HmoptError",
+    "Hyperparameter",
+    "Ledger",
+    "Measurements",
+    "Objective",
+    "Pair",
+    "Recorded",
+    "Space",
+    "__version__",
+    "open_oracle",
+    "open_study",
+    "read_folder",
+    "read_study",
+]
 
 
 def __getattr__(name: str) -> Any:

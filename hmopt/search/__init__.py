@@ -1,0 +1,1 @@
+"""From measurements to the best setting of every scope: scopes, the plan of a sweep, the sampler, Optuna studies."""

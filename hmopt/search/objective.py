@@ -1,0 +1,131 @@
+"""How good a setting is, as Optuna asks it."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import BaseTrial
+
+from hmopt.errors import SearchError
+from hmopt.ledger.measurements import mean
+from hmopt.metric import find_metric
+from hmopt.protocol import Oracle
+from hmopt.records import Block, Pair
+from hmopt.search.lattice import distribution
+from hmopt.space import Hyperparameter, Index
+
+FOLDING = "folding"
+
+
+class Objective:
+    """The mean score of pairs at a setting that a trial suggests: callable with any Optuna trial.
+
+    The trial keeps the setting that was measured (the lattice point nearest to what was suggested) and the mean share
+    of folded voxels as user attributes `setting` and `folding`.
+
+    Parameters
+    ----------
+    oracle
+        What measures.
+    pairs
+        The pairs to average over; those that lack the label do not count.
+    label
+        One of the oracle's labels; left out: the mean over the labels that each pair has.
+    metric
+        Name of a declared metric.
+    folding_limit
+        Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial is feasible.
+
+    Raises
+    ------
+    SearchError
+        If there are no pairs, or the oracle does not know the label; when called, if a value was enqueued that lies
+        outside its bounds, or no pair has the label.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from hmopt.space import Space
+    >>> class Parabola:
+    ...     space, identity, labels = Space(hyperparameters=(Hyperparameter(name="regularization"),)), "0f", ("x",)
+    ...
+    ...     def measure(self, settings, pairs, metrics):
+    ...         for (index,) in settings:
+    ...             dice, folding = np.array([[1 - (index / 200 - 0.35) ** 2]]), np.array([0.0])
+    ...             values = {"dice": dice, "folding": folding}
+    ...             yield Block(index=(index,), pairs=(pairs[0].id,), labels=("x",), values=values)
+    >>> objective = Objective(Parabola(), [Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")])
+    >>> objective(optuna.trial.FixedTrial({"regularization": 0.35}))
+    1.0
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        pairs: Sequence[Pair],
+        label: str | None = None,
+        metric: str = "dice",
+        folding_limit: float | None = None,
+    ) -> None:
+        if not pairs:
+            raise SearchError("pairs", expected="at least one pair", got="none", advice="Give the pairs to score.")
+        if label is not None and label not in oracle.labels:
+            known = ", ".join(oracle.labels)
+            raise SearchError("label", expected=f"one of {known}", got=repr(label), advice="Correct the name.")
+        self._oracle = oracle
+        self._pairs = tuple(pairs)
+        self._label = label
+        self._metric = find_metric(metric)
+        self._folding_limit = folding_limit
+
+    @property
+    def direction(self) -> str:
+        """The direction for `optuna.create_study`."""
+        return self._metric.direction
+
+    def __call__(self, trial: BaseTrial) -> float:
+        """Measure the setting that a trial suggests, and give its score."""
+        index = tuple(_suggested(trial, hyperparameter) for hyperparameter in self._oracle.space.hyperparameters)
+        score, folding = self._measure(index)
+        trial.set_user_attr("setting", self._oracle.space.setting(index))
+        trial.set_user_attr("folding", folding)
+        if self._folding_limit is not None:
+            trial.set_constraint("folding", folding - self._folding_limit)
+        return score
+
+    def _measure(self, index: Index) -> tuple[float, float]:
+        metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))
+        blocks = list(self._oracle.measure([index], self._pairs, metrics))
+        scores = np.concatenate([self._scores(block) for block in blocks])
+        folding = np.concatenate([block.values[FOLDING] for block in blocks])
+        measured = np.isfinite(scores)
+        if not measured.any():
+            raise SearchError(
+                "score",
+                expected=f"{self._metric.name} of {self._label or 'a label'} for some of {len(self._pairs)} pairs",
+                got="nothing that can be measured",
+                advice="Choose pairs whose images have the label.",
+            )
+        return math.fsum(scores[measured]) / int(measured.sum()), float(folding[measured].mean())
+
+    def _scores(self, block: Block) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        values = block.values[self._metric.name]
+        if not self._metric.per_label:
+            return values
+        return mean(values, axis=1) if self._label is None else values[:, block.labels.index(self._label)]
+
+
+def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
+    among = distribution(hyperparameter)
+    with warnings.catch_warnings():  # an enqueued value outside is refused below
+        warnings.filterwarnings("ignore", message=".*out of (the )?range", category=UserWarning)
+        value = trial.suggest_float(hyperparameter.name, among.low, among.high, step=among.step, log=among.log)
+    if not among.low <= value <= among.high:
+        raise SearchError(
+            hyperparameter.name,
+            expected=f"a number in [{among.low}, {among.high}]",
+            got=value,
+            advice="Enqueue a value inside.",
+        )
+    return hyperparameter.index(value)

@@ -1,0 +1,156 @@
+"""What a study chooses the setting for: the cohort, groups of pairs, subjects, labels, and products of those."""
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hmopt.declaration import SearchSection
+from hmopt.errors import SearchError
+from hmopt.ledger.measurements import PAIR_COLUMNS
+
+SIDES = ("moving_subject", "fixed_subject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """A selection of pairs, and of a label.
+
+    Parameters
+    ----------
+    criteria
+        Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a column of the pairs.
+        None of them: the cohort.
+
+    Examples
+    --------
+    >>> scope = Scope(criteria=(("label", "thalamus"), ("task", "within")))
+    >>> scope.name, scope.label
+    ('label=thalamus, task=within', 'thalamus')
+    >>> Scope(criteria=()).name
+    'cohort'
+    """
+
+    criteria: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """What tells a person what is selected."""
+        return ", ".join(f"{kind}={value}" for kind, value in self.criteria) or "cohort"
+
+    @property
+    def label(self) -> str | None:
+        """The label that is looked at; None for the mean over labels."""
+        return dict(self.criteria).get("label")
+
+    def mask(self, pairs: pd.DataFrame) -> NDArray[np.bool_]:
+        """Tell which rows of a table of pairs are selected, shape (P,)."""
+        mask = np.ones(len(pairs), dtype=bool)
+        for kind, value in self.criteria:
+            if kind == "subject":
+                mask &= np.any([pairs[side].to_numpy() == value for side in SIDES], axis=0)
+            elif kind != "label":
+                mask &= pairs[kind].to_numpy() == value
+        return mask
+
+
+def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
+    """Give every declared scope that has pairs, each once.
+
+    A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
+
+    Parameters
+    ----------
+    section
+        `scopes` and `minimum_partners`.
+    pairs
+        Columns as of `Measurements.pairs`.
+    labels
+        Names of the labels.
+
+    Raises
+    ------
+    SearchError
+        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor a column of the pairs.
+
+    Examples
+    --------
+    >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
+    >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
+    >>> section = SearchSection(scopes=[["cohort"], ["label"], ["task", "label"]])
+    >>> [scope.name for scope in list_scopes(section, pairs, ["thalamus"])]
+    ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
+    """
+    values = {kind: _values(kind, pairs, labels) for kinds in section.scopes for kind in kinds if kind != "cohort"}
+    products = (
+        itertools.product(*([(kind, value) for value in values[kind]] for kind in kinds if kind != "cohort"))
+        for kinds in section.scopes
+    )
+    scopes = (Scope(criteria=criteria) for product in products for criteria in product)
+    return [scope for scope in dict.fromkeys(scopes) if _is_large_enough(scope, pairs, section.minimum_partners)]
+
+
+def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int) -> Scope:
+    """Give the scope of criteria, declared or not.
+
+    Parameters
+    ----------
+    criteria
+        Values by kind, as `{"label": "thalamus", "task": "within"}`.
+    pairs, labels
+        As for `list_scopes`.
+    minimum_partners
+        How many partners a subject must have.
+
+    Raises
+    ------
+    SearchError
+        If a kind or a value is unknown (near ones are named), no pair has all the values, or a subject has too few
+        partners.
+    """
+    for kind, value in criteria.items():
+        known = _values(kind, pairs, labels)
+        if value not in known:
+            raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=_near(value, known))
+    scope = Scope(criteria=tuple(criteria.items()))
+    mask = scope.mask(pairs)
+    if not mask.any():
+        raise SearchError("scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria.")
+    if not _is_large_enough(scope, pairs, minimum_partners):
+        raise SearchError(
+            "scope",
+            expected=f"a subject with at least {minimum_partners} partners",
+            got=scope.name,
+            advice="Lower search.minimum_partners, or search more pairs.",
+        )
+    return scope
+
+
+def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    if kind == "label":
+        return list(labels)
+    if kind == "subject":
+        return sorted({value for side in SIDES for value in pairs[side]})
+    columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
+    if kind != "task" and kind not in columns:
+        known = ["cohort", "task", "label", "subject", *columns]
+        raise SearchError("scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known))
+    return sorted({value for value in pairs[kind] if value})
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=5, cutoff=0.4) or list(known[:20])
+    return f"Choose one of: {', '.join(near)}{'' if len(near) == len(known) else ', …'}."
+
+
+def _is_large_enough(scope: Scope, pairs: pd.DataFrame, minimum_partners: int) -> bool:
+    mask = scope.mask(pairs)
+    subject = dict(scope.criteria).get("subject")
+    if subject is None:
+        return bool(mask.any())
+    partners = {partner for side in SIDES for partner in pairs[side].to_numpy()[mask]} - {subject}
+    return len(partners) >= minimum_partners

@@ -1,0 +1,143 @@
+"""Optuna studies made of what a ledger holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import optuna
+from optuna.storages import RDBStorage
+
+from hmopt.declaration import SearchSection
+from hmopt.files import content_hash
+from hmopt.ledger.manifest import lattice_of
+from hmopt.ledger.measurements import Measurements
+from hmopt.progress import Track, silent
+from hmopt.search.curve import Curve, find_curves
+from hmopt.search.lattice import distributions, lattice_index
+from hmopt.search.quiet import quiet
+from hmopt.search.scopes import list_scopes
+from hmopt.space import Index, Setting, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What trials come from, apart from the scope.
+
+    Parameters
+    ----------
+    identity
+        The oracle's.
+    space
+        Its hyperparameters.
+    folding_limit
+        Largest mean share of folded voxels of a feasible trial.
+    """
+
+    identity: str
+    space: Space
+    folding_limit: float
+
+
+def origin_of(measurements: Measurements, section: SearchSection) -> Origin:
+    """Give where trials made of measurements come from."""
+    return Origin(identity=measurements.identity, space=measurements.space, folding_limit=section.folding_limit)
+
+
+def study_name(name: str, curve: Curve, origin: Origin) -> str:
+    """Give what a scope's study is called: the same for the same model, metric, pairs and limit, and for no others."""
+    basis = content_hash(lattice_of(origin.space), curve.metric.key, curve.pairs, origin.folding_limit)
+    return f"{name}: {curve.scope.name}, {curve.metric.name} (model {origin.identity[:8]}, pairs {basis[:8]})"
+
+
+def make_study(curve: Curve, origin: Origin) -> optuna.Study:
+    """Give the study of a scope in memory, a trial for each measured setting.
+
+    `study.best_trial` obeys the folding limit, as Optuna's does; the user attributes `optimum` and
+    `optimum_constrained` hold the best setting without and with it (None where no setting obeys it), and `identity`,
+    `scope`, `metric` and `folding_limit` what it is about.
+    """
+    with quiet():
+        study = optuna.create_study(direction=curve.metric.direction)
+        complete(study, curve, origin)
+    return study
+
+
+def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
+    """Add the trials and attributes that a study of a scope lacks."""
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    known = {lattice_index(origin.space, trial.params) for trial in trials}
+    study.add_trials(trial for index, trial in _trials(curve, origin) if index not in known)
+    stored = study.user_attrs
+    for key, value in _attributes(curve, origin).items():
+        if key not in stored or stored[key] != value:
+            study.set_user_attr(key, value)
+
+
+def store_studies(
+    measurements: Measurements, section: SearchSection, name: str, storage: RDBStorage, track: Track = silent
+) -> list[str]:
+    """Write the studies of the declared scopes without a subject into a storage; what is there already stays.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    section
+        `scopes`, `metric` and `folding_limit`.
+    name
+        What the names of studies begin with.
+    storage
+        Where they are kept.
+    track
+        Told of every study.
+
+    Returns
+    -------
+    list of str
+        Names of the studies, as they stand in the storage.
+    """
+    scopes = list_scopes(section, measurements.pairs, measurements.labels)
+    kept = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
+    curves = track(find_curves(measurements, kept, section.metric), "writing studies", len(kept))
+    origin = origin_of(measurements, section)
+    names = []
+    with quiet():
+        for curve in curves:
+            names.append(study_name(name, curve, origin))
+            study = optuna.create_study(
+                storage=storage, study_name=names[-1], direction=curve.metric.direction, load_if_exists=True
+            )
+            complete(study, curve, origin)
+    return names
+
+
+def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, optuna.trial.FrozenTrial]]:
+    among = distributions(origin.space)
+    for index, score, folding in zip(curve.settings, curve.scores.tolist(), curve.folding.tolist(), strict=True):
+        setting, known = origin.space.setting(index), folding == folding
+        yield (
+            index,
+            optuna.trial.create_trial(
+                params=setting,
+                distributions=among,
+                value=score,
+                user_attrs={"setting": setting} | ({"folding": folding} if known else {}),
+                constraints={"folding": folding - origin.folding_limit} if known else None,
+            ),
+        )
+
+
+def _attributes(curve: Curve, origin: Origin) -> dict[str, object]:
+    best, constrained = curve.best(), curve.best_within(origin.folding_limit)
+    return {
+        "identity": origin.identity,
+        "scope": curve.scope.name,
+        "metric": curve.metric.name,
+        "pairs": len(curve.pairs),
+        "folding_limit": origin.folding_limit,
+        "optimum": _setting(curve, origin, best),
+        "optimum_constrained": None if constrained is None else _setting(curve, origin, constrained),
+    }
+
+
+def _setting(curve: Curve, origin: Origin, place: int) -> Setting:
+    return origin.space.setting(curve.settings[place])
