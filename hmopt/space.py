@@ -143,6 +143,21 @@ class Space:
         DeclarationError
             If a hyperparameter is missing or unknown, or a value lies outside its range.
         """
+        self._check_names(setting)
+        return tuple(h.index(setting[h.name]) for h in self.hyperparameters)
+
+    def units(self, setting: Mapping[str, float]) -> list[float]:
+        """Give the places of a setting's values along their ranges, each in [0, 1].
+
+        Raises
+        ------
+        DeclarationError
+            If a hyperparameter is missing or unknown, or a value lies outside its range.
+        """
+        self._check_names(setting)
+        return [h.unit(setting[h.name]) for h in self.hyperparameters]
+
+    def _check_names(self, setting: Mapping[str, float]) -> None:
         if set(setting) != set(self.names):
             raise DeclarationError(
                 "setting",
@@ -150,11 +165,6 @@ class Space:
                 got=f"values for {', '.join(setting) or 'nothing'}",
                 advice="Give each hyperparameter once.",
             )
-        return tuple(h.index(setting[h.name]) for h in self.hyperparameters)
-
-    def units(self, setting: Mapping[str, float]) -> list[float]:
-        """Give the places of a setting's values along their ranges, each in [0, 1]."""
-        return [h.unit(setting[h.name]) for h in self.hyperparameters]
 
     def coarse(self, points: int) -> list[Index]:
         """Give a coarse lattice, end points included, of `points` per hyperparameter.

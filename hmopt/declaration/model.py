@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, field_validator
 
 from hmopt.declaration.section import Section
 
@@ -10,11 +10,11 @@ from hmopt.declaration.section import Section
 class NetworkSection(Section):
     """`[network]`: the registration network, a U-Net that gives a stationary velocity."""
 
-    encoder: list[int] = [16, 32, 32, 32]
+    encoder: list[PositiveInt] = [16, 32, 32, 32]
     """Features of each level, finest first; each level halves the grid of the one before."""
-    decoder: list[int] = [32, 32, 32]
+    decoder: list[PositiveInt] = [32, 32, 32]
     """Features on the way back; fewer than the encoder's levels less one end at a coarser velocity."""
-    final: list[int] = [16]
+    final: list[PositiveInt] = [16]
     """Features of further convolutions at the velocity's resolution."""
     stride: int = Field(default=2, ge=1)
     """The first convolution's stride: 2 runs the whole U-Net, and the velocity, at half resolution."""
@@ -25,7 +25,7 @@ class NetworkSection(Section):
 class HypernetworkSection(Section):
     """`[hypernetwork]`: what predicts the registration network's weights from a setting."""
 
-    units: list[int] = [32, 64, 64]
+    units: list[PositiveInt] = [32, 64, 64]
     """Width of each dense layer."""
     learning_rate_share: float = Field(default=0.5, gt=0)
     """Learning rate of the dense layers as a share of the one of the base weights."""
@@ -62,6 +62,13 @@ class LossSection(Section):
     overlap_labels: list[str] = []
     """Labels that the overlap loss sees; empty: all. Judge γ on the others."""
 
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError("expected an odd number")
+        return window
+
 
 class AugmentationSection(Section):
     """`[training.augmentation]`: random transforms of training images, drawn for every image of every pair."""
@@ -78,7 +85,7 @@ class AugmentationSection(Section):
     """Distance of its control points, in voxels."""
     intensity: float = Field(default=0.0, ge=0)
     """Standard deviation of the logarithm of a random gamma of the intensities."""
-    flip_axis: int | None = None
+    flip_axis: int | None = Field(default=None, ge=0, le=2)
     """Axis along which both images of a pair are mirrored in half of the steps."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from hmopt.declaration.agreement import check_agreement
 from hmopt.declaration.cohort import CohortSection, PairsSection, PreprocessingSection, SplitSection
 from hmopt.declaration.model import (
     HypernetworkSection,
@@ -66,7 +67,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
     Raises
     ------
     DeclarationError
-        If a key is unknown or missing, or a value breaks its rule.
+        If a key is unknown or missing, a value breaks its rule, or sections contradict each other.
 
     Examples
     --------
@@ -86,8 +87,9 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
         elif first["type"] == "missing":
             expected, got, advice = "a value", "none", "Add the key."
         else:
-            expected, got, advice = first["msg"], repr(first["input"]), "Correct the value."
+            expected, got, advice = _rule(first["msg"]), repr(first["input"]), "Correct the value."
         raise DeclarationError(f"{origin}: {field}", expected=expected, got=got, advice=advice) from error
+    check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     return study
 
 
@@ -128,6 +130,13 @@ def read_declaration(folder: Path) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(str(path), expected="TOML", got=str(error), advice="Correct that line.") from error
     return parse_study(values, str(path))
+
+
+def _rule(message: str) -> str:
+    """Give what a message of pydantic asks for, as it stands after `expected`."""
+    for opening in ("Value error, ", "expected ", "Input should be "):
+        message = message.removeprefix(opening)
+    return message
 
 
 def _resolved(section: S, folder: Path, names: tuple[str, ...]) -> S:
