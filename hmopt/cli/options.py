@@ -11,5 +11,6 @@ Folder = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Device = Annotated[
-    str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.", show_default="the fastest there is")
+    str | None,
+    typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps. Left out: the fastest there is."),
 ]

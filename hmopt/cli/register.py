@@ -1,0 +1,117 @@
+"""`hmopt register`: two images from anywhere, with a trained model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hmopt.cli.choice import given_setting, parse_pairs, searched_setting
+from hmopt.cli.conversation import Conversation, conversation
+from hmopt.cli.device import find_device
+from hmopt.cli.options import Debug, Device, Folder, Quiet
+from hmopt.errors import DeclarationError
+from hmopt.space import Setting, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was asked for: values, or the scope whose best setting to take."""
+
+    values: dict[str, str]
+    criteria: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        if self.values and self.criteria:
+            raise DeclarationError(
+                "--regularization, --set",
+                expected="either values or a scope (--label, --subject, --group)",
+                got="both",
+                advice="Leave one out.",
+            )
+
+
+Image = Annotated[Path, typer.Argument(help="Anything that nibabel reads.", show_default=False)]
+Moved = Annotated[Path, typer.Option("--moved", help="Where the moved image goes, as NIfTI.", show_default=False)]
+Displacement = Annotated[
+    Path | None,
+    typer.Option("--displacement", help="Where the whole transformation goes. Left out: beside the moved image."),
+]
+Regularization = Annotated[
+    float | None, typer.Option("--regularization", help="λ. Left out: the best one of the scope.")
+]
+Values = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another hyperparameter.")]
+Label = Annotated[str | None, typer.Option("--label", help="Take the best setting for this structure.")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Take the best setting for this searched subject.")]
+Groups = Annotated[
+    list[str] | None, typer.Option("--group", metavar="COLUMN=VALUE", help="Take the best for a group: task=within.")
+]
+
+
+def register(
+    folder: Folder,
+    moving: Image,
+    fixed: Image,
+    moved: Moved,
+    displacement: Displacement = None,
+    regularization: Regularization = None,
+    values: Values = None,
+    label: Label = None,
+    subject: Subject = None,
+    group: Groups = None,
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Register a moving to a fixed image; the result lies on the fixed image's grid, the transformation beside it.
+
+    Without a value or a scope, the best setting of the whole cohort is taken.
+    """
+    with conversation(f"hmopt register {folder} {moving} {fixed} --moved {moved}", quiet=quiet, debug=debug) as talk:
+        given = parse_pairs("--set", values or [])
+        given |= {} if regularization is None else {"regularization": str(regularization)}
+        named = {"label": label, "subject": subject}
+        criteria = {kind: value for kind, value in named.items() if value is not None}
+        criteria |= parse_pairs("--group", group or [])
+        beside = displacement or displacement_path(moved)
+        register_files(folder, (moving, fixed), (moved, beside), Choice(values=given, criteria=criteria), device, talk)
+
+
+def displacement_path(moved: Path) -> Path:
+    """Give the name of the displacement beside a moved image.
+
+    Examples
+    --------
+    >>> displacement_path(Path("out/moved.nii.gz")).as_posix()
+    'out/moved_displacement.nii.gz'
+    """
+    return moved.with_name(f"{moved.name.removesuffix('.gz').removesuffix('.nii')}_displacement.nii.gz")
+
+
+def register_files(
+    folder: Path,
+    files: tuple[Path, Path],
+    destinations: tuple[Path, Path],
+    choice: Choice,
+    device: str | None,
+    talk: Conversation,
+) -> None:
+    """Register a moving to a fixed file and write the moved image and the displacement."""
+    from hmopt.interop.displacement import check_name, save_image
+    from hmopt.interop.registration import Registrar
+
+    for path in destinations:
+        check_name(path)
+    registrar = Registrar(folder, find_device(device))
+    setting = _setting(folder, registrar.space, choice, talk)
+    found = registrar.register(*files, setting)
+    save_image(found.moved, destinations[0])
+    save_image(found.displacement, destinations[1])
+    talk.say(f"Moved image: {destinations[0]}\nDisplacement: {destinations[1]}")
+
+
+def _setting(folder: Path, space: Space, choice: Choice, talk: Conversation) -> Setting:
+    setting = given_setting(space, choice.values) if choice.values else searched_setting(folder, choice.criteria)
+    talk.say("Setting: " + ", ".join(f"{name} {value:g}" for name, value in setting.items()))
+    return setting

@@ -1,0 +1,135 @@
+"""`hmopt search`: from a trained model to measurements and Optuna studies."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmopt.cli.conversation import Conversation, conversation
+from hmopt.cli.device import find_device
+from hmopt.cli.options import Debug, Device, Folder, Quiet
+
+if TYPE_CHECKING:
+    from hmopt.ledger import Measurements
+    from hmopt.oracle import AmortizedOracle
+    from hmopt.protocol import Oracle
+    from hmopt.space import Index
+
+
+def search(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Measure what is missing and run the Optuna studies of every declared scope."""
+    with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
+        search_study(folder, device, talk)
+
+
+def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
+    """Take a trained study to its measurements, studies and examples."""
+    from hmopt.oracle import UnregisteredOracle, load_oracle
+
+    search = Search(folder, talk)
+    found = find_device(device)
+    full = load_oracle(folder, search.study, search.cohort, "full", found)
+    half = load_oracle(folder, search.study, search.cohort, "half", found)
+    nothing = UnregisteredOracle(search.cohort, found)
+    measurements = search.sweep(full)
+    search.fill(half, measurements.settings)
+    search.fill(nothing, [()])
+    search.keep(full.identity, half.identity, nothing.identity)
+    search.run_studies(measurements)
+    search.write_examples(full, measurements)
+    talk.say(f"Measured: {len(search.pairs)} pairs at {len(measurements.settings)} settings")
+
+
+class Search:
+    """The search of one study folder: which pairs, where measurements go, who is told.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    talk
+        Shows progress.
+    """
+
+    def __init__(self, folder: Path, talk: Conversation) -> None:
+        from hmopt.data.pair_table import pair_table
+        from hmopt.data.pairs import draw_pairs
+        from hmopt.data.preprocessing import prepare
+        from hmopt.declaration import read_study
+        from hmopt.ledger import Ledger
+        from hmopt.ledger.folder import LEDGER_FOLDER
+
+        self.folder, self.talk = folder, talk
+        self.study = read_study(folder)
+        self.section = self.study.search
+        self.cohort = prepare(self.study, folder, talk.track)
+        self.pairs = draw_pairs(self.cohort, self.study.pairs, "search")
+        self.table = pair_table(self.pairs, self.cohort, self.section.bins)
+        self.ledger = Ledger(folder / LEDGER_FOLDER)
+
+    def fill(self, oracle: "Oracle", settings: "Sequence[Index]") -> None:
+        """Measure what the ledger lacks of an oracle at some settings."""
+        from hmopt.ledger import Recorded
+        from hmopt.oracle import sweep
+
+        recorded = Recorded(oracle, self.ledger)
+        sweep(recorded, settings, self.pairs, self.section.measured, self.talk.track)
+
+    def sweep(self, oracle: "AmortizedOracle") -> "Measurements":
+        """Measure the coarse lattice and what confirms its optima, and give all measurements of the oracle."""
+        from hmopt.search.plan import coarse_settings, confirming_settings
+
+        self.fill(oracle, coarse_settings(oracle.space, self.section))
+        self.fill(oracle, confirming_settings(self._measurements(oracle), self.section))
+        return self._measurements(oracle)
+
+    def keep(self, identity: str, identity_half: str, identity_unregistered: str) -> None:
+        """Write what was searched beside the ledger."""
+        from hmopt.ledger import Searched, write_searched
+        from hmopt.networks import read_header
+        from hmopt.oracle.open import MODEL_FILES
+
+        loss = read_header(self.folder / MODEL_FILES["full"])["loss"]
+        searched = Searched(
+            name=self.study.name,
+            identity=identity,
+            identity_half=identity_half,
+            identity_unregistered=identity_unregistered,
+            labels=self.cohort.labels,
+            spacing_mm=self.cohort.spacing_mm,
+            space=self.study.space,
+            loss=self.study.loss.model_dump(mode="json"),
+            loss_scale=loss["scale"],
+            search=self.section,
+        )
+        write_searched(self.folder, searched, self.table)
+
+    def run_studies(self, measurements: "Measurements") -> None:
+        """Store the studies of cohort, groups and labels."""
+        from hmopt.search.storage import open_storage
+        from hmopt.search.studies import store_studies
+
+        storage = open_storage(self.folder, self.section.storage)
+        store_studies(measurements, self.section, self.study.name, storage, self.talk.track)
+
+    def write_examples(self, oracle: "AmortizedOracle", measurements: "Measurements") -> None:
+        """Draw a typical and the worst pair of every scope, those of subjects left out, at its best setting."""
+        import numpy as np
+
+        from hmopt.oracle import write_examples
+        from hmopt.search.curve import find_curves
+        from hmopt.search.scopes import list_scopes
+
+        metric = self.section.metric
+        scopes = list_scopes(self.section, measurements.pairs, measurements.labels)
+        shared = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
+        curves = list(find_curves(measurements, shared, metric))
+        for curve in self.talk.track(curves, "Drawing examples", len(curves)):
+            index = curve.settings[curve.best()]
+            at_best = measurements.score(metric, curve.scope.label)[measurements.settings.index(index)]
+            scores = np.where(curve.scope.mask(measurements.pairs), at_best, np.nan)
+            write_examples(self.folder, curve.scope.name, oracle, index, self.pairs, scores, metric, curve.scope.label)
+
+    def _measurements(self, oracle: "Oracle") -> "Measurements":
+        return self.ledger.measurements(
+            oracle.identity, oracle.space, self.table, self.section.measured, self.cohort.labels
+        )

@@ -1,0 +1,25 @@
+"""`hmopt train`: from a declared study to a trained hypermorph."""
+
+from pathlib import Path
+
+from hmopt.cli.conversation import Conversation, conversation
+from hmopt.cli.device import find_device
+from hmopt.cli.options import Debug, Device, Folder, Quiet
+
+
+def train(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Train the hypermorph of a study; an interrupted training goes on where it stopped."""
+    with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk:
+        train_study(folder, device, talk)
+
+
+def train_study(folder: Path, device: str | None, talk: Conversation) -> None:
+    """Prepare the images where that is still to do, and train."""
+    from hmopt.data.preprocessing import prepare
+    from hmopt.declaration import read_study
+    from hmopt.training.train import train as train_model
+
+    study = read_study(folder)
+    cohort = prepare(study, folder, talk.track)
+    model = train_model(study, cohort, folder, track=talk.track, device=find_device(device))
+    talk.say(f"Trained: {model}")
