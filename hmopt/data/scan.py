@@ -1,0 +1,70 @@
+"""What one image of a cohort and its labels look like, before anything is prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+from numpy.typing import NDArray
+
+from hmopt.data.grid import ras_frame
+from hmopt.data.structures import Structures, merge_labels
+from hmopt.data.volume import read_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanFacts:
+    """Facts of one image, along right, anterior and superior.
+
+    Parameters
+    ----------
+    shape
+        Voxels along each axis.
+    spacing_mm
+        Their distances.
+    voxels
+        (structures,): how many voxels each has.
+    reach
+        (3,): lengths in voxels of the box with the image's centre that holds all labelled voxels; 0 without any.
+    structures_per_slice
+        For each axis and each index along it, how many structures are there.
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    voxels: NDArray[np.int64]
+    reach: NDArray[np.float64]
+    structures_per_slice: tuple[NDArray[np.int64], ...]
+
+    @property
+    def volumes_mm3(self) -> NDArray[np.float64]:
+        """(structures,): the volume of each."""
+        return self.voxels * float(np.prod(self.spacing_mm))
+
+
+def look_at(label: Path, structures: Structures) -> ScanFacts:
+    """Give the facts of an image from its label map, which lies on the same grid."""
+    labels = read_labels(label)
+    frame = ras_frame(labels.lattice)
+    codes = apply_orientation(labels.data, io_orientation(labels.lattice.affine))
+    merged = merge_labels(codes, structures)
+    count = len(structures)
+    return ScanFacts(
+        shape=frame.shape,
+        spacing_mm=frame.spacing_mm,
+        voxels=np.bincount(merged.ravel(), minlength=count + 1)[1:],
+        reach=_reach(merged > 0),
+        structures_per_slice=tuple(
+            np.array([np.count_nonzero(np.unique(plane)) for plane in np.moveaxis(merged, axis, 0)])
+            for axis in range(3)
+        ),
+    )
+
+
+def _reach(labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
+    places = np.argwhere(labelled)
+    if not len(places):
+        return np.zeros(3)
+    centre = (np.array(labelled.shape) - 1) / 2
+    farthest = np.maximum(centre - places.min(axis=0), places.max(axis=0) - centre)
+    return np.asarray(2 * farthest + 1, dtype=np.float64)
