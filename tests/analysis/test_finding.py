@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from hmopt.analysis.family import family_gain
+from hmopt.analysis.finding import find_all
+from hmopt.analysis.flag import Flag
+from hmopt.analysis.table import optima_table
+from hmopt.declaration.search import SearchSection
+from hmopt.search.scopes import Scope, list_scopes
+
+SECTION = SearchSection(metric="dice", folding_limit=0.001, repeats=4, minimum_partners=5)
+COHORT, CORTEX, THALAMUS = (
+    Scope(criteria=()),
+    Scope(criteria=(("label", "cortex"),)),
+    Scope(criteria=(("label", "thalamus"),)),
+)
+LABELS = [CORTEX, THALAMUS]
+
+
+def falling(pairs: int) -> np.ndarray:
+    return np.repeat(np.array([0.01, 0.004, 0.001, 0.0, 0.0])[:, None], pairs, axis=1)
+
+
+def test_labels_with_different_optima_gain_by_choosing_each(make, all_cross, random_dice) -> None:
+    measurements = make(all_cross, random_dice, falling(len(all_cross)))
+    findings = find_all(measurements, None, LABELS, SECTION)
+    assert [finding.full.optimum.setting["regularization"] for finding in findings] == [0.0, 0.75]
+    assert all(finding.held_out.over_common.low > 0 for finding in findings)
+    gain = family_gain(findings, measurements.pairs, seed=0)
+    own = np.mean([finding.held_out.over_common.value for finding in findings])
+    assert gain.value == pytest.approx(own)
+    assert gain.low > 0
+
+
+def test_the_cohort_gains_nothing_over_itself(make, all_cross, random_dice) -> None:
+    (finding,) = find_all(make(all_cross, random_dice), None, [COHORT], SECTION)
+    assert finding.held_out.over_common == (0.0, 0.0, 0.0)
+    assert finding.score_at_common == finding.full.optimum.score.value
+
+
+def test_a_subject_is_judged_with_partners_that_did_not_choose(make, all_cross) -> None:
+    partner_best = {name: place % 2 * 4 for place, name in enumerate("abcdefgh")}
+    dice = np.full((5, len(all_cross), 2), 0.5)
+    for pair, (moving, fixed) in enumerate(all_cross):
+        other = fixed if moving == "a1" else moving
+        dice[partner_best[other[0]], pair] = 0.7
+    (finding,) = find_all(make(all_cross, dice), None, [Scope(criteria=(("subject", "a"),))], SECTION)
+    assert finding.full.optimum.score.value == pytest.approx(0.5 + 0.2 * 4 / 7)
+    assert finding.held_out.score.value < finding.full.optimum.score.value
+    assert len(finding.held_out.pairs) == 14
+    assert finding.flags[-1] is Flag.FEW_PARTNERS
+
+
+def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(make, all_cross, random_dice) -> None:
+    random_dice[:, :, 1] = np.nan
+    findings = find_all(make(all_cross, random_dice), None, LABELS, SECTION)
+    assert [finding.scope for finding in findings] == [CORTEX]
+    assert Flag.FEW_SUBJECTS in findings[0].flags
+
+
+def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(make, all_cross, random_dice) -> None:
+    measurements = make(all_cross, random_dice, falling(len(all_cross)))
+    half = make(all_cross, random_dice[::-1])
+    section = SECTION.model_copy(update={"scopes": [["cohort"], ["age"], ["label", "age"], ["subject"]]})
+    scopes = list_scopes(section, measurements.pairs, measurements.labels)
+    table = optima_table(find_all(measurements, half, scopes, section), loss_scale=2.5)
+    assert len(table) == len(scopes)
+    required = (
+        "scope value label metric regularization score score_held_out score_at_common folding pairs subjects trials "
+        "flags regularization_low regularization_high regularization_constrained regularization_half score_at_default "
+        "score_unregularized loss_ratio loss_scale"
+    )
+    assert set(required.split()) <= set(table.columns)
+    row = table[(table["scope"] == "label × age") & (table["value"] == "thalamus × old")].iloc[0]
+    old = (measurements.pairs["age"] == "old").to_numpy()
+    curve = random_dice[:, old, 1].mean(axis=1)
+    assert row["score"] == pytest.approx(curve.max())
+    assert row["regularization"] == curve.argmax() / 4
+    assert row["regularization_half"] == curve[::-1].argmax() / 4
+    assert row["score_at_default"] == pytest.approx(curve[2])
+    assert row["score_unregularized"] == pytest.approx(curve[0])
+    assert row["pairs"] == old.sum()
+    assert row["loss_ratio"] == pytest.approx(row["regularization"] / (1 - row["regularization"]))
+    assert table.loc[table["scope"] == "cohort", "trials"].item() == 5

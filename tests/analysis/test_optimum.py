@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from hmopt.analysis.flag import Flag, disagree, find_flags
+from hmopt.analysis.optimum import Optimum, band, find_optimum
+from hmopt.analysis.resampling import Estimate, Interval, draw_weights
+from hmopt.analysis.response import Response
+from hmopt.metric import find_metric
+from hmopt.space import Hyperparameter, Space
+
+SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
+NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
+FALLING = np.array([0.01, 0.004, 0.001, 0.0, 0.0])
+
+
+def respond(scores: np.ndarray, metric: str = "dice") -> Response:
+    return Response(
+        space=SPACE,
+        metric=find_metric(metric),
+        settings=tuple((i,) for i in range(5)),
+        pairs=np.arange(scores.shape[1]),
+        scores=scores,
+    )
+
+
+def weigh(draws: int = 300) -> np.ndarray:
+    return draw_weights(NAMES, NAMES, draws=draws, seed=0)
+
+
+def parabola(best: float) -> np.ndarray:
+    values = np.linspace(0, 1, 5)[:, None]
+    return 0.7 - (values - best) ** 2 + np.linspace(-0.1, 0.1, 12)
+
+
+def test_the_optimum_is_the_best_measured_setting_and_its_score_the_mean_there() -> None:
+    found = find_optimum(respond(parabola(0.3)), weigh(), FALLING, folding_limit=1.0)
+    assert found.setting == {"regularization": 0.25}
+    assert found.score.value == pytest.approx(0.7 - 0.05**2)
+    assert found.folding == 0.004
+
+
+def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
+    found = find_optimum(respond(parabola(0.1)), weigh(), FALLING, folding_limit=0.001)
+    assert found.setting == {"regularization": 0.0}
+    assert found.constrained == {"regularization": 0.5}
+    assert found.score_constrained == pytest.approx(0.7 - 0.4**2)
+
+
+def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
+    found = find_optimum(respond(parabola(0.5)), weigh(), FALLING + 1, folding_limit=0.001)
+    assert found.constrained is None
+    assert find_flags(SPACE, found, None) == (Flag.FOLDS,)
+
+
+def test_a_score_to_be_minimized_has_its_optimum_at_the_least() -> None:
+    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), weigh(), FALLING, 1.0)
+    assert found.setting == {"regularization": 0.75}
+
+
+def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
+    scores = np.random.default_rng(1).normal(0.7, 0.02, (5, 12))
+    weights = weigh()
+    best = [np.argmax([np.average(row, weights=weight) for row in scores]) / 4 for weight in weights]
+    found = find_optimum(respond(scores), weights, FALLING, 1.0)
+    assert found.intervals["regularization"] == (
+        np.quantile(best, 0.025, method="lower"),
+        np.quantile(best, 0.975, method="higher"),
+    )
+    assert found.intervals["regularization"].low < found.intervals["regularization"].high
+
+
+def test_settings_within_the_tolerance_are_as_good() -> None:
+    curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
+    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), weigh(), FALLING, 1.0)
+    assert found.equals["regularization"] == (0.25, 0.75)
+    assert Flag.FLAT in find_flags(SPACE, found, None)
+
+
+def test_an_end_of_the_range_is_flagged() -> None:
+    found = find_optimum(respond(parabola(1.0)), weigh(), FALLING, 1.0)
+    assert find_flags(SPACE, found, None) == (Flag.BOUND,)
+
+
+def optimum(value: float, low: float, high: float) -> Optimum:
+    return Optimum(
+        index=(0,),
+        setting={"regularization": value},
+        intervals={"regularization": Interval(low, high)},
+        equals={"regularization": Interval(value, value)},
+        score=Estimate(0.7, 0.6, 0.8),
+        folding=0.0,
+        constrained={"regularization": value},
+        score_constrained=0.7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("half", "expected"),
+    [
+        (optimum(0.5, 0.4, 0.6), True),
+        (optimum(0.5, 0.2, 0.6), False),
+        (optimum(0.3, 0.3, 0.3), False),
+    ],
+)
+def test_optima_disagree_only_where_each_lies_outside_the_others_interval(half: Optimum, expected: bool) -> None:
+    full = optimum(0.25, 0.2, 0.35)
+    assert disagree(full, half) is expected
+    assert (Flag.NOT_CONVERGED in find_flags(SPACE, full, half)) is expected
+
+
+def test_the_band_holds_the_curve() -> None:
+    response = respond(parabola(0.5))
+    low, high = band(response, weigh())
+    assert (low < response.curve).all()
+    assert (high > response.curve).all()

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from hmopt.analysis.resampling import draw_weights, estimate, interval, weighted_means
+
+MOVING = np.array(["a", "a", "b", "c", "c"], dtype=object)
+FIXED = np.array(["b", "c", "c", "a", "c"], dtype=object)
+
+
+def test_a_pair_weighs_the_product_of_its_subjects_counts_and_within_a_subject_its_count() -> None:
+    weights = draw_weights(MOVING, FIXED, draws=200, seed=0)
+    for ab, ac, bc, ca, cc in weights:
+        assert ac == ca
+        c = cc
+        candidates = {(a, b) for a in range(4) for b in range(4) if a + b + c == 3}
+        assert any((a * b, a * c, b * c) == (ab, ac, bc) for a, b in candidates)
+
+
+def test_a_pair_of_two_subjects_weighs_on_average_what_two_multinomial_counts_do() -> None:
+    names = np.array([f"s{i}" for i in range(10)], dtype=object)
+    weights = draw_weights(names, np.roll(names, 1), draws=20_000, seed=1)
+    assert weights.mean() == pytest.approx(stats.multinomial(10, [0.1] * 10).cov()[0, 1] + 1, abs=0.02)
+
+
+def test_the_subject_that_a_scope_is_about_is_in_every_sample() -> None:
+    partners = np.array([f"p{i}" for i in range(6)], dtype=object)
+    weights = draw_weights(np.full(6, "me", dtype=object), partners, draws=500, seed=0, always="me")
+    np.testing.assert_array_equal(weights.sum(axis=1), 6)
+
+
+def test_weighted_means_are_what_a_loop_over_samples_gives() -> None:
+    generator = np.random.default_rng(0)
+    weights, values = generator.integers(0, 3, (50, 5)).astype(float) + 0.1, generator.random((4, 5))
+    expected = [[np.average(row, weights=weight) for row in values] for weight in weights]
+    np.testing.assert_allclose(weighted_means(weights, values), expected)
+
+
+def test_samples_without_any_weight_are_left_out() -> None:
+    weights = np.array([[0.0, 0.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(weighted_means(weights, np.array([3.0, 5.0])), [3.0])
+
+
+def test_the_interval_of_independent_within_subject_scores_is_that_of_the_mean() -> None:
+    subjects = np.array([f"s{i}" for i in range(60)], dtype=object)
+    values = stats.norm.rvs(0.7, 0.05, size=60, random_state=2)
+    found = estimate(draw_weights(subjects, subjects, draws=4000, seed=3), values)
+    low, high = stats.bootstrap((values,), np.mean, method="percentile", rng=4).confidence_interval
+    assert found.value == values.mean()
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.0015)
+
+
+def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattice() -> None:
+    samples = np.repeat([0.1, 0.2, 0.3], [3, 94, 3])
+    assert interval(samples) == (0.1, 0.3)
+    assert interval(np.repeat([0.1, 0.2, 0.3], [1, 98, 1])) == (0.2, 0.2)
+
+
+def test_nothing_drawn_gives_an_unknown_interval() -> None:
+    assert np.isnan(interval(np.empty(0))).all()
