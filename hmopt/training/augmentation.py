@@ -17,6 +17,8 @@ def random_displacement(
 ) -> Tensor | None:
     """Draw a small affine and smooth displacement for each of some images.
 
+    The affine part turns and scales about the centre of the grid, in voxels: on anisotropic voxels a rotation shears.
+
     Parameters
     ----------
     section
@@ -49,7 +51,21 @@ def random_displacement(
 
 
 def random_gamma(section: AugmentationSection, images: Tensor, generator: np.random.Generator) -> Tensor:
-    """Raise the intensities, in [0, 1], of images (n, 1, *shape) to random powers near 1.
+    """Raise the intensities of images to random powers near 1, one for each image.
+
+    Parameters
+    ----------
+    section
+        How far the powers are from 1.
+    images
+        (n, 1, *shape), in [0, 1].
+    generator
+        Where randomness comes from.
+
+    Returns
+    -------
+    Tensor
+        (n, 1, *shape), in [0, 1].
 
     Examples
     --------

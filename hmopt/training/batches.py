@@ -16,7 +16,14 @@ from hmopt.training.augmentation import random_displacement, random_gamma
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Images (n, 1, *shape) and, where the loss needs them, label maps (n, *shape) of n pairs."""
+    """Images (n, 1, *shape) and, where the loss needs them, label maps (n, *shape) of n pairs.
+
+    Examples
+    --------
+    >>> images = torch.zeros(2, 1, 8, 8)
+    >>> Batch(moving=images, fixed=images, moving_labels=None, fixed_labels=None).to(torch.device("cpu")).fixed.shape
+    torch.Size([2, 1, 8, 8])
+    """
 
     moving: Tensor
     fixed: Tensor
@@ -57,12 +64,52 @@ def draw_pairs(pairs: Mapping[str, Sequence[Pair]], count: int, generator: np.ra
 
 
 def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
-    """Give prepared images as one tensor (n, 1, *shape), float32."""
+    """Give prepared images as one tensor.
+
+    Parameters
+    ----------
+    cohort
+        Holds the images.
+    names
+        Of n items of the cohort.
+
+    Returns
+    -------
+    Tensor
+        (n, 1, *shape), float32.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> cohort = SimpleNamespace(image=lambda name: np.zeros((4, 6), np.float32))  # stands for a prepared cohort
+    >>> load_images(cohort, ["a", "b"]).shape
+    torch.Size([2, 1, 4, 6])
+    """
     return torch.from_numpy(np.stack([cohort.image(name) for name in names]))[:, None].float()
 
 
 def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
-    """Give prepared label maps as one tensor (n, *shape), int64."""
+    """Give prepared label maps as one tensor.
+
+    Parameters
+    ----------
+    cohort
+        Holds the label maps.
+    names
+        Of n items of the cohort.
+
+    Returns
+    -------
+    Tensor
+        (n, *shape), int64.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> cohort = SimpleNamespace(label_map=lambda name: np.ones((4, 6), np.uint8))  # stands for a prepared cohort
+    >>> load_labels(cohort, ["a", "b"]).dtype
+    torch.int64
+    """
     return torch.from_numpy(np.stack([cohort.label_map(name) for name in names]).astype(np.int64))
 
 
@@ -73,7 +120,35 @@ def make_batch(
     generator: np.random.Generator,
     with_labels: bool,
 ) -> Batch:
-    """Load the images of some pairs and augment each."""
+    """Load the images of some pairs and augment each.
+
+    Parameters
+    ----------
+    cohort
+        Holds the images.
+    pairs
+        n of them.
+    section
+        Declares the augmentation.
+    generator
+        Where randomness comes from.
+    with_labels
+        Whether the loss needs label maps.
+
+    Returns
+    -------
+    Batch
+        The n pairs; label maps are transformed as their images are.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> image = np.zeros((4, 6), np.float32)
+    >>> cohort = SimpleNamespace(image=lambda name: image, shape=(4, 6))  # stands for a prepared cohort
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> make_batch(cohort, [pair], TrainingSection(), np.random.default_rng(0), with_labels=False).moving.shape
+    torch.Size([1, 1, 4, 6])
+    """
     names = [pair.moving for pair in pairs] + [pair.fixed for pair in pairs]
     images = random_gamma(section.augmentation, load_images(cohort, names), generator)
     labels = load_labels(cohort, names)[:, None].float() if with_labels else None

@@ -53,4 +53,5 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= step]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # the last one may be torn
+    return [row for row in rows if int(row["step"]) <= step]

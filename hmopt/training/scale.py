@@ -36,6 +36,19 @@ def loss_scale(cohort: PreparedCohort, pairs: Sequence[Pair], section: LossSecti
     ------
     DataError
         If registered pairs could not be told from unregistered ones by the similarity.
+
+    References
+    ----------
+    Hoopes et al., MELBA 2022, divide the squared error by an estimate of the images' noise for the same purpose.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> images = {"a": np.zeros((4, 4), np.float32), "b": np.full((4, 4), 0.5, np.float32)}
+    >>> cohort = SimpleNamespace(image=images.get)  # stands for a prepared cohort
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> loss_scale(cohort, [pair], LossSection(similarity="mse"), seed=0)
+    4.0
     """
     if section.scale is not None:
         return section.scale

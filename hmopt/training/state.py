@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hmopt.errors import CheckpointError
@@ -27,6 +27,11 @@ class Progress:
         Time they took.
     scale
         The loss scale in use.
+
+    Examples
+    --------
+    >>> Progress(step=100, minutes=0.5, scale=1.0).step
+    100
     """
 
     step: int
@@ -42,7 +47,34 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     key: str,
 ) -> None:
-    """Write weights, their averages and the optimizer's moments; `key` stands for the declaration they are under."""
+    """Write everything that a training continues from.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced whole.
+    progress
+        How far the training has come.
+    module
+        What is trained.
+    averages
+        Running averages of the module's tensors, in their order.
+    optimizer
+        Adam, which has taken a step.
+    key
+        Stands for the declaration that the state is under.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path, layer = Path(tempfile.mkdtemp()) / "state.safetensors", nn.Linear(2, 1)
+    >>> averages, optimizer = [torch.zeros(1, 2), torch.zeros(1)], torch.optim.Adam(layer.parameters())
+    >>> layer(torch.ones(2)).sum().backward()
+    >>> optimizer.step()
+    >>> save_state(path, Progress(step=1, minutes=0.1, scale=1.0), layer, averages, optimizer, key="a declaration")
+    >>> load_state(path, layer, averages, optimizer, key="a declaration").step
+    1
+    """
     tensors = {f"weights/{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"averages/{name}": tensor for name, tensor in zip(module.state_dict(), averages, strict=True)}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -55,19 +87,35 @@ def save_state(
 def load_state(
     path: Path, module: nn.Module, averages: list[Tensor], optimizer: torch.optim.Optimizer, key: str
 ) -> Progress | None:
-    """Restore what `save_state` wrote, and say how far it had come; None if there is no such file.
+    """Restore what `save_state` wrote into a module, averages and an optimizer like those it was called with.
+
+    Parameters
+    ----------
+    path, module, averages, optimizer, key
+        As for `save_state`.
+
+    Returns
+    -------
+    Progress or None
+        How far the training had come; None, and nothing restored, if there is no such file.
 
     Raises
     ------
     CheckpointError
         If the file is damaged, or was written under another declaration.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 1)
+    >>> load_state(Path("nowhere/state.safetensors"), layer, [], torch.optim.Adam(layer.parameters()), "a key") is None
+    True
     """
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             str(path), expected="a state of training", got=str(error), advice="Delete the file to begin anew."

@@ -29,6 +29,11 @@ class Loss:
         Values in the label maps that the overlap loss sees.
     spacing
         Size of a voxel where the cohort's spacing is anisotropic, else None.
+
+    Examples
+    --------
+    >>> Loss(section=LossSection(), scale=2.0, overlap_labels=(1, 2), spacing=None).scale
+    2.0
     """
 
     section: LossSection
@@ -37,7 +42,7 @@ class Loss:
     spacing: tuple[float, ...] | None
 
     def terms(self, hypermorph: Hypermorph, batch: Batch, setting: Setting) -> Terms:
-        """Register a batch at a setting and give the terms of its loss."""
+        """Register a batch at a setting and give the terms of its loss; without label maps the overlap loss is 0."""
         velocity = hypermorph(batch.moving, batch.fixed, setting)
         displacement = hypermorph.registration.displacement(velocity)
         moved = warp(batch.moving, displacement)
@@ -57,7 +62,32 @@ class Loss:
 def make_optimizer(
     hypermorph: Hypermorph, training: TrainingSection, hypernetwork: HypernetworkSection
 ) -> torch.optim.Optimizer:
-    """Give Adam with a slower rate for the dense layers than for the base weights."""
+    """Give Adam with a rate of its own for the dense layers.
+
+    Parameters
+    ----------
+    hypermorph
+        What is trained.
+    training
+        Declares the learning rate of the base weights.
+    hypernetwork
+        Declares that of the dense layers as a share of it.
+
+    Returns
+    -------
+    Optimizer
+        Two groups of parameters, each with its `share` of the learning rate.
+
+    Examples
+    --------
+    >>> from hmopt.networks import build_hypermorph
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
+    >>> optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection(learning_rate_share=0.5))
+    >>> [group["share"] for group in optimizer.param_groups]
+    [1.0, 0.5]
+    """
     dense = [*hypermorph.hypernetwork.trunk.parameters(), *hypermorph.hypernetwork.heads.parameters()]
     groups = [
         {"params": [hypermorph.hypernetwork.base], "share": 1.0},
@@ -67,7 +97,7 @@ def make_optimizer(
 
 
 def learning_rate(training: TrainingSection, step: int) -> float:
-    """Give the learning rate of a step: half a cosine from the declared rate to zero.
+    """Give the learning rate of a step, from 0 on: half a cosine from the declared rate to zero.
 
     Examples
     --------
@@ -80,7 +110,42 @@ def learning_rate(training: TrainingSection, step: int) -> float:
 def take_step(
     hypermorph: Hypermorph, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, setting: Setting, rate: float
 ) -> tuple[float, Terms]:
-    """Move the weights once, and give the loss and its terms before that."""
+    """Move the weights once, and give the loss and its terms before that.
+
+    Parameters
+    ----------
+    hypermorph, optimizer
+        As `make_optimizer` takes and gives them.
+    loss
+        What is minimized, divided as in `balanced_loss`.
+    batch
+        The pairs to register.
+    setting
+        A value for each hyperparameter, the same for the whole batch.
+    rate
+        Learning rate of the base weights.
+
+    Returns
+    -------
+    float
+        The loss.
+    Terms
+        What it is made of, free of its gradients.
+
+    Examples
+    --------
+    >>> from hmopt.networks import build_hypermorph
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
+    >>> optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
+    >>> loss = Loss(section=LossSection(similarity="mse"), scale=2.0, overlap_labels=(), spacing=None)
+    >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
+    >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0}, rate=1e-4)
+    >>> total, float(terms.similarity)
+    (2.0, 1.0)
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate * group["share"]
     terms = loss.terms(hypermorph, batch, setting)
@@ -88,11 +153,34 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return float(total.detach()), terms
+    return float(total.detach()), _detached(terms)
+
+
+def _detached(terms: Terms) -> Terms:
+    return Terms(**{name: term.detach() for name, term in vars(terms).items()})
 
 
 @torch.no_grad()
 def average_weights(averages: Iterable[Tensor], module: nn.Module, decay: float, step: int) -> None:
-    """Move running averages towards a module's weights; early on faster, so that the start is soon forgotten."""
+    """Move running averages towards a module's weights; early on faster, so that the start is soon forgotten.
+
+    Parameters
+    ----------
+    averages
+        One for each tensor of the module's `state_dict()`, in its order; they are changed.
+    module
+        What is trained.
+    decay
+        Share of the averages that stays: at most this, and at most (1 + step) / (10 + step).
+    step
+        Steps done before the one that led to the module's weights.
+
+    Examples
+    --------
+    >>> layer, averages = nn.Linear(1, 1), [torch.zeros(1, 1), torch.zeros(1)]
+    >>> average_weights(averages, layer, decay=0.0, step=5)
+    >>> torch.equal(averages[0], layer.weight)
+    True
+    """
     share = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(averages), [weight.detach() for weight in module.state_dict().values()], share)

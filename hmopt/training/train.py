@@ -64,6 +64,23 @@ def train(
     References
     ----------
     Hoopes et al., MELBA 2022, algorithm 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hmopt.data.preprocessing import prepare
+    >>> from hmopt.data.synthetic import make_cohort
+    >>> from hmopt.declaration import parse_study
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> manifest = make_cohort(folder / "data", subjects=5, shape=(24, 24))
+    >>> values = {"name": "tiny", "cohort": {"manifest": manifest, "label_names": folder / "data" / "dseg.tsv"}}
+    >>> values |= {"preprocessing": {"shape": [24, 24]}, "split": {"train": 2, "tune": 2, "search": 1}}
+    >>> values |= {"network": {"encoder": [4, 4], "decoder": [4], "final": []}, "hypernetwork": {"units": [4]}}
+    >>> study = parse_study({**values, "pairs": {"tune": 1}, "training": {"steps": 2, "batch": 1}})
+    >>> cohort = prepare(study, folder)
+    >>> path = train(study, cohort, folder)
+    >>> path.name, is_trained(study, cohort, folder)
+    ('model.safetensors', True)
     """
     path = folder / MODEL
     if is_trained(study, cohort, folder):
@@ -76,10 +93,24 @@ def train(
 def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     """Tell whether a folder's model is the declared one, trained to its end.
 
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    folder
+        The study folder.
+
     Raises
     ------
     CheckpointError
-        If there is a model of another declaration or cohort.
+        If there is a model of another declaration or cohort, or a file that is no model.
+
+    Examples
+    --------
+    >>> is_trained(study=None, cohort=None, folder=Path("nowhere"))
+    False
     """
     path = folder / MODEL
     if not path.exists():
@@ -95,7 +126,26 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
 
 
 def training_key(study: Study, cohort: PreparedCohort) -> str:
-    """Give a hash of everything that decides what training makes, but for the machine."""
+    """Give a hash of everything that decides what training makes, but for the machine.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
+    >>> one, renamed = (parse_study({**values, "name": name}) for name in ("one", "renamed"))
+    >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
+    >>> training_key(one, cohort) == training_key(renamed, cohort)
+    True
+    """
     sections = [study.loss, study.training.model_copy(update={"threads": None}), study.split]
     pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
     values = [section.model_dump(mode="json") for section in sections]

@@ -31,6 +31,20 @@ def tune_dice(hypermorph: Hypermorph, cohort: PreparedCohort, pairs: Sequence[Pa
     -------
     float
         In [0, 1].
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from hmopt.networks import build_hypermorph
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
+    >>> image, label_map = np.zeros((16, 16), np.float32), np.ones((16, 16), np.uint8)
+    >>> items = {"image": lambda name: image, "label_map": lambda name: label_map}
+    >>> cohort = SimpleNamespace(**items, labels=("all",), spacing_mm=None)  # stands for a prepared cohort
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> tune_dice(hypermorph, cohort, [pair], batch=1)
+    1.0
     """
     device = hypermorph.hypernetwork.base.device
     network = hypermorph.bake(hypermorph.space.default)
