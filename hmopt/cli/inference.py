@@ -1,0 +1,138 @@
+"""What a study of a cohort should declare, inferred from what was found in its data."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from hmopt.declaration import CohortSection, NetworkSection, SearchSection, Study, parse_study
+from hmopt.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hmopt.data.inspection import Inspection
+
+Values = dict[str, Any]
+Remarks = dict[str, str]
+
+MANY_VOXELS = 2**20
+"""A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
+FEWEST_SUBJECTS = 6
+MOST_GROUPS = 8
+OWN_COLUMNS = ("image", "label", "subject")
+
+
+def infer_study(name: str, cohort: CohortSection, found: "Inspection") -> tuple[Study, Remarks]:
+    """Give the declaration of a study, and by dotted key what its values were inferred from.
+
+    Parameters
+    ----------
+    name
+        What the study is called.
+    cohort
+        Where its data are, as `study.toml` is to say it.
+    found
+        The facts of its data.
+
+    Raises
+    ------
+    DataError
+        If there are fewer subjects than a split needs.
+    """
+    remarks: Remarks = {"name": "The folder's name."}
+    split = _split(len(found.subjects), remarks)
+    pairs = _pairs(found.cohort.images, remarks)
+    values = {
+        "name": name,
+        "cohort": cohort.model_dump(mode="json", exclude_none=True),
+        "preprocessing": _preprocessing(found, remarks),
+        "split": split,
+        "pairs": pairs,
+        "search": _search(found.cohort.images, split["search"], pairs["kinds"], remarks),
+    }
+    return parse_study(values), remarks
+
+
+def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
+    axis = found.slice_axis
+    kept = [a for a in range(3) if a != axis]
+    values: Values = {} if axis is None else _slices(axis, int(found.shapes[:, axis].min()), remarks)
+    extents = (found.shapes * found.spacings_mm)[:, kept].max(axis=0)
+    spacing = _spacing(found, kept, remarks)
+    stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
+    voxels = [math.ceil(round(extent / step, 2)) for extent, step in zip(extents.tolist(), spacing, strict=True)]
+    covered = " x ".join(str(count) for count in voxels)
+    remarks["preprocessing.shape"] = f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
+    remarks["preprocessing.align"] = found.advice
+    align = "none" if found.roughly_aligned or axis is not None else "affine"
+    shape = [stride * math.ceil(count / stride) for count in voxels]
+    return {"shape": shape, "spacing_mm": spacing, "align": align, **values}
+
+
+def _slices(axis: int, count: int, remarks: Remarks) -> Values:
+    if count == 1:
+        return {}
+    remarks["preprocessing.slices.axis"] = f"Images have few or thick slices along it ({count}): 2-D work on each."
+    remarks["preprocessing.slices.search_indices"] = "The middle one."
+    return {"slices": {"axis": axis, "indices": list(range(count)), "search_indices": [count // 2]}}
+
+
+def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[float]:
+    """Give the most common spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
+    middle = sorted(map(tuple, found.spacings_mm[:, kept].tolist()))[len(found.spacings_mm) // 2]
+    voxels = math.prod((found.shapes * found.spacings_mm)[:, kept].max(axis=0) / middle)
+    of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
+    if voxels <= MANY_VOXELS:
+        remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
+        return [float(f"{step:.6g}") for step in middle]
+    factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
+    own = " x ".join(f"{step:g}" for step in middle)
+    remarks["preprocessing.spacing_mm"] = f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+    return [math.ceil(10 * step * factor) / 10 for step in middle]
+
+
+def _split(subjects: int, remarks: Remarks) -> Values:
+    if subjects < FEWEST_SUBJECTS:
+        raise DataError(
+            "cohort",
+            expected=f"at least {FEWEST_SUBJECTS} subjects, to train, to tune and to search",
+            got=subjects,
+            advice="Add subjects.",
+        )
+    tune = max(2, round(0.1 * subjects))
+    search = max(2, round(0.3 * subjects))
+    remarks["split.train"] = f"Of {subjects} subjects, about six tenths."
+    return {"train": subjects - tune - search, "tune": tune, "search": search}
+
+
+def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
+    same = ["modality"] if "modality" in images and images["modality"].nunique() > 1 else []
+    if same:
+        remarks["pairs.same"] = "The similarity compares intensities, which mean other things in another modality."
+    again = int(images.groupby(["subject", *same]).size().max()) > 1
+    if again:
+        remarks["pairs.kinds"] = "Some subjects have several images."
+    return {"kinds": ["cross", "within"] if again else ["cross"], "same": same}
+
+
+def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    groups = {str(column): images[column] for column in images if column not in OWN_COLUMNS}
+    bins = {name: edges for name, column in groups.items() if (edges := _bins(column))}
+    few = [name for name, column in groups.items() if name in bins or 1 < column.nunique() <= MOST_GROUPS]
+    scopes = [
+        ["cohort"],
+        ["label"],
+        *([["task"], ["task", "label"]] if len(kinds) > 1 else []),
+        *([name] for name in few),
+    ]
+    if searched > SearchSection().minimum_partners:
+        scopes.append(["subject"])
+    else:
+        remarks["search.scopes"] = 'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+    return {"scopes": scopes, "bins": bins}
+
+
+def _bins(column: "pd.Series") -> list[float]:
+    """Give edges that cut a column of many different numbers into three groups of about equal size."""
+    if column.dtype.kind not in "if" or column.nunique() <= MOST_GROUPS:
+        return []
+    return sorted({float(f"{column.quantile(share):.3g}") for share in (1 / 3, 2 / 3)})

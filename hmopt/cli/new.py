@@ -1,0 +1,111 @@
+"""`hmopt new`: from a folder of labelled images to a declared study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hmopt.cli.conversation import Conversation, conversation
+from hmopt.cli.estimate import Estimate, estimate_study
+from hmopt.cli.inference import infer_study
+from hmopt.cli.options import Debug, Quiet
+from hmopt.cli.place import written_path
+from hmopt.cli.progress import duration
+from hmopt.declaration import FILE_NAME, CohortSection, Study
+from hmopt.declaration.document import write_document
+from hmopt.errors import DeclarationError
+from hmopt.files import replacing
+
+if TYPE_CHECKING:
+    from hmopt.data.inspection import Inspection
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the study goes.", show_default=False)]
+Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, one a subject.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps with the same file names.")]
+Manifest = Annotated[Path | None, typer.Option("--manifest", help="CSV: image, label, subject and any others.")]
+LabelNames = Annotated[Path | None, typer.Option("--label-names", help="dseg.tsv or dataset.json.")]
+
+
+def new(
+    folder: Folder,
+    images: Images = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    label_names: LabelNames = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Look at the data, say what is there, and write FOLDER/study.toml with a comment at each key."""
+    with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
+        given = {"images": images, "labels": labels, "manifest": manifest, "label_names": label_names}
+        new_study(folder, {name: path for name, path in given.items() if path is not None}, talk)
+
+
+def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
+    """Look at the data of a cohort and write the declaration of a study of it."""
+    from hmopt.data.inspection import inspect_cohort
+
+    destination = folder / FILE_NAME
+    if destination.exists():
+        raise DeclarationError(
+            str(destination), expected="no study yet", got="one", advice="Edit it, or choose another folder."
+        )
+    _check_source(paths)
+    found = inspect_cohort(CohortSection(**{name: path.resolve() for name, path in paths.items()}), talk.track)
+    section = CohortSection(**{name: written_path(path, folder) for name, path in paths.items()})
+    study, remarks = infer_study(folder.resolve().name, section, found)
+    for line in (*describe(found), *describe_estimate(_estimate(study, found))):
+        talk.say(line)
+    with replacing(destination) as beside:
+        beside.write_text(write_document(study, remarks), encoding="utf-8")
+    talk.say(f"Declared: {destination}. Read it through, then: hmopt run {folder}")
+
+
+def describe(found: "Inspection") -> list[str]:
+    """Give what was found, a line for each kind of fact."""
+    subjects, pairs = found.subjects, found.pairs
+    lines = [f"Cases: {len(found.scans)} images of {len(subjects)} subjects"]
+    for name, values, unit in (("Shapes", found.shapes, "voxels"), ("Spacings", found.spacings_mm, "mm")):
+        low, high = (" x ".join(f"{value:g}" for value in side) for side in (values.min(axis=0), values.max(axis=0)))
+        lines.append(f"{name}: {low} {unit}" if low == high else f"{name}: {low} to {high} {unit}")
+    lines.append("Structures:")
+    facts: dict[str, dict[str, float]] = found.structures.to_dict("index")  # type: ignore[assignment]
+    lines += [
+        f"  {name}: {fact['volume_mm3'] / 1000:.3g} ml, {fact['voxels']:.0f} voxels, in {fact['images']:.0f} images"
+        for name, fact in facts.items()
+    ]
+    lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within one")
+    lines.append(f"Centres of the labels: {found.placement.distance_centred_mm:.1f} mm apart, images centred")
+    lines.append(f"Alignment: {found.advice}")
+    return lines
+
+
+def describe_estimate(estimate: Estimate) -> list[str]:
+    """Give how long the rest takes, in words.
+
+    Examples
+    --------
+    >>> describe_estimate(Estimate(training_s=1200, search_s=100, disk_bytes=2.5e8))
+    ['Time on this machine, roughly: training 20 min, search 2 min', 'Disk: 0.25 GB']
+    """
+    times = f"training {duration(estimate.training_s)}, search {duration(estimate.search_s)}"
+    return [f"Time on this machine, roughly: {times}", f"Disk: {estimate.disk_bytes / 1e9:.2f} GB"]
+
+
+def _estimate(study: Study, found: "Inspection") -> Estimate:
+    slices = study.preprocessing.slices
+    items = len(found.scans) * (len(slices.indices) if slices else 1)
+    share = (study.split.search if isinstance(study.split.search, int) else 0) / len(found.subjects)
+    possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
+    pairs = sum(min(study.pairs.search, round(possible[kind])) for kind in study.pairs.kinds if kind in possible)
+    return estimate_study(study, items, pairs, len(found.cohort.structures))
+
+
+def _check_source(paths: dict[str, Path]) -> None:
+    if ("manifest" in paths) == ("images" in paths or "labels" in paths) or ("images" in paths) != ("labels" in paths):
+        raise DeclarationError(
+            "hmopt new",
+            expected="either --images and --labels, or --manifest",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in paths) or "neither",
+            advice="Say where the data are.",
+        )
