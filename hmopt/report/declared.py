@@ -66,7 +66,8 @@ def _loss(material: Material) -> str:
     regularization = REGULARIZATIONS.get(str(loss.get("regularization")), "regularization")
     scale = number(material.searched.loss_scale, 3)
     if "label_weight" in names:
-        return f"(1 − λ)(1 − γ) · {scale} · {similarity} + (1 − λ) γ · overlap loss + λ · {regularization} of the velocity."
+        terms = f"(1 − λ)(1 − γ) · {scale} · {similarity} + (1 − λ) γ · overlap loss"
+        return f"{terms} + λ · {regularization} of the velocity."
     return (
         f"(1 − λ) · {scale} · {similarity} + λ · {regularization} of the velocity. Elsewhere, weigh the regularization "
         f"with λ / ((1 − λ) · {scale}) against a similarity of weight 1."

@@ -1,0 +1,50 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmopt.analysis.resampling import Estimate
+from hmopt.report.figure import inline, new_figure, style, to_svg
+from hmopt.report.training import POINTS, thinned, training_figure
+from hmopt.report.words import verdict
+
+
+def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> None:
+    with style():
+        figure = new_figure(2, 2)
+        figure.subplots().set_title("<i>$x")
+        svg = inline(to_svg(figure), '"><script>')
+    assert "var(--ink)" in svg
+    assert "#1c2128" not in svg
+    assert "<script" not in svg
+    assert "&lt;i&gt;$x" in svg
+
+
+def test_thinning_keeps_means_and_checkpoints() -> None:
+    steps = np.arange(1, 2001)
+    tune = np.where(steps % 500 == 0, steps / 1000, np.nan)
+    thin = thinned(pd.DataFrame({"step": steps, "loss": steps * 1.0, "tune_dice": tune}))
+    assert len(thin) == POINTS
+    assert thin["loss"].mean() == steps.mean()
+    assert thin["tune_dice"].dropna().tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert thin["step"].iloc[-1] == 2000
+
+
+def test_a_log_without_loss_gives_no_figure() -> None:
+    assert training_figure(pd.DataFrame({"step": [1, 2]})) is None
+    assert training_figure(pd.DataFrame({"step": [1, 2], "loss": [np.nan, np.nan]})) is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        (Estimate(0.004, 0.001, 0.006), "yes"),
+        (Estimate(0.001, 0.0005, 0.002), "a little"),
+        (Estimate(0.0001, 0.00005, 0.0002), "no"),
+        (Estimate(0.003, -0.001, 0.007), "unclear"),
+        (Estimate(-0.003, -0.007, -0.001), "no, it harms"),
+        (Estimate(0.003, np.nan, np.nan), "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(gain: Estimate | None, expected: str) -> None:
+    assert verdict(gain, worth=0.002) == expected

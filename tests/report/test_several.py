@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+
+from hmopt.declaration.search import SearchSection
+from hmopt.ledger import Ledger, Searched, write_searched
+from hmopt.records import Block
+from hmopt.report import write_report
+from hmopt.space import Hyperparameter, Space
+
+
+def test_two_hyperparameters_are_reported_side_by_side(tmp_path: Path, many_pairs) -> None:
+    space = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+    pairs = many_pairs(6)
+    searched = Searched(
+        name="two",
+        identity="full",
+        identity_half=None,
+        labels=("seen",),
+        spacing_mm=None,
+        space=space,
+        loss={"overlap_labels": ["seen"]},
+        loss_scale=1.0,
+        search=SearchSection(reported=["folding"], scopes=[["cohort"], ["task"]], repeats=2),
+    )
+    write_searched(tmp_path, searched, pairs)
+    blocks = []
+    for index in space.coarse(5):
+        first, second = space.setting(index).values()
+        dice = np.full((len(pairs), 1), 0.8 - (first - 0.25) ** 2 - (second - 0.75) ** 2)
+        values = {"dice": dice, "folding": np.zeros(len(pairs))}
+        blocks.append(Block(index=index, pairs=tuple(pairs["pair"]), labels=("seen",), values=values))
+    Ledger(tmp_path / "ledger").write("full", space, blocks)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "λ = 0.25, γ = 0.75 is best for all together" in text
+    assert "judge γ on labels that it did not see" in text
+    assert "nothing is in millimetres" in text
+    assert (tmp_path / "report" / "figures" / "overview-label_weight.png").is_file()

@@ -1,0 +1,153 @@
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hmopt.files import slug
+from hmopt.ledger import read_folder
+from hmopt.report import write_report, write_results
+from hmopt.search.scopes import list_scopes
+
+VOID = {"meta", "br", "img", "link", "path", "image", "use", "rect"}
+LABELS = ["cortex", "ventricle", "thalamus", "putamen"]
+
+
+class Page(HTMLParser):
+    """Ids, attributes, text and unclosed elements of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id" and tag in ("details", "tr")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def report(study_folder: Path) -> Path:
+    return write_report(study_folder)
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page(report)
+
+
+@pytest.fixture(scope="module")
+def results(study_folder: Path) -> Path:
+    return write_results(study_folder)
+
+
+def test_the_page_is_well_formed_and_every_scope_is_on_it_once(page: Page, study_folder: Path, declared) -> None:
+    measurements = read_folder(study_folder)
+    scopes = list_scopes(declared, measurements.pairs, measurements.labels)
+    assert page.open == []
+    assert sorted(page.ids) == sorted(f"scope-{slug(scope.name)}" for scope in scopes)
+
+
+def test_the_page_fetches_nothing(page: Page, report: Path) -> None:
+    fetching = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
+    urls = [value for _, name, value in page.attributes if name in fetching]
+    assert urls
+    assert all(url.startswith(("#", "data:")) for url in urls)
+    css = report.read_text(encoding="utf-8").lower()
+    assert "@import" not in css
+    assert all(part.startswith(("#", "data:")) for part in css.split("url(")[1:])
+
+
+def test_names_from_the_data_never_become_markup(page: Page) -> None:
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "b" in page.tags
+    assert '<b onclick="x">R&D $\\frac{1</b>' in page.text
+
+
+def test_each_link_leads_somewhere_on_the_page(page: Page) -> None:
+    links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
+    assert links
+    assert {link[1:] for link in links} <= set(page.ids)
+
+
+def test_pictures_stand_where_they_were_made_and_elsewhere_it_says_how(page: Page) -> None:
+    assert page.text.count("Worst pair") == 1
+    assert sum(tag == "image" for tag in page.tags) >= 8
+    assert "made by hmopt search" in page.text
+
+
+def test_the_page_is_light_enough_to_be_sent(report: Path) -> None:
+    assert report.stat().st_size < 6_000_000
+
+
+def test_figures_and_table_lie_beside_the_page(report: Path) -> None:
+    figures = report.parent / "figures"
+    for name in ("overview-regularization", "gains", "subject", "training"):
+        assert (figures / f"{name}.svg").read_text(encoding="utf-8").startswith("<?xml")
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(report.parent / "optima.csv", keep_default_na=False)
+    assert set(table.loc[table["scope"] == "label", "value"]) > set(LABELS)
+
+
+def test_the_table_orders_structures_as_they_were_made(report: Path) -> None:
+    table = pd.read_csv(report.parent / "optima.csv")
+    best = table[table["scope"] == "label"].set_index("label")["regularization"]
+    assert best[LABELS].is_monotonic_increasing
+    assert (table["gain_over_common"].dropna() > -0.02).all()
+
+
+def test_results_give_the_same_report_without_ledger_and_model(
+    results: Path, report: Path, tmp_path: Path, study_folder: Path
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    shutil.copy(study_folder / "study.toml", tmp_path)
+    again = write_report(tmp_path)
+    first, second = (pd.read_csv(path.parent / "optima.csv") for path in (report, again))
+    pd.testing.assert_frame_equal(first, second, rtol=1e-5, atol=1e-6)
+    assert "What was done" in Page(again).text
+
+
+def test_results_are_small_and_their_summary_cites_the_table(results: Path, report: Path) -> None:
+    assert sum(path.stat().st_size for path in results.rglob("*") if path.is_file()) < 5_000_000
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    cohort = pd.read_csv(report.parent / "optima.csv").iloc[0]
+    assert summary["dice_held_out"] == pytest.approx(cohort["score_held_out"], abs=1e-5)
+    assert summary["dice_at_optimum"] == pytest.approx(cohort["score"], abs=1e-5)
+    assert summary["regularization"] == cohort["regularization"]
+    assert summary["dice_unregistered"] == pytest.approx(0.52, abs=0.001)
+    assert summary["training_minutes"] == 45
+    assert list(summary["scopes"]["label"])[0] == "cortex"
+    assert len(pd.read_csv(results / "training.csv")) <= 400
+
+
+def test_without_training_log_half_training_and_declaration_the_report_says_less(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results" / "training.csv").unlink()
+    searched = json.loads((tmp_path / "results" / "search.json").read_text(encoding="utf-8"))
+    searched |= {"identity_half": None, "identity_unregistered": None}
+    searched["search"]["scopes"] = [["label"]]
+    (tmp_path / "results" / "search.json").write_text(json.dumps(searched), encoding="utf-8")
+    text = Page(write_report(tmp_path)).text
+    assert "Half training was not measured" in text
+    assert "running mean" not in text
