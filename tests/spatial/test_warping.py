@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hmopt.spatial import identity_grid, warp
+
+SHAPES = [(11, 8), (8, 9, 7)]
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def warped_by_scipy(image: torch.Tensor, displacement: torch.Tensor, order: int) -> NDArray[np.float64]:
+    shape = tuple(displacement.shape[2:])
+    places = (identity_grid(shape) + displacement).numpy()
+    return np.stack(
+        [
+            [ndimage.map_coordinates(channel, where, order=order, mode="nearest") for channel in one]
+            for one, where in zip(image.numpy(), places, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("mode", "order"), [("linear", 1), ("nearest", 0)])
+def test_images_are_warped_as_by_scipy(shape: tuple[int, ...], mode: str, order: int) -> None:
+    image, displacement = random(2, 3, *shape), 3 * random(2, len(shape), *shape, seed=1)
+    expected = warped_by_scipy(image, displacement, order)
+    np.testing.assert_allclose(warp(image, displacement, mode), expected, atol=1e-10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_single_precision_is_off_by_rounding_only(shape: tuple[int, ...]) -> None:
+    image, displacement = random(1, 1, *shape), random(1, len(shape), *shape, seed=1)
+    np.testing.assert_allclose(
+        warp(image.float(), displacement.float()), warped_by_scipy(image, displacement, 1), atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_warping_by_zero_displacement_gives_the_image_back(shape: tuple[int, ...]) -> None:
+    image, nothing = random(2, 2, *shape).float(), torch.zeros(2, len(shape), *shape)
+    torch.testing.assert_close(warp(image, nothing), image, atol=1e-5, rtol=0)
+    assert torch.equal(warp(image, nothing, "nearest"), image)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_whole_voxels_shift_the_image_and_repeat_its_border(axis: int) -> None:
+    image = random(1, 1, 5, 6, 7)
+    displacement = torch.zeros(1, 3, 5, 6, 7, dtype=torch.float64)
+    displacement[:, axis] = 2
+    size = image.shape[axis + 2]
+    places = torch.arange(size).add(2).clamp(max=size - 1)
+    torch.testing.assert_close(warp(image, displacement), image.index_select(axis + 2, places))
+
+
+def test_axis_of_one_voxel_is_left_alone() -> None:
+    image = random(1, 1, 4, 1)
+    displacement = torch.full((1, 2, 4, 1), 3.0, dtype=torch.float64)
+    displacement[:, 0] = 0
+    torch.testing.assert_close(warp(image, displacement), image)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
+def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> None:
+    image = random(1, 2, *shape).requires_grad_()
+    # away from whole voxels and the border, where linear interpolation has kinks
+    inside = (torch.tensor(shape) - 1.5).reshape(1, -1, *[1] * len(shape))
+    places = identity_grid(shape).clamp(max=inside) + 0.2 + 0.1 * random(1, len(shape), *shape).tanh()
+    displacement = (places - identity_grid(shape)).requires_grad_()
+    assert torch.autograd.gradcheck(warp, (image, displacement), eps=1e-6)
