@@ -4,7 +4,9 @@ import torch
 from monai.losses.image_dissimilarity import LocalNormalizedCrossCorrelationLoss
 from scipy import ndimage
 
-from hmopt.metrics.similarity import VARIANCE_FLOOR, WINDOW, similarity
+from hmopt.metrics.similarity import VARIANCE_FLOOR, similarity
+
+WINDOW = 9
 
 
 def images(shape: tuple[int, ...], count: int = 2) -> torch.Tensor:

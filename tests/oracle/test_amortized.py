@@ -30,7 +30,7 @@ def measured(oracle: AmortizedOracle, pairs: list[Pair], metric: str) -> NDArray
 def displacement(model: Hypermorph, cohort: PreparedCohort, pair: Pair, setting: float) -> NDArray[np.float64]:
     moving, fixed = (torch.from_numpy(cohort.image(name))[None, None] for name in (pair.moving, pair.fixed))
     velocity = model(moving, fixed, {"regularization": setting})
-    return model.registration.displacement(velocity)[0].double().numpy()
+    return model.registration.displacement(velocity)[0].detach().double().numpy()
 
 
 def test_dice_is_that_of_labels_moved_at_the_setting(
