@@ -85,7 +85,7 @@ def on_front(kinds: tuple[str, ...]) -> bool:
     return len(kinds) <= 1 and "subject" not in kinds
 
 
-def sorted_for_reading(kinds: tuple[str, ...], findings: list[Finding], metric: str) -> list[Finding]:
+def sorted_for_reading(kinds: tuple[str, ...], findings: list[Finding]) -> list[Finding]:
     """Give the scopes of a family in the order of their best values; groups in the order of the table."""
     if kinds != ("label",):
         return findings
@@ -128,14 +128,13 @@ def _verdict(material: Material, gain: Any) -> str:
 
 
 def _section(material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding]) -> dict[str, Any]:
-    metric = material.searched.search.metric
     return {
         "title": words.kind_name(kinds),
         "kinds": kinds,
         "front": on_front(kinds),
         "compact": "subject" in kinds,
         "figure": drawings.subjects.get(kinds),
-        "rows": [_row(material, finding) for finding in sorted_for_reading(kinds, findings, metric)],
+        "rows": [_row(material, finding) for finding in sorted_for_reading(kinds, findings)],
     }
 
 

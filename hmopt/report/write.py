@@ -93,16 +93,16 @@ def write_results(folder: Path, track: Track = silent) -> Path:
         with replacing(destination / TRAINING_FILE) as path:
             thinned(material.training).to_csv(path, index=False, float_format="%.6g")
     with style():
-        for name, figure in _front_figures(material).items():
+        for name, figure in _kept_figures(material).items():
             save(figure, destination / FIGURES_FOLDER, name)
     return destination
 
 
 def _draw(material: Material, folder: Path, track: Track) -> Drawings:
     """Draw every figure, write it, and give it as an element of the page."""
-    elements: dict[str, Markup] = {}
     with style():
-        for name, figure in _front_figures(material).items():
+        elements = {name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()}
+        for name, figure in _kept_figures(material).items():
             elements[name] = inline(save(figure, folder, name), name)
         detailed = [finding for finding in material.findings if _detailed(finding)]
         curves = {
@@ -132,25 +132,36 @@ def _curve(finding: Finding, material: Material, folder: Path) -> Markup:
     return inline(svg, f"Response of {scope_title(finding.scope)}")
 
 
-def _front_figures(material: Material) -> dict[str, Figure]:
-    """Give the figures of the first page, of the subjects and of the training, by name."""
-    gathered = families(material.findings)
-    metric = material.searched.search.metric
-    groups = [sorted_for_reading(kinds, found, metric) for kinds, found in gathered.items() if on_front(kinds)]
+def _page_figures(material: Material) -> dict[str, Figure]:
+    """Give the figures that stand side by side in the page, by name."""
+    groups = _front_groups(material)
     common = material.findings[0].common or {}
-    figures = {}
-    for hyperparameter in material.searched.space.hyperparameters if groups else ():
-        name = hyperparameter.name
-        figures[f"optima-{name}"] = optima_figure(groups, hyperparameter, common.get(name))
-        figures[f"overview-{name}"] = overview_figure(groups, hyperparameter, common.get(name))
+    figures = {
+        f"optima-{h.name}": optima_figure(groups, h, common.get(h.name))
+        for h in material.searched.space.hyperparameters
+        if groups
+    }
     if any(finding.held_out for group in groups for finding in group):
         figures["gains"] = gains_figure(groups)
-    first = material.searched.space.hyperparameters[0]
-    for kinds, found in gathered.items():
+    return figures
+
+
+def _kept_figures(material: Material) -> dict[str, Figure]:
+    """Give the figures that are written as files: overview, subjects and training, by name."""
+    groups, hyperparameters = _front_groups(material), material.searched.space.hyperparameters
+    common = material.findings[0].common or {}
+    figures = {f"overview-{h.name}": overview_figure(groups, h, common.get(h.name)) for h in hyperparameters if groups}
+    first = hyperparameters[0]
+    for kinds, found in families(material.findings).items():
         if "subject" in kinds:
             figures[_subjects_name(kinds)] = subjects_figure(found, first, common.get(first.name))
     training = None if material.training is None else training_figure(material.training)
     return figures if training is None else {**figures, "training": training}
+
+
+def _front_groups(material: Material) -> list[list[Finding]]:
+    gathered = families(material.findings)
+    return [sorted_for_reading(kinds, found) for kinds, found in gathered.items() if on_front(kinds)]
 
 
 def _subjects_name(kinds: tuple[str, ...]) -> str:

@@ -1,11 +1,15 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hmopt.analysis.family import family_gain
 from hmopt.analysis.finding import find_all
 from hmopt.analysis.flag import Flag
 from hmopt.analysis.table import optima_table
 from hmopt.declaration.search import SearchSection
+from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 
 SECTION = SearchSection(metric="dice", folding_limit=0.001, repeats=4, minimum_partners=5)
@@ -21,7 +25,9 @@ def falling(pairs: int) -> np.ndarray:
     return np.repeat(np.array([0.01, 0.004, 0.001, 0.0, 0.0])[:, None], pairs, axis=1)
 
 
-def test_labels_with_different_optima_gain_by_choosing_each(make, all_cross, random_dice) -> None:
+def test_labels_with_different_optima_gain_by_choosing_each(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> None:
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     findings = find_all(measurements, None, LABELS, SECTION)
     assert [finding.full.optimum.setting["regularization"] for finding in findings] == [0.0, 0.75]
@@ -32,13 +38,17 @@ def test_labels_with_different_optima_gain_by_choosing_each(make, all_cross, ran
     assert gain.low > 0
 
 
-def test_the_cohort_gains_nothing_over_itself(make, all_cross, random_dice) -> None:
+def test_the_cohort_gains_nothing_over_itself(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> None:
     (finding,) = find_all(make(all_cross, random_dice), None, [COHORT], SECTION)
     assert finding.held_out.over_common == (0.0, 0.0, 0.0)
     assert finding.score_at_common == finding.full.optimum.score.value
 
 
-def test_a_subject_is_judged_with_partners_that_did_not_choose(make, all_cross) -> None:
+def test_a_subject_is_judged_with_partners_that_did_not_choose(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]]
+) -> None:
     partner_best = {name: place % 2 * 4 for place, name in enumerate("abcdefgh")}
     dice = np.full((5, len(all_cross), 2), 0.5)
     for pair, (moving, fixed) in enumerate(all_cross):
@@ -51,14 +61,18 @@ def test_a_subject_is_judged_with_partners_that_did_not_choose(make, all_cross) 
     assert finding.flags[-1] is Flag.FEW_PARTNERS
 
 
-def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(make, all_cross, random_dice) -> None:
+def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> None:
     random_dice[:, :, 1] = np.nan
     findings = find_all(make(all_cross, random_dice), None, LABELS, SECTION)
     assert [finding.scope for finding in findings] == [CORTEX]
     assert Flag.FEW_SUBJECTS in findings[0].flags
 
 
-def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(make, all_cross, random_dice) -> None:
+def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> None:
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     half = make(all_cross, random_dice[::-1])
     section = SECTION.model_copy(update={"scopes": [["cohort"], ["age"], ["label", "age"], ["subject"]]})

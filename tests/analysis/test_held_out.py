@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -5,11 +7,12 @@ from numpy.typing import NDArray
 from hmopt.analysis.held_out import deal, judge
 from hmopt.analysis.resampling import draw_weights
 from hmopt.analysis.response import find_response
+from hmopt.ledger.measurements import Measurements
 
 DEFAULT = (2,)
 
 
-def sides_of(measurements) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def sides_of(measurements: Measurements) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     pairs = measurements.pairs
     return pairs["moving_subject"].to_numpy(dtype=object), pairs["fixed_subject"].to_numpy(dtype=object)
 
@@ -33,7 +36,9 @@ def test_pairs_that_straddle_folds_neither_choose_nor_judge_and_pairs_within_a_s
 
 
 @pytest.mark.parametrize("metric", ["dice", "hd95_mm"])
-def test_held_out_scores_are_those_of_a_loop_over_rounds(make, all_cross, random_dice, metric: str) -> None:
+def test_held_out_scores_are_those_of_a_loop_over_rounds(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64], metric: str
+) -> None:
     measurements = make(all_cross, random_dice)
     moving, fixed = sides_of(measurements)
     dealing = deal(sorted(set(moving)), folds=2, repeats=6, seed=3)
@@ -61,7 +66,9 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds(make, all_cross, random
     assert found.over_common.low <= found.over_common.value <= found.over_common.high
 
 
-def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rises(make, all_cross) -> None:
+def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rises(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]]
+) -> None:
     noise = np.random.default_rng(5).normal(0.6, 0.05, (5, len(all_cross), 2))
     measurements = make(all_cross, noise)
     moving, fixed = sides_of(measurements)
@@ -73,7 +80,9 @@ def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rise
     assert found.over_default.low < 0 < found.over_default.high
 
 
-def test_a_default_that_was_not_measured_is_not_judged(make, all_cross, random_dice) -> None:
+def test_a_default_that_was_not_measured_is_not_judged(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> None:
     random_dice[2] = np.nan
     measurements = make(all_cross, random_dice)
     moving, fixed = sides_of(measurements)
@@ -84,7 +93,7 @@ def test_a_default_that_was_not_measured_is_not_judged(make, all_cross, random_d
     assert np.isfinite(found.score.value)
 
 
-def test_without_pairs_inside_a_fold_nothing_is_judged(make) -> None:
+def test_without_pairs_inside_a_fold_nothing_is_judged(make: Callable[..., Measurements]) -> None:
     measurements = make([("a1", "b1")], np.full((5, 1, 2), 0.5))
     moving, fixed = sides_of(measurements)
     response = find_response(measurements, measurements.score("dice"), np.array([True]), "dice")

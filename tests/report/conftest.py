@@ -114,7 +114,7 @@ def declared() -> SearchSection:
     return SearchSection(
         metric="dice",
         reported=["folding"],
-        scopes=[["cohort"], ["label"], ["task"], ["label", "task"], ["subject"]],
+        scopes=[["cohort"], ["label"], ["task"], ["subject"]],
         repeats=5,
     )
 

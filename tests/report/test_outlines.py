@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -31,7 +32,7 @@ def test_lines_of_a_shifted_grid_are_shifted() -> None:
     np.testing.assert_allclose(shifted - still, np.tile([2.0, -2.0], (len(still), 1)))
 
 
-def test_the_picture_shows_the_image_upright(study_folder) -> None:
+def test_the_picture_shows_the_image_upright(study_folder: Path) -> None:
     example = read_examples(study_folder / "examples" / "cohort.npz", code=None)[0]
     with np.load(study_folder / "examples" / "cohort.npz", allow_pickle=False) as arrays:
         moving = arrays["typical_moving"]
@@ -41,5 +42,5 @@ def test_the_picture_shows_the_image_upright(study_folder) -> None:
     assert [example.title, example.pair, example.score] == ["Typical pair", "s00_1->s01_1", 0.7]
 
 
-def test_no_file_gives_no_pictures(tmp_path) -> None:
+def test_no_file_gives_no_pictures(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "none.npz", code=None) == []

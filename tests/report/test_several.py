@@ -1,6 +1,8 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger import Ledger, Searched, write_searched
@@ -9,7 +11,9 @@ from hmopt.report import write_report
 from hmopt.space import Hyperparameter, Space
 
 
-def test_two_hyperparameters_are_reported_side_by_side(tmp_path: Path, many_pairs) -> None:
+def test_two_hyperparameters_are_reported_side_by_side(
+    tmp_path: Path, many_pairs: Callable[[int], pd.DataFrame]
+) -> None:
     space = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
     pairs = many_pairs(6)
     searched = Searched(
@@ -21,7 +25,7 @@ def test_two_hyperparameters_are_reported_side_by_side(tmp_path: Path, many_pair
         space=space,
         loss={"overlap_labels": ["seen"]},
         loss_scale=1.0,
-        search=SearchSection(reported=["folding"], scopes=[["cohort"], ["task"]], repeats=2),
+        search=SearchSection(reported=["folding"], scopes=[["cohort"]], repeats=2),
     )
     write_searched(tmp_path, searched, pairs)
     blocks = []
