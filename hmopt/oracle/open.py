@@ -1,6 +1,7 @@
 """A study folder's oracle, as a script or a command wants it."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -10,19 +11,22 @@ from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError
 from hmopt.ledger import Ledger, Recorded
-from hmopt.ledger.folder import LEDGER_FOLDER, Model
+from hmopt.ledger.folder import LEDGER_FOLDER
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.training.train import HALF_MODEL, MODEL, training_key
 
-MODEL_FILES: dict[Model, str] = {"full": MODEL, "half": HALF_MODEL}
+Trained = Literal["full", "half"]
+"""The model at the end of training, or as it was half-way."""
+
+MODEL_FILES: dict[Trained, str] = {"full": MODEL, "half": HALF_MODEL}
 
 
 def open_oracle(
     folder: Path | str,
-    model: Model = "full",
+    model: Trained = "full",
     device: torch.device | str = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
@@ -62,7 +66,7 @@ def load_oracle(
     folder: Path,
     study: Study,
     cohort: PreparedCohort,
-    model: Model = "full",
+    model: Trained = "full",
     device: torch.device | str = "cpu",
 ) -> AmortizedOracle:
     """Give the oracle of the model in a study folder.
