@@ -1,6 +1,7 @@
 """Hypermorphs on disk: safetensors with a JSON header that says what was trained, on what and how."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +165,13 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     """
     header = read_header(path)
     built_as = header.get("architecture", {})
-    for part, value in (expected or {}).items():
-        if built_as.get(part) != value:
-            raise CheckpointError(
-                f"{path}: {part}",
-                expected=value,
-                got=built_as.get(part),
-                advice="Restore the declaration that it was trained under, or move the file away and train again.",
-            )
+    for place, declared, got in _differences(expected, built_as) if expected else ():
+        raise CheckpointError(
+            f"{path}: {place}",
+            expected=declared,
+            got=got,
+            advice="Restore the declaration that it was trained under, or move the file away and train again.",
+        )
     try:
         hypermorph = build_hypermorph(built_as)
         hypermorph.hypernetwork.load_state_dict(load_file(path))
@@ -180,6 +180,15 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
             str(path), expected="weights of its own architecture", got=_one_line(error), advice="Train again."
         ) from error
     return hypermorph.eval(), header
+
+
+def _differences(one: object, other: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield the dotted keys at which two nested dictionaries differ, with both values."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one | other:
+            yield from _differences(one.get(key), other.get(key), f"{place}.{key}".lstrip("."))
+    elif one != other:
+        yield place, one, other
 
 
 def _one_line(error: Exception) -> str:

@@ -58,7 +58,7 @@ class UNet(nn.Module):
         )
         self.encoder = nn.ModuleList([first, *(convolution(a, b, 3, 1, 1) for a, b in pairwise(encoder))])
         skips = list(encoder[-2::-1])[: len(decoder)]
-        below = [encoder[-1], *decoder[:-1]]
+        below = [encoder[-1], *decoder][: len(decoder)]
         self.decoder = nn.ModuleList(
             [convolution(a + skip, b, 3, 1, 1) for a, skip, b in zip(below, skips, decoder, strict=True)]
         )
