@@ -89,7 +89,7 @@ def true_displacement(moving: Deformation, fixed: Deformation) -> NDArray[np.flo
 
 
 def make_cohort(
-    folder: Path, subjects: int = 24, shape: tuple[int, ...] = (80, 80), seed: int = 0, track: Track = silent
+    folder: Path, subjects: int = 30, shape: tuple[int, ...] = (80, 80), seed: int = 0, track: Track = silent
 ) -> Path:
     """Write a cohort of two sessions and two contrasts per subject, and give its manifest.
 
