@@ -1,0 +1,60 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hmopt.errors import LedgerError
+from hmopt.ledger import Measurements
+from hmopt.search.curve import find_curves
+from hmopt.search.scopes import Scope
+
+SETTINGS = [(0,), (100,), (200,)]
+CURVES = {"thalamus": lambda x: 0.5 + 0.2 * x, "cortex": lambda x: 0.8 - 0.2 * x}
+
+
+def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(measure: Callable[..., Measurements]) -> None:
+    measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
+    within = Scope(criteria=(("task", "within"), ("label", "cortex")))
+    cohort, chosen = find_curves(measurements, [Scope(criteria=()), within], "dice")
+    assert cohort.scores == pytest.approx([0.65, 0.65, 0.65])
+    assert chosen.scores == pytest.approx(np.array([0.8, 0.7, 0.6]) + (0.025 + 0.0375 + 0.05) / 3)
+    assert chosen.folding == pytest.approx([0.01, 0.005, 0.0])
+    assert (chosen.best(), chosen.best_within(0.005), chosen.best_within(-1)) == (0, 1, None)
+    assert cohort.settings == ((0,), (100,), (200,))
+
+
+def test_pairs_that_lack_the_label_are_left_out_of_its_score_and_folding(measure: Callable[..., Measurements]) -> None:
+    measurements = measure(CURVES, SETTINGS)
+    measurements.values["dice"][:, 0, 1] = np.nan
+    measurements.values["folding"][:, 0] = 1.0
+    label, cohort = find_curves(measurements, [Scope(criteria=(("label", "cortex"),)), Scope(criteria=())], "dice")
+    assert len(label.pairs) == len(cohort.pairs) - 1 == 8
+    assert label.scores[0] == pytest.approx(0.8 + 0.05 / 8)
+    assert label.folding.tolist() == [0, 0, 0]
+
+
+def test_a_setting_that_lacks_a_pair_is_left_out_and_a_scope_without_scores_altogether(
+    measure: Callable[..., Measurements],
+) -> None:
+    measurements = measure(CURVES, SETTINGS)
+    measurements.values["dice"][1, 0, 0] = np.nan
+    measurements.values["dice"][:, :, 1] = np.nan
+    scopes = [Scope(criteria=(("label", label),)) for label in CURVES]
+    assert [curve.settings for curve in find_curves(measurements, scopes, "dice")] == [((0,), (200,))]
+
+
+def test_folding_that_was_not_measured_obeys_no_limit(measure: Callable[..., Measurements]) -> None:
+    measurements = measure(CURVES, SETTINGS)
+    del measurements.values["folding"]  # type: ignore[attr-defined]
+    (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
+    assert curve.best_within(1.0) is None
+    with pytest.raises(LedgerError, match="got 'folding'"):
+        list(find_curves(measurements, [], "folding"))
+
+
+def test_less_is_better_where_the_metric_says_so_and_the_first_of_equals_is_best(
+    measure: Callable[..., Measurements],
+) -> None:
+    measurements = measure(CURVES, SETTINGS, folding=lambda x: np.where(x > 0, 0.25, 0.5))
+    (curve,) = find_curves(measurements, [Scope(criteria=())], "folding")
+    assert curve.best() == 1

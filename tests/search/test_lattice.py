@@ -1,0 +1,41 @@
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmopt.search.lattice import distribution, lattice_index
+from hmopt.space import Hyperparameter, Space
+
+RANGES = st.tuples(
+    st.floats(1e-3, 100, allow_subnormal=False).map(lambda low: round(low, 4)),
+    st.floats(0.1, 100).map(lambda width: round(width, 3)),
+    st.sampled_from([1, 3, 7, 10, 20, 100, 200]),
+    st.sampled_from(["uniform", "log-uniform"]),
+)
+
+
+@given(declared=RANGES)
+def test_every_lattice_value_is_in_the_distribution_and_found_again(declared: tuple[float, float, int, str]) -> None:
+    low, width, steps, prior = declared
+    high = round(low + width, 4)
+    h = Hyperparameter(name="x", low=low, high=high, step=1 / steps, prior=prior, default=low)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        among = distribution(h)
+    assert (among.low, among.high) == (low, high)
+    for index in range(h.points):
+        assert among._contains(h.value(index))
+        assert lattice_index(Space(hyperparameters=(h,)), {"x": h.value(index), "other": 3}) == (index,)
+
+
+def test_decimal_steps_are_steps_of_optuna_and_logarithms_are_continuous() -> None:
+    assert distribution(Hyperparameter(name="x")).step == 0.005
+    assert distribution(Hyperparameter(name="x", low=0.1, high=0.7)).step == 0.003
+    assert distribution(Hyperparameter(name="x", step=1 / 3)).step is None
+    assert distribution(Hyperparameter(name="x", low=0.1, prior="log-uniform")).log
+
+
+@pytest.mark.parametrize("params", [{}, {"other": 0.5}, {"regularization": 1.01}])
+def test_parameters_outside_the_space_have_no_lattice_point(params: dict[str, float], space: Space) -> None:
+    assert lattice_index(space, params) is None
