@@ -15,7 +15,7 @@ from hmopt.errors import DataError
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track
-from hmopt.search.scopes import list_scopes
+from hmopt.search.scopes import Scope, list_scopes
 
 TRAINING_FILE = "training.csv"
 EXAMPLES_FOLDER = "examples"
@@ -57,8 +57,8 @@ class Material:
 
     @property
     def cohort(self) -> Finding:
-        """The finding for all pairs and labels together, or the first one where that was not declared."""
-        return next((f for f in self.findings if not _parts(f)), self.findings[0])
+        """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
+        return next((finding for finding in self.findings if not finding.scope.criteria), self.findings[0])
 
     def unregistered(self, finding: Finding) -> float | None:
         """Give a scope's mean score before registration, over the same pairs; None where that was not measured."""
@@ -88,7 +88,8 @@ def read_material(folder: Path, track: Track) -> Material:
     searched = read_searched(folder)
     measurements = read_folder(folder, "full")
     half = None if searched.identity_half is None else read_folder(folder, "half")
-    scopes = list_scopes(searched.search, measurements.pairs, measurements.labels)
+    declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
+    scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
     findings = tuple(find_all(measurements, half, scopes, searched.search, track))
     if not findings:
         raise DataError(
@@ -111,7 +112,3 @@ def read_material(folder: Path, track: Track) -> Material:
 def _either(folder: Path, name: str) -> Path:
     own = folder / name
     return own if own.is_file() else folder / RESULTS_FOLDER / name
-
-
-def _parts(finding: Finding) -> tuple[str, ...]:
-    return tuple(kind for kind, _ in finding.scope.criteria if kind != "cohort")

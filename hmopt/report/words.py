@@ -1,7 +1,6 @@
 """Numbers and names as a report writes them."""
 
 import math
-import re
 from collections.abc import Sequence
 
 from hmopt.analysis.optimum import TOLERANCE
@@ -76,12 +75,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> number(0.70049), number(-0.001), number(float("nan"))
-    ('0.700', '−0.001', '–')
+    >>> number(0.70049), number(-0.001), number(-0.0001), number(float("nan"))
+    ('0.700', '−0.001', '0.000', '–')
     """
     if value is None or not math.isfinite(value):
         return "∞" if value == math.inf else "–"
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def setting_value(value: float | None) -> str:
@@ -107,7 +106,7 @@ def signed(value: float | None, digits: int = 3) -> str:
     ('+0.012', '−0.004', '0.000')
     """
     text = number(value, digits)
-    return f"+{text}" if value is not None and value > 0 and text.strip("0.") else re.sub("^−(?=[0.]+$)", "", text)
+    return f"+{text}" if value is not None and value > 0 and text.strip("0.") else text
 
 
 def spread(low: float, high: float, digits: int = 3) -> str:
