@@ -22,7 +22,8 @@ def thinned(training: pd.DataFrame) -> pd.DataFrame:
         return training
     part = np.arange(len(training)) * POINTS // len(training)
     thin = training.groupby(part).mean(numeric_only=True)
-    thin["step"] = training.groupby(part)["step"].max()
+    for clock in [name for name in ("step", "minutes") if name in training]:
+        thin[clock] = training.groupby(part)[clock].max()
     return thin.reset_index(drop=True)
 
 

@@ -22,11 +22,12 @@ def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> No
 def test_thinning_keeps_means_and_checkpoints() -> None:
     steps = np.arange(1, 2001)
     tune = np.where(steps % 500 == 0, steps / 1000, np.nan)
-    thin = thinned(pd.DataFrame({"step": steps, "loss": steps * 1.0, "tune_dice": tune}))
+    thin = thinned(pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": steps * 1.0, "tune_dice": tune}))
     assert len(thin) == POINTS
     assert thin["loss"].mean() == steps.mean()
     assert thin["tune_dice"].dropna().tolist() == [0.5, 1.0, 1.5, 2.0]
     assert thin["step"].iloc[-1] == 2000
+    assert thin["minutes"].iloc[-1] == 100
 
 
 def test_a_log_without_loss_gives_no_figure() -> None:
