@@ -1,0 +1,132 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hmopt.errors import CheckpointError
+from hmopt.networks import Hypermorph, build_hypermorph, load_hypermorph, read_header, save_hypermorph
+
+BUILT_AS: dict[str, Any] = {
+    "shape": [16, 16],
+    "network": {"encoder": [4, 4], "decoder": [4], "final": []},
+    "hypernetwork": {"units": [8]},
+    "hyperparameters": {"regularization": {"low": 0.0, "high": 0.5}},
+}
+
+
+@pytest.fixture
+def hypermorph() -> Hypermorph:
+    torch.manual_seed(0)
+    return build_hypermorph(BUILT_AS)
+
+
+@pytest.fixture
+def path(tmp_path: Path, hypermorph: Hypermorph) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_hypermorph(path, hypermorph.hypernetwork.state_dict(), {"architecture": BUILT_AS, "labels": ["thalamus"]})
+    return path
+
+
+def refusal(path: Path, expected: dict[str, Any] | None = None) -> str:
+    """Give the message with which a file is refused, which is one line."""
+    with pytest.raises(CheckpointError) as caught:
+        load_hypermorph(path, expected)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message
+
+
+def test_what_was_saved_is_loaded_bit_for_bit(path: Path, hypermorph: Hypermorph) -> None:
+    loaded, header = load_hypermorph(path, BUILT_AS)
+    assert header["architecture"] == BUILT_AS
+    assert header["labels"] == ["thalamus"]
+    assert loaded.space == hypermorph.space
+    images, setting = torch.rand(2, 1, 1, 16, 16), {"regularization": 0.2}
+    assert torch.equal(loaded(*images, setting), hypermorph(*images, setting))
+
+
+def test_header_tells_the_version_that_wrote_it(path: Path) -> None:
+    assert {"format": "hmopt-hypermorph-1", "version": "0.1.0"}.items() <= read_header(path).items()
+
+
+def test_nothing_is_left_beside_the_file(path: Path) -> None:
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    assert "expected a trained model, got no file" in refusal(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "difference"),
+    [
+        ("shape", [16, 32], "shape: expected [16, 32], got [16, 16]"),
+        ("network", {**BUILT_AS["network"], "encoder": [8, 8]}, "network.encoder: expected [8, 8], got [4, 4]"),
+        (
+            "hyperparameters",
+            {"regularization": {"low": 0.0, "high": 1.0}},
+            "hyperparameters.regularization.high: expected 1.0, got 0.5",
+        ),
+        ("hyperparameters", {}, "hyperparameters.regularization: expected None, got {'high': 0.5, 'low': 0.0}"),
+    ],
+)
+def test_other_architecture_is_refused(path: Path, part: str, value: object, difference: str) -> None:
+    assert refusal(path, {**BUILT_AS, part: value}).startswith(f"{path}: {difference}")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_file_cut_short_is_refused(path: Path, share: float) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "expected a safetensors file" in refusal(path)
+
+
+def test_file_of_another_kind_is_refused(path: Path) -> None:
+    path.write_text("not tensors\n" * 100, encoding="utf-8")
+    assert "expected a safetensors file" in refusal(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"hmopt": "{}"}, {"hmopt": "[]"}, {"hmopt": '{"format": "other-1"}'}])
+def test_tensors_of_another_program_are_refused(path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"weight": torch.zeros(3)}, path, metadata)
+    assert "expected hmopt-hypermorph-1" in refusal(path)
+
+
+def test_header_that_is_no_json_is_refused(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path, {"hmopt": "{"})
+    assert "expected a safetensors file" in refusal(path)
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], built_as: object) -> None:
+    save_file(tensors, path, {"hmopt": json.dumps({"format": "hmopt-hypermorph-1", "architecture": built_as})})
+
+
+def test_weights_that_do_not_fit_their_architecture_are_refused(path: Path) -> None:
+    tensors = load_file(path)
+    wider = copy.deepcopy(BUILT_AS)
+    wider["network"]["encoder"] = [4, 8]
+    for others, built_as in [
+        (tensors, wider),
+        ({name: tensor for name, tensor in tensors.items() if name != "base"}, BUILT_AS),
+        ({**tensors, "surplus": torch.zeros(2)}, BUILT_AS),
+    ]:
+        write(path, others, built_as)
+        assert "expected weights of its own architecture" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"shape": [15, 16]}, {"network": {"depth": 3}}, {"hyperparameters": {"regularization": {"max": 1}}}]
+)
+def test_architecture_that_cannot_be_built_is_refused(path: Path, change: dict[str, Any]) -> None:
+    write(path, load_file(path), {**BUILT_AS, **change})
+    assert "expected weights of its own architecture" in refusal(path)
+
+
+def test_architecture_that_is_missing_is_refused(path: Path) -> None:
+    write(path, load_file(path), {})
+    assert "expected weights of its own architecture" in refusal(path)

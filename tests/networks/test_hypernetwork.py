@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from hmopt.networks import Hypernetwork
+
+MODULES = {
+    "linear": lambda: nn.Linear(3, 2),
+    "without biases": lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)),
+    "convolutions": lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 1, 1, bias=False)),
+}
+
+
+def predicted_by_numpy(module: nn.Module, hypernetwork: Hypernetwork, units: list[float]) -> dict[str, np.ndarray]:
+    """Give the module's own weights plus what the dense layers give at a setting, by name."""
+    hidden = np.array([np.cos(np.pi / 2 * u) for u in units] + [np.sin(np.pi / 2 * u) for u in units])
+    for layer in hypernetwork.trunk:
+        hidden = np.maximum(layer.weight.detach().numpy() @ hidden + layer.bias.detach().numpy(), 0)
+    flat, expected, start = hypernetwork.heads.weight.detach().numpy() @ hidden, {}, 0
+    for name, weight in module.named_parameters():
+        part = flat[start : start + weight.numel()]
+        expected[name], start = weight.detach().numpy() + part.reshape(weight.shape), start + weight.numel()
+    return expected
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("units", [[0.3], [0.0, 1.0], [0.2, 0.5, 0.9]])
+@pytest.mark.parametrize("widths", [[], [4, 5]])
+def test_first_weights_are_the_modules_own_and_what_the_setting_adds(
+    name: str, units: list[float], widths: list[int]
+) -> None:
+    torch.manual_seed(0)
+    module = MODULES[name]()
+    hypernetwork = Hypernetwork(module, len(units), widths)
+    weights = hypernetwork(torch.tensor(units))
+    expected = predicted_by_numpy(module, hypernetwork, units)
+    assert list(weights) == list(expected)
+    for key, weight in weights.items():
+        np.testing.assert_allclose(weight.detach(), expected[key], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_any_module_runs_with_predicted_weights(name: str) -> None:
+    torch.manual_seed(0)
+    module = MODULES[name]()
+    weights = Hypernetwork(module, 1, [4])(torch.tensor([0.4]))
+    inputs = torch.rand(2, 1, 5) if name == "convolutions" else torch.rand(2, 3)
+    called = functional_call(module, weights, (inputs,))
+    module.load_state_dict(weights)
+    torch.testing.assert_close(called, module(inputs))
+
+
+def test_other_settings_give_other_weights_about_as_spread_as_the_modules() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(50, 40)
+    hypernetwork = Hypernetwork(module, 1, [32, 64])
+    low, high = (hypernetwork(torch.tensor([unit]))["weight"] for unit in (0.0, 1.0))
+    spread = module.weight.std()
+    assert 0.02 * spread < (high - low).std() < 0.5 * spread
+    assert 0.8 * spread < low.std() < 1.5 * spread
+
+
+def test_module_is_read_and_not_kept() -> None:
+    module = nn.Linear(3, 2)
+    hypernetwork = Hypernetwork(module, 1, [4])
+    before = hypernetwork(torch.tensor([0.5]))["weight"].clone()
+    nn.init.zeros_(module.weight)
+    assert torch.equal(hypernetwork(torch.tensor([0.5]))["weight"], before)
+    assert module.weight is not hypernetwork.base
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+    hypernetwork = Hypernetwork(module, 2, [3]).double()
+    inputs, names = torch.rand(4, 2, dtype=torch.float64), list(dict(hypernetwork.named_parameters()))
+
+    def output(units: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        weights = functional_call(hypernetwork, dict(zip(names, tensors, strict=True)), (units,))
+        return functional_call(module, weights, (inputs,))
+
+    units = torch.tensor([0.3, 0.8], dtype=torch.float64, requires_grad=True)
+    tensors = [tensor.detach().clone().requires_grad_() for tensor in hypernetwork.parameters()]
+    assert torch.autograd.gradcheck(output, (units, *tensors))

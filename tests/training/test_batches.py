@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import AugmentationSection, TrainingSection
+from hmopt.records import Pair
+from hmopt.training.batches import draw_pairs, load_images, load_labels, make_batch
+
+
+def pair(moving: str, fixed: str) -> Pair:
+    return Pair(moving=moving, fixed=fixed, moving_subject=moving, fixed_subject=fixed)
+
+
+PAIRS = [pair("sub-0", "sub-1"), pair("sub-2", "sub-0")]
+
+
+def test_images_and_labels_are_those_of_the_cohort(cohort: PreparedCohort) -> None:
+    names = ["sub-3", "sub-1"]
+    images, labels = load_images(cohort, names), load_labels(cohort, names)
+    assert images.dtype == torch.float32
+    for place, name in enumerate(names):
+        np.testing.assert_array_equal(images[place, 0], cohort.image(name))
+        np.testing.assert_array_equal(labels[place], cohort.label_map(name))
+
+
+def test_kinds_are_drawn_equally_often_however_many_pairs_they_have() -> None:
+    many = [pair(f"a{number}", f"b{number}") for number in range(20)]
+    kinds = {"cross": many, "within": [pair("c", "c")]}
+    drawn = draw_pairs(kinds, 2000, np.random.default_rng(0))
+    within = sum(one.task == "within" for one in drawn)
+    assert stats.binomtest(within, 2000, 0.5).pvalue > 1e-3
+    counts = [sum(one == other for one in drawn) for other in many]
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_batch_without_augmentation_is_the_pairs_themselves(cohort: PreparedCohort) -> None:
+    batch = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=True)
+    assert torch.equal(batch.moving, load_images(cohort, ["sub-0", "sub-2"]))
+    assert torch.equal(batch.fixed, load_images(cohort, ["sub-1", "sub-0"]))
+    assert batch.moving_labels is not None
+    assert batch.fixed_labels is not None
+    assert torch.equal(batch.moving_labels, load_labels(cohort, ["sub-0", "sub-2"]))
+    assert torch.equal(batch.fixed_labels, load_labels(cohort, ["sub-1", "sub-0"]))
+
+
+def test_labels_are_left_out_where_the_loss_needs_none(cohort: PreparedCohort) -> None:
+    batch = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=False)
+    assert batch.moving_labels is None
+    assert batch.fixed_labels is None
+
+
+def centroids(weights: torch.Tensor) -> np.ndarray:
+    return np.array([ndimage.center_of_mass(one.double().numpy()) for one in weights])
+
+
+def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
+    """The brighter disc, above 0.6, lies where label 2 does, before and after moving by several voxels."""
+    section = TrainingSection(
+        augmentation=AugmentationSection(translation=1.5, rotation_degrees=10, scaling=0.05, flip_axis=0)
+    )
+    shifts = []
+    for seed in range(6):
+        batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
+        assert batch.moving_labels is not None
+        assert batch.fixed_labels is not None
+        for images, labels in ((batch.moving, batch.moving_labels), (batch.fixed, batch.fixed_labels)):
+            discs = centroids(labels == 2)
+            np.testing.assert_allclose(centroids(images[:, 0] > 0.6), discs, atol=0.8)
+            shifts.append(np.abs(discs - 10).max())
+    assert max(shifts) > 2
+
+
+def test_both_images_of_a_pair_are_mirrored_in_half_of_the_steps(cohort: PreparedCohort) -> None:
+    section = TrainingSection(augmentation=AugmentationSection(flip_axis=1))
+    plain = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=True)
+    mirrored = 0
+    for seed in range(40):
+        batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
+        flipped = not torch.equal(batch.moving, plain.moving)
+        mirrored += flipped
+        for name, one in vars(batch).items():
+            expected = getattr(plain, name)
+            assert torch.equal(one, expected.flip(-1) if flipped else expected)
+    assert stats.binomtest(mirrored, 40, 0.5).pvalue > 1e-3
+
+
+def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
+    section = TrainingSection(augmentation=AugmentationSection(intensity=0.3))
+    batch = make_batch(cohort, PAIRS, section, np.random.default_rng(0), with_labels=True)
+    images = load_images(cohort, ["sub-0", "sub-2"])
+    assert not torch.allclose(batch.moving, images)
+    assert torch.equal(batch.moving.flatten(1).argsort(stable=True), images.flatten(1).argsort(stable=True))
+    assert batch.moving_labels is not None
+    assert torch.equal(batch.moving_labels, load_labels(cohort, ["sub-0", "sub-2"]))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_batch_is_a_function_of_its_generator(cohort: PreparedCohort, seed: int) -> None:
+    section = TrainingSection(augmentation=AugmentationSection(deformation=2.0, intensity=0.1, scaling=0.1))
+    one, again, other = (
+        make_batch(cohort, PAIRS, section, np.random.default_rng([seed, step]), with_labels=False) for step in (0, 0, 1)
+    )
+    assert torch.equal(one.moving, again.moving)
+    assert not torch.equal(one.moving, other.moving)
