@@ -1,5 +1,6 @@
 """A small study of the synthetic cohort, trained once for all tests that need a model."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
     study = read_study(folder)
     train(study, prepare(study, folder), folder)
     return TinyStudy(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Give the folder of real cohorts that lies beside the repository, or where HMOPT_SHARED says."""
+    shared = Path(os.environ.get("HMOPT_SHARED") or Path(__file__).parents[2] / "shared")
+    if not (shared / "data").is_dir():
+        pytest.skip(f"needs the real cohorts, and {shared / 'data'} is not there: set HMOPT_SHARED to their folder")
+    return shared / "data"

@@ -121,7 +121,8 @@ def _coarsened(volume: Volume) -> Volume:
     factor = -(-max(volume.lattice.shape) // _FINEST_LENGTH)
     if factor == 1:
         return volume
-    shape = tuple(max(_MINIMUM_LENGTH, length // factor) for length in volume.lattice.shape)
+    x, y, z = (max(_MINIMUM_LENGTH, length // factor) for length in volume.lattice.shape)
+    shape = (x, y, z)
     steps = np.minimum(factor, (np.array(volume.lattice.shape) - 1) / (np.array(shape) - 1))
     grid = np.diag([*steps, 1.0])
     grid[:3, 3] = (np.array(volume.lattice.shape) - 1 - steps * (np.array(shape) - 1)) / 2

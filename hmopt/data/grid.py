@@ -141,7 +141,8 @@ def resample(
         The value where `data` has no voxel.
     """
     whole = (*shape, 1) if len(shape) == 2 else shape
+    # "constant" would drop a last voxel that rounding puts a hair outside
     moved: NDArray[Any] = ndimage.affine_transform(
-        data, grid[:3, :3], grid[:3, 3], output_shape=whole, order=order, mode="constant", cval=outside
+        data, grid[:3, :3], grid[:3, 3], output_shape=whole, order=order, mode="grid-constant", cval=outside
     )
     return moved.reshape(shape)

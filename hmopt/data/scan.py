@@ -39,7 +39,8 @@ class ScanFacts:
     @property
     def volumes_mm3(self) -> NDArray[np.float64]:
         """(structures,): the volume of each."""
-        return self.voxels * float(np.prod(self.spacing_mm))
+        volumes: NDArray[np.float64] = self.voxels.astype(np.float64) * np.prod(self.spacing_mm)
+        return volumes
 
 
 def look_at(label: Path, structures: Structures) -> ScanFacts:

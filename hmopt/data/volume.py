@@ -37,7 +37,7 @@ class Lattice:
         (4, 4): voxel of the file to world, in mm.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, int, int]
     affine: NDArray[np.float64]
 
 

@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from hmopt.data.names import read_label_names
+from hmopt.errors import DataError
+
+
+def test_a_decathlon_table_names_labels_by_code_without_the_background(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}), encoding="utf-8")
+    assert read_label_names(path) == {1: "Anterior", 2: "Posterior"}
+
+
+def test_a_table_that_gives_codes_by_name_is_understood_too(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"labels": {"background": 0, "liver": 1}}), encoding="utf-8")
+    assert read_label_names(path) == {1: "liver"}
+
+
+def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
+    path = tmp_path / "dseg.tsv"
+    path.write_text("index\tname\tcolor\n10\tLeft-Thalamus\t#fff\n49\tRight-Thalamus\t#eee\n", encoding="utf-8")
+    assert read_label_names(path) == {10: "Left-Thalamus", 49: "Right-Thalamus"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("dseg.tsv", "index\tname\n1\ta\n1\tb\n", "1 more than once"),
+        ("dseg.tsv", "index\tname\n1\ta\n2\ta\n", "'a' more than once"),
+        ("dseg.tsv", "index,name\n1,a\n", "columns index"),
+        ("dseg.tsv", "index\tname\none\ta\n", "columns index"),
+        ("dataset.json", "{", '"labels"'),
+        ("dataset.json", '{"modality": {}}', '"labels"'),
+        ("dataset.json", '{"labels": ["liver"]}', '"labels"'),
+        ("dataset.json", "[]", '"labels"'),
+    ],
+)
+def test_a_broken_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_label_names(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file"):
+        read_label_names(tmp_path / "dseg.tsv")
