@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
+from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
     """Take a trained study to its measurements, studies and examples."""
     from hmopt.oracle import UnregisteredOracle, load_oracle
 
+    keep_freed_memory()
     search = Search(folder, talk)
     found = find_device(device)
     full = load_oracle(folder, search.study, search.cohort, "full", found)

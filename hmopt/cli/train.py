@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
+from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 
 
@@ -19,6 +20,7 @@ def train_study(folder: Path, device: str | None, talk: Conversation) -> None:
     from hmopt.declaration import read_study
     from hmopt.training.train import train as train_model
 
+    keep_freed_memory()
     study = read_study(folder)
     cohort = prepare(study, folder, talk.track)
     model = train_model(study, cohort, folder, track=talk.track, device=find_device(device))
