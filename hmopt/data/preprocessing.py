@@ -70,3 +70,5 @@ def _appearing(place: Path) -> Iterator[Path]:
             beside.rename(place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        if not any(place.parent.iterdir()):
+            place.parent.rmdir()

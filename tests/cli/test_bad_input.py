@@ -1,0 +1,228 @@
+"""Bad input gets one clear line and exit code 2, and nothing is written."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from hmopt.cli.app import app
+from hmopt.data.synthetic import make_cohort
+
+DECLARATION = """
+name = "small"
+[cohort]
+manifest = "data/cohort.csv"
+label_names = "data/dseg.tsv"
+[preprocessing]
+shape = [32, 32]
+[split]
+train = 2
+tune = 2
+search = 2
+[pairs]
+same = ["modality"]
+[network]
+encoder = [4, 8]
+decoder = [8]
+final = []
+[hypernetwork]
+units = [4]
+[training]
+steps = 2
+batch = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a good study folder."""
+    folder = tmp_path_factory.mktemp("source")
+    make_cohort(folder / "data", subjects=6, shape=(32, 32))
+    (folder / "study.toml").write_text(DECLARATION, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def study(source: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(source, tmp_path / "study"))
+
+
+def contents(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def refused(*arguments: object) -> str:
+    """Run a command that must fail, and give its one line."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--quiet"])
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert result.stdout == ""
+    return line
+
+
+def replace_image(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    image = nibabel.load(path)
+    data = change(np.asarray(image.dataobj))
+    nibabel.save(nibabel.Nifti1Image(data, image.affine), path)
+
+
+def with_nan(data: np.ndarray) -> np.ndarray:
+    data = data.astype(np.float32)
+    data[3, 3] = np.nan
+    return data
+
+
+def first(study: Path, column: str) -> Path:
+    return study / "data" / str(pd.read_csv(study / "data/cohort.csv")[column][0])
+
+
+def remove_label(study: Path) -> str:
+    first(study, "label").unlink()
+    return "label file"
+
+
+def put_label_on_another_grid(study: Path) -> str:
+    replace_image(first(study, "label"), lambda data: data[:-1])
+    return "shape"
+
+
+def put_nan_into_image(study: Path) -> str:
+    replace_image(first(study, "image"), with_nan)
+    return "finite"
+
+
+def make_image_four_dimensional(study: Path) -> str:
+    replace_image(first(study, "image"), lambda data: np.stack([data[..., None]] * 2, axis=-1))
+    return "one 2-D or 3-D image"
+
+
+def make_image_unreadable(study: Path) -> str:
+    first(study, "image").write_bytes(b"this is no image")
+    return "an image that nibabel reads"
+
+
+def take_a_name_away(study: Path) -> str:
+    names = pd.read_csv(study / "data/dseg.tsv", sep="\t")
+    names[names["index"] != 3].to_csv(study / "data/dseg.tsv", sep="\t", index=False)
+    return "3"
+
+
+def ask_for_more_subjects(study: Path) -> str:
+    declare(study, "train = 2", "train = 20")
+    return "at most 6 subjects"
+
+
+def misspell_a_key(study: Path) -> str:
+    declare(study, "steps = 2", "stpes = 2")
+    return "unknown key 'stpes'"
+
+
+def declare(study: Path, old: str, new: str) -> None:
+    path = study / "study.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        remove_label,
+        put_label_on_another_grid,
+        put_nan_into_image,
+        make_image_four_dimensional,
+        make_image_unreadable,
+        take_a_name_away,
+        ask_for_more_subjects,
+        misspell_a_key,
+    ],
+)
+def test_training_refuses(spoil: Callable[[Path], str], study: Path) -> None:
+    named = spoil(study)
+    before = contents(study)
+    assert named in refused("train", study)
+    assert contents(study) == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [remove_label, put_label_on_another_grid, make_image_four_dimensional, make_image_unreadable, take_a_name_away],
+)
+def test_a_new_study_is_not_declared_on(spoil: Callable[[Path], str], study: Path, tmp_path: Path) -> None:
+    named = spoil(study)
+    data = study / "data"
+    line = refused("new", tmp_path / "new", "--manifest", data / "cohort.csv", "--label-names", data / "dseg.tsv")
+    assert named in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_new_study_needs_subjects_for_its_split(study: Path, tmp_path: Path) -> None:
+    manifest = pd.read_csv(study / "data/cohort.csv")
+    manifest[manifest["subject"] <= "sub-003"].to_csv(study / "data/few.csv", index=False)
+    names = study / "data/dseg.tsv"
+    line = refused("new", tmp_path / "new", "--manifest", study / "data/few.csv", "--label-names", names)
+    assert "at least 6 subjects" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_study_that_is_there_is_not_overwritten(study: Path) -> None:
+    before = (study / "study.toml").read_bytes()
+    assert "study.toml" in refused("new", study, "--manifest", study / "data/cohort.csv")
+    assert (study / "study.toml").read_bytes() == before
+
+
+def test_contradicting_sources_are_refused(study: Path, tmp_path: Path) -> None:
+    line = refused("new", tmp_path / "new", "--manifest", study / "data/cohort.csv", "--images", study)
+    assert "either --images and --labels, or --manifest" in line
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tiny_study: object, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(tiny_study.folder, tmp_path / "study"))  # type: ignore[attr-defined]
+    declare(study, "encoder = [4, 8]", "encoder = [4, 16]")
+    before = contents(study)
+    assert "model.safetensors" in refused("search", study)
+    assert "model.safetensors" in refused("train", study)
+    assert contents(study) == before
+
+
+def test_registering_without_a_model_says_what_to_do(study: Path, tmp_path: Path) -> None:
+    image = first(study, "image")
+    line = refused("register", study, image, image, "--moved", tmp_path / "moved.nii.gz", "--regularization", "0.5")
+    assert "hmopt train" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--regularization", "1.5"], "[0.0, 1.0]"),
+        (["--regularization", "0.5", "--label", "thalamus"], "either values or a scope"),
+        (["--set", "speed=3"], "speed"),
+        (["--regularization", "0.5", "--device", "abacus"], "abacus"),
+        (["--label", "thalamus"], "hmopt search"),
+    ],
+)
+def test_registration_refuses_what_it_cannot_do(
+    options: list[str], named: str, tiny_study: object, tmp_path: Path
+) -> None:
+    folder: Path = tiny_study.folder  # type: ignore[attr-defined]
+    image = folder / "data/images/sub-001_ses-1_T1w.nii.gz"
+    assert named in refused("register", folder, image, image, "--moved", tmp_path / "moved.nii.gz", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_lets_the_error_through(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", str(tmp_path), "--debug"])
+    assert type(result.exception).__name__ == "DeclarationError"
+
+
+@pytest.mark.filterwarnings("default:labels have no names")
+def test_labels_without_names_are_numbered_with_a_warning(study: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["new", str(tmp_path / "new"), "--manifest", str(study / "data/cohort.csv")])
+    assert result.exit_code == 0, result.output
+    assert "warning: labels have no names" in result.stderr
+    assert "label 1:" in result.stdout
