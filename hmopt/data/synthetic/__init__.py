@@ -1,7 +1,7 @@
 """A synthetic cohort whose best regularization truly differs by structure, modality and task.
 
-From the surface of the head to its middle, structures differ between subjects in ever larger details, under ever more
-texture that means nothing: what is needed to follow the cortex misleads in the thalamus.
+Subjects differ in small, crisp details of some structures, as the cortex, and in large ones of others, as the thalamus,
+where texture that means nothing lies on top: what is needed to follow the first misleads in the second.
 """
 
 from hmopt.data.synthetic.anatomy import Anatomy, make_anatomy
