@@ -97,7 +97,7 @@ def store_studies(
     """
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     kept = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
-    curves = track(find_curves(measurements, kept, section.metric), "writing studies", len(kept))
+    curves = track(find_curves(measurements, kept, section.metric), "Writing studies", len(kept))
     origin = origin_of(measurements, section)
     names = []
     with quiet():

@@ -1,7 +1,7 @@
 import warnings
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmopt.search.lattice import distribution, lattice_index
@@ -15,6 +15,7 @@ RANGES = st.tuples(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(declared=RANGES)
 def test_every_lattice_value_is_in_the_distribution_and_found_again(declared: tuple[float, float, int, str]) -> None:
     low, width, steps, prior = declared

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmopt.declaration import SearchSection
@@ -61,6 +61,7 @@ def test_an_unknown_kind_of_scope_is_refused_with_the_near_ones(pair_table: pd.D
         names([["moving"]], pair_table)
 
 
+@settings(deadline=None, max_examples=50)
 @given(values=st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=30))
 def test_values_of_a_column_share_its_pairs_out(values: list[str]) -> None:
     rows = [(str(place), "m", "f", "m", "f", "cross", value) for place, value in enumerate(values)]

@@ -1,11 +1,12 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmopt.search.spline import interpolate, predict
 from hmopt.space import Hyperparameter, Space
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     count=st.integers(3, 25),
     coefficients=st.tuples(*[st.floats(-2, 2)] * 3),
@@ -20,6 +21,7 @@ def test_a_parabola_is_given_back_from_evenly_spaced_places(
     np.testing.assert_allclose(interpolate(even, measured, at), expected, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_curves_go_through_what_was_measured(data: st.DataObject) -> None:
     places = data.draw(st.lists(st.integers(0, 200), min_size=2, max_size=25, unique=True).map(sorted))

@@ -185,4 +185,4 @@ def test_every_study_is_told_of_while_it_is_written(measurements: Measurements, 
         yield from items
 
     store_studies(measurements, SearchSection(scopes=[["label"]]), "hearts", open_storage(tmp_path), track)
-    assert told == [("writing studies", 2, 2)]
+    assert told == [("Writing studies", 2, 2)]
