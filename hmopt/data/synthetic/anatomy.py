@@ -53,7 +53,7 @@ def make_anatomy(shape: tuple[int, ...]) -> Anatomy:
     Examples
     --------
     >>> make_anatomy((48, 48)).distances.shape
-    (7, 48, 48)
+    (6, 48, 48)
     """
     if len(shape) not in (2, 3) or min(shape) < SMALLEST_AXIS:
         raise DataError(
