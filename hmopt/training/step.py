@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
+from hmopt.errors import DataError
 from hmopt.losses import Terms, balanced_loss, dice_loss, find_similarity, one_hot, regularize
 from hmopt.networks import Hypermorph
 from hmopt.space import Setting
@@ -132,6 +133,11 @@ def take_step(
     Terms
         What it is made of, free of its gradients.
 
+    Raises
+    ------
+    DataError
+        If the loss is no finite number; then the weights are as they were.
+
     Examples
     --------
     >>> from hmopt.networks import build_hypermorph
@@ -150,10 +156,13 @@ def take_step(
         group["lr"] = rate * group["share"]
     terms = loss.terms(hypermorph, batch, setting)
     total = balanced_loss(terms, setting, loss.scale)
+    if not math.isfinite(value := float(total.detach())):
+        # before gradients are taken: those of warping by NaN crash torch
+        raise DataError("training", expected="a finite loss", got=value, advice="Lower the learning rate.")
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return float(total.detach()), _detached(terms)
+    return value, _detached(terms)
 
 
 def _detached(terms: Terms) -> Terms:

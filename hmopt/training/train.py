@@ -59,7 +59,9 @@ def train(
     CheckpointError
         If the folder holds a model, or a state of training, of another declaration or cohort.
     DataError
-        If there is no pair to train on.
+        If there is no pair to train on, or the loss ceases to be a finite number.
+    DeclarationError
+        If the overlap loss is to see labels that the cohort lacks.
 
     References
     ----------
@@ -200,10 +202,6 @@ class _Training:
         batch = make_batch(self.cohort, pairs, self.section, generator, with_labels).to(self.device)
         rate = learning_rate(self.section, step)
         total, terms = take_step(self.hypermorph, self.optimizer, self.loss, batch, setting, rate)
-        if not np.isfinite(total):
-            raise DataError(
-                "training", expected="a finite loss", got=f"{total} at step {step}", advice="Lower the learning rate."
-            )
         average_weights(self.averages, self.hypernetwork, self.section.averaging, step)
         return {
             "learning_rate": rate,
