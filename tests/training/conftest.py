@@ -1,12 +1,8 @@
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
-from hmopt.declaration import Study, parse_study
 
 SHAPE = (16, 16)
 SIDES = {"train": 4, "tune": 2, "search": 2}
@@ -41,19 +37,3 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> PreparedCohort:
         spacing_mm=(1.0, 1.0),
         identity="discs",
     )
-
-
-def declare(**sections: Any) -> Study:
-    """Give the declaration of a tiny training, with some sections changed."""
-    values: dict[str, Any] = {
-        "name": "discs",
-        "cohort": {"manifest": Path("cohort.csv")},
-        "preprocessing": {"shape": list(SHAPE)},
-        "split": SIDES,
-        "pairs": {"tune": 2},
-        "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-        "hypernetwork": {"units": [4]},
-        "loss": {"window": 5},
-        "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
-    }
-    return parse_study({**values, **{name: {**values.get(name, {}), **section} for name, section in sections.items()}})

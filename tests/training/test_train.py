@@ -1,0 +1,191 @@
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study, parse_study
+from hmopt.errors import CheckpointError, DataError, DeclarationError
+from hmopt.networks import load_hypermorph, read_header
+from hmopt.progress import Track
+from hmopt.training import train
+from hmopt.training.train import HALF_MODEL, LOG, MODEL, STATE, is_trained, training_key
+
+T = TypeVar("T")
+SHAPE = [16, 16]
+
+
+def declare(**sections: dict[str, Any]) -> Study:
+    """Give the declaration of a tiny training, with some keys changed."""
+    values: dict[str, Any] = {
+        "cohort": {"manifest": Path("cohort.csv")},
+        "preprocessing": {"shape": SHAPE},
+        "split": {"train": 4, "tune": 2, "search": 2},
+        "pairs": {"tune": 2},
+        "network": {"encoder": [4, 4], "decoder": [4], "final": []},
+        "hypernetwork": {"units": [4]},
+        "loss": {"window": 5},
+        "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
+    }
+    changed = {name: {**values.get(name, {}), **section} for name, section in sections.items()}
+    return parse_study({"name": "discs", **values, **changed})
+
+
+WITH_LABELS = {"hyperparameters": {"regularization": {}, "label_weight": {}}}
+AUGMENTED = {"augmentation": {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}}
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error here
+    """Stands for whatever ends a training early."""
+
+
+def interrupting(after: int) -> Track:
+    def track(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+        for done, item in enumerate(items):
+            if done == after:
+                raise Interrupted
+            yield item
+
+    return track
+
+
+def logged(folder: Path) -> list[dict[str, str]]:
+    with (folder / LOG).open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name != "minutes"} for row in csv.DictReader(file)]
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    tensors, others = load_file(one), load_file(other)
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    header, other_header = read_header(one), read_header(other)
+    assert {**header, "minutes": 0} == {**other_header, "minutes": 0}
+
+
+@pytest.mark.parametrize("interruptions", [[1], [3], [5], [4, 3]])
+def test_interrupted_training_ends_in_the_same_model_and_log(
+    cohort: PreparedCohort, tmp_path: Path, interruptions: list[int]
+) -> None:
+    study = declare(training=AUGMENTED, **WITH_LABELS)
+    train(study, cohort, tmp_path / "whole")
+    for after in interruptions:
+        with pytest.raises(Interrupted):
+            train(study, cohort, tmp_path / "parts", interrupting(after))
+        assert not (tmp_path / "parts" / MODEL).exists()
+    train(study, cohort, tmp_path / "parts")
+    for name in (MODEL, HALF_MODEL):
+        assert_same_model(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
+    assert not (tmp_path / "parts" / STATE).exists()
+
+
+def test_continued_training_shows_what_was_done_before(cohort: PreparedCohort, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def track(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+        seen.append((start, total))
+        yield from items
+
+    with pytest.raises(Interrupted):
+        train(declare(), cohort, tmp_path, interrupting(5))
+    train(declare(), cohort, tmp_path, track)
+    assert seen == [(4, 8)]
+
+
+def test_trained_folder_is_left_alone(cohort: PreparedCohort, tmp_path: Path) -> None:
+    assert not is_trained(declare(), cohort, tmp_path)
+    path = train(declare(), cohort, tmp_path)
+    before = path.stat().st_mtime_ns
+    assert is_trained(declare(), cohort, tmp_path)
+    assert train(declare(), cohort, tmp_path, interrupting(0)) == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_model_of_another_declaration_or_cohort_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
+    train(declare(), cohort, tmp_path)
+    for study, images in ((declare(training={"seed": 1}), cohort), (declare(), replace(cohort, identity="other"))):
+        with pytest.raises(CheckpointError, match="expected a model of this declaration and these images"):
+            train(study, images, tmp_path)
+
+
+def test_state_of_another_declaration_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(declare(), cohort, tmp_path, interrupting(3))
+    with pytest.raises(CheckpointError, match="expected a state of the declared training"):
+        train(declare(loss={"window": 7}), cohort, tmp_path)
+
+
+def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: PreparedCohort) -> None:
+    key = training_key(declare(), cohort)
+    for same in (declare(training={"threads": 1}), declare(search={"coarse": 5}), declare(pairs={"search": 3})):
+        assert training_key(same, cohort) == key
+    for other in (
+        declare(training={"steps": 9}),
+        declare(loss={"regularization": "bending"}),
+        declare(network={"final": [4]}),
+        declare(split={"seed": 1}),
+        declare(pairs={"kinds": ["within"]}),
+        declare(**WITH_LABELS),
+    ):
+        assert training_key(other, cohort) != key
+
+
+def test_model_says_what_it_is(cohort: PreparedCohort, tmp_path: Path) -> None:
+    study = declare(loss={"scale": 2.5})
+    model, header = load_hypermorph(train(study, cohort, tmp_path))
+    half = read_header(tmp_path / HALF_MODEL)
+    assert model.space == study.space
+    assert header["labels"] == ["small", "large"]
+    assert header["cohort"] == "discs"
+    assert header["loss"]["scale"] == 2.5
+    assert (header["steps"], half["steps"]) == (8, 4)
+
+
+def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(cohort: PreparedCohort, tmp_path: Path) -> None:
+    train(declare(training={"steps": 23, "checkpoint_every": 9}), cohort, tmp_path)
+    rows = logged(tmp_path)
+    assert [int(row["step"]) for row in rows] == [9, 10, 18, 20, 23]
+    assert [bool(row["tune_dice"]) for row in rows] == [True, False, True, False, True]
+    rates = [5e-4 * (1 + math.cos(math.pi * step / 23)) / 2 for step in (8, 9, 17, 19, 22)]
+    np.testing.assert_allclose([float(row["learning_rate"]) for row in rows], rates, rtol=1e-5)
+
+
+def test_training_lowers_its_loss_and_registers_better(cohort: PreparedCohort, tmp_path: Path) -> None:
+    section = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
+    study = declare(
+        training=section, loss={"similarity": "mse"}, hyperparameters={"regularization": {"high": 0.1, "default": 0}}
+    )
+    train(study, cohort, tmp_path)
+    rows = logged(tmp_path)
+    first, last = (np.mean([float(row["similarity"]) for row in part]) for part in (rows[:3], rows[-3:]))
+    assert last < 0.8 * first
+    assert float(rows[-1]["tune_dice"]) > float(rows[0]["tune_dice"]) + 0.02
+
+
+def test_seed_decides_the_model(cohort: PreparedCohort, tmp_path: Path) -> None:
+    one, other = (load_file(train(declare(training={"seed": seed}), cohort, tmp_path / str(seed))) for seed in (0, 1))
+    assert not torch.equal(one["base"], other["base"])
+
+
+def test_no_pair_to_train_on_is_refused_before_any_work(cohort: PreparedCohort, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"):
+        train(declare(pairs={"kinds": ["within"]}), cohort, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overlap_label_that_the_cohort_lacks_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"^loss\.overlap_labels: expected names among small, large, got tiny"):
+        train(declare(loss={"overlap_labels": ["small", "tiny"]}, **WITH_LABELS), cohort, tmp_path)
+
+
+def test_loss_that_is_no_number_ends_training_without_a_model(cohort: PreparedCohort, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^training: expected a finite loss, got (nan|inf)"):
+        train(declare(training={"learning_rate": 1e18}), cohort, tmp_path)
+    assert not (tmp_path / MODEL).exists()
