@@ -168,7 +168,7 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     for place, declared, got in _differences(expected, built_as) if expected else ():
         raise CheckpointError(
             f"{path}: {place}",
-            expected=declared,
+            expected=str(declared),
             got=got,
             advice="Restore the declaration that it was trained under, or move the file away and train again.",
         )

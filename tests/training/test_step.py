@@ -86,7 +86,7 @@ def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hyper
     optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
     broken = batch()
     broken.moving[0, 0, 3, 3] = torch.nan
-    with pytest.raises(DataError, match="^training: expected a finite loss, got nan"):
+    with pytest.raises(DataError, match=r"^training: expected a finite loss, got nan"):
         take_step(hypermorph, optimizer, loss(), broken, SETTING, rate=1e-3)
     assert torch.equal(hypermorph.hypernetwork.base, before)
 
