@@ -1,0 +1,107 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from hmopt.data.alignment import agreement_after, find_alignment
+from hmopt.data.image import prepare_image
+from hmopt.data.template import choose_template, resolve_template
+from hmopt.data.volume import Lattice, Volume
+from hmopt.declaration import PreprocessingSection
+from hmopt.errors import DataError
+
+SECTION = PreprocessingSection(shape=[26, 24, 24], align="affine")
+
+
+def blobs(shape: tuple[int, int, int] = (26, 24, 22)) -> np.ndarray:
+    texture = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(shape), 2)
+    centre = (np.array(shape) - 1) / 2
+    distance = np.linalg.norm((np.indices(shape).T - centre) / np.array(shape) * 2.9, axis=-1).T
+    inside = ndimage.gaussian_filter((distance < 1).astype(float), 1)
+    return (inside * (3 + texture / texture.std())).astype(np.float32)
+
+
+def true_affine() -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", [6, -4, 8], degrees=True).as_matrix() @ np.diag([1.06, 0.95, 1.0])
+    matrix[:3, 3] = [1.0, -0.7, 1.4]
+    return matrix
+
+
+def moved(template: Volume, matrix: np.ndarray) -> Volume:
+    """Give the image in which the template's place x is at `matrix` x."""
+    affine = np.diag([-1.2, 1.1, 1.0, 1])
+    affine[:3, 3] = [28, -6, -3]
+    grid = np.linalg.inv(template.lattice.affine) @ np.linalg.inv(matrix) @ affine
+    shape = (28, 30, 30)
+    data = ndimage.affine_transform(template.data, grid[:3, :3], grid[:3, 3], output_shape=shape, order=3)
+    return Volume(data=data, lattice=Lattice(shape=shape, affine=affine))
+
+
+@pytest.fixture(scope="module")
+def template() -> Volume:
+    data = blobs()
+    return Volume(data=data, lattice=Lattice(shape=data.shape, affine=np.eye(4)))
+
+
+def test_a_known_affine_is_found_to_a_fifth_of_a_voxel(template: Volume) -> None:
+    found = find_alignment(moved(template, true_affine()), template)
+    inside = np.argwhere(template.data > 1)[::20]
+    places = np.column_stack([inside, np.ones(len(inside))]).T
+    assert np.linalg.norm((found - true_affine()) @ places, axis=0).mean() < 0.2
+
+
+def test_the_same_seed_gives_the_same_affine_bit_for_bit() -> None:
+    template = Volume(data=blobs((16, 16, 16)), lattice=Lattice(shape=(16, 16, 16), affine=np.eye(4)))
+    image = moved(template, true_affine())
+    np.testing.assert_array_equal(find_alignment(image, template, 1), find_alignment(image, template, 1))
+
+
+def test_an_image_is_as_much_like_itself_as_can_be(template: Volume) -> None:
+    assert agreement_after(template, template, np.eye(4)) == pytest.approx(2)
+
+
+def test_a_flat_image_is_not_aligned(template: Volume) -> None:
+    flat = Volume(data=template.data[..., :1], lattice=Lattice(shape=(26, 24, 1), affine=np.eye(4)))
+    with pytest.raises(DataError, match="at least 4 voxels along each axis"):
+        find_alignment(flat, template)
+
+
+def test_a_prepared_image_lies_over_its_template(template: Volume, tmp_path: Path) -> None:
+    for name, volume in (("template", template), ("image", moved(template, true_affine()))):
+        nibabel.save(nibabel.Nifti1Image(volume.data, volume.lattice.affine), tmp_path / f"{name}.nii.gz")
+    there = prepare_image(tmp_path / "template.nii.gz", SECTION, tmp_path / "template.nii.gz")
+    brought = prepare_image(tmp_path / "image.nii.gz", SECTION, tmp_path / "template.nii.gz")
+    assert np.corrcoef(there.data.ravel(), brought.data.ravel())[0, 1] > 0.97
+    # the prepared grid is the template's with one more plane below and above, and leads to the image's own voxels
+    places = np.array([[13, 12, 13, 1], [8, 9, 9, 1], [17, 15, 14, 1]]).T
+    in_template = places - np.array([[0, 0, 1, 0]]).T
+    expected = np.linalg.inv(brought.original.affine) @ true_affine() @ in_template
+    np.testing.assert_allclose(brought.grid @ places, expected, atol=0.4)
+
+
+def test_an_image_without_the_template_of_its_cohort_is_refused(write: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="template: "):
+        prepare_image(write("a.nii.gz", blobs()), SECTION)
+
+
+def test_the_chosen_template_is_one_that_others_align_to(write: Callable[..., Path]) -> None:
+    noise = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
+    shape = (16, 16, 16)
+    paths = [write("a.nii.gz", noise), write("b.nii.gz", blobs(shape)), write("c.nii.gz", blobs(shape) + 0.1 * noise)]
+    assert choose_template(pd.DataFrame({"image": paths})).name in ("b.nii.gz", "c.nii.gz")
+
+
+def test_a_template_is_an_image_of_the_cohort_or_a_file(write: Callable[..., Path]) -> None:
+    path = write("a.nii.gz", blobs())
+    images = pd.DataFrame({"image": [path]}, index=["a"])
+    for declared in ("a", str(path)):
+        assert resolve_template(SECTION.model_copy(update={"template": declared}), images) == path
+    with pytest.raises(DataError, match="the name of an image of the cohort, or a file"):
+        resolve_template(SECTION.model_copy(update={"template": "b"}), images)
+    assert resolve_template(SECTION.model_copy(update={"align": "none", "template": "b"}), images) is None
