@@ -1,6 +1,5 @@
 """The images of a cohort, whom they are of, and what their labels mean."""
 
-import json
 import re
 import warnings
 from dataclasses import dataclass
@@ -91,9 +90,7 @@ def find_label_names(section: CohortSection) -> dict[int, str] | None:
     if section.label_names is not None:
         return read_label_names(section.label_names)
     beside = section.images.parent / "dataset.json" if section.images is not None else None
-    if beside is not None and beside.is_file() and "labels" in json.loads(beside.read_text(encoding="utf-8")):
-        return read_label_names(beside)
-    return None
+    return read_label_names(beside) if beside is not None and beside.is_file() else None
 
 
 def image_name(path: Path) -> str:

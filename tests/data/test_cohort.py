@@ -44,6 +44,12 @@ def test_the_names_of_a_decathlon_release_are_found_beside_its_folders(
     assert read_cohort(decathlon).structures == {"Anterior": (1,), "Posterior": (2,)}
 
 
+def test_a_broken_table_beside_the_folders_is_refused(decathlon: CohortSection, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"dataset\.json: expected \"labels\""):
+        read_cohort(decathlon)
+
+
 def test_labels_without_names_are_numbered_with_a_warning(decathlon: CohortSection) -> None:
     with pytest.warns(UserWarning, match="labels have no names"):
         assert read_cohort(decathlon).structures == {"label 1": (1,), "label 2": (2,)}
