@@ -8,11 +8,11 @@ import SimpleITK as sitk
 import torch
 
 from hmopt.data.image import prepare_image
-from hmopt.declaration import read_study
+from hmopt.declaration import parse_study, read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.displacement import save_image
 from hmopt.interop.registration import Registrar
-from hmopt.networks import load_hypermorph
+from hmopt.networks import architecture, build_hypermorph, load_hypermorph, save_hypermorph
 from hmopt.spatial import warp
 
 SETTING = {"regularization": 0.3}
@@ -81,3 +81,42 @@ def test_a_missing_image_is_named(tiny_study: Any) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="hmopt train"):
         Registrar(tmp_path)
+
+
+def sliced_study(folder: Path, align: str = "none") -> Path:
+    """Write an untrained model of two planes of a volume."""
+    sections = {
+        "name": "slices",
+        "cohort": {"manifest": "cohort.csv"},
+        "preprocessing": {"shape": [32, 32], "slices": {"axis": 1, "indices": [1, 3]}, "align": align},
+        "split": {"train": 2, "tune": 2, "search": 2},
+        "network": {"encoder": [4, 8], "decoder": [8], "final": []},
+    }
+    built_as = architecture(parse_study(sections), (32, 32))
+    header = {"architecture": built_as, "preprocessing": sections["preprocessing"], "cohort": "0f"}
+    save_hypermorph(folder / "model.safetensors", build_hypermorph(built_as).hypernetwork.state_dict(), header)
+    return folder
+
+
+def volume(path: Path, seed: int) -> Path:
+    data = np.random.default_rng(seed).uniform(1, 2, (30, 5, 34)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([1.0, 4.0, 1.0, 1.0])), path)
+    return path
+
+
+def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
+    moving, fixed = volume(tmp_path / "moving.nii", 0), volume(tmp_path / "fixed.nii", 1)
+    found = Registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
+    moved = np.asarray(found.moved.dataobj)
+    assert moved.shape == (30, 5, 34)
+    assert [bool(moved[:, index].any()) for index in range(5)] == [False, True, False, True, False]
+    original = np.asarray(nibabel.load(moving).dataobj)
+    # an untrained network hardly moves anything
+    np.testing.assert_allclose(moved[2:-2, [1, 3], 2:-2], original[2:-2, [1, 3], 2:-2], atol=0.05)
+    assert not np.asarray(found.displacement.dataobj)[:, [0, 2, 4]].any()
+
+
+def test_an_aligned_study_needs_its_template(tmp_path: Path) -> None:
+    image = volume(tmp_path / "image.nii", 0)
+    with pytest.raises(DataError, match="template"):
+        Registrar(sliced_study(tmp_path, align="affine")).register(image, image, SETTING)
