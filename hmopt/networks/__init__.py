@@ -6,6 +6,7 @@ from hmopt.networks.checkpoint import (
     load_hypermorph,
     read_header,
     save_hypermorph,
+    trained_part,
 )
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.hypernetwork import Hypernetwork
@@ -22,4 +23,5 @@ __all__ = [
     "load_hypermorph",
     "read_header",
     "save_hypermorph",
+    "trained_part",
 ]

@@ -19,6 +19,8 @@ from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
 
 FORMAT = "hmopt-hypermorph-1"
+NOT_TRAINED = ("step", "default")
+"""Keys of a hyperparameter that say how it is searched; a trained model stands for any value of them."""
 
 
 def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -49,6 +51,22 @@ def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
         "hypernetwork": study.hypernetwork.model_dump(),
         "hyperparameters": {name: section.model_dump() for name, section in study.hyperparameters.items()},
     }
+
+
+def trained_part(built_as: dict[str, Any]) -> dict[str, Any]:
+    """Give an `architecture` without the keys that can change after training.
+
+    Examples
+    --------
+    >>> trained_part({"hyperparameters": {"regularization": {"low": 0.0, "step": 0.005, "default": 0.5}}})
+    {'hyperparameters': {'regularization': {'low': 0.0}}}
+    """
+    declared = built_as.get("hyperparameters", {})
+    kept = {
+        name: {key: value for key, value in values.items() if key not in NOT_TRAINED}
+        for name, values in declared.items()
+    }
+    return {**built_as, "hyperparameters": kept}
 
 
 def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
@@ -165,7 +183,7 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     """
     header = read_header(path)
     built_as = header.get("architecture", {})
-    for place, declared, got in _differences(expected, built_as) if expected else ():
+    for place, declared, got in _differences(trained_part(expected), trained_part(built_as)) if expected else ():
         raise CheckpointError(
             f"{path}: {place}",
             expected=str(declared),

@@ -1,7 +1,6 @@
 """The oracle that one hypermorph stands behind: a setting costs no more than a pass through a network."""
 
 import hashlib
-from dataclasses import asdict
 from functools import lru_cache
 
 import torch
@@ -75,5 +74,5 @@ def model_hash(model: Hypermorph) -> str:
     for name, tensor in sorted(model.hypernetwork.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    hyperparameters = [asdict(hyperparameter) for hyperparameter in model.space.hyperparameters]
+    hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
     return content_hash(digest.hexdigest(), model.registration.section.model_dump(), hyperparameters)

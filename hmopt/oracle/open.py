@@ -86,4 +86,5 @@ def load_oracle(
             got="one of others",
             advice="Restore what it was trained under, or move the file away and train again.",
         )
+    hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)

@@ -15,7 +15,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.files import content_hash
-from hmopt.networks import Hypermorph, architecture, build_hypermorph, read_header, save_hypermorph
+from hmopt.networks import Hypermorph, architecture, build_hypermorph, read_header, save_hypermorph, trained_part
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.training.batches import draw_pairs, make_batch
@@ -148,10 +148,10 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
-    sections = [study.loss, study.training.model_copy(update={"threads": None}), study.split]
+    training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
     pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    values = [section.model_dump(mode="json") for section in sections]
-    return content_hash(architecture(study, cohort.shape), values, pairs, cohort.identity)
+    sections = [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]
+    return content_hash(trained_part(architecture(study, cohort.shape)), sections, cohort.identity)
 
 
 class _Training:

@@ -91,6 +91,16 @@ def test_folder_without_a_model_is_refused(folder: Path) -> None:
         open_oracle(folder)
 
 
+def test_default_and_lattice_can_change_after_training(folder: Path) -> None:
+    before = open_oracle(folder)[0]
+    declared = "\n[hyperparameters.regularization]\nstep = 0.25\ndefault = 0.25\n"
+    (folder / "study.toml").write_text(STUDY + declared)
+    oracle = open_oracle(folder)[0]
+    assert oracle.identity == before.identity
+    assert oracle.space.hyperparameters[0].points == 5
+    assert oracle.space.default == {"regularization": 0.25}
+
+
 def test_model_of_another_split_is_refused(folder: Path) -> None:
     (folder / "study.toml").write_text(STUDY.replace("search = 3", "search = 3\nseed = 5"))
     with pytest.raises(CheckpointError, match="model of this declaration and these images"):

@@ -124,7 +124,12 @@ def test_state_of_another_declaration_is_refused(cohort: PreparedCohort, tmp_pat
 
 def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: PreparedCohort) -> None:
     key = training_key(declare(), cohort)
-    for same in (declare(training={"threads": 1}), declare(search={"coarse": 5}), declare(pairs={"search": 3})):
+    for same in (
+        declare(training={"threads": 1, "checkpoint_every": 3}),
+        declare(search={"coarse": 5}),
+        declare(pairs={"search": 3}),
+        declare(hyperparameters={"regularization": {"default": 0.25, "step": 0.01}}),
+    ):
         assert training_key(same, cohort) == key
     for other in (
         declare(training={"steps": 9}),

@@ -1,0 +1,124 @@
+"""ANTs beside a study's model, on the pairs that the study searched: Dice of every label, and seconds a pair.
+
+    python benchmarks/ants.py studies/brains --pairs 60
+
+ANTs' affine, SyN and SyNCC run with their defaults, pair by pair, and the model with the best λ of the cohort. All
+register the same prepared images and move each label by linear interpolation. Writes `results/ants.csv` in the study
+folder, a row for each pair, method and label; interrupted, the same command goes on.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ants
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from hmopt.data.pairs import draw_pairs
+from hmopt.data.prepared import PreparedCohort
+from hmopt.data.preprocessing import prepare
+from hmopt.declaration import read_study
+from hmopt.files import replacing
+from hmopt.oracle import AmortizedOracle, load_oracle
+from hmopt.records import Pair
+from hmopt.space import Index
+from hmopt.spatial import warp
+
+METHODS = {"affine": "Affine", "SyN": "SyN", "SyNCC": "SyNCC"}
+SEED = 1
+
+Move = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Moves an image as a registration found."""
+
+
+def dice(moved: NDArray[np.float32], fixed: NDArray[np.bool_]) -> float:
+    """Give the Dice of a partial volume and a label."""
+    return float(2 * moved[fixed].sum() / (moved.sum() + fixed.sum()))
+
+
+def by_ants(cohort: PreparedCohort, pair: Pair) -> Iterator[tuple[str, Move, float]]:
+    """Register a pair by each method of ANTs: its name, what moves an image, and the seconds it took."""
+    moving, fixed = (ants.from_numpy(cohort.image(name)) for name in (pair.moving, pair.fixed))
+    for method, kind in METHODS.items():
+        began = time.perf_counter()
+        found = ants.registration(fixed=fixed, moving=moving, type_of_transform=kind, random_seed=SEED)
+        seconds = time.perf_counter() - began
+
+        def move(image: NDArray[np.float32], transforms: list[str] = found["fwdtransforms"]) -> NDArray[np.float32]:
+            moved = ants.apply_transforms(fixed, ants.from_numpy(image), transforms, interpolator="linear")
+            return np.asarray(moved.numpy())
+
+        yield method, move, seconds
+        for path in {*found["fwdtransforms"], *found["invtransforms"]}:
+            Path(path).unlink(missing_ok=True)
+
+
+def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> tuple[str, Move, float]:
+    """Register a pair by the model: as `by_ants`."""
+    began = time.perf_counter()
+    displacement = oracle.displacement(index, pair)[None]
+    seconds = time.perf_counter() - began
+
+    def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return warp(torch.from_numpy(image)[None, None], displacement)[0, 0].numpy()
+
+    return "hmopt", move, seconds
+
+
+def rows_of(cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float) -> Iterator[dict[str, object]]:
+    """Give a row for each label that both images of a pair hold."""
+    moving, fixed = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
+    for value, label in enumerate(cohort.labels, start=1):
+        if np.any(moving == value) and np.any(fixed == value):
+            score = dice(move((moving == value).astype(np.float32)), fixed == value)
+            row = {"pair": pair.id, "task": pair.task, "method": method, "label": label}
+            yield {**row, "dice": round(score, 5), "seconds": round(seconds, 4)}
+
+
+def chosen_pairs(pairs: list[Pair], count: int) -> list[Pair]:
+    """Give at most so many pairs, drawn from a fixed seed."""
+    order = np.random.default_rng(SEED).permutation(len(pairs))[:count]
+    return [pairs[place] for place in sorted(order)]
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give mean Dice over labels and pairs, and median seconds, by task and method, with the ratio to the model."""
+    pairs = rows.groupby(["task", "method", "pair"]).agg({"dice": "mean", "seconds": "first"})
+    methods = pairs.groupby(["task", "method"]).agg(
+        dice=("dice", "mean"), seconds=("seconds", "median"), pairs=("dice", "size")
+    )
+    methods["times_the_model"] = methods["seconds"] / methods["seconds"].xs("hmopt", level="method")
+    return methods.round(4)
+
+
+def main() -> None:
+    """Register what is still missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pairs", type=int, default=1000, help="at most so many, drawn at random")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
+    study = read_study(folder)
+    cohort = prepare(study, folder)
+    oracle = load_oracle(folder, study, cohort, "full", "cpu")
+    best = pd.read_csv(folder / "results" / "optima.csv").query("scope == 'cohort'").iloc[0]
+    index = oracle.space.index({name: float(best[name]) for name in oracle.space.names})
+    path = folder / "results" / "ants.csv"
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+    done = {row["pair"] for row in rows}
+    pairs = chosen_pairs(draw_pairs(cohort, study.pairs, "search"), arguments.pairs)
+    for pair in track([pair for pair in pairs if pair.id not in done], "Registering"):
+        for method, move, seconds in (by_model(oracle, index, pair), *by_ants(cohort, pair)):
+            rows.extend(rows_of(cohort, pair, method, move, seconds))
+        with replacing(path) as beside:
+            pd.DataFrame(rows).to_csv(beside, index=False)
+    print(table(pd.DataFrame(rows)).to_string())
+
+
+if __name__ == "__main__":
+    main()
