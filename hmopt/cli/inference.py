@@ -4,7 +4,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hmopt.declaration import CohortSection, NetworkSection, SearchSection, Study, parse_study
-from hmopt.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +15,6 @@ Remarks = dict[str, str]
 
 MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
-FEWEST_SUBJECTS = 6
 MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
 
@@ -39,7 +37,7 @@ def infer_study(name: str, cohort: CohortSection, found: "Inspection") -> tuple[
         If there are fewer subjects than a split needs.
     """
     remarks: Remarks = {"name": "The folder's name."}
-    split = _split(len(found.subjects), remarks)
+    split = _split(found, remarks)
     pairs = _pairs(found.cohort.images, remarks)
     values = {
         "name": name,
@@ -47,7 +45,7 @@ def infer_study(name: str, cohort: CohortSection, found: "Inspection") -> tuple[
         "preprocessing": _preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
-        "search": _search(found.cohort.images, split["search"], pairs["kinds"], remarks),
+        "search": _search(found.cohort.images, _count(split["search"]), pairs["kinds"], remarks),
     }
     return parse_study(values), remarks
 
@@ -55,7 +53,7 @@ def infer_study(name: str, cohort: CohortSection, found: "Inspection") -> tuple[
 def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
-    values: Values = {} if axis is None else _slices(axis, int(found.shapes[:, axis].min()), remarks)
+    values: Values = {} if axis is None else _slices(found, axis, remarks)
     extents = (found.shapes * found.spacings_mm)[:, kept].max(axis=0)
     spacing = _spacing(found, kept, remarks)
     stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
@@ -68,12 +66,16 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     return {"shape": shape, "spacing_mm": spacing, "align": align, **values}
 
 
-def _slices(axis: int, count: int, remarks: Remarks) -> Values:
-    if count == 1:
+def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
+    from hmopt.data.inference import infer_slices
+
+    slices = infer_slices(found, axis)
+    if slices is None:
         return {}
-    remarks["preprocessing.slices.axis"] = f"Images have few or thick slices along it ({count}): 2-D work on each."
-    remarks["preprocessing.slices.search_indices"] = "The middle one."
-    return {"slices": {"axis": axis, "indices": list(range(count)), "search_indices": [count // 2]}}
+    remarks["preprocessing.slices.axis"] = "Images have few or thick slices along it: 2-D work on each."
+    remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
+    remarks["preprocessing.slices.search_indices"] = "The one with most structures."
+    return {"slices": slices.model_dump()}
 
 
 def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[float]:
@@ -90,18 +92,14 @@ def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[flo
     return [math.ceil(10 * step * factor) / 10 for step in middle]
 
 
-def _split(subjects: int, remarks: Remarks) -> Values:
-    if subjects < FEWEST_SUBJECTS:
-        raise DataError(
-            "cohort",
-            expected=f"at least {FEWEST_SUBJECTS} subjects, to train, to tune and to search",
-            got=subjects,
-            advice="Add subjects.",
-        )
-    tune = max(2, round(0.1 * subjects))
-    search = max(2, round(0.3 * subjects))
-    remarks["split.train"] = f"Of {subjects} subjects, about six tenths."
-    return {"train": subjects - tune - search, "tune": tune, "search": search}
+def _split(found: "Inspection", remarks: Remarks) -> Values:
+    from hmopt.data.inference import infer_split
+
+    split = infer_split(found)
+    remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
+    if isinstance(split.search, list):
+        remarks["split.search"] = "Those with several images first: pairs within a subject are searched."
+    return split.model_dump()
 
 
 def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
@@ -112,6 +110,10 @@ def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
     if again:
         remarks["pairs.kinds"] = "Some subjects have several images."
     return {"kinds": ["cross", "within"] if again else ["cross"], "same": same}
+
+
+def _count(side: int | list[str]) -> int:
+    return side if isinstance(side, int) else len(side)
 
 
 def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Remarks) -> Values:

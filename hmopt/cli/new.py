@@ -95,7 +95,8 @@ def describe_estimate(estimate: Estimate) -> list[str]:
 def _estimate(study: Study, found: "Inspection") -> Estimate:
     slices = study.preprocessing.slices
     items = len(found.scans) * (len(slices.indices) if slices else 1)
-    share = (study.split.search if isinstance(study.split.search, int) else 0) / len(found.subjects)
+    searched = study.split.search
+    share = (searched if isinstance(searched, int) else len(searched)) / len(found.subjects)
     possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
     pairs = sum(min(study.pairs.search, round(possible[kind])) for kind in study.pairs.kinds if kind in possible)
     return estimate_study(study, items, pairs, len(found.cohort.structures))

@@ -1,43 +1,13 @@
-"""A declaration that fits a cohort, inferred from what it looks like."""
+"""Which subjects and slices a study should use, inferred from what its cohort looks like."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.data.inspection import Inspection
-from hmopt.declaration import PairsSection, PreprocessingSection, SliceSection, SplitSection
+from hmopt.declaration import SliceSection, SplitSection
 from hmopt.errors import DataError
 
-_MARGIN = 1.5
-_NEARLY_ALL = 95
 _SHARES = {"tune": 0.1, "search": 0.3}
-
-
-def infer_preprocessing(inspection: Inspection, stride: int) -> PreprocessingSection:
-    """Give the preprocessing that suits a cohort.
-
-    The shape is that of nearly all images, or half as much again as their labelled regions where that is less. The
-    spacing is declared where images differ in it. Few or thick slices make a 2-D cohort.
-
-    Parameters
-    ----------
-    inspection
-        Facts of the cohort.
-    stride
-        The network's coarsest stride: what each number of the shape is a multiple of.
-    """
-    axis = inspection.slice_axis
-    used = [a for a in range(3) if a != axis]
-    spacing = np.median(inspection.spacings_mm, axis=0)
-    ratio = inspection.spacings_mm / (inspection.spacings_mm if inspection.same_spacing else spacing)
-    whole = np.percentile(inspection.shapes * ratio, _NEARLY_ALL, axis=0)
-    labelled = np.max([scan.reach for scan in inspection.scans] * ratio, axis=0)
-    lengths = np.minimum(whole, _MARGIN * labelled)[used]
-    return PreprocessingSection(
-        shape=[stride * int(np.ceil(round(length, 6) / stride)) for length in lengths.tolist()],
-        spacing_mm=None if inspection.same_spacing else [float(f"{value:.3g}") for value in spacing[used]],
-        slices=None if axis is None else _infer_slices(inspection, axis),
-        align="affine" if axis is None and not inspection.roughly_aligned else "none",
-    )
 
 
 def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
@@ -69,22 +39,14 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
     return SplitSection(train=train, tune=tune, search=sorted(shuffled[:search]), seed=seed)
 
 
-def infer_pairs(inspection: Inspection) -> PairsSection:
-    """Give the kinds of pairs that a cohort allows: across subjects, and within where some have several images."""
-    counts = inspection.pairs
-    several = len(inspection.subjects) >= 6
-    kinds: list[str] = ["cross"] * (several or not counts["within"]) + ["within"] * bool(counts["within"])
-    return PairsSection.model_validate({"kinds": kinds})
+def infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
+    """Give the slices across an axis that show structures in most images, and to search on, the one with most of them.
 
-
-def prepared_bytes(inspection: Inspection, section: PreprocessingSection) -> int:
-    """Give how much disk the prepared cohort takes."""
-    items = len(inspection.scans) * (len(section.slices.indices) if section.slices else 1)
-    label_bytes = 1 if len(inspection.cohort.structures) <= 255 else 2
-    return items * (int(np.prod(section.shape)) * (4 + label_bytes) + 16 * 8)
-
-
-def _infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
+    Returns
+    -------
+    SliceSection or None
+        None where images have a single slice.
+    """
     fewest = int(inspection.shapes[:, axis].min())
     if inspection.shapes[:, axis].max() == 1:
         return None

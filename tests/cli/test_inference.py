@@ -51,11 +51,11 @@ def test_the_grid_holds_the_largest_image_and_can_be_halved(tmp_path: Path) -> N
     assert preprocessing.slices is None
 
 
-def test_few_thick_slices_become_two_dimensional_work(tmp_path: Path) -> None:
+def test_few_thick_slices_become_two_dimensional_work_on_those_with_structures(tmp_path: Path) -> None:
     preprocessing = infer(tmp_path, people(10), shape=(40, 5, 30), spacing_mm=(1, 4, 1))[0].preprocessing
     assert preprocessing.slices is not None
-    assert (preprocessing.slices.axis, preprocessing.slices.indices) == (1, [0, 1, 2, 3, 4])
-    assert preprocessing.slices.search_indices == [2]
+    assert (preprocessing.slices.axis, preprocessing.slices.indices) == (1, [1, 2])
+    assert preprocessing.slices.search_indices == [1]
     assert preprocessing.shape == [48, 32]
 
 
@@ -83,6 +83,13 @@ def test_images_that_lie_apart_are_to_be_aligned(tmp_path: Path, shifts: tuple[i
 def test_everybody_is_on_one_side_of_the_split(tmp_path: Path) -> None:
     split = infer(tmp_path, people(20))[0].split
     assert (split.train, split.tune, split.search) == (12, 2, 6)
+
+
+def test_the_few_with_several_images_are_searched(tmp_path: Path) -> None:
+    split = infer(tmp_path, [*people(20), *people(3)])[0].split
+    assert isinstance(split.search, list)
+    assert {"s0", "s1", "s2"} <= set(split.search)
+    assert (split.train, split.tune, len(split.search)) == (12, 2, 6)
 
 
 def test_too_few_subjects_are_refused(tmp_path: Path) -> None:
