@@ -1,5 +1,6 @@
 """`hmopt demo`: everything, on a cohort whose answer is known."""
 
+import csv
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ def demo(folder: Destination = Path("demo"), device: Device = None, quiet: Quiet
     with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
         make_demo(folder, talk)
         run_study(folder, device, talk)
+        for line in compare_with_truth(folder / "report" / "optima.csv"):
+            talk.say(line)
 
 
 def make_demo(folder: Path, talk: Conversation) -> None:
@@ -31,3 +34,14 @@ def make_demo(folder: Path, talk: Conversation) -> None:
     make_cohort(folder / "cohort", track=talk.track)
     with replacing(folder / FILE_NAME) as beside:
         beside.write_text((files("hmopt.cli") / "demo_study.toml").read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def compare_with_truth(optima: Path) -> list[str]:
+    """Give the best λ of each structure, in the order in which the cohort was made to have them."""
+    from hmopt.data.synthetic import TRUE_ORDER
+
+    with optima.open(newline="", encoding="utf-8") as file:
+        found = {row["value"]: float(row["regularization"]) for row in csv.DictReader(file) if row["scope"] == "label"}
+    groups = [", ".join(f"{name} {found[name]:g}" for name in group) for group in TRUE_ORDER]
+    made = " to ".join(", ".join(group) for group in TRUE_ORDER)
+    return [f"Made so that λ* rises from {made}", f"Found: {'; '.join(groups)}"]

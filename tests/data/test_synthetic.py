@@ -142,7 +142,13 @@ def test_structures_named_smoother_differ_in_larger_details() -> None:
         roughness += [np.sum(bending * share) / np.sum(share) for share in anatomy.shares]
     by_name = dict(zip([structure.name for structure in STRUCTURES], roughness, strict=True))
     assert by_name["cortex"] > 3 * by_name["ventricle"] > 3 * by_name["thalamus"]
-    assert (TRUE_ORDER[0], TRUE_ORDER[-1]) == ("cortex", "thalamus")
+
+
+def test_the_true_order_goes_from_small_to_large_details() -> None:
+    details = {structure.name: structure.detail for structure in STRUCTURES}
+    groups = [[details.pop(name) for name in group] for group in TRUE_ORDER]
+    assert not details
+    assert all(max(rougher) < min(smoother) for rougher, smoother in pairwise(groups))
 
 
 def test_subjects_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:

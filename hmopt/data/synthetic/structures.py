@@ -107,8 +107,8 @@ STRUCTURES = (
     ),
 )
 
-TRUE_ORDER = tuple(structure.name for structure in sorted(STRUCTURES, key=lambda structure: structure.detail))
-"""Names from the roughest to the smoothest structure, by the size of the details in which subjects differ.
+TRUE_ORDER = (("cortex", "ventricle"), ("white-matter", "hippocampus"), ("putamen", "thalamus"))
+"""Names from the roughest to the smoothest structures, by the size of the details in which subjects differ.
 
-The best regularization rises from the first to the last; neighbours, which differ little, may change places.
+The best regularization rises from group to group; within a group, structures may change places.
 """
