@@ -7,7 +7,7 @@ import numpy as np
 
 from hmopt.analysis.flag import FEW, Flag, find_flags
 from hmopt.analysis.held_out import HeldOut, choose, deal, judge
-from hmopt.analysis.response import Response
+from hmopt.analysis.response import Response, gain
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
@@ -30,6 +30,8 @@ class Finding:
         Scores on subjects that did not choose; None where there are too few for that.
     common
         The best single setting for all pairs and labels; None where no setting was measured for all of them.
+    score_unregistered
+        The scope's score before registration, over the same pairs; NaN where that was not measured.
     score_at_common, score_at_default, score_unregularized
         The scope's score at the best single setting for all, at the default, and with `regularization` at its
         lowest and the rest at the default; NaN where that was not measured.
@@ -44,6 +46,7 @@ class Finding:
     half: View | None
     held_out: HeldOut | None
     common: Setting | None
+    score_unregistered: float
     score_at_common: float
     score_at_default: float
     score_unregularized: float
@@ -90,6 +93,7 @@ def find_all(
     scopes: Sequence[Scope],
     section: SearchSection,
     track: Track = silent,
+    before: Measurements | None = None,
 ) -> list[Finding]:
     """Give what is known about each scope that anything was measured for.
 
@@ -103,6 +107,8 @@ def find_all(
         Metric, folding limit, folds, repeats and seed.
     track
         Who listens to progress.
+    before
+        Of the same pairs before registration.
     """
     source = Source(measurements, section)
     halfway = None if half is None else Source(half, section)
@@ -111,11 +117,18 @@ def find_all(
     for scope in track(scopes, "analysing", len(scopes)):
         view = source.view(scope)
         if view is not None:
-            findings.append(_finding(scope, view, halfway.view(scope) if halfway else None, source, judge_of_all))
+            at_half = halfway.view(scope) if halfway else None
+            findings.append(_finding(scope, view, at_half, source, judge_of_all, _score_before(before, scope, view)))
     return findings
 
 
-def _finding(scope: Scope, view: View, half: View | None, source: Source, bench: Judge) -> Finding:
+def _score_before(before: Measurements | None, scope: Scope, view: View) -> float:
+    if before is None:
+        return np.nan
+    return float(before.score(view.response.metric.name, scope.label)[0, view.response.pairs].mean())
+
+
+def _finding(scope: Scope, view: View, half: View | None, source: Source, bench: Judge, unregistered: float) -> Finding:
     response, curve = view.response, np.append(view.response.curve, np.nan)
     default = response.space.default
     lowest = {h.name: h.low for h in response.space.hyperparameters if h.name == "regularization"}
@@ -127,11 +140,16 @@ def _finding(scope: Scope, view: View, half: View | None, source: Source, bench:
         half=half,
         held_out=bench.held_out(scope, response),
         common=None if bench.common is None else response.space.setting(bench.common),
+        score_unregistered=unregistered,
         score_at_common=float(curve[-1 if bench.common is None else response.place(bench.common)]),
         score_at_default=float(curve[response.place(response.space.index(default))]),
         score_unregularized=float(curve[response.place(response.space.index({**default, **lowest}))]),
         subjects=subjects,
-        flags=find_flags(response.space, view.optimum, half.optimum if half else None) + _few(scope, subjects),
+        flags=(
+            *find_flags(response.space, view.optimum, half.optimum if half else None),
+            *((Flag.NO_BETTER,) if not _is_better(response, view, unregistered) else ()),
+            *_few(scope, subjects),
+        ),
     )
 
 
@@ -139,3 +157,8 @@ def _few(scope: Scope, subjects: int) -> tuple[Flag, ...]:
     if subject_of(scope) is None:
         return (Flag.FEW_SUBJECTS,) if subjects < FEW else ()
     return (Flag.FEW_PARTNERS,) if subjects - 1 < FEW else ()
+
+
+def _is_better(response: Response, view: View, unregistered: float) -> bool:
+    improvement = gain(response.metric, np.array([view.optimum.score.value]), np.array([unregistered]))
+    return bool(np.isnan(unregistered) or improvement[0] > 0)

@@ -24,6 +24,7 @@ class Flag(Enum):
     FEW_PARTNERS = "few partners"
     NOT_CONVERGED = "not converged"
     FOLDS = "folds everywhere"
+    NO_BETTER = "no better than before"
 
     @property
     def sentence(self) -> str:
@@ -44,6 +45,7 @@ _SENTENCES = {
     Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",
     Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
     Flag.FOLDS: "No setting keeps folding under the declared limit.",
+    Flag.NO_BETTER: "No setting scores better than the images as they are, before registration.",
 }
 
 

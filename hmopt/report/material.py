@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hmopt.analysis.finding import Finding, find_all
@@ -60,14 +59,6 @@ class Material:
         """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
         return next((finding for finding in self.findings if not finding.scope.criteria), self.findings[0])
 
-    def unregistered(self, finding: Finding) -> float | None:
-        """Give a scope's mean score before registration, over the same pairs; None where that was not measured."""
-        if self.before is None:
-            return None
-        response = finding.full.response
-        score = self.before.score(response.metric.name, finding.scope.label)[0, response.pairs].mean()
-        return float(score) if np.isfinite(score) else None
-
     @property
     def training_minutes(self) -> float | None:
         """How long the training took; None where its log is not there."""
@@ -90,7 +81,8 @@ def read_material(folder: Path, track: Track) -> Material:
     half = None if searched.identity_half is None else read_folder(folder, "half")
     declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
     scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
-    findings = tuple(find_all(measurements, half, scopes, searched.search, track))
+    before = None if searched.identity_unregistered is None else read_folder(folder, "unregistered")
+    findings = tuple(find_all(measurements, half, scopes, searched.search, track, before))
     if not findings:
         raise DataError(
             str(folder), expected="measurements for a scope", got="none", advice="Run `hmopt search` again."
@@ -103,7 +95,7 @@ def read_material(folder: Path, track: Track) -> Material:
         facts=json.loads(_either(folder, SEARCH_FILE).read_text(encoding="utf-8")),
         measurements=measurements,
         half=half,
-        before=None if searched.identity_unregistered is None else read_folder(folder, "unregistered"),
+        before=before,
         training=pd.read_csv(training) if training.is_file() else None,
         findings=findings,
     )

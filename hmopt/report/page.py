@@ -97,7 +97,7 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     cohort, metric = material.cohort, words.metric_name(material.searched.search.metric)
     optimum, held = cohort.full.optimum, cohort.held_out
     found = [
-        (f"{metric} before registration", fact(material.unregistered(cohort)), "mean over structures"),
+        (f"{metric} before registration", fact(cohort.score_unregistered), "mean over structures"),
         (
             f"{metric} held out",
             fact(held.score.value if held else None),
@@ -150,7 +150,7 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "optimum": finding.full.optimum,
         "held": held,
         "verdict": _verdict(material, held.over_common if held else None) if family(finding) else "–",
-        "unregistered": material.unregistered(finding),
+        "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
         "flags": finding.flags,
         "examples": _examples(material, finding),

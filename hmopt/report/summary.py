@@ -68,7 +68,7 @@ def _scope(material: Material, finding: Finding) -> dict[str, Any]:
     }
     return {
         **chosen,
-        f"{metric}_unregistered": material.unregistered(finding),
+        f"{metric}_unregistered": finding.score_unregistered,
         f"{metric}_at_optimum": optimum.score.value,
         f"{metric}_at_default": finding.score_at_default,
         f"{metric}_unregularized": finding.score_unregularized,

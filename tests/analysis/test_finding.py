@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hmopt.analysis.table import optima_table
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
+from hmopt.space import Space
 
 SECTION = SearchSection(metric="dice", folding_limit=0.001, repeats=4, minimum_partners=5)
 COHORT, CORTEX, THALAMUS = (
@@ -36,6 +38,22 @@ def test_labels_with_different_optima_gain_by_choosing_each(
     own = np.mean([finding.held_out.over_common.value for finding in findings])
     assert gain.value == pytest.approx(own)
     assert gain.low > 0
+
+
+@pytest.mark.parametrize(("dice_before", "flagged"), [(0.99, True), (0.01, False)])
+def test_a_scope_that_registration_does_not_help_is_flagged(
+    make: Callable[..., Measurements],
+    all_cross: list[tuple[str, str]],
+    random_dice: NDArray[np.float64],
+    dice_before: float,
+    flagged: bool,
+) -> None:
+    measurements = make(all_cross, random_dice)
+    values = {"dice": np.full((1, *random_dice.shape[1:]), dice_before)}
+    before = replace(measurements, settings=((),), space=Space(hyperparameters=()), values=values)
+    (finding,) = find_all(measurements, None, [COHORT], SECTION, before=before)
+    assert finding.score_unregistered == pytest.approx(dice_before)
+    assert (Flag.NO_BETTER in finding.flags) == flagged
 
 
 def test_the_cohort_gains_nothing_over_itself(

@@ -1,6 +1,6 @@
 """ANTs beside a study's model, on the pairs that the study searched: Dice of every label, and seconds a pair.
 
-    python benchmarks/ants.py studies/brains --pairs 60
+    python benchmarks/against_ants.py studies/brains --pairs 60
 
 ANTs' affine, SyN and SyNCC run with their defaults, pair by pair, and the model with the best λ of the cohort. All
 register the same prepared images and move each label by linear interpolation. Writes `results/ants.csv` in the study
@@ -10,6 +10,7 @@ folder, a row for each pair, method and label; interrupted, the same command goe
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import ants
@@ -113,7 +114,7 @@ def main() -> None:
     done = {row["pair"] for row in rows}
     pairs = chosen_pairs(draw_pairs(cohort, study.pairs, "search"), arguments.pairs)
     for pair in track([pair for pair in pairs if pair.id not in done], "Registering"):
-        for method, move, seconds in (by_model(oracle, index, pair), *by_ants(cohort, pair)):
+        for method, move, seconds in chain([by_model(oracle, index, pair)], by_ants(cohort, pair)):
             rows.extend(rows_of(cohort, pair, method, move, seconds))
         with replacing(path) as beside:
             pd.DataFrame(rows).to_csv(beside, index=False)
