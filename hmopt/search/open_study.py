@@ -47,4 +47,4 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
             got=scope.name,
             advice="Its pairs lack the label: ask for others.",
         )
-    return make_study(curve, origin_of(measurements, searched.search))
+    return make_study(searched.name, curve, origin_of(measurements, searched.search))

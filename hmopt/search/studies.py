@@ -48,15 +48,15 @@ def study_name(name: str, curve: Curve, origin: Origin) -> str:
     return f"{name}: {curve.scope.name}, {curve.metric.name} (model {origin.identity[:8]}, pairs {basis[:8]})"
 
 
-def make_study(curve: Curve, origin: Origin) -> optuna.Study:
-    """Give the study of a scope in memory, a trial for each measured setting.
+def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
+    """Give the study of a scope in memory, a trial for each measured setting; what it is called begins with `name`.
 
     `study.best_trial` obeys the folding limit, as Optuna's does; the user attributes `optimum` and
     `optimum_constrained` hold the best setting without and with it (None where no setting obeys it), and `identity`,
     `scope`, `metric` and `folding_limit` what it is about.
     """
     with quiet():
-        study = optuna.create_study(direction=curve.metric.direction)
+        study = optuna.create_study(study_name=study_name(name, curve, origin), direction=curve.metric.direction)
         complete(study, curve, origin)
     return study
 

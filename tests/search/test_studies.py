@@ -32,11 +32,15 @@ def measurements(measure: Callable[..., Measurements]) -> Measurements:
 @pytest.fixture
 def cortex(measurements: Measurements) -> optuna.Study:
     (curve,) = find_curves(measurements, [Scope(criteria=(("label", "cortex"),))], "dice")
-    return make_study(curve, origin_of(measurements, SECTION))
+    return make_study("hearts", curve, origin_of(measurements, SECTION))
 
 
 def studies_of(storage: optuna.storages.RDBStorage) -> dict[str, optuna.Study]:
     return {name: optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)}
+
+
+def test_a_study_is_called_after_its_scope(cortex: optuna.Study) -> None:
+    assert cortex.study_name.startswith("hearts: label=cortex, dice (model 01234567")
 
 
 def test_a_study_tells_the_best_setting_with_and_without_the_folding_limit(cortex: optuna.Study) -> None:
@@ -71,7 +75,7 @@ def test_a_study_is_what_optuna_makes_of_the_objective_at_the_same_settings(
 
 def test_a_study_without_a_feasible_setting_says_so(measurements: Measurements) -> None:
     (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
-    study = make_study(curve, replace(origin_of(measurements, SECTION), folding_limit=-1.0))
+    study = make_study("hearts", curve, replace(origin_of(measurements, SECTION), folding_limit=-1.0))
     assert study.user_attrs["optimum_constrained"] is None
     with pytest.raises(ValueError, match="feasible"):
         _ = study.best_trial
