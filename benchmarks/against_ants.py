@@ -10,7 +10,7 @@ folder, a row for each pair, method and label; interrupted, the same command goe
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from contextlib import contextmanager
 from pathlib import Path
 
 import ants
@@ -42,24 +42,25 @@ def dice(moved: NDArray[np.float32], fixed: NDArray[np.bool_]) -> float:
     return float(2 * moved[fixed].sum() / (moved.sum() + fixed.sum()))
 
 
-def by_ants(cohort: PreparedCohort, pair: Pair) -> Iterator[tuple[str, Move, float]]:
-    """Register a pair by each method of ANTs: its name, what moves an image, and the seconds it took."""
+@contextmanager
+def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[Move, float]]:
+    """Register a pair by a method of ANTs; give what moves an image, and the seconds it took."""
     moving, fixed = (ants.from_numpy(cohort.image(name)) for name in (pair.moving, pair.fixed))
-    for method, kind in METHODS.items():
-        began = time.perf_counter()
-        found = ants.registration(fixed=fixed, moving=moving, type_of_transform=kind, random_seed=SEED)
-        seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    found = ants.registration(fixed=fixed, moving=moving, type_of_transform=METHODS[method], random_seed=SEED)
+    seconds = time.perf_counter() - began
 
-        def move(image: NDArray[np.float32], transforms: list[str] = found["fwdtransforms"]) -> NDArray[np.float32]:
-            moved = ants.apply_transforms(fixed, ants.from_numpy(image), transforms, interpolator="linear")
-            return np.asarray(moved.numpy())
+    def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        moved = ants.apply_transforms(fixed, ants.from_numpy(image), found["fwdtransforms"], interpolator="linear")
+        return np.asarray(moved.numpy())
 
-        yield method, move, seconds
-        for path in {*found["fwdtransforms"], *found["invtransforms"]}:
-            Path(path).unlink(missing_ok=True)
+    yield move, seconds
+    for path in {*found["fwdtransforms"], *found["invtransforms"]}:
+        Path(path).unlink(missing_ok=True)
 
 
-def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> tuple[str, Move, float]:
+@contextmanager
+def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tuple[Move, float]]:
     """Register a pair by the model: as `by_ants`."""
     began = time.perf_counter()
     displacement = oracle.displacement(index, pair)[None]
@@ -68,7 +69,7 @@ def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> tuple[str, Mo
     def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
         return warp(torch.from_numpy(image)[None, None], displacement)[0, 0].numpy()
 
-    return "hmopt", move, seconds
+    yield move, seconds
 
 
 def rows_of(cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float) -> Iterator[dict[str, object]]:
@@ -102,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=1000, help="at most so many, drawn at random")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="of ANTs")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     study = read_study(folder)
@@ -111,10 +113,12 @@ def main() -> None:
     index = oracle.space.index({name: float(best[name]) for name in oracle.space.names})
     path = folder / "results" / "ants.csv"
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-    done = {row["pair"] for row in rows}
+    done = {(row["method"], row["pair"]) for row in rows}
     pairs = chosen_pairs(draw_pairs(cohort, study.pairs, "search"), arguments.pairs)
-    for pair in track([pair for pair in pairs if pair.id not in done], "Registering"):
-        for method, move, seconds in chain([by_model(oracle, index, pair)], by_ants(cohort, pair)):
+    wanted = [(method, pair) for pair in pairs for method in ("hmopt", *arguments.methods)]
+    for method, pair in track([(m, pair) for m, pair in wanted if (m, pair.id) not in done], "Registering"):
+        registered = by_model(oracle, index, pair) if method == "hmopt" else by_ants(cohort, method, pair)
+        with registered as (move, seconds):
             rows.extend(rows_of(cohort, pair, method, move, seconds))
         with replacing(path) as beside:
             pd.DataFrame(rows).to_csv(beside, index=False)
