@@ -107,8 +107,8 @@ STRUCTURES = (
     ),
 )
 
-TRUE_ORDER = (("cortex", "ventricle"), ("white-matter", "hippocampus"), ("putamen", "thalamus"))
-"""Names from the roughest to the smoothest structures, by the size of the details in which subjects differ.
+TRUE_ORDER = (("cortex", "ventricle", "white-matter"), ("hippocampus", "putamen", "thalamus"))
+"""Names of the rough and of the smooth structures, by the size of the details in which subjects differ.
 
-The best regularization rises from group to group; within a group, structures may change places.
+The best regularization is higher for the second group; within a group, structures may change places.
 """
