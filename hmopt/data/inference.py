@@ -8,6 +8,7 @@ from hmopt.declaration import SliceSection, SplitSection
 from hmopt.errors import DataError
 
 _SHARES = {"tune": 0.1, "search": 0.3}
+_FEWEST_ON_A_SIDE = 2
 
 
 def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
@@ -22,15 +23,14 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
     """
     subjects = inspection.subjects
     repeated = [subject for subject, count in subjects.items() if count > 1]
-    least = 1 if len(repeated) == len(subjects) else 2
-    if len(subjects) < 3 * least:
+    if len(subjects) < 3 * _FEWEST_ON_A_SIDE:
         raise DataError(
             "cohort",
-            expected=f"at least {3 * least} subjects, to train, tune and search on different ones",
+            expected=f"at least {3 * _FEWEST_ON_A_SIDE} subjects, to train, tune and search on different ones",
             got=len(subjects),
             advice="Add subjects.",
         )
-    tune, search = (max(least, round(share * len(subjects))) for share in _SHARES.values())
+    tune, search = (max(_FEWEST_ON_A_SIDE, round(share * len(subjects))) for share in _SHARES.values())
     train = len(subjects) - tune - search
     if not 0 < len(repeated) <= len(subjects) // 2:
         return SplitSection(train=train, tune=tune, search=search, seed=seed)

@@ -24,8 +24,6 @@ class ScanFacts:
         Their distances.
     voxels
         (structures,): how many voxels each has.
-    reach
-        (3,): lengths in voxels of the box with the image's centre that holds all labelled voxels; 0 without any.
     structures_per_slice
         For each axis and each index along it, how many structures are there.
     """
@@ -33,7 +31,6 @@ class ScanFacts:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     voxels: NDArray[np.int64]
-    reach: NDArray[np.float64]
     structures_per_slice: tuple[NDArray[np.int64], ...]
 
     @property
@@ -54,18 +51,8 @@ def look_at(label: Path, structures: Structures) -> ScanFacts:
         shape=frame.shape,
         spacing_mm=frame.spacing_mm,
         voxels=np.bincount(merged.ravel(), minlength=count + 1)[1:],
-        reach=_reach(merged > 0),
         structures_per_slice=tuple(
             np.array([np.count_nonzero(np.unique(plane)) for plane in np.moveaxis(merged, axis, 0)])
             for axis in range(3)
         ),
     )
-
-
-def _reach(labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
-    places = np.argwhere(labelled)
-    if not len(places):
-        return np.zeros(3)
-    centre = (np.array(labelled.shape) - 1) / 2
-    farthest = np.maximum(centre - places.min(axis=0), places.max(axis=0) - centre)
-    return np.asarray(2 * farthest + 1, dtype=np.float64)

@@ -1,11 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 
-from hmopt.data.inference import infer_pairs, infer_preprocessing, infer_split, prepared_bytes
+from hmopt.data.inference import infer_slices, infer_split
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.placement import measure_placement
 from hmopt.declaration import CohortSection
@@ -57,51 +56,21 @@ def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(tmp_path: Path
     found = look(tmp_path / "cohort.csv")
     assert not found.roughly_aligned
     assert 'align = "affine"' in found.advice
-    assert infer_preprocessing(found, 8).align == "affine"
-
-
-def test_the_shape_is_a_multiple_of_the_stride_that_holds_the_images(write_cohort: WriteCohort) -> None:
-    section = infer_preprocessing(look(write_cohort(shape=(20, 18, 16))), 8)
-    assert section.shape == [24, 24, 16]
-    assert section.spacing_mm is None
-    assert section.slices is None
-
-
-def test_a_large_field_around_small_structures_is_cut(write: Callable[..., Path], tmp_path: Path) -> None:
-    rows = ["image,label,subject"]
-    for number in range(6):
-        write(f"{number}.nii.gz", box((29, 29, 29), shape=(64, 64, 64)))
-        rows.append(f"{number}.nii.gz,{number}.nii.gz,s{number}")
-    (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbox\n")
-    (tmp_path / "cohort.csv").write_text("\n".join(rows))
-    assert infer_preprocessing(look(tmp_path / "cohort.csv"), 4).shape == [12, 12, 12]
-
-
-def test_different_spacings_are_brought_to_their_median(write_cohort: WriteCohort) -> None:
-    manifest = write_cohort(shape=(20, 18, 16))
-    for name in ("sub-2_ses-1", "sub-2_ses-1_dseg"):
-        data = np.asarray(nibabel.load(manifest.parent / f"{name}.nii.gz").dataobj)
-        nibabel.save(nibabel.Nifti1Image(data, np.diag([1.2, 1, 1, 1])), manifest.parent / f"{name}.nii.gz")
-    section = infer_preprocessing(look(manifest), 4)
-    assert section.spacing_mm == [1, 1, 1]
-    assert section.shape[0] == 24
 
 
 def test_few_slices_make_a_2d_cohort_searched_where_most_structures_are(write_cohort: WriteCohort) -> None:
     found = look(write_cohort(shape=(40, 9, 40)))
-    section = infer_preprocessing(found, 8)
     assert found.slice_axis == 1
-    assert section.slices is not None
-    assert section.slices.axis == 1
-    assert section.slices.indices == [2, 3, 4, 5]
-    assert section.slices.search_indices == [2]
-    assert prepared_bytes(found, section) == 24 * (int(np.prod(section.shape)) * 5 + 128)
+    slices = infer_slices(found, 1)
+    assert slices is not None
+    assert slices.axis == 1
+    assert slices.indices == [2, 3, 4, 5]
+    assert slices.search_indices == [2]
 
 
 def test_a_split_leaves_subjects_to_each_side_and_searches_those_scanned_twice(write_cohort: WriteCohort) -> None:
     found = look(write_cohort(subjects=10))
     assert infer_split(found).model_dump() == {"train": 5, "tune": 2, "search": 3, "seed": 0}
-    assert infer_pairs(found).kinds == ["cross"]
     manifest = write_cohort(subjects=10, sessions=2, folder="twice")
     kept = [line for line in manifest.read_text().splitlines() if "ses-2" not in line or "sub-4" in line]
     manifest.write_text("\n".join(kept))
@@ -110,7 +79,6 @@ def test_a_split_leaves_subjects_to_each_side_and_searches_those_scanned_twice(w
     assert isinstance(search, list)
     assert len(search) == 3
     assert "sub-4" in search
-    assert infer_pairs(twice).kinds == ["cross", "within"]
 
 
 def test_a_cohort_too_small_to_split_is_refused(write_cohort: WriteCohort) -> None:
