@@ -9,14 +9,13 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
-from hmopt.errors import CheckpointError
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger.folder import LEDGER_FOLDER
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
-from hmopt.training.train import HALF_MODEL, MODEL, training_key
+from hmopt.training.trained import HALF_MODEL, MODEL, check_key
 
 Trained = Literal["full", "half"]
 """The model at the end of training, or as it was half-way."""
@@ -78,13 +77,6 @@ def load_oracle(
     """
     path = folder / MODEL_FILES[model]
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
-    if header.get("training_key") != training_key(study, cohort):
-        # another split, above all, would let subjects be searched that the weights were trained on
-        raise CheckpointError(
-            str(path),
-            expected="a model of this declaration and these images",
-            got="one of others",
-            advice="Restore what it was trained under, or move the file away and train again.",
-        )
+    check_key(path, header, study, cohort)
     hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)

@@ -13,9 +13,8 @@ from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.pairs import possible_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
-from hmopt.errors import CheckpointError, DataError, DeclarationError
-from hmopt.files import content_hash
-from hmopt.networks import Hypermorph, architecture, build_hypermorph, read_header, save_hypermorph, trained_part
+from hmopt.errors import DataError, DeclarationError
+from hmopt.networks import Hypermorph, architecture, build_hypermorph, save_hypermorph
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.training.batches import draw_pairs, make_batch
@@ -24,9 +23,9 @@ from hmopt.training.prior import draw_setting
 from hmopt.training.scale import loss_scale
 from hmopt.training.state import Progress, load_state, save_state
 from hmopt.training.step import Loss, average_weights, learning_rate, make_optimizer, take_step
+from hmopt.training.trained import HALF_MODEL, MODEL, is_trained, training_key
 from hmopt.training.tuning import tune_dice
 
-MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
 STATE, LOG = "training-state.safetensors", "training.csv"
 STEPS_BETWEEN_ROWS = 10
 
@@ -90,68 +89,6 @@ def train(
     training = _Training(study, cohort, folder, torch.device(device))
     training.run(track)
     return path
-
-
-def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
-    """Tell whether a folder's model is the declared one, trained to its end.
-
-    Parameters
-    ----------
-    study
-        The declaration.
-    cohort
-        Its prepared images.
-    folder
-        The study folder.
-
-    Raises
-    ------
-    CheckpointError
-        If there is a model of another declaration or cohort, or a file that is no model.
-
-    Examples
-    --------
-    >>> is_trained(study=None, cohort=None, folder=Path("nowhere"))
-    False
-    """
-    path = folder / MODEL
-    if not path.exists():
-        return False
-    if read_header(path).get("training_key") != training_key(study, cohort):
-        raise CheckpointError(
-            str(path),
-            expected="a model of this declaration and these images",
-            got="one of others",
-            advice="Restore what it was trained under, or move the file away and train again.",
-        )
-    return True
-
-
-def training_key(study: Study, cohort: PreparedCohort) -> str:
-    """Give a hash of everything that decides what training makes, but for the machine.
-
-    Parameters
-    ----------
-    study
-        The declaration.
-    cohort
-        Its prepared images.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> from hmopt.declaration import parse_study
-    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
-    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
-    >>> one, renamed = (parse_study({**values, "name": name}) for name in ("one", "renamed"))
-    >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
-    >>> training_key(one, cohort) == training_key(renamed, cohort)
-    True
-    """
-    training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
-    pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    sections = [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]
-    return content_hash(trained_part(architecture(study, cohort.shape)), sections, cohort.identity)
 
 
 class _Training:

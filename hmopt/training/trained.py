@@ -1,0 +1,95 @@
+"""What a trained model was trained under, and whether that is what is declared."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study
+from hmopt.errors import CheckpointError
+from hmopt.files import content_hash
+from hmopt.networks import architecture, read_header, trained_part
+
+MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
+
+
+def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
+    """Tell whether a folder's model is the declared one, trained to its end.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    folder
+        The study folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is a model of another declaration or cohort, or a file that is no model.
+
+    Examples
+    --------
+    >>> is_trained(study=None, cohort=None, folder=Path("nowhere"))
+    False
+    """
+    path = folder / MODEL
+    if not path.exists():
+        return False
+    check_key(path, read_header(path), study, cohort)
+    return True
+
+
+def check_key(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
+    """Refuse a model of another declaration or cohort: of another split, above all, which would mix its subjects.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    study, cohort
+        The declaration and its prepared images.
+
+    Raises
+    ------
+    CheckpointError
+        If it was trained under others.
+    """
+    if header.get("training_key") != training_key(study, cohort):
+        raise CheckpointError(
+            str(path),
+            expected="a model of this declaration and these images",
+            got="one of others",
+            advice="Restore what it was trained under, or move the file away and train again.",
+        )
+
+
+def training_key(study: Study, cohort: PreparedCohort) -> str:
+    """Give a hash of everything that decides what training makes, but for the machine.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
+    >>> one, renamed = (parse_study({**values, "name": name}) for name in ("one", "renamed"))
+    >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
+    >>> training_key(one, cohort) == training_key(renamed, cohort)
+    True
+    """
+    training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
+    pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
+    sections = [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]
+    return content_hash(trained_part(architecture(study, cohort.shape)), sections, cohort.identity)
