@@ -1,4 +1,5 @@
 # make demo: everything on a synthetic cohort.   make test: all tests.   make lint: style, types, layers.
+# make bench: speed and scale beside other programs, as ratios.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
@@ -7,7 +8,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WORKERS ?= auto
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
@@ -20,6 +21,9 @@ lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,119 @@
+"""`python -m benchmarks`: run rows, print their table, write `results.json` and the growth curves beside this file.
+
+    python -m benchmarks                          every row, then the growth curves
+    python -m benchmarks --only local-ncc-monai   one row (or several), whose place in `results.json` is written anew
+    python -m benchmarks --list                   names and goals
+
+Every row runs in a process of its own, so that one that fails, or is killed, leaves the others.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.rows import Declared, Measured, Row
+from benchmarks.subjects import declared_rows
+from hmopt.files import replacing
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+ROW_SECONDS = 300
+THREADS = 2
+MARK = "measured: "
+
+
+def measure_here(declared: Declared) -> Measured:
+    """Measure a row in this process, as `hmopt`'s own commands would run."""
+    import torch
+
+    from hmopt.cli.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(THREADS)
+    return declared.measure()
+
+
+def measure_apart(declared: Declared) -> Row:
+    """Measure a row in a process of its own; if that fails, its last words are the note."""
+    command = [sys.executable, "-m", "benchmarks", "--here", declared.name]
+    threads = {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ROW_SECONDS, env=os.environ | threads, cwd=FOLDER.parent
+        )
+    except subprocess.TimeoutExpired:
+        return declared.filled(None, f"stopped after {ROW_SECONDS} s")
+    found = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode != 0 or not found:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return declared.filled(None, f"failed: {last}")
+    return declared.filled(**json.loads(found[-1]))
+
+
+def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None:
+    """Write rows into `results.json`, beside those measured earlier that are still declared."""
+    earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
+    by_name = {line["name"]: line for line in earlier} | {row.name: {**vars(row), "met": row.met} for row in rows}
+    lines = [by_name[name] for name in declared if name in by_name]
+    with replacing(RESULTS) as beside:
+        beside.write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """Give the table that is printed."""
+    table = Table("row", "value", "goal", "", "against", "note", title="hmopt, side by side", show_lines=True)
+    for row in rows:
+        value = "failed" if row.value is None else f"{row.value:.3g} {row.unit}"
+        sign = "≥" if row.better == "higher" else "≤"
+        mark = "[green]met[/green]" if row.met else "[red]missed[/red]"
+        table.add_row(row.name, value, f"{sign} {row.goal:g} {row.unit}", mark, row.against, row.note)
+    return table
+
+
+def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console) -> list[Row]:
+    """Measure rows one after another, and write each as soon as it is there."""
+    rows: list[Row] = []
+    for name in names:
+        began = time.monotonic()
+        rows.append(measure_apart(declared[name]))
+        write_results(rows, declared)
+        value = "failed" if rows[-1].value is None else f"{rows[-1].value:.3g} {rows[-1].unit}"
+        console.print(f"{name}: {value} ({time.monotonic() - began:.0f} s)", highlight=False)
+    return rows
+
+
+def arguments(names: Sequence[str]) -> argparse.Namespace:
+    """Give what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="hmopt beside others, as ratios")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="rows to run")
+    parser.add_argument("--list", action="store_true", help="show the names of all rows and their goals")
+    parser.add_argument("--here", choices=names, metavar="NAME", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Do what the command line asks for; 1 if a row failed."""
+    declared = declared_rows()
+    asked = arguments(list(declared))
+    console = Console()
+    if asked.list:
+        console.print(table_of([row.filled(None, "") for row in declared.values()]))
+        return 0
+    if asked.here:
+        print(MARK + json.dumps(vars(measure_here(declared[asked.here]))))
+        return 0
+    rows = run(declared, asked.only or list(declared), console)
+    console.print(table_of(rows))
+    return int(any(row.value is None for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What a row of the benchmark is, and how one is declared.
+
+A row is a function without arguments that measures something and gives a `Measured`, declared in one of the files that
+`benchmarks.subjects` lists:
+
+    @row("import", goal=0.1, better="lower", unit="s", against="nothing", network="none")
+    def import_time() -> Measured:
+        ...
+        return Measured(seconds, "of it, 0.04 s the interpreter")
+
+Each row runs in a process of its own, on two threads, with freed memory kept as hmopt's commands keep it; both sides of
+a comparison run in that process, in turn (`benchmarks.timing`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a row's function found: the value, and a note on how it came about."""
+
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the table, as `results.json` holds it; no value: it failed, and the note says how."""
+
+    name: str
+    value: float | None
+    goal: float
+    better: Better
+    unit: str
+    against: str
+    network: str
+    note: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the value is as good as the goal."""
+        if self.value is None or not math.isfinite(self.value):
+            return False
+        return self.value >= self.goal if self.better == "higher" else self.value <= self.goal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A row before it is measured; `limit` says, where the goal is missed, what the limit is and how that is known."""
+
+    name: str
+    goal: float
+    better: Better
+    unit: str
+    against: str
+    network: str
+    limit: str
+    measure: Callable[[], Measured]
+
+    def filled(self, value: float | None, note: str) -> Row:
+        """Give the row with what was measured."""
+        row = Row(
+            name=self.name,
+            value=value,
+            goal=self.goal,
+            better=self.better,
+            unit=self.unit,
+            against=self.against,
+            network=self.network,
+            note=note,
+        )
+        return row if row.met or not self.limit else Row(**{**vars(row), "note": f"{note}. {self.limit}"})
+
+
+DECLARED: dict[str, Declared] = {}
+"""All rows by name, in the order of the table; filled when the files of `benchmarks.subjects` are imported."""
+
+
+def row(
+    name: str, *, goal: float, better: Better, unit: str, against: str, network: str, limit: str = ""
+) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
+    """Declare the function that follows as a row.
+
+    Parameters
+    ----------
+    name
+        What `--only` takes: words joined by hyphens.
+    goal, better
+        What the value is to reach, and whether more or less is better.
+    unit
+        Of the value: `×` for a ratio.
+    against
+        What stands on the other side.
+    network
+        Architecture and shape, where there is a network.
+    limit
+        Where the goal is missed: what the limit is, and how that was found out.
+    """
+
+    def declare(measure: Callable[[], Measured]) -> Callable[[], Measured]:
+        if name in DECLARED:
+            raise ValueError(f"{name}: expected a name of its own, got one that is taken. Choose another.")
+        DECLARED[name] = Declared(
+            name=name,
+            goal=goal,
+            better=better,
+            unit=unit,
+            against=against,
+            network=network,
+            limit=limit,
+            measure=measure,
+        )
+        return measure
+
+    return declare

@@ -1,0 +1,67 @@
+"""How rows of the benchmark are declared, judged and kept; nothing here is timed."""
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.rows import Declared, Measured
+from benchmarks.subjects import declared_rows
+
+ROWS = list(declared_rows().values())
+
+
+def declared(goal: float = 2.0, better: str = "higher", limit: str = "") -> Declared:
+    values = {"name": "a-row", "unit": "×", "against": "another", "network": "none"}
+    return Declared(**values, goal=goal, better=better, limit=limit, measure=lambda: Measured(1.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_says_what_it_measures_and_what_for(row: Declared) -> None:
+    assert row.better in ("higher", "lower")
+    assert math.isfinite(row.goal)
+    assert all([row.unit, row.against, row.network, inspect.getdoc(row.measure)])
+    assert not inspect.signature(row.measure).parameters
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "met"),
+    [
+        ("higher", 2.0, True),
+        ("higher", 1.9, False),
+        ("lower", 2.0, True),
+        ("lower", 2.1, False),
+        ("lower", None, False),
+        ("lower", math.nan, False),
+    ],
+)
+def test_a_row_meets_its_goal_from_the_better_side(better: str, value: float | None, met: bool) -> None:
+    assert declared(better=better).filled(value, "").met is met
+
+
+def test_only_a_row_that_misses_its_goal_tells_its_limit() -> None:
+    row = declared(limit="The bound is 1.")
+    assert row.filled(2.0, "measured").note == "measured"
+    assert row.filled(1.0, "measured").note == "measured. The bound is 1."
+
+
+def test_results_keep_the_order_of_the_table_and_forget_rows_that_are_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"name": "second", "value": 1.0}, {"name": "gone", "value": 1.0}]), encoding="utf-8")
+    monkeypatch.setattr(command, "RESULTS", path)
+    command.write_results([declared().filled(3.0, "")], {"a-row": declared(), "second": declared()})
+    lines = json.loads(path.read_text(encoding="utf-8"))
+    assert [(line["name"], line["value"]) for line in lines] == [("a-row", 3.0), ("second", 1.0)]
+    assert lines[0].keys() == {"name", "value", "goal", "better", "unit", "against", "network", "note", "met"}
+
+
+def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.sys, "executable", "false")
+    row = command.measure_apart(declared())
+    assert row.value is None
+    assert "failed" in row.note
