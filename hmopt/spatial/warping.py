@@ -1,5 +1,6 @@
 """Warping of images by displacements."""
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -34,9 +35,16 @@ def warp(image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"]
     >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
     tensor([0.5000, 1.5000, 2.0000])
     """
-    shape = tuple(displacement.shape[2:])
-    grid = identity_grid(shape, displacement.device) + displacement
-    last = torch.tensor([max(size - 1, 1) for size in shape], dtype=grid.dtype, device=grid.device)
-    unit = (grid.movedim(1, -1) * (2 / last) - 1).flip(-1)
+    start, step = _unit_grid(tuple(displacement.shape[2:]), displacement.dtype, displacement.device)
+    unit = torch.addcmul(start, displacement.flip(1), step).movedim(1, -1)
     interpolation = "bilinear" if mode == "linear" else "nearest"
     return functional.grid_sample(image, unit, mode=interpolation, padding_mode="border", align_corners=True)
+
+
+@lru_cache(maxsize=16)
+def _unit_grid(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give every voxel's place in [-1, 1], (1, d, *shape), and the size of a voxel there, axes as grid_sample's."""
+    with torch.inference_mode(False):  # it may be asked for there first, and is kept for who takes gradients
+        sides = torch.tensor([2 / max(size - 1, 1) for size in shape], dtype=dtype, device=device)
+        step = sides.flip(0).reshape(1, -1, *[1] * len(shape))
+        return identity_grid(shape, device).to(dtype).flip(1) * step - 1, step
