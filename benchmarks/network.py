@@ -1,0 +1,40 @@
+"""How near the U-Net comes to what the processor can do.
+
+The peak is the rate of torch's own product of two float32 matrices of 2048 × 2048, on the same threads, in turn with
+the U-Net. The U-Net's operations are counted by torch's `FlopCounterMode`: two for each multiplication and addition of
+its convolutions. It runs as the sweep runs it: baked, without gradients, in the sweep's batches.
+"""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.cohorts import NETWORK_NAME, SHAPE, make_hypermorph
+from benchmarks.rows import Measured, row
+from benchmarks.timing import medians
+from hmopt.oracle.registered import fitting_batch
+
+SIDE = 2048
+
+
+@row(
+    "unet-share-of-peak",
+    goal=0.6,
+    better="higher",
+    unit="of the sgemm peak",
+    against=f"torch.mm of {SIDE} × {SIDE} float32 matrices in the same run",
+    network=NETWORK_NAME,
+)
+def share_of_peak() -> Measured:
+    """The U-Net's operations a second against those of a matrix product."""
+    batch = fitting_batch(SHAPE, torch.device("cpu"))
+    network = make_hypermorph().bake({"regularization": 0.5}).eval()
+    moving, fixed = torch.rand(2, batch, 1, *SHAPE)
+    left, right = torch.rand(2, SIDE, SIDE)
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            network(moving, fixed)
+        operations = {"U-Net": counter.get_total_flops(), "sgemm": 2 * SIDE**3}
+        seconds = medians({"U-Net": lambda: network(moving, fixed), "sgemm": lambda: left @ right}, 9)
+    rate = {name: operations[name] / seconds[name] / 1e9 for name in seconds}
+    note = f"U-Net {rate['U-Net']:.0f} GFLOP/s in batches of {batch}, sgemm {rate['sgemm']:.0f} GFLOP/s"
+    return Measured(rate["U-Net"] / rate["sgemm"], note)

@@ -1,0 +1,128 @@
+"""A training step against VoxelMorph 0.3.4's own PyTorch modules: equal architecture, loss, batch and images.
+
+VoxelMorph's side is its modules as `benchmarks.voxelmorph_side` puts them together, neurite's NCC of window 9 and
+squared spatial gradient, and plain Adam, as its training script has it. hmopt's side is an ordinary registration
+network (no hypernetwork) with hmopt's losses and fused Adam. Weights and the regularization of both are the same: 1 -
+NCC of the moved image, plus the velocity's gradient. Batches lie in memory. The note also has hmopt's hypermorph, which
+VoxelMorph has no counterpart of: its step trains all λ at once.
+"""
+
+from collections.abc import Callable
+
+import neurite as ne
+import torch
+from torch import Tensor
+
+from benchmarks.cohorts import NETWORK, SHAPE, make_hypermorph, make_network
+from benchmarks.oracle import FULL_RESOLUTION
+from benchmarks.rows import Measured, row
+from benchmarks.timing import medians, milliseconds
+from benchmarks.voxelmorph_side import VoxelMorph
+from hmopt.declaration import HypernetworkSection, LossSection, NetworkSection, TrainingSection
+from hmopt.losses import Terms, find_similarity, regularize
+from hmopt.losses.objective import weighted_loss
+from hmopt.spatial import warp
+from hmopt.training.batches import Batch
+from hmopt.training.step import Loss, make_optimizer, take_step
+
+SETTING = {"regularization": 0.5}
+RATE = 1e-4
+SLICE = (160, 160)
+
+Step = Callable[[], object]
+
+
+def voxelmorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+    """Give a step of VoxelMorph's modules."""
+    network = VoxelMorph(section, moving.dim() - 2)
+    similarity, smoothness = ne.nn.modules.NCC(window_size=9), ne.nn.modules.SpatialGradient(penalty="l2")
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        velocity = network.velocity(moving, fixed)
+        displacement = network.resize(network.pairwise.velocity_field_integrator(velocity))
+        moved = network.warp(moving, displacement)
+        loss = 0.5 * (1 - similarity(moved, fixed).mean()) + 0.5 * smoothness(velocity)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def hmopt_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+    """Give a step of an ordinary registration network of hmopt's."""
+    network = make_network(section, tuple(moving.shape[2:]))
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
+    loss_section = LossSection()
+    similarity = find_similarity(loss_section)
+
+    def step() -> float:
+        velocity = network(moving, fixed)
+        moved = warp(moving, network.displacement(velocity))
+        terms = Terms(
+            similarity=similarity(moved, fixed),
+            overlap=velocity.new_zeros(()),
+            regularization=regularize(velocity, loss_section, None),
+        )
+        loss = weighted_loss(terms, SETTING, scale=1.0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def hypermorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+    """Give a step of the hypermorph, as `hmopt train` takes it."""
+    hypermorph = make_hypermorph(section, tuple(moving.shape[2:]))
+    optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
+    loss = Loss(section=LossSection(), scale=1.0, overlap_labels=(), spacing=None)
+    batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
+    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING, RATE)
+
+
+def compare(section: NetworkSection, shape: tuple[int, ...], batch: int, repetitions: int) -> dict[str, float]:
+    """Give the median seconds of a step of each."""
+    moving, fixed = torch.rand(2, batch, 1, *shape)
+    makers = {"hmopt": hmopt_step, "VoxelMorph": voxelmorph_step, "hypermorph": hypermorph_step}
+    return medians({name: make(section, moving, fixed) for name, make in makers.items()}, repetitions)
+
+
+def against_voxelmorph(shape: tuple[int, ...], batch: int, repetitions: int) -> Measured:
+    """Compare steps, with the velocity at half resolution, and in the note at full."""
+    seconds = compare(NETWORK, shape, batch, repetitions)
+    whole = compare(FULL_RESOLUTION, shape, batch, 2)
+    note = (
+        f"{milliseconds(seconds)} a step of {batch} pairs; with the velocity at full resolution "
+        f"{whole['VoxelMorph'] / whole['hmopt']:.2f}×"
+    )
+    return Measured(seconds["VoxelMorph"] / seconds["hmopt"], note)
+
+
+@row(
+    "training-step-2d",
+    goal=2,
+    better="higher",
+    unit="×",
+    against="VoxelMorph 0.3.4's modules, neurite's losses, plain Adam",
+    network="U-Net 16-32-32-32, velocity at half resolution, 160×160, batch 4",
+)
+def step_in_2d() -> Measured:
+    """A training step on slices."""
+    return against_voxelmorph(SLICE, batch=4, repetitions=7)
+
+
+@row(
+    "training-step-3d",
+    goal=2,
+    better="higher",
+    unit="×",
+    against="VoxelMorph 0.3.4's modules, neurite's losses, plain Adam",
+    network="U-Net 16-32-32-32, velocity at half resolution, 48×64×48, batch 4",
+)
+def step_in_3d() -> Measured:
+    """A training step on volumes."""
+    return against_voxelmorph(SHAPE, batch=4, repetitions=5)

@@ -1,0 +1,82 @@
+"""VoxelMorph 0.3.4's own PyTorch modules, put together as a U-Net that equals hmopt's.
+
+`VxmPairwise` and neurite's `BasicUNet` in it are used as they come from PyPI. hmopt's `encoder = [a, b, c, e]` and
+`decoder = [e, p, q]` are `BasicUNet`'s features `[[a, b, c], [e, p, q]]`: the same convolutions at the same
+resolutions, max pooling, leaky ReLU of slope 0.2, nearest upsampling. Only the head differs: hmopt's is one
+convolution 3×3×3 to a velocity, VoxelMorph's is 1×1×1 and then 3×3×3 among the velocity's components. It needs fewer
+operations; the tests hold both to the same velocity, with hmopt's head made of VoxelMorph's two.
+
+Where the velocity is coarser than the images, the finest upsampling blocks are left out of the list that `BasicUNet`
+walks through, and the displacement is brought to the images' grid by VoxelMorph's `ResizeDisplacementField`.
+"""
+
+import torch
+import voxelmorph as vxm
+from torch import Tensor, nn
+
+from hmopt.declaration import NetworkSection
+from hmopt.networks.unet import SLOPE
+
+
+class VoxelMorph(nn.Module):
+    """VoxelMorph's registration of a moving to a fixed image, (batch, 1, *shape), as hmopt's section declares it.
+
+    Parameters
+    ----------
+    section
+        With stride 1, no final convolutions, and a decoder that begins as wide as the encoder ends.
+    d
+        Spatial axes.
+    """
+
+    def __init__(self, section: NetworkSection, d: int) -> None:
+        super().__init__()
+        levels = len(section.encoder) - 1
+        whole = [*section.decoder, *section.decoder[-1:] * (levels - len(section.decoder))]
+        self.pairwise = vxm.nn.models.VxmPairwise(
+            ndim=d,
+            source_channels=1,
+            target_channels=1,
+            nb_features=[list(section.encoder[:-1]), whole],
+            activations=nn.LeakyReLU(SLOPE, inplace=True),
+            integration_steps=section.integration_steps,
+            unet_kwargs={"upsample_mode": "nearest"},
+        )
+        unet = self.pairwise.model
+        unet.upsampling_conv_blocks = unet.upsampling_conv_blocks[: len(section.decoder)]
+        self.stride = 2 ** (levels - len(section.decoder))
+        self.resize = vxm.nn.modules.ResizeDisplacementField(self.stride) if self.stride > 1 else nn.Identity()
+        self.warp = vxm.nn.modules.SpatialTransformer()
+        self.warp_labels = vxm.nn.modules.SpatialTransformer(interpolation_mode="nearest")
+
+    def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Give the velocity on its own grid."""
+        velocity: Tensor = self.pairwise(moving, fixed, return_field_type="velocity")
+        return velocity
+
+    def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Give the displacement on the images' grid."""
+        displacement: Tensor = self.resize(self.pairwise(moving, fixed))
+        return displacement
+
+
+def dice_and_folding(displacement: Tensor, moved_labels: Tensor, fixed_labels: Tensor, labels: list[int]) -> None:
+    """Measure one pair by VoxelMorph's own functions, as `voxelmorph.py.utils` has them."""
+    utils = vxm.py.utils
+    utils.dice(moved_labels[0, 0].numpy(), fixed_labels[0, 0].numpy(), labels)
+    (utils.jacobian_determinant(displacement[0].movedim(0, -1).numpy()) <= 0).mean()
+
+
+def copy_weights(source: VoxelMorph, network: nn.Module) -> None:
+    """Give hmopt's registration network the weights of VoxelMorph's, its head made of VoxelMorph's two convolutions."""
+    unet, flow = source.pairwise.model, source.pairwise.flow_layer.conv0
+    ups = [block.conv_block for block in unet.upsampling_conv_blocks]
+    blocks = [*(block.conv_block for block in unet.downsampling_conv_blocks), unet.lowest_resolution_conv_block, *ups]
+    with torch.no_grad():
+        for ours, theirs in zip([*network.unet.encoder, *network.unet.decoder], blocks, strict=True):
+            ours.weight.copy_(theirs.conv0.weight)
+            ours.bias.copy_(theirs.conv0.bias)
+        narrow = unet.out_layer.conv0
+        network.velocity.weight.copy_(torch.einsum("om...,mi->oi...", flow.weight, narrow.weight.flatten(1)))
+        narrow.bias.zero_()  # beyond the border, VoxelMorph's second convolution sees zeros and not this bias
+        network.velocity.bias.copy_(flow.bias)
