@@ -112,6 +112,8 @@ def main() -> int:
         return 0
     rows = run(declared, asked.only or list(declared), console)
     console.print(table_of(rows))
+    if not asked.only:
+        subprocess.run([sys.executable, "-m", "benchmarks.growth"], check=True, cwd=FOLDER.parent)
     return int(any(row.value is None for row in rows))
 
 

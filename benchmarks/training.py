@@ -46,7 +46,7 @@ def voxelmorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> S
         loss = 0.5 * (1 - similarity(moved, fixed).mean()) + 0.5 * smoothness(velocity)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -70,7 +70,7 @@ def hmopt_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

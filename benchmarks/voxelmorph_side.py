@@ -1,10 +1,10 @@
 """VoxelMorph 0.3.4's own PyTorch modules, put together as a U-Net that equals hmopt's.
 
 `VxmPairwise` and neurite's `BasicUNet` in it are used as they come from PyPI. hmopt's `encoder = [a, b, c, e]` and
-`decoder = [e, p, q]` are `BasicUNet`'s features `[[a, b, c], [e, p, q]]`: the same convolutions at the same
-resolutions, max pooling, leaky ReLU of slope 0.2, nearest upsampling. Only the head differs: hmopt's is one
-convolution 3×3×3 to a velocity, VoxelMorph's is 1×1×1 and then 3×3×3 among the velocity's components. It needs fewer
-operations; the tests hold both to the same velocity, with hmopt's head made of VoxelMorph's two.
+`decoder = [p, q, q]` are `BasicUNet`'s features `[[a, b, c], [e, p, q]]`: the same convolutions at the same
+resolutions, max pooling, leaky ReLU of slope 0.2, nearest upsampling. Only the head differs: hmopt's is one convolution
+3×3×3 to a velocity, VoxelMorph's is 1×1×1 and then 3×3×3 among the velocity's components, which needs fewer operations.
+The tests hold both to the same velocity, with hmopt's head made of VoxelMorph's two.
 
 Where the velocity is coarser than the images, the finest upsampling blocks are left out of the list that `BasicUNet`
 walks through, and the displacement is brought to the images' grid by VoxelMorph's `ResizeDisplacementField`.
@@ -24,7 +24,7 @@ class VoxelMorph(nn.Module):
     Parameters
     ----------
     section
-        With stride 1, no final convolutions, and a decoder that begins as wide as the encoder ends.
+        With stride 1 and no final convolutions; a decoder of full length ends with two levels of one width.
     d
         Spatial axes.
     """
@@ -32,12 +32,12 @@ class VoxelMorph(nn.Module):
     def __init__(self, section: NetworkSection, d: int) -> None:
         super().__init__()
         levels = len(section.encoder) - 1
-        whole = [*section.decoder, *section.decoder[-1:] * (levels - len(section.decoder))]
+        below = [section.encoder[-1], *section.decoder, *section.decoder[-1:] * levels][:levels]
         self.pairwise = vxm.nn.models.VxmPairwise(
             ndim=d,
             source_channels=1,
             target_channels=1,
-            nb_features=[list(section.encoder[:-1]), whole],
+            nb_features=[list(section.encoder[:-1]), below],
             activations=nn.LeakyReLU(SLOPE, inplace=True),
             integration_steps=section.integration_steps,
             unet_kwargs={"upsample_mode": "nearest"},
