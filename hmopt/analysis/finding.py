@@ -7,11 +7,11 @@ import numpy as np
 
 from hmopt.analysis.flag import FEW, Flag, find_flags
 from hmopt.analysis.held_out import HeldOut, choose, deal, judge
-from hmopt.analysis.response import Response, gain
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
+from hmopt.search.curve import Curve, gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting
 
@@ -69,16 +69,16 @@ class Judge:
         self.source = source
         subjects = sorted({*source.moving, *source.fixed})
         self.dealing = deal(subjects, section.folds, section.repeats, section.seed)
-        everything = source.response(None, np.ones(len(source.moving), dtype=bool))
+        everything = source.curves.of(Scope(criteria=()))
         rounds = section.folds * section.repeats
         self.common: Index | None = None
         self.commons: list[Index | None] = [None] * rounds
         if everything is not None:
-            self.common = everything.settings[int(everything.best(everything.curve))]
+            self.common = everything.settings[everything.best()]
             parts = self.dealing.parts(source.moving[everything.pairs], source.fixed[everything.pairs])
             self.commons = choose(everything, parts.choose)
 
-    def held_out(self, scope: Scope, response: Response) -> HeldOut | None:
+    def held_out(self, scope: Scope, response: Curve) -> HeldOut | None:
         """Give the held-out scores of a scope."""
         first, second = self.source.sides(scope)
         parts = self.dealing.parts(first[response.pairs], second[response.pairs])
@@ -129,7 +129,7 @@ def _score_before(before: Measurements | None, scope: Scope, view: View) -> floa
 
 
 def _finding(scope: Scope, view: View, half: View | None, source: Source, bench: Judge, unregistered: float) -> Finding:
-    response, curve = view.response, np.append(view.response.curve, np.nan)
+    response, means = view.response, np.append(view.response.means, np.nan)
     default = response.space.default
     lowest = {h.name: h.low for h in response.space.hyperparameters if h.name == "regularization"}
     pairs = response.pairs
@@ -141,9 +141,9 @@ def _finding(scope: Scope, view: View, half: View | None, source: Source, bench:
         held_out=bench.held_out(scope, response),
         common=None if bench.common is None else response.space.setting(bench.common),
         score_unregistered=unregistered,
-        score_at_common=float(curve[-1 if bench.common is None else response.place(bench.common)]),
-        score_at_default=float(curve[response.place(response.space.index(default))]),
-        score_unregularized=float(curve[response.place(response.space.index({**default, **lowest}))]),
+        score_at_common=float(means[-1 if bench.common is None else response.place(bench.common)]),
+        score_at_default=float(means[response.place(response.space.index(default))]),
+        score_unregularized=float(means[response.place(response.space.index({**default, **lowest}))]),
         subjects=subjects,
         flags=(
             *find_flags(response.space, view.optimum, half.optimum if half else None),
@@ -159,6 +159,6 @@ def _few(scope: Scope, subjects: int) -> tuple[Flag, ...]:
     return (Flag.FEW_PARTNERS,) if subjects - 1 < FEW else ()
 
 
-def _is_better(response: Response, view: View, unregistered: float) -> bool:
+def _is_better(response: Curve, view: View, unregistered: float) -> bool:
     improvement = gain(response.metric, np.array([view.optimum.score.value]), np.array([unregistered]))
     return bool(np.isnan(unregistered) or improvement[0] > 0)

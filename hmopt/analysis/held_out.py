@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import Estimate, estimate
-from hmopt.analysis.response import Response, gain
+from hmopt.search.curve import Curve, gain
 from hmopt.space import Index
 
 
@@ -72,7 +72,7 @@ def deal(subjects: Sequence[str], folds: int, repeats: int, seed: int) -> Dealin
     return Dealing(subjects=pd.Index(subjects), fold=generator.permuted(in_order, axis=1))
 
 
-def choose(response: Response, choosing: NDArray[np.bool_]) -> list[Index | None]:
+def choose(response: Curve, choosing: NDArray[np.bool_]) -> list[Index | None]:
     """Give the best setting on the choosing pairs of each round, None where a round has none.
 
     Parameters
@@ -84,7 +84,7 @@ def choose(response: Response, choosing: NDArray[np.bool_]) -> list[Index | None
     """
     total = choosing.sum(axis=1)
     means = (choosing @ response.scores.T) / np.maximum(total, 1)[:, None]
-    best = response.best(means)
+    best = response.best_of(means)
     return [response.settings[place] if count else None for place, count in zip(best, total, strict=True)]
 
 
@@ -118,7 +118,7 @@ class HeldOut:
 
 
 def judge(
-    response: Response,
+    response: Curve,
     parts: Parts,
     common: Sequence[Index | None],
     default: Index,
@@ -166,7 +166,7 @@ def judge(
 
 
 def _held(
-    response: Response, settings: Sequence[Index | None], rounds: NDArray[np.bool_], judged: NDArray[np.bool_]
+    response: Curve, settings: Sequence[Index | None], rounds: NDArray[np.bool_], judged: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Mean of each judged pair's score over the rounds in which it judged, each with that round's setting."""
     unknown = np.full((1, judged.sum()), np.nan)

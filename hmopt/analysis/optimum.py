@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import Estimate, Interval, estimate, interval, weighted_means
-from hmopt.analysis.response import Response
+from hmopt.search.curve import Curve
 from hmopt.space import Index, Setting
 
 TOLERANCE = {"1": 0.002, "mm": 0.02, "voxel": 0.02}
@@ -47,9 +47,7 @@ class Optimum:
     score_constrained: float
 
 
-def find_optimum(
-    response: Response, weights: NDArray[np.float64], folding: NDArray[np.float64], folding_limit: float
-) -> Optimum:
+def find_optimum(response: Curve, weights: NDArray[np.float64], folding_limit: float) -> Optimum:
     """Give the best measured setting of a response.
 
     Parameters
@@ -58,17 +56,12 @@ def find_optimum(
         Scores of n pairs at s settings.
     weights
         What each pair weighs in each sample of the subjects, shape (draws, n).
-    folding
-        Mean share of folded voxels over these pairs at each setting, shape (s,); NaN where it was not measured.
     folding_limit
         The largest that the constrained optimum may have.
     """
-    curve, values = response.curve, response.values
-    best = int(response.best(curve))
-    equal = values[response.losses(curve) <= TOLERANCE[response.metric.unit]]
-    drawn = values[response.best(weighted_means(weights, response.scores))]
-    allowed = np.flatnonzero(folding <= folding_limit)
-    constrained = int(allowed[response.best(curve[allowed])]) if len(allowed) else None
+    best, constrained, values = response.best(), response.best_within(folding_limit), response.values
+    equal = values[response.losses <= TOLERANCE[response.metric.unit]]
+    drawn = values[response.best_of(weighted_means(weights, response.scores))]
     names = response.space.names
     return Optimum(
         index=response.settings[best],
@@ -76,13 +69,13 @@ def find_optimum(
         intervals={name: interval(drawn[:, i]) for i, name in enumerate(names)},
         equals={name: Interval(float(equal[:, i].min()), float(equal[:, i].max())) for i, name in enumerate(names)},
         score=estimate(weights, response.scores[best]),
-        folding=float(folding[best]),
+        folding=float(response.folding[best]),
         constrained=None if constrained is None else response.space.setting(response.settings[constrained]),
-        score_constrained=np.nan if constrained is None else float(curve[constrained]),
+        score_constrained=np.nan if constrained is None else float(response.means[constrained]),
     )
 
 
-def band(response: Response, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def band(response: Curve, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the 95 % interval of the mean at each setting over samples of the subjects, shape (2, s)."""
     means = weighted_means(weights, response.scores)
     ends = [interval(means[:, setting]) for setting in range(means.shape[1])]

@@ -36,7 +36,7 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
 
 def profile(view: View, column: int) -> NDArray[np.intp]:
     """Give the places of the settings to draw along one hyperparameter, the best one for each of its values."""
-    values, losses = view.response.values[:, column], view.response.losses(view.response.curve)
+    values, losses = view.response.values[:, column], view.response.losses
     order = np.lexsort((losses, values))
     first = np.append(True, np.diff(values[order]) > 0)
     return np.asarray(order[first])
@@ -45,12 +45,12 @@ def profile(view: View, column: int) -> NDArray[np.intp]:
 def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
     view, half = finding.full, finding.half
     places = profile(view, column)
-    values, curve = view.response.values[places, column], view.response.curve[places]
+    values, curve = view.response.values[places, column], view.response.means[places]
     axes.fill_between(values, *view.band[:, places], color=OWN, alpha=0.15, linewidth=0)
     axes.plot(values, curve, "o-", color=OWN, markersize=3.5, linewidth=1.6, label="full training")
     if half is not None:
         rows = profile(half, column)
-        halfway = half.response.values[rows, column], half.response.curve[rows]
+        halfway = half.response.values[rows, column], half.response.means[rows]
         axes.plot(*halfway, "--", color=MUTED, linewidth=1.3, label="half training")
     optimum = view.optimum
     name = view.response.space.names[column]
@@ -65,6 +65,6 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
 def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
     places = profile(view, column)
     values = view.response.values[places, column]
-    axes.plot(values, 100 * view.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3)
+    axes.plot(values, 100 * view.response.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3)
     axes.axhline(100 * folding_limit, color=MUTED, linewidth=1, linestyle=":")
     axes.set_ylim(bottom=0)

@@ -1,50 +1,72 @@
-"""The response of a scope: its mean score at every measured setting, and folding beside it."""
+"""The response of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.ledger.measurements import Measurements
 from hmopt.metric import Metric, find_metric
-from hmopt.search.scopes import Scope
-from hmopt.space import Index
+from hmopt.search.scopes import Groups, Scope
+from hmopt.space import Index, Space
 
 FOLDING = "folding"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """Mean scores of a scope's pairs at s settings.
+    """Scores of a scope's n pairs at s settings; every score is finite.
 
     Parameters
     ----------
     scope
         Whose.
+    space
+        The hyperparameters that settings are of.
     metric
-        What the scores are of.
+        What the scores are of, with the direction that is better.
     settings
         The settings at which all its pairs were measured, sorted.
+    pairs
+        Positions of the pairs in the table of all pairs, shape (n,).
+    ids
+        Ids of these pairs.
     scores
-        Mean over pairs, shape (s,), finite.
+        Shape (s, n).
     folding
         Mean share of folded voxels over the same pairs, shape (s,); NaN where it was not measured.
-    pairs
-        Ids of the pairs that were averaged.
     """
 
     scope: Scope
+    space: Space
     metric: Metric
     settings: tuple[Index, ...]
+    pairs: NDArray[np.intp]
+    ids: tuple[str, ...]
     scores: NDArray[np.float64]
     folding: NDArray[np.float64]
-    pairs: tuple[str, ...]
+
+    @cached_property
+    def means(self) -> NDArray[np.float64]:
+        """Mean score over the pairs at each setting, shape (s,)."""
+        return np.asarray(self.scores.mean(axis=1))
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """Scores such that more is better, shape (s,)."""
-        return self.scores if self.metric.direction == "maximize" else -self.scores
+        """Mean scores such that more is better, shape (s,)."""
+        return _sign(self.metric) * self.means
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """How much worse than the best each setting is, at least 0, shape (s,)."""
+        return np.asarray(self.gains.max() - self.gains)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The settings as values, shape (s, hyperparameters)."""
+        return np.array([list(self.space.setting(index).values()) for index in self.settings])
 
     def best(self) -> int:
         """Give the place of the best setting; of equals the first."""
@@ -55,31 +77,87 @@ class Curve:
         feasible = self.folding <= folding_limit
         return int(np.where(feasible, self.gains, -np.inf).argmax()) if feasible.any() else None
 
+    def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Give the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
+        return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
 
-def find_curves(measurements: Measurements, scopes: Iterable[Scope], metric: str) -> Iterator[Curve]:
-    """Give the curve of every scope for which something was measured.
+    def place(self, index: Index) -> int:
+        """Give the place of a setting, or -1 where not all pairs were measured at it."""
+        return self.settings.index(index) if index in self.settings else -1
 
-    A pair that lacks the label is left out; so is a setting at which one of the others was not measured.
+
+def gain(metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give how much better `scores` are than `others`: positive is better, whichever direction that is."""
+    return _sign(metric) * (scores - others)
+
+
+class Curves:
+    """Curves of any scopes over the same measurements, with what scopes share worked out once.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    metric
+        Name of a measured metric.
 
     Raises
     ------
     LedgerError
         If the metric was not measured.
     """
-    scores = {label: measurements.score(metric, label) for label in (None, *measurements.labels)}
-    ids = measurements.pairs["pair"].to_numpy()
-    unknown = np.full((len(measurements.settings), len(ids)), np.nan)
-    folding = measurements.values.get(FOLDING, unknown)
-    for scope in scopes:
-        chosen = scores[scope.label]
-        pairs = np.flatnonzero(scope.mask(measurements.pairs) & np.isfinite(chosen).any(axis=0))
-        whole = np.flatnonzero(np.isfinite(chosen[:, pairs]).all(axis=1))
-        if len(pairs) and len(whole):
-            yield Curve(
-                scope=scope,
-                metric=find_metric(metric),
-                settings=tuple(measurements.settings[place] for place in whole),
-                scores=chosen[np.ix_(whole, pairs)].mean(axis=1),
-                folding=folding[np.ix_(whole, pairs)].mean(axis=1),
-                pairs=tuple(ids[pairs]),
-            )
+
+    def __init__(self, measurements: Measurements, metric: str) -> None:
+        measurements.array(metric)
+        self._measurements = measurements
+        self._metric = find_metric(metric)
+        self._groups = Groups(measurements.pairs)
+        self._ids = measurements.pairs["pair"].to_numpy()
+        unknown = np.full((len(measurements.settings), len(self._ids)), np.nan)
+        self._folding = measurements.values.get(FOLDING, unknown)
+        self._of_label = cache(self._find_of_label)
+
+    def of(self, scope: Scope) -> Curve | None:
+        """Give the curve of a scope, or None where nothing was measured for it.
+
+        A pair without any measurement (the label is missing in one of its images) is left out; so is then a setting
+        at which one of the others was not measured.
+        """
+        scores, finite, measured = self._of_label(scope.label)
+        pairs = self._groups.positions(scope)
+        pairs = pairs[measured[pairs]]
+        whole = np.flatnonzero(finite[:, pairs].all(axis=1))
+        if not len(pairs) or not len(whole):
+            return None
+        settings = self._measurements.settings
+        return Curve(
+            scope=scope,
+            space=self._measurements.space,
+            metric=self._metric,
+            settings=settings if len(whole) == len(settings) else tuple(settings[place] for place in whole),
+            pairs=pairs,
+            ids=tuple(self._ids[pairs]),
+            scores=scores[np.ix_(whole, pairs)],
+            folding=self._folding[np.ix_(whole, pairs)].mean(axis=1),
+        )
+
+    def _find_of_label(self, label: str | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        scores = self._measurements.score(self._metric.name, label)
+        finite = np.isfinite(scores)
+        return scores, finite, finite.any(axis=0)
+
+
+def find_curves(measurements: Measurements, scopes: Iterable[Scope], metric: str) -> Iterator[Curve]:
+    """Give the curve of every scope for which something was measured.
+
+    Raises
+    ------
+    LedgerError
+        If the metric was not measured.
+    """
+    curves = Curves(measurements, metric)
+    return (curve for scope in scopes if (curve := curves.of(scope)) is not None)
+
+
+def _sign(metric: Metric) -> int:
+    return 1 if metric.direction == "maximize" else -1

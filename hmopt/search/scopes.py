@@ -4,6 +4,7 @@ import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial, reduce
 
 import numpy as np
 import pandas as pd
@@ -49,13 +50,45 @@ class Scope:
 
     def mask(self, pairs: pd.DataFrame) -> NDArray[np.bool_]:
         """Tell which rows of a table of pairs are selected, shape (P,)."""
-        mask = np.ones(len(pairs), dtype=bool)
-        for kind, value in self.criteria:
-            if kind == "subject":
-                mask &= np.any([pairs[side].to_numpy() == value for side in SIDES], axis=0)
-            elif kind != "label":
-                mask &= pairs[kind].to_numpy() == value
+        mask = np.zeros(len(pairs), dtype=bool)
+        mask[Groups(pairs).positions(self)] = True
         return mask
+
+
+class Groups:
+    """A table of pairs, grouped once for all scopes: a scope's pairs are looked up, not searched for.
+
+    Parameters
+    ----------
+    pairs
+        Columns as of `Measurements.pairs`.
+    """
+
+    def __init__(self, pairs: pd.DataFrame) -> None:
+        self._pairs = pairs
+        self._subjects = [pairs[side].to_numpy() for side in SIDES]
+        self._of_kind = cache(self._find_of_kind)
+
+    def positions(self, scope: Scope) -> NDArray[np.intp]:
+        """Give the positions of a scope's pairs in the table, rising."""
+        nothing = np.empty(0, dtype=np.intp)
+        chosen = [self._of_kind(kind).get(value, nothing) for kind, value in scope.criteria if kind != "label"]
+        if not chosen:
+            return np.arange(len(self._pairs))
+        return reduce(partial(np.intersect1d, assume_unique=True), sorted(chosen, key=len))
+
+    def partners(self, subject: str, positions: NDArray[np.intp]) -> set[str]:
+        """Give the other subjects in the pairs at these positions."""
+        return {partner for side in self._subjects for partner in side[positions]} - {subject}
+
+    def _find_of_kind(self, kind: str) -> dict[str, NDArray[np.intp]]:
+        if kind != "subject":
+            return self._pairs.groupby(kind).indices
+        moving, fixed = (self._pairs.groupby(side).indices for side in SIDES)
+        nothing = np.empty(0, dtype=np.intp)
+        return {
+            subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing)) for subject in moving | fixed
+        }
 
 
 def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
@@ -91,7 +124,8 @@ def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[st
         for kinds in section.scopes
     )
     scopes = (Scope(criteria=criteria) for product in products for criteria in product)
-    return [scope for scope in dict.fromkeys(scopes) if _is_large_enough(scope, pairs, section.minimum_partners)]
+    groups = Groups(pairs)
+    return [scope for scope in dict.fromkeys(scopes) if _is_large_enough(scope, groups, section.minimum_partners)]
 
 
 def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int) -> Scope:
@@ -117,10 +151,10 @@ def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequenc
         if value not in known:
             raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=_near(value, known))
     scope = Scope(criteria=tuple(criteria.items()))
-    mask = scope.mask(pairs)
-    if not mask.any():
+    groups = Groups(pairs)
+    if not len(groups.positions(scope)):
         raise SearchError("scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria.")
-    if not _is_large_enough(scope, pairs, minimum_partners):
+    if not _is_large_enough(scope, groups, minimum_partners):
         raise SearchError(
             "scope",
             expected=f"a subject with at least {minimum_partners} partners",
@@ -147,10 +181,9 @@ def _near(word: str, known: Sequence[str]) -> str:
     return f"Choose one of: {', '.join(near)}{'' if len(near) == len(known) else ', …'}."
 
 
-def _is_large_enough(scope: Scope, pairs: pd.DataFrame, minimum_partners: int) -> bool:
-    mask = scope.mask(pairs)
+def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:
+    positions = groups.positions(scope)
     subject = dict(scope.criteria).get("subject")
     if subject is None:
-        return bool(mask.any())
-    partners = {partner for side in SIDES for partner in pairs[side].to_numpy()[mask]} - {subject}
-    return len(partners) >= minimum_partners
+        return len(positions) > 0
+    return len(groups.partners(subject, positions)) >= minimum_partners

@@ -44,7 +44,7 @@ def origin_of(measurements: Measurements, section: SearchSection) -> Origin:
 
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
     """Give what a scope's study is called: the same for the same model, metric, pairs and limit, and for no others."""
-    basis = content_hash(lattice_of(origin.space), curve.metric.key, curve.pairs, origin.folding_limit)
+    basis = content_hash(lattice_of(origin.space), curve.metric.key, curve.ids, origin.folding_limit)
     return f"{name}: {curve.scope.name}, {curve.metric.name} (model {origin.identity[:8]}, pairs {basis[:8]})"
 
 
@@ -112,7 +112,7 @@ def store_studies(
 
 def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, optuna.trial.FrozenTrial]]:
     among = distributions(origin.space)
-    for index, score, folding in zip(curve.settings, curve.scores.tolist(), curve.folding.tolist(), strict=True):
+    for index, score, folding in zip(curve.settings, curve.means.tolist(), curve.folding.tolist(), strict=True):
         setting, known = origin.space.setting(index), folding == folding
         yield (
             index,

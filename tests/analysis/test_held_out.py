@@ -6,10 +6,17 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.held_out import deal, judge
 from hmopt.analysis.resampling import draw_weights
-from hmopt.analysis.response import find_response
 from hmopt.ledger.measurements import Measurements
+from hmopt.search.curve import Curve, Curves
+from hmopt.search.scopes import Scope
 
 DEFAULT = (2,)
+
+
+def cohort_curve(measurements: Measurements, metric: str = "dice", **criteria: str) -> Curve:
+    curve = Curves(measurements, metric).of(Scope(criteria=tuple(criteria.items())))
+    assert curve is not None
+    return curve
 
 
 def sides_of(measurements: Measurements) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
@@ -56,7 +63,7 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds(
                     own[p][repeat], common[p][repeat] = scores[best, p], scores[best_of_all, p]
                     plain[p][repeat] = scores[2, p]
     mean = [np.mean([np.mean(list(one.values())) for one in them if one]) for them in (own, common, plain)]
-    response = find_response(measurements, scores, np.ones(len(moving), dtype=bool), metric)
+    response = cohort_curve(measurements, metric, label="thalamus")
     weights = draw_weights(moving, fixed, draws=50, seed=0)
     found = judge(response, dealing.parts(moving, fixed), commons, DEFAULT, weights)
     assert [found.score.value, found.at_common.value, found.at_default.value] == pytest.approx(mean)
@@ -73,10 +80,10 @@ def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rise
     measurements = make(all_cross, noise)
     moving, fixed = sides_of(measurements)
     parts = deal(sorted(set(moving)), folds=2, repeats=20, seed=0).parts(moving, fixed)
-    response = find_response(measurements, measurements.score("dice"), np.ones(len(moving), dtype=bool), "dice")
+    response = cohort_curve(measurements)
     found = judge(response, parts, [DEFAULT] * 40, DEFAULT, draw_weights(moving, fixed, draws=200, seed=0))
-    assert response.curve.max() > 0.605
-    assert found.score.value < response.curve.max()
+    assert response.means.max() > 0.605
+    assert found.score.value < response.means.max()
     assert found.over_default.low < 0 < found.over_default.high
 
 
@@ -87,7 +94,7 @@ def test_a_default_that_was_not_measured_is_not_judged(
     measurements = make(all_cross, random_dice)
     moving, fixed = sides_of(measurements)
     parts = deal(sorted(set(moving)), folds=2, repeats=2, seed=0).parts(moving, fixed)
-    response = find_response(measurements, measurements.score("dice"), np.ones(len(moving), dtype=bool), "dice")
+    response = cohort_curve(measurements)
     found = judge(response, parts, [(0,)] * 4, DEFAULT, draw_weights(moving, fixed, draws=20, seed=0))
     assert np.isnan(found.at_default.value)
     assert np.isfinite(found.score.value)
@@ -96,6 +103,6 @@ def test_a_default_that_was_not_measured_is_not_judged(
 def test_without_pairs_inside_a_fold_nothing_is_judged(make: Callable[..., Measurements]) -> None:
     measurements = make([("a1", "b1")], np.full((5, 1, 2), 0.5))
     moving, fixed = sides_of(measurements)
-    response = find_response(measurements, measurements.score("dice"), np.array([True]), "dice")
+    response = cohort_curve(measurements)
     parts = deal(["a", "b"], folds=2, repeats=3, seed=0).parts(moving, fixed)
     assert judge(response, parts, [(0,)] * 6, DEFAULT, np.ones((5, 1))) is None

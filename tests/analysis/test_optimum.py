@@ -4,8 +4,9 @@ import pytest
 from hmopt.analysis.flag import Flag, disagree, find_flags
 from hmopt.analysis.optimum import Optimum, band, find_optimum
 from hmopt.analysis.resampling import Estimate, Interval, draw_weights
-from hmopt.analysis.response import Response
 from hmopt.metric import find_metric
+from hmopt.search.curve import Curve
+from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
@@ -13,13 +14,16 @@ NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
 FALLING = np.array([0.01, 0.004, 0.001, 0.0, 0.0])
 
 
-def respond(scores: np.ndarray, metric: str = "dice") -> Response:
-    return Response(
+def respond(scores: np.ndarray, metric: str = "dice", folding: np.ndarray = FALLING) -> Curve:
+    return Curve(
+        scope=Scope(criteria=()),
         space=SPACE,
         metric=find_metric(metric),
         settings=tuple((i,) for i in range(5)),
         pairs=np.arange(scores.shape[1]),
+        ids=tuple(NAMES),
         scores=scores,
+        folding=folding,
     )
 
 
@@ -33,27 +37,27 @@ def parabola(best: float) -> np.ndarray:
 
 
 def test_the_optimum_is_the_best_measured_setting_and_its_score_the_mean_there() -> None:
-    found = find_optimum(respond(parabola(0.3)), weigh(), FALLING, folding_limit=1.0)
+    found = find_optimum(respond(parabola(0.3)), weigh(), folding_limit=1.0)
     assert found.setting == {"regularization": 0.25}
     assert found.score.value == pytest.approx(0.7 - 0.05**2)
     assert found.folding == 0.004
 
 
 def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
-    found = find_optimum(respond(parabola(0.1)), weigh(), FALLING, folding_limit=0.001)
+    found = find_optimum(respond(parabola(0.1)), weigh(), folding_limit=0.001)
     assert found.setting == {"regularization": 0.0}
     assert found.constrained == {"regularization": 0.5}
     assert found.score_constrained == pytest.approx(0.7 - 0.4**2)
 
 
 def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
-    found = find_optimum(respond(parabola(0.5)), weigh(), FALLING + 1, folding_limit=0.001)
+    found = find_optimum(respond(parabola(0.5), folding=FALLING + 1), weigh(), folding_limit=0.001)
     assert found.constrained is None
     assert find_flags(SPACE, found, None) == (Flag.FOLDS,)
 
 
 def test_a_score_to_be_minimized_has_its_optimum_at_the_least() -> None:
-    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), weigh(), FALLING, 1.0)
+    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), weigh(), 1.0)
     assert found.setting == {"regularization": 0.75}
 
 
@@ -61,7 +65,7 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     scores = np.random.default_rng(1).normal(0.7, 0.02, (5, 12))
     weights = weigh()
     best = [np.argmax([np.average(row, weights=weight) for row in scores]) / 4 for weight in weights]
-    found = find_optimum(respond(scores), weights, FALLING, 1.0)
+    found = find_optimum(respond(scores), weights, 1.0)
     assert found.intervals["regularization"] == (
         np.quantile(best, 0.025, method="lower"),
         np.quantile(best, 0.975, method="higher"),
@@ -71,13 +75,13 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
 
 def test_settings_within_the_tolerance_are_as_good() -> None:
     curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
-    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), weigh(), FALLING, 1.0)
+    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), weigh(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert Flag.FLAT in find_flags(SPACE, found, None)
 
 
 def test_an_end_of_the_range_is_flagged() -> None:
-    found = find_optimum(respond(parabola(1.0)), weigh(), FALLING, 1.0)
+    found = find_optimum(respond(parabola(1.0)), weigh(), 1.0)
     assert find_flags(SPACE, found, None) == (Flag.BOUND,)
 
 
@@ -111,5 +115,5 @@ def test_optima_disagree_only_where_each_lies_outside_the_others_interval(half: 
 def test_the_band_holds_the_curve() -> None:
     response = respond(parabola(0.5))
     low, high = band(response, weigh())
-    assert (low < response.curve).all()
-    assert (high > response.curve).all()
+    assert (low < response.means).all()
+    assert (high > response.means).all()

@@ -16,8 +16,8 @@ def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(measure: Callable[..., 
     measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
     within = Scope(criteria=(("task", "within"), ("label", "cortex")))
     cohort, chosen = find_curves(measurements, [Scope(criteria=()), within], "dice")
-    assert cohort.scores == pytest.approx([0.65, 0.65, 0.65])
-    assert chosen.scores == pytest.approx(np.array([0.8, 0.7, 0.6]) + (0.025 + 0.0375 + 0.05) / 3)
+    assert cohort.means == pytest.approx([0.65, 0.65, 0.65])
+    assert chosen.means == pytest.approx(np.array([0.8, 0.7, 0.6]) + (0.025 + 0.0375 + 0.05) / 3)
     assert chosen.folding == pytest.approx([0.01, 0.005, 0.0])
     assert (chosen.best(), chosen.best_within(0.005), chosen.best_within(-1)) == (0, 1, None)
     assert cohort.settings == ((0,), (100,), (200,))
@@ -29,7 +29,7 @@ def test_pairs_that_lack_the_label_are_left_out_of_its_score_and_folding(measure
     measurements.values["folding"][:, 0] = 1.0
     label, cohort = find_curves(measurements, [Scope(criteria=(("label", "cortex"),)), Scope(criteria=())], "dice")
     assert len(label.pairs) == len(cohort.pairs) - 1 == 8
-    assert label.scores[0] == pytest.approx(0.8 + 0.05 / 8)
+    assert label.means[0] == pytest.approx(0.8 + 0.05 / 8)
     assert label.folding.tolist() == [0, 0, 0]
 
 
@@ -58,3 +58,41 @@ def test_less_is_better_where_the_metric_says_so_and_the_first_of_equals_is_best
     measurements = measure(CURVES, SETTINGS, folding=lambda x: np.where(x > 0, 0.25, 0.5))
     (curve,) = find_curves(measurements, [Scope(criteria=())], "folding")
     assert curve.best() == 1
+
+
+def test_losses_are_how_much_worse_than_the_best_a_setting_is_in_either_direction(
+    measure: Callable[..., Measurements],
+) -> None:
+    measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
+    (folding,) = find_curves(measurements, [Scope(criteria=())], "folding")
+    (cortex,) = find_curves(measurements, [Scope(criteria=(("label", "cortex"),))], "dice")
+    assert folding.losses == pytest.approx([0.01, 0.005, 0.0])
+    assert cortex.losses == pytest.approx([0.0, 0.1, 0.2])
+    assert cortex.best_of(np.array([[0.1, 0.2, 0.3], [0.4, 0.2, 0.3]])).tolist() == [2, 0]
+
+
+def test_a_curve_tells_where_its_pairs_are_and_where_a_setting_is(measure: Callable[..., Measurements]) -> None:
+    measurements = measure(CURVES, SETTINGS)
+    measurements.values["dice"][:, 1, 1] = np.nan
+    measurements.values["dice"][1, 4, 1] = np.nan
+    (curve,) = find_curves(measurements, [Scope(criteria=(("label", "cortex"),))], "dice")
+    assert curve.pairs.tolist() == [0, *range(2, 9)]
+    assert list(curve.ids) == measurements.pairs["pair"][curve.pairs].tolist()
+    assert curve.scores.shape == (2, 8)
+    assert (curve.place((200,)), curve.place((100,))) == (1, -1)
+    assert curve.values.tolist() == [[0.0], [1.0]]
+
+
+def test_curves_of_any_products_are_those_of_a_loop_over_pairs(measure: Callable[..., Measurements]) -> None:
+    measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
+    pairs = measurements.pairs
+    criteria = {"label": "thalamus", "subject": "017", "task": "cross", "age": "60–75"}
+    (curve,) = find_curves(measurements, [Scope(criteria=tuple(criteria.items()))], "dice")
+    own = [
+        row
+        for row, pair in pairs.iterrows()
+        if "017" in (pair["moving_subject"], pair["fixed_subject"])
+        and (pair["task"], pair["age"]) == ("cross", "60–75")
+    ]
+    assert curve.pairs.tolist() == own
+    assert curve.means == pytest.approx(measurements.values["dice"][:, own, 0].mean(axis=1))
