@@ -30,5 +30,5 @@ class Oracle(Protocol):
         ...
 
     def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
-        """Measure every setting on every pair, a block at a time; blocks come setting by setting."""
+        """Measure every setting on every pair, a block at a time, in whatever order is fastest."""
         ...

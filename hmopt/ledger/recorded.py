@@ -10,6 +10,9 @@ from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
+VALUES_A_SHARD = 2**15
+"""Values that are kept together: what a process that is killed can lose, half a minute of measuring brain slices."""
+
 
 class Recorded:
     """An oracle that asks a ledger first, and writes there what it has to measure.
@@ -42,28 +45,45 @@ class Recorded:
         return self._oracle.labels
 
     def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
-        """Give blocks setting by setting: what the ledger has, then the rest as it is measured.
+        """Give what the ledger has, setting by setting, then the rest as it is measured.
 
         Values are the same whether they were measured now or before. What was measured before an interruption is kept.
         """
+        ids = [pair.id for pair in pairs]
+        gaps = self._ledger.missing(self.identity, self.space, settings, pairs, metrics, self.labels)
+        lacking = {gap.index: {pair.id for pair in gap.pairs} for gap in gaps}
+        kept: dict[Index, Block] = {}
         for index in settings:
-            gaps = self._ledger.missing(self.identity, self.space, [index], pairs, metrics, self.labels)
-            ids = [pair.id for pair in pairs]
-            kept = self._ledger.block(self.identity, self.space, index, ids, metrics, self.labels)
-            lacking = {pair.id for gap in gaps for pair in gap.pairs}
-            if known := [pair for pair in ids if pair not in lacking]:
-                yield _part(kept, known)
-            for gap in gaps:
-                yield from (_joined(kept, fresh) for fresh in self._measured(gap))
+            block = self._ledger.block(self.identity, self.space, index, ids, metrics, self.labels)
+            unknown = lacking.get(index, set())
+            if unknown:
+                kept[index] = block
+            if known := [pair for pair in ids if pair not in unknown]:
+                yield _part(block, known)
+        for alike in _alike(gaps):
+            yield from (_joined(kept[fresh.index], fresh) for fresh in self._measured(alike))
 
-    def _measured(self, gap: Gap) -> Iterator[Block]:
-        fresh: list[Block] = []
+    def _measured(self, gaps: Sequence[Gap]) -> Iterator[Block]:
+        """Measure gaps of the same pairs and metrics, and keep what comes in shards of some size."""
+        fresh, count = list[Block](), 0
         try:
-            for block in self._oracle.measure([gap.index], gap.pairs, gap.metrics):
+            for block in self._oracle.measure([gap.index for gap in gaps], gaps[0].pairs, gaps[0].metrics):
                 fresh.append(block)
                 yield block
+                count += sum(values.size for values in block.values.values())
+                if count >= VALUES_A_SHARD:
+                    self._ledger.write(self.identity, self.space, fresh)
+                    fresh, count = [], 0
         finally:
             self._ledger.write(self.identity, self.space, fresh)
+
+
+def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
+    """Put together the gaps that lack the same metrics of the same pairs."""
+    groups: dict[object, list[Gap]] = {}
+    for gap in gaps:
+        groups.setdefault((gap.pairs, gap.metrics), []).append(gap)
+    return list(groups.values())
 
 
 def _part(block: Block, pairs: Sequence[str]) -> Block:

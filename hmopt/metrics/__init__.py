@@ -1,5 +1,6 @@
 """How each metric declared in `hmopt.metric` is computed."""
 
 from hmopt.metrics.measure import measure
+from hmopt.metrics.originals import Originals
 
-__all__ = ["measure"]
+__all__ = ["Originals", "measure"]

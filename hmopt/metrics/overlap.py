@@ -6,36 +6,11 @@ import math
 import torch
 from torch import Tensor
 
+from hmopt.metrics.originals import Originals, label_volumes
 from hmopt.metrics.positions import flat_places, strides
 
 
-def label_volumes(label_map: Tensor, label_count: int) -> Tensor:
-    """Give the voxels of each label.
-
-    Parameters
-    ----------
-    label_map
-        (n, *shape), whole numbers from 0 (background) to `label_count`.
-    label_count
-        Number of labels.
-
-    Returns
-    -------
-    Tensor
-        (n, label_count), int64.
-
-    Examples
-    --------
-    >>> label_volumes(torch.tensor([[[0, 1, 1, 3]]]), 3)
-    tensor([[2, 0, 1]])
-    """
-    count, codes = len(label_map), label_count + 1
-    offsets = torch.arange(count, device=label_map.device)[:, None] * codes
-    counts = torch.bincount((label_map.flatten(1) + offsets).flatten(), minlength=count * codes)
-    return counts.reshape(count, codes)[:, 1:]
-
-
-def joint_histogram(positions: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_count: int) -> Tensor:
+def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
     """Give how much of each fixed label each moved label covers, with labels interpolated linearly.
 
     Every fixed voxel takes parts of the 2^d moving voxels around its position. Voxels whose parts are all background
@@ -45,10 +20,8 @@ def joint_histogram(positions: Tensor, moving_labels: Tensor, fixed_labels: Tens
     ----------
     positions
         (n, d, voxels): where fixed voxels take values, as of `hmopt.metrics.positions.sampled_positions`.
-    moving_labels, fixed_labels
-        (n, *shape), whole numbers from 0 (background) to `label_count`.
-    label_count
-        Number of labels.
+    originals
+        The n pairs.
 
     Returns
     -------
@@ -59,16 +32,16 @@ def joint_histogram(positions: Tensor, moving_labels: Tensor, fixed_labels: Tens
     ----------
     Maes et al., IEEE TMI 16, 1997, section II-B: partial volume interpolation of joint histograms.
     """
-    (count, *shape), codes = moving_labels.shape, label_count + 1
+    (count, *shape), codes = originals.moving_labels.shape, originals.label_count + 1
     last = torch.tensor([max(size - 2, 0) for size in shape], dtype=positions.dtype, device=positions.device)
     low = positions.floor().minimum(last[:, None])
     places = flat_places(low, tuple(shape)).flatten()
-    fixed = fixed_labels.reshape(-1)
-    kept = (_near_foreground(moving_labels).reshape(-1)[places] | (fixed > 0)).nonzero().squeeze(1)
+    fixed = originals.fixed_labels.reshape(-1)
+    kept = (originals.near_foreground.reshape(-1)[places] | (fixed > 0)).nonzero().squeeze(1)
     share = (positions - low).movedim(1, 0).flatten(1)[:, kept]
     places, pair = places[kept], kept // math.prod(shape)
     row = (pair * codes + fixed[kept]) * codes
-    moving = moving_labels.reshape(-1)
+    moving = originals.moving_labels.reshape(-1)
     steps = [step if size > 1 else 0 for step, size in zip(strides(tuple(shape)), shape, strict=True)]
     histogram = torch.zeros(count * codes**2, dtype=torch.float64, device=positions.device)
     for corner in itertools.product((0, 1), repeat=len(shape)):
@@ -78,15 +51,7 @@ def joint_histogram(positions: Tensor, moving_labels: Tensor, fixed_labels: Tens
     return histogram.reshape(count, codes, codes)
 
 
-def _near_foreground(label_map: Tensor) -> Tensor:
-    """Tell of each voxel whether it or one that follows it along any axes is labelled."""
-    near = label_map > 0
-    for axis in range(1, label_map.dim()):
-        near = near | near.roll(-1, axis)
-    return near
-
-
-def dice(positions: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_count: int) -> Tensor:
+def dice(positions: Tensor, originals: Originals) -> Tensor:
     """Give the partial-volume Dice of each label: twice the covered volume over the sum of both volumes.
 
     It is a continuous function of the displacement, without the steps of nearest-neighbour Dice.
@@ -95,10 +60,8 @@ def dice(positions: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_c
     ----------
     positions
         (n, d, voxels): where fixed voxels take values, as of `hmopt.metrics.positions.sampled_positions`.
-    moving_labels, fixed_labels
-        (n, *shape), whole numbers from 0 (background) to `label_count`.
-    label_count
-        Number of labels.
+    originals
+        The n pairs.
 
     Returns
     -------
@@ -111,24 +74,26 @@ def dice(positions: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_c
     >>> from hmopt.metrics.positions import sampled_positions
     >>> labels = torch.tensor([[[0, 1, 1, 0, 0], [0, 1, 1, 0, 0]]])
     >>> half_a_voxel_along_y = torch.tensor([0.0, 0.5]).reshape(1, 2, 1, 1).expand(1, 2, 2, 5)
-    >>> dice(sampled_positions(half_a_voxel_along_y), labels, labels, 1)
+    >>> image = torch.zeros(1, 1, 2, 5)
+    >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
+    >>> dice(sampled_positions(half_a_voxel_along_y), Originals(**pair, label_count=1, spacing_mm=None))
     tensor([[0.7500]], dtype=torch.float64)
     """
-    histogram = joint_histogram(positions, moving_labels, fixed_labels, label_count)
+    histogram = joint_histogram(positions, originals)
     covered = histogram.diagonal(dim1=1, dim2=2)[:, 1:]
     volumes = (histogram.sum(1) + histogram.sum(2))[:, 1:]
-    return _where_measurable(2 * covered / volumes, moving_labels, fixed_labels, label_count)
+    return (2 * covered / volumes).masked_fill(originals.missing, torch.nan)
 
 
-def dice_nearest(moved_labels: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_count: int) -> Tensor:
+def dice_nearest(moved_labels: Tensor, originals: Originals) -> Tensor:
     """Give the Dice of each label between labels moved by nearest neighbour and fixed labels.
 
     Parameters
     ----------
-    moved_labels, moving_labels, fixed_labels
-        (n, *shape), whole numbers from 0 (background) to `label_count`; `moving_labels` before warping.
-    label_count
-        Number of labels.
+    moved_labels
+        (n, *shape), whole numbers from 0 (background) to `label_count`.
+    originals
+        The n pairs.
 
     Returns
     -------
@@ -138,15 +103,12 @@ def dice_nearest(moved_labels: Tensor, moving_labels: Tensor, fixed_labels: Tens
     Examples
     --------
     >>> labels = torch.tensor([[[0, 1, 1, 2]]])
-    >>> dice_nearest(labels.roll(1, 2), labels, labels, 3)
+    >>> image = torch.zeros(1, 1, 1, 4)
+    >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
+    >>> dice_nearest(labels.roll(1, 2), Originals(**pair, label_count=3, spacing_mm=None))
     tensor([[0.5000, 0.0000,    nan]], dtype=torch.float64)
     """
-    common = torch.where(moved_labels == fixed_labels, fixed_labels, 0)
-    covered = label_volumes(common, label_count).double()
-    volumes = label_volumes(moved_labels, label_count) + label_volumes(fixed_labels, label_count)
-    return _where_measurable(2 * covered / volumes, moving_labels, fixed_labels, label_count)
-
-
-def _where_measurable(values: Tensor, moving_labels: Tensor, fixed_labels: Tensor, label_count: int) -> Tensor:
-    missing = (label_volumes(moving_labels, label_count) == 0) | (label_volumes(fixed_labels, label_count) == 0)
-    return values.masked_fill(missing, torch.nan)
+    common = torch.where(moved_labels == originals.fixed_labels, moved_labels, 0)
+    covered = label_volumes(common, originals.label_count).double()
+    volumes = label_volumes(moved_labels, originals.label_count) + originals.fixed_volumes
+    return (2 * covered / volumes).masked_fill(originals.missing, torch.nan)

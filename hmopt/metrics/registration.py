@@ -6,6 +6,7 @@ from functools import cached_property
 from torch import Tensor
 
 from hmopt.errors import HmoptError
+from hmopt.metrics.originals import Originals
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.spatial import jacobian_determinant, warp
 
@@ -16,48 +17,25 @@ class Registration:
 
     Parameters
     ----------
+    originals
+        The n pairs.
     displacement
         (n, d, *shape), in voxels.
-    moving, fixed
-        (n, 1, *shape).
-    moving_labels, fixed_labels
-        (n, *shape), whole numbers: 0 background, 1 to `label_count` the labels.
-    label_count
-        Number of labels.
-    spacing_mm
-        Of the grid, along each axis; None where it is unknown.
 
     Raises
     ------
     HmoptError
-        If a shape does not fit the displacement's.
+        If the displacement is of another grid.
     """
 
+    originals: Originals
     displacement: Tensor
-    moving: Tensor
-    fixed: Tensor
-    moving_labels: Tensor
-    fixed_labels: Tensor
-    label_count: int
-    spacing_mm: tuple[float, ...] | None
 
     def __post_init__(self) -> None:
-        """Refuse shapes that do not fit."""
-        count, axes, *shape = self.displacement.shape
-        expected = {
-            "displacement": (count, len(shape), *shape),
-            "moving": (count, 1, *shape),
-            "fixed": (count, 1, *shape),
-            "moving_labels": (count, *shape),
-            "fixed_labels": (count, *shape),
-        }
-        for name, fitting in expected.items():
-            if (got := tuple(getattr(self, name).shape)) != fitting:
-                raise HmoptError(name, expected=f"shape {fitting}", got=got, advice="Bring all to one grid.")
-        if self.spacing_mm is not None and len(self.spacing_mm) != axes:
-            raise HmoptError(
-                "spacing_mm", expected=f"{axes} numbers", got=len(self.spacing_mm), advice="Give one for each axis."
-            )
+        """Refuse a displacement of another grid."""
+        count, _, *shape = self.originals.moving.shape
+        if (got := tuple(self.displacement.shape)) != (fitting := (count, len(shape), *shape)):
+            raise HmoptError("displacement", expected=f"shape {fitting}", got=got, advice="Bring all to one grid.")
 
     @cached_property
     def positions(self) -> Tensor:
@@ -67,12 +45,12 @@ class Registration:
     @cached_property
     def moved(self) -> Tensor:
         """Moving images warped by linear interpolation: (n, 1, *shape)."""
-        return warp(self.moving, self.displacement)
+        return warp(self.originals.moving, self.displacement)
 
     @cached_property
     def moved_labels(self) -> Tensor:
         """Moving labels warped by nearest neighbour: (n, *shape)."""
-        return nearest_labels(self.moving_labels, self.positions)
+        return nearest_labels(self.originals.moving_labels, self.positions)
 
     @cached_property
     def determinant(self) -> Tensor:

@@ -1,5 +1,7 @@
 """How alike moved and fixed images are, by a measure of its own whatever the loss was."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,36 @@ VARIANCE_FLOOR = 1e-5
 """Share of the product of both images' variances below which a window counts as flat: unlike anything."""
 
 
-def similarity(moved: Tensor, fixed: Tensor) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class LocalMoments:
+    """Images without their offset and scale, and the mean and variance in the window around each of their voxels.
+
+    Parameters
+    ----------
+    image, mean, variance
+        (n, 1, *shape).
+    """
+
+    image: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def local_moments(image: Tensor) -> LocalMoments:
+    """Give the local means and variances of images of shape (n, 1, *shape), in windows of 9 voxels.
+
+    Examples
+    --------
+    >>> local_moments(torch.ones(1, 1, 16, 16)).variance.max()
+    tensor(0.)
+    """
+    # the variance below is a difference, of close numbers unless the image's own offset is gone first
+    standard = _standardized(image)
+    mean, square = window_mean(torch.cat([standard, standard.square()], 1), WINDOW).split(1, 1)
+    return LocalMoments(image=standard, mean=mean, variance=(square - mean.square()).clamp(min=0))
+
+
+def similarity(moved: LocalMoments, fixed: LocalMoments) -> Tensor:
     """Give the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
 
     Windows are cut at the border of the grid. The scale and offset of intensities do not matter.
@@ -18,7 +49,7 @@ def similarity(moved: Tensor, fixed: Tensor) -> Tensor:
     Parameters
     ----------
     moved, fixed
-        (n, 1, *shape).
+        Of n images each.
 
     Returns
     -------
@@ -32,18 +63,11 @@ def similarity(moved: Tensor, fixed: Tensor) -> Tensor:
     Examples
     --------
     >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    >>> round(float(similarity(5 - 3 * image, image)), 2)
+    >>> round(float(similarity(local_moments(5 - 3 * image), local_moments(image))), 2)
     1.0
     """
-    # the variance below is a difference, of close numbers unless the images' own offset is gone first
-    moved, fixed = _standardized(moved), _standardized(fixed)
-    fields = torch.cat([moved, fixed, moved.square(), fixed.square(), moved * fixed], 1)
-    means = window_mean(fields, WINDOW)
-    moved_mean, fixed_mean, moved_square, fixed_square, product = means.unbind(1)
-    covariance = product - moved_mean * fixed_mean
-    moved_variance = (moved_square - moved_mean.square()).clamp(min=0)
-    fixed_variance = (fixed_square - fixed_mean.square()).clamp(min=0)
-    squared = covariance.square() / (moved_variance * fixed_variance + VARIANCE_FLOOR)
+    covariance = window_mean(moved.image * fixed.image, WINDOW) - moved.mean * fixed.mean
+    squared = covariance.square() / (moved.variance * fixed.variance + VARIANCE_FLOOR)
     return squared.flatten(1).mean(1)
 
 

@@ -6,27 +6,20 @@ import warnings
 import torch
 from torch import Tensor
 
+from hmopt.metrics.originals import Originals
+
 PERCENTILE = 95
 
 
-def hd95_mm(
-    moved_labels: Tensor,
-    moving_labels: Tensor,
-    fixed_labels: Tensor,
-    label_count: int,
-    spacing_mm: tuple[float, ...] | None,
-) -> Tensor:
+def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
     """Give the 95 % Hausdorff distance of each label: the larger of the 95th percentiles of both directions.
 
     Parameters
     ----------
-    moved_labels, moving_labels, fixed_labels
-        (n, *shape), whole numbers from 0 (background) to `label_count`; `moved_labels` by nearest neighbour,
-        `moving_labels` before warping.
-    label_count
-        Number of labels.
-    spacing_mm
-        Of the grid, along each axis; None where it is unknown.
+    moved_labels
+        (n, *shape), whole numbers from 0 (background) to `label_count`, moved by nearest neighbour.
+    originals
+        The n pairs.
 
     Returns
     -------
@@ -39,21 +32,19 @@ def hd95_mm(
     --------
     >>> labels = torch.zeros(1, 8, 8, dtype=torch.long)
     >>> labels[0, 2:4, 2:4] = 1
-    >>> hd95_mm(labels.roll(2, 1), labels, labels, 2, (1.5, 1.0))
+    >>> image = torch.zeros(1, 1, 8, 8)
+    >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
+    >>> hd95_mm(labels.roll(2, 1), Originals(**pair, label_count=2, spacing_mm=(1.5, 1.0)))
     tensor([[3., nan]], dtype=torch.float64)
     """
-    distances = torch.full((len(fixed_labels), label_count), torch.nan, dtype=torch.float64)
-    if spacing_mm is None:
+    distances = torch.full(originals.missing.shape, torch.nan, dtype=torch.float64)
+    if originals.spacing_mm is None:
         return distances
-    maps = [label_map.cpu() for label_map in (moved_labels, moving_labels, fixed_labels)]
-    for pair, (moved, moving, fixed) in enumerate(zip(*maps, strict=True)):
-        for label in _common_labels(moving, fixed):
-            distances[pair, label - 1] = _distance_mm(moved == label, fixed == label, spacing_mm)
+    moved_maps, fixed_maps = moved_labels.cpu(), originals.fixed_labels.cpu()
+    for pair, place in (~originals.missing).nonzero().tolist():
+        moved, fixed = moved_maps[pair] == place + 1, fixed_maps[pair] == place + 1
+        distances[pair, place] = _distance_mm(moved, fixed, originals.spacing_mm)
     return distances
-
-
-def _common_labels(moving: Tensor, fixed: Tensor) -> list[int]:
-    return sorted((set(moving.flatten().tolist()) & set(fixed.flatten().tolist())) - {0})
 
 
 def _distance_mm(moved: Tensor, fixed: Tensor, spacing_mm: tuple[float, ...]) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
 from hmopt.networks import Hypermorph, RegistrationNetwork
-from hmopt.oracle.registered import Register, RegisteringOracle
+from hmopt.oracle.registered import SETTINGS_AT_ONCE, Register, RegisteringOracle
 from hmopt.space import Index, Space
 
 KEPT_NETWORKS = 8
@@ -39,7 +39,7 @@ class AmortizedOracle(RegisteringOracle):
         super().__init__(cohort, device, batch)
         self._identity = content_hash(model_hash(model), cohort.identity)
         self._model = model.eval().to(self.device)
-        self._baked = lru_cache(maxsize=KEPT_NETWORKS)(self._bake)
+        self._baked = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._bake)
 
     @property
     def space(self) -> Space:

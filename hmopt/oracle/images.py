@@ -1,8 +1,8 @@
-"""Pairs of a prepared cohort as tensors."""
+"""Pairs of a prepared cohort as tensors, a batch ahead of who asks for them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -11,24 +11,21 @@ from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError
+from hmopt.metrics.originals import Originals
 from hmopt.records import Pair
 
+Item = tuple[Tensor, Tensor]
+"""An image (1, *shape), float32, and its label map, shape, int32."""
+
 KEPT_VOXELS = 2**28
-"""Voxels whose intensities and labels, 8 bytes each, stay on the device between batches: 2 GiB."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairTensors:
-    """Images (n, 1, *shape), float32, and label maps (n, *shape), int32, of n pairs."""
-
-    moving: Tensor
-    fixed: Tensor
-    moving_labels: Tensor
-    fixed_labels: Tensor
+"""Voxels whose intensities and labels, 8 bytes each, stay on an accelerator between batches: 2 GiB."""
 
 
 class CohortTensors:
-    """Images and label maps of a cohort on a device; those used last stay there.
+    """Images and label maps of a cohort on a device.
+
+    On a processor nothing is kept: the cohort's arrays are memory-mapped, and the system keeps what there is room for.
+    An accelerator keeps the images used last.
 
     Parameters
     ----------
@@ -41,7 +38,8 @@ class CohortTensors:
     def __init__(self, cohort: PreparedCohort, device: torch.device) -> None:
         self.cohort = cohort
         self.device = device
-        self._item = lru_cache(maxsize=max(2, KEPT_VOXELS // math.prod(cohort.shape)))(self._read)
+        kept = max(2, KEPT_VOXELS // math.prod(cohort.shape))
+        self._item: Callable[[str], Item] = self._read if device.type == "cpu" else lru_cache(kept)(self._sent)
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """Refuse pairs of images that the cohort does not have.
@@ -58,18 +56,34 @@ class CohortTensors:
                     "pairs", expected="images of the cohort", got=repr(name), advice="Draw the pairs from it."
                 )
 
-    def load(self, pairs: Sequence[Pair]) -> PairTensors:
+    def batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], Originals]]:
+        """Yield pairs, some at a time, with their images; the next ones are read meanwhile."""
+        parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.load, parts[0]) if parts else None
+            for part, following in zip(parts, [*parts[1:], None], strict=True):
+                assert coming is not None
+                originals = coming.result()
+                coming = reader.submit(self.load, following) if following else None
+                yield part, originals
+
+    def load(self, pairs: Sequence[Pair]) -> Originals:
         """Give the images and label maps of some pairs."""
         moving = [self._item(pair.moving) for pair in pairs]
         fixed = [self._item(pair.fixed) for pair in pairs]
-        return PairTensors(
+        return Originals(
             moving=torch.stack([image for image, _ in moving]),
             fixed=torch.stack([image for image, _ in fixed]),
             moving_labels=torch.stack([labels for _, labels in moving]),
             fixed_labels=torch.stack([labels for _, labels in fixed]),
+            label_count=len(self.cohort.labels),
+            spacing_mm=self.cohort.spacing_mm,
         )
 
-    def _read(self, name: str) -> tuple[Tensor, Tensor]:
+    def _read(self, name: str) -> Item:
         image = torch.from_numpy(self.cohort.image(name)).float()[None]
-        labels = torch.from_numpy(self.cohort.label_map(name).astype(np.int32))
-        return image.to(self.device), labels.to(self.device)
+        return image, torch.from_numpy(self.cohort.label_map(name).astype(np.int32))
+
+    def _sent(self, name: str) -> Item:
+        image, labels = (tensor.pin_memory().to(self.device, non_blocking=True) for tensor in self._read(name))
+        return image, labels

@@ -4,12 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.metric import find_metric
-from hmopt.metrics import measure
+from hmopt.metrics import Originals, measure
 from hmopt.oracle.images import CohortTensors
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
@@ -18,6 +20,9 @@ BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
 BATCH_ON_CPU = 8
 """Pairs of a batch on a processor, at most: more make it no faster."""
+
+SETTINGS_AT_ONCE = 64
+"""Settings whose networks are kept while every batch of pairs passes them: what a batch needs at all is made once."""
 
 Register = Callable[[Tensor, Tensor], Tensor]
 """Gives the displacement (n, d, *shape), in voxels, of moving and fixed images (n, 1, *shape)."""
@@ -62,7 +67,7 @@ class RegisteringOracle(ABC):
         return self.cohort.labels
 
     def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
-        """Measure every setting on every pair, a batch of pairs at a time, setting by setting.
+        """Measure every setting on every pair: a batch of pairs at a time, at all settings.
 
         Raises
         ------
@@ -83,25 +88,18 @@ class RegisteringOracle(ABC):
             return self.register(index)(images.moving, images.fixed)[0]
 
     def _blocks(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
-        for index in settings:
-            register = self.register(index)
-            for start in range(0, len(pairs), self.batch):
-                yield self._block(index, register, pairs[start : start + self.batch], metrics)
+        for start in range(0, len(settings), SETTINGS_AT_ONCE):
+            kept = [(index, self.register(index)) for index in settings[start : start + SETTINGS_AT_ONCE]]
+            for batch, originals in self._images.batches(pairs, self.batch):
+                ids = tuple(pair.id for pair in batch)
+                for index, register in kept:
+                    values = _measured(register, originals, metrics)
+                    yield Block(index=index, pairs=ids, labels=self.labels, values=values)
 
-    @torch.inference_mode()
-    def _block(self, index: Index, register: Register, pairs: Sequence[Pair], metrics: Sequence[str]) -> Block:
-        images = self._images.load(pairs)
-        values = measure(
-            metrics,
-            register(images.moving, images.fixed),
-            images.moving,
-            images.fixed,
-            images.moving_labels,
-            images.fixed_labels,
-            len(self.labels),
-            self.cohort.spacing_mm,
-        )
-        return Block(index=index, pairs=tuple(pair.id for pair in pairs), labels=self.labels, values=values)
+
+@torch.inference_mode()
+def _measured(register: Register, originals: Originals, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    return measure(metrics, originals, register(originals.moving, originals.fixed))
 
 
 def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.metrics.measure import measure
+from hmopt.metrics import Originals, measure
 from hmopt.networks import Hypermorph
 from hmopt.records import Pair
 from hmopt.training.batches import load_images, load_labels
@@ -50,14 +50,21 @@ def tune_dice(hypermorph: Hypermorph, cohort: PreparedCohort, pairs: Sequence[Pa
     network = hypermorph.bake(hypermorph.space.default)
     values = []
     for start in range(0, len(pairs), batch):
-        part = pairs[start : start + batch]
-        moving_names, fixed_names = [pair.moving for pair in part], [pair.fixed for pair in part]
-        moving, fixed = (load_images(cohort, names).to(device) for names in (moving_names, fixed_names))
-        labels = [load_labels(cohort, names).to(device) for names in (moving_names, fixed_names)]
-        displacement = network.displacement(network(moving, fixed))
-        count = len(cohort.labels)
-        measured = measure(["dice"], displacement, moving, fixed, labels[0], labels[1], count, cohort.spacing_mm)
-        values.append(measured["dice"])
+        originals = _load(cohort, pairs[start : start + batch], device)
+        displacement = network.displacement(network(originals.moving, originals.fixed))
+        values.append(measure(["dice"], originals, displacement)["dice"])
     scores = np.concatenate(values) if values else np.full((1, 1), np.nan)
     labelled = scores[np.isfinite(scores).any(1)]
     return float(np.nanmean(labelled, axis=1).mean()) if len(labelled) else float("nan")
+
+
+def _load(cohort: PreparedCohort, pairs: Sequence[Pair], device: torch.device) -> Originals:
+    moving, fixed = [pair.moving for pair in pairs], [pair.fixed for pair in pairs]
+    return Originals(
+        moving=load_images(cohort, moving).to(device),
+        fixed=load_images(cohort, fixed).to(device),
+        moving_labels=load_labels(cohort, moving).to(device),
+        fixed_labels=load_labels(cohort, fixed).to(device),
+        label_count=len(cohort.labels),
+        spacing_mm=cohort.spacing_mm,
+    )

@@ -1,22 +1,39 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from hmopt.errors import DeclarationError, HmoptError
 from hmopt.metric import METRICS
-from hmopt.metrics import measure
+from hmopt.metrics import Originals, measure
 
 
-def batch(count: int = 3, shape: tuple[int, ...] = (12, 10)) -> tuple[torch.Tensor, ...]:
+def batch(
+    count: int = 3, shape: tuple[int, ...] = (12, 10), spacing_mm: tuple[float, ...] | None = (1.0, 1.0)
+) -> tuple[Originals, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     moving, fixed = torch.rand(2, count, 1, *shape, generator=generator)
     moving_labels, fixed_labels = torch.randint(0, 4, (2, count, *shape), generator=generator, dtype=torch.int32)
     displacement = torch.randn(count, len(shape), *shape, generator=generator)
-    return displacement, moving, fixed, moving_labels, fixed_labels
+    originals = Originals(
+        moving=moving,
+        fixed=fixed,
+        moving_labels=moving_labels,
+        fixed_labels=fixed_labels,
+        label_count=3,
+        spacing_mm=spacing_mm,
+    )
+    return originals, displacement
+
+
+def one_of(originals: Originals, place: int) -> Originals:
+    names = ("moving", "fixed", "moving_labels", "fixed_labels")
+    return replace(originals, **{name: getattr(originals, name)[place : place + 1] for name in names})
 
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
-    values = measure(list(METRICS), *batch(), 3, (1.0, 1.0))
+    values = measure(list(METRICS), *batch())
     assert {name: array.shape for name, array in values.items()} == {
         name: (3, 3) if metric.per_label else (3,) for name, metric in METRICS.items()
     }
@@ -24,15 +41,17 @@ def test_every_declared_metric_is_measured_in_its_shape() -> None:
 
 
 def test_values_do_not_depend_on_the_batch() -> None:
-    whole = measure(list(METRICS), *batch(), 3, (1.0, 1.0))
-    alone = measure(list(METRICS), *(tensor[1:2] for tensor in batch()), 3, (1.0, 1.0))
+    originals, displacement = batch()
+    whole = measure(list(METRICS), originals, displacement)
+    alone = measure(list(METRICS), one_of(originals, 1), displacement[1:2])
     for name, array in whole.items():
         np.testing.assert_allclose(array[1:2], alone[name], atol=1e-6)
 
 
 def test_nothing_moved_over_itself_is_perfect() -> None:
-    _, moving, _, labels, _ = batch()
-    values = measure(list(METRICS), torch.zeros(3, 2, 12, 10), moving, moving, labels, labels, 3, (1.0, 1.0))
+    originals, _ = batch()
+    alike = replace(originals, fixed=originals.moving, fixed_labels=originals.moving_labels)
+    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10))
     expected = {"dice": 1, "dice_nearest": 1, "hd95_mm": 0, "folding": 0, "log_jacobian_sd": 0, "similarity": 1}
     for name, array in values.items():
         np.testing.assert_allclose(array, expected[name], atol=1e-2)
@@ -40,15 +59,29 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
 
 def test_undeclared_metric_is_refused() -> None:
     with pytest.raises(DeclarationError, match="metric"):
-        measure(["speed"], *batch(), 3, None)
+        measure(["speed"], *batch())
+
+
+def test_values_are_the_same_whatever_was_measured_before() -> None:
+    originals, displacement = batch()
+    fresh, _ = batch()
+    measure(list(METRICS), originals, displacement.flip(0))
+    for name, array in measure(list(METRICS), originals, displacement).items():
+        np.testing.assert_array_equal(array, measure([name], fresh, displacement)[name])
+
+
+def test_displacement_of_another_grid_is_refused() -> None:
+    originals, displacement = batch()
+    with pytest.raises(HmoptError, match=r"^displacement: expected shape \(3, 2, 12, 10\), got \(3, 2, 11, 10\)"):
+        measure(["dice"], originals, displacement[:, :, 1:])
 
 
 def test_images_of_another_grid_are_refused() -> None:
-    displacement, moving, *rest = batch()
-    with pytest.raises(HmoptError, match=r"^moving: expected shape \(3, 1, 12, 10\), got \(3, 1, 11, 10\)"):
-        measure(["dice"], displacement, moving[:, :, 1:], *rest, 3, None)
+    originals, _ = batch()
+    with pytest.raises(HmoptError, match=r"^fixed: expected shape \(3, 1, 12, 10\), got \(3, 1, 11, 10\)"):
+        replace(originals, fixed=originals.fixed[:, :, 1:])
 
 
 def test_spacing_of_other_dimension_is_refused() -> None:
     with pytest.raises(HmoptError, match="spacing_mm: expected 2 numbers, got 3"):
-        measure(["hd95_mm"], *batch(), 3, (1.0, 1.0, 1.0))
+        batch(spacing_mm=(1.0, 1.0, 1.0))

@@ -4,7 +4,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hmopt.metrics.overlap import dice, dice_nearest, joint_histogram, label_volumes
+from hmopt.metrics.originals import Originals, label_volumes
+from hmopt.metrics.overlap import dice, dice_nearest, joint_histogram
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.spatial import warp
 
@@ -18,6 +19,12 @@ def random_pairs(shape: tuple[int, ...], labels: int = 3, count: int = 2) -> tup
     return maps[0], maps[1], displacement
 
 
+def labelled(moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int) -> Originals:
+    blank = torch.zeros(moving_labels.shape)[:, None]
+    labels = {"moving_labels": moving_labels, "fixed_labels": fixed_labels, "label_count": label_count}
+    return Originals(moving=blank, fixed=blank, **labels, spacing_mm=None)
+
+
 def one_hot_by_scipy(label_map: torch.Tensor, label: int, displacement: torch.Tensor) -> NDArray[np.float64]:
     grid = np.indices(label_map.shape) + displacement.double().numpy()
     mask = (label_map == label).double().numpy()
@@ -27,7 +34,7 @@ def one_hot_by_scipy(label_map: torch.Tensor, label: int, displacement: torch.Te
 @pytest.mark.parametrize("shape", SHAPES)
 def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape: tuple[int, ...]) -> None:
     moving, fixed, displacement = random_pairs(shape)
-    values = dice(sampled_positions(displacement), moving, fixed, 3)
+    values = dice(sampled_positions(displacement), labelled(moving, fixed, 3))
     for pair in range(len(moving)):
         for label in (1, 2, 3):
             moved = one_hot_by_scipy(moving[pair], label, displacement[pair])
@@ -39,7 +46,7 @@ def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape: tuple[int, 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_joint_histogram_holds_the_volumes_of_fixed_and_moved_labels(shape: tuple[int, ...]) -> None:
     moving, fixed, displacement = random_pairs(shape)
-    histogram = joint_histogram(sampled_positions(displacement), moving, fixed, 3)
+    histogram = joint_histogram(sampled_positions(displacement), labelled(moving, fixed, 3))
     for label in (1, 2, 3):
         moved = one_hot_by_scipy(moving[1], label, displacement[1])
         assert histogram[1, label].sum() == pytest.approx(float((fixed[1] == label).sum()), abs=1e-4)
@@ -57,7 +64,7 @@ def test_nearest_labels_are_those_that_warping_gives(shape: tuple[int, ...]) -> 
 def test_nearest_dice_is_that_of_counted_voxels(shape: tuple[int, ...]) -> None:
     moving, fixed, displacement = random_pairs(shape)
     moved = nearest_labels(moving, sampled_positions(displacement))
-    values = dice_nearest(moved, moving, fixed, 3)
+    values = dice_nearest(moved, labelled(moving, fixed, 3))
     for label in (1, 2, 3):
         here, there = moved[0].numpy() == label, fixed[0].numpy() == label
         assert values[0, label - 1] == pytest.approx(2 * (here & there).sum() / (here.sum() + there.sum()))
@@ -67,8 +74,8 @@ def test_whole_voxel_shift_gives_equal_dice_both_ways() -> None:
     moving, fixed, _ = random_pairs((9, 8, 7))
     shift = torch.tensor([1.0, -2.0, 0.0]).reshape(1, 3, 1, 1, 1).expand(2, 3, 9, 8, 7)
     positions = sampled_positions(shift)
-    nearest = dice_nearest(nearest_labels(moving, positions), moving, fixed, 3)
-    assert torch.allclose(dice(positions, moving, fixed, 3), nearest)
+    nearest = dice_nearest(nearest_labels(moving, positions), labelled(moving, fixed, 3))
+    assert torch.allclose(dice(positions, labelled(moving, fixed, 3)), nearest)
 
 
 def test_label_missing_in_either_original_map_gives_nan() -> None:
@@ -77,7 +84,7 @@ def test_label_missing_in_either_original_map_gives_nan() -> None:
     moving = fixed.clone()
     moving[1, 0, 0], fixed[0, 0, 0] = 2, 2
     positions = sampled_positions(torch.zeros(2, 2, 6, 6))
-    for values in (dice(positions, moving, fixed, 2), dice_nearest(moving, moving, fixed, 2)):
+    for values in (dice(positions, labelled(moving, fixed, 2)), dice_nearest(moving, labelled(moving, fixed, 2))):
         assert values.isnan().tolist() == [[False, True], [False, True]]
 
 
@@ -86,8 +93,8 @@ def test_label_that_vanished_by_warping_gives_zero() -> None:
     labels[0, :2] = 1
     far_along_x = torch.tensor([50.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 8, 8)
     positions = sampled_positions(far_along_x)
-    assert dice(positions, labels, labels, 1).item() == 0
-    assert dice_nearest(nearest_labels(labels, positions), labels, labels, 1).item() == 0
+    assert dice(positions, labelled(labels, labels, 1)).item() == 0
+    assert dice_nearest(nearest_labels(labels, positions), labelled(labels, labels, 1)).item() == 0
 
 
 def test_dice_is_continuous_where_nearest_dice_steps() -> None:
@@ -95,7 +102,9 @@ def test_dice_is_continuous_where_nearest_dice_steps() -> None:
     labels[0, 4:12, 4:12] = 1
     for step in (0.4, 0.45, 0.55, 0.6):
         along_x = torch.tensor([step, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 16, 16)
-        assert dice(sampled_positions(along_x), labels, labels, 1).item() == pytest.approx(1 - step / 8, abs=1e-6)
+        assert dice(sampled_positions(along_x), labelled(labels, labels, 1)).item() == pytest.approx(
+            1 - step / 8, abs=1e-6
+        )
 
 
 def test_volumes_are_counts_of_voxels() -> None:

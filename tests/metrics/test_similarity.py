@@ -4,7 +4,8 @@ import torch
 from monai.losses.image_dissimilarity import LocalNormalizedCrossCorrelationLoss
 from scipy import ndimage
 
-from hmopt.metrics.similarity import VARIANCE_FLOOR, similarity
+from hmopt.metrics.similarity import VARIANCE_FLOOR, local_moments
+from hmopt.metrics.similarity import similarity as similarity_of
 
 WINDOW = 9
 
@@ -13,6 +14,10 @@ def images(shape: tuple[int, ...], count: int = 2) -> torch.Tensor:
     generator = np.random.default_rng(len(shape))
     noise = [ndimage.gaussian_filter(generator.random(shape), 1.5) for _ in range(2 * count)]
     return torch.tensor(np.array(noise), dtype=torch.float32).reshape(2, count, 1, *shape)
+
+
+def similarity(moved: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    return similarity_of(local_moments(moved), local_moments(fixed))
 
 
 def by_definition(moved_image: torch.Tensor, fixed_image: torch.Tensor) -> float:

@@ -9,8 +9,10 @@ from scipy import ndimage
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError, DeclarationError
 from hmopt.metric import METRICS
+from hmopt.metrics import originals
 from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle
+from hmopt.oracle.registered import SETTINGS_AT_ONCE
 from hmopt.records import Pair
 
 MakeModel = Callable[..., Hypermorph]
@@ -65,9 +67,29 @@ def test_values_do_not_depend_on_batches_or_order(
     np.testing.assert_allclose(turned, whole, atol=1e-5)
 
 
-def test_blocks_come_setting_by_setting(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+def test_every_batch_passes_all_settings_before_the_next_one(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
     blocks = list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=3).measure(SETTINGS, pairs, ["dice"]))
-    assert [(block.index, len(block.pairs)) for block in blocks] == [(i, n) for i in SETTINGS for n in (3, 2)]
+    assert [(block.index, len(block.pairs)) for block in blocks] == [(i, n) for n in (3, 2) for i in SETTINGS]
+
+
+def test_more_settings_than_are_kept_at_once_are_all_measured(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    settings = [(place,) for place in range(SETTINGS_AT_ONCE + 6)]
+    blocks = AmortizedOracle(make_model((16, 16)), flat_cohort).measure(settings, pairs, ["folding"])
+    assert [block.index for block in blocks] == settings
+
+
+def test_what_does_not_depend_on_the_setting_is_computed_once_a_batch(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    volumes = originals.label_volumes
+    monkeypatch.setattr(originals, "label_volumes", lambda *maps: seen.append(maps) or volumes(*maps))
+    list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=5).measure(SETTINGS, pairs, ["dice"]))
+    assert len(seen) == 2  # of the moving and of the fixed maps
 
 
 def test_weights_are_predicted_once_a_setting(
@@ -82,14 +104,14 @@ def test_weights_are_predicted_once_a_setting(
     assert [setting["regularization"] for setting in baked] == [0.0, 0.35, 1.0]
 
 
-def test_images_are_read_once(
+def test_images_are_read_once_for_all_settings(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
     image = type(flat_cohort).image
     monkeypatch.setattr(type(flat_cohort), "image", lambda cohort, name: read.append(name) or image(cohort, name))
     list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(SETTINGS, pairs, ["dice"]))
-    assert sorted(read) == ["a", "b", "c", "d"]
+    assert sorted(read) == sorted("abbabccdda")
 
 
 def test_gradients_are_left_as_they_were(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
