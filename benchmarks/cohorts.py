@@ -80,13 +80,14 @@ def open_cohort(
 
 
 def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
-    """Draw ordered pairs of different images, at most so many, each once."""
-    names = list(cohort.images.index)
+    """Draw ordered pairs of different images, each pair once, that meet all images before they meet one again."""
+    names, subject = list(cohort.images.index), cohort.images["subject"]
     random = np.random.default_rng(0)
-    drawn = random.permutation(len(names) * (len(names) - 1))[:count]
-    places = [divmod(int(number), len(names) - 1) for number in drawn]
-    subject = cohort.images["subject"]
-    chosen = [(names[moving], names[other + (other >= moving)]) for moving, other in places]
+    drawn: dict[tuple[str, str], None] = {}
+    while len(drawn) < count:
+        order = random.permutation(names).tolist()
+        drawn.update(dict.fromkeys(zip(order[::2], order[1::2], strict=False)))
+    chosen = list(drawn)[:count]
     return [Pair(moving=a, fixed=b, moving_subject=subject[a], fixed_subject=subject[b]) for a, b in chosen]
 
 

@@ -2,7 +2,7 @@
 
 What is measured is the largest anonymous memory (`RssAnon` in `/proc/PID/status`) of a process of its own that sweeps
 500 pairs at one setting into a ledger: pages of the memory-mapped arrays of the cohort are no part of it. With 10
-subjects of 8 images each the pairs meet 80 images, with 1,000 subjects of one image some 600.
+subjects of 8 images each the pairs meet 80 images, with 1,000 subjects of one image all of them.
 """
 
 import re
