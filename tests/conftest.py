@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
@@ -61,6 +62,11 @@ class TinyStudy:
     def image(self, subject: int, session: int = 1, modality: str = "T1") -> Path:
         """Give an image of its cohort."""
         return self.folder / f"data/images/sub-{subject:03}_ses-{session}_{modality}w.nii.gz"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device: run `pytest -m gpu` on a machine that has one")
 
 
 @pytest.fixture(scope="session")

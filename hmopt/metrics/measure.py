@@ -8,12 +8,11 @@ from torch import Tensor
 
 from hmopt.metric import find_metric
 from hmopt.metrics.folding import folding, log_jacobian_sd
-from hmopt.metrics.overlap import dice, dice_nearest
 from hmopt.metrics.originals import Originals
+from hmopt.metrics.overlap import dice, dice_nearest
 from hmopt.metrics.registration import Registration
 from hmopt.metrics.similarity import local_moments, similarity
 from hmopt.metrics.surface import hd95_mm
-
 
 _COMPUTED: dict[str, Callable[[Registration], Tensor]] = {
     "dice": lambda of: dice(of.positions, of.originals),

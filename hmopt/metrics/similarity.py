@@ -37,7 +37,7 @@ def local_moments(image: Tensor) -> LocalMoments:
     """
     # the variance below is a difference, of close numbers unless the image's own offset is gone first
     standard = _standardized(image)
-    mean, square = window_mean(torch.cat([standard, standard.square()], 1), WINDOW).split(1, 1)
+    mean, square = window_mean(torch.cat([standard, standard.square()], 1), WINDOW).chunk(2, 1)
     return LocalMoments(image=standard, mean=mean, variance=(square - mean.square()).clamp(min=0))
 
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from hmopt.declaration import NetworkSection
 from hmopt.errors import DeclarationError
+from hmopt.networks.precision import fast_precision
 from hmopt.networks.unet import CONVOLUTION, UNet
 from hmopt.spatial import velocity_to_displacement
 
@@ -57,7 +58,9 @@ class RegistrationNetwork(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Give the velocity, (batch, d, *shape / velocity_stride), of images of shape (batch, 1, *shape)."""
         images = torch.cat([moving, fixed], 1).contiguous(memory_format=CHANNELS_LAST[moving.dim() - 2])
-        velocity: Tensor = self.velocity(self.unet(images))
+        with fast_precision(images.device):
+            features = self.unet(images)
+        velocity: Tensor = self.velocity(features.float())
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.oracle.registered import SETTINGS_AT_ONCE, Register, RegisteringOracle
 from hmopt.space import Index, Space
 
-KEPT_NETWORKS = 8
-"""Baked networks that are kept, so that a study's next question about a setting finds its weights there."""
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By the dimensions of a convolution's weights: convolutions take half the time this way."""
 

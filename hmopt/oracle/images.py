@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hmopt.data.ahead import ahead
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError
 from hmopt.metrics.originals import Originals
@@ -57,15 +57,9 @@ class CohortTensors:
                 )
 
     def batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], Originals]]:
-        """Yield pairs, some at a time, with their images; the next ones are read meanwhile."""
+        """Give pairs, some at a time, with their images; the next ones are read meanwhile."""
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.load, parts[0]) if parts else None
-            for part, following in zip(parts, [*parts[1:], None], strict=True):
-                assert coming is not None
-                originals = coming.result()
-                coming = reader.submit(self.load, following) if following else None
-                yield part, originals
+        return zip(parts, ahead(self.load, parts), strict=True)
 
     def load(self, pairs: Sequence[Pair]) -> Originals:
         """Give the images and label maps of some pairs."""

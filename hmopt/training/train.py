@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmopt.data.ahead import ahead
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.pairs import possible_pairs
 from hmopt.data.prepared import PreparedCohort
@@ -17,7 +18,8 @@ from hmopt.errors import DataError, DeclarationError
 from hmopt.networks import Hypermorph, architecture, build_hypermorph, save_hypermorph
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
-from hmopt.training.batches import draw_pairs, make_batch
+from hmopt.space import Setting
+from hmopt.training.batches import Batch, draw_pairs, make_batch
 from hmopt.training.log import Log
 from hmopt.training.prior import draw_setting
 from hmopt.training.scale import loss_scale
@@ -123,20 +125,24 @@ class _Training:
         """Take the steps that are still to do, and keep the model."""
         first, last = self.progress.step, self.section.steps
         started = time.monotonic() - 60 * self.progress.minutes
-        for step in track(range(first, last), "Training", last, first):
-            row = self._step(step)
+        drawn = zip(range(first, last), ahead(self._draw, range(first, last)), strict=True)
+        for step, (setting, batch) in track(drawn, "Training", last, first):
+            row = self._step(step, setting, batch)
             minutes = (time.monotonic() - started) / 60
             self.progress = Progress(step=step + 1, minutes=minutes, scale=self.progress.scale)
             self._keep(row)
         self._save(MODEL)
         (self.folder / STATE).unlink(missing_ok=True)
 
-    def _step(self, step: int) -> dict[str, float]:
+    def _draw(self, step: int) -> tuple[Setting, Batch]:
+        """Draw what a step trains on: a function of the seed and the step alone."""
         generator = np.random.default_rng([self.section.seed, step])
         setting = draw_setting(self.hypermorph.space, generator)
         pairs = draw_pairs(self.pairs, self.section.batch, generator)
-        with_labels = "label_weight" in setting
-        batch = make_batch(self.cohort, pairs, self.section, generator, with_labels).to(self.device)
+        batch = make_batch(self.cohort, pairs, self.section, generator, with_labels="label_weight" in setting)
+        return setting, batch.to(self.device)
+
+    def _step(self, step: int, setting: Setting, batch: Batch) -> dict[str, float]:
         rate = learning_rate(self.section, step)
         total, terms = take_step(self.hypermorph, self.optimizer, self.loss, batch, setting, rate)
         average_weights(self.averages, self.hypernetwork, self.section.averaging, step)
