@@ -6,6 +6,8 @@ import typer
 
 import hmopt
 from hmopt.cli.demo import demo
+from hmopt.cli.export import export
+from hmopt.cli.ledger import ledger
 from hmopt.cli.new import new
 from hmopt.cli.register import register
 from hmopt.cli.report import report
@@ -29,6 +31,10 @@ app.command(epilog="Example: hmopt run studies/mine")(run)
 app.command(
     epilog="Example: hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label thalamus"
 )(register)
+app.command(epilog="Example: hmopt ledger studies/mine --compact")(ledger)
+app.command(epilog="Example: hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'")(
+    export
+)
 app.command(epilog="Example: hmopt demo demo")(demo)
 
 

@@ -1,23 +1,26 @@
 """All measurements made so far, on disk."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
+from hmopt.ledger.holdings import Holding, find_holdings
 from hmopt.ledger.manifest import Shard, editing, lattice_of, read_manifest
 from hmopt.ledger.measurements import Measurements
-from hmopt.ledger.shard import block_rows, read_all, read_shard, write_shard
+from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
 from hmopt.metric import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
+
+T = TypeVar("T")
 
 READ_ATTEMPTS = 5
 
@@ -162,7 +165,7 @@ class Ledger:
         )
 
     def compact(self) -> None:
-        """Bring the shards of each oracle together into one."""
+        """Bring the shards of each oracle together into one; of rows that were written twice the first stays."""
         with editing(self.folder) as shards:
             groups: dict[object, list[Shard]] = {}
             for shard in shards:
@@ -173,8 +176,7 @@ class Ledger:
         if len(shards) == 1:
             return shards[0]
         file = _new_name()
-        rows = pa.concat_tables([read_all(self.folder / shard.file) for shard in shards]).unify_dictionaries()
-        write_shard(self.folder / file, rows)
+        write_shard(self.folder / file, distinct_rows([read_all(self.folder / shard.file) for shard in shards]))
         return Shard(
             file=file,
             identity=shards[0].identity,
@@ -183,10 +185,17 @@ class Ledger:
             settings=frozenset().union(*(shard.settings for shard in shards)),
         )
 
+    def holdings(self) -> list[Holding]:
+        """Give what there is of each oracle, in the order in which oracles were first written; no value is read."""
+        return self._undisturbed(lambda: find_holdings(self.folder, read_manifest(self.folder)))
+
     def _read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+        return self._undisturbed(lambda: self._read_once(identity, axes, metrics))
+
+    def _undisturbed(self, read: Callable[[], T]) -> T:
         for _ in range(READ_ATTEMPTS):
             try:
-                return self._read_once(identity, axes, metrics)
+                return read()
             except FileNotFoundError as error:  # another process brought shards together after the manifest was read
                 gone = error
         raise LedgerError(

@@ -75,18 +75,20 @@ def read_manifest(folder: Path) -> list[Shard]:
 def editing(folder: Path) -> Iterator[list[Shard]]:
     """Give the list of live shards to change, while no other writer can; it is swapped in when the block ends well.
 
-    Files that are no longer live are removed after the swap; a reader that still wants one reads the manifest again.
+    Files that are not live are removed after the swap, those of a writer that was killed too; a reader that still
+    wants one reads the manifest again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         shards = read_manifest(folder)
-        before = {shard.file for shard in shards}
         yield shards
         content = {"format": FORMAT, "shards": [_to_json(shard) for shard in shards]}
         with replacing(folder / FILE_NAME) as beside:
             beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for file in before - {shard.file for shard in shards}:
-            (folder / file).unlink(missing_ok=True)
+        live = {shard.file for shard in shards}
+        for path in folder.glob("*.parquet"):
+            if path.name not in live:
+                path.unlink(missing_ok=True)
 
 
 def _to_json(shard: Shard) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Measurements of one oracle as dense arrays, with the pairs they are of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,13 +90,7 @@ class Measurements:
         LedgerError
             If it was not measured.
         """
-        if metric not in self.values:
-            raise LedgerError(
-                "metric",
-                expected=f"one that was measured ({', '.join(self.values)})",
-                got=repr(metric),
-                advice="Add it to search.reported and run `hmopt search` again.",
-            )
+        check_measured(metric, self.values)
         return self.values[metric]
 
     def score(
@@ -144,6 +138,24 @@ class Measurements:
                 "label", expected=f"one of {', '.join(self.labels)}", got=repr(label), advice="Correct the name."
             )
         return self.labels.index(label)
+
+
+def check_measured(metric: str, measured: Iterable[str]) -> None:
+    """Refuse a metric that was not measured.
+
+    Raises
+    ------
+    LedgerError
+        If it was not.
+    """
+    known = list(measured)
+    if metric not in known:
+        raise LedgerError(
+            "metric",
+            expected=f"one that was measured ({', '.join(known)})",
+            got=repr(metric),
+            advice="Add it to search.reported and run `hmopt search` again.",
+        )
 
 
 def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

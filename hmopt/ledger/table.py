@@ -1,13 +1,14 @@
 """Measurements as one small Parquet file that a person can read with pandas alone."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -46,8 +47,32 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
         )
 
 
-def read_measurements(path: Path) -> Measurements:
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of some measurements is asked for.
+
+    Parameters
+    ----------
+    pairs
+        Rows of the table of pairs.
+    metrics, labels
+        Names.
+    """
+
+    pairs: pd.DataFrame
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def read_measurements(path: Path, part: Part | None = None) -> Measurements:
     """Read what `write_measurements` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    part
+        Which rows and columns; left out: all. Metrics that are not there are left out.
 
     Raises
     ------
@@ -55,8 +80,11 @@ def read_measurements(path: Path) -> Measurements:
         If there is no such file, it is not such a table, or a metric means other numbers in this version.
     """
     try:
-        table = pq.read_table(path)
-        header = json.loads(table.schema.metadata[HEADER])
+        header = json.loads(pq.read_schema(path).metadata[HEADER])
+        if part is not None:
+            metrics = {metric: header["metrics"][metric] for metric in part.metrics if metric in header["metrics"]}
+            header |= {"labels": part.labels, "metrics": metrics}
+        table = pq.read_table(path, columns=_columns(header), filters=None if part is None else _rows_of(part))
     except FileNotFoundError as error:
         raise LedgerError(
             str(path), expected="a table of measurements", got="no file", advice="Run `hmopt search` first."
@@ -71,6 +99,15 @@ def read_measurements(path: Path) -> Measurements:
                 str(path), expected=find_metric(metric).key, got=f"{metric}@{version}", advice="Measure anew."
             )
     return _measurements(table, header)
+
+
+def _columns(header: dict[str, Any]) -> list[str]:
+    return [*header["groups"], *(fields["name"] for fields in header["space"]), "label", *header["metrics"]]
+
+
+def _rows_of(part: Part) -> pc.Expression:
+    of_label = pc.field("label").isin(list(part.labels)) | pc.field("label").is_null()
+    return pc.field("pair").isin(part.pairs["pair"].tolist()) & of_label
 
 
 def _rows(measurements: Measurements) -> pa.Table:

@@ -143,8 +143,8 @@ class Curves:
 
     def _find_of_label(self, label: str | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
         scores = self._measurements.score(self._metric.name, label)
-        finite = np.isfinite(scores)
-        return scores, finite, finite.any(axis=0)
+        finite = np.asarray(np.isfinite(scores))
+        return scores, finite, np.asarray(finite.any(axis=0))
 
 
 def find_curves(measurements: Measurements, scopes: Iterable[Scope], metric: str) -> Iterator[Curve]:

@@ -5,14 +5,19 @@ from pathlib import Path
 import optuna
 
 from hmopt.errors import SearchError
-from hmopt.ledger.folder import read_folder, read_searched
-from hmopt.search.curve import find_curves
+from hmopt.ledger.folder import read_searched
+from hmopt.ledger.measurements import check_measured
+from hmopt.ledger.part import read_pairs, read_part
+from hmopt.ledger.table import Part
+from hmopt.search.curve import FOLDING, Curves
 from hmopt.search.scopes import find_scope
 from hmopt.search.studies import make_study, origin_of
 
 
 def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> optuna.Study:
     """Give the study of a scope, from a study folder's ledger or its committed results; neither model nor torch needed.
+
+    Only the scope's pairs, its label, the metric and folding are read.
 
     Parameters
     ----------
@@ -27,7 +32,8 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     Returns
     -------
     optuna.Study
-        In memory, with a trial for each measured setting and the attributes of `hmopt.search.studies.make_study`.
+        In memory, with a trial for each setting that all its pairs were measured at, and the attributes of
+        `hmopt.search.studies.make_study`.
 
     Raises
     ------
@@ -36,10 +42,17 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     SearchError
         If there is no such scope; near matches are named.
     """
-    searched, measurements = read_searched(Path(folder)), read_folder(Path(folder))
-    minimum = searched.search.minimum_partners
-    scope = find_scope(criteria, measurements.pairs, measurements.labels, minimum)
-    curve = next(find_curves(measurements, [scope], metric), None)
+    folder = Path(folder)
+    searched, pairs = read_searched(folder), read_pairs(folder)
+    check_measured(metric, searched.search.measured)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.minimum_partners)
+    part = Part(
+        pairs=pairs[scope.mask(pairs)],
+        metrics=tuple(dict.fromkeys((metric, FOLDING))),
+        labels=searched.labels if scope.label is None else (scope.label,),
+    )
+    measurements = read_part(folder, part)
+    curve = Curves(measurements, metric).of(scope)
     if curve is None:
         raise SearchError(
             "scope",

@@ -15,6 +15,7 @@ from hmopt.errors import SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
 
 SIDES = ("moving_subject", "fixed_subject")
+EVERY = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +84,16 @@ class Groups:
 
     def _find_of_kind(self, kind: str) -> dict[str, NDArray[np.intp]]:
         if kind != "subject":
-            return self._pairs.groupby(kind).indices
-        moving, fixed = (self._pairs.groupby(side).indices for side in SIDES)
+            return _positions_by_value(self._pairs[kind])
+        moving, fixed = (_positions_by_value(self._pairs[side]) for side in SIDES)
         nothing = np.empty(0, dtype=np.intp)
         return {
             subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing)) for subject in moving | fixed
         }
+
+
+def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
+    return {str(value): np.asarray(places) for value, places in column.groupby(column).indices.items()}
 
 
 def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
@@ -119,13 +124,43 @@ def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[st
     ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
     """
     values = {kind: _values(kind, pairs, labels) for kinds in section.scopes for kind in kinds if kind != "cohort"}
-    products = (
-        itertools.product(*([(kind, value) for value in values[kind]] for kind in kinds if kind != "cohort"))
-        for kinds in section.scopes
-    )
-    scopes = (Scope(criteria=criteria) for product in products for criteria in product)
-    groups = Groups(pairs)
-    return [scope for scope in dict.fromkeys(scopes) if _is_large_enough(scope, groups, section.minimum_partners)]
+    products = [{kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes]
+    return _large_enough(products, Groups(pairs), section.minimum_partners)
+
+
+def expand_scope(
+    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+) -> list[Scope]:
+    """Give the scopes of criteria, declared or not, in which `*` stands for every value.
+
+    Parameters
+    ----------
+    criteria
+        Values by kind, as `{"label": "thalamus", "subject": "*"}`; none: the cohort.
+    pairs, labels, minimum_partners
+        As for `find_scope`.
+
+    Raises
+    ------
+    SearchError
+        As `find_scope`, or if no scope has pairs and, where it is about a subject, partners enough.
+
+    Examples
+    --------
+    >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
+    >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
+    >>> found = expand_scope({"label": "thalamus", "subject": "*"}, pairs, ["thalamus"], minimum_partners=1)
+    >>> [scope.name for scope in found]
+    ['label=thalamus, subject=a', 'label=thalamus, subject=b']
+    """
+    if EVERY not in criteria.values():
+        return [find_scope(criteria, pairs, labels, minimum_partners)]
+    known = {kind: _known_values(kind, value, pairs, labels) for kind, value in criteria.items()}
+    found = _large_enough([known], Groups(pairs), minimum_partners)
+    if not found:
+        asked = ", ".join(f"{kind}={value}" for kind, value in criteria.items())
+        raise SearchError("scope", expected="a scope with pairs enough", got=asked, advice="Ask for fewer criteria.")
+    return found
 
 
 def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int) -> Scope:
@@ -147,9 +182,7 @@ def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequenc
         partners.
     """
     for kind, value in criteria.items():
-        known = _values(kind, pairs, labels)
-        if value not in known:
-            raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=_near(value, known))
+        _known_values(kind, value, pairs, labels)
     scope = Scope(criteria=tuple(criteria.items()))
     groups = Groups(pairs)
     if not len(groups.positions(scope)):
@@ -176,9 +209,24 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     return sorted({value for value in pairs[kind] if value})
 
 
+def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    known = _values(kind, pairs, labels)
+    if value not in (EVERY, *known):
+        raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=_near(value, known))
+    return known if value == EVERY else [value]
+
+
 def _near(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=5, cutoff=0.4) or list(known[:20])
     return f"Choose one of: {', '.join(near)}{'' if len(near) == len(known) else ', …'}."
+
+
+def _large_enough(
+    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
+) -> list[Scope]:
+    criteria = (zip(values, one, strict=True) for values in products for one in itertools.product(*values.values()))
+    scopes = dict.fromkeys(Scope(criteria=tuple(pairs)) for pairs in criteria)
+    return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
 
 
 def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:

@@ -1,6 +1,6 @@
 """Optuna studies made of what a ledger holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -11,10 +11,10 @@ from hmopt.files import content_hash
 from hmopt.ledger.manifest import lattice_of
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
-from hmopt.search.curve import Curve, find_curves
+from hmopt.search.curve import Curve, Curves
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.quiet import quiet
-from hmopt.search.scopes import list_scopes
+from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Index, Setting, Space
 
 
@@ -75,14 +75,30 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
 def store_studies(
     measurements: Measurements, section: SearchSection, name: str, storage: RDBStorage, track: Track = silent
 ) -> list[str]:
-    """Write the studies of the declared scopes without a subject into a storage; what is there already stays.
+    """Write the studies of the declared scopes without a subject into a storage, as `write_studies` does."""
+    scopes = list_scopes(section, measurements.pairs, measurements.labels)
+    kept = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
+    return write_studies(measurements, kept, section, name, storage, track)
+
+
+def write_studies(
+    measurements: Measurements,
+    scopes: Sequence[Scope],
+    section: SearchSection,
+    name: str,
+    storage: RDBStorage,
+    track: Track = silent,
+) -> list[str]:
+    """Write the studies of scopes into a storage; what is there already stays, and what it lacks is added.
 
     Parameters
     ----------
     measurements
         What was measured.
+    scopes
+        Whom or what settings are chosen for; those that nothing was measured for are left out.
     section
-        `scopes`, `metric` and `folding_limit`.
+        `metric` and `folding_limit`.
     name
         What the names of studies begin with.
     storage
@@ -95,18 +111,17 @@ def store_studies(
     list of str
         Names of the studies, as they stand in the storage.
     """
-    scopes = list_scopes(section, measurements.pairs, measurements.labels)
-    kept = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
-    curves = track(find_curves(measurements, kept, section.metric), "Writing studies", len(kept))
+    curves = Curves(measurements, section.metric)
     origin = origin_of(measurements, section)
     names = []
     with quiet():
-        for curve in curves:
-            names.append(study_name(name, curve, origin))
-            study = optuna.create_study(
-                storage=storage, study_name=names[-1], direction=curve.metric.direction, load_if_exists=True
-            )
-            complete(study, curve, origin)
+        for scope in track(scopes, "Writing studies", len(scopes)):
+            if (curve := curves.of(scope)) is not None:
+                names.append(study_name(name, curve, origin))
+                study = optuna.create_study(
+                    storage=storage, study_name=names[-1], direction=curve.metric.direction, load_if_exists=True
+                )
+                complete(study, curve, origin)
     return names
 
 

@@ -1,6 +1,7 @@
 import itertools
 import json
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +159,39 @@ def test_an_interrupted_write_leaves_the_ledger_as_it_was(
     write_each(ledger, oracle, [(0,)], pairs)
     before = (tmp_path / "manifest.json").read_bytes()
 
-    def torn(table: Any, path: Path, **_: Any) -> None:
-        path.write_bytes(b"PAR1")
+    def torn(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", torn)
+        patch.setattr(pq.ParquetWriter, "write_table", torn)
         with pytest.raises(KeyboardInterrupt):
             write_each(ledger, oracle, [(70,)], pairs)
     assert (tmp_path / "manifest.json").read_bytes() == before
     assert len(list(tmp_path.glob("*.parquet"))) == 1
     write_each(ledger, oracle, [(70,)], pairs)
     assert ledger.settings(oracle.identity, oracle.space) == [(0,), (70,)]
+
+
+def write_until_killed(folder: Path) -> None:
+    """Write one whole shard, then stop dead between a second shard and the manifest that would name it."""
+    write_from_process(folder, 19)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmopt.ledger.manifest.replacing", lambda _: os._exit(9))
+        block = Block(index=(0,), pairs=("a->b",), labels=(), values={"folding": np.array([0.5])})
+        Ledger(folder).write("0f", Space(hyperparameters=(Hyperparameter(name="regularization"),)), [block])
+
+
+def test_a_writer_that_is_killed_leaves_the_ledger_as_it_was_and_holds_nobody_up(space: Space, tmp_path: Path) -> None:
+    writer = multiprocessing.get_context("spawn").Process(target=write_until_killed, args=(tmp_path,))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 9
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    ledger = Ledger(tmp_path)
+    assert ledger.settings("0f", space) == [(19,)]
+    ledger.write("0f", space, [Block(index=(1,), pairs=("a->b",), labels=(), values={"folding": np.array([0.25])})])
+    assert ledger.settings("0f", space) == [(1,), (19,)]
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
 
 
 def test_a_file_that_no_manifest_names_is_not_read(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from hmopt.ledger import Ledger, Recorded
+from hmopt.metric import METRICS as DECLARED
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")
@@ -70,3 +72,17 @@ def test_an_oracle_that_fails_leaves_what_it_gave_before(oracle: Any, pairs: lis
         list(Recorded(oracle, Ledger(tmp_path)).measure([(0,)], pairs, METRICS))
     gaps = Ledger(tmp_path).missing(oracle.identity, oracle.space, [(0,)], pairs, METRICS, oracle.labels)
     assert gaps[0].pairs == tuple(pairs[2:])
+
+
+def test_a_metric_asked_for_later_is_measured_alone_and_a_new_version_leaves_the_others_valid(
+    oracle: Any, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = Recorded(oracle, Ledger(tmp_path))
+    list(recorded.measure([(0,), (70,)], pairs, METRICS))
+    oracle.asked.clear()
+    list(recorded.measure([(0,), (70,)], pairs, [*METRICS, "similarity"]))
+    assert sorted(oracle.asked) == sorted((index, pair.id, "similarity") for index in ((0,), (70,)) for pair in pairs)
+    oracle.asked.clear()
+    monkeypatch.setitem(DECLARED, "folding", replace(DECLARED["folding"], version=2))
+    list(recorded.measure([(70,)], pairs, [*METRICS, "similarity"]))
+    assert {metric for _, _, metric in oracle.asked} == {"folding"}
