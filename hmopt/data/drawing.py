@@ -1,51 +1,46 @@
 """Pairs drawn so that subjects serve about equally often."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.records import Pair
+Numbers = NDArray[np.integer]
 
 
-def draw_evenly(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
-    """Give `count` of the pairs, or all where there are no more.
+def draw_evenly(moving: Numbers, fixed: Numbers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Give the positions of `count` pairs, or of all where there are no more.
 
     One is drawn after the other: always one whose moving subject has moved least often and whose fixed subject has
     been fixed least often, and among equals by chance.
 
     Parameters
     ----------
-    pairs
-        The possible pairs.
+    moving, fixed
+        The subjects of the possible pairs as numbers from 0, shape (n,) each.
     count
         How many to draw.
     rng
         Decides between equals.
+
+    Examples
+    --------
+    >>> moving, fixed = np.array([0, 0, 1, 1, 2, 2]), np.array([1, 2, 0, 2, 0, 1])
+    >>> drawn = draw_evenly(moving, fixed, 3, np.random.default_rng(0))
+    >>> sorted(moving[drawn].tolist()), sorted(fixed[drawn].tolist())
+    ([0, 1, 2], [0, 1, 2])
     """
-    if len(pairs) <= count:
-        return list(pairs)
-    order = rng.permutation(len(pairs))
-    shuffled = [pairs[i] for i in order.tolist()]
-    moving, fixed = _numbered(shuffled)
-    subjects = int(max(moving.max(), fixed.max())) + 1
-    moved, been_fixed, taken = np.zeros(subjects), np.zeros(subjects), np.zeros(len(shuffled))
-    drawn = []
+    if len(moving) <= count:
+        return np.arange(len(moving))
+    order = rng.permutation(len(moving))
+    moving, fixed = moving[order], fixed[order]
+    moved, been_fixed = np.zeros(moving.max() + 1), np.zeros(fixed.max() + 1)
+    load, drawn = np.zeros(len(order)), []
     for _ in range(count):
-        # squares, so that two who served twice come before one who served thrice with one who served once
-        load = (moved**2)[moving] + (been_fixed**2)[fixed] + taken
         pick = int(load.argmin())
-        drawn.append(pick)
-        taken[pick] = np.inf
-        moved[moving[pick]] += 1
-        been_fixed[fixed[pick]] += 1
-    return [shuffled[pick] for pick in drawn]
-
-
-def _numbered(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    subjects = sorted({subject for pair in pairs for subject in (pair.moving_subject, pair.fixed_subject)})
-    number = {subject: i for i, subject in enumerate(subjects)}
-    return (
-        np.array([number[pair.moving_subject] for pair in pairs]),
-        np.array([number[pair.fixed_subject] for pair in pairs]),
-    )
+        drawn.append(order[pick])
+        load[pick] = np.inf
+        for side, served in ((moving, moved), (fixed, been_fixed)):
+            subject = side[pick]
+            # squares, so that two who served twice come before one who served thrice with one who served once
+            load[side == subject] += 2 * served[subject] + 1
+            served[subject] += 1
+    return np.array(drawn)

@@ -1,12 +1,15 @@
 """Pairs of images: which are possible, and which are registered."""
 
-import itertools
+from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmopt.data.drawing import draw_evenly
 from hmopt.data.listing import list_pairs
+from hmopt.data.pair_list import PairList
 from hmopt.data.pair_table import pair_table
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.split import SIDES
@@ -17,10 +20,15 @@ from hmopt.records import Pair
 __all__ = ["draw_pairs", "pair_table", "possible_pairs"]
 
 TRAIN, SEARCH = "train", "search"
+MOST_PAIRS = 1 << 22
+"""Possible pairs of one kind that are told apart: all those of 2,048 images."""
+NO_IMAGES = np.empty(0, dtype=np.int32)
 
 
-def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
+def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> Sequence[Pair]:
     """Give all ordered pairs of the declared kinds among the subjects of a side; slices pair with the same slice.
+
+    Of more than `MOST_PAIRS` each image keeps as many partners, drawn at random, as lead to that number.
 
     Parameters
     ----------
@@ -36,8 +44,7 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    pairs = itertools.chain.from_iterable(_pairs_of(kind, cohort, section, split) for kind in section.kinds)
-    return list(dict.fromkeys(pairs))
+    return reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds))
 
 
 def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
@@ -64,7 +71,9 @@ def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> lis
     drawn: list[Pair] = []
     for kind in section.kinds:
         rng = np.random.default_rng([section.seed, SIDES.index(split), *kind.encode()])
-        drawn += draw_evenly(_pairs_of(kind, cohort, section, split), count, rng)
+        pairs = _pairs_of(kind, cohort, section, split)
+        subjects = pd.factorize(np.asarray(pairs.subjects))[0]
+        drawn += [pairs[place] for place in draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)]
     if not drawn:
         raise DataError(
             "pairs",
@@ -75,19 +84,28 @@ def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> lis
     return list(dict.fromkeys(drawn))
 
 
-def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
+def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: str) -> PairList:
     items = _items(cohort, split)
-    fixed = _atlas_items(cohort, section) if kind == "atlas" else items
     columns = ["slice", *_same_columns(cohort, section)]
-    partners = _grouped(fixed, columns)
-    candidates = (
-        Pair(moving=moving, fixed=fixed, moving_subject=moving_subject, fixed_subject=fixed_subject)
-        for key, group in _grouped(items, columns).items()
-        for moving, moving_subject in group
-        for fixed, fixed_subject in partners.get(key, [])
-        if moving != fixed
+    images = _grouped(cohort, items, columns)
+    partners = _grouped(cohort, _atlas_items(cohort, section), columns) if kind == "atlas" else images
+    subjects = pd.factorize(cohort.images["subject"])[0]
+    rng = np.random.default_rng([section.seed, SIDES.index(split), *f"{kind} partners".encode()])
+    most = max(1, MOST_PAIRS // max(1, len(items)))
+    moving, fixed = [NO_IMAGES], [NO_IMAGES]
+    for key, group in images.items():
+        others = partners.get(key, NO_IMAGES)
+        for image in group:
+            own = subjects[others] == subjects[image]
+            fits = others[(others != image) & (True if kind == "atlas" else own == (kind == "within"))]
+            fixed.append(fits if len(fits) <= most else rng.choice(fits, most, replace=False, shuffle=False))
+            moving.append(np.full(len(fixed[-1]), image, dtype=np.int32))
+    return PairList(
+        names=cohort.images.index.tolist(),
+        subjects=cohort.images["subject"].tolist(),
+        moving=np.concatenate(moving),
+        fixed=np.concatenate(fixed),
     )
-    return [pair for pair in candidates if kind in ("atlas", pair.task)]
 
 
 def _items(cohort: PreparedCohort, split: str) -> pd.DataFrame:
@@ -96,12 +114,15 @@ def _items(cohort: PreparedCohort, split: str) -> pd.DataFrame:
     return items[items["slice"].isin(cohort.search_slices)] if searched else items
 
 
-def _grouped(items: pd.DataFrame, columns: list[str]) -> dict[tuple[str, ...], list[tuple[str, str]]]:
-    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+def _grouped(
+    cohort: PreparedCohort, items: pd.DataFrame, columns: list[str]
+) -> dict[tuple[str, ...], NDArray[np.int32]]:
+    """Give the positions in the cohort of items that agree in some columns."""
+    groups: dict[tuple[str, ...], list[int]] = {}
     values = items[columns].astype(str).itertuples(index=False, name=None)
-    for name, subject, key in zip(items.index, items["subject"], values, strict=True):
-        groups.setdefault(key, []).append((name, subject))
-    return groups
+    for place, key in zip(cohort.images.index.get_indexer(items.index).tolist(), values, strict=True):
+        groups.setdefault(key, []).append(place)
+    return {key: np.array(group, dtype=np.int32) for key, group in groups.items()}
 
 
 def _atlas_items(cohort: PreparedCohort, section: PairsSection) -> pd.DataFrame:

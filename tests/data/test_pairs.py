@@ -1,5 +1,6 @@
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from hmopt.data.drawing import draw_evenly
 from hmopt.data.pairs import draw_pairs, pair_table, possible_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import PairsSection
+from hmopt.declaration.study import read_declaration
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def make_cohort(
@@ -94,10 +98,66 @@ def test_drawing_takes_subjects_equally_often_in_either_role() -> None:
 def test_subjects_with_more_scans_are_not_drawn_more_often() -> None:
     names = {"a": 6, "b": 1, "c": 1, "d": 1}
     scans = [(subject, f"{subject}{i}") for subject, count in names.items() for i in range(count)]
-    pairs = [Pair(moving=m, fixed=f, moving_subject=a, fixed_subject=b) for a, m in scans for b, f in scans if a != b]
-    drawn = draw_evenly(pairs, 8, np.random.default_rng(0))
+    sides = np.array(["abcd".index(a) for a, m in scans for b, f in scans if a != b])
+    others = np.array(["abcd".index(b) for a, m in scans for b, f in scans if a != b])
+    drawn = draw_evenly(sides, others, 8, np.random.default_rng(0))
+    assert np.bincount(sides[drawn]).tolist() == [2, 2, 2, 2]
+    assert np.bincount(others[drawn]).tolist() == [2, 2, 2, 2]
+
+
+def draw_one_by_one(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
+    """Draw as the committed studies' pairs were drawn: from a list of them all."""
+    left = [pairs[place] for place in rng.permutation(len(pairs))]
+    moved, fixed, drawn = Counter[str](), Counter[str](), []
+    for _ in range(count):
+        drawn.append(min(left, key=lambda pair: moved[pair.moving_subject] ** 2 + fixed[pair.fixed_subject] ** 2))
+        left.remove(drawn[-1])
+        moved[drawn[-1].moving_subject] += 1
+        fixed[drawn[-1].fixed_subject] += 1
+    return drawn
+
+
+def test_pairs_are_those_that_a_list_of_all_of_them_gives() -> None:
+    cohort = make_cohort(9, sessions=2)
+    every = [
+        Pair(moving=m, fixed=f, moving_subject=a, fixed_subject=b)
+        for m, a in cohort.images.query("split == 'search'")["subject"].items()
+        for f, b in cohort.images.query("split == 'search'")["subject"].items()
+        if a != b
+    ]
+    drawn = draw_pairs(cohort, section(search=40, seed=7), "search")
+    assert drawn == draw_one_by_one(every, 40, np.random.default_rng([7, 2, *b"cross"]))
+    assert list(possible_pairs(cohort, section(), "search")) == every
+
+
+@pytest.mark.parametrize(
+    ("study", "images_of"), [("brains", dict.fromkeys), ("hippocampus", lambda some: sorted({*some}))]
+)
+def test_the_pairs_of_the_committed_studies_are_drawn_again(
+    study: str, images_of: Callable[[Iterable[str]], Iterable[str]]
+) -> None:
+    committed = pd.read_csv(STUDIES / study / "results" / "pairs.csv", dtype=str, keep_default_na=False)
+    subjects = {row.moving: row.moving_subject for row in committed.itertuples()}
+    subjects |= {row.fixed: row.fixed_subject for row in committed.itertuples()}
+    rows = [
+        {"name": name, "subject": subjects[name], "scan": name, "slice": -1} for name in images_of(committed["moving"])
+    ]
+    cohort = replace(make_cohort(), images=pd.DataFrame(rows).set_index("name").assign(split="search"))
+    declared = read_declaration(STUDIES / study).pairs
+    assert [pair.id for pair in draw_pairs(cohort, declared, "search")] == committed["pair"].tolist()
+
+
+def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, everyone = make_cohort(31, sessions=2), 60
+    monkeypatch.setattr("hmopt.data.pairs.MOST_PAIRS", 5 * everyone)
+    pairs = possible_pairs(cohort, section(kinds=["cross"]), "search")
+    assert len(ids(pairs)) == 5 * everyone
+    assert set(Counter(pair.moving for pair in pairs).values()) == {5}
+    assert {pair.task for pair in pairs} == {"cross"}
+    assert ids(pairs) == ids(possible_pairs(cohort, section(kinds=["cross"]), "search"))
+    drawn = draw_pairs(cohort, section(search=60), "search")
     assert set(Counter(pair.moving_subject for pair in drawn).values()) == {2}
-    assert set(Counter(pair.fixed_subject for pair in drawn).values()) == {2}
+    assert len(ids(possible_pairs(cohort, section(kinds=["within"]), "search"))) == everyone
 
 
 def test_the_seed_decides_which_pairs_are_drawn() -> None:
