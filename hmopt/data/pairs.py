@@ -1,6 +1,5 @@
 """Pairs of images: which are possible, and which are registered."""
 
-from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
@@ -25,7 +24,7 @@ MOST_PAIRS = 1 << 22
 NO_IMAGES = np.empty(0, dtype=np.int32)
 
 
-def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> Sequence[Pair]:
+def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
     """Give all ordered pairs of the declared kinds among the subjects of a side; slices pair with the same slice.
 
     Of more than `MOST_PAIRS` each image keeps as many partners, drawn at random, as lead to that number.
@@ -44,7 +43,7 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    return reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds))
+    return list(reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds)))
 
 
 def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
