@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.cohorts import SHAPE
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
-from hmopt.losses.similarity import local_cross_correlation
+from hmopt.losses import local_cross_correlation
 
 BATCH, WINDOW, REPETITIONS = 4, 9, 7
 
