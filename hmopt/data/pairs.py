@@ -43,7 +43,8 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    return list(reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds)))
+    pairs = reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds))
+    return list(pairs)
 
 
 def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
