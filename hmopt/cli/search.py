@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
@@ -16,9 +18,18 @@ if TYPE_CHECKING:
     from hmopt.space import Index
 
 
-def search(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+Dense = Annotated[
+    bool, typer.Option("--dense", help="Also measure the optimized metric at every value of the one hyperparameter.")
+]
+
+
+def search(
+    folder: Folder, device: Device = None, dense: Dense = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Measure what is missing and run the Optuna studies of every declared scope."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
+        if dense:
+            measure_densely(folder, device, talk)
         search_study(folder, device, talk)
 
 
@@ -33,12 +44,25 @@ def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
     half = load_oracle(folder, search.study, search.cohort, "half", found)
     nothing = UnregisteredOracle(search.cohort, found)
     measurements = search.sweep(full)
-    search.fill(half, measurements.settings)
-    search.fill(nothing, [()])
+    search.fill(half, measurements.settings, search.section.measured)
+    search.fill(nothing, [()], search.section.measured)
     search.keep(full.identity, half.identity, nothing.identity)
     search.run_studies(measurements)
     search.write_examples(full, measurements)
     talk.say(f"Measured: {len(search.pairs)} pairs at {len(measurements.settings)} settings")
+
+
+def measure_densely(folder: Path, device: str | None, talk: Conversation) -> None:
+    """Measure what decides λ* at every lattice point: what the plan of a search is judged by."""
+    from hmopt.declaration import read_study
+    from hmopt.oracle import load_oracle
+    from hmopt.search.plan import dense_settings
+
+    keep_freed_memory()
+    settings = dense_settings(read_study(folder).space)
+    search = Search(folder, talk)
+    oracle = load_oracle(folder, search.study, search.cohort, "full", find_device(device))
+    search.fill(oracle, settings, search.section.deciding)
 
 
 class Search:
@@ -68,20 +92,22 @@ class Search:
         self.table = pair_table(self.pairs, self.cohort, self.section.bins)
         self.ledger = Ledger(folder / LEDGER_FOLDER)
 
-    def fill(self, oracle: "Oracle", settings: "Sequence[Index]") -> None:
+    def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
         """Measure what the ledger lacks of an oracle at some settings."""
         from hmopt.ledger import Recorded
         from hmopt.oracle import sweep
 
         recorded = Recorded(oracle, self.ledger)
-        sweep(recorded, settings, self.pairs, self.section.measured, self.talk.track)
+        sweep(recorded, settings, self.pairs, metrics, self.talk.track)
 
     def sweep(self, oracle: "AmortizedOracle") -> "Measurements":
         """Measure the coarse lattice and what confirms its optima, and give all measurements of the oracle."""
         from hmopt.search.plan import coarse_settings, confirming_settings
 
-        self.fill(oracle, coarse_settings(oracle.space, self.section))
-        self.fill(oracle, confirming_settings(self._measurements(oracle), self.section))
+        measured = self.section.measured
+        self.fill(oracle, coarse_settings(oracle.space, self.section), measured)
+        while settings := confirming_settings(self._measurements(oracle), self.section):
+            self.fill(oracle, settings, measured)
         return self._measurements(oracle)
 
     def keep(self, identity: str, identity_half: str, identity_unregistered: str) -> None:

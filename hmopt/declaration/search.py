@@ -12,10 +12,10 @@ class SearchSection(Section):
     """What a study optimizes."""
     reported: list[str] = ["dice_nearest", "folding", "log_jacobian_sd", "similarity"]
     """What is measured beside it."""
-    coarse: int = Field(default=21, ge=3)
+    coarse: int = Field(default=10, ge=3)
     """Settings per hyperparameter that are measured for all scopes at once."""
-    confirmations: int = Field(default=3, ge=0)
-    """Further settings per pair, chosen where they serve most scopes."""
+    confirmations: int = Field(default=5, ge=0)
+    """At most so many further settings, one after the other where all scopes together have most to gain."""
     folding_limit: float = Field(default=0.001, ge=0)
     """Largest mean share of folded voxels that the constrained λ* may have."""
     scopes: list[list[str]] = [["cohort"], ["task"], ["label"], ["subject"]]
@@ -34,6 +34,11 @@ class SearchSection(Section):
     """Decides folds, resampling and the studies' samplers."""
 
     @property
+    def deciding(self) -> tuple[str, ...]:
+        """The metrics that decide which setting is best: the optimized one, and folding for its limit."""
+        return tuple(dict.fromkeys((self.metric, "folding")))
+
+    @property
     def measured(self) -> tuple[str, ...]:
-        """Every metric that a sweep measures: the optimized one, folding for its limit, and the reported ones."""
-        return tuple(dict.fromkeys((self.metric, "folding", *self.reported)))
+        """Every metric that a sweep measures: those that decide, and the reported ones."""
+        return tuple(dict.fromkeys((*self.deciding, *self.reported)))

@@ -1,6 +1,6 @@
 """All measurements on disk: write, read, compact; oracles that are served from them."""
 
-from hmopt.ledger.folder import Searched, read_folder, read_searched, write_searched
+from hmopt.ledger.folder import Searched, read_dense, read_folder, read_searched, write_searched
 from hmopt.ledger.ledger import Gap, Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.recorded import Recorded
@@ -14,6 +14,7 @@ __all__ = [
     "Recorded",
     "Searched",
     "Tabulated",
+    "read_dense",
     "read_folder",
     "read_measurements",
     "read_searched",

@@ -1,7 +1,8 @@
 """What a search leaves in a study folder, and reading it back from there or from the committed results."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,6 +122,11 @@ def results_path(folder: Path, model: Model = "full") -> Path:
     return folder / RESULTS_FOLDER / ("measurements.parquet" if model == "full" else f"measurements-{model}.parquet")
 
 
+def dense_path(folder: Path) -> Path:
+    """Give where the committed measurements of a dense sweep are, if there was one."""
+    return folder / RESULTS_FOLDER / "measurements-dense.parquet"
+
+
 def read_folder(folder: Path, model: Model = "full") -> Measurements:
     """Read what was measured in a study folder: from its ledger, or from its committed results where it has none.
 
@@ -137,9 +143,45 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
         If nothing was measured.
     """
     folder = Path(folder)
-    if not (folder / SEARCH_FILE).is_file() or not (folder / LEDGER_FOLDER).is_dir():
+    if not _has_ledger(folder):
         return read_measurements(results_path(folder, model))
     searched = read_searched(folder)
+    return _read_ledger(folder, searched, model, searched.search.measured)
+
+
+def read_dense(folder: Path) -> Measurements | None:
+    """Read the optimized metric and folding at every setting of the lattice, as `hmopt search --dense` measures them.
+
+    Parameters
+    ----------
+    folder
+        The study folder; its ledger is read, or its committed results where it has none.
+
+    Returns
+    -------
+    Measurements or None
+        None where some setting was not measured.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was measured.
+    """
+    folder = Path(folder)
+    if not _has_ledger(folder):
+        path = dense_path(folder)
+        return read_measurements(path) if path.is_file() else None
+    searched = read_searched(folder)
+    measurements = _read_ledger(folder, searched, "full", searched.search.deciding)
+    points = math.prod(hyperparameter.points for hyperparameter in searched.space.hyperparameters)
+    return measurements if len(measurements.settings) == points else None
+
+
+def _has_ledger(folder: Path) -> bool:
+    return (folder / SEARCH_FILE).is_file() and (folder / LEDGER_FOLDER).is_dir()
+
+
+def _read_ledger(folder: Path, searched: Searched, model: Model, metrics: Sequence[str]) -> Measurements:
     identity, space = _asked(searched, model)
     if identity is None:
         raise LedgerError(
@@ -147,7 +189,7 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
         )
     pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
     ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(identity, space, pairs, searched.search.measured, searched.labels)
+    return ledger.measurements(identity, space, pairs, metrics, searched.labels)
 
 
 def _asked(searched: Searched, model: Model) -> tuple[str | None, Space]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
 from hmopt.files import replacing, slug
-from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, results_path
+from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, dense_path, read_dense, results_path
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.report.curves import response_figure
@@ -68,8 +68,9 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     Returns
     -------
     folder
-        With the measurements at full and half training, pairs, what was searched, the thinned training log, the
-        table of optima, `summary.json` and the figures of the first page: reports are made from it without a model.
+        With the measurements at full and half training, those of a dense sweep if there was one, pairs, what was
+        searched, the thinned training log, the table of optima, `summary.json` and the figures of the first page:
+        reports are made from it without a model.
 
     Raises
     ------
@@ -84,6 +85,7 @@ def write_results(folder: Path, track: Track = silent) -> Path:
         write_measurements(material.half, results_path(folder, "half"))
     if material.before is not None:
         write_measurements(material.before, results_path(folder, "unregistered"))
+    _write_dense(folder)
     with replacing(destination / PAIRS_FILE) as path:
         material.measurements.pairs.to_csv(path, index=False)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
@@ -96,6 +98,15 @@ def write_results(folder: Path, track: Track = silent) -> Path:
         for name, figure in _kept_figures(material).items():
             save(figure, destination / FIGURES_FOLDER, name)
     return destination
+
+
+def _write_dense(folder: Path) -> None:
+    """Write the dense sweep; one of an earlier model goes."""
+    dense = read_dense(folder)
+    if dense is None:
+        dense_path(folder).unlink(missing_ok=True)
+    else:
+        write_measurements(dense, dense_path(folder))
 
 
 def _draw(material: Material, folder: Path, track: Track) -> Drawings:

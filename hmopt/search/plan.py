@@ -1,4 +1,4 @@
-"""Which settings a sweep measures: a coarse lattice, then a few that serve many scopes."""
+"""Which settings a sweep measures: a coarse lattice, then those that promise most over all scopes."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.declaration import SearchSection
+from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
+from hmopt.metric import find_metric
 from hmopt.search.curve import find_curves
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.lattice import coarse_lattice
+from hmopt.search.scopes import list_scopes
 from hmopt.search.spline import predict
 from hmopt.space import Index, Space
+
+NEGLIGIBLE = {"1": 0.00025, "mm": 0.0025, "voxel": 0.0025}
+"""What scopes may still have to gain on average, by the metric's unit, when a sweep ends."""
 
 
 def coarse_settings(space: Space, section: SearchSection) -> list[Index]:
@@ -20,65 +26,93 @@ def coarse_settings(space: Space, section: SearchSection) -> list[Index]:
     --------
     >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", default=0.3),))
-    >>> coarse_settings(space, SearchSection(coarse=3))
-    [(0,), (60,), (100,), (200,)]
+    >>> coarse_settings(space, SearchSection(coarse=4))
+    [(0,), (60,), (100,), (175,), (200,)]
     """
-    return sorted({*space.coarse(section.coarse), space.index(space.default)})
+    return sorted({*coarse_lattice(space, section.coarse), space.index(space.default)})
+
+
+def dense_settings(space: Space) -> list[Index]:
+    """Give every setting of a space with one hyperparameter: what a plan is judged by.
+
+    Raises
+    ------
+    SearchError
+        If there are several hyperparameters: their lattice has too many points.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> dense_settings(Space(hyperparameters=(Hyperparameter(name="regularization", step=0.5),)))
+    [(0,), (1,), (2,)]
+    """
+    if len(space.hyperparameters) != 1:
+        raise SearchError(
+            "hyperparameters",
+            expected="one, to measure every value of it",
+            got=", ".join(space.names),
+            advice="Search without --dense, or declare a larger search.coarse.",
+        )
+    return space.coarse(space.hyperparameters[0].points)
 
 
 def confirming_settings(measurements: Measurements, section: SearchSection) -> list[Index]:
-    """Give further settings to measure, so that as many scopes as possible come near their best.
+    """Give what to measure next, one setting at most, so that the declared scopes come near their best.
 
-    For every declared scope a curve through its scores on the coarse lattice says how much each other setting would
-    gain on the best coarse one. Settings are chosen one after the other; each adds the most to the sum, over scopes, of
-    the share of its attainable gain that a scope gets. Only the coarse lattice is looked at, so that the choice stays
-    the same when its settings have been measured.
+    Curves through the scores of every scope say how much each setting may gain on the best that was measured. Next is
+    the setting that leaves least to gain, by the sum of squares over scopes. Only the coarse settings and what was
+    chosen here before are looked at, so that whatever else was measured changes nothing.
 
     Parameters
     ----------
     measurements
-        With the whole coarse lattice.
+        With all coarse settings, and what was chosen before.
     section
         `scopes`, `metric`, `coarse` and `confirmations`.
 
     Returns
     -------
     list of Index
-        At most `confirmations` settings, sorted.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `confirmations` settings were chosen.
+
+    Examples
+    --------
+    While it gives settings, they are measured::
+
+        while settings := confirming_settings(ledger.measurements(...), section):
+            sweep(oracle, settings, pairs, metrics)
     """
-    grid = measurements.space.coarse(section.coarse)
-    coarse = measurements.at(grid)
-    scopes = list_scopes(section, measurements.pairs, measurements.labels)
-    gains = _coarse_gains(coarse, scopes, section.metric)
-    if len(coarse.settings) < len(grid) or not gains.size:
+    chosen = coarse_settings(measurements.space, section)
+    place_of = {setting: place for place, setting in enumerate(measurements.settings)}
+    gains = _gains(measurements, section)
+    if not gains.size or not place_of.keys() >= set(chosen):
         return []
-    candidates, predicted = predict(grid, gains)
-    return sorted(candidates[place] for place in _covering(_shares(predicted, gains), section.confirmations))
+    for _ in range(section.confirmations):
+        scores = gains[[place_of[setting] for setting in chosen]]
+        promising = _most_promising(measurements.space, chosen, scores, NEGLIGIBLE[find_metric(section.metric).unit])
+        if promising is None:
+            return []
+        if promising not in place_of:
+            return [promising]
+        chosen = sorted([*chosen, promising])
+    return []
 
 
-def _coarse_gains(coarse: Measurements, scopes: Sequence[Scope], metric: str) -> NDArray[np.float64]:
-    curves = find_curves(coarse, scopes, metric)
-    whole = [curve.gains for curve in curves if curve.settings == coarse.settings]
-    return np.array(whole).reshape(len(whole), len(coarse.settings)).T
+def _gains(measurements: Measurements, section: SearchSection) -> NDArray[np.float64]:
+    """Give the scores of every scope that was measured at all settings, shape (settings, scopes); more is better."""
+    scopes = list_scopes(section, measurements.pairs, measurements.labels)
+    curves = find_curves(measurements, scopes, section.metric)
+    whole = [curve.gains for curve in curves if curve.settings == measurements.settings]
+    return np.array(whole).reshape(len(whole), len(measurements.settings)).T
 
 
-def _shares(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the share of each scope's attainable gain that each candidate reaches, shape (candidates, scopes)."""
-    gain = np.maximum(predicted - measured.max(axis=0), 0.0)
-    attainable = gain.max(axis=0)
-    worthwhile = attainable > 1e-9 * np.abs(measured).max(axis=0)
-    return np.where(worthwhile, gain / np.where(worthwhile, attainable, 1.0), 0.0)
-
-
-def _covering(shares: NDArray[np.float64], count: int) -> list[int]:
-    """Give the places of at most `count` candidates, each chosen for what it adds to those before."""
-    chosen: list[int] = []
-    reached = np.zeros(shares.shape[1])
-    for _ in range(count):
-        added = np.maximum(shares - reached, 0.0).sum(axis=1)
-        best = int(added.argmax())
-        if added[best] <= 0:
-            break
-        chosen.append(best)
-        reached = np.maximum(reached, shares[best])
-    return chosen
+def _most_promising(
+    space: Space, settings: Sequence[Index], scores: NDArray[np.float64], negligible: float
+) -> Index | None:
+    candidates, predicted = predict(space, settings, scores)
+    gains = np.maximum(predicted - scores.max(axis=0), 0.0)
+    taken = set(settings)
+    gains[[setting in taken for setting in candidates]] = 0.0
+    attainable = gains.max(axis=0)
+    left = np.square(attainable - gains).sum(axis=1)
+    return candidates[int(left.argmin())] if attainable.mean() > negligible else None

@@ -1,4 +1,4 @@
-"""A sampler that reads a response curve: a coarse lattice first, then where a curve through the scores is highest."""
+"""A sampler that reads a response curve: a coarse lattice first, then where curves through the scores are highest."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -12,29 +12,32 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hmopt.errors import SearchError
-from hmopt.search.lattice import distributions, lattice_index
-from hmopt.search.spline import interpolate
+from hmopt.search.lattice import coarse_lattice, distributions, lattice_index
+from hmopt.search.spline import promise
 from hmopt.space import Index, Space
 
-COARSE = {1: 21, 2: 5}
+COARSE = {1: 10, 2: 6}
 """Coarse settings per hyperparameter, by how many hyperparameters there are; for more there is no coarse lattice."""
+
+NEGLIGIBLE = 1e-4
+"""Gains that are none, as a share of the range of the scores."""
 
 
 class CurveSampler(BaseSampler):
     """Suggests settings on the declared lattice.
 
     With one hyperparameter: coarse settings, end points first and then ever denser; when they are measured, the
-    unmeasured lattice point at which a curve through all scores is highest, so that of two humps the higher one is
-    refined. With two: coarse settings, then Optuna's `GPSampler` (its `TPESampler` where torch is not installed). With
-    more: `TPESampler`. Trials with constraints are taken into account. Parameters that are not in the space are drawn
-    at random.
+    unmeasured lattice point that promises most by curves through all scores, so that of two humps the higher one is
+    refined; where none promises more than the best there is, the middle of the widest gap. With two: coarse settings,
+    then Optuna's `GPSampler` (its `TPESampler` where torch is not installed). With more: `TPESampler`. Trials with
+    constraints are taken into account. Parameters that are not in the space are drawn at random.
 
     Parameters
     ----------
     space
         The hyperparameters.
     coarse
-        Coarse settings per hyperparameter; left out: 21 for one, 5 for two.
+        Coarse settings per hyperparameter; left out: 10 for one, 6 for two.
     seed
         With one hyperparameter nothing is random.
 
@@ -42,12 +45,14 @@ class CurveSampler(BaseSampler):
     --------
     >>> import optuna
     >>> from hmopt.space import Hyperparameter
-    >>> sampler = CurveSampler(Space(hyperparameters=(Hyperparameter(name="regularization"),)), coarse=5)
+    >>> sampler = CurveSampler(Space(hyperparameters=(Hyperparameter(name="regularization"),)), coarse=6)
     >>> study = optuna.create_study(sampler=sampler)
     >>> objective = lambda trial: (trial.suggest_float("regularization", 0, 1, step=0.005) - 0.35) ** 2
-    >>> study.optimize(objective, n_trials=6)
-    >>> [trial.params["regularization"] for trial in study.trials]
-    [0.0, 1.0, 0.5, 0.25, 0.75, 0.35]
+    >>> study.optimize(objective, n_trials=10)
+    >>> [trial.params["regularization"] for trial in study.trials[:6]]
+    [0.0, 1.0, 0.5, 0.25, 0.75, 0.94]
+    >>> study.best_params
+    {'regularization': 0.35}
     """
 
     def __init__(self, space: Space, coarse: int | None = None, seed: int = 0) -> None:
@@ -56,7 +61,7 @@ class CurveSampler(BaseSampler):
             raise SearchError("coarse", expected="at least 3", got=coarse, advice="Leave it out for a good choice.")
         points = coarse or COARSE.get(dimensions)
         self._space = space
-        self._coarse = _spread_out(space.coarse(points)) if points and dimensions in COARSE else []
+        self._coarse = _spread_out(coarse_lattice(space, points)) if points and dimensions in COARSE else []
         self._random = RandomSampler(seed=seed)
         self._further = _further_sampler(dimensions, seed)
 
@@ -119,7 +124,8 @@ class CurveSampler(BaseSampler):
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         scores = sign * np.array([measured[place].value for place in places], dtype=float)
         violations = np.array([max(measured[place].constraints.values(), default=0.0) for place in places])
-        predicted = interpolate(places, scores, free)
+        worthwhile = scores[violations <= 0].max(initial=-np.inf) + NEGLIGIBLE * np.ptp(scores)
+        predicted = np.maximum(promise(places, scores, free), worthwhile)
         feasible = np.interp(free, places, violations) <= 0
         if feasible.any():
             predicted = np.where(feasible, predicted, -np.inf)

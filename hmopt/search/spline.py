@@ -1,24 +1,31 @@
-"""What scores are between the settings that were measured."""
+"""How high scores may be between the settings that were measured."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import Akima1DInterpolator
+from scipy.interpolate import Akima1DInterpolator, CubicSpline, RBFInterpolator
 
-from hmopt.space import Index
+from hmopt.space import Index, Space
+
+CANDIDATES = 1700
+"""Settings, about, at which scores are predicted where there are several hyperparameters."""
 
 
-def interpolate(places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int]) -> NDArray[np.float64]:
-    """Give scores between measured lattice places by a piecewise cubic curve that does not ring.
+def promise(places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int]) -> NDArray[np.float64]:
+    """Give how high scores may be between measured lattice places, by two curves through them.
+
+    Akima's curve never rises much above what was measured, so that a hump between two places escapes it; the cubic
+    spline shows the hump, and rings where scores fall steeply. Where they disagree something is to be learned: what is
+    given is the higher one, and half their distance more.
 
     Parameters
     ----------
     places
         Lattice indices, rising; at least two.
     scores
-        Shape (places, ...): one or many curves.
+        Shape (places, ...): one or many curves; more is better.
     at
         Lattice indices between the first and the last place.
 
@@ -29,45 +36,51 @@ def interpolate(places: Sequence[int], scores: NDArray[np.float64], at: Sequence
 
     References
     ----------
-    Akima, J. ACM 1970: exact on parabolas, and unlike a cubic spline it keeps the steep fall of scores near one end
-    from raising false humps elsewhere.
+    Akima, J. ACM 1970. Both curves are exact on parabolas through evenly spaced places.
 
     Examples
     --------
-    >>> interpolate([0, 10, 20, 30], np.array([0.0, 1.0, 4.0, 9.0]), [15, 20])
+    >>> promise([0, 10, 20, 30], np.array([0.0, 1.0, 4.0, 9.0]), [15, 20])
     array([2.25, 4.  ])
     """
-    curve = Akima1DInterpolator(np.asarray(places, dtype=float), scores, axis=0)
-    return np.asarray(curve(np.asarray(at, dtype=float)))
+    measured, wanted = np.asarray(places, dtype=float), np.asarray(at, dtype=float)
+    one, other = (curve(measured, scores, axis=0)(wanted) for curve in (Akima1DInterpolator, CubicSpline))
+    return np.asarray(np.maximum(one, other) + np.abs(one - other) / 2)
 
 
-def predict(grid: Sequence[Index], scores: NDArray[np.float64]) -> tuple[list[Index], NDArray[np.float64]]:
-    """Give scores at settings between those of a grid.
+def predict(
+    space: Space, settings: Sequence[Index], scores: NDArray[np.float64]
+) -> tuple[list[Index], NDArray[np.float64]]:
+    """Give how high scores may be at settings that were not measured.
 
     Parameters
     ----------
-    grid
-        S settings, as of `Space.coarse`.
+    space
+        The hyperparameters.
+    settings
+        S settings, sorted, that reach from end to end.
     scores
-        Shape (S, n): n curves, or surfaces.
+        Shape (S, n): n curves, or surfaces; more is better.
 
     Returns
     -------
     list of Index
-        C settings: all between the ends for one hyperparameter; for several, the grid and three settings between
-        neighbours along each axis.
+        C settings: the whole lattice of one hyperparameter; for several about `CANDIDATES`, spread evenly.
     array
-        Shape (C, n).
+        Shape (C, n). For several hyperparameters a smooth surface through the scores, exact on parabolas.
     """
-    axes = [sorted(set(places)) for places in zip(*grid, strict=True)]
-    finer = [_between(axis, most=4 if len(axes) > 1 else axis[-1]) for axis in axes]
-    predicted = scores.reshape(*map(len, axes), -1)
-    for number, (axis, at) in enumerate(zip(axes, finer, strict=True)):
-        predicted = np.moveaxis(interpolate(axis, np.moveaxis(predicted, number, 0), at), 0, number)
-    return list(itertools.product(*finer)), predicted.reshape(-1, scores.shape[1])
+    dimensions = len(space.hyperparameters)
+    if dimensions == 1:
+        lattice = range(space.hyperparameters[0].points)
+        return [(place,) for place in lattice], promise([place for (place,) in settings], scores, lattice)
+    candidates = _evenly(space, round(CANDIDATES ** (1 / dimensions)))
+    last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
+    surface = RBFInterpolator(np.array(settings) / last, scores, kernel="cubic", degree=2)
+    return candidates, np.asarray(surface(np.array(candidates) / last))
 
 
-def _between(axis: Sequence[int], most: int) -> list[int]:
-    """Give at most `most` lattice places from each place on, up to the next, and the last place."""
-    spread = (np.linspace(low, high, min(most, high - low), endpoint=False) for low, high in itertools.pairwise(axis))
-    return [*(round(place) for places in spread for place in places), axis[-1]]
+def _evenly(space: Space, points: int) -> list[Index]:
+    axes = (
+        sorted(set(np.linspace(0, h.points - 1, points).round().astype(int).tolist())) for h in space.hyperparameters
+    )
+    return list(itertools.product(*axes))

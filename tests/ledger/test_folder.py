@@ -9,8 +9,8 @@ import pytest
 
 from hmopt.declaration import SearchSection
 from hmopt.errors import LedgerError
-from hmopt.ledger import Ledger, Searched, read_folder, read_searched, write_measurements, write_searched
-from hmopt.ledger.folder import results_path
+from hmopt.ledger import Ledger, Searched, read_dense, read_folder, read_searched, write_measurements, write_searched
+from hmopt.ledger.folder import dense_path, results_path
 from hmopt.records import Pair
 
 
@@ -61,6 +61,28 @@ def test_a_folder_without_a_ledger_is_read_from_its_results(
     (clone / "results" / "search.json").write_text((folder / "search.json").read_text())
     assert read_folder(clone).settings == measurements.settings
     assert read_searched(clone).name == "small"
+
+
+def test_a_dense_sweep_is_read_when_every_setting_has_what_decides(
+    folder: Path, oracle: Any, pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert read_dense(folder) is None
+    ledger, ids = Ledger(folder / "ledger"), [pair.id for pair in pairs]
+    lattice = oracle.space.coarse(201)
+    ledger.write(oracle.identity, oracle.space, [oracle.block(i, ids, ["dice", "folding"]) for i in lattice[:-1]])
+    assert read_dense(folder) is None
+    ledger.write(oracle.identity, oracle.space, [oracle.block(lattice[-1], ids, ["dice", "folding"])])
+    dense = read_dense(folder)
+    assert dense is not None
+    assert dense.settings == tuple(lattice)
+    assert tuple(dense.values) == ("dice", "folding")
+    assert read_folder(folder).settings == ((70,),)  # where the reported metrics are measured too
+    clone = tmp_path_factory.mktemp("clone")
+    assert read_dense(clone) is None
+    write_measurements(dense, dense_path(clone))
+    again = read_dense(clone)
+    assert again is not None
+    np.testing.assert_allclose(again.values["dice"], dense.values["dice"], rtol=1e-6)
 
 
 def test_a_folder_without_measurements_says_what_to_do(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

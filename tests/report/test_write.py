@@ -3,12 +3,15 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hmopt.declaration.search import SearchSection
 from hmopt.files import slug
-from hmopt.ledger import read_folder
+from hmopt.ledger import Ledger, read_folder, read_measurements
+from hmopt.ledger.folder import dense_path
+from hmopt.records import Block
 from hmopt.report import write_report, write_results
 from hmopt.search.scopes import list_scopes
 
@@ -142,6 +145,22 @@ def test_results_are_small_and_their_summary_cites_the_table(results: Path, repo
     assert summary["training_minutes"] == 45
     assert set(LABELS) < set(summary["scopes"]["label"])
     assert len(pd.read_csv(results / "training.csv")) <= 400
+
+
+def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(study_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study_folder, folder)
+    dense_path(folder).parent.mkdir(exist_ok=True)
+    dense_path(folder).write_bytes(b"of an earlier model")
+    write_results(folder)
+    assert not dense_path(folder).exists()
+    measured = read_folder(folder)
+    pairs, labels = tuple(measured.pairs["pair"]), measured.labels
+    values = {"dice": np.full((len(pairs), len(labels)), 0.5), "folding": np.zeros(len(pairs))}
+    blocks = [Block(index=i, pairs=pairs, labels=labels, values=values) for i in measured.space.coarse(201)]
+    Ledger(folder / "ledger").write(measured.identity, measured.space, blocks)
+    write_results(folder)
+    assert len(read_measurements(dense_path(folder)).settings) == 201
 
 
 def test_without_training_log_half_training_and_declaration_the_report_says_less(results: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmopt.search.lattice import distribution, lattice_index
+from hmopt.search.lattice import coarse_lattice, distribution, lattice_index
 from hmopt.space import Hyperparameter, Space
 
 RANGES = st.tuples(
@@ -35,6 +35,12 @@ def test_decimal_steps_are_steps_of_optuna_and_logarithms_are_continuous() -> No
     assert distribution(Hyperparameter(name="x", low=0.1, high=0.7)).step == 0.003
     assert distribution(Hyperparameter(name="x", step=1 / 3)).step is None
     assert distribution(Hyperparameter(name="x", low=0.1, prior="log-uniform")).log
+
+
+def test_coarse_places_are_even_but_for_one_near_the_upper_end_and_go_from_end_to_end(space: Space) -> None:
+    assert coarse_lattice(space, 10) == [(place,) for place in (0, 25, 50, 75, 100, 125, 150, 175, 194, 200)]
+    three = Space(hyperparameters=(Hyperparameter(name="x", step=0.1), Hyperparameter(name="y", step=0.5)))
+    assert coarse_lattice(three, 4) == [(x, y) for x in (0, 5, 9, 10) for y in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("params", [{}, {"other": 0.5}, {"regularization": 1.01}])

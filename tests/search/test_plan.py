@@ -1,18 +1,21 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 
 from hmopt.declaration import SearchSection
+from hmopt.errors import SearchError
 from hmopt.ledger import Measurements
-from hmopt.search.plan import coarse_settings, confirming_settings
-from hmopt.space import Hyperparameter, Space
+from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
+from hmopt.space import Hyperparameter, Index, Space
 
-LABELS = SearchSection(scopes=[["label"]], confirmations=1)
+LABELS = SearchSection(scopes=[["label"]])
+Measure = Callable[..., Measurements]
 
 
-def hump(best: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: 0.8 - (x - best) ** 2
+def hump(best: float, width: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: 0.8 - 0.1 * ((x - best) / width) ** 2 / (1 + ((x - best) / width) ** 2)
 
 
 def test_the_default_is_measured_with_the_coarse_lattice() -> None:
@@ -22,54 +25,93 @@ def test_the_default_is_measured_with_the_coarse_lattice() -> None:
             Hyperparameter(name="label_weight", default=0.5),
         )
     )
-    settings = coarse_settings(space, SearchSection(coarse=3))
-    assert len(settings) == 10
+    settings = coarse_settings(space, SearchSection(coarse=4))
+    assert len(settings) == 17
     assert (66, 100) in settings
     assert settings == sorted(settings)
 
 
-def test_a_confirmation_goes_where_most_scopes_are_best(measure: Callable[..., Measurements], space: Space) -> None:
-    curves = {"a": hump(0.335), "b": hump(0.335), "c": hump(0.77), "d": hump(0.5)}
-    measurements = measure(curves, space.coarse(21))
-    assert confirming_settings(measurements, LABELS) == [(67,)]
-    more = LABELS.model_copy(update={"confirmations": 10})
-    assert confirming_settings(measurements, more) == [(67,), (154,)]
+def test_the_dense_sweep_is_the_whole_lattice_of_one_hyperparameter(space: Space) -> None:
+    assert dense_settings(space) == [(place,) for place in range(201)]
+    two = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+    with pytest.raises(SearchError, match=r"hyperparameters: expected one, .* got regularization, label_weight"):
+        dense_settings(two)
 
 
-def test_one_setting_between_serves_scopes_that_are_near_each_other(
-    measure: Callable[..., Measurements], space: Space
+def search(measure: Callable[[Sequence[Index]], Measurements], section: SearchSection, space: Space) -> list[Index]:
+    """Measure until nothing more is asked for; give what was asked for beyond the coarse settings, in order."""
+    coarse, asked = coarse_settings(space, section), []
+    while more := confirming_settings(measure(sorted({*coarse, *asked})), section):
+        asked += more
+    return asked
+
+
+def test_the_best_lattice_points_of_all_scopes_are_found(measure: Measure, space: Space) -> None:
+    curves = {"a": hump(0.3, 0.1), "b": hump(0.31, 0.1), "c": hump(0.77, 0.1), "d": hump(0.5, 0.1)}
+    asked = search(partial(measure, curves), LABELS, space)
+    measured = {index for (index,) in (*asked, *coarse_settings(space, LABELS))}
+    assert len(asked) <= 5
+    for best in (0.3, 0.31, 0.77, 0.5):
+        assert min(abs(place / 200 - best) for place in measured) <= 0.01
+
+
+def test_the_higher_of_two_humps_is_found_though_the_coarse_lattice_prefers_the_other(
+    measure: Measure, space: Space
 ) -> None:
-    measurements = measure({"a": hump(0.32), "b": hump(0.33), "c": hump(0.325)}, space.coarse(21))
-    assert confirming_settings(measurements, LABELS) == [(65,)]
+    curve = lambda x: 0.2 * np.exp(-(((x - 0.25) / 0.12) ** 2)) + 0.26 * np.exp(-(((x - 0.685) / 0.1) ** 2))  # noqa: E731
+    coarse = np.array(coarse_settings(space, LABELS))[:, 0] / 200
+    assert coarse[curve(coarse).argmax()] == 0.25
+    asked = search(partial(measure, {"a": curve}), LABELS, space)
+    assert min(abs(place / 200 - 0.685) for (place,) in asked) <= 0.005
+
+
+def test_what_serves_many_scopes_comes_before_what_serves_one(measure: Measure, space: Space) -> None:
+    curves = {"a": hump(0.31, 0.1), "b": hump(0.312, 0.1), "c": hump(0.308, 0.1), "d": hump(0.69, 0.1)}
+    first, second = search(partial(measure, curves), LABELS, space)[:2]
+    assert abs(first[0] - 62) <= 2
+    assert abs(second[0] - 138) <= 2
 
 
 @pytest.mark.parametrize("curve", [lambda x: 0.5 + 0 * x, lambda x: 0.5 + 0.1 * x], ids=["flat", "best at an end"])
 def test_nothing_is_confirmed_where_nothing_is_to_be_gained(
-    curve: Callable[[np.ndarray], np.ndarray], measure: Callable[..., Measurements], space: Space
+    curve: Callable[[np.ndarray], np.ndarray], measure: Measure, space: Space
 ) -> None:
-    assert confirming_settings(measure({"a": curve}, space.coarse(21)), LABELS) == []
+    assert search(partial(measure, {"a": curve}), LABELS, space) == []
 
 
-def test_the_plan_stays_the_same_when_it_has_been_measured(measure: Callable[..., Measurements], space: Space) -> None:
-    curves, grid = {"a": hump(0.31), "b": hump(0.68), "c": hump(0.12)}, coarse_settings(space, LABELS)
-    section = LABELS.model_copy(update={"confirmations": 2})
-    planned = confirming_settings(measure(curves, grid), section)
-    assert len(planned) == 2
-    assert confirming_settings(measure(curves, sorted({*grid, *planned, (3,)})), section) == planned
+def test_no_more_is_asked_for_than_was_declared(measure: Measure, space: Space) -> None:
+    curves = {name: hump(best, 0.05) for name, best in (("a", 0.06), ("b", 0.31), ("c", 0.44), ("d", 0.81))}
+    for most in (0, 1, 2):
+        section = LABELS.model_copy(update={"confirmations": most})
+        assert len(search(partial(measure, curves), section, space)) == most
 
 
-def test_without_the_whole_coarse_lattice_there_is_no_plan(measure: Callable[..., Measurements], space: Space) -> None:
-    assert confirming_settings(measure({"a": hump(0.31)}, space.coarse(11)), LABELS) == []
+def test_the_plan_stays_the_same_whatever_else_has_been_measured(measure: Measure, space: Space) -> None:
+    curves = {"a": hump(0.31, 0.1), "b": hump(0.68, 0.1), "c": hump(0.12, 0.1)}
+    planned = search(partial(measure, curves), LABELS, space)
+    assert planned
+    among = [*coarse_settings(space, LABELS), (3,), (61,), (64,), (137,)]
+    with_more = lambda settings: measure(curves, sorted({*settings, *among}))  # noqa: E731
+    assert search(with_more, LABELS, space) == [setting for setting in planned if setting not in among]
+    assert confirming_settings(measure(curves, space.coarse(201)), LABELS) == []
 
 
-def test_two_hyperparameters_are_confirmed_between_grid_points(measure: Callable[..., Measurements]) -> None:
+def test_without_all_coarse_settings_there_is_no_plan(measure: Measure, space: Space) -> None:
+    settings = coarse_settings(space, LABELS)
+    assert confirming_settings(measure({"a": hump(0.31, 0.1)}, settings), LABELS)
+    assert confirming_settings(measure({"a": hump(0.31, 0.1)}, settings[1:]), LABELS) == []
+
+
+def test_two_hyperparameters_are_confirmed_between_grid_points(measure: Measure) -> None:
     space = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
     section = LABELS.model_copy(update={"coarse": 5})
-    grid = space.coarse(5)
-    one = measure({"a": hump(0.5)}, [(place,) for place in range(len(grid))])
-    best = [0.8 - (i / 200 - 0.37) ** 2 - (j / 200 - 0.13) ** 2 for i, j in grid]
-    values = {"dice": np.repeat(np.array(best)[:, None, None], len(one.pairs), axis=1)}
-    measurements = Measurements(**{**vars(one), "space": space, "settings": tuple(grid), "values": values})
-    ((first, second),) = confirming_settings(measurements, section)
-    assert abs(first - 74) <= 7
-    assert abs(second - 26) <= 7
+
+    def measure_plane(settings: Sequence[Index]) -> Measurements:
+        one = measure({"a": hump(0.5, 1.0)}, [(place,) for place in range(len(settings))])
+        scores = [0.8 - (i / 200 - 0.37) ** 2 - (j / 200 - 0.13) ** 2 for i, j in settings]
+        values = {"dice": np.repeat(np.array(scores)[:, None, None], len(one.pairs), axis=1)}
+        return Measurements(**{**vars(one), "space": space, "settings": tuple(settings), "values": values})
+
+    ((first, second),) = search(measure_plane, section, space)
+    assert abs(first - 74) <= 3
+    assert abs(second - 26) <= 3

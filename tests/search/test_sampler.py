@@ -48,13 +48,18 @@ def test_a_metric_that_is_to_fall_is_minimized(space: Space) -> None:
 
 def test_a_flat_curve_is_filled_evenly(space: Space) -> None:
     study = run(lambda x: 0.5, 41, space)
-    assert np.diff(sorted(values(study))) == pytest.approx(0.025)
+    assert np.diff(sorted(values(study))).max() == pytest.approx(0.035)
 
 
 def test_the_coarse_lattice_comes_first_with_ends_before_what_lies_between(space: Space) -> None:
-    found = values(run(one_hump, 21, space))
-    assert sorted(found) == pytest.approx(np.linspace(0, 1, 21))
+    found = values(run(one_hump, 10, space))
+    assert sorted(found) == pytest.approx([*np.linspace(0, 0.875, 8), 0.97, 1.0])
     assert found[:3] == [0.0, 1.0, 0.5]
+
+
+def test_when_one_hump_is_known_the_widest_gaps_are_looked_into(space: Space) -> None:
+    study = run(lambda x: 0.8 - (x - 0.5) ** 2, 24, space)
+    assert max(np.diff(sorted(values(study)))) <= 0.065
 
 
 def test_the_same_trials_come_again_and_a_stopped_study_goes_on_as_if_it_had_not(space: Space) -> None:
@@ -74,7 +79,7 @@ def test_no_setting_is_taken_twice_until_all_are_measured() -> None:
 
 def test_workers_at_once_share_the_coarse_lattice(space: Space) -> None:
     study = run(one_hump, 30, space, n_jobs=2)
-    assert set(np.round(np.linspace(0, 1, 21), 3)) <= set(np.round(values(study), 3))
+    assert {*np.round(np.linspace(0, 1, 9), 3), 0.97} <= set(np.round(values(study), 3))
 
 
 def test_settings_that_break_a_constraint_are_not_refined(space: Space) -> None:
@@ -101,7 +106,7 @@ def test_other_parameters_are_drawn_at_random_and_failed_settings_tried_again(sp
     assert len({trial.params["other"] for trial in study.trials}) == 4
 
 
-@pytest.mark.parametrize(("count", "points"), [(2, 3), (3, None)])
+@pytest.mark.parametrize(("count", "points"), [(2, 4), (3, None)])
 def test_more_hyperparameters_are_searched_on_their_lattice(count: int, points: int | None) -> None:
     space = Space(hyperparameters=tuple(Hyperparameter(name=f"x{number}", step=0.1) for number in range(count)))
 
@@ -111,13 +116,13 @@ def test_more_hyperparameters_are_searched_on_their_lattice(count: int, points: 
     best = []
     for _ in range(2):
         study = optuna.create_study(sampler=CurveSampler(space, coarse=points, seed=3))
-        study.optimize(objective, n_trials=14)
+        study.optimize(objective, n_trials=21)
         best.append([trial.params for trial in study.trials])
     assert best[0] == best[1]
     if points:
-        corners = {tuple(trial.params.values()) for trial in study.trials[:9]}
-        assert corners == {(a, b) for a in (0, 0.5, 1) for b in (0, 0.5, 1)}
-        assert study.best_value < 0.08
+        coarse = {tuple(np.round(list(trial.params.values()), 1)) for trial in study.trials[:16]}
+        assert coarse == {(a, b) for a in (0, 0.5, 0.9, 1) for b in (0, 0.5, 0.9, 1)}
+        assert study.best_value < 0.02
 
 
 def test_too_coarse_a_lattice_is_refused(space: Space) -> None:
