@@ -106,7 +106,7 @@ def evaluations() -> Measured:
     """Evaluations a second: one setting, one pair, Dice of 9 labels and folding."""
     with cohort_of(16) as cohort:
         value, each = evaluations_faster(NETWORK, cohort, REPETITIONS)
-        whole, _ = evaluations_faster(FULL_RESOLUTION, cohort, 2)
+        whole, _ = evaluations_faster(FULL_RESOLUTION, cohort, 1)
     return Measured(value, f"{each} an evaluation; with the velocity at full resolution {whole:.2f}×")
 
 

@@ -29,7 +29,7 @@ from hmopt.search.scopes import list_scopes
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
 SECTION = SearchSection(scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=10)
-POINTS, SAMPLE, REPETITIONS = 21, 8, 3
+POINTS, SAMPLE, REPETITIONS = 21, 8, 2
 NAME = "U-Net 16-32-32-32, velocity at half resolution, 32×48×32"
 
 
@@ -49,8 +49,8 @@ def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tup
     table = pair_table(pairs, oracle.cohort, SECTION.bins)
     described = (oracle.identity, SPACE, table, SECTION.measured, oracle.labels)
     sweep(recorded, coarse_settings(SPACE, SECTION), pairs, SECTION.measured)
-    confirming = confirming_settings(ledger.measurements(*described), SECTION)
-    sweep(recorded, confirming, pairs, SECTION.measured)
+    while confirming := confirming_settings(ledger.measurements(*described), SECTION):
+        sweep(recorded, confirming, pairs, SECTION.measured)
     measurements = ledger.measurements(*described)
     scopes = list_scopes(SECTION, table, oracle.labels)
     optima = {curve.scope: curve.settings[curve.best()] for curve in find_curves(measurements, scopes, SECTION.metric)}

@@ -65,3 +65,16 @@ def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPa
     row = command.measure_apart(declared())
     assert row.value is None
     assert "failed" in row.note
+
+
+def test_the_committed_results_hold_every_row_as_it_is_declared() -> None:
+    lines = json.loads(command.RESULTS.read_text(encoding="utf-8"))
+    kept = ("name", "goal", "better", "unit", "against", "network")
+    assert [tuple(line[key] for key in kept) for line in lines] == [
+        tuple(getattr(row, key) for key in kept) for row in ROWS
+    ]
+
+
+def test_the_committed_results_say_why_a_goal_is_missed() -> None:
+    lines = json.loads(command.RESULTS.read_text(encoding="utf-8"))
+    assert [line["name"] for line in lines if not line["met"] and not line["note"]] == []
