@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
+TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 POOLING = {2: functional.max_pool2d, 3: functional.max_pool3d}
 SLOPE = 0.2
 
@@ -74,11 +76,32 @@ class UNet(nn.Module):
             image = _activate(convolution(self._pool(image, 2) if levels else image))
             levels.append(image)
         for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):
-            above = functional.interpolate(image, scale_factor=2, mode="nearest")
-            image = _activate(convolution(torch.cat([above, skip], 1)))
+            weight, bias = convolution.weight, convolution.bias
+            image = _activate(_convolve_upsampled(weight, bias, image, skip))  # type: ignore[arg-type]
         for convolution in self.final:
             image = _activate(convolution(image))
         return image
+
+
+def _convolve_upsampled(weight: Tensor, bias: Tensor, coarse: Tensor, skip: Tensor) -> Tensor:
+    """Convolve the channels of a coarse image, upsampled to the nearest voxel, and those of a skip connection.
+
+    Neither is upsampled nor are they put together: a convolution after upsampling is a transposed convolution of the
+    coarse image, with 2^d weights for each fine voxel in place of 3^d.
+    """
+    d = coarse.dim() - 2
+    from_coarse, from_skip = weight.tensor_split([coarse.shape[1]], 1)
+    fine = CONVOLVE[d](skip, from_skip, bias, padding=1)
+    return fine.add_(TRANSPOSED[d](coarse, _after_upsampling(from_coarse), stride=2, padding=1))
+
+
+def _after_upsampling(weight: Tensor) -> Tensor:
+    """Give the weights of the transposed convolution, (in, out, *4), from those of a convolution, (out, in, *3)."""
+    d = weight.dim() - 2
+    for axis in range(d):
+        before = [0] * (2 * (d - 1 - axis))
+        weight = functional.pad(weight, [*before, 1, 0]) + functional.pad(weight, [*before, 0, 1])
+    return weight.flip(*range(2, d + 2)).transpose(0, 1)
 
 
 def _activate(image: Tensor) -> Tensor:

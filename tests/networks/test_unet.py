@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from hmopt.networks.unet import UNet
 
@@ -43,3 +44,20 @@ def test_finest_level_reaches_the_result_by_its_skip_connection() -> None:
     finest = torch.nn.functional.leaky_relu(unet.encoder[0](image), 0.2)
     expected = torch.nn.functional.conv2d(finest, decoder[:, 4:], unet.decoder[0].bias, padding=1)
     torch.testing.assert_close(unet(image), torch.nn.functional.leaky_relu(expected, 0.2))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_decoder_convolves_the_upsampled_image_joined_with_the_skip_connection(d: int) -> None:
+    torch.manual_seed(d)
+    network = UNet(d, 2, [4, 6, 8], [6, 5], [], stride=1).double()
+    image = torch.randn(2, 2, *[8] * d, dtype=torch.float64)
+    convolve, pool = {2: (functional.conv2d, functional.max_pool2d), 3: (functional.conv3d, functional.max_pool3d)}[d]
+    levels = []
+    for layer in network.encoder:
+        below = pool(levels[-1], 2) if levels else image
+        levels.append(functional.leaky_relu(convolve(below, layer.weight, layer.bias, padding=1), 0.2))
+    expected = levels.pop()
+    for layer, skip in zip(network.decoder, reversed(levels), strict=True):
+        joint = torch.cat([functional.interpolate(expected, scale_factor=2), skip], 1)
+        expected = functional.leaky_relu(convolve(joint, layer.weight, layer.bias, padding=1), 0.2)
+    torch.testing.assert_close(network(image), expected)
