@@ -1,6 +1,6 @@
 """λ* of the cohort, of every label and of every subject: one sweep into a ledger, against loops of searches.
 
-11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: 21 coarse settings and the
+11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: the coarse settings and the
 confirming ones on every pair into a ledger on disk, then λ* of every scope from it.
 
 The good loop runs one search of 21 points for every subject, over the pairs that it stands in; it keeps a pair's field
