@@ -71,8 +71,8 @@ class _MeanCorrelation(torch.autograd.Function):
                 if context.needs_input_grad[place]:
                     gradients[place].append(_gradient(*sides, slope, window))
         context.save_for_backward(*(torch.cat(each).view_as(moved) if each else None for each in gradients))
-        context.voxels = moved.numel()
-        return total / context.voxels
+        context.voxels = voxels = moved.numel()
+        return total / voxels
 
     @staticmethod
     @once_differentiable

@@ -26,6 +26,7 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> mean_squared_error(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2.0))
     tensor(4.)
     """
@@ -53,6 +54,7 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     >>> bool(mutual_information(image, image) < mutual_information(image, image.flip(2)))
     True

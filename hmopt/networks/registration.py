@@ -60,7 +60,7 @@ class RegistrationNetwork(nn.Module):
         images = torch.cat([moving, fixed], 1).contiguous(memory_format=CHANNELS_LAST[moving.dim() - 2])
         with fast_precision(images.device):
             features = self.unet(images)
-        velocity: Tensor = self.velocity(features.float())
+        velocity: Tensor = self.velocity(features.to(images.dtype))
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:
