@@ -1,7 +1,8 @@
 """λ* of the cohort, of every label and of every subject: one sweep into a ledger, against loops of searches.
 
-11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: the coarse settings and the
-confirming ones on every pair into a ledger on disk, then λ* of every scope from it.
+11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: the coarse settings, and
+one after the other those that confirm, on every pair into a ledger on disk; then λ* of every scope from it. The curves
+of an untrained network promise nothing, so that other settings make up the full number of those that confirm.
 
 The good loop runs one search of 21 points for every subject, over the pairs that it stands in; it keeps a pair's field
 at a λ, scores all labels on it, and takes λ* of labels and cohort from the same scores for nothing. The other loop runs
@@ -24,7 +25,7 @@ from hmopt.ledger import Ledger, Recorded
 from hmopt.oracle import AmortizedOracle, sweep
 from hmopt.records import Pair
 from hmopt.search.curve import find_curves
-from hmopt.search.plan import coarse_settings, confirming_settings
+from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.search.scopes import list_scopes
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
@@ -48,9 +49,12 @@ def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tup
     recorded, ledger = Recorded(oracle, Ledger(folder)), Ledger(folder)
     table = pair_table(pairs, oracle.cohort, SECTION.bins)
     described = (oracle.identity, SPACE, table, SECTION.measured, oracle.labels)
-    sweep(recorded, coarse_settings(SPACE, SECTION), pairs, SECTION.measured)
-    while confirming := confirming_settings(ledger.measurements(*described), SECTION):
-        sweep(recorded, confirming, pairs, SECTION.measured)
+    coarse = coarse_settings(SPACE, SECTION)
+    sweep(recorded, coarse, pairs, SECTION.measured)
+    others = (setting for setting in dense_settings(SPACE) if setting not in coarse)
+    for _ in range(SECTION.confirmations):
+        confirming = confirming_settings(ledger.measurements(*described), SECTION)
+        sweep(recorded, confirming or [next(others)], pairs, SECTION.measured)
     measurements = ledger.measurements(*described)
     scopes = list_scopes(SECTION, table, oracle.labels)
     optima = {curve.scope: curve.settings[curve.best()] for curve in find_curves(measurements, scopes, SECTION.metric)}
