@@ -37,6 +37,7 @@ class UNet(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> UNet(2, 2, [4, 8, 8], [8, 8], [4], stride=2)(torch.zeros(1, 2, 16, 16)).shape
     torch.Size([1, 4, 8, 8])
     """
