@@ -6,6 +6,7 @@ On made-up curves, and on every scope of the studies that have a dense sweep (`h
 
 import io
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from hmopt.search.plan import coarse_settings, confirming_settings
 FOLDER = Path(__file__).parent
 COUNT = 20
 TRIALS = 24
-TRIALS_2D = 60
+TRIALS_2D = 50
 NOISE = 0.002
 SEED = 0
 
@@ -157,7 +158,7 @@ def study_lines(study: Swept) -> Iterable[Line]:
 
 def surface_lines() -> Iterable[Line]:
     """Search the made-up surfaces over two hyperparameters, exact and noisy."""
-    responses = surfaces(COUNT // 2, SEED)
+    responses = surfaces(COUNT // 4, SEED)
     yield plan_alone("surface", responses)
     for problem, noise in (("surface", 0.0), (f"surface, noise {NOISE}", NOISE)):
         for name, search in samplers(noise).items():
@@ -219,7 +220,11 @@ def settings_per_pair() -> Measured:
 
 def main() -> None:
     """Run everything and print the tables."""
-    lines = [*curve_lines(), *surface_lines(), *(line for study in swept_studies() for line in study_lines(study))]
+    lines = []
+    for found in (curve_lines(), surface_lines(), *(study_lines(study) for study in swept_studies())):
+        for line in found:
+            print(f"{line.problem}: {line.contender}", file=sys.stderr)
+            lines.append(line)
     print(write(lines))
 
 

@@ -13,7 +13,7 @@ class SearchSection(Section):
     reported: list[str] = ["dice_nearest", "folding", "log_jacobian_sd", "similarity"]
     """What is measured beside it."""
     coarse: int = Field(default=10, ge=3)
-    """Settings per hyperparameter that are measured for all scopes at once."""
+    """Settings per hyperparameter that are measured for all scopes at once: even ones, and one near the upper end."""
     confirmations: int = Field(default=5, ge=0)
     """At most so many further settings, one after the other where all scopes together have most to gain."""
     folding_limit: float = Field(default=0.001, ge=0)
