@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from hmopt.declaration import NetworkSection
 from hmopt.errors import DeclarationError
 from hmopt.networks.precision import fast_precision
-from hmopt.networks.unet import CONVOLUTION, UNet
+from hmopt.networks.unet import CONVOLUTION, UNet, convolve_to_few
 from hmopt.spatial import velocity_to_displacement
 
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -60,7 +60,7 @@ class RegistrationNetwork(nn.Module):
         images = torch.cat([moving, fixed], 1).contiguous(memory_format=CHANNELS_LAST[moving.dim() - 2])
         with fast_precision(images.device):
             features = self.unet(images)
-        velocity: Tensor = self.velocity(features.to(images.dtype))
+        velocity = convolve_to_few(self.velocity, features.to(images.dtype))
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:

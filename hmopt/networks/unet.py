@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,6 +13,7 @@ CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
 TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 POOLING = {2: functional.max_pool2d, 3: functional.max_pool3d}
 SLOPE = 0.2
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class UNet(nn.Module):
@@ -73,25 +76,60 @@ class UNet(nn.Module):
         """Give features of shape (batch, features, *grid) from an image of shape (batch, channels, *shape)."""
         levels: list[Tensor] = []
         for convolution in self.encoder:
-            image = _activate(convolution(self._pool(image, 2) if levels else image))
+            image = _activate(_apply(convolution, self._pool(image, 2) if levels else image))
             levels.append(image)
         for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):
-            weight, bias = convolution.weight, convolution.bias
-            image = _activate(_convolve_upsampled(weight, bias, image, skip))  # type: ignore[arg-type]
+            image = _activate(_convolve_upsampled(convolution, image, skip))
         for convolution in self.final:
-            image = _activate(convolution(image))
+            image = _activate(_apply(convolution, image))
         return image
 
 
-def _convolve_upsampled(weight: Tensor, bias: Tensor, coarse: Tensor, skip: Tensor) -> Tensor:
+def _apply(layer: nn.Module, image: Tensor) -> Tensor:
+    return _convolve(image, layer.weight, layer.bias, layer.stride, layer.padding)  # type: ignore[arg-type]
+
+
+def _convolve(image: Tensor, weight: Tensor, bias: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    d = len(stride)
+    if len(image) == 1 and image.device.type == "cpu" and image.dtype == torch.float32 and _HAS_ONEDNN:
+        # torch takes small images of a batch of one to a kernel that is three times slower and leaves channels-last
+        return torch.mkldnn_convolution(image, weight, bias, padding, stride, [1] * d, 1)
+    return CONVOLVE[d](image, weight, bias, stride, padding)
+
+
+def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
+    """Apply a 3 x 3 (x 3) convolution that gives few channels, to an image of shape (batch, channels, *grid).
+
+    Processors compute sixteen channels at a time. So the three planes of the kernel across the last axis give channels
+    of their own, which are then shifted and added: a third of the work.
+
+    Examples
+    --------
+    >>> layer = nn.Conv2d(4, 2, 3, padding=1)
+    >>> image = torch.rand(1, 4, 8, 8)
+    >>> torch.allclose(convolve_to_few(layer, image), layer(image), atol=1e-6)
+    True
+    """
+    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+    d = image.dim() - 2
+    planes = weight.movedim(-1, 0).flatten(0, 1).unsqueeze(-1)
+    shares = CONVOLVE[d](image, planes, None, padding=[1] * (d - 1) + [0])
+    before, here, after = shares.tensor_split(3, 1)
+    total: Tensor = here + bias.reshape(-1, *[1] * d)
+    total[..., 1:] += before[..., :-1]
+    total[..., :-1] += after[..., 1:]
+    return total
+
+
+def _convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
     """Convolve the channels of a coarse image, upsampled to the nearest voxel, and those of a skip connection.
 
     Neither is upsampled nor are they put together: a convolution after upsampling is a transposed convolution of the
     coarse image, with 2^d weights for each fine voxel in place of 3^d.
     """
     d = coarse.dim() - 2
-    from_coarse, from_skip = weight.tensor_split([coarse.shape[1]], 1)
-    fine = CONVOLVE[d](skip, from_skip, bias, padding=1)
+    from_coarse, from_skip = cast(Tensor, layer.weight).tensor_split([coarse.shape[1]], 1)
+    fine = _convolve(skip, from_skip, cast(Tensor, layer.bias), [1] * d, [1] * d)
     return fine.add_(TRANSPOSED[d](coarse, _after_upsampling(from_coarse), stride=2, padding=1))
 
 
