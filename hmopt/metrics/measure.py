@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,7 +52,6 @@ def measure(metrics: Sequence[str], originals: Originals, displacement: Tensor) 
 
     Examples
     --------
-    >>> import torch
     >>> image, labels = torch.rand(1, 1, 8, 8), torch.ones(1, 8, 8, dtype=torch.long)
     >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
     >>> originals = Originals(**pair, label_count=2, spacing_mm=None)
@@ -60,5 +60,5 @@ def measure(metrics: Sequence[str], originals: Originals, displacement: Tensor) 
     (array([[ 1., nan]]), array([0.]))
     """
     names = [find_metric(name).name for name in metrics]
-    registration = Registration(originals=originals, displacement=displacement)
-    return {name: _COMPUTED[name](registration).double().cpu().numpy() for name in names}
+    parts = Registration(originals=originals, displacement=displacement).parts()
+    return {name: torch.cat([_COMPUTED[name](part) for part in parts]).double().cpu().numpy() for name in names}

@@ -1,6 +1,6 @@
 """Pairs of images before registration, and what metrics need of them whatever the displacement, computed once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hmopt.errors import HmoptError
 from hmopt.metrics.similarity import LocalMoments, local_moments
+from hmopt.spatial.window import cached_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,13 @@ class Originals:
                 got=len(self.spacing_mm),
                 advice="Give one for each axis.",
             )
+
+    @cached_property
+    def parts(self) -> tuple["Originals", ...]:
+        """The same pairs, as many at a time as stay in a processor's cache; on an accelerator all."""
+        names = ("moving", "fixed", "moving_labels", "fixed_labels")
+        split = zip(*(cached_parts(getattr(self, name)) for name in names), strict=True)
+        return tuple(replace(self, **dict(zip(names, tensors, strict=True))) for tensors in split)
 
     @cached_property
     def fixed_volumes(self) -> Tensor:

@@ -87,4 +87,4 @@ def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
         (n, *shape).
     """
     places = flat_places(positions.round(), tuple(moving_labels.shape[1:]))
-    return moving_labels.reshape(-1)[places].reshape(moving_labels.shape)
+    return moving_labels.reshape(-1).index_select(0, places.flatten()).reshape(moving_labels.shape)
