@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ from hmopt.errors import DataError, DeclarationError
 from hmopt.metric import METRICS
 from hmopt.metrics import originals
 from hmopt.networks import Hypermorph
-from hmopt.oracle import AmortizedOracle
+from hmopt.oracle import AmortizedOracle, registered
 from hmopt.oracle.registered import SETTINGS_AT_ONCE
 from hmopt.records import Pair
+from hmopt.spatial import window
 
 MakeModel = Callable[..., Hypermorph]
 SETTINGS = [(0,), (70,), (200,)]
@@ -65,6 +66,27 @@ def test_values_do_not_depend_on_batches_or_order(
     turned = measured(AmortizedOracle(model, flat_cohort, batch=2), pairs[::-1], metric)[:, ::-1]
     np.testing.assert_allclose(alone, whole, atol=1e-5)
     np.testing.assert_allclose(turned, whole, atol=1e-5)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_values_do_not_depend_on_threads_or_on_settings_kept_at_once(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model((16, 16))
+    torch.set_num_threads(1)
+    one = measured(AmortizedOracle(model, flat_cohort), pairs, metric)
+    torch.set_num_threads(3)
+    monkeypatch.setattr(registered, "SETTINGS_AT_ONCE", 1)
+    monkeypatch.setattr(window, "CACHED_VOXELS", 1)
+    np.testing.assert_allclose(measured(AmortizedOracle(model, flat_cohort), pairs, metric), one, atol=1e-5)
 
 
 def test_every_batch_passes_all_settings_before_the_next_one(
