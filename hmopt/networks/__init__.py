@@ -11,17 +11,23 @@ from hmopt.networks.checkpoint import (
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.hypernetwork import Hypernetwork
 from hmopt.networks.registration import RegistrationNetwork, check_architecture, coarsest_stride
+from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
+from hmopt.networks.separate import SeparateNetwork, load_network, save_network
 
 __all__ = [
+    "NETWORK_FORMAT",
     "Hypermorph",
     "Hypernetwork",
     "RegistrationNetwork",
+    "SeparateNetwork",
     "architecture",
     "build_hypermorph",
     "check_architecture",
     "coarsest_stride",
     "load_hypermorph",
+    "load_network",
     "read_header",
     "save_hypermorph",
+    "save_network",
     "trained_part",
 ]

@@ -119,13 +119,25 @@ def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
     >>> header["architecture"] == built_as
     True
     """
-    metadata = {"hmopt": json.dumps({"format": FORMAT, "version": hmopt.__version__, **header}, sort_keys=True)}
+    save_tensors(path, FORMAT, tensors, header)
+
+
+def save_tensors(path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Write tensors of whatever is trained, with a header that also names their format and the version of hmopt."""
+    metadata = {"hmopt": json.dumps({"format": form, "version": hmopt.__version__, **header}, sort_keys=True)}
     with replacing(path) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Give the header of a file that `save_hypermorph` wrote.
+def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
+    """Give the header of a file that hmopt wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form
+        The format that it must have.
 
     Raises
     ------
@@ -145,11 +157,11 @@ def read_header(path: Path) -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get("hmopt", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            str(path), expected="a safetensors file", got=_one_line(error), advice="Train again, or restore the file."
+            str(path), expected="a safetensors file", got=one_line(error), advice="Train again, or restore the file."
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != form:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
-        raise CheckpointError(str(path), expected=FORMAT, got=got, advice="Use a model that hmopt wrote.")
+        raise CheckpointError(str(path), expected=form, got=got, advice="Use a model that hmopt wrote.")
     return header
 
 
@@ -195,7 +207,7 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
         hypermorph.hypernetwork.load_state_dict(load_file(path))
     except (RuntimeError, ValidationError, HmoptError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(
-            str(path), expected="weights of its own architecture", got=_one_line(error), advice="Train again."
+            str(path), expected="weights of its own architecture", got=one_line(error), advice="Train again."
         ) from error
     return hypermorph.eval(), header
 
@@ -209,5 +221,6 @@ def _differences(one: object, other: object, place: str = "") -> Iterator[tuple[
         yield place, one, other
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Give what an error says, its lines joined."""
     return " ".join(str(error).split())

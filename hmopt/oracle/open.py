@@ -15,7 +15,7 @@ from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
-from hmopt.training.trained import HALF_MODEL, MODEL, check_key
+from hmopt.training.trained import HALF_MODEL, MODEL, check_key, training_key
 
 Trained = Literal["full", "half"]
 """The model at the end of training, or as it was half-way."""
@@ -77,6 +77,6 @@ def load_oracle(
     """
     path = folder / MODEL_FILES[model]
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
-    check_key(path, header, study, cohort)
+    check_key(path, header, training_key(study, cohort))
     hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,20 @@ from torch import Tensor, nn
 from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
 from hmopt.errors import DataError
 from hmopt.losses import Terms, balanced_loss, dice_loss, find_similarity, one_hot, regularize
-from hmopt.networks import Hypermorph
+from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.space import Setting
 from hmopt.spatial import warp
 from hmopt.training.batches import Batch
+
+
+class Model(Protocol):
+    """What registers at settings: a hypermorph, or a network that stands for one setting."""
+
+    registration: RegistrationNetwork
+
+    def __call__(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
+        """Give the velocity of images of shape (batch, 1, *shape) at a setting."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +53,10 @@ class Loss:
     overlap_labels: tuple[int, ...]
     spacing: tuple[float, ...] | None
 
-    def terms(self, hypermorph: Hypermorph, batch: Batch, setting: Setting) -> Terms:
+    def terms(self, model: Model, batch: Batch, setting: Setting) -> Terms:
         """Register a batch at a setting and give the terms of its loss; without label maps the overlap loss is 0."""
-        velocity = hypermorph(batch.moving, batch.fixed, setting)
-        displacement = hypermorph.registration.displacement(velocity)
+        velocity = model(batch.moving, batch.fixed, setting)
+        displacement = model.registration.displacement(velocity)
         moved = warp(batch.moving, displacement)
         return Terms(
             similarity=find_similarity(self.section)(moved, batch.fixed),
@@ -109,14 +120,14 @@ def learning_rate(training: TrainingSection, step: int) -> float:
 
 
 def take_step(
-    hypermorph: Hypermorph, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, setting: Setting, rate: float
+    model: Model, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, setting: Setting, rate: float
 ) -> tuple[float, Terms]:
     """Move the weights once, and give the loss and its terms before that.
 
     Parameters
     ----------
-    hypermorph, optimizer
-        As `make_optimizer` takes and gives them.
+    model, optimizer
+        What registers, and what moves its weights.
     loss
         What is minimized, divided as in `balanced_loss`.
     batch
@@ -124,7 +135,7 @@ def take_step(
     setting
         A value for each hyperparameter, the same for the whole batch.
     rate
-        Learning rate of the base weights.
+        Learning rate; each group of weights takes its `share` of it.
 
     Returns
     -------
@@ -154,7 +165,7 @@ def take_step(
     """
     for group in optimizer.param_groups:
         group["lr"] = rate * group["share"]
-    terms = loss.terms(hypermorph, batch, setting)
+    terms = loss.terms(model, batch, setting)
     total = balanced_loss(terms, setting, loss.scale)
     if not math.isfinite(value := float(total.detach())):
         # before gradients are taken: those of warping by NaN crash torch

@@ -38,11 +38,11 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     path = folder / MODEL
     if not path.exists():
         return False
-    check_key(path, read_header(path), study, cohort)
+    check_key(path, read_header(path), training_key(study, cohort))
     return True
 
 
-def check_key(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
+def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
     """Refuse a model of another declaration or cohort: of another split, above all, which would mix its subjects.
 
     Parameters
@@ -51,15 +51,15 @@ def check_key(path: Path, header: Mapping[str, Any], study: Study, cohort: Prepa
         The model's file.
     header
         Its header.
-    study, cohort
-        The declaration and its prepared images.
+    key
+        Stands for the declaration and its prepared images.
 
     Raises
     ------
     CheckpointError
         If it was trained under others.
     """
-    if header.get("training_key") != training_key(study, cohort):
+    if header.get("training_key") != key:
         raise CheckpointError(
             str(path),
             expected="a model of this declaration and these images",
@@ -89,7 +89,38 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
+    return content_hash(trained_part(architecture(study, cohort.shape)), _sections(study), cohort.identity)
+
+
+def network_key(study: Study, cohort: PreparedCohort) -> str:
+    """Give a hash of everything that decides what training one network for one setting makes, but for the setting.
+
+    The hypernetwork is no part of it, nor are the ranges of hyperparameters: a hypermorph can be declared anew and
+    trained again, and separate networks stay what they are.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
+    >>> one, other = (parse_study({**values, "hypernetwork": {"units": [units]}}) for units in (4, 8))
+    >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
+    >>> network_key(one, cohort) == network_key(other, cohort), training_key(one, cohort) == training_key(other, cohort)
+    (True, False)
+    """
+    network = [list(cohort.shape), study.network.model_dump(), list(study.hyperparameters)]
+    return content_hash("separate", network, _sections(study), cohort.identity)
+
+
+def _sections(study: Study) -> list[dict[str, Any]]:
     training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
     pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    sections = [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]
-    return content_hash(trained_part(architecture(study, cohort.shape)), sections, cohort.identity)
+    return [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]

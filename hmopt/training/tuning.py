@@ -1,4 +1,4 @@
-"""How well a model in training registers the subjects to tune on."""
+"""How well a network in training registers the subjects to tune on."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ import torch
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.metrics import Originals, measure
-from hmopt.networks import Hypermorph
+from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_images, load_labels
 
 
 @torch.inference_mode()
-def tune_dice(hypermorph: Hypermorph, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int) -> float:
-    """Give the mean Dice over labels and pairs at the default setting, NaN where there is no pair.
+def tune_dice(network: RegistrationNetwork, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int) -> float:
+    """Give the mean Dice over labels and pairs, NaN where there is no pair.
 
     Parameters
     ----------
-    hypermorph
-        The model.
+    network
+        What registers them.
     cohort
         Holds the pairs' images.
     pairs
@@ -35,19 +35,16 @@ def tune_dice(hypermorph: Hypermorph, cohort: PreparedCohort, pairs: Sequence[Pa
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> from hmopt.networks import build_hypermorph
-    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
-    >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
+    >>> from hmopt.declaration import NetworkSection
+    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> image, label_map = np.zeros((16, 16), np.float32), np.ones((16, 16), np.uint8)
     >>> items = {"image": lambda name: image, "label_map": lambda name: label_map}
     >>> cohort = SimpleNamespace(**items, labels=("all",), spacing_mm=None)  # stands for a prepared cohort
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
-    >>> tune_dice(hypermorph, cohort, [pair], batch=1)
+    >>> tune_dice(network, cohort, [pair], batch=1)
     1.0
     """
-    device = hypermorph.hypernetwork.base.device
-    network = hypermorph.bake(hypermorph.space.default)
+    device = next(network.parameters()).device
     values = []
     for start in range(0, len(pairs), batch):
         originals = _load(cohort, pairs[start : start + batch], device)

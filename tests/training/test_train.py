@@ -16,7 +16,8 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
-from hmopt.training.train import HALF_MODEL, LOG, MODEL, STATE, is_trained, training_key
+from hmopt.training.train import LOG, STATE
+from hmopt.training.trained import HALF_MODEL, MODEL, is_trained, training_key
 
 T = TypeVar("T")
 SHAPE = [16, 16]

@@ -8,8 +8,9 @@ import torch
 from monai.losses.dice import DiceLoss
 
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
+from hmopt.declaration import NetworkSection
 from hmopt.losses import one_hot
-from hmopt.networks import Hypermorph, build_hypermorph
+from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_labels
 from hmopt.training.tuning import tune_dice
@@ -22,18 +23,18 @@ PAIRS = [
 
 
 @pytest.fixture
-def still() -> Hypermorph:
-    """Give a hypermorph that moves nothing."""
-    network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    hyperparameters = {"hypernetwork": {"units": [4]}, "hyperparameters": {"regularization": {}}}
-    hypermorph = build_hypermorph({"shape": [16, 16], "network": network, **hyperparameters})
-    for weight in hypermorph.hypernetwork.parameters():
+def still() -> RegistrationNetwork:
+    """Give a network that moves nothing."""
+    network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    for weight in network.parameters():
         torch.nn.init.zeros_(weight)
-    return hypermorph
+    return network
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
-def test_still_images_score_the_overlap_that_they_have(cohort: PreparedCohort, still: Hypermorph, batch: int) -> None:
+def test_still_images_score_the_overlap_that_they_have(
+    cohort: PreparedCohort, still: RegistrationNetwork, batch: int
+) -> None:
     moving, fixed = (
         one_hot(load_labels(cohort, names), [1, 2])
         for names in ([pair.moving for pair in PAIRS], [pair.fixed for pair in PAIRS])
@@ -43,7 +44,9 @@ def test_still_images_score_the_overlap_that_they_have(cohort: PreparedCohort, s
     assert tune_dice(still, cohort, PAIRS, batch) == pytest.approx(expected, rel=1e-5)
 
 
-def test_pairs_without_a_common_label_do_not_count(cohort: PreparedCohort, still: Hypermorph, tmp_path: Path) -> None:
+def test_pairs_without_a_common_label_do_not_count(
+    cohort: PreparedCohort, still: RegistrationNetwork, tmp_path: Path
+) -> None:
     images, label_maps = (np.load(cohort.folder / name) for name in (IMAGES, LABEL_MAPS))
     label_maps[6] = 0
     np.save(tmp_path / IMAGES, images)
