@@ -70,6 +70,7 @@ def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]]) -> None:
         axes.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=7, zorder=3, label=label)
     metric = next(finding.full.response.metric.name for group in groups for finding in group)
     axes.set_xlabel(f"gain in held-out {metric_name(metric)}")
+    axes.locator_params(axis="x", nbins=5)
 
 
 def optima_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:
