@@ -1,13 +1,17 @@
-"""Oracles that register images: amortized by a hypermorph, or moving nothing; the sweep that fills a ledger."""
+"""Oracles that register images: amortized, retrained, an ensemble, or moving nothing; the sweep into a ledger."""
 
 from hmopt.oracle.amortized import AmortizedOracle
+from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
 from hmopt.oracle.open import load_oracle, open_oracle
+from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.oracle.sweep import sweep
 from hmopt.oracle.unregistered import UnregisteredOracle
 
 __all__ = [
     "AmortizedOracle",
+    "EnsembleOracle",
+    "RetrainedOracle",
     "UnregisteredOracle",
     "load_oracle",
     "open_oracle",

@@ -1,22 +1,17 @@
 """The oracle that one hypermorph stands behind: a setting costs no more than a pass through a network."""
 
 import hashlib
-from functools import lru_cache
 
 import torch
-from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
 from hmopt.networks import Hypermorph, RegistrationNetwork
-from hmopt.oracle.registered import SETTINGS_AT_ONCE, Register, RegisteringOracle
+from hmopt.oracle.networked import NetworkOracle
 from hmopt.space import Index, Space
 
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the dimensions of a convolution's weights: convolutions take half the time this way."""
 
-
-class AmortizedOracle(RegisteringOracle):
+class AmortizedOracle(NetworkOracle):
     """Measures settings on pairs of a cohort with the networks that a hypermorph predicts.
 
     Parameters
@@ -37,7 +32,6 @@ class AmortizedOracle(RegisteringOracle):
         super().__init__(cohort, device, batch)
         self._identity = content_hash(model_hash(model), cohort.identity)
         self._model = model.eval().to(self.device)
-        self._baked = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._bake)
 
     @property
     def space(self) -> Space:
@@ -49,21 +43,9 @@ class AmortizedOracle(RegisteringOracle):
         """Hash of the model's weights and architecture, its hyperparameters, and the prepared cohort."""
         return self._identity
 
-    def register(self, index: Index) -> Register:
-        """Give what registers images at a setting, its weights predicted once."""
-        network = self._baked(index)
-
-        def registered(moving: Tensor, fixed: Tensor) -> Tensor:
-            return network.displacement(network(moving, fixed).contiguous())
-
-        return registered
-
-    def _bake(self, index: Index) -> RegistrationNetwork:
-        network = self._model.bake(self.space.setting(index))
-        for weight in network.parameters():
-            if weight.dim() in CHANNELS_LAST:
-                weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.dim()])
-        return network
+    def make_network(self, index: Index) -> RegistrationNetwork:
+        """Give the network whose weights the model predicts at a setting."""
+        return self._model.bake(self.space.setting(index))
 
 
 def model_hash(model: Hypermorph) -> str:
