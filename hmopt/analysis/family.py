@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.finding import Finding
-from hmopt.analysis.resampling import Estimate, draw_weights, estimate
+from hmopt.analysis.resampling import Estimate, draw, estimate
 from hmopt.analysis.source import DRAWS
 
 
@@ -37,4 +37,4 @@ def family_gain(findings: Sequence[Finding], pairs: pd.DataFrame, seed: int) -> 
     if not len(judged):
         return None
     moving, fixed = (pairs[f"{side}_subject"].to_numpy(dtype=object)[judged] for side in ("moving", "fixed"))
-    return estimate(draw_weights(moving, fixed, DRAWS, seed), np.nanmean(gains[:, judged], axis=0))
+    return estimate(draw(moving, fixed, DRAWS, seed), np.nanmean(gains[:, judged], axis=0))

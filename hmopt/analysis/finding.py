@@ -82,9 +82,9 @@ class Judge:
         """Give the held-out scores of a scope."""
         first, second = self.source.sides(scope)
         parts = self.dealing.parts(first[response.pairs], second[response.pairs])
-        weights = self.source.weights(scope, response)
+        samples = self.source.samples(scope, response)
         default = response.space.index(response.space.default)
-        return judge(response, parts, self.commons, default, weights)
+        return judge(response, parts, self.commons, default, samples)
 
 
 def find_all(

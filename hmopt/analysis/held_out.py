@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis.resampling import Estimate, estimate
+from hmopt.analysis.resampling import Estimate, Samples, estimate
 from hmopt.search.curve import Curve, gain
 from hmopt.space import Index
 
@@ -104,8 +104,9 @@ class HeldOut:
         How much better the scope's own setting is than either; positive is better.
     pairs
         Positions of the pairs that judged in the table of all pairs, shape (m,).
-    gains
-        How much better the scope's own setting is than the common one for each of them, shape (m,).
+    gains, default_gains
+        How much better the scope's own setting is than the common one, and than the default, for each of them, shape
+        (m,).
     """
 
     score: Estimate
@@ -115,6 +116,7 @@ class HeldOut:
     over_default: Estimate
     pairs: NDArray[np.intp]
     gains: NDArray[np.float64]
+    default_gains: NDArray[np.float64]
 
 
 def judge(
@@ -122,7 +124,7 @@ def judge(
     parts: Parts,
     common: Sequence[Index | None],
     default: Index,
-    weights: NDArray[np.float64],
+    samples: Samples,
 ) -> HeldOut | None:
     """Give the held-out scores of a scope, or None where no pair could judge.
 
@@ -136,8 +138,8 @@ def judge(
         The setting that all pairs and labels together chose in each round, k of them.
     default
         The setting of a user who does not search.
-    weights
-        What each of the n pairs weighs in each sample of the subjects, shape (draws, n).
+    samples
+        Of the subjects of these n pairs.
 
     References
     ----------
@@ -149,19 +151,20 @@ def judge(
     judged = judging.any(axis=0)
     if not judged.any():
         return None
-    rounds, weights = judging[:, judged], weights[:, judged]
+    rounds, samples = judging[:, judged], samples.of(judged)
     mine, theirs, plain = (
         _held(response, settings, rounds, judged) for settings in (own, common, [default] * len(own))
     )
-    gains = gain(response.metric, mine, theirs)
+    gains, default_gains = gain(response.metric, mine, theirs), gain(response.metric, mine, plain)
     return HeldOut(
-        score=estimate(weights, mine),
-        at_common=estimate(weights, theirs),
-        at_default=estimate(weights, plain),
-        over_common=estimate(weights, gains),
-        over_default=estimate(weights, gain(response.metric, mine, plain)),
+        score=estimate(samples, mine),
+        at_common=estimate(samples, theirs),
+        at_default=estimate(samples, plain),
+        over_common=estimate(samples, gains),
+        over_default=estimate(samples, default_gains),
         pairs=response.pairs[judged],
         gains=gains,
+        default_gains=default_gains,
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.analysis.resampling import Estimate, Interval, estimate, interval, weighted_means
+from hmopt.analysis.between import between
+from hmopt.analysis.resampling import Estimate, Interval, Samples, estimate, interval
 from hmopt.search.curve import Curve
 from hmopt.space import Index, Setting
 
@@ -23,7 +24,8 @@ class Optimum:
     index, setting
         The best setting, on the lattice and as values.
     intervals
-        By hyperparameter: 95 % interval of the best value over samples of the subjects.
+        By hyperparameter: 95 % interval of the best value over samples of the subjects, measured or not: between the
+        settings that were measured scores follow a smooth curve. It holds the best measured one.
     equals
         By hyperparameter: from the lowest to the highest value of the settings that are as good as the best one to
         within `TOLERANCE`.
@@ -47,36 +49,49 @@ class Optimum:
     score_constrained: float
 
 
-def find_optimum(response: Curve, weights: NDArray[np.float64], folding_limit: float) -> Optimum:
+def find_optimum(response: Curve, samples: Samples, folding_limit: float) -> Optimum:
     """Give the best measured setting of a response.
 
     Parameters
     ----------
     response
         Scores of n pairs at s settings.
-    weights
-        What each pair weighs in each sample of the subjects, shape (draws, n).
+    samples
+        Of the subjects of these pairs.
     folding_limit
         The largest that the constrained optimum may have.
     """
     best, constrained, values = response.best(), response.best_within(folding_limit), response.values
     equal = values[response.losses <= TOLERANCE[response.metric.unit]]
-    drawn = values[response.best_of(weighted_means(weights, response.scores))]
+    drawn = np.vstack([values[best], _drawn_optima(response, samples)])
     names = response.space.names
     return Optimum(
         index=response.settings[best],
         setting=response.space.setting(response.settings[best]),
-        intervals={name: interval(drawn[:, i]) for i, name in enumerate(names)},
+        intervals={name: _around(drawn[:, i]) for i, name in enumerate(names)},
         equals={name: Interval(float(equal[:, i].min()), float(equal[:, i].max())) for i, name in enumerate(names)},
-        score=estimate(weights, response.scores[best]),
+        score=estimate(samples, response.scores[best]),
         folding=float(response.folding[best]),
         constrained=None if constrained is None else response.space.setting(response.settings[constrained]),
         score_constrained=np.nan if constrained is None else float(response.means[constrained]),
     )
 
 
-def band(response: Curve, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _drawn_optima(response: Curve, samples: Samples) -> NDArray[np.float64]:
+    """Values of the best setting in each sample, shape (draws, hyperparameters)."""
+    candidates, matrix = between(response.space, response.settings)
+    best = response.best_of(samples.means(response.scores) @ matrix.T)
+    return np.array([list(response.space.setting(index).values()) for index in candidates])[best]
+
+
+def _around(values: NDArray[np.float64]) -> Interval:
+    """Give the interval of all but the first value, stretched to hold the first."""
+    inner = interval(values[1:])
+    return Interval(min(inner.low, float(values[0])), max(inner.high, float(values[0])))
+
+
+def band(response: Curve, samples: Samples) -> NDArray[np.float64]:
     """Give the 95 % interval of the mean at each setting over samples of the subjects, shape (2, s)."""
-    means = weighted_means(weights, response.scores)
+    means = samples.means(response.scores)
     ends = [interval(means[:, setting]) for setting in range(means.shape[1])]
     return np.array(ends).T

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.analysis.optimum import Optimum, band, find_optimum
-from hmopt.analysis.resampling import draw_weights
+from hmopt.analysis.resampling import Samples, draw
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
@@ -54,23 +54,23 @@ class Source:
         self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
         self.seed = section.seed
         self.curves = Curves(measurements, section.metric)
-        self._weights = lru_cache(maxsize=32)(self._draw)
+        self._samples = lru_cache(maxsize=32)(self._draw)
 
-    def _draw(self, pairs: tuple[int, ...], always: str | None) -> NDArray[np.float64]:
-        return draw_weights(self.moving[list(pairs)], self.fixed[list(pairs)], DRAWS, self.seed, always)
+    def _draw(self, pairs: tuple[int, ...], always: str | None) -> Samples:
+        return draw(self.moving[list(pairs)], self.fixed[list(pairs)], DRAWS, self.seed, always)
 
-    def weights(self, scope: Scope, response: Curve) -> NDArray[np.float64]:
-        """Give what a response's pairs weigh in samples of the subjects, shape (draws, n)."""
-        return self._weights(tuple(response.pairs.tolist()), subject_of(scope))
+    def samples(self, scope: Scope, response: Curve) -> Samples:
+        """Give random samples of the subjects of a response's pairs."""
+        return self._samples(tuple(response.pairs.tolist()), subject_of(scope))
 
     def view(self, scope: Scope) -> View | None:
         """Give what these measurements say about a scope, or None where nothing was measured for it."""
         response = self.curves.of(scope)
         if response is None:
             return None
-        weights = self.weights(scope, response)
-        optimum = find_optimum(response, weights, self.folding_limit)
-        return View(response=response, band=band(response, weights), optimum=optimum)
+        samples = self.samples(scope, response)
+        optimum = find_optimum(response, samples, self.folding_limit)
+        return View(response=response, band=band(response, samples), optimum=optimum)
 
     def sides(self, scope: Scope) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """Give who must be held out of each pair: both subjects, or for one subject's scope its partner twice."""

@@ -73,13 +73,14 @@ def predict(
     if dimensions == 1:
         lattice = range(space.hyperparameters[0].points)
         return [(place,) for place in lattice], promise([place for (place,) in settings], scores, lattice)
-    candidates = _evenly(space, round(CANDIDATES ** (1 / dimensions)))
+    candidates = evenly(space, round(CANDIDATES ** (1 / dimensions)))
     last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
     surface = RBFInterpolator(np.array(settings) / last, scores, kernel="cubic", degree=2)
     return candidates, np.asarray(surface(np.array(candidates) / last))
 
 
-def _evenly(space: Space, points: int) -> list[Index]:
+def evenly(space: Space, points: int) -> list[Index]:
+    """Give `points` settings per hyperparameter in a product, even places from end to end."""
     axes = (
         sorted(set(np.linspace(0, h.points - 1, points).round().astype(int).tolist())) for h in space.hyperparameters
     )

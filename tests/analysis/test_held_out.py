@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hmopt.analysis.held_out import deal, judge
-from hmopt.analysis.resampling import draw_weights
+from hmopt.analysis.resampling import Samples, draw
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope
@@ -64,8 +64,8 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds(
                     plain[p][repeat] = scores[2, p]
     mean = [np.mean([np.mean(list(one.values())) for one in them if one]) for them in (own, common, plain)]
     response = cohort_curve(measurements, metric, label="thalamus")
-    weights = draw_weights(moving, fixed, draws=50, seed=0)
-    found = judge(response, dealing.parts(moving, fixed), commons, DEFAULT, weights)
+    samples = draw(moving, fixed, draws=50, seed=0)
+    found = judge(response, dealing.parts(moving, fixed), commons, DEFAULT, samples)
     assert [found.score.value, found.at_common.value, found.at_default.value] == pytest.approx(mean)
     sign = 1 if metric == "dice" else -1
     assert found.over_common.value == pytest.approx(sign * (mean[0] - mean[1]))
@@ -81,7 +81,7 @@ def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rise
     moving, fixed = sides_of(measurements)
     parts = deal(sorted(set(moving)), folds=2, repeats=20, seed=0).parts(moving, fixed)
     response = cohort_curve(measurements)
-    found = judge(response, parts, [DEFAULT] * 40, DEFAULT, draw_weights(moving, fixed, draws=200, seed=0))
+    found = judge(response, parts, [DEFAULT] * 40, DEFAULT, draw(moving, fixed, draws=200, seed=0))
     assert response.means.max() > 0.605
     assert found.score.value < response.means.max()
     assert found.over_default.low < 0 < found.over_default.high
@@ -95,7 +95,7 @@ def test_a_default_that_was_not_measured_is_not_judged(
     moving, fixed = sides_of(measurements)
     parts = deal(sorted(set(moving)), folds=2, repeats=2, seed=0).parts(moving, fixed)
     response = cohort_curve(measurements)
-    found = judge(response, parts, [(0,)] * 4, DEFAULT, draw_weights(moving, fixed, draws=20, seed=0))
+    found = judge(response, parts, [(0,)] * 4, DEFAULT, draw(moving, fixed, draws=20, seed=0))
     assert np.isnan(found.at_default.value)
     assert np.isfinite(found.score.value)
 
@@ -105,4 +105,4 @@ def test_without_pairs_inside_a_fold_nothing_is_judged(make: Callable[..., Measu
     moving, fixed = sides_of(measurements)
     response = cohort_curve(measurements)
     parts = deal(["a", "b"], folds=2, repeats=3, seed=0).parts(moving, fixed)
-    assert judge(response, parts, [(0,)] * 6, DEFAULT, np.ones((5, 1))) is None
+    assert judge(response, parts, [(0,)] * 6, DEFAULT, Samples(weights=np.ones((5, 1)), subjects=2)) is None

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from hmopt.analysis.flag import Flag, disagree, find_flags
 from hmopt.analysis.optimum import Optimum, band, find_optimum
-from hmopt.analysis.resampling import Estimate, Interval, draw_weights
+from hmopt.analysis.resampling import Estimate, Interval, Samples, draw
 from hmopt.metric import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
@@ -27,8 +30,8 @@ def respond(scores: np.ndarray, metric: str = "dice", folding: np.ndarray = FALL
     )
 
 
-def weigh(draws: int = 300) -> np.ndarray:
-    return draw_weights(NAMES, NAMES, draws=draws, seed=0)
+def samples(draws: int = 300) -> Samples:
+    return draw(NAMES, NAMES, draws=draws, seed=0)
 
 
 def parabola(best: float) -> np.ndarray:
@@ -37,35 +40,37 @@ def parabola(best: float) -> np.ndarray:
 
 
 def test_the_optimum_is_the_best_measured_setting_and_its_score_the_mean_there() -> None:
-    found = find_optimum(respond(parabola(0.3)), weigh(), folding_limit=1.0)
+    found = find_optimum(respond(parabola(0.3)), samples(), folding_limit=1.0)
     assert found.setting == {"regularization": 0.25}
     assert found.score.value == pytest.approx(0.7 - 0.05**2)
     assert found.folding == 0.004
 
 
 def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
-    found = find_optimum(respond(parabola(0.1)), weigh(), folding_limit=0.001)
+    found = find_optimum(respond(parabola(0.1)), samples(), folding_limit=0.001)
     assert found.setting == {"regularization": 0.0}
     assert found.constrained == {"regularization": 0.5}
     assert found.score_constrained == pytest.approx(0.7 - 0.4**2)
 
 
 def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
-    found = find_optimum(respond(parabola(0.5), folding=FALLING + 1), weigh(), folding_limit=0.001)
+    found = find_optimum(respond(parabola(0.5), folding=FALLING + 1), samples(), folding_limit=0.001)
     assert found.constrained is None
     assert find_flags(SPACE, found, None) == (Flag.FOLDS,)
 
 
 def test_a_score_to_be_minimized_has_its_optimum_at_the_least() -> None:
-    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), weigh(), 1.0)
+    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), samples(), 1.0)
     assert found.setting == {"regularization": 0.75}
 
 
 def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     scores = np.random.default_rng(1).normal(0.7, 0.02, (5, 12))
-    weights = weigh()
-    best = [np.argmax([np.average(row, weights=weight) for row in scores]) / 4 for weight in weights]
-    found = find_optimum(respond(scores), weights, 1.0)
+    drawn, centre = samples(), scores.mean(axis=1)
+    wide = np.sqrt(12 / 11) * stats.t(11).ppf(0.975) / stats.norm.ppf(0.975)
+    means = [np.array([np.average(row, weights=weight) for row in scores]) for weight in drawn.weights]
+    best = [np.argmax(centre + wide * (mean - centre)) / 4 for mean in means]
+    found = find_optimum(respond(scores), drawn, 1.0)
     assert found.intervals["regularization"] == (
         np.quantile(best, 0.025, method="lower"),
         np.quantile(best, 0.975, method="higher"),
@@ -73,15 +78,29 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     assert found.intervals["regularization"].low < found.intervals["regularization"].high
 
 
+def test_the_interval_reaches_between_the_measured_settings_and_holds_the_best_of_them() -> None:
+    fine = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.005),))
+    values, shifts = np.linspace(0, 1, 6)[:, None], np.linspace(-0.06, 0.06, 12)
+    response = replace(
+        respond(0.7 - (values - 0.31 - shifts) ** 2, folding=np.zeros(6)),
+        space=fine,
+        settings=tuple((40 * place,) for place in range(6)),
+    )
+    found = find_optimum(response, samples(), 1.0).intervals["regularization"]
+    deviation = shifts.std(ddof=1) / np.sqrt(12) * stats.t(11).ppf(0.975)
+    assert found.low == pytest.approx(0.31 - deviation, abs=0.01)
+    assert found.high == 0.4
+
+
 def test_settings_within_the_tolerance_are_as_good() -> None:
     curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
-    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), weigh(), 1.0)
+    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert Flag.FLAT in find_flags(SPACE, found, None)
 
 
 def test_an_end_of_the_range_is_flagged() -> None:
-    found = find_optimum(respond(parabola(1.0)), weigh(), 1.0)
+    found = find_optimum(respond(parabola(1.0)), samples(), 1.0)
     assert find_flags(SPACE, found, None) == (Flag.BOUND,)
 
 
@@ -114,6 +133,6 @@ def test_optima_disagree_only_where_each_lies_outside_the_others_interval(half: 
 
 def test_the_band_holds_the_curve() -> None:
     response = respond(parabola(0.5))
-    low, high = band(response, weigh())
+    low, high = band(response, samples())
     assert (low < response.means).all()
     assert (high > response.means).all()

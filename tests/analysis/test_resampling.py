@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.resampling import draw_weights, estimate, interval, weighted_means
+from hmopt.analysis.resampling import Samples, draw, draw_weights, estimate, interval, weighted_means
 
 MOVING = np.array(["a", "a", "b", "c", "c"], dtype=object)
 FIXED = np.array(["b", "c", "c", "a", "c"], dtype=object)
@@ -41,13 +41,20 @@ def test_samples_without_any_weight_are_left_out() -> None:
     np.testing.assert_array_equal(weighted_means(weights, np.array([3.0, 5.0])), [3.0])
 
 
-def test_the_interval_of_independent_within_subject_scores_is_that_of_the_mean() -> None:
-    subjects = np.array([f"s{i}" for i in range(60)], dtype=object)
-    values = stats.norm.rvs(0.7, 0.05, size=60, random_state=2)
-    found = estimate(draw_weights(subjects, subjects, draws=4000, seed=3), values)
-    low, high = stats.bootstrap((values,), np.mean, method="percentile", rng=4).confidence_interval
+@pytest.mark.parametrize("subjects", [6, 60])
+def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t(subjects: int) -> None:
+    names = np.array([f"s{i}" for i in range(subjects)], dtype=object)
+    values = stats.norm.ppf((np.arange(subjects) + 0.5) / subjects) * 0.05 + 0.7
+    found = estimate(draw(names, names, draws=10_000, seed=3), values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found.value == values.mean()
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.0015)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.06 * (high - low))
+
+
+def test_samples_of_some_pairs_are_those_of_all_of_them() -> None:
+    drawn = Samples(weights=np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]]), subjects=1)
+    some = drawn.of(np.array([True, False, True]))
+    np.testing.assert_allclose(some.means(np.array([3.0, 6.0])), [5.0, 6.0])
 
 
 def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattice() -> None:
