@@ -69,13 +69,21 @@ def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None
 
 def table_of(rows: Sequence[Row]) -> Table:
     """Give the table that is printed."""
-    table = Table("row", "value", "goal", "", "against", "note", title="hmopt, side by side", show_lines=True)
+    table = Table(title="hmopt, side by side", show_lines=True)
+    for name in ("row", "value", "goal", ""):
+        table.add_column(name, no_wrap=True)
+    for name in ("against", "note"):
+        table.add_column(name)
     for row in rows:
         value = "failed" if row.value is None else f"{row.value:.3g} {row.unit}"
-        sign = "≥" if row.better == "higher" else "≤"
         mark = "[green]met[/green]" if row.met else "[red]missed[/red]"
-        table.add_row(row.name, value, f"{sign} {row.goal:g} {row.unit}", mark, row.against, row.note)
+        table.add_row(row.name, value, goal_of(row), mark, row.against, row.note)
     return table
+
+
+def goal_of(row: Row | Declared) -> str:
+    """Give a row's goal as it is printed."""
+    return f"{'≥' if row.better == 'higher' else '≤'} {row.goal:g} {row.unit}"
 
 
 def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console) -> list[Row]:
@@ -105,7 +113,8 @@ def main() -> int:
     asked = arguments(list(declared))
     console = Console()
     if asked.list:
-        console.print(table_of([row.filled(None, "") for row in declared.values()]))
+        for name, row in declared.items():
+            console.print(f"{name}: {goal_of(row)}, against {row.against}", highlight=False)
         return 0
     if asked.here:
         print(MARK + json.dumps(vars(measure_here(declared[asked.here]))))
