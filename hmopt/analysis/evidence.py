@@ -81,6 +81,6 @@ def of_test(p_value: float, subjects: int) -> Evidence:
 
 def of_interval(estimate: Estimate) -> Evidence:
     """Give whether an interval leaves out 0."""
-    if not np.isfinite([estimate.low, estimate.high]).all() or estimate.low == estimate.high:
+    if not np.isfinite([estimate.low, estimate.high]).all():
         return Evidence.TOO_FEW
     return Evidence.NONE if estimate.low <= 0 <= estimate.high else Evidence.FOUND

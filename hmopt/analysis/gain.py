@@ -60,8 +60,8 @@ def subject_differences(findings: Sequence[Finding], pairs: pd.DataFrame, over: 
     parts = [part for finding in findings for part in _differences(finding, pairs, over)]
     if not parts:
         return pd.Series(dtype=float)
-    together = pd.concat(parts).dropna()
-    return together.groupby(level=0).mean()
+    means: pd.Series = pd.concat(parts).dropna().groupby(level=0).mean()
+    return means
 
 
 def _differences(finding: Finding, pairs: pd.DataFrame, over: str) -> list[pd.Series]:
