@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmopt.analysis.flag import FEW, Flag, find_flags
+from hmopt.analysis.flag import FEW, Flag, find_flags, response_flags
 from hmopt.analysis.held_out import HeldOut, choose, deal, judge
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchSection
@@ -146,6 +146,7 @@ def _finding(scope: Scope, view: View, half: View | None, source: Source, bench:
         score_unregularized=float(means[response.place(response.space.index({**default, **lowest}))]),
         subjects=subjects,
         flags=(
+            *response_flags(response),
             *find_flags(response.space, view.optimum, half.optimum if half else None),
             *((Flag.NO_BETTER,) if not _is_better(response, view, unregistered) else ()),
             *_few(scope, subjects),

@@ -4,12 +4,19 @@ from enum import Enum
 
 import numpy as np
 
-from hmopt.analysis.optimum import Optimum
+from hmopt.analysis.optimum import TOLERANCE, Optimum
 from hmopt.analysis.resampling import NOTHING
+from hmopt.search.curve import Curve
 from hmopt.space import Space
 
 FLAT_SHARE = 0.4
 """A response is flat where the equally good settings span this share of the range."""
+
+DISORDER = 1.0
+"""Squared steps between neighbouring settings, over squared distances from the mean: 2 of noise, near 0 of a curve."""
+
+ORDERED = 8
+"""Settings that it takes to tell a curve from noise."""
 
 FEW = 10
 """Fewer subjects than this, or partners of one subject, are few."""
@@ -25,6 +32,8 @@ class Flag(Enum):
     NOT_CONVERGED = "not converged"
     FOLDS = "folds everywhere"
     NO_BETTER = "no better than before"
+    CONSTANT = "no response"
+    ERRATIC = "erratic"
 
     @property
     def sentence(self) -> str:
@@ -46,6 +55,8 @@ _SENTENCES = {
     Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
     Flag.FOLDS: "No setting keeps folding under the declared limit.",
     Flag.NO_BETTER: "No setting scores better than the images as they are, before registration.",
+    Flag.CONSTANT: "No pair's score changes with the setting: the model does not respond to it.",
+    Flag.ERRATIC: "Scores jump from one setting to the next: the model responds to the setting without order.",
 }
 
 
@@ -68,6 +79,27 @@ def find_flags(space: Space, optimum: Optimum, half: Optimum | None) -> tuple[Fl
         Flag.FOLDS: optimum.constrained is None and bool(np.isfinite(optimum.folding)),
     }
     return tuple(flag for flag, held in holds.items() if held)
+
+
+def response_flags(response: Curve) -> tuple[Flag, ...]:
+    """Give the signs that the model behind a response is broken.
+
+    References
+    ----------
+    von Neumann, "Distribution of the ratio of the mean square successive difference to the variance", Annals of
+    Mathematical Statistics 1941.
+    """
+    if np.ptp(response.scores, axis=0).max() <= TOLERANCE[response.metric.unit] / 10:
+        return (Flag.CONSTANT,)
+    return (Flag.ERRATIC,) if _erratic(response) else ()
+
+
+def _erratic(response: Curve) -> bool:
+    if len(response.space.hyperparameters) > 1 or len(response.settings) < ORDERED:
+        return False
+    means = response.means
+    steps, distances = float((np.diff(means) ** 2).sum()), float(((means - means.mean()) ** 2).sum())
+    return steps > DISORDER * distances
 
 
 def disagree(one: Optimum, other: Optimum) -> bool:
