@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import hmopt
+from hmopt.cli.compare import compare
 from hmopt.cli.demo import demo
 from hmopt.cli.export import export
 from hmopt.cli.ledger import ledger
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command(epilog="Example: hmopt new studies/mine --images imagesTr --labels labelsTr")(new)
 app.command(epilog="Example: hmopt train studies/mine")(train)
 app.command(epilog="Example: hmopt search studies/mine")(search)
+app.command(epilog="Example: hmopt compare studies/mine")(compare)
 app.command(epilog="Example: hmopt report studies/mine --results")(report)
 app.command(epilog="Example: hmopt run studies/mine")(run)
 app.command(

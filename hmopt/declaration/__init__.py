@@ -7,6 +7,7 @@ from hmopt.declaration.cohort import (
     SliceSection,
     SplitSection,
 )
+from hmopt.declaration.compare import CompareSection
 from hmopt.declaration.model import (
     AugmentationSection,
     HypernetworkSection,
@@ -22,6 +23,7 @@ __all__ = [
     "FILE_NAME",
     "AugmentationSection",
     "CohortSection",
+    "CompareSection",
     "HypernetworkSection",
     "HyperparameterSection",
     "LossSection",

@@ -1,10 +1,13 @@
 """What sections of `study.toml` must agree on."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from hmopt.declaration.cohort import PreprocessingSection
+from hmopt.declaration.compare import CompareSection
 from hmopt.declaration.model import HyperparameterSection, LossSection, TrainingSection
 from hmopt.errors import DeclarationError
+from hmopt.space import Space
 
 WEIGHTS_OF_THE_LOSS = ("regularization", "label_weight")
 """Hyperparameters that the loss knows, each a share in [0, 1]."""
@@ -38,6 +41,43 @@ def check_agreement(
     ]
     for field, expected, got in contradictions:
         raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
+
+
+def check_values(compare: CompareSection, space: Space) -> None:
+    """Refuse values to compare at that no measurement could be kept under.
+
+    Raises
+    ------
+    DeclarationError
+        If they are of no declared hyperparameter, or are none or not all different points of the lattice.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
+    >>> check_values(CompareSection(values={"regularization": [0.1, 0.25]}), space)
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: compare.values.regularization: expected points of its lattice ..., got 0.25. ...
+    """
+    for field, expected, got in _compared(compare, space):
+        raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
+
+
+def _compared(compare: CompareSection, space: Space) -> Iterator[tuple[str, str, object]]:
+    declared = {h.name: h for h in space.hyperparameters}
+    for name, values in compare.values.items():
+        field = f"compare.values.{name}"
+        if name not in declared:
+            yield field, f"a declared hyperparameter ({', '.join(declared)})", repr(name)
+            continue
+        known = declared[name]
+        for value in values:
+            inside = known.low <= value <= known.high
+            if not inside or not math.isclose(known.value(known.index(value)), value, rel_tol=1e-9, abs_tol=1e-12):
+                points = ", ".join(f"{known.value(place):g}" for place in (0, 1))
+                yield field, f"points of its lattice ({points}, … {known.high:g})", value
+        if len(set(values)) < max(1, len(values)):
+            yield field, "different values, at least one", values
 
 
 def _hyperparameters(sections: Mapping[str, HyperparameterSection]) -> Iterator[tuple[str, str, str]]:

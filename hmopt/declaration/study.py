@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from hmopt.declaration.agreement import check_agreement
+from hmopt.declaration.agreement import check_agreement, check_values
 from hmopt.declaration.cohort import CohortSection, PairsSection, PreprocessingSection, SplitSection
+from hmopt.declaration.compare import CompareSection
 from hmopt.declaration.model import (
     HypernetworkSection,
     HyperparameterSection,
@@ -43,6 +44,7 @@ class Study(Section):
     loss: LossSection = LossSection()
     training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()
+    compare: CompareSection = CompareSection()
 
     @property
     def space(self) -> Space:
@@ -77,7 +79,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
     """
     try:
         study = Study.model_validate(values)
-        study.space  # noqa: B018 - hyperparameters check themselves when made
+        space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"])
@@ -90,6 +92,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
             expected, got, advice = _rule(first["msg"]), repr(first["input"]), "Correct the value."
         raise DeclarationError(f"{origin}: {field}", expected=expected, got=got, advice=advice) from error
     check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    check_values(study.compare, space)
     return study
 
 

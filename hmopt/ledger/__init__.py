@@ -1,5 +1,6 @@
 """All measurements on disk: write, read, compact; oracles that are served from them."""
 
+from hmopt.ledger.comparison import Comparison, Contender, read_comparison, read_contender, write_comparison
 from hmopt.ledger.folder import Searched, read_dense, read_folder, read_searched, write_searched
 from hmopt.ledger.ledger import Gap, Ledger
 from hmopt.ledger.measurements import Measurements
@@ -8,16 +9,21 @@ from hmopt.ledger.table import read_measurements, write_measurements
 from hmopt.ledger.tabulated import Tabulated
 
 __all__ = [
+    "Comparison",
+    "Contender",
     "Gap",
     "Ledger",
     "Measurements",
     "Recorded",
     "Searched",
     "Tabulated",
+    "read_comparison",
+    "read_contender",
     "read_dense",
     "read_folder",
     "read_measurements",
     "read_searched",
+    "write_comparison",
     "write_measurements",
     "write_searched",
 ]

@@ -143,7 +143,7 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
         If nothing was measured.
     """
     folder = Path(folder)
-    if not _has_ledger(folder):
+    if not has_ledger(folder):
         return read_measurements(results_path(folder, model))
     searched = read_searched(folder)
     return _read_ledger(folder, searched, model, searched.search.measured)
@@ -168,7 +168,7 @@ def read_dense(folder: Path) -> Measurements | None:
         If nothing was measured.
     """
     folder = Path(folder)
-    if not _has_ledger(folder):
+    if not has_ledger(folder):
         path = dense_path(folder)
         return read_measurements(path) if path.is_file() else None
     searched = read_searched(folder)
@@ -177,7 +177,8 @@ def read_dense(folder: Path) -> Measurements | None:
     return measurements if len(measurements.settings) == points else None
 
 
-def _has_ledger(folder: Path) -> bool:
+def has_ledger(folder: Path) -> bool:
+    """Tell whether a study folder was searched here, so that its ledger and not its results are to be read."""
     return (folder / SEARCH_FILE).is_file() and (folder / LEDGER_FOLDER).is_dir()
 
 

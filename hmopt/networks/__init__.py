@@ -1,5 +1,6 @@
 """The registration network, the hypernetwork that predicts its weights, both together, and their files."""
 
+from hmopt.networks.checkpoint import FORMAT as HYPERMORPH_FORMAT
 from hmopt.networks.checkpoint import (
     architecture,
     build_hypermorph,
@@ -15,6 +16,7 @@ from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
 
 __all__ = [
+    "HYPERMORPH_FORMAT",
     "NETWORK_FORMAT",
     "Hypermorph",
     "Hypernetwork",

@@ -9,6 +9,14 @@ from matplotlib.figure import Figure
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
 from hmopt.files import replacing, slug
+from hmopt.ledger.comparison import (
+    COMPARED_FOLDER,
+    COMPARISON_FILE,
+    contender_path,
+    read_comparison,
+    read_contender,
+    write_comparison,
+)
 from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, dense_path, read_dense, results_path
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
@@ -68,9 +76,9 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     Returns
     -------
     folder
-        With the measurements at full and half training, those of a dense sweep if there was one, pairs, what was
-        searched, the thinned training log, the table of optima, `summary.json` and the figures of the first page:
-        reports are made from it without a model.
+        With the measurements at full and half training, those of a dense sweep and of a comparison if there was one,
+        pairs, what was searched, the thinned training log, the table of optima, `summary.json` and the figures of the
+        first page: reports are made from it without a model.
 
     Raises
     ------
@@ -86,6 +94,7 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     if material.before is not None:
         write_measurements(material.before, results_path(folder, "unregistered"))
     _write_dense(folder)
+    _write_comparison(folder, material)
     with replacing(destination / PAIRS_FILE) as path:
         material.measurements.pairs.to_csv(path, index=False)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
@@ -107,6 +116,22 @@ def _write_dense(folder: Path) -> None:
         dense_path(folder).unlink(missing_ok=True)
     else:
         write_measurements(dense, dense_path(folder))
+
+
+def _write_comparison(folder: Path, material: Material) -> None:
+    """Write who the model was compared with and their measurements; those of an earlier model go."""
+    comparison = read_comparison(folder)
+    contenders = () if comparison is None else comparison.contenders
+    kept = {contender_path(folder, one): read_contender(folder, one) for one in contenders}
+    for path in (folder / RESULTS_FOLDER / COMPARED_FOLDER).glob("*.parquet"):
+        if path not in kept:
+            path.unlink()
+    for path, measurements in kept.items():
+        write_measurements(measurements, path)
+    if comparison is None:
+        (folder / RESULTS_FOLDER / COMPARISON_FILE).unlink(missing_ok=True)
+    else:
+        write_comparison(folder / RESULTS_FOLDER, comparison, material.searched.space)
 
 
 def _draw(material: Material, folder: Path, track: Track) -> Drawings:

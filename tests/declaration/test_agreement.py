@@ -47,6 +47,27 @@ def declare(shape: tuple[int, ...] = (16, 16), normalization: str = "percentile"
             {"normalization": "zscore", "training": {"augmentation": {"intensity": 0.1}}},
             "preprocessing.normalization: expected percentile or minmax with training.augmentation.intensity",
         ),
+        (
+            {"compare": {"values": {"warmth": [0.5]}}},
+            "compare.values.warmth: expected a declared hyperparameter (regularization), got 'warmth'.",
+        ),
+        (
+            {"compare": {"values": {"regularization": [0.5, 0.501]}}},
+            "compare.values.regularization: expected points of its lattice (0, 0.005, … 1), got 0.501.",
+        ),
+        (
+            {"compare": {"values": {"regularization": [0.5, 1.5]}}},
+            "compare.values.regularization: expected points of its lattice (0, 0.005, … 1), got 1.5.",
+        ),
+        (
+            {"compare": {"values": {"regularization": []}}},
+            "compare.values.regularization: expected different values, at least one, got [].",
+        ),
+        (
+            {"compare": {"values": {"regularization": [0.5, 0.5]}}},
+            "compare.values.regularization: expected different values, at least one, got [0.5, 0.5].",
+        ),
+        ({"compare": {"seeds": 0}}, "study.toml: compare.seeds: expected greater than 0, got 0."),
         ({"loss": {"window": 4}}, "study.toml: loss.window: expected an odd number, got 4. Correct the value."),
         ({"network": {"encoder": [4, 0]}}, "study.toml: network.encoder.1: expected greater than 0, got 0."),
         ({"cohort": {}}, "study.toml: cohort: expected either manifest, or images and labels, got {}."),
@@ -69,3 +90,17 @@ def test_what_cannot_be_meant_is_refused(declared: dict[str, Any], message: str)
 )
 def test_what_agrees_is_taken(declared: dict[str, Any]) -> None:
     assert declare(**declared).name == "x"
+
+
+def test_separate_networks_are_declared_for_all_combinations_and_for_nine_values_by_default() -> None:
+    both = {"hyperparameters": {"regularization": {}, "label_weight": {"default": 0.25}}}
+    study = declare(**both, compare={"values": {"label_weight": [0.0, 1.0], "regularization": [0.1, 0.2]}})
+    assert study.compare.grid(study.space) == [(20, 0), (20, 200), (40, 0), (40, 200)]
+    study = declare(**both)
+    assert study.compare.grid(study.space) == [(place, 50) for place in range(0, 201, 25)]
+
+
+def test_a_hypermorph_has_at_most_twice_the_steps_of_a_separate_network() -> None:
+    for steps, declared in ((16000, {}), (15, {}), (2, {}), (16000, {"steps": 3000})):
+        separate, hypermorph = declare(compare=declared).compare.budgets(steps)
+        assert separate < hypermorph <= 2 * separate

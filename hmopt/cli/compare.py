@@ -1,0 +1,248 @@
+"""`hmopt compare`: the searched model beside separately trained networks and beside hypermorphs of other seeds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmopt.cli.conversation import Conversation, conversation
+from hmopt.cli.device import find_device
+from hmopt.cli.memory import keep_freed_memory
+from hmopt.cli.options import Debug, Device, Folder, Quiet
+from hmopt.cli.progress import duration
+from hmopt.cli.search import Search
+
+if TYPE_CHECKING:
+    from hmopt.ledger import Contender, Measurements
+    from hmopt.ledger.comparison import Role
+    from hmopt.oracle.networked import NetworkOracle
+    from hmopt.protocol import Oracle
+    from hmopt.space import Index
+
+
+def compare(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Train what the model stands for, one network for each setting, and measure both; what is done is kept."""
+    with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk:
+        compare_study(folder, device, talk)
+
+
+def compare_study(folder: Path, device: str | None, talk: Conversation) -> None:
+    """Take a searched study to the measurements of everything that its model is compared with."""
+    keep_freed_memory()
+    comparing = Comparing(folder, find_device(device), talk)
+    talk.say(comparing.announcement())
+    comparing.train()
+    contenders = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
+    comparing.keep(contenders)
+    talk.say(f"Compared: {len(contenders)} contenders on {len(comparing.search.pairs)} pairs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training that is to be done: how long it is, and what does it."""
+
+    role: "Role"
+    steps: int
+    run: Callable[[], object]
+
+
+class Comparing:
+    """The comparison of one study folder: who is to be trained, at which settings who is measured.
+
+    Parameters
+    ----------
+    folder
+        A study folder that was searched.
+    device
+        Where to train and compute.
+    talk
+        Shows progress.
+
+    Raises
+    ------
+    LedgerError
+        If the model has not been searched, or on other pairs than are declared.
+    """
+
+    def __init__(self, folder: Path, device: str, talk: Conversation) -> None:
+        from hmopt.ledger import read_folder
+        from hmopt.oracle import ComparedOracles, load_oracle
+
+        self.folder, self.talk, self.search = folder, talk, Search(folder, talk)
+        study, cohort = self.search.study, self.search.cohort
+        self.section, self.seed, self.space = study.compare, study.training.seed, study.space
+        self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
+        self.model = load_oracle(folder, study, cohort, "full", device).identity
+        check_searched(folder, self.model, [pair.id for pair in self.search.pairs])
+        measurements = read_folder(folder)
+        self.grid = self.section.grid(self.space)
+        self.optimum = best_setting(measurements, self.search.section.metric)
+        self.default = self.space.index(self.space.default)
+        self.settings = sorted({*measurements.settings, *self.grid, self.optimum, self.default})
+        self.oracles = ComparedOracles(folder, study, cohort, talk.track, device)
+
+    def budgets(self) -> dict[int, int]:
+        """Give how many hypermorphs there are of each number of steps."""
+        return {self.steps: self.section.seeds, self.hypermorph_steps: self.section.hypermorph_seeds}
+
+    def separate_settings(self) -> dict[int, list["Index"]]:
+        """Give the settings of separate networks by seed."""
+        everywhere, known = self.section.seeds, {self.optimum, self.default}
+        return {
+            self.seed + k: sorted(
+                {*(self.grid if k < everywhere else ()), *(known if k < self.section.optimum_seeds else ())}
+            )
+            for k in range(max(everywhere, self.section.optimum_seeds))
+        }
+
+    def trainings(self) -> Iterator[Training]:
+        """Give the trainings that are still to be done."""
+        for steps, count in self.budgets().items():
+            for seed in range(self.seed, self.seed + count):
+                if not self.oracles.hypermorph_path(steps, seed).exists():
+                    run = partial(self.oracles.hypermorph, steps, seed)
+                    yield Training(role="hypermorph", steps=steps, run=run)
+        for seed, settings in self.separate_settings().items():
+            oracle = self.oracles.separate(self.steps, seed)
+            for index in oracle.missing(settings):
+                yield Training(role="separate", steps=self.steps, run=partial(oracle.train, index))
+
+    def announcement(self) -> str:
+        """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
+        from hmopt.networks import read_header
+        from hmopt.training.trained import MODEL
+
+        trainings = list(self.trainings())
+        hypermorphs = sum(training.role == "hypermorph" for training in trainings)
+        header = read_header(self.folder / MODEL)
+        minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
+        return (
+            f"To train: {len(trainings) - hypermorphs} networks for one setting each ({self.steps} steps) and "
+            f"{hypermorphs} hypermorphs ({' or '.join(map(str, self.budgets()))} steps): about "
+            f"{duration(60 * minutes)}, at the speed of the model's training on {header['device']}"
+        )
+
+    def train(self) -> None:
+        """Train what is not there yet."""
+        trainings = list(self.trainings())
+        for training in self.talk.track(trainings, "Comparing", len(trainings)):
+            training.run()
+
+    def measure_hypermorphs(self) -> Iterator["Contender"]:
+        """Measure every hypermorph, and the ensemble of those of a budget, at all settings."""
+        for steps, count in self.budgets().items():
+            seeds = range(self.seed, self.seed + count)
+            members = {seed: self.oracles.hypermorph(steps, seed) for seed in seeds}
+            for team in teams(seeds, {count}):
+                files = [self.oracles.hypermorph_path(steps, seed) for seed in team]
+                yield self._measured("hypermorph", steps, {seed: members[seed] for seed in team}, self.settings, files)
+
+    def measure_separate(self) -> Iterator["Contender"]:
+        """Measure the separate networks of each seed, and the ensembles of seeds where they share settings."""
+        settings = self.separate_settings()
+        members = {seed: self.oracles.separate(self.steps, seed) for seed in settings}
+        for team in teams(list(settings), {self.section.seeds, self.section.optimum_seeds}):
+            shared = sorted(set.intersection(*(set(settings[seed]) for seed in team)))
+            files = [members[seed].path(index) for seed in team for index in shared]
+            yield self._measured("separate", self.steps, {seed: members[seed] for seed in team}, shared, files)
+
+    def keep(self, contenders: Sequence["Contender"]) -> None:
+        """Write who was measured beside the ledger."""
+        from hmopt.ledger import Comparison, write_comparison
+
+        comparison = Comparison(
+            model=self.model,
+            steps=self.steps,
+            hypermorph_steps=self.hypermorph_steps,
+            grid=tuple(self.grid),
+            optimum=self.optimum,
+            default=self.default,
+            contenders=tuple(contenders),
+        )
+        write_comparison(self.folder, comparison, self.space)
+
+    def _measured(
+        self,
+        role: "Role",
+        steps: int,
+        members: "Mapping[int, NetworkOracle]",
+        settings: "Sequence[Index]",
+        files: Sequence[Path],
+    ) -> "Contender":
+        """Measure one oracle, or the ensemble of several, and tell who it was and what is behind it."""
+        from hmopt.ledger import Contender
+        from hmopt.oracle import EnsembleOracle
+
+        oracles = list(members.values())
+        oracle: Oracle = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
+        self.search.fill(oracle, settings, self.search.section.deciding)
+        return Contender(
+            role=role,
+            steps=steps,
+            seeds=tuple(members),
+            identity=oracle.identity,
+            networks=len(files),
+            minutes=round(sum(training_minutes(role, path) for path in files), 2),
+        )
+
+
+def teams(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:
+    """Give every seed alone, and the first ones together in each size above one.
+
+    Examples
+    --------
+    >>> teams([7, 8, 9], {3, 2, 1})
+    [(7,), (8,), (9,), (7, 8), (7, 8, 9)]
+    """
+    return [*((seed,) for seed in seeds), *(tuple(seeds[:size]) for size in sorted(sizes) if size > 1)]
+
+
+def training_minutes(role: "Role", path: Path) -> float:
+    """Give how long the training of a kept network or hypermorph took."""
+    from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT, read_header
+
+    return float(read_header(path, NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT)["minutes"])
+
+
+def check_searched(folder: Path, identity: str, pairs: Sequence[str]) -> None:
+    """Refuse a folder whose last search was of another model or of other pairs.
+
+    Raises
+    ------
+    LedgerError
+        If it was, or if there was none.
+    """
+    import pandas as pd
+
+    from hmopt.errors import LedgerError
+    from hmopt.ledger import read_searched
+    from hmopt.ledger.folder import PAIRS_FILE, SEARCH_FILE
+
+    searched = read_searched(folder)
+    path = folder / PAIRS_FILE
+    known = list(pd.read_csv(path, dtype=str, keep_default_na=False)["pair"]) if path.is_file() else []
+    if searched.identity != identity or known != list(pairs):
+        raise LedgerError(
+            str(folder / SEARCH_FILE),
+            expected="a search of this model on the declared pairs",
+            got="one of others",
+            advice="Run `hmopt search` again.",
+        )
+
+
+def best_setting(measurements: "Measurements", metric: str) -> "Index":
+    """Give the best setting of the whole cohort.
+
+    Raises
+    ------
+    LedgerError
+        If no setting has a score.
+    """
+    from hmopt.errors import LedgerError
+    from hmopt.search.curve import find_curves
+    from hmopt.search.scopes import Scope
+
+    for curve in find_curves(measurements, [Scope(criteria=())], metric):
+        return curve.settings[curve.best()]
+    raise LedgerError(metric, expected="a score of the cohort", got="none", advice="Run `hmopt search` again.")

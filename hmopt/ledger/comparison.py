@@ -1,0 +1,184 @@
+"""What a comparison leaves in a study folder: who was measured, and reading each back."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from hmopt.files import replacing
+from hmopt.ledger.folder import LEDGER_FOLDER, PAIRS_FILE, RESULTS_FOLDER, has_ledger, read_searched
+from hmopt.ledger.ledger import Ledger
+from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.table import read_measurements
+from hmopt.space import Index, Space
+
+COMPARISON_FILE = "compare.json"
+COMPARED_FOLDER = "compare"
+
+Role = Literal["separate", "hypermorph"]
+"""Networks that were trained for one setting each, or one hypermorph for all settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One oracle of a comparison.
+
+    Parameters
+    ----------
+    role
+        What stands behind it.
+    steps
+        Optimizer steps of each training.
+    seeds
+        Of its first weights and batches; of several, their velocities are averaged.
+    identity
+        What its measurements go by.
+    networks
+        How many trainings it took.
+    minutes
+        How long these took, all together.
+
+    Examples
+    --------
+    >>> Contender(role="separate", steps=3000, seeds=(0, 1), identity="0f", networks=18, minutes=60.0).name
+    'separate-3000-steps-seeds-0-1'
+    """
+
+    role: Role
+    steps: int
+    seeds: tuple[int, ...]
+    identity: str
+    networks: int
+    minutes: float
+
+    @property
+    def name(self) -> str:
+        """A name that no other one of the comparison has."""
+        seeds = "-".join(map(str, self.seeds))
+        return f"{self.role}-{self.steps}-steps-seed{'s' * (len(self.seeds) > 1)}-{seeds}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a model was compared with.
+
+    Parameters
+    ----------
+    model
+        Identity of the model that was searched.
+    steps
+        Of a separate network, and of the hypermorphs at an equal budget.
+    hypermorph_steps
+        The hypermorphs' larger budget, at most twice that.
+    grid
+        Settings of the separate networks, sorted.
+    optimum, default
+        The best setting of the cohort by the model that was searched, and the one of who does not search: at both,
+        separate networks of more seeds were trained.
+    contenders
+        All that were measured.
+    """
+
+    model: str
+    steps: int
+    hypermorph_steps: int
+    grid: tuple[Index, ...]
+    optimum: Index
+    default: Index
+    contenders: tuple[Contender, ...]
+
+    def singles(self, role: Role, steps: int) -> tuple[Contender, ...]:
+        """Give those of one seed each, by seed."""
+        found = [one for one in self.contenders if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)]
+        return tuple(sorted(found, key=lambda one: one.seeds))
+
+    def ensembles(self, role: Role, steps: int) -> tuple[Contender, ...]:
+        """Give those of several seeds, the fewest first."""
+        found = [one for one in self.contenders if (one.role, one.steps) == (role, steps) and len(one.seeds) > 1]
+        return tuple(sorted(found, key=lambda one: len(one.seeds)))
+
+
+def write_comparison(folder: Path, comparison: Comparison, space: Space) -> None:
+    """Write `compare.json` into a folder, its settings as values."""
+    content = asdict(comparison) | {
+        "grid": [space.setting(index) for index in comparison.grid],
+        "optimum": space.setting(comparison.optimum),
+        "default": space.setting(comparison.default),
+    }
+    with replacing(folder / COMPARISON_FILE) as beside:
+        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_comparison(folder: Path) -> Comparison | None:
+    """Read `compare.json` of a study folder, or of its `results` where it was not compared here.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+
+    Returns
+    -------
+    Comparison or None
+        None where the model that was searched has not been compared.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was searched.
+    """
+    folder = Path(folder)
+    path = next((path for path in _places(folder) if path.is_file()), None)
+    if path is None:
+        return None
+    searched = read_searched(folder)
+    comparison = _comparison(json.loads(path.read_text(encoding="utf-8")), searched.space)
+    return comparison if comparison.model == searched.identity else None
+
+
+def read_contender(folder: Path, contender: Contender) -> Measurements:
+    """Read the optimized metric and folding of a contender, at every setting where all pairs were measured.
+
+    Parameters
+    ----------
+    folder
+        The study folder; its ledger is read, or its committed results where it was not compared here.
+    contender
+        One of a comparison's.
+
+    Raises
+    ------
+    LedgerError
+        If it was not measured.
+    """
+    folder = Path(folder)
+    if not (has_ledger(folder) and (folder / COMPARISON_FILE).is_file()):
+        return read_measurements(contender_path(folder, contender))
+    searched = read_searched(folder)
+    pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
+    ledger = Ledger(folder / LEDGER_FOLDER)
+    return ledger.measurements(contender.identity, searched.space, pairs, searched.search.deciding, searched.labels)
+
+
+def contender_path(folder: Path, contender: Contender) -> Path:
+    """Give where the committed measurements of a contender are."""
+    return folder / RESULTS_FOLDER / COMPARED_FOLDER / f"{contender.name}.parquet"
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    return folder / COMPARISON_FILE, folder / RESULTS_FOLDER / COMPARISON_FILE
+
+
+def _comparison(content: dict[str, Any], space: Space) -> Comparison:
+    contenders = tuple(Contender(**{**one, "seeds": tuple(one["seeds"])}) for one in content["contenders"])
+    return Comparison(
+        model=content["model"],
+        steps=content["steps"],
+        hypermorph_steps=content["hypermorph_steps"],
+        grid=tuple(space.index(setting) for setting in content["grid"]),
+        optimum=space.index(content["optimum"]),
+        default=space.index(content["default"]),
+        contenders=contenders,
+    )

@@ -1,0 +1,80 @@
+"""The oracles that a study's model is compared with: trained where they are not there yet, kept in the study folder."""
+
+from pathlib import Path
+
+import torch
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study
+from hmopt.networks import architecture, load_hypermorph
+from hmopt.oracle.amortized import AmortizedOracle
+from hmopt.oracle.open import load_oracle
+from hmopt.oracle.retrained import RetrainedOracle
+from hmopt.progress import Track, silent
+from hmopt.training.compared import train_hypermorph, with_budget
+from hmopt.training.loop import study_scale
+from hmopt.training.trained import MODEL
+
+FOLDER = "compare"
+
+
+class ComparedOracles:
+    """Opens oracles of other steps and seeds of one declaration.
+
+    Parameters
+    ----------
+    folder
+        The study folder, with its trained model; what is trained goes to `compare/` in it.
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    track
+        Shows the progress of trainings.
+    device
+        Where to train and compute.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        study: Study,
+        cohort: PreparedCohort,
+        track: Track = silent,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._folder, self._study, self._cohort, self._track, self._device = folder, study, cohort, track, device
+        loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
+        self._scaled = study.model_copy(update={"loss": loss})
+
+    def separate(self, steps: int, seed: int) -> RetrainedOracle:
+        """Give the oracle of networks for one setting each, none of them trained before it is asked for."""
+        study = with_budget(self._scaled, self._cohort, steps, seed)
+        folder = self._folder / FOLDER / f"separate-{steps}-steps-seed-{seed}"
+        return RetrainedOracle(study, self._cohort, folder, self._track, self._device)
+
+    def hypermorph_path(self, steps: int, seed: int) -> Path:
+        """Give where a hypermorph is kept; the one of the study's own steps and seed is its model."""
+        own = self._study.training
+        if (steps, seed) == (own.steps, own.seed):
+            return self._folder / MODEL
+        return self._folder / FOLDER / f"hypermorph-{steps}-steps-seed-{seed}.safetensors"
+
+    def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:
+        """Give the oracle of a hypermorph, trained first where it is not there.
+
+        Raises
+        ------
+        CheckpointError
+            If there is a model of another declaration or cohort, or the study's own is not there.
+        DataError
+            If the loss ceases to be a finite number.
+        """
+        path = self.hypermorph_path(steps, seed)
+        if path == self._folder / MODEL:
+            return load_oracle(self._folder, self._study, self._cohort, "full", self._device)
+        study = with_budget(self._scaled, self._cohort, steps, seed)
+        train_hypermorph(study, self._cohort, path, self._track, self._device)
+        model, _ = load_hypermorph(path, architecture(study, self._cohort.shape))
+        model.space = study.space
+        return AmortizedOracle(model, self._cohort, self._device)

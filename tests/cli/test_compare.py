@@ -1,0 +1,224 @@
+"""`hmopt compare` on a tiny searched study."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from hmopt.cli.app import app
+from hmopt.data.pairs import draw_pairs
+from hmopt.data.preprocessing import prepare
+from hmopt.data.synthetic import make_cohort
+from hmopt.declaration import read_study
+from hmopt.ledger import read_comparison, read_contender, read_folder, read_searched
+from hmopt.oracle import RetrainedOracle
+from hmopt.training.compared import with_budget
+
+DECLARATION = """
+name = "tiny"
+[cohort]
+manifest = "data/cohort.csv"
+label_names = "data/dseg.tsv"
+[preprocessing]
+shape = [24, 24]
+[split]
+train = 2
+tune = 2
+search = 3
+[pairs]
+same = ["modality"]
+search = 6
+tune = 1
+[network]
+encoder = [4, 4]
+decoder = [4]
+final = []
+[hypernetwork]
+units = [4]
+[training]
+steps = 4
+batch = 1
+threads = 1
+checkpoint_every = 2
+learning_rate = 0.02
+averaging = 0.0
+[search]
+coarse = 3
+confirmations = 0
+repeats = 2
+scopes = [["cohort"]]
+[compare]
+values = { regularization = [0.0, 0.25, 1.0] }
+seeds = 2
+optimum_seeds = 3
+hypermorph_seeds = 2
+"""
+
+
+Compared = tuple[Path, str, dict[str, bytes]]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def files(folder: Path, *names: str) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for name in names for path in sorted(folder.glob(name))}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched")
+    make_cohort(folder / "data", subjects=7, shape=(24, 24))
+    (folder / "study.toml").write_text(DECLARATION, encoding="utf-8")
+    for command in ("train", "search"):
+        result = run(command, folder)
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """A compared copy of the study, what was said, and what the files of its search were before."""
+    folder = tmp_path_factory.mktemp("compared") / "study"
+    shutil.copytree(searched, folder)
+    before = files(folder, "search.json", "pairs.csv", "*.safetensors", "studies.db")
+    result = run("compare", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.output, before
+
+
+def test_it_says_first_what_it_will_train(compared: Compared) -> None:
+    _, said, _ = compared
+    best = read_comparison(compared[0])
+    assert best is not None
+    at_optimum = {best.optimum, best.default}
+    networks = 2 * len({*best.grid, *at_optimum}) + len(at_optimum)
+    assert said.splitlines()[0].startswith(
+        f"To train: {networks} networks for one setting each (2 steps) and 3 hypermorphs (2 or 4 steps): about "
+    )
+
+
+def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
+    folder = compared[0]
+    comparison = read_comparison(folder)
+    assert comparison is not None
+    assert comparison.model == read_searched(folder).identity
+    assert (comparison.steps, comparison.hypermorph_steps) == (2, 4)
+    assert comparison.grid == ((0,), (50,), (200,))
+    known = {*comparison.grid, comparison.optimum, comparison.default}
+    seeds = {
+        (role, steps): [one.seeds for one in (*comparison.singles(role, steps), *comparison.ensembles(role, steps))]
+        for role, steps in (("separate", 2), ("hypermorph", 2), ("hypermorph", 4))
+    }
+    assert seeds == {
+        ("separate", 2): [(0,), (1,), (2,), (0, 1), (0, 1, 2)],
+        ("hypermorph", 2): [(0,), (1,), (0, 1)],
+        ("hypermorph", 4): [(0,), (1,), (0, 1)],
+    }
+    for one in comparison.contenders:
+        measurements = read_contender(folder, one)
+        fewer = one.role == "separate" and 2 in one.seeds
+        expected = {comparison.optimum, comparison.default} if fewer else known
+        assert (
+            expected == set(measurements.settings) if one.role == "separate" else expected <= {*measurements.settings}
+        )
+        assert tuple(measurements.values) == ("dice", "folding")
+        assert one.networks == len(one.seeds) * (len(expected) if one.role == "separate" else 1)
+    assert len({one.identity for one in comparison.contenders}) == len(comparison.contenders)
+
+
+def test_the_model_itself_is_one_of_the_hypermorphs(compared: Compared) -> None:
+    comparison = read_comparison(compared[0])
+    assert comparison is not None
+    assert comparison.singles("hypermorph", 4)[0].identity == comparison.model
+
+
+def test_separate_networks_are_measured_as_their_oracle_measures(compared: Compared, tmp_path: Path) -> None:
+    folder = compared[0]
+    comparison, study = read_comparison(folder), read_study(folder)
+    assert comparison is not None
+    cohort = prepare(study, folder)
+    oracle = RetrainedOracle(with_budget(study, cohort, steps=2, seed=1), cohort, tmp_path)
+    measurements = read_contender(folder, comparison.singles("separate", 2)[1])
+    pairs = draw_pairs(cohort, study.pairs, "search")
+    (block,) = oracle.measure([(50,)], pairs, ["dice"])
+    assert oracle.identity == measurements.identity
+    place = measurements.settings.index((50,))
+    np.testing.assert_allclose(measurements.values["dice"][place], block.values["dice"], atol=1e-6)
+
+
+def test_the_search_is_as_it_was(compared: Compared, searched: Path) -> None:
+    folder, _, before = compared
+    assert files(folder, "search.json", "pairs.csv", "*.safetensors", "studies.db") == before
+    measurements, untouched = read_folder(folder), read_folder(searched)
+    assert measurements.settings == untouched.settings
+    for metric, values in untouched.values.items():
+        np.testing.assert_array_equal(measurements.values[metric], values)
+
+
+def test_the_same_command_goes_on_and_ends_in_the_same_numbers(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(compared[0], folder)
+    comparison = read_comparison(folder)
+    assert comparison is not None
+    lost = ("separate-2-steps-seed-1/regularization-0.25", "hypermorph-4-steps-seed-1")
+    for name in lost:
+        (folder / "compare" / f"{name}.safetensors").unlink()
+    (folder / "compare.json").unlink()
+    result = run("compare", folder)
+    assert result.output.startswith("To train: 1 networks for one setting each (2 steps) and 1 hypermorphs")
+    again = read_comparison(folder)
+    assert again is not None
+    assert [one.identity for one in again.contenders] == [one.identity for one in comparison.contenders]
+    for name in lost:
+        tensors, before = (load_file(one / "compare" / f"{name}.safetensors") for one in (folder, compared[0]))
+        assert all(torch.equal(tensor, before[key]) for key, tensor in tensors.items())
+    assert run("compare", folder).output.startswith("To train: 0 networks")
+
+
+def test_committed_results_hold_the_comparison(compared: Compared, tmp_path: Path) -> None:
+    folder = compared[0]
+    assert run("report", folder, "--results").exit_code == 0
+    clone = tmp_path / "clone"
+    shutil.copytree(folder / "results", clone / "results")
+    comparison = read_comparison(clone)
+    assert comparison == read_comparison(folder)
+    assert comparison is not None
+    for one in comparison.contenders:
+        ours, theirs = read_contender(folder, one), read_contender(clone, one)
+        assert ours.settings == theirs.settings
+        np.testing.assert_allclose(ours.values["dice"], theirs.values["dice"], rtol=1e-6)
+
+
+def test_a_comparison_of_an_earlier_model_does_not_count(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    shutil.copytree(compared[0], folder)
+    content: dict[str, Any] = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+    (folder / "search.json").write_text(json.dumps(content | {"identity": "0" * 16}), encoding="utf-8")
+    assert read_comparison(folder) is None
+
+
+def test_what_was_not_trained_or_not_searched_is_refused(searched: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(searched, folder)
+    pairs = pd.read_csv(folder / "pairs.csv", dtype=str)
+    pairs.iloc[:-1].to_csv(folder / "pairs.csv", index=False)
+    for spoil, message in (
+        (lambda: None, "expected a search of this model on the declared pairs, got one of others"),
+        ((folder / "search.json").unlink, "Run `hmopt search` first"),
+        ((folder / "model.safetensors").unlink, "Run `hmopt train` first"),
+        ((folder / "study.toml").unlink, "Run `hmopt new` first"),
+    ):
+        spoil()
+        result = run("compare", folder)
+        assert result.exit_code == 2
+        assert message in result.output
+        assert not (folder / "compare").exists()
