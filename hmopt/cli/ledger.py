@@ -47,16 +47,21 @@ def show_ledger(folder: Path, compact: bool, talk: Conversation) -> None:
 
 
 def model_names(folder: Path) -> dict[str, str]:
-    """Give what the identities of a searched folder's models stand for; empty where it was not searched."""
+    """Give what the identities of a searched folder's models stand for, and of what they were compared with.
+
+    Empty where it was not searched.
+    """
     from hmopt.errors import LedgerError
-    from hmopt.ledger import read_searched
+    from hmopt.ledger import read_comparison, read_searched
 
     try:
         searched = read_searched(folder)
     except LedgerError:
         return {}
+    comparison = read_comparison(folder)
+    compared = {} if comparison is None else {one.identity: one.name for one in comparison.contenders}
     names = {searched.identity: "full", searched.identity_half: "half", searched.identity_unregistered: "unregistered"}
-    return {identity: name for identity, name in names.items() if identity is not None}
+    return compared | {identity: name for identity, name in names.items() if identity is not None}
 
 
 def table_rows(holding: "Holding", models: Mapping[str, str]) -> list[list[str]]:

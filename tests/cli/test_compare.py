@@ -184,6 +184,12 @@ def test_the_same_command_goes_on_and_ends_in_the_same_numbers(compared: Compare
     assert run("compare", folder).output.startswith("To train: 0 networks")
 
 
+def test_the_ledger_knows_who_was_compared(compared: Compared) -> None:
+    said = run("ledger", compared[0]).output
+    assert "separate-2-steps-seeds-0-1-2" in said
+    assert "Stale: 0 of" in said
+
+
 def test_committed_results_hold_the_comparison(compared: Compared, tmp_path: Path) -> None:
     folder = compared[0]
     assert run("report", folder, "--results").exit_code == 0
