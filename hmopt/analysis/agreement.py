@@ -11,7 +11,7 @@ from scipy import stats
 from hmopt.analysis.aligned import Aligned, align
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate, estimate
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, mean
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
@@ -133,8 +133,10 @@ def find_agreement(
 
 def seed_spread(aligned: Aligned) -> NDArray[np.float64]:
     """Give the standard deviation of the mean score over models at each setting, shape (s,); NaN of a single one."""
-    means = aligned.scores.mean(axis=2)
-    return np.asarray(means.std(axis=0, ddof=1)) if len(means) > 1 else np.full(means.shape[1], np.nan)
+    scores = aligned.scores.mean(axis=2)
+    measured = np.isfinite(scores).sum(axis=0)
+    squares = mean((scores - mean(scores, axis=0)) ** 2, axis=0) * measured
+    return np.asarray(np.where(measured > 1, np.sqrt(squares / np.maximum(measured - 1, 1)), np.nan))
 
 
 def rank_correlation(
@@ -150,7 +152,7 @@ def rank_correlation(
     one, other
         Mean scores, shape (s,).
     spread
-        Standard deviation over seeds at each setting, shape (s,); NaN counts as none.
+        Standard deviation over seeds at each setting, shape (s,); NaN where it is not known.
 
     Examples
     --------
@@ -160,7 +162,7 @@ def rank_correlation(
     """
     if len(one) < LEAST:
         return np.nan, len(one), Evidence.TOO_FEW
-    threshold = float(np.sqrt(np.mean(np.nan_to_num(spread) ** 2)))
+    threshold = float(np.sqrt(np.nan_to_num(mean(spread**2, axis=0))))
     taken: list[int] = []
     for place in np.argsort(-other, kind="stable").tolist():
         if not taken or other[taken[-1]] - other[place] >= threshold:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hmopt.analysis.resampling import Samples, draw
 from hmopt.analysis.source import DRAWS, subject_of
 from hmopt.errors import LedgerError
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, mean
 from hmopt.metric import Metric
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope
@@ -19,7 +19,7 @@ from hmopt.space import Index, Space
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Aligned:
-    """Scores of m models for the same n pairs at the same s settings.
+    """Scores of m models for the same n pairs at s settings, of which some models may lack some.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Aligned:
     moving, fixed
         The subjects of each pair, shape (n,).
     scores
-        Shape (m, s, n).
+        Shape (m, s, n); NaN where a model was not measured at a setting.
     """
 
     scope: Scope
@@ -41,8 +41,8 @@ class Aligned:
 
     @property
     def mean(self) -> Curve:
-        """The curve of the mean over models."""
-        return self.curve(self.scores.mean(axis=0))
+        """The curve of the mean, at each setting, over the models that were measured there."""
+        return self.curve(mean(self.scores, axis=0))
 
     def curve(self, scores: NDArray[np.float64]) -> Curve:
         """Give the curve of other scores of these pairs at these settings, shape (s, n)."""
@@ -57,6 +57,12 @@ class Aligned:
             scores=scores,
             folding=np.full(len(scores), np.nan),
         )
+
+    @property
+    def shared(self) -> tuple[Index, ...]:
+        """The settings at which all models were measured."""
+        whole = np.asarray(np.isfinite(self.scores).all(axis=(0, 2)))
+        return tuple(setting for setting, held in zip(self.settings, whole, strict=True) if held)
 
     @property
     def subjects(self) -> int:
@@ -94,7 +100,7 @@ class Aligned:
 def align(families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: str) -> list[Aligned] | None:
     """Give the curves of families of models over the pairs that all of them measured.
 
-    Settings are shared within a family, not between families. None where no pair or setting is shared.
+    Its settings are all that some model of a family was measured at. None where no pair is shared.
 
     Parameters
     ----------
@@ -123,15 +129,15 @@ def align(families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: 
     if not shared or [len(family) for family in whole] != [len(family) for family in curves]:
         return None
     pairs = models[0][0].pairs.set_index("pair").loc[shared]
-    found = [_align(family, pairs) for family in whole]
-    return found if all(aligned.settings for aligned in found) else None
+    return [_align(family, pairs) for family in whole]
 
 
 def _align(curves: list[Curve], pairs: pd.DataFrame) -> Aligned:
-    settings = sorted(set.intersection(*(set(curve.settings) for curve in curves)))
-    scores = [
-        curve.scores[np.ix_([curve.place(setting) for setting in settings], _columns(curve, pairs))] for curve in curves
-    ]
+    settings = sorted(set().union(*(curve.settings for curve in curves)))
+    scores = np.full((len(curves), len(settings), len(pairs)), np.nan)
+    for model, curve in enumerate(curves):
+        places = [settings.index(setting) for setting in curve.settings]
+        scores[model, places] = curve.scores[:, _columns(curve, pairs)]
     first = curves[0]
     moving, fixed = (pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
     return Aligned(
@@ -141,7 +147,7 @@ def _align(curves: list[Curve], pairs: pd.DataFrame) -> Aligned:
         settings=tuple(settings),
         moving=moving,
         fixed=fixed,
-        scores=np.array(scores),
+        scores=scores,
     )
 
 

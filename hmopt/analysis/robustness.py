@@ -51,6 +51,8 @@ class Robustness:
 def find_robustness(models: Mapping[str, Measurements], scope: Scope, metric: str) -> Robustness | None:
     """Give how much initializations differ; None where they share no measurement.
 
+    Only settings that all of them measured count.
+
     Parameters
     ----------
     models
@@ -61,9 +63,9 @@ def find_robustness(models: Mapping[str, Measurements], scope: Scope, metric: st
         Name of a metric that all of them measured.
     """
     found = align([models], scope, metric)
-    if found is None:
+    if found is None or not found[0].shared:
         return None
-    aligned = found[0]
+    aligned = found[0].at(found[0].shared)
     means, values = aligned.scores.mean(axis=2), aligned.mean.values
     best = aligned.mean.best()
     spreads = [spread(row) for row in means.T]
@@ -132,9 +134,10 @@ def ensemble_gain(
         Of the samples of the subjects.
     """
     both = align([models, {"ensemble": ensemble}], scope, metric)
-    if both is None or not set(both[0].settings) & set(both[1].settings):
+    if both is None or not set(both[0].shared) & set(both[1].settings):
         return None
-    members, together = both[0].at(both[1].settings), both[1].at(both[0].settings)
+    members = both[0].at(both[0].shared).at(both[1].settings)
+    together = both[1].at(members.settings)
     return _gain_at_best(members, together, seed)
 
 

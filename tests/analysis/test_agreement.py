@@ -8,6 +8,7 @@ from scipy import stats
 from hmopt.analysis.agreement import agreement_table, find_agreement, rank_correlation
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import find_regret, regret_table
+from hmopt.analysis.robustness import find_robustness
 from hmopt.declaration.search import SearchSection
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements
@@ -160,3 +161,16 @@ def test_noise_between_subjects_makes_the_best_of_the_grid_no_better_than_anothe
     found = find_regret({"0": one}, {"0": other}, COHORT, SECTION)
     assert found.retraining.low < 0 < found.retraining.high
     assert found.evidence is Evidence.NONE
+
+
+def test_networks_of_further_seeds_at_some_settings_count_there_and_leave_the_grid_whole(
+    model: Callable[..., Measurements],
+) -> None:
+    separate = {"0": model(hump(0.3)), "1": model(hump(0.3)[[2, 4]] + 0.02, (2, 4))}
+    found = find_agreement({"0": model(hump(0.3))}, separate, COHORT, "dice", seed=0)
+    assert [gap.value for gap in found.gaps] == pytest.approx([0, 0, 0.01, 0, 0.01, 0, 0, 0, 0], abs=1e-12)
+    assert np.flatnonzero(np.isfinite(found.seed_spread)).tolist() == [2, 4]
+    assert found.seed_spread[2] == pytest.approx(0.02 / np.sqrt(2))
+    regret = find_regret({"0": model(hump(0.25))}, separate, COHORT, SECTION)
+    assert regret.retraining.value == pytest.approx(0.0, abs=1e-12)
+    assert find_robustness(separate, COHORT, "dice").settings == ({"regularization": 0.25}, {"regularization": 0.5})
