@@ -74,9 +74,13 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Give features of shape (batch, features, *grid) from an image of shape (batch, channels, *shape)."""
+        joined = len(self.encoder) - 1 - len(self.decoder)  # the first level that a skip connection starts from
         levels: list[Tensor] = []
-        for convolution in self.encoder:
-            image = _activate(_apply(convolution, self._pool(image, 2) if levels else image))
+        for level, convolution in enumerate(self.encoder):
+            image = _apply(convolution, self._pool(image, 2) if level > joined else image)
+            if level < joined:
+                image = self._pool(image, 2)  # the activation is monotonic: of fewer voxels it gives the same
+            image = _activate(image)
             levels.append(image)
         for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):
             image = _activate(_convolve_upsampled(convolution, image, skip))
