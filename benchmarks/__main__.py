@@ -69,15 +69,11 @@ def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None
 
 def table_of(rows: Sequence[Row]) -> Table:
     """Give the table that is printed."""
-    table = Table(title="hmopt, side by side", show_lines=True)
-    for name in ("row", "value", "goal", ""):
-        table.add_column(name, no_wrap=True)
-    for name in ("against", "note"):
-        table.add_column(name)
+    table = Table("row", "value", "goal", "", title="hmopt, side by side")
     for row in rows:
         value = "failed" if row.value is None else f"{row.value:.3g} {row.unit}"
         mark = "[green]met[/green]" if row.met else "[red]missed[/red]"
-        table.add_row(row.name, value, goal_of(row), mark, row.against, row.note)
+        table.add_row(row.name, value, goal_of(row), mark)
     return table
 
 
@@ -94,7 +90,7 @@ def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console
         rows.append(measure_apart(declared[name]))
         write_results(rows, declared)
         value = "failed" if rows[-1].value is None else f"{rows[-1].value:.3g} {rows[-1].unit}"
-        console.print(f"{name}: {value} ({time.monotonic() - began:.0f} s)", highlight=False)
+        console.print(f"{name}: {value} ({time.monotonic() - began:.0f} s). {rows[-1].note}", highlight=False)
     return rows
 
 
