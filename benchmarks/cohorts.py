@@ -82,6 +82,8 @@ def open_cohort(
 def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
     """Draw ordered pairs of different images, each pair once, that meet all images before they meet one again."""
     names, subject = list(cohort.images.index), cohort.images["subject"]
+    if count > (possible := len(names) * (len(names) - 1)):
+        raise ValueError(f"count: expected at most {possible} pairs of {len(names)} images, got {count}")
     random = np.random.default_rng(0)
     drawn: dict[tuple[str, str], None] = {}
     while len(drawn) < count:

@@ -19,7 +19,7 @@ from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
 POINTS: dict[str, tuple[int, ...]] = {
-    "subjects": (10, 30, 100, 300, 1000),
+    "subjects": (20, 60, 200, 1000),
     "labels": (2, 9, 35, 139),
     "voxels": (16**3, 32**3, 64**3, 96**3),
     "studies": (10, 100, 1000, 3000),
