@@ -107,7 +107,7 @@ def draw(points: dict[str, Sequence[tuple[int, float, float]]], path: Path) -> N
         time.loglog(counts, [count / counts[0] for count in counts], "k--", linewidth=0.8, label="in proportion")
         time.set(title=quantity, ylabel=f"{TIMED[quantity]}, × the first")
         memory.semilogx(counts, megabytes, "k-s")
-        memory.set(xlabel=quantity, ylabel="peak anonymous memory, MB", ylim=(0, None))
+        memory.set(xlabel=quantity, ylabel="peak anonymous memory, MB", ylim=(0, 1.2 * max(megabytes)))
         if quantity in FLAT:
             time.set_ylim(0.3, None)
     axes[0, 0].legend(frameon=False)

@@ -24,7 +24,7 @@ def draw_evenly(moving: Numbers, fixed: Numbers, count: int, rng: np.random.Gene
     Examples
     --------
     >>> moving, fixed = np.array([0, 0, 1, 1, 2, 2]), np.array([1, 2, 0, 2, 0, 1])
-    >>> drawn = draw_evenly(moving, fixed, 3, np.random.default_rng(0))
+    >>> drawn = draw_evenly(moving, fixed, 3, np.random.default_rng(1))
     >>> sorted(moving[drawn].tolist()), sorted(fixed[drawn].tolist())
     ([0, 1, 2], [0, 1, 2])
     """

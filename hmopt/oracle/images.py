@@ -1,7 +1,7 @@
 """Pairs of a prepared cohort as tensors, a batch ahead of who asks for them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -38,8 +38,7 @@ class CohortTensors:
     def __init__(self, cohort: PreparedCohort, device: torch.device) -> None:
         self.cohort = cohort
         self.device = device
-        kept = max(2, KEPT_VOXELS // math.prod(cohort.shape))
-        self._item: Callable[[str], Item] = self._read if device.type == "cpu" else lru_cache(kept)(self._sent)
+        self._sent = lru_cache(max(2, KEPT_VOXELS // math.prod(cohort.shape)))(self._send)
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """Refuse pairs of images that the cohort does not have.
@@ -63,21 +62,28 @@ class CohortTensors:
 
     def load(self, pairs: Sequence[Pair]) -> Originals:
         """Give the images and label maps of some pairs."""
-        moving = [self._item(pair.moving) for pair in pairs]
-        fixed = [self._item(pair.fixed) for pair in pairs]
+        moving, moving_labels = self._stacked([pair.moving for pair in pairs])
+        fixed, fixed_labels = self._stacked([pair.fixed for pair in pairs])
         return Originals(
-            moving=torch.stack([image for image, _ in moving]),
-            fixed=torch.stack([image for image, _ in fixed]),
-            moving_labels=torch.stack([labels for _, labels in moving]),
-            fixed_labels=torch.stack([labels for _, labels in fixed]),
+            moving=moving,
+            fixed=fixed,
+            moving_labels=moving_labels,
+            fixed_labels=fixed_labels,
             label_count=len(self.cohort.labels),
             spacing_mm=self.cohort.spacing_mm,
         )
 
-    def _read(self, name: str) -> Item:
-        image = torch.from_numpy(self.cohort.image(name)).float()[None]
-        return image, torch.from_numpy(self.cohort.label_map(name).astype(np.int32))
+    def _stacked(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if self.device.type == "cpu":
+            # by numpy: threads that torch starts beside those that compute would take their processors
+            images = np.stack([self.cohort.image(name) for name in names])[:, None].astype(np.float32, copy=False)
+            labels = np.stack([self.cohort.label_map(name) for name in names]).astype(np.int32)
+            return torch.from_numpy(images), torch.from_numpy(labels)
+        items = [self._sent(name) for name in names]
+        return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
 
-    def _sent(self, name: str) -> Item:
-        image, labels = (tensor.pin_memory().to(self.device, non_blocking=True) for tensor in self._read(name))
+    def _send(self, name: str) -> Item:
+        image = torch.from_numpy(self.cohort.image(name)).float()[None]
+        labels = torch.from_numpy(self.cohort.label_map(name).astype(np.int32))
+        image, labels = (tensor.pin_memory().to(self.device, non_blocking=True) for tensor in (image, labels))
         return image, labels
