@@ -105,8 +105,10 @@ class Training:
         """Take the steps that are still to do, and keep what is made."""
         first, last = self.progress.step, self.section.steps
         started = time.monotonic() - 60 * self.progress.minutes
-        drawn = zip(range(first, last), ahead(self._draw, range(first, last)), strict=True)
-        for step, (setting, batch) in track(drawn, "Training", last, first):
+        steps = range(first, last)
+        # on a processor, a second thread that draws would take the cores from the one that trains
+        drawn = map(self._draw, steps) if self.device.type == "cpu" else ahead(self._draw, steps)
+        for step, (setting, batch) in track(zip(steps, drawn, strict=True), "Training", last, first):
             row = self._step(step, setting, batch)
             minutes = (time.monotonic() - started) / 60
             self.progress = Progress(step=step + 1, minutes=minutes, scale=self.progress.scale)
