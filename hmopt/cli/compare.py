@@ -213,15 +213,12 @@ def check_searched(folder: Path, identity: str, pairs: Sequence[str]) -> None:
     LedgerError
         If it was, or if there was none.
     """
-    import pandas as pd
-
     from hmopt.errors import LedgerError
     from hmopt.ledger import read_searched
-    from hmopt.ledger.folder import PAIRS_FILE, SEARCH_FILE
+    from hmopt.ledger.folder import PAIRS_FILE, SEARCH_FILE, read_pairs
 
     searched = read_searched(folder)
-    path = folder / PAIRS_FILE
-    known = list(pd.read_csv(path, dtype=str, keep_default_na=False)["pair"]) if path.is_file() else []
+    known = list(read_pairs(folder)["pair"]) if (folder / PAIRS_FILE).is_file() else []
     if searched.identity != identity or known != list(pairs):
         raise LedgerError(
             str(folder / SEARCH_FILE),

@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from hmopt.files import replacing
-from hmopt.ledger.folder import LEDGER_FOLDER, PAIRS_FILE, RESULTS_FOLDER, has_ledger, read_searched
+from hmopt.ledger.folder import LEDGER_FOLDER, RESULTS_FOLDER, has_ledger, read_pairs, read_searched
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.table import read_measurements
@@ -157,9 +155,10 @@ def read_contender(folder: Path, contender: Contender) -> Measurements:
     if not (has_ledger(folder) and (folder / COMPARISON_FILE).is_file()):
         return read_measurements(contender_path(folder, contender))
     searched = read_searched(folder)
-    pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
     ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(contender.identity, searched.space, pairs, searched.search.deciding, searched.labels)
+    return ledger.measurements(
+        contender.identity, searched.space, read_pairs(folder), searched.search.deciding, searched.labels
+    )
 
 
 def contender_path(folder: Path, contender: Contender) -> Path:

@@ -177,6 +177,13 @@ def read_dense(folder: Path) -> Measurements | None:
     return measurements if len(measurements.settings) == points else None
 
 
+def read_pairs(folder: Path) -> pd.DataFrame:
+    """Read the table of a study folder's pairs, or of its `results` where it has not been searched here."""
+    own = folder / PAIRS_FILE
+    path = own if own.is_file() else folder / RESULTS_FOLDER / PAIRS_FILE
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def has_ledger(folder: Path) -> bool:
     """Tell whether a study folder was searched here, so that its ledger and not its results are to be read."""
     return (folder / SEARCH_FILE).is_file() and (folder / LEDGER_FOLDER).is_dir()
@@ -188,9 +195,8 @@ def _read_ledger(folder: Path, searched: Searched, model: Model, metrics: Sequen
         raise LedgerError(
             str(folder), expected=f"measurements of model {model!r}", got="none", advice="Run `hmopt search` again."
         )
-    pairs = pd.read_csv(folder / PAIRS_FILE, dtype=str, keep_default_na=False)
     ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(identity, space, pairs, metrics, searched.labels)
+    return ledger.measurements(identity, space, read_pairs(folder), metrics, searched.labels)
 
 
 def _asked(searched: Searched, model: Model) -> tuple[str | None, Space]:

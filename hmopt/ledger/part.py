@@ -2,19 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from hmopt.ledger.folder import LEDGER_FOLDER, PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, read_searched, results_path
+from hmopt.ledger.folder import LEDGER_FOLDER, has_ledger, read_searched, results_path
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.table import Part, read_measurements
-
-
-def read_pairs(folder: Path) -> pd.DataFrame:
-    """Read the table of a study folder's pairs, or of its `results` where it has not been searched here."""
-    own = folder / PAIRS_FILE
-    path = own if own.is_file() else folder / RESULTS_FOLDER / PAIRS_FILE
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def read_part(folder: Path, part: Part) -> Measurements:
@@ -37,7 +28,7 @@ def read_part(folder: Path, part: Part) -> Measurements:
     LedgerError
         If nothing was measured.
     """
-    if not (folder / SEARCH_FILE).is_file() or not (folder / LEDGER_FOLDER).is_dir():
+    if not has_ledger(folder):
         return read_measurements(results_path(folder), part)
     searched = read_searched(folder)
     ledger = Ledger(folder / LEDGER_FOLDER)

@@ -59,6 +59,6 @@ class EnsembleOracle(RegisteringOracle):
 
         def registered(moving: Tensor, fixed: Tensor) -> Tensor:
             velocity = torch.stack([network(moving, fixed) for network in networks]).mean(0)
-            return networks[0].displacement(velocity.contiguous())
+            return networks[0].displacement(velocity)
 
         return registered

@@ -41,7 +41,7 @@ class NetworkOracle(RegisteringOracle):
         network = self.network(index)
 
         def registered(moving: Tensor, fixed: Tensor) -> Tensor:
-            return network.displacement(network(moving, fixed).contiguous())
+            return network.displacement(network(moving, fixed))
 
         return registered
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import optuna
 
 from hmopt.errors import SearchError
-from hmopt.ledger.folder import read_searched
+from hmopt.ledger.folder import read_pairs, read_searched
 from hmopt.ledger.measurements import check_measured
-from hmopt.ledger.part import read_pairs, read_part
+from hmopt.ledger.part import read_part
 from hmopt.ledger.table import Part
 from hmopt.search.curve import FOLDING, Curves
 from hmopt.search.scopes import find_scope

@@ -7,12 +7,12 @@ import torch
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.files import content_hash
-from hmopt.networks import NETWORK_FORMAT, read_header
+from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT
 from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.training.learner import HypermorphLearner, NetworkLearner
 from hmopt.training.loop import Files, Training, study_scale
-from hmopt.training.trained import check_key, network_key, training_key
+from hmopt.training.trained import is_kept, network_key, training_key
 
 
 def with_budget(study: Study, cohort: PreparedCohort, steps: int, seed: int) -> Study:
@@ -84,8 +84,7 @@ def train_network(
     """
     key = content_hash(network_key(study, cohort), setting)
     place = torch.device(device)
-    if path.exists():
-        check_key(path, read_header(path, NETWORK_FORMAT), key)
+    if is_kept(path, NETWORK_FORMAT, key):
         return path
     files = files_beside(path, study.training.steps)
     Training(study, cohort, lambda: NetworkLearner(study, cohort.shape, place, setting), files, key, place).run(track)
@@ -115,8 +114,7 @@ def train_hypermorph(
         If there is no pair to train on, or the loss ceases to be a finite number.
     """
     key, place = training_key(study, cohort), torch.device(device)
-    if path.exists():
-        check_key(path, read_header(path), key)
+    if is_kept(path, HYPERMORPH_FORMAT, key):
         return path
     files = files_beside(path, study.training.steps)
     Training(study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place).run(track)

@@ -8,7 +8,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
-from hmopt.networks import architecture, read_header, trained_part
+from hmopt.networks import HYPERMORPH_FORMAT, architecture, read_header, trained_part
 
 MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
 
@@ -36,9 +36,34 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     False
     """
     path = folder / MODEL
+    return path.exists() and is_kept(path, HYPERMORPH_FORMAT, training_key(study, cohort))
+
+
+def is_kept(path: Path, form: str, key: str) -> bool:
+    """Tell whether what a training makes is in its file already.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form
+        Its format.
+    key
+        Stands for the declaration and its prepared images.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another training, or of another format.
+
+    Examples
+    --------
+    >>> is_kept(Path("nowhere/model.safetensors"), HYPERMORPH_FORMAT, key="0f")
+    False
+    """
     if not path.exists():
         return False
-    check_key(path, read_header(path), training_key(study, cohort))
+    check_key(path, read_header(path, form), key)
     return True
 
 
