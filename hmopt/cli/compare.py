@@ -79,7 +79,7 @@ class Comparing:
         self.grid = self.section.grid(self.space)
         self.optimum = best_setting(measurements, self.search.section.metric)
         self.default = self.space.index(self.space.default)
-        self.settings = sorted({*measurements.settings, *self.grid, self.optimum, self.default})
+        self.settings = sorted({*self.grid, self.optimum, self.default})
         self.oracles = ComparedOracles(folder, study, cohort, talk.track, device)
 
     def budgets(self) -> dict[int, int]:

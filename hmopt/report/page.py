@@ -1,6 +1,6 @@
 """The page: what stands in it, and its making from the template."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from hmopt.report.declared import declared, steps
 from hmopt.report.headline import caveats, fact, headline, worth
 from hmopt.report.material import EXAMPLES_FOLDER, Material
 from hmopt.report.outlines import Example, read_examples
+from hmopt.report.section import Section
 from hmopt.report.summary import families, gains
 
 TEMPLATE = "index.html.jinja"
@@ -38,6 +39,8 @@ class Drawings:
         By scope name: its response.
     training
         The training curve; None without a log.
+    sections
+        By name: figures of the sections.
     """
 
     optima: Mapping[str, Markup]
@@ -45,9 +48,10 @@ class Drawings:
     subjects: Mapping[tuple[str, ...], Markup]
     curves: Mapping[str, Markup]
     training: Markup | None
+    sections: Mapping[str, Markup]
 
 
-def render(material: Material, drawings: Drawings) -> str:
+def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -> str:
     """Give the page as HTML."""
     environment = Environment(
         loader=PackageLoader("hmopt.report"),
@@ -68,6 +72,7 @@ def render(material: Material, drawings: Drawings) -> str:
         symbols={name: words.symbol(name) for name in material.searched.space.names},
         front=[section for section in sections if section["front"]],
         sections=sections,
+        answers=answers,
         gains=[(words.kind_name(kinds), gain, _verdict(material, gain)) for kinds, gain in known.items()],
         drawings=drawings,
         default=material.searched.space.default,

@@ -1,13 +1,14 @@
 """The numbers of a study that other texts cite."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hmopt.analysis.family import family, family_gain
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.material import Material
+from hmopt.report.section import Section
 from hmopt.report.words import scope_title
 
 
@@ -29,12 +30,12 @@ def gains(material: Material) -> dict[tuple[str, ...], Estimate]:
     return {kinds: gain for kinds, gain in found.items() if gain is not None}
 
 
-def summary(material: Material) -> dict[str, Any]:
+def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, Any]:
     """Give every number that a study's README may cite, ready for JSON.
 
     For the search's own metric (as Dice): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its interval,
     `regularization` with its interval, and so for each scope under `scopes`, by family; `gain` has what each family's
-    own settings gain over a single one.
+    own settings gain over a single one. What each section has to add follows.
     """
     cohort, metric = material.cohort, material.searched.search.metric
     numbers = {
@@ -49,6 +50,7 @@ def summary(material: Material) -> dict[str, Any]:
             for kinds, findings in families(material.findings).items()
             if "subject" not in kinds
         },
+        **{name: value for section in sections for name, value in section.numbers.items()},
     }
     cleaned: dict[str, Any] = _without_nan(numbers)
     return cleaned

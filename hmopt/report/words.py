@@ -125,12 +125,12 @@ def percent(share: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.00012), percent(0.0), percent(0.0312)
-    ('0.012 %', '0 %', '3.1 %')
+    >>> percent(0.00012), percent(0.0), percent(0.0312), percent(3e-7)
+    ('0.012 %', '0 %', '3.1 %', '< 0.001 %')
     """
     if share is None or not math.isfinite(share):
         return "–"
-    return f"{100 * share:.2g} %"
+    return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.2g} %"
 
 
 def setting_text(setting: dict[str, float] | None) -> str:

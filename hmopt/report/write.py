@@ -1,6 +1,7 @@
 """Writing a report beside a study, and the small results that are kept with it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -25,6 +26,8 @@ from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import TRAINING_FILE, Material, read_material
 from hmopt.report.overview import gains_figure, optima_figure, overview_figure
 from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
+from hmopt.report.section import Section
+from hmopt.report.sections import make_sections
 from hmopt.report.subjects import subjects_figure
 from hmopt.report.summary import families, summary
 from hmopt.report.training import thinned, training_figure
@@ -56,10 +59,12 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     folder = Path(folder)
     material = read_material(folder, track)
     destination = folder / REPORT_FOLDER
-    drawings = _draw(material, destination / FIGURES_FOLDER, track)
+    with style():
+        sections = make_sections(material)
+        drawings = _draw(material, sections, destination / FIGURES_FOLDER, track)
     _write_optima(material, destination)
     page = destination / "index.html"
-    _write_text(page, render(material, drawings))
+    _write_text(page, render(material, drawings, sections))
     return page
 
 
@@ -98,14 +103,15 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     with replacing(destination / PAIRS_FILE) as path:
         material.measurements.pairs.to_csv(path, index=False)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
-    _write_text(destination / "summary.json", _json(summary(material)))
     _write_optima(material, destination)
     if material.training is not None:
         with replacing(destination / TRAINING_FILE) as path:
             thinned(material.training).to_csv(path, index=False, float_format="%.6g")
     with style():
-        for name, figure in _kept_figures(material).items():
+        sections = make_sections(material)
+        for name, figure in _kept_figures(material, sections).items():
             save(figure, destination / FIGURES_FOLDER, name)
+    _write_text(destination / "summary.json", _json(summary(material, sections)))
     return destination
 
 
@@ -134,17 +140,15 @@ def _write_comparison(folder: Path, material: Material) -> None:
         write_comparison(folder / RESULTS_FOLDER, comparison, material.searched.space)
 
 
-def _draw(material: Material, folder: Path, track: Track) -> Drawings:
+def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
     """Draw every figure, write it, and give it as an element of the page."""
-    with style():
-        elements = {name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()}
-        for name, figure in _kept_figures(material).items():
-            elements[name] = inline(save(figure, folder, name), name)
-        detailed = [finding for finding in material.findings if _detailed(finding)]
-        curves = {
-            finding.scope.name: _curve(finding, material, folder)
-            for finding in track(detailed, "drawing", len(detailed))
-        }
+    elements = {name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()}
+    for name, figure in _kept_figures(material, sections).items():
+        elements[name] = inline(save(figure, folder, name), name)
+    detailed = [finding for finding in material.findings if _detailed(finding)]
+    curves = {
+        finding.scope.name: _curve(finding, material, folder) for finding in track(detailed, "drawing", len(detailed))
+    }
     names = material.searched.space.names
     return Drawings(
         optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
@@ -154,6 +158,7 @@ def _draw(material: Material, folder: Path, track: Track) -> Drawings:
         },
         curves=curves,
         training=elements.get("training"),
+        sections={name: elements[name] for section in sections for name in section.figures},
     )
 
 
@@ -182,8 +187,8 @@ def _page_figures(material: Material) -> dict[str, Figure]:
     return figures
 
 
-def _kept_figures(material: Material) -> dict[str, Figure]:
-    """Give the figures that are written as files: overview, subjects and training, by name."""
+def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, Figure]:
+    """Give the figures that are written as files: overview, subjects, those of sections and training, by name."""
     groups, hyperparameters = _front_groups(material), material.searched.space.hyperparameters
     common = material.findings[0].common or {}
     figures = {f"overview-{h.name}": overview_figure(groups, h, common.get(h.name)) for h in hyperparameters if groups}
@@ -191,6 +196,8 @@ def _kept_figures(material: Material) -> dict[str, Figure]:
     for kinds, found in families(material.findings).items():
         if "subject" in kinds:
             figures[_subjects_name(kinds)] = subjects_figure(found, first, common.get(first.name))
+    for section in sections:
+        figures.update(section.figures)
     training = None if material.training is None else training_figure(material.training)
     return figures if training is None else {**figures, "training": training}
 
