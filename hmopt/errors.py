@@ -1,5 +1,7 @@
 """The errors that hmopt raises for things a user can mend."""
 
+import copyreg
+
 
 class HmoptError(Exception):
     """One line, `field: expected rule, got value. What to do.`, that names what is wrong and what to do.
@@ -23,6 +25,10 @@ class HmoptError(Exception):
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
         super().__init__(f"{field}: expected {expected}, got {got}. {advice}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error come back from another process: made again from its text, which is all that it holds."""
+        return copyreg.__newobj__, (type(self), str(self))  # type: ignore[attr-defined]
 
 
 class DeclarationError(HmoptError):

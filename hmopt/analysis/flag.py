@@ -7,7 +7,7 @@ import numpy as np
 from hmopt.analysis.optimum import TOLERANCE, Optimum
 from hmopt.analysis.resampling import NOTHING
 from hmopt.search.curve import Curve
-from hmopt.space import Space
+from hmopt.space import Hyperparameter, Space
 
 FLAT_SHARE = 0.4
 """A response is flat where the equally good settings span this share of the range."""
@@ -17,6 +17,12 @@ DISORDER = 1.0
 
 ORDERED = 8
 """Settings that it takes to tell a curve from noise."""
+
+NEAR = 0.05
+"""Settings that differ by this share of the range are near each other."""
+
+RARE = 0.025
+"""Share of draws near a setting below which it was hardly trained: a quarter of what even draws give it."""
 
 FEW = 10
 """Fewer subjects than this, or partners of one subject, are few."""
@@ -30,6 +36,7 @@ class Flag(Enum):
     FEW_SUBJECTS = "few subjects"
     FEW_PARTNERS = "few partners"
     NOT_CONVERGED = "not converged"
+    NOT_TRAINED = "not trained there"
     FOLDS = "folds everywhere"
     NO_BETTER = "no better than before"
     CONSTANT = "no response"
@@ -53,6 +60,7 @@ _SENTENCES = {
     Flag.FEW_SUBJECTS: "Few subjects: the intervals are rough, and likely too narrow.",
     Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",
     Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
+    Flag.NOT_TRAINED: "Training hardly drew settings near the best one: what the model does there is a guess.",
     Flag.FOLDS: "No setting keeps folding under the declared limit.",
     Flag.NO_BETTER: "No setting scores better than the images as they are, before registration.",
     Flag.CONSTANT: "No pair's score changes with the setting: the model does not respond to it.",
@@ -76,6 +84,7 @@ def find_flags(space: Space, optimum: Optimum, half: Optimum | None) -> tuple[Fl
         Flag.BOUND: _on_bound(space, optimum),
         Flag.FLAT: _flat(space, optimum),
         Flag.NOT_CONVERGED: half is not None and disagree(optimum, half),
+        Flag.NOT_TRAINED: any(draws_near(h, optimum.setting[h.name]) < RARE for h in space.hyperparameters),
         Flag.FOLDS: optimum.constrained is None and bool(np.isfinite(optimum.folding)),
     }
     return tuple(flag for flag, held in holds.items() if held)
@@ -109,6 +118,19 @@ def disagree(one: Optimum, other: Optimum) -> bool:
         and other.setting[name] not in one.intervals.get(name, NOTHING)
         for name in one.setting
     )
+
+
+def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
+    """Give which share of training's draws falls near a value: evenly along the range, more often on its ends.
+
+    Examples
+    --------
+    >>> round(draws_near(Hyperparameter(name="regularization", end_point_rate=0.1), 0.3), 3)
+    0.08
+    """
+    place, rate = hyperparameter.unit(value), hyperparameter.end_point_rate
+    reach = min(place + NEAR, 1.0) - max(place - NEAR, 0.0)
+    return (1 - 2 * rate) * reach + rate * ((place <= NEAR) + (place >= 1 - NEAR))
 
 
 def _on_bound(space: Space, optimum: Optimum) -> bool:

@@ -1,10 +1,11 @@
 """`hmopt compare`: the searched model beside separately trained networks and beside hypermorphs of other seeds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
@@ -16,35 +17,31 @@ from hmopt.cli.search import Search
 if TYPE_CHECKING:
     from hmopt.ledger import Contender, Measurements
     from hmopt.ledger.comparison import Role
+    from hmopt.oracle.compared import Training
     from hmopt.oracle.networked import NetworkOracle
     from hmopt.protocol import Oracle
     from hmopt.space import Index
 
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, help="Trainings at a time, each on its share of the processor's cores.")
+]
 
-def compare(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+
+def compare(folder: Folder, jobs: Jobs = 1, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Train what the model stands for, one network for each setting, and measure both; what is done is kept."""
     with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk:
-        compare_study(folder, device, talk)
+        compare_study(folder, jobs, device, talk)
 
 
-def compare_study(folder: Path, device: str | None, talk: Conversation) -> None:
+def compare_study(folder: Path, jobs: int, device: str | None, talk: Conversation) -> None:
     """Take a searched study to the measurements of everything that its model is compared with."""
     keep_freed_memory()
     comparing = Comparing(folder, find_device(device), talk)
     talk.say(comparing.announcement())
-    comparing.train()
+    comparing.train(jobs)
     contenders = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
     comparing.keep(contenders)
     talk.say(f"Compared: {len(contenders)} contenders on {len(comparing.search.pairs)} pairs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """A training that is to be done: how long it is, and what does it."""
-
-    role: "Role"
-    steps: int
-    run: Callable[[], object]
 
 
 class Comparing:
@@ -69,7 +66,7 @@ class Comparing:
         from hmopt.ledger import read_folder
         from hmopt.oracle import ComparedOracles, load_oracle
 
-        self.folder, self.talk, self.search = folder, talk, Search(folder, talk)
+        self.folder, self.device, self.talk, self.search = folder, device, talk, Search(folder, talk)
         study, cohort = self.search.study, self.search.cohort
         self.section, self.seed, self.space = study.compare, study.training.seed, study.space
         self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
@@ -96,25 +93,26 @@ class Comparing:
             for k in range(max(everywhere, self.section.optimum_seeds))
         }
 
-    def trainings(self) -> Iterator[Training]:
-        """Give the trainings that are still to be done."""
-        for steps, count in self.budgets().items():
+    def trainings(self) -> Iterator["Training"]:
+        """Give the trainings that are still to be done, the longest first."""
+        from hmopt.oracle.compared import HypermorphTraining, NetworkTraining
+
+        for steps, count in sorted(self.budgets().items(), reverse=True):
             for seed in range(self.seed, self.seed + count):
                 if not self.oracles.hypermorph_path(steps, seed).exists():
-                    run = partial(self.oracles.hypermorph, steps, seed)
-                    yield Training(role="hypermorph", steps=steps, run=run)
+                    yield HypermorphTraining(steps=steps, seed=seed)
         for seed, settings in self.separate_settings().items():
-            oracle = self.oracles.separate(self.steps, seed)
-            for index in oracle.missing(settings):
-                yield Training(role="separate", steps=self.steps, run=partial(oracle.train, index))
+            for index in self.oracles.separate(self.steps, seed).missing(settings):
+                yield NetworkTraining(steps=self.steps, seed=seed, setting=index)
 
     def announcement(self) -> str:
         """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
         from hmopt.networks import read_header
+        from hmopt.oracle.compared import HypermorphTraining
         from hmopt.training.trained import MODEL
 
         trainings = list(self.trainings())
-        hypermorphs = sum(training.role == "hypermorph" for training in trainings)
+        hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
         header = read_header(self.folder / MODEL)
         minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
         return (
@@ -123,11 +121,21 @@ class Comparing:
             f"{duration(60 * minutes)}, at the speed of the model's training on {header['device']}"
         )
 
-    def train(self) -> None:
-        """Train what is not there yet."""
+    def train(self, jobs: int) -> None:
+        """Train what is not there yet, so many at a time."""
         trainings = list(self.trainings())
-        for training in self.talk.track(trainings, "Comparing", len(trainings)):
-            training.run()
+        done = map(self.oracles.train, trainings) if jobs == 1 else self._train_apart(trainings, jobs)
+        for _ in self.talk.track(done, "Comparing", len(trainings)):
+            pass
+
+    def _train_apart(self, trainings: "Sequence[Training]", jobs: int) -> Iterator[object]:
+        """Train in processes of their own, which share the processor's cores between them."""
+        import os
+
+        from hmopt.cli.processes import in_processes
+
+        run = partial(train_one, self.folder, self.device, max(1, (os.cpu_count() or 1) // jobs))
+        return in_processes(run, trainings, jobs)
 
     def measure_hypermorphs(self) -> Iterator["Contender"]:
         """Measure every hypermorph, and the ensemble of those of a budget, at all settings."""
@@ -185,6 +193,20 @@ class Comparing:
             networks=len(files),
             minutes=round(sum(training_minutes(role, path) for path in files), 2),
         )
+
+
+def train_one(folder: Path, device: str, threads: int, training: "Training") -> None:
+    """Do one training of a comparison, in a process that does nothing else."""
+    import torch
+
+    from hmopt.data.preprocessing import prepare
+    from hmopt.declaration import read_study
+    from hmopt.oracle import ComparedOracles
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    study = read_study(folder)
+    ComparedOracles(folder, study, prepare(study, folder), device=device).train(training)
 
 
 def teams(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:

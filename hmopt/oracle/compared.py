@@ -1,5 +1,6 @@
 """The oracles that a study's model is compared with: trained where they are not there yet, kept in the study folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,11 +12,32 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.open import load_oracle
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
+from hmopt.space import Index
 from hmopt.training.compared import train_hypermorph, with_budget
 from hmopt.training.loop import study_scale
 from hmopt.training.trained import MODEL
 
 FOLDER = "compare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypermorphTraining:
+    """A hypermorph that is to be trained."""
+
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTraining:
+    """A network for one setting that is to be trained."""
+
+    steps: int
+    seed: int
+    setting: Index
+
+
+Training = HypermorphTraining | NetworkTraining
 
 
 class ComparedOracles:
@@ -46,6 +68,21 @@ class ComparedOracles:
         self._folder, self._study, self._cohort, self._track, self._device = folder, study, cohort, track, device
         loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
         self._scaled = study.model_copy(update={"loss": loss})
+
+    def train(self, training: Training) -> None:
+        """Train what is not there yet, or continue where it was interrupted.
+
+        Raises
+        ------
+        CheckpointError
+            If there is a model of another declaration or cohort.
+        DataError
+            If there is no pair to train on, or the loss ceases to be a finite number.
+        """
+        if isinstance(training, NetworkTraining):
+            self.separate(training.steps, training.seed).train(training.setting)
+        else:
+            self.hypermorph(training.steps, training.seed)
 
     def separate(self, steps: int, seed: int) -> RetrainedOracle:
         """Give the oracle of networks for one setting each, none of them trained before it is asked for."""

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.flag import Flag, disagree, find_flags
+from hmopt.analysis.flag import Flag, disagree, draws_near, find_flags
 from hmopt.analysis.optimum import Optimum, band, find_optimum
 from hmopt.analysis.resampling import Estimate, Interval, Samples, draw
 from hmopt.metric import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
+from hmopt.training.prior import draw_setting
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
@@ -97,6 +98,22 @@ def test_settings_within_the_tolerance_are_as_good() -> None:
     found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert Flag.FLAT in find_flags(SPACE, found, None)
+
+
+def test_where_training_drew_hardly_anything_is_flagged() -> None:
+    ends = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25, end_point_rate=0.45),))
+    found = find_optimum(respond(parabola(0.5)), samples(), 1.0)
+    assert find_flags(ends, found, None) == (Flag.NOT_TRAINED,)
+    at_end = find_optimum(respond(parabola(1.0)), samples(), 1.0)
+    assert find_flags(ends, at_end, None) == (Flag.BOUND,)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.03, 0.4, 0.97, 1.0])
+def test_the_share_of_draws_near_a_value_is_that_of_actual_draws(value: float) -> None:
+    hyperparameter = Hyperparameter(name="regularization", end_point_rate=0.2)
+    generator, space = np.random.default_rng(3), Space(hyperparameters=(hyperparameter,))
+    drawn = np.array([draw_setting(space, generator)["regularization"] for _ in range(20_000)])
+    assert draws_near(hyperparameter, value) == pytest.approx(np.mean(np.abs(drawn - value) <= 0.05), abs=0.01)
 
 
 def test_an_end_of_the_range_is_flagged() -> None:

@@ -164,7 +164,7 @@ def test_the_search_is_as_it_was(compared: Compared, searched: Path) -> None:
         np.testing.assert_array_equal(measurements.values[metric], values)
 
 
-def test_the_same_command_goes_on_and_ends_in_the_same_numbers(compared: Compared, tmp_path: Path) -> None:
+def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(compared: Compared, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(compared[0], folder)
     comparison = read_comparison(folder)
@@ -173,7 +173,8 @@ def test_the_same_command_goes_on_and_ends_in_the_same_numbers(compared: Compare
     for name in lost:
         (folder / "compare" / f"{name}.safetensors").unlink()
     (folder / "compare.json").unlink()
-    result = run("compare", folder)
+    result = run("compare", folder, "--jobs", 2)
+    assert result.exit_code == 0, result.output
     assert result.output.startswith("To train: 1 networks for one setting each (2 steps) and 1 hypermorphs")
     again = read_comparison(folder)
     assert again is not None
@@ -182,6 +183,17 @@ def test_the_same_command_goes_on_and_ends_in_the_same_numbers(compared: Compare
         tensors, before = (load_file(one / "compare" / f"{name}.safetensors") for one in (folder, compared[0]))
         assert all(torch.equal(tensor, before[key]) for key, tensor in tensors.items())
     assert run("compare", folder).output.startswith("To train: 0 networks")
+
+
+def test_an_error_comes_back_from_the_process_that_it_ended(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    shutil.copytree(compared[0], folder)
+    path = folder / "compare" / "separate-2-steps-seed-1" / "regularization-0.25"
+    path.with_suffix(".25.safetensors").unlink()
+    (path.parent / "regularization-0.25-state.safetensors").write_bytes(b"no state")
+    result = run("compare", folder, "--jobs", 2)
+    assert result.exit_code == 2
+    assert "regularization-0.25-state.safetensors: expected " in result.output
 
 
 def test_the_ledger_knows_who_was_compared(compared: Compared) -> None:
