@@ -63,6 +63,7 @@ class Comparing:
     """
 
     def __init__(self, folder: Path, device: str, talk: Conversation) -> None:
+        from hmopt.declaration.compare import CompareSection
         from hmopt.ledger import read_folder
         from hmopt.oracle import ComparedOracles, load_oracle
 
@@ -70,6 +71,7 @@ class Comparing:
         study, cohort = self.search.study, self.search.cohort
         self.section, self.seed, self.space = study.compare, study.training.seed, study.space
         self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
+        self.full_steps, _ = CompareSection().budgets(study.training.steps)
         self.model = load_oracle(folder, study, cohort, "full", device).identity
         check_searched(folder, self.model, [pair.id for pair in self.search.pairs])
         measurements = read_folder(folder)
@@ -93,6 +95,10 @@ class Comparing:
             for k in range(max(everywhere, self.section.optimum_seeds))
         }
 
+    def full_seeds(self) -> range:
+        """Give the seeds of separate networks that get half the model's steps, where that is another budget."""
+        return range(self.seed, self.seed + self.section.full_seeds * (self.full_steps != self.steps))
+
     def trainings(self) -> Iterator["Training"]:
         """Give the trainings that are still to be done, the longest first."""
         from hmopt.oracle.compared import HypermorphTraining, NetworkTraining
@@ -104,6 +110,9 @@ class Comparing:
         for seed, settings in self.separate_settings().items():
             for index in self.oracles.separate(self.steps, seed).missing(settings):
                 yield NetworkTraining(steps=self.steps, seed=seed, setting=index)
+        for seed in self.full_seeds():
+            for index in self.oracles.separate(self.full_steps, seed).missing([self.optimum]):
+                yield NetworkTraining(steps=self.full_steps, seed=seed, setting=index)
 
     def announcement(self) -> str:
         """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
@@ -116,10 +125,13 @@ class Comparing:
         header = read_header(self.folder / MODEL)
         minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
         return (
-            f"To train: {len(trainings) - hypermorphs} networks for one setting each ({self.steps} steps) and "
+            f"To train: {len(trainings) - hypermorphs} networks for one setting each ({self._network_steps()}) and "
             f"{hypermorphs} hypermorphs ({' or '.join(map(str, self.budgets()))} steps): about "
             f"{duration(60 * minutes)}, at the speed of the model's training on {header['device']}"
         )
+
+    def _network_steps(self) -> str:
+        return f"{self.steps} steps" + (f"; {self.full_steps} where confirmed" if self.full_seeds() else "")
 
     def train(self, jobs: int) -> None:
         """Train what is not there yet, so many at a time."""
@@ -154,6 +166,11 @@ class Comparing:
             shared = sorted(set.intersection(*(set(settings[seed]) for seed in team)))
             files = [members[seed].path(index) for seed in team for index in shared]
             yield self._measured("separate", self.steps, {seed: members[seed] for seed in team}, shared, files)
+        for seed in self.full_seeds():
+            oracle = self.oracles.separate(self.full_steps, seed)
+            yield self._measured(
+                "separate", self.full_steps, {seed: oracle}, [self.optimum], [oracle.path(self.optimum)]
+            )
 
     def keep(self, contenders: Sequence["Contender"]) -> None:
         """Write who was measured beside the ledger."""

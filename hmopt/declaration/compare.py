@@ -2,7 +2,7 @@
 
 import itertools
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hmopt.declaration.section import Section
 from hmopt.space import Index, Space
@@ -23,6 +23,9 @@ class CompareSection(Section):
     """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
     steps: int | None = Field(default=None, ge=2)
     """Optimizer steps of a separate network; left out: half of the model's."""
+
+    full_seeds: NonNegativeInt = 0
+    """Seeds of separate networks at the best setting of the cohort that are trained for half the model's steps."""
 
     def budgets(self, model_steps: int) -> tuple[int, int]:
         """Give the steps of a separate network, and the larger budget of a hypermorph: twice that, or the model's own.

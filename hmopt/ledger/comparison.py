@@ -87,6 +87,13 @@ class Comparison:
     default: Index
     contenders: tuple[Contender, ...]
 
+    @property
+    def full_steps(self) -> int | None:
+        """Steps of separate networks with a larger budget at the best setting; None where there are none."""
+        return max(
+            (one.steps for one in self.contenders if one.role == "separate" and one.steps > self.steps), default=None
+        )
+
     def singles(self, role: Role, steps: int) -> tuple[Contender, ...]:
         """Give those of one seed each, by seed."""
         found = [one for one in self.contenders if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)]

@@ -196,6 +196,22 @@ def test_an_error_comes_back_from_the_process_that_it_ended(compared: Compared, 
     assert "regularization-0.25-state.safetensors: expected " in result.output
 
 
+def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "confirmed"
+    shutil.copytree(compared[0], folder)
+    declared = (folder / "study.toml").read_text(encoding="utf-8").replace("steps = 4", "steps = 6")
+    (folder / "study.toml").write_text(f"{declared}steps = 2\nfull_seeds = 1\n", encoding="utf-8")
+    for name in ("model", "model-half"):
+        (folder / f"{name}.safetensors").unlink()
+    for command in ("train", "search", "compare"):
+        assert run(command, folder).exit_code == 0
+    comparison = read_comparison(folder)
+    assert comparison is not None
+    assert comparison.full_steps == 3
+    (confirmed,) = comparison.singles("separate", 3)
+    assert read_contender(folder, confirmed).settings == (comparison.optimum,)
+
+
 def test_the_ledger_knows_who_was_compared(compared: Compared) -> None:
     said = run("ledger", compared[0]).output
     assert "separate-2-steps-seeds-0-1-2" in said
