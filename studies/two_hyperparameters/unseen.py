@@ -1,0 +1,177 @@
+"""What γ gains on structures that the loss saw, and on the others: `python studies/two_hyperparameters/unseen.py`.
+
+Runs from the committed results; writes `seen_unseen.csv`, `profile.csv` and a figure beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hmopt.analysis.evidence import holm, signed_rank
+from hmopt.analysis.held_out import Parts, choose, deal
+from hmopt.analysis.optimum import find_optimum
+from hmopt.analysis.resampling import Samples, draw, estimate
+from hmopt.declaration import SearchSection
+from hmopt.files import replacing
+from hmopt.ledger import Measurements, read_folder, read_searched
+from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
+from hmopt.search.curve import Curve, Curves
+from hmopt.search.scopes import Scope
+from hmopt.space import Index
+
+STUDY = Path(__file__).parent
+DRAWS = 1000
+
+
+def of_labels(measurements: Measurements, labels: Sequence[str]) -> Measurements:
+    """Give the measurements of some of the labels."""
+    places = [measurements.labels.index(label) for label in labels]
+    values = {name: array[:, :, places] if array.ndim == 3 else array for name, array in measurements.values.items()}
+    return replace(measurements, labels=tuple(labels), values=values)
+
+
+def response(measurements: Measurements, metric: str) -> Curve:
+    """Give the mean over labels of each pair at each setting."""
+    curve = Curves(measurements, metric).of(Scope(criteria=()))
+    assert curve is not None
+    return curve
+
+
+def with_images_alone(curve: Curve) -> Curve:
+    """Give the part of a response in which γ is 0."""
+    kept = curve.values[:, curve.space.names.index("label_weight")] == 0
+    settings = tuple(index for index, keep in zip(curve.settings, kept, strict=True) if keep)
+    return replace(curve, settings=settings, scores=curve.scores[kept], folding=curve.folding[kept])
+
+
+def held(curve: Curve, chosen: Sequence[Index | None], parts: Parts) -> NDArray[np.float64]:
+    """Give the mean score of each pair over the rounds in which it judges, NaN where it never does, shape (pairs,)."""
+    known = np.array([setting is not None for setting in chosen])
+    rounds = parts.judge & known[:, None]
+    scores = curve.scores[[0 if setting is None else curve.place(setting) for setting in chosen]]
+    count = rounds.sum(axis=0)
+    return np.where(count > 0, (scores * rounds).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+class Question:
+    """Held-out comparisons over the same folds and samples of the subjects.
+
+    Parameters
+    ----------
+    measurements
+        The pairs that all responses have in common.
+    section
+        How subjects are dealt.
+    """
+
+    def __init__(self, measurements: Measurements, section: SearchSection) -> None:
+        self.moving, self.fixed = (
+            measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
+        )
+        subjects = sorted({*self.moving, *self.fixed})
+        self.parts = deal(subjects, section.folds, section.repeats, section.seed).parts(self.moving, self.fixed)
+        self.samples: Samples = draw(self.moving, self.fixed, DRAWS, section.seed)
+        self.folding_limit = section.folding_limit
+
+    def ask(self, judged: Curve, choosing: Curve, over: Curve) -> dict[str, float]:
+        """Give how well what one response chooses does on another, over what a third one chooses."""
+        own = held(judged, choose(choosing, self.parts.choose), self.parts)
+        plain = held(judged, choose(over, self.parts.choose), self.parts)
+        usable = np.isfinite(own - plain)
+        gain = estimate(self.samples.of(usable), (own - plain)[usable])
+        score = estimate(self.samples.of(usable), own[usable])
+        return {
+            "held_out": score.value,
+            "held_out_low": score.low,
+            "held_out_high": score.high,
+            "with_images_alone": float(plain[usable].mean()),
+            "gain": gain.value,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
+            "p_value": signed_rank(self._by_subject(own - plain)),
+        }
+
+    def _by_subject(self, differences: NDArray[np.float64]) -> NDArray[np.float64]:
+        sides = [pd.Series(differences, index=side) for side in (self.moving, self.fixed)]
+        return pd.concat(sides).dropna().groupby(level=0).mean().to_numpy(dtype=float)
+
+    def best(self, curve: Curve) -> dict[str, float]:
+        """Give the best setting with its intervals."""
+        optimum = find_optimum(curve, self.samples, self.folding_limit)
+        row = {"dice": optimum.score.value, "folding": optimum.folding}
+        for name, value in optimum.setting.items():
+            interval, equal = optimum.intervals[name], optimum.equals[name]
+            row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= {f"{name}_equal_low": equal.low, f"{name}_equal_high": equal.high}
+        return row
+
+
+def profile(curve: Curve, question: Question) -> pd.DataFrame:
+    """Give for each γ the Dice at its best λ, and how much that is over γ = 0, with its interval."""
+    table = pd.DataFrame(curve.values, columns=list(curve.space.names)).assign(dice=curve.means)
+    best = table.loc[table.groupby("label_weight")["dice"].idxmax()]
+    plain = curve.scores[best.index[0]]
+    gains = [estimate(question.samples, curve.scores[place] - plain) for place in best.index]
+    return best.assign(gain=[g.value for g in gains], low=[g.low for g in gains], high=[g.high for g in gains])
+
+
+def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
+    """Give the gain over γ = 0 against γ, of both groups of structures."""
+    figure = new_figure(5.2, 3.2)
+    axes = figure.subplots()
+    looks = {"seen": ("s", "--", OTHER), "unseen": ("o", "-", OWN)}
+    for name, table in profiles.items():
+        marker, line, color = looks[name]
+        axes.fill_between(table["label_weight"], table["low"], table["high"], color=color, alpha=0.15, lw=0)
+        axes.plot(
+            table["label_weight"],
+            table["gain"],
+            color=color,
+            ls=line,
+            marker=marker,
+            label="saw" if name == "seen" else "did not see",
+        )
+    axes.axhline(0, color=MUTED, lw=0.8)
+    axes.set(xlabel="γ, each at its best λ", ylabel="Dice over γ = 0")
+    axes.legend(title="structures that the loss")
+    return figure
+
+
+def main() -> None:
+    """Write the tables and the figure."""
+    searched, measurements = read_searched(STUDY), read_folder(STUDY)
+    metric = searched.search.metric
+    known = [name for name in measurements.labels if np.isfinite(of_labels(measurements, [name]).array(metric)).any()]
+    seen = [name for name in known if name in searched.loss["overlap_labels"]]
+    groups = {"seen": seen, "unseen": [name for name in known if name not in seen]}
+    curves = {name: response(of_labels(measurements, labels), metric) for name, labels in groups.items()}
+    question = Question(measurements, searched.search)
+    rows = [
+        {"judged": judged, "chosen_by": chooser, "structures": len(groups[judged])}
+        | question.best(curves[chooser])
+        | question.ask(curves[judged], curves[chooser], with_images_alone(curves[judged]))
+        for judged, chooser in (("seen", "seen"), ("unseen", "unseen"), ("unseen", "seen"))
+    ]
+    table = pd.DataFrame(rows)
+    table["p_adjusted"] = holm(table["p_value"].tolist())
+    profiles = {name: profile(curve, question) for name, curve in curves.items()}
+    _write(table, "seen_unseen.csv")
+    _write(pd.concat(profiles, names=["structures"]).reset_index(level=0), "profile.csv")
+    with style():
+        save(draw_profiles(profiles), STUDY / "results" / "figures", "seen-unseen")
+    print(groups)
+
+
+def _write(table: pd.DataFrame, name: str) -> None:
+    with replacing(STUDY / "results" / name) as path:
+        table.round(5).to_csv(path, index=False)
+    print(table.T.to_string() if len(table) < 5 else table.to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
