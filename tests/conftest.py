@@ -1,15 +1,25 @@
 """A small study of the synthetic cohort, trained once for all tests that need a model."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from hmopt.analysis.compared import COHORT, Compared, find_compared
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
+from hmopt.declaration.search import SearchSection
+from hmopt.ledger import Comparison, Contender
+from hmopt.ledger.comparison import Role
+from hmopt.ledger.measurements import Measurements
+from hmopt.search.scopes import Scope
+from hmopt.space import Hyperparameter, Space
 from hmopt.training.train import train
 
 DECLARATION = """
@@ -86,3 +96,88 @@ def shared_data() -> Path:
     if not (shared / "data").is_dir():
         pytest.skip(f"needs the real cohorts, and {shared / 'data'} is not there: set HMOPT_SHARED to their folder")
     return shared / "data"
+
+
+EIGHTHS = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.125),))
+GRID = tuple((place,) for place in range(9))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Made-up trainings of one kind: a curve of mean Dice over λ = 0, 1/8, …, 1 that each seed shifts."""
+
+    role: Role
+    steps: int
+    curve: np.ndarray
+    shifts: Sequence[float]
+    minutes: float
+    whole: int = 99
+    """How many seeds hold the whole grid; the others the best setting and the default."""
+    ensemble_gain: float = 0.005
+
+    def contenders(self, template: Measurements) -> Iterator[tuple[Contender, Measurements]]:
+        """Give each seed alone and all of them together, on the pairs of a template."""
+        everyone = tuple(range(len(self.shifts)))
+        for seeds in [*((seed,) for seed in everyone), *([everyone] if len(everyone) > 1 else [])]:
+            settings = GRID if max(seeds) < self.whole else [(3,), (4,)]
+            networks = len(seeds) * (len(settings) if self.role == "separate" else 1)
+            shift = float(np.mean([self.shifts[seed] for seed in seeds])) + self.ensemble_gain * (len(seeds) > 1)
+            one = Contender(
+                role=self.role,
+                steps=self.steps,
+                seeds=seeds,
+                identity=f"{self.role} {self.steps} {seeds}",
+                networks=networks,
+                minutes=self.minutes * networks,
+            )
+            yield one, along(template, self.curve + shift).at(settings)
+
+
+def along(template: Measurements, curve: np.ndarray) -> Measurements:
+    """Give measurements of the pairs of a template whose Dice of all labels follows a curve, shifted by the subject."""
+    subjects = template.pairs["moving_subject"].rank(method="dense").to_numpy()
+    dice = np.repeat((curve[:, None] + 0.01 * subjects)[:, :, None], len(template.labels), axis=2)
+    return replace(template, space=EIGHTHS, settings=GRID, values={"dice": dice, "folding": np.zeros(dice.shape[:2])})
+
+
+def compare_trained(template: Measurements, trained: Sequence[Trained], section: SearchSection) -> Compared | None:
+    """Give what follows from a comparison of made-up trainings."""
+    measured = {one: values for family in trained for one, values in family.contenders(template)}
+    comparison = Comparison(
+        model="0f",
+        steps=100,
+        hypermorph_steps=200,
+        grid=GRID,
+        optimum=(3,),
+        default=(4,),
+        contenders=tuple(measured),
+    )
+    scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
+    return find_compared(comparison, measured.__getitem__, scopes, section)
+
+
+CompareCurves = Callable[..., Compared | None]
+
+
+@pytest.fixture(scope="session")
+def compare_curves() -> CompareCurves:
+    """What follows from 5 separate networks (3 with the whole grid), 5 hypermorphs of twice and 3 of equal steps.
+
+    Hypermorphs of equal steps score 0.01 less; seeds of both shift by the same amounts.
+    """
+
+    def build(
+        template: Measurements,
+        separate: np.ndarray,
+        hypermorph: np.ndarray,
+        shifts: Sequence[float] = (-0.002, 0.0, 0.002, 0.001, -0.001),
+        **changes: Any,
+    ) -> Compared | None:
+        kinds = [
+            Trained(role="separate", steps=100, curve=separate, shifts=shifts, minutes=3.5, whole=3),
+            Trained(role="hypermorph", steps=100, curve=hypermorph - 0.01, shifts=shifts[:3], minutes=3.75),
+            Trained(role="hypermorph", steps=200, curve=hypermorph, shifts=shifts, minutes=7.0),
+        ]
+        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection(repeats=4))
+
+    return build

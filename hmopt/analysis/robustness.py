@@ -29,6 +29,10 @@ class Robustness:
         How many initializations.
     settings
         The s settings that all of them measured, as values.
+    scores
+        Mean score of each initialization at each setting, shape (models, s).
+    optima
+        Best setting of each initialization, as values, shape (models, hyperparameters).
     at
         The best of these by the mean over initializations.
     score_spread
@@ -42,6 +46,8 @@ class Robustness:
     scope: Scope
     models: int
     settings: tuple[Setting, ...]
+    scores: NDArray[np.float64]
+    optima: NDArray[np.float64]
     at: Setting
     score_spread: Estimate
     curve_spread: NDArray[np.float64]
@@ -74,6 +80,8 @@ def find_robustness(models: Mapping[str, Measurements], scope: Scope, metric: st
         scope=scope,
         models=len(means),
         settings=tuple(aligned.space.setting(index) for index in aligned.settings),
+        scores=means,
+        optima=optima,
         at=aligned.space.setting(aligned.settings[best]),
         score_spread=spreads[best],
         curve_spread=np.array([one.value for one in spreads]),

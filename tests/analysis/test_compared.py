@@ -1,0 +1,103 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.evidence import Evidence
+from hmopt.declaration.search import SearchSection
+from hmopt.ledger import Comparison, Contender
+from hmopt.ledger.measurements import Measurements
+from hmopt.search.scopes import Scope
+
+PLACES = np.linspace(0, 1, 9)
+CORTEX = Scope(criteria=(("label", "cortex"),))
+Make = Callable[..., Measurements]
+
+
+def hump(best: float, height: float = 0.7) -> np.ndarray:
+    return height - 0.4 * (PLACES - best) ** 2
+
+
+@pytest.fixture
+def template(make: Make, all_cross: list[tuple[str, str]]) -> Measurements:
+    return make(all_cross, np.zeros((5, len(all_cross), 2)))
+
+
+@pytest.fixture
+def compared(template: Measurements, compare_curves: Callable[..., Compared | None]) -> Callable[..., Compared]:
+    def build(*arguments: Any, **changes: Any) -> Compared:
+        found = compare_curves(template, *arguments, **changes)
+        assert found is not None
+        return found
+
+    return build
+
+
+def test_the_gap_is_told_at_both_lengths_of_training(compared: Callable[..., Compared]) -> None:
+    found = compared(hump(0.375, 0.704), hump(0.375))
+    assert found.equal is not None
+    assert (found.main.times, found.equal.times) == (2, 1)
+    assert found.main.agreements[COHORT].mean_gap.value == pytest.approx(0.004)
+    assert found.equal.agreements[COHORT].mean_gap.value == pytest.approx(0.014)
+    assert found.main.agreements.keys() == {COHORT, CORTEX, Scope(criteria=(("label", "thalamus"),))}
+    assert found.main.agreements[CORTEX].rank_correlation == pytest.approx(1.0)
+
+
+def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(compared: Callable[..., Compared]) -> None:
+    shifts = (0.0, 0.0, 0.0, 0.01, 0.01)
+    found = compared(hump(0.375), hump(0.375), shifts)
+    assert found.main.agreements[COHORT].separate == pytest.approx(found.separate.along[COHORT].scores[0])
+    assert found.separate.along[COHORT].models == 3
+    assert found.separate.along[COHORT].score_spread.value == pytest.approx(0.0, abs=1e-12)
+    at_optimum = found.separate.at_optimum[COHORT]
+    assert at_optimum.models == 5
+    assert at_optimum.at == found.optimum == {"regularization": 0.375}
+    assert at_optimum.score_spread.value == pytest.approx(np.std(shifts, ddof=1))
+    assert found.main.spread_ratios[COHORT][0].value == pytest.approx(1.0)
+    assert found.main.spread_ratios[COHORT][1] is Evidence.NONE
+
+
+def test_the_regret_is_that_of_the_retrained_curve(compared: Callable[..., Compared]) -> None:
+    found = compared(hump(0.25), hump(0.375))
+    regret = found.main.regrets[COHORT]
+    assert regret.retraining.value == pytest.approx(0.4 * 0.125**2)
+    assert regret.default.value == pytest.approx(0.4 * 0.25**2)
+
+
+def test_ensembles_are_judged_at_the_best_setting_by_their_members(compared: Callable[..., Compared]) -> None:
+    found = compared(hump(0.375), hump(0.625), ensemble_gain=0.007)
+    assert (found.separate.ensemble, found.main.hypermorphs.ensemble) == (5, 5)
+    for family in (found.separate, found.main.hypermorphs):
+        assert family.ensemble_gains[COHORT].value == pytest.approx(0.007)
+
+
+def test_the_cost_ratio_is_of_one_training_by_the_clock(compared: Callable[..., Compared]) -> None:
+    found = compared(hump(0.375), hump(0.375))
+    assert (found.separate.minutes, found.main.hypermorphs.minutes) == pytest.approx((3.5, 7.0))
+    assert found.main.cost_ratio == pytest.approx(2.0)
+
+
+def test_without_one_side_there_is_no_comparison(template: Measurements) -> None:
+    grid = tuple((place,) for place in range(5))
+    hypermorph = Contender(role="hypermorph", steps=10, seeds=(0,), identity="h", networks=1, minutes=1.0)
+    separate = Contender(role="separate", steps=10, seeds=(0,), identity="s", networks=5, minutes=5.0)
+    comparison = Comparison(
+        model="h", steps=10, hypermorph_steps=20, grid=grid, optimum=(1,), default=(2,), contenders=(separate,)
+    )
+
+    def find(*contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
+        held = {"hypermorph": template, "separate": template.at(settings)}
+        asked = replace(comparison, contenders=contenders)
+        return find_compared(asked, lambda one: held[one.role], [COHORT], SearchSection(repeats=2))
+
+    assert find(separate) is None
+    assert find(hypermorph) is None
+    assert find(hypermorph, separate, settings=grid[1:3]) is None
+    found = find(hypermorph, separate)
+    assert found is not None
+    assert found.main is found.equal
+    assert found.main.spread_ratios[COHORT][1] is Evidence.TOO_FEW
+    assert found.separate.ensemble == 0
