@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
-    from hmopt.ledger import Ledger, Measurements, Recorded, read_folder
+    from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated, read_dense, read_folder
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.search.objective import Objective
@@ -35,8 +35,10 @@ _HOMES = {
     "Pair": "hmopt.records",
     "Recorded": "hmopt.ledger",
     "Space": "hmopt.space",
+    "Tabulated": "hmopt.ledger",
     "open_oracle": "hmopt.oracle.open",
     "open_study": "hmopt.search.open_study",
+    "read_dense": "hmopt.ledger",
     "read_folder": "hmopt.ledger",
     "read_study": "hmopt.declaration.study",
 }
@@ -51,9 +53,11 @@ __all__ = [
     "Pair",
     "Recorded",
     "Space",
+    "Tabulated",
     "__version__",
     "open_oracle",
     "open_study",
+    "read_dense",
     "read_folder",
     "read_study",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hmopt.errors import LedgerError
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, pair_records
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
@@ -39,6 +39,11 @@ class Tabulated:
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that were measured."""
         return self._measurements.labels
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs that were measured."""
+        return tuple(pair_records(self._measurements.pairs))
 
     def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
         """Give a block for each setting.

@@ -3,17 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hmopt.analysis.compared import COHORT, Compared, find_compared
 from hmopt.analysis.finding import Finding, find_all
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError
+from hmopt.ledger.comparison import read_comparison, read_contender
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
-from hmopt.progress import Track
+from hmopt.progress import Track, silent
 from hmopt.search.scopes import Scope, list_scopes
 
 TRAINING_FILE = "training.csv"
@@ -42,6 +45,8 @@ class Material:
         The log of the training, where it is there.
     findings
         What is known about each scope.
+    compared
+        What networks trained for one setting each, and other seeds, say; None where nothing was compared.
     """
 
     folder: Path
@@ -53,11 +58,29 @@ class Material:
     before: Measurements | None
     training: pd.DataFrame | None
     findings: tuple[Finding, ...]
+    compared: Compared | None = None
 
     @property
     def cohort(self) -> Finding:
         """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
         return next((finding for finding in self.findings if not finding.scope.criteria), self.findings[0])
+
+    def finding(self, **criteria: str) -> Finding:
+        """Give what is known about a declared scope, as `finding(label="thalamus", task="within")`; none: the cohort.
+
+        Raises
+        ------
+        DataError
+            If the scope was not declared, or nothing was measured for it.
+        """
+        asked = Scope(criteria=tuple(criteria.items()))
+        for finding in self.findings:
+            if dict(finding.scope.criteria) == criteria:
+                return finding
+        declared = ", ".join(" × ".join(kinds) for kinds in self.searched.search.scopes)
+        raise DataError(
+            "scope", expected=f"a measured one of {declared}", got=asked.name, advice="Ask hmopt.open_study for others."
+        )
 
     @property
     def training_minutes(self) -> float | None:
@@ -66,8 +89,15 @@ class Material:
         return float(self.training["minutes"].max()) if self.training is not None and known else None
 
 
-def read_material(folder: Path, track: Track) -> Material:
+def read_material(folder: Path | str, track: Track = silent) -> Material:
     """Read a study folder, or its committed results where it was not searched here, and analyse it.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    track
+        Who listens to progress.
 
     Raises
     ------
@@ -76,6 +106,7 @@ def read_material(folder: Path, track: Track) -> Material:
     DataError
         If nothing was measured for any scope.
     """
+    folder = Path(folder)
     searched = read_searched(folder)
     measurements = read_folder(folder, "full")
     half = None if searched.identity_half is None else read_folder(folder, "half")
@@ -98,7 +129,16 @@ def read_material(folder: Path, track: Track) -> Material:
         before=before,
         training=pd.read_csv(training) if training.is_file() else None,
         findings=findings,
+        compared=_read_compared(folder, searched),
     )
+
+
+def _read_compared(folder: Path, searched: Searched) -> Compared | None:
+    comparison = read_comparison(folder)
+    if comparison is None:
+        return None
+    scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
+    return find_compared(comparison, partial(read_contender, folder), scopes, searched.search)
 
 
 def _either(folder: Path, name: str) -> Path:

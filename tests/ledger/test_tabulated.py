@@ -34,6 +34,10 @@ def test_a_table_answers_as_the_oracle_that_was_measured(tabulated: Tabulated, o
     assert (tabulated.identity, tabulated.labels, tabulated.space) == (oracle.identity, oracle.labels, oracle.space)
 
 
+def test_it_gives_the_pairs_that_it_can_answer_for(tabulated: Tabulated, pairs: list[Pair]) -> None:
+    assert tabulated.pairs == tuple(pairs)
+
+
 def test_what_was_not_measured_is_refused(tabulated: Tabulated, pairs: list[Pair]) -> None:
     stranger = Pair(moving="x", fixed="y", moving_subject="x", fixed_subject="y")
     with pytest.raises(LedgerError, match=r"setting: expected one of the 2 that were measured, got .*0\.005"):
