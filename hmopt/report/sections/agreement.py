@@ -1,0 +1,171 @@
+"""Whether the hypermorph answers as networks trained for one setting each do."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hmopt.analysis.agreement import Agreement
+from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Compared
+from hmopt.analysis.evidence import LEAST, Evidence, of_interval
+from hmopt.metric import find_metric
+from hmopt.report.budgets import at_both, family_name, interval_text, named, with_interval
+from hmopt.report.compared_curves import agreement_figure, labels_figure
+from hmopt.report.material import Material
+from hmopt.report.section import Section
+from hmopt.report.words import metric_name, number, scope_title, setting_text, setting_value, signed, symbol
+from hmopt.space import Setting
+
+CLOSE = 0.95
+"""Rank correlation from which two curves order settings alike."""
+
+
+def agreement_section(material: Material) -> Section | None:
+    """Give the section; None where nothing was compared."""
+    compared = material.compared
+    if compared is None:
+        return None
+    agreements = compared.main.agreements
+    labels = [agreement for scope, agreement in agreements.items() if scope != COHORT]
+    space, metric = material.searched.space, material.searched.search.metric
+    figures = {"agreement": agreement_figure(agreements[COHORT], space, metric)}
+    if labels:
+        figures["agreement-structures"] = labels_figure(labels, space, metric)
+    return Section(
+        anchor="agreement",
+        title="Does it answer as separately trained networks do?",
+        found=found(agreements[COHORT], metric),
+        figures=figures,
+        table=pd.DataFrame([_row(agreement) for agreement in agreements.values()]),
+        notes=tuple(_notes(compared)),
+        numbers=at_both(compared, _numbers),
+    )
+
+
+def found(agreement: Agreement, metric: str) -> str:
+    """Give one sentence: who is better by how much, where, and whether more than a negligible gap is ruled out."""
+    gap, upper, limit = agreement.mean_gap, agreement.upper_bound, NEGLIGIBLE_GAP[find_metric(metric).unit]
+    evidence = Evidence.TOO_FEW if agreement.subjects < LEAST else of_interval(gap)
+    if evidence is Evidence.FOUND and gap.value < 0:
+        turned = gap._replace(low=-gap.high, high=-gap.low)
+        amount = f"{number(-gap.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(turned)})"
+        return f"The hypermorph is better than separately trained networks by {amount}; {_range(agreement)}."
+    amount = f"{number(gap.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(gap)})"
+    starts = {
+        Evidence.TOO_FEW: f"Too few subjects to say ({agreement.subjects}): separately trained networks are better by",
+        Evidence.FOUND: "Separately trained networks are better by",
+        Evidence.NONE: "There is no evidence that separately trained networks are better or worse: they are better by",
+    }
+    ends = {
+        True: f"by less than {limit:g}, which is negligible, with 95 % confidence",
+        False: f"possibly by {number(upper)}, and more than {limit:g} is not negligible",
+    }
+    end = "" if evidence is Evidence.TOO_FEW else f"; {ends[upper <= limit]}"
+    return f"{starts[evidence]} {amount}{end}; {_range(agreement)}."
+
+
+def _average(agreement: Agreement) -> str:
+    return f"on average over {len(agreement.settings)} {_plural(agreement)}"
+
+
+def _range(agreement: Agreement) -> str:
+    """Say where the gap is least and largest: a mean of none can hide that the curves differ."""
+    values = [gap.value for gap in agreement.gaps]
+    low, high = (setting_text(agreement.settings[place]) for place in (np.argmin(values), np.argmax(values)))
+    return f"the gap goes from {signed(min(values))} at {low} to {signed(max(values))} at {high}"
+
+
+def _plural(agreement: Agreement) -> str:
+    """Give what was compared: values of the one hyperparameter, or settings."""
+    (first, *others) = agreement.settings[0]
+    return "settings" if others else f"values of {symbol(first)}"
+
+
+def ranking(agreement: Agreement) -> str:
+    """Give the rank correlation, or why there is none."""
+    if agreement.ranking in (Evidence.TOO_FEW, Evidence.FLAT):
+        return str(agreement.ranking.value)
+    return f"{number(agreement.rank_correlation, 2)} ({agreement.ranked})"
+
+
+def shift_text(shift: Setting) -> str:
+    """Give by how much separate networks want other values."""
+    shifts = [f"{'+' if value > 0 else ''}{setting_value(value).replace('-', '−')}" for value in shift.values()]
+    return ", ".join(shifts)
+
+
+def _row(agreement: Agreement) -> dict[str, str]:
+    return {
+        "": scope_title(agreement.scope),
+        "mean gap (95 % interval)": with_interval(agreement.mean_gap),
+        "at most, with 95 % confidence": signed(agreement.upper_bound),
+        "within two deviations over seeds": _within(agreement),
+        "rank correlation (settings that count)": ranking(agreement),
+        f"{', '.join(f'{symbol(name)}*' for name in agreement.shift)} of separate networks less its own": shift_text(
+            agreement.shift
+        ),
+    }
+
+
+def _within(agreement: Agreement) -> str:
+    if not np.isfinite(agreement.seed_spread).any():
+        return "one seed"
+    return f"{agreement.within_two_spreads.sum()} of {len(agreement.settings)}"
+
+
+def _notes(compared: Compared) -> list[str]:
+    budget = compared.main
+    notes = [
+        f"The gap is what separate networks score more, a mean over the seeds of each. {_seeds(compared)} Bands are "
+        "two standard deviations over seeds; bars and intervals come from drawing the subjects anew.",
+        _ranks(budget),
+    ]
+    if compared.equal is not None and compared.equal is not budget:
+        gap = compared.equal.agreements[COHORT].mean_gap
+        notes.append(
+            f"To hypermorphs that trained for no more steps than one separate network the gap is {with_interval(gap)}."
+        )
+    return [note for note in notes if note]
+
+
+def _seeds(compared: Compared) -> str:
+    sides = (compared.main.hypermorphs, compared.separate)
+    names = [f"{family.along[COHORT].models} {family_name(family)}" for family in sides if COHORT in family.along]
+    return f"Compared are {' and, at each setting, '.join(names)}."
+
+
+def _ranks(budget: Budget) -> str:
+    """How many structures' curves order settings alike, of those whose order can be told."""
+    told = [
+        agreement.rank_correlation
+        for scope, agreement in budget.agreements.items()
+        if scope != COHORT and agreement.ranking in (Evidence.FOUND, Evidence.NONE)
+    ]
+    if not told:
+        return ""
+    alike = sum(correlation >= CLOSE for correlation in told)
+    return (
+        f"Both order settings alike (rank correlation at least {CLOSE:g}) for {alike} of {len(told)} structures whose "
+        "curve is not flat; settings closer in score than the spread over seeds are not ranked."
+    )
+
+
+def _numbers(budget: Budget) -> dict[str, Any]:
+    agreement = budget.agreements[COHORT]
+    return {
+        **named("gap_to_separate", agreement.mean_gap),
+        "gap_upper_bound": agreement.upper_bound,
+        "gap_by_setting": [
+            {**setting, "gap": list(gap), "seed_sd": float(deviation)}
+            for setting, gap, deviation in zip(agreement.settings, agreement.gaps, agreement.seed_spread, strict=True)
+        ],
+        "within_two_sd": int(agreement.within_two_spreads.sum()),
+        "compared_settings": len(agreement.settings),
+        "rank_correlation": _by_scope(budget, lambda one: one.rank_correlation),
+        "gap_by_label": {scope.label: list(one.mean_gap) for scope, one in budget.agreements.items() if scope.label},
+        "shift": _by_scope(budget, lambda one: one.shift),
+    }
+
+
+def _by_scope(budget: Budget, number_of: Any) -> dict[str, Any]:
+    return {scope.label or "cohort": number_of(one) for scope, one in budget.agreements.items()}

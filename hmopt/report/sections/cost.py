@@ -1,0 +1,168 @@
+"""What the hypermorph costs against a grid of separately trained networks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hmopt.analysis.compared import Budget, Compared, Family
+from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
+from hmopt.declaration.search import SearchSection
+from hmopt.report.budgets import at_both
+from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, new_figure
+from hmopt.report.material import Material
+from hmopt.report.section import Section
+from hmopt.report.words import number
+
+DRAWN = (2, 3, 5, 9, 15, 20)
+"""Values of each hyperparameter on the grids of the figure."""
+
+SHOWN = (5, 9, 20)
+"""Those of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What one training and one measured pair take, and how much is measured.
+
+    Parameters
+    ----------
+    hypermorph, separate
+        One training of either.
+    measured
+        One pair at one setting.
+    pairs
+        Pairs measured at each setting.
+    search
+        How many settings a search measures.
+    """
+
+    hypermorph: Work
+    separate: Work
+    measured: Work
+    pairs: int
+    search: SearchSection
+
+    def searched(self, hyperparameters: int) -> int:
+        """Give how many settings a search measures at most."""
+        return int(self.search.coarse**hyperparameters) + self.search.confirmations
+
+    def cost(self, hyperparameters: int, values: int) -> Cost:
+        """Give what a grid of so many values of each hyperparameter costs."""
+        searched = self.searched(hyperparameters)
+        return find_cost(self.hypermorph, self.separate, self.measured, self.pairs, hyperparameters, values, searched)
+
+    def break_even(self, hyperparameters: int) -> int:
+        """Give from how many settings on separate networks cost more."""
+        searched = self.searched(hyperparameters)
+        return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
+
+
+def find_prices(budget: Budget, separate: Family, batch: int, pairs: int, search: SearchSection) -> Prices:
+    """Give what trainings took by the clock; a measured pair is taken to cost what one in training does."""
+    hypermorph, single = (
+        training_work(family.steps, batch, 60 * family.minutes / family.steps)
+        for family in (budget.hypermorphs, separate)
+    )
+    measured = Work(seconds=single.seconds / single.evaluations, evaluations=1)
+    return Prices(hypermorph=hypermorph, separate=single, measured=measured, pairs=pairs, search=search)
+
+
+def cost_section(material: Material) -> Section | None:
+    """Give the section; None where nothing was compared, or trainings took no time that was told."""
+    compared, study = material.compared, material.study
+    if compared is None or study is None or not compared.separate.minutes > 0:
+        return None
+    hyperparameters = len(material.searched.space.names)
+
+    def prices(budget: Budget) -> Prices:
+        pairs = len(material.measurements.pairs)
+        return find_prices(budget, compared.separate, study.training.batch, pairs, material.searched.search)
+
+    main = prices(compared.main)
+    return Section(
+        anchor="cost",
+        title="What does it cost?",
+        found=found(compared, main.break_even(hyperparameters)),
+        figures={"cost": cost_figure(main)},
+        table=pd.DataFrame([_row(main.cost(count, values)) for count in (1, 2) for values in SHOWN]),
+        notes=tuple(_notes(main, hyperparameters)),
+        numbers=at_both(
+            compared, lambda budget: _numbers(budget, compared.separate, prices(budget).break_even(hyperparameters))
+        ),
+    )
+
+
+def found(compared: Compared, settings: int) -> str:
+    """Give one sentence: both trainings by the clock, and from how many settings on the hypermorph is cheaper."""
+    hypermorphs, separate = compared.main.hypermorphs, compared.separate
+    return (
+        f"One hypermorph trained for {number(hypermorphs.minutes, 1)} minutes, {number(compared.main.cost_ratio, 1)} "
+        f"times as long as one separate network ({number(separate.minutes, 1)} minutes); with the search it costs less "
+        f"than separate networks for {settings} settings or more."
+    )
+
+
+def cost_figure(prices: Prices) -> Figure:
+    """Give hours against the values of each hyperparameter on the grid, for one and two hyperparameters."""
+    figure = new_figure(5.8, 3.9)
+    axes = figure.subplots()
+    for count, line, word in ((1, "-", "one hyperparameter"), (2, "--", "two")):
+        costs = [prices.cost(count, values) for values in DRAWN]
+        separate, amortized = ([getattr(cost, side).seconds / 3600 for cost in costs] for side in _SIDES)
+        axes.plot(DRAWN, separate, f"s{line}", color=OTHER, markerfacecolor=PAPER, label=f"separate networks, {word}")
+        axes.plot(DRAWN, amortized, line, color=OWN, linewidth=2, label=f"hypermorph and search, {word}")
+    axes.axhline(prices.separate.seconds / 3600, color=MUTED, linewidth=1, linestyle=":", label="one separate network")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(DRAWN)
+    axes.set_xlabel("values of each hyperparameter")
+    axes.set_ylabel("hours")
+    figure.legend(loc="outside lower left", ncols=2, handlelength=2.6)
+    return figure
+
+
+_SIDES = ("separate", "amortized")
+_COUNTS = {1: "one hyperparameter", 2: "two hyperparameters"}
+
+
+def _row(cost: Cost) -> dict[str, str]:
+    return {
+        "": f"{cost.values} values of {cost.hyperparameters} hyperparameter{'s' * (cost.hyperparameters > 1)}",
+        "settings": str(cost.settings),
+        "hours, separate networks": number(cost.separate.seconds / 3600, 1),
+        "hours, hypermorph and search": number(cost.amortized.seconds / 3600, 1),
+        "times as long": number(cost.ratio, 1),
+        "pairs registered, separate networks": _thousands(cost.separate),
+        "pairs registered, hypermorph and search": _thousands(cost.amortized),
+    }
+
+
+def _thousands(work: Work) -> str:
+    return f"{round(work.evaluations / 1000):,} thousand".replace(",", " ")
+
+
+def _notes(prices: Prices, hyperparameters: int) -> list[str]:
+    other = 3 - hyperparameters
+    notes = [
+        f"Times are of this study's trainings on the machine that ran them, the median of each kind; each setting is "
+        f"measured on {prices.pairs} pairs, and a measured pair is counted like one in training."
+    ]
+    if other in _COUNTS:
+        notes.append(
+            f"Hypermorphs of {_COUNTS[hyperparameters]} were trained; for {_COUNTS[other]} they are taken to need as "
+            "many steps."
+        )
+    return notes
+
+
+def _numbers(budget: Budget, separate: Family, settings: int) -> dict[str, Any]:
+    return {
+        "training_cost_ratio": budget.cost_ratio,
+        "break_even_settings": settings,
+        "hypermorph_minutes": budget.hypermorphs.minutes,
+        "separate_minutes": separate.minutes,
+        "hypermorph_steps": budget.hypermorphs.steps,
+        "separate_steps": separate.steps,
+    }
