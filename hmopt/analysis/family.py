@@ -1,6 +1,6 @@
 """What it gains to choose a setting for each label, group or subject rather than one for all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,21 @@ from hmopt.analysis.finding import Finding
 from hmopt.analysis.resampling import Estimate, draw, estimate
 from hmopt.analysis.source import DRAWS
 
+SEPARATOR = " × "
+"""Between the kinds in the name of a family."""
+
 
 def family(finding: Finding) -> tuple[str, ...]:
     """Give the kinds of a scope's criteria: scopes of one family divide the pairs or labels between them."""
     return tuple(kind for kind, _ in finding.scope.criteria)
+
+
+def families(findings: Iterable[Finding]) -> dict[tuple[str, ...], list[Finding]]:
+    """Give findings by the kinds of their scopes, in the order in which those were declared."""
+    gathered: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        gathered.setdefault(family(finding), []).append(finding)
+    return gathered
 
 
 def family_gain(findings: Sequence[Finding], pairs: pd.DataFrame, seed: int) -> Estimate | None:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis.evidence import Evidence, holm, of_test, signed_rank
-from hmopt.analysis.family import family, family_gain
+from hmopt.analysis.evidence import LEVEL, Evidence, holm, of_test, signed_rank
+from hmopt.analysis.family import SEPARATOR, family, family_gain
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.source import subject_of
@@ -121,7 +121,7 @@ def granularities(findings: Sequence[Finding], pairs: pd.DataFrame, seed: int) -
 def _of_family(kinds: tuple[str, ...], members: Sequence[Finding], pairs: pd.DataFrame, seed: int) -> Gain:
     gain = family_gain(members, pairs, seed)
     assert gain is not None
-    return _gain(" × ".join(kinds), "common", gain, subject_differences(members, pairs))
+    return _gain(SEPARATOR.join(kinds), "common", gain, subject_differences(members, pairs))
 
 
 def _gain(name: str, over: str, gain: Estimate, differences: pd.Series) -> Gain:
@@ -139,9 +139,11 @@ def _gain(name: str, over: str, gain: Estimate, differences: pd.Series) -> Gain:
 
 
 def _adjusted(gains: Sequence[Gain]) -> list[Gain]:
+    """Correct p-values; where not even the smallest possible one would pass among so many, subjects are too few."""
     adjusted = holm([gain.p_value for gain in gains])
+    enough = any(len(gains) * 0.5**gain.subjects <= LEVEL for gain in gains)
     return [
-        replace(gain, p_adjusted=float(p), evidence=of_test(float(p), gain.subjects))
+        replace(gain, p_adjusted=float(p), evidence=of_test(float(p), gain.subjects) if enough else Evidence.TOO_FEW)
         for gain, p in zip(gains, adjusted, strict=True)
     ]
 

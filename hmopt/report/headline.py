@@ -1,64 +1,90 @@
 """The sentence and the caveats that follow from a study's numbers."""
 
 import math
+from collections.abc import Sequence
 
-from hmopt.analysis.finding import Finding
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.family import SEPARATOR, families
 from hmopt.analysis.flag import Flag
-from hmopt.analysis.optimum import TOLERANCE
-from hmopt.analysis.resampling import Estimate
-from hmopt.metric import find_metric
+from hmopt.analysis.gain import Gain
+from hmopt.report.gain import granularity_name, pays, worth
 from hmopt.report.material import Material
-from hmopt.report.summary import families, gains
-from hmopt.report.words import kind_name, metric_name, noun, number, scope_title, setting_text, signed, spread, verdict
+from hmopt.report.words import (
+    listed,
+    metric_name,
+    noun,
+    number,
+    p_text,
+    scope_title,
+    setting_text,
+    signed,
+    spread,
+)
 
 FEW_RESCANNED = 10
 
 
-def worth(metric: str) -> float:
-    """Give the smallest gain that is worth a setting of one's own."""
-    return TOLERANCE[find_metric(metric).unit]
-
-
 def headline(material: Material) -> str:
-    """Give one sentence: which setting for all, and whether choosing one for each structure or group matters."""
-    metric = material.searched.search.metric
+    """Give one sentence: which setting is best for all, and which granularity pays."""
     start = f"{setting_text(dict(material.cohort.full.optimum.setting))} is best for all together"
-    kinds, gain = _main_family(gains(material))
-    if gain is None:
-        return f"{start}."
-    own = f"{noun(material.searched.space)} of its own for each {kind_name(kinds)}"
-    amount = f"{signed(gain.value)} {metric_name(metric)} on average (95 % interval {spread(gain.low, gain.high)})"
-    endings = {
-        "yes": f"{own} matters: {amount}",
-        "a little": f"{own} helps a little: {amount}",
-        "no, it harms": f"{own} does more harm than good: {amount}",
-        "no": f"{own} does not matter: {amount}",
-    }
-    ending = endings.get(verdict(gain, worth(metric)), f"it is unclear whether {own} matters: {amount}")
-    return f"{start}; on subjects that did not choose it, {ending}{_most(material, kinds)}."
+    said = which_pays(material)
+    return f"{start}; {said}." if said else f"{start}."
 
 
-def _main_family(known: dict[tuple[str, ...], Estimate]) -> tuple[tuple[str, ...], Estimate | None]:
-    """Structures where there are some; else the first family of groups."""
-    for kinds in (("label",), *known):
-        if kinds in known:
-            return kinds, known[kinds]
-    return (), None
+def which_pays(material: Material) -> str:
+    """Give which granularity pays, as a clause: the simplest one of those that do; nothing where none was judged."""
+    own, of_all = ([gain for gain in material.granularities if gain.over == over] for over in ("common", "default"))
+    if paying := [gain for gain in own if pays(gain)]:
+        return _own_pays(material, min(paying, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)))
+    none = _no_evidence(material, [gain for gain in own if gain.evidence is not Evidence.TOO_FEW])
+    few = _too_few(material, [gain for gain in own if gain.evidence is Evidence.TOO_FEW])
+    chosen = [_all_pays(material, gain) for gain in of_all if pays(gain)]
+    return "; ".join(clause for clause in (*chosen, none, few) if clause)
 
 
-def _most(material: Material, kinds: tuple[str, ...]) -> str:
+def _own_pays(material: Material, best: Gain) -> str:
+    little = "" if best.gain.value >= worth(material) else " a little"
+    own = f"{noun(material.searched.space)} of its own for each {granularity_name(best)}"
+    return f"{own} pays{little}: {_amount(material, best)}, on subjects that did not choose it{_most(material, best)}"
+
+
+def _no_evidence(material: Material, gains: Sequence[Gain]) -> str:
+    if not gains:
+        return ""
+    own = f"{noun(material.searched.space)} of its own for each {listed([granularity_name(g) for g in gains], 'or')}"
+    best = max(gains, key=lambda gain: gain.gain.value)
+    most = "at most " if len(gains) > 1 else ""
+    return f"there is no evidence that {own} pays: {most}{_amount(material, best)}, on subjects that did not choose it"
+
+
+def _too_few(material: Material, gains: Sequence[Gain]) -> str:
+    if not gains:
+        return ""
+    names = listed([granularity_name(gain) for gain in gains], "or")
+    return f"too few subjects to test whether {noun(material.searched.space)} of its own for each {names} pays"
+
+
+def _all_pays(material: Material, gain: Gain) -> str:
+    default = setting_text(dict(material.searched.space.default))
+    return f"it pays over the default {default}: {_amount(material, gain)}, on subjects that did not choose it"
+
+
+def _amount(material: Material, gain: Gain) -> str:
+    value, low, high = gain.gain
+    interval = f"95 % interval {spread(low, high)}, {p_text(gain.p_adjusted)}"
+    return f"{signed(value)} {metric_name(material.searched.search.metric)} on average ({interval})"
+
+
+def _most(material: Material, granularity: Gain) -> str:
     """Which members gain most, if any surely do."""
-    members = families(material.findings)[kinds]
-    sure = [f for f in members if f.held_out is not None and f.held_out.over_common.low > 0]
+    members = families(material.findings)[tuple(granularity.name.split(SEPARATOR))]
+    gains = [(finding, material.gains.get(finding.scope.name)) for finding in members]
+    sure = [(finding, gain.gain.value) for finding, gain in gains if gain is not None and pays(gain)]
     if not sure:
         return ""
-    best = max(sure, key=_gain)
-    where = setting_text(dict(best.full.optimum.setting))
-    return f", most for {scope_title(best.scope)} ({signed(_gain(best))} at {where})"
-
-
-def _gain(finding: Finding) -> float:
-    return finding.held_out.over_common.value if finding.held_out is not None else math.nan
+    finding, gained = max(sure, key=lambda one: one[1])
+    where = setting_text(dict(finding.full.optimum.setting))
+    return f", most for {scope_title(finding.scope)} ({signed(gained)} at {where})"
 
 
 def caveats(material: Material) -> list[str]:

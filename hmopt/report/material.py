@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.family import families, family
 from hmopt.analysis.finding import Finding, find_all
+from hmopt.analysis.gain import Gain, gains_of_scopes, granularities
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError
 from hmopt.ledger.comparison import read_comparison, read_contender
@@ -81,6 +83,24 @@ class Material:
         raise DataError(
             "scope", expected=f"a measured one of {declared}", got=asked.name, advice="Ask hmopt.open_study for others."
         )
+
+    @cached_property
+    def granularities(self) -> list[Gain]:
+        """What each granularity gains; those of a single member, and what nobody could judge, are left out."""
+        judged = [them for kinds, them in families(self.findings).items() if not kinds or len(them) > 1]
+        together = [finding for them in judged for finding in them]
+        found = granularities(together, self.measurements.pairs, self.searched.search.seed)
+        return [gain for gain in found if gain.subjects]
+
+    @cached_property
+    def gains(self) -> dict[str, Gain]:
+        """What each scope gains over the single setting for all, by its name, tested with the others of its family.
+
+        Nothing of scopes of one subject, who is too few for a test, and of scopes without others.
+        """
+        several = [them for kinds, them in families(self.findings).items() if kinds and len(them) > 1]
+        tested = [them for them in several if "subject" not in family(them[0])]
+        return {gain.name: gain for them in tested for gain in gains_of_scopes(them, self.measurements.pairs)}
 
     @property
     def training_minutes(self) -> float | None:

@@ -1,12 +1,14 @@
 """The figure of the first page: which setting for which structure, and what it gains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hmopt.analysis.finding import Finding
+from hmopt.analysis.gain import Gain
 from hmopt.report.figure import GRID, INK, MUTED, OTHER, OWN, PAPER, new_figure, unit_axis
+from hmopt.report.gain import pays
 from hmopt.report.words import metric_name, scope_title, shorten, symbol
 from hmopt.space import Hyperparameter
 
@@ -47,7 +49,7 @@ def draw_optima(
     unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
 
 
-def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]]) -> None:
+def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]], tested: Mapping[str, Gain]) -> None:
     """Draw what each scope's own setting gains over the best single one, on subjects that did not choose it.
 
     Parameters
@@ -56,20 +58,23 @@ def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]]) -> None:
         To draw on.
     groups
         Families of scopes, drawn from the top with a gap between them.
+    tested
+        By the scope's name: its gain.
     """
     axes.axvline(0, color=INK, linewidth=1)
     for place, finding in _places(axes, groups):
-        if finding.held_out is None or not finding.scope.criteria:
+        if finding.scope.name not in tested:
             continue
-        value, low, high = finding.held_out.over_common
-        sure = low > 0 or high < 0
-        colour = OWN if low > 0 else OTHER if high < 0 else MUTED
+        gain = tested[finding.scope.name]
+        value, low, high = gain.gain
+        found = pays(gain)
+        colour = OWN if found else OTHER if high < 0 else MUTED
         axes.plot([low, high], [place, place], color=colour, linewidth=2, zorder=2)
-        label = "interval excludes 0" if sure else "interval includes 0"
-        face = colour if sure else PAPER
+        label = "evidence that it pays" if found else "no evidence, or too few subjects"
+        face = colour if found else PAPER
         axes.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=7, zorder=3, label=label)
     metric = next(finding.full.response.metric.name for group in groups for finding in group)
-    axes.set_xlabel(f"gain in held-out {metric_name(metric)}")
+    axes.set_xlabel(f"gain in held-out {metric_name(metric)}, 95 % interval")
     axes.locator_params(axis="x", nbins=5)
 
 
@@ -83,24 +88,26 @@ def optima_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperpara
     return figure
 
 
-def gains_figure(groups: Sequence[Sequence[Finding]]) -> Figure:
-    """Give the figure of held-out gains; parameters as of `draw_gains`."""
-    figure = new_figure(5.4, _height(groups))
+def gains_figure(findings: Sequence[Finding], tested: Mapping[str, Gain]) -> Figure:
+    """Give the figure of one family's held-out gains; parameters as of `draw_gains`."""
+    figure = new_figure(7.2, _height([findings]))
     axes = figure.subplots()
-    draw_gains(axes, groups)
-    axes.set_title("Does it matter?")
-    _legend(figure, 1)
+    draw_gains(axes, [findings], tested)
+    _legend(figure, 2)
     return figure
 
 
 def overview_figure(
-    groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+    groups: Sequence[Sequence[Finding]],
+    hyperparameter: Hyperparameter,
+    common: float | None,
+    tested: Mapping[str, Gain],
 ) -> Figure:
-    """Give both side by side; parameters as of `draw_optima`."""
+    """Give best values and gains side by side; parameters as of `draw_optima` and `draw_gains`."""
     figure = new_figure(9.6, _height(groups))
     left, right = figure.subplots(1, 2, sharey=True)
     draw_optima(left, groups, hyperparameter, common)
-    draw_gains(right, groups)
+    draw_gains(right, groups, tested)
     left.set_title(f"Which {symbol(hyperparameter.name)}?")
     right.set_title("Does it matter?")
     right.tick_params(labelleft=False)

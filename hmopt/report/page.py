@@ -8,17 +8,17 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hmopt.analysis.family import family
+from hmopt.analysis.family import families, family
 from hmopt.analysis.finding import Finding
 from hmopt.files import slug
 from hmopt.metric import find_metric
 from hmopt.report import words
 from hmopt.report.declared import declared, steps
-from hmopt.report.headline import caveats, fact, headline, worth
+from hmopt.report.gain import verdict, worth
+from hmopt.report.headline import caveats, fact, headline
 from hmopt.report.material import EXAMPLES_FOLDER, Material
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.section import Section
-from hmopt.report.summary import families, gains
 
 TEMPLATE = "index.html.jinja"
 
@@ -31,8 +31,6 @@ class Drawings:
     ----------
     optima
         By hyperparameter: best values of the first page's scopes.
-    gains
-        Their held-out gains; None where none could be judged.
     subjects
         By kinds of the family: subjects' best values.
     curves
@@ -44,7 +42,6 @@ class Drawings:
     """
 
     optima: Mapping[str, Markup]
-    gains: Markup | None
     subjects: Mapping[tuple[str, ...], Markup]
     curves: Mapping[str, Markup]
     training: Markup | None
@@ -60,7 +57,6 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known = gains(material)
     sections = [_section(material, drawings, kinds, found) for kinds, found in families(material.findings).items()]
     return environment.get_template(TEMPLATE).render(
         name=material.searched.name,
@@ -68,12 +64,10 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         tiles=tiles(material),
         metric=words.metric_name(material.searched.search.metric),
         names=material.searched.space.names,
-        space=material.searched.space,
         symbols={name: words.symbol(name) for name in material.searched.space.names},
         front=[section for section in sections if section["front"]],
         sections=sections,
         answers=answers,
-        gains=[(words.kind_name(kinds), gain, _verdict(material, gain)) for kinds, gain in known.items()],
         drawings=drawings,
         default=material.searched.space.default,
         training=training_facts(material.training),
@@ -128,10 +122,6 @@ def _limit(material: Material) -> float:
     return material.searched.search.folding_limit
 
 
-def _verdict(material: Material, gain: Any) -> str:
-    return words.verdict(gain, worth(material.searched.search.metric))
-
-
 def _section(material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding]) -> dict[str, Any]:
     return {
         "title": words.kind_name(kinds),
@@ -154,7 +144,7 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "finding": finding,
         "optimum": finding.full.optimum,
         "held": held,
-        "verdict": _verdict(material, held.over_common if held else None) if family(finding) else "–",
+        "verdict": verdict(material.gains.get(finding.scope.name), worth(material)) if family(finding) else "–",
         "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
         "flags": finding.flags,

@@ -1,41 +1,22 @@
 """The numbers of a study that other texts cite."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from hmopt.analysis.family import family, family_gain
+from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
-from hmopt.analysis.resampling import Estimate
 from hmopt.report.material import Material
 from hmopt.report.section import Section
 from hmopt.report.words import scope_title
-
-
-def families(findings: Iterable[Finding]) -> dict[tuple[str, ...], list[Finding]]:
-    """Give findings by the kinds of their scopes, in the order in which those were declared."""
-    gathered: dict[tuple[str, ...], list[Finding]] = {}
-    for finding in findings:
-        gathered.setdefault(family(finding), []).append(finding)
-    return gathered
-
-
-def gains(material: Material) -> dict[tuple[str, ...], Estimate]:
-    """Give what each family's own settings gain over a single one, on subjects that did not choose."""
-    found = {
-        kinds: family_gain(findings, material.measurements.pairs, material.searched.search.seed)
-        for kinds, findings in families(material.findings).items()
-        if len(findings) > 1
-    }
-    return {kinds: gain for kinds, gain in found.items() if gain is not None}
 
 
 def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, Any]:
     """Give every number that a study's README may cite, ready for JSON.
 
     For the search's own metric (as Dice): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its interval,
-    `regularization` with its interval, and so for each scope under `scopes`, by family; `gain` has what each family's
-    own settings gain over a single one. What each section has to add follows.
+    `regularization` with its interval, and so for each scope under `scopes`, by family. What each section has to
+    add follows.
     """
     cohort, metric = material.cohort, material.searched.search.metric
     numbers = {
@@ -44,16 +25,25 @@ def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, A
         **_scope(material, cohort),
         "training_minutes": material.training_minutes,
         "loss_scale": material.searched.loss_scale,
-        "gain": {" × ".join(kinds): list(gain) for kinds, gain in gains(material).items()},
         "scopes": {
             " × ".join(kinds): {scope_title(finding.scope): _scope(material, finding) for finding in findings}
             for kinds, findings in families(material.findings).items()
             if "subject" not in kinds
         },
-        **{name: value for section in sections for name, value in section.numbers.items()},
+        **_joined(sections),
     }
     cleaned: dict[str, Any] = _without_nan(numbers)
     return cleaned
+
+
+def _joined(sections: Sequence[Section]) -> dict[str, Any]:
+    """Numbers of all sections; tables that several of them add to, as `equal_steps`, hold what each adds."""
+    joined: dict[str, Any] = {}
+    for section in sections:
+        for name, value in section.numbers.items():
+            known = joined.get(name)
+            joined[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+    return joined
 
 
 def _scope(material: Material, finding: Finding) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from hmopt.analysis.optimum import TOLERANCE
-from hmopt.analysis.resampling import Estimate
 from hmopt.search.scopes import Scope
 from hmopt.space import Space
 
@@ -146,28 +145,38 @@ def setting_text(setting: dict[str, float] | None) -> str:
     return ", ".join(f"{symbol(name)} = {setting_value(value)}" for name, value in setting.items())
 
 
-def verdict(gain: Estimate | None, worth: float) -> str:
-    """Give whether a setting of one's own matters, as held-out scores say.
-
-    Parameters
-    ----------
-    gain
-        Held-out gain over the common setting.
-    worth
-        The smallest gain that is worth it.
+def probability(value: float) -> str:
+    """Give a p-value.
 
     Examples
     --------
-    >>> verdict(Estimate(0.012, 0.008, 0.016), 0.002), verdict(Estimate(0.0001, -0.001, 0.001), 0.002)
-    ('yes', 'no')
+    >>> probability(0.0156), probability(0.0004), probability(float("nan"))
+    ('0.016', '< 0.001', '–')
     """
-    if gain is None or not math.isfinite(gain.low):
-        return "unknown"
-    if gain.low > 0 and gain.value >= worth / 4:
-        return "yes" if gain.value >= worth else "a little"
-    if gain.high < 0:
-        return "no, it harms"
-    return "no" if max(-gain.low, gain.high) <= worth else "unclear"
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def p_text(value: float) -> str:
+    """Give a p-value in a sentence.
+
+    Examples
+    --------
+    >>> p_text(0.0156), p_text(0.0004)
+    ('p = 0.016', 'p < 0.001')
+    """
+    text = probability(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Give names as a sentence lists them.
+
+    Examples
+    --------
+    >>> listed(["structure", "task", "subject"], "or"), listed(["task"])
+    ('structure, task or subject', 'task')
+    """
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def tolerance(unit: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
 from hmopt.files import replacing, slug
@@ -24,12 +25,12 @@ from hmopt.progress import Track, silent
 from hmopt.report.curves import response_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import TRAINING_FILE, Material, read_material
-from hmopt.report.overview import gains_figure, optima_figure, overview_figure
+from hmopt.report.overview import optima_figure, overview_figure
 from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
 from hmopt.report.section import Section
 from hmopt.report.sections import make_sections
 from hmopt.report.subjects import subjects_figure
-from hmopt.report.summary import families, summary
+from hmopt.report.summary import summary
 from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
 
@@ -152,7 +153,6 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
     names = material.searched.space.names
     return Drawings(
         optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
-        gains=elements.get("gains"),
         subjects={
             kinds: elements[key] for kinds in families(material.findings) if (key := _subjects_name(kinds)) in elements
         },
@@ -177,21 +177,22 @@ def _page_figures(material: Material) -> dict[str, Figure]:
     """Give the figures that stand side by side in the page, by name."""
     groups = _front_groups(material)
     common = material.findings[0].common or {}
-    figures = {
+    return {
         f"optima-{h.name}": optima_figure(groups, h, common.get(h.name))
         for h in material.searched.space.hyperparameters
         if groups
     }
-    if any(finding.held_out for group in groups for finding in group):
-        figures["gains"] = gains_figure(groups)
-    return figures
 
 
 def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, Figure]:
     """Give the figures that are written as files: overview, subjects, those of sections and training, by name."""
     groups, hyperparameters = _front_groups(material), material.searched.space.hyperparameters
     common = material.findings[0].common or {}
-    figures = {f"overview-{h.name}": overview_figure(groups, h, common.get(h.name)) for h in hyperparameters if groups}
+    figures = {
+        f"overview-{h.name}": overview_figure(groups, h, common.get(h.name), material.gains)
+        for h in hyperparameters
+        if groups
+    }
     first = hyperparameters[0]
     for kinds, found in families(material.findings).items():
         if "subject" in kinds:

@@ -1,11 +1,8 @@
 import numpy as np
 import pandas as pd
-import pytest
 
-from hmopt.analysis.resampling import Estimate
 from hmopt.report.figure import inline, new_figure, style, to_svg
 from hmopt.report.training import POINTS, thinned, training_figure
-from hmopt.report.words import verdict
 
 
 def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> None:
@@ -33,19 +30,3 @@ def test_thinning_keeps_means_and_checkpoints() -> None:
 def test_a_log_without_loss_gives_no_figure() -> None:
     assert training_figure(pd.DataFrame({"step": [1, 2]})) is None
     assert training_figure(pd.DataFrame({"step": [1, 2], "loss": [np.nan, np.nan]})) is None
-
-
-@pytest.mark.parametrize(
-    ("gain", "expected"),
-    [
-        (Estimate(0.004, 0.001, 0.006), "yes"),
-        (Estimate(0.001, 0.0005, 0.002), "a little"),
-        (Estimate(0.0001, 0.00005, 0.0002), "no"),
-        (Estimate(0.003, -0.001, 0.007), "unclear"),
-        (Estimate(-0.003, -0.007, -0.001), "no, it harms"),
-        (Estimate(0.003, np.nan, np.nan), "unknown"),
-        (None, "unknown"),
-    ],
-)
-def test_the_verdict_follows_from_the_interval(gain: Estimate | None, expected: str) -> None:
-    assert verdict(gain, worth=0.002) == expected
