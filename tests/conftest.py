@@ -153,7 +153,7 @@ def compare_trained(template: Measurements, trained: Sequence[Trained], section:
         contenders=tuple(measured),
     )
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
-    return find_compared(comparison, measured.__getitem__, scopes, section)
+    return find_compared(comparison, measured.__getitem__, along(template, trained[-1].curve), scopes, section)
 
 
 CompareCurves = Callable[..., Compared | None]

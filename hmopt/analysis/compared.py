@@ -93,12 +93,18 @@ class Compared:
         The separately trained networks.
     budgets
         Against hypermorphs of each length of training, the shortest first; at least one.
+    full_steps
+        Of separate networks that trained longer, at the cohort's best setting alone; None where there are none.
+    confirmed
+        By scope: the searched model against them.
     """
 
     optimum: Setting
     default: Setting
     separate: Family
     budgets: tuple[Budget, ...]
+    full_steps: int | None
+    confirmed: Mapping[Scope, Agreement]
 
     @property
     def main(self) -> Budget:
@@ -112,7 +118,7 @@ class Compared:
 
 
 def find_compared(
-    comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchSection
+    comparison: Comparison, read: Read, model: Measurements, scopes: Sequence[Scope], section: SearchSection
 ) -> Compared | None:
     """Give what a comparison says; None where not both sides hold the whole grid for some pair.
 
@@ -124,6 +130,8 @@ def find_compared(
         Who was compared.
     read
         Gives the measurements of a contender.
+    model
+        Measurements of the model that was searched.
     scopes
         Whose pairs; the cohort among them.
     section
@@ -142,12 +150,13 @@ def find_compared(
     budgets = tuple(table.budget(side, separate, rivals) for side in sides if side.whole and separate.whole)
     if not any(COHORT in budget.agreements for budget in budgets):
         return None
-    space = next(iter(separate.whole.values())).space
     return Compared(
-        optimum=space.setting(comparison.optimum),
-        default=space.setting(comparison.default),
+        optimum=model.space.setting(comparison.optimum),
+        default=model.space.setting(comparison.default),
         separate=rivals,
         budgets=tuple(budget for budget in budgets if COHORT in budget.agreements),
+        full_steps=comparison.full_steps,
+        confirmed=table.confirmed(model),
     )
 
 
@@ -213,6 +222,14 @@ class _Table:
                 if scope in rivals.at_optimum
             },
         )
+
+    def confirmed(self, model: Measurements) -> dict[Scope, Agreement]:
+        steps, metric, seed = self.comparison.full_steps, self.section.metric, self.section.seed
+        if steps is None:
+            return {}
+        longer = self.seats("separate", steps).singles
+        at_optimum = {"model": model.at([self.comparison.optimum])}
+        return self._each(lambda scope: find_agreement(at_optimum, longer, scope, metric, seed))
 
     def _ensemble_gains(self, seats: _Seats, best: Mapping[str, Measurements]) -> dict[Scope, Estimate]:
         if seats.ensemble is None:

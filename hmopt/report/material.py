@@ -149,16 +149,16 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         before=before,
         training=pd.read_csv(training) if training.is_file() else None,
         findings=findings,
-        compared=_read_compared(folder, searched),
+        compared=_read_compared(folder, searched, measurements),
     )
 
 
-def _read_compared(folder: Path, searched: Searched) -> Compared | None:
+def _read_compared(folder: Path, searched: Searched, measurements: Measurements) -> Compared | None:
     comparison = read_comparison(folder)
     if comparison is None:
         return None
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
-    return find_compared(comparison, partial(read_contender, folder), scopes, searched.search)
+    return find_compared(comparison, partial(read_contender, folder), measurements, scopes, searched.search)
 
 
 def _either(folder: Path, name: str) -> Path:

@@ -91,13 +91,37 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
     def find(*contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
         held = {"hypermorph": template, "separate": template.at(settings)}
         asked = replace(comparison, contenders=contenders)
-        return find_compared(asked, lambda one: held[one.role], [COHORT], SearchSection(repeats=2))
+        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchSection(repeats=2))
 
     assert find(separate) is None
     assert find(hypermorph) is None
     assert find(hypermorph, separate, settings=grid[1:3]) is None
     found = find(hypermorph, separate)
     assert found is not None
+    assert (found.full_steps, dict(found.confirmed)) == (None, {})
     assert found.main is found.equal
     assert found.main.spread_ratios[COHORT][1] is Evidence.TOO_FEW
     assert found.separate.ensemble == 0
+
+
+def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_setting(template: Measurements) -> None:
+    grid = tuple((place,) for place in range(5))
+    longer = replace(template, values={"dice": template.values["dice"] + 0.01}).at([(1,)])
+    asked = [
+        Contender(role=role, steps=steps, seeds=(0,), identity="", networks=1, minutes=1.0)
+        for role, steps in (("hypermorph", 10), ("separate", 10), ("separate", 40))
+    ]
+    comparison = Comparison(
+        model="h", steps=10, hypermorph_steps=20, grid=grid, optimum=(1,), default=(2,), contenders=tuple(asked)
+    )
+    found = find_compared(
+        comparison,
+        lambda one: longer if one.steps == 40 else template,
+        replace(template, values={"dice": template.values["dice"] + 0.004}),
+        [COHORT],
+        SearchSection(repeats=2),
+    )
+    assert found is not None
+    assert found.full_steps == 40
+    assert found.confirmed[COHORT].mean_gap.value == pytest.approx(0.006)
+    assert found.confirmed[COHORT].settings == ({"regularization": 0.25},)

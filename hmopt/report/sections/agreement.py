@@ -38,7 +38,7 @@ def agreement_section(material: Material) -> Section | None:
         figures=figures,
         table=pd.DataFrame([_row(agreement) for agreement in agreements.values()]),
         notes=tuple(_notes(compared)),
-        numbers=at_both(compared, _numbers),
+        numbers={**at_both(compared, _numbers), **_confirmed(compared)},
     )
 
 
@@ -125,6 +125,12 @@ def _notes(compared: Compared) -> list[str]:
         notes.append(
             f"To hypermorphs that trained for no more steps than one separate network the gap is {with_interval(gap)}."
         )
+    if COHORT in compared.confirmed:
+        gap = compared.confirmed[COHORT].mean_gap
+        notes.append(
+            f"At {setting_text(compared.optimum)} separate networks also trained for {compared.full_steps} steps: to "
+            f"the model that was searched their gap is {with_interval(gap)}."
+        )
     return [note for note in notes if note]
 
 
@@ -165,6 +171,12 @@ def _numbers(budget: Budget) -> dict[str, Any]:
         "gap_by_label": {scope.label: list(one.mean_gap) for scope, one in budget.agreements.items() if scope.label},
         "shift": _by_scope(budget, lambda one: one.shift),
     }
+
+
+def _confirmed(compared: Compared) -> dict[str, Any]:
+    if COHORT not in compared.confirmed:
+        return {}
+    return {**named("gap_at_full_steps", compared.confirmed[COHORT].mean_gap), "full_steps": compared.full_steps}
 
 
 def _by_scope(budget: Budget, number_of: Any) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     """Give one sentence: what is lost at the hypermorph's best setting and at the default, and whether that differs."""
     unit = find_metric(metric).unit
     losses = (
-        f"retraining at the hypermorph's {best_name(space)} loses {number(regret.retraining.value)} {metric_name(metric)} "
-        f"({interval_text(regret.retraining)}), at the default ({setting_text(default)}) "
+        f"retraining at the hypermorph's {best_name(space)} loses {number(regret.retraining.value)} "
+        f"{metric_name(metric)} ({interval_text(regret.retraining)}), at the default ({setting_text(default)}) "
         f"{number(regret.default.value)} ({interval_text(regret.default)})"
     )
     if regret.subjects < LEAST or regret.evidence is Evidence.TOO_FEW:

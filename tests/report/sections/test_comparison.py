@@ -1,0 +1,252 @@
+"""The sections on a comparison, of made-up ones whose outcome is known."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmopt.analysis.compared import COHORT, Budget, Compared
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
+from hmopt.ledger.measurements import Measurements
+from hmopt.report import write_report
+from hmopt.report.figure import style
+from hmopt.report.material import Material, read_material
+from hmopt.report.section import Section
+from hmopt.report.sections import agreement, cost, make_sections, regret, robustness
+from hmopt.report.summary import summary
+from hmopt.space import Hyperparameter, Space
+
+PLACES = np.linspace(0, 1, 9)
+SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+Build = Callable[..., Compared]
+
+
+def hump(best: float, height: float = 0.7) -> np.ndarray:
+    return height - 0.4 * (PLACES - best) ** 2
+
+
+def among(measurements: Measurements, subjects: list[str]) -> Measurements:
+    """Measurements of the pairs between some subjects."""
+    kept = np.all([measurements.pairs[f"{side}_subject"].isin(subjects) for side in ("moving", "fixed")], axis=0)
+    pairs, values = measurements.pairs[kept].reset_index(drop=True), measurements.values
+    return replace(measurements, pairs=pairs, values={name: array[:, kept] for name, array in values.items()})
+
+
+@pytest.fixture(scope="module")
+def material(study_folder: Path) -> Material:
+    return read_material(study_folder)
+
+
+@pytest.fixture(scope="module")
+def build(material: Material, compare_curves: Callable[..., Compared | None]) -> Build:
+    few = sorted({*material.measurements.pairs["moving_subject"]})[:6]
+    template = among(material.measurements, few)
+
+    def compared(*arguments: Any, **changes: Any) -> Compared:
+        found = compare_curves(template, *arguments, **changes)
+        assert found is not None
+        return found
+
+    return compared
+
+
+@pytest.fixture(scope="module")
+def alike(build: Build) -> Compared:
+    """Separate networks 0.002 better, with the same best setting."""
+    return build(hump(0.375, 0.702), hump(0.375))
+
+
+@pytest.fixture(scope="module")
+def sections(material: Material, alike: Compared) -> dict[str, Section]:
+    with style():
+        made = make_sections(replace(material, compared=alike))
+    return {section.anchor: section for section in made}
+
+
+def test_what_was_not_compared_is_not_told(material: Material) -> None:
+    with style():
+        anchors = {section.anchor for section in make_sections(material)}
+    assert not anchors & {"agreement", "regret", "robustness", "cost"}
+
+
+def test_a_comparison_is_told_in_four_sections_with_rows_for_each_structure(
+    sections: dict[str, Section], material: Material
+) -> None:
+    for anchor in ("agreement", "regret", "robustness"):
+        table = sections[anchor].table
+        assert table is not None
+        assert len(table) == 1 + len(material.measurements.labels)
+        assert table.iloc[0, 0] == "all together"
+    assert set(sections["agreement"].figures) == {"agreement", "agreement-structures"}
+    assert set(sections["robustness"].figures) == {"random-starts"}
+    assert set(sections["cost"].figures) == {"cost"}
+
+
+def test_the_summary_has_the_numbers_of_both_lengths_of_training(
+    sections: dict[str, Section], material: Material
+) -> None:
+    numbers = summary(material, list(sections.values()))
+    assert numbers["gap_to_separate"] == pytest.approx(0.002)
+    assert numbers["gap_to_separate_interval"] == pytest.approx([0.002, 0.002])
+    assert numbers["gap_upper_bound"] == pytest.approx(0.002)
+    assert numbers["retraining_regret"] == pytest.approx(0.0, abs=1e-12)
+    assert numbers["default_regret"] == pytest.approx(0.4 * 0.125**2)
+    assert numbers["training_cost_ratio"] == pytest.approx(2.0)
+    assert numbers["rank_correlation"].keys() == {"cohort", *material.measurements.labels}
+    assert numbers["rank_correlation"]["cohort"] == pytest.approx(1.0)
+    deviation = np.std([-0.002, 0.0, 0.002, 0.001, -0.001], ddof=1)
+    assert numbers["initialization_sd_hypermorph"] == pytest.approx(deviation)
+    assert numbers["initialization_sd_separate"] == pytest.approx(deviation)
+    assert numbers["break_even_settings"] >= 3
+    equal = numbers["equal_steps"]
+    assert equal["gap_to_separate"] == pytest.approx(0.012)
+    assert equal["training_cost_ratio"] == pytest.approx(3.75 / 3.5)
+    assert equal["initialization_sd_hypermorph"] == pytest.approx(0.002)
+    json.dumps(numbers, allow_nan=False)
+
+
+def test_the_page_shows_the_sections(study_folder: Path, material: Material, alike: Compared, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        told = replace(material, compared=alike, findings=material.findings[:1])
+        patch.setattr("hmopt.report.write.read_material", lambda *_: told)
+        patch.setattr("hmopt.report.write.REPORT_FOLDER", str(tmp_path))
+        page = write_report(study_folder).read_text(encoding="utf-8")
+    assert "Does it answer as separately trained networks do?" in page
+    assert "What does one lose by retraining at its λ*?" in page
+    assert (tmp_path / "figures" / "agreement-structures.png").is_file()
+
+
+def gap(compared: Compared, *estimate: float, **changes: Any) -> str:
+    told = replace(compared.main.agreements[COHORT], mean_gap=Estimate(*estimate), upper_bound=estimate[2], **changes)
+    return agreement.found(told, "dice")
+
+
+def test_the_sentence_on_the_gap_says_who_is_better_and_whether_it_matters(alike: Compared) -> None:
+    sentence = gap(alike, 0.002, 0.001, 0.0025)
+    assert sentence.startswith(
+        "Separately trained networks are better by 0.002 Dice on average over 9 values of λ (95 %"
+    )
+    assert "by less than 0.003, which is negligible" in sentence
+    assert "possibly by 0.007, and more than 0.003 is not negligible" in gap(alike, 0.005, 0.002, 0.007)
+    sentence = gap(alike, 0.001, -0.002, 0.002)
+    assert sentence.startswith("There is no evidence that separately trained networks are better or worse")
+    sentence = gap(alike, -0.004, -0.006, -0.002)
+    assert sentence.startswith("The hypermorph is better than separately trained networks by 0.004 Dice")
+    assert "95 % interval 0.002 to 0.006" in sentence
+
+
+def test_a_gap_of_few_subjects_is_no_verdict(alike: Compared) -> None:
+    sentence = gap(alike, 0.005, 0.005, 0.005, subjects=4)
+    assert sentence.startswith("Too few subjects to say (4)")
+    assert "negligible" not in sentence
+
+
+def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) -> None:
+    crossing = 0.02 * (PLACES - 0.5)
+    sentence = agreement.found(build(hump(0.5) + crossing, hump(0.5)).main.agreements[COHORT], "dice")
+    assert "the gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
+
+
+def test_a_rank_correlation_is_told_only_where_there_is_one(build: Build, alike: Compared) -> None:
+    assert agreement.ranking(alike.main.agreements[COHORT]).startswith("1.00 (")
+    assert agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT]) == "flat"
+    few = replace(alike.main.agreements[COHORT], ranking=Evidence.TOO_FEW)
+    assert agreement.ranking(few) == "too few"
+
+
+def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_regret(
+    build: Build, material: Material
+) -> None:
+    compared = build(hump(0.875), hump(0.25))
+    told = replace(material, compared=compared)
+    with style():
+        sections = [agreement.agreement_section(told), regret.regret_section(told)]
+    curves, loss = (section for section in sections if section is not None)
+    assert curves.table is not None
+    assert curves.table.iloc[0, -1] == "+0.625"
+    assert "the default is the better choice" in loss.found
+    assert "the first is more than the 0.003 that would be negligible" in loss.found
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        (0.375, "Retraining at the hypermorph's λ* loses 0.000 Dice"),
+        (0.5, "the default is the better choice"),
+    ],
+)
+def test_the_sentence_on_regret_names_the_better_choice(build: Build, best: float, expected: str) -> None:
+    told = build(hump(best), hump(0.375)).main.regrets[COHORT]
+    assert expected in regret.found(told, SPACE, {"regularization": 0.5}, "dice")
+
+
+def test_a_flat_curve_is_called_flat_and_few_subjects_few(build: Build) -> None:
+    told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[COHORT]
+    assert regret.found(told, SPACE, {"regularization": 0.5}, "dice").startswith("The curve is flat: retraining")
+    few = replace(told, subjects=4)
+    assert regret.found(few, SPACE, {"regularization": 0.5}, "dice").startswith("Too few subjects to say (4)")
+    unclear = replace(
+        told,
+        evidence=Evidence.NONE,
+        retraining=Estimate(0.005, 0.0, 0.01),
+        default=Estimate(0.006, 0.0, 0.01),
+        default_more=Estimate(0.001, -0.001, 0.003),
+    )
+    sentence = regret.found(unclear, SPACE, {"regularization": 0.5}, "dice")
+    assert "there is no evidence that either loses more" in sentence
+    assert "the first is more than half of the second" in sentence
+
+
+def spreads(compared: Compared, ratio: Estimate, evidence: Evidence) -> str:
+    budget = replace(compared.main, spread_ratios={COHORT: (ratio, evidence)})
+    return robustness.found(replace(compared, budgets=(budget,)), "dice")
+
+
+def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike: Compared) -> None:
+    nothing = Estimate(np.nan, np.nan, np.nan)
+    assert spreads(alike, nothing, Evidence.TOO_FEW).startswith("Too few random starts to compare: over random starts")
+    sentence = spreads(alike, Estimate(1.0, 0.3, 3.1), Evidence.NONE)
+    assert "standard deviation of 0.0016 (5 starts)" in sentence
+    assert "there is no evidence that one is larger than the other" in sentence
+    sentence = spreads(alike, Estimate(0.2, 0.1, 0.6), Evidence.FOUND)
+    assert "the hypermorph's is 0.2 times (95 % interval 0.1 to 0.6) as large" in sentence
+
+
+def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(alike: Compared, material: Material) -> None:
+    prices = cost.find_prices(alike.main, alike.separate, 4, 10, material.searched.search)
+    settings = prices.break_even(1)
+    assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
+    assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + 10 * 3.5 / 400))
+    assert f"for {settings} settings or more" in cost.found(alike, settings)
+    assert "7.0 minutes, 2.0 times as long as one separate network (3.5 minutes)" in cost.found(alike, settings)
+
+
+def test_trainings_without_known_time_have_no_cost(alike: Compared, material: Material) -> None:
+    timeless = replace(alike, separate=replace(alike.separate, minutes=float("nan")))
+    assert cost.cost_section(replace(material, compared=timeless)) is None
+    assert cost.cost_section(replace(material, compared=alike, study=None)) is None
+
+
+def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(material: Material, alike: Compared) -> None:
+    both = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+
+    def widened(settings: tuple[dict[str, float], ...]) -> tuple[dict[str, float], ...]:
+        return tuple({**setting, "label_weight": 0.5 if place < 8 else 0.25} for place, setting in enumerate(settings))
+
+    def wide(budget: Budget) -> Budget:
+        agreements = {s: replace(one, settings=widened(one.settings)) for s, one in budget.agreements.items()}
+        return replace(budget, agreements=agreements)
+
+    compared = replace(alike, budgets=tuple(wide(budget) for budget in alike.budgets))
+    searched = replace(material.searched, space=both)
+    with style():
+        section = agreement.agreement_section(replace(material, searched=searched, compared=compared))
+    assert section is not None
+    assert "over 9 settings" in section.found
+    lines = section.figures["agreement"].axes[0].get_lines()
+    assert [len(np.asarray(line.get_xdata())) for line in lines] == [8, 8]
