@@ -106,7 +106,7 @@ def found(compared: Compared, settings: int) -> str:
 
 def cost_figure(prices: Prices) -> Figure:
     """Give hours against the values of each hyperparameter on the grid, for one and two hyperparameters."""
-    figure = new_figure(5.8, 3.9)
+    figure = new_figure(6.6, 3.9)
     axes = figure.subplots()
     for count, line, word in ((1, "-", "one hyperparameter"), (2, "--", "two")):
         costs = [prices.cost(count, values) for values in DRAWN]
