@@ -22,11 +22,17 @@ from hmopt.report.words import (
 )
 
 FEW_RESCANNED = 10
+BROKEN = (Flag.CONSTANT, Flag.ERRATIC, Flag.NO_BETTER)
+"""Where one of these holds for all together, no setting is worth naming."""
 
 
 def headline(material: Material) -> str:
-    """Give one sentence: which setting is best for all, and which granularity pays."""
-    start = f"{setting_text(dict(material.cohort.full.optimum.setting))} is best for all together"
+    """Give one sentence: which setting is best for all, and which granularity pays; or that the model is of no use."""
+    broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
+    if broken:
+        return broken[0]
+    end = ", an end of its range," if Flag.BOUND in material.cohort.flags else ""
+    start = f"{setting_text(dict(material.cohort.full.optimum.setting))}{end} is best for all together"
     said = which_pays(material)
     return f"{start}; {said}." if said else f"{start}."
 
