@@ -13,6 +13,7 @@ from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.cli.progress import duration
 from hmopt.cli.search import Search
+from hmopt.commands import timed
 
 if TYPE_CHECKING:
     from hmopt.ledger import Contender, Measurements
@@ -29,7 +30,7 @@ Jobs = Annotated[
 
 def compare(folder: Folder, jobs: Jobs = 1, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Train what the model stands for, one network for each setting, and measure both; what is done is kept."""
-    with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk:
+    with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt compare"):
         compare_study(folder, jobs, device, talk)
 
 

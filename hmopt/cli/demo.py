@@ -10,6 +10,7 @@ import typer
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.options import Debug, Device, Quiet
 from hmopt.cli.run import run_study
+from hmopt.commands import timed
 from hmopt.declaration import FILE_NAME
 from hmopt.files import replacing
 
@@ -18,7 +19,7 @@ Destination = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the
 
 def demo(folder: Destination = Path("demo"), device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Make a synthetic cohort, train, search and report: all that hmopt does, in about three minutes."""
-    with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
+    with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt demo"):
         make_demo(folder, talk)
         run_study(folder, device, talk)
         for line in compare_with_truth(folder / "report" / "optima.csv"):

@@ -7,11 +7,12 @@ from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.cli.report import report_study
 from hmopt.cli.search import search_study
 from hmopt.cli.train import train_study
+from hmopt.commands import timed
 
 
 def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Train, search and report; what is done already is kept."""
-    with conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk:
+    with conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt run"):
         run_study(folder, device, talk)
 
 

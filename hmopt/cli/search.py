@@ -10,6 +10,7 @@ from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
 from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
+from hmopt.commands import timed
 
 if TYPE_CHECKING:
     from hmopt.ledger import Measurements
@@ -27,7 +28,8 @@ def search(
     folder: Folder, device: Device = None, dense: Dense = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
     """Measure what is missing and run the Optuna studies of every declared scope."""
-    with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
+    command = "hmopt search --dense" if dense else "hmopt search"
+    with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk, timed(folder, command):
         if dense:
             measure_densely(folder, device, talk)
         search_study(folder, device, talk)

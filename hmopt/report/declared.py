@@ -17,6 +17,9 @@ def declared(material: Material) -> list[tuple[str, str]]:
     entries = [("Data", _data(material)), ("Loss", _loss(material)), ("Search", _search(material))]
     if material.study is not None:
         entries[1:1] = [("Preprocessing", _preprocessing(material.study)), ("Network", _network(material.study))]
+    if material.commands:
+        took = [f"{command.command} {number(command.minutes, 0)} min" for command in material.commands]
+        entries.append(("Time", f"{', '.join(took)}."))
     return entries
 
 

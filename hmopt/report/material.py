@@ -13,6 +13,7 @@ from hmopt.analysis.compared import COHORT, Compared, find_compared
 from hmopt.analysis.family import families, family
 from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import Gain, gains_of_scopes, granularities
+from hmopt.commands import COMMANDS_FILE, Command, read_commands
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError
 from hmopt.ledger.comparison import read_comparison, read_contender
@@ -49,6 +50,8 @@ class Material:
         What is known about each scope.
     compared
         What networks trained for one setting each, and other seeds, say; None where nothing was compared.
+    commands
+        What made it, and how long that took; empty where it was not written down.
     """
 
     folder: Path
@@ -61,6 +64,7 @@ class Material:
     training: pd.DataFrame | None
     findings: tuple[Finding, ...]
     compared: Compared | None = None
+    commands: tuple[Command, ...] = ()
 
     @property
     def cohort(self) -> Finding:
@@ -150,6 +154,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         training=pd.read_csv(training) if training.is_file() else None,
         findings=findings,
         compared=_read_compared(folder, searched, measurements),
+        commands=tuple(read_commands(_either(folder, COMMANDS_FILE))),
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hmopt.analysis.family import families
@@ -15,7 +16,8 @@ def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, A
     """Give every number that a study's README may cite, ready for JSON.
 
     For the search's own metric (as Dice): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its interval,
-    `regularization` with its interval, and so for each scope under `scopes`, by family. What each section has to
+    `regularization` with its interval, and so for each scope under `scopes`, by family;
+    `commands` with the minutes that each took, and their `hours`. What each section has to
     add follows.
     """
     cohort, metric = material.cohort, material.searched.search.metric
@@ -24,6 +26,8 @@ def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, A
         "metric": metric,
         **_scope(material, cohort),
         "training_minutes": material.training_minutes,
+        "commands": [asdict(command) for command in material.commands],
+        "hours": sum(command.minutes for command in material.commands) / 60 if material.commands else None,
         "loss_scale": material.searched.loss_scale,
         "scopes": {
             " × ".join(kinds): {scope_title(finding.scope): _scope(material, finding) for finding in findings}

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
+from hmopt.commands import COMMANDS_FILE
 from hmopt.files import replacing, slug
 from hmopt.ledger.comparison import (
     COMPARED_FOLDER,
@@ -83,8 +84,8 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     -------
     folder
         With the measurements at full and half training, those of a dense sweep and of a comparison if there was one,
-        pairs, what was searched, the thinned training log, the table of optima, `summary.json` and the figures of the
-        first page: reports are made from it without a model.
+        pairs, what was searched, commands, the thinned training log, the table of optima, `summary.json` and the
+        figures of the first page: reports are made from it without a model.
 
     Raises
     ------
@@ -104,6 +105,8 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     with replacing(destination / PAIRS_FILE) as path:
         material.measurements.pairs.to_csv(path, index=False)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
+    if (folder / COMMANDS_FILE).is_file():
+        _write_text(destination / COMMANDS_FILE, (folder / COMMANDS_FILE).read_text(encoding="utf-8"))
     _write_optima(material, destination)
     if material.training is not None:
         with replacing(destination / TRAINING_FILE) as path:

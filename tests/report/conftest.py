@@ -106,6 +106,7 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
     log = pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)})
     log["tune_dice"] = np.where(steps % 100 == 0, 0.7 - 1 / np.sqrt(steps), np.nan)
     log.to_csv(folder / "training.csv", index=False)
+    (folder / "commands.csv").write_text("command,started,minutes,version\nhmopt train,,45,0\nhmopt search,,15,0\n")
     return folder
 
 

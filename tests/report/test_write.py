@@ -131,7 +131,7 @@ def test_results_give_the_same_report_without_ledger_and_model(
     again = write_report(tmp_path)
     first, second = (pd.read_csv(path.parent / "optima.csv") for path in (report, again))
     pd.testing.assert_frame_equal(first, second, rtol=1e-5, atol=1e-6)
-    assert "What was done" in Page(again).text
+    assert "hmopt train 45 min, hmopt search 15 min" in Page(again).text
 
 
 def test_results_are_small_and_their_summary_cites_the_table(results: Path, report: Path) -> None:
@@ -143,6 +143,9 @@ def test_results_are_small_and_their_summary_cites_the_table(results: Path, repo
     assert summary["regularization"] == cohort["regularization"]
     assert summary["dice_unregistered"] == pytest.approx(0.52, abs=0.001)
     assert summary["training_minutes"] == 45
+    assert summary["commands"][0] == {"command": "hmopt train", "minutes": 45}
+    assert summary["hours"] == 1
+    assert summary["subjects"] == 12
     assert set(LABELS) < set(summary["scopes"]["label"])
     assert len(pd.read_csv(results / "training.csv")) <= 400
 

@@ -1,0 +1,82 @@
+"""Which commands made a study, and how long they took."""
+
+import csv
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import hmopt
+
+COMMANDS_FILE = "commands.csv"
+_COLUMNS = ("command", "started", "minutes", "version")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that worked on a study folder.
+
+    Parameters
+    ----------
+    command
+        As it was given, without the folder.
+    minutes
+        From its start to its end, over all the times that it was given.
+    """
+
+    command: str
+    minutes: float
+
+
+@contextmanager
+def timed(folder: Path, command: str) -> Iterator[None]:
+    """Write down in a study folder how long the block took; interrupted work counts, work that failed does not.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    command
+        What was asked for, without the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with timed(folder, "hmopt train"):
+    ...     pass
+    >>> [known.command for known in read_commands(folder / COMMANDS_FILE)]
+    ['hmopt train']
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    try:
+        yield
+    except KeyboardInterrupt:
+        _append(folder, command, started, clock)
+        raise
+    _append(folder, command, started, clock)
+
+
+def _append(folder: Path, command: str, started: datetime, clock: float) -> None:
+    path = folder / COMMANDS_FILE
+    new = not path.is_file()
+    # a line is added in place, since several commands may work on a folder at a time
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(_COLUMNS)
+        minutes = (time.monotonic() - clock) / 60
+        writer.writerow([command, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__])
+
+
+def read_commands(path: Path) -> list[Command]:
+    """Give the commands in a file, each once, in the order in which they were first given; none without the file."""
+    if not path.is_file():
+        return []
+    minutes: dict[str, float] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            minutes[row["command"]] = minutes.get(row["command"], 0.0) + float(row["minutes"])
+    return [Command(command=command, minutes=total) for command, total in minutes.items()]
