@@ -24,8 +24,8 @@ DESIGNS = ((8, 56), (12, 132), (20, 200), (40, 200), (40, 800))
 CURVATURES = {"sharp": 0.3, "curved": 0.1, "flat": 0.02}
 SECTION = SearchSection(metric="dice", repeats=5)
 LABELS = 4
-COHORTS = 300
-GAIN_COHORTS = {0.0: 200, 0.3: 60}
+COHORTS = 500
+GAIN_COHORTS = {0.0: 400, 0.3: 100}
 """Cohorts by how far apart the best settings of labels lie: 0 where nothing is to be gained, all alarms are false."""
 
 

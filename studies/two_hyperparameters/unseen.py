@@ -124,18 +124,11 @@ def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
     """Give the gain over γ = 0 against γ, of both groups of structures."""
     figure = new_figure(5.2, 3.2)
     axes = figure.subplots()
-    looks = {"seen": ("s", "--", OTHER), "unseen": ("o", "-", OWN)}
+    looks = {"seen": ("s", "--", OTHER, "saw"), "unseen": ("o", "-", OWN, "did not see")}
     for name, table in profiles.items():
-        marker, line, color = looks[name]
+        marker, line, color, label = looks[name]
         axes.fill_between(table["label_weight"], table["low"], table["high"], color=color, alpha=0.15, lw=0)
-        axes.plot(
-            table["label_weight"],
-            table["gain"],
-            color=color,
-            ls=line,
-            marker=marker,
-            label="saw" if name == "seen" else "did not see",
-        )
+        axes.plot(table["label_weight"], table["gain"], color=color, ls=line, marker=marker, label=label)
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set(xlabel="γ, each at its best λ", ylabel="Dice over γ = 0")
     axes.legend(title="structures that the loss")

@@ -1,0 +1,82 @@
+"""The numbers that the README cites, from the tables in `results/`: `python studies/synthetic/summary.py`."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hmopt.data.synthetic import TRUE_ORDER
+from hmopt.files import replacing
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def simulated(covered: pd.DataFrame, tested: pd.DataFrame) -> dict[str, Any]:
+    """Give how often intervals cover by the shape of the response, how often tests alarm, and what they find."""
+    nothing = tested["shift"] == 0
+    return {
+        "coverage": covered.groupby("response", sort=False)["coverage"].mean().to_dict(),
+        "coverage_range": covered.groupby("response", sort=False)["coverage"].agg(["min", "max"]).T.to_dict("list"),
+        "coverage_cohorts": int(covered["cohorts"].iloc[0]),
+        "coverage_of_score": float(covered["coverage_of_score"].mean()),
+        "false_alarms": tested[nothing].set_index("subjects")["found"].to_dict(),
+        "false_alarms_by_holm": tested[nothing].set_index("subjects")["found_any_by_holm"].to_dict(),
+        "false_alarm_cohorts": int(tested.loc[nothing, "cohorts"].iloc[0]),
+        "power_by_holm": tested[~nothing].set_index("subjects")["found_any_by_holm"].to_dict(),
+    }
+
+
+def trained(table: pd.DataFrame) -> dict[str, Any]:
+    """Give the same of trained models, and whether what is known of their cohorts holds."""
+    labels = table[table["scope"].str.startswith("label=")]
+    covered = (table["low"] <= table["all"]) & (table["all"] <= table["high"])
+    truths = table.drop_duplicates(["seed", "scope"]).pivot(index="seed", columns="scope", values="all")
+    contrasts = table[table["scope"].str.startswith("modality=")].pivot(
+        index=["seed", "group"], columns="scope", values="best"
+    )
+    return {
+        "trained_cohorts": int(table["seed"].nunique()),
+        "trained_groups": len(table[["seed", "group"]].drop_duplicates()),
+        "coverage_trained": covered.groupby(table["response"]).mean().to_dict(),
+        "coverage_trained_intervals": table["response"].value_counts().to_dict(),
+        "coverage_trained_by_scope": covered.groupby(table["scope"], sort=False).mean().to_dict(),
+        "coverage_of_other_models": of_others(table, truths),
+        "spread_over_models": truths.std(ddof=1).to_dict(),
+        "best_over_models": truths.mean().to_dict(),
+        "width": (table["high"] - table["low"]).groupby(table["scope"], sort=False).median().to_dict(),
+        "in_order_all": in_order(truths),
+        "in_order_group": in_order(labels.pivot(index=["seed", "group"], columns="scope", values="best")),
+        "noisy_above_clean_all": float((truths["modality=T2"] > truths["modality=T1"]).mean()),
+        "noisy_above_clean_group": float((contrasts["modality=T2"] > contrasts["modality=T1"]).mean()),
+    }
+
+
+def of_others(table: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
+    """Give how often a group's interval holds the best setting of another model and cohort of the same making."""
+    others = table.merge(truths.melt(ignore_index=False, value_name="other").reset_index(), on="scope")
+    others = others[others["seed_x"] != others["seed_y"]]
+    held = (others["low"] <= others["other"]) & (others["other"] <= others["high"])
+    shares: dict[str, float] = held.groupby(others["response"]).mean().to_dict()
+    return shares
+
+
+def in_order(best: pd.DataFrame) -> float:
+    """Give the share of couples of a rough and a smooth structure whose best settings are in the true order."""
+    rough, smooth = ([f"label={name}" for name in names] for names in TRUE_ORDER)
+    return float(np.mean([best[one] < best[other] for one, other in itertools.product(rough, smooth)]))
+
+
+def main() -> None:
+    """Write the summary."""
+    covered, tested, optima = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("coverage", "gain_test", "trained"))
+    with replacing(RESULTS / "summary.json") as path:
+        text = json.dumps({"name": "synthetic", **simulated(covered, tested), **trained(optima)}, indent=2)
+        path.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
