@@ -11,6 +11,8 @@ from hmopt.errors import DeclarationError
 from hmopt.records import Pair
 
 MISSING = "unknown"
+ARROW = "→"
+OF_PAIRS = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
 
 
 def pair_table(pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str, Sequence[float]]) -> pd.DataFrame:
@@ -51,12 +53,43 @@ def pair_table(pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str,
         }
         for pair in pairs
     ]
-    table = pd.DataFrame(rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"])
+    table = pd.DataFrame(rows, columns=OF_PAIRS)
     for column in columns:
         group_of = {name: _group(value, bins.get(column)) for name, value in cohort.images[column].items()}
         sides = [(group_of[pair.moving], group_of[pair.fixed]) for pair in pairs]
-        table[column] = [a if a == b else f"{a}→{b}" for a, b in sides]
+        table[column] = [a if a == b else f"{a}{ARROW}{b}" for a, b in sides]
     return table
+
+
+def subject_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Give what the groups of pairs tell about each subject: a row each, numbers where a column has nothing else.
+
+    A value that is not the same in all images of a subject is none of the subject, and is missing.
+
+    Parameters
+    ----------
+    table
+        As of `pair_table`.
+
+    Examples
+    --------
+    >>> rows = [("a->b", "a", "b", "a", "b", "cross", "20→31"), ("b->c", "b", "c", "b", "c", "cross", "31")]
+    >>> subject_columns(pd.DataFrame(rows, columns=[*OF_PAIRS, "age"]))["age"].to_dict()
+    {'a': 20, 'b': 31, 'c': 31}
+    """
+    subjects = pd.concat([table["moving_subject"], table["fixed_subject"]], ignore_index=True)
+    columns = [column for column in table.columns if column not in OF_PAIRS]
+    return pd.DataFrame({column: _of_subjects(table[column], subjects) for column in columns})
+
+
+def _of_subjects(groups: pd.Series, subjects: pd.Series) -> pd.Series:
+    sides = groups.str.partition(ARROW)
+    fixed = sides[2].where(sides[1] == ARROW, sides[0])
+    values = pd.concat([sides[0], fixed], ignore_index=True).replace({MISSING: None, "": None})
+    own = values.groupby(subjects)
+    known = own.first().where(own.nunique() == 1)
+    numbers = pd.to_numeric(known, errors="coerce")
+    return numbers if numbers.notna().equals(known.notna()) else known
 
 
 def _group(value: object, edges: Sequence[float] | None) -> str:

@@ -22,6 +22,8 @@ class Section:
         One sentence that answers it, made from the numbers.
     figures
         By the name of their files.
+    pictures
+        Figures that show images of the cohort, which stay in the report: results hold none of the data.
     table
         Of text as it is shown, rows named by the first column; None where figures tell all.
     notes
@@ -34,6 +36,7 @@ class Section:
     title: str
     found: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    pictures: Mapping[str, Figure] = field(default_factory=dict)
     table: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)

@@ -147,7 +147,8 @@ def _write_comparison(folder: Path, material: Material) -> None:
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
     """Draw every figure, write it, and give it as an element of the page."""
     elements = {name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()}
-    for name, figure in _kept_figures(material, sections).items():
+    pictures = {name: figure for section in sections for name, figure in section.pictures.items()}
+    for name, figure in (_kept_figures(material, sections) | pictures).items():
         elements[name] = inline(save(figure, folder, name), name)
     detailed = [finding for finding in material.findings if _detailed(finding)]
     curves = {
@@ -161,7 +162,7 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
         },
         curves=curves,
         training=elements.get("training"),
-        sections={name: elements[name] for section in sections for name in section.figures},
+        sections={name: elements[name] for section in sections for name in (*section.figures, *section.pictures)},
     )
 
 
