@@ -93,6 +93,8 @@ class Compared:
         The separately trained networks.
     budgets
         Against hypermorphs of each length of training, the shortest first; at least one.
+    pair_operations, setting_operations
+        As of the comparison; NaN where they were not counted.
     full_steps
         Of separate networks that trained longer, at the cohort's best setting alone; None where there are none.
     confirmed
@@ -103,6 +105,8 @@ class Compared:
     default: Setting
     separate: Family
     budgets: tuple[Budget, ...]
+    pair_operations: float
+    setting_operations: float
     full_steps: int | None
     confirmed: Mapping[Scope, Agreement]
 
@@ -155,6 +159,8 @@ def find_compared(
         default=model.space.setting(comparison.default),
         separate=rivals,
         budgets=tuple(budget for budget in budgets if COHORT in budget.agreements),
+        pair_operations=_known(comparison.pair_operations),
+        setting_operations=_known(comparison.setting_operations),
         full_steps=comparison.full_steps,
         confirmed=table.confirmed(model),
     )
@@ -242,6 +248,10 @@ class _Table:
     def _each(self, find: Callable[[Scope], Found | None]) -> dict[Scope, Found]:
         """Give what is found for each scope, where something is."""
         return {scope: found for scope in self.scopes if (found := find(scope)) is not None}
+
+
+def _known(count: int | None) -> float:
+    return np.nan if count is None else float(count)
 
 
 def _spread_ratio(one: Robustness, other: Robustness) -> tuple[Estimate, Evidence]:

@@ -176,7 +176,15 @@ class Comparing:
     def keep(self, contenders: Sequence["Contender"]) -> None:
         """Write who was measured beside the ledger."""
         from hmopt.ledger import Comparison, write_comparison
+        from hmopt.networks import (
+            architecture,
+            build_hypermorph,
+            hypernetwork_operations,
+            registration_operations,
+        )
 
+        shape = self.search.cohort.shape
+        hypermorph = build_hypermorph(architecture(self.search.study, shape))
         comparison = Comparison(
             model=self.model,
             steps=self.steps,
@@ -185,6 +193,8 @@ class Comparing:
             optimum=self.optimum,
             default=self.default,
             contenders=tuple(contenders),
+            pair_operations=registration_operations(hypermorph.registration, shape),
+            setting_operations=hypernetwork_operations(hypermorph.hypernetwork),
         )
         write_comparison(self.folder, comparison, self.space)
 

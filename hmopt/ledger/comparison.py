@@ -77,6 +77,9 @@ class Comparison:
         separate networks of more seeds were trained.
     contenders
         All that were measured.
+    pair_operations, setting_operations
+        Floating-point operations counted: of a registration network for a pair, of the hypernetwork for a setting, both
+        without gradients. None where they were not counted.
     """
 
     model: str
@@ -86,6 +89,8 @@ class Comparison:
     optimum: Index
     default: Index
     contenders: tuple[Contender, ...]
+    pair_operations: int | None = None
+    setting_operations: int | None = None
 
     @property
     def full_steps(self) -> int | None:
@@ -187,4 +192,6 @@ def _comparison(content: dict[str, Any], space: Space) -> Comparison:
         optimum=space.index(content["optimum"]),
         default=space.index(content["default"]),
         contenders=contenders,
+        pair_operations=content.get("pair_operations"),
+        setting_operations=content.get("setting_operations"),
     )

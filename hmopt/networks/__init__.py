@@ -11,6 +11,7 @@ from hmopt.networks.checkpoint import (
 )
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.hypernetwork import Hypernetwork
+from hmopt.networks.operations import hypernetwork_operations, registration_operations
 from hmopt.networks.registration import RegistrationNetwork, check_architecture, coarsest_stride
 from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
@@ -26,9 +27,11 @@ __all__ = [
     "build_hypermorph",
     "check_architecture",
     "coarsest_stride",
+    "hypernetwork_operations",
     "load_hypermorph",
     "load_network",
     "read_header",
+    "registration_operations",
     "save_hypermorph",
     "save_network",
     "trained_part",

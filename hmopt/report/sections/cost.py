@@ -1,5 +1,6 @@
 """What the hypermorph costs against a grid of separately trained networks."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +60,22 @@ class Prices:
         return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
 
 
-def find_prices(budget: Budget, separate: Family, batch: int, pairs: int, search: SearchSection) -> Prices:
-    """Give what trainings took by the clock; a measured pair is taken to cost what one in training does."""
-    hypermorph, single = (
-        training_work(family.steps, batch, 60 * family.minutes / family.steps)
-        for family in (budget.hypermorphs, separate)
-    )
-    measured = Work(seconds=single.seconds / single.evaluations, evaluations=1)
-    return Prices(hypermorph=hypermorph, separate=single, measured=measured, pairs=pairs, search=search)
+def find_prices(compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection) -> Prices:
+    """Give what trainings took by the clock; a measured pair is taken to last as long as one in training.
+
+    A pair in training takes three times the operations that it takes to register it: its gradients take two. A step of
+    a hypermorph adds three times those of the hypernetwork, shared by the pairs of the batch.
+    """
+    separate, hypermorphs = compared.separate, budget.hypermorphs
+    single = _trained(separate, batch, 3 * compared.pair_operations)
+    amortized = _trained(hypermorphs, batch, 3 * (compared.pair_operations + compared.setting_operations / batch))
+    seconds = single.seconds / single.evaluations
+    measured = Work(seconds=seconds, evaluations=1, operations=compared.pair_operations)
+    return Prices(hypermorph=amortized, separate=single, measured=measured, pairs=pairs, search=search)
+
+
+def _trained(family: Family, batch: int, operations: float) -> Work:
+    return training_work(family.steps, batch, 60 * family.minutes / family.steps, operations)
 
 
 def cost_section(material: Material) -> Section | None:
@@ -78,7 +87,7 @@ def cost_section(material: Material) -> Section | None:
 
     def prices(budget: Budget) -> Prices:
         pairs = len(material.measurements.pairs)
-        return find_prices(budget, compared.separate, study.training.batch, pairs, material.searched.search)
+        return find_prices(compared, budget, study.training.batch, pairs, material.searched.search)
 
     main = prices(compared.main)
     return Section(
@@ -88,9 +97,7 @@ def cost_section(material: Material) -> Section | None:
         figures={"cost": cost_figure(main)},
         table=pd.DataFrame([_row(main.cost(count, values)) for count in (1, 2) for values in SHOWN]),
         notes=tuple(_notes(main, hyperparameters)),
-        numbers=at_both(
-            compared, lambda budget: _numbers(budget, compared.separate, prices(budget).break_even(hyperparameters))
-        ),
+        numbers=at_both(compared, lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters)),
     )
 
 
@@ -136,6 +143,17 @@ def _row(cost: Cost) -> dict[str, str]:
         "times as long": number(cost.ratio, 1),
         "pairs registered, separate networks": _thousands(cost.separate),
         "pairs registered, hypermorph and search": _thousands(cost.amortized),
+        **_operations(cost),
+    }
+
+
+def _operations(cost: Cost) -> dict[str, str]:
+    """Give what was counted, where it was."""
+    if math.isnan(cost.separate.operations):
+        return {}
+    return {
+        "operations (10¹⁵), separate networks": number(cost.separate.operations / 1e15, 1),
+        "operations (10¹⁵), hypermorph and search": number(cost.amortized.operations / 1e15, 1),
     }
 
 
@@ -157,10 +175,11 @@ def _notes(prices: Prices, hyperparameters: int) -> list[str]:
     return notes
 
 
-def _numbers(budget: Budget, separate: Family, settings: int) -> dict[str, Any]:
+def _numbers(budget: Budget, separate: Family, prices: Prices, hyperparameters: int) -> dict[str, Any]:
     return {
         "training_cost_ratio": budget.cost_ratio,
-        "break_even_settings": settings,
+        "training_operations_ratio": prices.hypermorph.operations / prices.separate.operations,
+        "break_even_settings": prices.break_even(hyperparameters),
         "hypermorph_minutes": budget.hypermorphs.minutes,
         "separate_minutes": separate.minutes,
         "hypermorph_steps": budget.hypermorphs.steps,

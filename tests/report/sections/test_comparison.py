@@ -218,12 +218,23 @@ def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike:
 
 
 def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(alike: Compared, material: Material) -> None:
-    prices = cost.find_prices(alike.main, alike.separate, 4, 10, material.searched.search)
+    prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
     settings = prices.break_even(1)
     assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
     assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + 10 * 3.5 / 400))
     assert f"for {settings} settings or more" in cost.found(alike, settings)
     assert "7.0 minutes, 2.0 times as long as one separate network (3.5 minutes)" in cost.found(alike, settings)
+
+
+def test_operations_are_those_of_gradients_too_and_of_the_hypernetwork_once_a_step(
+    alike: Compared, material: Material
+) -> None:
+    counted = replace(alike, pair_operations=1e6, setting_operations=4e5)
+    prices = cost.find_prices(counted, counted.main, 4, 10, material.searched.search)
+    nine = prices.cost(1, 9)
+    assert nine.separate.operations == pytest.approx(9 * (100 * 4 * 3e6 + 10 * 1e6))
+    training = 200 * 4 * 3e6 + 200 * 3 * 4e5
+    assert nine.amortized.operations == pytest.approx(training + 10 * prices.searched(1) * 1e6)
 
 
 def test_trainings_without_known_time_have_no_cost(alike: Compared, material: Material) -> None:
