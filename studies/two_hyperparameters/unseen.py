@@ -1,6 +1,6 @@
 """What γ gains on structures that the loss saw, and on the others: `python studies/two_hyperparameters/unseen.py`.
 
-Runs from the committed results; writes `seen_unseen.csv`, `profile.csv` and a figure beside them.
+Runs from the committed results; writes `seen_unseen.csv`, `structures.csv`, `profile.csv` and a figure beside them.
 """
 
 from collections.abc import Sequence
@@ -112,12 +112,24 @@ class Question:
 
 
 def profile(curve: Curve, question: Question) -> pd.DataFrame:
-    """Give for each γ the Dice at its best λ, and how much that is over γ = 0, with its interval."""
+    """Give for each γ of the coarse lattice the Dice at its best λ, and how much that is over γ = 0."""
     table = pd.DataFrame(curve.values, columns=list(curve.space.names)).assign(dice=curve.means)
+    measured = table.groupby("label_weight")["dice"].transform("size")
+    table = table[measured == measured.max()]
     best = table.loc[table.groupby("label_weight")["dice"].idxmax()]
     plain = curve.scores[best.index[0]]
     gains = [estimate(question.samples, curve.scores[place] - plain) for place in best.index]
     return best.assign(gain=[g.value for g in gains], low=[g.low for g in gains], high=[g.high for g in gains])
+
+
+def of_structure(measurements: Measurements, metric: str, label: str, chosen: Sequence[Index]) -> dict[str, object]:
+    """Give what one structure gains by the second of two settings over the first, with its interval."""
+    curve = response(of_labels(measurements, [label]), metric)
+    before, after = (curve.scores[curve.place(setting)] for setting in chosen)
+    moving, fixed = (measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
+    gain = estimate(draw(moving[curve.pairs], fixed[curve.pairs], DRAWS, seed=0), after - before)
+    row = {"structure": label, "pairs": len(curve.pairs), "with_images_alone": before.mean(), "dice": after.mean()}
+    return row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
 
 
 def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
@@ -153,11 +165,18 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table["p_value"].tolist())
     profiles = {name: profile(curve, question) for name, curve in curves.items()}
+    plain = with_images_alone(curves["unseen"])
+    chosen = [plain.settings[plain.best()], curves["unseen"].settings[curves["unseen"].best()]]
+    structures = [
+        {"group": group} | of_structure(measurements, metric, label, chosen)
+        for group, labels in groups.items()
+        for label in labels
+    ]
     _write(table, "seen_unseen.csv")
+    _write(pd.DataFrame(structures), "structures.csv")
     _write(pd.concat(profiles, names=["structures"]).reset_index(level=0), "profile.csv")
     with style():
         save(draw_profiles(profiles), STUDY / "results" / "figures", "seen-unseen")
-    print(groups)
 
 
 def _write(table: pd.DataFrame, name: str) -> None:
