@@ -21,18 +21,16 @@ def pays(gain: Gain) -> bool:
     return gain.evidence is Evidence.FOUND and gain.gain.value > 0
 
 
-def verdict(gain: Gain | None, worth: float) -> str:
+def verdict(gain: Gain, worth: float) -> str:
     """Give whether a setting of one's own matters, as a table says it.
 
     Parameters
     ----------
     gain
-        Tested; None where nothing was.
+        Tested.
     worth
         The smallest gain that is worth it.
     """
-    if gain is None:
-        return "not tested"
     if pays(gain):
         return "yes" if gain.gain.value >= worth else "a little"
     if gain.evidence is Evidence.TOO_FEW:

@@ -14,7 +14,6 @@ from hmopt.files import slug
 from hmopt.metric import find_metric
 from hmopt.report import words
 from hmopt.report.declared import declared, steps
-from hmopt.report.gain import verdict, worth
 from hmopt.report.headline import caveats, fact, headline
 from hmopt.report.material import EXAMPLES_FOLDER, Material
 from hmopt.report.outlines import Example, read_examples
@@ -144,7 +143,6 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "finding": finding,
         "optimum": finding.full.optimum,
         "held": held,
-        "verdict": verdict(material.gains.get(finding.scope.name), worth(material)) if family(finding) else "–",
         "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
         "flags": finding.flags,

@@ -32,10 +32,6 @@ def test_the_verdict_follows_from_the_test(
     assert verdict(gain(value, low, high, evidence), worth=0.002) == expected
 
 
-def test_what_was_not_tested_is_said_to_be_so() -> None:
-    assert verdict(None, worth=0.002) == "not tested"
-
-
 def test_cells_hold_the_gain_with_its_interval_and_both_p_values() -> None:
     cells = gain_cells(gain(0.0086, 0.0039, 0.0137, Evidence.FOUND), worth=0.002)
     assert list(cells.values()) == ["+0.009 (0.004 to 0.014)", "8", "0.004", "0.016", "yes"]
