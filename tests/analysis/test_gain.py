@@ -78,3 +78,16 @@ def test_noise_alone_is_seldom_taken_for_a_gain(make: Make, all_cross: list[tupl
         gains = gains_of_scopes(find_all(measurements, None, scopes, section), measurements.pairs)
         alarms.append(any(gain.evidence is Evidence.FOUND for gain in gains))
     assert np.mean(alarms) <= 0.1
+
+
+def test_among_more_questions_than_the_smallest_p_value_can_bear_subjects_are_too_few(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
+    few = [(a, b) for a, b in all_cross if a[0] in "abcde" and b[0] in "abcde"]
+    values = np.linspace(0, 1, 5)[:, None, None]
+    measurements = make(few, np.repeat(0.7 - 0.2 * (values - np.array([0.0, 1.0])) ** 2, len(few), axis=1))
+    both = of_kind(find(measurements), "label")
+    together, alone = (gains_of_scopes(asked, measurements.pairs) for asked in (both, both[:1]))
+    assert [gain.p_value for gain in together] == pytest.approx([0.5**5, 0.5**5])
+    assert {gain.evidence for gain in together} == {Evidence.TOO_FEW}
+    assert [gain.evidence for gain in alone] == [Evidence.FOUND]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.evidence import LEVEL, Evidence
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.gain import Gain
@@ -10,7 +10,7 @@ from hmopt.report.gain import gain_cells, gain_numbers, pays, worth
 from hmopt.report.material import Material
 from hmopt.report.overview import gains_figure
 from hmopt.report.section import Section
-from hmopt.report.words import listed, noun, scope_title, setting_value, signed, symbol
+from hmopt.report.words import listed, noun, probability, scope_title, setting_value, signed, symbol
 
 KINDS = ("label",)
 NAMED = 3
@@ -66,7 +66,21 @@ def _notes(material: Material, gains: dict[str, Gain]) -> tuple[str, ...]:
         f"Over the best single setting for all; the p-values of {len(gains)} structures are corrected together by "
         "Holm, which few subjects pass where there are many structures: no evidence is not evidence of no gain."
     )
+    return tests, *_out_of_reach(gains), *_unseen(material, gains)
+
+
+def _out_of_reach(gains: dict[str, Gain]) -> list[str]:
+    """Tell the smallest p-value that a structure can have, where it does not pass."""
+    subjects = max(gain.subjects for gain in gains.values())
+    smallest = len(gains) * 0.5**subjects
+    if smallest <= LEVEL:
+        return []
+    return [
+        f"{subjects} subjects are too few for {len(gains)} structures: where every subject gains, the corrected "
+        f"p-value is {probability(min(smallest, 1.0))}."
+    ]
+
+
+def _unseen(material: Material, gains: dict[str, Gain]) -> list[str]:
     unseen = [label for label in material.measurements.labels if label not in gains]
-    if not unseen:
-        return (tests,)
-    return tests, f"Seen in too few pairs to be judged on subjects that did not choose: {listed(unseen)}."
+    return [f"Seen in too few pairs to be judged on subjects that did not choose: {listed(unseen)}."] if unseen else []

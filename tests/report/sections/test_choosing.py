@@ -95,6 +95,18 @@ def test_without_evidence_no_structure_is_named(material: Material) -> None:
     assert few.found == "There are too few subjects to test which structures gain from a λ of its own."
 
 
+def test_how_few_is_too_few_is_told(material: Material) -> None:
+    few = replace(material)
+    few.__dict__["gains"] = {
+        name: replace(gain, subjects=6, evidence=Evidence.TOO_FEW) for name, gain in material.gains.items()
+    }
+    notes = section(labels_section(few)).notes
+    assert (
+        "6 subjects are too few for 5 structures: where every subject gains, the corrected p-value is 0.078." in notes
+    )
+    assert len(section(labels_section(material)).notes) == len(notes) - 1
+
+
 def test_the_best_settings_are_drawn_where_structures_lie(material: Material) -> None:
     made = section(anatomy_section(material))
     assert made.found.startswith("Of 5 structures this slice shows 5: λ* rises from 0.0")
