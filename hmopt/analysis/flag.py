@@ -49,13 +49,13 @@ class Flag(Enum):
         Examples
         --------
         >>> Flag("on a bound").sentence
-        'The best setting is an end of its range: a better one may lie beyond.'
+        'The best setting is an end of its range: where more is possible, a better one may lie beyond.'
         """
         return _SENTENCES[self]
 
 
 _SENTENCES = {
-    Flag.BOUND: "The best setting is an end of its range: a better one may lie beyond.",
+    Flag.BOUND: "The best setting is an end of its range: where more is possible, a better one may lie beyond.",
     Flag.FLAT: "The response is flat: a wide range of settings is as good as the best one.",
     Flag.FEW_SUBJECTS: "Few subjects: the intervals are rough, and likely too narrow.",
     Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",

@@ -31,7 +31,7 @@ def headline(material: Material) -> str:
     broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
     if broken:
         return broken[0]
-    end = ", an end of its range," if Flag.BOUND in material.cohort.flags else ""
+    end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
     start = f"{setting_text(dict(material.cohort.full.optimum.setting))}{end} is best for all together"
     said = which_pays(material)
     return f"{start}; {said}." if said else f"{start}."

@@ -161,4 +161,4 @@ def test_an_optimum_at_the_end_of_the_range_is_named(reported: Callable[..., str
     page = reported(bounded)
     assert Flag.BOUND in named(page)
     assert not named(page) & BROKEN
-    assert "λ = 0.00, an end of its range, is best for all together" in headline(page)
+    assert "λ = 0.00, at an end of the range, is best for all together" in headline(page)
