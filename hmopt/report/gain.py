@@ -32,6 +32,8 @@ def verdict(gain: Gain, worth: float) -> str:
         The smallest gain that is worth it.
     """
     if pays(gain):
+        if gain.gain.low <= 0:
+            return "probably"
         return "yes" if gain.gain.value >= worth else "a little"
     if gain.evidence is Evidence.TOO_FEW:
         return "too few subjects"

@@ -49,9 +49,11 @@ def which_pays(material: Material) -> str:
 
 
 def _own_pays(material: Material, best: Gain) -> str:
+    probably = "" if best.gain.low > 0 else "probably "
     little = "" if best.gain.value >= worth(material) else " a little"
     own = f"{noun(material.searched.space)} of its own for each {granularity_name(best)}"
-    return f"{own} pays{little}: {_amount(material, best)}, on subjects that did not choose it{_most(material, best)}"
+    amount = f"{_amount(material, best)}, on subjects that did not choose it"
+    return f"{own} {probably}pays{little}: {amount}{_most(material, best)}"
 
 
 def _no_evidence(material: Material, gains: Sequence[Gain]) -> str:

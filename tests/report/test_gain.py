@@ -17,6 +17,7 @@ def gain(value: float, low: float, high: float, evidence: Evidence, name: str = 
     ("value", "low", "high", "evidence", "expected"),
     [
         (0.004, 0.001, 0.006, Evidence.FOUND, "yes"),
+        (0.004, -0.001, 0.006, Evidence.FOUND, "probably"),
         (0.001, 0.0005, 0.002, Evidence.FOUND, "a little"),
         (-0.001, -0.005, 0.002, Evidence.FOUND, "no evidence"),
         (0.0001, -0.0005, 0.0002, Evidence.NONE, "no"),
