@@ -59,7 +59,6 @@ class Hypernetwork(nn.Module):
         hidden = torch.cat([angle.cos(), angle.sin()])
         for layer in self.trunk:
             hidden = torch.relu(layer(hidden))
-        # not `self.heads(hidden)`: the gradient of a matrix times a vector is an outer product, which costs a tenth
-        flat = self.base + self.heads.weight.mv(hidden)
-        parts = torch.split(flat, self.sizes)
+        flat = self.base + self.heads(hidden)
+        parts = flat.split(self.sizes)
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
