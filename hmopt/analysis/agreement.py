@@ -183,9 +183,7 @@ def agreement_table(agreements: Sequence[Agreement]) -> pd.DataFrame:
                 **setting,
                 "amortized": found.amortized[place],
                 "separate": found.separate[place],
-                "gap": found.gaps[place].value,
-                "gap_low": found.gaps[place].low,
-                "gap_high": found.gaps[place].high,
+                **found.gaps[place].columns("gap"),
                 "seed_spread": found.seed_spread[place],
                 "amortized_spread": found.amortized_spread[place],
             }

@@ -155,9 +155,7 @@ def gain_table(gains: Sequence[Gain]) -> pd.DataFrame:
             {
                 "name": gain.name,
                 "over": gain.over,
-                "gain": gain.gain.value,
-                "gain_low": gain.gain.low,
-                "gain_high": gain.gain.high,
+                **gain.gain.columns("gain"),
                 "subjects": gain.subjects,
                 "p_value": gain.p_value,
                 "p_adjusted": gain.p_adjusted,

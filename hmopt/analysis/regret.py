@@ -147,9 +147,9 @@ def regret_table(regrets: Sequence[Regret]) -> pd.DataFrame:
             {
                 "scope": regret.scope.name,
                 "label": regret.scope.label or "",
-                **_columns("retraining_regret", regret.retraining),
-                **_columns("default_regret", regret.default),
-                **_columns("default_more", regret.default_more),
+                **regret.retraining.columns("retraining_regret"),
+                **regret.default.columns("default_regret"),
+                **regret.default_more.columns("default_more"),
                 "trained": regret.trained,
                 "evidence": regret.evidence.value,
                 "pairs": regret.pairs,
@@ -158,7 +158,3 @@ def regret_table(regrets: Sequence[Regret]) -> pd.DataFrame:
             for regret in regrets
         ]
     )
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

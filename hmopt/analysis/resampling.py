@@ -30,7 +30,18 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Give it as columns of a table.
 
+        Examples
+        --------
+        >>> Estimate(0.7, 0.6, 0.8).columns("score")
+        {'score': 0.7, 'score_low': 0.6, 'score_high': 0.8}
+        """
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 NOTHING = Interval(np.nan, np.nan)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from hmopt.analysis.aligned import Aligned, align
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.resampling import COVERAGE, Estimate, estimate
+from hmopt.analysis.resampling import COVERAGE, UNKNOWN, Estimate, estimate
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -99,7 +99,7 @@ def spread(values: NDArray[np.float64]) -> Estimate:
     """
     freedom = len(values) - 1
     if freedom < 1:
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     deviation = float(values.std(ddof=1))
     ends = np.sqrt(freedom / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], freedom))
     return Estimate(deviation, *(deviation * ends).tolist())
@@ -116,7 +116,7 @@ def spread_ratio(one: Estimate, models: int, other: Estimate, others: int) -> tu
         How many initializations each.
     """
     if models < 2 or others < 2 or not other.value:
-        return Estimate(np.nan, np.nan, np.nan), Evidence.TOO_FEW
+        return UNKNOWN, Evidence.TOO_FEW
     ratio = one.value / other.value
     ends = stats.f.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], models - 1, others - 1)
     low, high = (ratio / np.sqrt(ends)).tolist()
@@ -164,17 +164,13 @@ def robustness_table(found: Sequence[Robustness]) -> pd.DataFrame:
                 "label": one.scope.label or "",
                 "models": one.models,
                 **one.at,
-                **_columns("score_spread", one.score_spread),
+                **one.score_spread.columns("score_spread"),
                 **{
                     column: value
                     for name, deviation in one.optimum_spread.items()
-                    for column, value in _columns(f"{name}_spread", deviation).items()
+                    for column, value in deviation.columns(f"{name}_spread").items()
                 },
             }
             for one in found
         ]
     )
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.evidence import LEAST, Evidence, of_interval
-from hmopt.analysis.resampling import COVERAGE, NOTHING, Estimate, Interval, Samples, draw, interval
+from hmopt.analysis.resampling import COVERAGE, NOTHING, UNKNOWN, Estimate, Interval, Samples, draw, interval
 from hmopt.analysis.source import DRAWS
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
-
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +172,7 @@ def sensitivity_table(found: Sequence[Sensitivity]) -> pd.DataFrame:
                 "hyperparameter": one.hyperparameter,
                 "column": one.column,
                 "value": one.value or "",
-                "effect": one.effect.value,
-                "effect_low": one.effect.low,
-                "effect_high": one.effect.high,
+                **one.effect.columns("effect"),
                 "subjects": one.subjects,
                 "evidence": one.evidence.value,
             }

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.finding import Finding
-from hmopt.analysis.resampling import Estimate
-
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+from hmopt.analysis.resampling import UNKNOWN
 
 
 def optima_table(findings: Sequence[Finding], loss_scale: float | None = None) -> pd.DataFrame:
@@ -43,9 +41,7 @@ def _row(finding: Finding, loss_scale: float | None) -> dict[str, object]:
         **{key: value for name in response.space.names for key, value in _columns(name, finding).items()},
         "loss_ratio": regularization / (1 - regularization) if regularization < 1 else np.inf,
         "loss_scale": np.nan if loss_scale is None else loss_scale,
-        "score": optimum.score.value,
-        "score_low": optimum.score.low,
-        "score_high": optimum.score.high,
+        **optimum.score.columns("score"),
         **_held_out(finding),
         "score_at_common": finding.score_at_common,
         "score_at_default": finding.score_at_default,
@@ -77,13 +73,7 @@ def _held_out(finding: Finding) -> dict[str, float]:
     held = finding.held_out
     score, common, default = (held.score, held.over_common, held.over_default) if held else (UNKNOWN, UNKNOWN, UNKNOWN)
     return {
-        "score_held_out": score.value,
-        "score_held_out_low": score.low,
-        "score_held_out_high": score.high,
-        "gain_over_common": common.value,
-        "gain_over_common_low": common.low,
-        "gain_over_common_high": common.high,
-        "gain_over_default": default.value,
-        "gain_over_default_low": default.low,
-        "gain_over_default_high": default.high,
+        **score.columns("score_held_out"),
+        **common.columns("gain_over_common"),
+        **default.columns("gain_over_default"),
     }

@@ -38,8 +38,9 @@ def compare_study(folder: Path, jobs: int, device: str | None, talk: Conversatio
     """Take a searched study to the measurements of everything that its model is compared with."""
     keep_freed_memory()
     comparing = Comparing(folder, find_device(device), talk)
-    talk.say(comparing.announcement())
-    comparing.train(jobs)
+    trainings = list(comparing.trainings())
+    talk.say(comparing.announcement(trainings))
+    comparing.train(trainings, jobs)
     contenders = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
     comparing.keep(contenders)
     talk.say(f"Compared: {len(contenders)} contenders on {len(comparing.search.pairs)} pairs")
@@ -115,13 +116,12 @@ class Comparing:
             for index in self.oracles.separate(self.full_steps, seed).missing([self.optimum]):
                 yield NetworkTraining(steps=self.full_steps, seed=seed, setting=index)
 
-    def announcement(self) -> str:
+    def announcement(self, trainings: "Sequence[Training]") -> str:
         """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
         from hmopt.networks import read_header
         from hmopt.oracle.compared import HypermorphTraining
         from hmopt.training.trained import MODEL
 
-        trainings = list(self.trainings())
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
         header = read_header(self.folder / MODEL)
         minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
@@ -134,9 +134,8 @@ class Comparing:
     def _network_steps(self) -> str:
         return f"{self.steps} steps" + (f"; {self.full_steps} where confirmed" if self.full_seeds() else "")
 
-    def train(self, jobs: int) -> None:
-        """Train what is not there yet, so many at a time."""
-        trainings = list(self.trainings())
+    def train(self, trainings: "Sequence[Training]", jobs: int) -> None:
+        """Do trainings, so many at a time."""
         done = map(self.oracles.train, trainings) if jobs == 1 else self._train_apart(trainings, jobs)
         for _ in self.talk.track(done, "Comparing", len(trainings)):
             pass
