@@ -36,6 +36,8 @@ class Family:
         What was trained, and how long.
     minutes
         One training, the median.
+    learning_rate
+        Adam's at the start; None where it was not recorded.
     along
         By scope: spread over those that hold every setting of the grid.
     at_optimum
@@ -49,6 +51,7 @@ class Family:
     role: Role
     steps: int
     minutes: float
+    learning_rate: float | None
     along: Mapping[Scope, Robustness]
     at_optimum: Mapping[Scope, Robustness]
     ensemble: int
@@ -173,6 +176,7 @@ class _Seats:
     role: Role
     steps: int
     minutes: float
+    learning_rate: float | None
     singles: Mapping[str, Measurements]
     whole: Mapping[str, Measurements]
     ensemble: tuple[Contender, Measurements] | None
@@ -194,6 +198,7 @@ class _Table:
             role=role,
             steps=steps,
             minutes=float(np.median(minutes)) if minutes else np.nan,
+            learning_rate=contenders[0].learning_rate if contenders else None,
             singles=singles,
             whole={seed: one for seed, one in singles.items() if {*self.comparison.grid} <= {*one.settings}},
             ensemble=(ensembles[-1], self.read(ensembles[-1])) if ensembles else None,
@@ -206,6 +211,7 @@ class _Table:
             role=seats.role,
             steps=seats.steps,
             minutes=seats.minutes,
+            learning_rate=seats.learning_rate,
             along=self._each(lambda scope: find_robustness(seats.whole, scope, metric) if seats.whole else None),
             at_optimum=self._each(lambda scope: find_robustness(best, scope, metric) if best else None),
             ensemble=len(seats.ensemble[0].seeds) if seats.ensemble else 0,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,7 @@ def compare_study(folder: Path, jobs: int, device: str | None, talk: Conversatio
     """Take a searched study to the measurements of everything that its model is compared with."""
     keep_freed_memory()
     comparing = Comparing(folder, find_device(device), talk)
-    trainings = list(comparing.trainings())
+    trainings = sorted(comparing.trainings(), key=lambda training: training.steps, reverse=True)
     talk.say(comparing.announcement(trainings))
     comparing.train(trainings, jobs)
     contenders = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
@@ -102,10 +102,10 @@ class Comparing:
         return range(self.seed, self.seed + self.section.full_seeds * (self.full_steps != self.steps))
 
     def trainings(self) -> Iterator["Training"]:
-        """Give the trainings that are still to be done, the longest first."""
+        """Give the trainings that are still to be done."""
         from hmopt.oracle.compared import HypermorphTraining, NetworkTraining
 
-        for steps, count in sorted(self.budgets().items(), reverse=True):
+        for steps, count in self.budgets().items():
             for seed in range(self.seed, self.seed + count):
                 if not self.oracles.hypermorph_path(steps, seed).exists():
                     yield HypermorphTraining(steps=steps, seed=seed)
@@ -212,13 +212,15 @@ class Comparing:
         oracles = list(members.values())
         oracle: Oracle = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
         self.search.fill(oracle, settings, self.search.section.deciding)
+        headers = [trained_header(role, path) for path in files]
         return Contender(
             role=role,
             steps=steps,
             seeds=tuple(members),
             identity=oracle.identity,
             networks=len(files),
-            minutes=round(sum(training_minutes(role, path) for path in files), 2),
+            minutes=round(sum(header["minutes"] for header in headers), 2),
+            learning_rate=headers[0]["training"]["learning_rate"],
         )
 
 
@@ -247,11 +249,11 @@ def teams(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:
     return [*((seed,) for seed in seeds), *(tuple(seeds[:size]) for size in sorted(sizes) if size > 1)]
 
 
-def training_minutes(role: "Role", path: Path) -> float:
-    """Give how long the training of a kept network or hypermorph took."""
+def trained_header(role: "Role", path: Path) -> dict[str, Any]:
+    """Give what a kept network or hypermorph says of its training."""
     from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT, read_header
 
-    return float(read_header(path, NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT)["minutes"])
+    return read_header(path, NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT)
 
 
 def check_searched(folder: Path, identity: str, pairs: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from hmopt.declaration.section import Section
 from hmopt.space import Index, Space
@@ -23,7 +23,8 @@ class CompareSection(Section):
     """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
     steps: int | None = Field(default=None, ge=2)
     """Optimizer steps of a separate network; left out: half of the model's."""
-
+    learning_rate: PositiveFloat | None = None
+    """Adam's learning rate of separate networks at the start; left out: the model's."""
     full_seeds: NonNegativeInt = 0
     """Seeds of separate networks at the best setting of the cohort that are trained for half the model's steps."""
 

@@ -37,6 +37,8 @@ class Contender:
         How many trainings it took.
     minutes
         How long these took, all together.
+    learning_rate
+        Adam's at the start of each; None where it was not recorded.
 
     Examples
     --------
@@ -50,6 +52,7 @@ class Contender:
     identity: str
     networks: int
     minutes: float
+    learning_rate: float | None = None
 
     @property
     def name(self) -> str:

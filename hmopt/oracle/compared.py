@@ -86,8 +86,10 @@ class ComparedOracles:
 
     def separate(self, steps: int, seed: int) -> RetrainedOracle:
         """Give the oracle of networks for one setting each, none of them trained before it is asked for."""
-        study = with_budget(self._scaled, self._cohort, steps, seed)
-        folder = self._folder / FOLDER / f"separate-{steps}-steps-seed-{seed}"
+        rate = self._study.compare.learning_rate
+        study = with_budget(self._scaled, self._cohort, steps, seed, rate)
+        at_rate = "" if rate is None else f"-rate-{rate:g}"
+        folder = self._folder / FOLDER / f"separate-{steps}-steps{at_rate}-seed-{seed}"
         return RetrainedOracle(study, self._cohort, folder, self._track, self._device)
 
     def hypermorph_path(self, steps: int, seed: int) -> Path:

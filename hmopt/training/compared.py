@@ -15,8 +15,10 @@ from hmopt.training.loop import Files, Training, study_scale
 from hmopt.training.trained import is_kept, network_key, training_key
 
 
-def with_budget(study: Study, cohort: PreparedCohort, steps: int, seed: int) -> Study:
-    """Give a study whose training takes other steps and another seed, and is the same otherwise.
+def with_budget(
+    study: Study, cohort: PreparedCohort, steps: int, seed: int, learning_rate: float | None = None
+) -> Study:
+    """Give a study whose training takes other steps, another seed and learning rate, and is the same otherwise.
 
     The learning rate falls to zero within these steps. The loss scale stays that of the study, so that λ means the
     same whatever the seed.
@@ -31,13 +33,16 @@ def with_budget(study: Study, cohort: PreparedCohort, steps: int, seed: int) -> 
         Optimizer steps.
     seed
         Decides first weights, pairs, settings and augmentation.
+    learning_rate
+        At the start; None leaves it as declared.
 
     Raises
     ------
     DataError
         If there is no pair to train on.
     """
-    training = study.training.model_copy(update={"steps": steps, "seed": seed})
+    rate = study.training.learning_rate if learning_rate is None else learning_rate
+    training = study.training.model_copy(update={"steps": steps, "seed": seed, "learning_rate": rate})
     loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
     return study.model_copy(update={"training": training, "loss": loss})
 

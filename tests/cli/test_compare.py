@@ -61,7 +61,7 @@ optimum_seeds = 3
 hypermorph_seeds = 2
 """
 
-
+ROLES = ("separate", "hypermorph")
 Compared = tuple[Path, str, dict[str, bytes]]
 
 
@@ -210,6 +210,26 @@ def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(compared: Com
     assert comparison.full_steps == 3
     (confirmed,) = comparison.singles("separate", 3)
     assert read_contender(folder, confirmed).settings == (comparison.optimum,)
+
+
+def test_separate_networks_can_learn_at_a_rate_of_their_own(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "faster"
+    shutil.copytree(compared[0], folder)
+    declared = (folder / "study.toml").read_text(encoding="utf-8")
+    (folder / "study.toml").write_text(f"{declared}learning_rate = 0.04\n", encoding="utf-8")
+    result = run("compare", folder)
+    assert result.exit_code == 0, result.output
+    assert " 0 hypermorphs" in result.output.splitlines()[0]
+    before, after = read_comparison(compared[0]), read_comparison(folder)
+    assert before is not None
+    assert after is not None
+    rates = {role: {one.learning_rate for one in after.contenders if one.role == role} for role in ROLES}
+    assert rates == {"separate": {0.04}, "hypermorph": {0.02}}
+    assert {one.learning_rate for one in before.contenders} == {0.02}
+    for role, same in zip(ROLES, (False, True), strict=True):
+        earlier, later = ({one.identity for one in they.contenders if one.role == role} for they in (before, after))
+        assert (earlier == later) is same
+        assert same or not earlier & later
 
 
 def test_the_ledger_knows_who_was_compared(compared: Compared) -> None:

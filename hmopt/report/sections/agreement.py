@@ -119,6 +119,7 @@ def _notes(compared: Compared) -> list[str]:
         f"The gap is what separate networks score more, a mean over the seeds of each. {_seeds(compared)} Bands are "
         "two standard deviations over seeds; bars and intervals come from drawing the subjects anew.",
         _ranks(budget),
+        _rates(compared),
     ]
     if compared.equal is not None and compared.equal is not budget:
         gap = compared.equal.agreements[COHORT].mean_gap
@@ -138,6 +139,14 @@ def _seeds(compared: Compared) -> str:
     sides = (compared.main.hypermorphs, compared.separate)
     names = [f"{family.along[COHORT].models} {family_name(family)}" for family in sides if COHORT in family.along]
     return f"Compared are {' and, at each setting, '.join(names)}."
+
+
+def _rates(compared: Compared) -> str:
+    """Give both learning rates where they differ."""
+    theirs, ours = compared.separate.learning_rate, compared.main.hypermorphs.learning_rate
+    if theirs is None or ours is None or theirs == ours:
+        return ""
+    return f"The learning rate of separate networks was {theirs:g}, that of the hypermorphs {ours:g}."
 
 
 def _ranks(budget: Budget) -> str:

@@ -152,6 +152,20 @@ def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) ->
     assert "the gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
 
 
+@pytest.mark.parametrize(("theirs", "told"), [(0.002, True), (0.0005, False), (None, False)])
+def test_learning_rates_are_told_where_they_differ(
+    material: Material, alike: Compared, theirs: float | None, told: bool
+) -> None:
+    main = replace(alike.main, hypermorphs=replace(alike.main.hypermorphs, learning_rate=0.0005))
+    separate = replace(alike.separate, learning_rate=theirs)
+    compared = replace(alike, separate=separate, budgets=(*alike.budgets[:-1], main))
+    with style():
+        section = agreement.agreement_section(replace(material, compared=compared))
+    assert section is not None
+    sentence = "The learning rate of separate networks was 0.002, that of the hypermorphs 0.0005."
+    assert (sentence in section.notes) is told
+
+
 def test_a_rank_correlation_is_told_only_where_there_is_one(build: Build, alike: Compared) -> None:
     assert agreement.ranking(alike.main.agreements[COHORT]).startswith("1.00 (")
     assert agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT]) == "flat"
