@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import Samples, draw
-from hmopt.analysis.source import DRAWS, subject_of
+from hmopt.analysis.source import DRAWS, held_out_sides, subject_of
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements, mean
 from hmopt.metric import Metric
@@ -71,12 +71,8 @@ class Aligned:
 
     @property
     def sides(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """Who must be held out of each pair: both subjects, or for one subject's scope its partner twice."""
-        subject = subject_of(self.scope)
-        if subject is None:
-            return self.moving, self.fixed
-        partner = np.where(self.moving == subject, self.fixed, self.moving)
-        return partner, partner
+        """Who must be held out of each pair, as `held_out_sides`."""
+        return held_out_sides(self.scope, self.moving, self.fixed)
 
     def samples(self, seed: int) -> Samples:
         """Give random samples of the subjects of these pairs."""

@@ -73,14 +73,29 @@ class Source:
         return View(response=response, band=band(response, samples), optimum=optimum)
 
     def sides(self, scope: Scope) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """Give who must be held out of each pair: both subjects, or for one subject's scope its partner twice."""
-        subject = subject_of(scope)
-        if subject is None:
-            return self.moving, self.fixed
-        partner = np.where(self.moving == subject, self.fixed, self.moving)
-        return partner, partner
+        """Give who must be held out of each pair, as `held_out_sides`."""
+        return held_out_sides(scope, self.moving, self.fixed)
 
 
 def subject_of(scope: Scope) -> str | None:
     """Give the subject that a scope is about, if it is about one."""
     return dict(scope.criteria).get("subject")
+
+
+def held_out_sides(
+    scope: Scope, moving: NDArray[np.object_], fixed: NDArray[np.object_]
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Give who must be held out of each pair: both its subjects, or for one subject's scope the partner twice.
+
+    Parameters
+    ----------
+    scope
+        Whose pairs.
+    moving, fixed
+        The subjects of each pair, shape (n,).
+    """
+    subject = subject_of(scope)
+    if subject is None:
+        return moving, fixed
+    partner = np.where(moving == subject, fixed, moving)
+    return partner, partner

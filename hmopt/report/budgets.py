@@ -3,15 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from hmopt.analysis.compared import Budget, Compared, Family
+from hmopt.analysis.compared import COHORT, Budget, Compared, Family
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.words import signed, spread
 
 
-def family_name(family: Family) -> str:
-    """Give how trainings of one kind are called."""
-    kind = "hypermorphs" if family.role == "hypermorph" else "separate networks"
-    return f"{kind} ({family.steps} steps)"
+def family_name(family: Family, count: int = 2) -> str:
+    """Give how so many trainings of one kind are called."""
+    kind = "hypermorph" if family.role == "hypermorph" else "separate network"
+    return f"{kind}{'s' * (count != 1)} ({family.steps} steps)"
+
+
+def counted(family: Family) -> str:
+    """Give how many trainings of one kind hold the whole grid."""
+    count = family.along[COHORT].models
+    return f"{count} {family_name(family, count)}"
 
 
 def with_interval(estimate: Estimate) -> str:

@@ -9,7 +9,7 @@ from hmopt.analysis.agreement import Agreement
 from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Compared
 from hmopt.analysis.evidence import LEAST, Evidence, of_interval
 from hmopt.metric import find_metric
-from hmopt.report.budgets import at_both, family_name, interval_text, named, with_interval
+from hmopt.report.budgets import at_both, counted, interval_text, named, with_interval
 from hmopt.report.compared_curves import agreement_figure, labels_figure
 from hmopt.report.material import Material
 from hmopt.report.section import Section
@@ -137,7 +137,7 @@ def _notes(compared: Compared) -> list[str]:
 
 def _seeds(compared: Compared) -> str:
     sides = (compared.main.hypermorphs, compared.separate)
-    names = [f"{family.along[COHORT].models} {family_name(family)}" for family in sides if COHORT in family.along]
+    names = [counted(family) for family in sides if COHORT in family.along]
     return f"Compared are {' and, at each setting, '.join(names)}."
 
 

@@ -152,13 +152,17 @@ def _operations(cost: Cost) -> dict[str, str]:
     if math.isnan(cost.separate.operations):
         return {}
     return {
-        "operations (10¹⁵), separate networks": number(cost.separate.operations / 1e15, 1),
-        "operations (10¹⁵), hypermorph and search": number(cost.amortized.operations / 1e15, 1),
+        "operations (10¹²), separate networks": _whole(cost.separate.operations / 1e12),
+        "operations (10¹²), hypermorph and search": _whole(cost.amortized.operations / 1e12),
     }
 
 
 def _thousands(work: Work) -> str:
-    return f"{round(work.evaluations / 1000):,} thousand".replace(",", " ")
+    return f"{_whole(work.evaluations / 1000)} thousand"
+
+
+def _whole(count: float) -> str:
+    return f"{round(count):,}".replace(",", " ")
 
 
 def _notes(prices: Prices, hyperparameters: int) -> list[str]:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget
+from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Family
 from hmopt.analysis.evidence import LEAST, Evidence
 from hmopt.analysis.regret import Regret
 from hmopt.metric import find_metric
@@ -30,6 +31,7 @@ def regret_section(material: Material) -> Section | None:
         "Everything is scored by networks trained for one setting each, on subjects that chose no setting: what they "
         f"lose to the best of the {len(budget.agreements[COHORT].settings)} settings that were trained, chosen by the "
         "same other subjects. Less than 0 is a gain.",
+        _starts(compared.separate),
     ]
     equal = compared.equal
     if equal is not None and equal is not budget and COHORT in equal.regrets:
@@ -40,8 +42,19 @@ def regret_section(material: Material) -> Section | None:
         title=f"What does one lose by retraining at its {best_name(space)}?",
         found=found(cohort, space, compared.default, metric),
         table=pd.DataFrame([_row(regret, best, default) for regret in budget.regrets.values()]),
-        notes=tuple(notes),
+        notes=tuple(filter(None, notes)),
         numbers=at_both(compared, _numbers),
+    )
+
+
+def _starts(separate: Family) -> str:
+    """Say what the intervals leave out, where it is known."""
+    spread, starts = separate.at_optimum[COHORT].score_spread.value, separate.along[COHORT].models
+    if not np.isfinite(spread):
+        return ""
+    return (
+        f"Intervals come from drawing the subjects anew, and leave out the networks' random starts: from one to the "
+        f"next a score changes by a standard deviation of {number(spread, 4)}, and scores here are means over {starts}."
     )
 
 

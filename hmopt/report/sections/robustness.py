@@ -8,7 +8,7 @@ import pandas as pd
 from hmopt.analysis.compared import COHORT, Budget, Compared, Family
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
-from hmopt.report.budgets import at_both, family_name, named, with_interval
+from hmopt.report.budgets import at_both, counted, family_name, named, with_interval
 from hmopt.report.material import Material
 from hmopt.report.section import Section
 from hmopt.report.starts import starts_figure
@@ -95,7 +95,7 @@ def _gained(family: Family, scope: Scope) -> str:
 
 def _notes(families: list[Family], compared: Compared) -> list[str]:
     curves = [
-        f"{number(_along(family), 4)} of {family.along[COHORT].models} {family_name(family)}"
+        f"{number(_along(family), 4)} of {counted(family)}"
         for family in families
         if COHORT in family.along and family.along[COHORT].models > 1
     ]

@@ -216,6 +216,11 @@ def test_a_flat_curve_is_called_flat_and_few_subjects_few(build: Build) -> None:
     assert "the first is more than half of the second" in sentence
 
 
+def test_the_regret_says_that_its_intervals_leave_out_random_starts(sections: dict[str, Section]) -> None:
+    (told,) = (note for note in sections["regret"].notes if "random starts" in note)
+    assert told.endswith("a score changes by a standard deviation of 0.0016, and scores here are means over 3.")
+
+
 def spreads(compared: Compared, ratio: Estimate, evidence: Evidence) -> str:
     budget = replace(compared.main, spread_ratios={COHORT: (ratio, evidence)})
     return robustness.found(replace(compared, budgets=(budget,)), "dice")
