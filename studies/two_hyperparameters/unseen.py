@@ -86,13 +86,9 @@ class Question:
         gain = estimate(self.samples.of(usable), (own - plain)[usable])
         score = estimate(self.samples.of(usable), own[usable])
         return {
-            "held_out": score.value,
-            "held_out_low": score.low,
-            "held_out_high": score.high,
+            **score.columns("held_out"),
             "with_images_alone": float(plain[usable].mean()),
-            "gain": gain.value,
-            "gain_low": gain.low,
-            "gain_high": gain.high,
+            **gain.columns("gain"),
             "p_value": signed_rank(self._by_subject(own - plain)),
         }
 
@@ -129,7 +125,7 @@ def of_structure(measurements: Measurements, metric: str, label: str, chosen: Se
     moving, fixed = (measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
     gain = estimate(draw(moving[curve.pairs], fixed[curve.pairs], DRAWS, seed=0), after - before)
     row = {"structure": label, "pairs": len(curve.pairs), "with_images_alone": before.mean(), "dice": after.mean()}
-    return row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+    return row | gain.columns("gain")
 
 
 def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
