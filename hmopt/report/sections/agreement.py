@@ -46,22 +46,23 @@ def found(agreement: Agreement, metric: str) -> str:
     """Give one sentence: who is better by how much, where, and whether more than a negligible gap is ruled out."""
     gap, upper, limit = agreement.mean_gap, agreement.upper_bound, NEGLIGIBLE_GAP[find_metric(metric).unit]
     evidence = Evidence.TOO_FEW if agreement.subjects < LEAST else of_interval(gap)
-    if evidence is Evidence.FOUND and gap.value < 0:
-        turned = gap._replace(low=-gap.high, high=-gap.low)
-        amount = f"{number(-gap.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(turned)})"
-        return f"The hypermorph is better than separately trained networks by {amount}; {_range(agreement)}."
-    amount = f"{number(gap.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(gap)})"
-    starts = {
-        Evidence.TOO_FEW: f"Too few subjects to say ({agreement.subjects}): separately trained networks are better by",
-        Evidence.FOUND: "Separately trained networks are better by",
-        Evidence.NONE: "There is no evidence that separately trained networks are better or worse: they are better by",
+    worse = gap.value < 0
+    by = gap._replace(value=-gap.value, low=-gap.high, high=-gap.low) if worse else gap
+    amount = f"by {number(by.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(by)})"
+    if evidence is Evidence.FOUND and worse:
+        return f"The hypermorph is better than separately trained networks {amount}; {_range(agreement)}."
+    are = f"are {'worse' if worse else 'better'} {amount}"
+    means = {
+        Evidence.TOO_FEW: f"Too few subjects to say ({agreement.subjects}): separately trained networks {are}",
+        Evidence.FOUND: f"Separately trained networks {are}",
+        Evidence.NONE: f"There is no evidence that separately trained networks are better or worse: they {are}",
     }
     ends = {
-        True: f"by less than {limit:g}, which is negligible, with 95 % confidence",
-        False: f"possibly by {number(upper)}, and more than {limit:g} is not negligible",
+        True: f"better by less than {limit:g}, which is negligible, with 95 % confidence",
+        False: f"possibly better by {number(upper)}, and more than {limit:g} is not negligible",
     }
     end = "" if evidence is Evidence.TOO_FEW else f"; {ends[upper <= limit]}"
-    return f"{starts[evidence]} {amount}{end}; {_range(agreement)}."
+    return f"{means[evidence]}{end}; {_range(agreement)}."
 
 
 def _average(agreement: Agreement) -> str:

@@ -132,9 +132,10 @@ def test_the_sentence_on_the_gap_says_who_is_better_and_whether_it_matters(alike
         "Separately trained networks are better by 0.002 Dice on average over 9 values of λ (95 %"
     )
     assert "by less than 0.003, which is negligible" in sentence
-    assert "possibly by 0.007, and more than 0.003 is not negligible" in gap(alike, 0.005, 0.002, 0.007)
+    assert "possibly better by 0.007, and more than 0.003 is not negligible" in gap(alike, 0.005, 0.002, 0.007)
     sentence = gap(alike, 0.001, -0.002, 0.002)
     assert sentence.startswith("There is no evidence that separately trained networks are better or worse")
+    assert "they are worse by 0.001 Dice" in gap(alike, -0.001, -0.003, 0.002)
     sentence = gap(alike, -0.004, -0.006, -0.002)
     assert sentence.startswith("The hypermorph is better than separately trained networks by 0.004 Dice")
     assert "95 % interval 0.002 to 0.006" in sentence
