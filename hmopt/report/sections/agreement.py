@@ -58,8 +58,8 @@ def found(agreement: Agreement, metric: str) -> str:
         Evidence.NONE: f"There is no evidence that separately trained networks are better or worse: they {are}",
     }
     ends = {
-        True: f"better by less than {limit:g}, which is negligible, with 95 % confidence",
-        False: f"possibly better by {number(upper)}, and more than {limit:g} is not negligible",
+        True: f"their advantage is less than {limit:g}, which is negligible, with 95 % confidence",
+        False: f"their advantage may be {number(upper)}, and more than {limit:g} is not negligible",
     }
     end = "" if evidence is Evidence.TOO_FEW else f"; {ends[upper <= limit]}"
     return f"{means[evidence]}{end}; {_range(agreement)}."
