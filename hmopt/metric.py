@@ -1,5 +1,6 @@
 """Declarations of the metrics: what each is called, its unit, and which direction is better."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,8 @@ class Metric:
         Whether larger or smaller values are better.
     per_label
         Whether there is one value for each label of a pair, or one for the pair.
+    range
+        The values that it can have, ends included.
     version
         Raised whenever the same name begins to mean other numbers: part of a measurement's key.
     """
@@ -28,6 +31,7 @@ class Metric:
     unit: str
     direction: Literal["maximize", "minimize"]
     per_label: bool
+    range: tuple[float, float] = (0.0, 1.0)
     version: int = 1
 
     @property
@@ -41,10 +45,10 @@ METRICS = {
     for metric in (
         Metric(name="dice", unit="1", direction="maximize", per_label=True),
         Metric(name="dice_nearest", unit="1", direction="maximize", per_label=True),
-        Metric(name="hd95_mm", unit="mm", direction="minimize", per_label=True),
+        Metric(name="hd95_mm", unit="mm", direction="minimize", per_label=True, range=(0.0, math.inf)),
         Metric(name="folding", unit="1", direction="minimize", per_label=False),
-        Metric(name="log_jacobian_sd", unit="1", direction="minimize", per_label=False),
-        Metric(name="similarity", unit="1", direction="maximize", per_label=False),
+        Metric(name="log_jacobian_sd", unit="1", direction="minimize", per_label=False, range=(0.0, math.inf)),
+        Metric(name="similarity", unit="1", direction="maximize", per_label=False, range=(-1.0, 1.0)),
     )
 }
 

@@ -1,16 +1,16 @@
 """Whether one amortized model answers as networks trained for each setting do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.aligned import Aligned, align
-from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.resampling import Estimate, estimate
+from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.jackknife import Mean
+from hmopt.analysis.starts import FEWEST_STARTS, difference_over_starts
 from hmopt.ledger.measurements import Measurements, mean
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -42,8 +42,8 @@ class Agreement:
         amortized models, shape (s,); NaN of a single one.
     mean_gap
         Mean of the gaps over the settings, with its interval.
-    upper_bound
-        What the mean gap stays below with 95 % confidence.
+    starts
+        Random starts of the side that has fewer. Errors count them where there are two or more of a side.
     rank_correlation
         Spearman's, over settings none of which is closer in score to another than the spread over seeds; NaN where
         there is none.
@@ -53,24 +53,36 @@ class Agreement:
         Whether there is a rank correlation, and if not why.
     shift
         By hyperparameter: best setting of the separate networks less that of the amortized model, among these settings.
-    subjects
-        How many.
     """
 
     scope: Scope
     settings: tuple[Setting, ...]
     amortized: NDArray[np.float64]
     separate: NDArray[np.float64]
-    gaps: tuple[Estimate, ...]
+    gaps: tuple[Mean, ...]
     seed_spread: NDArray[np.float64]
     amortized_spread: NDArray[np.float64]
-    mean_gap: Estimate
-    upper_bound: float
+    mean_gap: Mean
+    starts: int
     rank_correlation: float
     ranked: int
     ranking: Evidence
     shift: Setting
-    subjects: int
+
+    @property
+    def upper_bound(self) -> float:
+        """What the mean gap stays below with 95 % confidence."""
+        return self.mean_gap.within(0.95).high
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects the pairs are of."""
+        return self.mean_gap.subjects
+
+    @property
+    def evidence(self) -> Evidence:
+        """Whether either is better; TOO_FEW of too few subjects, or of a single random start of a side."""
+        return Evidence.TOO_FEW if self.starts < FEWEST_STARTS else of_interval(self.mean_gap.estimate)
 
     @property
     def within_two_spreads(self) -> NDArray[np.bool_]:
@@ -79,12 +91,12 @@ class Agreement:
 
 
 def find_agreement(
-    amortized: Mapping[str, Measurements], separate: Mapping[str, Measurements], scope: Scope, metric: str, seed: int
+    amortized: Mapping[str, Measurements], separate: Mapping[str, Measurements], scope: Scope, metric: str
 ) -> Agreement | None:
     """Give how separately trained networks differ from the amortized model; None where they share no measurement.
 
-    Scores are means over the seeds of each side. Intervals are over samples of the subjects; how much training anew
-    would change is told beside them, by the spreads over seeds.
+    Scores are means over the random starts of each side. Errors are those over subjects, by the jackknife, and over
+    starts together.
 
     Parameters
     ----------
@@ -96,8 +108,6 @@ def find_agreement(
         Whose pairs.
     metric
         Name of a metric that all of them measured.
-    seed
-        Of the samples of the subjects.
 
     Raises
     ------
@@ -108,27 +118,50 @@ def find_agreement(
     if both is None or not set(both[0].settings) & set(both[1].settings):
         return None
     one, many = both[0].at(both[1].settings), both[1].at(both[0].settings)
-    gaps = gain(one.metric, many.mean.scores, one.mean.scores)
-    samples = many.samples(seed)
+    sides = one.moving, one.fixed
     spread = seed_spread(many)
     correlation, ranked, ranking = rank_correlation(one.mean.gains, many.mean.gains, spread)
     best, theirs = (side.space.setting(side.settings[side.mean.best()]) for side in (one, many))
+    theirs_signed, own_signed = _signed(many), _signed(one)
     return Agreement(
         scope=scope,
         settings=tuple(one.space.setting(index) for index in one.settings),
         amortized=one.mean.means,
         separate=many.mean.means,
-        gaps=tuple(estimate(samples, row) for row in gaps),
+        gaps=tuple(
+            _gap(theirs_signed[:, [place]], own_signed[:, [place]], *sides) for place in range(len(one.settings))
+        ),
         seed_spread=spread,
         amortized_spread=seed_spread(one),
-        mean_gap=estimate(samples, gaps.mean(axis=0)),
-        upper_bound=float(np.quantile(samples.means(gaps.mean(axis=0)), 0.95)),
+        mean_gap=_gap(theirs_signed, own_signed, *sides),
+        starts=min(len(one.scores), len(many.scores)),
         rank_correlation=correlation,
         ranked=ranked,
         ranking=ranking,
         shift={name: theirs[name] - best[name] for name in best},
-        subjects=one.subjects,
     )
+
+
+def _signed(aligned: Aligned) -> NDArray[np.float64]:
+    """Return scores such that more is better, shape (m, s, n)."""
+    return gain(aligned.metric, aligned.scores, np.zeros(1))
+
+
+def _gap(
+    separate: NDArray[np.float64],
+    amortized: NDArray[np.float64],
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+) -> Mean:
+    """Return how much better separate networks are on average over settings; scores of shape (m, s, n)."""
+    ones, others = (mean(_complete(side), axis=1) for side in (separate, amortized))
+    return difference_over_starts(ones, others, moving, fixed)
+
+
+def _complete(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the models that were measured at all settings; where there are none, their mean as a single one."""
+    whole = np.isfinite(scores).all(axis=(1, 2))
+    return scores[whole] if whole.any() else mean(scores, axis=0)[None]
 
 
 def seed_spread(aligned: Aligned) -> NDArray[np.float64]:
@@ -171,23 +204,3 @@ def rank_correlation(
         return np.nan, len(taken), Evidence.FLAT
     correlation = float(stats.spearmanr(one[taken], other[taken]).statistic)
     return correlation, len(taken), Evidence.FOUND if correlation > 0 else Evidence.NONE
-
-
-def agreement_table(agreements: Sequence[Agreement]) -> pd.DataFrame:
-    """Give one row for each scope and setting."""
-    return pd.DataFrame(
-        [
-            {
-                "scope": found.scope.name,
-                "label": found.scope.label or "",
-                **setting,
-                "amortized": found.amortized[place],
-                "separate": found.separate[place],
-                **found.gaps[place].columns("gap"),
-                "seed_spread": found.seed_spread[place],
-                "amortized_spread": found.amortized_spread[place],
-            }
-            for found in agreements
-            for place, setting in enumerate(found.settings)
-        ]
-    )

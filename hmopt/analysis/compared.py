@@ -142,7 +142,7 @@ def find_compared(
     scopes
         Whose pairs; the cohort among them.
     section
-        Metric, folds, repeats and seed.
+        Metric, margin, divisions of the subjects and seed.
 
     Raises
     ------
@@ -224,9 +224,7 @@ class _Table:
             hypermorphs=hypermorphs,
             times=side.steps / separate.steps,
             cost_ratio=side.minutes / separate.minutes if separate.minutes else np.nan,
-            agreements=self._each(
-                lambda scope: find_agreement(side.whole, separate.whole, scope, section.metric, section.seed)
-            ),
+            agreements=self._each(lambda scope: find_agreement(side.whole, separate.whole, scope, section.metric)),
             regrets=self._each(lambda scope: find_regret(side.whole, separate.whole, scope, section)),
             spread_ratios={
                 scope: _spread_ratio(one, rivals.at_optimum[scope])
@@ -236,20 +234,20 @@ class _Table:
         )
 
     def confirmed(self, model: Measurements) -> dict[Scope, Agreement]:
-        steps, metric, seed = self.comparison.full_steps, self.section.metric, self.section.seed
+        steps, metric = self.comparison.full_steps, self.section.metric
         if steps is None:
             return {}
         longer = self.seats("separate", steps).singles
         at_optimum = {"model": model.at([self.comparison.optimum])}
-        return self._each(lambda scope: find_agreement(at_optimum, longer, scope, metric, seed))
+        return self._each(lambda scope: find_agreement(at_optimum, longer, scope, metric))
 
     def _ensemble_gains(self, seats: _Seats, best: Mapping[str, Measurements]) -> dict[Scope, Estimate]:
         if seats.ensemble is None:
             return {}
         team, together = seats.ensemble
         members = {str(seed): best[str(seed)] for seed in team.seeds}
-        metric, seed = self.section.metric, self.section.seed
-        return self._each(lambda scope: ensemble_gain(members, together, scope, metric, seed))
+        metric = self.section.metric
+        return self._each(lambda scope: ensemble_gain(members, together, scope, metric))
 
     def _each(self, find: Callable[[Scope], Found | None]) -> dict[Scope, Found]:
         """Give what is found for each scope, where something is."""

@@ -1,10 +1,7 @@
 """What one amortized model costs against a grid of separately trained networks."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,28 +128,3 @@ def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, sea
     """
     amortized = hypermorph.seconds + measured.seconds * pairs * searched
     return math.floor(amortized / (separate.seconds + measured.seconds * pairs)) + 1
-
-
-def cost_table(costs: Sequence[Cost]) -> pd.DataFrame:
-    """Give one row for each grid."""
-    return pd.DataFrame(
-        [
-            {
-                "hyperparameters": cost.hyperparameters,
-                "values": cost.values,
-                "settings": cost.settings,
-                **_columns("amortized", cost.amortized),
-                **_columns("separate", cost.separate),
-                "ratio": cost.ratio,
-            }
-            for cost in costs
-        ]
-    )
-
-
-def _columns(side: str, work: Work) -> dict[str, float]:
-    return {
-        f"{side}_wall_time_s": work.seconds,
-        f"{side}_evaluations": work.evaluations,
-        f"{side}_operations": work.operations,
-    }

@@ -1,19 +1,19 @@
-"""Whether there is evidence, and how it is tested with few subjects and several questions."""
+"""What measurements let one say, with few subjects and several questions."""
 
 from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.jackknife import Mean
+from hmopt.analysis.resampling import FEWEST, Estimate
 
 LEVEL = 0.05
 """False alarms that a test may have."""
 
-LEAST = 5
-"""With fewer subjects than this no signed-rank test reaches the level: (1/2)^4 = 0.0625."""
+LEAST = FEWEST
+"""With fewer subjects than this there is neither an interval nor a verdict."""
 
 
 class Evidence(Enum):
@@ -21,33 +21,9 @@ class Evidence(Enum):
 
     FOUND = "evidence"
     NONE = "no evidence"
+    NEGLIGIBLE = "negligible"
     TOO_FEW = "too few"
     FLAT = "flat"
-
-
-def signed_rank(differences: NDArray[np.float64]) -> float:
-    """Give the p-value of the one-sided Wilcoxon signed-rank test that differences are larger than 0.
-
-    Parameters
-    ----------
-    differences
-        One of each subject, shape (n,).
-
-    Returns
-    -------
-    float
-        1 where all differences are 0; NaN where there are none.
-
-    Examples
-    --------
-    >>> signed_rank(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
-    0.03125
-    """
-    if not len(differences):
-        return np.nan
-    if not differences.any():
-        return 1.0
-    return float(stats.wilcoxon(differences, alternative="greater").pvalue)
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -72,11 +48,30 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     return adjusted
 
 
-def of_test(p_value: float, subjects: int) -> Evidence:
-    """Give what a test says."""
-    if subjects < LEAST or not np.isfinite(p_value):
+def of_mean(mean: Mean, p_adjusted: float, margin: float) -> Evidence:
+    """Return what a mean difference shows.
+
+    Parameters
+    ----------
+    mean
+        The difference.
+    p_adjusted
+        Its p-value, corrected for the other questions that were asked.
+    margin
+        Difference that is negligible.
+
+    Returns
+    -------
+    Evidence
+        TOO_FEW of fewer than `LEAST` subjects; NEGLIGIBLE where two one-sided tests place the difference within the
+        margin, be it 0 or not; FOUND where the corrected test rejects 0 and the interval excludes it; else NONE.
+    """
+    if not mean.known:
         return Evidence.TOO_FEW
-    return Evidence.FOUND if p_value <= LEVEL else Evidence.NONE
+    if mean.equivalent(margin):
+        return Evidence.NEGLIGIBLE
+    low, high = mean.interval
+    return Evidence.FOUND if p_adjusted <= LEVEL and (low > 0 or high < 0) else Evidence.NONE
 
 
 def of_interval(estimate: Estimate) -> Evidence:

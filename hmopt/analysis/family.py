@@ -1,51 +1,42 @@
-"""What it gains to choose a setting for each label, group or subject rather than one for all."""
+"""Families of scopes: those of the same kinds, which divide the pairs or labels between them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
-import numpy as np
-import pandas as pd
-
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.resampling import Estimate, draw, estimate
-from hmopt.analysis.source import DRAWS
+from hmopt.analysis.held_out import HeldOut
+from hmopt.search.scopes import Scope
 
 SEPARATOR = " × "
 """Between the kinds in the name of a family."""
 
 
-def family(finding: Finding) -> tuple[str, ...]:
+class Judged(Protocol):
+    """A scope with its held-out scores: a finding, or any record with these three."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whom or what the setting is chosen for."""
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """With the setting of its pooled curve."""
+
+    @property
+    def held_out_unpooled(self) -> HeldOut | None:
+        """With the setting of its own curve alone."""
+
+
+J = TypeVar("J", bound=Judged)
+
+
+def family(finding: Judged) -> tuple[str, ...]:
     """Give the kinds of a scope's criteria: scopes of one family divide the pairs or labels between them."""
     return tuple(kind for kind, _ in finding.scope.criteria)
 
 
-def families(findings: Iterable[Finding]) -> dict[tuple[str, ...], list[Finding]]:
+def families(findings: Iterable[J]) -> dict[tuple[str, ...], list[J]]:
     """Give findings by the kinds of their scopes, in the order in which those were declared."""
-    gathered: dict[tuple[str, ...], list[Finding]] = {}
+    gathered: dict[tuple[str, ...], list[J]] = {}
     for finding in findings:
         gathered.setdefault(family(finding), []).append(finding)
     return gathered
-
-
-def family_gain(findings: Sequence[Finding], pairs: pd.DataFrame, seed: int) -> Estimate | None:
-    """Give the mean held-out gain of a setting for each member over one for all, or None where nothing judged.
-
-    Each pair counts once: its gain is the mean over the members that it belongs to.
-
-    Parameters
-    ----------
-    findings
-        The scopes of one family.
-    pairs
-        The table of all pairs.
-    seed
-        Of the samples of the subjects.
-    """
-    gains = np.full((len(findings), len(pairs)), np.nan)
-    for row, finding in enumerate(findings):
-        if finding.held_out is not None:
-            gains[row, finding.held_out.pairs] = finding.held_out.gains
-    judged = np.flatnonzero(np.isfinite(gains).any(axis=0))
-    if not len(judged):
-        return None
-    moving, fixed = (pairs[f"{side}_subject"].to_numpy(dtype=object)[judged] for side in ("moving", "fixed"))
-    return estimate(draw(moving, fixed, DRAWS, seed), np.nanmean(gains[:, judged], axis=0))

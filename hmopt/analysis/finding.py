@@ -1,19 +1,43 @@
 """Everything that measurements say about each scope."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmopt.analysis.flag import FEW, Flag, find_flags, response_flags
-from hmopt.analysis.held_out import HeldOut, choose, deal, judge
+from hmopt.analysis.held_out import HeldOut, Sums, choose, divide, judge, sums_between
+from hmopt.analysis.optimum import Optimum, find_optimum
+from hmopt.analysis.pooling import Member, pooled_places
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
+from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
 from hmopt.search.curve import Curve, gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting
+
+FEWEST_SETTINGS = 3
+"""Settings that the scopes of a family must share for their curves to be pooled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """What another metric than the optimized one says about a scope.
+
+    Parameters
+    ----------
+    at_optimum
+        Its mean at the best setting by the optimized metric; NaN where it was not measured there.
+    optimum
+        Its own best setting, for a metric of labels; None for one of whole pairs, such as folding, whose best value is
+        reached where nothing is registered.
+    """
+
+    at_optimum: float
+    optimum: Optimum | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,27 +50,37 @@ class Finding:
         Whom or what the setting is chosen for.
     full, half
         At full and at half training; None where half training was not measured.
+    recommended
+        The setting to use for the scope: the best one of its curve, pooled with the curves of its family.
     held_out
-        Scores on subjects that did not choose; None where there are too few for that.
+        Scores of the recommended setting on held-out subjects; None where there are too few for that.
+    held_out_unpooled
+        The same of the best setting of the scope's own curve alone.
     common
         The best single setting for all pairs and labels; None where no setting was measured for all of them.
+    reported
+        What the other measured metrics say, by name.
     score_unregistered
         The scope's score before registration, over the same pairs; NaN where that was not measured.
-    score_at_common, score_at_default, score_unregularized
-        The scope's score at the best single setting for all, at the default, and with `regularization` at its
-        lowest and the rest at the default; NaN where that was not measured.
+    score_at_recommended, score_at_common, score_at_default, score_unregularized
+        The scope's score at the recommended setting, at the best single setting for all, at the default, and with
+        `regularization` at its lowest and the rest at the default; NaN where that was not measured.
     subjects
         How many subjects its pairs are of.
     flags
-        Reasons to be careful.
+        Warnings.
     """
 
     scope: Scope
     full: View
     half: View | None
+    recommended: Setting
     held_out: HeldOut | None
+    held_out_unpooled: HeldOut | None
     common: Setting | None
+    reported: Mapping[str, Reported]
     score_unregistered: float
+    score_at_recommended: float
     score_at_common: float
     score_at_default: float
     score_unregularized: float
@@ -54,37 +88,123 @@ class Finding:
     flags: tuple[Flag, ...]
 
 
-class Judge:
-    """Held-out scores of many scopes over the same folds of subjects.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The setting chosen for a scope on all subjects, and what it scores on held-out ones.
+
+    Parameters
+    ----------
+    scope
+        Whom or what it is chosen for.
+    recommended
+        With the curves of its family.
+    held_out, held_out_unpooled
+        As of a finding.
+    """
+
+    scope: Scope
+    recommended: Index
+    held_out: HeldOut | None
+    held_out_unpooled: HeldOut | None
+
+
+class CrossValidation:
+    """Held-out scores of many scopes over the same divisions of the subjects.
 
     Parameters
     ----------
     source
         The measurements.
     section
-        How many folds, how often and from which seed subjects are dealt.
+        How many random divisions, and their seed.
     """
 
     def __init__(self, source: Source, section: SearchSection) -> None:
         self.source = source
         subjects = sorted({*source.moving, *source.fixed})
-        self.dealing = deal(subjects, section.folds, section.repeats, section.seed)
+        self.splits = divide(subjects, section.splits, section.seed)
         everything = source.curves.of(Scope(criteria=()))
-        rounds = section.folds * section.repeats
         self.common: Index | None = None
-        self.commons: list[Index | None] = [None] * rounds
+        self._commons: list[Index | None] = [None] * len(self.splits.chooses)
         if everything is not None:
             self.common = everything.settings[everything.best()]
-            parts = self.dealing.parts(source.moving[everything.pairs], source.fixed[everything.pairs])
-            self.commons = choose(everything, parts.choose)
+            places = choose(self._sums(everything), self.splits.chooses)
+            self._commons = [None if place < 0 else everything.settings[place] for place in places]
 
-    def held_out(self, scope: Scope, response: Curve) -> HeldOut | None:
-        """Give the held-out scores of a scope."""
-        first, second = self.source.sides(scope)
-        parts = self.dealing.parts(first[response.pairs], second[response.pairs])
-        samples = self.source.samples(scope, response)
-        default = response.space.index(response.space.default)
-        return judge(response, parts, self.commons, default, samples)
+    def choices(self, responses: Sequence[Curve]) -> list[Choice]:
+        """Choose settings for the scopes of one family, and judge them.
+
+        Parameters
+        ----------
+        responses
+            Their curves.
+        """
+        own_sums = [self._sums(response) for response in responses]
+        own = [choose(sums, self.splits.chooses) for sums in own_sums]
+        shared = sorted(set.intersection(*(set(response.settings) for response in responses)))
+        if len(responses) < 2 or len(shared) < FEWEST_SETTINGS:
+            return [
+                self._choice(response, response.settings[response.best()], places, places)
+                for response, places in zip(responses, own, strict=True)
+            ]
+        members = [
+            Member(sums=self._shared(response, sums, shared), group=self._group(response.scope))
+            for response, sums in zip(responses, own_sums, strict=True)
+        ]
+        everyone = np.ones((1, self.splits.chooses.shape[1]), dtype=bool)
+        recommended = pooled_places(members, everyone)[:, 0]
+        pooled = pooled_places(members, self.splits.chooses)
+        return [
+            self._choice(response, shared[place], _moved(rounds, shared, response), places)
+            for response, place, rounds, places in zip(responses, recommended, pooled, own, strict=True)
+        ]
+
+    def _choice(self, response: Curve, recommended: Index, pooled: NDArray[np.intp], own: NDArray[np.intp]) -> Choice:
+        held_out = self._held_out(response, pooled)
+        same = np.array_equal(pooled, own)
+        return Choice(
+            scope=response.scope,
+            recommended=recommended,
+            held_out=held_out,
+            held_out_unpooled=held_out if same else self._held_out(response, own),
+        )
+
+    def _held_out(self, response: Curve, places: NDArray[np.intp]) -> HeldOut | None:
+        moving, fixed = self._sides(response)
+        judging = self.splits.judges(moving, fixed)
+        group = self._group(response.scope)
+        if group is not None:
+            # the subject that a scope is about serves all its pairs: it must be among those who choose
+            judging = judging & self.splits.chooses[:, [group]]
+        common = np.array([-1 if index is None else response.place(index) for index in self._commons])
+        default = np.full(len(common), response.place(response.space.index(response.space.default)))
+        chosen = (places, common, default)
+        return judge(response, judging, chosen, (moving, fixed), self.splits.choosing)
+
+    def _group(self, scope: Scope) -> int | None:
+        subject = subject_of(scope)
+        return None if subject is None else int(self.splits.groups_of(np.array([subject], dtype=object))[0])
+
+    def _sides(self, response: Curve) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        moving, fixed = self.source.sides(response.scope)
+        if moving is fixed:
+            partner = moving[response.pairs]
+            return partner, partner
+        return moving[response.pairs], fixed[response.pairs]
+
+    def _sums(self, response: Curve) -> Sums:
+        return sums_between(response, self.splits, *self._sides(response))
+
+    def _shared(self, response: Curve, sums: Sums, shared: Sequence[Index]) -> Sums:
+        if len(shared) == len(response.settings):
+            return sums
+        return self._sums(response.at(shared))
+
+
+def _moved(places: NDArray[np.intp], shared: Sequence[Index], response: Curve) -> NDArray[np.intp]:
+    """Return the places among a curve's own settings of places among those that its family shares."""
+    own = np.array([*(response.place(index) for index in shared), -1])
+    return np.asarray(own[places])
 
 
 def find_all(
@@ -102,9 +222,9 @@ def find_all(
     measurements, half
         Of the model at full and at half training.
     scopes
-        Whom or what settings are chosen for.
+        Whom or what settings are chosen for. Those of the same kinds are a family, whose curves are pooled.
     section
-        Metric, folding limit, folds, repeats and seed.
+        Metric, folding limit, margin, divisions of the subjects and seed.
     track
         Who listens to progress.
     before
@@ -112,14 +232,82 @@ def find_all(
     """
     source = Source(measurements, section)
     halfway = None if half is None else Source(half, section)
-    judge_of_all = Judge(source, section)
+    others = {
+        name: Source(measurements, section.model_copy(update={"metric": name}))
+        for name in section.reported
+        if name in measurements.values and name != section.metric
+    }
+    validation = CrossValidation(source, section)
+    views = {scope: view for scope in scopes if (view := source.view(scope)) is not None}
+    choices = choose_for_all(validation, {scope: view.response for scope, view in views.items()})
     findings = []
-    for scope in track(scopes, "analysing", len(scopes)):
-        view = source.view(scope)
-        if view is not None:
-            at_half = halfway.view(scope) if halfway else None
-            findings.append(_finding(scope, view, at_half, source, judge_of_all, _score_before(before, scope, view)))
+    for scope, view in track(views.items(), "analysing", len(views)):
+        finding = _finding(
+            scope,
+            view,
+            halfway.view(scope) if halfway else None,
+            source,
+            choices[scope],
+            validation.common,
+            {name: _reported(other, scope, view, section) for name, other in others.items()},
+            _score_before(before, scope, view),
+        )
+        findings.append(finding)
     return findings
+
+
+def choose_for_all(validation: CrossValidation, responses: Mapping[Scope, Curve]) -> dict[Scope, Choice]:
+    """Choose and judge settings for scopes of any families."""
+    families: dict[tuple[str, ...], list[Scope]] = {}
+    for scope in responses:
+        families.setdefault(tuple(kind for kind, _ in scope.criteria), []).append(scope)
+    choices: dict[Scope, Choice] = {}
+    for members in families.values():
+        choices.update(zip(members, validation.choices([responses[scope] for scope in members]), strict=True))
+    return choices
+
+
+def judge_again(
+    measurements: Measurements, scopes: Sequence[Scope], section: SearchSection, seeds: Sequence[int]
+) -> Iterator[list[Choice]]:
+    """Choose and judge with other random divisions of the subjects, one list of choices a seed."""
+    source = Source(measurements, section)
+    curves = {scope: curve for scope in scopes if (curve := source.curves.of(scope)) is not None}
+    for seed in seeds:
+        validation = CrossValidation(source, section.model_copy(update={"seed": seed}))
+        yield list(choose_for_all(validation, curves).values())
+
+
+def recommend(measurements: Measurements, scopes: Sequence[Scope], section: SearchSection) -> dict[Scope, Setting]:
+    """Choose a setting for each scope of one family by its curve, pooled with the family's, without judging it.
+
+    Parameters
+    ----------
+    measurements
+        Of the model.
+    scopes
+        All scopes of the family, as all labels; those that nothing was measured for are left out.
+    section
+        The metric.
+    """
+    source = Source(measurements, section)
+    curves = {scope: curve for scope in scopes if (curve := source.curves.of(scope)) is not None}
+    everyone = section.model_copy(update={"splits": 1})
+    chosen = choose_for_all(CrossValidation(source, everyone), curves)
+    return {scope: measurements.space.setting(choice.recommended) for scope, choice in chosen.items()}
+
+
+def _reported(source: Source, scope: Scope, view: View, section: SearchSection) -> Reported:
+    nothing = Reported(at_optimum=np.nan, optimum=None)
+    response = source.curves.of(scope)
+    if response is None:
+        return nothing
+    place = response.place(view.optimum.index)
+    at_optimum = float(response.means[place]) if place >= 0 else np.nan
+    if not find_metric(response.metric.name).per_label:
+        return Reported(at_optimum=at_optimum, optimum=None)
+    optimum = find_optimum(response, source.samples(scope, response), section.folding_limit)
+    return Reported(at_optimum=at_optimum, optimum=optimum)
 
 
 def _score_before(before: Measurements | None, scope: Scope, view: View) -> float:
@@ -128,26 +316,39 @@ def _score_before(before: Measurements | None, scope: Scope, view: View) -> floa
     return float(before.score(view.response.metric.name, scope.label)[0, view.response.pairs].mean())
 
 
-def _finding(scope: Scope, view: View, half: View | None, source: Source, bench: Judge, unregistered: float) -> Finding:
+def _finding(
+    scope: Scope,
+    view: View,
+    half: View | None,
+    source: Source,
+    choice: Choice,
+    common: Index | None,
+    reported: Mapping[str, Reported],
+    unregistered: float,
+) -> Finding:
     response, means = view.response, np.append(view.response.means, np.nan)
-    default = response.space.default
-    lowest = {h.name: h.low for h in response.space.hyperparameters if h.name == "regularization"}
+    space = response.space
+    lowest = {h.name: h.low for h in space.hyperparameters if h.name == "regularization"}
     pairs = response.pairs
     subjects = len({*source.moving[pairs], *source.fixed[pairs]})
     return Finding(
         scope=scope,
         full=view,
         half=half,
-        held_out=bench.held_out(scope, response),
-        common=None if bench.common is None else response.space.setting(bench.common),
+        recommended=space.setting(choice.recommended),
+        held_out=choice.held_out,
+        held_out_unpooled=choice.held_out_unpooled,
+        common=None if common is None else space.setting(common),
+        reported=reported,
         score_unregistered=unregistered,
-        score_at_common=float(means[-1 if bench.common is None else response.place(bench.common)]),
-        score_at_default=float(means[response.place(response.space.index(default))]),
-        score_unregularized=float(means[response.place(response.space.index({**default, **lowest}))]),
+        score_at_recommended=float(means[response.place(choice.recommended)]),
+        score_at_common=float(means[-1 if common is None else response.place(common)]),
+        score_at_default=float(means[response.place(space.index(space.default))]),
+        score_unregularized=float(means[response.place(space.index({**space.default, **lowest}))]),
         subjects=subjects,
         flags=(
             *response_flags(response),
-            *find_flags(response.space, view.optimum, half.optimum if half else None),
+            *find_flags(space, view.optimum, half.optimum if half else None),
             *((Flag.NO_BETTER,) if not _is_better(response, view, unregistered) else ()),
             *_few(scope, subjects),
         ),

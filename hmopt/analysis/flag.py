@@ -4,7 +4,7 @@ from enum import Enum
 
 import numpy as np
 
-from hmopt.analysis.optimum import TOLERANCE, Optimum
+from hmopt.analysis.optimum import Optimum, margin_of
 from hmopt.analysis.resampling import NOTHING
 from hmopt.search.curve import Curve
 from hmopt.space import Hyperparameter, Space
@@ -56,8 +56,8 @@ class Flag(Enum):
 
 _SENTENCES = {
     Flag.BOUND: "The best setting is an end of its range: where more is possible, a better one may lie beyond.",
-    Flag.FLAT: "The response is flat: a wide range of settings is as good as the best one.",
-    Flag.FEW_SUBJECTS: "Few subjects: the intervals are rough, and likely too narrow.",
+    Flag.FLAT: "The response is flat: a wide range of settings is equivalent to the best one.",
+    Flag.FEW_SUBJECTS: "Few subjects: intervals are wide or cannot be given, and small gains cannot be found.",
     Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",
     Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
     Flag.NOT_TRAINED: "Training hardly drew settings near the best one: what the model does there is a guess.",
@@ -98,7 +98,7 @@ def response_flags(response: Curve) -> tuple[Flag, ...]:
     von Neumann, "Distribution of the ratio of the mean square successive difference to the variance", Annals of
     Mathematical Statistics 1941.
     """
-    if np.ptp(response.scores, axis=0).max() <= TOLERANCE[response.metric.unit] / 10:
+    if np.ptp(response.scores, axis=0).max() <= margin_of(response.metric, None) / 10:
         return (Flag.CONSTANT,)
     return (Flag.ERRATIC,) if _erratic(response) else ()
 
@@ -112,7 +112,12 @@ def _erratic(response: Curve) -> bool:
 
 
 def disagree(one: Optimum, other: Optimum) -> bool:
-    """Give whether two optima of one scope lie outside each other's intervals in some hyperparameter."""
+    """Give whether two optima of one scope lie outside each other's intervals in some hyperparameter.
+
+    Where there are no intervals, as of too few subjects, nothing can be said.
+    """
+    if any(np.isnan(found.low) for optimum in (one, other) for found in optimum.intervals.values()):
+        return False
     return any(
         one.setting[name] not in other.intervals.get(name, NOTHING)
         and other.setting[name] not in one.intervals.get(name, NOTHING)
@@ -138,5 +143,5 @@ def _on_bound(space: Space, optimum: Optimum) -> bool:
 
 
 def _flat(space: Space, optimum: Optimum) -> bool:
-    spans = [(h, optimum.equals[h.name]) for h in space.hyperparameters]
+    spans = [(h, optimum.equals[h.name]) for h in space.hyperparameters if np.isfinite(optimum.equals[h.name].low)]
     return any(h.unit(equal.high) - h.unit(equal.low) >= FLAT_SHARE for h, equal in spans)

@@ -1,5 +1,7 @@
 """How good a chosen setting is on subjects that did not choose it."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,90 +9,164 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis.resampling import Estimate, Samples, estimate
+from hmopt.analysis.jackknife import Mean, jackknife_rows
 from hmopt.search.curve import Curve, gain
-from hmopt.space import Index
+
+HALF_FROM = 10
+"""Subjects from which one half chooses and the other judges; with fewer, all but two choose."""
+
+MOST_GROUPS = 60
+"""Subjects that are held out one by one; more are held out in so many groups."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Which pairs choose and which judge, in each of k rounds.
-
-    Parameters
-    ----------
-    choose, judge
-        Shape (k, pairs); no pair does both in a round, and some do neither.
-    """
-
-    choose: NDArray[np.bool_]
-    judge: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dealing:
-    """Subjects dealt into folds, several times over.
+class Splits:
+    """Who chooses and who judges, in each of r rounds.
 
     Parameters
     ----------
     subjects
-        Their names, n of them.
-    fold
-        The fold of each subject in each repeat, shape (repeats, n), from 0.
+        Their names.
+    group
+        The group of each subject, from 0; subjects of a group are held out together.
+    chooses
+        Whether each group chooses, shape (r, groups); the others judge.
+    exhaustive
+        Whether these are all ways to divide the groups, so that no random number enters.
     """
 
     subjects: pd.Index
-    fold: NDArray[np.int64]
+    group: NDArray[np.intp]
+    chooses: NDArray[np.bool_]
+    exhaustive: bool
 
-    def parts(self, moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> Parts:
-        """Give a round for each repeat and fold: pairs wholly inside the fold judge, pairs wholly outside choose.
+    @property
+    def choosing(self) -> int:
+        """How many subjects choose in a round, on average."""
+        return round(float(self.chooses[:, self.group].sum(axis=1).mean()))
 
-        Parameters
-        ----------
-        moving, fixed
-            The subjects of each pair; for the scope of one subject, its partner twice.
-        """
-        first, second = (
-            np.take(self.fold, self.subjects.get_indexer(pd.Index(side)), axis=1)[:, None] for side in (moving, fixed)
-        )
-        judged = np.arange(self.fold.max() + 1)[None, :, None]
-        return Parts(
-            choose=((first != judged) & (second != judged)).reshape(-1, len(moving)),
-            judge=((first == judged) & (second == judged)).reshape(-1, len(moving)),
-        )
+    def groups_of(self, names: NDArray[np.object_]) -> NDArray[np.intp]:
+        """Return the group of each of the named subjects."""
+        return np.asarray(self.group[self.subjects.get_indexer(pd.Index(names))])
 
-
-def deal(subjects: Sequence[str], folds: int, repeats: int, seed: int) -> Dealing:
-    """Deal subjects into folds whose sizes differ by at most one, `repeats` times.
-
-    Examples
-    --------
-    >>> deal(["a", "b", "c", "d"], folds=2, repeats=3, seed=0).fold.sum(axis=1).tolist()
-    [2, 2, 2]
-    """
-    generator = np.random.default_rng(seed)
-    in_order = np.tile(np.arange(len(subjects)) % folds, (repeats, 1))
-    return Dealing(subjects=pd.Index(subjects), fold=generator.permuted(in_order, axis=1))
+    def judges(self, moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Return in which rounds both subjects of each pair judge, shape (r, n)."""
+        first, second = self.groups_of(moving), self.groups_of(fixed)
+        return np.asarray(~self.chooses[:, first] & ~self.chooses[:, second])
 
 
-def choose(response: Curve, choosing: NDArray[np.bool_]) -> list[Index | None]:
-    """Give the best setting on the choosing pairs of each round, None where a round has none.
+def divide(subjects: Sequence[str], splits: int, seed: int) -> Splits:
+    """Divide subjects into those who choose and those who judge.
+
+    With fewer than `HALF_FROM` subjects, every two of them judge in turn and all others choose: half of them would be
+    too few to choose on. Otherwise one half chooses and the other judges, then the other way round: in all ways where
+    these are at most `2 * splits` rounds, else in `splits` random ones.
 
     Parameters
     ----------
-    response
-        Scores of n pairs.
-    choosing
-        Shape (k, n).
+    subjects
+        Names, each once; their order does not matter.
+    splits
+        Random divisions, each used both ways.
+    seed
+        Of the random divisions.
+
+    Examples
+    --------
+    >>> divide(["a", "b", "c", "d"], splits=500, seed=0).chooses.astype(int).tolist()[:2]
+    [[0, 0, 1, 1], [0, 1, 0, 1]]
+    >>> divide([str(name) for name in range(40)], splits=500, seed=0).chooses.shape
+    (1000, 40)
     """
-    total = choosing.sum(axis=1)
-    means = (choosing @ response.scores.T) / np.maximum(total, 1)[:, None]
-    best = response.best_of(means)
-    return [response.settings[place] if count else None for place, count in zip(best, total, strict=True)]
+    names = pd.Index(sorted(subjects))
+    groups = min(len(names), MOST_GROUPS)
+    group = np.arange(len(names)) % max(groups, 1)
+    judging = 2 if groups < HALF_FROM else groups // 2
+    rounds = math.comb(groups, judging)
+    exhaustive = judging == 2 or rounds <= 2 * splits
+    if exhaustive:
+        judges = list(itertools.combinations(range(groups), min(judging, groups)))
+        chooses = np.ones((len(judges), groups), dtype=bool)
+        for row, held_out in enumerate(judges):
+            chooses[row, list(held_out)] = False
+    else:
+        generator = np.random.default_rng(seed)
+        in_order = np.tile(np.arange(groups) < judging, (splits, 1))
+        half = generator.permuted(in_order, axis=1)
+        chooses = np.concatenate([half, ~half])
+    return Splits(subjects=names, group=group, chooses=chooses, exhaustive=exhaustive)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums:
+    """Sums of a scope's scores between groups of subjects, from which means over any of the groups follow.
+
+    Parameters
+    ----------
+    total
+        Sum over the pairs of each two groups, shape (groups, groups, s), symmetric; shape (groups, s) for a scope of
+        one subject, whose pairs go by their partner alone.
+    count
+        Number of these pairs, shape (groups, groups) or (groups,).
+    """
+
+    total: NDArray[np.float64]
+    count: NDArray[np.float64]
+
+    def touching(self, chooses: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return sums and numbers of each group's pairs with choosing groups, (r, groups, s) and (r, groups)."""
+        weights = chooses.astype(float)
+        if self.count.ndim == 1:
+            return weights[:, :, None] * self.total, weights * self.count
+        groups, _, settings = self.total.shape
+        sums = (weights @ self.total.reshape(groups, -1)).reshape(-1, groups, settings)
+        return weights[:, :, None] * sums, weights * (weights @ self.count)
+
+    def all_of(
+        self, chooses: NDArray[np.bool_], sums: NDArray[np.float64], counts: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return sum and number of all pairs among choosing groups, (r, s) and (r,), from what `touching` returned.
+
+        A pair of two groups touches both, one within a group touches it once.
+        """
+        if self.count.ndim == 1:
+            return sums.sum(axis=1), counts.sum(axis=1)
+        weights = chooses.astype(float)
+        within = np.arange(len(self.count))
+        inner, inner_count = weights @ self.total[within, within], weights @ self.count[within, within]
+        return (sums.sum(axis=1) + inner) / 2, (counts.sum(axis=1) + inner_count) / 2
+
+
+def sums_between(response: Curve, splits: Splits, moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> Sums:
+    """Add up a scope's scores between groups of subjects; parameters as of `Sums` and `held_out_sides`."""
+    groups, settings = splits.chooses.shape[1], len(response.settings)
+    first, second = splits.groups_of(moving), splits.groups_of(fixed)
+    scores = response.signed.T
+    if moving is fixed:
+        total, count = np.zeros((groups, settings)), np.zeros(groups)
+        np.add.at(total, first, scores)
+        np.add.at(count, first, 1)
+        return Sums(total=total, count=count)
+    total, count = np.zeros((groups, groups, settings)), np.zeros((groups, groups))
+    np.add.at(total, (first, second), scores)
+    np.add.at(count, (first, second), 1)
+    within = np.arange(groups)
+    inner, inner_count = total[within, within].copy(), count[within, within].copy()
+    total, count = total + total.transpose(1, 0, 2), count + count.T
+    total[within, within], count[within, within] = inner, inner_count
+    return Sums(total=total, count=count)
+
+
+def choose(sums: Sums, chooses: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the place of the best setting on the choosing pairs of each round, -1 where there are none, shape (r,)."""
+    total, count = sums.all_of(chooses, *sums.touching(chooses))
+    means = total / np.maximum(count, 1)[:, None]
+    return np.where(count > 0, means.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """Scores on pairs that did not choose, each pair's mean over the rounds in which it judged.
+    """Scores on pairs whose subjects did not choose, each pair's mean over the rounds in which it judged.
 
     Parameters
     ----------
@@ -107,72 +183,93 @@ class HeldOut:
     gains, default_gains
         How much better the scope's own setting is than the common one, and than the default, for each of them, shape
         (m,).
+    choosing
+        How many subjects chose.
     """
 
-    score: Estimate
-    at_common: Estimate
-    at_default: Estimate
-    over_common: Estimate
-    over_default: Estimate
+    score: Mean
+    at_common: Mean
+    at_default: Mean
+    over_common: Mean
+    over_default: Mean
     pairs: NDArray[np.intp]
     gains: NDArray[np.float64]
     default_gains: NDArray[np.float64]
+    choosing: int
 
 
 def judge(
     response: Curve,
-    parts: Parts,
-    common: Sequence[Index | None],
-    default: Index,
-    samples: Samples,
+    judging: NDArray[np.bool_],
+    chosen: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]],
+    sides: tuple[NDArray[np.object_], NDArray[np.object_]],
+    choosing: int,
+    always: str | None = None,
 ) -> HeldOut | None:
-    """Give the held-out scores of a scope, or None where no pair could judge.
+    """Score a scope on held-out pairs; None where no pair could judge.
 
     Parameters
     ----------
     response
-        Scores of n pairs.
-    parts
-        Which of these pairs choose and judge, shape (k, n) each.
-    common
-        The setting that all pairs and labels together chose in each round, k of them.
-    default
-        The setting of a user who does not search.
-    samples
-        Of the subjects of these n pairs.
+        Scores of n pairs at s settings.
+    judging
+        Which pairs judge in each round, shape (r, n).
+    chosen
+        Places among the settings, shape (r,) each, -1 where none could be chosen: of the scope's own setting, of the
+        setting chosen for all together, and of the default.
+    sides
+        The subjects of each pair, shape (n,) each.
+    choosing
+        How many subjects choose.
+    always
+        The subject that the scope is about.
 
     References
     ----------
     Cross-fitting: Chernozhukov et al., "Double/debiased machine learning", Econometrics Journal 2018, section 3.
     """
-    own = choose(response, parts.choose)
-    usable = np.array([a is not None and b in response.settings for a, b in zip(own, common, strict=True)])
-    judging = parts.judge & usable[:, None]
-    judged = judging.any(axis=0)
+    own, common, default = chosen
+    used = judging & ((own >= 0) & (common >= 0))[:, None]
+    judged = np.asarray(used.any(axis=0))
     if not judged.any():
         return None
-    rounds, samples = judging[:, judged], samples.of(judged)
-    mine, theirs, plain = (
-        _held(response, settings, rounds, judged) for settings in (own, common, [default] * len(own))
-    )
+    rounds, scores = used[:, judged], response.scores[:, judged]
+    mine, theirs, plain = (_mean_over_rounds(scores, places, rounds) for places in (own, common, default))
     gains, default_gains = gain(response.metric, mine, theirs), gain(response.metric, mine, plain)
+    moving, fixed = (side[judged] for side in sides)
+    means = jackknife_rows(np.array([mine, theirs, plain, gains, default_gains]), moving, fixed, always)
     return HeldOut(
-        score=estimate(samples, mine),
-        at_common=estimate(samples, theirs),
-        at_default=estimate(samples, plain),
-        over_common=estimate(samples, gains),
-        over_default=estimate(samples, default_gains),
+        score=means[0],
+        at_common=means[1],
+        at_default=means[2],
+        over_common=means[3],
+        over_default=means[4],
         pairs=response.pairs[judged],
         gains=gains,
         default_gains=default_gains,
+        choosing=choosing,
     )
 
 
-def _held(
-    response: Curve, settings: Sequence[Index | None], rounds: NDArray[np.bool_], judged: NDArray[np.bool_]
+def _mean_over_rounds(
+    scores: NDArray[np.float64], places: NDArray[np.intp], rounds: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Mean of each judged pair's score over the rounds in which it judged, each with that round's setting."""
-    unknown = np.full((1, judged.sum()), np.nan)
-    scores = np.vstack([response.scores[:, judged], unknown])
-    places = [-1 if setting is None else response.place(setting) for setting in settings]
-    return np.asarray(np.where(rounds, scores[places], 0).sum(axis=0) / rounds.sum(axis=0))
+    """Return each pair's mean score over the rounds in which it judged, each with that round's setting.
+
+    Parameters
+    ----------
+    scores
+        Shape (s, m).
+    places
+        Shape (r,); -1 stands for a setting that was not measured.
+    rounds
+        Shape (r, m).
+    """
+    if (places < 0).all():
+        return np.full(scores.shape[1], np.nan)
+    picked = np.zeros((len(places), len(scores)))
+    known = places >= 0
+    picked[np.flatnonzero(known), places[known]] = 1
+    # how often each setting was the chosen one in a round that the pair judged, shape (s, m)
+    times = picked.T @ rounds
+    return np.asarray((times * scores).sum(axis=0) / times.sum(axis=0))

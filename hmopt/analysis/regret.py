@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.analysis.aligned import Aligned, align
 from hmopt.analysis.evidence import Evidence, of_interval
-from hmopt.analysis.held_out import choose, deal
-from hmopt.analysis.optimum import TOLERANCE
-from hmopt.analysis.resampling import Estimate, Samples, estimate
+from hmopt.analysis.held_out import Splits, choose, divide, sums_between
+from hmopt.analysis.jackknife import Mean
+from hmopt.analysis.optimum import margin_of
+from hmopt.analysis.starts import FEWEST_STARTS, over_starts
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import gain
@@ -34,23 +34,31 @@ class Regret:
         At the default setting, against the same.
     default_more
         How much more the default loses: `default` less `retraining`, pair by pair.
+    starts
+        Random starts of the networks; their variance is part of the errors where there are two or more.
     trained
         Whether a network was trained at the setting that the amortized model chooses on all pairs: if not, scores
         there are told from the neighbouring ones of the grid.
     evidence
-        Whether the default loses more; FLAT where neither loses more than `TOLERANCE`.
-    pairs, subjects
+        Whether the default loses more; NEGLIGIBLE where both losses are within the margin with confidence; TOO_FEW of
+        too few subjects, or of a single random start.
+    pairs
         How many judged.
     """
 
     scope: Scope
-    retraining: Estimate
-    default: Estimate
-    default_more: Estimate
+    retraining: Mean
+    default: Mean
+    default_more: Mean
+    starts: int
     trained: bool
     evidence: Evidence
     pairs: int
-    subjects: int
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects judged."""
+        return self.retraining.subjects
 
 
 def find_regret(
@@ -72,7 +80,7 @@ def find_regret(
     scope
         Whose pairs.
     section
-        The metric; how many folds, how often and from which seed subjects are dealt.
+        The metric, the margin, and how subjects are divided.
 
     Raises
     ------
@@ -83,78 +91,71 @@ def find_regret(
     if both is None:
         return None
     one, many = both
-    dealing = deal(sorted({*one.moving, *one.fixed}), section.folds, section.repeats, section.seed)
-    parts = dealing.parts(*one.sides)
-    rounds = parts.judge & np.any(parts.choose, axis=1, keepdims=True)
-    judged = np.asarray(rounds.any(axis=0))
+    splits = divide(sorted({*one.moving, *one.fixed}), section.splits, section.seed)
+    by_amortized, by_separate = (_chosen(side, splits) for side in both)
+    usable = np.array([a is not None and b is not None for a, b in zip(by_amortized, by_separate, strict=True)])
+    judging = splits.judges(*one.sides) & usable[:, None]
+    judged = np.asarray(judging.any(axis=0))
     if not judged.any():
         return None
-    default = [many.space.index(many.space.default)] * len(rounds)
-    chosen = choose(one.mean, parts.choose), choose(many.mean, parts.choose), default
-    at_amortized, at_best, at_default = (_held(many, settings, rounds)[judged] for settings in chosen)
-    losses, more = gain(many.metric, at_best, at_amortized), gain(many.metric, at_best, at_default)
-    return _regret(one, many, judged, many.samples(section.seed).of(judged), losses, more)
-
-
-def _regret(
-    one: Aligned,
-    many: Aligned,
-    judged: NDArray[np.bool_],
-    samples: Samples,
-    losses: NDArray[np.float64],
-    at_default: NDArray[np.float64],
-) -> Regret:
-    retraining, default = estimate(samples, losses), estimate(samples, at_default)
-    more = estimate(samples, at_default - losses)
-    flat = max(abs(retraining.value), abs(default.value)) <= TOLERANCE[many.metric.unit]
+    default = [many.space.index(many.space.default)] * len(judging)
+    at_amortized, at_best, at_default = (
+        _held_out(many, settings, judging)[:, judged] for settings in (by_amortized, by_separate, default)
+    )
+    lost, lost_by_default = gain(many.metric, at_best, at_amortized), gain(many.metric, at_best, at_default)
+    sides = many.moving[judged], many.fixed[judged]
+    retraining, of_default, more = (
+        over_starts(losses, *sides) for losses in (lost, lost_by_default, lost_by_default - lost)
+    )
+    margin = margin_of(many.metric, section.margin)
     return Regret(
         scope=many.scope,
         retraining=retraining,
-        default=default,
+        default=of_default,
         default_more=more,
+        starts=len(many.scores),
         trained=one.settings[one.mean.best()] in many.settings,
-        evidence=Evidence.FLAT if flat else of_interval(more),
+        evidence=_evidence(retraining, of_default, more, len(many.scores), margin),
         pairs=int(judged.sum()),
-        subjects=len({*one.moving[judged], *one.fixed[judged]}),
     )
 
 
-def _held(aligned: Aligned, settings: Sequence[Index | None], rounds: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean score of each pair over the rounds in which it judged, each with that round's setting, shape (n,)."""
-    scores = [np.zeros(len(aligned.moving)) if setting is None else scores_at(aligned, setting) for setting in settings]
-    total = np.where(rounds, np.array(scores), 0).sum(axis=0)
-    return np.asarray(total / np.maximum(rounds.sum(axis=0), 1))
+def _evidence(retraining: Mean, default: Mean, more: Mean, starts: int, margin: float) -> Evidence:
+    if not more.known or starts < FEWEST_STARTS:
+        return Evidence.TOO_FEW
+    if retraining.equivalent(margin) and default.equivalent(margin):
+        return Evidence.NEGLIGIBLE
+    return of_interval(more.estimate)
+
+
+def _chosen(aligned: Aligned, splits: Splits) -> list[Index | None]:
+    """Return the setting that each round's choosing pairs choose by the mean over models; None where there are none."""
+    curve = aligned.mean
+    places = choose(sums_between(curve, splits, *aligned.sides), splits.chooses)
+    return [None if place < 0 else curve.settings[place] for place in places]
+
+
+def _held_out(aligned: Aligned, settings: Sequence[Index | None], judging: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the mean score of each model and pair over the rounds in which the pair judged, shape (m, n)."""
+    total = np.zeros((len(aligned.scores), len(aligned.moving)))
+    for setting in dict.fromkeys(settings):
+        if setting is None:
+            continue
+        rounds = [place for place, chosen in enumerate(settings) if chosen == setting]
+        times = judging[rounds].sum(axis=0)
+        total += times * scores_at(aligned, setting)
+    return np.asarray(total / np.maximum(judging.sum(axis=0), 1))
 
 
 def scores_at(aligned: Aligned, setting: Index) -> NDArray[np.float64]:
-    """Give the mean score over models of each pair at a setting, trained or not, shape (n,); see `find_regret`."""
-    scores, places = aligned.mean.scores, np.array(aligned.settings, dtype=float)
+    """Return the score of each model and pair at a setting, trained or not, shape (m, n); see `find_regret`."""
+    scores, places = aligned.scores, np.array(aligned.settings, dtype=float)
     if places.shape[1] > 1:
-        return np.asarray(scores[np.linalg.norm(places - setting, axis=1).argmin()])
+        return np.asarray(scores[:, np.linalg.norm(places - setting, axis=1).argmin()])
     (place,) = setting
     line = int(np.searchsorted(places[:, 0], place))
     if line == 0 or line == len(places):
-        return np.asarray(scores[min(line, len(places) - 1)])
+        return np.asarray(scores[:, min(line, len(places) - 1)])
     low, high = places[line - 1 : line + 1, 0]
     share = (place - low) / (high - low)
-    return np.asarray((1 - share) * scores[line - 1] + share * scores[line])
-
-
-def regret_table(regrets: Sequence[Regret]) -> pd.DataFrame:
-    """Give one row for each scope."""
-    return pd.DataFrame(
-        [
-            {
-                "scope": regret.scope.name,
-                "label": regret.scope.label or "",
-                **regret.retraining.columns("retraining_regret"),
-                **regret.default.columns("default_regret"),
-                **regret.default_more.columns("default_more"),
-                "trained": regret.trained,
-                "evidence": regret.evidence.value,
-                "pairs": regret.pairs,
-                "subjects": regret.subjects,
-            }
-            for regret in regrets
-        ]
-    )
+    return np.asarray((1 - share) * scores[:, line - 1] + share * scores[:, line])

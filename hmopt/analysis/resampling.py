@@ -11,6 +11,9 @@ from scipy import stats
 
 COVERAGE = 0.95
 
+FEWEST = 5
+"""Subjects below which no interval is given: samples of so few do not spread as the population does."""
+
 
 class Interval(NamedTuple):
     """A range that holds the true value with 95 % confidence; NaN where nothing can be said."""
@@ -106,6 +109,11 @@ class Samples:
     weights: NDArray[np.float64]
     subjects: int
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are subjects enough for an interval."""
+        return self.subjects >= FEWEST
+
     def of(self, pairs: NDArray[np.bool_]) -> "Samples":
         """Give the same samples of some of the pairs, a mask of shape (n,)."""
         return Samples(weights=self.weights[:, pairs], subjects=self.subjects)
@@ -177,4 +185,5 @@ def interval(samples: NDArray[np.float64]) -> Interval:
 
 def estimate(samples: Samples, values: NDArray[np.float64]) -> Estimate:
     """Give the mean of values of n pairs, shape (n,), and its interval over samples of the subjects."""
-    return Estimate(float(values.mean()), *interval(samples.means(values)))
+    ends = interval(samples.means(values)) if samples.enough else NOTHING
+    return Estimate(float(values.mean()), *ends)

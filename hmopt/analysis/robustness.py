@@ -1,16 +1,16 @@
 """How much another random initialization changes, and what an ensemble of several gains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.aligned import Aligned, align
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.resampling import COVERAGE, UNKNOWN, Estimate, estimate
+from hmopt.analysis.resampling import COVERAGE, UNKNOWN, Estimate
+from hmopt.analysis.starts import over_starts
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -124,7 +124,7 @@ def spread_ratio(one: Estimate, models: int, other: Estimate, others: int) -> tu
 
 
 def ensemble_gain(
-    models: Mapping[str, Measurements], ensemble: Measurements, scope: Scope, metric: str, seed: int
+    models: Mapping[str, Measurements], ensemble: Measurements, scope: Scope, metric: str
 ) -> Estimate | None:
     """Give how much better an ensemble is than its members are on average, at the members' best shared setting.
 
@@ -138,39 +138,21 @@ def ensemble_gain(
         Whose pairs.
     metric
         Name of a metric that all of them measured.
-    seed
-        Of the samples of the subjects.
+
+    Returns
+    -------
+    Estimate or None
+        Its interval is over subjects and members.
     """
     both = align([models, {"ensemble": ensemble}], scope, metric)
     if both is None or not set(both[0].shared) & set(both[1].settings):
         return None
     members = both[0].at(both[0].shared).at(both[1].settings)
     together = both[1].at(members.settings)
-    return _gain_at_best(members, together, seed)
+    return _gain_at_best(members, together)
 
 
-def _gain_at_best(members: Aligned, together: Aligned, seed: int) -> Estimate:
+def _gain_at_best(members: Aligned, together: Aligned) -> Estimate:
     best = members.mean.best()
-    gains = gain(members.metric, together.mean.scores[best], members.mean.scores[best])
-    return estimate(members.samples(seed), gains)
-
-
-def robustness_table(found: Sequence[Robustness]) -> pd.DataFrame:
-    """Give one row for each scope."""
-    return pd.DataFrame(
-        [
-            {
-                "scope": one.scope.name,
-                "label": one.scope.label or "",
-                "models": one.models,
-                **one.at,
-                **one.score_spread.columns("score_spread"),
-                **{
-                    column: value
-                    for name, deviation in one.optimum_spread.items()
-                    for column, value in deviation.columns(f"{name}_spread").items()
-                },
-            }
-            for one in found
-        ]
-    )
+    gains = gain(members.metric, together.mean.scores[best], members.scores[:, best])
+    return over_starts(gains, members.moving, members.fixed).estimate

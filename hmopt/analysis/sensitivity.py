@@ -1,6 +1,6 @@
 """Whether a subject's best setting goes with its age, its site, or the noise of its image."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,20 +162,3 @@ def _sampled(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     names = np.array([str(place) for place in range(len(values))], dtype=object)
     samples: Samples = draw(names, names, DRAWS, seed)
     return samples.means(values)
-
-
-def sensitivity_table(found: Sequence[Sensitivity]) -> pd.DataFrame:
-    """Give one row for each hyperparameter, column and category."""
-    return pd.DataFrame(
-        [
-            {
-                "hyperparameter": one.hyperparameter,
-                "column": one.column,
-                "value": one.value or "",
-                **one.effect.columns("effect"),
-                "subjects": one.subjects,
-                "evidence": one.evidence.value,
-            }
-            for one in found
-        ]
-    )

@@ -36,11 +36,22 @@ def response(best: float, curvature: float) -> NDArray[np.float64]:
     return np.asarray(0.75 - curvature * (LATTICE - best) ** 2 - 0.15 * LATTICE**24)
 
 
-def simulate(curves: NDArray[np.float64], subjects: int, pairs: int, seed: int) -> Measurements:
+def flat(labels: int) -> NDArray[np.float64]:
+    """Give curves on which no setting is better than another: whatever is chosen gains exactly 0 in the population.
+
+    Shape (labels, lattice).
+    """
+    return np.full((labels, len(LATTICE)), 0.75)
+
+
+def simulate(
+    curves: NDArray[np.float64], subjects: int, pairs: int, seed: int, shared_by_labels: float = 0.0
+) -> Measurements:
     """Give the measurements of a cohort drawn from a population with known mean curves, on the whole lattice.
 
-    Each label's subjects and pairs differ from its mean curve by curves of their own with mean zero, so that the best
-    setting of the population is that of the mean curve.
+    Each label's subjects and pairs differ from its mean curve by curves with mean zero, so that the best setting of the
+    population is that of the mean curve. Part of these differences is common to all labels, as one deformation moves
+    them all.
 
     Parameters
     ----------
@@ -50,6 +61,8 @@ def simulate(curves: NDArray[np.float64], subjects: int, pairs: int, seed: int) 
         How many; pairs are drawn from all ordered ones.
     seed
         Of the random numbers.
+    shared_by_labels
+        Share of the variance that labels have in common, in [0, 1].
 
     Examples
     --------
@@ -58,7 +71,9 @@ def simulate(curves: NDArray[np.float64], subjects: int, pairs: int, seed: int) 
     """
     generator = np.random.default_rng(seed)
     moving, fixed = _drawn_pairs(generator, subjects, pairs)
-    dice = [curve[:, None] + _deviations(generator, subjects, moving, fixed) for curve in curves]
+    common = np.sqrt(shared_by_labels) * _deviations(generator, subjects, moving, fixed)
+    own = np.sqrt(1 - shared_by_labels)
+    dice = [curve[:, None] + common + own * _deviations(generator, subjects, moving, fixed) for curve in curves]
     names = [f"s{number}" for number in range(subjects)]
     rows = [
         (f"{names[a]}->{names[b]}", names[a], names[b], names[a], names[b], "cross")

@@ -50,6 +50,7 @@ class Source:
     def __init__(self, measurements: Measurements, section: SearchSection) -> None:
         self.measurements = measurements
         self.folding_limit = section.folding_limit
+        self.margin = section.margin
         self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
         self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
         self.seed = section.seed
@@ -69,7 +70,7 @@ class Source:
         if response is None:
             return None
         samples = self.samples(scope, response)
-        optimum = find_optimum(response, samples, self.folding_limit)
+        optimum = find_optimum(response, samples, self.folding_limit, self.margin)
         return View(response=response, band=band(response, samples), optimum=optimum)
 
     def sides(self, scope: Scope) -> tuple[NDArray[np.object_], NDArray[np.object_]]:

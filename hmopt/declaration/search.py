@@ -1,8 +1,13 @@
 """What is searched, for whom, and how the answer is judged."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from hmopt.declaration.section import Section
+
+REPLACED = ("folds", "repeats")
+"""Keys of earlier versions that are read and have no effect: `splits` divides subjects now."""
 
 
 class SearchSection(Section):
@@ -26,12 +31,20 @@ class SearchSection(Section):
     """Optuna storage URL for the studies of cohort, groups and labels; left out: SQLite in the study folder."""
     minimum_partners: int = Field(default=10, ge=1)
     """Partners that a subject must have, in either role, for a λ of its own."""
-    folds: int = Field(default=2, ge=2)
-    """Parts that subjects are dealt into for the held-out score."""
-    repeats: int = Field(default=20, ge=1)
-    """How often they are dealt anew."""
+    splits: int = Field(default=500, ge=1)
+    """Random halves of the subjects for held-out scores; all halves where these are no more."""
+    margin: float | None = Field(default=None, gt=0)
+    """Difference that counts as negligible; left out: 0.002 of Dice or another share, 0.02 mm."""
     seed: int = 0
-    """Decides folds, resampling and the studies' samplers."""
+    """Decides splits, resampling and the studies' samplers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_old_keys(cls, values: Any) -> Any:
+        """Leave out the keys of earlier versions, whose place `splits` has taken."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key not in REPLACED}
 
     @property
     def deciding(self) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """What the sections on a comparison share: how they name who was compared, and both lengths of training."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from hmopt.analysis.compared import COHORT, Budget, Compared, Family
 from hmopt.analysis.resampling import Estimate
-from hmopt.report.words import signed, spread
+from hmopt.report.words import number, spread
 
 
 def family_name(family: Family, count: int = 2) -> str:
@@ -20,17 +21,6 @@ def counted(family: Family) -> str:
     return f"{count} {family_name(family, count)}"
 
 
-def with_interval(estimate: Estimate) -> str:
-    """Give a difference and its interval.
-
-    Examples
-    --------
-    >>> with_interval(Estimate(0.002, -0.001, 0.005))
-    '+0.002 (−0.001 to 0.005)'
-    """
-    return f"{signed(estimate.value)} ({spread(estimate.low, estimate.high)})"
-
-
 def interval_text(estimate: Estimate) -> str:
     """Give what stands in brackets where an interval is first seen.
 
@@ -39,7 +29,29 @@ def interval_text(estimate: Estimate) -> str:
     >>> interval_text(Estimate(0.002, -0.001, 0.005))
     '95 % interval −0.001 to 0.005'
     """
+    if math.isnan(estimate.low):
+        return "no interval"
     return f"95 % interval {spread(estimate.low, estimate.high)}"
+
+
+def budget_text(compared: Compared, budget: Budget) -> str:
+    """Give what stands on both sides of a comparison: how many trainings, their steps and what one costs.
+
+    A comparison says nothing without these, so that they stand in its sentence.
+    """
+    hypermorphs, separate = budget.hypermorphs, compared.separate
+    cost = ""
+    if math.isfinite(budget.cost_ratio):
+        cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network"
+    return (
+        f"{counted(hypermorphs)}{cost}, against separate networks of {separate.steps} steps "
+        f"({_starts(separate)} at each setting)"
+    )
+
+
+def _starts(family: Family) -> str:
+    count = family.along[COHORT].models
+    return f"{count} start{'s' * (count != 1)}"
 
 
 def at_both(compared: Compared, numbers: Callable[[Budget], dict[str, Any]]) -> dict[str, Any]:

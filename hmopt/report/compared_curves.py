@@ -79,7 +79,7 @@ def along_first(agreement: Agreement, space: Space) -> tuple[NDArray[np.intp], N
 
 def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
     places, values = along_first(agreement, space)
-    gaps = np.array(agreement.gaps)[places]
+    gaps = np.array([gap.estimate for gap in agreement.gaps])[places]
     spread = 2 * np.nan_to_num(agreement.seed_spread[places])
     axes.axhline(0, color=INK, linewidth=1)
     if spread.any():

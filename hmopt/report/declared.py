@@ -78,10 +78,10 @@ def _loss(material: Material) -> str:
 
 
 def _search(material: Material) -> str:
-    search, space = material.searched.search, material.searched.space
+    search, space, divisions = material.searched.search, material.searched.space, material.divisions
     ranges = ", ".join(f"{symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in space.hyperparameters)
     return (
         f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
-        f"{percent(search.folding_limit)}. Held-out scores: {search.folds} folds of subjects, dealt {search.repeats} "
-        f"times, seed {search.seed}."
+        f"{percent(search.folding_limit)}. Held-out scores: {divisions.choosing} of {len(divisions.subjects)} subjects "
+        f"choose, the others judge, in {len(divisions.chooses)} rounds; seed {search.seed}."
     )

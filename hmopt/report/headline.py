@@ -3,22 +3,23 @@
 import math
 from collections.abc import Sequence
 
-from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.evidence import LEAST, Evidence
 from hmopt.analysis.family import SEPARATOR, families
 from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import Gain
-from hmopt.report.gain import granularity_name, pays, worth
+from hmopt.report.gain import granularity_name
 from hmopt.report.material import Material
 from hmopt.report.words import (
     listed,
     metric_name,
-    noun,
     number,
     p_text,
     scope_title,
     setting_text,
     signed,
     spread,
+    symbol,
+    value_name,
 )
 
 FEW_RESCANNED = 10
@@ -27,82 +28,127 @@ BROKEN = (Flag.CONSTANT, Flag.ERRATIC, Flag.NO_BETTER)
 
 
 def headline(material: Material) -> str:
-    """Give one sentence: which setting is best for all, and which granularity pays; or that the model is of no use."""
+    """Give one sentence: which setting is best for all, and which granularity improves on it; or what is broken."""
     broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
     if broken:
         return broken[0]
     end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
     start = f"{setting_text(dict(material.cohort.full.optimum.setting))}{end} is best for all together"
-    said = which_pays(material)
-    return f"{start}; {said}." if said else f"{start}."
+    clauses = [start, over_default(material), which_improves(material)]
+    return f"{'; '.join(clause for clause in clauses if clause)}."
 
 
-def which_pays(material: Material) -> str:
-    """Give which granularity pays, as a clause: the simplest one of those that do; nothing where none was judged."""
-    own, of_all = ([gain for gain in material.granularities if gain.over == over] for over in ("common", "default"))
-    if paying := [gain for gain in own if pays(gain)]:
-        return _own_pays(material, min(paying, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)))
-    none = _no_evidence(material, [gain for gain in own if gain.evidence is not Evidence.TOO_FEW])
-    few = _too_few(material, [gain for gain in own if gain.evidence is Evidence.TOO_FEW])
-    chosen = [_all_pays(material, gain) for gain in of_all if pays(gain)]
-    return "; ".join(clause for clause in (*chosen, none, few) if clause)
+def improvements(material: Material) -> list[Gain]:
+    """Give the granularities that improve held-out scores: the claims that a headline may make."""
+    return [gain for gain in material.granularities if gain.improves]
 
 
-def _own_pays(material: Material, best: Gain) -> str:
-    probably = "" if best.gain.low > 0 else "probably "
-    little = "" if best.gain.value >= worth(material) else " a little"
-    own = f"{noun(material.searched.space)} of its own for each {granularity_name(best)}"
-    amount = f"{_amount(material, best)}, on subjects that did not choose it"
-    return f"{own} {probably}pays{little}: {amount}{_most(material, best)}"
-
-
-def _no_evidence(material: Material, gains: Sequence[Gain]) -> str:
-    if not gains:
+def over_default(material: Material) -> str:
+    """Give what the single best setting gains over the default, as a clause; nothing where nobody judged."""
+    found = [gain for gain in material.granularities if gain.over == "default" and not _kinds(gain)]
+    if not found:
         return ""
-    own = f"{noun(material.searched.space)} of its own for each {listed([granularity_name(g) for g in gains], 'or')}"
-    best = max(gains, key=lambda gain: gain.gain.value)
-    most = "at most " if len(gains) > 1 else ""
-    return f"there is no evidence that {own} pays: {most}{_amount(material, best)}, on subjects that did not choose it"
-
-
-def _too_few(material: Material, gains: Sequence[Gain]) -> str:
-    if not gains:
-        return ""
-    names = listed([granularity_name(gain) for gain in gains], "or")
-    return f"too few subjects to test whether {noun(material.searched.space)} of its own for each {names} pays"
-
-
-def _all_pays(material: Material, gain: Gain) -> str:
+    gain = found[0]
     default = setting_text(dict(material.searched.space.default))
-    return f"it pays over the default {default}: {_amount(material, gain)}, on subjects that did not choose it"
+    if gain.evidence is Evidence.TOO_FEW:
+        return f"too few subjects to compare it with the default {default}"
+    if gain.evidence is Evidence.NEGLIGIBLE:
+        return f"the default {default} is equivalent to it, to within {material.margin:g}"
+    amount = _amount(material, gain)
+    if gain.improves:
+        return f"it improves held-out {_metric(material)} over the default {default} by {amount}"
+    if gain.harms:
+        return f"on held-out subjects it is worse than the default {default}: {amount}"
+    return f"there is no evidence that it is better than the default {default}: {amount}"
+
+
+def which_improves(material: Material) -> str:
+    """Give which granularity improves on one setting for all, as a clause: the simplest of those that do."""
+    own = [gain for gain in material.granularities if gain.over == "common" and _kinds(gain)]
+    improving = [gain for gain in own if gain.improves]
+    if improving:
+        return _improving(material, min(improving, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)))
+    few = [gain for gain in own if gain.evidence is Evidence.TOO_FEW]
+    same = [gain for gain in own if gain.evidence is Evidence.NEGLIGIBLE]
+    rest = [gain for gain in own if gain not in (*few, *same)]
+    choosing = f"choosing {value_name(material.searched.space)} per"
+    clauses = []
+    if rest:
+        best = max(rest, key=lambda gain: gain.gain.value)
+        most = "at most " if len(rest) > 1 else ""
+        clauses.append(
+            f"there is no evidence that {choosing} {_listed(rest)} improves held-out {_metric(material)}: "
+            f"{most}{_amount(material, best)}"
+        )
+    if same:
+        clauses.append(
+            f"{choosing} {_listed(same)} changes held-out {_metric(material)} by less than {material.margin:g}"
+        )
+    if few:
+        clauses.append(f"too few subjects to test {choosing} {_listed(few)}")
+    return "; ".join(clauses)
+
+
+def _improving(material: Material, gain: Gain) -> str:
+    name = granularity_name(gain)
+    said = (
+        f"choosing {value_name(material.searched.space)} per {name} improves held-out {_metric(material)} over it by "
+        f"{_amount(material, gain)}{_most(material, gain)}"
+    )
+    if "label" in _kinds(gain):
+        said += "; each structure then needs a registration of its own"
+    return said
+
+
+def _kinds(gain: Gain) -> tuple[str, ...]:
+    kinds = tuple(gain.name.split(SEPARATOR))
+    return () if kinds == ("cohort",) else kinds
+
+
+def _listed(gains: Sequence[Gain]) -> str:
+    return listed([granularity_name(gain) for gain in gains], "or")
+
+
+def _metric(material: Material) -> str:
+    return metric_name(material.searched.search.metric)
 
 
 def _amount(material: Material, gain: Gain) -> str:
     value, low, high = gain.gain
-    interval = f"95 % interval {spread(low, high)}, {p_text(gain.p_adjusted)}"
-    return f"{signed(value)} {metric_name(material.searched.search.metric)} on average ({interval})"
+    if math.isnan(low):
+        return f"{signed(value)}, with {gain.subjects} subjects"
+    return f"{signed(value)} (95 % interval {spread(low, high)}, {p_text(gain.p_adjusted)})"
 
 
 def _most(material: Material, granularity: Gain) -> str:
-    """Which members gain most, if any surely do."""
-    members = families(material.findings)[tuple(granularity.name.split(SEPARATOR))]
+    """Which members improve most, if any do with evidence."""
+    members = families(material.findings)[_kinds(granularity)]
     gains = [(finding, material.gains.get(finding.scope.name)) for finding in members]
-    sure = [(finding, gain.gain.value) for finding, gain in gains if gain is not None and pays(gain)]
+    sure = [(finding, gain.gain.value) for finding, gain in gains if gain is not None and gain.improves]
     if not sure:
         return ""
     finding, gained = max(sure, key=lambda one: one[1])
-    where = setting_text(dict(finding.full.optimum.setting))
+    where = setting_text(dict(finding.recommended))
     return f", most for {scope_title(finding.scope)} ({signed(gained)} at {where})"
 
 
 def caveats(material: Material) -> list[str]:
     """Give what a reader must know before relying on the numbers, as sentences."""
+    space = material.searched.space
+    name = listed([symbol(one) for one in space.names])
     sentences = [
+        f"{name} {'is that' if len(space.names) == 1 else 'are those'} of this network and this loss: no parameter of "
+        "another program, such as SyN's, has the same meaning or the same best value.",
         "Held-out scores are of subjects that did not choose the setting, but all come from the same cohort; another "
         "scanner or population may want another setting.",
-        "Intervals come from drawing the subjects anew, not from training anew: another training may differ by more.",
+        "Intervals describe other subjects of the same population, not another training: another training may differ "
+        "by more.",
         "A setting for each structure is a registration for each structure: only one of them can be the anatomy's.",
     ]
+    if material.cohort.subjects < LEAST:
+        sentences.append(
+            f"{material.cohort.subjects} subjects were searched: below {LEAST} there are no intervals and no verdicts."
+        )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(f"Only {rescanned} subjects were scanned twice: what holds within subjects is a hint.")
@@ -110,7 +156,7 @@ def caveats(material: Material) -> list[str]:
         sentences.append(
             "A subject's own setting is chosen with that subject's labels: without them, take the one of its group."
         )
-    if "label_weight" in material.searched.space.names:
+    if "label_weight" in space.names:
         seen = material.searched.loss.get("overlap_labels") or ["all labels"]
         sentences.append(
             f"γ puts overlap into the loss, which saw {', '.join(seen)}: judge γ on labels that it did not see."

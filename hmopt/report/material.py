@@ -1,7 +1,7 @@
 """Everything that a report is made from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,20 +10,25 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.compared import COHORT, Compared, find_compared
-from hmopt.analysis.family import families, family
-from hmopt.analysis.finding import Finding, find_all
-from hmopt.analysis.gain import Gain, gains_of_scopes, granularities
+from hmopt.analysis.family import Judged, families, family
+from hmopt.analysis.finding import Finding, find_all, judge_again
+from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
+from hmopt.analysis.held_out import Splits, divide
+from hmopt.analysis.optimum import margin_of
 from hmopt.commands import COMMANDS_FILE, Command, read_commands
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError
 from hmopt.ledger.comparison import read_comparison, read_contender
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
+from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
 from hmopt.search.scopes import Scope, list_scopes
 
 TRAINING_FILE = "training.csv"
 EXAMPLES_FOLDER = "examples"
+OTHER_SEEDS = 9
+"""Seeds that a verdict is tried with beside its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +93,21 @@ class Material:
             "scope", expected=f"a measured one of {declared}", got=asked.name, advice="Ask hmopt.open_study for others."
         )
 
+    @property
+    def margin(self) -> float:
+        """The difference of the searched metric that is negligible."""
+        search = self.searched.search
+        return margin_of(find_metric(search.metric), search.margin)
+
     @cached_property
     def granularities(self) -> list[Gain]:
         """What each granularity gains; those of a single member, and what nobody could judge, are left out."""
-        judged = [them for kinds, them in families(self.findings).items() if not kinds or len(them) > 1]
-        together = [finding for them in judged for finding in them]
-        found = granularities(together, self.measurements.pairs, self.searched.search.seed)
+        return self._granularities(self.findings)
+
+    def _granularities(self, judged: Sequence[Judged]) -> list[Gain]:
+        several = [them for kinds, them in families(judged).items() if not kinds or len(them) > 1]
+        together = [one for them in several for one in them]
+        found = granularities(together, self.measurements.pairs, self.margin)
         return [gain for gain in found if gain.subjects]
 
     @cached_property
@@ -102,9 +116,38 @@ class Material:
 
         Nothing of scopes of one subject, who is too few for a test, and of scopes without others.
         """
+        return self._gains("common")
+
+    @cached_property
+    def default_gains(self) -> dict[str, Gain]:
+        """The same over the default setting."""
+        return self._gains("default")
+
+    def _gains(self, over: Over) -> dict[str, Gain]:
         several = [them for kinds, them in families(self.findings).items() if kinds and len(them) > 1]
         tested = [them for them in several if "subject" not in family(them[0])]
-        return {gain.name: gain for them in tested for gain in gains_of_scopes(them, self.measurements.pairs)}
+        return {gain.name: gain for them in tested for gain in gains_of_scopes(them, self.margin, over)}
+
+    @cached_property
+    def divisions(self) -> Splits:
+        """How subjects are divided into those who choose and those who judge."""
+        pairs, search = self.measurements.pairs, self.searched.search
+        return divide(sorted({*pairs["moving_subject"], *pairs["fixed_subject"]}), search.splits, search.seed)
+
+    @cached_property
+    def agreeing_seeds(self) -> int | None:
+        """With how many of `OTHER_SEEDS` other seeds all granularities have the same verdicts.
+
+        None where all divisions of the subjects are used, so that there is no seed.
+        """
+        if self.divisions.exhaustive:
+            return None
+        search = self.searched.search
+        seeds = range(search.seed + 1, search.seed + 1 + OTHER_SEEDS)
+        scopes = [finding.scope for finding in self.findings]
+        again = judge_again(self.measurements, scopes, search, seeds)
+        expected = [gain.evidence for gain in self.granularities]
+        return sum([gain.evidence for gain in self._granularities(choices)] == expected for choices in again)
 
     @property
     def training_minutes(self) -> float | None:

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.gain import Gain
 from hmopt.report.figure import GRID, INK, MUTED, OTHER, OWN, PAPER, new_figure, unit_axis
-from hmopt.report.gain import pays
 from hmopt.report.words import metric_name, scope_title, shorten, symbol
 from hmopt.space import Hyperparameter
 
@@ -19,7 +18,7 @@ ROW = 0.27
 def draw_optima(
     axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
 ) -> None:
-    """Draw each scope's best value with its interval, and the values that are as good.
+    """Draw each scope's best value with its interval, and the values that are equivalent to it.
 
     Parameters
     ----------
@@ -38,7 +37,9 @@ def draw_optima(
     for place, finding in _places(axes, groups):
         optimum = finding.full.optimum
         equal, sure, value = optimum.equals[name], optimum.intervals[name], optimum.setting[name]
-        axes.plot([equal.low, equal.high], [place, place], color=GRID, linewidth=9, zorder=1, label="as good")
+        axes.plot(
+            [equal.low, equal.high], [place, place], color=GRID, linewidth=9, zorder=1, label="equivalent to the best"
+        )
         axes.plot([sure.low, sure.high], [place, place], color=OWN, linewidth=2, zorder=2, label="95 % interval")
         axes.plot(value, place, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
         if optimum.constrained is not None and optimum.constrained[name] != value:
@@ -50,7 +51,7 @@ def draw_optima(
 
 
 def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]], tested: Mapping[str, Gain]) -> None:
-    """Draw what each scope's own setting gains over the best single one, on subjects that did not choose it.
+    """Draw what each scope's own setting gains over the best single one, on held-out subjects.
 
     Parameters
     ----------
@@ -67,15 +68,20 @@ def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]], tested: Mapping[
             continue
         gain = tested[finding.scope.name]
         value, low, high = gain.gain
-        found = pays(gain)
-        colour = OWN if found else OTHER if high < 0 else MUTED
+        colour = OWN if gain.improves else OTHER if gain.harms else MUTED
         axes.plot([low, high], [place, place], color=colour, linewidth=2, zorder=2)
-        label = "evidence that it pays" if found else "no evidence, or too few subjects"
-        face = colour if found else PAPER
+        label = _meaning(gain)
+        face = PAPER if colour == MUTED else colour
         axes.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=7, zorder=3, label=label)
     metric = next(finding.full.response.metric.name for group in groups for finding in group)
     axes.set_xlabel(f"gain in held-out {metric_name(metric)}, 95 % interval")
     axes.locator_params(axis="x", nbins=5)
+
+
+def _meaning(gain: Gain) -> str:
+    if gain.improves:
+        return "evidence of a gain"
+    return "evidence of a loss" if gain.harms else "no evidence, negligible, or too few subjects"
 
 
 def optima_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:

@@ -10,9 +10,12 @@ from markupsafe import Markup
 
 from hmopt.analysis.family import families, family
 from hmopt.analysis.finding import Finding
+from hmopt.analysis.flag import Flag
+from hmopt.analysis.optimum import within_range
+from hmopt.analysis.resampling import Estimate
 from hmopt.files import slug
-from hmopt.metric import find_metric
 from hmopt.report import words
+from hmopt.report.advice import advise
 from hmopt.report.declared import declared, steps
 from hmopt.report.headline import caveats, fact, headline
 from hmopt.report.material import EXAMPLES_FOLDER, Material
@@ -74,8 +77,36 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         steps=steps(),
         caveats=caveats(material),
         folding_limit=words.percent(material.searched.search.folding_limit),
+        full_metric=words.metric_name(material.searched.search.metric, full=True),
+        margin=f"{material.margin:g}",
+        few=few_everywhere(material),
+        nearest=any(row["nearest"] is not None for section in sections for row in section["rows"]),
+        differing=[
+            row["title"]
+            for section in sections
+            if section["front"]
+            for row in section["rows"]
+            if row["nearest_differs"]
+        ],
         w=words,
     )
+
+
+def few_everywhere(material: Material) -> str:
+    """Give one sentence where all scopes have few subjects, so that no row need say it."""
+    if not all(Flag.FEW_SUBJECTS in finding.flags for finding in material.findings if not _of_subject(finding)):
+        return ""
+    return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {material.cohort.subjects} subjects were searched."
+
+
+def _shown_flags(material: Material, finding: Finding) -> tuple[Flag, ...]:
+    """Give a scope's flags without the one that is said once for all."""
+    said = (Flag.FEW_SUBJECTS,) if few_everywhere(material) else ()
+    return tuple(flag for flag in finding.flags if flag not in said)
+
+
+def _of_subject(finding: Finding) -> bool:
+    return "subject" in family(finding)
 
 
 def on_front(kinds: tuple[str, ...]) -> bool:
@@ -94,27 +125,50 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     """Give the numbers that stand under the headline: name, value, and a remark."""
     cohort, metric = material.cohort, words.metric_name(material.searched.search.metric)
     optimum, held = cohort.full.optimum, cohort.held_out
+    score = None if held is None else held_out_score(cohort)
     found = [
         (f"{metric} before registration", fact(cohort.score_unregistered), "mean over structures"),
         (
             f"{metric} held out",
-            fact(held.score.value if held else None),
-            f"95 % interval {words.spread(held.score.low, held.score.high)}" if held else "",
+            fact(score.value if score else None),
+            words.interval_remark(score) if score else "",
         ),
         *(
             (
                 f"{words.symbol(name)}* for all",
                 words.setting_value(value),
-                f"95 % interval {words.setting_value(optimum.intervals[name].low)} to "
-                f"{words.setting_value(optimum.intervals[name].high)}",
+                words.setting_interval(optimum.intervals[name]),
             )
             for name, value in optimum.setting.items()
         ),
         ("folded voxels there", words.percent(optimum.folding), f"limit {words.percent(_limit(material))}"),
         ("pairs", str(len(cohort.full.response.pairs)), f"of {cohort.subjects} subjects"),
+        *_nearest_tiles(cohort),
         ("training", fact(material.training_minutes, " min", 0), "once, for all settings"),
     ]
     return [(name, value, remark) for name, value, remark in found if value is not None]
+
+
+def held_out_score(finding: Finding) -> Estimate | None:
+    """Give the held-out score with its interval, which keeps to what the metric can be."""
+    held = finding.held_out
+    return None if held is None else within_range(finding.full.response.metric, held.score.estimate)
+
+
+def _nearest_tiles(finding: Finding) -> list[tuple[str, str, str]]:
+    """Give the best setting by nearest-neighbour Dice, where the search is by partial-volume Dice."""
+    nearest = finding.reported.get("dice_nearest")
+    if nearest is None or nearest.optimum is None:
+        return []
+    setting = nearest.optimum.setting
+    return [
+        (
+            f"{words.symbol(name)}* by nearest-neighbour Dice",
+            words.setting_value(value),
+            words.setting_interval(nearest.optimum.intervals[name]),
+        )
+        for name, value in setting.items()
+    ]
 
 
 def _limit(material: Material) -> float:
@@ -143,12 +197,42 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "finding": finding,
         "optimum": finding.full.optimum,
         "held": held,
+        "unpooled": finding.held_out_unpooled,
+        "score": held_out_score(finding),
+        "advice": advise(material, finding),
+        "own_gain": material.gains.get(finding.scope.name),
+        "default_gain": material.default_gains.get(finding.scope.name),
+        "reported": _reported(finding),
         "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
-        "flags": finding.flags,
+        "flags": _shown_flags(material, finding),
         "examples": _examples(material, finding),
-        "unit": find_metric(material.searched.search.metric).unit,
+        "nearest": finding.reported.get("dice_nearest"),
+        "nearest_differs": nearest_differs(finding),
     }
+
+
+def _reported(finding: Finding) -> list[tuple[str, str]]:
+    """Give what other metrics say, as names and sentences."""
+    entries = []
+    for name, one in finding.reported.items():
+        if name == "folding":
+            continue
+        text = words.number(one.at_optimum)
+        if one.optimum is not None:
+            best = words.setting_text(dict(one.optimum.setting))
+            text += f"; by it {best} would be best, with {words.number(one.optimum.score.value)}"
+        entries.append((words.metric_name(name, full=True), text))
+    return entries
+
+
+def nearest_differs(finding: Finding) -> bool:
+    """Give whether nearest-neighbour Dice is best at a setting outside the interval of the best one, or its own."""
+    nearest = finding.reported.get("dice_nearest")
+    if nearest is None or nearest.optimum is None:
+        return False
+    optimum = finding.full.optimum
+    return any(nearest.optimum.setting[name] not in optimum.intervals[name] for name in optimum.setting)
 
 
 def _ratio(regularization: float) -> float:

@@ -31,7 +31,7 @@ def subjects_figure(findings: Sequence[Finding], hyperparameter: Hyperparameter,
     upper.set(title=f"{symbol(name)}* of {len(findings)} subjects", ylabel="subjects")
     for finding in findings:
         if finding.held_out is not None:
-            value, low, high = finding.held_out.over_common
+            value, low, high = finding.held_out.over_common.estimate
             colour = OWN if low > 0 else OTHER if high < 0 else MUTED
             face = PAPER if low <= 0 <= high else colour
             lower.plot(finding.full.optimum.setting[name], value, "o", color=colour, markerfacecolor=face, markersize=5)

@@ -7,7 +7,9 @@ from typing import Any
 
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
+from hmopt.report.advice import advise
 from hmopt.report.material import Material
+from hmopt.report.page import held_out_score
 from hmopt.report.section import Section
 from hmopt.report.words import scope_title
 
@@ -52,12 +54,18 @@ def _joined(sections: Sequence[Section]) -> dict[str, Any]:
 
 def _scope(material: Material, finding: Finding) -> dict[str, Any]:
     optimum, held, metric = finding.full.optimum, finding.held_out, material.searched.search.metric
+    score, unpooled = held_out_score(finding), finding.held_out_unpooled
+    nearest = finding.reported["dice_nearest"].optimum if "dice_nearest" in finding.reported else None
     chosen = {
         key: value
         for name, best in optimum.setting.items()
         for key, value in (
             (name, best),
             (f"{name}_interval", list(optimum.intervals[name])),
+            (f"{name}_equivalent", list(optimum.equals[name])),
+            (f"{name}_recommended", finding.recommended[name]),
+            (f"{name}_nearest", nearest and nearest.setting[name]),
+            (f"{name}_nearest_interval", nearest and list(nearest.intervals[name])),
             (f"{name}_constrained", optimum.constrained and optimum.constrained[name]),
             (f"{name}_half", finding.half and finding.half.optimum.setting[name]),
         )
@@ -68,10 +76,14 @@ def _scope(material: Material, finding: Finding) -> dict[str, Any]:
         f"{metric}_at_optimum": optimum.score.value,
         f"{metric}_at_default": finding.score_at_default,
         f"{metric}_unregularized": finding.score_unregularized,
-        f"{metric}_held_out": held and held.score.value,
-        f"{metric}_held_out_interval": held and [held.score.low, held.score.high],
-        "gain_over_common": held and list(held.over_common),
-        "gain_over_default": held and list(held.over_default),
+        f"{metric}_held_out": score and score.value,
+        f"{metric}_held_out_interval": score and [score.low, score.high],
+        "gain_over_common": held and list(held.over_common.estimate),
+        "gain_over_default": held and list(held.over_default.estimate),
+        "gain_over_common_unpooled": unpooled and list(unpooled.over_common.estimate),
+        "gain_over_default_unpooled": unpooled and list(unpooled.over_default.estimate),
+        **{f"{name}_at_optimum": one.at_optimum for name, one in finding.reported.items() if name != "folding"},
+        "use": advise(material, finding).text,
         "folding": optimum.folding,
         "pairs": len(finding.full.response.pairs),
         "subjects": finding.subjects,

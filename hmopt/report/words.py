@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from hmopt.analysis.optimum import TOLERANCE
+from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.search.scopes import Scope
 from hmopt.space import Space
 
@@ -15,6 +15,11 @@ METRIC_NAMES = {
     "folding": "share of folded voxels",
     "log_jacobian_sd": "spread of the log Jacobian",
     "similarity": "image similarity",
+}
+FULL_NAMES = {
+    "dice": "Dice of partial-volume labels",
+    "dice_nearest": "Dice of nearest-neighbour labels",
+    "hd95_mm": "95 % Hausdorff distance (mm)",
 }
 KINDS = {"cohort": "all together", "label": "structure", "task": "task", "subject": "subject"}
 TASKS = {"within": "within subjects", "cross": "between subjects"}
@@ -36,9 +41,28 @@ def noun(space: Space) -> str:
     return f"a {symbol(space.names[0])}" if len(space.names) == 1 else "a setting"
 
 
-def metric_name(metric: str) -> str:
-    """Give how a metric is called in text and plots."""
-    return METRIC_NAMES.get(metric, metric)
+def value_name(space: Space) -> str:
+    """Give what one chooses, without an article.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> value_name(Space(hyperparameters=(Hyperparameter(name="regularization"),)))
+    'λ'
+    """
+    return symbol(space.names[0]) if len(space.names) == 1 else "a setting"
+
+
+def metric_name(metric: str, full: bool = False) -> str:
+    """Give how a metric is called in text and plots, or by its full name, which a page says once.
+
+    Examples
+    --------
+    >>> metric_name("dice"), metric_name("dice", full=True)
+    ('Dice', 'Dice of partial-volume labels')
+    """
+    names = FULL_NAMES if full else METRIC_NAMES
+    return names.get(metric, METRIC_NAMES.get(metric, metric))
 
 
 def kind_name(kinds: Sequence[str]) -> str:
@@ -132,6 +156,38 @@ def percent(share: float | None) -> str:
     return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.2g} %"
 
 
+def setting_interval(found: Interval) -> str:
+    """Give the interval of a best value, as the remark below it.
+
+    Examples
+    --------
+    >>> setting_interval(Interval(0.3, 0.7)), setting_interval(Interval(math.nan, math.nan))
+    ('95 % interval 0.30 to 0.70', 'too few subjects for an interval')
+    """
+    if math.isnan(found.low):
+        return "too few subjects for an interval"
+    return f"95 % interval {setting_value(found.low)} to {setting_value(found.high)}"
+
+
+def interval_remark(estimate: Estimate) -> str:
+    """Give the interval of a score, as the remark below it."""
+    if math.isnan(estimate.low):
+        return "too few subjects for an interval"
+    return f"95 % interval {spread(estimate.low, estimate.high)}"
+
+
+def gain_text(estimate: Estimate) -> str:
+    """Give a gain with its interval, where there is one.
+
+    Examples
+    --------
+    >>> gain_text(Estimate(0.009, 0.007, 0.011)), gain_text(Estimate(0.009, math.nan, math.nan))
+    ('+0.009 (0.007 to 0.011)', '+0.009')
+    """
+    known = "" if math.isnan(estimate.low) else f" ({spread(estimate.low, estimate.high)})"
+    return f"{signed(estimate.value)}{known}"
+
+
 def setting_text(setting: dict[str, float] | None) -> str:
     """Give a setting, each value with its symbol.
 
@@ -179,12 +235,12 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def tolerance(unit: str) -> str:
-    """Give how much worse than the best still counts as equally good, with the unit.
+def spread_values(low: float, high: float) -> str:
+    """Give a range of a hyperparameter's values.
 
     Examples
     --------
-    >>> tolerance("1"), tolerance("mm")
-    ('0.002', '0.02 mm')
+    >>> spread_values(0.35, 0.7)
+    '0.35–0.70'
     """
-    return f"{TOLERANCE[unit]:g} {'' if unit == '1' else unit}".strip()
+    return f"{setting_value(low)}–{setting_value(high)}"

@@ -1,7 +1,7 @@
 """The response of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -59,6 +59,11 @@ class Curve:
         return _sign(self.metric) * self.means
 
     @property
+    def signed(self) -> NDArray[np.float64]:
+        """Scores such that more is better, shape (s, n)."""
+        return _sign(self.metric) * self.scores
+
+    @property
     def losses(self) -> NDArray[np.float64]:
         """How much worse than the best each setting is, at least 0, shape (s,)."""
         return np.asarray(self.gains.max() - self.gains)
@@ -80,6 +85,11 @@ class Curve:
     def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
         """Give the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
         return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
+
+    def at(self, settings: Sequence[Index]) -> "Curve":
+        """Give the same curve at some of its settings only."""
+        places = [self.settings.index(setting) for setting in settings]
+        return replace(self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places])
 
     def place(self, index: Index) -> int:
         """Give the place of a setting, or -1 where not all pairs were measured at it."""

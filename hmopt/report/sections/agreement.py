@@ -7,13 +7,13 @@ import pandas as pd
 
 from hmopt.analysis.agreement import Agreement
 from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Compared
-from hmopt.analysis.evidence import LEAST, Evidence, of_interval
+from hmopt.analysis.evidence import Evidence
 from hmopt.metric import find_metric
-from hmopt.report.budgets import at_both, counted, interval_text, named, with_interval
+from hmopt.report.budgets import at_both, budget_text, counted, interval_text, named
 from hmopt.report.compared_curves import agreement_figure, labels_figure
 from hmopt.report.material import Material
 from hmopt.report.section import Section
-from hmopt.report.words import metric_name, number, scope_title, setting_text, setting_value, signed, symbol
+from hmopt.report.words import gain_text, metric_name, number, scope_title, setting_text, setting_value, signed, symbol
 from hmopt.space import Setting
 
 CLOSE = 0.95
@@ -34,7 +34,7 @@ def agreement_section(material: Material) -> Section | None:
     return Section(
         anchor="agreement",
         title="Does it answer as separately trained networks do?",
-        found=found(agreements[COHORT], metric),
+        found=found(compared, metric),
         figures=figures,
         table=pd.DataFrame([_row(agreement) for agreement in agreements.values()]),
         notes=tuple(_notes(compared)),
@@ -42,27 +42,31 @@ def agreement_section(material: Material) -> Section | None:
     )
 
 
-def found(agreement: Agreement, metric: str) -> str:
-    """Give one sentence: who is better by how much, where, and whether more than a negligible gap is ruled out."""
-    gap, upper, limit = agreement.mean_gap, agreement.upper_bound, NEGLIGIBLE_GAP[find_metric(metric).unit]
-    evidence = Evidence.TOO_FEW if agreement.subjects < LEAST else of_interval(gap)
-    worse = gap.value < 0
-    by = gap._replace(value=-gap.value, low=-gap.high, high=-gap.low) if worse else gap
-    amount = f"by {number(by.value)} {metric_name(metric)} {_average(agreement)} ({interval_text(by)})"
-    if evidence is Evidence.FOUND and worse:
-        return f"The hypermorph is better than separately trained networks {amount}; {_range(agreement)}."
-    are = f"are {'worse' if worse else 'better'} {amount}"
-    means = {
-        Evidence.TOO_FEW: f"Too few subjects to say ({agreement.subjects}): separately trained networks {are}",
-        Evidence.FOUND: f"Separately trained networks {are}",
-        Evidence.NONE: f"There is no evidence that separately trained networks are better or worse: they {are}",
-    }
-    ends = {
-        True: f"their advantage is less than {limit:g}, which is negligible, with 95 % confidence",
-        False: f"their advantage may be {number(upper)}, and more than {limit:g} is not negligible",
-    }
-    end = "" if evidence is Evidence.TOO_FEW else f"; {ends[upper <= limit]}"
-    return f"{means[evidence]}{end}; {_range(agreement)}."
+def found(compared: Compared, metric: str) -> str:
+    """Give one sentence: what was compared, who is better by how much, and whether the gap is negligible."""
+    agreement, unit = compared.main.agreements[COHORT], find_metric(metric).unit
+    gap, limit = agreement.mean_gap, NEGLIGIBLE_GAP[unit]
+    amount = (
+        f"separate − hypermorph {signed(gap.value)} {metric_name(metric)} {_average(agreement)} "
+        f"({interval_text(gap.estimate)})"
+    )
+    if agreement.evidence is Evidence.TOO_FEW:
+        verdict = "Too few subjects or random starts to say"
+    elif gap.equivalent(limit):
+        verdict = f"The hypermorphs score as separately trained networks do, to within {limit:g}"
+    elif agreement.evidence is Evidence.FOUND:
+        verdict = f"The hypermorphs are {'better' if gap.value < 0 else 'worse'} than separately trained networks"
+    else:
+        verdict = "There is no evidence that either is better"
+    bound = "" if agreement.evidence is Evidence.TOO_FEW else _bound(agreement, limit)
+    return f"{verdict}: {budget_text(compared, compared.main)}: {amount}{bound}; {_range(agreement)}."
+
+
+def _bound(agreement: Agreement, limit: float) -> str:
+    upper = agreement.upper_bound
+    if upper <= limit:
+        return f"; an advantage of separate networks above {limit:g} is excluded with 95 % confidence"
+    return f"; separate networks may be better by {number(upper)} (95 % bound), which is not negligible"
 
 
 def _average(agreement: Agreement) -> str:
@@ -98,7 +102,7 @@ def shift_text(shift: Setting) -> str:
 def _row(agreement: Agreement) -> dict[str, str]:
     return {
         "": scope_title(agreement.scope),
-        "mean gap (95 % interval)": with_interval(agreement.mean_gap),
+        "mean gap (95 % interval)": gain_text(agreement.mean_gap.estimate),
         "at most, with 95 % confidence": signed(agreement.upper_bound),
         "within two deviations over seeds": _within(agreement),
         "rank correlation (settings that count)": ranking(agreement),
@@ -118,20 +122,21 @@ def _notes(compared: Compared) -> list[str]:
     budget = compared.main
     notes = [
         f"The gap is what separate networks score more, a mean over the seeds of each. {_seeds(compared)} Bands are "
-        "two standard deviations over seeds; bars and intervals come from drawing the subjects anew.",
+        "two standard deviations over random starts; bars and intervals count subjects (jackknife) and random starts.",
         _ranks(budget),
         _rates(compared),
     ]
     if compared.equal is not None and compared.equal is not budget:
         gap = compared.equal.agreements[COHORT].mean_gap
         notes.append(
-            f"To hypermorphs that trained for no more steps than one separate network the gap is {with_interval(gap)}."
+            f"To hypermorphs of as many steps as one separate network ({compared.equal.hypermorphs.steps}) the gap is "
+            f"{gain_text(gap.estimate)}."
         )
     if COHORT in compared.confirmed:
         gap = compared.confirmed[COHORT].mean_gap
         notes.append(
             f"At {setting_text(compared.optimum)} separate networks also trained for {compared.full_steps} steps: to "
-            f"the model that was searched their gap is {with_interval(gap)}."
+            f"the model that was searched their gap is {gain_text(gap.estimate)}."
         )
     return [note for note in notes if note]
 
@@ -169,16 +174,18 @@ def _ranks(budget: Budget) -> str:
 def _numbers(budget: Budget) -> dict[str, Any]:
     agreement = budget.agreements[COHORT]
     return {
-        **named("gap_to_separate", agreement.mean_gap),
+        **named("gap_to_separate", agreement.mean_gap.estimate),
         "gap_upper_bound": agreement.upper_bound,
         "gap_by_setting": [
-            {**setting, "gap": list(gap), "seed_sd": float(deviation)}
+            {**setting, "gap": list(gap.estimate), "seed_sd": float(deviation)}
             for setting, gap, deviation in zip(agreement.settings, agreement.gaps, agreement.seed_spread, strict=True)
         ],
         "within_two_sd": int(agreement.within_two_spreads.sum()),
         "compared_settings": len(agreement.settings),
         "rank_correlation": _by_scope(budget, lambda one: one.rank_correlation),
-        "gap_by_label": {scope.label: list(one.mean_gap) for scope, one in budget.agreements.items() if scope.label},
+        "gap_by_label": {
+            scope.label: list(one.mean_gap.estimate) for scope, one in budget.agreements.items() if scope.label
+        },
         "shift": _by_scope(budget, lambda one: one.shift),
     }
 
@@ -186,7 +193,10 @@ def _numbers(budget: Budget) -> dict[str, Any]:
 def _confirmed(compared: Compared) -> dict[str, Any]:
     if COHORT not in compared.confirmed:
         return {}
-    return {**named("gap_at_full_steps", compared.confirmed[COHORT].mean_gap), "full_steps": compared.full_steps}
+    return {
+        **named("gap_at_full_steps", compared.confirmed[COHORT].mean_gap.estimate),
+        "full_steps": compared.full_steps,
+    }
 
 
 def _by_scope(budget: Budget, number_of: Any) -> dict[str, Any]:

@@ -1,20 +1,15 @@
-"""Which granularity pays: one setting for all over the default, one for each group, label or subject over that one."""
+"""Which granularity improves held-out scores: one setting for all, or one for each group, label or subject."""
 
 import pandas as pd
 
 from hmopt.analysis.evidence import LEAST, Evidence
 from hmopt.analysis.family import families
 from hmopt.analysis.gain import Gain
-from hmopt.report.gain import (
-    gain_cells,
-    gain_numbers,
-    granularity_name,
-    pays,
-    worth,
-)
-from hmopt.report.material import Material
+from hmopt.report.gain import gain_cells, gain_numbers, granularity_name
+from hmopt.report.headline import improvements
+from hmopt.report.material import OTHER_SEEDS, Material
 from hmopt.report.section import Section
-from hmopt.report.words import TASKS, listed, metric_name, noun, p_text, setting_text, signed
+from hmopt.report.words import TASKS, listed, metric_name, p_text, setting_text, signed, value_name
 
 
 def granularity_section(material: Material) -> Section | None:
@@ -25,56 +20,71 @@ def granularity_section(material: Material) -> Section | None:
     groups = _groups(material)
     return Section(
         anchor="granularity",
-        title="Which granularity pays?",
+        title=f"How finely should {value_name(material.searched.space)} be chosen?",
         found=_found(material, tested),
         table=_table(material, tested, groups),
-        notes=(_explained(material), *_too_few(groups)),
+        notes=(_explained(material), _seeds(material), *_too_few(groups)),
         numbers={
-            "gain_per_granularity": {gain.name: gain_numbers(gain) for gain in tested},
+            "gain_per_granularity": _by_name(tested),
             "gain_per_group": {gain.name: gain_numbers(gain) for gain in groups},
+            "subjects_choosing": tested[0].choosing,
+            "agreeing_seeds": material.agreeing_seeds,
         },
     )
+
+
+def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
+    """Give numbers by granularity and by what it is compared with."""
+    numbers: dict[str, dict[str, object]] = {}
+    for gain in gains:
+        numbers.setdefault(gain.name, {})[f"over_{gain.over}"] = gain_numbers(gain)
+    return numbers
 
 
 def _groups(material: Material) -> list[Gain]:
     """Give the groups of every family but that of labels, which have a section of their own."""
     several = [them for kinds, them in families(material.findings).items() if len(kinds) == 1 and kinds != ("label",)]
     names = [finding.scope.name for them in several for finding in them]
-    return [material.gains[name] for name in names if name in material.gains]
+    return [gains[name] for name in names for gains in (material.gains, material.default_gains) if name in gains]
 
 
 def _found(material: Material, tested: list[Gain]) -> str:
-    sure = [gain for gain in tested if pays(gain)]
+    sure = improvements(material)
+    loses = [gain for gain in tested if gain.harms]
+    same = [gain for gain in tested if gain.evidence is Evidence.NEGLIGIBLE]
     few = [gain for gain in tested if gain.evidence is Evidence.TOO_FEW]
-    none = [gain for gain in tested if gain not in (*sure, *few)]
+    none = [gain for gain in tested if gain.evidence is Evidence.NONE]
+    metric = metric_name(material.searched.search.metric)
     clauses = [
-        (sure, "There is evidence that it pays to choose"),
-        (none, "There is no evidence that it pays to choose"),
-        (few, "There are too few subjects to test whether it pays to choose"),
+        (sure, f"Held-out {metric} improves with"),
+        (loses, f"Held-out {metric} becomes worse with"),
+        (same, f"It changes by less than {material.margin:g}, with confidence, with"),
+        (none, "There is no evidence of a difference for"),
+        (few, "There are too few subjects to test"),
     ]
     return " ".join(f"{said} {listed([_named(material, one) for one in them])}." for them, said in clauses if them)
 
 
 def _named(material: Material, gain: Gain) -> str:
-    amount = f"{signed(gain.gain.value)}, {p_text(gain.p_adjusted)}"
-    if gain.over == "default":
-        return f"one for all over the default {setting_text(dict(material.searched.space.default))} ({amount})"
-    return f"one for each {granularity_name(gain)} over one for all ({amount})"
+    known = "" if gain.evidence is Evidence.TOO_FEW else f" ({signed(gain.gain.value)}, {p_text(gain.p_adjusted)})"
+    return f"{_row_title(material, gain)} over {_over(material, gain)}{known}"
 
 
 def _table(material: Material, tested: list[Gain], groups: list[Gain]) -> pd.DataFrame:
-    least = worth(material)
-    rows = [{"": _row_title(gain), "over": _over(material, gain), **gain_cells(gain, least)} for gain in tested]
-    rows += [{"": _group_title(gain), "over": "one for all", **gain_cells(gain, least)} for gain in groups]
+    rows = [{"": _row_title(material, gain), "over": _over(material, gain), **gain_cells(gain)} for gain in tested]
+    rows += [{"": _group_title(gain), "over": _over(material, gain), **gain_cells(gain)} for gain in groups]
     return pd.DataFrame(rows)
 
 
-def _row_title(gain: Gain) -> str:
-    return "one for all" if gain.over == "default" else f"one for each {granularity_name(gain)}"
+def _row_title(material: Material, gain: Gain) -> str:
+    value = value_name(material.searched.space)
+    return f"one {value} for all" if gain.name == "cohort" else f"one {value} for each {granularity_name(gain)}"
 
 
 def _over(material: Material, gain: Gain) -> str:
-    return setting_text(dict(material.searched.space.default)) if gain.over == "default" else "one for all"
+    if gain.over == "default":
+        return f"the default {setting_text(dict(material.searched.space.default))}"
+    return "the single best for all"
 
 
 def _group_title(gain: Gain) -> str:
@@ -83,19 +93,35 @@ def _group_title(gain: Gain) -> str:
 
 
 def _explained(material: Material) -> str:
-    metric, search = metric_name(material.searched.search.metric), material.searched.search
+    metric, divisions = metric_name(material.searched.search.metric), material.divisions
+    subjects = len(divisions.subjects)
+    if divisions.exhaustive and divisions.choosing == subjects - 2:
+        how = f"Every two of {subjects} subjects were held out in turn while the other {divisions.choosing} chose"
+    else:
+        ways = "in all ways" if divisions.exhaustive else f"in {len(divisions.chooses) // 2} random ways"
+        how = (
+            f"{divisions.choosing} of {subjects} subjects chose and the others judged, {ways}, and the other way round"
+        )
     return (
-        f"Gain in {metric} on subjects that did not choose {noun(material.searched.space)}: {search.folds} folds, "
-        f"dealt {search.repeats} times. Each subject counts once (mean over its pairs) in a one-sided Wilcoxon "
-        "signed-rank test; p-values of the granularities are corrected together by Holm, and so are those of groups. "
-        "The interval is of the mean over pairs, and can hold 0 where nearly all subjects gain."
+        f"Gain in {metric} on held-out subjects. {how}: gains are those of choosing on {divisions.choosing} subjects. "
+        "Settings come from curves that are pooled within each family; beside them stands the gain of each scope's own "
+        "curve alone. Standard errors are of the delete-one-subject jackknife, tests two-sided by Student's t, and "
+        "p-values of the granularities corrected together by Holm. An improvement needs the corrected test and an "
+        f"interval without 0; a difference below {material.margin:g} with confidence is called negligible."
     )
 
 
+def _seeds(material: Material) -> str:
+    agreeing = material.agreeing_seeds
+    if agreeing is None:
+        return "All divisions of the subjects were used: no verdict depends on a random seed."
+    return f"With {OTHER_SEEDS} other seeds of the divisions, all verdicts are the same in {agreeing} of {OTHER_SEEDS}."
+
+
 def _too_few(groups: list[Gain]) -> list[str]:
+    few = {_group_title(gain): gain.subjects for gain in groups if gain.evidence is Evidence.TOO_FEW}
     return [
-        f"{_group_title(gain).removeprefix('only ').capitalize()}: {gain.subjects} subjects are too few for a test, "
-        f"which needs at least {LEAST}; its gain is a hint."
-        for gain in groups
-        if gain.evidence is Evidence.TOO_FEW
+        f"{title.removeprefix('only ').capitalize()}: {subjects} subjects are too few for a test, which needs at least "
+        f"{LEAST}."
+        for title, subjects in few.items()
     ]

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Family
-from hmopt.analysis.evidence import LEAST, Evidence
+from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import Regret
 from hmopt.metric import find_metric
-from hmopt.report.budgets import at_both, interval_text, named, with_interval
+from hmopt.report.budgets import at_both, interval_text, named
 from hmopt.report.material import Material
 from hmopt.report.section import Section
-from hmopt.report.words import metric_name, number, scope_title, setting_text, symbol, tolerance
+from hmopt.report.words import gain_text, metric_name, number, scope_title, setting_text, symbol
 from hmopt.space import Setting, Space
 
 HALF = 0.5
@@ -31,11 +30,11 @@ def regret_section(material: Material) -> Section | None:
         "Everything is scored by networks trained for one setting each, on subjects that chose no setting: what they "
         f"lose to the best of the {len(budget.agreements[COHORT].settings)} settings that were trained, chosen by the "
         "same other subjects. Less than 0 is a gain.",
-        _starts(compared.separate),
+        _starts(cohort),
     ]
     equal = compared.equal
     if equal is not None and equal is not budget and COHORT in equal.regrets:
-        lost = with_interval(equal.regrets[COHORT].retraining)
+        lost = gain_text(equal.regrets[COHORT].retraining.estimate)
         notes.append(f"At the {best} that was trained no longer than one separate network, retraining loses {lost}.")
     return Section(
         anchor="regret",
@@ -47,15 +46,11 @@ def regret_section(material: Material) -> Section | None:
     )
 
 
-def _starts(separate: Family) -> str:
-    """Say what the intervals leave out, where it is known."""
-    spread, starts = separate.at_optimum[COHORT].score_spread.value, separate.along[COHORT].models
-    if not np.isfinite(spread):
-        return ""
-    return (
-        f"Intervals come from drawing the subjects anew, and leave out the networks' random starts: from one to the "
-        f"next a score changes by a standard deviation of {number(spread, 4)}, and scores here are means over {starts}."
-    )
+def _starts(regret: Regret) -> str:
+    """Say whether intervals count the networks' random starts."""
+    if regret.starts > 1:
+        return f"Intervals count subjects (jackknife) and the {regret.starts} random starts of the networks."
+    return "Each setting has a network of one random start: intervals leave out what another start would change."
 
 
 def best_name(space: Space) -> str:
@@ -68,13 +63,13 @@ def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     unit = find_metric(metric).unit
     losses = (
         f"retraining at the hypermorph's {best_name(space)} loses {number(regret.retraining.value)} "
-        f"{metric_name(metric)} ({interval_text(regret.retraining)}), at the default ({setting_text(default)}) "
-        f"{number(regret.default.value)} ({interval_text(regret.default)})"
+        f"{metric_name(metric)} ({interval_text(regret.retraining.estimate)}), at the default "
+        f"({setting_text(default)}) {number(regret.default.value)} ({interval_text(regret.default.estimate)})"
     )
-    if regret.subjects < LEAST or regret.evidence is Evidence.TOO_FEW:
-        return f"Too few subjects to say ({regret.subjects}): {losses}."
-    if regret.evidence is Evidence.FLAT:
-        return f"The curve is flat: {losses}; neither is more than {tolerance(unit)}."
+    if regret.evidence is Evidence.TOO_FEW:
+        return f"Too few subjects or random starts to say: {losses}."
+    if regret.evidence is Evidence.NEGLIGIBLE:
+        return f"Both losses are negligible, with confidence: {losses}."
     if regret.evidence is Evidence.NONE:
         verdict = "; there is no evidence that either loses more"
     else:
@@ -85,7 +80,9 @@ def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
 def _missed(regret: Regret, unit: str) -> str:
     """Say which of what is asked of the loss does not hold."""
     lost, limit = regret.retraining.value, NEGLIGIBLE_GAP[unit]
-    missed = [f"the first is more than the {limit:g} that would be negligible"] if lost > limit else []
+    upper = regret.retraining.within(0.95).high
+    missed = [f"the first may be as large as {number(upper)} (95 % bound), and {limit:g} is negligible"]
+    missed = missed if upper > limit else []
     if regret.default_more.value > 0 and lost > HALF * regret.default.value:
         missed.append("the first is more than half of the second")
     return "".join(f"; {one}" for one in missed)
@@ -94,16 +91,14 @@ def _missed(regret: Regret, unit: str) -> str:
 def _row(regret: Regret, best: str, default: str) -> dict[str, str]:
     return {
         "": scope_title(regret.scope),
-        f"lost at the {best} (95 % interval)": with_interval(regret.retraining),
-        f"lost at the default, {default}": with_interval(regret.default),
-        "default loses more by": with_interval(regret.default_more),
+        f"lost at the {best} (95 % interval)": gain_text(regret.retraining.estimate),
+        f"lost at the default, {default}": gain_text(regret.default.estimate),
+        "default loses more by": gain_text(regret.default_more.estimate),
         "says": _says(regret),
     }
 
 
 def _says(regret: Regret) -> str:
-    if regret.subjects < LEAST:
-        return Evidence.TOO_FEW.value
     if regret.evidence is Evidence.FOUND:
         return "default loses more" if regret.default_more.value > 0 else "default loses less"
     return str(regret.evidence.value)
@@ -114,12 +109,16 @@ def _numbers(budget: Budget) -> dict[str, Any]:
         return {}
     regret = budget.regrets[COHORT]
     return {
-        **named("retraining_regret", regret.retraining),
-        **named("default_regret", regret.default),
-        **named("default_regret_more", regret.default_more),
+        **named("retraining_regret", regret.retraining.estimate),
+        **named("default_regret", regret.default.estimate),
+        **named("default_regret_more", regret.default_more.estimate),
         "regret_evidence": regret.evidence.value,
         "regret_by_label": {
-            scope.label: {"retraining": list(one.retraining), "default": list(one.default), "says": one.evidence.value}
+            scope.label: {
+                "retraining": list(one.retraining.estimate),
+                "default": list(one.default.estimate),
+                "says": one.evidence.value,
+            }
             for scope, one in budget.regrets.items()
             if scope.label
         },

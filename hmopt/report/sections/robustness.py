@@ -8,11 +8,21 @@ import pandas as pd
 from hmopt.analysis.compared import COHORT, Budget, Compared, Family
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
-from hmopt.report.budgets import at_both, counted, family_name, named, with_interval
+from hmopt.report.budgets import at_both, counted, family_name, named
 from hmopt.report.material import Material
 from hmopt.report.section import Section
 from hmopt.report.starts import starts_figure
-from hmopt.report.words import metric_name, number, scope_title, setting_text, setting_value, signed, spread, symbol
+from hmopt.report.words import (
+    gain_text,
+    metric_name,
+    number,
+    scope_title,
+    setting_text,
+    setting_value,
+    signed,
+    spread,
+    symbol,
+)
 from hmopt.search.scopes import Scope
 
 
@@ -100,7 +110,7 @@ def _notes(families: list[Family], compared: Compared) -> list[str]:
         if COHORT in family.along and family.along[COHORT].models > 1
     ]
     gains = [
-        f"{with_interval(family.ensemble_gains[COHORT])} for {family.ensemble} {family_name(family)}"
+        f"{gain_text(family.ensemble_gains[COHORT])} for {family.ensemble} {family_name(family)}"
         for family in families
         if COHORT in family.ensemble_gains
     ]
