@@ -30,7 +30,7 @@ DESIGNS = {5: 20, 8: 56, 12: 132, 20: 200, 40: 200, 60: 240}
 """Ordered pairs by subjects: all possible ones where subjects are few."""
 LABELS = 4
 SHARED_BY_LABELS = 0.6
-CURVATURE = 0.1
+CURVATURE = 0.2
 COHORTS, COHORTS_WITH_GAIN = 1000, 200
 QUESTIONS = ("cohort", "label", "headline")
 SCOPES = (Scope(criteria=()), *(Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)))
@@ -38,8 +38,8 @@ SECTION = SearchSection(scopes=[["cohort"], ["label"]], reported=[])
 
 NO_GAIN = flat(LABELS)
 GAIN = shifted(np.linspace(0.0, 0.4, LABELS).tolist(), CURVATURE)
-"""Best settings of labels lie between 0 and 0.4: the best single one, 0.2, gains 0.009 over the default 0.5, and those of
-the labels 0.002 more on average."""
+"""Best settings of labels lie between 0 and 0.4: the best single one, 0.2, gains 0.018 over the default 0.5, and a label at
+either end gains 0.008 over the best single one."""
 
 
 def material(measurements: Measurements) -> Material:
