@@ -180,6 +180,8 @@ class HeldOut:
         How much better the scope's own setting is than either; positive is better.
     pairs
         Positions of the pairs that judged in the table of all pairs, shape (m,).
+    scores
+        Of each of them with the scope's own setting, shape (m,).
     gains, default_gains
         How much better the scope's own setting is than the common one, and than the default, for each of them, shape
         (m,).
@@ -193,6 +195,7 @@ class HeldOut:
     over_common: Mean
     over_default: Mean
     pairs: NDArray[np.intp]
+    scores: NDArray[np.float64]
     gains: NDArray[np.float64]
     default_gains: NDArray[np.float64]
     choosing: int
@@ -245,6 +248,7 @@ def judge(
         over_common=means[3],
         over_default=means[4],
         pairs=response.pairs[judged],
+        scores=mine,
         gains=gains,
         default_gains=default_gains,
         choosing=choosing,

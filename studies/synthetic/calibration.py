@@ -1,8 +1,8 @@
 """How often verdicts about gains are false alarms, and how often they find true gains.
 
 `python studies/synthetic/calibration.py` simulates cohorts whose pairs share subjects and whose labels share one
-deformation, and takes each through the code that a report is made with, up to its headline. In half of them no setting is
-better than another, so that every claim is a false alarm.
+deformation, and takes each through the code that a report is made with, up to its headline. In one set of them no setting
+is better than another, so that every claim is a false alarm; in the other there is a gain to find.
 """
 
 import argparse
@@ -38,8 +38,8 @@ SECTION = SearchSection(scopes=[["cohort"], ["label"]], reported=[])
 
 NO_GAIN = flat(LABELS)
 GAIN = shifted(np.linspace(0.0, 0.4, LABELS).tolist(), CURVATURE)
-"""Best settings of labels lie between 0 and 0.4: the best single one, 0.2, gains 0.018 over the default 0.5, and a label at
-either end gains 0.008 over the best single one."""
+"""Best settings of labels lie between 0 and 0.4: the best single one, 0.2, gains 0.018 over the default 0.5, and a
+label at either end gains 0.008 over the best single one."""
 
 
 def material(measurements: Measurements) -> Material:

@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, and tests raise false alarms: `python studies/synthetic/coverage.py`.
+"""How often intervals hold the truth: `python studies/synthetic/coverage.py`.
 
 Made-up cohorts whose best settings are known, through the code that a study's report is made with.
 """
@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.evidence import LEVEL, Evidence
-from hmopt.analysis.finding import find_all
-from hmopt.analysis.gain import gains_of_scopes
-from hmopt.analysis.simulation import LATTICE, response, shifted, simulate, sweep
+from hmopt.analysis.simulation import LATTICE, response, simulate, sweep
 from hmopt.analysis.source import Source
 from hmopt.declaration import SearchSection
 from hmopt.files import replacing
@@ -22,11 +19,8 @@ RESULTS = Path(__file__).parent / "results"
 DESIGNS = ((8, 56), (12, 132), (20, 200), (40, 200), (40, 800))
 """Subjects and ordered pairs: some of all possible ones where subjects are many."""
 CURVATURES = {"sharp": 0.3, "curved": 0.1, "flat": 0.02}
-SECTION = SearchSection(metric="dice", repeats=5)
-LABELS = 4
+SECTION = SearchSection(metric="dice")
 COHORTS = 500
-GAIN_COHORTS = {0.0: 400, 0.3: 100}
-"""Cohorts by how far apart the best settings of labels lie: 0 where nothing is to be gained, all alarms are false."""
 
 
 def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str, float]:
@@ -46,21 +40,8 @@ def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str
     return {"coverage": coverage, "coverage_of_score": of_score, "width": float(np.median(widths))}
 
 
-def alarm(subjects: int, pairs: int, shift: float, cohorts: int) -> dict[str, float]:
-    """Give how often a gain of a label's own setting is found: for a label, and for any of them after Holm."""
-    single, together = [], []
-    scopes = [Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)]
-    curves = shifted(np.linspace(0.45 - shift / 2, 0.45 + shift / 2, LABELS).tolist(), CURVATURES["curved"])
-    for seed in range(cohorts):
-        measurements = sweep(simulate(curves, subjects, pairs, seed))
-        gains = gains_of_scopes(find_all(measurements, None, scopes, SECTION), measurements.pairs)
-        single.append([gain.p_value <= LEVEL for gain in gains])
-        together.append(any(gain.evidence is Evidence.FOUND for gain in gains))
-    return {"found": float(np.mean(single)), "found_any_by_holm": float(np.mean(together))}
-
-
 def main() -> None:
-    """Write both tables."""
+    """Write the table."""
     began = time.monotonic()
     covered = [
         {"subjects": subjects, "pairs": pairs, "response": name, "cohorts": COHORTS}
@@ -69,14 +50,6 @@ def main() -> None:
         for name, curvature in CURVATURES.items()
     ]
     _write(pd.DataFrame(covered), "coverage.csv")
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
-    alarmed = [
-        {"subjects": subjects, "pairs": pairs, "shift": shift, "cohorts": cohorts}
-        | alarm(subjects, pairs, shift, cohorts)
-        for subjects, pairs in DESIGNS[:-1]
-        for shift, cohorts in GAIN_COHORTS.items()
-    ]
-    _write(pd.DataFrame(alarmed), "gain_test.csv")
     print(f"{time.monotonic() - began:.0f} s")
 
 

@@ -14,18 +14,24 @@ from hmopt.files import replacing
 RESULTS = Path(__file__).parent / "results"
 
 
-def simulated(covered: pd.DataFrame, tested: pd.DataFrame) -> dict[str, Any]:
-    """Give how often intervals cover by the shape of the response, how often tests alarm, and what they find."""
-    nothing = tested["shift"] == 0
+def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]:
+    """Give how often intervals cover by the shape of the response, how often verdicts are false, and what they find."""
+    by_question = calibrated.groupby("question", sort=False)
     return {
         "coverage": covered.groupby("response", sort=False)["coverage"].mean().to_dict(),
         "coverage_range": covered.groupby("response", sort=False)["coverage"].agg(["min", "max"]).T.to_dict("list"),
         "coverage_cohorts": int(covered["cohorts"].iloc[0]),
         "coverage_of_score": float(covered["coverage_of_score"].mean()),
-        "false_alarms": tested[nothing].set_index("subjects")["found"].to_dict(),
-        "false_alarms_by_holm": tested[nothing].set_index("subjects")["found_any_by_holm"].to_dict(),
-        "false_alarm_cohorts": int(tested.loc[nothing, "cohorts"].iloc[0]),
-        "power_by_holm": tested[~nothing].set_index("subjects")["found_any_by_holm"].to_dict(),
+        "coverage_of_score_range": [
+            float(covered["coverage_of_score"].min()),
+            float(covered["coverage_of_score"].max()),
+        ],
+        "calibration_cohorts": int(calibrated["cohorts"].min()),
+        "false_alarms": {
+            name: dict(zip(rows["subjects"], rows["false_alarm_rate"], strict=True)) for name, rows in by_question
+        },
+        "largest_false_alarm_rate": by_question["false_alarm_rate"].max().to_dict(),
+        "power": {name: dict(zip(rows["subjects"], rows["power"], strict=True)) for name, rows in by_question},
     }
 
 
@@ -71,9 +77,11 @@ def in_order(best: pd.DataFrame) -> float:
 
 def main() -> None:
     """Write the summary."""
-    covered, tested, optima = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("coverage", "gain_test", "trained"))
+    covered, calibrated, optima = (
+        pd.read_csv(RESULTS / f"{name}.csv") for name in ("coverage", "calibration", "trained")
+    )
     with replacing(RESULTS / "summary.json") as path:
-        text = json.dumps({"name": "synthetic", **simulated(covered, tested), **trained(optima)}, indent=2)
+        text = json.dumps({"name": "synthetic", **simulated(covered, calibrated), **trained(optima)}, indent=2)
         path.write_text(text + "\n", encoding="utf-8")
     print(text)
 

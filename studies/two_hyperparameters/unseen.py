@@ -12,10 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.evidence import holm, signed_rank
-from hmopt.analysis.held_out import Parts, choose, deal
+from hmopt.analysis.evidence import holm
+from hmopt.analysis.held_out import HeldOut, choose, divide, judge, sums_between
+from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.optimum import find_optimum
-from hmopt.analysis.resampling import Samples, draw, estimate
+from hmopt.analysis.resampling import Samples, draw
 from hmopt.declaration import SearchSection
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, read_folder, read_searched
@@ -49,52 +50,40 @@ def with_images_alone(curve: Curve) -> Curve:
     return replace(curve, settings=settings, scores=curve.scores[kept], folding=curve.folding[kept])
 
 
-def held(curve: Curve, chosen: Sequence[Index | None], parts: Parts) -> NDArray[np.float64]:
-    """Give the mean score of each pair over the rounds in which it judges, NaN where it never does, shape (pairs,)."""
-    known = np.array([setting is not None for setting in chosen])
-    rounds = parts.judge & known[:, None]
-    scores = curve.scores[[0 if setting is None else curve.place(setting) for setting in chosen]]
-    count = rounds.sum(axis=0)
-    return np.where(count > 0, (scores * rounds).sum(axis=0) / np.maximum(count, 1), np.nan)
-
-
 class Question:
-    """Held-out comparisons over the same folds and samples of the subjects.
+    """Held-out comparisons over the same divisions and samples of the subjects.
 
     Parameters
     ----------
     measurements
         The pairs that all responses have in common.
     section
-        How subjects are dealt.
+        How subjects are divided.
     """
 
     def __init__(self, measurements: Measurements, section: SearchSection) -> None:
         self.moving, self.fixed = (
             measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
         )
-        subjects = sorted({*self.moving, *self.fixed})
-        self.parts = deal(subjects, section.folds, section.repeats, section.seed).parts(self.moving, self.fixed)
+        self.splits = divide(sorted({*self.moving, *self.fixed}), section.splits, section.seed)
         self.samples: Samples = draw(self.moving, self.fixed, DRAWS, section.seed)
         self.folding_limit = section.folding_limit
 
-    def ask(self, judged: Curve, choosing: Curve, over: Curve) -> dict[str, float]:
-        """Give how well what one response chooses does on another, over what a third one chooses."""
-        own = held(judged, choose(choosing, self.parts.choose), self.parts)
-        plain = held(judged, choose(over, self.parts.choose), self.parts)
-        usable = np.isfinite(own - plain)
-        gain = estimate(self.samples.of(usable), (own - plain)[usable])
-        score = estimate(self.samples.of(usable), own[usable])
-        return {
-            **score.columns("held_out"),
-            "with_images_alone": float(plain[usable].mean()),
-            **gain.columns("gain"),
-            "p_value": signed_rank(self._by_subject(own - plain)),
-        }
+    def ask(self, judged: Curve, choosing: Curve, over: Curve) -> HeldOut:
+        """Judge on one response what another chooses, over what a third one chooses."""
+        own, plain = (self._chosen(curve, judged) for curve in (choosing, over))
+        default = np.full(len(own), judged.place(judged.space.index(judged.space.default)))
+        sides = self.moving[judged.pairs], self.fixed[judged.pairs]
+        found = judge(judged, self.splits.judges(*sides), (own, plain, default), sides, self.splits.choosing)
+        assert found is not None
+        return found
 
-    def _by_subject(self, differences: NDArray[np.float64]) -> NDArray[np.float64]:
-        sides = [pd.Series(differences, index=side) for side in (self.moving, self.fixed)]
-        return pd.concat(sides).dropna().groupby(level=0).mean().to_numpy(dtype=float)
+    def _chosen(self, curve: Curve, judged: Curve) -> NDArray[np.intp]:
+        """Return the places among the judged settings of what a response chooses in each round."""
+        sides = self.moving[curve.pairs], self.fixed[curve.pairs]
+        places = choose(sums_between(curve, self.splits, *sides), self.splits.chooses)
+        among_judged = np.array([*(judged.place(index) for index in curve.settings), -1])
+        return np.asarray(among_judged[places])
 
     def best(self, curve: Curve) -> dict[str, float]:
         """Give the best setting with its intervals."""
@@ -107,6 +96,18 @@ class Question:
         return row
 
 
+def held_out_row(found: HeldOut) -> dict[str, float]:
+    """Return the held-out score and gain as columns."""
+    gain = found.over_common
+    return {
+        **found.score.estimate.columns("held_out"),
+        "with_images_alone": found.at_common.value,
+        **gain.estimate.columns("gain"),
+        "p_value": gain.p_value,
+        "subjects": gain.subjects,
+    }
+
+
 def profile(curve: Curve, question: Question) -> pd.DataFrame:
     """Give for each γ of the coarse lattice the Dice at its best λ, and how much that is over γ = 0."""
     table = pd.DataFrame(curve.values, columns=list(curve.space.names)).assign(dice=curve.means)
@@ -114,8 +115,10 @@ def profile(curve: Curve, question: Question) -> pd.DataFrame:
     table = table[measured == measured.max()]
     best = table.loc[table.groupby("label_weight")["dice"].idxmax()]
     plain = curve.scores[best.index[0]]
-    gains = [estimate(question.samples, curve.scores[place] - plain) for place in best.index]
-    return best.assign(gain=[g.value for g in gains], low=[g.low for g in gains], high=[g.high for g in gains])
+    sides = question.moving[curve.pairs], question.fixed[curve.pairs]
+    gains = [jackknife(curve.scores[place] - plain, *sides).within(0.975) for place in best.index]
+    means = [float((curve.scores[place] - plain).mean()) for place in best.index]
+    return best.assign(gain=means, low=[gain.low for gain in gains], high=[gain.high for gain in gains])
 
 
 def of_structure(measurements: Measurements, metric: str, label: str, chosen: Sequence[Index]) -> dict[str, object]:
@@ -123,7 +126,7 @@ def of_structure(measurements: Measurements, metric: str, label: str, chosen: Se
     curve = response(of_labels(measurements, [label]), metric)
     before, after = (curve.scores[curve.place(setting)] for setting in chosen)
     moving, fixed = (measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
-    gain = estimate(draw(moving[curve.pairs], fixed[curve.pairs], DRAWS, seed=0), after - before)
+    gain = jackknife(after - before, moving[curve.pairs], fixed[curve.pairs]).estimate
     row = {"structure": label, "pairs": len(curve.pairs), "with_images_alone": before.mean(), "dice": after.mean()}
     return row | gain.columns("gain")
 
@@ -155,7 +158,7 @@ def main() -> None:
     rows = [
         {"judged": judged, "chosen_by": chooser, "structures": len(groups[judged])}
         | question.best(curves[chooser])
-        | question.ask(curves[judged], curves[chooser], with_images_alone(curves[judged]))
+        | held_out_row(question.ask(curves[judged], curves[chooser], with_images_alone(curves[judged])))
         for judged, chooser in (("seen", "seen"), ("unseen", "unseen"), ("unseen", "seen"))
     ]
     table = pd.DataFrame(rows)
