@@ -1,7 +1,7 @@
 """What the hypermorph costs against a grid of separately trained networks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -59,6 +59,10 @@ class Prices:
         searched = self.searched(hyperparameters)
         return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
 
+    def of_steps(self, steps: int, batch: int) -> "Prices":
+        """Give the same with a hypermorph of another number of steps, each taking as long."""
+        return replace(self, hypermorph=self.hypermorph * (steps * batch / self.hypermorph.evaluations))
+
 
 def find_prices(compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection) -> Prices:
     """Give what trainings took by the clock; a measured pair is taken to last as long as one in training.
@@ -90,24 +94,28 @@ def cost_section(material: Material) -> Section | None:
         return find_prices(compared, budget, study.training.batch, pairs, material.searched.search)
 
     main = prices(compared.main)
+    searched = main.of_steps(study.training.steps, study.training.batch).break_even(hyperparameters)
+    costs = at_both(compared, lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters))
     return Section(
         anchor="cost",
         title="What does it cost?",
-        found=found(compared, main.break_even(hyperparameters)),
+        found=found(compared, main.break_even(hyperparameters), searched, study.training.steps),
         figures={"cost": cost_figure(main)},
         table=pd.DataFrame([_row(main.cost(count, values)) for count in (1, 2) for values in SHOWN]),
         notes=tuple(_notes(main, hyperparameters)),
-        numbers=at_both(compared, lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters)),
+        numbers={**costs, "break_even_settings_searched": searched, "searched_steps": study.training.steps},
     )
 
 
-def found(compared: Compared, settings: int) -> str:
-    """Give one sentence: both trainings by the clock, and from how many settings on the hypermorph is cheaper."""
+def found(compared: Compared, settings: int, of_searched: int, searched_steps: int) -> str:
+    """Give both trainings by the clock, and from how many settings on a hypermorph is cheaper: those and the searched."""
     hypermorphs, separate = compared.main.hypermorphs, compared.separate
     return (
-        f"One hypermorph trained for {number(hypermorphs.minutes, 1)} minutes, {number(compared.main.cost_ratio, 1)} "
-        f"times as long as one separate network ({number(separate.minutes, 1)} minutes); with the search it costs less "
-        f"than separate networks for {settings} settings or more."
+        f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, "
+        f"{number(compared.main.cost_ratio, 1)} times as long as one separate network of {separate.steps} steps "
+        f"({number(separate.minutes, 1)} minutes); with the search it costs less than such networks for {settings} "
+        f"settings or more. The model that was searched has {searched_steps} steps: it costs less from {of_searched} "
+        "settings on."
     )
 
 
