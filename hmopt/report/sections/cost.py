@@ -59,9 +59,10 @@ class Prices:
         searched = self.searched(hyperparameters)
         return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
 
-    def of_steps(self, steps: int, batch: int) -> "Prices":
-        """Give the same with a hypermorph of another number of steps, each taking as long."""
-        return replace(self, hypermorph=self.hypermorph * (steps * batch / self.hypermorph.evaluations))
+    def of_model(self, steps: int, batch: int, minutes: float | None) -> "Prices":
+        """Give the same with the searched hypermorph: what its training took, or as long a step where unknown."""
+        work = self.hypermorph * (steps * batch / self.hypermorph.evaluations)
+        return replace(self, hypermorph=work if minutes is None else replace(work, seconds=60 * minutes))
 
 
 def find_prices(compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection) -> Prices:
@@ -94,7 +95,8 @@ def cost_section(material: Material) -> Section | None:
         return find_prices(compared, budget, study.training.batch, pairs, material.searched.search)
 
     main = prices(compared.main)
-    searched = main.of_steps(study.training.steps, study.training.batch).break_even(hyperparameters)
+    own = main.of_model(study.training.steps, study.training.batch, material.training_minutes)
+    searched = own.break_even(hyperparameters)
     costs = at_both(compared, lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters))
     return Section(
         anchor="cost",
@@ -108,7 +110,7 @@ def cost_section(material: Material) -> Section | None:
 
 
 def found(compared: Compared, settings: int, of_searched: int, searched_steps: int) -> str:
-    """Give both trainings by the clock, and from how many settings on a hypermorph is cheaper: those and the searched."""
+    """Give both trainings by the clock, and from how many settings on such a hypermorph, and the searched, is cheaper."""
     hypermorphs, separate = compared.main.hypermorphs, compared.separate
     return (
         f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, "
