@@ -110,7 +110,7 @@ def cost_section(material: Material) -> Section | None:
 
 
 def found(compared: Compared, settings: int, of_searched: int, searched_steps: int) -> str:
-    """Give both trainings by the clock, and from how many settings on such a hypermorph, and the searched, is cheaper."""
+    """Give both trainings by the clock, and from how many settings on a hypermorph is cheaper."""
     hypermorphs, separate = compared.main.hypermorphs, compared.separate
     return (
         f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, "
