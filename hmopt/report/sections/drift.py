@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 
 from hmopt.analysis.drift import Drift, Trend
 from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.optimum import TOLERANCE
 from hmopt.analysis.resampling import Estimate
-from hmopt.metric import find_metric
 from hmopt.records import CHECKPOINTS, Checkpoint, steps_at
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, new_figure
 from hmopt.report.material import Material
@@ -27,7 +25,6 @@ from hmopt.report.words import (
     signed,
     spread,
     symbol,
-    tolerance,
 )
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter
@@ -71,8 +68,8 @@ def drift_section(material: Material) -> Section | None:
         title=f"{'Do' if len(material.searched.space.names) > 1 else 'Does'} {names} still drift with training?",
         found=found(drifts, metric, _equally_good(material)),
         figures=figures,
-        table=pd.DataFrame([_row(drift, steps, metric) for drift in drifts]),
-        notes=tuple(_notes(drifts, metric)),
+        table=pd.DataFrame([_row(drift, steps, metric, material.margin) for drift in drifts]),
+        notes=tuple(_notes(drifts, metric, material.margin)),
         numbers={"drift": _numbers(drifts), "drift_of": {"checked": len(drifts), "drifting": _count(drifts)}},
     )
 
@@ -187,7 +184,7 @@ def _equally_good(material: Material) -> dict[tuple[Scope, str], tuple[float, fl
     }
 
 
-def _row(drift: Drift, steps: int | None, metric: str) -> dict[str, str]:
+def _row(drift: Drift, steps: int | None, metric: str, margin: float) -> dict[str, str]:
     optima = {
         _after(checkpoint, steps): _optimum(optimum)
         for checkpoint, optimum in zip(drift.checkpoints, drift.optima, strict=True)
@@ -197,7 +194,7 @@ def _row(drift: Drift, steps: int | None, metric: str) -> dict[str, str]:
         "of": f"{symbol(drift.hyperparameter)}*",
         **optima,
         "change from half to full": _with_interval(drift.late_change),
-        f"{metric_name(metric)} lost by that of half training": _loss(drift.loss, metric),
+        f"{metric_name(metric)} lost by that of half training": _loss(drift.loss, margin),
         "drifts?": drift.trend.value,
     }
 
@@ -220,15 +217,15 @@ def _with_interval(change: Estimate) -> str:
     return value if np.isnan(change.low) else f"{value}, 95 % interval {spread(change.low, change.high)}"
 
 
-def _loss(loss: Estimate, metric: str) -> str:
+def _loss(loss: Estimate, margin: float) -> str:
     value = number(loss.value, 4)
     if np.isnan(loss.high):
         return value
-    negligible = loss.high < TOLERANCE[find_metric(metric).unit]
+    negligible = loss.high < margin
     return f"{value} (at most {number(loss.high, 4)}{', negligible' if negligible else ''})"
 
 
-def _notes(drifts: Sequence[Drift], metric: str) -> list[str]:
+def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
     judged = [drift for drift in drifts if drift.trend is not Trend.TOO_FEW]
     few = len(drifts) - len(judged)
     notes = [
@@ -240,7 +237,7 @@ def _notes(drifts: Sequence[Drift], metric: str) -> list[str]:
         "the subjects. Between the values that were measured, scores follow a smooth curve: the last best value here "
         "can differ a little from the best measured one.",
         f"What is lost is {metric_name(metric)} at the end of training, if the best value of half training is taken. "
-        f"Where it is surely less than {tolerance(find_metric(metric).unit)}, the best value settled, unless it still "
+        f"Where it is surely less than {margin:g}, the best value settled, unless it still "
         "moves by more than subjects explain: then longer training gives another value, of little consequence here.",
     ]
     if len(judged) > 1:
