@@ -7,7 +7,6 @@ from hmopt.declaration import CohortSection, NetworkSection, SearchSection, Stud
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
     from hmopt.data.inspection import Inspection
 
@@ -55,7 +54,7 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     values: Values = {} if axis is None else _slices(found, axis, remarks)
-    extents = _extents(found, kept)
+    extents = found.extents_mm[kept]
     spacing = _spacing(found, kept, remarks)
     stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
     voxels = [math.ceil(round(extent / step, 2)) for extent, step in zip(extents.tolist(), spacing, strict=True)]
@@ -64,20 +63,6 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     remarks["preprocessing.placement"] = found.advice
     shape = [stride * math.ceil(count / stride) for count in voxels]
     return {"shape": shape, "spacing_mm": spacing, "placement": found.best_placement, **values}
-
-
-def _extents(found: "Inspection", kept: list[int]) -> "NDArray[np.float64]":
-    """Give how far images reach along some axes, in mm: the largest one, or all of them where headers put them."""
-    import numpy as np
-
-    from hmopt.data.grid import ras_frame
-
-    if found.best_placement == "header":
-        frame = ras_frame(found.lattice, found.axes)
-        together = [frame.shape[axis] * frame.spacing_mm[axis] for axis in kept]
-        return np.array(together)
-    largest: NDArray[np.float64] = (found.shapes * found.spacings_mm)[:, kept].max(axis=0)
-    return largest
 
 
 def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
@@ -95,7 +80,7 @@ def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
 def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[float]:
     """Give the most common spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
     middle = sorted(map(tuple, found.spacings_mm[:, kept].tolist()))[len(found.spacings_mm) // 2]
-    voxels = math.prod(_extents(found, kept) / middle)
+    voxels = math.prod(found.extents_mm[kept] / middle)
     of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
     if voxels <= MANY_VOXELS:
         remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."

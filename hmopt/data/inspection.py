@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.data.cohort import Cohort, read_cohort
-from hmopt.data.grid import Matrix
+from hmopt.data.grid import Matrix, ras_frame
 from hmopt.data.header import read_forms, shear_degrees
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice
@@ -174,6 +174,16 @@ class Inspection:
     def lattice(self) -> Lattice:
         """What the prepared grid is laid on where images are placed by their headers."""
         return common_lattice([scan.lattice for scan in self.scans], self.axes)
+
+    @property
+    def extents_mm(self) -> NDArray[np.float64]:
+        """(3,): what a prepared grid must cover: the largest image, or all of them where headers put them."""
+        if self.best_placement == "header":
+            frame = ras_frame(self.lattice, self.axes)
+            together: NDArray[np.float64] = np.array(frame.shape) * np.array(frame.spacing_mm)
+            return together
+        largest: NDArray[np.float64] = (self.shapes * self.spacings_mm).max(axis=0)
+        return largest
 
     @property
     def roughly_aligned(self) -> bool:

@@ -176,6 +176,7 @@ def _box_axes(lattice: Lattice, axes: Matrix | None) -> Matrix:
 
 def _overlap(moving: NDArray[np.integer], a: Lattice, fixed: NDArray[np.integer], b: Lattice, matrix: Matrix) -> float:
     grid = np.linalg.inv(a.affine) @ matrix @ b.affine
+    grid[:3][np.array(a.shape) == 1] = 0  # a plane is prepared wherever it lies along its normal
     return _dice(resample(moving, grid, b.shape, order=0, outside=0), fixed, moving)
 
 
