@@ -66,7 +66,7 @@ def forms_of(file: Any) -> Forms | None:
     if not isinstance(header, nibabel.Nifti1Header):
         return None
     scale = mm_per_unit(file)
-    qform, qform_code = header.get_qform(coded=True)
+    qform, qform_code = coded_qform(header)
     sform, sform_code = header.get_sform(coded=True)
     return Forms(
         qform=None if qform is None else scaled(qform, scale),
@@ -77,19 +77,21 @@ def forms_of(file: Any) -> Forms | None:
     )
 
 
-def read_forms(path: Path) -> Forms | None:
-    """Read qform and sform of a file; None for a format that has none.
+def coded_qform(header: Any) -> tuple[Matrix | None, int]:
+    """Return qform and code of a NIfTI header; None and 0 where its quaternion is broken, as where there is none.
 
-    Raises
-    ------
-    DataError
-        If the qform is none: its quaternion is longer than 1.
+    Such a file is still placed by its sform; without one, nibabel does not open it.
     """
     try:
-        return forms_of(nibabel.load(path))
-    except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(str(path), expected="a qform", got=reason, advice="Repair the header of the file.") from error
+        qform, code = header.get_qform(coded=True)
+    except (ValueError, nibabel.spatialimages.HeaderDataError):
+        return None, 0
+    return qform, int(code)
+
+
+def read_forms(path: Path) -> Forms | None:
+    """Read qform and sform of a file; None for a format that has none."""
+    return forms_of(nibabel.load(path))
 
 
 def mm_per_unit(file: Any) -> float:

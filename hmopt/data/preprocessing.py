@@ -17,6 +17,7 @@ from hmopt.data.split import split_subjects
 from hmopt.data.template import resolve_template, write_template
 from hmopt.data.volume import read_lattice
 from hmopt.declaration import Study
+from hmopt.errors import DeclarationError
 from hmopt.progress import Track, silent
 
 __all__ = ["FOLDER", "PreparedImage", "prepare", "prepare_image"]
@@ -46,6 +47,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
         If the declared preprocessing contradicts itself.
     """
     check_preprocessing(study.preprocessing)
+    _check_headers_are_right(study)
     images = list_images(study.cohort)
     split = split_subjects(list(images["subject"]), study.split)
     template = resolve_template(study.preprocessing, images)
@@ -61,6 +63,16 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
                 write_template(beside / TEMPLATE, cohort.images, template, track)
             write_arrays(beside, study, cohort, reference, track)
     return open_prepared(place, study.preprocessing, images, split)
+
+
+def _check_headers_are_right(study: Study) -> None:
+    if study.preprocessing.placement == "header" and not study.cohort.spacing_known:
+        raise DeclarationError(
+            "preprocessing.placement",
+            expected="centre or affine, because cohort.spacing_known = false says that headers are wrong",
+            got="header",
+            advice="Correct one of them.",
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hmopt.data.header import coded_qform
 from hmopt.errors import DataError
 from hmopt.files import replacing
 from hmopt.interop.itk import LPS_FROM_RAS, ItkPlace
@@ -183,9 +184,9 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
     image = nibabel.Nifti1Image(values, None)
     image.header.set_zooms(header.get_zooms()[: values.ndim])
     image.header.set_xyzt_units(xyz=int(header["xyzt_units"]) % 8)
-    qform, qform_code = header.get_qform(coded=True)
+    qform, qform_code = coded_qform(header)
     sform, sform_code = header.get_sform(coded=True)
-    image.set_qform(qform, int(qform_code), strip_shears=True)
+    image.set_qform(qform, qform_code)
     image.set_sform(sform, int(sform_code))
     return image
 

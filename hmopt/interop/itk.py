@@ -83,10 +83,14 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK would print is said in one line instead
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         return _reason(str(error))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     dimensions = min(3, reader.GetDimension())
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dimensions, :dimensions]
     if abs(np.linalg.det(direction)) < 0.5:
@@ -108,8 +112,9 @@ def _reason(message: str) -> str:
 def _remarks_on_forms(path: Path, forms: Forms, lattice: Lattice, voxel_mm: float) -> list[str]:
     if forms.neither:
         return [
-            f"{path.name}: its header has neither qform nor sform, so that only the spacing is known; its middle is "
-            "taken to be the origin, and its axes left, anterior and superior."
+            f"{path.name}: its header has neither qform nor sform, so that only the spacing is known. Its middle is "
+            "taken for the origin and its axes for left, anterior and superior, as by nibabel; beside a file with an "
+            "orientation it may be mirrored."
         ]
     apart = forms.apart_mm(lattice.shape)
     if apart <= _AGREE * voxel_mm:

@@ -366,3 +366,11 @@ def test_of_two_stacks_the_slices_at_one_place_are_registered(tmp_path: Path, ju
     np.testing.assert_allclose(found.displacement.get_fdata(), same.displacement.get_fdata(), atol=1e-3)
     said = [remark for remark in found.remarks if "slices 5, 7 lie where slices 9, 11 of whole.nii.gz do" in remark]
     assert len(said) == (placement == "centre")
+
+
+def test_placement_by_headers_that_are_declared_wrong_is_refused(tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "a", as_it_is)
+    study = declare(manifest, placement="header")
+    wrong = study.model_copy(update={"cohort": study.cohort.model_copy(update={"spacing_known": False})})
+    with pytest.raises(DeclarationError, match="spacing_known"):
+        prepare(wrong, tmp_path / "s")

@@ -222,7 +222,6 @@ def test_an_affine_that_cannot_be_inverted_is_refused(model: Path, tmp_path: Pat
         image.header["qform_code"] = 0
         with path.open("wb") as file:
             image.header.write_to(file)
-            file.write(b"\0" * 4)
             file.write(head(1).tobytes(order="F"))
         with pytest.raises(DataError, match="an affine that can be inverted"):
             Registrar(model).register(path, good, SETTING)
@@ -234,3 +233,18 @@ def test_what_lies_outside_the_moving_image_is_its_background(model: Path, judge
     moved = judge(model, moving, fixed, placement="header").moved.get_fdata()
     assert moved[:2].max() < -990
     assert moved.max() < 0
+
+
+def test_a_broken_qform_beside_a_good_sform_does_not_count(model: Path, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(head(1), affine())
+    image.header["vox_offset"] = 352
+    image.header["qform_code"] = 1
+    image.header["quatern_b"], image.header["quatern_c"] = 3.0, 3.0
+    with (tmp_path / "m.nii").open("wb") as file:
+        image.header["sform_code"] = 1
+        image.header.write_to(file)
+        file.write(head(1).tobytes(order="F"))
+    fixed = save(tmp_path / "f.nii.gz", head(2), affine())
+    good = Registrar(model).register(save(tmp_path / "g.nii.gz", head(1), affine()), fixed, SETTING)
+    found = Registrar(model).register(tmp_path / "m.nii", fixed, SETTING)
+    np.testing.assert_allclose(found.moved.get_fdata(), good.moved.get_fdata(), atol=1e-4)
