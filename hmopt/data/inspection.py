@@ -12,7 +12,7 @@ from hmopt.data.cohort import Cohort, read_cohort
 from hmopt.data.grid import Matrix, ras_frame
 from hmopt.data.header import read_forms, shear_degrees
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
-from hmopt.data.reference import common_axes, common_lattice
+from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
 from hmopt.data.scan import ScanFacts, look_at
 from hmopt.data.volume import Lattice, read_lattice
 from hmopt.declaration import CohortSection
@@ -221,12 +221,14 @@ def inspect_cohort(section: CohortSection, track: Track = silent, seed: int = 0)
     Raises
     ------
     DataError
-        As `read_cohort`.
+        As `read_cohort`; also where 2-D images lie in different planes.
     """
     cohort = read_cohort(section, track)
     images, labels = list(cohort.images["image"]), list(cohort.images["label"])
     lattices = [read_lattice(label) for label in labels]
     axes = common_axes(lattices)
+    if all(planes_of(lattice, axes) for lattice in lattices):
+        common_plane({str(path): lattice for path, lattice in zip(images, lattices, strict=True)}, axes)
     structures = cohort.structures
     scans = tuple(look_at(label, structures, axes) for label in track(labels, "Looking at labels", len(labels)))
     pairs = draw_image_pairs(cohort.images, _PAIRS, seed)

@@ -39,6 +39,8 @@ Placement = Literal["header", "centre", "affine"]
 _SAME_SPACING = 0.01
 _WELL_INSIDE, _HARDLY_INSIDE = 0.5, 0.25
 """Shares of the smaller image in the other from which headers count as of one space, or no longer do."""
+_OTHER_SIZE = 5
+"""Ratio of an image's length to the grid's from which its unit is doubted."""
 _OFF_PLACE = 0.75
 """Prepared voxels by which centring may differ from the headers without a word."""
 
@@ -154,6 +156,7 @@ class Registrar:
         moving_place = find_place(pair.moving_image, section, reference, template)
         moving = resample_image(pair.moving_image, moving_section, moving_place, str(pair.moving))
         prepared = _Prepared(moving=moving, fixed=fixed, remarks=())
+        remarks += [*_sizes_against_grid(pair.moving, moving[0]), *_sizes_against_grid(pair.fixed, fixed[0])]
         if section.placement == "centre":
             remarks += _centring_against_headers(pair, prepared, section)
         if section.placement == "header":
@@ -265,10 +268,21 @@ def _trained_spacing(header: dict[str, Any], record: Path) -> tuple[float, ...] 
     if "spacing_mm" in header:
         spacing = header["spacing_mm"]
     elif record.is_file():
-        spacing = json.loads(record.read_text(encoding="utf-8")).get("spacing_mm")
+        spacing = _read_record(record).get("spacing_mm")
     else:
         return None
     return "unknown" if spacing is None else tuple(float(step) for step in spacing)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            str(path), expected="the record of a prepared cohort", got=reason, advice="Prepare the cohort again."
+        ) from error
+    return record
 
 
 def _spacing(lattice: Lattice, reference: Reference) -> tuple[float, ...]:
@@ -328,19 +342,34 @@ def _slices_by_place(
     ]
 
 
+def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
+    """Return what to say where an image is so much larger or smaller than the grid that its unit may be wrong."""
+    affine = item.original.affine
+    image_mm = np.sort(np.linalg.norm(affine[:3, :3], axis=0) * item.original.shape)[::-1]
+    steps = np.linalg.norm((affine @ item.grid)[:3, : item.data.ndim], axis=0)
+    grid_mm = np.sort(steps * item.data.shape)[::-1]
+    if 1 / _OTHER_SIZE < image_mm[0] / grid_mm[0] < _OTHER_SIZE:
+        return []
+    return [
+        f"{path.name}: it measures {_times(image_mm.tolist())} mm, and the model's grid {_times(grid_mm.tolist())} mm: "
+        "look whether the unit and the spacing in its header are right."
+    ]
+
+
 def _centring_against_headers(pair: _Pair, prepared: _Prepared, section: PreprocessingSection) -> list[str]:
     """Return what to say where images are centred and their headers put them elsewhere in one space."""
     moving, fixed = prepared.moving[0], prepared.fixed[0]
-    middle = np.ones(4)
-    middle[:3] = 0
-    middle[: len(section.shape)] = (np.array(section.shape) - 1) / 2
-    centred = moving.original.affine @ moving.grid @ middle - fixed.original.affine @ fixed.grid @ middle
-    apart = centred[:3]
+    # the points of the prepared grid at a quarter and at three quarters of each axis, (4, points)
+    quarters = np.array(list(np.ndindex(*[2] * len(section.shape)))) / 2 + 0.25
+    points = np.zeros((4, len(quarters)))
+    points[: len(section.shape)] = (quarters * (np.array(section.shape) - 1)).T
+    points[3] = 1
+    apart = (moving.original.affine @ moving.grid @ points - fixed.original.affine @ fixed.grid @ points)[:3]
     if len(section.shape) == 2:
         across = (fixed.original.affine @ fixed.grid)[:3, 2]
         across = across / np.linalg.norm(across)
-        apart = apart - across * (apart @ across)
-    apart_mm = float(np.linalg.norm(apart))
+        apart = apart - np.outer(across, across @ apart)
+    apart_mm = float(np.linalg.norm(apart, axis=0).mean())
     share = share_inside(moving.original, fixed.original)
     if share < _WELL_INSIDE or apart_mm <= _OFF_PLACE * min(fixed.spacing_mm):
         return []

@@ -235,6 +235,8 @@ def test_planes_of_different_kinds_are_no_cohort(tmp_path: Path) -> None:
     study = declare(write_cohort(tmp_path / "a", mixed, planes=True), shape=[32, 32])
     with pytest.raises(DataError, match=r"4_image\.nii\.gz: expected an axial plane, .* got a coronal plane"):
         prepare(study, tmp_path / "s")
+    with pytest.raises(DataError, match="got a coronal plane"):
+        look(tmp_path / "a" / "cohort.csv")
 
 
 def test_slices_of_stacks_that_begin_elsewhere_are_paired_by_place(tmp_path: Path) -> None:
@@ -374,3 +376,12 @@ def test_placement_by_headers_that_are_declared_wrong_is_refused(tmp_path: Path)
     wrong = study.model_copy(update={"cohort": study.cohort.model_copy(update={"spacing_known": False})})
     with pytest.raises(DeclarationError, match="spacing_known"):
         prepare(wrong, tmp_path / "s")
+
+
+def test_a_unit_that_makes_an_image_a_thousand_times_too_large_is_doubted(tmp_path: Path, model: Path) -> None:
+    image = nibabel.Nifti1Image(head(1, SHAPE), affine())
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "m.nii.gz")
+    fixed = write(tmp_path / "f.nii.gz", head(2, SHAPE), affine())
+    remarks = Registrar(model).register(tmp_path / "m.nii.gz", fixed, SETTING).remarks
+    assert any("m.nii.gz: it measures 2.6e+04 x 2.2e+04 x 1.8e+04 mm" in remark for remark in remarks)

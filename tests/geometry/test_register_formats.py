@@ -196,6 +196,14 @@ def test_a_plane_in_a_3d_file_keeps_both_components_of_its_field(
     assert moves.tolist() == [axis != {0: 2, 1: 1, 2: 0}[across] for axis in range(3)]
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 28), (24, 1, 28), (24, 28, 1, 1)])
+def test_a_plane_may_lie_across_any_axis_of_its_file(
+    plane_model: Path, judge: Judge, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    paths = [save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1].reshape(shape), affine()) for n in (1, 2)]
+    assert judge(plane_model, *paths).moved.shape == shape
+
+
 def test_a_2d_file_has_a_2d_field(plane_model: Path, judge: Judge, tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1], PLANES["axial"]) for n in (1, 2)]
     assert judge(plane_model, *paths).displacement.shape == (24, 28, 1, 1, 2)
