@@ -75,8 +75,10 @@ def describe(found: "Inspection") -> list[str]:
         for name, fact in facts.items()
     ]
     lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within one")
-    lines.append(f"Centres of the labels: {found.placement.distance_centred_mm:.1f} mm apart, images centred")
-    lines.append(f"Alignment: {found.advice}")
+    in_world, centred = found.placement.distance_in_world_mm, found.placement.distance_centred_mm
+    lines.append(f"Centres of the labels: {in_world:.3g} mm apart by headers, {centred:.3g} mm with images centred")
+    lines += [f"Headers: {remark}" for remark in found.headers.remarks]
+    lines.append(f"Placement: {found.advice}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from hmopt.cli.device import find_device
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.errors import DeclarationError
 from hmopt.space import Setting, Space
+
+if TYPE_CHECKING:
+    from hmopt.interop.registration import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,15 @@ Subject = Annotated[str | None, typer.Option("--subject", help="Take the best se
 Groups = Annotated[
     list[str] | None, typer.Option("--group", metavar="COLUMN=VALUE", help="Take the best for a group: task=within.")
 ]
+PlacementOption = Annotated[
+    str | None,
+    typer.Option(
+        "--placement",
+        metavar="header|centre|affine",
+        help="How the images are laid on the model's grid. Left out: as those it was trained on.",
+    ),
+]
+PLACEMENTS = ("header", "centre", "affine")
 
 
 def register(
@@ -60,6 +72,7 @@ def register(
     label: Label = None,
     subject: Subject = None,
     group: Groups = None,
+    placement: PlacementOption = None,
     device: Device = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -75,7 +88,8 @@ def register(
         criteria = {kind: value for kind, value in named.items() if value is not None}
         criteria |= parse_pairs("--group", group or [])
         beside = displacement or displacement_path(moved)
-        register_files(folder, (moving, fixed), (moved, beside), Choice(values=given, criteria=criteria), device, talk)
+        choice = Choice(values=given, criteria=criteria)
+        register_files(folder, (moving, fixed), (moved, beside), choice, device, talk, placement)
 
 
 def displacement_path(moved: Path) -> Path:
@@ -96,6 +110,7 @@ def register_files(
     choice: Choice,
     device: str | None,
     talk: Conversation,
+    placement: str | None = None,
 ) -> None:
     """Register a moving to a fixed file and write the moved image and the displacement."""
     from hmopt.interop.displacement import check_name, save_image
@@ -103,12 +118,20 @@ def register_files(
 
     for path in destinations:
         check_name(path)
-    registrar = Registrar(folder, find_device(device))
+    registrar = Registrar(folder, find_device(device), _placement(placement))
     setting = _setting(folder, registrar.space, choice, talk)
     found = registrar.register(*files, setting)
+    for remark in found.remarks:
+        typer.echo(f"warning: {remark}", err=True)
     save_image(found.moved, destinations[0])
     save_image(found.displacement, destinations[1])
     talk.say(f"Moved image: {destinations[0]}\nDisplacement: {destinations[1]}")
+
+
+def _placement(given: str | None) -> "Placement | None":
+    if given is None or given in PLACEMENTS:
+        return cast("Placement | None", given)
+    raise DeclarationError("--placement", expected=" or ".join(PLACEMENTS), got=repr(given), advice="Choose one.")
 
 
 def _setting(folder: Path, space: Space, choice: Choice, talk: Conversation) -> Setting:

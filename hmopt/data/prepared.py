@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.data.layout import NO_SLICE
+from hmopt.data.reference import Reference
 from hmopt.declaration import PreprocessingSection
 from hmopt.errors import DataError
 
@@ -42,6 +43,8 @@ class PreparedCohort:
         Hash of the files' contents, the merging of labels and the preprocessing.
     search_slices
         Slices on which λ is searched; empty: all.
+    reference
+        What the images are laid out by.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class PreparedCohort:
     spacing_mm: tuple[float, ...] | None
     identity: str
     search_slices: tuple[int, ...] = ()
+    reference: Reference = field(default_factory=Reference)
 
     @property
     def template(self) -> Path | None:
@@ -127,4 +131,5 @@ def open_prepared(
         spacing_mm=None if record["spacing_mm"] is None else tuple(record["spacing_mm"]),
         identity=folder.name,
         search_slices=tuple(section.slices.search_indices) if section.slices else (),
+        reference=Reference.from_record(record.get("reference")),
     )

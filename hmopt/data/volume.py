@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.data.header import affine_mm
 from hmopt.errors import DataError
 
 _UNREADABLE = (
@@ -39,6 +40,13 @@ class Lattice:
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        """(3,): the world's place of the middle of the box."""
+        middle = (np.array(self.shape) - 1) / 2
+        place: NDArray[np.float64] = (self.affine @ [*middle, 1.0])[:3]
+        return place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +173,7 @@ def _lattice(path: Path, file: Any) -> Lattice:
         raise DataError(
             str(path), expected="one 2-D or 3-D image", got=f"{len(shape)}-D, shape {shape}", advice="Take one volume."
         )
-    affine = file.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise DataError(
-            str(path), expected="an affine that can be inverted", got="none", advice="Repair the header of the file."
-        )
-    return Lattice(shape=shape, affine=np.asarray(affine, dtype=np.float64))
+    return Lattice(shape=shape, affine=affine_mm(file, path))
 
 
 def _whole(data: NDArray[Any]) -> bool:

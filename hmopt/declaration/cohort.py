@@ -1,11 +1,14 @@
 """Which images, labels and pairs a study is about, and how they are prepared."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hmopt.declaration.section import Section
+
+_PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
 
 class CohortSection(Section):
@@ -39,7 +42,7 @@ class SliceSection(Section):
     axis: int = Field(ge=0, le=2)
     """The axis (after reorientation to RAS+) that slices are taken across."""
     indices: list[int]
-    """Which voxels along it; every slice is an image of its own, paired with the same slice of others."""
+    """Which slices along it, from its lower end; each is an image, paired with those of others at the same place."""
     search_indices: list[int] = []
     """Slices on which λ is searched; empty: all of `indices`."""
 
@@ -48,17 +51,33 @@ class PreprocessingSection(Section):
     """`[preprocessing]`: what is done to every image, once."""
 
     shape: list[int] = Field(min_length=2, max_length=3)
-    """Voxels of the prepared grid, centred on each image; each a multiple of the network's coarsest stride."""
+    """Voxels of the prepared grid; each a multiple of the network's coarsest stride."""
     spacing_mm: list[float] | None = None
     """Spacing of the prepared grid; left out: each image's own."""
     slices: SliceSection | None = None
     """Planes to take from volumes; left out: the images as they are."""
     normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
     """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum to maximum to [0, 1]; or mean 0, deviation 1."""
-    align: Literal["none", "affine"] = "none"
-    """Affine alignment of every image to `template` before anything else."""
+    background: float | None = None
+    """Intensity outside an image, in its own unit (-1000 for CT); left out: each image's minimum."""
+    placement: Literal["header", "centre", "affine"] = "centre"
+    """How images are laid on the prepared grid: where their headers say, centre on centre, or aligned to `template`."""
     template: str | None = None
-    """Name of an image of the cohort, or a path; left out: the image whose alignment to others is best is chosen."""
+    """Name of an image, or a path: what `affine` aligns to, where `header` lays the grid; left out: chosen of all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_align(cls, values: Any) -> Any:
+        """Read `align`, as older files say it: `none` is the placement `centre`, `affine` is `affine`."""
+        if not isinstance(values, Mapping) or "align" not in values:
+            return values
+        align = values["align"]
+        if align not in _PLACEMENT_OF_ALIGN:
+            raise ValueError('expected align = "none" or "affine" (or, better, placement)')
+        meant = _PLACEMENT_OF_ALIGN[align]
+        if values.get("placement", meant) != meant:
+            raise ValueError(f'expected placement = "{meant}", as align = "{align}" says, or no align')
+        return {**{key: value for key, value in values.items() if key != "align"}, "placement": meant}
 
 
 class SplitSection(Section):
