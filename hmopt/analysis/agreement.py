@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.aligned import Aligned, align
-from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.starts import FEWEST_STARTS, difference_over_starts
 from hmopt.ledger.measurements import Measurements, mean
@@ -82,7 +82,7 @@ class Agreement:
     @property
     def evidence(self) -> Evidence:
         """Whether either is better; TOO_FEW of too few subjects, or of a single random start of a side."""
-        return Evidence.TOO_FEW if self.starts < FEWEST_STARTS else of_interval(self.mean_gap.estimate)
+        return Evidence.TOO_FEW if self.starts < FEWEST_STARTS else of_difference(self.mean_gap)
 
     @property
     def within_two_spreads(self) -> NDArray[np.bool_]:

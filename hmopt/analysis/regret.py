@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.analysis.aligned import Aligned, align
-from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.held_out import Splits, choose, divide, sums_between
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import margin_of
@@ -125,7 +125,7 @@ def _evidence(retraining: Mean, default: Mean, more: Mean, starts: int, margin: 
         return Evidence.TOO_FEW
     if retraining.equivalent(margin) and default.equivalent(margin):
         return Evidence.NEGLIGIBLE
-    return of_interval(more.estimate)
+    return of_difference(more)
 
 
 def _chosen(aligned: Aligned, splits: Splits) -> list[Index | None]:
