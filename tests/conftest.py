@@ -59,7 +59,6 @@ batch = 2
 coarse = 5
 confirmations = 1
 minimum_partners = 3
-repeats = 2
 """
 
 
@@ -178,6 +177,6 @@ def compare_curves() -> CompareCurves:
             Trained(role="hypermorph", steps=100, curve=hypermorph - 0.01, shifts=shifts[:3], minutes=3.75),
             Trained(role="hypermorph", steps=200, curve=hypermorph, shifts=shifts, minutes=7.0),
         ]
-        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection(repeats=4))
+        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection())
 
     return build
