@@ -52,7 +52,6 @@ averaging = 0.0
 [search]
 coarse = 3
 confirmations = 0
-repeats = 2
 scopes = [["cohort"]]
 [compare]
 values = { regularization = [0.0, 0.25, 1.0] }

@@ -116,7 +116,6 @@ def declared() -> SearchSection:
         metric="dice",
         reported=["folding"],
         scopes=[["cohort"], ["label"], ["task"], ["subject"]],
-        repeats=5,
     )
 
 

@@ -64,7 +64,6 @@ averaging = 0.9
 scopes = [["cohort"]]
 reported = ["folding"]
 confirmations = 1
-repeats = 2
 """
 
 Tensors = dict[str, Tensor]
