@@ -15,7 +15,7 @@ from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
-from hmopt.training.trained import HALF_MODEL, MODEL, check_key, training_key
+from hmopt.training.trained import HALF_MODEL, MODEL, check_key, check_steps, training_key
 
 Trained = Literal["full", "half"]
 """The model at the end of training, or as it was half-way."""
@@ -78,5 +78,7 @@ def load_oracle(
     path = folder / MODEL_FILES[model]
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
+    steps = study.training.steps
+    check_steps(path, header, steps if model == "full" else steps // 2)
     hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)
