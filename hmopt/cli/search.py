@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmopt.cli.checks import check_cohort
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
 from hmopt.cli.memory import keep_freed_memory
@@ -79,8 +80,6 @@ class Search:
     """
 
     def __init__(self, folder: Path, talk: Conversation) -> None:
-        from hmopt.data.pair_table import pair_table
-        from hmopt.data.pairs import draw_pairs
         from hmopt.data.preprocessing import prepare
         from hmopt.declaration import read_study
         from hmopt.ledger import Ledger
@@ -90,8 +89,7 @@ class Search:
         self.study = read_study(folder)
         self.section = self.study.search
         self.cohort = prepare(self.study, folder, talk.track)
-        self.pairs = draw_pairs(self.cohort, self.study.pairs, "search")
-        self.table = pair_table(self.pairs, self.cohort, self.section.bins)
+        self.pairs, self.table = check_cohort(self.study, self.cohort)
         self.ledger = Ledger(folder / LEDGER_FOLDER)
 
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
