@@ -1,7 +1,7 @@
 """Files of tensors: written with a hash of what is in them, read without torch, and refused where they are damaged."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,45 +94,55 @@ class _Loss(BaseModel):
     scale: Annotated[float, Field(gt=0)]
 
 
-class _Architecture(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    shape: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=3)]
-    network: dict[str, Any]
-    hypernetwork: dict[str, Any] | None = None
-    hyperparameters: dict[str, dict[str, Any]] | None = None
-
-
-class _Trained(BaseModel):
-    """What the header of every trained model and network tells."""
+class _Header(BaseModel):
+    """What the header of a model or a network can tell; training writes all of it."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    architecture: _Architecture
-    training_key: Annotated[str, Field(min_length=1)]
-    cohort: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]+$")]
-    labels: list[str]
-    loss: _Loss
-    training: dict[str, Any]
-    preprocessing: dict[str, Any]
-    steps: Annotated[int, Field(ge=1, strict=True)]
-    minutes: Annotated[float, Field(ge=0)]
-    device: str
+    architecture: dict[str, Any] = {}
+    training_key: Annotated[str, Field(min_length=1)] = "unknown"
+    cohort: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]+$")] = "unknown"
+    labels: list[str] = []
+    loss: _Loss | None = None
+    training: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
+    steps: Annotated[int, Field(ge=1, strict=True)] = 1
+    minutes: Annotated[float, Field(ge=0)] = 0.0
+    device: str = "cpu"
 
 
-def check_trained(path: Path, header: Mapping[str, Any]) -> None:
-    """Refuse the header of a model that lacks what training writes into it.
+def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
+    """Refuse the header of a model that lacks a key, or has a value that training does not write.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    needed
+        Keys that it must have.
 
     Raises
     ------
     CheckpointError
-        If a key is missing or its value breaks its rule.
+        If a key is missing or a value breaks its rule.
+
+    Examples
+    --------
+    >>> check_header(Path("model.safetensors"), {"architecture": {}}, needed=["cohort"])
+    Traceback (most recent call last):
+    hmopt.errors.CheckpointError: model.safetensors: expected the header of a trained model, got no cohort. Restore ...
     """
     what = "the header of a trained model"
-    found = checked(dict(header), _Trained, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
-    prepared = found.preprocessing.get("shape")
-    if prepared != found.architecture.shape:
-        got = f"preprocessing.shape {prepared} beside a network for {found.architecture.shape}"
+    given = {key: value for key, value in header.items() if key != "loss" or value is not None}
+    lacking = [key for key in needed if key not in given]
+    if lacking:
+        raise CheckpointError(str(path), expected=what, got=f"no {', '.join(lacking)}", advice=_ADVICE)
+    found = checked(given, _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
+    prepared, built = found.preprocessing.get("shape"), found.architecture.get("shape")
+    if prepared is not None and built is not None and prepared != built:
+        got = f"preprocessing.shape {prepared} beside a network for {built}"
         raise CheckpointError(str(path), expected=what, got=got, advice=_ADVICE)
 
 

@@ -113,10 +113,14 @@ class Search:
     def keep(self, identity: str, identity_half: str, identity_unregistered: str) -> None:
         """Write what was searched beside the ledger."""
         from hmopt.ledger import Searched, write_searched
+        from hmopt.model_file import check_header
         from hmopt.networks import read_header
         from hmopt.oracle.open import MODEL_FILES
+        from hmopt.study_folder import declared_sections
 
-        loss = read_header(self.folder / MODEL_FILES["full"])["loss"]
+        path = self.folder / MODEL_FILES["full"]
+        header = read_header(path)
+        check_header(path, header, needed=["loss"])
         searched = Searched(
             name=self.study.name,
             identity=identity,
@@ -126,8 +130,9 @@ class Search:
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,
             loss=self.study.loss.model_dump(mode="json"),
-            loss_scale=loss["scale"],
+            loss_scale=header["loss"]["scale"],
             search=self.section,
+            declared=declared_sections(self.study),
         )
         write_searched(self.folder, searched, self.table)
 

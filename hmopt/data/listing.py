@@ -6,6 +6,7 @@ import pandas as pd
 
 from hmopt.errors import DataError
 from hmopt.records import Pair
+from hmopt.tables import restored
 
 
 def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
@@ -46,7 +47,9 @@ def read_pair_names(path: Path) -> pd.DataFrame:
         ) from error
     if table.empty:
         raise DataError(str(path), expected="pairs", got="no rows", advice="List them, or leave out pairs.csv.")
-    return table
+    if table.isna().to_numpy().any():
+        raise DataError(str(path), expected="two names in each row", got="a row cut short", advice="Correct the file.")
+    return table.map(restored)
 
 
 def _pairs_of_row(moving: str, fixed: str, items: pd.DataFrame, origin: str) -> list[Pair]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,12 +14,12 @@ from hmopt.data.prepared import TEMPLATE
 from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
 from hmopt.data.volume import read_image
 from hmopt.declaration import PreprocessingSection
-from hmopt.errors import DataError
+from hmopt.errors import CheckpointError, DataError
+from hmopt.files import checked
 from hmopt.interop.displacement import Floats, displacement_image, moving_coordinates, resample, slice_coordinates
+from hmopt.model_file import MODEL_FILE, check_header
 from hmopt.networks import Hypermorph, RegistrationNetwork, load_hypermorph
 from hmopt.space import Setting, Space
-
-MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,9 @@ class Registrar:
         self._device = torch.device(device)
         self._model: Hypermorph
         self._model, header = load_hypermorph(folder / MODEL_FILE)
+        check_header(folder / MODEL_FILE, header, needed=["preprocessing", "cohort"])
         self._model.to(self._device)
-        self._preprocessing = PreprocessingSection(**header["preprocessing"])
+        self._preprocessing = _preprocessing(folder / MODEL_FILE, header["preprocessing"])
         self._template = folder / PREPARED_FOLDER / header["cohort"] / TEMPLATE
 
     @property
@@ -119,6 +121,11 @@ class Registrar:
         )
         displacement: NDArray[np.float32] = network.displacement(network(moving_tensor, fixed_tensor))[0].cpu().numpy()
         return displacement
+
+
+def _preprocessing(path: Path, values: dict[str, Any]) -> PreprocessingSection:
+    what, advice = "the header of a trained model", "Restore the file, or move it away and train again."
+    return checked(values, PreprocessingSection, field=str(path), error=CheckpointError, what=what, advice=advice)
 
 
 def _coordinates(

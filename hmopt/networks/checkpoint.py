@@ -15,7 +15,7 @@ import hmopt
 from hmopt.declaration import HypernetworkSection, NetworkSection, Study
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
-from hmopt.model_file import check_trained, check_weights, read_tensors, sealed
+from hmopt.model_file import check_header, check_weights, read_tensors, sealed
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
@@ -23,8 +23,6 @@ from hmopt.space import Hyperparameter, Space
 FORMAT = "hmopt-hypermorph-1"
 NOT_TRAINED = ("step", "default")
 """Keys of a hyperparameter that say how it is searched; a trained model stands for any value of them."""
-TRAINED_KEYS = {"cohort", "loss", "training", "preprocessing", "steps", "minutes", "device"}
-"""Keys that training writes into a header; a file has all of them or, where it was made otherwise, none."""
 
 
 def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -184,8 +182,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != form:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
         raise CheckpointError(str(path), expected=form, got=got, advice="Use a model that hmopt wrote.")
-    if header.keys() & TRAINED_KEYS:
-        check_trained(path, header)
+    check_header(path, header)
     return header
 
 
