@@ -137,13 +137,17 @@ def _images_of_study(folder: Path, outputs: Mapping[str, Path]) -> dict[str, Pat
 
     if not any(path.exists() for path in outputs.values()):
         return {}
-    own = {f"the study's {path.name}": path for path in (folder / "prepared").glob("*/template.nii.gz")}
+    files = list((folder / "prepared").glob("*/template.nii.gz"))
     try:
-        images = list_images(read_study(folder).cohort)
+        cohort = read_study(folder).cohort
+        folders = [one for one in (cohort.images, cohort.labels) if one is not None]
+        files += [path for one in folders if one.is_dir() for path in one.iterdir()]
+        if cohort.manifest is not None:
+            images = list_images(cohort)
+            files += [*images["image"], *images["label"]]
     except HmoptError:
-        return own  # a model is enough to register with: the cohort may be elsewhere
-    paths = [*images["image"], *images["label"]]
-    return own | {f"the study's {path.name}": path for path in paths}
+        pass  # a model is enough to register with: the cohort may be elsewhere
+    return {f"{path} of the study": path for path in files}
 
 
 def _setting(folder: Path, space: Space, choice: Choice, talk: Conversation) -> Setting:
