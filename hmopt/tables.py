@@ -1,5 +1,6 @@
 """Tables as CSV: written so that no spreadsheet takes a name for a formula, and read back as they were."""
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,21 +101,29 @@ def read_text_table(path: Path, needed: Sequence[str] = (), advice: str = "Corre
     """
     import pandas as pd
 
+    def refuse(expected: str, got: str) -> HmoptError:
+        return HmoptError(str(path), expected=expected, got=got, advice=advice)
+
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file, strict=True) if row]
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
-        raise HmoptError(str(path), expected="a CSV table", got=one_line(error), advice=advice) from error
-    table.columns = [restored(str(name)) for name in table.columns]
-    lacking = [name for name in needed if name not in table]
+    except (OSError, ValueError, csv.Error) as error:
+        raise refuse("a CSV table", one_line(error)) from error
+    if not rows:
+        raise refuse("a CSV table", "an empty file")
+    columns = [restored(name) for name in rows[0]]
+    lacking = [name for name in needed if name not in columns]
     if lacking:
-        got = f"no {', '.join(lacking)}"
-        raise HmoptError(str(path), expected=f"columns {', '.join(needed)}", got=got, advice=advice)
-    # a row that was cut short has cells that are missing, not empty
-    if table.isna().to_numpy().any():
-        raise HmoptError(str(path), expected="a cell for every column", got="a row cut short", advice=advice)
-    return table.map(restored)
+        raise refuse(f"columns {', '.join(needed)}", f"no {', '.join(lacking)}")
+    if len(set(columns)) < len(columns):
+        raise refuse("each column once", ", ".join(columns))
+    uneven = next((place for place, row in enumerate(rows, start=1) if len(row) != len(columns)), None)
+    if uneven is not None:
+        raise refuse(f"{len(columns)} cells in each row", f"{len(rows[uneven - 1])} in row {uneven}")
+    cells = [[restored(cell) for cell in row] for row in rows[1:]]
+    return pd.DataFrame(cells, columns=columns, dtype=str)
 
 
 def read_number_table(path: Path, needed: Sequence[str] = (), advice: str = "Correct the file.") -> "pd.DataFrame":

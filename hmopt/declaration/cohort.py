@@ -74,11 +74,11 @@ class PreprocessingSection(Section):
 class SplitSection(Section):
     """`[split]`: which subjects serve what; nobody serves twice."""
 
-    train: int | list[str]
+    train: Annotated[int, Field(strict=True)] | list[str]
     """Subjects for the weights: how many, or which."""
-    tune: int | list[str]
+    tune: Annotated[int, Field(strict=True)] | list[str]
     """Subjects for decisions of a developer (learning rate, loss scale, when to stop)."""
-    search: int | list[str]
+    search: Annotated[int, Field(strict=True)] | list[str]
     """Subjects on which λ is chosen and judged."""
     seed: Seed = 0
     """Decides who serves what where numbers are given."""
