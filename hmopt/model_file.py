@@ -103,7 +103,7 @@ class _Header(BaseModel):
     training_key: Annotated[str, Field(min_length=1)] = "unknown"
     cohort: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]+$")] = "unknown"
     labels: list[str] = []
-    loss: _Loss | None = None
+    loss: _Loss = _Loss(scale=1.0)
     training: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
     steps: Annotated[int, Field(ge=1, strict=True)] = 1
@@ -135,11 +135,10 @@ def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = 
     hmopt.errors.CheckpointError: model.safetensors: expected the header of a trained model, got no cohort. Restore ...
     """
     what = "the header of a trained model"
-    given = {key: value for key, value in header.items() if key != "loss" or value is not None}
-    lacking = [key for key in needed if key not in given]
+    lacking = [key for key in needed if key not in header]
     if lacking:
         raise CheckpointError(str(path), expected=what, got=f"no {', '.join(lacking)}", advice=_ADVICE)
-    found = checked(given, _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
+    found = checked(dict(header), _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
     prepared, built = found.preprocessing.get("shape"), found.architecture.get("shape")
     if prepared is not None and built is not None and prepared != built:
         got = f"preprocessing.shape {prepared} beside a network for {built}"
