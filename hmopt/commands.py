@@ -88,11 +88,16 @@ def read_commands(path: Path) -> list[Command]:
         return []
     minutes: dict[str, float] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
-                command = restored(row["command"])
-                minutes[command] = minutes.get(command, 0.0) + _duration(row["minutes"])
-    except (csv.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = path.read_bytes().decode("utf-8")
+        header, *rows = csv.reader(text.splitlines(), strict=True)
+        if tuple(header) != _COLUMNS or not text.endswith("\n"):
+            raise ValueError("a header or a row cut short")
+        for cell, started, duration, _ in rows:
+            if started:
+                datetime.fromisoformat(started)
+            command = restored(cell)
+            minutes[command] = minutes.get(command, 0.0) + _duration(duration)
+    except (csv.Error, ValueError, OSError) as error:
         raise HmoptError(
             str(path),
             expected=f"rows of {', '.join(_COLUMNS)}",

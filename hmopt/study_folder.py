@@ -8,11 +8,12 @@ from typing import Any
 from hmopt.declaration import FILE_NAME, NetworkSection, Study
 from hmopt.declaration.study import read_declaration
 from hmopt.errors import CheckpointError, DeclarationError, HmoptError, LedgerError
-from hmopt.files import content_hash, one_line
-from hmopt.ledger.folder import Searched, read_searched, search_file
+from hmopt.files import content_hash, file_hash, one_line
+from hmopt.ledger.folder import SEARCH_FILE, Searched, read_searched, search_file
 from hmopt.model_file import MODEL_FILE, read_tensors, weights_hash
 from hmopt.space import Hyperparameter
 
+LOG_FILE = "training.csv"
 HOW_MUCH_IS_MEASURED = {"coarse", "confirmations", "storage"}
 """Keys of `[search]` that change nothing about what was measured already."""
 
@@ -64,6 +65,7 @@ def check_together(folder: Path) -> None:
     """
     searched = read_searched(folder)
     _check_model(folder, searched)
+    _check_log(folder, searched)
     if (folder / FILE_NAME).is_file():
         _check_declaration(folder, searched)
 
@@ -79,6 +81,21 @@ def _check_model(folder: Path, searched: Searched) -> None:
             expected=f"a search of the model in {path} ({identity})",
             got=f"one of another model ({searched.identity})",
             advice=f"Run `hmopt search {folder}`, or restore the model that was searched.",
+        )
+
+
+def _check_log(folder: Path, searched: Searched) -> None:
+    """Refuse the log of another training than that of the model that was searched, or one that was damaged."""
+    path = folder / LOG_FILE
+    was_searched_here = (folder / SEARCH_FILE).is_file()
+    if not was_searched_here or searched.log_hash is None or not path.is_file():
+        return
+    if file_hash(path) != searched.log_hash:
+        raise LedgerError(
+            str(path),
+            expected=f"the log of the training whose model {SEARCH_FILE} is about",
+            got="another one, or one that was damaged",
+            advice=f"Restore it from a copy, move it away, or run `hmopt search {folder}` again.",
         )
 
 

@@ -12,6 +12,7 @@ from hmopt.cli.device import find_device
 from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.commands import timed
+from hmopt.files import file_hash
 
 if TYPE_CHECKING:
     from hmopt.ledger import Measurements
@@ -90,6 +91,8 @@ class Search:
         self.section = self.study.search
         self.cohort = prepare(self.study, folder, talk.track)
         self.pairs, self.table = check_cohort(self.study, self.cohort)
+        # what the ledger holds already is not measured again, and must still be of these images
+        self.cohort.check(dict.fromkeys(name for pair in self.pairs for name in (pair.moving, pair.fixed)))
         self.ledger = Ledger(folder / LEDGER_FOLDER)
 
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
@@ -116,9 +119,9 @@ class Search:
         from hmopt.model_file import check_header
         from hmopt.networks import read_header
         from hmopt.oracle.open import MODEL_FILES
-        from hmopt.study_folder import declared_sections
+        from hmopt.study_folder import LOG_FILE, declared_sections
 
-        path = self.folder / MODEL_FILES["full"]
+        path, log = self.folder / MODEL_FILES["full"], self.folder / LOG_FILE
         header = read_header(path)
         check_header(path, header, needed=["loss"])
         searched = Searched(
@@ -133,6 +136,7 @@ class Search:
             loss_scale=header["loss"]["scale"],
             search=self.section,
             declared=declared_sections(self.study),
+            log_hash=file_hash(log) if log.is_file() else None,
         )
         write_searched(self.folder, searched, self.table)
 

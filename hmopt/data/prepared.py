@@ -1,7 +1,7 @@
 """A cohort after preprocessing, on disk, opened one image at a time."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -74,6 +74,18 @@ class PreparedCohort:
         A 2-D item's voxel is (first, second, 0, 1).
         """
         return _row(self.folder, GRIDS, self._row(name))
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse items that are not what was written; each is read once in a process to see that.
+
+        Raises
+        ------
+        DataError
+            If one was damaged.
+        """
+        for name in names:
+            for array in (IMAGES, LABEL_MAPS, GRIDS):
+                _row(self.folder, array, self._row(name))
 
     def _row(self, name: str) -> int:
         if name not in self.images.index:

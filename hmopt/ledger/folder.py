@@ -54,6 +54,8 @@ class Searched:
     declared
         The sections of the declaration that decide what was measured, as JSON holds them; empty where an earlier
         version searched.
+    log_hash
+        Hash of `training.csv`; None where there was none, or an earlier version searched.
     pairs_hash
         Hash of the table of pairs; None where an earlier version searched.
     """
@@ -69,6 +71,7 @@ class Searched:
     loss_scale: float
     search: SearchSection
     declared: Mapping[str, Any] = field(default_factory=dict)
+    log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
 
 
@@ -88,6 +91,7 @@ class _SearchFile(BaseModel):
     loss_scale: Annotated[float, Field(gt=0)]
     search: SearchSection
     declared: dict[str, Any] = {}
+    log_hash: str | None = None
     pairs_hash: str | None = None
 
     def hyperparameters(self) -> Space:
@@ -113,6 +117,7 @@ def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> Non
         "metric": searched.search.metric,
         "search": searched.search.model_dump(mode="json", exclude={"storage"}),
         "declared": dict(searched.declared),
+        "log_hash": searched.log_hash,
         "pairs_hash": pairs_hash(pairs),
     }
     write_table(pairs, folder / PAIRS_FILE)
@@ -161,6 +166,7 @@ def read_searched(folder: Path) -> Searched:
         loss_scale=content.loss_scale,
         search=content.search,
         declared=content.declared,
+        log_hash=content.log_hash,
         pairs_hash=content.pairs_hash,
     )
 

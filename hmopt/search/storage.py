@@ -15,6 +15,8 @@ from hmopt.search.quiet import quiet
 
 FILE_NAME = "studies.db"
 SECONDS_TO_WAIT = 60
+MAGIC = b"SQLite format 3\0"
+"""How a database file of SQLite begins."""
 TABLES = {
     "studies",
     "study_directions",
@@ -86,6 +88,9 @@ def _check_file(url: str, own: Path) -> None:
         raise _refused(f"{path}, which is no database", advice)
     if path.stat().st_size == 0:
         return
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise _refused(f"{path}, which is no database", advice)
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             tables = {

@@ -74,7 +74,7 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
     try:
         trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         known = {lattice_index(origin.space, trial.params): trial.value for trial in trials}
-    except (KeyError, ValueError, TypeError, AttributeError, AssertionError, HmoptError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, HmoptError) as error:
         raise _damaged(study.study_name, f"trials that cannot be read ({one_line(error)})") from error
     measured = dict(_trials(curve, origin))
     for index, trial in measured.items():
