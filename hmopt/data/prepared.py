@@ -181,7 +181,8 @@ def _row(folder: Path, name: str, place: int) -> NDArray[Any]:
     path = folder / name
     key = (path, _state(path), place)
     item = np.array(_mapped(path)[place])
-    if key not in _checked:
+    # a cohort that was put together without a record, as in a script, has nothing to be checked by
+    if key not in _checked and (folder / RECORD).is_file():
         _check_item(path, item, _read_record(folder), place)
         _checked.add(key)
     return item

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from hmopt.declaration.section import Section, Seed
 
 Name = Annotated[str, Field(min_length=1)]
-Side = Annotated[int, Field(ge=1, le=4096)]
-Spacing = Annotated[float, Field(gt=0, le=1000)]
+Side = Annotated[int, Field(le=4096)]
+Spacing = Annotated[float, Field(le=1000)]
 
 
 class CohortSection(Section):
@@ -48,7 +48,7 @@ class SliceSection(Section):
 
     axis: int = Field(ge=0, le=2)
     """The axis (after reorientation to RAS+) that slices are taken across."""
-    indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    indices: list[int]
     """Which voxels along it; every slice is an image of its own, paired with the same slice of others."""
     search_indices: list[int] = []
     """Slices on which λ is searched; empty: all of `indices`."""

@@ -82,7 +82,6 @@ def test_what_is_no_usable_number_is_refused(key: str, value: object) -> None:
         ("preprocessing.shape", [True, 16]),
         ("preprocessing.shape", [10**6, 10**6]),
         ("preprocessing.spacing_mm", [1.0, float("nan")]),
-        ("preprocessing.spacing_mm", [0.0, 1.0]),
         ("preprocessing.template", ""),
         ("network.encoder", [100_000_000]),
         ("network.decoder", [True]),
