@@ -1,6 +1,7 @@
 """Tables as CSV: written so that no spreadsheet takes a name for a formula, and read back as they were."""
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 """What a spreadsheet takes for the beginning of a formula, or the mark of it that `neutralized` set."""
-_NUMBER = re.compile(r"'*\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|'*[+-]?(inf|nan)", re.IGNORECASE)
+_NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|'*[+-]?(inf|nan)", re.IGNORECASE)
 
 
 def neutralized(text: str) -> str:
@@ -105,8 +106,8 @@ def read_text_table(path: Path, needed: Sequence[str] = (), advice: str = "Corre
         return HmoptError(str(path), expected=expected, got=got, advice=advice)
 
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except FileNotFoundError:
         raise
     except (OSError, ValueError, csv.Error) as error:
@@ -122,6 +123,8 @@ def read_text_table(path: Path, needed: Sequence[str] = (), advice: str = "Corre
     uneven = next((place for place, row in enumerate(rows, start=1) if len(row) != len(columns)), None)
     if uneven is not None:
         raise refuse(f"{len(columns)} cells in each row", f"{len(rows[uneven - 1])} in row {uneven}")
+    if not text.endswith("\n"):
+        raise refuse("whole rows", "a last row that was cut short")
     cells = [[restored(cell) for cell in row] for row in rows[1:]]
     return pd.DataFrame(cells, columns=columns, dtype=str)
 
@@ -144,7 +147,7 @@ def read_number_table(path: Path, needed: Sequence[str] = (), advice: str = "Cor
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "training.csv"
-    >>> _ = path.write_text(f"step,loss{chr(10)}1,x")
+    >>> _ = path.write_text(f"step,loss{chr(10)}1,x{chr(10)}")
     >>> read_number_table(path)
     Traceback (most recent call last):
     hmopt.errors.HmoptError: ...training.csv: expected numbers in column loss, got 'x'. Correct the file.
