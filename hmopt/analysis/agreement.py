@@ -43,7 +43,8 @@ class Agreement:
     mean_gap
         Mean of the gaps over the settings, with its interval.
     starts
-        Random starts, measured at all settings, of the side that has fewer. Errors count them where there are two or more of a side.
+        Random starts, measured at all settings, of the side that has fewer. Errors count them where there are two or
+        more of a side.
     rank_correlation
         Spearman's, over settings none of which is closer in score to another than the spread over seeds; NaN where
         there is none.

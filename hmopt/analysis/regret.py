@@ -69,9 +69,10 @@ def find_regret(
 ) -> Regret | None:
     """Give what is lost by retraining at the amortized setting; None where no pair could judge.
 
-    Both sides choose by the mean over their seeds that were measured at all settings. A setting between those trained for one hyperparameter gets the
-    score on the straight line between its neighbours, as curves through single trainings would swing with their noise;
-    beyond the grid, and for several hyperparameters, that of the nearest setting.
+    Both sides choose by the mean over their seeds that were measured at all settings. A setting between those trained
+    for one hyperparameter gets the score on the straight line between its neighbours, as curves through single
+    trainings would swing with their noise; beyond the grid, and for several hyperparameters, that of the nearest
+    setting.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from hmopt.cli.progress import duration
 from hmopt.declaration import FILE_NAME, CohortSection, Study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
-from hmopt.files import replacing
+from hmopt.files import check_outputs, replacing
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
@@ -51,6 +51,7 @@ def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
             str(destination), expected="no study yet", got="one", advice="Edit it, or choose another folder."
         )
     _check_source(paths)
+    check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
     found = inspect_cohort(CohortSection(**{name: path.resolve() for name, path in paths.items()}), talk.track)
     section = CohortSection(**{name: written_path(path, folder) for name, path in paths.items()})
     study, remarks = infer_study(folder.resolve().name, section, found)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from hmopt.errors import DataError
 from hmopt.records import Pair
+from hmopt.tables import restored
 
 
 def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
@@ -23,6 +24,20 @@ def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
     DataError
         If the file cannot be read, or a row names an image that is not among `items`, or the same twice.
     """
+    table = read_pair_names(path)
+    rows = enumerate(zip(table["moving"], table["fixed"], strict=True), start=2)
+    pairs = [pair for line, (m, f) in rows for pair in _pairs_of_row(m, f, items, f"{path}, line {line}")]
+    return list(dict.fromkeys(pairs))
+
+
+def read_pair_names(path: Path) -> pd.DataFrame:
+    """Read the names of images in a CSV with columns `moving` and `fixed`.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or lists nothing.
+    """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[["moving", "fixed"]]
     except (OSError, ValueError, KeyError) as error:
@@ -32,9 +47,9 @@ def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
         ) from error
     if table.empty:
         raise DataError(str(path), expected="pairs", got="no rows", advice="List them, or leave out pairs.csv.")
-    rows = enumerate(zip(table["moving"], table["fixed"], strict=True), start=2)
-    pairs = [pair for line, (m, f) in rows for pair in _pairs_of_row(m, f, items, f"{path}, line {line}")]
-    return list(dict.fromkeys(pairs))
+    if table.isna().to_numpy().any():
+        raise DataError(str(path), expected="two names in each row", got="a row cut short", advice="Correct the file.")
+    return table.map(restored)
 
 
 def _pairs_of_row(moving: str, fixed: str, items: pd.DataFrame, origin: str) -> list[Pair]:

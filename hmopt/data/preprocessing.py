@@ -11,7 +11,7 @@ from hmopt.data.cohort import list_images, read_cohort
 from hmopt.data.identity import cohort_identity
 from hmopt.data.image import PreparedImage, prepare_image
 from hmopt.data.layout import check_preprocessing
-from hmopt.data.prepared import TEMPLATE, PreparedCohort, open_prepared
+from hmopt.data.prepared import TEMPLATE, PreparedCohort, open_prepared, seal_arrays
 from hmopt.data.reference import find_reference
 from hmopt.data.split import split_subjects
 from hmopt.data.template import resolve_template, write_template
@@ -62,6 +62,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
             if study.preprocessing.placement == "affine":
                 write_template(beside / TEMPLATE, cohort.images, template, track)
             write_arrays(beside, study, cohort, reference, track)
+            seal_arrays(beside)
     return open_prepared(place, study.preprocessing, images, split)
 
 

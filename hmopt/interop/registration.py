@@ -1,6 +1,5 @@
 """Registering two image files with a trained model, from any grid to any grid."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
 from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
 from hmopt.data.volume import Lattice, Volume, read_image
 from hmopt.declaration import PreprocessingSection
-from hmopt.errors import DataError
+from hmopt.errors import CheckpointError, DataError
+from hmopt.files import checked, read_json
 from hmopt.interop.displacement import (
     Floats,
     displacement_image,
@@ -29,12 +29,13 @@ from hmopt.interop.displacement import (
     slice_coordinates,
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
+from hmopt.model_file import MODEL_FILE, check_header
 from hmopt.networks import Hypermorph, RegistrationNetwork, load_hypermorph
 from hmopt.space import Setting, Space
 
-MODEL_FILE = "model.safetensors"
-
 Placement = Literal["header", "centre", "affine"]
+
+_PREPARE_AGAIN = "Remove that folder: the next command prepares the cohort again."
 
 _SAME_SPACING = 0.01
 _WELL_INSIDE, _HARDLY_INSIDE = 0.5, 0.25
@@ -87,8 +88,9 @@ class Registrar:
         self._device = torch.device(device)
         self._model: Hypermorph
         self._model, header = load_hypermorph(folder / MODEL_FILE)
+        check_header(folder / MODEL_FILE, header, needed=["preprocessing", "cohort"])
         self._model.to(self._device)
-        self._preprocessing = PreprocessingSection(**header["preprocessing"])
+        self._preprocessing = _preprocessing(folder / MODEL_FILE, header["preprocessing"])
         if placement is not None:
             self._preprocessing = self._preprocessing.model_copy(update={"placement": placement})
         prepared = folder / PREPARED_FOLDER / header["cohort"]
@@ -232,6 +234,11 @@ class Registrar:
         return displacement
 
 
+def _preprocessing(path: Path, values: dict[str, Any]) -> PreprocessingSection:
+    what, advice = "the header of a trained model", "Restore the file, or move it away and train again."
+    return checked(values, PreprocessingSection, field=str(path), error=CheckpointError, what=what, advice=advice)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
     """Two files and what was read of them."""
@@ -268,21 +275,11 @@ def _trained_spacing(header: dict[str, Any], record: Path) -> tuple[float, ...] 
     if "spacing_mm" in header:
         spacing = header["spacing_mm"]
     elif record.is_file():
-        spacing = _read_record(record).get("spacing_mm")
+        content = read_json(record, error=DataError, what="the record of a prepared cohort", advice=_PREPARE_AGAIN)
+        spacing = content.get("spacing_mm")
     else:
         return None
     return "unknown" if spacing is None else tuple(float(step) for step in spacing)
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            str(path), expected="the record of a prepared cohort", got=reason, advice="Prepare the cohort again."
-        ) from error
-    return record
 
 
 def _spacing(lattice: Lattice, reference: Reference) -> tuple[float, ...]:

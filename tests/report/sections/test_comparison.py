@@ -166,9 +166,7 @@ def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
 
 
 @pytest.mark.parametrize(("subjects", "starts"), [(4, 3), (9, 1)])
-def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
-    alike: Compared, subjects: int, starts: int
-) -> None:
+def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(alike: Compared, subjects: int, starts: int) -> None:
     sentence = gap(alike, 0.005, 0.001, subjects, starts)
     assert sentence.startswith("Too few subjects or random starts to say: 5 hypermorphs")
     assert "negligible" not in sentence
