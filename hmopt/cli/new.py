@@ -14,16 +14,19 @@ from hmopt.cli.progress import duration
 from hmopt.declaration import FILE_NAME, CohortSection, Study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
-from hmopt.files import replacing
+from hmopt.files import real_place, replacing
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the study goes.", show_default=False)]
 Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, one a subject.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps with the same file names.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps, named as the images are.")]
 Manifest = Annotated[Path | None, typer.Option("--manifest", help="CSV: image, label, subject and any others.")]
-LabelNames = Annotated[Path | None, typer.Option("--label-names", help="dseg.tsv or dataset.json.")]
+LabelNames = Annotated[
+    Path | None,
+    typer.Option("--label-names", help="dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP."),
+]
 
 
 def new(
@@ -43,6 +46,7 @@ def new(
 
 def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
     """Look at the data of a cohort and write the declaration of a study of it."""
+    from hmopt.data.cohort import check_images, list_images
     from hmopt.data.inspection import inspect_cohort
 
     destination = folder / FILE_NAME
@@ -51,7 +55,9 @@ def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
             str(destination), expected="no study yet", got="one", advice="Edit it, or choose another folder."
         )
     _check_source(paths)
-    found = inspect_cohort(CohortSection(**{name: path.resolve() for name, path in paths.items()}), talk.track)
+    declared = CohortSection(**{name: real_place(path) for name, path in paths.items()})
+    check_images(list_images(declared), talk.track)
+    found = inspect_cohort(declared, talk.track)
     section = CohortSection(**{name: written_path(path, folder) for name, path in paths.items()})
     study, remarks = infer_study(folder.resolve().name, section, found)
     for line in (*describe(found), *describe_estimate(_estimate(study, found))):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from hmopt.data.cohort import find_label_names
+from hmopt.data.formats import files_of, follow
 from hmopt.declaration import CohortSection, PreprocessingSection
 from hmopt.files import content_hash, file_hash
 from hmopt.progress import Track, silent
@@ -38,7 +39,7 @@ def cohort_identity(
         {
             "version": VERSION,
             "files": {
-                name: [file_hash(image), file_hash(label)]
+                name: [_hash(image), _hash(label)]
                 for name, image, label in track(rows, "Looking for changed files", len(rows))
             },
             "names": None if names is None else sorted(names.items()),
@@ -49,3 +50,9 @@ def cohort_identity(
             "template": None if template is None else file_hash(template),
         }
     )
+
+
+def _hash(path: Path) -> str:
+    """Return what stands for the contents of an image, which may be a header and its voxels in two files."""
+    hashes = [file_hash(follow(file)) for file in sorted(files_of(path))]
+    return hashes[0] if len(hashes) == 1 else content_hash(*hashes)
