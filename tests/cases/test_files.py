@@ -169,13 +169,19 @@ def test_an_image_that_cannot_be_trained_on_is_named_by_new(
 
 
 LABELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
-    "probabilities": (lambda data: (data / 3).astype(np.float32), "whole numbers of at least 0, got other values (0.333333)"),
-    "a map resampled by interpolation": (lambda data: data + np.where(data > 1, 0.25, 0), "whole numbers of at least 0"),
+    "probabilities": (
+        lambda data: (data / 3).astype(np.float32),
+        "whole numbers of at least 0, got other values (0.333333)",
+    ),
+    "a map resampled by interpolation": (
+        lambda data: data + np.where(data > 1, 0.25, 0),
+        "whole numbers of at least 0",
+    ),
     "a distance map": (lambda data: 1 - data.astype(np.float32), "got other values (-1)"),
     "NaN everywhere": (lambda data: np.full(data.shape, np.nan, np.float32), "NaN everywhere"),
     "infinity": (lambda data: np.where(data > 1, np.inf, data), "infinite values"),
     "colours": (lambda data: np.zeros(data.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]), "got colours"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "says"), LABELS.values(), ids=LABELS)

@@ -14,12 +14,17 @@ ROWS: dict[str, dict[str, Any]] = {
     "empty last columns": {"header": "image,label,subject,,", "row": "imagesTr/{name},labelsTr/{name},s{number},,"},
     "empty last columns of the rows only": {"row": "imagesTr/{name},labelsTr/{name},s{number},,,"},
     "a byte order mark": {"encoding": "utf-8-sig"},
-    "UTF-16 of Excel's Unicode text": {"encoding": "utf-16", "header": "image\tlabel\tsubject",
-                                       "row": "imagesTr/{name}\tlabelsTr/{name}\ts{number}"},
+    "UTF-16 of Excel's Unicode text": {
+        "encoding": "utf-16",
+        "header": "image\tlabel\tsubject",
+        "row": "imagesTr/{name}\tlabelsTr/{name}\ts{number}",
+    },
     "UTF-16 without a mark": {"encoding": "utf-16-le"},
     "semicolons": {"header": "image;label;subject", "row": "imagesTr/{name};labelsTr/{name};s{number}"},
-    "a first line that names the separator": {"header": "sep=;\nimage;label;subject",
-                                              "row": "imagesTr/{name};labelsTr/{name};s{number}"},
+    "a first line that names the separator": {
+        "header": "sep=;\nimage;label;subject",
+        "row": "imagesTr/{name};labelsTr/{name};s{number}",
+    },
     "tabs": {"header": "image\tlabel\tsubject", "row": "imagesTr/{name}\tlabelsTr/{name}\ts{number}"},
     "lines of Windows": {"newline": "\r\n"},
     "lines of old Macs": {"newline": "\r"},
@@ -28,10 +33,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "quotes after a blank": {"row": 'imagesTr/{name}, "labelsTr/{name}", "s{number}"'},
     "backslashes in paths": {"row": "imagesTr\\{name},.\\labelsTr\\{name},s{number}"},
     "numbers with .0 for subjects": {"row": "imagesTr/{name},labelsTr/{name},{number}.0"},
-    "a column with line breaks": {"header": "image,label,subject,note",
-                                  "row": 'imagesTr/{name},labelsTr/{name},s{number},"two\nlines"'},
+    "a column with line breaks": {
+        "header": "image,label,subject,note",
+        "row": 'imagesTr/{name},labelsTr/{name},s{number},"two\nlines"',
+    },
     "a line before the header": {"header": ",,\nimage,label,subject"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("written", ROWS.values(), ids=ROWS)
@@ -48,24 +55,38 @@ def test_a_manifest_is_read_however_it_was_exported(folder: Any, written: dict[s
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no rows": ({"count": 0}, "no rows"),
     "no subject": ({"header": "image,label,person"}, "no subject among image, label, person"),
-    "a column twice": ({"header": "image,label,subject,Image", "row": "imagesTr/{name},labelsTr/{name},s{number},x"},
-                       "each column once"),
+    "a column twice": (
+        {"header": "image,label,subject,Image", "row": "imagesTr/{name},labelsTr/{name},s{number},x"},
+        "each column once",
+    ),
     "a missing subject": ({"row": "imagesTr/{name},labelsTr/{name},"}, "m.csv, line 2: expected a value for subject"),
     "a subject of blanks": ({"row": "imagesTr/{name},labelsTr/{name},  "}, "line 2: expected a value for subject"),
     "a failed formula": ({"row": "imagesTr/{name},labelsTr/{name},#N/A"}, "a value for subject, got #N/A"),
-    "a value without a column": ({"row": "imagesTr/{name},labelsTr/{name},s{number},x"}, "line 2: expected 3 values, got 4"),
-    "a column without a name": ({"header": "image,label,subject,,age",
-                                 "row": "imagesTr/{name},labelsTr/{name},s{number},x,3"}, "a name for every column"),
+    "a value without a column": (
+        {"row": "imagesTr/{name},labelsTr/{name},s{number},x"},
+        "line 2: expected 3 values, got 4",
+    ),
+    "a column without a name": (
+        {"header": "image,label,subject,,age", "row": "imagesTr/{name},labelsTr/{name},s{number},x,3"},
+        "a name for every column",
+    ),
     "an address": ({"row": "https://x.org/{name},labelsTr/{name},s{number}"}, "expected a file on this machine"),
     "a drive of Windows": ({"row": "C:\\data\\{name},labelsTr/{name},s{number}"}, "one of Windows"),
     "a variable that is not set": ({"row": "$NOT_SET_HERE/{name},labelsTr/{name},s{number}"}, "environment variable"),
     "a folder for an image": ({"row": "imagesTr,labelsTr/{name},s{number}"}, "got a folder"),
-    "an image twice": ({"row": "imagesTr/case_000.nii.gz,labelsTr/{name},s{number}"}, "each image once, got several rows"),
-    "one label map for all": ({"row": "imagesTr/{name},labelsTr/case_000.nii.gz,s{number}"},
-                              "a label map of its own for every image, got one for 8 images"),
-    "a reserved column": ({"header": "image,label,subject,split", "row": "imagesTr/{name},labelsTr/{name},s{number},x"},
-                          "columns with names of their own"),
-}  # fmt: skip
+    "an image twice": (
+        {"row": "imagesTr/case_000.nii.gz,labelsTr/{name},s{number}"},
+        "each image once, got several rows",
+    ),
+    "one label map for all": (
+        {"row": "imagesTr/{name},labelsTr/case_000.nii.gz,s{number}"},
+        "a label map of its own for every image, got one for 8 images",
+    ),
+    "a reserved column": (
+        {"header": "image,label,subject,split", "row": "imagesTr/{name},labelsTr/{name},s{number},x"},
+        "columns with names of their own",
+    ),
+}
 
 
 @pytest.mark.parametrize(("written", "says"), REFUSED.values(), ids=REFUSED)
@@ -167,26 +188,54 @@ def test_sessions_of_one_person_may_not_share_a_label_map(folder: Any) -> None:
 
 TABLES: dict[str, tuple[str, str, str]] = {
     "dseg.tsv": ("dseg.tsv", "index\tname\n0\tbackground\n1\trim\n2\tcore\n", "utf-8"),
-    "dseg.tsv with capitals, colours and blanks": ("dseg.tsv", "Index \tName\tcolor\n1\t rim \t#fff\n2\tcore\t#eee\n\t\t\n", "utf-8"),
+    "dseg.tsv with capitals, colours and blanks": (
+        "dseg.tsv",
+        "Index \tName\tcolor\n1\t rim \t#fff\n2\tcore\t#eee\n\t\t\n",
+        "utf-8",
+    ),
     "dseg.tsv with numbers as 1.0": ("dseg.tsv", "index\tname\n1.0\trim\n2.0\tcore\n", "utf-8"),
     "dseg.tsv with abbreviations first": ("dseg.tsv", "index\tabbreviation\tname\n1\tR\trim\n2\tC\tcore\n", "utf-8"),
     "dseg.tsv with a byte order mark": ("dseg.tsv", "index\tname\n1\trim\n2\tcore\n", "utf-8-sig"),
     "dseg.tsv in UTF-16": ("dseg.tsv", "index\tname\n1\trim\n2\tcore\n", "utf-16"),
     "CSV": ("names.csv", "id,name\n1,rim\n2,core\n", "utf-8"),
     "CSV with semicolons": ("names.csv", "label;name\n1;rim\n2;core\n", "utf-8"),
-    "FreeSurfer": ("lut.txt", "#No. Name R G B A\n\n0 Unknown 0 0 0 0\n1 rim 70 130 180 0\n2   core  245 245 245 0\n", "utf-8"),
-    "FreeSurfer without #": ("lut.txt", "No. Name R G B A\n0 Unknown 0 0 0 0\n1 rim 70 130 180 0\n2 core 245 245 245 0\n", "utf-8"),
-    "3D Slicer": ("names.ctbl", "# Color table file names.ctbl\n# 3 values\n0 Background 0 0 0 0\n1 rim 1 2 3 255\n2 core 4 5 6 255\n", "utf-8"),
-    "ITK-SNAP": ("labels.txt", "################\n# ITK-SnAP Label Description File\n"
-                 '    0     0    0    0        0  0  0    "Clear Label"\n'
-                 '    1   255    0    0        1  1  1    "rim"\n    2     0  255    0        0.5  1  1    "core"\n', "utf-8"),
+    "FreeSurfer": (
+        "lut.txt",
+        "#No. Name R G B A\n\n0 Unknown 0 0 0 0\n1 rim 70 130 180 0\n2   core  245 245 245 0\n",
+        "utf-8",
+    ),
+    "FreeSurfer without #": (
+        "lut.txt",
+        "No. Name R G B A\n0 Unknown 0 0 0 0\n1 rim 70 130 180 0\n2 core 245 245 245 0\n",
+        "utf-8",
+    ),
+    "3D Slicer": (
+        "names.ctbl",
+        "# Color table file names.ctbl\n# 3 values\n0 Background 0 0 0 0\n1 rim 1 2 3 255\n2 core 4 5 6 255\n",
+        "utf-8",
+    ),
+    "ITK-SNAP": (
+        "labels.txt",
+        "################\n# ITK-SnAP Label Description File\n"
+        '    0     0    0    0        0  0  0    "Clear Label"\n'
+        '    1   255    0    0        1  1  1    "rim"\n    2     0  255    0        0.5  1  1    "core"\n',
+        "utf-8",
+    ),
     "Decathlon": ("dataset.json", '{"labels": {"0": "background", "1": "rim", "2": "core"}}', "utf-8"),
-    "Decathlon with a byte order mark": ("dataset.json", '{"labels": {"0": "background", "1": "rim", "2": "core"}}', "utf-8-sig"),
+    "Decathlon with a byte order mark": (
+        "dataset.json",
+        '{"labels": {"0": "background", "1": "rim", "2": "core"}}',
+        "utf-8-sig",
+    ),
     "nnU-Net": ("dataset.json", '{"labels": {"background": 0, "rim": 1, "core": 2}}', "utf-8"),
     "nnU-Net with codes as text": ("dataset.json", '{"labels": {"background": "0", "rim": "1", "core": "2"}}', "utf-8"),
-    "nnU-Net with single codes in lists": ("dataset.json", '{"labels": {"background": 0, "rim": [1], "core": [2]}}', "utf-8"),
+    "nnU-Net with single codes in lists": (
+        "dataset.json",
+        '{"labels": {"background": 0, "rim": [1], "core": [2]}}',
+        "utf-8",
+    ),
     "a plain JSON table": ("names.json", '{"1": "rim", "2": "core"}', "utf-8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "text", "encoding"), TABLES.values(), ids=TABLES)
@@ -209,7 +258,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "a word for a code": ("dataset.json", '{"labels": {"rim": "one"}}', '"labels"'),
     "too deep": ("dataset.json", "[" * 100_000, '"labels"'),
     "a label that is not in it": ("dseg.tsv", "index\tname\n1\trim\n", "got 2, which it lacks"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "text", "says"), BROKEN.values(), ids=BROKEN)
@@ -255,12 +304,14 @@ def test_regions_that_do_not_overlap_are_structures_of_several_labels(folder: An
 
 
 PARTS: dict[str, tuple[dict[str, Any], dict[int, str]]] = {
-    "three in each other": ({"whole": [1, 2, 3], "core": [2, 3], "enhancing": 3},
-                            {1: "whole without core", 2: "core without enhancing", 3: "enhancing"}),
+    "three in each other": (
+        {"whole": [1, 2, 3], "core": [2, 3], "enhancing": 3},
+        {1: "whole without core", 2: "core without enhancing", 3: "enhancing"},
+    ),
     "two that cross": ({"a": [1, 2], "b": [2, 3]}, {1: "a without b", 2: "a and b", 3: "b without a"}),
     "one beside": ({"whole": [1, 2], "core": 2, "other": 4}, {1: "whole without core", 2: "core", 4: "other"}),
     "equal ones": ({"a": [1], "b": [1], "c": 2}, {1: "a and b", 2: "c"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("regions", "names"), PARTS.values(), ids=PARTS)
