@@ -42,6 +42,25 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def real_place(path: Path) -> Path:
+    """Return the absolute path of a file or folder, links followed, but for that of the file itself.
+
+    A file of git-annex is a link to another file that lies in a folder of its own under another name: its own name
+    and folder are the ones that count.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()).resolve()
+    >>> (folder / "cohort.csv").symlink_to(".git/annex/objects/MD5E-s9--4b.csv")
+    >>> real_place(folder / "cohort.csv").name
+    'cohort.csv'
+    """
+    if path.is_symlink() and not path.is_dir():
+        return path.parent.resolve() / path.name
+    return path.resolve()
+
+
 def content_hash(*parts: Any) -> str:
     """Give 16 hexadecimal digits that stand for JSON-like values.
 

@@ -108,7 +108,8 @@ def _split(found: "Inspection", remarks: Remarks) -> Values:
 
 
 def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
-    same = ["modality"] if "modality" in images and images["modality"].nunique() > 1 else []
+    columns = [str(column) for column in images if str(column).lower() == "modality"]
+    same = [column for column in columns if images[column].nunique() > 1]
     if same:
         remarks["pairs.same"] = "The similarity compares intensities, which mean other things in another modality."
     again = int(images.groupby(["subject", *same]).size().max()) > 1

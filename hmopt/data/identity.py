@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.data.cohort import find_label_names
+from hmopt.data.formats import files_of, follow
 from hmopt.data.reference import Reference
 from hmopt.declaration import CohortSection, PreprocessingSection
 from hmopt.files import content_hash, file_hash
@@ -44,7 +45,7 @@ def cohort_identity(
         {
             "version": VERSION,
             "files": {
-                name: [file_hash(image), file_hash(label)]
+                name: [_hash(image), _hash(label)]
                 for name, image, label in track(rows, "Looking for changed files", len(rows))
             },
             "names": None if names is None else sorted(names.items()),
@@ -71,3 +72,9 @@ def _preprocessing(section: PreprocessingSection, reference: Reference | None) -
     if reference is not None and not np.array_equal(reference.axes, np.eye(3)):
         deciding["axes"] = np.round(reference.axes, 6).tolist()
     return deciding
+
+
+def _hash(path: Path) -> str:
+    """Return what stands for the contents of an image, which may be a header and its voxels in two files."""
+    hashes = [file_hash(follow(file)) for file in sorted(files_of(path))]
+    return hashes[0] if len(hashes) == 1 else content_hash(*hashes)

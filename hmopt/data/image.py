@@ -223,7 +223,7 @@ def resample_labels(
     minimum_voxels
         A structure with fewer voxels is taken out of a label map.
     """
-    labels = read_labels(path)
+    labels = read_labels(path, prepared[0].original)
     found = (resample(labels.data, item.grid, item.data.shape, order=0, outside=0) for item in prepared)
     return [_without_small(merge_labels(codes, structures), minimum_voxels) for codes in found]
 

@@ -20,7 +20,7 @@ from hmopt.declaration.model import (
 from hmopt.declaration.search import SearchSection
 from hmopt.declaration.section import Section
 from hmopt.errors import DeclarationError
-from hmopt.files import one_line
+from hmopt.files import one_line, real_place
 from hmopt.space import Hyperparameter, Space
 
 FILE_NAME = "study.toml"
@@ -158,4 +158,4 @@ def _absolute(path: Path, folder: Path, field: str) -> Path:
         raise DeclarationError(
             f"study.toml: {field}", expected="a path", got=str(path), advice="Set the environment variable it names."
         )
-    return (folder / expanded).resolve()
+    return real_place(folder / Path(expanded).expanduser())
