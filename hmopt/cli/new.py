@@ -94,7 +94,7 @@ def describe(found: "Inspection") -> list[str]:
 
 def describe_split(study: Study, found: "Inspection") -> str:
     """Give how many subjects train and how many are searched, and what that can tell."""
-    sides = split_subjects(found.subjects, study.split)
+    sides = split_subjects(list(found.subjects), study.split)
     train, tune, search = (len(sides[side]) for side in ("train", "tune", "search"))
     counts = f"Split: {train} subjects to train, {tune} to tune, {search} to search on."
     return f"{counts} {what_subjects_tell(search)}"
