@@ -2,35 +2,35 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hmopt.analysis.drift import Trend
-from hmopt.ledger import Ledger, read_searched, write_searched
+from hmopt.ledger import read_searched, write_searched
 from hmopt.ledger.folder import read_pairs, results_path
 from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
 from hmopt.report.material import Material, read_material
 from hmopt.report.section import Section
 from hmopt.report.sections.drift import drift_section
-from tests.report.conftest import SPACE, make_blocks
 
 
 @pytest.fixture(scope="module")
-def folder(study_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(
+    study_folder: Path, tmp_path_factory: pytest.TempPathFactory, add_model: Callable[[Path, str, float], None]
+) -> Path:
     """The study of the other tests, with two checkpoints more: best values fall by 0.06, 0.05, and 0.03."""
     folder = tmp_path_factory.mktemp("drifting") / "study"
     shutil.copytree(study_folder, folder)
     searched = replace(
         read_searched(folder), identity_quarter="quarter", identity_three_quarters="three", identity_half="at half"
     )
-    pairs = read_pairs(folder)
-    write_searched(folder, replace(searched, steps=900), pairs)
-    ledger = Ledger(folder / "ledger")
+    write_searched(folder, replace(searched, steps=900), read_pairs(folder))
     for identity, shift in (("quarter", 0.14), ("at half", 0.08), ("three", 0.03)):
-        ledger.write(identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift))
+        add_model(folder, identity, shift)
     return folder
 
 
