@@ -34,6 +34,9 @@ from hmopt.search.scopes import Scope
 SECOND_HALF: tuple[Checkpoint, ...] = ("half", "three-quarters", "full")
 """The checkpoints without which nothing is said about drift."""
 
+CHANGE_COVERAGE = 0.975
+"""Of intervals of changes: a best value can drift in two ways, which share the false alarms of 5 %."""
+
 
 class Trend(Enum):
     """What checkpoints say about the best setting; its value is how a table says it."""
@@ -68,9 +71,9 @@ class Drift:
     optima
         The best value at each, and its 95 % interval; the interval is NaN with fewer than `LEAST` subjects.
     change
-        The last best value less the first.
+        The last best value less the first, and its 97.5 % interval.
     late_change
-        The last best value less that of half training.
+        The last best value less that of half training, and its 97.5 % interval.
     loss
         How much worse than the best the best setting of half training is at the end of training, in the metric's unit.
     subjects
@@ -111,7 +114,7 @@ def find_drifts(
     A best value *drifts* where
 
     1. it moves the same way from each checkpoint to the next, and
-    2. the 95 % interval of the whole change leaves out 0. The change is that within each sample of the subjects, so
+    2. the 97.5 % interval of the whole change leaves out 0. The change is that within each sample of the subjects, so
        that what is common to the checkpoints does not count.
 
     Both are asked of the second half of training (`Trend.STILL`), and of the whole of it where all four checkpoints are
@@ -264,8 +267,8 @@ def _drifts_of(
     drifts = []
     for place, name in enumerate(curves[-1].space.names):
         values = best[:, :, place]
-        change = _estimate(values[-1] - values[0], sure)
-        late_change = _estimate(values[-1] - values[half], sure)
+        change = _change(values[0], values[-1], sure)
+        late_change = _change(values[half], values[-1], sure)
         optima = tuple(_holding_its_value(_estimate(at_checkpoint, sure)) for at_checkpoint in values)
         trend = trend_of([optimum.value for optimum in optima], change, late_change, loss, margin)
         drift = Drift(
@@ -306,6 +309,17 @@ def _estimate(values: NDArray[np.float64], sure: bool) -> Estimate:
     """Return the first of some values with the interval of the others, or without where subjects are too few."""
     ends = interval(values[1:]) if sure else Interval(np.nan, np.nan)
     return Estimate(float(values[0]), *ends)
+
+
+def _change(before: NDArray[np.float64], after: NDArray[np.float64], sure: bool) -> Estimate:
+    """Return the change over all subjects, with the middle `CHANGE_COVERAGE` of the changes within each sample."""
+    changes = after - before
+    if not sure:
+        return Estimate(float(changes[0]), np.nan, np.nan)
+    tail = (1 - CHANGE_COVERAGE) / 2
+    low = np.quantile(changes[1:], tail, method="lower")
+    high = np.quantile(changes[1:], 1 - tail, method="higher")
+    return Estimate(float(changes[0]), float(low), float(high))
 
 
 def _holding_its_value(optimum: Estimate) -> Estimate:

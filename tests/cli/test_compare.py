@@ -20,6 +20,7 @@ from hmopt.declaration import read_study
 from hmopt.files import write_json
 from hmopt.ledger import read_comparison, read_contender, read_folder, read_searched
 from hmopt.oracle import RetrainedOracle
+from hmopt.records import CHECKPOINTS
 from hmopt.training.compared import with_budget
 
 DECLARATION = """
@@ -194,6 +195,15 @@ def test_an_error_comes_back_from_the_process_that_it_ended(compared: Compared, 
     result = run("compare", folder, "--jobs", 2)
     assert result.exit_code == 2
     assert "regularization-0.25-state.safetensors: expected " in result.output
+
+
+def test_a_search_measures_every_checkpoint_at_the_settings_of_the_model(compared: Compared) -> None:
+    searched, full = read_searched(compared[0]), read_folder(compared[0])
+    assert searched.steps == 4
+    for checkpoint in CHECKPOINTS[:-1]:
+        measured = read_folder(compared[0], checkpoint)
+        assert measured.settings == full.settings
+        assert measured.identity not in (None, searched.identity)
 
 
 def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(compared: Compared, tmp_path: Path) -> None:

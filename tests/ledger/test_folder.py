@@ -94,6 +94,29 @@ def test_a_folder_without_measurements_says_what_to_do(folder: Path, tmp_path_fa
         read_folder(folder, "half")
 
 
+def test_what_was_searched_before_checkpoints_were_kept_is_read(folder: Path, searched: Searched) -> None:
+    path = folder / "search.json"
+    content = json.loads(path.read_text())
+    for key in ("identity_quarter", "identity_three_quarters", "steps"):
+        del content[key]
+    path.write_text(json.dumps(content | {"identity_half": "0f"}))
+    old = read_searched(folder)
+    assert old.identity_of("half") == "0f"
+    assert old.identity_of("full") == searched.identity
+    assert old.identity_of("quarter") is None
+    assert old.steps is None
+
+
+def test_of_checkpoints_before_the_end_only_what_decides_is_read(
+    folder: Path, oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame
+) -> None:
+    write_searched(folder, replace(searched, identity_quarter="early", steps=100), pair_table)
+    assert read_searched(folder).identity_of("quarter") == "early"
+    block = oracle.block((70,), [pair.id for pair in pairs], ["dice", "folding"])
+    Ledger(folder / "ledger").write("early", oracle.space, [block])
+    assert tuple(read_folder(folder, "quarter").values) == ("dice", "folding")
+
+
 def test_search_json_is_plain_json(folder: Path) -> None:
     content = json.loads((folder / "search.json").read_text())
     assert content["metric"] == "dice"

@@ -11,7 +11,7 @@ from hmopt.declaration import read_study
 from hmopt.errors import CheckpointError
 from hmopt.ledger import Ledger
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
-from hmopt.oracle import open_oracle
+from hmopt.oracle import load_checkpoints, open_oracle
 from hmopt.training import training_key
 
 STUDY = """
@@ -77,6 +77,20 @@ def test_opened_oracle_measures_the_pairs_to_search_and_keeps_what_it_measured(f
 
 def test_model_of_half_the_training_is_another_oracle(folder: Path) -> None:
     assert open_oracle(folder, model="half")[0].identity != open_oracle(folder)[0].identity
+
+
+def test_checkpoints_that_an_older_training_did_not_keep_are_left_out(folder: Path) -> None:
+    study = read_study(folder)
+    cohort = prepare(study, folder)
+    assert list(load_checkpoints(folder, study, cohort)) == ["half"]
+    for seed, name in enumerate(("quarter", "three-quarters")):
+        save_model(folder, f"model-{name}.safetensors", seed + 2)
+    found = load_checkpoints(folder, study, cohort)
+    assert list(found) == ["quarter", "half", "three-quarters"]
+    assert len({oracle.identity for oracle in found.values()}) == 3
+    (folder / "model-half.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="Run `hmopt train` first"):
+        load_checkpoints(folder, study, cohort)
 
 
 def test_identity_stays_when_a_folder_moves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

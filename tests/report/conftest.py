@@ -9,6 +9,7 @@ import pytest
 from hmopt.declaration.search import SearchSection
 from hmopt.files import slug, write_json
 from hmopt.ledger import Ledger, Searched, write_searched
+from hmopt.ledger.folder import read_pairs
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
 
@@ -124,6 +125,17 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchSecti
     folder = write_study(tmp_path_factory.mktemp("study"), declared)
     make_examples(folder, "cohort")
     return folder
+
+
+@pytest.fixture(scope="session")
+def add_model() -> Callable[[Path, str, float], None]:
+    """Add measurements of another model to a study folder, all best values of which are higher by so much."""
+
+    def add(folder: Path, identity: str, shift: float) -> None:
+        pairs = read_pairs(folder)
+        Ledger(folder / "ledger").write(identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift))
+
+    return add
 
 
 @pytest.fixture(scope="session")

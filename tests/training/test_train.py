@@ -17,7 +17,7 @@ from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
 from hmopt.training.train import LOG, STATE
-from hmopt.training.trained import HALF_MODEL, MODEL, is_trained, training_key
+from hmopt.training.trained import MODEL, MODEL_FILES, is_trained, training_key
 
 T = TypeVar("T")
 SHAPE = [16, 16]
@@ -81,7 +81,7 @@ def test_interrupted_training_ends_in_the_same_model_and_log(
             train(study, cohort, tmp_path / "parts", interrupting(after))
         assert not (tmp_path / "parts" / MODEL).exists()
     train(study, cohort, tmp_path / "parts")
-    for name in (MODEL, HALF_MODEL):
+    for name in MODEL_FILES.values():
         assert_same_model(tmp_path / "whole" / name, tmp_path / "parts" / name)
     assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
     assert not (tmp_path / "parts" / STATE).exists()
@@ -146,12 +146,24 @@ def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: Prepare
 def test_model_says_what_it_is(cohort: PreparedCohort, tmp_path: Path) -> None:
     study = declare(loss={"scale": 2.5})
     model, header = load_hypermorph(train(study, cohort, tmp_path))
-    half = read_header(tmp_path / HALF_MODEL)
     assert model.space == study.space
     assert header["labels"] == ["small", "large"]
     assert header["cohort"] == "discs"
     assert header["loss"]["scale"] == 2.5
-    assert (header["steps"], half["steps"]) == (8, 4)
+    assert header["steps"] == 8
+
+
+def test_models_of_a_quarter_half_and_three_quarters_of_the_training_are_kept(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    train(declare(), cohort, tmp_path)
+    steps = {checkpoint: read_header(tmp_path / name)["steps"] for checkpoint, name in MODEL_FILES.items()}
+    assert steps == {"quarter": 2, "half": 4, "three-quarters": 6, "full": 8}
+
+
+def test_a_training_too_short_for_every_checkpoint_keeps_half_and_full(cohort: PreparedCohort, tmp_path: Path) -> None:
+    train(declare(training={"steps": 2}), cohort, tmp_path)
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {MODEL_FILES["half"], MODEL}
 
 
 def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(cohort: PreparedCohort, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def _optimum(optimum: Estimate) -> str:
 def _with_interval(change: Estimate) -> str:
     """Return a change with its interval, in digits that a step of the lattice needs."""
     value = signed(change.value)
-    return value if np.isnan(change.low) else f"{value}, 95 % interval {spread(change.low, change.high)}"
+    return value if np.isnan(change.low) else f"{value}, 97.5 % interval {spread(change.low, change.high)}"
 
 
 def _loss(loss: Estimate, margin: float) -> str:
@@ -233,8 +233,9 @@ def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
         "and all of the steps. The learning rate falls to zero towards the end, so that little moves there: that the "
         "best value stands still in the last quarter does not say that a longer training would give the same one.",
         "It drifts where it moves the same way from each checkpoint to the next, in the second half of training or in "
-        "the whole of it, and the 95 % interval of that change leaves out 0. Changes are within the same samples of "
-        "the subjects. Between the values that were measured, scores follow a smooth curve: the last best value here "
+        "the whole of it, and the 97.5 % interval of that change leaves out 0 (the two ways share 5 % of false "
+        "alarms). Changes are within the same samples of the subjects. Between the values that were measured, scores "
+        "follow a smooth curve: the last best value here "
         "can differ a little from the best measured one.",
         f"What is lost is {metric_name(metric)} at the end of training, if the best value of half training is taken. "
         f"Where it is surely less than {margin:g}, the best value settled, unless it still "

@@ -1,0 +1,143 @@
+"""Best settings over the checkpoints of made-up trainings, whose scores are parabolas with a known best value."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmopt.analysis.drift import Drift, Trend, find_drifts, flag_drifts
+from hmopt.analysis.finding import find_all
+from hmopt.analysis.flag import Flag
+from hmopt.declaration.search import SearchSection
+from hmopt.ledger.measurements import Measurements
+from hmopt.records import CHECKPOINTS, Checkpoint
+from hmopt.search.scopes import Scope
+from hmopt.space import Hyperparameter, Space
+
+SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+SECTION = SearchSection(reported=[], seed=3)
+COHORT = Scope(criteria=())
+DEPTH = 0.3
+"""Dice lost at a distance of 1 from the best value."""
+
+
+def pairs_of(subjects: int) -> pd.DataFrame:
+    names = [f"s{number:02d}" for number in range(subjects)]
+    rows = [(f"{a}->{b}", a, b, a, b, "cross") for a in names for b in names if a != b]
+    return pd.DataFrame(rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"])
+
+
+def make_training(
+    best: Sequence[float], subjects: int = 12, seed: int = 0, own: float = 0.1, wander: float = 0.0
+) -> dict[Checkpoint, Measurements]:
+    """Measurements at each checkpoint.
+
+    A pair's best value is that of its checkpoint, plus what its two subjects add at every checkpoint (deviation `own`),
+    plus what they add at this one alone (deviation `wander`).
+    """
+    generator = np.random.default_rng(seed)
+    pairs = pairs_of(subjects)
+    moving, fixed = (pairs[side].str[1:].astype(int).to_numpy() for side in ("moving", "fixed"))
+    settings = tuple(SPACE.coarse(11))
+    values = np.array([SPACE.setting(index)["regularization"] for index in settings])
+    of_subject = own * generator.standard_normal(subjects)
+    checkpoints: dict[Checkpoint, Measurements] = {}
+    for checkpoint, cohort_best in zip(CHECKPOINTS[-len(best) :], best, strict=True):
+        at_checkpoint = of_subject + wander * generator.standard_normal(subjects)
+        centred = at_checkpoint - (at_checkpoint.mean() if wander == 0 else 0)
+        of_pair = cohort_best + centred[moving] + centred[fixed]
+        dice = 0.8 - DEPTH * (values[:, None] - of_pair) ** 2
+        checkpoints[checkpoint] = Measurements(
+            identity=checkpoint,
+            space=SPACE,
+            settings=settings,
+            pairs=pairs,
+            labels=("thalamus",),
+            values={"dice": dice[:, :, None], "folding": np.zeros(dice.shape)},
+        )
+    return checkpoints
+
+
+def of_cohort(checkpoints: dict[Checkpoint, Measurements]) -> Drift:
+    (drift,) = find_drifts(checkpoints, [COHORT], SECTION)
+    return drift
+
+
+def test_a_best_value_that_falls_to_the_end_still_moves() -> None:
+    drift = of_cohort(make_training([0.7, 0.62, 0.55, 0.5]))
+    assert drift.values == pytest.approx((0.7, 0.62, 0.55, 0.5), abs=0.006)  # within a step of the lattice
+    assert drift.trend is Trend.STILL
+    assert drift.change.value == pytest.approx(-0.2, abs=0.011)
+    assert drift.late_change.value == pytest.approx(-0.12, abs=0.011)
+    assert drift.loss.value == pytest.approx(DEPTH * 0.12**2, abs=3e-4)
+
+
+def test_what_is_common_to_the_checkpoints_does_not_widen_a_change() -> None:
+    drift = of_cohort(make_training([0.7, 0.62, 0.55, 0.5], own=0.2))
+    at_end = drift.optima[-1]
+    assert at_end.high - at_end.low > 0.1
+    assert drift.late_change.high - drift.late_change.low <= 0.015
+
+
+def test_a_best_value_that_turns_back_does_not_drift() -> None:
+    drift = of_cohort(make_training([0.5, 0.7, 0.55, 0.65]))
+    assert drift.late_change.high < 0  # a change, but no direction
+    assert drift.trend is Trend.NONE
+
+
+def test_a_best_value_that_stands_still_since_half_training_settled() -> None:
+    assert of_cohort(make_training([0.2, 0.5, 0.5, 0.5])).trend is Trend.SETTLED
+
+
+def test_a_way_through_all_of_training_counts_where_its_second_half_may_matter() -> None:
+    trends = [of_cohort(make_training([0.2, 0.42, 0.46, 0.5], seed=seed, wander=0.07)).trend for seed in range(20)]
+    assert Trend.THROUGHOUT in trends
+    assert set(trends) <= set(Trend) - {Trend.TOO_FEW}
+
+
+def test_fewer_than_five_subjects_say_nothing() -> None:
+    drift = of_cohort(make_training([0.7, 0.62, 0.55, 0.5], subjects=4))
+    assert drift.trend is Trend.TOO_FEW
+    assert drift.values == pytest.approx((0.7, 0.62, 0.55, 0.5), abs=0.006)
+    ends = [end for estimate in (*drift.optima, drift.change, drift.late_change, drift.loss) for end in estimate[1:]]
+    assert np.isnan(ends).all()
+
+
+def test_half_and_full_training_alone_say_nothing_of_drift() -> None:
+    checkpoints = make_training([0.7, 0.62, 0.55, 0.5])
+    two: dict[Checkpoint, Measurements] = {name: checkpoints[name] for name in ("half", "full")}
+    assert find_drifts(two, [COHORT], SECTION) == []
+
+
+def test_without_the_first_quarter_the_second_half_is_judged() -> None:
+    assert of_cohort(make_training([0.62, 0.55, 0.5])).checkpoints == ("half", "three-quarters", "full")
+    assert of_cohort(make_training([0.62, 0.55, 0.5])).trend is Trend.STILL
+
+
+def test_checkpoints_are_compared_over_the_pairs_and_settings_that_all_have() -> None:
+    whole = make_training([0.7, 0.62, 0.55, 0.5])
+    dice = whole["half"].values["dice"].copy()
+    dice[:, :7] = np.nan
+    torn = {**whole, "half": replace(whole["half"], values={**whole["half"].values, "dice": dice})}
+    torn["quarter"] = torn["quarter"].at(torn["quarter"].settings[::2])
+    drift = of_cohort(torn)
+    assert drift.trend is Trend.STILL
+    assert drift.values[-1] - drift.values[1] == pytest.approx(-0.12, abs=0.011)
+
+
+def test_false_alarms_of_trainings_that_only_wander_are_rare() -> None:
+    """The best value is the same at every checkpoint; subjects differ, at all checkpoints alike and at each anew."""
+    trends = [of_cohort(make_training([0.5] * 4, seed=seed, wander=0.1)).trend for seed in range(300)]
+    assert np.mean([trend.drifts for trend in trends]) <= 0.06
+
+
+def test_the_flag_of_drift_stands_for_that_of_half_training() -> None:
+    checkpoints = make_training([0.7, 0.62, 0.55, 0.5], own=0.02)
+    findings = find_all(checkpoints["full"], checkpoints["half"], [COHORT], SECTION)
+    assert Flag.NOT_CONVERGED in findings[0].flags
+    (flagged,) = flag_drifts(findings, find_drifts(checkpoints, [COHORT], SECTION))
+    assert Flag.DRIFTS in flagged.flags
+    assert Flag.NOT_CONVERGED not in flagged.flags
+    assert flag_drifts(findings, []) == findings
