@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,24 @@ from numpy.typing import NDArray
 from hmopt.errors import HmoptError
 from hmopt.metric import find_metric
 from hmopt.space import Index
+
+Checkpoint = Literal["quarter", "half", "three-quarters", "full"]
+"""How much of its training a model has behind it: a quarter, half, three quarters, or all of the declared steps."""
+
+CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
+"""All of them, the earliest first."""
+
+
+def steps_at(checkpoint: Checkpoint, steps: int) -> int:
+    """Return the steps done at a checkpoint of a training of so many steps, rounded down.
+
+    Examples
+    --------
+    >>> [steps_at(checkpoint, 1500) for checkpoint in CHECKPOINTS]
+    [375, 750, 1125, 1500]
+    """
+    quarters = CHECKPOINTS.index(checkpoint) + 1
+    return steps * quarters // len(CHECKPOINTS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ class Flag(Enum):
     FEW_SUBJECTS = "few subjects"
     FEW_PARTNERS = "few partners"
     NOT_CONVERGED = "not converged"
+    DRIFTS = "drifts"
     NOT_TRAINED = "not trained there"
     FOLDS = "folds everywhere"
     NO_BETTER = "no better than before"
@@ -60,6 +61,10 @@ _SENTENCES = {
     Flag.FEW_SUBJECTS: "Few subjects: intervals are wide or cannot be given, and small gains cannot be found.",
     Flag.FEW_PARTNERS: "The subject was registered with few partners: its setting may be theirs rather than its own.",
     Flag.NOT_CONVERGED: "Half and full training disagree about the best setting: train longer before relying on it.",
+    Flag.DRIFTS: (
+        "The best setting moved the same way from one quarter of training to the next, by more than subjects explain: "
+        "train longer before relying on it, or go on in that direction among the settings that are as good."
+    ),
     Flag.NOT_TRAINED: "Training hardly drew settings near the best one: what the model does there is a guess.",
     Flag.FOLDS: "No setting keeps folding under the declared limit.",
     Flag.NO_BETTER: "No setting scores better than the images as they are, before registration.",

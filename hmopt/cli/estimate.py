@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from hmopt.declaration import Study
+from hmopt.records import CHECKPOINTS
 
 TRAINING_S_PER_VOXEL = 1.0e-6
 """One image voxel of one pair of one step on one core; measured with the default network on a 2-core machine."""
@@ -12,8 +13,8 @@ MEASURING_S_PER_VOXEL = 4.0e-7
 """One image voxel of one pair at one setting on one core, the same."""
 BYTES_PER_VOXEL = 5
 """A float32 intensity and a uint8 label."""
-MODEL_BYTES = 150e6
-"""Two hypermorphs of the default size, and the state to continue from."""
+MODEL_BYTES = 200e6
+"""A hypermorph of the default size at each checkpoint, and the state to continue from."""
 ROW_BYTES = 2
 """One measured value, compressed."""
 
@@ -62,7 +63,7 @@ def estimate_study(study: Study, items: int, pairs: int, labels: int, cores: int
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
     settings = study.search.coarse ** len(study.hyperparameters) + study.search.confirmations
-    measured = 2 * settings * pairs  # by the model at full and at half training
+    measured = len(CHECKPOINTS) * settings * pairs  # by the model at each checkpoint of its training
     steps = study.training.steps * study.training.batch
     return Estimate(
         training_s=steps * voxels * TRAINING_S_PER_VOXEL / shared,

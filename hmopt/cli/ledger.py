@@ -53,6 +53,7 @@ def model_names(folder: Path) -> dict[str, str]:
     """
     from hmopt.errors import LedgerError
     from hmopt.ledger import read_comparison, read_searched
+    from hmopt.ledger.folder import MODELS
 
     try:
         searched = read_searched(folder)
@@ -60,7 +61,7 @@ def model_names(folder: Path) -> dict[str, str]:
         return {}
     comparison = read_comparison(folder)
     compared = {} if comparison is None else {one.identity: one.name for one in comparison.contenders}
-    names = {searched.identity: "full", searched.identity_half: "half", searched.identity_unregistered: "unregistered"}
+    names = {searched.identity_of(model): model for model in MODELS}
     return compared | {identity: name for identity, name in names.items() if identity is not None}
 
 

@@ -1,6 +1,6 @@
 """`hmopt search`: from a trained model to measurements and Optuna studies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hmopt.ledger import Measurements
     from hmopt.oracle import AmortizedOracle
     from hmopt.protocol import Oracle
+    from hmopt.records import Checkpoint
     from hmopt.space import Index
 
 
@@ -37,18 +38,21 @@ def search(
 
 def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
     """Take a trained study to its measurements, studies and examples."""
-    from hmopt.oracle import UnregisteredOracle, load_oracle
+    from hmopt.oracle import UnregisteredOracle, load_checkpoints, load_oracle
 
     keep_freed_memory()
     search = Search(folder, talk)
     found = find_device(device)
     full = load_oracle(folder, search.study, search.cohort, "full", found)
-    half = load_oracle(folder, search.study, search.cohort, "half", found)
+    earlier = load_checkpoints(folder, search.study, search.cohort, found)
     nothing = UnregisteredOracle(search.cohort, found)
     measurements = search.sweep(full)
-    search.fill(half, measurements.settings, search.section.measured)
+    for oracle in earlier.values():
+        # where λ* was during training: nothing else is asked of these models
+        search.fill(oracle, measurements.settings, search.section.deciding)
     search.fill(nothing, [()], search.section.measured)
-    search.keep(full.identity, half.identity, nothing.identity)
+    identities = {checkpoint: oracle.identity for checkpoint, oracle in earlier.items()}
+    search.keep(full.identity, identities, nothing.identity)
     search.run_studies(measurements)
     search.write_examples(full, measurements)
     talk.say(f"Measured: {len(search.pairs)} pairs at {len(measurements.settings)} settings")
@@ -112,23 +116,26 @@ class Search:
             self.fill(oracle, settings, measured)
         return self._measurements(oracle)
 
-    def keep(self, identity: str, identity_half: str, identity_unregistered: str) -> None:
-        """Write what was searched beside the ledger."""
+    def keep(self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str) -> None:
+        """Write what was searched beside the ledger; `earlier` are identities of checkpoints before the end."""
         from hmopt.ledger import Searched, write_searched
         from hmopt.networks import read_header
-        from hmopt.oracle.open import MODEL_FILES
+        from hmopt.training.trained import MODEL
 
-        loss = read_header(self.folder / MODEL_FILES["full"])["loss"]
+        header = read_header(self.folder / MODEL)
         searched = Searched(
             name=self.study.name,
             identity=identity,
-            identity_half=identity_half,
+            identity_quarter=earlier.get("quarter"),
+            identity_half=earlier.get("half"),
+            identity_three_quarters=earlier.get("three-quarters"),
             identity_unregistered=identity_unregistered,
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,
             loss=self.study.loss.model_dump(mode="json"),
-            loss_scale=loss["scale"],
+            loss_scale=header["loss"]["scale"],
+            steps=header.get("steps"),
             search=self.section,
         )
         write_searched(self.folder, searched, self.table)

@@ -15,6 +15,7 @@ from hmopt.files import replacing
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.table import read_measurements
+from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.space import Hyperparameter, Space
 
 SEARCH_FILE = "search.json"
@@ -22,8 +23,10 @@ PAIRS_FILE = "pairs.csv"
 LEDGER_FOLDER = "ledger"
 RESULTS_FOLDER = "results"
 
-Model = Literal["full", "half", "unregistered"]
-"""The model at the end of training, at half of it, or none: the pairs as they are, at the one setting `()`."""
+Model = Checkpoint | Literal["unregistered"]
+"""The model at a checkpoint of its training, or none: the pairs as they are, at the one setting `()`."""
+
+MODELS: tuple[Model, ...] = (*CHECKPOINTS, "unregistered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class Searched:
         The study's.
     identity, identity_half, identity_unregistered
         Of the model at full and at half training, and of the pairs as they are; None where they were not measured.
+    identity_quarter, identity_three_quarters
+        Of the model after a quarter and three quarters of its training; None where they were not measured.
     labels
         Names of the measured labels.
     spacing_mm
@@ -46,6 +51,8 @@ class Searched:
         `[loss]` as declared.
     loss_scale
         What the similarity was multiplied by.
+    steps
+        Optimizer steps of the whole training; None where they are not known.
     search
         `[search]` as declared.
     """
@@ -54,12 +61,26 @@ class Searched:
     identity: str
     identity_half: str | None
     identity_unregistered: str | None = None
+    identity_quarter: str | None = None
+    identity_three_quarters: str | None = None
     labels: tuple[str, ...]
     spacing_mm: tuple[float, ...] | None
     space: Space
     loss: Mapping[str, Any]
     loss_scale: float
+    steps: int | None = None
     search: SearchSection
+
+    def identity_of(self, model: Model) -> str | None:
+        """Return what the measurements of a model go by; None where it was not measured."""
+        identities: dict[Model, str | None] = {
+            "quarter": self.identity_quarter,
+            "half": self.identity_half,
+            "three-quarters": self.identity_three_quarters,
+            "full": self.identity,
+            "unregistered": self.identity_unregistered,
+        }
+        return identities[model]
 
 
 def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> None:
@@ -70,13 +91,16 @@ def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> Non
     content = {
         "name": searched.name,
         "identity": searched.identity,
+        "identity_quarter": searched.identity_quarter,
         "identity_half": searched.identity_half,
+        "identity_three_quarters": searched.identity_three_quarters,
         "identity_unregistered": searched.identity_unregistered,
         "labels": searched.labels,
         "spacing_mm": searched.spacing_mm,
         "space": [asdict(h) for h in searched.space.hyperparameters],
         "loss": dict(searched.loss),
         "loss_scale": searched.loss_scale,
+        "steps": searched.steps,
         "metric": searched.search.metric,
         "search": searched.search.model_dump(mode="json", exclude={"storage"}),
     }
@@ -106,13 +130,16 @@ def read_searched(folder: Path) -> Searched:
     return Searched(
         name=content["name"],
         identity=content["identity"],
+        identity_quarter=content.get("identity_quarter"),
         identity_half=content["identity_half"],
+        identity_three_quarters=content.get("identity_three_quarters"),
         identity_unregistered=content.get("identity_unregistered"),
         labels=tuple(content["labels"]),
         spacing_mm=None if spacing is None else tuple(spacing),
         space=Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in content["space"])),
         loss=content["loss"],
         loss_scale=content["loss_scale"],
+        steps=content.get("steps"),
         search=SearchSection.model_validate(content["search"]),
     )
 
@@ -135,7 +162,8 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
     folder
         The study folder.
     model
-        The model at the end of training, at half of it, or `unregistered`.
+        The model at the end of training, at an earlier checkpoint, or `unregistered`. Of earlier checkpoints only the
+        metrics that decide which setting is best are read.
 
     Raises
     ------
@@ -146,7 +174,9 @@ def read_folder(folder: Path, model: Model = "full") -> Measurements:
     if not has_ledger(folder):
         return read_measurements(results_path(folder, model))
     searched = read_searched(folder)
-    return _read_ledger(folder, searched, model, searched.search.measured)
+    whole = model in ("full", "unregistered")
+    metrics = searched.search.measured if whole else searched.search.deciding
+    return _read_ledger(folder, searched, model, metrics)
 
 
 def read_dense(folder: Path) -> Measurements | None:
@@ -190,16 +220,11 @@ def has_ledger(folder: Path) -> bool:
 
 
 def _read_ledger(folder: Path, searched: Searched, model: Model, metrics: Sequence[str]) -> Measurements:
-    identity, space = _asked(searched, model)
+    identity = searched.identity_of(model)
+    space = Space(hyperparameters=()) if model == "unregistered" else searched.space
     if identity is None:
         raise LedgerError(
             str(folder), expected=f"measurements of model {model!r}", got="none", advice="Run `hmopt search` again."
         )
     ledger = Ledger(folder / LEDGER_FOLDER)
     return ledger.measurements(identity, space, read_pairs(folder), metrics, searched.labels)
-
-
-def _asked(searched: Searched, model: Model) -> tuple[str | None, Space]:
-    if model == "unregistered":
-        return searched.identity_unregistered, Space(hyperparameters=())
-    return (searched.identity if model == "full" else searched.identity_half), searched.space

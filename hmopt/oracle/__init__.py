@@ -4,7 +4,7 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.compared import ComparedOracles
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
-from hmopt.oracle.open import load_oracle, open_oracle
+from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.oracle.sweep import sweep
 from hmopt.oracle.unregistered import UnregisteredOracle
@@ -15,6 +15,7 @@ __all__ = [
     "EnsembleOracle",
     "RetrainedOracle",
     "UnregisteredOracle",
+    "load_checkpoints",
     "load_oracle",
     "open_oracle",
     "sweep",

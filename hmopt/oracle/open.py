@@ -1,7 +1,6 @@
 """A study folder's oracle, as a script or a command wants it."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -14,18 +13,13 @@ from hmopt.ledger.folder import LEDGER_FOLDER
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
-from hmopt.records import Pair
-from hmopt.training.trained import HALF_MODEL, MODEL, check_key, training_key
-
-Trained = Literal["full", "half"]
-"""The model at the end of training, or as it was half-way."""
-
-MODEL_FILES: dict[Trained, str] = {"full": MODEL, "half": HALF_MODEL}
+from hmopt.records import CHECKPOINTS, Checkpoint, Pair
+from hmopt.training.trained import MODEL_FILES, check_key, training_key
 
 
 def open_oracle(
     folder: Path | str,
-    model: Trained = "full",
+    model: Checkpoint = "full",
     device: torch.device | str = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
@@ -36,7 +30,7 @@ def open_oracle(
     folder
         The study folder, with a trained model in it.
     model
-        The model at the end of training, or as it was half-way.
+        The model at the end of training, or as it was at an earlier checkpoint.
     device
         Where to compute.
     track
@@ -65,7 +59,7 @@ def load_oracle(
     folder: Path,
     study: Study,
     cohort: PreparedCohort,
-    model: Trained = "full",
+    model: Checkpoint = "full",
     device: torch.device | str = "cpu",
 ) -> AmortizedOracle:
     """Give the oracle of the model in a study folder.
@@ -80,3 +74,21 @@ def load_oracle(
     check_key(path, header, training_key(study, cohort))
     hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)
+
+
+def load_checkpoints(
+    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+) -> dict[Checkpoint, AmortizedOracle]:
+    """Return the oracles of the model as it was during its training, the earliest first; the end is not among them.
+
+    The model at half training is always one of them. Those at a quarter and three quarters are left out where the
+    training kept none: it was very short, or of a version that did not keep them.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no model of half training, or one that was trained under another declaration or on other images.
+    """
+    during = [checkpoint for checkpoint in CHECKPOINTS if checkpoint != "full"]
+    kept = [checkpoint for checkpoint in during if checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()]
+    return {checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept}

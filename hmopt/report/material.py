@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.drift import Drift, find_drifts, flag_drifts
 from hmopt.analysis.family import Judged, families, family
 from hmopt.analysis.finding import Finding, find_all, judge_again
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
@@ -23,6 +24,7 @@ from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_fold
 from hmopt.ledger.measurements import Measurements
 from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
+from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes
 
 TRAINING_FILE = "training.csv"
@@ -57,6 +59,10 @@ class Material:
         What networks trained for one setting each, and other seeds, say; None where nothing was compared.
     commands
         What made it, and how long that took; empty where it was not written down.
+    checkpoints
+        Measurements of the model at each checkpoint of its training that was measured, the earliest first.
+    drifts
+        How the best setting of each scope moved over these checkpoints; empty where too few of them were measured.
     """
 
     folder: Path
@@ -70,6 +76,8 @@ class Material:
     findings: tuple[Finding, ...]
     compared: Compared | None = None
     commands: tuple[Command, ...] = ()
+    checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
+    drifts: tuple[Drift, ...] = ()
 
     @property
     def cohort(self) -> Finding:
@@ -176,7 +184,8 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     folder = Path(folder)
     searched = read_searched(folder)
     measurements = read_folder(folder, "full")
-    half = None if searched.identity_half is None else read_folder(folder, "half")
+    checkpoints = _read_checkpoints(folder, searched, measurements)
+    half = checkpoints.get("half")
     declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
     scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
     before = None if searched.identity_unregistered is None else read_folder(folder, "unregistered")
@@ -185,6 +194,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         raise DataError(
             str(folder), expected="measurements for a scope", got="none", advice="Run `hmopt search` again."
         )
+    drifts = find_drifts(checkpoints, [finding.scope for finding in findings], searched.search, track)
     training = _either(folder, TRAINING_FILE)
     return Material(
         folder=folder,
@@ -195,10 +205,23 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         half=half,
         before=before,
         training=pd.read_csv(training) if training.is_file() else None,
-        findings=findings,
+        findings=tuple(flag_drifts(findings, drifts)),
         compared=_read_compared(folder, searched, measurements),
         commands=tuple(read_commands(_either(folder, COMMANDS_FILE))),
+        checkpoints=checkpoints,
+        drifts=tuple(drifts),
     )
+
+
+def _read_checkpoints(folder: Path, searched: Searched, measurements: Measurements) -> dict[Checkpoint, Measurements]:
+    """Read what was measured at each checkpoint of training; `measurements` are those of its end."""
+    read: dict[Checkpoint, Measurements] = {}
+    for checkpoint in CHECKPOINTS:
+        if checkpoint == "full":
+            read[checkpoint] = measurements
+        elif searched.identity_of(checkpoint) is not None:
+            read[checkpoint] = read_folder(folder, checkpoint)
+    return read
 
 
 def _read_compared(folder: Path, searched: Searched, measurements: Measurements) -> Compared | None:

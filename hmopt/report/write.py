@@ -23,6 +23,7 @@ from hmopt.ledger.comparison import (
 from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, dense_path, read_dense, results_path
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
+from hmopt.records import CHECKPOINTS
 from hmopt.report.curves import response_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import TRAINING_FILE, Material, read_material
@@ -83,8 +84,8 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     Returns
     -------
     folder
-        With the measurements at full and half training, those of a dense sweep and of a comparison if there was one,
-        pairs, what was searched, commands, the thinned training log, the table of optima, `summary.json` and the
+        With the measurements at every checkpoint of training, those of a dense sweep and of a comparison if there was
+        one, pairs, what was searched, commands, the thinned training log, the table of optima, `summary.json` and the
         figures of the first page: reports are made from it without a model.
 
     Raises
@@ -95,9 +96,7 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     folder = Path(folder)
     material = read_material(folder, track)
     destination = folder / RESULTS_FOLDER
-    write_measurements(material.measurements, results_path(folder, "full"))
-    if material.half is not None:
-        write_measurements(material.half, results_path(folder, "half"))
+    _write_checkpoints(folder, material)
     if material.before is not None:
         write_measurements(material.before, results_path(folder, "unregistered"))
     _write_dense(folder)
@@ -117,6 +116,16 @@ def write_results(folder: Path, track: Track = silent) -> Path:
             save(figure, destination / FIGURES_FOLDER, name)
     _write_text(destination / "summary.json", _json(summary(material, sections)))
     return destination
+
+
+def _write_checkpoints(folder: Path, material: Material) -> None:
+    """Write the measurements at each checkpoint; those that an earlier model had at others go."""
+    for checkpoint in CHECKPOINTS:
+        path = results_path(folder, checkpoint)
+        if checkpoint in material.checkpoints:
+            write_measurements(material.checkpoints[checkpoint], path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _write_dense(folder: Path) -> None:

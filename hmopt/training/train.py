@@ -9,7 +9,7 @@ from hmopt.declaration import Study
 from hmopt.progress import Track, silent
 from hmopt.training.learner import HypermorphLearner
 from hmopt.training.loop import Files, Training
-from hmopt.training.trained import HALF_MODEL, MODEL, is_trained, training_key
+from hmopt.training.trained import MODEL, is_trained, kept_models, training_key
 
 STATE, LOG = "training-state.safetensors", "training.csv"
 
@@ -26,7 +26,8 @@ def train(
     cohort
         Its prepared images.
     folder
-        Where `model.safetensors`, `model-half.safetensors` (after half the steps) and `training.csv` go.
+        Where `model.safetensors` and `training.csv` go, and the model as it was after a quarter, half and three
+        quarters of the steps (`model-quarter.safetensors` and so on).
     track
         Shows progress.
     device
@@ -70,8 +71,8 @@ def train(
     path = folder / MODEL
     if is_trained(study, cohort, folder):
         return path
-    steps, place = study.training.steps, torch.device(device)
-    models = {steps // 2: folder / HALF_MODEL, steps: path}
+    place = torch.device(device)
+    models = kept_models(folder, study.training.steps)
     files = Files(models=models, state=folder / STATE, log=folder / LOG)
     key = training_key(study, cohort)
     Training(study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place).run(track)

@@ -9,8 +9,38 @@ from hmopt.declaration import Study
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
 from hmopt.networks import HYPERMORPH_FORMAT, architecture, read_header, trained_part
+from hmopt.records import Checkpoint, steps_at
 
 MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
+
+MODEL_FILES: dict[Checkpoint, str] = {
+    "quarter": "model-quarter.safetensors",
+    "half": HALF_MODEL,
+    "three-quarters": "model-three-quarters.safetensors",
+    "full": MODEL,
+}
+"""Names of the files that hold the averaged weights of each checkpoint."""
+
+
+def kept_models(folder: Path, steps: int) -> dict[int, Path]:
+    """Return which steps of a training leave a model, and in which file.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    steps
+        Optimizer steps of the training. Fewer than four have no place for every checkpoint: then half and full
+        training are kept, and a quarter or three quarters only where they are steps of their own.
+
+    Examples
+    --------
+    >>> {step: path.name for step, path in kept_models(Path("study"), 2).items()}
+    {1: 'model-half.safetensors', 2: 'model.safetensors'}
+    """
+    order: tuple[Checkpoint, ...] = ("quarter", "three-quarters", "half", "full")  # a later one takes a shared step
+    kept = {steps_at(checkpoint, steps): folder / MODEL_FILES[checkpoint] for checkpoint in order}
+    return {step: path for step, path in kept.items() if step > 0}
 
 
 def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:

@@ -7,6 +7,7 @@ from hmopt.report.section import Section
 from hmopt.report.sections.agreement import agreement_section
 from hmopt.report.sections.anatomy import anatomy_section
 from hmopt.report.sections.cost import cost_section
+from hmopt.report.sections.drift import drift_section
 from hmopt.report.sections.granularity import granularity_section
 from hmopt.report.sections.labels import labels_section
 from hmopt.report.sections.regret import regret_section
@@ -17,6 +18,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     granularity_section,
     labels_section,
     anatomy_section,
+    drift_section,
     agreement_section,
     regret_section,
     robustness_section,
