@@ -1,7 +1,7 @@
 """READMEs whose numbers are computed from committed files: `python -m studies.readme` writes all of them.
 
-Beside each `README.md` stands its template, `README.md.jinja`. A template takes every number from the `results/` and the
-`study.toml` of a study, and says with `require` what must hold for its sentences to be true: where new measurements
+Beside each `README.md` stands its template, `README.md.jinja`. A template takes every number from the `results/` and
+the `study.toml` of a study, and says with `require` what must hold for its sentences to be true: where new measurements
 change a verdict, the README cannot be written until its text has changed too.
 """
 
@@ -30,6 +30,7 @@ from hmopt.report.sections.agreement import CLOSE
 from hmopt.report.words import listed, number, p_text, percent, setting_value, signed, spread, spread_values
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
+from studies.synthetic import calibration
 
 ROOT = Path(__file__).parents[1]
 SUFFIX = ".jinja"
@@ -183,6 +184,25 @@ def listed_settings(values: Sequence[float]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def share(value: float | None) -> str:
+    """Return a share as a percentage with one digit after the point."""
+    return f"{number(100 * _known(value), 1)} %"
+
+
+def simulated_gain() -> dict[str, float]:
+    """Return the true gains of the simulated cohorts that tests must find: `cohort` and `label`, for an outer label.
+
+    They are of the best single setting over the default, and of a label's own setting over the best single one.
+    """
+    curves = calibration.GAIN
+    default = len(curves[0]) // 2
+    best = int(curves.mean(axis=0).argmax())
+    return {
+        "cohort": float(curves[:, best].mean() - curves[:, default].mean()),
+        "label": float(curves[0].max() - curves[0][best]),
+    }
+
+
 FILTERS = {
     "d0": digits(0),
     "d1": digits(1),
@@ -198,7 +218,8 @@ FILTERS = {
     "best": setting_with_interval,
     "settings_interval": settings_interval,
     "equivalent": lambda ends: spread_values(_known(ends[0]), _known(ends[1])),
-    "percent": lambda share: percent(_known(share)),
+    "percent": lambda value: percent(_known(value)),
+    "share": share,
     "p": lambda value: p_text(_known(value)),
     "minutes": lambda value: f"{round(_known(value))} minutes",
     "listed": listed,
@@ -214,6 +235,8 @@ DEFINED = {
     "coverage": COVERAGE,
     "close": CLOSE,
     "other_seeds": OTHER_SEEDS,
+    "labels_simulated": calibration.LABELS,
+    "simulated_gain": simulated_gain(),
     "splits": SearchSection.model_fields["splits"].default,
 }
 """Numbers of the method, from the code that uses them."""
@@ -231,7 +254,7 @@ def templates(root: Path = ROOT) -> list[Path]:
 
 def render(template: Path, root: Path = ROOT) -> str:
     """Return the text of a template with the numbers of the committed files."""
-    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, not HTML
+    environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.do"]
     )
     environment.filters.update(FILTERS)

@@ -101,8 +101,9 @@ def test_a_number_that_is_typed_into_an_expression_is_found() -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """Return a project with the study of hearts alone."""
-    shutil.copytree(ROOT / "studies/cardiac", tmp_path / "studies/cardiac")
+    """Return a project with the study of hearts, and that of brain slices, which it cites."""
+    for name in ("cardiac", "brains"):
+        shutil.copytree(ROOT / "studies" / name, tmp_path / "studies" / name)
     return tmp_path
 
 
