@@ -1,6 +1,7 @@
 """Which commands made a study, and how long they took."""
 
 import csv
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hmopt
+from hmopt.errors import HmoptError
+from hmopt.files import one_line
+from hmopt.tables import neutralized, restored
 
 COMMANDS_FILE = "commands.csv"
 _COLUMNS = ("command", "started", "minutes", "version")
@@ -68,15 +72,43 @@ def _append(folder: Path, command: str, started: datetime, clock: float) -> None
         if new:
             writer.writerow(_COLUMNS)
         minutes = (time.monotonic() - clock) / 60
-        writer.writerow([command, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__])
+        cell = neutralized(command)
+        writer.writerow([cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__])
 
 
 def read_commands(path: Path) -> list[Command]:
-    """Give the commands in a file, each once, in the order in which they were first given; none without the file."""
+    """Return the commands in a file, each once, in the order in which they were first given; none without the file.
+
+    Raises
+    ------
+    HmoptError
+        If the file was damaged.
+    """
     if not path.is_file():
         return []
     minutes: dict[str, float] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            minutes[row["command"]] = minutes.get(row["command"], 0.0) + float(row["minutes"])
+    try:
+        text = path.read_bytes().decode("utf-8")
+        header, *rows = csv.reader(text.splitlines(), strict=True)
+        if tuple(header) != _COLUMNS or not text.endswith("\n"):
+            raise ValueError("a header or a row cut short")
+        for cell, started, duration, _ in rows:
+            if started:
+                datetime.fromisoformat(started)
+            command = restored(cell)
+            minutes[command] = minutes.get(command, 0.0) + _duration(duration)
+    except (csv.Error, ValueError, OSError) as error:
+        raise HmoptError(
+            str(path),
+            expected=f"rows of {', '.join(_COLUMNS)}",
+            got=one_line(error),
+            advice="Correct the row, or remove the file: it only tells what took how long.",
+        ) from error
     return [Command(command=command, minutes=total) for command, total in minutes.items()]
+
+
+def _duration(text: str) -> float:
+    minutes = float(text)
+    if not 0 <= minutes < math.inf:
+        raise ValueError(f"{text} minutes")
+    return minutes

@@ -59,7 +59,6 @@ batch = 2
 coarse = 5
 confirmations = 1
 minimum_partners = 3
-repeats = 2
 """
 
 
@@ -100,11 +99,13 @@ def shared_data() -> Path:
 
 EIGHTHS = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.125),))
 GRID = tuple((place,) for place in range(9))
+TILTED = 1 + 0.5 * (np.linspace(0, 1, 9) - 0.375)
+"""How much of its shift a seed has at each setting: all of it at the best one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Made-up trainings of one kind: a curve of mean Dice over λ = 0, 1/8, …, 1 that each seed shifts."""
+    """Made-up trainings of one kind: a curve of mean Dice over λ = 0, 1/8, …, 1 that each seed shifts and tilts."""
 
     role: Role
     steps: int
@@ -121,7 +122,8 @@ class Trained:
         for seeds in [*((seed,) for seed in everyone), *([everyone] if len(everyone) > 1 else [])]:
             settings = GRID if max(seeds) < self.whole else [(3,), (4,)]
             networks = len(seeds) * (len(settings) if self.role == "separate" else 1)
-            shift = float(np.mean([self.shifts[seed] for seed in seeds])) + self.ensemble_gain * (len(seeds) > 1)
+            shift = float(np.mean([self.shifts[seed] for seed in seeds]))
+            gained = self.ensemble_gain * (len(seeds) > 1)
             one = Contender(
                 role=self.role,
                 steps=self.steps,
@@ -130,7 +132,7 @@ class Trained:
                 networks=networks,
                 minutes=self.minutes * networks,
             )
-            yield one, along(template, self.curve + shift).at(settings)
+            yield one, along(template, self.curve + gained + shift * TILTED).at(settings)
 
 
 def along(template: Measurements, curve: np.ndarray) -> Measurements:
@@ -178,6 +180,6 @@ def compare_curves() -> CompareCurves:
             Trained(role="hypermorph", steps=100, curve=hypermorph - 0.01, shifts=shifts[:3], minutes=3.75),
             Trained(role="hypermorph", steps=200, curve=hypermorph, shifts=shifts, minutes=7.0),
         ]
-        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection(repeats=4))
+        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection())
 
     return build

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.aligned import Aligned, align
-from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.aligned import Aligned, align, complete
+from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.starts import FEWEST_STARTS, difference_over_starts
 from hmopt.ledger.measurements import Measurements, mean
@@ -43,7 +43,8 @@ class Agreement:
     mean_gap
         Mean of the gaps over the settings, with its interval.
     starts
-        Random starts of the side that has fewer. Errors count them where there are two or more of a side.
+        Random starts, measured at all settings, of the side that has fewer. Errors count them where there are two or
+        more of a side.
     rank_correlation
         Spearman's, over settings none of which is closer in score to another than the spread over seeds; NaN where
         there is none.
@@ -82,7 +83,7 @@ class Agreement:
     @property
     def evidence(self) -> Evidence:
         """Whether either is better; TOO_FEW of too few subjects, or of a single random start of a side."""
-        return Evidence.TOO_FEW if self.starts < FEWEST_STARTS else of_interval(self.mean_gap.estimate)
+        return Evidence.TOO_FEW if self.starts < FEWEST_STARTS else of_difference(self.mean_gap)
 
     @property
     def within_two_spreads(self) -> NDArray[np.bool_]:
@@ -134,7 +135,7 @@ def find_agreement(
         seed_spread=spread,
         amortized_spread=seed_spread(one),
         mean_gap=_gap(theirs_signed, own_signed, *sides),
-        starts=min(len(one.scores), len(many.scores)),
+        starts=min(len(complete(one.scores)), len(complete(many.scores))),
         rank_correlation=correlation,
         ranked=ranked,
         ranking=ranking,
@@ -154,14 +155,8 @@ def _gap(
     fixed: NDArray[np.object_],
 ) -> Mean:
     """Return how much better separate networks are on average over settings; scores of shape (m, s, n)."""
-    ones, others = (mean(_complete(side), axis=1) for side in (separate, amortized))
+    ones, others = (mean(complete(side), axis=1) for side in (separate, amortized))
     return difference_over_starts(ones, others, moving, fixed)
-
-
-def _complete(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the models that were measured at all settings; where there are none, their mean as a single one."""
-    whole = np.isfinite(scores).all(axis=(1, 2))
-    return scores[whole] if whole.any() else mean(scores, axis=0)[None]
 
 
 def seed_spread(aligned: Aligned) -> NDArray[np.float64]:

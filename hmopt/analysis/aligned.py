@@ -128,6 +128,20 @@ def align(families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: 
     return [_align(family, pairs) for family in whole]
 
 
+def complete(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scores of the models that were measured at all settings, shape (k, s, n).
+
+    Where no model was, the mean over models counts as a single one.
+
+    Parameters
+    ----------
+    scores
+        Shape (m, s, n); NaN where a model was not measured at a setting.
+    """
+    whole = np.isfinite(scores).all(axis=(1, 2))
+    return scores[whole] if whole.any() else mean(scores, axis=0)[None]
+
+
 def _align(curves: list[Curve], pairs: pd.DataFrame) -> Aligned:
     settings = sorted(set().union(*(curve.settings for curve in curves)))
     scores = np.full((len(curves), len(settings), len(pairs)), np.nan)

@@ -74,6 +74,16 @@ def of_mean(mean: Mean, p_adjusted: float, margin: float) -> Evidence:
     return Evidence.FOUND if p_adjusted <= LEVEL and (low > 0 or high < 0) else Evidence.NONE
 
 
+def of_difference(mean: Mean) -> Evidence:
+    """Return whether a mean difference, the only question asked, is one from 0.
+
+    TOO_FEW where its error is not known; NONE where the values do not vary, so that it has no interval.
+    """
+    if not mean.known:
+        return Evidence.TOO_FEW
+    return of_interval(mean.estimate) if mean.error else Evidence.NONE
+
+
 def of_interval(estimate: Estimate) -> Evidence:
     """Give whether an interval leaves out 0."""
     if not np.isfinite([estimate.low, estimate.high]).all():

@@ -10,6 +10,9 @@ from scipy import stats
 
 from hmopt.analysis.resampling import COVERAGE, FEWEST, NOTHING, Estimate, Interval
 
+ROUNDING = 1e-12
+"""Standard errors below this share of the values are rounding: the values do not vary."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
@@ -145,6 +148,7 @@ def jackknife_rows(
     if count > 1:
         deviations = without - without.mean(axis=1, keepdims=True)
         errors = np.sqrt((count - 1) / count * (deviations**2).sum(axis=1))
+        errors[errors <= ROUNDING * np.abs(values).max(axis=1)] = 0
     else:
         errors = np.full(len(values), math.nan)
     return [

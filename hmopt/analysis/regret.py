@@ -1,13 +1,13 @@
 """What networks trained for one setting lose when that setting is the one that an amortized model chose."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.analysis.aligned import Aligned, align
-from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.aligned import Aligned, align, complete
+from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.held_out import Splits, choose, divide, sums_between
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import margin_of
@@ -69,9 +69,10 @@ def find_regret(
 ) -> Regret | None:
     """Give what is lost by retraining at the amortized setting; None where no pair could judge.
 
-    Both sides choose by the mean over their seeds. A setting between those trained for one hyperparameter gets the
-    score on the straight line between its neighbours, as curves through single trainings would swing with their noise;
-    beyond the grid, and for several hyperparameters, that of the nearest setting.
+    Both sides choose by the mean over their seeds that were measured at all settings. A setting between those trained
+    for one hyperparameter gets the score on the straight line between its neighbours, as curves through single
+    trainings would swing with their noise; beyond the grid, and for several hyperparameters, that of the nearest
+    setting.
 
     Parameters
     ----------
@@ -90,9 +91,9 @@ def find_regret(
     both = align([amortized, separate], scope, section.metric)
     if both is None:
         return None
-    one, many = both
+    one, many = (replace(side, scores=complete(side.scores)) for side in both)
     splits = divide(sorted({*one.moving, *one.fixed}), section.splits, section.seed)
-    by_amortized, by_separate = (_chosen(side, splits) for side in both)
+    by_amortized, by_separate = (_chosen(side, splits) for side in (one, many))
     usable = np.array([a is not None and b is not None for a, b in zip(by_amortized, by_separate, strict=True)])
     judging = splits.judges(*one.sides) & usable[:, None]
     judged = np.asarray(judging.any(axis=0))
@@ -125,7 +126,7 @@ def _evidence(retraining: Mean, default: Mean, more: Mean, starts: int, margin: 
         return Evidence.TOO_FEW
     if retraining.equivalent(margin) and default.equivalent(margin):
         return Evidence.NEGLIGIBLE
-    return of_interval(more.estimate)
+    return of_difference(more)
 
 
 def _chosen(aligned: Aligned, splits: Splits) -> list[Index | None]:

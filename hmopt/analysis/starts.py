@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.jackknife import ROUNDING, Mean, jackknife
 
 FEWEST_STARTS = 2
 """Random starts from which their variance is known."""
@@ -61,4 +61,7 @@ def variance_of_mean(means: NDArray[np.float64]) -> tuple[float, float]:
     """
     if len(means) < FEWEST_STARTS:
         return 0.0, 1.0
-    return float(means.var(ddof=1) / len(means)), float(len(means) - 1)
+    variance = float(means.var(ddof=1) / len(means))
+    if variance <= (ROUNDING * np.abs(means).max()) ** 2:
+        variance = 0.0
+    return variance, float(len(means) - 1)

@@ -1,9 +1,10 @@
 """Which setting a registration is made with: given, or the best one of a scope that was searched."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hmopt.errors import DeclarationError
+from hmopt.errors import DeclarationError, SearchError
 from hmopt.space import Setting, Space
 
 
@@ -55,8 +56,61 @@ def given_setting(space: Space, given: dict[str, str]) -> Setting:
     return setting
 
 
-def searched_setting(folder: Path, criteria: dict[str, str]) -> Setting:
-    """Give the best setting of a scope: of the cohort where there are no criteria.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search found for a scope.
+
+    Parameters
+    ----------
+    best
+        The recommended setting.
+    within_limit
+        The best one of those that obey the folding limit; None where none does.
+    folding
+        Mean share of folded voxels at the best setting; None where it was not measured.
+    folding_limit
+        As declared.
+    """
+
+    best: Setting
+    within_limit: Setting | None
+    folding: float | None
+    folding_limit: float
+
+    def chosen(self, *, within_folding_limit: bool) -> Setting:
+        """Return the setting to register with.
+
+        Raises
+        ------
+        SearchError
+            If one within the folding limit is asked for, and there is none.
+        """
+        if not within_folding_limit:
+            return self.best
+        if self.within_limit is None:
+            raise SearchError(
+                "--within-folding-limit",
+                expected=f"a setting that folds at most {self.folding_limit:.3%} of the voxels",
+                got="none that was measured",
+                advice="Leave the option out, or raise search.folding_limit and run `hmopt search` again.",
+            )
+        return self.within_limit
+
+    def advice(self) -> str | None:
+        """Return what to say where the best setting exceeds the folding limit, and what to type then."""
+        if self.within_limit == self.best or self.folding is None:
+            return None
+        exceeds = f"folds {self.folding:.3%} of the voxels on average, more than the limit of {self.folding_limit:.3%}"
+        if self.within_limit is None:
+            return f"This setting {exceeds}, as every setting does that was measured."
+        other = ", ".join(f"{name} {value:g}" for name, value in self.within_limit.items())
+        return f"This setting {exceeds}. The best one within it is {other}: add --within-folding-limit to take it."
+
+
+def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
+    """Return what a search found for a scope: the cohort where there are no criteria.
+
+    The best setting of a scope is that of its curve pooled with those of its family, as the report recommends it.
 
     Parameters
     ----------
@@ -68,12 +122,34 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Setting:
     Raises
     ------
     LedgerError
-        If nothing was searched.
+        If nothing was searched, or another model than the one in the folder.
+    DeclarationError
+        If `study.toml` declares something else than what was searched.
     SearchError
         If there is no such scope, or nothing was measured for it.
     """
-    from hmopt.ledger import read_searched
+    from hmopt.analysis.finding import recommend
+    from hmopt.ledger import read_folder, read_searched
     from hmopt.search.open_study import open_study
+    from hmopt.search.scopes import find_scope, list_scopes
+    from hmopt.study_folder import check_together
 
-    study = open_study(folder, read_searched(folder).search.metric, **criteria)
-    return dict(study.user_attrs["optimum"])
+    check_together(folder)
+    section = read_searched(folder).search
+    study = open_study(folder, section.metric, **criteria)
+    measurements = read_folder(folder)
+    scope = find_scope(criteria, measurements.pairs, measurements.labels, section.minimum_partners)
+    family = section.model_copy(update={"scopes": [list(criteria) or ["cohort"]]})
+    members = list_scopes(family, measurements.pairs, measurements.labels)
+    best = recommend(measurements, members, section)[scope]
+    folding = next((trial.user_attrs.get("folding") for trial in study.trials if trial.params == best), None)
+    limit = study.user_attrs["folding_limit"]
+    within = study.user_attrs["optimum_constrained"]
+    constrained = None if within is None else dict(within)
+    obeys = folding is not None and folding <= limit
+    return Found(
+        best=best,
+        within_limit=best if obeys else constrained,
+        folding=folding,
+        folding_limit=limit,
+    )

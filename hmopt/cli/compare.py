@@ -118,12 +118,14 @@ class Comparing:
 
     def announcement(self, trainings: "Sequence[Training]") -> str:
         """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
+        from hmopt.model_file import check_header
         from hmopt.networks import read_header
         from hmopt.oracle.compared import HypermorphTraining
         from hmopt.training.trained import MODEL
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
         header = read_header(self.folder / MODEL)
+        check_header(self.folder / MODEL, header, needed=["minutes", "steps", "device"])
         minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
         return (
             f"To train: {len(trainings) - hypermorphs} networks for one setting each ({self._network_steps()}) and "

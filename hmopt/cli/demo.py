@@ -1,6 +1,8 @@
 """`hmopt demo`: everything, on a cohort whose answer is known."""
 
 import csv
+import os
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +14,8 @@ from hmopt.cli.options import Debug, Device, Quiet
 from hmopt.cli.run import run_study
 from hmopt.commands import timed
 from hmopt.declaration import FILE_NAME
-from hmopt.files import replacing
+from hmopt.errors import DeclarationError
+from hmopt.files import check_outputs, replacing
 
 Destination = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the study goes.")]
 
@@ -32,7 +35,17 @@ def make_demo(folder: Path, talk: Conversation) -> None:
 
     if (folder / FILE_NAME).is_file():
         return
-    make_cohort(folder / "cohort", track=talk.track)
+    check_outputs({"FOLDER": folder / FILE_NAME}, {})
+    cohort, beside = folder / "cohort", folder / f".cohort-{os.getpid()}"
+    if cohort.exists():
+        raise DeclarationError(
+            "FOLDER", expected="a folder without a cohort", got=cohort, advice="Choose another folder, or move it away."
+        )
+    try:
+        make_cohort(beside, track=talk.track)
+        beside.rename(cohort)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     with replacing(folder / FILE_NAME) as beside:
         beside.write_text((files("hmopt.cli") / "demo_study.toml").read_text(encoding="utf-8"), encoding="utf-8")
 

@@ -54,16 +54,15 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     values: Values = {} if axis is None else _slices(found, axis, remarks)
-    extents = (found.shapes * found.spacings_mm)[:, kept].max(axis=0)
+    extents = found.extents_mm[kept]
     spacing = _spacing(found, kept, remarks)
     stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
     voxels = [math.ceil(round(extent / step, 2)) for extent, step in zip(extents.tolist(), spacing, strict=True)]
     covered = " x ".join(str(count) for count in voxels)
     remarks["preprocessing.shape"] = f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
-    remarks["preprocessing.align"] = found.advice
-    align = "none" if found.roughly_aligned or axis is not None else "affine"
+    remarks["preprocessing.placement"] = found.advice
     shape = [stride * math.ceil(count / stride) for count in voxels]
-    return {"shape": shape, "spacing_mm": spacing, "align": align, **values}
+    return {"shape": shape, "spacing_mm": spacing, "placement": found.best_placement, **values}
 
 
 def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
@@ -81,7 +80,7 @@ def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
 def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[float]:
     """Give the most common spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
     middle = sorted(map(tuple, found.spacings_mm[:, kept].tolist()))[len(found.spacings_mm) // 2]
-    voxels = math.prod((found.shapes * found.spacings_mm)[:, kept].max(axis=0) / middle)
+    voxels = math.prod(found.extents_mm[kept] / middle)
     of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
     if voxels <= MANY_VOXELS:
         remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
@@ -89,7 +88,13 @@ def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[flo
     factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
     own = " x ".join(f"{step:g}" for step in middle)
     remarks["preprocessing.spacing_mm"] = f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
-    return [math.ceil(10 * step * factor) / 10 for step in middle]
+    return [_rounded_up(step * factor) for step in middle]
+
+
+def _rounded_up(length: float) -> float:
+    """Give a length to two digits that is not shorter."""
+    unit = 10.0 ** (math.floor(math.log10(length)) - 1)
+    return float(f"{math.ceil(length / unit - 1e-9) * unit:.6g}")
 
 
 def _split(found: "Inspection", remarks: Remarks) -> Values:
@@ -103,7 +108,8 @@ def _split(found: "Inspection", remarks: Remarks) -> Values:
 
 
 def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
-    same = ["modality"] if "modality" in images and images["modality"].nunique() > 1 else []
+    columns = [str(column) for column in images if str(column).lower() == "modality"]
+    same = [column for column in columns if images[column].nunique() > 1]
     if same:
         remarks["pairs.same"] = "The similarity compares intensities, which mean other things in another modality."
     again = int(images.groupby(["subject", *same]).size().max()) > 1

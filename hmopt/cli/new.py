@@ -11,19 +11,24 @@ from hmopt.cli.inference import infer_study
 from hmopt.cli.options import Debug, Quiet
 from hmopt.cli.place import written_path
 from hmopt.cli.progress import duration
+from hmopt.data.power import what_subjects_tell
+from hmopt.data.split import split_subjects
 from hmopt.declaration import FILE_NAME, CohortSection, Study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
-from hmopt.files import replacing
+from hmopt.files import check_outputs, real_place, replacing
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the study goes.", show_default=False)]
 Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, one a subject.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps with the same file names.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps, named as the images are.")]
 Manifest = Annotated[Path | None, typer.Option("--manifest", help="CSV: image, label, subject and any others.")]
-LabelNames = Annotated[Path | None, typer.Option("--label-names", help="dseg.tsv or dataset.json.")]
+LabelNames = Annotated[
+    Path | None,
+    typer.Option("--label-names", help="dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP."),
+]
 
 
 def new(
@@ -43,6 +48,7 @@ def new(
 
 def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
     """Look at the data of a cohort and write the declaration of a study of it."""
+    from hmopt.data.cohort import check_images, list_images
     from hmopt.data.inspection import inspect_cohort
 
     destination = folder / FILE_NAME
@@ -51,10 +57,14 @@ def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
             str(destination), expected="no study yet", got="one", advice="Edit it, or choose another folder."
         )
     _check_source(paths)
-    found = inspect_cohort(CohortSection(**{name: path.resolve() for name, path in paths.items()}), talk.track)
+    check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
+    declared = CohortSection(**{name: real_place(path) for name, path in paths.items()})
+    check_images(list_images(declared), talk.track)
+    found = inspect_cohort(declared, talk.track)
     section = CohortSection(**{name: written_path(path, folder) for name, path in paths.items()})
     study, remarks = infer_study(folder.resolve().name, section, found)
-    for line in (*describe(found), *describe_estimate(_estimate(study, found))):
+    split = describe_split(study, found)
+    for line in (*describe(found), split, *describe_estimate(_estimate(study, found))):
         talk.say(line)
     with replacing(destination) as beside:
         beside.write_text(write_document(study, remarks), encoding="utf-8")
@@ -75,9 +85,19 @@ def describe(found: "Inspection") -> list[str]:
         for name, fact in facts.items()
     ]
     lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within one")
-    lines.append(f"Centres of the labels: {found.placement.distance_centred_mm:.1f} mm apart, images centred")
-    lines.append(f"Alignment: {found.advice}")
+    in_world, centred = found.placement.distance_in_world_mm, found.placement.distance_centred_mm
+    lines.append(f"Centres of the labels: {in_world:.3g} mm apart by headers, {centred:.3g} mm with images centred")
+    lines += [f"Headers: {remark}" for remark in found.headers.remarks]
+    lines.append(f"Placement: {found.advice}")
     return lines
+
+
+def describe_split(study: Study, found: "Inspection") -> str:
+    """Give how many subjects train and how many are searched, and what that can tell."""
+    sides = split_subjects(list(found.subjects), study.split)
+    train, tune, search = (len(sides[side]) for side in ("train", "tune", "search"))
+    counts = f"Split: {train} subjects to train, {tune} to tune, {search} to search on."
+    return f"{counts} {what_subjects_tell(search)}"
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:

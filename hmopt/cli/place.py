@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hmopt.files import real_place
+
 SHARED = "HMOPT_SHARED"
 
 
@@ -31,7 +33,7 @@ def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.e
     >>> written_path(Path("/mine/data/cohort.csv"), Path("/mine"), {}).as_posix()
     'data/cohort.csv'
     """
-    absolute = path.resolve()
+    absolute = real_place(path)
     if absolute.is_relative_to(folder.resolve()):
         return absolute.relative_to(folder.resolve())
     shared = environment.get(SHARED)

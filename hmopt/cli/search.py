@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmopt.cli.checks import check_cohort
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
 from hmopt.cli.memory import keep_freed_memory
 from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.commands import timed
+from hmopt.files import file_hash
 
 if TYPE_CHECKING:
     from hmopt.ledger import Measurements
@@ -83,8 +85,6 @@ class Search:
     """
 
     def __init__(self, folder: Path, talk: Conversation) -> None:
-        from hmopt.data.pair_table import pair_table
-        from hmopt.data.pairs import draw_pairs
         from hmopt.data.preprocessing import prepare
         from hmopt.declaration import read_study
         from hmopt.ledger import Ledger
@@ -94,8 +94,9 @@ class Search:
         self.study = read_study(folder)
         self.section = self.study.search
         self.cohort = prepare(self.study, folder, talk.track)
-        self.pairs = draw_pairs(self.cohort, self.study.pairs, "search")
-        self.table = pair_table(self.pairs, self.cohort, self.section.bins)
+        self.pairs, self.table = check_cohort(self.study, self.cohort)
+        # what the ledger holds already is not measured again, and must still be of these images
+        self.cohort.check(dict.fromkeys(name for pair in self.pairs for name in (pair.moving, pair.fixed)))
         self.ledger = Ledger(folder / LEDGER_FOLDER)
 
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
@@ -119,10 +120,13 @@ class Search:
     def keep(self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str) -> None:
         """Write what was searched beside the ledger; `earlier` are identities of checkpoints before the end."""
         from hmopt.ledger import Searched, write_searched
+        from hmopt.model_file import MODEL_FILE, check_header
         from hmopt.networks import read_header
-        from hmopt.training.trained import MODEL
+        from hmopt.study_folder import LOG_FILE, declared_sections
 
-        header = read_header(self.folder / MODEL)
+        path, log = self.folder / MODEL_FILE, self.folder / LOG_FILE
+        header = read_header(path)
+        check_header(path, header, needed=["loss"])
         searched = Searched(
             name=self.study.name,
             identity=identity,
@@ -137,6 +141,8 @@ class Search:
             loss_scale=header["loss"]["scale"],
             steps=header.get("steps"),
             search=self.section,
+            declared=declared_sections(self.study),
+            log_hash=file_hash(log) if log.is_file() else None,
         )
         write_searched(self.folder, searched, self.table)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hmopt.cli.checks import check_cohort, check_declared
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.device import find_device
 from hmopt.cli.memory import keep_freed_memory
@@ -23,6 +24,8 @@ def train_study(folder: Path, device: str | None, talk: Conversation) -> None:
 
     keep_freed_memory()
     study = read_study(folder)
+    check_declared(study)
     cohort = prepare(study, folder, talk.track)
+    check_cohort(study, cohort)
     model = train_model(study, cohort, folder, track=talk.track, device=find_device(device))
     talk.say(f"Trained: {model}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.data.grid import Matrix, resample, smooth_for
-from hmopt.data.intensity import normalize
+from hmopt.data.intensity import normalize, normalized_value
 from hmopt.data.volume import Lattice, Volume
 from hmopt.errors import DataError
 
@@ -20,7 +20,7 @@ _FINEST_LENGTH = 96
 _SAMPLES = 30_000
 
 
-def find_alignment(image: Volume, template: Volume, seed: int = 0) -> Matrix:
+def find_alignment(image: Volume, template: Volume, seed: int = 0, background: float | None = None) -> Matrix:
     """Give the affine that brings a template's places to the same places of an image.
 
     Starts from the headers, the centres of the boxes or the centres of mass, whichever agrees best, and maximizes
@@ -33,6 +33,8 @@ def find_alignment(image: Volume, template: Volume, seed: int = 0) -> Matrix:
         Volumes of at least 4 voxels along each axis.
     seed
         Of the voxels that are sampled; the same seed gives the same affine, bit for bit.
+    background
+        Intensity outside the image and the template; None: the minimum of each.
 
     Returns
     -------
@@ -50,41 +52,45 @@ def find_alignment(image: Volume, template: Volume, seed: int = 0) -> Matrix:
     """
     for volume in (image, template):
         _check_volume(volume)
-    image, template = _coarsened(image), _coarsened(template)
+    image, template = _coarsened(image, background), _coarsened(template, background)
     fixed = _to_itk(template)
     starts = [
         _shift(np.zeros(3), fixed),
-        _shift(_box_centre(image) - _box_centre(template), fixed),
+        _shift(image.lattice.centre_mm - template.lattice.centre_mm, fixed),
         _shift(_mass_centre(image) - _mass_centre(template), fixed),
     ]
     with _single_thread():
         start, end = _optimize(fixed, _to_itk(image), starts, seed)
-    before, after = (agreement_after(image, template, matrix) for matrix in (start, end))
+    before, after = (agreement_after(image, template, matrix, background) for matrix in (start, end))
     return end if after > before else start
 
 
-def agreement_after(image: Volume, template: Volume, matrix: Matrix) -> float:
+def agreement_after(image: Volume, template: Volume, matrix: Matrix, background: float | None = None) -> float:
     """Give the normalized mutual information of a template and an image brought to its grid, in [1, 2].
 
     Parameters
     ----------
     matrix
         (4, 4): world of the template to world of the image.
+    background
+        Intensity outside the image; None: its minimum.
     """
     from skimage.metrics import normalized_mutual_information
 
     grid = np.linalg.inv(image.lattice.affine) @ matrix @ template.lattice.affine
-    moved = resample(normalize(image.data, "percentile"), grid, template.lattice.shape, order=1, outside=0)
+    normalized = normalize(image.data, "percentile")
+    outside = 0.0 if background is None else normalized_value(background, image.data, "percentile")
+    moved = resample(normalized, grid, template.lattice.shape, order=1, outside=outside)
     return float(normalized_mutual_information(normalize(template.data, "percentile"), moved, bins=_BINS))
 
 
 def _check_volume(volume: Volume) -> None:
     if min(volume.lattice.shape) < _MINIMUM_LENGTH:
         raise DataError(
-            "preprocessing.align",
+            "preprocessing.placement",
             expected=f"volumes of at least {_MINIMUM_LENGTH} voxels along each axis",
             got=f"shape {volume.lattice.shape}",
-            advice='Declare align = "none".',
+            advice='Declare placement = "header" or "centre".',
         )
 
 
@@ -117,7 +123,7 @@ def _optimize(fixed: Any, moving: Any, starts: list[Any], seed: int) -> tuple[Ma
     return _matrix(best), _matrix(transform)
 
 
-def _coarsened(volume: Volume) -> Volume:
+def _coarsened(volume: Volume, background: float | None) -> Volume:
     factor = -(-max(volume.lattice.shape) // _FINEST_LENGTH)
     if factor == 1:
         return volume
@@ -126,7 +132,8 @@ def _coarsened(volume: Volume) -> Volume:
     steps = np.minimum(factor, (np.array(volume.lattice.shape) - 1) / (np.array(shape) - 1))
     grid = np.diag([*steps, 1.0])
     grid[:3, 3] = (np.array(volume.lattice.shape) - 1 - steps * (np.array(shape) - 1)) / 2
-    data = resample(smooth_for(volume.data, grid, 3), grid, shape, order=1, outside=0)
+    outside = float(volume.data.min()) if background is None else background
+    data = resample(smooth_for(volume.data, grid, 3), grid, shape, order=1, outside=outside)
     return Volume(data=data, lattice=Lattice(shape=shape, affine=volume.lattice.affine @ grid))
 
 
@@ -187,15 +194,10 @@ def _matrix(transform: Any) -> Matrix:
     return np.asarray(_RAS_TO_LPS @ matrix @ _RAS_TO_LPS)
 
 
-def _box_centre(volume: Volume) -> NDArray[np.float64]:
-    middle = (np.array(volume.lattice.shape) - 1) / 2
-    return np.asarray((volume.lattice.affine @ [*middle, 1])[:3])
-
-
 def _mass_centre(volume: Volume) -> NDArray[np.float64]:
     from scipy.ndimage import center_of_mass
 
     weights = normalize(volume.data, "percentile")
     if not weights.any():
-        return _box_centre(volume)
+        return volume.lattice.centre_mm
     return np.asarray((volume.lattice.affine @ [*center_of_mass(weights), 1])[:3])

@@ -11,9 +11,10 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from hmopt.data.cohort import Cohort
-from hmopt.data.image import find_matrix, resample_image, resample_labels
+from hmopt.data.image import find_place, resample_image, resample_labels
 from hmopt.data.layout import slices_of
 from hmopt.data.prepared import GRIDS, IMAGES, LABEL_MAPS, RECORD, TEMPLATE
+from hmopt.data.reference import Reference
 from hmopt.data.structures import label_dtype
 from hmopt.data.volume import read_image
 from hmopt.declaration import Study
@@ -23,10 +24,15 @@ from hmopt.progress import Track
 _SPACING_TOLERANCE = 0.01
 
 
-def write_arrays(folder: Path, study: Study, cohort: Cohort, track: Track) -> None:
+def write_arrays(folder: Path, study: Study, cohort: Cohort, reference: Reference, track: Track) -> None:
     """Write images, label maps, grids and their record into a folder.
 
     Structures that no prepared image shows are left out.
+
+    Parameters
+    ----------
+    reference
+        What the images are laid out by.
 
     Raises
     ------
@@ -39,13 +45,14 @@ def write_arrays(folder: Path, study: Study, cohort: Cohort, track: Track) -> No
         If a declared structure is left out.
     """
     section, slices = study.preprocessing, slices_of(study.preprocessing)
-    template = folder / TEMPLATE if section.align != "none" else None
+    template = folder / TEMPLATE if section.placement == "affine" else None
     arrays = _create(folder, len(cohort.images) * len(slices), tuple(section.shape), len(cohort.structures))
     spacings: dict[str, tuple[float, ...]] = {}
     files = list(zip(cohort.images.index, cohort.images["image"], cohort.images["label"], strict=True))
     for number, (name, image_path, label_path) in enumerate(track(files, "Preparing images", len(files))):
         image = read_image(image_path)
-        prepared = resample_image(image, section, find_matrix(image, section, template), str(image_path))
+        place = find_place(image, section, reference, template)
+        prepared = resample_image(image, section, place, str(image_path))
         rows = slice(number * len(slices), (number + 1) * len(slices))
         arrays[IMAGES][rows] = [item.data for item in prepared]
         arrays[GRIDS][rows] = [item.grid for item in prepared]
@@ -56,6 +63,7 @@ def write_arrays(folder: Path, study: Study, cohort: Cohort, track: Track) -> No
         "slices": slices,
         "labels": _keep_present(arrays[LABEL_MAPS], list(cohort.structures), study.cohort.structures),
         "spacing_mm": _one_spacing(spacings) if study.cohort.spacing_known else None,
+        "reference": reference.to_record(),
     }
     for array in arrays.values():
         array.flush()

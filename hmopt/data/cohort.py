@@ -1,23 +1,31 @@
 """The images of a cohort, whom they are of, and what their labels mean."""
 
-import re
+import os
+import unicodedata
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from hmopt.data.names import BACKGROUND, read_label_names
+from hmopt.data.folders import list_folders
+from hmopt.data.formats import follow, image_name
+from hmopt.data.manifest import check_files, read_manifest
+from hmopt.data.names import BACKGROUND, LabelTable, read_label_table
+from hmopt.data.people import find_doubts, session_entity
 from hmopt.data.structures import Structures, choose_structures
-from hmopt.data.volume import check_same_lattice, read_labels
+from hmopt.data.volume import check_same_lattice, read_image, read_labels
 from hmopt.declaration import CohortSection
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
-REQUIRED = ("image", "label", "subject")
-_RESERVED = ("name", "scan", "slice", "split", "pair", "moving", "fixed", "moving_subject", "fixed_subject", "task")
-_EXTENSION = re.compile(r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.nrrd)?(\.gz|\.bz2|\.zst)?$")
+__all__ = ["Cohort", "check_images", "find_label_names", "image_name", "list_images", "read_cohort"]
+
+_SESSION_COLUMNS = ("session", "ses", "visit", "timepoint", "time_point", "phase")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ class Cohort:
 
 
 def read_cohort(section: CohortSection, track: Track = silent) -> Cohort:
-    """Give the images and structures of a cohort; reads every label map once.
+    """Return the images and structures of a cohort; reads every label map once.
 
     Raises
     ------
@@ -49,123 +57,179 @@ def read_cohort(section: CohortSection, track: Track = silent) -> Cohort:
     Warns
     -----
     UserWarning
-        If labels have no names: they are then called `label 1`, `label 2`, ….
+        If labels have no names (they are then called `label 1`, `label 2`, …), or something of the files or of the
+        table of names is not used, or names speak against the given subjects.
     """
-    images = list_images(section)
-    names = find_label_names(section)
+    images, notes = _list(section)
+    table = _find_label_table(section)
+    for note in (*notes, *(table.notes if table is not None else ())):
+        warnings.warn(note, stacklevel=2)
     codes: set[int] = set()
+    broken: list[tuple[Path, DataError]] = []
     rows = zip(images["image"], images["label"], strict=True)
     for image, label in track(rows, "Checking labels", len(images)):
-        check_same_lattice(image, label)
-        found = {int(code) for code in np.unique(read_labels(label).data)} - {BACKGROUND}
-        _check_named(label, found, names)
-        codes |= found
+        try:
+            codes |= _read_codes(image, label, table)
+        except DataError as error:
+            broken.append((label, error))
+    _raise(broken, "label maps", len(images))
     if not codes:
         raise DataError("cohort", expected="labelled voxels", got="background only", advice="Correct the label maps.")
+    names = None if table is None else table.names
     return Cohort(images=images, structures=choose_structures(section.structures, _named(codes, names, section)))
 
 
-def list_images(section: CohortSection) -> pd.DataFrame:
-    """Give the table of images (see `Cohort.images`) without opening them.
+def check_images(images: pd.DataFrame, track: Track = silent) -> None:
+    """Read every image through to its end.
+
+    Parameters
+    ----------
+    images
+        As `list_images` gives them.
+    track
+        Shows how far it is.
 
     Raises
     ------
     DataError
-        If there is no image, a file is not there, or the manifest lacks a column or repeats an image.
+        As `read_image`, if one cannot be used, with the names of all that cannot; or if an image has one intensity
+        everywhere.
     """
-    if section.manifest is not None:
-        table = _from_manifest(section.manifest)
-    else:
-        table = _from_folders(section.images, section.labels)
-    for kind in ("image", "label"):
-        for path in table[kind]:
-            if not path.is_file():
-                raise DataError(str(path), expected=f"the {kind} file", got="no file", advice="Add it or drop the row.")
-    table.index = pd.Index(_unique_names(list(table["image"])), name="name")
-    return table
+    broken: list[tuple[Path, DataError]] = []
+    for path in track(list(images["image"]), "Reading images", len(images)):
+        try:
+            _check_varied(path, read_image(path).data)
+        except DataError as error:
+            broken.append((path, error))
+    _raise(broken, "images", len(images))
+
+
+def list_images(section: CohortSection) -> pd.DataFrame:
+    """Return the table of images (see `Cohort.images`) without opening them.
+
+    Raises
+    ------
+    DataError
+        If there is no image, a file is not there, the manifest lacks a column or repeats an image, or one label map
+        serves images of several persons or sessions.
+    """
+    images, _ = _list(section)
+    return images
 
 
 def find_label_names(section: CohortSection) -> dict[int, str] | None:
-    """Give the names of labels by code, from the declared table or a `dataset.json` beside the folders, or None."""
+    """Return the names of labels by code, from the declared table or a `dataset.json` beside the folders, or None."""
+    table = _find_label_table(section)
+    return None if table is None else table.names
+
+
+def _find_label_table(section: CohortSection) -> LabelTable | None:
     if section.label_names is not None:
-        return read_label_names(section.label_names)
+        return read_label_table(section.label_names)
     beside = section.images.parent / "dataset.json" if section.images is not None else None
-    return read_label_names(beside) if beside is not None and beside.is_file() else None
+    return read_label_table(beside) if beside is not None and beside.is_file() else None
 
 
-def image_name(path: Path) -> str:
-    """Give a file's name without the endings of image formats.
-
-    Examples
-    --------
-    >>> image_name(Path("sub-1.0_T1w.nii.gz"))
-    'sub-1.0_T1w'
-    """
-    return _EXTENSION.sub("", path.name)
-
-
-def _from_manifest(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(str(path), expected="a CSV manifest", got=reason, advice="Correct the file.") from error
-    lacking = [column for column in REQUIRED if column not in table]
-    if lacking or table.empty:
-        got = f"no {', '.join(lacking)}" if lacking else "no rows"
-        raise DataError(str(path), expected=f"columns {', '.join(REQUIRED)} and rows", got=got, advice="Add them.")
-    reserved = [column for column in table if column in _RESERVED]
-    if reserved:
-        raise DataError(
-            str(path), expected="columns with names of their own", got=", ".join(reserved), advice="Rename them."
-        )
-    for column in REQUIRED:
-        if (table[column].str.strip() == "").any():
-            row = int((table[column].str.strip() == "").to_numpy().argmax()) + 2
-            raise DataError(f"{path}, line {row}", expected=f"a value for {column}", got="none", advice="Add it.")
-    files = {kind: [path.parent / value for value in table[kind]] for kind in ("image", "label")}
-    others = {str(c): _typed(table[c]) for c in table.columns if c not in REQUIRED}
-    return pd.DataFrame({**files, "subject": table["subject"], **others})
+def _list(section: CohortSection) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the table of images, and what a user should know about it."""
+    if section.manifest is not None:
+        table = read_manifest(section.manifest)
+        notes = tuple(find_doubts(list(table["subject"]), list(table["image"])))
+    else:
+        listing = list_folders(section.images, section.labels)
+        table, notes = listing.images, listing.notes
+    for kind in ("image", "label"):
+        check_files(list(table[kind]), kind)
+    table.index = pd.Index(_unique_names(list(table["image"])), name="name")
+    _check_label_maps_once(table)
+    return table, notes
 
 
-def _typed(column: "pd.Series[str]") -> "pd.Series":
-    given = column[column != ""]
-    padded = given.str.match(r"[+-]?0\d").any()
-    numbers = pd.to_numeric(column.where(column != ""), errors="coerce")
-    return column if padded or given.empty or numbers[given.index].isna().any() else numbers
-
-
-def _from_folders(images: Path | None, labels: Path | None) -> pd.DataFrame:
-    if images is None or not images.is_dir() or labels is None or not labels.is_dir():
-        folder = images if images is None or not images.is_dir() else labels
-        raise DataError(str(folder), expected="a folder of images", got="none", advice="Correct the path.")
-    # macOS archives of the Decathlon carry "._" files beside the images
-    files = sorted(path for path in images.iterdir() if path.is_file() and not path.name.startswith("."))
-    files = [path for path in files if path.name != image_name(path)]
-    if not files:
-        raise DataError(str(images), expected="images", got="none", advice="Give the folder that holds them.")
-    subjects = [image_name(path) for path in files]
-    return pd.DataFrame({"image": files, "label": [labels / path.name for path in files], "subject": subjects})
-
-
-def _unique_names(paths: list[Path]) -> list[str]:
-    resolved = [path.resolve() for path in paths]
-    repeated = {path for path in resolved if resolved.count(path) > 1} if len(set(resolved)) < len(resolved) else set()
-    if repeated:
-        first = min(repeated)
-        raise DataError(str(first), expected="each image once", got="several rows", advice="Drop the repeated rows.")
-    parts = [(*path.parts[:-1], image_name(path)) for path in resolved]
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    resolved = [follow(path) for path in paths]
+    if len(set(resolved)) < len(resolved):
+        same = _first_equal(resolved)
+        files = " and ".join(paths[place].name for place in same)
+        got = files if len({paths[place].name for place in same}) > 1 else "several rows"
+        advice = "Drop the repeated rows."
+        raise DataError(str(paths[same[0]]), expected="each image once", got=got, advice=advice)
+    # names are those that the user gave: a link's own, not that of what it leads to
+    parts = [(*Path(os.path.abspath(path)).parent.parts, image_name(path)) for path in paths]  # noqa: PTH100
+    parts = [tuple(unicodedata.normalize("NFC", part) for part in one) for one in parts]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["_".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
+    same = _first_equal(parts)
+    got = " and ".join(paths[place].name for place in same)
+    raise DataError(str(paths[same[0]]), expected="names that differ", got=got, advice="Drop one of them.")
+
+
+def _first_equal(values: Sequence[Any]) -> list[int]:
+    """Return the first two places that hold the same value."""
+    seen: dict[Any, int] = {}
+    for place, value in enumerate(values):
+        if value in seen:
+            return [seen[value], place]
+        seen[value] = place
+    return []
+
+
+def _check_label_maps_once(images: pd.DataFrame) -> None:
+    """Refuse a label map of several persons or sessions; images of one session may share theirs."""
+    column = next((name for name in images if str(name).lower() in _SESSION_COLUMNS), None)
+    first: dict[Path, tuple[Path, tuple[str, str]]] = {}
+    for row, (image, label, subject) in enumerate(images[["image", "label", "subject"]].itertuples(index=False)):
+        session = str(images[column].iloc[row]) if column is not None else session_entity(image_name(image)) or ""
+        scan = (subject, session)
+        real = follow(label)
+        earlier, of_earlier = first.setdefault(real, (image, scan))
+        if scan != of_earlier:
+            count = sum(follow(path) == real for path in images["label"])
+            raise DataError(
+                str(label),
+                expected="a label map of its own for every image",
+                got=f"one for {count} images ({earlier.name}, {image.name}, …)",
+                advice="Correct the label of each image.",
+            )
+
+
+def _check_varied(path: Path, intensities: NDArray[np.float32]) -> None:
+    lowest, highest = float(intensities.min()), float(intensities.max())
+    if lowest == highest:
+        advice = "Replace the file or take it out."
+        raise DataError(str(path), expected="intensities that differ", got=f"{lowest:g} everywhere", advice=advice)
+
+
+def _read_codes(image: Path, label: Path, table: LabelTable | None) -> set[int]:
+    """Return the codes of a label map that lies on its image's voxels."""
+    check_same_lattice(image, label)
+    found = {int(code) for code in np.unique(read_labels(label).data)} - {BACKGROUND}
+    if table is not None:
+        found -= table.ignored
+        _check_named(label, found, table.names)
+    return found
+
+
+def _raise(broken: Sequence[tuple[Path, DataError]], kind: str, count: int) -> None:
+    """Raise what is wrong with the first file, with the names of all others."""
+    if not broken:
+        return
+    _, first = broken[0]
+    others = [path.name for path, _ in broken[1:]]
+    if not others:
+        raise first
+    shown = ", ".join(others[:20]) + (f" and {len(others) - 20} more" if len(others) > 20 else "")
     raise DataError(
-        str(paths[0]), expected="names that differ", got="one image in two formats", advice="Drop one of them."
+        "cohort",
+        expected=f"{count} {kind} that can be used",
+        got=f"{len(broken)} that cannot",
+        advice=f"The first is {first} The others are {shown}.",
     )
 
 
-def _check_named(label: Path, found: set[int], names: dict[int, str] | None) -> None:
-    unknown = sorted(found - set(names)) if names is not None else []
+def _check_named(label: Path, found: set[int], names: dict[int, str]) -> None:
+    unknown = sorted(found - set(names))
     if unknown:
         raise DataError(
             str(label),

@@ -34,9 +34,18 @@ class Frame:
     to_world: Matrix
 
 
-def ras_frame(lattice: Lattice) -> Frame:
-    """Give the RAS+ order of a file's voxels: axes swapped and mirrored, nothing resampled."""
-    orientation = io_orientation(lattice.affine)
+def ras_frame(lattice: Lattice, axes: Matrix | None = None) -> Frame:
+    """Give the RAS+ order of a file's voxels: axes swapped and mirrored, nothing resampled.
+
+    Parameters
+    ----------
+    lattice
+        Of the file.
+    axes
+        (3, 3): unit vectors, a column each, that take the place of right, anterior and superior (see `common_axes`).
+    """
+    affine = lattice.affine if axes is None else rotated(lattice.affine, axes)
+    orientation = io_orientation(affine)
     to_world = lattice.affine @ inv_ornt_aff(orientation, lattice.shape)
     shape = np.empty(3, dtype=int)
     shape[orientation[:, 0].astype(int)] = lattice.shape
@@ -45,6 +54,13 @@ def ras_frame(lattice: Lattice) -> Frame:
         spacing_mm=tuple(float(f"{size:.6g}") for size in voxel_sizes(to_world)),
         to_world=to_world,
     )
+
+
+def rotated(affine: Matrix, axes: Matrix) -> Matrix:
+    """Give an affine whose world has the axes given as (3, 3), unit vectors in columns, for its own."""
+    turn = np.eye(4)
+    turn[:3, :3] = np.linalg.inv(axes)
+    return turn @ affine
 
 
 def centred_grid(frame: Frame, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Matrix:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.data.grid import ras_frame
 from hmopt.data.inspection import Inspection
 from hmopt.declaration import SliceSection, SplitSection
 from hmopt.errors import DataError
@@ -47,14 +48,41 @@ def infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
     SliceSection or None
         None where images have a single slice.
     """
-    fewest = int(inspection.shapes[:, axis].min())
     if inspection.shapes[:, axis].max() == 1:
         return None
-    structures = np.array([scan.structures_per_slice[axis][:fewest] for scan in inspection.scans])
+    if inspection.best_placement == "header":
+        structures = _structures_by_place(inspection, axis)
+    else:
+        fewest = int(inspection.shapes[:, axis].min())
+        structures = np.array([scan.structures_per_slice[axis][:fewest] for scan in inspection.scans])
     mean = structures.mean(axis=0)
     indices = np.flatnonzero((structures > 0).mean(axis=0) >= 0.5)
     indices = indices if len(indices) else np.array([mean.argmax()])
     return SliceSection(axis=axis, indices=indices.tolist(), search_indices=[int(mean.argmax())])
+
+
+def _structures_by_place(inspection: Inspection, axis: int) -> NDArray[np.int64]:
+    """Give (images, slices): how many structures each image has at the place of a slice of the common lattice.
+
+    Slices that not all images have are left without structures, so that none of them is taken.
+    """
+    common = ras_frame(inspection.lattice, inspection.axes)
+    found = np.zeros((len(inspection.scans), common.shape[axis]), dtype=np.int64)
+    covered = np.ones(common.shape[axis], dtype=bool)
+    middle = (np.array(common.shape) - 1) / 2
+    for row, scan in enumerate(inspection.scans):
+        to_scan = np.linalg.inv(ras_frame(scan.lattice, inspection.axes).to_world) @ common.to_world
+        counts = scan.structures_per_slice[axis]
+        for index in range(common.shape[axis]):
+            place = np.array([*middle, 1.0])
+            place[axis] = index
+            own = round(float((to_scan @ place)[axis]))
+            if 0 <= own < len(counts):
+                found[row, index] = counts[own]
+            else:
+                covered[index] = False
+    found[:, ~covered] = 0
+    return found
 
 
 def _order(count: int, seed: int) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ class Layout:
     spacing_mm: tuple[float, ...]
 
 
-def lay_out(frame: Frame, section: PreprocessingSection, origin: str) -> Layout:
+def lay_out(frame: Frame, section: PreprocessingSection, origin: str, plane: int | None = None) -> Layout:
     """Give the prepared grids of an image.
 
     Parameters
@@ -39,6 +39,8 @@ def lay_out(frame: Frame, section: PreprocessingSection, origin: str) -> Layout:
         The declared preprocessing.
     origin
         What an error names as the place.
+    plane
+        The axis that 2-D images lie across; None: the last along which the frame has one voxel.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def lay_out(frame: Frame, section: PreprocessingSection, origin: str) -> Layout:
         spacing = tuple(section.spacing_mm or frame.spacing_mm)
         grid = centred_grid(frame, tuple(section.shape), spacing)
         return Layout(slices=(NO_SLICE,), grids=(grid,), spacing_mm=spacing)
-    axis, indices, named = _planes(frame, section, origin)
+    axis, indices, named = _planes(frame, section, origin, plane)
     spacing = tuple(section.spacing_mm or [s for a, s in enumerate(frame.spacing_mm) if a != axis])
     grids = tuple(slice_grid(frame, axis, index, tuple(section.shape), spacing) for index in indices)
     return Layout(slices=named, grids=grids, spacing_mm=spacing)
@@ -88,7 +90,11 @@ def _require(holds: bool, field: str, expected: str, got: object) -> None:
         raise DeclarationError(f"preprocessing.{field}", expected=expected, got=got, advice="Correct the declaration.")
 
 
-def _planes(frame: Frame, section: PreprocessingSection, origin: str) -> tuple[int, list[int], tuple[int, ...]]:
+def _planes(
+    frame: Frame, section: PreprocessingSection, origin: str, plane: int | None
+) -> tuple[int, list[int], tuple[int, ...]]:
+    if section.slices is None and plane is not None:
+        return plane, [0], (NO_SLICE,)
     if section.slices is None:
         flat = [axis for axis, length in enumerate(frame.shape) if length == 1]
         if not flat:

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from hmopt.data.formats import image_name
+from hmopt.data.tables import read_table, rename_columns
 from hmopt.errors import DataError
 from hmopt.records import Pair
+from hmopt.tables import restored
 
 
 def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
@@ -23,18 +26,29 @@ def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:
     DataError
         If the file cannot be read, or a row names an image that is not among `items`, or the same twice.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            str(path), expected="a CSV with columns moving and fixed", got=reason, advice="Correct the file."
-        ) from error
+    table = read_pair_names(path)
+    pairs: list[Pair] = []
+    for line, moving, fixed in zip(table.index, table["moving"], table["fixed"], strict=True):
+        pairs += _pairs_of_row(moving, fixed, items, f"{path}, line {line}")
+    return list(dict.fromkeys(pairs))
+
+
+def read_pair_names(path: Path) -> pd.DataFrame:
+    """Read the names of images in a CSV with columns `moving` and `fixed`; the index holds the lines of the file.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or lists nothing.
+    """
+    table = rename_columns(read_table(path, "a CSV with columns moving and fixed"), ("moving", "fixed"))
+    lacking = [column for column in ("moving", "fixed") if column not in table]
+    if lacking:
+        got = f"no {', '.join(lacking)}"
+        raise DataError(str(path), expected="a CSV with columns moving and fixed", got=got, advice="Correct the file.")
     if table.empty:
         raise DataError(str(path), expected="pairs", got="no rows", advice="List them, or leave out pairs.csv.")
-    rows = enumerate(zip(table["moving"], table["fixed"], strict=True), start=2)
-    pairs = [pair for line, (m, f) in rows for pair in _pairs_of_row(m, f, items, f"{path}, line {line}")]
-    return list(dict.fromkeys(pairs))
+    return table[["moving", "fixed"]].map(restored)
 
 
 def _pairs_of_row(moving: str, fixed: str, items: pd.DataFrame, origin: str) -> list[Pair]:
@@ -55,7 +69,9 @@ def _pairs_of_row(moving: str, fixed: str, items: pd.DataFrame, origin: str) -> 
 
 
 def _by_slice(name: str, items: pd.DataFrame, origin: str) -> dict[int, tuple[str, str]]:
-    found = items[(items.index == name) | (items["scan"] == name)]
+    # a file's own name is taken too, as spreadsheets list files
+    names = (name, image_name(Path(name)))
+    found = items[items.index.isin(names) | items["scan"].isin(names)]
     if found.empty:
         raise DataError(
             origin,

@@ -11,10 +11,13 @@ from hmopt.data.cohort import list_images, read_cohort
 from hmopt.data.identity import cohort_identity
 from hmopt.data.image import PreparedImage, prepare_image
 from hmopt.data.layout import check_preprocessing
-from hmopt.data.prepared import TEMPLATE, PreparedCohort, open_prepared
+from hmopt.data.prepared import TEMPLATE, PreparedCohort, open_prepared, seal_arrays
+from hmopt.data.reference import find_reference
 from hmopt.data.split import split_subjects
 from hmopt.data.template import resolve_template, write_template
+from hmopt.data.volume import read_lattice
 from hmopt.declaration import Study
+from hmopt.errors import DeclarationError
 from hmopt.progress import Track, silent
 
 __all__ = ["FOLDER", "PreparedImage", "prepare", "prepare_image"]
@@ -44,18 +47,33 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
         If the declared preprocessing contradicts itself.
     """
     check_preprocessing(study.preprocessing)
+    _check_headers_are_right(study)
     images = list_images(study.cohort)
     split = split_subjects(list(images["subject"]), study.split)
     template = resolve_template(study.preprocessing, images)
-    identity = cohort_identity(study.cohort, study.preprocessing, images, template, track)
+    lattices = {str(path): read_lattice(path) for path in images["image"]}
+    template_lattice = None if template is None else read_lattice(template)
+    reference = find_reference(study.preprocessing, lattices, template_lattice)
+    identity = cohort_identity(study.cohort, study.preprocessing, images, template, track, reference)
     place = folder / FOLDER / identity
     if not place.is_dir():
         cohort = read_cohort(study.cohort, track)
         with _appearing(place) as beside:
-            if study.preprocessing.align != "none":
+            if study.preprocessing.placement == "affine":
                 write_template(beside / TEMPLATE, cohort.images, template, track)
-            write_arrays(beside, study, cohort, track)
+            write_arrays(beside, study, cohort, reference, track)
+            seal_arrays(beside)
     return open_prepared(place, study.preprocessing, images, split)
+
+
+def _check_headers_are_right(study: Study) -> None:
+    if study.preprocessing.placement == "header" and not study.cohort.spacing_known:
+        raise DeclarationError(
+            "preprocessing.placement",
+            expected="centre or affine, because cohort.spacing_known = false says that headers are wrong",
+            got="header",
+            advice="Correct one of them.",
+        )
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
-from hmopt.data.grid import ras_frame
+from hmopt.data.grid import Matrix, ras_frame, rotated
 from hmopt.data.structures import Structures, merge_labels
-from hmopt.data.volume import read_labels
+from hmopt.data.volume import Lattice, read_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,15 @@ class ScanFacts:
         (structures,): how many voxels each has.
     structures_per_slice
         For each axis and each index along it, how many structures are there.
+    lattice
+        Where its voxels are.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     voxels: NDArray[np.int64]
     structures_per_slice: tuple[NDArray[np.int64], ...]
+    lattice: Lattice
 
     @property
     def volumes_mm3(self) -> NDArray[np.float64]:
@@ -40,11 +43,19 @@ class ScanFacts:
         return volumes
 
 
-def look_at(label: Path, structures: Structures) -> ScanFacts:
-    """Give the facts of an image from its label map, which lies on the same grid."""
+def look_at(label: Path, structures: Structures, axes: Matrix | None = None) -> ScanFacts:
+    """Give the facts of an image from its label map, which lies on the same grid.
+
+    Parameters
+    ----------
+    axes
+        (3, 3): what takes the place of right, anterior and superior (see `common_axes`).
+    """
     labels = read_labels(label)
-    frame = ras_frame(labels.lattice)
-    codes = apply_orientation(labels.data, io_orientation(labels.lattice.affine))
+    affine = labels.lattice.affine
+    frame = ras_frame(labels.lattice, axes)
+    orientation = io_orientation(affine if axes is None else rotated(affine, axes))
+    codes = apply_orientation(labels.data, orientation)
     merged = merge_labels(codes, structures)
     count = len(structures)
     return ScanFacts(
@@ -55,4 +66,5 @@ def look_at(label: Path, structures: Structures) -> ScanFacts:
             np.array([np.count_nonzero(np.unique(plane)) for plane in np.moveaxis(merged, axis, 0)])
             for axis in range(3)
         ),
+        lattice=labels.lattice,
     )

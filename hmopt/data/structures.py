@@ -22,7 +22,7 @@ def choose_structures(declared: Mapping[str, Sequence[str]], names: Mapping[int,
     declared
         By name of the structure: the labels that it merges, by name or by code; empty: every label by itself.
     names
-        Names of the labels by code.
+        Names of the labels by code; codes of one name belong together.
 
     Raises
     ------
@@ -36,11 +36,12 @@ def choose_structures(declared: Mapping[str, Sequence[str]], names: Mapping[int,
     {'thalamus': (10, 49)}
     """
     if not declared:
-        return {names[code]: (code,) for code in sorted(names)}
-    codes = {name: code for code, name in names.items()}
-    structures = {
-        name: tuple(sorted({_code(label, codes, name) for label in labels})) for name, labels in declared.items()
-    }
+        return _grouped(names)
+    codes = _grouped(names)
+    structures: Structures = {}
+    for name, labels in declared.items():
+        merged = {code for label in labels for code in _codes(label, codes, name)}
+        structures[name] = tuple(sorted(merged))
     _check_disjoint(structures, names)
     return structures
 
@@ -71,11 +72,19 @@ def label_dtype(structures: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if structures <= np.iinfo(np.uint8).max else np.uint16
 
 
-def _code(label: str, codes: Mapping[str, int], structure: str) -> int:
+def _grouped(names: Mapping[int, str]) -> Structures:
+    codes: dict[str, list[int]] = {}
+    for code in sorted(names):
+        codes.setdefault(names[code], []).append(code)
+    return {name: tuple(same) for name, same in codes.items()}
+
+
+def _codes(label: str, codes: Structures, structure: str) -> tuple[int, ...]:
     if label in codes:
         return codes[label]
-    if label.isdecimal() and int(label) in codes.values():
-        return int(label)
+    known = {code for same in codes.values() for code in same}
+    if label.isdecimal() and int(label) in known:
+        return (int(label),)
     near = difflib.get_close_matches(label, codes, n=1)
     raise DataError(
         f"cohort.structures.{structure}",

@@ -17,14 +17,14 @@ _OTHERS = 5
 
 
 def resolve_template(section: PreprocessingSection, images: pd.DataFrame) -> Path | None:
-    """Give the file of the declared template; None where none is declared or nothing is aligned.
+    """Give the file of the declared template; None where none is declared or needed.
 
     Raises
     ------
     DataError
         If it is neither the name of an image nor a file.
     """
-    if section.align == "none" or section.template is None:
+    if section.placement == "centre" or section.template is None:
         return None
     if section.template in images.index:
         return Path(str(images.loc[section.template, "image"]))

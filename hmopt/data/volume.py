@@ -1,28 +1,23 @@
 """Images and label maps as they are on disk, read by nibabel and checked."""
 
-import zlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from hmopt.data.header import affine_mm
+from hmopt.data.opening import open_header, open_whole, read_voxels
 from hmopt.errors import DataError
 
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    zlib.error,
-    nibabel.filebasedimages.ImageFileError,
-    nibabel.spatialimages.HeaderDataError,
-    nibabel.wrapstruct.WrapStructError,
-)
 _GRID_TOLERANCE = 0.05
 """Share of a voxel by which the corners of an image and its label map may differ."""
+_WHOLE_TOLERANCE = 1e-3
+_SCALED_TOLERANCE = 2e-5
+"""A code c may be stored as a number within 0.001 + 0.00002 c: scaled integers do not hit whole numbers exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +34,13 @@ class Lattice:
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        """(3,): the world's place of the middle of the box."""
+        middle = (np.array(self.shape) - 1) / 2
+        place: NDArray[np.float64] = (self.affine @ [*middle, 1.0])[:3]
+        return place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ def read_lattice(path: Path) -> Lattice:
     DataError
         If the file is missing or unreadable, has more than three axes longer than 1, or no usable affine.
     """
-    return _lattice(path, _open(path))
+    return _lattice(path, open_header(path))
 
 
 def read_image(path: Path) -> Volume:
@@ -76,11 +78,10 @@ def read_image(path: Path) -> Volume:
     DataError
         As `read_lattice`; also where an intensity is NaN or infinite, complex or coloured.
     """
-    file = _open(path)
+    file = open_whole(path)
     lattice = _lattice(path, file)
-    data = _voxels(path, file)
-    if data.dtype.kind not in "buif":
-        raise DataError(str(path), expected="one real number per voxel", got=data.dtype, advice="Convert the image.")
+    data = read_voxels(path, file)
+    _check_real(path, data)
     with np.errstate(over="ignore"):
         intensities = data.reshape(lattice.shape).astype(np.float32)
     bad = int(np.count_nonzero(~np.isfinite(intensities)))
@@ -91,29 +92,42 @@ def read_image(path: Path) -> Volume:
     return Volume(data=intensities, lattice=lattice)
 
 
-def read_labels(path: Path) -> Volume:
-    """Give the codes of a label map as int64.
+def read_labels(path: Path, like: Lattice | None = None) -> Volume:
+    """Return the codes of a label map as int64.
+
+    Parameters
+    ----------
+    path
+        The file. Codes may be stored as numbers that miss whole ones by rounding; NaN stands for the background.
+    like
+        Where the voxels of its image are: a label map that stores the same voxels in another order of axes, or
+        backwards, is brought to the order of the image. Left out: the order of the file.
 
     Raises
     ------
     DataError
-        As `read_lattice`; also where a voxel is no whole number of at least 0.
+        As `read_lattice`; also where a voxel is no whole number of at least 0, or the voxels are not those of `like`.
+
+    Warns
+    -----
+    UserWarning
+        If some voxels are NaN.
     """
-    file = _open(path)
+    file = open_whole(path)
     lattice = _lattice(path, file)
-    data = _voxels(path, file)
-    if data.dtype.kind not in "buif" or not _whole(data):
-        raise DataError(
-            str(path),
-            expected="whole numbers of at least 0",
-            got="other values",
-            advice="Give the label map itself, not probabilities or a map resampled by interpolation.",
-        )
-    return Volume(data=data.reshape(lattice.shape).astype(np.int64), lattice=lattice)
+    data = read_voxels(path, file)
+    _check_real(path, data)
+    codes = _whole_numbers(path, data).reshape(lattice.shape)
+    if like is None:
+        return Volume(data=codes, lattice=lattice)
+    orientation = _relative_orientation(lattice, like)
+    reordered = Volume(data=apply_orientation(codes, orientation), lattice=_reordered(lattice, orientation))
+    _check_alike(path, reordered.lattice, like, "its image")
+    return reordered
 
 
 def check_same_lattice(image: Path, label: Path) -> None:
-    """Refuse a label map that does not lie on the voxels of its image.
+    """Refuse a label map that does not lie on the voxels of its image, in whichever order it stores them.
 
     Raises
     ------
@@ -121,39 +135,36 @@ def check_same_lattice(image: Path, label: Path) -> None:
         If shapes differ, or a corner lies elsewhere by more than a twentieth of a voxel.
     """
     expected, got = read_lattice(image), read_lattice(label)
+    reordered = _reordered(got, _relative_orientation(got, expected))
+    nearest = reordered if reordered.shape == expected.shape else got
+    _check_alike(label, nearest, expected, image.name)
+
+
+def _check_alike(label: Path, got: Lattice, expected: Lattice, image: str) -> None:
     advice = "Resample the label map to its image by nearest neighbour, or correct the pairing."
     if got.shape != expected.shape:
-        raise DataError(str(label), expected=f"shape {expected.shape} of {image.name}", got=got.shape, advice=advice)
+        raise DataError(str(label), expected=f"shape {expected.shape} of {image}", got=got.shape, advice=advice)
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=float).T
     corners[:3] *= np.array(expected.shape)[:, None] - 1
     apart = np.abs(np.linalg.solve(expected.affine, got.affine @ corners) - corners).max()
     if apart > _GRID_TOLERANCE:
         raise DataError(
-            str(label), expected=f"the affine of {image.name}", got=f"corners {apart:.3g} voxels apart", advice=advice
+            str(label), expected=f"the affine of {image}", got=f"corners {apart:.3g} voxels apart", advice=advice
         )
 
 
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise DataError(str(path), expected="an image file", got="no file", advice="Correct the path or add the file.")
-    try:
-        return nibabel.load(path)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+def _relative_orientation(lattice: Lattice, like: Lattice) -> NDArray[np.float64]:
+    """Return the axes and directions that bring voxels of a lattice to the order of another, as nibabel has them."""
+    to_like = np.linalg.solve(like.affine, lattice.affine)
+    orientation: NDArray[np.float64] = io_orientation(to_like)
+    return orientation
 
 
-def _voxels(path: Path, file: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(file.dataobj)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(
-        str(path), expected="an image that nibabel reads", got=f"an unreadable file ({reason})", advice="Replace it."
-    )
+def _reordered(lattice: Lattice, orientation: NDArray[np.float64]) -> Lattice:
+    places = orientation[:, 0].astype(int)
+    shape = tuple(length for _, length in sorted(zip(places.tolist(), lattice.shape, strict=True)))
+    affine = lattice.affine @ inv_ornt_aff(orientation, lattice.shape)
+    return Lattice(shape=shape, affine=affine)  # type: ignore[arg-type]
 
 
 def _lattice(path: Path, file: Any) -> Lattice:
@@ -165,15 +176,40 @@ def _lattice(path: Path, file: Any) -> Lattice:
         raise DataError(
             str(path), expected="one 2-D or 3-D image", got=f"{len(shape)}-D, shape {shape}", advice="Take one volume."
         )
-    affine = file.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise DataError(
-            str(path), expected="an affine that can be inverted", got="none", advice="Repair the header of the file."
-        )
-    return Lattice(shape=shape, affine=np.asarray(affine, dtype=np.float64))
+    return Lattice(shape=shape, affine=affine_mm(file, path))
 
 
-def _whole(data: NDArray[Any]) -> bool:
-    if data.dtype.kind == "f" and not (np.isfinite(data).all() and (data == np.rint(data)).all()):
-        return False
-    return data.dtype.kind in "bu" or int(data.min()) >= 0
+def _check_real(path: Path, data: NDArray[Any]) -> None:
+    if data.dtype.kind in "buif":
+        return
+    kinds = {"V": "colours", "c": "complex numbers"}
+    advice = "Convert the image: to grey values, or to magnitudes."
+    got = kinds.get(data.dtype.kind, str(data.dtype))
+    raise DataError(str(path), expected="one real number per voxel", got=got, advice=advice)
+
+
+def _whole_numbers(path: Path, data: NDArray[Any]) -> NDArray[np.int64]:
+    if data.dtype.kind == "f":
+        missing = np.isnan(data)
+        if missing.all():
+            raise _not_labels(path, "NaN everywhere")
+        if missing.any():
+            warnings.warn(f"{path.name}: {missing.sum()} voxels are NaN and count as background.", stacklevel=3)
+            data = np.where(missing, 0, data)
+        if not np.isfinite(data).all():
+            raise _not_labels(path, "infinite values")
+        nearest = np.rint(data)
+        off = np.abs(data - nearest)
+        if (off > _WHOLE_TOLERANCE + _SCALED_TOLERANCE * np.abs(nearest)).any():
+            raise _not_labels(path, f"other values ({data.flat[off.argmax()]:g})")
+        data = nearest
+    if int(data.min()) < 0:
+        raise _not_labels(path, f"other values ({data.min():g})")
+    if float(data.max()) > np.iinfo(np.int64).max:
+        raise _not_labels(path, f"other values ({data.max():g})")
+    return data.astype(np.int64)
+
+
+def _not_labels(path: Path, got: str) -> DataError:
+    advice = "Give the label map itself, not probabilities or a map resampled by interpolation."
+    return DataError(str(path), expected="whole numbers of at least 0", got=got, advice=advice)

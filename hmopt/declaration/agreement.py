@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from hmopt.declaration.cohort import PreprocessingSection
+from hmopt.declaration.cohort import CohortSection, PreprocessingSection
 from hmopt.declaration.compare import CompareSection
 from hmopt.declaration.model import HyperparameterSection, LossSection, TrainingSection
+from hmopt.declaration.search import SearchSection
 from hmopt.errors import DeclarationError
+from hmopt.metric import METRICS
 from hmopt.space import Space
 
 WEIGHTS_OF_THE_LOSS = ("regularization", "label_weight")
@@ -41,6 +43,40 @@ def check_agreement(
     ]
     for field, expected, got in contradictions:
         raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
+
+
+def check_search(search: SearchSection, cohort: CohortSection) -> None:
+    """Refuse metrics that can never be measured on a cohort.
+
+    Raises
+    ------
+    DeclarationError
+        If distances in mm are asked for where spacings are not known.
+
+    Examples
+    --------
+    >>> cohort = CohortSection.model_validate({"manifest": "cohort.csv", "spacing_known": False})
+    >>> check_search(SearchSection(metric="hd95_mm"), cohort)
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: search: expected metrics without mm where cohort.spacing_known is false, got ...
+    """
+    if not cohort.spacing_known:
+        check_units(search, "where cohort.spacing_known is false")
+
+
+def check_units(search: SearchSection, where: str) -> None:
+    """Refuse metrics in mm, for a cohort whose spacing is not known.
+
+    Raises
+    ------
+    DeclarationError
+        If there is one.
+    """
+    in_mm = [name for name in search.measured if METRICS[name].unit == "mm"]
+    if in_mm:
+        raise DeclarationError(
+            "search", expected=f"metrics without mm {where}", got=", ".join(in_mm), advice="Choose others."
+        )
 
 
 def check_values(compare: CompareSection, space: Space) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from hmopt.declaration.section import Section
 from hmopt.space import Index, Space
@@ -15,17 +15,17 @@ class CompareSection(Section):
 
     values: dict[str, list[float]] = {}
     """Values of separate networks by hyperparameter, in all combinations; left out: nine even ones of the first one."""
-    seeds: PositiveInt = 3
+    seeds: int = Field(default=3, gt=0, le=1000)
     """Seeds of these networks, and of the hypermorphs that are trained for as many steps as one of them."""
-    optimum_seeds: PositiveInt = 5
+    optimum_seeds: int = Field(default=5, gt=0, le=1000)
     """Seeds of separate networks at the best setting of the whole cohort and at the default one."""
-    hypermorph_seeds: PositiveInt = 5
+    hypermorph_seeds: int = Field(default=5, gt=0, le=1000)
     """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
-    steps: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=2, le=10**9)
     """Optimizer steps of a separate network; left out: half of the model's."""
-    learning_rate: PositiveFloat | None = None
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Adam's learning rate of separate networks at the start; left out: the model's."""
-    full_seeds: NonNegativeInt = 0
+    full_seeds: int = Field(default=0, ge=0, le=1000)
     """Seeds of separate networks at the best setting of the cohort that are trained for half the model's steps."""
 
     def budgets(self, model_steps: int) -> tuple[int, int]:

@@ -1,33 +1,37 @@
 """The networks, the loss and how they are trained."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
-from hmopt.declaration.section import Section
+from hmopt.declaration.section import Section, Seed
+
+Features = Annotated[int, Field(gt=0, le=4096)]
+Units = Annotated[int, Field(gt=0, le=8192)]
+Levels = Annotated[list[Features], Field(max_length=10)]
 
 
 class NetworkSection(Section):
     """`[network]`: the registration network, a U-Net that gives a stationary velocity."""
 
-    encoder: list[PositiveInt] = [16, 32, 32, 32]
+    encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
     """Features of each level, finest first; each level halves the grid of the one before."""
-    decoder: list[PositiveInt] = [32, 32, 32]
+    decoder: Levels = [32, 32, 32]
     """Features on the way back; fewer than the encoder's levels less one end at a coarser velocity."""
-    final: list[PositiveInt] = [16]
+    final: Levels = [16]
     """Features of further convolutions at the velocity's resolution."""
-    stride: int = Field(default=2, ge=1)
+    stride: int = Field(default=2, ge=1, le=16)
     """The first convolution's stride: 2 runs the whole U-Net, and the velocity, at half resolution."""
-    integration_steps: int = Field(default=5, ge=0)
+    integration_steps: int = Field(default=5, ge=0, le=20)
     """Squarings that turn a velocity into a displacement; 0: the velocity is the displacement."""
 
 
 class HypernetworkSection(Section):
     """`[hypernetwork]`: what predicts the registration network's weights from a setting."""
 
-    units: list[PositiveInt] = [32, 64, 64]
+    units: Annotated[list[Units], Field(min_length=1, max_length=20)] = [32, 64, 64]
     """Width of each dense layer."""
-    learning_rate_share: float = Field(default=0.5, gt=0)
+    learning_rate_share: float = Field(default=0.5, gt=0, le=1000)
     """Learning rate of the dense layers as a share of the one of the base weights."""
 
 
@@ -53,11 +57,11 @@ class LossSection(Section):
 
     similarity: Literal["mse", "lncc", "mutual_information"] = "lncc"
     """Mean squared error, local normalized cross-correlation, or mutual information."""
-    window: int = Field(default=9, ge=3)
+    window: int = Field(default=9, ge=3, le=255)
     """Side of the window of local cross-correlation, in voxels; odd."""
     regularization: Literal["gradient", "bending"] = "gradient"
     """Mean squared gradient, or bending energy, of the velocity."""
-    scale: float | None = Field(default=None, gt=0)
+    scale: float | None = Field(default=None, gt=0, le=1e6)
     """What the similarity is multiplied by; left out: set on training subjects, and kept with the model."""
     overlap_labels: list[str] = []
     """Labels that the overlap loss sees; empty: all. Judge γ on the others."""
@@ -92,19 +96,19 @@ class AugmentationSection(Section):
 class TrainingSection(Section):
     """`[training]`: the optimization."""
 
-    steps: int = Field(default=6000, ge=2)
+    steps: int = Field(default=6000, ge=2, le=10**9)
     """Optimizer steps."""
-    batch: int = Field(default=4, ge=1)
+    batch: int = Field(default=4, ge=1, le=4096)
     """Pairs per step."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """Adam's learning rate at the start; it decays as a cosine to zero."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the running average of weights that is kept as the model; 0: the last weights."""
-    checkpoint_every: int = Field(default=500, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1, le=10**9)
     """Steps between states from which an interrupted training continues."""
     augmentation: AugmentationSection = AugmentationSection()
     """Random transforms of training images."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides first weights, pairs, settings and augmentation."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads; left out: all."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from hmopt.declaration.agreement import check_agreement, check_values
+from hmopt.declaration.agreement import check_agreement, check_search, check_values
 from hmopt.declaration.cohort import CohortSection, PairsSection, PreprocessingSection, SplitSection
 from hmopt.declaration.compare import CompareSection
 from hmopt.declaration.model import (
@@ -20,6 +20,7 @@ from hmopt.declaration.model import (
 from hmopt.declaration.search import SearchSection
 from hmopt.declaration.section import Section
 from hmopt.errors import DeclarationError
+from hmopt.files import one_line, real_place
 from hmopt.space import Hyperparameter, Space
 
 FILE_NAME = "study.toml"
@@ -92,6 +93,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
             expected, got, advice = _rule(first["msg"]), repr(first["input"]), "Correct the value."
         raise DeclarationError(f"{origin}: {field}", expected=expected, got=got, advice=advice) from error
     check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
 
@@ -130,8 +132,11 @@ def read_declaration(folder: Path) -> Study:
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DeclarationError(str(path), expected="TOML", got=str(error), advice="Correct that line.") from error
+    except RecursionError as error:
+        got = "tables or lists nested too deeply"
+        raise DeclarationError(str(path), expected="TOML", got=got, advice="Correct the file.") from error
+    except (OSError, ValueError) as error:
+        raise DeclarationError(str(path), expected="TOML", got=one_line(error), advice="Correct that line.") from error
     return parse_study(values, str(path))
 
 
@@ -153,4 +158,4 @@ def _absolute(path: Path, folder: Path, field: str) -> Path:
         raise DeclarationError(
             f"study.toml: {field}", expected="a path", got=str(path), advice="Set the environment variable it names."
         )
-    return (folder / expanded).resolve()
+    return real_place(folder / Path(expanded).expanduser())

@@ -7,20 +7,21 @@ that the result is one transformation from file to file. NIfTI world coordinates
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hmopt.data.header import coded_qform
 from hmopt.errors import DataError
 from hmopt.files import replacing
+from hmopt.interop.itk import LPS_FROM_RAS, ItkPlace
 
 Floats = NDArray[np.float64]
 
 VECTOR_INTENT = 1007
-LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 def moving_coordinates(
@@ -99,8 +100,10 @@ def slice_coordinates(
     return coordinates
 
 
-def resample(image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 1] = 1) -> NDArray[np.float32]:
-    """Give the values of an image at coordinates; 0 outside it, as ITK has it.
+def resample(
+    image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 1] = 1, outside: float = 0.0
+) -> NDArray[np.float32]:
+    """Give the values of an image at coordinates.
 
     Parameters
     ----------
@@ -110,6 +113,8 @@ def resample(image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 
         (..., 3), in voxels of the image; NaN is outside.
     order
         1 for intensities, 0 for label maps.
+    outside
+        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel value.
 
     Examples
     --------
@@ -119,40 +124,87 @@ def resample(image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 
     places = np.moveaxis(coordinates, -1, 0)
     upper = np.array(image.shape).reshape(3, *[1] * (places.ndim - 1)) - 0.5
     inside = ((places >= -0.5) & (places < upper)).all(axis=0)
-    values = np.zeros(places.shape[1:], np.float32)
+    values = np.full(places.shape[1:], outside, np.float32)
     values[inside] = ndimage.map_coordinates(image.astype(np.float32), places[:, inside], order=order, mode="nearest")
     return values
 
 
-def displacement_image(coordinates: Floats, fixed_affine: Floats, moving_affine: Floats) -> nibabel.Nifti1Image:
-    """Give the whole transformation as a displacement field that ITK and ANTs read.
+def displacement_image(coordinates: Floats, fixed: ItkPlace, moving: ItkPlace) -> nibabel.Nifti1Image:
+    """Give the whole transformation as a displacement field that ITK and ANTs apply to the very files.
 
     Parameters
     ----------
     coordinates
         (x, y, z, 3): the voxel of the moving file for each voxel of the fixed file; where NaN, the field is 0.
-    fixed_affine, moving_affine
-        (4, 4), from voxels of the files to RAS+ mm.
+    fixed, moving
+        Where ITK puts the voxels of the two files.
 
     Returns
     -------
     Nifti1Image
-        (x, y, z, 1, 3), in LPS+ mm on the fixed grid, intent "vector"; two components where the fixed image has a
-        single plane, for then ITK reads a 2-D image.
+        (x, y, z, 1, 3), in LPS+ mm at the voxels of the fixed file, intent "vector". ITK takes such a field with one
+        voxel along the last axis for two-dimensional; the field of a plane in a 3-D file is therefore stored with its
+        axes in cyclic order, (1, x, y, 1, 3), and holds the same vectors at the same places of the world. Where ITK
+        reads both files as 2-D images: (x, y, 1, 1, 2).
 
     Examples
     --------
     >>> coordinates = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), axis=-1)
-    >>> displacement_image(coordinates + [1, 0, 0], np.eye(4), np.eye(4)).dataobj[0, 0, 0, 0, 0]
+    >>> place = ItkPlace(affine_lps=np.diag([-1.0, -1.0, 1.0, 1.0]))
+    >>> displacement_image(coordinates + [1, 0, 0], place, place).dataobj[0, 0, 0, 0, 0]
     np.float32(-1.0)
     """
     shape = coordinates.shape[:3]
-    fixed_mm = _apply(fixed_affine, _voxels(shape))
-    vectors = np.nan_to_num(_apply(moving_affine, coordinates) - fixed_mm) * LPS_FROM_RAS
-    components = 2 if shape[2] == 1 else 3
-    image = nibabel.Nifti1Image(vectors[:, :, :, None, :components].astype(np.float32), fixed_affine)
+    vectors = np.nan_to_num(_apply(moving.affine_lps, coordinates) - _apply(fixed.affine_lps, _voxels(shape)))
+    if fixed.dimensions == 2 and moving.dimensions == 2:
+        return _vector_image(vectors[..., :2], fixed, (0, 1, 2))
+    # the first cyclic order whose last axis is longer than 1
+    orders = [order for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)) if shape[order[-1]] > 1]
+    return _vector_image(vectors, fixed, orders[0] if orders else (0, 1, 2))
+
+
+def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
+    """Give a moved image as NIfTI on the grid of the fixed file, with what its header says about the place.
+
+    qform, sform, their codes and the unit are those of the fixed file, so that every program finds the moved image
+    where it finds the fixed one.
+
+    Parameters
+    ----------
+    values
+        Of the shape of the fixed file.
+    fixed
+        The fixed file, as `nibabel.load` gives it.
+    affine
+        (4, 4): its voxel to world, RAS+ mm; used for formats other than NIfTI.
+    """
+    header = fixed.header
+    if not isinstance(header, nibabel.Nifti1Header):
+        return nibabel.Nifti1Image(values, affine)
+    image = nibabel.Nifti1Image(values, None)
+    image.header.set_zooms(header.get_zooms()[: values.ndim])
+    image.header.set_xyzt_units(xyz=int(header["xyzt_units"]) % 8)
+    qform, qform_code = coded_qform(header)
+    sform, sform_code = header.get_sform(coded=True)
+    image.set_qform(qform, qform_code)
+    image.set_sform(sform, int(sform_code))
+    return image
+
+
+def _vector_image(vectors: Floats, fixed: ItkPlace, order: tuple[int, int, int]) -> nibabel.Nifti1Image:
+    data = np.transpose(vectors, (*order, 3))[:, :, :, None, :].astype(np.float32)
+    columns = [*order, 3]
+    image = nibabel.Nifti1Image(data, (LPS_FROM_RAS @ fixed.affine_lps)[:, columns])
     image.header.set_intent(VECTOR_INTENT, name="displacement")
     image.header.set_xyzt_units("mm")
+    forms = fixed.forms
+    if forms is None or forms.neither:
+        image.set_qform(image.affine, 1)
+        image.set_sform(image.affine, 1)
+        return image
+    # both forms of the fixed file, so that each program finds the field where it finds the file
+    image.set_qform(None if forms.qform is None else forms.qform[:, columns], forms.qform_code)
+    image.set_sform(None if forms.sform is None else forms.sform[:, columns], forms.sform_code)
     return image
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hmopt.ledger.seal import damaged
 from hmopt.metric import find_metric
 from hmopt.space import Index, Space
 
@@ -43,8 +45,21 @@ class Cells:
         self.values = {metric: np.full(axes.shape(metric), np.nan) for metric in metrics}
         self.known = {metric: np.zeros(axes.shape(metric), dtype=bool) for metric in metrics}
 
-    def fill(self, rows: pa.Table) -> None:
-        """Take the values of rows that lie on the axes, the first where there are two; columns as of a shard."""
+    def fill(self, path: Path, rows: pa.Table) -> None:
+        """Take the values of a shard's rows that lie on the axes; they take the place of those that are there.
+
+        Parameters
+        ----------
+        path
+            Where the rows are from, for an error to name.
+        rows
+            Columns as of a shard.
+
+        Raises
+        ------
+        LedgerError
+            If two rows have the same key, as in no shard that was written.
+        """
         axes = self.axes
         places = [
             _setting_places(rows, axes.space, axes.settings),
@@ -57,7 +72,10 @@ class Cells:
             used = places[: len(axes.shape(metric))]
             here = (metric_place == number) & np.all([place >= 0 for place in used], axis=0)
             cell = np.ravel_multi_index([place[here] for place in used], axes.shape(metric))
+            count = len(cell)
             cell, first = np.unique(cell, return_index=True)
+            if len(cell) < count:
+                raise damaged(path, f"several values of {metric} for one pair")
             self.values[metric].flat[cell] = value[here][first]
             self.known[metric].flat[cell] = True
 

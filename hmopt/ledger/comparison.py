@@ -1,11 +1,13 @@
 """What a comparison leaves in a study folder: who was measured, and reading each back."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from hmopt.files import replacing
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import one_line, read_record, write_json
 from hmopt.ledger.folder import LEDGER_FOLDER, RESULTS_FOLDER, has_ledger, read_pairs, read_searched
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
@@ -120,8 +122,7 @@ def write_comparison(folder: Path, comparison: Comparison, space: Space) -> None
         "optimum": space.setting(comparison.optimum),
         "default": space.setting(comparison.default),
     }
-    with replacing(folder / COMPARISON_FILE) as beside:
-        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / COMPARISON_FILE, content)
 
 
 def read_comparison(folder: Path) -> Comparison | None:
@@ -140,14 +141,14 @@ def read_comparison(folder: Path) -> Comparison | None:
     Raises
     ------
     LedgerError
-        If nothing was searched.
+        If nothing was searched, or the file was damaged.
     """
     folder = Path(folder)
     path = next((path for path in _places(folder) if path.is_file()), None)
     if path is None:
         return None
     searched = read_searched(folder)
-    comparison = _comparison(json.loads(path.read_text(encoding="utf-8")), searched.space)
+    comparison = _comparison(path, searched.space)
     return comparison if comparison.model == searched.identity else None
 
 
@@ -185,16 +186,51 @@ def _places(folder: Path) -> tuple[Path, Path]:
     return folder / COMPARISON_FILE, folder / RESULTS_FOLDER / COMPARISON_FILE
 
 
-def _comparison(content: dict[str, Any], space: Space) -> Comparison:
-    contenders = tuple(Contender(**{**one, "seeds": tuple(one["seeds"])}) for one in content["contenders"])
-    return Comparison(
-        model=content["model"],
-        steps=content["steps"],
-        hypermorph_steps=content["hypermorph_steps"],
-        grid=tuple(space.index(setting) for setting in content["grid"]),
-        optimum=space.index(content["optimum"]),
-        default=space.index(content["default"]),
-        contenders=contenders,
-        pair_operations=content.get("pair_operations"),
-        setting_operations=content.get("setting_operations"),
-    )
+class _ContenderEntry(BaseModel):
+    """One oracle, as `compare.json` holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    role: Role
+    steps: PositiveInt
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    identity: str
+    networks: PositiveInt
+    minutes: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+
+class _ComparisonFile(BaseModel):
+    """What `compare.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    model: str
+    steps: PositiveInt
+    hypermorph_steps: PositiveInt
+    grid: list[dict[str, float]]
+    optimum: dict[str, float]
+    default: dict[str, float]
+    contenders: list[_ContenderEntry]
+    pair_operations: int | None = None
+    setting_operations: int | None = None
+
+
+def _comparison(path: Path, space: Space) -> Comparison:
+    what, advice = "what `hmopt compare` wrote", "Restore it from a copy, or run `hmopt compare` again."
+    content = read_record(path, _ComparisonFile, error=LedgerError, what=what, advice=advice)
+    contenders = tuple(Contender(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.contenders)
+    try:
+        return Comparison(
+            model=content.model,
+            steps=content.steps,
+            hypermorph_steps=content.hypermorph_steps,
+            grid=tuple(space.index(setting) for setting in content.grid),
+            optimum=space.index(content.optimum),
+            default=space.index(content.default),
+            contenders=contenders,
+            pair_operations=content.pair_operations,
+            setting_operations=content.setting_operations,
+        )
+    except HmoptError as error:
+        raise LedgerError(str(path), expected=what, got=one_line(error), advice=advice) from error

@@ -1,27 +1,30 @@
 """What a search leaves in a study folder, and reading it back from there or from the committed results."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.declaration import SearchSection
-from hmopt.errors import LedgerError
-from hmopt.files import replacing
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import content_hash, one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.ledger.table import read_measurements
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.space import Hyperparameter, Space
+from hmopt.tables import read_text_table, write_table
 
 SEARCH_FILE = "search.json"
 PAIRS_FILE = "pairs.csv"
 LEDGER_FOLDER = "ledger"
 RESULTS_FOLDER = "results"
+
+_ADVICE = "Restore it from a copy, or run `hmopt search` again: what was measured is kept."
 
 Model = Checkpoint | Literal["unregistered"]
 """The model at a checkpoint of its training, or none: the pairs as they are, at the one setting `()`."""
@@ -55,6 +58,13 @@ class Searched:
         Optimizer steps of the whole training; None where they are not known.
     search
         `[search]` as declared.
+    declared
+        The sections of the declaration that decide what was measured, as JSON holds them; empty where an earlier
+        version searched.
+    log_hash
+        Hash of `training.csv`; None where there was none, or an earlier version searched.
+    pairs_hash
+        Hash of the table of pairs; None where an earlier version searched.
     """
 
     name: str
@@ -70,6 +80,9 @@ class Searched:
     loss_scale: float
     steps: int | None = None
     search: SearchSection
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    log_hash: str | None = None
+    pairs_hash: str | None = field(default=None, compare=False)
 
     def identity_of(self, model: Model) -> str | None:
         """Return what the measurements of a model go by; None where it was not measured."""
@@ -81,6 +94,33 @@ class Searched:
             "unregistered": self.identity_unregistered,
         }
         return identities[model]
+
+
+class _SearchFile(BaseModel):
+    """What `search.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    name: str
+    identity: Annotated[str, Field(min_length=1)]
+    identity_quarter: str | None = None
+    identity_half: str | None
+    identity_three_quarters: str | None = None
+    identity_unregistered: str | None = None
+    labels: Annotated[list[str], Field(min_length=1)]
+    spacing_mm: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    space: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    loss: dict[str, Any]
+    loss_scale: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    search: SearchSection
+    declared: dict[str, Any] = {}
+    log_hash: str | None = None
+    pairs_hash: str | None = None
+
+    def hyperparameters(self) -> Space:
+        """Return the space of the settings."""
+        return Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in self.space))
 
 
 def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> None:
@@ -103,11 +143,23 @@ def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> Non
         "steps": searched.steps,
         "metric": searched.search.metric,
         "search": searched.search.model_dump(mode="json", exclude={"storage"}),
+        "declared": dict(searched.declared),
+        "log_hash": searched.log_hash,
+        "pairs_hash": pairs_hash(pairs),
     }
-    with replacing(folder / PAIRS_FILE) as beside:
-        pairs.to_csv(beside, index=False)
-    with replacing(folder / SEARCH_FILE) as beside:
-        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_table(pairs, folder / PAIRS_FILE)
+    write_json(folder / SEARCH_FILE, content)
+
+
+def pairs_hash(pairs: pd.DataFrame) -> str:
+    """Return a hash of a table of pairs, whose cells are text."""
+    return content_hash([str(name) for name in pairs.columns], pairs.astype(str).to_numpy().tolist())
+
+
+def search_file(folder: Path) -> Path:
+    """Return where `search.json` of a study folder is: in it, or in its `results` where it was not searched here."""
+    own = folder / SEARCH_FILE
+    return own if own.is_file() else folder / RESULTS_FOLDER / SEARCH_FILE
 
 
 def read_searched(folder: Path) -> Searched:
@@ -116,31 +168,36 @@ def read_searched(folder: Path) -> Searched:
     Raises
     ------
     LedgerError
-        If there is none.
+        If there is none, or it was damaged.
     """
-    path = folder / SEARCH_FILE
-    if not path.is_file():
-        path = folder / RESULTS_FOLDER / SEARCH_FILE
+    path = search_file(folder)
     if not path.is_file():
         raise LedgerError(
             str(folder), expected=f"{SEARCH_FILE} of a search", got="none", advice="Run `hmopt search` first."
         )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    spacing = content["spacing_mm"]
+    what = "what `hmopt search` wrote"
+    content = read_record(path, _SearchFile, error=LedgerError, what=what, advice=_ADVICE)
+    try:
+        space = content.hyperparameters()
+    except (TypeError, HmoptError) as error:
+        raise LedgerError(str(path), expected=what, got=f"space: {one_line(error)}", advice=_ADVICE) from error
     return Searched(
-        name=content["name"],
-        identity=content["identity"],
-        identity_quarter=content.get("identity_quarter"),
-        identity_half=content["identity_half"],
-        identity_three_quarters=content.get("identity_three_quarters"),
-        identity_unregistered=content.get("identity_unregistered"),
-        labels=tuple(content["labels"]),
-        spacing_mm=None if spacing is None else tuple(spacing),
-        space=Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in content["space"])),
-        loss=content["loss"],
-        loss_scale=content["loss_scale"],
-        steps=content.get("steps"),
-        search=SearchSection.model_validate(content["search"]),
+        name=content.name,
+        identity=content.identity,
+        identity_quarter=content.identity_quarter,
+        identity_half=content.identity_half,
+        identity_three_quarters=content.identity_three_quarters,
+        identity_unregistered=content.identity_unregistered,
+        labels=tuple(content.labels),
+        spacing_mm=None if content.spacing_mm is None else tuple(content.spacing_mm),
+        space=space,
+        loss=content.loss,
+        loss_scale=content.loss_scale,
+        steps=content.steps,
+        search=content.search,
+        declared=content.declared,
+        log_hash=content.log_hash,
+        pairs_hash=content.pairs_hash,
     )
 
 
@@ -208,10 +265,23 @@ def read_dense(folder: Path) -> Measurements | None:
 
 
 def read_pairs(folder: Path) -> pd.DataFrame:
-    """Read the table of a study folder's pairs, or of its `results` where it has not been searched here."""
+    """Read the table of a study folder's pairs, or of its `results` where it has not been searched here.
+
+    Raises
+    ------
+    LedgerError
+        If there is none, or it is not the one that was searched.
+    """
     own = folder / PAIRS_FILE
     path = own if own.is_file() else folder / RESULTS_FOLDER / PAIRS_FILE
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        pairs = read_text_table(path, PAIR_COLUMNS, _ADVICE)
+    except FileNotFoundError as error:
+        raise LedgerError(str(path), expected="the pairs of a search", got="no file", advice=_ADVICE) from error
+    known = read_searched(folder).pairs_hash
+    if known is not None and known != pairs_hash(pairs):
+        raise LedgerError(str(path), expected=f"the pairs that {SEARCH_FILE} is about", got="others", advice=_ADVICE)
+    return pairs
 
 
 def has_ledger(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hmopt.ledger.manifest import Shard
+from hmopt.ledger.manifest import Shard, check_shard
 from hmopt.ledger.shard import NAMES, read_keys
 from hmopt.space import Index
 
@@ -67,6 +67,8 @@ def find_holdings(folder: Path, shards: Iterable[Shard]) -> list[Holding]:
     ------
     FileNotFoundError
         If a shard is gone.
+    LedgerError
+        If a shard was damaged or replaced.
     """
     groups: dict[object, list[Shard]] = {}
     for shard in shards:
@@ -79,8 +81,9 @@ def _holding(folder: Path, shards: Sequence[Shard]) -> Holding:
     settings: dict[str, set[Index]] = {metric: set() for metric in metrics}
     names: dict[tuple[str, str], set[str]] = {(metric, kind): set() for metric in metrics for kind in NAMES}
     rows: Counter[str] = Counter()
+    hyperparameters = tuple(name for name, *_ in shards[0].lattice)
     for shard in shards:
-        table = read_keys(folder / shard.file)
+        table = read_keys(check_shard(folder, shard), hyperparameters)
         for metric in shard.metrics:
             part = table.filter(pc.equal(table["metric"], metric))
             rows[metric] += part.num_rows
@@ -89,7 +92,7 @@ def _holding(folder: Path, shards: Sequence[Shard]) -> Holding:
                 names[metric, kind] |= _distinct(part[kind])
     return Holding(
         identity=shards[0].identity,
-        hyperparameters=tuple(name for name, *_ in shards[0].lattice),
+        hyperparameters=hyperparameters,
         shards=len(shards),
         size=sum((folder / shard.file).stat().st_size for shard in shards),
         metrics=tuple(

@@ -1,6 +1,5 @@
 """All measurements made so far, on disk."""
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.holdings import Holding, find_holdings
-from hmopt.ledger.manifest import Shard, editing, lattice_of, read_manifest
+from hmopt.ledger.manifest import Lattice, Shard, ShardHeader, check_shard, editing, lattice_of, read_manifest
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
 from hmopt.metric import find_metric
@@ -76,16 +75,12 @@ class Ledger:
         kept = [block for block in blocks if block.pairs and block.values]
         if not kept:
             return
-        shard = Shard(
-            file=_new_name(),
-            identity=identity,
-            lattice=lattice_of(space),
-            metrics=frozenset(find_metric(metric).key for block in kept for metric in block.values),
-            settings=frozenset(block.index for block in kept),
-        )
+        metrics = {find_metric(metric).key for block in kept for metric in block.values}
+        settings = {block.index for block in kept}
         rows = block_rows(space, kept)
         with editing(self.folder) as shards:
-            write_shard(self.folder / shard.file, rows)
+            header = _header(len(shards), identity, lattice_of(space), metrics, settings)
+            shard = write_shard(self.folder, header, rows)
             shards.append(shard)
 
     def settings(self, identity: str, space: Space) -> list[Index]:
@@ -168,22 +163,24 @@ class Ledger:
         """Bring the shards of each oracle together into one; of rows that were written twice the first stays."""
         with editing(self.folder) as shards:
             groups: dict[object, list[Shard]] = {}
-            for shard in shards:
-                groups.setdefault((shard.identity, shard.lattice), []).append(shard)
-            shards[:] = [self._merged(group) for group in groups.values()]
+            places: dict[object, int] = {}
+            for place, shard in enumerate(shards):
+                oracle = (shard.identity, shard.lattice)
+                groups.setdefault(oracle, []).append(shard)
+                places.setdefault(oracle, place)
+            shards[:] = [self._merged(group, places[oracle]) for oracle, group in groups.items()]
 
-    def _merged(self, shards: list[Shard]) -> Shard:
+    def _merged(self, shards: list[Shard], place: int) -> Shard:
+        first = shards[0]
         if len(shards) == 1:
-            return shards[0]
-        file = _new_name()
-        write_shard(self.folder / file, distinct_rows([read_all(self.folder / shard.file) for shard in shards]))
-        return Shard(
-            file=file,
-            identity=shards[0].identity,
-            lattice=shards[0].lattice,
-            metrics=frozenset().union(*(shard.metrics for shard in shards)),
-            settings=frozenset().union(*(shard.settings for shard in shards)),
-        )
+            check_shard(self.folder, first)
+            return first
+        names = [name for name, *_ in first.lattice]
+        tables = [read_all(check_shard(self.folder, shard), names) for shard in shards]
+        metrics = set().union(*(shard.metrics for shard in shards))
+        settings = set().union(*(shard.settings for shard in shards))
+        header = _header(place, first.identity, first.lattice, metrics, settings)
+        return write_shard(self.folder, header, distinct_rows(tables))
 
     def holdings(self) -> list[Holding]:
         """Give what there is of each oracle, in the order in which oracles were first written; no value is read."""
@@ -207,7 +204,8 @@ class Ledger:
         keys, settings = {find_metric(metric).key for metric in metrics}, set(axes.settings)
         for shard in reversed(read_manifest(self.folder)):  # what was written first is filled in last, and stays
             if _is_of(shard, identity, axes.space) and shard.metrics & keys and shard.settings & settings:
-                cells.fill(read_shard(self.folder / shard.file, axes, metrics))
+                path = check_shard(self.folder, shard)
+                cells.fill(path, read_shard(path, axes, metrics))
         return cells
 
 
@@ -223,5 +221,9 @@ def _gap(index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metric
     )
 
 
-def _new_name() -> str:
-    return f"{uuid.uuid4().hex}.parquet"
+def _header(
+    place: int, identity: str, lattice: Lattice, metrics: Iterable[str], settings: Iterable[Index]
+) -> ShardHeader:
+    return ShardHeader(
+        place=place, identity=identity, lattice=lattice, metrics=sorted(metrics), settings=sorted(settings)
+    )

@@ -1,8 +1,10 @@
 """One immutable Parquet file of measurements: a row for each metric, setting, pair and label."""
 
 import itertools
+import os
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hmopt.files import replacing
+from hmopt.errors import LedgerError
+from hmopt.files import one_line
 from hmopt.ledger.cells import Axes
+from hmopt.ledger.manifest import HEADER, Shard, ShardHeader
+from hmopt.ledger.seal import damaged, is_sealed, seal, unsealed
 from hmopt.metric import find_metric
 from hmopt.records import Block
 from hmopt.space import Space
@@ -77,14 +82,47 @@ def _dictionary(places: pa.Array, names: Sequence[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(places, pa.array(names, pa.string()))
 
 
-def write_shard(path: Path, rows: pa.Table) -> None:
-    """Write rows in the order of `distinct_rows`, whole or not at all; names stand in each group that has them."""
-    plain = pa.schema(
-        [(name, pa.string() if name in NAMES else rows.schema.field(name).type) for name in rows.column_names]
+def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
+    """Write rows in the order of `distinct_rows` into a file named by its hash, whole or not at all.
+
+    Names stand in each group of rows that has them. The footer tells what is in the file.
+
+    Parameters
+    ----------
+    folder
+        The ledger's.
+    header
+        What is in the rows.
+    rows
+        As of `distinct_rows`.
+
+    Returns
+    -------
+    Shard
+        As a manifest holds it.
+    """
+    columns = [(name, pa.string() if name in NAMES else rows.schema.field(name).type) for name in rows.column_names]
+    plain = pa.schema(columns)
+    described = plain.with_metadata(unsealed({HEADER: header.model_dump_json().encode()}))
+    beside = folder / f".{os.getpid()}-shard.parquet"
+    try:
+        with pq.ParquetWriter(beside, described, compression="zstd") as writer:
+            for start, stop in itertools.pairwise(_bounds(rows)):
+                part = rows.slice(start, stop - start).cast(plain).replace_schema_metadata(described.metadata)
+                writer.write_table(part, row_group_size=MOST_ROWS)
+        digest = seal(beside)
+        path = folder / f"{digest[:32]}.parquet"
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Shard(
+        file=path.name,
+        identity=header.identity,
+        lattice=header.lattice,
+        metrics=frozenset(header.metrics),
+        settings=frozenset(header.settings),
+        sha256=digest,
     )
-    with replacing(path) as beside, pq.ParquetWriter(beside, plain, compression="zstd") as writer:
-        for start, stop in itertools.pairwise(_bounds(rows)):
-            writer.write_table(rows.slice(start, stop - start).cast(plain), row_group_size=MOST_ROWS)
 
 
 def _bounds(rows: pa.Table) -> list[int]:
@@ -98,10 +136,63 @@ def _bounds(rows: pa.Table) -> list[int]:
 
 
 def read_shard(path: Path, axes: Axes, metrics: Sequence[str]) -> pa.Table:
-    """Give the rows of every group that can hold some on the axes, names as dictionaries; the rest is not read."""
+    """Return the rows of every group that can hold some on the axes, names as dictionaries; the rest is not read.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a shard of measurements. A file that is not there is a FileNotFoundError.
+    """
     columns = [*NAMES, *axes.space.names, "value"]
-    with pq.ParquetFile(path, read_dictionary=list(NAMES)) as file:
-        return file.read_row_groups(groups_of(file.metadata, axes, metrics), columns=columns)
+    with _reading(path), pq.ParquetFile(path, read_dictionary=list(NAMES)) as file:
+        _check_columns(path, file.schema_arrow, axes.space.names)
+        rows = file.read_row_groups(groups_of(file.metadata, axes, metrics), columns=columns)
+        has_hash = is_sealed(file.metadata.metadata or {})
+    if not has_hash:
+        _check_values(path, rows, metrics)
+    return rows
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say which file it is that Arrow cannot read."""
+    try:
+        yield
+    except (FileNotFoundError, LedgerError):
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise damaged(path, one_line(error)) from error
+
+
+def _check_columns(path: Path, schema: pa.Schema, settings: Sequence[str]) -> None:
+    """Refuse a file that lacks a column of a shard, or has one of another type."""
+    kinds = {**dict.fromkeys(NAMES, "text"), **dict.fromkeys(settings, "whole numbers"), "value": "numbers"}
+    for name, kind in kinds.items():
+        if name not in schema.names:
+            raise damaged(path, f"no column {name}")
+        found = schema.field(name).type
+        found = found.value_type if pa.types.is_dictionary(found) else found
+        fits = {
+            "text": pa.types.is_string(found),
+            "whole numbers": pa.types.is_integer(found),
+            "numbers": pa.types.is_floating(found),
+        }
+        if not fits[kind]:
+            raise damaged(path, f"column {name} of {found} instead of {kind}")
+    if len(schema.names) != len(kinds):
+        raise damaged(path, f"columns {', '.join(schema.names)}")
+
+
+def _check_values(path: Path, rows: pa.Table, metrics: Sequence[str]) -> None:
+    """Refuse values that a metric cannot have."""
+    keys = rows["metric"].combine_chunks()
+    values = rows["value"].to_numpy()
+    for name in metrics:
+        metric = find_metric(name)
+        mine = values[pc.equal(keys, metric.key).to_numpy(zero_copy_only=False)]
+        wrong = mine[~metric.can_be(mine)]
+        if len(wrong):
+            raise damaged(path, f"a {name} of {wrong[0]:g}")
 
 
 def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> list[int]:
@@ -133,12 +224,28 @@ def _reaches(statistics: pq.Statistics | None, values: list[Any]) -> bool:
     return place < len(values) and bool(values[place] <= statistics.max)
 
 
-def read_keys(path: Path) -> pa.Table:
-    """Give all rows of a shard without their values, names as dictionaries."""
-    columns = [name for name in pq.read_schema(path).names if name != "value"]
-    return pq.read_table(path, columns=columns, read_dictionary=list(NAMES))
+def read_keys(path: Path, settings: Sequence[str]) -> pa.Table:
+    """Return all rows of a shard without their values, names as dictionaries.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a shard whose settings are of these hyperparameters.
+    """
+    with _reading(path):
+        _check_columns(path, pq.read_schema(path), settings)
+        return pq.read_table(path, columns=[*NAMES, *settings], read_dictionary=list(NAMES))
 
 
-def read_all(path: Path) -> pa.Table:
-    """Give all rows of a shard, names as dictionaries."""
-    return pq.read_table(path, read_dictionary=list(NAMES))
+def read_all(path: Path, settings: Sequence[str]) -> pa.Table:
+    """Return all rows of a shard, names as dictionaries.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a shard whose settings are of these hyperparameters.
+    """
+    with _reading(path):
+        _check_columns(path, pq.read_schema(path), settings)
+        rows = pq.read_table(path, read_dictionary=list(NAMES))
+    return rows.replace_schema_metadata(None)

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import nn
 
 import hmopt
 from hmopt.declaration import HypernetworkSection, NetworkSection, Study
 from hmopt.errors import CheckpointError, HmoptError
-from hmopt.files import replacing
+from hmopt.files import one_line, replacing
+from hmopt.model_file import check_header, check_weights, read_tensors, sealed
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
@@ -124,9 +126,27 @@ def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
 
 def save_tensors(path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     """Write tensors of whatever is trained, with a header that also names their format and the version of hmopt."""
-    metadata = {"hmopt": json.dumps({"format": form, "version": hmopt.__version__, **header}, sort_keys=True)}
+    header_text = json.dumps({"format": form, "version": hmopt.__version__, **header}, sort_keys=True)
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = sealed({"hmopt": header_text}, {name: tensor.numpy() for name, tensor in kept.items()})
     with replacing(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
+        save_file(kept, beside, metadata)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Load a file's tensors into a module, which must have the same ones.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or holds what no training makes.
+    RuntimeError
+        If the module has other tensors.
+    """
+    what = "the weights that were trained"
+    _, arrays = read_tensors(path, what)
+    check_weights(path, arrays, what)
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
@@ -155,13 +175,14 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("hmopt", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             str(path), expected="a safetensors file", got=one_line(error), advice="Train again, or restore the file."
         ) from error
     if not isinstance(header, dict) or header.get("format") != form:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
         raise CheckpointError(str(path), expected=form, got=got, advice="Use a model that hmopt wrote.")
+    check_header(path, header)
     return header
 
 
@@ -195,6 +216,10 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     """
     header = read_header(path)
     built_as = header.get("architecture", {})
+    if not isinstance(built_as, dict) or not isinstance(built_as.get("hyperparameters", {}), dict):
+        raise CheckpointError(
+            str(path), expected="weights of its own architecture", got="another header", advice="Train again."
+        )
     for place, declared, got in _differences(trained_part(expected), trained_part(built_as)) if expected else ():
         raise CheckpointError(
             f"{path}: {place}",
@@ -204,8 +229,10 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
         )
     try:
         hypermorph = build_hypermorph(built_as)
-        hypermorph.hypernetwork.load_state_dict(load_file(path))
-    except (RuntimeError, ValidationError, HmoptError, SafetensorError, KeyError, TypeError) as error:
+        load_weights(path, hypermorph.hypernetwork)
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValidationError, HmoptError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             str(path), expected="weights of its own architecture", got=one_line(error), advice="Train again."
         ) from error
@@ -219,8 +246,3 @@ def _differences(one: object, other: object, place: str = "") -> Iterator[tuple[
             yield from _differences(one.get(key), other.get(key), f"{place}.{key}".lstrip("."))
     elif one != other:
         yield place, one, other
-
-
-def one_line(error: Exception) -> str:
-    """Give what an error says, its lines joined."""
-    return " ".join(str(error).split())

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hmopt.declaration import NetworkSection
 from hmopt.errors import CheckpointError, HmoptError
-from hmopt.networks.checkpoint import one_line, read_header, save_tensors
+from hmopt.files import one_line
+from hmopt.networks.checkpoint import load_weights, read_header, save_tensors
 from hmopt.networks.registration import RegistrationNetwork
 
 FORMAT = "hmopt-registration-network-1"
@@ -113,8 +112,10 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     try:
         built_as = header["architecture"]
         network = RegistrationNetwork(NetworkSection(**built_as["network"]), tuple(built_as["shape"]))
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, ValidationError, HmoptError, SafetensorError, KeyError, TypeError) as error:
+        load_weights(path, network)
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValidationError, HmoptError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             str(path), expected="weights of its own architecture", got=one_line(error), advice="Train again."
         ) from error

@@ -70,16 +70,17 @@ class UNet(nn.Module):
         last = decoder[-1] if decoder else encoder[-1]
         self.final = nn.ModuleList([convolution(a, b, 3, 1, 1) for a, b in pairwise([last, *final])])
         self.features = final[-1] if final else last
-        self._pool = POOLING[d]
+        self._dimensions = d
 
     def forward(self, image: Tensor) -> Tensor:
         """Give features of shape (batch, features, *grid) from an image of shape (batch, channels, *shape)."""
         joined = len(self.encoder) - 1 - len(self.decoder)  # the first level that a skip connection starts from
+        pool = POOLING[self._dimensions]
         levels: list[Tensor] = []
         for level, convolution in enumerate(self.encoder):
-            image = _apply(convolution, self._pool(image, 2) if level > joined else image)
+            image = _apply(convolution, pool(image, 2) if level > joined else image)
             if level < joined:
-                image = self._pool(image, 2)  # the activation is monotonic: of fewer voxels it gives the same
+                image = pool(image, 2)  # the activation is monotonic: of fewer voxels it gives the same
             image = _activate(image)
             levels.append(image)
         for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):

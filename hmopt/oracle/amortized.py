@@ -1,11 +1,10 @@
 """The oracle that one hypermorph stands behind: a setting costs no more than a pass through a network."""
 
-import hashlib
-
 import torch
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
+from hmopt.model_file import weights_hash
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.oracle.networked import NetworkOracle
 from hmopt.space import Index, Space
@@ -50,9 +49,8 @@ class AmortizedOracle(NetworkOracle):
 
 def model_hash(model: Hypermorph) -> str:
     """Give 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.hypernetwork.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    tensors = {
+        name: tensor.detach().cpu().contiguous().numpy() for name, tensor in model.hypernetwork.state_dict().items()
+    }
     hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
-    return content_hash(digest.hexdigest(), model.registration.section.model_dump(), hyperparameters)
+    return weights_hash(tensors, model.registration.section, hyperparameters)

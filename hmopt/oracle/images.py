@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,19 @@ class CohortTensors:
     def __init__(self, cohort: PreparedCohort, device: torch.device) -> None:
         self.cohort = cohort
         self.device = device
-        self._sent = lru_cache(max(2, KEPT_VOXELS // math.prod(cohort.shape)))(self._send)
+        self._keep_sent()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it sends images to its device itself."""
+        return {"cohort": self.cohort, "device": self.device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        self.__dict__.update(state)
+        self._keep_sent()
+
+    def _keep_sent(self) -> None:
+        self._sent = lru_cache(max(2, KEPT_VOXELS // math.prod(self.cohort.shape)))(self._send)
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """Refuse pairs of images that the cohort does not have.

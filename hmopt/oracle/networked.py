@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,15 @@ class NetworkOracle(RegisteringOracle):
 
     def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None) -> None:
         super().__init__(cohort, device, batch)
+        self.network = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._ready)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: the networks that are kept are made again there."""
+        return {name: value for name, value in self.__dict__.items() if name != "network"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        self.__dict__.update(state)
         self.network = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._ready)
 
     @abstractmethod

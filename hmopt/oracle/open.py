@@ -13,8 +13,8 @@ from hmopt.ledger.folder import LEDGER_FOLDER
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
-from hmopt.records import CHECKPOINTS, Checkpoint, Pair
-from hmopt.training.trained import MODEL_FILES, check_key, training_key
+from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
+from hmopt.training.trained import MODEL_FILES, check_key, check_steps, training_key
 
 
 def open_oracle(
@@ -72,6 +72,7 @@ def load_oracle(
     path = folder / MODEL_FILES[model]
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
+    check_steps(path, header, steps_at(model, study.training.steps))
     hypermorph.space = study.space
     return AmortizedOracle(hypermorph, cohort, device)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,6 +47,10 @@ class RetrainedOracle(NetworkOracle):
     ) -> None:
         super().__init__(cohort, device, batch)
         self._study, self._folder, self._track = study, folder, track
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it has no terminal to show the progress of a training on."""
+        return {**super().__getstate__(), "_track": silent}
 
     @property
     def space(self) -> Space:

@@ -47,7 +47,12 @@ def _preprocessing(study: Study) -> str:
     section = study.preprocessing
     grid = " × ".join(str(side) for side in section.shape)
     spacing = "" if section.spacing_mm is None else f" of {' × '.join(f'{s:g}' for s in section.spacing_mm)} mm"
-    aligned = "after an affine alignment" if section.align == "affine" else "without alignment"
+    placements = {
+        "affine": "after an affine alignment",
+        "header": "where headers put them",
+        "centre": "centre on centre",
+    }
+    aligned = placements[section.placement]
     slices = "" if section.slices is None else f", slices {section.slices.indices} across axis {section.slices.axis}"
     return f"{grid} voxels{spacing}{slices}, {aligned}; intensities normalized by {section.normalization} per image."
 

@@ -1,6 +1,5 @@
 """Everything that a report is made from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,7 +17,8 @@ from hmopt.analysis.held_out import Splits, divide
 from hmopt.analysis.optimum import margin_of
 from hmopt.commands import COMMANDS_FILE, Command, read_commands
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
-from hmopt.errors import DataError
+from hmopt.errors import DataError, LedgerError
+from hmopt.files import read_json
 from hmopt.ledger.comparison import read_comparison, read_contender
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
@@ -26,11 +26,13 @@ from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes
+from hmopt.tables import read_number_table
 
 TRAINING_FILE = "training.csv"
 EXAMPLES_FOLDER = "examples"
 OTHER_SEEDS = 9
 """Seeds that a verdict is tried with beside its own."""
+ADVICE = "Restore it from a copy, or move it away."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +202,11 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         folder=folder,
         study=read_declaration(folder) if (folder / FILE_NAME).is_file() else None,
         searched=searched,
-        facts=json.loads(_either(folder, SEARCH_FILE).read_text(encoding="utf-8")),
+        facts=read_json(_either(folder, SEARCH_FILE), error=LedgerError, what="what was searched", advice=ADVICE),
         measurements=measurements,
         half=half,
         before=before,
-        training=pd.read_csv(training) if training.is_file() else None,
+        training=read_number_table(training, ["step"], ADVICE) if training.is_file() else None,
         findings=tuple(flag_drifts(findings, drifts)),
         compared=_read_compared(folder, searched, measurements),
         commands=tuple(read_commands(_either(folder, COMMANDS_FILE))),

@@ -1,6 +1,8 @@
 """Pictures of pairs with the outlines of their labels, drawn straight as SVG."""
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
+from hmopt.errors import DataError
+from hmopt.files import one_line
 from hmopt.report.figure import data_uri
 
 ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
@@ -53,17 +57,42 @@ def read_examples(path: Path, code: int | None) -> list[Example]:
     """
     if not path.is_file():
         return []
-    with np.load(path, allow_pickle=False) as arrays:
-        return [
-            Example(
-                title=title,
-                pair=str(arrays[f"{role}_pair"]),
-                score=float(arrays[f"{role}_score"]),
-                pictures=_pictures({name: arrays[f"{role}_{name}"] for name in _NAMES}, code),
-            )
-            for role, title in ROLES.items()
-            if f"{role}_pair" in arrays
-        ]
+    arrays = read_arrays(path)
+    return [
+        Example(
+            title=title,
+            pair=str(arrays[f"{role}_pair"]),
+            score=float(arrays[f"{role}_score"]),
+            pictures=_pictures({name: arrays[f"{role}_{name}"] for name in _NAMES}, code),
+        )
+        for role, title in ROLES.items()
+        if f"{role}_pair" in arrays
+    ]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the pictures of a scope, every one of them checked by the sums that zip files hold.
+
+    Raises
+    ------
+    DataError
+        If the file was damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise _damaged(path, one_line(error)) from error
+    for role in ROLES:
+        lacking = [name for name in (*_NAMES, "score") if f"{role}_pair" in found and f"{role}_{name}" not in found]
+        if lacking:
+            raise _damaged(path, f"no {role} {', '.join(lacking)}")
+    return found
+
+
+def _damaged(path: Path, got: str) -> DataError:
+    advice = "Remove it, and run `hmopt search` again to draw it anew."
+    return DataError(str(path), expected="pictures of pairs", got=got, advice=advice)
 
 
 _NAMES = ("moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_labels", "displacement")

@@ -1,5 +1,6 @@
 """The page: what stands in it, and its making from the template."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -227,12 +228,15 @@ def _reported(finding: Finding) -> list[tuple[str, str]]:
 
 
 def nearest_differs(finding: Finding) -> bool:
-    """Give whether nearest-neighbour Dice is best at a setting outside the interval of the best one, or its own."""
+    """Give whether nearest-neighbour Dice is best at a setting outside the interval of the best one.
+
+    Where there is no interval, as of too few subjects, nothing can be said.
+    """
     nearest = finding.reported.get("dice_nearest")
     if nearest is None or nearest.optimum is None:
         return False
-    optimum = finding.full.optimum
-    return any(nearest.optimum.setting[name] not in optimum.intervals[name] for name in optimum.setting)
+    best, intervals = nearest.optimum.setting, finding.full.optimum.intervals
+    return any(best[name] not in found for name, found in intervals.items() if not math.isnan(found.low))
 
 
 def _ratio(regularization: float) -> float:

@@ -22,6 +22,8 @@ FULL_NAMES = {
     "hd95_mm": "95 % Hausdorff distance (mm)",
 }
 KINDS = {"cohort": "all together", "label": "structure", "task": "task", "subject": "subject"}
+MOST_DIGITS = 6
+"""Digits that the ends of a narrow interval are given with, at most."""
 TASKS = {"within": "within subjects", "cross": "between subjects"}
 
 
@@ -133,13 +135,15 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def spread(low: float, high: float, digits: int = 3) -> str:
-    """Give an interval.
+    """Give an interval, with more digits where its ends would read as one number.
 
     Examples
     --------
-    >>> spread(0.001, 0.02)
-    '0.001 to 0.020'
+    >>> spread(0.001, 0.02), spread(-0.0002, 0.0001)
+    ('0.001 to 0.020', '−0.0002 to 0.0001')
     """
+    while digits < MOST_DIGITS and number(low, digits) == number(high, digits):
+        digits += 1
     return f"{number(low, digits)} to {number(high, digits)}"
 
 

@@ -35,6 +35,7 @@ from hmopt.report.subjects import subjects_figure
 from hmopt.report.summary import summary
 from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
+from hmopt.tables import write_table
 
 REPORT_FOLDER, FIGURES_FOLDER = "report", "figures"
 
@@ -101,15 +102,13 @@ def write_results(folder: Path, track: Track = silent) -> Path:
         write_measurements(material.before, results_path(folder, "unregistered"))
     _write_dense(folder)
     _write_comparison(folder, material)
-    with replacing(destination / PAIRS_FILE) as path:
-        material.measurements.pairs.to_csv(path, index=False)
+    write_table(material.measurements.pairs, destination / PAIRS_FILE)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
     if (folder / COMMANDS_FILE).is_file():
         _write_text(destination / COMMANDS_FILE, (folder / COMMANDS_FILE).read_text(encoding="utf-8"))
     _write_optima(material, destination)
     if material.training is not None:
-        with replacing(destination / TRAINING_FILE) as path:
-            thinned(material.training).to_csv(path, index=False, float_format="%.6g")
+        write_table(thinned(material.training), destination / TRAINING_FILE, float_format="%.6g")
     with style():
         sections = make_sections(material)
         for name, figure in _kept_figures(material, sections).items():
@@ -226,9 +225,8 @@ def _subjects_name(kinds: tuple[str, ...]) -> str:
 
 
 def _write_optima(material: Material, folder: Path) -> None:
-    with replacing(folder / "optima.csv") as path:
-        table = optima_table(material.findings, material.searched.loss_scale)
-        table.to_csv(path, index=False, float_format="%.6g")
+    table = optima_table(material.findings, material.searched.loss_scale)
+    write_table(table, folder / "optima.csv", float_format="%.6g")
 
 
 def _json(content: object) -> str:

@@ -85,7 +85,14 @@ class Objective:
         return self._metric.direction
 
     def __call__(self, trial: BaseTrial) -> float:
-        """Measure the setting that a trial suggests, and give its score."""
+        """Measure the setting that a trial suggests, and return its score.
+
+        Raises
+        ------
+        SearchError
+            If the trial's study asks for the wrong direction, or see `Objective`.
+        """
+        self._check_direction(trial)
         index = tuple(_suggested(trial, hyperparameter) for hyperparameter in self._oracle.space.hyperparameters)
         score, folding = self._measure(index)
         trial.set_user_attr("setting", self._oracle.space.setting(index))
@@ -93,6 +100,21 @@ class Objective:
         if self._folding_limit is not None:
             trial.set_constraint("folding", folding - self._folding_limit)
         return score
+
+    def _check_direction(self, trial: BaseTrial) -> None:
+        """Refuse a study that would search for the worst setting; trials without a study are taken as they are."""
+        study = getattr(trial, "study", None)
+        if study is None:
+            return
+        directions = [direction.name.lower() for direction in study.directions]
+        # an objective may be one of several of a study, whose places it does not know
+        if self.direction not in directions:
+            raise SearchError(
+                "direction",
+                expected=f"{self.direction}, as {self._metric.name} asks for",
+                got=", ".join(directions),
+                advice=f'Create the study with direction="{self.direction}" (`objective.direction`).',
+            )
 
     def _measure(self, index: Index) -> tuple[float, float]:
         metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))

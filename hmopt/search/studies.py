@@ -1,5 +1,6 @@
 """Optuna studies made of what a ledger holds."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import optuna
 from optuna.storages import RDBStorage
 
 from hmopt.declaration import SearchSection
-from hmopt.files import content_hash
+from hmopt.errors import HmoptError, SearchError
+from hmopt.files import content_hash, one_line
 from hmopt.ledger.manifest import lattice_of
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
@@ -62,14 +64,42 @@ def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
 
 
 def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
-    """Add the trials and attributes that a study of a scope lacks."""
-    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    known = {lattice_index(origin.space, trial.params) for trial in trials}
-    study.add_trials(trial for index, trial in _trials(curve, origin) if index not in known)
+    """Add the trials and attributes that a study of a scope lacks.
+
+    Raises
+    ------
+    SearchError
+        If its trials cannot be read, or one has another score than was measured.
+    """
+    try:
+        trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        known = {lattice_index(origin.space, trial.params): trial.value for trial in trials}
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, HmoptError) as error:
+        raise _damaged(study.study_name, f"trials that cannot be read ({one_line(error)})") from error
+    measured = dict(_trials(curve, origin))
+    for index, trial in measured.items():
+        if index in known and not _is_score(known[index], trial.value):
+            raise _damaged(study.study_name, f"{known[index]} where {trial.value:g} was measured")
+    study.add_trials(trial for index, trial in measured.items() if index not in known)
     stored = study.user_attrs
     for key, value in _attributes(curve, origin).items():
         if key not in stored or stored[key] != value:
             study.set_user_attr(key, value)
+
+
+def _is_score(stored: object, measured: float | None) -> bool:
+    if not isinstance(stored, float | int) or measured is None:
+        return stored is None and measured is None
+    return math.isclose(stored, measured, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _damaged(study: str, got: str) -> SearchError:
+    return SearchError(
+        f"the stored study {study!r}",
+        expected="the scores that were measured",
+        got=got,
+        advice="Delete it from its storage, or remove studies.db: `hmopt search` writes it anew.",
+    )
 
 
 def store_studies(

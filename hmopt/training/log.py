@@ -4,7 +4,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from hmopt.files import replacing
+from hmopt.errors import CheckpointError
+from hmopt.files import one_line, replacing
 from hmopt.space import Space
 
 COLUMNS = ("step", "minutes", "learning_rate", "loss", "similarity", "regularization_term", "overlap", "tune_dice")
@@ -21,6 +22,11 @@ class Log:
         Its hyperparameters get a column each, `setting_NAME`.
     step
         Rows of later steps are dropped.
+
+    Raises
+    ------
+    CheckpointError
+        If rows of a training that continues cannot be read.
 
     Examples
     --------
@@ -52,6 +58,17 @@ class Log:
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # the last one may be torn
-    return [row for row in rows if int(row["step"]) <= step]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        whole = [row for row in rows[:-1] if None not in row.values()]
+        # the last one may be torn
+        whole += [row for row in rows[-1:] if None not in row.values() and row.get("step", "").isdecimal()]
+        return [row for row in whole if int(row["step"]) <= step]
+    except (csv.Error, ValueError, KeyError) as error:
+        raise CheckpointError(
+            str(path),
+            expected="the log of a training, with a whole number of steps in each row",
+            got=one_line(error),
+            advice="Delete the file: the training goes on from its state, and its log from there.",
+        ) from error

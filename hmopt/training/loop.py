@@ -163,6 +163,8 @@ class Training:
             "loss": {**self.study.loss.model_dump(), "scale": self.progress.scale},
             "training": self.section.model_dump(),
             "preprocessing": self.study.preprocessing.model_dump(),
+            "spacing_mm": self.cohort.spacing_mm,
+            "reference": self.cohort.reference.to_record(),
             "steps": self.progress.step,
             "minutes": round(self.progress.minutes, 2),
             "device": str(self.device),

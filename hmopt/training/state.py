@@ -3,16 +3,19 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hmopt.errors import CheckpointError
-from hmopt.files import replacing
+from hmopt.files import checked, one_line, replacing
+from hmopt.model_file import read_tensors, sealed
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+WHAT, ADVICE = "a state of training", "Delete the file to begin anew."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,16 @@ class Progress:
     step: int
     minutes: float
     scale: float
+
+
+class _Progress(BaseModel):
+    """How far a training has come, as its file tells it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    step: Annotated[int, Field(ge=1, strict=True)]
+    minutes: Annotated[float, Field(ge=0, strict=True)]
+    scale: Annotated[float, Field(gt=0, strict=True)]
 
 
 def save_state(
@@ -79,9 +92,10 @@ def save_state(
     tensors |= {f"averages/{name}": tensor for name, tensor in zip(module.state_dict(), averages, strict=True)}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": moments[name] for name in MOMENTS}
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"progress": json.dumps(vars(progress)), "key": key}
     with replacing(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
+        save_file(kept, beside, sealed(metadata, {name: tensor.numpy() for name, tensor in kept.items()}))
 
 
 def load_state(
@@ -112,14 +126,7 @@ def load_state(
     """
     if not path.is_file():
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            str(path), expected="a state of training", got=str(error), advice="Delete the file to begin anew."
-        ) from error
+    metadata, arrays = read_tensors(path, WHAT, ADVICE)
     if metadata.get("key") != key:
         raise CheckpointError(
             str(path),
@@ -127,8 +134,43 @@ def load_state(
             got="one of another declaration or cohort",
             advice="Restore the declaration to continue it, or delete the file to begin anew.",
         )
+    progress = _read_progress(path, metadata.get("progress", "{}"))
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    _check_tensors(path, tensors, module, optimizer, progress)
     _restore(tensors, module, averages, optimizer)
-    return Progress(**json.loads(metadata["progress"]))
+    return progress
+
+
+def _read_progress(path: Path, text: str) -> Progress:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(str(path), expected=WHAT, got=one_line(error), advice=ADVICE) from error
+    found = checked(content, _Progress, field=str(path), error=CheckpointError, what=WHAT, advice=ADVICE)
+    return Progress(step=found.step, minutes=found.minutes, scale=found.scale)
+
+
+def _check_tensors(
+    path: Path, tensors: dict[str, Tensor], module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Refuse a state that lacks a tensor, has one of another shape or type, or took another number of steps."""
+    wanted = {
+        f"{kind}/{name}": tensor for name, tensor in module.state_dict().items() for kind in ("weights", "averages")
+    }
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, parameter in enumerate(parameters):
+        wanted |= {f"optimizer/{place}/{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+        wanted[f"optimizer/{place}/step"] = torch.tensor(float(progress.step))
+    for name, like in wanted.items():
+        if name not in tensors:
+            raise CheckpointError(str(path), expected=WHAT, got=f"no {name}", advice=ADVICE)
+        found = tensors[name]
+        if found.shape != like.shape or found.dtype != like.dtype:
+            got = f"{name} of shape {list(found.shape)} as {found.dtype}"
+            raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
+        if name.endswith("/step") and not torch.equal(found, like):
+            got = f"{progress.step} steps beside {found.item():g} of the optimizer"
+            raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
 
 
 def _restore(

@@ -8,7 +8,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
-from hmopt.networks import HYPERMORPH_FORMAT, architecture, read_header, trained_part
+from hmopt.networks import HYPERMORPH_FORMAT, architecture, load_hypermorph, load_network, read_header, trained_part
 from hmopt.records import Checkpoint, steps_at
 
 MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
@@ -58,7 +58,7 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     Raises
     ------
     CheckpointError
-        If there is a model of another declaration or cohort, or a file that is no model.
+        If there is a model of another declaration or cohort, a file that is no model, or one that was damaged.
 
     Examples
     --------
@@ -66,7 +66,10 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     False
     """
     path = folder / MODEL
-    return path.exists() and is_kept(path, HYPERMORPH_FORMAT, training_key(study, cohort))
+    if not path.exists() or not is_kept(path, HYPERMORPH_FORMAT, training_key(study, cohort)):
+        return False
+    check_steps(path, read_header(path), study.training.steps)
+    return True
 
 
 def is_kept(path: Path, form: str, key: str) -> bool:
@@ -84,7 +87,7 @@ def is_kept(path: Path, form: str, key: str) -> bool:
     Raises
     ------
     CheckpointError
-        If the file is of another training, or of another format.
+        If the file is of another training or another format, or was damaged.
 
     Examples
     --------
@@ -93,8 +96,43 @@ def is_kept(path: Path, form: str, key: str) -> bool:
     """
     if not path.exists():
         return False
-    check_key(path, read_header(path, form), key)
+    load = load_hypermorph if form == HYPERMORPH_FORMAT else load_network
+    _, header = load(path)  # which refuses weights that were damaged
+    check_key(path, header, key)
     return True
+
+
+def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
+    """Refuse a model that was trained for another number of steps, as that of half the training in place of the full.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    steps
+        How many it must have been trained for.
+
+    Raises
+    ------
+    CheckpointError
+        If it was trained for others.
+
+    Examples
+    --------
+    >>> check_steps(Path("model.safetensors"), {"steps": 3000}, steps=6000)
+    Traceback (most recent call last):
+    hmopt.errors.CheckpointError: model.safetensors: expected a model after 6000 steps, got one after 3000. Restore ...
+    """
+    found = header.get("steps", steps)
+    if found != steps:
+        raise CheckpointError(
+            str(path),
+            expected=f"a model after {steps} steps",
+            got=f"one after {found}",
+            advice="Restore the file, or move it away and train again.",
+        )
 
 
 def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:

@@ -1,8 +1,8 @@
 """How often verdicts about gains are false alarms, and how often they find true gains.
 
 `python studies/synthetic/calibration.py` simulates cohorts whose pairs share subjects and whose labels share one
-deformation, and takes each through the code that a report is made with, up to its headline. In one set of them no setting
-is better than another, so that every claim is a false alarm; in the other there is a gain to find.
+deformation, and takes each through the code that a report is made with, up to its headline. In one set of them no
+setting is better than another, so that every claim is a false alarm; in the other there is a gain to find.
 """
 
 import argparse

@@ -54,4 +54,4 @@ def all_cross() -> list[tuple[str, str]]:
 def random_dice(all_cross: list[tuple[str, str]]) -> NDArray[np.float64]:
     generator = np.random.default_rng(0)
     of_label = np.array([[0.7, 0.5], [0.68, 0.55], [0.66, 0.6], [0.6, 0.62], [0.5, 0.5]])
-    return of_label[:, None] + 0.05 * generator.standard_normal((5, len(all_cross), 2))
+    return of_label[:, None] + 0.02 * generator.standard_normal((5, len(all_cross), 2))

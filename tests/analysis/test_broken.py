@@ -13,7 +13,7 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Hyperparameter, Space
 
-SECTION = SearchSection(metric="dice", repeats=2, scopes=[["cohort"], ["label"]])
+SECTION = SearchSection(metric="dice", scopes=[["cohort"], ["label"]])
 BROKEN = {Flag.CONSTANT, Flag.ERRATIC, Flag.BOUND}
 VALUES = np.linspace(0, 1, 9)
 
@@ -58,8 +58,8 @@ def test_shuffled_weights_are_named_erratic(measured: Callable[..., Measurements
 def test_a_model_that_ignores_the_setting_is_named(measured: Callable[..., Measurements]) -> None:
     constant = measured(np.full(9, 0.7), slopes=0.0)
     assert {Flag.CONSTANT, Flag.FLAT} <= named(constant)
-    gains = granularities(find(constant), constant.pairs, seed=0)
-    assert {gain.evidence for gain in gains} == {Evidence.NONE}
+    gains = granularities(find(constant), constant.pairs, margin=0.002)
+    assert {gain.evidence for gain in gains} == {Evidence.NEGLIGIBLE}
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])

@@ -91,7 +91,7 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
     def find(*contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
         held = {"hypermorph": template, "separate": template.at(settings)}
         asked = replace(comparison, contenders=contenders)
-        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchSection(repeats=2))
+        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchSection())
 
     assert find(separate) is None
     assert find(hypermorph) is None
@@ -119,7 +119,7 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
         lambda one: longer if one.steps == 40 else template,
         replace(template, values={"dice": template.values["dice"] + 0.004}),
         [COHORT],
-        SearchSection(repeats=2),
+        SearchSection(),
     )
     assert found is not None
     assert found.full_steps == 40

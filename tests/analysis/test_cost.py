@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hmopt.analysis.cost import Work, break_even, cost_table, find_cost, training_work
+from hmopt.analysis.cost import Work, break_even, find_cost, training_work
 
 SEPARATE = training_work(3000, 4, 0.07, operations_per_pair=1e9)
 HYPERMORPH = training_work(6000, 4, 0.08, operations_per_pair=1.1e9)
@@ -28,9 +28,8 @@ def test_beyond_the_break_even_point_the_grid_takes_longer_and_before_it_does_no
     assert ratios[0] <= 1 < ratios[1]
 
 
-def test_operations_that_were_not_counted_are_unknown_in_the_table() -> None:
+def test_operations_that_were_not_counted_are_unknown() -> None:
     cost = find_cost(training_work(10, 1, 0.1), SEPARATE, MEASURED, 5, 1, values=4, searched=10)
-    (row,) = cost_table([cost]).to_dict("records")
-    assert math.isnan(row["amortized_operations"])
-    assert row["separate_wall_time_s"] == cost.separate.seconds
-    assert row["settings"] == 4
+    assert math.isnan(cost.amortized.operations)
+    assert cost.separate.seconds == pytest.approx(4 * (SEPARATE.seconds + 5 * MEASURED.seconds))
+    assert cost.settings == 4

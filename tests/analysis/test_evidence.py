@@ -1,22 +1,9 @@
 import numpy as np
 import pytest
-from scipy import stats
 
-from hmopt.analysis.evidence import Evidence, holm, of_interval, of_test, signed_rank
+from hmopt.analysis.evidence import Evidence, holm, of_difference, of_interval, of_mean
+from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
-
-
-def test_the_signed_rank_test_counts_the_signs_that_are_as_extreme() -> None:
-    differences = np.array([0.3, -0.1, 0.2, 0.5, 0.4, 0.6])
-    ranks = stats.rankdata(np.abs(differences))
-    signs = (np.arange(2**6)[:, None] >> np.arange(6)) & 1
-    as_extreme = (signs @ ranks >= ranks[differences > 0].sum()).mean()
-    assert signed_rank(differences) == pytest.approx(as_extreme)
-
-
-def test_no_difference_at_all_is_no_evidence_and_no_subject_no_test() -> None:
-    assert signed_rank(np.zeros(8)) == 1.0
-    assert np.isnan(signed_rank(np.empty(0)))
 
 
 def test_holms_rule_rejects_what_its_steps_reject() -> None:
@@ -35,11 +22,44 @@ def test_unknown_p_values_stay_unknown_and_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p_value", "subjects", "expected"),
-    [(0.01, 9, Evidence.FOUND), (0.2, 9, Evidence.NONE), (0.01, 4, Evidence.TOO_FEW), (np.nan, 9, Evidence.TOO_FEW)],
+    ("value", "error", "p_adjusted", "subjects", "expected"),
+    [
+        (0.01, 0.003, 0.01, 9, Evidence.FOUND),
+        (-0.01, 0.003, 0.01, 9, Evidence.FOUND),
+        (0.01, 0.003, 0.06, 9, Evidence.NONE),
+        (0.01, 0.006, 0.01, 9, Evidence.NONE),
+        (0.01, 0.003, 0.01, 4, Evidence.TOO_FEW),
+        (0.01, np.nan, np.nan, 9, Evidence.TOO_FEW),
+        (0.0005, 0.0004, 0.3, 9, Evidence.NEGLIGIBLE),
+        (0.0010, 0.0001, 0.001, 9, Evidence.NEGLIGIBLE),
+        (0.0005, 0.0030, 0.9, 9, Evidence.NONE),
+        (0.0, 0.0, 1.0, 9, Evidence.NEGLIGIBLE),
+        (0.01, 0.0, 1.0, 9, Evidence.NONE),
+    ],
 )
-def test_a_test_says_what_it_can(p_value: float, subjects: int, expected: Evidence) -> None:
-    assert of_test(p_value, subjects) is expected
+def test_a_verdict_needs_the_corrected_test_and_the_interval_and_negligible_is_a_claim_of_its_own(
+    value: float, error: float, p_adjusted: float, subjects: int, expected: Evidence
+) -> None:
+    mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
+    assert of_mean(mean, p_adjusted, margin=0.002) is expected
+
+
+def test_a_small_difference_that_is_not_sure_is_never_called_negligible() -> None:
+    unsure = Mean(value=0.0, error=0.002, freedom=7, subjects=8)
+    assert of_mean(unsure, unsure.p_value, margin=0.002) is Evidence.NONE
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "subjects", "expected"),
+    [
+        (0.01, 0.003, 9, Evidence.FOUND),
+        (0.01, 0.006, 9, Evidence.NONE),
+        (0.01, 0.0, 9, Evidence.NONE),
+        (0.01, 0.003, 4, Evidence.TOO_FEW),
+    ],
+)
+def test_a_single_difference_says_what_it_can(value: float, error: float, subjects: int, expected: Evidence) -> None:
+    assert of_difference(Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)) is expected
 
 
 @pytest.mark.parametrize(

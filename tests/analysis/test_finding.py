@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hmopt.analysis.family import family_gain
 from hmopt.analysis.finding import find_all
 from hmopt.analysis.flag import Flag
+from hmopt.analysis.gain import family_gain
 from hmopt.analysis.table import optima_table
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Space
 
-SECTION = SearchSection(metric="dice", folding_limit=0.001, repeats=4, minimum_partners=5)
+SECTION = SearchSection(metric="dice", folding_limit=0.001, minimum_partners=5)
 COHORT, CORTEX, THALAMUS = (
     Scope(criteria=()),
     Scope(criteria=(("label", "cortex"),)),
@@ -33,11 +33,11 @@ def test_labels_with_different_optima_gain_by_choosing_each(
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     findings = find_all(measurements, None, LABELS, SECTION)
     assert [finding.full.optimum.setting["regularization"] for finding in findings] == [0.0, 0.75]
-    assert all(finding.held_out.over_common.low > 0 for finding in findings)
-    gain = family_gain(findings, measurements.pairs, seed=0)
+    assert all(finding.held_out.over_common.interval.low > 0 for finding in findings)
+    gain = family_gain(findings, measurements.pairs)
     own = np.mean([finding.held_out.over_common.value for finding in findings])
     assert gain.value == pytest.approx(own)
-    assert gain.low > 0
+    assert gain.interval.low > 0
 
 
 @pytest.mark.parametrize(("dice_before", "flagged"), [(0.99, True), (0.01, False)])
@@ -60,7 +60,9 @@ def test_the_cohort_gains_nothing_over_itself(
     make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
 ) -> None:
     (finding,) = find_all(make(all_cross, random_dice), None, [COHORT], SECTION)
-    assert finding.held_out.over_common == (0.0, 0.0, 0.0)
+    gained = finding.held_out.over_common
+    assert (gained.value, gained.error, gained.p_value) == (0.0, 0.0, 1.0)
+    assert np.isnan(gained.interval).all()
     assert finding.score_at_common == finding.full.optimum.score.value
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.flag import Flag, disagree, draws_near, find_flags
-from hmopt.analysis.optimum import Optimum, band, find_optimum
-from hmopt.analysis.resampling import Estimate, Interval, Samples, draw
+from hmopt.analysis.optimum import Optimum, band, find_optimum, within_range
+from hmopt.analysis.resampling import Estimate, Interval, Samples, draw, interval, widening
 from hmopt.metric import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
@@ -72,14 +72,15 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     means = [np.array([np.average(row, weights=weight) for row in scores]) for weight in drawn.weights]
     best = [np.argmax(centre + wide * (mean - centre)) / 4 for mean in means]
     found = find_optimum(respond(scores), drawn, 1.0)
+    optimum = int(centre.argmax()) / 4
     assert found.intervals["regularization"] == (
-        np.quantile(best, 0.025, method="lower"),
-        np.quantile(best, 0.975, method="higher"),
+        min(np.quantile(best, 0.025, method="lower"), max(optimum - 0.125, 0.0)),
+        max(np.quantile(best, 0.975, method="higher"), min(optimum + 0.125, 1.0)),
     )
     assert found.intervals["regularization"].low < found.intervals["regularization"].high
 
 
-def test_the_interval_reaches_between_the_measured_settings_and_holds_the_best_of_them() -> None:
+def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_those_next_to_the_best() -> None:
     fine = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.005),))
     values, shifts = np.linspace(0, 1, 6)[:, None], np.linspace(-0.06, 0.06, 12)
     response = replace(
@@ -90,14 +91,91 @@ def test_the_interval_reaches_between_the_measured_settings_and_holds_the_best_o
     found = find_optimum(response, samples(), 1.0).intervals["regularization"]
     deviation = shifts.std(ddof=1) / np.sqrt(12) * stats.t(11).ppf(0.975)
     assert found.low == pytest.approx(0.31 - deviation, abs=0.01)
-    assert found.high == 0.4
+    assert found.high == 0.5
 
 
-def test_settings_within_the_tolerance_are_as_good() -> None:
+@pytest.mark.parametrize("best", [0.0, 0.25, 0.5, 1.0])
+def test_the_interval_is_never_narrower_than_half_way_to_the_measured_neighbours(best: float) -> None:
+    certain = np.repeat((0.7 - (np.linspace(0, 1, 5) - best) ** 2)[:, None], 12, axis=1)
+    found = find_optimum(respond(certain), samples(), 1.0)
+    assert found.intervals["regularization"] == (max(best - 0.125, 0.0), min(best + 0.125, 1.0))
+
+
+def equal_by_loop(scores: np.ndarray, drawn: Samples, margin: float) -> tuple[float, float]:
+    """Return the range of settings next to each other that lose less than the margin in 95 % of the samples."""
+    best, wide = int(scores.mean(axis=1).argmax()), widening(12)
+    passes = []
+    for setting in range(len(scores)):
+        lost = scores[best] - scores[setting]
+        means = [lost.mean() + wide * (np.average(lost, weights=one) - lost.mean()) for one in drawn.weights]
+        passes.append(setting == best or np.quantile(means, 0.95) <= margin)
+    first = last = best
+    while first > 0 and passes[first - 1]:
+        first -= 1
+    while last < len(scores) - 1 and passes[last + 1]:
+        last += 1
+    return first / 4, last / 4
+
+
+@pytest.mark.parametrize("margin", [0.002, 0.01, 0.05])
+def test_equivalent_settings_are_those_of_a_loop_over_samples(margin: float) -> None:
+    generator = np.random.default_rng(2)
+    scores = parabola(0.45) * 0.1 + generator.normal(0, 0.003, (5, 12))
+    found = find_optimum(respond(scores), samples(), 1.0, margin)
+    assert found.equals["regularization"] == equal_by_loop(scores, samples(), margin)
+
+
+def test_without_noise_the_equivalent_settings_are_those_within_the_margin() -> None:
     curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
     found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert Flag.FLAT in find_flags(SPACE, found, None)
+    distance = find_optimum(respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), 1.0)
+    assert distance.equals["regularization"] == (0.5, 0.5)
+
+
+def test_settings_that_noise_hides_are_not_called_equivalent() -> None:
+    """All means lie within the margin of the best one, but subjects differ too much to be sure of it."""
+    noise = np.random.default_rng(3).normal(0, 0.05, (5, 12))
+    scores = 0.7 + noise - noise.mean(axis=1, keepdims=True)
+    scores[2] += 0.001
+    found = find_optimum(respond(scores), samples(), 1.0)
+    assert np.ptp(scores.mean(axis=1)) < 0.002
+    assert found.equals["regularization"] == (0.5, 0.5)
+    assert Flag.FLAT not in find_flags(SPACE, found, None)
+
+
+@pytest.mark.parametrize("subjects", [1, 4])
+def test_of_fewer_than_five_subjects_no_interval_is_given(subjects: int) -> None:
+    few = draw(NAMES[:subjects], NAMES[:subjects], draws=100, seed=0)
+    response = respond(parabola(0.3)[:, :subjects])
+    found = find_optimum(response, few, 1.0)
+    assert np.isnan(found.intervals["regularization"]).all()
+    assert np.isnan(found.equals["regularization"]).all()
+    assert np.isnan(found.score[1:]).all()
+    assert found.setting == {"regularization": 0.25}
+    assert np.isnan(band(response, few)).all()
+    assert not disagree(found, found)
+    assert find_flags(SPACE, found, None) == ()
+
+
+@pytest.mark.parametrize(("metric", "most", "one"), [("dice", 1.0, 0.0), ("dice", 0.0, 1.0), ("hd95_mm", 0.0, 3.0)])
+def test_intervals_keep_to_the_values_that_a_metric_can_have(metric: str, most: float, one: float) -> None:
+    scores = np.full((5, 12), most)
+    scores[:, 0] = one
+    low, high = find_metric(metric).range
+    unlimited = interval(samples().means(scores[0]))
+    assert unlimited.low < low or unlimited.high > high
+    found, ends = find_optimum(respond(scores, metric), samples(), 1.0).score, band(respond(scores, metric), samples())
+    assert low <= found.low <= found.value <= found.high <= high
+    assert ends.min() >= low
+    assert ends.max() <= high
+
+
+def test_an_estimate_outside_the_range_is_cut_and_its_value_kept() -> None:
+    cut = within_range(find_metric("dice"), Estimate(0.809, 0.091, 1.527))
+    assert cut == (0.809, 0.091, 1.0)
+    assert np.isnan(within_range(find_metric("dice"), Estimate(0.8, np.nan, np.nan))[1:]).all()
 
 
 def test_where_training_drew_hardly_anything_is_flagged() -> None:

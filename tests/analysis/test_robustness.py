@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.robustness import ensemble_gain, find_robustness, robustness_table, spread, spread_ratio
+from hmopt.analysis.robustness import ensemble_gain, find_robustness, spread, spread_ratio
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 
@@ -26,9 +26,8 @@ def test_initializations_spread_as_their_curves_do(make: Make, all_cross: list[t
     assert found.models == 5
     assert found.at == {"regularization": 0.5}
     assert found.optimum_spread["regularization"].value == 0.0
-    row = robustness_table([found]).iloc[0]
-    assert row["score_spread"] == pytest.approx(np.std(shifts, ddof=1))
-    assert row["score_spread_low"] < row["score_spread"] < row["score_spread_high"]
+    assert found.score_spread.value == pytest.approx(np.std(shifts, ddof=1))
+    assert found.score_spread.low < found.score_spread.value < found.score_spread.high
 
 
 def test_best_settings_that_differ_spread(make: Make, all_cross: list[tuple[str, str]]) -> None:
@@ -54,7 +53,12 @@ def test_the_ratio_of_two_spreads_says_what_the_f_test_does() -> None:
     assert spread_ratio(spread(one), 8, spread(other[:1]), 1)[1] is Evidence.TOO_FEW
 
 
-def test_an_ensemble_gains_over_the_mean_of_its_members(make: Make, all_cross: list[tuple[str, str]]) -> None:
-    members = {str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate((-0.01, 0.01))}
-    found = ensemble_gain(members, along(make, all_cross, CURVE + 0.02), COHORT, "dice", seed=0)
-    assert found == pytest.approx((0.02, 0.02, 0.02))
+def test_an_ensemble_gains_over_the_mean_of_its_members_with_an_interval_over_members(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
+    members = {str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate((-0.01, 0.0, 0.01))}
+    found = ensemble_gain(members, along(make, all_cross, CURVE + 0.02), COHORT, "dice")
+    assert found is not None
+    over_members = stats.ttest_1samp([0.03, 0.02, 0.01], 0).confidence_interval(0.95)
+    assert found.value == pytest.approx(0.02)
+    assert (found.low, found.high) == pytest.approx(tuple(over_members))

@@ -6,13 +6,7 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.sensitivity import (
-    category_effect,
-    find_sensitivities,
-    rank_effect,
-    sensitivity_table,
-    subject_optima,
-)
+from hmopt.analysis.sensitivity import category_effect, find_sensitivities, rank_effect, subject_optima
 from hmopt.ledger.measurements import Measurements
 
 NAMES = [f"s{i}" for i in range(30)]
@@ -72,8 +66,7 @@ def test_numbers_are_ranked_and_text_is_held_against_the_rest() -> None:
     assert told[("noise", None)] is Evidence.NONE
     assert told[("few", None)] is Evidence.TOO_FEW
     assert {value for column, value in told if column == "site"} == {"x", "y", "z"}
-    table = sensitivity_table(found)
-    assert table["subjects"].tolist() == [30, 30, 30, 30, 30, 0]
+    assert [one.subjects for one in found] == [30, 30, 30, 30, 30, 0]
 
 
 def test_a_setting_that_is_the_same_for_all_cannot_go_with_anything() -> None:

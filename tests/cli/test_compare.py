@@ -17,6 +17,7 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
+from hmopt.files import write_json
 from hmopt.ledger import read_comparison, read_contender, read_folder, read_searched
 from hmopt.oracle import RetrainedOracle
 from hmopt.training.compared import with_budget
@@ -52,7 +53,6 @@ averaging = 0.0
 [search]
 coarse = 3
 confirmations = 0
-repeats = 2
 scopes = [["cohort"]]
 [compare]
 values = { regularization = [0.0, 0.25, 1.0] }
@@ -256,7 +256,7 @@ def test_a_comparison_of_an_earlier_model_does_not_count(compared: Compared, tmp
     folder = tmp_path / "later"
     shutil.copytree(compared[0], folder)
     content: dict[str, Any] = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-    (folder / "search.json").write_text(json.dumps(content | {"identity": "0" * 16}), encoding="utf-8")
+    write_json(folder / "search.json", content | {"identity": "0" * 16})
     assert read_comparison(folder) is None
 
 
@@ -266,7 +266,7 @@ def test_what_was_not_trained_or_not_searched_is_refused(searched: Path, tmp_pat
     pairs = pd.read_csv(folder / "pairs.csv", dtype=str)
     pairs.iloc[:-1].to_csv(folder / "pairs.csv", index=False)
     for spoil, message in (
-        (lambda: None, "expected a search of this model on the declared pairs, got one of others"),
+        (lambda: None, "pairs.csv: expected the pairs that search.json is about, got others"),
         ((folder / "search.json").unlink, "Run `hmopt search` first"),
         ((folder / "model.safetensors").unlink, "Run `hmopt train` first"),
         ((folder / "study.toml").unlink, "Run `hmopt new` first"),

@@ -75,9 +75,12 @@ def test_images_too_large_to_train_on_get_a_coarser_spacing_and_a_reason(
     assert "1 x 1 x 1" in remarks["preprocessing.spacing_mm"]
 
 
-@pytest.mark.parametrize(("shifts", "align"), [((0,), "none"), ((-6, -3, 0, 3, 6), "affine")])
-def test_images_that_lie_apart_are_to_be_aligned(tmp_path: Path, shifts: tuple[int, ...], align: str) -> None:
-    assert infer(tmp_path, people(10), shifts=shifts)[0].preprocessing.align == align
+@pytest.mark.parametrize(("shifts", "placement"), [((0,), "header"), ((-6, -3, 0, 3, 6), "affine")])
+def test_images_that_lie_apart_are_to_be_aligned(tmp_path: Path, shifts: tuple[int, ...], placement: str) -> None:
+    study, remarks = infer(tmp_path, people(10), shifts=shifts)
+    assert study.preprocessing.placement == placement
+    assert "where headers put them" in remarks["preprocessing.placement"]
+    assert "centre on centre" in remarks["preprocessing.placement"]
 
 
 def test_everybody_is_on_one_side_of_the_split(tmp_path: Path) -> None:

@@ -104,4 +104,4 @@ def test_a_template_is_an_image_of_the_cohort_or_a_file(write: Callable[..., Pat
         assert resolve_template(SECTION.model_copy(update={"template": declared}), images) == path
     with pytest.raises(DataError, match="the name of an image of the cohort, or a file"):
         resolve_template(SECTION.model_copy(update={"template": "b"}), images)
-    assert resolve_template(SECTION.model_copy(update={"align": "none", "template": "b"}), images) is None
+    assert resolve_template(SECTION.model_copy(update={"placement": "centre", "template": "b"}), images) is None

@@ -41,7 +41,9 @@ def test_one_changed_voxel_changes_the_identity(manifest: Path, name: str) -> No
         {"spacing_mm": [2, 2, 2]},
         {"slices": {"axis": 0, "indices": [1]}},
         {"normalization": "zscore"},
-        {"align": "affine"},
+        {"placement": "affine"},
+        {"placement": "header"},
+        {"background": -1000},
     ],
 )
 def test_every_field_of_the_preprocessing_changes_the_identity(manifest: Path, changed: dict[str, object]) -> None:
@@ -74,3 +76,13 @@ def test_moving_the_folder_or_correcting_an_age_keeps_the_identity(manifest: Pat
     moved = tmp_path / "elsewhere" / "cohort.csv"
     moved.write_text(moved.read_text().replace(",20", ",21"))
     assert identity(moved) == before
+
+
+def test_the_old_key_and_the_placement_that_it_means_are_one_preparation(manifest: Path) -> None:
+    shared = {key: value for key, value in SECTION.model_dump().items() if key != "placement"}
+    for align, placement in (("none", "centre"), ("affine", "affine")):
+        old, new = (
+            PreprocessingSection.model_validate({**shared, **keys})
+            for keys in ({"align": align}, {"placement": placement})
+        )
+        assert identity(manifest, old) == identity(manifest, new)

@@ -30,7 +30,7 @@ def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
     [
         ("dseg.tsv", "index\tname\n1\ta\n1\tb\n", "1 more than once"),
         ("dseg.tsv", "index\tname\n1\ta\n2\ta\n", "'a' more than once"),
-        ("dseg.tsv", "index,name\n1,a\n", "columns index"),
+        ("dseg.tsv", "colour\tname\n1\ta\n", "columns index"),
         ("dseg.tsv", "index\tname\none\ta\n", "columns index"),
         ("dataset.json", "{", '"labels"'),
         ("dataset.json", '{"modality": {}}', '"labels"'),

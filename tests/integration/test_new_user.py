@@ -25,7 +25,6 @@ FEW = {
     "search = 200": "search = 12",
     "tune = 50": "tune = 2",
     "coarse = 10": "coarse = 5",
-    "repeats = 20": "repeats = 2",
 }
 """What is made smaller in the inferred declaration, so that the test takes seconds."""
 

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hmopt.data.volume import read_lattice
 from hmopt.errors import DataError
 from hmopt.interop.displacement import (
     displacement_image,
@@ -15,6 +16,7 @@ from hmopt.interop.displacement import (
     save_image,
     slice_coordinates,
 )
+from hmopt.interop.itk import LPS_FROM_RAS, ItkPlace, find_itk_place
 
 FIXED_SHAPE, MOVING_SHAPE, PREPARED_SHAPE = (18, 22, 14), (20, 17, 16), (16, 16, 16)
 
@@ -51,7 +53,8 @@ def test_itk_resampling_with_the_written_field_gives_the_moved_image(tmp_path: P
 
     coordinates = moving_coordinates(displacement, fixed_grid, moving_grid, FIXED_SHAPE)
     moved = resample(moving, coordinates)
-    save_image(displacement_image(coordinates, fixed_affine, moving_affine), tmp_path / "field.nii.gz")
+    fixed_place, moving_place = (ItkPlace(affine_lps=LPS_FROM_RAS @ one) for one in (fixed_affine, moving_affine))
+    save_image(displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz")
     save_image(nibabel.Nifti1Image(moving, moving_affine), tmp_path / "moving.nii.gz")
 
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
@@ -64,20 +67,49 @@ def test_itk_resampling_with_the_written_field_gives_the_moved_image(tmp_path: P
 
 def test_the_field_is_a_five_dimensional_vector_image(tmp_path: Path) -> None:
     coordinates = np.zeros((3, 4, 5, 3))
-    save_image(displacement_image(coordinates, np.eye(4), np.eye(4)), tmp_path / "field.nii.gz")
+    place = ItkPlace(affine_lps=LPS_FROM_RAS)
+    save_image(displacement_image(coordinates, place, place), tmp_path / "field.nii.gz")
     image = nibabel.load(tmp_path / "field.nii.gz")
     assert image.shape == (3, 4, 5, 1, 3)
     assert int(image.header["intent_code"]) == 1007
 
 
-def test_itk_reads_the_field_of_a_single_plane_as_two_dimensional(tmp_path: Path) -> None:
+AXIAL = np.diag((-1.5, 1.2, 2.0, 1.0))
+CORONAL = np.array([[1.5, 0, 0, 3], [0, 0, 2.0, -7], [0, 1.2, 0, 5], [0, 0, 0, 1]])
+SAGITTAL = np.array([[0, 0, 2.0, 3], [1.5, 0, 0, -7], [0, -1.2, 0, 5], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("affine", [AXIAL, CORONAL, SAGITTAL], ids=["axial", "coronal", "sagittal"])
+def test_the_field_of_a_plane_in_a_3d_file_has_three_components_and_itk_applies_it_to_the_file(
+    tmp_path: Path, affine: NDArray[np.float64]
+) -> None:
     moving = np.random.default_rng(0).uniform(1, 2, (15, 17, 1)).astype(np.float32)
-    affine = np.diag((-1.5, 1.2, 1.0, 1.0))
     displacement = smooth((2, 16, 16), seed=2, deviation=1.5)
     coordinates = moving_coordinates(displacement, np.eye(4), np.eye(4), (14, 13, 1))
-    moved = resample(moving, coordinates)[..., 0]
-    save_image(displacement_image(coordinates, affine, affine), tmp_path / "field.nii.gz")
-    save_image(nibabel.Nifti1Image(moving[..., 0], affine), tmp_path / "moving.nii.gz")
+    moved = resample(moving, coordinates)
+    for name, data in (("moving", moving), ("fixed", np.zeros((14, 13, 1), np.float32))):
+        save_image(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
+    moving_place, fixed_place = (
+        find_itk_place(path, read_lattice(path)) for path in (tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz")
+    )
+    save_image(displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz")
+
+    field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    assert (field.GetDimension(), field.GetNumberOfComponentsPerPixel()) == (3, 3)
+    transform = sitk.DisplacementFieldTransform(field)
+    images = [sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"), sitk.sitkFloat32) for name in ("moving", "fixed")]
+    reference = sitk.Resample(*images, transform, sitk.sitkLinear, 0.0)
+    assert np.quantile(np.abs(sitk.GetArrayFromImage(reference).T - moved), 0.99) < 1e-3
+
+
+def test_itk_reads_the_field_between_2d_files_as_two_dimensional(tmp_path: Path) -> None:
+    moving = np.random.default_rng(0).uniform(1, 2, (15, 17)).astype(np.float32)
+    displacement = smooth((2, 16, 16), seed=2, deviation=1.5)
+    coordinates = moving_coordinates(displacement, np.eye(4), np.eye(4), (14, 13, 1))
+    moved = resample(moving[:, :, None], coordinates)[..., 0]
+    save_image(nibabel.Nifti1Image(moving, AXIAL), tmp_path / "moving.nii.gz")
+    place = find_itk_place(tmp_path / "moving.nii.gz", read_lattice(tmp_path / "moving.nii.gz"))
+    save_image(displacement_image(coordinates, place, place), tmp_path / "field.nii.gz")
 
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
     assert field.GetDimension() == 2
@@ -107,9 +139,10 @@ def test_only_the_registered_slices_of_a_volume_are_filled() -> None:
     np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
-def test_outside_the_moving_image_there_is_nothing() -> None:
+def test_outside_the_moving_image_there_is_background() -> None:
     far = np.full((2, 2, 2, 3), 99.0)
     assert not resample(np.ones((4, 4, 4)), far).any()
+    assert (resample(np.ones((4, 4, 4)), far, outside=-1000) == -1000).all()
 
 
 def test_another_format_than_nifti_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -109,10 +109,10 @@ def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     found = Registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
     moved = np.asarray(found.moved.dataobj)
     assert moved.shape == (30, 5, 34)
-    assert [bool(moved[:, index].any()) for index in range(5)] == [False, True, False, True, False]
     original = np.asarray(nibabel.load(moving).dataobj)
     # an untrained network hardly moves anything
     np.testing.assert_allclose(moved[2:-2, [1, 3], 2:-2], original[2:-2, [1, 3], 2:-2], atol=0.05)
+    np.testing.assert_allclose(moved[:, [0, 2, 4]], original[:, [0, 2, 4]], atol=1e-6)
     assert not np.asarray(found.displacement.dataobj)[:, [0, 2, 4]].any()
 
 

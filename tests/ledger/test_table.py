@@ -73,8 +73,38 @@ def test_what_is_no_table_of_measurements_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="got no file"):
         read_measurements(path)
     path.write_bytes(b"PAR1")
-    with pytest.raises(LedgerError, match="got another file"):
+    with pytest.raises(LedgerError, match=r"m.parquet: expected the measurements that were written, got Parquet"):
         read_measurements(path)
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(LedgerError, match="got another file"):
         read_measurements(path)
+
+
+def test_every_flipped_bit_of_a_table_is_seen(
+    plane_oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.parquet"
+    write_measurements(measured(plane_oracle, pairs, pair_table, tmp_path / "ledger"), path)
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 100).tolist():
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(LedgerError, match=r"m.parquet: expected "):
+            read_measurements(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["dice", "regularization", "label", "scope", "value", "metric", "column: dice", "hd95_mm"]
+)
+def test_columns_of_the_cohort_may_have_any_name(
+    name: str, plane_oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path
+) -> None:
+    table = pair_table.assign(**{name: ["a", "b", "c", "d", ""]})
+    before = measured(plane_oracle, pairs, table, tmp_path / "ledger")
+    write_measurements(before, tmp_path / "m.parquet")
+    after = read_measurements(tmp_path / "m.parquet")
+    pd.testing.assert_frame_equal(after.pairs, before.pairs)
+    assert after.settings == before.settings
+    for metric, values in before.values.items():
+        np.testing.assert_array_equal(after.values[metric], values)

@@ -1,8 +1,10 @@
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -130,3 +132,65 @@ def test_architecture_that_cannot_be_built_is_refused(path: Path, change: dict[s
 def test_architecture_that_is_missing_is_refused(path: Path) -> None:
     write(path, load_file(path), {})
     assert "expected weights of its own architecture" in refusal(path)
+
+
+def test_every_flipped_bit_is_seen(path: Path, hypermorph: Hypermorph) -> None:
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 300).tolist():
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            loaded, _ = load_hypermorph(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:  # a bit of the name of the hash: the weights are those that were written
+            weights = loaded.hypernetwork.state_dict()
+            assert all(torch.equal(weights[name], one) for name, one in hypermorph.hypernetwork.state_dict().items())
+
+
+def spoiled(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Write a file as an earlier version did, without a hash, with its first tensor changed."""
+    tensors = load_file(path)
+    name = min(tensors)
+    write(path, {**tensors, name: change(tensors[name])}, BUILT_AS)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_weights_that_no_training_makes_are_refused(value: float, path: Path) -> None:
+    def with_one(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed.view(-1)[0] = value
+        return changed
+
+    spoiled(path, with_one)
+    assert "expected the weights that were trained" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.int32, torch.float16])
+def test_weights_of_another_type_are_refused(kind: torch.dtype, path: Path) -> None:
+    spoiled(path, lambda tensor: tensor.to(kind))
+    assert "expected the weights that were trained" in refusal(path)
+
+
+def test_weights_without_a_hash_are_read(path: Path, hypermorph: Hypermorph) -> None:
+    spoiled(path, torch.clone)
+    loaded, _ = load_hypermorph(path, BUILT_AS)
+    assert torch.equal(loaded.hypernetwork.state_dict()["base"], hypermorph.hypernetwork.state_dict()["base"])
+
+
+@pytest.mark.parametrize("value", [[], -1, "x", None])
+@pytest.mark.parametrize("key", ["architecture", "cohort", "labels", "loss", "preprocessing", "steps", "minutes"])
+def test_a_header_that_training_does_not_write_is_refused(key: str, value: object, path: Path) -> None:
+    if (key, value) in (("labels", []), ("cohort", "x")):
+        return
+    tensors = load_file(path)
+    header = {"format": "hmopt-hypermorph-1", "architecture": BUILT_AS, key: value}
+    save_file(tensors, path, {"hmopt": json.dumps(header)})
+    assert f"expected the header of a trained model, got {key}" in refusal(path)
+
+
+def test_a_network_for_another_grid_than_that_of_its_preprocessing_is_refused(path: Path) -> None:
+    header = {"format": "hmopt-hypermorph-1", "architecture": BUILT_AS, "preprocessing": {"shape": [10**6, 10**6]}}
+    save_file(load_file(path), path, {"hmopt": json.dumps(header)})
+    assert "preprocessing.shape [1000000, 1000000] beside a network for [16, 16]" in refusal(path)

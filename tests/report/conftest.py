@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hmopt.declaration.search import SearchSection
-from hmopt.files import slug
+from hmopt.files import slug, write_json
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
@@ -101,7 +101,7 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
     (folder / "study.toml").write_text(STUDY)
     facts = json.loads((folder / "search.json").read_text())
     facts["split"] = {"train": 20, "tune": 4, "search": subjects}
-    (folder / "search.json").write_text(json.dumps(facts))
+    write_json(folder / "search.json", facts)
     steps = np.arange(1, 901)
     log = pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)})
     log["tune_dice"] = np.where(steps % 100 == 0, 0.7 - 1 / np.sqrt(steps), np.nan)
@@ -116,7 +116,6 @@ def declared() -> SearchSection:
         metric="dice",
         reported=["folding"],
         scopes=[["cohort"], ["label"], ["task"], ["subject"]],
-        repeats=5,
     )
 
 

@@ -25,7 +25,7 @@ def test_two_hyperparameters_are_reported_side_by_side(
         space=space,
         loss={"overlap_labels": ["seen"]},
         loss_scale=1.0,
-        search=SearchSection(reported=["folding"], scopes=[["cohort"]], repeats=2),
+        search=SearchSection(reported=["folding"], scopes=[["cohort"]]),
     )
     write_searched(tmp_path, searched, pairs)
     blocks = []

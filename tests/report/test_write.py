@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hmopt.declaration.search import SearchSection
-from hmopt.files import slug
+from hmopt.files import slug, write_json
 from hmopt.ledger import Ledger, read_folder, read_measurements
 from hmopt.ledger.folder import dense_path
 from hmopt.records import Block
@@ -172,7 +172,7 @@ def test_without_training_log_half_training_and_declaration_the_report_says_less
     searched = json.loads((tmp_path / "results" / "search.json").read_text(encoding="utf-8"))
     searched |= {"identity_half": None, "identity_unregistered": None}
     searched["search"]["scopes"] = [["label"]]
-    (tmp_path / "results" / "search.json").write_text(json.dumps(searched), encoding="utf-8")
+    write_json(tmp_path / "results" / "search.json", searched)
     text = Page(write_report(tmp_path)).text
     assert "Half training was not measured" in text
     assert "running mean" not in text

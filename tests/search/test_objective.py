@@ -1,3 +1,4 @@
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -48,12 +49,38 @@ def test_a_trial_keeps_its_setting_and_folding_and_obeys_the_limit(oracle: Tabul
 
 @pytest.mark.parametrize("value", [-0.2, 1.2])
 def test_an_enqueued_value_outside_the_bounds_is_refused(value: float, oracle: Tabulated, pairs: list[Pair]) -> None:
-    study = optuna.create_study()
+    study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"regularization": value})
     with pytest.raises(SearchError, match=rf"regularization: expected a number in \[0.0, 1.0\], got {value}"):
         study.optimize(Objective(oracle, pairs), n_trials=1)
     with pytest.raises(SearchError, match="Enqueue a value inside"):
         Objective(oracle, pairs)(at(value))
+
+
+def test_a_study_in_the_wrong_direction_is_refused(oracle: Tabulated, pairs: list[Pair]) -> None:
+    with pytest.raises(SearchError, match="direction: expected maximize, as dice asks for, got minimize"):
+        optuna.create_study().optimize(Objective(oracle, pairs), n_trials=1)
+    with pytest.raises(SearchError, match="direction: expected minimize, as folding asks for, got maximize"):
+        optuna.create_study(direction="maximize").optimize(Objective(oracle, pairs, metric="folding"), n_trials=1)
+
+
+def test_a_study_of_several_directions_needs_one_that_fits(oracle: Tabulated, pairs: list[Pair]) -> None:
+    dice, folding = Objective(oracle, pairs), Objective(oracle, pairs, metric="folding")
+
+    def both(trial: optuna.Trial) -> tuple[float, float]:
+        return dice(trial), folding(trial)
+
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.enqueue_trial({"regularization": 0.2})
+    study.optimize(both, n_trials=1)
+    assert study.trials[0].values == pytest.approx([dice(at(0.2)), folding(at(0.2))])
+    with pytest.raises(SearchError, match="direction: expected maximize, as dice asks for, got minimize, minimize"):
+        optuna.create_study(directions=["minimize", "minimize"]).optimize(both, n_trials=1)
+
+
+def test_a_pickled_objective_gives_the_same_score(oracle: Tabulated, pairs: list[Pair]) -> None:
+    objective = Objective(oracle, pairs, label="cortex", folding_limit=0.01)
+    assert pickle.loads(pickle.dumps(objective))(at(0.2)) == objective(at(0.2))
 
 
 def test_what_is_suggested_is_brought_to_the_lattice(oracle: Tabulated, pairs: list[Pair]) -> None:
@@ -91,7 +118,7 @@ def pair(moving: str) -> Pair:
 
 
 def test_a_logarithmic_hyperparameter_is_measured_on_its_lattice_by_any_sampler() -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(Objective(Logarithmic(), [pair("a")]), n_trials=50)
     assert {trial.user_attrs["setting"]["weight"] for trial in study.trials} == {1e-4, 1e-3, 1e-2, 1e-1, 1.0}
     assert all(trial.value == trial.user_attrs["setting"]["weight"] for trial in study.trials)

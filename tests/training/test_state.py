@@ -1,7 +1,11 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hmopt.errors import CheckpointError
@@ -63,3 +67,70 @@ def test_file_cut_short_is_refused(path: Path, share: float) -> None:
     with pytest.raises(CheckpointError, match="expected a state of training") as caught:
         load_state(path, *learner(0), "key")
     assert "\n" not in str(caught.value)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError, match=r"state.safetensors: expected a state of training, got") as caught:
+        load_state(path, *learner(0), "key")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("Delete the file to begin anew.")
+    return str(caught.value)
+
+
+def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str) -> None:
+    """Write a state as an earlier version did, without a hash, with a change."""
+    with safe_open(path, framework="pt") as file:
+        kept = {key: value for key, value in file.metadata().items() if key != "sha256"}
+    save_file(load_file(path) if tensors is None else tensors, path, {**kept, **metadata})
+
+
+def test_every_flipped_bit_of_a_tensor_is_seen(path: Path) -> None:
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for place in np.random.default_rng(0).integers(8 * start, 8 * len(whole), 100).tolist():
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        refusal(path)
+
+
+def test_a_state_of_an_earlier_version_is_read(path: Path) -> None:
+    rewrite(path)
+    assert load_state(path, *learner(0), "key") == PROGRESS
+
+
+PROGRESSES: dict[str, object] = {
+    "a list": [],
+    "a number": 3,
+    "text": "x",
+    "no minutes": {"step": 3, "scale": 1.0},
+    "steps of text": {"step": "x", "minutes": 0.1, "scale": 1.0},
+    "half a step": {"step": 2.5, "minutes": 0.1, "scale": 1.0},
+    "minutes of nothing": {"step": 3, "minutes": None, "scale": 1.0},
+    "no scale at all": {"step": 3, "minutes": 0.1, "scale": 0.0},
+    "more steps than the optimizer took": {"step": 10**9, "minutes": 0.1, "scale": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", PROGRESSES)
+def test_a_progress_that_cannot_be_is_refused(name: str, path: Path) -> None:
+    rewrite(path, progress=json.dumps(PROGRESSES[name]))
+    refusal(path)
+
+
+def test_a_progress_that_is_no_json_is_refused(path: Path) -> None:
+    rewrite(path, progress="{")
+    refusal(path)
+
+
+@pytest.mark.parametrize("prefix", ["weights/", "averages/", "optimizer/0/exp_avg", "optimizer/3/step"])
+def test_a_tensor_that_is_missing_or_of_another_kind_is_refused(prefix: str, path: Path) -> None:
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if name.startswith(prefix))
+    for change in (None, tensors[name].double(), tensors[name].to(torch.int32), tensors[name][None]):
+        rewrite(path, {other: one for other, one in tensors.items() if other != name})
+        if change is not None:
+            rewrite(path, {**tensors, name: change})
+        refusal(path)
+    rewrite(path, {**tensors, name: torch.full_like(tensors[name], torch.nan)})
+    refusal(path)

@@ -192,6 +192,9 @@ def test_overlap_label_that_the_cohort_lacks_is_refused(cohort: PreparedCohort, 
 
 
 def test_loss_that_is_no_number_ends_training_without_a_model(cohort: PreparedCohort, tmp_path: Path) -> None:
+    declared = declare()
+    too_fast = declared.training.model_copy(update={"learning_rate": 1e18})  # larger than can be declared
+    wild = declared.model_copy(update={"training": too_fast})
     with pytest.raises(DataError, match=r"^training: expected a finite loss, got (nan|inf)"):
-        train(declare(training={"learning_rate": 1e18}), cohort, tmp_path)
+        train(wild, cohort, tmp_path)
     assert not (tmp_path / MODEL).exists()

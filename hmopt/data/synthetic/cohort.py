@@ -26,6 +26,7 @@ from hmopt.data.synthetic.subject import (
 from hmopt.errors import DataError
 from hmopt.files import replacing
 from hmopt.progress import Track, silent
+from hmopt.tables import write_table
 
 SESSIONS = 2
 HEAD_MM = 180.0
@@ -120,10 +121,8 @@ def make_cohort(
         for scan in make_scans(anatomy, subject, seed):
             rows += _write_scan(folder, scan)
     names = pd.DataFrame({"index": range(len(STRUCTURES) + 1), "name": ["background", *(s.name for s in STRUCTURES)]})
-    with replacing(folder / NAMES) as beside:
-        names.to_csv(beside, sep="\t", index=False)
-    with replacing(folder / MANIFEST) as beside:
-        pd.DataFrame(rows).to_csv(beside, index=False)
+    write_table(names, folder / NAMES, separator="\t")
+    write_table(pd.DataFrame(rows), folder / MANIFEST)
     return folder / MANIFEST
 
 

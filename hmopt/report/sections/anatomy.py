@@ -19,7 +19,7 @@ from hmopt.analysis.flag import Flag
 from hmopt.files import slug
 from hmopt.report.figure import new_figure
 from hmopt.report.material import EXAMPLES_FOLDER, Material
-from hmopt.report.outlines import ROLES
+from hmopt.report.outlines import ROLES, read_arrays
 from hmopt.report.section import Section
 from hmopt.report.words import listed, scope_title, setting_value, shorten, symbol
 from hmopt.space import Hyperparameter
@@ -71,9 +71,9 @@ def _fullest_slice(material: Material, codes: Sequence[int]) -> Slice | None:
 
 
 def _read_slices(path: Path) -> list[Slice]:
-    with np.load(path, allow_pickle=False) as arrays:
-        roles = [role for role in ROLES if f"{role}_fixed" in arrays]
-        return [(arrays[f"{role}_fixed"], arrays[f"{role}_fixed_labels"]) for role in roles]
+    arrays = read_arrays(path)
+    roles = [role for role in ROLES if f"{role}_fixed" in arrays]
+    return [(arrays[f"{role}_fixed"], arrays[f"{role}_fixed_labels"]) for role in roles]
 
 
 def _structures(labels: NDArray[Any], codes: Sequence[int]) -> tuple[int, int]:

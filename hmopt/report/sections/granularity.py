@@ -26,7 +26,7 @@ def granularity_section(material: Material) -> Section | None:
         notes=(_explained(material), _seeds(material), *_too_few(groups)),
         numbers={
             "gain_per_granularity": _by_name(tested),
-            "gain_per_group": {gain.name: gain_numbers(gain) for gain in groups},
+            "gain_per_group": _by_name(groups),
             "subjects_choosing": tested[0].choosing,
             "agreeing_seeds": material.agreeing_seeds,
         },

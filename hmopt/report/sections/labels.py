@@ -56,14 +56,15 @@ def _found(material: Material, gains: dict[str, Gain]) -> str:
     if all(gain.evidence is Evidence.TOO_FEW for gain in gains.values()):
         return f"There are too few subjects to test which structures improve over {over}."
     parts = []
-    for word, them in (
-        ("improve", {label: gain for label, gain in gains.items() if gain.improves}),
-        ("become worse", {label: gain for label, gain in gains.items() if gain.harms}),
+    for words, them in (
+        (("improves", "improve"), {label: gain for label, gain in gains.items() if gain.improves}),
+        (("becomes worse", "become worse"), {label: gain for label, gain in gains.items() if gain.harms}),
     ):
         if them:
             named = [f"{label} ({signed(gain.gain.value)})" for label, gain in them.items()][:NAMED]
             most = "" if len(them) <= NAMED else "most "
-            parts.append(f"{len(them)} of {len(gains)} structures {word} with evidence: {most}{listed(named)}")
+            verb = words[0] if len(them) == 1 else words[1]
+            parts.append(f"{len(them)} of {len(gains)} structures {verb} with evidence: {most}{listed(named)}")
     said = "; ".join(parts) or f"there is no evidence that any of {len(gains)} structures improves"
     return f"Over {over}, {said}."
 

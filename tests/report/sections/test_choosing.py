@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.finding import find_all
+from hmopt.analysis.gain import family_gain
 from hmopt.files import slug
 from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
-from hmopt.report.headline import headline, which_pays
+from hmopt.report.headline import headline, improvements, which_improves
 from hmopt.report.material import Material, read_material
 from hmopt.report.section import Section
 from hmopt.report.sections.anatomy import anatomy_section
@@ -35,7 +38,7 @@ def drawn_in_style() -> object:
 def with_evidence(material: Material, evidence: Evidence) -> Material:
     """The same study, as if all tests had said the same."""
     other = replace(material)
-    for name in ("granularities", "gains"):
+    for name in ("granularities", "gains", "default_gains"):
         found = getattr(material, name)
         one_by_one = found.items() if isinstance(found, dict) else enumerate(found)
         changed = {key: replace(gain, evidence=evidence) for key, gain in one_by_one}
@@ -48,32 +51,82 @@ def section(made: Section | None) -> Section:
     return made
 
 
-def test_structures_with_their_own_optima_make_that_granularity_pay(material: Material) -> None:
+def test_structures_with_their_own_optima_make_that_granularity_improve(material: Material) -> None:
     made = section(granularity_section(material))
-    assert made.found.startswith("There is evidence that it pays to choose")
-    assert made.numbers["gain_per_granularity"]["label"]["evidence"] == "evidence"
-    assert made.numbers["gain_per_granularity"]["label"]["p_value"] == pytest.approx(0.5**12)
-    assert "a λ of its own for each structure pays: +0.0" in headline(material)
+    assert made.found.startswith(
+        "Held-out Dice improves with one λ for each structure over the single best for all (+0.0"
+    )
+    numbers = made.numbers["gain_per_granularity"]["label"]["over_common"]
+    labels = [finding for finding in material.findings if finding.scope.label]
+    mean = family_gain(labels, material.measurements.pairs)
+    assert numbers["evidence"] == "evidence"
+    assert numbers["p_value"] == pytest.approx(2 * stats.t.sf(mean.value / mean.error, 11))
+    assert "choosing λ per structure improves held-out Dice over it by +0.0" in headline(material)
+    assert "; each structure then needs a registration of its own." in headline(material)
+
+
+def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(material: Material) -> None:
+    made = section(granularity_section(material))
+    assert made.table is not None
+    rows = made.table[["", "over"]].to_numpy().tolist()
+    assert rows[0] == ["one λ for all", "the default λ = 0.50"]
+    for what in ("one λ for each structure", "one λ for each task", "one λ for each subject", "only within subjects"):
+        assert [over for name, over in rows if name == what] == ["the single best for all", "the default λ = 0.50"]
+
+
+def test_a_section_says_how_many_subjects_chose_and_that_no_seed_matters(material: Material) -> None:
+    made = section(granularity_section(material))
+    assert made.numbers["subjects_choosing"] == 6
+    assert made.numbers["agreeing_seeds"] is None
+    assert "gains are those of choosing on 6 subjects" in made.notes[0]
+    assert made.notes[1] == "All divisions of the subjects were used: no verdict depends on a random seed."
+
+
+def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: Material) -> None:
+    some = material.searched.search.model_copy(update={"splits": 100})
+    few = [finding for finding in material.findings if "subject" not in dict(finding.scope.criteria)]
+    random = replace(material, searched=replace(material.searched, search=some), findings=tuple(few))
+    expected = 0
+    for seed in range(1, 10):
+        section_ = some.model_copy(update={"seed": seed})
+        scopes = [finding.scope for finding in few]
+        again = find_all(material.measurements, None, scopes, section_)
+        found = replace(random, findings=tuple(again)).granularities
+        expected += [gain.evidence for gain in found] == [gain.evidence for gain in random.granularities]
+    assert random.agreeing_seeds == expected
+    note = section(granularity_section(random)).notes[1]
+    assert note == f"With 9 other seeds of the divisions, all verdicts are the same in {expected} of 9."
 
 
 def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> None:
     made = section(granularity_section(material))
-    assert made.numbers["gain_per_group"]["task=within"]["subjects"] == 4
+    groups = made.numbers["gain_per_group"]["task=within"]
+    assert groups["over_common"]["subjects"] == groups["over_default"]["subjects"] == 4
+    assert groups["over_common"]["gain"] != groups["over_default"]["gain"]
     assert any(note.startswith("Within subjects: 4 subjects are too few for a test") for note in made.notes)
+    assert made.table is not None
     rows = made.table.set_index("")
-    assert rows.loc["only within subjects", "pays?"] == "too few subjects"
+    assert rows.loc["only within subjects", "improves?"].tolist() == ["too few subjects"] * 2
 
 
 @pytest.mark.parametrize(
     ("evidence", "said"),
     [
-        (Evidence.NONE, "there is no evidence that a λ of its own for each structure, task or subject pays: at most +"),
-        (Evidence.TOO_FEW, "too few subjects to test whether a λ of its own for each structure, task or subject pays"),
-        (Evidence.FLAT, "there is no evidence that a λ of its own for each structure, task or subject pays: at most +"),
+        (
+            Evidence.NONE,
+            "there is no evidence that choosing λ per structure, task or subject improves held-out Dice: at most +",
+        ),
+        (Evidence.TOO_FEW, "too few subjects to test choosing λ per structure, task or subject"),
+        (
+            Evidence.NEGLIGIBLE,
+            "choosing λ per structure, task or subject changes held-out Dice by less than 0.002",
+        ),
     ],
 )
 def test_what_is_not_shown_is_said_not_to_be(material: Material, evidence: Evidence, said: str) -> None:
-    assert which_pays(with_evidence(material, evidence)).startswith(said)
+    told = with_evidence(material, evidence)
+    assert which_improves(told).startswith(said)
+    assert improvements(told) == []
 
 
 def test_each_structure_is_told_with_its_gain(material: Material) -> None:
@@ -91,20 +144,39 @@ def test_each_structure_is_told_with_its_gain(material: Material) -> None:
 
 def test_without_evidence_no_structure_is_named(material: Material) -> None:
     none, few = (section(labels_section(with_evidence(material, one))) for one in (Evidence.NONE, Evidence.TOO_FEW))
-    assert none.found == "There is no evidence that any of 5 structures gains from a λ of its own."
-    assert few.found == "There are too few subjects to test which structures gain from a λ of its own."
-
-
-def test_how_few_is_too_few_is_told(material: Material) -> None:
-    few = replace(material)
-    few.__dict__["gains"] = {
-        name: replace(gain, subjects=6, evidence=Evidence.TOO_FEW) for name, gain in material.gains.items()
-    }
-    notes = section(labels_section(few)).notes
-    assert (
-        "6 subjects are too few for 5 structures: where every subject gains, the corrected p-value is 0.078." in notes
+    assert none.found == (
+        "Over the single best setting for all, there is no evidence that any of 5 structures improves. "
+        "Over the default λ = 0.50, there is no evidence that any of 5 structures improves."
     )
-    assert len(section(labels_section(material)).notes) == len(notes) - 1
+    assert few.found == (
+        "There are too few subjects to test which structures improve over the single best setting for all. "
+        "There are too few subjects to test which structures improve over the default λ = 0.50."
+    )
+
+
+def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(material: Material) -> None:
+    told = with_evidence(material, Evidence.NONE)
+    gains = dict(told.gains)
+    for label, value in (("cortex", 0.02), ("thalamus", -0.01)):
+        mean = replace(gains[f"label={label}"].mean, value=value)
+        gains[f"label={label}"] = replace(gains[f"label={label}"], mean=mean, evidence=Evidence.FOUND)
+    told.__dict__["gains"] = gains
+    assert section(labels_section(told)).found.startswith(
+        "Over the single best setting for all, 1 of 5 structures improves with evidence: cortex (+0.020); "
+        "1 of 5 structures becomes worse with evidence: thalamus (−0.010)."
+    )
+
+
+def test_a_structures_gain_is_told_over_both_and_without_pooling(material: Material) -> None:
+    made = section(labels_section(material))
+    assert set(made.numbers["gain_per_label_over_default"]) == set(made.numbers["gain_per_label"])
+    for label, numbers in made.numbers["gain_per_label_over_default"].items():
+        held = material.finding(label=label).held_out
+        unpooled = material.finding(label=label).held_out_unpooled
+        assert held is not None
+        assert unpooled is not None
+        assert numbers["gain"] == held.over_default.value
+        assert numbers["gain_unpooled"] == unpooled.over_default.value
 
 
 def test_the_best_settings_are_drawn_where_structures_lie(material: Material) -> None:

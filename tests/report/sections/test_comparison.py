@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hmopt.analysis.compared import COHORT, Budget, Compared
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
 from hmopt.ledger.measurements import Measurements
 from hmopt.report import write_report
@@ -23,6 +25,8 @@ from hmopt.space import Hyperparameter, Space
 
 PLACES = np.linspace(0, 1, 9)
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+SHIFTS = (-0.002, 0.0, 0.002, 0.001, -0.001)
+"""By how much seeds shift in `compare_curves`."""
 Build = Callable[..., Compared]
 
 
@@ -92,14 +96,19 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
 ) -> None:
     numbers = summary(material, list(sections.values()))
     assert numbers["gap_to_separate"] == pytest.approx(0.002)
-    assert numbers["gap_to_separate_interval"] == pytest.approx([0.002, 0.002])
-    assert numbers["gap_upper_bound"] == pytest.approx(0.002)
+    # subjects do not differ in the gap: it is as sure as the means of 3 and of 5 random starts are
+    starts = SHIFTS[:3], SHIFTS
+    average = float(np.mean(1 + 0.5 * (PLACES - 0.375)))
+    welch = stats.ttest_ind(*(average * np.array(shifts) for shifts in starts), equal_var=False)
+    low, high = welch.confidence_interval(0.95)
+    assert numbers["gap_to_separate_interval"] == pytest.approx([0.002 + low, 0.002 + high])
+    assert numbers["gap_upper_bound"] == pytest.approx(0.002 + welch.confidence_interval(0.90).high)
     assert numbers["retraining_regret"] == pytest.approx(0.0, abs=1e-12)
     assert numbers["default_regret"] == pytest.approx(0.4 * 0.125**2)
     assert numbers["training_cost_ratio"] == pytest.approx(2.0)
     assert numbers["rank_correlation"].keys() == {"cohort", *material.measurements.labels}
     assert numbers["rank_correlation"]["cohort"] == pytest.approx(1.0)
-    deviation = np.std([-0.002, 0.0, 0.002, 0.001, -0.001], ddof=1)
+    deviation = np.std(SHIFTS, ddof=1)
     assert numbers["initialization_sd_hypermorph"] == pytest.approx(deviation)
     assert numbers["initialization_sd_separate"] == pytest.approx(deviation)
     assert numbers["break_even_settings"] >= 3
@@ -121,35 +130,52 @@ def test_the_page_shows_the_sections(study_folder: Path, material: Material, ali
     assert (tmp_path / "figures" / "agreement-structures.png").is_file()
 
 
-def gap(compared: Compared, *estimate: float, **changes: Any) -> str:
-    told = replace(compared.main.agreements[COHORT], mean_gap=Estimate(*estimate), upper_bound=estimate[2], **changes)
-    return agreement.found(told, "dice")
+def gap(compared: Compared, value: float, error: float, subjects: int = 9, starts: int = 3) -> str:
+    """Give the sentence on a mean gap, as if subjects and starts had said so."""
+    mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
+    told = replace(compared.main.agreements[COHORT], mean_gap=mean, starts=starts)
+    main = replace(compared.main, agreements={COHORT: told})
+    return agreement.found(replace(compared, budgets=(*compared.budgets[:-1], main)), "dice")
 
 
-def test_the_sentence_on_the_gap_says_who_is_better_and_whether_it_matters(alike: Compared) -> None:
-    sentence = gap(alike, 0.002, 0.001, 0.0025)
-    assert sentence.startswith(
-        "Separately trained networks are better by 0.002 Dice on average over 9 values of λ (95 %"
+def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(alike: Compared) -> None:
+    sentence = gap(alike, 0.001, 0.002)
+    assert (
+        "5 hypermorphs (200 steps), each taking 2.0 times as long as one network, against separate networks of 100 "
+        "steps (3 starts at each setting): separate − hypermorph +0.001 Dice on average over 9 values of λ (95 % "
+        "interval −0.004 to 0.006)" in sentence
     )
-    assert "less than 0.003, which is negligible" in sentence
-    assert "their advantage may be 0.007, and more than 0.003 is not negligible" in gap(alike, 0.005, 0.002, 0.007)
-    sentence = gap(alike, 0.001, -0.002, 0.002)
-    assert sentence.startswith("There is no evidence that separately trained networks are better or worse")
-    assert "they are worse by 0.001 Dice" in gap(alike, -0.001, -0.003, 0.002)
-    sentence = gap(alike, -0.004, -0.006, -0.002)
-    assert sentence.startswith("The hypermorph is better than separately trained networks by 0.004 Dice")
-    assert "95 % interval 0.002 to 0.006" in sentence
 
 
-def test_a_gap_of_few_subjects_is_no_verdict(alike: Compared) -> None:
-    sentence = gap(alike, 0.005, 0.005, 0.005, subjects=4)
-    assert sentence.startswith("Too few subjects to say (4)")
+@pytest.mark.parametrize(
+    ("value", "error", "start", "bound"),
+    [
+        (0.0010, 0.0004, "The hypermorphs score as separately trained networks do, to within 0.003:", "above 0.003 is"),
+        (0.0060, 0.0010, "The hypermorphs are worse than separately trained networks:", "may be better by 0.008 (95 %"),
+        (-0.006, 0.0010, "The hypermorphs are better than separately trained networks:", "above 0.003 is excluded"),
+        (0.0010, 0.0020, "There is no evidence that either is better:", "may be better by 0.005 (95 % bound)"),
+        (0.0000, 0.0020, "There is no evidence that either is better:", "may be better by 0.004 (95 % bound)"),
+    ],
+)
+def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
+    alike: Compared, value: float, error: float, start: str, bound: str
+) -> None:
+    sentence = gap(alike, value, error)
+    assert sentence.startswith(start)
+    assert bound in sentence
+
+
+@pytest.mark.parametrize(("subjects", "starts"), [(4, 3), (9, 1)])
+def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(alike: Compared, subjects: int, starts: int) -> None:
+    sentence = gap(alike, 0.005, 0.001, subjects, starts)
+    assert sentence.startswith("Too few subjects or random starts to say: 5 hypermorphs")
     assert "negligible" not in sentence
+    assert "excluded" not in sentence
 
 
 def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) -> None:
     crossing = 0.02 * (PLACES - 0.5)
-    sentence = agreement.found(build(hump(0.5) + crossing, hump(0.5)).main.agreements[COHORT], "dice")
+    sentence = agreement.found(build(hump(0.5) + crossing, hump(0.5)), "dice")
     assert "the gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
 
 
@@ -185,7 +211,7 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
     assert curves.table is not None
     assert curves.table.iloc[0, -1] == "+0.625"
     assert "the default is the better choice" in loss.found
-    assert "the first is more than the 0.003 that would be negligible" in loss.found
+    assert "(95 % bound), and 0.003 is negligible" in loss.found
 
 
 @pytest.mark.parametrize(
@@ -200,26 +226,41 @@ def test_the_sentence_on_regret_names_the_better_choice(build: Build, best: floa
     assert expected in regret.found(told, SPACE, {"regularization": 0.5}, "dice")
 
 
-def test_a_flat_curve_is_called_flat_and_few_subjects_few(build: Build) -> None:
+def mean(value: float, error: float, subjects: int = 9) -> Mean:
+    return Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
+
+
+def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_say_nothing(build: Build) -> None:
     told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[COHORT]
-    assert regret.found(told, SPACE, {"regularization": 0.5}, "dice").startswith("The curve is flat: retraining")
-    few = replace(told, subjects=4)
-    assert regret.found(few, SPACE, {"regularization": 0.5}, "dice").startswith("Too few subjects to say (4)")
+    sentence = regret.found(told, SPACE, {"regularization": 0.5}, "dice")
+    assert sentence.startswith("Both losses are negligible, with confidence: retraining")
+    few = replace(told, evidence=Evidence.TOO_FEW)
+    sentence = regret.found(few, SPACE, {"regularization": 0.5}, "dice")
+    assert sentence.startswith("Too few subjects or random starts to say: retraining")
     unclear = replace(
         told,
         evidence=Evidence.NONE,
-        retraining=Estimate(0.005, 0.0, 0.01),
-        default=Estimate(0.006, 0.0, 0.01),
-        default_more=Estimate(0.001, -0.001, 0.003),
+        retraining=mean(0.005, 0.002),
+        default=mean(0.006, 0.002),
+        default_more=mean(0.001, 0.001),
     )
     sentence = regret.found(unclear, SPACE, {"regularization": 0.5}, "dice")
     assert "there is no evidence that either loses more" in sentence
     assert "the first is more than half of the second" in sentence
+    assert "the first may be as large as 0.009 (95 % bound), and 0.003 is negligible" in sentence
 
 
-def test_the_regret_says_that_its_intervals_leave_out_random_starts(sections: dict[str, Section]) -> None:
-    (told,) = (note for note in sections["regret"].notes if "random starts" in note)
-    assert told.endswith("a score changes by a standard deviation of 0.0016, and scores here are means over 3.")
+def test_the_regret_says_whether_its_intervals_count_random_starts(
+    sections: dict[str, Section], alike: Compared, material: Material
+) -> None:
+    (told,) = (note for note in sections["regret"].notes if "random start" in note)
+    assert told == "Intervals count subjects (jackknife) and the 3 random starts of the networks."
+    regrets = {scope: replace(one, starts=1) for scope, one in alike.main.regrets.items()}
+    single = replace(alike, budgets=(replace(alike.main, regrets=regrets),))
+    made = regret.regret_section(replace(material, compared=single))
+    assert made is not None
+    (told,) = (note for note in made.notes if "random start" in note)
+    assert told.endswith("intervals leave out what another start would change.")
 
 
 def spreads(compared: Compared, ratio: Estimate, evidence: Evidence) -> str:

@@ -1,0 +1,237 @@
+"""Image files opened by nibabel, whole and undamaged, or refused in one line."""
+
+import bz2
+import gzip
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from hmopt.data.formats import (
+    COMPRESSIONS,
+    LONGEST_LINK,
+    PAIRED,
+    advice_about,
+    follow,
+    format_of,
+    other_file,
+    written_link,
+)
+from hmopt.errors import DataError
+
+_POINTERS = {
+    b"/annex/objects/": "git-annex",
+    b"version https://git-lfs": "Git LFS",
+}
+_GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
+_MAGIC = {".gz": _GZIP, ".bz2": _BZIP2, ".zst": _ZSTD}
+_PAIRS = (
+    nibabel.nifti1.Nifti1Pair,
+    nibabel.nifti2.Nifti2Pair,
+    nibabel.spm2analyze.Spm2AnalyzeImage,
+    nibabel.spm99analyze.Spm99AnalyzeImage,
+    nibabel.analyze.AnalyzeImage,
+)
+
+T = TypeVar("T")
+
+
+def open_header(path: Path) -> Any:
+    """Return an image file of which only the header was read.
+
+    Raises
+    ------
+    DataError
+        If it is missing, empty, a pointer of git-annex, or nothing that nibabel reads as an image.
+    """
+    _check_file(path)
+    return _checked(path, _attempt(path, lambda: _load(path if written_link(path) is None else follow(path))))
+
+
+def open_whole(path: Path) -> Any:
+    """Return an image file whose every byte was read, so that its checksum was compared.
+
+    nibabel stops where the voxels end, before the checksum of a compressed file. So compressed files are decompressed
+    to their end first.
+
+    Raises
+    ------
+    DataError
+        As `open_header`; also if a checksum does not agree, or the file is shorter than its header says.
+    """
+    file = open_header(path)
+    packed = {
+        key: holder
+        for key, holder in file.file_map.items()
+        if holder.filename is not None and _compression(Path(holder.filename)) and Path(holder.filename).is_file()
+    }
+    if packed:
+        file_map = dict(file.file_map)
+        for key, holder in packed.items():
+            content = _attempt(path, lambda part=Path(holder.filename): decompressed(part))  # type: ignore[misc]
+            file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
+        file = _checked(path, _attempt(path, lambda: type(file).from_file_map(file_map)))
+    _check_length(path, file)
+    return file
+
+
+def read_voxels(path: Path, file: Any) -> NDArray[Any]:
+    """Return the voxels of an opened file, scaled as its header says.
+
+    Raises
+    ------
+    DataError
+        If they cannot be read.
+    """
+    return _attempt(path, lambda: np.asarray(file.dataobj))
+
+
+def decompressed(path: Path) -> bytes:
+    """Return the whole contents of a compressed file; its checksum and its length are compared.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, ImportError
+        If the file is damaged, ends early, or Python has no reader of its compression.
+    """
+    compression = _compression(path)
+    if compression == ".gz":
+        with gzip.open(path) as stream:
+            return stream.read()
+    if compression == ".bz2":
+        with bz2.open(path) as stream:
+            return stream.read()
+    with nibabel.openers.Opener(str(path)) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+def _compression(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix == ".mgz":
+        return ".gz"
+    return suffix if suffix in COMPRESSIONS else None
+
+
+def _check_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        advice = "Fetch it (`datalad get`, `git annex get`) or correct the link."
+        raise DataError(str(path), expected="an image file", got="a link to a file that is not there", advice=advice)
+    if path.is_dir():
+        advice = "Name one image." if format_of(path) not in (".zarr",) else str(advice_about(path))
+        raise DataError(str(path), expected="an image file", got="a folder", advice=advice)
+    if not path.is_file():
+        raise DataError(str(path), expected="an image file", got="no file", advice="Correct the path or add the file.")
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError(str(path), expected="an image file", got="an empty file", advice="Replace it.")
+    with path.open("rb") as stream:
+        first = stream.read(LONGEST_LINK)
+    link = written_link(path)
+    if link is not None and (path.parent / link).is_file():
+        return
+    for opening, program in _POINTERS.items():
+        if size <= LONGEST_LINK and opening in first.replace(b"\\", b"/")[:64]:
+            got = f"a pointer of {program} to a file that was not fetched"
+            raise DataError(str(path), expected="an image file", got=got, advice="Fetch it.")
+    if link is not None:
+        got = f"a link, written as text, to {link}, which is not there"
+        raise DataError(str(path), expected="an image file", got=got, advice="Fetch the file.")
+    _check_kind(path, first)
+
+
+def _check_kind(path: Path, first: bytes) -> None:
+    """Refuse formats that are known and not read, and compressions that the name does not tell."""
+    advice = advice_about(path)
+    if advice is not None:
+        got = f"a {format_of(path)} file, which hmopt does not read"
+        raise DataError(str(path), expected="a volume that nibabel reads", got=got, advice=advice)
+    compression = _compression(path)
+    if compression is not None and not first.startswith(_MAGIC[compression]):
+        got = f"an unreadable file (its name ends in {path.suffix}, its contents are not compressed so)"
+        advice = "Replace it, or correct its name."
+        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice=advice)
+    if compression is None and first.startswith(_GZIP):
+        got = "a file compressed by gzip"
+        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Add .gz to its name.")
+
+
+def _load(path: Path) -> Any:
+    other = other_file(path)
+    if other is None or _compression(other) == _compression(path) or format_of(path) not in (".img", ".hdr"):
+        return nibabel.load(path)
+    # nibabel expects header and voxels to be compressed alike
+    files = {"image": path, "header": other} if format_of(path) in PAIRED else {"image": other, "header": path}
+    contents = {key: decompressed(one) if _compression(one) else one.read_bytes() for key, one in files.items()}
+    for kind in _PAIRS:
+        if kind.header_class.may_contain_header(contents["header"]):
+            return kind.from_file_map({key: nibabel.FileHolder(fileobj=BytesIO(one)) for key, one in contents.items()})
+    raise ValueError(f"{files['header'].name} is no header of an image")
+
+
+def _checked(path: Path, file: Any) -> Any:
+    """Return the file if it holds voxels with places; nibabel also opens surfaces and tables of grayordinates."""
+    if isinstance(file, nibabel.spatialimages.SpatialImage):
+        return file
+    kind = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}.get(type(file).__name__, type(file).__name__)
+    raise DataError(
+        str(path),
+        expected="a volume",
+        got=f"{kind}, which has no voxels with places",
+        advice="Give a NIfTI volume.",
+    )
+
+
+def _check_length(path: Path, file: Any) -> None:
+    """Refuse a file that ends before its voxels do, before memory for them is taken."""
+    voxels = file.dataobj
+    if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
+        return
+    count = int(np.prod([int(length) for length in voxels.shape], dtype=object))
+    needed = int(voxels.offset) + count * voxels.dtype.itemsize
+    length = _length(file.file_map["image"])
+    if length < needed:
+        got = f"an unreadable file ({length} bytes of the {needed} that its header says)"
+        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Replace it.")
+
+
+def _length(holder: Any) -> int:
+    if isinstance(holder.fileobj, BytesIO):
+        return len(holder.fileobj.getbuffer())
+    return Path(holder.filename).stat().st_size
+
+
+def _attempt(path: Path, read: Callable[[], T]) -> T:
+    """Return what a reader gives; whatever nibabel raises on a damaged file becomes one line."""
+    try:
+        with _silent():
+            return read()
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, EOFError | gzip.BadGzipFile):
+            reason = f"damaged or cut off: {reason}"
+        got = f"an unreadable file ({reason[:200]})"
+        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Replace it.") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep nibabel from writing lines of its own: what is wrong stands in the error."""
+    logger = nibabel.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

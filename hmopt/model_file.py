@@ -1,0 +1,164 @@
+"""Files of tensors: written with a hash of what is in them, read without torch, and refused where they are damaged."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+
+from hmopt.declaration import NetworkSection
+from hmopt.errors import CheckpointError
+from hmopt.files import HASH_KEY, checked, content_hash, one_line
+
+Arrays = dict[str, NDArray[Any]]
+
+MODEL_FILE = "model.safetensors"
+LARGEST_WEIGHT = 1e6
+"""No trained network comes near it; a file that was damaged does."""
+
+_ADVICE = "Restore the file, or move it away and train again."
+
+
+def sealed(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Return metadata of a safetensors file with a hash of it and of the tensors.
+
+    Examples
+    --------
+    >>> sorted(sealed({"key": "0f"}, {"weight": np.zeros(2, np.float32)}))
+    ['key', 'sha256']
+    """
+    kept = {key: value for key, value in metadata.items() if key != HASH_KEY}
+    digest = hashlib.sha256(repr(sorted(kept.items())).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {**kept, HASH_KEY: digest.hexdigest()}
+
+
+def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str, str], Arrays]:
+    """Read the metadata and all tensors of a safetensors file.
+
+    Parameters
+    ----------
+    path
+        The file. One without a hash, as an earlier version wrote it, is checked for numbers that are not finite.
+    what
+        What it should be, as it stands after `expected`.
+    advice
+        One sentence that says what to do where it is not.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such file, or not what was written.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+            tensors: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(str(path), expected=what, got=one_line(error), advice=advice) from error
+    if HASH_KEY in metadata and sealed(metadata, tensors) != metadata:
+        got = "a file that was changed or damaged after it was written"
+        raise CheckpointError(str(path), expected=what, got=got, advice=advice)
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            got = f"numbers that are not finite in {name}"
+            raise CheckpointError(str(path), expected=what, got=got, advice=advice)
+    return metadata, tensors
+
+
+def check_weights(path: Path, tensors: Mapping[str, NDArray[Any]], what: str) -> None:
+    """Refuse weights of another type than single precision, or larger than any that are trained.
+
+    Raises
+    ------
+    CheckpointError
+        If there are such.
+    """
+    for name, array in tensors.items():
+        if array.dtype != np.float32:
+            raise CheckpointError(str(path), expected=what, got=f"{name} as {array.dtype}", advice=_ADVICE)
+        largest = float(np.abs(array).max(initial=0.0))
+        if largest > LARGEST_WEIGHT:
+            raise CheckpointError(str(path), expected=what, got=f"a weight of {largest:g} in {name}", advice=_ADVICE)
+
+
+class _Loss(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    scale: Annotated[float, Field(gt=0)]
+
+
+class _Header(BaseModel):
+    """What the header of a model or a network can tell; training writes all of it."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    architecture: dict[str, Any] = {}
+    training_key: Annotated[str, Field(min_length=1)] = "unknown"
+    cohort: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]+$")] = "unknown"
+    labels: list[str] = []
+    loss: _Loss = _Loss(scale=1.0)
+    training: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
+    steps: Annotated[int, Field(ge=1, strict=True)] = 1
+    minutes: Annotated[float, Field(ge=0)] = 0.0
+    device: str = "cpu"
+
+
+def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
+    """Refuse the header of a model that lacks a key, or has a value that training does not write.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    needed
+        Keys that it must have.
+
+    Raises
+    ------
+    CheckpointError
+        If a key is missing or a value breaks its rule.
+
+    Examples
+    --------
+    >>> check_header(Path("model.safetensors"), {"architecture": {}}, needed=["cohort"])
+    Traceback (most recent call last):
+    hmopt.errors.CheckpointError: model.safetensors: expected the header of a trained model, got no cohort. Restore ...
+    """
+    what = "the header of a trained model"
+    lacking = [key for key in needed if key not in header]
+    if lacking:
+        raise CheckpointError(str(path), expected=what, got=f"no {', '.join(lacking)}", advice=_ADVICE)
+    found = checked(dict(header), _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
+    prepared, built = found.preprocessing.get("shape"), found.architecture.get("shape")
+    if prepared is not None and built is not None and prepared != built:
+        got = f"preprocessing.shape {prepared} beside a network for {built}"
+        raise CheckpointError(str(path), expected=what, got=got, advice=_ADVICE)
+
+
+def weights_hash(tensors: Mapping[str, NDArray[Any]], network: NetworkSection, hyperparameters: list[Any]) -> str:
+    """Return 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters.
+
+    Parameters
+    ----------
+    tensors
+        Of the hypernetwork, by name.
+    network
+        The registration network.
+    hyperparameters
+        Name, low, high and prior of each.
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return content_hash(digest.hexdigest(), network.model_dump(), hyperparameters)

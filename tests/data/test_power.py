@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hmopt.analysis.resampling import FEWEST as FEWEST_FOR_INTERVALS
+from hmopt.data.power import FEWEST, POWER, what_subjects_tell
+
+CALIBRATION = Path(__file__).parents[2] / "studies/synthetic/results/calibration.csv"
+
+
+def test_what_subjects_tell_is_what_the_calibration_found() -> None:
+    table = pd.read_csv(CALIBRATION).pivot(index="subjects", columns="question", values="power")
+    assert {number: (table["cohort"][number], table["label"][number]) for number in POWER} == POWER
+
+
+def test_no_verdict_is_promised_where_there_is_no_interval() -> None:
+    assert FEWEST == FEWEST_FOR_INTERVALS
+    assert "no verdicts" in what_subjects_tell(FEWEST - 1)
+
+
+@pytest.mark.parametrize(("subjects", "cohorts"), [(5, 5), (7, 5), (8, 8), (19, 12), (300, 20)])
+def test_the_next_smaller_simulated_cohort_is_told(subjects: int, cohorts: int) -> None:
+    assert f"simulated cohorts of {cohorts}," in what_subjects_tell(subjects)

@@ -1,0 +1,194 @@
+"""A model, a search and a declaration that do not belong together are refused; what belongs together is not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from hmopt.cli.app import app
+from hmopt.errors import HmoptError
+from hmopt.files import write_json
+from hmopt.networks import read_header, save_hypermorph
+from hmopt.oracle import open_oracle
+from hmopt.study_folder import check_together, model_identity
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def searched(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(tiny_study.folder, tmp_path_factory.mktemp("searched") / "study"))
+    result = CliRunner().invoke(app, ["search", str(folder), "--device", "cpu", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def folder(searched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(searched, tmp_path / "study"))
+
+
+def train_again(folder: Path) -> None:
+    """Put another model of the same declaration in place of the one that was searched."""
+    path = folder / "model.safetensors"
+    header = read_header(path)
+    tensors = {name: 1.5 * tensor for name, tensor in load_file(path).items()}
+    save_hypermorph(path, tensors, {key: value for key, value in header.items() if key not in ("format", "version")})
+
+
+def declare(folder: Path, before: str, after: str) -> None:
+    path = folder / "study.toml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def register(folder: Path, *options: object) -> Any:
+    images = sorted((folder / "data" / "images").iterdir())[:2]
+    return run("register", folder, *images, "--moved", folder / "out" / "o.nii.gz", "--device", "cpu", *options)
+
+
+def refusal(result: Any) -> str:
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return str(line)
+
+
+def test_a_models_identity_is_told_by_its_file_alone(folder: Path) -> None:
+    assert model_identity(folder / "model.safetensors") == open_oracle(folder)[0].identity
+
+
+@pytest.mark.parametrize("command", [register, lambda folder: run("report", folder)], ids=["register", "report"])
+def test_a_model_that_was_trained_again_does_not_take_the_old_optimum(
+    command: Callable[..., Any], folder: Path
+) -> None:
+    train_again(folder)
+    line = refusal(command(folder))
+    assert line.startswith(f"{folder / 'search.json'}: expected a search of the model in")
+    assert f"Run `hmopt search {folder}`" in line
+    assert not (folder / "out").exists()
+    assert not (folder / "report").exists()
+
+
+def test_a_value_that_is_given_needs_no_search(folder: Path) -> None:
+    train_again(folder)
+    assert register(folder, "--regularization", "0.3").exit_code == 0
+
+
+CHANGES = {
+    "search.minimum_partners": ("minimum_partners = 3", "minimum_partners = 4"),
+    "search.metric": ("[search]", '[search]\nmetric = "dice_nearest"'),
+    "search.folding_limit": ("[search]", "[search]\nfolding_limit = 0.5"),
+    "preprocessing.shape": ("shape = [32, 32]", "shape = [16, 16]"),
+    "split.search": ("search = 4", "search = 3"),
+    "pairs.search": ("search = 20", "search = 10"),
+    "loss.similarity": ("[search]", '[loss]\nsimilarity = "mse"\n[search]'),
+    "training.steps": ("steps = 20", "steps = 30"),
+    "hyperparameters.regularization.default": ("[search]", "[hyperparameters.regularization]\ndefault = 0.4\n[search]"),
+}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_another_declaration_than_was_searched_is_refused(key: str, folder: Path) -> None:
+    declare(folder, *CHANGES[key])
+    for result in (register(folder), run("report", folder)):
+        line = refusal(result)
+        assert line.startswith(f"{folder / 'study.toml'}: {key}: expected ")
+        assert "Run `hmopt search" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("coarse = 5", "coarse = 6"), ('name = "tiny"', 'name = "x"'), ("[training]", "[training]\nthreads = 1")],
+)
+def test_what_changes_nothing_that_was_measured_may_change(before: str, after: str, folder: Path) -> None:
+    declare(folder, before, after)
+    check_together(folder)
+
+
+def test_a_search_of_an_earlier_version_is_still_compared_with_what_it_tells(folder: Path) -> None:
+    content = json.loads((folder / "search.json").read_text())
+    old = {key: value for key, value in content.items() if key not in ("declared", "pairs_hash", "sha256")}
+    (folder / "search.json").write_text(json.dumps(old))
+    check_together(folder)
+    declare(folder, *CHANGES["preprocessing.shape"])
+    check_together(folder)  # it does not tell
+    declare(folder, *CHANGES["search.metric"])
+    with pytest.raises(HmoptError, match=r"search.metric: expected 'dice' as in"):
+        check_together(folder)
+
+
+def test_results_without_a_model_are_reported(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    check_together(folder)
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/study.toml")))
+def test_committed_results_belong_to_their_declaration(study: str) -> None:
+    check_together(REPOSITORY / "studies" / study)
+
+
+def test_pairs_that_were_cut_are_refused(folder: Path) -> None:
+    path = folder / "pairs.csv"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert refusal(run("report", folder)).startswith(f"{path}: expected ")
+    whole_rows = path.read_text().splitlines()[:-1]
+    path.write_text("\n".join(whole_rows) + "\n")
+    assert "expected the pairs that search.json is about, got others" in refusal(run("report", folder))
+
+
+FAULTS: dict[str, Any] = {
+    "identity": None,
+    "labels": None,
+    "spacing_mm": [],
+    "space": "x",
+    "loss": [],
+    "loss_scale": -1,
+    "search": {"metric": "hd95"},
+}
+
+
+@pytest.mark.parametrize("key", FAULTS)
+def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path) -> None:
+    path = folder / "search.json"
+    content = json.loads(path.read_text())
+    for changed in ({**content, key: FAULTS[key]}, {name: value for name, value in content.items() if name != key}):
+        write_json(path, changed)
+        assert refusal(run("report", folder)).startswith(f"{path}: expected what `hmopt search` wrote, got {key}")
+
+
+def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
+    """Fold everywhere but at the largest λ: the best setting exceeds the limit, and the largest is what remains."""
+    from hmopt.cli.choice import Found
+
+    found = Found(
+        best={"regularization": 0.05}, within_limit={"regularization": 0.35}, folding=0.0041, folding_limit=0.001
+    )
+    assert found.chosen(within_folding_limit=False) == {"regularization": 0.05}
+    assert found.chosen(within_folding_limit=True) == {"regularization": 0.35}
+    assert found.advice() == (
+        "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within it is "
+        "regularization 0.35: add --within-folding-limit to take it."
+    )
+    kept = Found(best={"regularization": 0.35}, within_limit={"regularization": 0.35}, folding=0.0, folding_limit=0.001)
+    assert kept.advice() is None
+    none = Found(best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001)
+    with pytest.raises(HmoptError, match="--within-folding-limit: expected a setting that folds at most"):
+        none.chosen(within_folding_limit=True)
+
+
+def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> None:
+    result = register(folder, "--within-folding-limit")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("Setting: regularization ")
+    both = register(folder, "--within-folding-limit", "--regularization", "0.3")
+    assert refusal(both).startswith("--within-folding-limit: expected a setting to be looked up, got values")
