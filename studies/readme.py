@@ -19,7 +19,7 @@ import jinja2
 
 from hmopt.analysis.compared import NEGLIGIBLE_GAP
 from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
-from hmopt.analysis.held_out import HALF_FROM
+from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
 from hmopt.analysis.optimum import MARGIN
 from hmopt.analysis.resampling import COVERAGE
 from hmopt.declaration.search import SearchSection
@@ -185,8 +185,8 @@ def listed_settings(values: Sequence[float]) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share as a percentage with one digit after the point."""
-    return f"{number(100 * _known(value), 1)} %"
+    """Return a share as a percentage with at most one digit after the point."""
+    return f"{number(100 * _known(value), 1).removesuffix('.0')} %"
 
 
 def simulated_gain() -> dict[str, float]:
@@ -232,9 +232,11 @@ DEFINED = {
     "level": LEVEL,
     "least": LEAST,
     "half_from": HALF_FROM,
+    "most_groups": MOST_GROUPS,
     "coverage": COVERAGE,
     "close": CLOSE,
     "other_seeds": OTHER_SEEDS,
+    "cohorts_with_gain": calibration.COHORTS_WITH_GAIN,
     "labels_simulated": calibration.LABELS,
     "simulated_gain": simulated_gain(),
     "splits": SearchSection.model_fields["splits"].default,
