@@ -16,6 +16,7 @@ PACKAGES = ["hmopt", *sorted(f"hmopt.{path.parent.name}" for path in (ROOT / "hm
 
 STUDY = "needs a study folder with a trained model; tests/integration goes the whole way"
 WITHOUT_EXAMPLE = {
+    "load_checkpoints": STUDY,
     "load_oracle": STUDY,
     "open_oracle": STUDY,
     "open_study": STUDY,
