@@ -24,7 +24,8 @@ from hmopt.analysis.optimum import MARGIN
 from hmopt.analysis.resampling import COVERAGE
 from hmopt.declaration.search import SearchSection
 from hmopt.files import replacing
-from hmopt.ledger import Contender, read_comparison, read_contender, read_folder
+from hmopt.ledger import Comparison, read_comparison, read_contender, read_folder
+from hmopt.ledger.comparison import Role
 from hmopt.report.material import OTHER_SEEDS
 from hmopt.report.sections.agreement import CLOSE
 from hmopt.report.words import listed, number, p_text, percent, setting_value, signed, spread, spread_values
@@ -85,23 +86,24 @@ class Study:
         assert curve is not None
         return float(curve.scores.max())
 
-    def trainings(self, role: str, steps: int) -> list[Contender]:
-        """Return the single random starts of a comparison."""
-        return [one for one in read_comparison(self.folder).singles(role, steps) if len(one.seeds) == 1]
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Who was compared with its model."""
+        found = read_comparison(self.folder)
+        assert found is not None
+        return found
 
     def networks(self, role: str) -> int:
         """Return how many networks of a role a comparison trained; ensembles average the same ones."""
-        comparison = read_comparison(self.folder)
-        return sum(one.networks for one in comparison.contenders if one.role == role and len(one.seeds) == 1)
+        return sum(one.networks for one in self.comparison.contenders if one.role == role and len(one.seeds) == 1)
 
-    def best_of_starts(self, role: str, steps: int) -> list[float]:
+    def best_of_starts(self, role: Role, steps: int) -> list[float]:
         """Return the best λ of each random start that was measured at every λ of the grid."""
-        comparison = read_comparison(self.folder)
         best = []
-        for one in self.trainings(role, steps):
+        for one in self.comparison.singles(role, steps):
             curve = Curves(read_contender(self.folder, one), "dice").of(Scope(criteria=()))
             assert curve is not None
-            if len(curve.settings) == len(comparison.grid):
+            if len(curve.settings) == len(self.comparison.grid):
                 best.append(float(curve.values[curve.best(), 0]))
         return best
 
