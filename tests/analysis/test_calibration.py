@@ -70,9 +70,7 @@ def taken_for_independent(found: Material) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("question", ["cohort", "label", "headline"])
-def test_false_alarms_are_no_more_frequent_than_the_level_allows(
-    judged: tuple[Alarms, Alarms], question: str
-) -> None:
+def test_false_alarms_are_no_more_frequent_than_the_level_allows(judged: tuple[Alarms, Alarms], question: str) -> None:
     ours, _ = judged
     assert len(ours[question]) == COHORTS
     assert np.mean(ours[question]) <= MOST

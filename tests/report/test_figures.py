@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from hmopt.analysis.family import families
 from hmopt.report.figure import inline, new_figure, style, to_svg
+from hmopt.report.material import read_material
+from hmopt.report.subjects import subjects_figure
 from hmopt.report.training import POINTS, thinned, training_figure
 
 
@@ -30,3 +36,16 @@ def test_thinning_keeps_means_and_checkpoints() -> None:
 def test_a_log_without_loss_gives_no_figure() -> None:
     assert training_figure(pd.DataFrame({"step": [1, 2]})) is None
     assert training_figure(pd.DataFrame({"step": [1, 2], "loss": [np.nan, np.nan]})) is None
+
+
+def strip_of(figure: Figure) -> list[tuple[object, object]]:
+    lower = figure.axes[1]
+    return [(line.get_color(), line.get_markerfacecolor()) for line in lower.lines if line.get_marker() == "o"]
+
+
+def test_no_subject_is_drawn_as_a_verdict(study_folder: Path) -> None:
+    material = read_material(study_folder)
+    found = next(found for kinds, found in families(material.findings).items() if "subject" in kinds)
+    drawn = strip_of(subjects_figure(found, material.searched.space.hyperparameters[0], 0.3))
+    assert len(drawn) > 1
+    assert len(set(drawn)) == 1

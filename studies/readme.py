@@ -1,0 +1,318 @@
+"""READMEs whose numbers are computed from committed files: `python -m studies.readme` writes all of them.
+
+Beside each `README.md` stands its template, `README.md.jinja`. A template takes every number from the `results/` and
+the `study.toml` of a study, and says with `require` what must hold for its sentences to be true: where new measurements
+change a verdict, the README cannot be written until its text has changed too.
+"""
+
+import csv
+import json
+import re
+import textwrap
+import tomllib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from hmopt.analysis.compared import NEGLIGIBLE_GAP
+from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
+from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
+from hmopt.analysis.optimum import MARGIN
+from hmopt.analysis.resampling import COVERAGE
+from hmopt.declaration.search import SearchSection
+from hmopt.files import replacing
+from hmopt.ledger import Comparison, read_comparison, read_contender, read_folder
+from hmopt.ledger.comparison import Role
+from hmopt.report.material import OTHER_SEEDS
+from hmopt.report.sections.agreement import CLOSE
+from hmopt.report.words import listed, number, p_text, percent, setting_value, signed, spread, spread_values
+from hmopt.search.curve import Curves
+from hmopt.search.scopes import Scope
+from studies.synthetic import calibration
+
+ROOT = Path(__file__).parents[1]
+SUFFIX = ".jinja"
+WIDTH = 120
+TOGETHER = re.compile(r"`[^`]*`|[λγp]\*? [=<] [\d−.]+|\d %|\d × \d")
+"""What a line break may not part: code, λ = 0.5, p = 0.01, 95 %, 80 × 96."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+class Study:
+    """The committed files of one study, each read when a template asks for it.
+
+    Parameters
+    ----------
+    name
+        Of its folder below `studies/`.
+    root
+        Of the project.
+    """
+
+    def __init__(self, name: str, root: Path = ROOT) -> None:
+        self.folder = root / "studies" / name
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of its report."""
+        return dict(self.json("summary"))
+
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """Its `study.toml`."""
+        return tomllib.loads((self.folder / "study.toml").read_text(encoding="utf-8"))
+
+    def json(self, name: str) -> Any:
+        """Return the content of `results/<name>.json`."""
+        return json.loads((self.folder / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of `results/<name>.csv`, with numbers where there are numbers."""
+        with (self.folder / "results" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return [{key: _number_or_text(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+
+    def means(self, metric: str, **scope: str) -> dict[float, float]:
+        """Return the mean of a metric over the pairs of a scope at each measured λ."""
+        curve = Curves(read_folder(self.folder), metric).of(Scope(criteria=tuple(scope.items())))
+        assert curve is not None
+        return {float(value): float(mean) for value, mean in zip(curve.values[:, 0], curve.means, strict=True)}
+
+    def largest(self, metric: str) -> float:
+        """Return the largest value of a metric over all pairs, at any λ."""
+        curve = Curves(read_folder(self.folder), metric).of(Scope(criteria=()))
+        assert curve is not None
+        return float(curve.scores.max())
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Who was compared with its model."""
+        found = read_comparison(self.folder)
+        assert found is not None
+        return found
+
+    def networks(self, role: str) -> int:
+        """Return how many networks of a role a comparison trained; ensembles average the same ones."""
+        return sum(one.networks for one in self.comparison.contenders if one.role == role and len(one.seeds) == 1)
+
+    def best_of_starts(self, role: Role, steps: int) -> list[float]:
+        """Return the best λ of each random start that was measured at every λ of the grid."""
+        best = []
+        for one in self.comparison.singles(role, steps):
+            curve = Curves(read_contender(self.folder, one), "dice").of(Scope(criteria=()))
+            assert curve is not None
+            if len(curve.settings) == len(self.comparison.grid):
+                best.append(float(curve.values[curve.best(), 0]))
+        return best
+
+
+def _number_or_text(cell: str) -> float | int | str | None:
+    if cell == "":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell
+
+
+def require(condition: object) -> None:
+    """Check what a sentence rests on.
+
+    Raises
+    ------
+    AssertionError
+        If it does not hold: the text must change.
+    """
+    if not condition:
+        raise AssertionError("a sentence of this template does not hold any more: change its words")
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise AssertionError("a number that the template cites is not known: change its words")
+    return value
+
+
+def with_evidence(gains: dict[str, dict[str, Any]], better: bool = True) -> list[str]:
+    """Return the names for which there is evidence of a gain, or of a loss."""
+    return [
+        name
+        for name, found in gains.items()
+        if found["evidence"] == Evidence.FOUND.value and (found["gain"] > 0) == better
+    ]
+
+
+def digits(count: int) -> Any:
+    """Return a filter that writes a number with so many digits after the point."""
+    return lambda value: number(_known(value), count)
+
+
+def gain_with_interval(found: Any, count: int = 3) -> str:
+    """Return a difference with its sign and its interval, from a list of three or a table of a summary."""
+    value, low, high = _estimate(found)
+    return f"{signed(value, count)} ({spread(_known(low), _known(high), count)})"
+
+
+def estimate_with_interval(found: Any, count: int = 3) -> str:
+    """Return the same without the sign."""
+    value, low, high = _estimate(found)
+    return f"{number(value, count)} ({spread(_known(low), _known(high), count)})"
+
+
+def _estimate(found: Any) -> Sequence[float]:
+    if isinstance(found, dict):
+        return [found["gain"], *found["interval"]]
+    return list(found)
+
+
+def setting_with_interval(scope: dict[str, Any], name: str = "regularization") -> str:
+    """Return the best value of a hyperparameter with its interval, from a scope of a summary."""
+    return f"{setting_value(scope[name])} ({settings_interval(scope[f'{name}_interval'])})"
+
+
+def settings_interval(ends: Sequence[float | None]) -> str:
+    """Return an interval of a hyperparameter."""
+    low, high = ends
+    return f"{setting_value(_known(low))} to {setting_value(_known(high))}"
+
+
+def listed_settings(values: Sequence[float]) -> str:
+    """Return values of a hyperparameter as a sentence lists them."""
+    *others, last = [setting_value(value) for value in values]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage with at most one digit after the point."""
+    return f"{number(100 * _known(value), 1).removesuffix('.0')} %"
+
+
+def simulated_gain() -> dict[str, float]:
+    """Return the true gains of the simulated cohorts that tests must find: `cohort` and `label`, for an outer label.
+
+    They are of the best single setting over the default, and of a label's own setting over the best single one.
+    """
+    curves = calibration.GAIN
+    default = len(curves[0]) // 2
+    best = int(curves.mean(axis=0).argmax())
+    return {
+        "cohort": float(curves[:, best].mean() - curves[:, default].mean()),
+        "label": float(curves[0].max() - curves[0][best]),
+    }
+
+
+FILTERS = {
+    "d0": digits(0),
+    "d1": digits(1),
+    "d2": digits(2),
+    "d3": digits(3),
+    "d4": digits(4),
+    "signed": lambda value, count=3: signed(_known(value), count),
+    "gain": gain_with_interval,
+    "estimate": estimate_with_interval,
+    "interval": lambda ends, count=3: spread(_known(ends[0]), _known(ends[1]), count),
+    "setting": lambda value: setting_value(_known(value)),
+    "settings": listed_settings,
+    "best": setting_with_interval,
+    "settings_interval": settings_interval,
+    "equivalent": lambda ends: spread_values(_known(ends[0]), _known(ends[1])),
+    "percent": lambda value: percent(_known(value)),
+    "share": share,
+    "p": lambda value: p_text(_known(value)),
+    "minutes": lambda value: f"{round(_known(value))} minutes",
+    "listed": listed,
+    "thousands": lambda value: f"{value:,}",
+}
+
+DEFINED = {
+    "margin": MARGIN["1"],
+    "gap_margin": NEGLIGIBLE_GAP["1"],
+    "level": LEVEL,
+    "least": LEAST,
+    "half_from": HALF_FROM,
+    "most_groups": MOST_GROUPS,
+    "coverage": COVERAGE,
+    "close": CLOSE,
+    "other_seeds": OTHER_SEEDS,
+    "cohorts_with_gain": calibration.COHORTS_WITH_GAIN,
+    "labels_simulated": calibration.LABELS,
+    "simulated_gain": simulated_gain(),
+    "splits": SearchSection.model_fields["splits"].default,
+}
+"""Numbers of the method, from the code that uses them."""
+
+
+def templates(root: Path = ROOT) -> list[Path]:
+    """Return all templates of the project."""
+    found = [
+        root.glob(f"*.md{SUFFIX}"),
+        (root / "studies").glob(f"*/*.md{SUFFIX}"),
+        (root / "docs").rglob(f"*.md{SUFFIX}"),
+    ]
+    return sorted(path for paths in found for path in paths)
+
+
+def render(template: Path, root: Path = ROOT) -> str:
+    """Return the text of a template with the numbers of the committed files."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.do"]
+    )
+    environment.filters.update(FILTERS)
+    source = environment.from_string(template.read_text(encoding="utf-8"))
+    return wrap(
+        source.render(study=lambda name: Study(name, root), require=require, with_evidence=with_evidence, **DEFINED)
+    )
+
+
+def wrap(text: str) -> str:
+    """Return Markdown whose paragraphs and list items fill lines of at most `WIDTH` characters.
+
+    Code blocks, tables, headings and pictures stay as they are.
+    """
+    lines: list[str] = []
+    paragraph: list[str] = []
+    in_code = False
+
+    def flush() -> None:
+        if not paragraph:
+            return
+        indent = "  " if paragraph[0].startswith("- ") else ""
+        joined = " ".join(line.strip() for line in paragraph)
+        together = TOGETHER.sub(lambda match: match.group().replace(" ", NO_BREAK), joined)
+        filled = textwrap.wrap(
+            together, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        lines.extend(line.replace(NO_BREAK, " ") for line in filled)
+        paragraph.clear()
+
+    for line in text.splitlines():
+        fence = line.startswith("```")
+        if fence or in_code or not line.strip() or line.startswith(("|", "#", "![")):
+            flush()
+            lines.append(line if in_code else line.rstrip())
+            in_code = in_code != fence
+            continue
+        if line.startswith("- "):
+            flush()
+        paragraph.append(line)
+    flush()
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def write_all(root: Path = ROOT) -> list[Path]:
+    """Write every README beside its template; return the paths."""
+    written = []
+    for template in templates(root):
+        with replacing(template.with_suffix("")) as path:
+            path.write_text(render(template, root), encoding="utf-8")
+        written.append(template.with_suffix(""))
+    return written
+
+
+if __name__ == "__main__":
+    for readme in write_all():
+        print(readme.relative_to(ROOT))
