@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.data.opening import open_header
 from hmopt.errors import DataError
 
 Matrix = NDArray[np.float64]
@@ -91,7 +92,7 @@ def coded_qform(header: Any) -> tuple[Matrix | None, int]:
 
 def read_forms(path: Path) -> Forms | None:
     """Read qform and sform of a file; None for a format that has none."""
-    return forms_of(nibabel.load(path))
+    return forms_of(open_header(path))
 
 
 def mm_per_unit(file: Any) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.data.header import Forms, corners_apart_mm, read_forms, shear_degrees
+from hmopt.data.opening import open_header
 from hmopt.data.volume import Lattice
 
 Matrix = NDArray[np.float64]
@@ -57,7 +58,7 @@ def find_itk_place(path: Path, lattice: Lattice) -> ItkPlace:
         What hmopt reads there.
     """
     own = LPS_FROM_RAS @ lattice.affine
-    if not isinstance(nibabel.load(path), nibabel.analyze.AnalyzeImage):
+    if not isinstance(open_header(path), nibabel.analyze.AnalyzeImage):
         return ItkPlace(affine_lps=own)  # FreeSurfer's and MINC's formats have one affine and no second reading
     forms = read_forms(path)
     voxel_mm = float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hmopt.data.grid import ras_frame
 from hmopt.data.image import PreparedImage, background_of, find_place, resample_image
+from hmopt.data.opening import open_header
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE
 from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
@@ -135,7 +136,7 @@ class Registrar:
         coordinates = _coordinates(displacements, prepared)
         background = background_of(moving_image, self._preprocessing)
         everywhere = _filled(coordinates, itk_moving, itk_fixed)
-        reference: Any = nibabel.load(fixed)
+        reference: Any = open_header(fixed)
         values = resample(moving_image.data, everywhere, outside=background).reshape(reference.shape)
         remarks = [*itk_moving.remarks, *itk_fixed.remarks, *_dimensions(itk_moving, itk_fixed), *prepared.remarks]
         return RegisteredFiles(

@@ -45,7 +45,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "text bins": (lambda s: declare(s, "[search]", "[search]\nbins = {modality = [1]}"), "search.bins.modality: "),
     "same": (lambda s: declare(s, 'same = ["modality"]', 'same = ["site"]'), "pairs.same: expected columns"),
     "no subjects": (lambda s: declare(s, "search = 4", "search = 0"), "pairs: expected pairs of kind"),
-    "no such csv": (lambda s: declare(s, "[pairs]", '[pairs]\ncsv = "nowhere.csv"'), "nowhere.csv: expected a CSV"),
+    "no such csv": (
+        lambda s: declare(s, "[pairs]", '[pairs]\ncsv = "nowhere.csv"'),
+        "nowhere.csv: expected a text file, got No such file",
+    ),
     "names in csv": (lambda s: with_pairs(s, "moving,fixed\na,b\n"), "pairs_to_search.csv, line 2: expected an image"),
     "empty csv": (lambda s: with_pairs(s, "moving,fixed\n"), "pairs_to_search.csv: expected pairs, got no rows"),
     "label": (

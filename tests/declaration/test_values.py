@@ -49,7 +49,7 @@ NUMBERS = [
     "search.coarse",
     "search.folding_limit",
     "search.minimum_partners",
-    "search.repeats",
+    "search.splits",
     "search.seed",
     "compare.optimum_seeds",
     "compare.learning_rate",

@@ -283,8 +283,20 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(alike: Com
     settings = prices.break_even(1)
     assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
     assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + 10 * 3.5 / 400))
-    assert f"for {settings} settings or more" in cost.found(alike, settings)
-    assert "7.0 minutes, 2.0 times as long as one separate network (3.5 minutes)" in cost.found(alike, settings)
+    sentence = cost.found(alike, settings, of_searched=11, searched_steps=16000)
+    assert f"for {settings} settings or more" in sentence
+    assert "7.0 minutes, 2.0 times as long as one separate network of" in sentence
+    assert "(3.5 minutes)" in sentence
+    assert "has 16000 steps: it costs less from 11 settings on" in sentence
+
+
+def test_the_searched_model_costs_what_its_own_training_took(alike: Compared, material: Material) -> None:
+    prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
+    as_long = prices.of_model(steps=1600, batch=4, minutes=None)
+    assert as_long.hypermorph.seconds == pytest.approx(
+        prices.hypermorph.seconds * 1600 * 4 / prices.hypermorph.evaluations
+    )
+    assert prices.of_model(steps=1600, batch=4, minutes=35.0).hypermorph.seconds == 35.0 * 60
 
 
 def test_operations_are_those_of_gradients_too_and_of_the_hypernetwork_once_a_step(
