@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no subjects": (lambda s: declare(s, "search = 4", "search = 0"), "pairs: expected pairs of kind"),
     "no such csv": (
         lambda s: declare(s, "[pairs]", '[pairs]\ncsv = "nowhere.csv"'),
-        "nowhere.csv: expected a text file, got No such file",
+        "nowhere.csv: expected a text file",
     ),
     "names in csv": (lambda s: with_pairs(s, "moving,fixed\na,b\n"), "pairs_to_search.csv, line 2: expected an image"),
     "empty csv": (lambda s: with_pairs(s, "moving,fixed\n"), "pairs_to_search.csv: expected pairs, got no rows"),

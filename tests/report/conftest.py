@@ -16,6 +16,8 @@ from hmopt.space import Hyperparameter, Space
 EVIL = '<b onclick="x">R&D $\\frac{1</b>'
 BEST = {"cortex": 0.05, "ventricle": 0.15, "thalamus": 0.55, "putamen": 0.7, EVIL: 0.35}
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+NEAREST_LOSES, NEAREST_SHIFT = 5.0, -0.3
+"""Nearest-neighbour Dice is best at values that are higher by almost the shift."""
 UNREGISTERED = (0.5, 0.51, 0.52, 0.53, 0.54)
 STUDY = """
 name = "made-up brains"
@@ -56,7 +58,14 @@ def make_blocks(pairs: pd.DataFrame, settings: list[tuple[int, ...]], seed: int,
         dice = 0.72 + 0.15 * within[:, None] + of_pair - 0.12 * (value - best) ** 2
         dice[::17, 1] = np.nan
         folding = np.full(len(pairs), 0.004 * np.exp(-9 * value))
-        values = {"dice": dice, "folding": folding}
+        nearest = dice - NEAREST_LOSES * (value - best + NEAREST_SHIFT) ** 2
+        values = {
+            "dice": dice,
+            "dice_nearest": np.clip(nearest, 0, 1),
+            "folding": folding,
+            "log_jacobian_sd": np.full(len(pairs), 0.3 * (1 - value)),
+            "similarity": np.full(len(pairs), 0.8 - 0.2 * value),
+        }
         ids = tuple(pairs["pair"])
         blocks.append(Block(index=index, pairs=ids, labels=tuple(BEST), values=values))
     return blocks
@@ -96,7 +105,14 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
     ledger = Ledger(folder / "ledger")
     ledger.write("full", SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=0.0))
     ledger.write("half", SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=0.03))
-    before = {"dice": np.tile(UNREGISTERED, (len(pairs), 1)), "folding": np.zeros(len(pairs))}
+    of_labels, of_pairs = np.tile(UNREGISTERED, (len(pairs), 1)), np.zeros(len(pairs))
+    before = {
+        "dice": of_labels,
+        "dice_nearest": of_labels,
+        "folding": of_pairs,
+        "log_jacobian_sd": of_pairs,
+        "similarity": of_pairs,
+    }
     block = Block(index=(), pairs=tuple(pairs["pair"]), labels=tuple(BEST), values=before)
     ledger.write("before", Space(hyperparameters=()), [block])
     (folder / "study.toml").write_text(STUDY)
@@ -115,7 +131,7 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
 def declared() -> SearchSection:
     return SearchSection(
         metric="dice",
-        reported=["folding"],
+        reported=["dice_nearest", "folding", "log_jacobian_sd", "similarity"],
         scopes=[["cohort"], ["label"], ["task"], ["subject"]],
     )
 
@@ -136,6 +152,12 @@ def add_model() -> Callable[[Path, str, float], None]:
         Ledger(folder / "ledger").write(identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift))
 
     return add
+
+
+@pytest.fixture(scope="session")
+def few_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchSection) -> Path:
+    """A study of four subjects, of whom nothing can be said with confidence."""
+    return write_study(tmp_path_factory.mktemp("few"), declared, subjects=4)
 
 
 @pytest.fixture(scope="session")

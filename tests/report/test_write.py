@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from hmopt.ledger import Ledger, read_folder, read_measurements
 from hmopt.ledger.folder import dense_path
 from hmopt.records import Block
 from hmopt.report import write_report, write_results
+from hmopt.report.words import metric_name
 from hmopt.search.scopes import list_scopes
 
 VOID = {"meta", "br", "img", "link", "path", "image", "use", "rect"}
@@ -123,6 +125,57 @@ def test_the_table_orders_structures_as_they_were_made(report: Path) -> None:
     assert (table["gain_over_common"].dropna() > -0.02).all()
 
 
+def test_every_reported_metric_is_on_the_page_by_its_full_name(page: Page, declared: SearchSection) -> None:
+    assert len(declared.reported) > 1
+    for name in declared.reported:
+        said = "folded voxels" if name == "folding" else metric_name(name, full=True)
+        assert said in page.text
+
+
+def test_the_searched_metric_is_called_by_its_full_name_once(page: Page) -> None:
+    assert page.text.count("Dice of partial-volume labels") == 1
+    assert page.text.count("Dice") > 5
+
+
+def test_the_best_setting_by_nearest_neighbour_dice_stands_beside_the_other(page: Page) -> None:
+    assert "λ* by nearest-neighbour Dice" in page.text
+    assert "λ* by nearest neighbour" in page.text
+    assert "By nearest-neighbour Dice another λ is best for" in page.text
+    assert "Moving a label by part of a voxel blurs its border" in page.text
+
+
+def test_the_page_says_that_structures_need_registrations_of_their_own(page: Page) -> None:
+    assert "A setting for each structure needs one registration for each structure." in page.text
+    assert "each structure then needs a registration of its own" in page.text
+
+
+def test_rows_end_in_what_to_use_with_a_command(page: Page) -> None:
+    assert "what to use" in page.text
+    assert "keep λ = 0.50" in page.text
+    assert "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --regularization 0.5" in page.text
+
+
+POINT = re.compile(r"([−-]?\d+\.\d+) to (\1)(?!\d)")
+"""An interval whose ends read as one number."""
+
+
+def test_no_interval_reads_as_a_point(page: Page) -> None:
+    assert " to " in page.text
+    assert POINT.search("95 % interval 0.00 to 0.00")
+    assert not POINT.findall(page.text)
+
+
+def test_of_four_subjects_the_page_gives_no_interval_and_no_verdict(few_folder: Path) -> None:
+    text = Page(write_report(few_folder)).text
+    assert not re.search(r"95 % interval,? [−\d]", text)
+    assert not POINT.findall(text)
+    assert "too few subjects to compare it with the default λ = 0.50" in text
+    assert "below 5 there are no intervals and no verdicts" in text
+    assert text.count("This holds for all scopes: 4 subjects were searched.") == 1
+    assert "λ = 0.50, the default: fewer than 5 subjects" in text
+    assert "its own: better than the default" not in text
+
+
 def test_results_give_the_same_report_without_ledger_and_model(
     results: Path, report: Path, tmp_path: Path, study_folder: Path
 ) -> None:
@@ -146,6 +199,17 @@ def test_results_are_small_and_their_summary_cites_the_table(results: Path, repo
     assert summary["commands"][0] == {"command": "hmopt train", "minutes": 45}
     assert summary["hours"] == 1
     assert summary["subjects"] == 12
+    assert summary["regularization_recommended"] == cohort["regularization_recommended"]
+    assert summary["regularization_nearest"] == cohort["regularization_by_dice_nearest"]
+    assert summary["regularization_nearest"] > summary["regularization"]
+    for over in ("common", "default"):
+        gained, low, high = summary[f"gain_over_{over}"]
+        assert gained == pytest.approx(cohort[f"gain_over_{over}"], abs=1e-5)
+        assert (low is None) == (over == "common")
+        assert (high is None) == (over == "common")
+    assert summary["dice_nearest_at_optimum"] == pytest.approx(cohort["dice_nearest_at_optimum"], abs=1e-5)
+    assert summary["use"].endswith("keep λ = 0.50")
+    assert {"use", "regularization_nearest"} < set(summary["scopes"]["label"]["thalamus"])
     assert set(LABELS) < set(summary["scopes"]["label"])
     assert len(pd.read_csv(results / "training.csv")) <= 400
 
@@ -159,7 +223,8 @@ def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(study_folder: 
     assert not dense_path(folder).exists()
     measured = read_folder(folder)
     pairs, labels = tuple(measured.pairs["pair"]), measured.labels
-    values = {"dice": np.full((len(pairs), len(labels)), 0.5), "folding": np.zeros(len(pairs))}
+    of_labels, of_pairs = np.full((len(pairs), len(labels)), 0.5), np.zeros(len(pairs))
+    values = {name: of_labels if name.startswith("dice") else of_pairs for name in measured.values}
     blocks = [Block(index=i, pairs=pairs, labels=labels, values=values) for i in measured.space.coarse(201)]
     Ledger(folder / "ledger").write(measured.identity, measured.space, blocks)
     write_results(folder)
