@@ -32,9 +32,13 @@ def headline(material: Material) -> str:
     broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
     if broken:
         return broken[0]
+    best, default = dict(material.cohort.full.optimum.setting), dict(material.searched.space.default)
     end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
-    start = f"{setting_text(dict(material.cohort.full.optimum.setting))}{end} is best for all together"
-    clauses = [start, over_default(material), which_improves(material)]
+    if best == default:
+        clauses = [f"{setting_text(best)}, the default, is best for all together", which_improves(material)]
+    else:
+        start = f"{setting_text(best)}{end} is best for all together"
+        clauses = [start, over_default(material), which_improves(material)]
     return f"{'; '.join(clause for clause in clauses if clause)}."
 
 
@@ -163,6 +167,11 @@ def caveats(material: Material) -> list[str]:
         )
     if material.searched.spacing_mm is None:
         sentences.append("The images' spacing is not known: nothing is in millimetres.")
+    moving = sum(Flag.DRIFTS in finding.flags for finding in material.findings)
+    if moving:
+        sentences.append(
+            f"For {moving} of {len(material.findings)} scopes the best setting still drifted while the model was trained."
+        )
     drifting = sum(Flag.NOT_CONVERGED in finding.flags for finding in material.findings)
     if drifting:
         sentences.append(
