@@ -170,7 +170,7 @@ def caveats(material: Material) -> list[str]:
     moving = sum(Flag.DRIFTS in finding.flags for finding in material.findings)
     if moving:
         sentences.append(
-            f"For {moving} of {len(material.findings)} scopes the best setting still drifted while the model was trained."
+            f"For {moving} of {len(material.findings)} scopes the best setting drifted while the model was trained."
         )
     drifting = sum(Flag.NOT_CONVERGED in finding.flags for finding in material.findings)
     if drifting:
