@@ -37,7 +37,9 @@ def training_figure(training: pd.DataFrame) -> Figure | None:
     smooth = training["loss"].ewm(span=max(2, len(training) // 25)).mean()
     axes[0].plot(training["step"], training["loss"], color=GRID, linewidth=0.8, label="each step")
     axes[0].plot(training["step"], smooth, color=OWN, linewidth=1.8, label="running mean")
-    axes[0].set_ylim(*np.nanquantile(training["loss"], [0.005, 0.995]))
+    low, high = np.nanquantile(training["loss"], [0.005, 0.995])
+    if low < high:  # a log of a single row has no range
+        axes[0].set_ylim(low, high)
     axes[0].set(title="Loss", xlabel="step")
     axes[0].legend()
     if len(tune):

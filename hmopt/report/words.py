@@ -7,6 +7,9 @@ from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.search.scopes import Scope
 from hmopt.space import Space
 
+MOST_DIGITS = 7
+"""Digits with which the ends of an interval are told apart, at most."""
+
 SYMBOLS = {"regularization": "λ", "label_weight": "γ"}
 METRIC_NAMES = {
     "dice": "Dice",
