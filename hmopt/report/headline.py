@@ -97,11 +97,21 @@ def _improving(material: Material, gain: Gain) -> str:
     name = granularity_name(gain)
     said = (
         f"choosing {value_name(material.searched.space)} per {name} improves held-out {_metric(material)} over it by "
-        f"{_amount(material, gain)}{_most(material, gain)}"
+        f"{_amount(material, gain)}{_most(material, gain)}{_same_over_default(material, gain)}"
     )
     if "label" in _kinds(gain):
         said += "; each structure then needs a registration of its own"
     return said
+
+
+def _same_over_default(material: Material, gain: Gain) -> str:
+    """Give what the same choice gains over the default, which can be nothing where the single best setting is worse."""
+    found = [one for one in material.granularities if one.name == gain.name and one.over == "default"]
+    if not found:
+        return ""
+    (own,) = found
+    verdict = "" if own.improves or own.harms else f", {own.evidence.value}"
+    return f"; over the default it gains {_amount(material, own)}{verdict}"
 
 
 def _kinds(gain: Gain) -> tuple[str, ...]:

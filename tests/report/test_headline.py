@@ -150,3 +150,10 @@ def test_caveats_say_whose_setting_it_is(material: Material) -> None:
     assert "A setting for each structure is a registration for each structure" in said
     few = replace(material, findings=(replace(material.cohort, subjects=4), *material.findings[1:]))
     assert "4 subjects were searched: below 5 there are no intervals and no verdicts." in caveats(few)
+
+
+def test_a_gain_over_the_single_best_setting_stands_beside_that_over_the_default(material: Material) -> None:
+    label = next(gain for gain in material.granularities if gain.name == "label" and gain.over == "default")
+    said = headline(material)
+    assert f"; over the default it gains {label.gain.value:+.3f}" in said
+    assert (", no evidence" in said.split("over the default it gains")[1]) is (label.evidence is Evidence.NONE)
