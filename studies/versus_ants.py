@@ -71,9 +71,10 @@ def main() -> None:
     """Write the comparison of each study folder that is named."""
     for name in sys.argv[1:]:
         folder = Path(name)
+        text = json.dumps(compare(folder), indent=2)
         with replacing(folder / "results" / "versus_ants.json") as path:
-            path.write_text(json.dumps(compare(folder), indent=2) + "\n", encoding="utf-8")
-        print(folder, json.dumps(compare(folder), indent=1))
+            path.write_text(text + "\n", encoding="utf-8")
+        print(folder, text)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,16 @@ SEPARATOR = " × "
 """Between the kinds in the name of a family."""
 
 
-class Judged(Protocol):
-    """A scope with its held-out scores: a finding, or any record with these three."""
+class Scoped(Protocol):
+    """Anything that is about a scope, such as a curve or a finding."""
 
     @property
     def scope(self) -> Scope:
         """Whom or what the setting is chosen for."""
+
+
+class Judged(Scoped, Protocol):
+    """A scope with its held-out scores: a finding, or any record with these three."""
 
     @property
     def held_out(self) -> HeldOut | None:
@@ -26,17 +30,17 @@ class Judged(Protocol):
         """With the setting of its own curve alone."""
 
 
-J = TypeVar("J", bound=Judged)
+S = TypeVar("S", bound=Scoped)
 
 
-def family(finding: Judged) -> tuple[str, ...]:
+def family(finding: Scoped) -> tuple[str, ...]:
     """Give the kinds of a scope's criteria: scopes of one family divide the pairs or labels between them."""
     return tuple(kind for kind, _ in finding.scope.criteria)
 
 
-def families(findings: Iterable[J]) -> dict[tuple[str, ...], list[J]]:
+def families(findings: Iterable[S]) -> dict[tuple[str, ...], list[S]]:
     """Give findings by the kinds of their scopes, in the order in which those were declared."""
-    gathered: dict[tuple[str, ...], list[J]] = {}
+    gathered: dict[tuple[str, ...], list[S]] = {}
     for finding in findings:
         gathered.setdefault(family(finding), []).append(finding)
     return gathered

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.analysis.family import families
 from hmopt.analysis.flag import FEW, Flag, find_flags, response_flags
 from hmopt.analysis.held_out import HeldOut, Sums, choose, divide, judge, sums_between
 from hmopt.analysis.optimum import Optimum, find_optimum
-from hmopt.analysis.pooling import Member, pooled_places
+from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
@@ -131,6 +132,17 @@ class CrossValidation:
             places = choose(self._sums(everything), self.splits.chooses)
             self._commons = [None if place < 0 else everything.settings[place] for place in places]
 
+    def recommended(self, responses: Sequence[Curve]) -> list[Index]:
+        """Choose a setting for each scope of one family on all subjects.
+
+        Parameters
+        ----------
+        responses
+            Their curves.
+        """
+        shared = _shared_settings(responses)
+        return self._recommended(responses, self._members(responses, shared), shared)
+
     def choices(self, responses: Sequence[Curve]) -> list[Choice]:
         """Choose settings for the scopes of one family, and judge them.
 
@@ -139,25 +151,31 @@ class CrossValidation:
         responses
             Their curves.
         """
-        own_sums = [self._sums(response) for response in responses]
-        own = [choose(sums, self.splits.chooses) for sums in own_sums]
-        shared = sorted(set.intersection(*(set(response.settings) for response in responses)))
-        if len(responses) < 2 or len(shared) < FEWEST_SETTINGS:
-            return [
-                self._choice(response, response.settings[response.best()], places, places)
-                for response, places in zip(responses, own, strict=True)
-            ]
-        members = [
-            Member(sums=self._shared(response, sums, shared), group=self._group(response.scope))
-            for response, sums in zip(responses, own_sums, strict=True)
-        ]
-        everyone = np.ones((1, self.splits.chooses.shape[1]), dtype=bool)
-        recommended = pooled_places(members, everyone)[:, 0]
-        pooled = pooled_places(members, self.splits.chooses)
+        own = [choose(self._sums(response), self.splits.chooses) for response in responses]
+        shared = _shared_settings(responses)
+        members = self._members(responses, shared)
+        recommended = self._recommended(responses, members, shared)
+        pooled = own
+        if members:
+            rounds = pooled_places(members, self.splits.chooses)
+            pooled = [_moved(places, shared, one) for places, one in zip(rounds, responses, strict=True)]
+        return [self._choice(*found) for found in zip(responses, recommended, pooled, own, strict=True)]
+
+    def _members(self, responses: Sequence[Curve], shared: Sequence[Index]) -> list[Member]:
+        """Return the scopes of a family with their sums at the shared settings; none where nothing is pooled."""
+        if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_SETTINGS:
+            return []
         return [
-            self._choice(response, shared[place], _moved(rounds, shared, response), places)
-            for response, place, rounds, places in zip(responses, recommended, pooled, own, strict=True)
+            Member(sums=self._sums(response.at(shared)), group=self._group(response.scope)) for response in responses
         ]
+
+    def _recommended(
+        self, responses: Sequence[Curve], members: Sequence[Member], shared: Sequence[Index]
+    ) -> list[Index]:
+        if not members:
+            return [response.settings[response.best()] for response in responses]
+        everyone = np.ones((1, self.splits.chooses.shape[1]), dtype=bool)
+        return [shared[place] for place in pooled_places(members, everyone)[:, 0]]
 
     def _choice(self, response: Curve, recommended: Index, pooled: NDArray[np.intp], own: NDArray[np.intp]) -> Choice:
         held_out = self._held_out(response, pooled)
@@ -195,10 +213,9 @@ class CrossValidation:
     def _sums(self, response: Curve) -> Sums:
         return sums_between(response, self.splits, *self._sides(response))
 
-    def _shared(self, response: Curve, sums: Sums, shared: Sequence[Index]) -> Sums:
-        if len(shared) == len(response.settings):
-            return sums
-        return self._sums(response.at(shared))
+
+def _shared_settings(responses: Sequence[Curve]) -> list[Index]:
+    return sorted(set.intersection(*(set(response.settings) for response in responses)))
 
 
 def _moved(places: NDArray[np.intp], shared: Sequence[Index], response: Curve) -> NDArray[np.intp]:
@@ -258,13 +275,8 @@ def find_all(
 
 def choose_for_all(validation: CrossValidation, responses: Mapping[Scope, Curve]) -> dict[Scope, Choice]:
     """Choose and judge settings for scopes of any families."""
-    families: dict[tuple[str, ...], list[Scope]] = {}
-    for scope in responses:
-        families.setdefault(tuple(kind for kind, _ in scope.criteria), []).append(scope)
-    choices: dict[Scope, Choice] = {}
-    for members in families.values():
-        choices.update(zip(members, validation.choices([responses[scope] for scope in members]), strict=True))
-    return choices
+    judged = [validation.choices(members) for members in families(responses.values()).values()]
+    return {choice.scope: choice for choices in judged for choice in choices}
 
 
 def judge_again(
@@ -292,9 +304,8 @@ def recommend(measurements: Measurements, scopes: Sequence[Scope], section: Sear
     """
     source = Source(measurements, section)
     curves = {scope: curve for scope in scopes if (curve := source.curves.of(scope)) is not None}
-    everyone = section.model_copy(update={"splits": 1})
-    chosen = choose_for_all(CrossValidation(source, everyone), curves)
-    return {scope: measurements.space.setting(choice.recommended) for scope, choice in chosen.items()}
+    chosen = CrossValidation(source, section).recommended(list(curves.values()))
+    return {scope: measurements.space.setting(index) for scope, index in zip(curves, chosen, strict=True)}
 
 
 def _reported(source: Source, scope: Scope, view: View, section: SearchSection) -> Reported:

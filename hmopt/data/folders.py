@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmopt.data.formats import PAIRED, READ, advice_about, format_of, image_name, other_file
 from hmopt.data.people import find_people, subject_entity
-from hmopt.data.tables import read_text
+from hmopt.data.spreadsheets import read_text
 from hmopt.errors import DataError
 
 _CHANNEL = re.compile(r"_(\d{4})$")
@@ -93,7 +93,6 @@ class _LabelMaps:
     def __init__(self, folder: Path, labels: Sequence[Path], images: Sequence[Path]) -> None:
         taken = set(images)
         self._folder = folder
-        self._several_folders = len({path.parent for path in labels}) > 1
         self._by: dict[str, dict[str, list[Path]]] = {way: defaultdict(list) for way in ("name", "stem", "key", "scan")}
         for label in labels:
             if label in taken and len(taken) < len(labels):

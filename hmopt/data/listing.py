@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from hmopt.data.formats import image_name
-from hmopt.data.tables import read_table, rename_columns
+from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.tables import restored

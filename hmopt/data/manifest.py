@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmopt.data.tables import read_table, rename_columns
+from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
 
 REQUIRED = ("image", "label", "subject")

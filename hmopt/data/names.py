@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmopt.data.tables import read_table, read_text
+from hmopt.data.spreadsheets import read_table, read_text
 from hmopt.errors import DataError
 
 BACKGROUND = 0

@@ -60,7 +60,10 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(material, drawings, kinds, found) for kinds, found in families(material.findings).items()]
+    few = few_everywhere(material)
+    said = (Flag.FEW_SUBJECTS,) if few else ()
+    gathered = families(material.findings)
+    sections = [_section(material, drawings, kinds, found, said) for kinds, found in gathered.items()]
     return environment.get_template(TEMPLATE).render(
         name=material.searched.name,
         headline=headline(material),
@@ -80,7 +83,7 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         folding_limit=words.percent(material.searched.search.folding_limit),
         full_metric=words.metric_name(material.searched.search.metric, full=True),
         margin=f"{material.margin:g}",
-        few=few_everywhere(material),
+        few=few,
         nearest=any(row["nearest"] is not None for section in sections for row in section["rows"]),
         differing=[
             row["title"]
@@ -98,12 +101,6 @@ def few_everywhere(material: Material) -> str:
     if not all(Flag.FEW_SUBJECTS in finding.flags for finding in material.findings if not _of_subject(finding)):
         return ""
     return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {material.cohort.subjects} subjects were searched."
-
-
-def _shown_flags(material: Material, finding: Finding) -> tuple[Flag, ...]:
-    """Give a scope's flags without the one that is said once for all."""
-    said = (Flag.FEW_SUBJECTS,) if few_everywhere(material) else ()
-    return tuple(flag for flag in finding.flags if flag not in said)
 
 
 def _of_subject(finding: Finding) -> bool:
@@ -176,18 +173,21 @@ def _limit(material: Material) -> float:
     return material.searched.search.folding_limit
 
 
-def _section(material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding]) -> dict[str, Any]:
+def _section(
+    material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding], said: tuple[Flag, ...]
+) -> dict[str, Any]:
     return {
         "title": words.kind_name(kinds),
         "kinds": kinds,
         "front": on_front(kinds),
         "compact": "subject" in kinds,
         "figure": drawings.subjects.get(kinds),
-        "rows": [_row(material, finding) for finding in sorted_for_reading(kinds, findings)],
+        "rows": [_row(material, finding, said) for finding in sorted_for_reading(kinds, findings)],
     }
 
 
-def _row(material: Material, finding: Finding) -> dict[str, Any]:
+def _row(material: Material, finding: Finding, said: tuple[Flag, ...]) -> dict[str, Any]:
+    """Give what a row shows of a scope; `said` are the flags that the page says once for all."""
     held = finding.held_out
     regularization = finding.full.optimum.setting.get("regularization")
     return {
@@ -206,7 +206,7 @@ def _row(material: Material, finding: Finding) -> dict[str, Any]:
         "reported": _reported(finding),
         "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
-        "flags": _shown_flags(material, finding),
+        "flags": [flag for flag in finding.flags if flag not in said],
         "examples": _examples(material, finding),
         "nearest": finding.reported.get("dice_nearest"),
         "nearest_differs": nearest_differs(finding),

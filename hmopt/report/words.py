@@ -41,11 +41,6 @@ def symbol(hyperparameter: str) -> str:
     return SYMBOLS.get(hyperparameter, hyperparameter.replace("_", " "))
 
 
-def noun(space: Space) -> str:
-    """Give what one chooses, with its article."""
-    return f"a {symbol(space.names[0])}" if len(space.names) == 1 else "a setting"
-
-
 def value_name(space: Space) -> str:
     """Give what one chooses, without an article.
 
