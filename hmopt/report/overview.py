@@ -117,7 +117,7 @@ def overview_figure(
     left.set_title(f"Which {symbol(hyperparameter.name)}?")
     right.set_title("Does it matter?")
     right.tick_params(labelleft=False)
-    _legend(figure, 6)
+    _legend(figure, 4)
     return figure
 
 
