@@ -47,7 +47,12 @@ def measure_apart(declared: Declared) -> Row:
     threads = {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ROW_SECONDS, env=os.environ | threads, cwd=FOLDER.parent
+            command,
+            capture_output=True,
+            text=True,
+            timeout=ROW_SECONDS,
+            env=os.environ | threads,
+            cwd=FOLDER.parent,
         )
     except subprocess.TimeoutExpired:
         return declared.filled(None, f"stopped after {ROW_SECONDS} s")
@@ -61,7 +66,9 @@ def measure_apart(declared: Declared) -> Row:
 def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None:
     """Write rows into `results.json`, beside those measured earlier that are still declared."""
     earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
-    by_name = {line["name"]: line for line in earlier} | {row.name: {**vars(row), "met": row.met} for row in rows}
+    by_name = {line["name"]: line for line in earlier} | {
+        row.name: {**vars(row), "met": row.met} for row in rows
+    }
     lines = [by_name[name] for name in declared if name in by_name]
     with replacing(RESULTS) as beside:
         beside.write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -90,15 +97,21 @@ def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console
         rows.append(measure_apart(declared[name]))
         write_results(rows, declared)
         value = "failed" if rows[-1].value is None else f"{rows[-1].value:.3g} {rows[-1].unit}"
-        console.print(f"{name}: {value} ({time.monotonic() - began:.0f} s). {rows[-1].note}", highlight=False)
+        console.print(
+            f"{name}: {value} ({time.monotonic() - began:.0f} s). {rows[-1].note}", highlight=False
+        )
     return rows
 
 
 def arguments(names: Sequence[str]) -> argparse.Namespace:
     """Give what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="hmopt beside others, as ratios")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="hmopt beside others, as ratios"
+    )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="rows to run")
-    parser.add_argument("--list", action="store_true", help="show the names of all rows and their goals")
+    parser.add_argument(
+        "--list", action="store_true", help="show the names of all rows and their goals"
+    )
     parser.add_argument("--here", choices=names, metavar="NAME", help=argparse.SUPPRESS)
     return parser.parse_args()
 

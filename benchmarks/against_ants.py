@@ -47,11 +47,15 @@ def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[M
     """Register a pair by a method of ANTs; give what moves an image, and the seconds it took."""
     moving, fixed = (ants.from_numpy(cohort.image(name)) for name in (pair.moving, pair.fixed))
     began = time.perf_counter()
-    found = ants.registration(fixed=fixed, moving=moving, type_of_transform=METHODS[method], random_seed=SEED)
+    found = ants.registration(
+        fixed=fixed, moving=moving, type_of_transform=METHODS[method], random_seed=SEED
+    )
     seconds = time.perf_counter() - began
 
     def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        moved = ants.apply_transforms(fixed, ants.from_numpy(image), found["fwdtransforms"], interpolator="linear")
+        moved = ants.apply_transforms(
+            fixed, ants.from_numpy(image), found["fwdtransforms"], interpolator="linear"
+        )
         return np.asarray(moved.numpy())
 
     yield move, seconds
@@ -72,7 +76,9 @@ def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tupl
     yield move, seconds
 
 
-def rows_of(cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float) -> Iterator[dict[str, object]]:
+def rows_of(
+    cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float
+) -> Iterator[dict[str, object]]:
     """Give a row for each label that both images of a pair hold."""
     moving, fixed = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
     for value, label in enumerate(cohort.labels, start=1):
@@ -103,7 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=1000, help="at most so many, drawn at random")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="of ANTs")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), help="of ANTs"
+    )
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     study = read_study(folder)
@@ -116,8 +124,12 @@ def main() -> None:
     done = {(row["method"], row["pair"]) for row in rows}
     pairs = chosen_pairs(draw_pairs(cohort, study.pairs, "search"), arguments.pairs)
     wanted = [(method, pair) for pair in pairs for method in ("hmopt", *arguments.methods)]
-    for method, pair in track([(m, pair) for m, pair in wanted if (m, pair.id) not in done], "Registering"):
-        registered = by_model(oracle, index, pair) if method == "hmopt" else by_ants(cohort, method, pair)
+    for method, pair in track(
+        [(m, pair) for m, pair in wanted if (m, pair.id) not in done], "Registering"
+    ):
+        registered = (
+            by_model(oracle, index, pair) if method == "hmopt" else by_ants(cohort, method, pair)
+        )
         with registered as (move, seconds):
             rows.extend(rows_of(cohort, pair, method, move, seconds))
         with replacing(path) as beside:

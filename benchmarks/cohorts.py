@@ -36,7 +36,12 @@ def label_map(shape: tuple[int, ...], labels: int, random: np.random.Generator) 
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
     inside = (grid**2).sum(1) <= np.quantile((grid**2).sum(1), FOREGROUND)
     directions = random.normal(size=(labels, len(shape)))
-    seeds = 0.7 * directions / np.linalg.norm(directions, axis=1, keepdims=True) * random.random((labels, 1)) ** (1 / 3)
+    seeds = (
+        0.7
+        * directions
+        / np.linalg.norm(directions, axis=1, keepdims=True)
+        * random.random((labels, 1)) ** (1 / 3)
+    )
     nearest = cKDTree(seeds).query(grid[inside])[1]
     flat = np.zeros(len(grid), dtype=label_dtype(labels))
     flat[inside] = nearest + 1
@@ -44,7 +49,11 @@ def label_map(shape: tuple[int, ...], labels: int, random: np.random.Generator) 
 
 
 def make_cohort(
-    folder: Path, subjects: int, shape: tuple[int, ...] = SHAPE, labels: int = 9, images_each: int = 1
+    folder: Path,
+    subjects: int,
+    shape: tuple[int, ...] = SHAPE,
+    labels: int = 9,
+    images_each: int = 1,
 ) -> PreparedCohort:
     """Write a prepared cohort as `hmopt.data` lays it out: smooth noise for images, a few label maps in turn."""
     random = np.random.default_rng(0)
@@ -64,10 +73,18 @@ def make_cohort(
 
 
 def open_cohort(
-    folder: Path, subjects: int, shape: tuple[int, ...] = SHAPE, labels: int = 9, images_each: int = 1
+    folder: Path,
+    subjects: int,
+    shape: tuple[int, ...] = SHAPE,
+    labels: int = 9,
+    images_each: int = 1,
 ) -> PreparedCohort:
     """Give a cohort that `make_cohort` wrote, of the same arguments."""
-    rows = [(f"s{subject:04}", f"s{subject:04}_{each}") for subject in range(subjects) for each in range(images_each)]
+    rows = [
+        (f"s{subject:04}", f"s{subject:04}_{each}")
+        for subject in range(subjects)
+        for each in range(images_each)
+    ]
     table = pd.DataFrame(rows, columns=["subject", "scan"], index=[name for _, name in rows])
     return PreparedCohort(
         folder=folder,
@@ -83,17 +100,24 @@ def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
     """Draw ordered pairs of different images, each pair once, that meet all images before they meet one again."""
     names, subject = list(cohort.images.index), cohort.images["subject"]
     if count > (possible := len(names) * (len(names) - 1)):
-        raise ValueError(f"count: expected at most {possible} pairs of {len(names)} images, got {count}")
+        raise ValueError(
+            f"count: expected at most {possible} pairs of {len(names)} images, got {count}"
+        )
     random = np.random.default_rng(0)
     drawn: dict[tuple[str, str], None] = {}
     while len(drawn) < count:
         order = random.permutation(names).tolist()
         drawn.update(dict.fromkeys(zip(order[::2], order[1::2], strict=False)))
     chosen = list(drawn)[:count]
-    return [Pair(moving=a, fixed=b, moving_subject=subject[a], fixed_subject=subject[b]) for a, b in chosen]
+    return [
+        Pair(moving=a, fixed=b, moving_subject=subject[a], fixed_subject=subject[b])
+        for a, b in chosen
+    ]
 
 
-def make_network(section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE) -> RegistrationNetwork:
+def make_network(
+    section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE
+) -> RegistrationNetwork:
     """Give an untrained registration network that moves voxels."""
     torch.manual_seed(0)
     network = RegistrationNetwork(section, shape)
@@ -101,6 +125,8 @@ def make_network(section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHA
     return network
 
 
-def make_hypermorph(section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE) -> Hypermorph:
+def make_hypermorph(
+    section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE
+) -> Hypermorph:
     """Give an untrained hypermorph with hmopt's default hypernetwork."""
     return Hypermorph(make_network(section, shape), SPACE, HypernetworkSection().units)

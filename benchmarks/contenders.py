@@ -7,7 +7,14 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    RandomSampler,
+    TPESampler,
+)
 from scipy.optimize import minimize_scalar
 
 from hmopt.search.lattice import distributions
@@ -25,7 +32,8 @@ def space_of(scores: Scores) -> Space:
     names = ("regularization", "label_weight", "third")[: scores.ndim]
     return Space(
         hyperparameters=tuple(
-            Hyperparameter(name=name, step=1 / (points - 1)) for name, points in zip(names, scores.shape, strict=True)
+            Hyperparameter(name=name, step=1 / (points - 1))
+            for name, points in zip(names, scores.shape, strict=True)
         )
     )
 
@@ -57,7 +65,9 @@ def brent(scores: Scores, trials: int, seed: int) -> list[int]:
         places.append(round(value * (len(scores) - 1)))
         return -float(scores[places[-1]])
 
-    minimize_scalar(loss, method="bounded", bounds=(0.0, 1.0), options={"maxiter": trials, "xatol": 1e-3})
+    minimize_scalar(
+        loss, method="bounded", bounds=(0.0, 1.0), options={"maxiter": trials, "xatol": 1e-3}
+    )
     return list(dict.fromkeys(places))[:trials]
 
 
@@ -82,7 +92,9 @@ def samplers(noise: float = 0.0) -> Mapping[str, Contender]:
     exact = noise == 0
     return {
         "CurveSampler": by_optuna(lambda space, seed: CurveSampler(space, seed=seed), noise),
-        "GPSampler": by_optuna(lambda space, seed: GPSampler(seed=seed, deterministic_objective=exact), noise),
+        "GPSampler": by_optuna(
+            lambda space, seed: GPSampler(seed=seed, deterministic_objective=exact), noise
+        ),
         "TPESampler": by_optuna(lambda space, seed: TPESampler(seed=seed), noise),
         "CmaEsSampler": by_optuna(lambda space, seed: CmaEsSampler(seed=seed), noise),
         "RandomSampler": by_optuna(lambda space, seed: RandomSampler(seed=seed), noise),

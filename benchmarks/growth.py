@@ -34,7 +34,9 @@ FLAT = ("subjects", "labels")
 PAIRS, REPETITIONS = 16, 3
 
 
-def time_sweep(folder: Path, subjects: int, shape: tuple[int, ...], labels: int, pairs: int = PAIRS) -> float:
+def time_sweep(
+    folder: Path, subjects: int, shape: tuple[int, ...], labels: int, pairs: int = PAIRS
+) -> float:
     """Give the seconds of a pair in a sweep with hmopt's default network."""
     from benchmarks.cohorts import make_cohort, make_hypermorph, make_pairs
     from hmopt.declaration import NetworkSection
@@ -62,11 +64,17 @@ def time_studies(folder: Path, studies: int) -> float:
 
     section = SearchSection(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
-    pairs, random, ledger = make_pairs(cohort, 400), np.random.default_rng(0), Ledger(folder / "ledger")
+    pairs, random, ledger = (
+        make_pairs(cohort, 400),
+        np.random.default_rng(0),
+        Ledger(folder / "ledger"),
+    )
     ids = tuple(pair.id for pair in pairs)
     for index in SPACE.coarse(section.coarse):
         values = {"dice": random.random((len(pairs), 30)), "folding": random.random(len(pairs))}
-        ledger.write("full", SPACE, [Block(index=index, pairs=ids, labels=cohort.labels, values=values)])
+        ledger.write(
+            "full", SPACE, [Block(index=index, pairs=ids, labels=cohort.labels, values=values)]
+        )
     table = pair_table(pairs, cohort, {})
 
     def optima() -> list[int]:
@@ -81,14 +89,18 @@ def time_studies(folder: Path, studies: int) -> float:
 MEASURED: dict[str, Callable[[Path, int], float]] = {
     "subjects": lambda folder, count: time_sweep(folder, count, (32, 32, 32), 9, pairs=200),
     "labels": lambda folder, count: time_sweep(folder, 8, (48, 64, 48), count),
-    "voxels": lambda folder, count: time_sweep(folder, 4, (round(count ** (1 / 3)),) * 3, 9, pairs=4),
+    "voxels": lambda folder, count: time_sweep(
+        folder, 4, (round(count ** (1 / 3)),) * 3, 9, pairs=4
+    ),
     "studies": time_studies,
 }
 
 
 def measure_point(quantity: str, count: int) -> tuple[float, float]:
     """Give seconds and megabytes at a point, measured in a process of its own."""
-    peak, printed = peak_anonymous([sys.executable, "-m", "benchmarks.growth", quantity, str(count)])
+    peak, printed = peak_anonymous(
+        [sys.executable, "-m", "benchmarks.growth", quantity, str(count)]
+    )
     return float(printed.split()[-1]), peak / 1e6
 
 
@@ -99,33 +111,56 @@ def draw(points: dict[str, Sequence[tuple[int, float, float]]], path: Path) -> N
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, len(points), figsize=(3.2 * len(points), 5.6), layout="constrained")
+    figure, axes = plt.subplots(
+        2, len(points), figsize=(3.2 * len(points), 5.6), layout="constrained"
+    )
     for column, (quantity, rows) in enumerate(points.items()):
         counts, seconds, megabytes = zip(*rows, strict=True)
         time, memory = axes[:, column]
         time.loglog(counts, [value / seconds[0] for value in seconds], "k-o", label="measured")
-        time.loglog(counts, [count / counts[0] for count in counts], "k--", linewidth=0.8, label="in proportion")
+        time.loglog(
+            counts,
+            [count / counts[0] for count in counts],
+            "k--",
+            linewidth=0.8,
+            label="in proportion",
+        )
         time.set(title=quantity, ylabel=f"{TIMED[quantity]}, × the first")
         memory.semilogx(counts, megabytes, "k-s")
-        memory.set(xlabel=quantity, ylabel="peak anonymous memory, MB", ylim=(0, 1.2 * max(megabytes)))
+        memory.set(
+            xlabel=quantity, ylabel="peak anonymous memory, MB", ylim=(0, 1.2 * max(megabytes))
+        )
         if quantity in FLAT:
             time.set_ylim(0.3, None)
     axes[0, 0].legend(frameon=False)
     for suffix in (".png", ".svg"):
         with replacing(path.with_suffix(suffix)) as beside:
-            figure.savefig(beside, format=suffix[1:], dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
+            figure.savefig(
+                beside,
+                format=suffix[1:],
+                dpi=150,
+                metadata={"Date": None} if suffix == ".svg" else None,
+            )
     plt.close(figure)
 
 
 def draw_growth() -> None:
     """Measure every point, and write `growth.csv`, `growth.png` and `growth.svg`."""
     points = {
-        quantity: [(count, *measure_point(quantity, count)) for count in counts] for quantity, counts in POINTS.items()
+        quantity: [(count, *measure_point(quantity, count)) for count in counts]
+        for quantity, counts in POINTS.items()
     }
-    with replacing(FOLDER / "growth.csv") as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(FOLDER / "growth.csv") as beside,
+        beside.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["quantity", "count", "seconds", "peak_anonymous_mb"])
-        writer.writerows([q, count, f"{s:.4g}", f"{mb:.0f}"] for q, rows in points.items() for count, s, mb in rows)
+        writer.writerows(
+            [q, count, f"{s:.4g}", f"{mb:.0f}"]
+            for q, rows in points.items()
+            for count, s, mb in rows
+        )
     draw(points, FOLDER / "growth.png")
 
 

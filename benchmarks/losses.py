@@ -36,7 +36,10 @@ def seconds_of_losses() -> dict[str, float]:
     fixed = torch.rand(BATCH, 1, *SHAPE)
     moved = (0.7 * fixed + 0.3 * torch.rand_like(fixed)).requires_grad_()
     return medians(
-        {name: lambda loss=loss: torch.autograd.grad(loss(moved, fixed), moved) for name, loss in losses().items()},
+        {
+            name: lambda loss=loss: torch.autograd.grad(loss(moved, fixed), moved)
+            for name, loss in losses().items()
+        },
         REPETITIONS,
     )
 

@@ -51,7 +51,12 @@ def sweep_cohort(folder: Path, subjects: int, images_each: int) -> None:
     keep_freed_memory()
     cohort = open_cohort(folder, subjects, images_each=images_each)
     oracle = AmortizedOracle(make_hypermorph(NetworkSection(), SHAPE), cohort)
-    sweep(Recorded(oracle, Ledger(folder / "ledger")), [(100,)], make_pairs(cohort, PAIRS), ("dice", "folding"))
+    sweep(
+        Recorded(oracle, Ledger(folder / "ledger")),
+        [(100,)],
+        make_pairs(cohort, PAIRS),
+        ("dice", "folding"),
+    )
 
 
 @row(
@@ -71,7 +76,14 @@ def memory_of_many_subjects() -> Measured:
         for name, (subjects, images_each) in COHORTS.items():
             folder = Path(place) / str(subjects)
             make_cohort(folder, subjects, images_each=images_each)
-            command = [sys.executable, "-m", "benchmarks.memory", str(folder), str(subjects), str(images_each)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.memory",
+                str(folder),
+                str(subjects),
+                str(images_each),
+            ]
             peaks[name], _ = peak_anonymous(command)
     note = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in peaks.items())
     return Measured(peaks["1,000 subjects"] / peaks["10 subjects"], note)

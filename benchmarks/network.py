@@ -34,7 +34,9 @@ def share_of_peak() -> Measured:
         with FlopCounterMode(display=False) as counter:
             network(moving, fixed)
         operations = {"U-Net": counter.get_total_flops(), "sgemm": 2 * SIDE**3}
-        seconds = medians({"U-Net": lambda: network(moving, fixed), "sgemm": lambda: left @ right}, 9)
+        seconds = medians(
+            {"U-Net": lambda: network(moving, fixed), "sgemm": lambda: left @ right}, 9
+        )
     rate = {name: operations[name] / seconds[name] / 1e9 for name in seconds}
     note = f"U-Net {rate['U-Net']:.0f} GFLOP/s in batches of {batch}, sgemm {rate['sgemm']:.0f} GFLOP/s"
     return Measured(rate["U-Net"] / rate["sgemm"], note)

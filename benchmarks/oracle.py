@@ -16,7 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.cohorts import NETWORK, NETWORK_NAME, SHAPE, SPACE, make_cohort, make_hypermorph, make_pairs
+from benchmarks.cohorts import (
+    NETWORK,
+    NETWORK_NAME,
+    SHAPE,
+    SPACE,
+    make_cohort,
+    make_hypermorph,
+    make_pairs,
+)
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph, dice_and_folding
@@ -32,7 +40,9 @@ FULL_RESOLUTION = NetworkSection(encoder=[16, 32, 32, 32], decoder=[32, 32, 32],
 
 
 @contextmanager
-def cohort_of(subjects: int, shape: tuple[int, ...] = SHAPE, labels: int = 9) -> Iterator[PreparedCohort]:
+def cohort_of(
+    subjects: int, shape: tuple[int, ...] = SHAPE, labels: int = 9
+) -> Iterator[PreparedCohort]:
     """Give a cohort that is there as long as it is measured with."""
     with tempfile.TemporaryDirectory() as folder:
         yield make_cohort(Path(folder) / f"{subjects}-{labels}", subjects, shape, labels)
@@ -54,8 +64,13 @@ class Trials:
         torch.nn.init.normal_(self.network.pairwise.flow_layer.conv0.weight, std=1.0)
         self.trained = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.labels = list(range(1, len(cohort.labels) + 1))
-        self.images = {name: torch.from_numpy(cohort.image(name))[None, None] for name in cohort.images.index}
-        self.maps = {name: torch.from_numpy(cohort.label_map(name))[None, None].float() for name in cohort.images.index}
+        self.images = {
+            name: torch.from_numpy(cohort.image(name))[None, None] for name in cohort.images.index
+        }
+        self.maps = {
+            name: torch.from_numpy(cohort.label_map(name))[None, None].float()
+            for name in cohort.images.index
+        }
 
     @torch.inference_mode()
     def run(self, pairs: list[Pair], trials: int = 1) -> None:
@@ -77,19 +92,31 @@ class Sweep:
 
     def __init__(self, oracle: AmortizedOracle, metrics: tuple[str, ...] = METRICS) -> None:
         self.oracle, self.metrics = oracle, metrics
-        self.settings: Iterator[Index] = itertools.cycle([(index,) for index in range(SPACE.hyperparameters[0].points)])
+        self.settings: Iterator[Index] = itertools.cycle(
+            [(index,) for index in range(SPACE.hyperparameters[0].points)]
+        )
 
     def run(self, pairs: list[Pair], trials: int = 1) -> None:
         """Measure so many settings."""
-        for _ in self.oracle.measure(list(itertools.islice(self.settings, trials)), pairs, self.metrics):
+        for _ in self.oracle.measure(
+            list(itertools.islice(self.settings, trials)), pairs, self.metrics
+        ):
             pass
 
 
-def evaluations_faster(section: NetworkSection, cohort: PreparedCohort, repetitions: int) -> tuple[float, str]:
+def evaluations_faster(
+    section: NetworkSection, cohort: PreparedCohort, repetitions: int
+) -> tuple[float, str]:
     """Give how many times as many evaluations a second hmopt makes as the loop over trials, and the times of one."""
     pairs = make_pairs(cohort, PAIRS)
-    loop, sweep = Trials(section, cohort), Sweep(AmortizedOracle(make_hypermorph(section, cohort.shape), cohort))
-    sides = {"hmopt": lambda: sweep.run(pairs, TRIALS), "VoxelMorph": lambda: loop.run(pairs, TRIALS)}
+    loop, sweep = (
+        Trials(section, cohort),
+        Sweep(AmortizedOracle(make_hypermorph(section, cohort.shape), cohort)),
+    )
+    sides = {
+        "hmopt": lambda: sweep.run(pairs, TRIALS),
+        "VoxelMorph": lambda: loop.run(pairs, TRIALS),
+    }
     each = {name: seconds / PAIRS / TRIALS for name, seconds in medians(sides, repetitions).items()}
     return each["VoxelMorph"] / each["hmopt"], milliseconds(each)
 
@@ -107,7 +134,9 @@ def evaluations() -> Measured:
     with cohort_of(16) as cohort:
         value, each = evaluations_faster(NETWORK, cohort, REPETITIONS)
         whole, _ = evaluations_faster(FULL_RESOLUTION, cohort, 1)
-    return Measured(value, f"{each} an evaluation; with the velocity at full resolution {whole:.2f}×")
+    return Measured(
+        value, f"{each} an evaluation; with the velocity at full resolution {whole:.2f}×"
+    )
 
 
 @row(
@@ -125,7 +154,10 @@ def hypernetwork_share() -> Measured:
         oracle = AmortizedOracle(make_hypermorph(), cohort)
         sweep, fresh = Sweep(oracle), Sweep(oracle)
         fresh.settings = iter([(index,) for index in range(199, -1, -1)])
-        sides = {"sweep": lambda: sweep.run(pairs), "weights": lambda: oracle.register(next(fresh.settings))}
+        sides = {
+            "sweep": lambda: sweep.run(pairs),
+            "weights": lambda: oracle.register(next(fresh.settings)),
+        }
         seconds = medians(sides, 3)
     return Measured(seconds["weights"] / seconds["sweep"], milliseconds(seconds))
 
@@ -146,6 +178,8 @@ def many_labels() -> Measured:
         hypermorph = make_hypermorph()
         sweeps = {"139 labels": Sweep(AmortizedOracle(hypermorph, many), metrics)}
         sweeps["2 labels"] = Sweep(AmortizedOracle(hypermorph, few), metrics)
-        seconds = medians({name: lambda s=sweep: s.run(pairs, TRIALS) for name, sweep in sweeps.items()}, 5)
+        seconds = medians(
+            {name: lambda s=sweep: s.run(pairs, TRIALS) for name, sweep in sweeps.items()}, 5
+        )
     each = {name: value / PAIRS / TRIALS for name, value in seconds.items()}
     return Measured(each["139 labels"] / each["2 labels"], f"{milliseconds(each)} a pair")

@@ -15,7 +15,15 @@ from hmopt.search.scopes import list_scopes
 
 STUDIES = Path(__file__).parent.parent / "studies"
 LATTICE = np.arange(201) / 200
-SCOPES = [["cohort"], ["task"], ["label"], ["subject"], ["task", "label"], ["task", "subject"], ["label", "subject"]]
+SCOPES = [
+    ["cohort"],
+    ["task"],
+    ["label"],
+    ["subject"],
+    ["task", "label"],
+    ["task", "subject"],
+    ["label", "subject"],
+]
 PARTNERS = 5
 """A subject's curve is looked at where it has so many partners: fewer than studies ask for, so the noisy ones too."""
 NEAR = 0.001
@@ -55,7 +63,9 @@ class Response:
 
     def missed(self, place: int) -> bool:
         """Whether a place lies on the lower hump."""
-        return self.rival is not None and abs(place - self.rival) < abs(place - int(self.scores.argmax()))
+        return self.rival is not None and abs(place - self.rival) < abs(
+            place - int(self.scores.argmax())
+        )
 
 
 def families(count: int, seed: int) -> dict[str, list[Response]]:
@@ -74,23 +84,36 @@ def _unimodal(generator: np.random.Generator) -> Response:
     best, power = generator.uniform(0, 1), generator.uniform(1.5, 3)
     width = 0.3 + np.where(best > LATTICE, *generator.uniform(0.1, 0.6, 2))
     fall = generator.uniform(0.05, 0.3) * LATTICE ** generator.uniform(8, 25)
-    return Response(name="unimodal", scores=0.8 - 0.3 * np.abs((LATTICE - best) / width) ** power - fall)
+    return Response(
+        name="unimodal", scores=0.8 - 0.3 * np.abs((LATTICE - best) / width) ** power - fall
+    )
 
 
 def _flat(generator: np.random.Generator) -> Response:
-    height, waves, phase = generator.uniform(0, 0.001), generator.uniform(0.5, 2), generator.uniform()
-    return Response(name="flat", scores=0.7 + height * np.sin(2 * np.pi * (waves * LATTICE + phase)))
+    height, waves, phase = (
+        generator.uniform(0, 0.001),
+        generator.uniform(0.5, 2),
+        generator.uniform(),
+    )
+    return Response(
+        name="flat", scores=0.7 + height * np.sin(2 * np.pi * (waves * LATTICE + phase))
+    )
 
 
 def _two_humped(generator: np.random.Generator, narrowest: float, widest: float) -> Response:
     """Give humps of 0.15, which fall to a third within a width, 0.35 to 0.5 apart, one 0.005 to 0.05 higher."""
     first = generator.uniform(0.05, 0.45)
     centres = np.array([first, first + generator.uniform(0.35, 0.5)])
-    widths, more = generator.uniform(narrowest, widest, 2), generator.uniform(0.005, 0.05) * np.array([1, 0])
+    widths, more = (
+        generator.uniform(narrowest, widest, 2),
+        generator.uniform(0.005, 0.05) * np.array([1, 0]),
+    )
     heights = 0.15 + generator.permutation(more)
     humps = heights[:, None] * np.exp(-(((LATTICE - centres[:, None]) / widths[:, None]) ** 2))
     rival = round(200 * centres[heights.argmin()])
-    return Response(name="two humps", scores=0.6 + humps.sum(axis=0) - 0.1 * LATTICE**8, rival=rival)
+    return Response(
+        name="two humps", scores=0.6 + humps.sum(axis=0) - 0.1 * LATTICE**8, rival=rival
+    )
 
 
 def surfaces(count: int, seed: int) -> list[Response]:
@@ -124,9 +147,13 @@ def swept_studies() -> Iterator[Swept]:
         dense = read_dense(folder) if (folder / "results").is_dir() else None
         if dense is not None:
             declared = read_searched(folder).search
-            section = declared.model_copy(update={"scopes": SCOPES, "minimum_partners": PARTNERS, **DEFAULTS})
+            section = declared.model_copy(
+                update={"scopes": SCOPES, "minimum_partners": PARTNERS, **DEFAULTS}
+            )
             scopes = list_scopes(section, dense.pairs, dense.labels)
-            responses = tuple(_response(curve, dense) for curve in find_curves(dense, scopes, section.metric))
+            responses = tuple(
+                _response(curve, dense) for curve in find_curves(dense, scopes, section.metric)
+            )
             yield Swept(name=folder.name, measurements=dense, section=section, responses=responses)
 
 
@@ -135,11 +162,16 @@ DEFAULTS = {name: SearchSection.model_fields[name].default for name in ("coarse"
 
 
 def _response(curve: Curve, dense: Measurements) -> Response:
-    moving, fixed = (dense.pairs[f"{side}_subject"].to_numpy(dtype=object)[curve.pairs] for side in ("moving", "fixed"))
+    moving, fixed = (
+        dense.pairs[f"{side}_subject"].to_numpy(dtype=object)[curve.pairs]
+        for side in ("moving", "fixed")
+    )
     subject = dict(curve.scope.criteria).get("subject")
 
     def error(place: int) -> float:
         weights = draw_weights(moving, fixed, DRAWS, seed=0, always=subject)
-        return float(weighted_means(weights, curve.scores[curve.best()] - curve.scores[place]).std())
+        return float(
+            weighted_means(weights, curve.scores[curve.best()] - curve.scores[place]).std()
+        )
 
     return Response(name=curve.scope.name, scores=curve.gains, error=error)

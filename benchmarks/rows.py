@@ -74,7 +74,11 @@ class Declared:
             network=self.network,
             note=note,
         )
-        return row if row.met or not self.limit else Row(**{**vars(row), "note": f"{note}. {self.limit}"})
+        return (
+            row
+            if row.met or not self.limit
+            else Row(**{**vars(row), "note": f"{note}. {self.limit}"})
+        )
 
 
 DECLARED: dict[str, Declared] = {}
@@ -82,7 +86,14 @@ DECLARED: dict[str, Declared] = {}
 
 
 def row(
-    name: str, *, goal: float, better: Better, unit: str, against: str, network: str, limit: str = ""
+    name: str,
+    *,
+    goal: float,
+    better: Better,
+    unit: str,
+    against: str,
+    network: str,
+    limit: str = "",
 ) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
     """Declare the function that follows as a row.
 
@@ -104,7 +115,9 @@ def row(
 
     def declare(measure: Callable[[], Measured]) -> Callable[[], Measured]:
         if name in DECLARED:
-            raise ValueError(f"{name}: expected a name of its own, got one that is taken. Choose another.")
+            raise ValueError(
+                f"{name}: expected a name of its own, got one that is taken. Choose another."
+            )
         DECLARED[name] = Declared(
             name=name,
             goal=goal,

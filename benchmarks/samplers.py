@@ -63,18 +63,26 @@ class Line:
     missed: int
 
 
-def alone(problem: str, contender: str, search: Contender, responses: Sequence[Response], trials: int) -> Line:
+def alone(
+    problem: str, contender: str, search: Contender, responses: Sequence[Response], trials: int
+) -> Line:
     """Let a contender search each response by itself."""
     needed, ends = [], []
     for number, response in enumerate(responses):
         scores, places = response.scores, search(response.scores, trials, SEED + number)
         regrets = [response.regret(place) for place in places]
-        needed.append(next((n for n, regret in enumerate(regrets, start=1) if regret < NEAR), np.inf))
+        needed.append(
+            next((n for n, regret in enumerate(regrets, start=1) if regret < NEAR), np.inf)
+        )
         ends.append(max(places, key=lambda place: scores.flat[place]))
-    return _line(problem, contender, responses, ends, trials, statistics.median(needed), max(needed))
+    return _line(
+        problem, contender, responses, ends, trials, statistics.median(needed), max(needed)
+    )
 
 
-def together(problem: str, contender: str, places: Sequence[int], responses: Sequence[Response]) -> Line:
+def together(
+    problem: str, contender: str, places: Sequence[int], responses: Sequence[Response]
+) -> Line:
     """Judge places that are measured once for all responses."""
     ends = [max(places, key=lambda place: response.scores.flat[place]) for response in responses]
     return _line(problem, contender, responses, ends, len(places), np.nan, np.nan)
@@ -130,9 +138,20 @@ def plan_alone(problem: str, responses: Sequence[Response]) -> Line:
     """Let the plan of a sweep search each response by itself."""
     section = SearchSection(scopes=[["cohort"]])
     found = [planned(measured_as_cohort(response), section) for response in responses]
-    ends = [max(places, key=lambda p: r.scores.flat[p]) for r, places in zip(responses, found, strict=True)]
+    ends = [
+        max(places, key=lambda p: r.scores.flat[p])
+        for r, places in zip(responses, found, strict=True)
+    ]
     counts = [len(places) for places in found]
-    return _line(problem, "hmopt search", responses, ends, max(counts), statistics.median(counts), max(counts))
+    return _line(
+        problem,
+        "hmopt search",
+        responses,
+        ends,
+        max(counts),
+        statistics.median(counts),
+        max(counts),
+    )
 
 
 def curve_lines() -> Iterable[Line]:
@@ -149,7 +168,9 @@ def study_lines(study: Swept) -> Iterable[Line]:
     places = planned(study.measurements, section)
     yield together(everything, "hmopt search", places, study.responses)
     for count in (len(places), TRIALS):
-        yield together(everything, "even places", even(study.responses[0].scores, count, SEED), study.responses)
+        yield together(
+            everything, "even places", even(study.responses[0].scores, count, SEED), study.responses
+        )
     drawn = np.random.default_rng(SEED).permutation(len(study.responses))[:COUNT]
     some = [study.responses[number] for number in sorted(drawn)]
     for name, search in contenders().items():
@@ -184,7 +205,8 @@ def write(lines: Sequence[Line]) -> str:
 
 
 _HEAD = (
-    "| | settings | within | median | worst | regret | humps missed |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+    "| | settings | within | median | worst | regret | humps missed |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |\n"
 )
 _INTRODUCTION = """# Ways to find the best setting
 
@@ -213,15 +235,25 @@ def settings_per_pair() -> Measured:
         together(study.name, "", planned(study.measurements, study.section), study.responses)
         for study in swept_studies()
     ]
-    notes = [f"{x.problem}: {x.settings} settings, {100 * x.within:.1f} % of {x.responses} scopes" for x in lines]
+    notes = [
+        f"{x.problem}: {x.settings} settings, {100 * x.within:.1f} % of {x.responses} scopes"
+        for x in lines
+    ]
     solved = [line.settings if line.within >= 0.99 else np.inf for line in lines]
-    return Measured(max(solved, default=np.inf), f"{'; '.join(notes)} within 0.001 or a standard error of its best")
+    return Measured(
+        max(solved, default=np.inf),
+        f"{'; '.join(notes)} within 0.001 or a standard error of its best",
+    )
 
 
 def main() -> None:
     """Run everything and print the tables."""
     lines = []
-    for found in (curve_lines(), surface_lines(), *(study_lines(study) for study in swept_studies())):
+    for found in (
+        curve_lines(),
+        surface_lines(),
+        *(study_lines(study) for study in swept_studies()),
+    ):
         for line in found:
             print(f"{line.problem}: {line.contender}", file=sys.stderr)
             lines.append(line)

@@ -37,8 +37,14 @@ STUDIES, PART = 100, 20
 def pair_table(subjects: int) -> pd.DataFrame:
     """Give pairs in which each subject has twelve partners: six that it moves to, six that move to it."""
     names = [f"sub-{number:04}" for number in range(subjects)]
-    sides = [(a, names[(place + d) % subjects]) for place, a in enumerate(names) for d in range(1, PARTNERS // 2 + 1)]
-    return pd.DataFrame([(f"{a}->{b}", a, b, a, b, "cross") for a, b in sides], columns=list(PAIR_COLUMNS))
+    sides = [
+        (a, names[(place + d) % subjects])
+        for place, a in enumerate(names)
+        for d in range(1, PARTNERS // 2 + 1)
+    ]
+    return pd.DataFrame(
+        [(f"{a}->{b}", a, b, a, b, "cross") for a, b in sides], columns=list(PAIR_COLUMNS)
+    )
 
 
 def measured(subjects: int, labels: int) -> Measurements:
@@ -53,7 +59,10 @@ def measured(subjects: int, labels: int) -> Measurements:
         settings=SETTINGS,
         pairs=pairs,
         labels=tuple(f"label {number}" for number in range(labels)),
-        values={"dice": 0.8 - (value - best) ** 2, "folding": (0.002 - 0.002 * value[..., 0]).repeat(len(pairs), 1)},
+        values={
+            "dice": 0.8 - (value - best) ** 2,
+            "folding": (0.002 - 0.002 * value[..., 0]).repeat(len(pairs), 1),
+        },
     )
 
 
@@ -62,15 +71,24 @@ def full_ledger(folder: Path, measurements: Measurements) -> Ledger:
     ledger, ids = Ledger(folder), tuple(measurements.pairs["pair"])
     for place, index in enumerate(measurements.settings):
         values = {metric: array[place] for metric, array in measurements.values.items()}
-        ledger.write(IDENTITY, SPACE, [Block(index=index, pairs=ids, labels=measurements.labels, values=values)])
+        ledger.write(
+            IDENTITY,
+            SPACE,
+            [Block(index=index, pairs=ids, labels=measurements.labels, values=values)],
+        )
     return ledger
 
 
-def find_optima(ledger: Ledger, pairs: pd.DataFrame, section: SearchSection, labels: tuple[str, ...]) -> int:
+def find_optima(
+    ledger: Ledger, pairs: pd.DataFrame, section: SearchSection, labels: tuple[str, ...]
+) -> int:
     """Read a ledger and give how many scopes have a best setting, with and without the folding limit."""
     measurements = ledger.measurements(IDENTITY, SPACE, pairs, METRICS, labels)
     scopes = list_scopes(section, pairs, labels)
-    optima = [(curve.best(), curve.best_within(FOLDING_LIMIT)) for curve in find_curves(measurements, scopes, "dice")]
+    optima = [
+        (curve.best(), curve.best_within(FOLDING_LIMIT))
+        for curve in find_curves(measurements, scopes, "dice")
+    ]
     return len(optima)
 
 
@@ -82,7 +100,9 @@ def run_studies(count: int) -> None:
         for index in SETTINGS:
             value = index[0] / 200
             trial = optuna.trial.create_trial(
-                params={"regularization": value}, distributions={"regularization": step}, value=0.8 - (value - 0.3) ** 2
+                params={"regularization": value},
+                distributions={"regularization": step},
+                value=0.8 - (value - 0.3) ** 2,
             )
             study.add_trial(trial)
         _ = study.best_params
@@ -128,20 +148,35 @@ def studies_to_sqlite() -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         storage, processor = open_storage(Path(folder)), time.process_time()
         times = [
-            timed(partial(write_studies, measurements, scopes[start : start + PART], section, "bench", storage))
+            timed(
+                partial(
+                    write_studies,
+                    measurements,
+                    scopes[start : start + PART],
+                    section,
+                    "bench",
+                    storage,
+                )
+            )
             for start in range(0, STUDIES, PART)
         ]
         spent = time.process_time() - processor
         storage.engine.dispose()
     value = 1000 * statistics.median(times) / (PART * len(SETTINGS))
-    return Measured(value, f"of it {1000 * spent / (STUDIES * len(SETTINGS)):.3g} ms of processor time")
+    return Measured(
+        value, f"of it {1000 * spent / (STUDIES * len(SETTINGS)):.3g} ms of processor time"
+    )
 
 
 @row("import", goal=0.1, better="lower", unit="s", against="the interpreter alone", network="none")
 def import_time() -> Measured:
     """Seconds that `import hmopt` adds to starting Python."""
-    seconds = medians({"with": lambda: python("import hmopt"), "without": lambda: python("pass")}, repetitions=9)
-    return Measured(seconds["with"] - seconds["without"], f"Python starts in {seconds['without']:.2g} s")
+    seconds = medians(
+        {"with": lambda: python("import hmopt"), "without": lambda: python("pass")}, repetitions=9
+    )
+    return Measured(
+        seconds["with"] - seconds["without"], f"Python starts in {seconds['without']:.2g} s"
+    )
 
 
 def python(code: str) -> None:

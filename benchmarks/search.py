@@ -29,7 +29,9 @@ from hmopt.search.plan import coarse_settings, confirming_settings, dense_settin
 from hmopt.search.scopes import list_scopes
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
-SECTION = SearchSection(scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=10)
+SECTION = SearchSection(
+    scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=10
+)
 POINTS, SAMPLE, REPETITIONS = 21, 8, 2
 NAME = "U-Net 16-32-32-32, velocity at half resolution, 32×48×32"
 
@@ -57,14 +59,21 @@ def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tup
         sweep(recorded, confirming or [next(others)], pairs, SECTION.measured)
     measurements = ledger.measurements(*described)
     scopes = list_scopes(SECTION, table, oracle.labels)
-    optima = {curve.scope: curve.settings[curve.best()] for curve in find_curves(measurements, scopes, SECTION.metric)}
+    optima = {
+        curve.scope: curve.settings[curve.best()]
+        for curve in find_curves(measurements, scopes, SECTION.metric)
+    }
     return len(optima), len(measurements.settings)
 
 
 def measure(loop_evaluations: str) -> Measured:
     """Compare the search with one of the loops: `per subject` or `per scope`."""
     with cohort_of(SUBJECTS, SHAPE) as cohort, tempfile.TemporaryDirectory() as folder:
-        pairs, loop, one_label = every_pair(cohort), Trials(NETWORK, cohort), Trials(NETWORK, cohort)
+        pairs, loop, one_label = (
+            every_pair(cohort),
+            Trials(NETWORK, cohort),
+            Trials(NETWORK, cohort),
+        )
         one_label.labels = one_label.labels[:1]
         oracle = AmortizedOracle(make_hypermorph(NETWORK, SHAPE), cohort)
         ledgers = (Path(folder) / str(number) for number in range(REPETITIONS + 1))
@@ -79,7 +88,8 @@ def measure(loop_evaluations: str) -> Measured:
     of_subjects = 2 * len(pairs)  # both subjects of a pair search with it
     loops = {
         "per subject": POINTS * of_subjects * each,
-        "per scope": POINTS * ((len(pairs) + of_subjects) * each + len(pairs) * len(cohort.labels) * of_one_label),
+        "per scope": POINTS
+        * ((len(pairs) + of_subjects) * each + len(pairs) * len(cohort.labels) * of_one_label),
     }
     scopes, settings = found[0]
     note = (

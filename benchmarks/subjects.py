@@ -6,7 +6,17 @@ import pkgutil
 import benchmarks
 from benchmarks.rows import DECLARED, Declared
 
-SUBJECTS = ("oracle", "search", "network", "memory", "samplers", "training", "losses", "volumes", "scale")
+SUBJECTS = (
+    "oracle",
+    "search",
+    "network",
+    "memory",
+    "samplers",
+    "training",
+    "losses",
+    "volumes",
+    "scale",
+)
 
 
 def declared_rows() -> dict[str, Declared]:

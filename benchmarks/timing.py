@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def medians(sides: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 1) -> dict[str, float]:
+def medians(
+    sides: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 1
+) -> dict[str, float]:
     """Give the median seconds of each side, run in turn so often, in an order that turns with every round.
 
     Parameters

@@ -35,7 +35,10 @@ Step = Callable[[], object]
 def voxelmorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
     """Give a step of VoxelMorph's modules."""
     network = VoxelMorph(section, moving.dim() - 2)
-    similarity, smoothness = ne.nn.modules.NCC(window_size=9), ne.nn.modules.SpatialGradient(penalty="l2")
+    similarity, smoothness = (
+        ne.nn.modules.NCC(window_size=9),
+        ne.nn.modules.SpatialGradient(penalty="l2"),
+    )
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
 
     def step() -> float:
@@ -84,11 +87,15 @@ def hypermorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> S
     return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING, RATE)
 
 
-def compare(section: NetworkSection, shape: tuple[int, ...], batch: int, repetitions: int) -> dict[str, float]:
+def compare(
+    section: NetworkSection, shape: tuple[int, ...], batch: int, repetitions: int
+) -> dict[str, float]:
     """Give the median seconds of a step of each."""
     moving, fixed = torch.rand(2, batch, 1, *shape)
     makers = {"hmopt": hmopt_step, "VoxelMorph": voxelmorph_step, "hypermorph": hypermorph_step}
-    return medians({name: make(section, moving, fixed) for name, make in makers.items()}, repetitions)
+    return medians(
+        {name: make(section, moving, fixed) for name, make in makers.items()}, repetitions
+    )
 
 
 def against_voxelmorph(shape: tuple[int, ...], batch: int, repetitions: int) -> Measured:

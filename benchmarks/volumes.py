@@ -42,8 +42,14 @@ def compare(network: RegistrationNetwork, pairwise: vxm.nn.models.VxmPairwise) -
     with torch.inference_mode():
         seconds = medians(sides, REPETITIONS)
     weights = {"hmopt": network, "VoxelMorph": pairwise}
-    counted = {name: sum(weight.numel() for weight in module.parameters()) for name, module in weights.items()}
-    note = ", ".join(f"{name} {seconds[name]:.3g} s with {counted[name] / 1000:.0f} k weights" for name in seconds)
+    counted = {
+        name: sum(weight.numel() for weight in module.parameters())
+        for name, module in weights.items()
+    }
+    note = ", ".join(
+        f"{name} {seconds[name]:.3g} s with {counted[name] / 1000:.0f} k weights"
+        for name in seconds
+    )
     return Measured(seconds["VoxelMorph"] / seconds["hmopt"], note)
 
 
@@ -57,7 +63,9 @@ def compare(network: RegistrationNetwork, pairwise: vxm.nn.models.VxmPairwise) -
 )
 def same_resolutions() -> Measured:
     """A full-size pair, everything at full resolution."""
-    return compare(make_network(FULL_RESOLUTION, FULL_SIZE), VoxelMorph(FULL_RESOLUTION, 3).pairwise)
+    return compare(
+        make_network(FULL_RESOLUTION, FULL_SIZE), VoxelMorph(FULL_RESOLUTION, 3).pairwise
+    )
 
 
 @row(
@@ -88,7 +96,9 @@ def half_velocity() -> Measured:
     moving, fixed = torch.rand(2, 1, 1, *FULL_SIZE)
     with torch.inference_mode():
         seconds = [timed(lambda: register(network, moving, fixed)) for _ in range(1 + REPETITIONS)]
-    return Measured(min(seconds[1:]), f"the first, with memory still to be mapped, {seconds[0]:.3g} s")
+    return Measured(
+        min(seconds[1:]), f"the first, with memory still to be mapped, {seconds[0]:.3g} s"
+    )
 
 
 @row(

@@ -45,7 +45,11 @@ class VoxelMorph(nn.Module):
         unet = self.pairwise.model
         unet.upsampling_conv_blocks = unet.upsampling_conv_blocks[: len(section.decoder)]
         self.stride = 2 ** (levels - len(section.decoder))
-        self.resize = vxm.nn.modules.ResizeDisplacementField(self.stride) if self.stride > 1 else nn.Identity()
+        self.resize = (
+            vxm.nn.modules.ResizeDisplacementField(self.stride)
+            if self.stride > 1
+            else nn.Identity()
+        )
         self.warp = vxm.nn.modules.SpatialTransformer()
         self.warp_labels = vxm.nn.modules.SpatialTransformer(interpolation_mode="nearest")
 
@@ -60,7 +64,9 @@ class VoxelMorph(nn.Module):
         return displacement
 
 
-def dice_and_folding(displacement: Tensor, moved_labels: Tensor, fixed_labels: Tensor, labels: list[int]) -> None:
+def dice_and_folding(
+    displacement: Tensor, moved_labels: Tensor, fixed_labels: Tensor, labels: list[int]
+) -> None:
     """Measure one pair by VoxelMorph's own functions, as `voxelmorph.py.utils` has them."""
     utils = vxm.py.utils
     utils.dice(moved_labels[0, 0].numpy(), fixed_labels[0, 0].numpy(), labels)
@@ -71,12 +77,20 @@ def copy_weights(source: VoxelMorph, network: nn.Module) -> None:
     """Give hmopt's registration network the weights of VoxelMorph's, its head made of VoxelMorph's two convolutions."""
     unet, flow = source.pairwise.model, source.pairwise.flow_layer.conv0
     ups = [block.conv_block for block in unet.upsampling_conv_blocks]
-    blocks = [*(block.conv_block for block in unet.downsampling_conv_blocks), unet.lowest_resolution_conv_block, *ups]
+    blocks = [
+        *(block.conv_block for block in unet.downsampling_conv_blocks),
+        unet.lowest_resolution_conv_block,
+        *ups,
+    ]
     with torch.no_grad():
-        for ours, theirs in zip([*network.unet.encoder, *network.unet.decoder], blocks, strict=True):
+        for ours, theirs in zip(
+            [*network.unet.encoder, *network.unet.decoder], blocks, strict=True
+        ):
             ours.weight.copy_(theirs.conv0.weight)
             ours.bias.copy_(theirs.conv0.bias)
         narrow = unet.out_layer.conv0
-        network.velocity.weight.copy_(torch.einsum("om...,mi->oi...", flow.weight, narrow.weight.flatten(1)))
+        network.velocity.weight.copy_(
+            torch.einsum("om...,mi->oi...", flow.weight, narrow.weight.flatten(1))
+        )
         narrow.bias.zero_()  # beyond the border, VoxelMorph's second convolution sees zeros and not this bias
         network.velocity.bias.copy_(flow.bias)

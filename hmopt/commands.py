@@ -73,7 +73,9 @@ def _append(folder: Path, command: str, started: datetime, clock: float) -> None
             writer.writerow(_COLUMNS)
         minutes = (time.monotonic() - clock) / 60
         cell = neutralized(command)
-        writer.writerow([cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__])
+        writer.writerow(
+            [cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__]
+        )
 
 
 def read_commands(path: Path) -> list[Command]:

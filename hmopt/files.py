@@ -170,7 +170,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def checked(content: object, schema: type[M], *, field: str, error: type[HmoptError], what: str, advice: str) -> M:
+def checked(
+    content: object, schema: type[M], *, field: str, error: type[HmoptError], what: str, advice: str
+) -> M:
     """Check values that were read from a file against a schema, and return them as its record.
 
     Parameters
@@ -200,7 +202,9 @@ def checked(content: object, schema: type[M], *, field: str, error: type[HmoptEr
         raise error(field, expected=what, got=one_line(caught), advice=advice) from caught
 
 
-def read_record(path: Path, schema: type[M], *, error: type[HmoptError], what: str, advice: str) -> M:
+def read_record(
+    path: Path, schema: type[M], *, error: type[HmoptError], what: str, advice: str
+) -> M:
     """Read a JSON object and check it against a schema.
 
     Parameters
@@ -271,13 +275,22 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     for name, path in outputs.items():
         for read, source in inputs.items():
             if is_same_file(path, source):
-                raise HmoptError(name, expected=f"another file than {read}", got=path, advice=advice)
+                raise HmoptError(
+                    name, expected=f"another file than {read}", got=path, advice=advice
+                )
         for written, other in earlier.items():
             # where letters' case does not count, two names that differ in it are one file
-            if is_same_file(path, other) or os.path.realpath(path).lower() == os.path.realpath(other).lower():
-                raise HmoptError(name, expected=f"another file than {written}", got=path, advice=advice)
+            if (
+                is_same_file(path, other)
+                or os.path.realpath(path).lower() == os.path.realpath(other).lower()
+            ):
+                raise HmoptError(
+                    name, expected=f"another file than {written}", got=path, advice=advice
+                )
         if path.is_dir():
-            raise HmoptError(name, expected="the name of a file", got=f"the folder {path}", advice=advice)
+            raise HmoptError(
+                name, expected="the name of a file", got=f"the folder {path}", advice=advice
+            )
         _check_folder(name, path.parent)
         earlier[name] = path
 
@@ -293,5 +306,8 @@ def _check_folder(name: str, folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or one_line(error)
         raise HmoptError(
-            name, expected="a folder that can be written to", got=f"{there} ({reason})", advice="Choose another folder."
+            name,
+            expected="a folder that can be written to",
+            got=f"{there} ({reason})",
+            advice="Choose another folder.",
         ) from error

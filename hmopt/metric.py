@@ -62,7 +62,9 @@ class Metric:
         [True, False, True, False]
         """
         inside: NDArray[np.bool_] = (
-            (values >= self.low - ROUNDING) & (values <= self.high + ROUNDING) & (abs(values) != math.inf)
+            (values >= self.low - ROUNDING)
+            & (values <= self.high + ROUNDING)
+            & (abs(values) != math.inf)
         )
         # NaN is the one value that does not equal itself
         missing: NDArray[np.bool_] = values != values
@@ -97,5 +99,7 @@ def find_metric(name: str) -> Metric:
     """
     if name not in METRICS:
         known = ", ".join(METRICS)
-        raise DeclarationError("metric", expected=f"one of {known}", got=repr(name), advice="Correct the name.")
+        raise DeclarationError(
+            "metric", expected=f"one of {known}", got=repr(name), advice="Correct the name."
+        )
     return METRICS[name]

@@ -61,7 +61,9 @@ def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str
             metadata = dict(file.metadata() or {})
             tensors: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(str(path), expected=what, got=one_line(error), advice=advice) from error
+        raise CheckpointError(
+            str(path), expected=what, got=one_line(error), advice=advice
+        ) from error
     if HASH_KEY in metadata and sealed(metadata, tensors) != metadata:
         got = "a file that was changed or damaged after it was written"
         raise CheckpointError(str(path), expected=what, got=got, advice=advice)
@@ -82,10 +84,14 @@ def check_weights(path: Path, tensors: Mapping[str, NDArray[Any]], what: str) ->
     """
     for name, array in tensors.items():
         if array.dtype != np.float32:
-            raise CheckpointError(str(path), expected=what, got=f"{name} as {array.dtype}", advice=_ADVICE)
+            raise CheckpointError(
+                str(path), expected=what, got=f"{name} as {array.dtype}", advice=_ADVICE
+            )
         largest = float(np.abs(array).max(initial=0.0))
         if largest > LARGEST_WEIGHT:
-            raise CheckpointError(str(path), expected=what, got=f"a weight of {largest:g} in {name}", advice=_ADVICE)
+            raise CheckpointError(
+                str(path), expected=what, got=f"a weight of {largest:g} in {name}", advice=_ADVICE
+            )
 
 
 class _Loss(BaseModel):
@@ -137,15 +143,21 @@ def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = 
     what = "the header of a trained model"
     lacking = [key for key in needed if key not in header]
     if lacking:
-        raise CheckpointError(str(path), expected=what, got=f"no {', '.join(lacking)}", advice=_ADVICE)
-    found = checked(dict(header), _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE)
+        raise CheckpointError(
+            str(path), expected=what, got=f"no {', '.join(lacking)}", advice=_ADVICE
+        )
+    found = checked(
+        dict(header), _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE
+    )
     prepared, built = found.preprocessing.get("shape"), found.architecture.get("shape")
     if prepared is not None and built is not None and prepared != built:
         got = f"preprocessing.shape {prepared} beside a network for {built}"
         raise CheckpointError(str(path), expected=what, got=got, advice=_ADVICE)
 
 
-def weights_hash(tensors: Mapping[str, NDArray[Any]], network: NetworkSection, hyperparameters: list[Any]) -> str:
+def weights_hash(
+    tensors: Mapping[str, NDArray[Any]], network: NetworkSection, hyperparameters: list[Any]
+) -> str:
     """Return 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters.
 
     Parameters

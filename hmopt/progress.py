@@ -9,7 +9,9 @@ T = TypeVar("T")
 class Track(Protocol):
     """Wraps an iterable and shows how far it is; a drop-in for `rich.progress.track`."""
 
-    def __call__(self, items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+    def __call__(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
         """Yield the items; `total` counts them with the `start` that were done earlier."""
         ...
 

@@ -29,6 +29,8 @@ class Oracle(Protocol):
         """Names of the labels that are measured."""
         ...
 
-    def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         """Measure every setting on every pair, a block at a time, in whatever order is fastest."""
         ...

@@ -87,6 +87,12 @@ class Block:
     def __post_init__(self) -> None:
         """Refuse arrays whose shape does not fit."""
         for name, array in self.values.items():
-            shape = (len(self.pairs), len(self.labels)) if find_metric(name).per_label else (len(self.pairs),)
+            shape = (
+                (len(self.pairs), len(self.labels))
+                if find_metric(name).per_label
+                else (len(self.pairs),)
+            )
             if array.shape != shape:
-                raise HmoptError(name, expected=f"shape {shape}", got=array.shape, advice="Give a value per row.")
+                raise HmoptError(
+                    name, expected=f"shape {shape}", got=array.shape, advice="Give a value per row."
+                )

@@ -64,16 +64,29 @@ class Hyperparameter:
     def __post_init__(self) -> None:
         """Refuse what cannot be a hyperparameter."""
         self._check(self.low < self.high, "low < high", f"{self.low} and {self.high}")
-        self._check(self.prior == "uniform" or self.low > 0, "low > 0 with a log-uniform prior", self.low)
-        whole = 0 < self.step <= 1 and math.isclose(1 / self.step, round(1 / self.step), rel_tol=1e-9)
+        self._check(
+            self.prior == "uniform" or self.low > 0, "low > 0 with a log-uniform prior", self.low
+        )
+        whole = 0 < self.step <= 1 and math.isclose(
+            1 / self.step, round(1 / self.step), rel_tol=1e-9
+        )
         self._check(whole, "a step whose inverse is whole", self.step)
-        self._check(0 <= self.end_point_rate <= 0.5, "an end_point_rate in [0, 0.5]", self.end_point_rate)
-        self._check(self.low <= self.default <= self.high, f"a default in [{self.low}, {self.high}]", self.default)
+        self._check(
+            0 <= self.end_point_rate <= 0.5, "an end_point_rate in [0, 0.5]", self.end_point_rate
+        )
+        self._check(
+            self.low <= self.default <= self.high,
+            f"a default in [{self.low}, {self.high}]",
+            self.default,
+        )
 
     def _check(self, holds: bool, expected: str, got: object) -> None:
         if not holds:
             raise DeclarationError(
-                f"hyperparameters.{self.name}", expected=expected, got=got, advice="Correct the declaration."
+                f"hyperparameters.{self.name}",
+                expected=expected,
+                got=got,
+                advice="Correct the declaration.",
             )
 
     @property
@@ -95,7 +108,10 @@ class Hyperparameter:
         """Give the place of a value along the range, in [0, 1]: what the hypernetwork is fed."""
         if not self.low <= value <= self.high:
             raise DeclarationError(
-                self.name, expected=f"a number in [{self.low}, {self.high}]", got=value, advice="Choose one inside."
+                self.name,
+                expected=f"a number in [{self.low}, {self.high}]",
+                got=value,
+                advice="Choose one inside.",
             )
         if self.prior == "log-uniform":
             return math.log(value / self.low) / math.log(self.high / self.low)
@@ -129,7 +145,9 @@ class Space:
     @property
     def default(self) -> Setting:
         """The setting of a user who does not search."""
-        return {hyperparameter.name: hyperparameter.default for hyperparameter in self.hyperparameters}
+        return {
+            hyperparameter.name: hyperparameter.default for hyperparameter in self.hyperparameters
+        }
 
     def setting(self, index: Index) -> Setting:
         """Give the values at lattice indices."""

@@ -43,7 +43,9 @@ def model_identity(path: Path) -> str:
         cohort = header["cohort"]
     except (KeyError, TypeError, AttributeError, ValueError, HmoptError) as error:
         advice = "Restore the file, or move it away and train again."
-        raise CheckpointError(str(path), expected=what, got=one_line(error), advice=advice) from error
+        raise CheckpointError(
+            str(path), expected=what, got=one_line(error), advice=advice
+        ) from error
     ranges = [(h.name, h.low, h.high, h.prior) for h in hyperparameters]
     return content_hash(weights_hash(tensors, network, ranges), cohort)
 
@@ -112,7 +114,9 @@ def _check_declaration(folder: Path, searched: Searched) -> None:
 
 def _changes(study: Study, searched: Searched) -> Iterator[tuple[str, str, str]]:
     """Yield the dotted keys at which a declaration differs from the one that was searched, with both values."""
-    kept = searched.search.model_dump(mode="json", include=searched.search.model_fields_set - HOW_MUCH_IS_MEASURED)
+    kept = searched.search.model_dump(
+        mode="json", include=searched.search.model_fields_set - HOW_MUCH_IS_MEASURED
+    )
     yield from _differences("search", kept, study.search.model_dump(mode="json"))
     for known in searched.space.hyperparameters:
         if known.name not in study.hyperparameters:
@@ -143,10 +147,15 @@ def declared_sections(study: Study) -> dict[str, Any]:
         "training": {"threads", "checkpoint_every"},
     }
     names = ("cohort", "preprocessing", "split", "pairs", "network", "hypernetwork", "training")
-    return {name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name)) for name in names}
+    return {
+        name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
+        for name in names
+    }
 
 
-def _differences(place: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _differences(
+    place: str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     """Yield where two tables differ in a key that both have."""
     for key, value in before.items():
         if key not in now:

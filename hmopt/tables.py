@@ -48,7 +48,9 @@ def _is_formula(text: str) -> bool:
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 
-def write_table(table: "pd.DataFrame", path: Path, separator: str = ",", float_format: str | None = None) -> None:
+def write_table(
+    table: "pd.DataFrame", path: Path, separator: str = ",", float_format: str | None = None
+) -> None:
     """Write a table whole, without its index, formulas in its cells and in names of columns neutralized.
 
     Parameters
@@ -83,7 +85,9 @@ def write_table(table: "pd.DataFrame", path: Path, separator: str = ",", float_f
         safe.to_csv(beside, sep=separator, index=False, float_format=float_format)
 
 
-def read_text_table(path: Path, needed: Sequence[str] = (), advice: str = "Correct the file.") -> "pd.DataFrame":
+def read_text_table(
+    path: Path, needed: Sequence[str] = (), advice: str = "Correct the file."
+) -> "pd.DataFrame":
     """Read what `write_table` wrote, every cell as text.
 
     Parameters
@@ -120,16 +124,22 @@ def read_text_table(path: Path, needed: Sequence[str] = (), advice: str = "Corre
         raise refuse(f"columns {', '.join(needed)}", f"no {', '.join(lacking)}")
     if len(set(columns)) < len(columns):
         raise refuse("each column once", ", ".join(columns))
-    uneven = next((place for place, row in enumerate(rows, start=1) if len(row) != len(columns)), None)
+    uneven = next(
+        (place for place, row in enumerate(rows, start=1) if len(row) != len(columns)), None
+    )
     if uneven is not None:
-        raise refuse(f"{len(columns)} cells in each row", f"{len(rows[uneven - 1])} in row {uneven}")
+        raise refuse(
+            f"{len(columns)} cells in each row", f"{len(rows[uneven - 1])} in row {uneven}"
+        )
     if not text.endswith("\n"):
         raise refuse("whole rows", "a last row that was cut short")
     cells = [[restored(cell) for cell in row] for row in rows[1:]]
     return pd.DataFrame(cells, columns=columns, dtype=str)
 
 
-def read_number_table(path: Path, needed: Sequence[str] = (), advice: str = "Correct the file.") -> "pd.DataFrame":
+def read_number_table(
+    path: Path, needed: Sequence[str] = (), advice: str = "Correct the file."
+) -> "pd.DataFrame":
     """Read a table of numbers; a cell may be empty.
 
     Parameters
@@ -164,6 +174,10 @@ def read_number_table(path: Path, needed: Sequence[str] = (), advice: str = "Cor
         if len(wrong):
             rule = f"numbers in column {name}"
             raise HmoptError(str(path), expected=rule, got=repr(wrong.iloc[0]), advice=advice)
-        whole = len(given) == len(column) and bool(given.str.fullmatch(r"[+-]?\d+").all()) and len(given) > 0
+        whole = (
+            len(given) == len(column)
+            and bool(given.str.fullmatch(r"[+-]?\d+").all())
+            and len(given) > 0
+        )
         numbers[name] = values.astype(np.int64) if whole else values.reindex(column.index)
     return numbers

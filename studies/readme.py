@@ -28,7 +28,16 @@ from hmopt.ledger import Comparison, read_comparison, read_contender, read_folde
 from hmopt.ledger.comparison import Role
 from hmopt.report.material import OTHER_SEEDS
 from hmopt.report.sections.agreement import CLOSE
-from hmopt.report.words import listed, number, p_text, percent, setting_value, signed, spread, spread_values
+from hmopt.report.words import (
+    listed,
+    number,
+    p_text,
+    percent,
+    setting_value,
+    signed,
+    spread,
+    spread_values,
+)
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
 from studies.synthetic import calibration
@@ -72,13 +81,19 @@ class Study:
     def table(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of `results/<name>.csv`, with numbers where there are numbers."""
         with (self.folder / "results" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-            return [{key: _number_or_text(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+            return [
+                {key: _number_or_text(cell) for key, cell in row.items()}
+                for row in csv.DictReader(file)
+            ]
 
     def means(self, metric: str, **scope: str) -> dict[float, float]:
         """Return the mean of a metric over the pairs of a scope at each measured λ."""
         curve = Curves(read_folder(self.folder), metric).of(Scope(criteria=tuple(scope.items())))
         assert curve is not None
-        return {float(value): float(mean) for value, mean in zip(curve.values[:, 0], curve.means, strict=True)}
+        return {
+            float(value): float(mean)
+            for value, mean in zip(curve.values[:, 0], curve.means, strict=True)
+        }
 
     def largest(self, metric: str) -> float:
         """Return the largest value of a metric over all pairs, at any λ."""
@@ -95,7 +110,11 @@ class Study:
 
     def networks(self, role: str) -> int:
         """Return how many networks of a role a comparison trained; ensembles average the same ones."""
-        return sum(one.networks for one in self.comparison.contenders if one.role == role and len(one.seeds) == 1)
+        return sum(
+            one.networks
+            for one in self.comparison.contenders
+            if one.role == role and len(one.seeds) == 1
+        )
 
     def best_of_starts(self, role: Role, steps: int) -> list[float]:
         """Return the best λ of each random start that was measured at every λ of the grid."""
@@ -259,12 +278,20 @@ def templates(root: Path = ROOT) -> list[Path]:
 def render(template: Path, root: Path = ROOT) -> str:
     """Return the text of a template with the numbers of the committed files."""
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.do"]
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
     )
     environment.filters.update(FILTERS)
     source = environment.from_string(template.read_text(encoding="utf-8"))
     return wrap(
-        source.render(study=lambda name: Study(name, root), require=require, with_evidence=with_evidence, **DEFINED)
+        source.render(
+            study=lambda name: Study(name, root),
+            require=require,
+            with_evidence=with_evidence,
+            **DEFINED,
+        )
     )
 
 
@@ -284,7 +311,11 @@ def wrap(text: str) -> str:
         joined = " ".join(line.strip() for line in paragraph)
         together = TOGETHER.sub(lambda match: match.group().replace(" ", NO_BREAK), joined)
         filled = textwrap.wrap(
-            together, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            together,
+            WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         lines.extend(line.replace(NO_BREAK, " ") for line in filled)
         paragraph.clear()

@@ -36,7 +36,9 @@ def compare(folder: Path) -> dict[str, Any]:
     pairs = measurements.pairs.set_index("pair")
     own = held_out_scores(measurements, folder)
     rows = pd.read_csv(folder / "results" / "ants.csv")
-    by_pair = rows.groupby(["task", "method", "pair"]).agg(dice=("dice", "mean"), seconds=("seconds", "first"))
+    by_pair = rows.groupby(["task", "method", "pair"]).agg(
+        dice=("dice", "mean"), seconds=("seconds", "first")
+    )
     found: dict[str, Any] = {}
     for (task, method), scores in by_pair.groupby(level=["task", "method"]):
         if method == MODEL:
@@ -46,12 +48,19 @@ def compare(folder: Path) -> dict[str, Any]:
         if shared.empty:
             continue
         seconds = by_pair.loc[(task, MODEL), "seconds"].reindex(shared).median()
-        found.setdefault(str(task), {})[str(method)] = _difference(own[shared], theirs.loc[shared], pairs, seconds)
+        found.setdefault(str(task), {})[str(method)] = _difference(
+            own[shared], theirs.loc[shared], pairs, seconds
+        )
     return found
 
 
-def _difference(own: pd.Series, theirs: pd.DataFrame, pairs: pd.DataFrame, seconds: float) -> dict[str, Any]:
-    moving, fixed = (pairs.loc[own.index, f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
+def _difference(
+    own: pd.Series, theirs: pd.DataFrame, pairs: pd.DataFrame, seconds: float
+) -> dict[str, Any]:
+    moving, fixed = (
+        pairs.loc[own.index, f"{side}_subject"].to_numpy(dtype=object)
+        for side in ("moving", "fixed")
+    )
     mean = jackknife((own - theirs["dice"]).to_numpy(), moving, fixed)
     own_seconds, their_seconds = float(seconds), float(theirs["seconds"].median())
     return {

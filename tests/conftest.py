@@ -93,7 +93,9 @@ def shared_data() -> Path:
     """Give the folder of real cohorts that lies beside the repository, or where HMOPT_SHARED says."""
     shared = Path(os.environ.get("HMOPT_SHARED") or Path(__file__).parents[2] / "shared")
     if not (shared / "data").is_dir():
-        pytest.skip(f"needs the real cohorts, and {shared / 'data'} is not there: set HMOPT_SHARED to their folder")
+        pytest.skip(
+            f"needs the real cohorts, and {shared / 'data'} is not there: set HMOPT_SHARED to their folder"
+        )
     return shared / "data"
 
 
@@ -139,10 +141,17 @@ def along(template: Measurements, curve: np.ndarray) -> Measurements:
     """Give measurements of the pairs of a template whose Dice of all labels follows a curve, shifted by the subject."""
     subjects = template.pairs["moving_subject"].rank(method="dense").to_numpy()
     dice = np.repeat((curve[:, None] + 0.01 * subjects)[:, :, None], len(template.labels), axis=2)
-    return replace(template, space=EIGHTHS, settings=GRID, values={"dice": dice, "folding": np.zeros(dice.shape[:2])})
+    return replace(
+        template,
+        space=EIGHTHS,
+        settings=GRID,
+        values={"dice": dice, "folding": np.zeros(dice.shape[:2])},
+    )
 
 
-def compare_trained(template: Measurements, trained: Sequence[Trained], section: SearchSection) -> Compared | None:
+def compare_trained(
+    template: Measurements, trained: Sequence[Trained], section: SearchSection
+) -> Compared | None:
     """Give what follows from a comparison of made-up trainings."""
     measured = {one: values for family in trained for one, values in family.contenders(template)}
     comparison = Comparison(
@@ -155,7 +164,9 @@ def compare_trained(template: Measurements, trained: Sequence[Trained], section:
         contenders=tuple(measured),
     )
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
-    return find_compared(comparison, measured.__getitem__, along(template, trained[-1].curve), scopes, section)
+    return find_compared(
+        comparison, measured.__getitem__, along(template, trained[-1].curve), scopes, section
+    )
 
 
 CompareCurves = Callable[..., Compared | None]
@@ -176,10 +187,20 @@ def compare_curves() -> CompareCurves:
         **changes: Any,
     ) -> Compared | None:
         kinds = [
-            Trained(role="separate", steps=100, curve=separate, shifts=shifts, minutes=3.5, whole=3),
-            Trained(role="hypermorph", steps=100, curve=hypermorph - 0.01, shifts=shifts[:3], minutes=3.75),
+            Trained(
+                role="separate", steps=100, curve=separate, shifts=shifts, minutes=3.5, whole=3
+            ),
+            Trained(
+                role="hypermorph",
+                steps=100,
+                curve=hypermorph - 0.01,
+                shifts=shifts[:3],
+                minutes=3.75,
+            ),
             Trained(role="hypermorph", steps=200, curve=hypermorph, shifts=shifts, minutes=7.0),
         ]
-        return compare_trained(template, [replace(kind, **changes) for kind in kinds], SearchSection())
+        return compare_trained(
+            template, [replace(kind, **changes) for kind in kinds], SearchSection()
+        )
 
     return build

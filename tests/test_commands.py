@@ -18,8 +18,14 @@ def test_each_command_adds_a_row(tmp_path: Path) -> None:
     for command in ("hmopt train", "hmopt search", "hmopt train"):
         with timed(tmp_path, command):
             pass
-    assert [row["command"] for row in rows(tmp_path)] == ["hmopt train", "hmopt search", "hmopt train"]
-    assert all(float(row["minutes"]) >= 0 and row["started"].endswith("+00:00") for row in rows(tmp_path))
+    assert [row["command"] for row in rows(tmp_path)] == [
+        "hmopt train",
+        "hmopt search",
+        "hmopt train",
+    ]
+    assert all(
+        float(row["minutes"]) >= 0 and row["started"].endswith("+00:00") for row in rows(tmp_path)
+    )
 
 
 def test_a_command_that_failed_is_not_written_down(tmp_path: Path) -> None:
@@ -36,7 +42,9 @@ def test_work_that_was_interrupted_counts(tmp_path: Path) -> None:
 
 def test_the_times_of_a_command_given_again_add_up(tmp_path: Path) -> None:
     path = tmp_path / COMMANDS_FILE
-    path.write_text(f"{HEADER}hmopt train,,30,0.1.0\nhmopt search,,2.5,0.1.0\nhmopt train,,12,0.1.0\n")
+    path.write_text(
+        f"{HEADER}hmopt train,,30,0.1.0\nhmopt search,,2.5,0.1.0\nhmopt train,,12,0.1.0\n"
+    )
     assert read_commands(path) == [
         Command(command="hmopt train", minutes=42.0),
         Command(command="hmopt search", minutes=2.5),

@@ -41,7 +41,9 @@ def test_layout_does_not_matter_nor_does_a_missing_hash(tmp_path: Path) -> None:
     assert read(path) == content
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"a": NaN}', '{"a": Infinity}', "[" * 100_000, "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "3", '{"a": NaN}', '{"a": Infinity}', "[" * 100_000, "\x00"]
+)
 def test_what_is_no_json_object_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_text(text)
@@ -55,7 +57,11 @@ def test_what_is_no_json_object_is_refused_in_one_line(text: str, tmp_path: Path
 
 def test_a_record_names_the_key_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
-    for content, key in (({"name": "x"}, "count"), ({"name": None, "count": 1}, "name"), ({"count": 1}, "name")):
+    for content, key in (
+        ({"name": "x"}, "count"),
+        ({"name": None, "count": 1}, "name"),
+        ({"count": 1}, "name"),
+    ):
         write_json(path, content)
         with pytest.raises(LedgerError, match=f"got {key}: "):
             read_record(path, Facts, error=LedgerError, what="facts", advice=ADVICE)

@@ -38,7 +38,11 @@ def train_again(folder: Path) -> None:
     path = folder / "model.safetensors"
     header = read_header(path)
     tensors = {name: 1.5 * tensor for name, tensor in load_file(path).items()}
-    save_hypermorph(path, tensors, {key: value for key, value in header.items() if key not in ("format", "version")})
+    save_hypermorph(
+        path,
+        tensors,
+        {key: value for key, value in header.items() if key not in ("format", "version")},
+    )
 
 
 def declare(folder: Path, before: str, after: str) -> None:
@@ -54,7 +58,16 @@ def run(*arguments: object) -> Any:
 
 def register(folder: Path, *options: object) -> Any:
     images = sorted((folder / "data" / "images").iterdir())[:2]
-    return run("register", folder, *images, "--moved", folder / "out" / "o.nii.gz", "--device", "cpu", *options)
+    return run(
+        "register",
+        folder,
+        *images,
+        "--moved",
+        folder / "out" / "o.nii.gz",
+        "--device",
+        "cpu",
+        *options,
+    )
 
 
 def refusal(result: Any) -> str:
@@ -67,7 +80,9 @@ def test_a_models_identity_is_told_by_its_file_alone(folder: Path) -> None:
     assert model_identity(folder / "model.safetensors") == open_oracle(folder)[0].identity
 
 
-@pytest.mark.parametrize("command", [register, lambda folder: run("report", folder)], ids=["register", "report"])
+@pytest.mark.parametrize(
+    "command", [register, lambda folder: run("report", folder)], ids=["register", "report"]
+)
 def test_a_model_that_was_trained_again_does_not_take_the_old_optimum(
     command: Callable[..., Any], folder: Path
 ) -> None:
@@ -93,7 +108,10 @@ CHANGES = {
     "pairs.search": ("search = 20", "search = 10"),
     "loss.similarity": ("[search]", '[loss]\nsimilarity = "mse"\n[search]'),
     "training.steps": ("steps = 20", "steps = 30"),
-    "hyperparameters.regularization.default": ("[search]", "[hyperparameters.regularization]\ndefault = 0.4\n[search]"),
+    "hyperparameters.regularization.default": (
+        "[search]",
+        "[hyperparameters.regularization]\ndefault = 0.4\n[search]",
+    ),
 }
 
 
@@ -108,16 +126,26 @@ def test_another_declaration_than_was_searched_is_refused(key: str, folder: Path
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("coarse = 5", "coarse = 6"), ('name = "tiny"', 'name = "x"'), ("[training]", "[training]\nthreads = 1")],
+    [
+        ("coarse = 5", "coarse = 6"),
+        ('name = "tiny"', 'name = "x"'),
+        ("[training]", "[training]\nthreads = 1"),
+    ],
 )
-def test_what_changes_nothing_that_was_measured_may_change(before: str, after: str, folder: Path) -> None:
+def test_what_changes_nothing_that_was_measured_may_change(
+    before: str, after: str, folder: Path
+) -> None:
     declare(folder, before, after)
     check_together(folder)
 
 
 def test_a_search_of_an_earlier_version_is_still_compared_with_what_it_tells(folder: Path) -> None:
     content = json.loads((folder / "search.json").read_text())
-    old = {key: value for key, value in content.items() if key not in ("declared", "pairs_hash", "sha256")}
+    old = {
+        key: value
+        for key, value in content.items()
+        if key not in ("declared", "pairs_hash", "sha256")
+    }
     (folder / "search.json").write_text(json.dumps(old))
     check_together(folder)
     declare(folder, *CHANGES["preprocessing.shape"])
@@ -132,7 +160,9 @@ def test_results_without_a_model_are_reported(folder: Path, tmp_path: Path) -> N
     check_together(folder)
 
 
-@pytest.mark.parametrize("study", sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/study.toml")))
+@pytest.mark.parametrize(
+    "study", sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/study.toml"))
+)
 def test_committed_results_belong_to_their_declaration(study: str) -> None:
     check_together(REPOSITORY / "studies" / study)
 
@@ -143,7 +173,9 @@ def test_pairs_that_were_cut_are_refused(folder: Path) -> None:
     assert refusal(run("report", folder)).startswith(f"{path}: expected ")
     whole_rows = path.read_text().splitlines()[:-1]
     path.write_text("\n".join(whole_rows) + "\n")
-    assert "expected the pairs that search.json is about, got others" in refusal(run("report", folder))
+    assert "expected the pairs that search.json is about, got others" in refusal(
+        run("report", folder)
+    )
 
 
 FAULTS: dict[str, Any] = {
@@ -161,9 +193,14 @@ FAULTS: dict[str, Any] = {
 def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path) -> None:
     path = folder / "search.json"
     content = json.loads(path.read_text())
-    for changed in ({**content, key: FAULTS[key]}, {name: value for name, value in content.items() if name != key}):
+    for changed in (
+        {**content, key: FAULTS[key]},
+        {name: value for name, value in content.items() if name != key},
+    ):
         write_json(path, changed)
-        assert refusal(run("report", folder)).startswith(f"{path}: expected what `hmopt search` wrote, got {key}")
+        assert refusal(run("report", folder)).startswith(
+            f"{path}: expected what `hmopt search` wrote, got {key}"
+        )
 
 
 def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
@@ -171,7 +208,10 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
     from hmopt.cli.choice import Found
 
     found = Found(
-        best={"regularization": 0.05}, within_limit={"regularization": 0.35}, folding=0.0041, folding_limit=0.001
+        best={"regularization": 0.05},
+        within_limit={"regularization": 0.35},
+        folding=0.0041,
+        folding_limit=0.001,
     )
     assert found.chosen(within_folding_limit=False) == {"regularization": 0.05}
     assert found.chosen(within_folding_limit=True) == {"regularization": 0.35}
@@ -179,10 +219,17 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
         "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within it is "
         "regularization 0.35: add --within-folding-limit to take it."
     )
-    kept = Found(best={"regularization": 0.35}, within_limit={"regularization": 0.35}, folding=0.0, folding_limit=0.001)
+    kept = Found(
+        best={"regularization": 0.35},
+        within_limit={"regularization": 0.35},
+        folding=0.0,
+        folding_limit=0.001,
+    )
     assert kept.advice() is None
     none = Found(best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001)
-    with pytest.raises(HmoptError, match="--within-folding-limit: expected a setting that folds at most"):
+    with pytest.raises(
+        HmoptError, match="--within-folding-limit: expected a setting that folds at most"
+    ):
         none.chosen(within_folding_limit=True)
 
 
@@ -191,4 +238,6 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Setting: regularization ")
     both = register(folder, "--within-folding-limit", "--regularization", "0.3")
-    assert refusal(both).startswith("--within-folding-limit: expected a setting to be looked up, got values")
+    assert refusal(both).startswith(
+        "--within-folding-limit: expected a setting to be looked up, got values"
+    )

@@ -10,7 +10,23 @@ from hypothesis import strategies as st
 from hmopt.errors import HmoptError
 from hmopt.tables import neutralized, read_number_table, read_text_table, restored, write_table
 
-DANGEROUS = ["=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "''=1", "=", "-", "+", "@", "＝1", "\n=1"]
+DANGEROUS = [
+    "=1+1",
+    "+cmd",
+    "-x",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    "'=1",
+    "''=1",
+    "=",
+    "-",
+    "+",
+    "@",
+    "＝1",
+    "\n=1",
+]
 NUMBERS = ["-0.5", "+3", "1e-3", "-1E+5", ".5", "-inf", "nan", "0"]
 PLAIN = ["thalamus", "a=b", "1→2", "", "'quoted'", "'", "x-y", "''", "λ"]
 
@@ -36,7 +52,11 @@ def test_what_is_restored_is_what_was_neutralized(text: str) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    names=st.lists(st.text(alphabet=st.sampled_from("'=+-@\t ,\"1aλ"), min_size=1, max_size=6), min_size=1, max_size=5)
+    names=st.lists(
+        st.text(alphabet=st.sampled_from("'=+-@\t ,\"1aλ"), min_size=1, max_size=6),
+        min_size=1,
+        max_size=5,
+    )
 )
 def test_tables_are_read_back_as_they_were(names: list[str], tmp_path: Path) -> None:
     table = pd.DataFrame({"=label": names, "pair": [f"{name}->b" for name in names]})
@@ -48,8 +68,14 @@ def test_columns_of_numbers_and_their_names_are_written_plainly(tmp_path: Path) 
     table = pd.DataFrame({"a": [-1.5, 2.0], "b": [-1, 2], "c": [True, False]})
     write_table(table, tmp_path / "table.csv", float_format="%.3g")
     with (tmp_path / "table.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [["a", "b", "c"], ["-1.5", "-1", "True"], ["2", "2", "False"]]
-    pd.testing.assert_frame_equal(read_number_table_of(table[["a", "b"]], tmp_path), table[["a", "b"]])
+        assert list(csv.reader(file)) == [
+            ["a", "b", "c"],
+            ["-1.5", "-1", "True"],
+            ["2", "2", "False"],
+        ]
+    pd.testing.assert_frame_equal(
+        read_number_table_of(table[["a", "b"]], tmp_path), table[["a", "b"]]
+    )
 
 
 def read_number_table_of(table: pd.DataFrame, folder: Path) -> pd.DataFrame:

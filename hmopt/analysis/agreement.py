@@ -92,7 +92,10 @@ class Agreement:
 
 
 def find_agreement(
-    amortized: Mapping[str, Measurements], separate: Mapping[str, Measurements], scope: Scope, metric: str
+    amortized: Mapping[str, Measurements],
+    separate: Mapping[str, Measurements],
+    scope: Scope,
+    metric: str,
 ) -> Agreement | None:
     """Give how separately trained networks differ from the amortized model; None where they share no measurement.
 
@@ -130,7 +133,8 @@ def find_agreement(
         amortized=one.mean.means,
         separate=many.mean.means,
         gaps=tuple(
-            _gap(theirs_signed[:, [place]], own_signed[:, [place]], *sides) for place in range(len(one.settings))
+            _gap(theirs_signed[:, [place]], own_signed[:, [place]], *sides)
+            for place in range(len(one.settings))
         ),
         seed_spread=spread,
         amortized_spread=seed_spread(one),
@@ -164,7 +168,9 @@ def seed_spread(aligned: Aligned) -> NDArray[np.float64]:
     scores = aligned.scores.mean(axis=2)
     measured = np.isfinite(scores).sum(axis=0)
     squares = mean((scores - mean(scores, axis=0)) ** 2, axis=0) * measured
-    return np.asarray(np.where(measured > 1, np.sqrt(squares / np.maximum(measured - 1, 1)), np.nan))
+    return np.asarray(
+        np.where(measured > 1, np.sqrt(squares / np.maximum(measured - 1, 1)), np.nan)
+    )
 
 
 def rank_correlation(

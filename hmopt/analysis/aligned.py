@@ -93,7 +93,9 @@ class Aligned:
         )
 
 
-def align(families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: str) -> list[Aligned] | None:
+def align(
+    families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: str
+) -> list[Aligned] | None:
     """Give the curves of families of models over the pairs that all of them measured.
 
     Its settings are all that some model of a family was measured at. None where no pair is shared.
@@ -114,11 +116,20 @@ def align(families: Iterable[Mapping[str, Measurements]], scope: Scope, metric: 
     """
     models = [list(family.values()) for family in families]
     if not all(models):
-        raise LedgerError("models", expected="at least one in each family", got="none", advice="Train some.")
+        raise LedgerError(
+            "models", expected="at least one in each family", got="none", advice="Train some."
+        )
     spaces = {measurements.space for family in models for measurements in family}
     if len(spaces) > 1:
-        raise LedgerError("space", expected="one space for all models", got=spaces, advice="Compare like with like.")
-    curves = [[Curves(measurements, metric).of(scope) for measurements in family] for family in models]
+        raise LedgerError(
+            "space",
+            expected="one space for all models",
+            got=spaces,
+            advice="Compare like with like.",
+        )
+    curves = [
+        [Curves(measurements, metric).of(scope) for measurements in family] for family in models
+    ]
     whole = [[curve for curve in family if curve is not None] for family in curves]
     ids = [set(curve.ids) for family in whole for curve in family]
     shared = sorted(set.intersection(*ids)) if ids else []
@@ -149,7 +160,9 @@ def _align(curves: list[Curve], pairs: pd.DataFrame) -> Aligned:
         places = [settings.index(setting) for setting in curve.settings]
         scores[model, places] = curve.scores[:, _columns(curve, pairs)]
     first = curves[0]
-    moving, fixed = (pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
+    moving, fixed = (
+        pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
+    )
     return Aligned(
         scope=first.scope,
         space=first.space,

@@ -48,7 +48,9 @@ def between(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], NDA
         return list(settings), own
     if dimensions == 1:
         lattice = np.arange(settings[0][0], settings[-1][0] + 1)
-        return [(int(place),) for place in lattice], np.asarray(CubicSpline(measured[:, 0], own)(lattice))
+        return [(int(place),) for place in lattice], np.asarray(
+            CubicSpline(measured[:, 0], own)(lattice)
+        )
     candidates = sorted({*settings, *evenly(space, round(CANDIDATES ** (1 / dimensions)))})
     last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
     surface = RBFInterpolator(measured / last, own, kernel="cubic", degree=2)

@@ -125,7 +125,11 @@ class Compared:
 
 
 def find_compared(
-    comparison: Comparison, read: Read, model: Measurements, scopes: Sequence[Scope], section: SearchSection
+    comparison: Comparison,
+    read: Read,
+    model: Measurements,
+    scopes: Sequence[Scope],
+    section: SearchSection,
 ) -> Compared | None:
     """Give what a comparison says; None where not both sides hold the whole grid for some pair.
 
@@ -154,7 +158,9 @@ def find_compared(
     lengths = dict.fromkeys((comparison.steps, comparison.hypermorph_steps))
     sides = [table.seats("hypermorph", steps) for steps in lengths]
     rivals = table.family(separate)
-    budgets = tuple(table.budget(side, separate, rivals) for side in sides if side.whole and separate.whole)
+    budgets = tuple(
+        table.budget(side, separate, rivals) for side in sides if side.whole and separate.whole
+    )
     if not any(COHORT in budget.agreements for budget in budgets):
         return None
     return Compared(
@@ -185,7 +191,9 @@ class _Seats:
 class _Table:
     """Who sits where, and what is asked of them."""
 
-    def __init__(self, comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchSection) -> None:
+    def __init__(
+        self, comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchSection
+    ) -> None:
         self.comparison, self.read, self.scopes, self.section = comparison, read, scopes, section
         self.known: list[Index] = sorted({*comparison.grid, comparison.optimum, comparison.default})
 
@@ -200,7 +208,11 @@ class _Table:
             minutes=float(np.median(minutes)) if minutes else np.nan,
             learning_rate=contenders[0].learning_rate if contenders else None,
             singles=singles,
-            whole={seed: one for seed, one in singles.items() if {*self.comparison.grid} <= {*one.settings}},
+            whole={
+                seed: one
+                for seed, one in singles.items()
+                if {*self.comparison.grid} <= {*one.settings}
+            },
             ensemble=(ensembles[-1], self.read(ensembles[-1])) if ensembles else None,
         )
 
@@ -212,8 +224,12 @@ class _Table:
             steps=seats.steps,
             minutes=seats.minutes,
             learning_rate=seats.learning_rate,
-            along=self._each(lambda scope: find_robustness(seats.whole, scope, metric) if seats.whole else None),
-            at_optimum=self._each(lambda scope: find_robustness(best, scope, metric) if best else None),
+            along=self._each(
+                lambda scope: find_robustness(seats.whole, scope, metric) if seats.whole else None
+            ),
+            at_optimum=self._each(
+                lambda scope: find_robustness(best, scope, metric) if best else None
+            ),
             ensemble=len(seats.ensemble[0].seeds) if seats.ensemble else 0,
             ensemble_gains=self._ensemble_gains(seats, best),
         )
@@ -224,8 +240,12 @@ class _Table:
             hypermorphs=hypermorphs,
             times=side.steps / separate.steps,
             cost_ratio=side.minutes / separate.minutes if separate.minutes else np.nan,
-            agreements=self._each(lambda scope: find_agreement(side.whole, separate.whole, scope, section.metric)),
-            regrets=self._each(lambda scope: find_regret(side.whole, separate.whole, scope, section)),
+            agreements=self._each(
+                lambda scope: find_agreement(side.whole, separate.whole, scope, section.metric)
+            ),
+            regrets=self._each(
+                lambda scope: find_regret(side.whole, separate.whole, scope, section)
+            ),
             spread_ratios={
                 scope: _spread_ratio(one, rivals.at_optimum[scope])
                 for scope, one in hypermorphs.at_optimum.items()
@@ -241,7 +261,9 @@ class _Table:
         at_optimum = {"model": model.at([self.comparison.optimum])}
         return self._each(lambda scope: find_agreement(at_optimum, longer, scope, metric))
 
-    def _ensemble_gains(self, seats: _Seats, best: Mapping[str, Measurements]) -> dict[Scope, Estimate]:
+    def _ensemble_gains(
+        self, seats: _Seats, best: Mapping[str, Measurements]
+    ) -> dict[Scope, Estimate]:
         if seats.ensemble is None:
             return {}
         team, together = seats.ensemble

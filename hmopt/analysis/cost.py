@@ -33,11 +33,15 @@ class Work:
     def __mul__(self, times: float) -> "Work":
         """Give the work of doing it several times."""
         return Work(
-            seconds=self.seconds * times, evaluations=self.evaluations * times, operations=self.operations * times
+            seconds=self.seconds * times,
+            evaluations=self.evaluations * times,
+            operations=self.operations * times,
         )
 
 
-def training_work(steps: int, batch: int, seconds_per_step: float, operations_per_pair: float = math.nan) -> Work:
+def training_work(
+    steps: int, batch: int, seconds_per_step: float, operations_per_pair: float = math.nan
+) -> Work:
     """Give the work of one training.
 
     Parameters
@@ -55,7 +59,11 @@ def training_work(steps: int, batch: int, seconds_per_step: float, operations_pe
     210.0
     """
     pairs = steps * batch
-    return Work(seconds=round(steps * seconds_per_step, 9), evaluations=pairs, operations=pairs * operations_per_pair)
+    return Work(
+        seconds=round(steps * seconds_per_step, 9),
+        evaluations=pairs,
+        operations=pairs * operations_per_pair,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +93,13 @@ class Cost:
 
 
 def find_cost(
-    hypermorph: Work, separate: Work, measured: Work, pairs: int, hyperparameters: int, values: int, searched: int
+    hypermorph: Work,
+    separate: Work,
+    measured: Work,
+    pairs: int,
+    hyperparameters: int,
+    values: int,
+    searched: int,
 ) -> Cost:
     """Give what both ways take.
 

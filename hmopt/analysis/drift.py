@@ -182,7 +182,11 @@ def flag_drifts(findings: Sequence[Finding], drifts: Sequence[Drift]) -> list[Fi
 
 
 def trend_of(
-    values: Sequence[float], change: Estimate, late_change: Estimate, loss: Estimate, tolerance: float
+    values: Sequence[float],
+    change: Estimate,
+    late_change: Estimate,
+    loss: Estimate,
+    tolerance: float,
 ) -> Trend:
     """Return whether best values drift; `find_drifts` has the rule.
 
@@ -253,15 +257,25 @@ def _restricted(curve: Curve, pairs: NDArray[np.intp]) -> Curve:
     if kept.all():
         return curve
     ids = tuple(name for name, is_kept in zip(curve.ids, kept, strict=True) if is_kept)
-    unknown = np.full(len(curve.settings), np.nan)  # folding is a mean over other pairs, and not asked for here
-    return replace(curve, pairs=curve.pairs[kept], ids=ids, scores=curve.scores[:, kept], folding=unknown)
+    unknown = np.full(
+        len(curve.settings), np.nan
+    )  # folding is a mean over other pairs, and not asked for here
+    return replace(
+        curve, pairs=curve.pairs[kept], ids=ids, scores=curve.scores[:, kept], folding=unknown
+    )
 
 
 def _drifts_of(
-    scope: Scope, known: tuple[Checkpoint, ...], curves: Sequence[Curve], samples: Samples, margin: float
+    scope: Scope,
+    known: tuple[Checkpoint, ...],
+    curves: Sequence[Curve],
+    samples: Samples,
+    margin: float,
 ) -> list[Drift]:
     sure = samples.subjects >= LEAST
-    best = np.stack([_best_values(curve, samples) for curve in curves])  # (checkpoints, 1 + draws, hyperparameters)
+    best = np.stack(
+        [_best_values(curve, samples) for curve in curves]
+    )  # (checkpoints, 1 + draws, hyperparameters)
     half = known.index("half")
     loss = _loss(curves[-1], best[half, 0], samples, sure)
     drifts = []
@@ -269,7 +283,9 @@ def _drifts_of(
         values = best[:, :, place]
         change = _change(values[0], values[-1], sure)
         late_change = _change(values[half], values[-1], sure)
-        optima = tuple(_holding_its_value(_estimate(at_checkpoint, sure)) for at_checkpoint in values)
+        optima = tuple(
+            _holding_its_value(_estimate(at_checkpoint, sure)) for at_checkpoint in values
+        )
         trend = trend_of([optimum.value for optimum in optima], change, late_change, loss, margin)
         drift = Drift(
             scope=scope,
@@ -325,4 +341,6 @@ def _change(before: NDArray[np.float64], after: NDArray[np.float64], sure: bool)
 def _holding_its_value(optimum: Estimate) -> Estimate:
     if np.isnan(optimum.low):
         return optimum
-    return Estimate(optimum.value, min(optimum.low, optimum.value), max(optimum.high, optimum.value))
+    return Estimate(
+        optimum.value, min(optimum.low, optimum.value), max(optimum.high, optimum.value)
+    )

@@ -158,15 +158,20 @@ class CrossValidation:
         pooled = own
         if members:
             rounds = pooled_places(members, self.splits.chooses)
-            pooled = [_moved(places, shared, one) for places, one in zip(rounds, responses, strict=True)]
-        return [self._choice(*found) for found in zip(responses, recommended, pooled, own, strict=True)]
+            pooled = [
+                _moved(places, shared, one) for places, one in zip(rounds, responses, strict=True)
+            ]
+        return [
+            self._choice(*found) for found in zip(responses, recommended, pooled, own, strict=True)
+        ]
 
     def _members(self, responses: Sequence[Curve], shared: Sequence[Index]) -> list[Member]:
         """Return the scopes of a family with their sums at the shared settings; none where nothing is pooled."""
         if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_SETTINGS:
             return []
         return [
-            Member(sums=self._sums(response.at(shared)), group=self._group(response.scope)) for response in responses
+            Member(sums=self._sums(response.at(shared)), group=self._group(response.scope))
+            for response in responses
         ]
 
     def _recommended(
@@ -177,7 +182,9 @@ class CrossValidation:
         everyone = np.ones((1, self.splits.chooses.shape[1]), dtype=bool)
         return [shared[place] for place in pooled_places(members, everyone)[:, 0]]
 
-    def _choice(self, response: Curve, recommended: Index, pooled: NDArray[np.intp], own: NDArray[np.intp]) -> Choice:
+    def _choice(
+        self, response: Curve, recommended: Index, pooled: NDArray[np.intp], own: NDArray[np.intp]
+    ) -> Choice:
         held_out = self._held_out(response, pooled)
         same = np.array_equal(pooled, own)
         return Choice(
@@ -194,14 +201,20 @@ class CrossValidation:
         if group is not None:
             # the subject that a scope is about serves all its pairs: it must be among those who choose
             judging = judging & self.splits.chooses[:, [group]]
-        common = np.array([-1 if index is None else response.place(index) for index in self._commons])
+        common = np.array(
+            [-1 if index is None else response.place(index) for index in self._commons]
+        )
         default = np.full(len(common), response.place(response.space.index(response.space.default)))
         chosen = (places, common, default)
         return judge(response, judging, chosen, (moving, fixed), self.splits.choosing)
 
     def _group(self, scope: Scope) -> int | None:
         subject = subject_of(scope)
-        return None if subject is None else int(self.splits.groups_of(np.array([subject], dtype=object))[0])
+        return (
+            None
+            if subject is None
+            else int(self.splits.groups_of(np.array([subject], dtype=object))[0])
+        )
 
     def _sides(self, response: Curve) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         moving, fixed = self.source.sides(response.scope)
@@ -273,14 +286,19 @@ def find_all(
     return findings
 
 
-def choose_for_all(validation: CrossValidation, responses: Mapping[Scope, Curve]) -> dict[Scope, Choice]:
+def choose_for_all(
+    validation: CrossValidation, responses: Mapping[Scope, Curve]
+) -> dict[Scope, Choice]:
     """Choose and judge settings for scopes of any families."""
     judged = [validation.choices(members) for members in families(responses.values()).values()]
     return {choice.scope: choice for choices in judged for choice in choices}
 
 
 def judge_again(
-    measurements: Measurements, scopes: Sequence[Scope], section: SearchSection, seeds: Sequence[int]
+    measurements: Measurements,
+    scopes: Sequence[Scope],
+    section: SearchSection,
+    seeds: Sequence[int],
 ) -> Iterator[list[Choice]]:
     """Choose and judge with other random divisions of the subjects, one list of choices a seed."""
     source = Source(measurements, section)
@@ -290,7 +308,9 @@ def judge_again(
         yield list(choose_for_all(validation, curves).values())
 
 
-def recommend(measurements: Measurements, scopes: Sequence[Scope], section: SearchSection) -> dict[Scope, Setting]:
+def recommend(
+    measurements: Measurements, scopes: Sequence[Scope], section: SearchSection
+) -> dict[Scope, Setting]:
     """Choose a setting for each scope of one family by its curve, pooled with the family's, without judging it.
 
     Parameters
@@ -305,7 +325,10 @@ def recommend(measurements: Measurements, scopes: Sequence[Scope], section: Sear
     source = Source(measurements, section)
     curves = {scope: curve for scope in scopes if (curve := source.curves.of(scope)) is not None}
     chosen = CrossValidation(source, section).recommended(list(curves.values()))
-    return {scope: measurements.space.setting(index) for scope, index in zip(curves, chosen, strict=True)}
+    return {
+        scope: measurements.space.setting(index)
+        for scope, index in zip(curves, chosen, strict=True)
+    }
 
 
 def _reported(source: Source, scope: Scope, view: View, section: SearchSection) -> Reported:
@@ -324,7 +347,9 @@ def _reported(source: Source, scope: Scope, view: View, section: SearchSection) 
 def _score_before(before: Measurements | None, scope: Scope, view: View) -> float:
     if before is None:
         return np.nan
-    return float(before.score(view.response.metric.name, scope.label)[0, view.response.pairs].mean())
+    return float(
+        before.score(view.response.metric.name, scope.label)[0, view.response.pairs].mean()
+    )
 
 
 def _finding(
@@ -373,5 +398,7 @@ def _few(scope: Scope, subjects: int) -> tuple[Flag, ...]:
 
 
 def _is_better(response: Curve, view: View, unregistered: float) -> bool:
-    improvement = gain(response.metric, np.array([view.optimum.score.value]), np.array([unregistered]))
+    improvement = gain(
+        response.metric, np.array([view.optimum.score.value]), np.array([unregistered])
+    )
     return bool(np.isnan(unregistered) or improvement[0] > 0)

@@ -89,7 +89,9 @@ def find_flags(space: Space, optimum: Optimum, half: Optimum | None) -> tuple[Fl
         Flag.BOUND: _on_bound(space, optimum),
         Flag.FLAT: _flat(space, optimum),
         Flag.NOT_CONVERGED: half is not None and disagree(optimum, half),
-        Flag.NOT_TRAINED: any(draws_near(h, optimum.setting[h.name]) < RARE for h in space.hyperparameters),
+        Flag.NOT_TRAINED: any(
+            draws_near(h, optimum.setting[h.name]) < RARE for h in space.hyperparameters
+        ),
         Flag.FOLDS: optimum.constrained is None and bool(np.isfinite(optimum.folding)),
     }
     return tuple(flag for flag, held in holds.items() if held)
@@ -112,7 +114,10 @@ def _erratic(response: Curve) -> bool:
     if len(response.space.hyperparameters) > 1 or len(response.settings) < ORDERED:
         return False
     means = response.means
-    steps, distances = float((np.diff(means) ** 2).sum()), float(((means - means.mean()) ** 2).sum())
+    steps, distances = (
+        float((np.diff(means) ** 2).sum()),
+        float(((means - means.mean()) ** 2).sum()),
+    )
     return steps > DISORDER * distances
 
 
@@ -148,5 +153,9 @@ def _on_bound(space: Space, optimum: Optimum) -> bool:
 
 
 def _flat(space: Space, optimum: Optimum) -> bool:
-    spans = [(h, optimum.equals[h.name]) for h in space.hyperparameters if np.isfinite(optimum.equals[h.name].low)]
+    spans = [
+        (h, optimum.equals[h.name])
+        for h in space.hyperparameters
+        if np.isfinite(optimum.equals[h.name].low)
+    ]
     return any(h.unit(equal.high) - h.unit(equal.low) >= FLAT_SHARE for h, equal in spans)

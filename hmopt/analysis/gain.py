@@ -107,11 +107,17 @@ def granularities(findings: Sequence[Judged], pairs: pd.DataFrame, margin: float
     judged = families(finding for finding in findings if finding.held_out is not None)
     cohort = [_of_scope(finding, "default") for finding in judged.pop((), [])]
     overs: tuple[Over, ...] = ("common", "default")
-    gains = [_of_family(kinds, members, pairs, over) for kinds, members in judged.items() for over in overs]
+    gains = [
+        _of_family(kinds, members, pairs, over)
+        for kinds, members in judged.items()
+        for over in overs
+    ]
     return adjusted([*cohort, *gains], margin)
 
 
-def family_gain(findings: Sequence[Judged], pairs: pd.DataFrame, over: Over = "common", pooled: bool = True) -> Mean:
+def family_gain(
+    findings: Sequence[Judged], pairs: pd.DataFrame, over: Over = "common", pooled: bool = True
+) -> Mean:
     """Compute the mean held-out gain of a setting for each member of a family.
 
     Each pair counts once: its gain is the mean over the members that it belongs to.
@@ -135,7 +141,9 @@ def family_gain(findings: Sequence[Judged], pairs: pd.DataFrame, over: Over = "c
         total[held.pairs] += _values(held, over)
         count[held.pairs] += 1
     judged = np.flatnonzero(count)
-    moving, fixed = (pairs[f"{side}_subject"].to_numpy(dtype=object)[judged] for side in ("moving", "fixed"))
+    moving, fixed = (
+        pairs[f"{side}_subject"].to_numpy(dtype=object)[judged] for side in ("moving", "fixed")
+    )
     return jackknife(total[judged] / count[judged], moving, fixed)
 
 
@@ -152,10 +160,14 @@ def _of_scope(finding: Judged, over: Over) -> Gain:
     held, unpooled = finding.held_out, finding.held_out_unpooled
     assert held is not None
     assert unpooled is not None
-    return _untested(finding.scope.name, over, _mean(held, over), _mean(unpooled, over), held.choosing)
+    return _untested(
+        finding.scope.name, over, _mean(held, over), _mean(unpooled, over), held.choosing
+    )
 
 
-def _of_family(kinds: tuple[str, ...], members: Sequence[Judged], pairs: pd.DataFrame, over: Over) -> Gain:
+def _of_family(
+    kinds: tuple[str, ...], members: Sequence[Judged], pairs: pd.DataFrame, over: Over
+) -> Gain:
     pooled, unpooled = (family_gain(members, pairs, over, pooled) for pooled in (True, False))
     choosing = max(finding.held_out.choosing for finding in members if finding.held_out is not None)
     return _untested(SEPARATOR.join(kinds), over, pooled, unpooled, choosing)

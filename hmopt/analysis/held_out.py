@@ -113,7 +113,9 @@ class Sums:
     total: NDArray[np.float64]
     count: NDArray[np.float64]
 
-    def touching(self, chooses: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def touching(
+        self, chooses: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return sums and numbers of each group's pairs with choosing groups, (r, groups, s) and (r, groups)."""
         weights = chooses.astype(float)
         if self.count.ndim == 1:
@@ -133,11 +135,16 @@ class Sums:
             return sums.sum(axis=1), counts.sum(axis=1)
         weights = chooses.astype(float)
         within = np.arange(len(self.count))
-        inner, inner_count = weights @ self.total[within, within], weights @ self.count[within, within]
+        inner, inner_count = (
+            weights @ self.total[within, within],
+            weights @ self.count[within, within],
+        )
         return (sums.sum(axis=1) + inner) / 2, (counts.sum(axis=1) + inner_count) / 2
 
 
-def sums_between(response: Curve, splits: Splits, moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> Sums:
+def sums_between(
+    response: Curve, splits: Splits, moving: NDArray[np.object_], fixed: NDArray[np.object_]
+) -> Sums:
     """Add up a scope's scores between groups of subjects; parameters as of `Sums` and `held_out_sides`."""
     groups, settings = splits.chooses.shape[1], len(response.settings)
     first, second = splits.groups_of(moving), splits.groups_of(fixed)
@@ -237,10 +244,14 @@ def judge(
     if not judged.any():
         return None
     rounds, scores = used[:, judged], response.scores[:, judged]
-    mine, theirs, plain = (_mean_over_rounds(scores, places, rounds) for places in (own, common, default))
+    mine, theirs, plain = (
+        _mean_over_rounds(scores, places, rounds) for places in (own, common, default)
+    )
     gains, default_gains = gain(response.metric, mine, theirs), gain(response.metric, mine, plain)
     moving, fixed = (side[judged] for side in sides)
-    means = jackknife_rows(np.array([mine, theirs, plain, gains, default_gains]), moving, fixed, always)
+    means = jackknife_rows(
+        np.array([mine, theirs, plain, gains, default_gains]), moving, fixed, always
+    )
     return HeldOut(
         score=means[0],
         at_common=means[1],

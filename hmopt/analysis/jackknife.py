@@ -99,13 +99,26 @@ class Mean:
         over_subjects = self.error**2
         total = over_subjects + variance
         if not math.isfinite(total) or not total:
-            return Mean(value=self.value, error=math.sqrt(total), freedom=self.freedom, subjects=self.subjects)
+            return Mean(
+                value=self.value,
+                error=math.sqrt(total),
+                freedom=self.freedom,
+                subjects=self.subjects,
+            )
         shares = over_subjects**2 / self.freedom + variance**2 / freedom
-        return Mean(value=self.value, error=math.sqrt(total), freedom=total**2 / shares, subjects=self.subjects)
+        return Mean(
+            value=self.value,
+            error=math.sqrt(total),
+            freedom=total**2 / shares,
+            subjects=self.subjects,
+        )
 
 
 def jackknife(
-    values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_], always: str | None = None
+    values: NDArray[np.float64],
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+    always: str | None = None,
 ) -> Mean:
     """Compute a mean over pairs and its delete-one-subject jackknife standard error.
 
@@ -139,7 +152,10 @@ def jackknife(
 
 
 def jackknife_rows(
-    values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_], always: str | None = None
+    values: NDArray[np.float64],
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+    always: str | None = None,
 ) -> list[Mean]:
     """Compute the same for several values of the same pairs, shape (k, n)."""
     without = delete_one_means(values, moving, fixed, always)
@@ -158,7 +174,10 @@ def jackknife_rows(
 
 
 def delete_one_means(
-    values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_], always: str | None = None
+    values: NDArray[np.float64],
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+    always: str | None = None,
 ) -> NDArray[np.float64]:
     """Compute the means over the pairs without each subject in turn; subjects that are in all pairs are left out.
 

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.analysis.between import between
-from hmopt.analysis.resampling import COVERAGE, NOTHING, Estimate, Interval, Samples, estimate, interval
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    NOTHING,
+    Estimate,
+    Interval,
+    Samples,
+    estimate,
+    interval,
+)
 from hmopt.metric import Metric
 from hmopt.search.curve import Curve
 from hmopt.space import Index, Setting
@@ -62,7 +70,9 @@ class Optimum:
     score_constrained: float
 
 
-def find_optimum(response: Curve, samples: Samples, folding_limit: float, margin: float | None = None) -> Optimum:
+def find_optimum(
+    response: Curve, samples: Samples, folding_limit: float, margin: float | None = None
+) -> Optimum:
     """Give the best measured setting of a response.
 
     Parameters
@@ -76,17 +86,25 @@ def find_optimum(response: Curve, samples: Samples, folding_limit: float, margin
     margin
         Loss that is negligible; left out: that of the metric's unit.
     """
-    best, constrained, names = response.best(), response.best_within(folding_limit), response.space.names
+    best, constrained, names = (
+        response.best(),
+        response.best_within(folding_limit),
+        response.space.names,
+    )
     drawn = _drawn_optima(response, samples)
     equal = response.values[_equivalent(response, samples, margin_of(response.metric, margin))]
     return Optimum(
         index=response.settings[best],
         setting=response.space.setting(response.settings[best]),
-        intervals={name: _around(drawn[:, i], response.values[:, i], best) for i, name in enumerate(names)},
+        intervals={
+            name: _around(drawn[:, i], response.values[:, i], best) for i, name in enumerate(names)
+        },
         equals={name: _range(equal[:, i]) for i, name in enumerate(names)},
         score=within_range(response.metric, estimate(samples, response.scores[best])),
         folding=float(response.folding[best]),
-        constrained=None if constrained is None else response.space.setting(response.settings[constrained]),
+        constrained=None
+        if constrained is None
+        else response.space.setting(response.settings[constrained]),
         score_constrained=np.nan if constrained is None else float(response.means[constrained]),
     )
 

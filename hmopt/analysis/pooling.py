@@ -43,7 +43,10 @@ class Member:
 
 
 def shrink(
-    means: NDArray[np.float64], without: NDArray[np.float64], known: NDArray[np.bool_], counted: NDArray[np.bool_]
+    means: NDArray[np.float64],
+    without: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the pooled curves of K scopes in each of r rounds, up to a constant of the round.
 
@@ -149,7 +152,9 @@ def _pooled_places(members: Sequence[Member], chooses: NDArray[np.bool_]) -> NDA
     return np.where(np.array(known), pooled.argmax(axis=2), -1)
 
 
-def _jackknife_variance(without: NDArray[np.float64], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _jackknife_variance(
+    without: NDArray[np.float64], counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Return the delete-one-group variance, shape (K, r, s), of replicates of shape (K, r, g, s)."""
     number = np.maximum(counted.sum(axis=1), 1)[:, None]
     inside = counted.astype(float)

@@ -94,16 +94,22 @@ def find_regret(
     one, many = (replace(side, scores=complete(side.scores)) for side in both)
     splits = divide(sorted({*one.moving, *one.fixed}), section.splits, section.seed)
     by_amortized, by_separate = (_chosen(side, splits) for side in (one, many))
-    usable = np.array([a is not None and b is not None for a, b in zip(by_amortized, by_separate, strict=True)])
+    usable = np.array(
+        [a is not None and b is not None for a, b in zip(by_amortized, by_separate, strict=True)]
+    )
     judging = splits.judges(*one.sides) & usable[:, None]
     judged = np.asarray(judging.any(axis=0))
     if not judged.any():
         return None
     default = [many.space.index(many.space.default)] * len(judging)
     at_amortized, at_best, at_default = (
-        _held_out(many, settings, judging)[:, judged] for settings in (by_amortized, by_separate, default)
+        _held_out(many, settings, judging)[:, judged]
+        for settings in (by_amortized, by_separate, default)
     )
-    lost, lost_by_default = gain(many.metric, at_best, at_amortized), gain(many.metric, at_best, at_default)
+    lost, lost_by_default = (
+        gain(many.metric, at_best, at_amortized),
+        gain(many.metric, at_best, at_default),
+    )
     sides = many.moving[judged], many.fixed[judged]
     retraining, of_default, more = (
         over_starts(losses, *sides) for losses in (lost, lost_by_default, lost_by_default - lost)
@@ -136,7 +142,9 @@ def _chosen(aligned: Aligned, splits: Splits) -> list[Index | None]:
     return [None if place < 0 else curve.settings[place] for place in places]
 
 
-def _held_out(aligned: Aligned, settings: Sequence[Index | None], judging: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _held_out(
+    aligned: Aligned, settings: Sequence[Index | None], judging: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Return the mean score of each model and pair over the rounds in which the pair judged, shape (m, n)."""
     total = np.zeros((len(aligned.scores), len(aligned.moving)))
     for setting in dict.fromkeys(settings):

@@ -49,7 +49,11 @@ NOTHING = Interval(np.nan, np.nan)
 
 
 def draw_weights(
-    moving: NDArray[np.object_], fixed: NDArray[np.object_], draws: int, seed: int, always: str | None = None
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+    draws: int,
+    seed: int,
+    always: str | None = None,
 ) -> NDArray[np.float64]:
     """Give what each pair weighs in each of several random samples of the subjects, drawn with replacement.
 
@@ -87,9 +91,14 @@ def draw_weights(
     if drawn:
         generator = np.random.default_rng(seed)
         columns = [position for position, name in enumerate(names) if name != always]
-        counts[:, columns] = generator.multinomial(len(drawn), np.full(len(drawn), 1 / len(drawn)), size=draws)
+        counts[:, columns] = generator.multinomial(
+            len(drawn), np.full(len(drawn), 1 / len(drawn)), size=draws
+        )
     places = pd.Index(names)
-    first, second = counts[:, places.get_indexer(pd.Index(moving))], counts[:, places.get_indexer(pd.Index(fixed))]
+    first, second = (
+        counts[:, places.get_indexer(pd.Index(moving))],
+        counts[:, places.get_indexer(pd.Index(fixed))],
+    )
     weights = np.where(moving == fixed, first, first * second)
     return np.asarray(weights[weights.sum(axis=1) > 0])
 
@@ -121,11 +130,17 @@ class Samples:
     def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the mean of values of shape (..., n) in each sample, shape (draws, ...), widened for few subjects."""
         centre = values.mean(axis=-1)
-        return np.asarray(centre + widening(self.subjects) * (weighted_means(self.weights, values) - centre))
+        return np.asarray(
+            centre + widening(self.subjects) * (weighted_means(self.weights, values) - centre)
+        )
 
 
 def draw(
-    moving: NDArray[np.object_], fixed: NDArray[np.object_], draws: int, seed: int, always: str | None = None
+    moving: NDArray[np.object_],
+    fixed: NDArray[np.object_],
+    draws: int,
+    seed: int,
+    always: str | None = None,
 ) -> Samples:
     """Give random samples of the subjects of pairs; parameters as of `draw_weights`."""
     drawn = {*moving, *fixed} - {always}
@@ -151,10 +166,14 @@ def widening(subjects: int) -> float:
     if subjects < 2:
         return 1.0
     end = (1 + COVERAGE) / 2
-    return math.sqrt(subjects / (subjects - 1)) * float(stats.t.ppf(end, subjects - 1) / stats.norm.ppf(end))
+    return math.sqrt(subjects / (subjects - 1)) * float(
+        stats.t.ppf(end, subjects - 1) / stats.norm.ppf(end)
+    )
 
 
-def weighted_means(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+def weighted_means(
+    weights: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Give the mean of values in each sample.
 
     Parameters

@@ -54,7 +54,9 @@ class Robustness:
     optimum_spread: Mapping[str, Estimate]
 
 
-def find_robustness(models: Mapping[str, Measurements], scope: Scope, metric: str) -> Robustness | None:
+def find_robustness(
+    models: Mapping[str, Measurements], scope: Scope, metric: str
+) -> Robustness | None:
     """Give how much initializations differ; None where they share no measurement.
 
     Only settings that all of them measured count.
@@ -105,7 +107,9 @@ def spread(values: NDArray[np.float64]) -> Estimate:
     return Estimate(deviation, *(deviation * ends).tolist())
 
 
-def spread_ratio(one: Estimate, models: int, other: Estimate, others: int) -> tuple[Estimate, Evidence]:
+def spread_ratio(
+    one: Estimate, models: int, other: Estimate, others: int
+) -> tuple[Estimate, Evidence]:
     """Give how many times as large one standard deviation is as another, with its 95 % interval, and what that says.
 
     Parameters

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.evidence import LEAST, Evidence, of_interval
-from hmopt.analysis.resampling import COVERAGE, NOTHING, UNKNOWN, Estimate, Interval, Samples, draw, interval
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    NOTHING,
+    UNKNOWN,
+    Estimate,
+    Interval,
+    Samples,
+    draw,
+    interval,
+)
 from hmopt.analysis.source import DRAWS
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curves
@@ -61,8 +70,14 @@ def subject_optima(
         One of the labels; left out: the mean over them.
     """
     curves, wanted = Curves(measurements, metric), (("label", label),) if label else ()
-    found = {subject: curves.of(Scope(criteria=(("subject", subject), *wanted))) for subject in subjects}
-    rows = {name: curve.space.setting(curve.settings[curve.best()]) for name, curve in found.items() if curve}
+    found = {
+        subject: curves.of(Scope(criteria=(("subject", subject), *wanted))) for subject in subjects
+    }
+    rows = {
+        name: curve.space.setting(curve.settings[curve.best()])
+        for name, curve in found.items()
+        if curve
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(measurements.space.names))
 
 
@@ -96,14 +111,20 @@ def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivit
     text = both["column"].astype(str)
     return [
         _sensitivity(
-            name, str(column.name), value, category_effect((text == value).to_numpy(), values, seed), len(both)
+            name,
+            str(column.name),
+            value,
+            category_effect((text == value).to_numpy(), values, seed),
+            len(both),
         )
         for value in sorted(set(text))
         if value
     ]
 
 
-def _sensitivity(hyperparameter: str, column: str, value: str | None, effect: Estimate, subjects: int) -> Sensitivity:
+def _sensitivity(
+    hyperparameter: str, column: str, value: str | None, effect: Estimate, subjects: int
+) -> Sensitivity:
     return Sensitivity(
         hyperparameter=hyperparameter,
         column=column,
@@ -153,7 +174,9 @@ def category_effect(inside: NDArray[np.bool_], values: NDArray[np.float64], seed
     """
     if min(inside.sum(), (~inside).sum()) < 2:
         return UNKNOWN
-    one, other = (_sampled(values[side], seed + number) for number, side in enumerate((inside, ~inside)))
+    one, other = (
+        _sampled(values[side], seed + number) for number, side in enumerate((inside, ~inside))
+    )
     difference = float(values[inside].mean() - values[~inside].mean())
     return Estimate(difference, *interval(one - other))
 

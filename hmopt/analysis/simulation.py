@@ -73,7 +73,10 @@ def simulate(
     moving, fixed = _drawn_pairs(generator, subjects, pairs)
     common = np.sqrt(shared_by_labels) * _deviations(generator, subjects, moving, fixed)
     own = np.sqrt(1 - shared_by_labels)
-    dice = [curve[:, None] + common + own * _deviations(generator, subjects, moving, fixed) for curve in curves]
+    dice = [
+        curve[:, None] + common + own * _deviations(generator, subjects, moving, fixed)
+        for curve in curves
+    ]
     names = [f"s{number}" for number in range(subjects)]
     rows = [
         (f"{names[a]}->{names[b]}", names[a], names[b], names[a], names[b], "cross")
@@ -122,7 +125,9 @@ def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) 
     means = measurements.score("dice").mean(axis=1)
     settings = coarse_lattice(measurements.space, coarse)
     for _ in range(confirmations):
-        candidates, promised = predict(measurements.space, settings, means[[place for (place,) in settings]][:, None])
+        candidates, promised = predict(
+            measurements.space, settings, means[[place for (place,) in settings]][:, None]
+        )
         best = candidates[int(promised[:, 0].argmax())]
         if best in settings:
             break

@@ -9,7 +9,9 @@ FEWEST_STARTS = 2
 """Random starts from which their variance is known."""
 
 
-def over_starts(values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> Mean:
+def over_starts(
+    values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_]
+) -> Mean:
     """Compute the mean of values of m trainings and n pairs, with the variance over subjects and over trainings.
 
     Parameters

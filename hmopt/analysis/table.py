@@ -40,7 +40,11 @@ def _row(finding: Finding, loss_scale: float | None) -> dict[str, object]:
         "value": " × ".join(value for _, value in finding.scope.criteria),
         "label": finding.scope.label or "",
         "metric": response.metric.name,
-        **{key: value for name in response.space.names for key, value in _columns(name, finding).items()},
+        **{
+            key: value
+            for name in response.space.names
+            for key, value in _columns(name, finding).items()
+        },
         "loss_ratio": regularization / (1 - regularization) if regularization < 1 else np.inf,
         "loss_scale": np.nan if loss_scale is None else loss_scale,
         **optimum.score.columns("score"),
@@ -52,7 +56,11 @@ def _row(finding: Finding, loss_scale: float | None) -> dict[str, object]:
         "score_constrained": optimum.score_constrained,
         "score_half": np.nan if half is None else half.optimum.score.value,
         "folding": optimum.folding,
-        **{f"{name}_at_optimum": one.at_optimum for name, one in finding.reported.items() if name != "folding"},
+        **{
+            f"{name}_at_optimum": one.at_optimum
+            for name, one in finding.reported.items()
+            if name != "folding"
+        },
         "pairs": len(response.pairs),
         "subjects": finding.subjects,
         "trials": len(response.settings),
@@ -80,7 +88,11 @@ def _columns(name: str, finding: Finding) -> dict[str, float]:
 
 
 def _held_out(finding: Finding) -> dict[str, float]:
-    held, unpooled, metric = finding.held_out, finding.held_out_unpooled, finding.full.response.metric
+    held, unpooled, metric = (
+        finding.held_out,
+        finding.held_out_unpooled,
+        finding.full.response.metric,
+    )
     score = within_range(metric, held.score.estimate) if held else UNKNOWN
     return {
         **score.columns("score_held_out"),

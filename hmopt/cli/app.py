@@ -34,9 +34,9 @@ app.command(
     epilog="Example: hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label thalamus"
 )(register)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(ledger)
-app.command(epilog="Example: hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'")(
-    export
-)
+app.command(
+    epilog="Example: hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
+)(export)
 app.command(epilog="Example: hmopt demo demo")(demo)
 
 
@@ -49,7 +49,8 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _version(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     pass

@@ -23,7 +23,9 @@ def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     """
     for text in given:
         if "=" not in text.strip("="):
-            raise DeclarationError(option, expected="NAME=VALUE", got=repr(text), advice="Write it so.")
+            raise DeclarationError(
+                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
+            )
     return dict(text.split("=", 1) for text in given)
 
 
@@ -46,12 +48,17 @@ def given_setting(space: Space, given: dict[str, str]) -> Setting:
         if name not in setting:
             known = ", ".join(space.names)
             raise DeclarationError(
-                name, expected=f"a hyperparameter of the model ({known})", got=name, advice="Drop it."
+                name,
+                expected=f"a hyperparameter of the model ({known})",
+                got=name,
+                advice="Drop it.",
             )
         try:
             setting[name] = float(text)
         except ValueError as error:
-            raise DeclarationError(name, expected="a number", got=repr(text), advice="Correct it.") from error
+            raise DeclarationError(
+                name, expected="a number", got=repr(text), advice="Correct it."
+            ) from error
     space.index(setting)
     return setting
 
@@ -142,7 +149,9 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     family = section.model_copy(update={"scopes": [list(criteria) or ["cohort"]]})
     members = list_scopes(family, measurements.pairs, measurements.labels)
     best = recommend(measurements, members, section)[scope]
-    folding = next((trial.user_attrs.get("folding") for trial in study.trials if trial.params == best), None)
+    folding = next(
+        (trial.user_attrs.get("folding") for trial in study.trials if trial.params == best), None
+    )
     limit = study.user_attrs["folding_limit"]
     within = study.user_attrs["optimum_constrained"]
     constrained = None if within is None else dict(within)

@@ -24,13 +24,25 @@ if TYPE_CHECKING:
     from hmopt.space import Index
 
 Jobs = Annotated[
-    int, typer.Option("--jobs", min=1, help="Trainings at a time, each on its share of the processor's cores.")
+    int,
+    typer.Option(
+        "--jobs", min=1, help="Trainings at a time, each on its share of the processor's cores."
+    ),
 ]
 
 
-def compare(folder: Folder, jobs: Jobs = 1, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def compare(
+    folder: Folder,
+    jobs: Jobs = 1,
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Train what the model stands for, one network for each setting, and measure both; what is done is kept."""
-    with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt compare"):
+    with (
+        conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk,
+        timed(folder, "hmopt compare"),
+    ):
         compare_study(folder, jobs, device, talk)
 
 
@@ -69,7 +81,12 @@ class Comparing:
         from hmopt.ledger import read_folder
         from hmopt.oracle import ComparedOracles, load_oracle
 
-        self.folder, self.device, self.talk, self.search = folder, device, talk, Search(folder, talk)
+        self.folder, self.device, self.talk, self.search = (
+            folder,
+            device,
+            talk,
+            Search(folder, talk),
+        )
         study, cohort = self.search.study, self.search.cohort
         self.section, self.seed, self.space = study.compare, study.training.seed, study.space
         self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
@@ -85,21 +102,29 @@ class Comparing:
 
     def budgets(self) -> dict[int, int]:
         """Give how many hypermorphs there are of each number of steps."""
-        return {self.steps: self.section.seeds, self.hypermorph_steps: self.section.hypermorph_seeds}
+        return {
+            self.steps: self.section.seeds,
+            self.hypermorph_steps: self.section.hypermorph_seeds,
+        }
 
     def separate_settings(self) -> dict[int, list["Index"]]:
         """Give the settings of separate networks by seed."""
         everywhere, known = self.section.seeds, {self.optimum, self.default}
         return {
             self.seed + k: sorted(
-                {*(self.grid if k < everywhere else ()), *(known if k < self.section.optimum_seeds else ())}
+                {
+                    *(self.grid if k < everywhere else ()),
+                    *(known if k < self.section.optimum_seeds else ()),
+                }
             )
             for k in range(max(everywhere, self.section.optimum_seeds))
         }
 
     def full_seeds(self) -> range:
         """Give the seeds of separate networks that get half the model's steps, where that is another budget."""
-        return range(self.seed, self.seed + self.section.full_seeds * (self.full_steps != self.steps))
+        return range(
+            self.seed, self.seed + self.section.full_seeds * (self.full_steps != self.steps)
+        )
 
     def trainings(self) -> Iterator["Training"]:
         """Give the trainings that are still to be done."""
@@ -126,7 +151,9 @@ class Comparing:
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
         header = read_header(self.folder / MODEL)
         check_header(self.folder / MODEL, header, needed=["minutes", "steps", "device"])
-        minutes = sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
+        minutes = (
+            sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
+        )
         return (
             f"To train: {len(trainings) - hypermorphs} networks for one setting each ({self._network_steps()}) and "
             f"{hypermorphs} hypermorphs ({' or '.join(map(str, self.budgets()))} steps): about "
@@ -134,11 +161,15 @@ class Comparing:
         )
 
     def _network_steps(self) -> str:
-        return f"{self.steps} steps" + (f"; {self.full_steps} where confirmed" if self.full_seeds() else "")
+        return f"{self.steps} steps" + (
+            f"; {self.full_steps} where confirmed" if self.full_seeds() else ""
+        )
 
     def train(self, trainings: "Sequence[Training]", jobs: int) -> None:
         """Do trainings, so many at a time."""
-        done = map(self.oracles.train, trainings) if jobs == 1 else self._train_apart(trainings, jobs)
+        done = (
+            map(self.oracles.train, trainings) if jobs == 1 else self._train_apart(trainings, jobs)
+        )
         for _ in self.talk.track(done, "Comparing", len(trainings)):
             pass
 
@@ -158,7 +189,13 @@ class Comparing:
             members = {seed: self.oracles.hypermorph(steps, seed) for seed in seeds}
             for team in teams(seeds, {count}):
                 files = [self.oracles.hypermorph_path(steps, seed) for seed in team]
-                yield self._measured("hypermorph", steps, {seed: members[seed] for seed in team}, self.settings, files)
+                yield self._measured(
+                    "hypermorph",
+                    steps,
+                    {seed: members[seed] for seed in team},
+                    self.settings,
+                    files,
+                )
 
     def measure_separate(self) -> Iterator["Contender"]:
         """Measure the separate networks of each seed, and the ensembles of seeds where they share settings."""
@@ -167,11 +204,17 @@ class Comparing:
         for team in teams(list(settings), {self.section.seeds, self.section.optimum_seeds}):
             shared = sorted(set.intersection(*(set(settings[seed]) for seed in team)))
             files = [members[seed].path(index) for seed in team for index in shared]
-            yield self._measured("separate", self.steps, {seed: members[seed] for seed in team}, shared, files)
+            yield self._measured(
+                "separate", self.steps, {seed: members[seed] for seed in team}, shared, files
+            )
         for seed in self.full_seeds():
             oracle = self.oracles.separate(self.full_steps, seed)
             yield self._measured(
-                "separate", self.full_steps, {seed: oracle}, [self.optimum], [oracle.path(self.optimum)]
+                "separate",
+                self.full_steps,
+                {seed: oracle},
+                [self.optimum],
+                [oracle.path(self.optimum)],
             )
 
     def keep(self, contenders: Sequence["Contender"]) -> None:
@@ -248,7 +291,10 @@ def teams(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:
     >>> teams([7, 8, 9], {3, 2, 1})
     [(7,), (8,), (9,), (7, 8), (7, 8, 9)]
     """
-    return [*((seed,) for seed in seeds), *(tuple(seeds[:size]) for size in sorted(sizes) if size > 1)]
+    return [
+        *((seed,) for seed in seeds),
+        *(tuple(seeds[:size]) for size in sorted(sizes) if size > 1),
+    ]
 
 
 def trained_header(role: "Role", path: Path) -> dict[str, Any]:
@@ -295,4 +341,6 @@ def best_setting(measurements: "Measurements", metric: str) -> "Index":
 
     for curve in find_curves(measurements, [Scope(criteria=())], metric):
         return curve.settings[curve.best()]
-    raise LedgerError(metric, expected="a score of the cohort", got="none", advice="Run `hmopt search` again.")
+    raise LedgerError(
+        metric, expected="a score of the cohort", got="none", advice="Run `hmopt search` again."
+    )

@@ -20,9 +20,17 @@ from hmopt.files import check_outputs, replacing
 Destination = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the study goes.")]
 
 
-def demo(folder: Destination = Path("demo"), device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def demo(
+    folder: Destination = Path("demo"),
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Make a synthetic cohort, train, search and report: all that hmopt does, in about three minutes."""
-    with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt demo"):
+    with (
+        conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk,
+        timed(folder, "hmopt demo"),
+    ):
         make_demo(folder, talk)
         run_study(folder, device, talk)
         for line in compare_with_truth(folder / "report" / "optima.csv"):
@@ -39,7 +47,10 @@ def make_demo(folder: Path, talk: Conversation) -> None:
     cohort, beside = folder / "cohort", folder / f".cohort-{os.getpid()}"
     if cohort.exists():
         raise DeclarationError(
-            "FOLDER", expected="a folder without a cohort", got=cohort, advice="Choose another folder, or move it away."
+            "FOLDER",
+            expected="a folder without a cohort",
+            got=cohort,
+            advice="Choose another folder, or move it away.",
         )
     try:
         make_cohort(beside, track=talk.track)
@@ -47,7 +58,9 @@ def make_demo(folder: Path, talk: Conversation) -> None:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     with replacing(folder / FILE_NAME) as beside:
-        beside.write_text((files("hmopt.cli") / "demo_study.toml").read_text(encoding="utf-8"), encoding="utf-8")
+        beside.write_text(
+            (files("hmopt.cli") / "demo_study.toml").read_text(encoding="utf-8"), encoding="utf-8"
+        )
 
 
 def compare_with_truth(optima: Path) -> list[str]:
@@ -55,7 +68,11 @@ def compare_with_truth(optima: Path) -> list[str]:
     from hmopt.data.synthetic import TRUE_ORDER
 
     with optima.open(newline="", encoding="utf-8") as file:
-        found = {row["value"]: float(row["regularization"]) for row in csv.DictReader(file) if row["scope"] == "label"}
+        found = {
+            row["value"]: float(row["regularization"])
+            for row in csv.DictReader(file)
+            if row["scope"] == "label"
+        }
     groups = [", ".join(f"{name} {found[name]:g}" for name in group) for group in TRUE_ORDER]
     made = " to ".join(", ".join(group) for group in TRUE_ORDER)
     return [f"Made so that λ* rises from {made}", f"Found: {'; '.join(groups)}"]

@@ -28,5 +28,7 @@ def find_device(name: str | None) -> str:
         return there[-1]
     if name not in there:
         expected = f"a device that is there ({', '.join(there)})"
-        raise DeclarationError("--device", expected=expected, got=repr(name), advice="Choose one of them.")
+        raise DeclarationError(
+            "--device", expected=expected, got=repr(name), advice="Choose one of them."
+        )
     return name

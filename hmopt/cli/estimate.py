@@ -36,7 +36,9 @@ class Estimate:
     disk_bytes: float
 
 
-def estimate_study(study: Study, items: int, pairs: int, labels: int, cores: int | None = None) -> Estimate:
+def estimate_study(
+    study: Study, items: int, pairs: int, labels: int, cores: int | None = None
+) -> Estimate:
     """Give what a study will take.
 
     Parameters
@@ -63,10 +65,14 @@ def estimate_study(study: Study, items: int, pairs: int, labels: int, cores: int
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
     settings = study.search.coarse ** len(study.hyperparameters) + study.search.confirmations
-    measured = len(CHECKPOINTS) * settings * pairs  # by the model at each checkpoint of its training
+    measured = (
+        len(CHECKPOINTS) * settings * pairs
+    )  # by the model at each checkpoint of its training
     steps = study.training.steps * study.training.batch
     return Estimate(
         training_s=steps * voxels * TRAINING_S_PER_VOXEL / shared,
         search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
-        disk_bytes=items * voxels * BYTES_PER_VOXEL + MODEL_BYTES + measured * 2 * labels * ROW_BYTES,
+        disk_bytes=items * voxels * BYTES_PER_VOXEL
+        + MODEL_BYTES
+        + measured * 2 * labels * ROW_BYTES,
     )

@@ -37,9 +37,17 @@ Scopes = Annotated[
 ]
 
 
-def export(folder: Folder, storage: Storage, scope: Scopes = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def export(
+    folder: Folder,
+    storage: Storage,
+    scope: Scopes = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Write Optuna studies of any scopes into any storage. Needs neither model nor torch."""
-    with conversation(f"hmopt export {folder} with the same options", quiet=quiet, debug=debug) as talk:
+    with conversation(
+        f"hmopt export {folder} with the same options", quiet=quiet, debug=debug
+    ) as talk:
         export_studies(folder, storage, scope or [], talk)
 
 
@@ -72,7 +80,11 @@ def parse_scope(text: str) -> dict[str, str]:
     >>> parse_scope("cohort")
     {}
     """
-    return {} if text.strip() == COHORT else parse_pairs("--scope", [part.strip() for part in text.split(",")])
+    return (
+        {}
+        if text.strip() == COHORT
+        else parse_pairs("--scope", [part.strip() for part in text.split(",")])
+    )
 
 
 def chosen_scopes(

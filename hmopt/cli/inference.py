@@ -57,9 +57,14 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     extents = found.extents_mm[kept]
     spacing = _spacing(found, kept, remarks)
     stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
-    voxels = [math.ceil(round(extent / step, 2)) for extent, step in zip(extents.tolist(), spacing, strict=True)]
+    voxels = [
+        math.ceil(round(extent / step, 2))
+        for extent, step in zip(extents.tolist(), spacing, strict=True)
+    ]
     covered = " x ".join(str(count) for count in voxels)
-    remarks["preprocessing.shape"] = f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
+    remarks["preprocessing.shape"] = (
+        f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
+    )
     remarks["preprocessing.placement"] = found.advice
     shape = [stride * math.ceil(count / stride) for count in voxels]
     return {"shape": shape, "spacing_mm": spacing, "placement": found.best_placement, **values}
@@ -71,7 +76,9 @@ def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
     slices = infer_slices(found, axis)
     if slices is None:
         return {}
-    remarks["preprocessing.slices.axis"] = "Images have few or thick slices along it: 2-D work on each."
+    remarks["preprocessing.slices.axis"] = (
+        "Images have few or thick slices along it: 2-D work on each."
+    )
     remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
     remarks["preprocessing.slices.search_indices"] = "The one with most structures."
     return {"slices": slices.model_dump()}
@@ -87,7 +94,9 @@ def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[flo
         return [float(f"{step:.6g}") for step in middle]
     factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
     own = " x ".join(f"{step:g}" for step in middle)
-    remarks["preprocessing.spacing_mm"] = f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+    remarks["preprocessing.spacing_mm"] = (
+        f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+    )
     return [_rounded_up(step * factor) for step in middle]
 
 
@@ -103,7 +112,9 @@ def _split(found: "Inspection", remarks: Remarks) -> Values:
     split = infer_split(found)
     remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
     if isinstance(split.search, list):
-        remarks["split.search"] = "Those with several images first: pairs within a subject are searched."
+        remarks["split.search"] = (
+            "Those with several images first: pairs within a subject are searched."
+        )
     return split.model_dump()
 
 
@@ -111,7 +122,9 @@ def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
     columns = [str(column) for column in images if str(column).lower() == "modality"]
     same = [column for column in columns if images[column].nunique() > 1]
     if same:
-        remarks["pairs.same"] = "The similarity compares intensities, which mean other things in another modality."
+        remarks["pairs.same"] = (
+            "The similarity compares intensities, which mean other things in another modality."
+        )
     again = int(images.groupby(["subject", *same]).size().max()) > 1
     if again:
         remarks["pairs.kinds"] = "Some subjects have several images."
@@ -125,7 +138,11 @@ def _count(side: int | list[str]) -> int:
 def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Remarks) -> Values:
     groups = {str(column): images[column] for column in images if column not in OWN_COLUMNS}
     bins = {name: edges for name, column in groups.items() if (edges := _bins(column))}
-    few = [name for name, column in groups.items() if name in bins or 1 < column.nunique() <= MOST_GROUPS]
+    few = [
+        name
+        for name, column in groups.items()
+        if name in bins or 1 < column.nunique() <= MOST_GROUPS
+    ]
     scopes = [
         ["cohort"],
         ["label"],
@@ -135,7 +152,9 @@ def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Re
     if searched > SearchSection().minimum_partners:
         scopes.append(["subject"])
     else:
-        remarks["search.scopes"] = 'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+        remarks["search.scopes"] = (
+            'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+        )
     return {"scopes": scopes, "bins": bins}
 
 

@@ -13,12 +13,27 @@ from hmopt.cli.table import lines_of
 if TYPE_CHECKING:
     from hmopt.ledger.holdings import Holding
 
-HEADER = ("model", "identity", "metric", "settings", "pairs", "labels", "rows", "shards", "size", "")
+HEADER = (
+    "model",
+    "identity",
+    "metric",
+    "settings",
+    "pairs",
+    "labels",
+    "rows",
+    "shards",
+    "size",
+    "",
+)
 
-Compact = Annotated[bool, typer.Option("--compact", help="Bring the shards of each model together into one.")]
+Compact = Annotated[
+    bool, typer.Option("--compact", help="Bring the shards of each model together into one.")
+]
 
 
-def ledger(folder: Folder, compact: Compact = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def ledger(
+    folder: Folder, compact: Compact = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Say what is in the ledger of a study: of which models, which metrics, how much, and what is stale."""
     with conversation(f"hmopt ledger {folder}", quiet=quiet, debug=debug) as talk:
         show_ledger(folder, compact, talk)
@@ -33,7 +48,9 @@ def show_ledger(folder: Path, compact: bool, talk: Conversation) -> None:
     kept = Ledger(folder / LEDGER_FOLDER)
     holdings = kept.holdings()
     if not holdings:
-        raise LedgerError(str(folder), expected="measurements", got="none", advice="Run `hmopt search` first.")
+        raise LedgerError(
+            str(folder), expected="measurements", got="none", advice="Run `hmopt search` first."
+        )
     if compact:
         kept.compact()
         before, holdings = holdings, kept.holdings()
@@ -60,7 +77,9 @@ def model_names(folder: Path) -> dict[str, str]:
     except LedgerError:
         return {}
     comparison = read_comparison(folder)
-    compared = {} if comparison is None else {one.identity: one.name for one in comparison.contenders}
+    compared = (
+        {} if comparison is None else {one.identity: one.name for one in comparison.contenders}
+    )
     names = {searched.identity_of(model): model for model in MODELS}
     return compared | {identity: name for identity, name in names.items() if identity is not None}
 
@@ -73,7 +92,14 @@ def table_rows(holding: "Holding", models: Mapping[str, str]) -> list[list[str]]
         files = [str(holding.shards), size_text(holding.size)] if place == 0 else ["", ""]
         name = models.get(holding.identity, "other")
         rows.append(
-            [name, holding.identity, kept.metric, *counts, *files, stale(holding.identity, kept.metric, models)]
+            [
+                name,
+                holding.identity,
+                kept.metric,
+                *counts,
+                *files,
+                stale(holding.identity, kept.metric, models),
+            ]
         )
     return rows
 

@@ -21,13 +21,21 @@ from hmopt.files import check_outputs, real_place, replacing
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the study goes.", show_default=False)]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Where the study goes.", show_default=False)
+]
 Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, one a subject.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Folder of label maps, named as the images are.")]
-Manifest = Annotated[Path | None, typer.Option("--manifest", help="CSV: image, label, subject and any others.")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Folder of label maps, named as the images are.")
+]
+Manifest = Annotated[
+    Path | None, typer.Option("--manifest", help="CSV: image, label, subject and any others.")
+]
 LabelNames = Annotated[
     Path | None,
-    typer.Option("--label-names", help="dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP."),
+    typer.Option(
+        "--label-names", help="dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP."
+    ),
 ]
 
 
@@ -42,7 +50,12 @@ def new(
 ) -> None:
     """Look at the data, say what is there, and write FOLDER/study.toml with a comment at each key."""
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
-        given = {"images": images, "labels": labels, "manifest": manifest, "label_names": label_names}
+        given = {
+            "images": images,
+            "labels": labels,
+            "manifest": manifest,
+            "label_names": label_names,
+        }
         new_study(folder, {name: path for name, path in given.items() if path is not None}, talk)
 
 
@@ -54,7 +67,10 @@ def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
     destination = folder / FILE_NAME
     if destination.exists():
         raise DeclarationError(
-            str(destination), expected="no study yet", got="one", advice="Edit it, or choose another folder."
+            str(destination),
+            expected="no study yet",
+            got="one",
+            advice="Edit it, or choose another folder.",
         )
     _check_source(paths)
     check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
@@ -75,8 +91,14 @@ def describe(found: "Inspection") -> list[str]:
     """Give what was found, a line for each kind of fact."""
     subjects, pairs = found.subjects, found.pairs
     lines = [f"Cases: {len(found.scans)} images of {len(subjects)} subjects"]
-    for name, values, unit in (("Shapes", found.shapes, "voxels"), ("Spacings", found.spacings_mm, "mm")):
-        low, high = (" x ".join(f"{value:g}" for value in side) for side in (values.min(axis=0), values.max(axis=0)))
+    for name, values, unit in (
+        ("Shapes", found.shapes, "voxels"),
+        ("Spacings", found.spacings_mm, "mm"),
+    ):
+        low, high = (
+            " x ".join(f"{value:g}" for value in side)
+            for side in (values.min(axis=0), values.max(axis=0))
+        )
         lines.append(f"{name}: {low} {unit}" if low == high else f"{name}: {low} to {high} {unit}")
     lines.append("Structures:")
     facts: dict[str, dict[str, float]] = found.structures.to_dict("index")  # type: ignore[assignment]
@@ -86,7 +108,9 @@ def describe(found: "Inspection") -> list[str]:
     ]
     lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within one")
     in_world, centred = found.placement.distance_in_world_mm, found.placement.distance_centred_mm
-    lines.append(f"Centres of the labels: {in_world:.3g} mm apart by headers, {centred:.3g} mm with images centred")
+    lines.append(
+        f"Centres of the labels: {in_world:.3g} mm apart by headers, {centred:.3g} mm with images centred"
+    )
     lines += [f"Headers: {remark}" for remark in found.headers.remarks]
     lines.append(f"Placement: {found.advice}")
     return lines
@@ -118,12 +142,18 @@ def _estimate(study: Study, found: "Inspection") -> Estimate:
     searched = study.split.search
     share = (searched if isinstance(searched, int) else len(searched)) / len(found.subjects)
     possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
-    pairs = sum(min(study.pairs.search, round(possible[kind])) for kind in study.pairs.kinds if kind in possible)
+    pairs = sum(
+        min(study.pairs.search, round(possible[kind]))
+        for kind in study.pairs.kinds
+        if kind in possible
+    )
     return estimate_study(study, items, pairs, len(found.cohort.structures))
 
 
 def _check_source(paths: dict[str, Path]) -> None:
-    if ("manifest" in paths) == ("images" in paths or "labels" in paths) or ("images" in paths) != ("labels" in paths):
+    if ("manifest" in paths) == ("images" in paths or "labels" in paths) or ("images" in paths) != (
+        "labels" in paths
+    ):
         raise DeclarationError(
             "hmopt new",
             expected="either --images and --labels, or --manifest",

@@ -55,7 +55,9 @@ class Bars:
         self._console = console
         self._progress: Progress | None = None
 
-    def __call__(self, items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+    def __call__(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
         """Yield the items below a bar."""
         outermost = self._progress is None
         progress = self._progress = self._progress or self._started()
@@ -70,8 +72,15 @@ class Bars:
                 self._progress = None
 
     def _started(self) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        progress = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self._console)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        progress = Progress(
+            *columns, TextColumn("left"), TimeRemainingColumn(), console=self._console
+        )
         progress.start()
         return progress
 
@@ -93,7 +102,9 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def __call__(self, items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+    def __call__(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
         """Yield the items between lines."""
         began = time.monotonic()
         due = began + SHORT_S

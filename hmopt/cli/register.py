@@ -46,19 +46,31 @@ class Choice:
 
 
 Image = Annotated[Path, typer.Argument(help="Anything that nibabel reads.", show_default=False)]
-Moved = Annotated[Path, typer.Option("--moved", help="Where the moved image goes, as NIfTI.", show_default=False)]
+Moved = Annotated[
+    Path, typer.Option("--moved", help="Where the moved image goes, as NIfTI.", show_default=False)
+]
 Displacement = Annotated[
     Path | None,
-    typer.Option("--displacement", help="Where the whole transformation goes. Left out: beside the moved image."),
+    typer.Option(
+        "--displacement",
+        help="Where the whole transformation goes. Left out: beside the moved image.",
+    ),
 ]
 Regularization = Annotated[
     float | None, typer.Option("--regularization", help="λ. Left out: the best one of the scope.")
 ]
-Values = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another hyperparameter.")]
-Label = Annotated[str | None, typer.Option("--label", help="Take the best setting for this structure.")]
-Subject = Annotated[str | None, typer.Option("--subject", help="Take the best setting for this searched subject.")]
+Values = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another hyperparameter.")
+]
+Label = Annotated[
+    str | None, typer.Option("--label", help="Take the best setting for this structure.")
+]
+Subject = Annotated[
+    str | None, typer.Option("--subject", help="Take the best setting for this searched subject.")
+]
 Groups = Annotated[
-    list[str] | None, typer.Option("--group", metavar="COLUMN=VALUE", help="Take the best for a group: task=within.")
+    list[str] | None,
+    typer.Option("--group", metavar="COLUMN=VALUE", help="Take the best for a group: task=within."),
 ]
 PlacementOption = Annotated[
     str | None,
@@ -72,7 +84,10 @@ PLACEMENTS = ("header", "centre", "affine")
 
 WithinLimit = Annotated[
     bool,
-    typer.Option("--within-folding-limit", help="Take the best setting of those that obey search.folding_limit."),
+    typer.Option(
+        "--within-folding-limit",
+        help="Take the best setting of those that obey search.folding_limit.",
+    ),
 ]
 
 
@@ -97,7 +112,9 @@ def register(
 
     Without a value or a scope, the best setting of the whole cohort is taken.
     """
-    with conversation(f"hmopt register {folder} {moving} {fixed} --moved {moved}", quiet=quiet, debug=debug) as talk:
+    with conversation(
+        f"hmopt register {folder} {moving} {fixed} --moved {moved}", quiet=quiet, debug=debug
+    ) as talk:
         given = parse_pairs("--set", values or [])
         given |= {} if regularization is None else {"regularization": str(regularization)}
         named = {"label": label, "subject": subject}
@@ -116,7 +133,9 @@ def displacement_path(moved: Path) -> Path:
     >>> displacement_path(Path("out/moved.nii.gz")).as_posix()
     'out/moved_displacement.nii.gz'
     """
-    return moved.with_name(f"{moved.name.removesuffix('.gz').removesuffix('.nii')}_displacement.nii.gz")
+    return moved.with_name(
+        f"{moved.name.removesuffix('.gz').removesuffix('.nii')}_displacement.nii.gz"
+    )
 
 
 def register_files(
@@ -135,7 +154,9 @@ def register_files(
     for path in destinations:
         check_name(path)
     outputs = {"--moved": destinations[0], "--displacement": destinations[1]}
-    check_outputs(outputs, {"MOVING": files[0], "FIXED": files[1]} | _images_of_study(folder, outputs))
+    check_outputs(
+        outputs, {"MOVING": files[0], "FIXED": files[1]} | _images_of_study(folder, outputs)
+    )
     registrar = Registrar(folder, find_device(device), _placement(placement))
     setting = _setting(folder, registrar.space, choice, talk)
     found = registrar.register(*files, setting)
@@ -149,7 +170,9 @@ def register_files(
 def _placement(given: str | None) -> "Placement | None":
     if given is None or given in PLACEMENTS:
         return cast("Placement | None", given)
-    raise DeclarationError("--placement", expected=" or ".join(PLACEMENTS), got=repr(given), advice="Choose one.")
+    raise DeclarationError(
+        "--placement", expected=" or ".join(PLACEMENTS), got=repr(given), advice="Choose one."
+    )
 
 
 def _images_of_study(folder: Path, outputs: Mapping[str, Path]) -> dict[str, Path]:

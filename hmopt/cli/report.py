@@ -9,10 +9,14 @@ from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.options import Debug, Folder, Quiet
 from hmopt.files import check_outputs
 
-Results = Annotated[bool, typer.Option("--results", help="Also write FOLDER/results, small enough to be committed.")]
+Results = Annotated[
+    bool, typer.Option("--results", help="Also write FOLDER/results, small enough to be committed.")
+]
 
 
-def report(folder: Folder, results: Results = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def report(
+    folder: Folder, results: Results = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Write FOLDER/report: index.html, optima.csv and figures. Needs neither model nor torch."""
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         report_study(folder, talk)
@@ -34,8 +38,14 @@ def report_study(folder: Path, talk: Conversation) -> None:
 def check_places(folder: Path) -> None:
     """Refuse a `report` that is a file, a link to what is read, or lies where nothing can be written."""
     pages = {f"report/{name}": folder / "report" / name for name in ("index.html", "optima.csv")}
-    read = {name: folder / name for name in ("search.json", "pairs.csv", "training.csv", "commands.csv", "study.toml")}
-    kept = {f"results/{name}": folder / "results" / name for name in ("search.json", "pairs.csv", "optima.csv")}
+    read = {
+        name: folder / name
+        for name in ("search.json", "pairs.csv", "training.csv", "commands.csv", "study.toml")
+    }
+    kept = {
+        f"results/{name}": folder / "results" / name
+        for name in ("search.json", "pairs.csv", "optima.csv")
+    }
     check_outputs(pages, read | kept)
 
 

@@ -12,7 +12,10 @@ from hmopt.commands import timed
 
 def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Train, search and report; what is done already is kept."""
-    with conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt run"):
+    with (
+        conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk,
+        timed(folder, "hmopt run"),
+    ):
         run_study(folder, device, talk)
 
 

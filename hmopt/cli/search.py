@@ -23,16 +23,27 @@ if TYPE_CHECKING:
 
 
 Dense = Annotated[
-    bool, typer.Option("--dense", help="Also measure the optimized metric at every value of the one hyperparameter.")
+    bool,
+    typer.Option(
+        "--dense",
+        help="Also measure the optimized metric at every value of the one hyperparameter.",
+    ),
 ]
 
 
 def search(
-    folder: Folder, device: Device = None, dense: Dense = False, quiet: Quiet = False, debug: Debug = False
+    folder: Folder,
+    device: Device = None,
+    dense: Dense = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Measure what is missing and run the Optuna studies of every declared scope."""
     command = "hmopt search --dense" if dense else "hmopt search"
-    with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk, timed(folder, command):
+    with (
+        conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk,
+        timed(folder, command),
+    ):
         if dense:
             measure_densely(folder, device, talk)
         search_study(folder, device, talk)
@@ -96,7 +107,9 @@ class Search:
         self.cohort = prepare(self.study, folder, talk.track)
         self.pairs, self.table = check_cohort(self.study, self.cohort)
         # what the ledger holds already is not measured again, and must still be of these images
-        self.cohort.check(dict.fromkeys(name for pair in self.pairs for name in (pair.moving, pair.fixed)))
+        self.cohort.check(
+            dict.fromkeys(name for pair in self.pairs for name in (pair.moving, pair.fixed))
+        )
         self.ledger = Ledger(folder / LEDGER_FOLDER)
 
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
@@ -117,7 +130,9 @@ class Search:
             self.fill(oracle, settings, measured)
         return self._measurements(oracle)
 
-    def keep(self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str) -> None:
+    def keep(
+        self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str
+    ) -> None:
         """Write what was searched beside the ledger; `earlier` are identities of checkpoints before the end."""
         from hmopt.ledger import Searched, write_searched
         from hmopt.model_file import MODEL_FILE, check_header
@@ -168,9 +183,20 @@ class Search:
         curves = list(find_curves(measurements, shared, metric))
         for curve in self.talk.track(curves, "Drawing examples", len(curves)):
             index = curve.settings[curve.best()]
-            at_best = measurements.score(metric, curve.scope.label)[measurements.settings.index(index)]
+            at_best = measurements.score(metric, curve.scope.label)[
+                measurements.settings.index(index)
+            ]
             scores = np.where(curve.scope.mask(measurements.pairs), at_best, np.nan)
-            write_examples(self.folder, curve.scope.name, oracle, index, self.pairs, scores, metric, curve.scope.label)
+            write_examples(
+                self.folder,
+                curve.scope.name,
+                oracle,
+                index,
+                self.pairs,
+                scores,
+                metric,
+                curve.scope.label,
+            )
 
     def _measurements(self, oracle: "Oracle") -> "Measurements":
         return self.ledger.measurements(

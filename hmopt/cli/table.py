@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 
-def lines_of(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None) -> list[str]:
+def lines_of(
+    header: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
+) -> list[str]:
     """Give the lines of a table; columns of numbers are aligned to the right.
 
     Parameters
@@ -26,7 +28,9 @@ def lines_of(header: Sequence[str], rows: Sequence[Sequence[str]], console: Cons
     """
     console = console or Console()
     plain = not console.is_terminal
-    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2 if plain else 1, 0, 0))
+    table = Table(
+        box=None if plain else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2 if plain else 1, 0, 0)
+    )
     for place, name in enumerate(header):
         numbers = all(row[place][:1].isdigit() or not row[place] for row in rows)
         table.add_column(name, justify="right" if numbers and name else "left", no_wrap=True)

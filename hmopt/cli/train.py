@@ -10,9 +10,14 @@ from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.commands import timed
 
 
-def train(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def train(
+    folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Train the hypermorph of a study; an interrupted training goes on where it stopped."""
-    with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk, timed(folder, "hmopt train"):
+    with (
+        conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk,
+        timed(folder, "hmopt train"),
+    ):
         train_study(folder, device, talk)
 
 

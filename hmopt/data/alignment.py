@@ -20,7 +20,9 @@ _FINEST_LENGTH = 96
 _SAMPLES = 30_000
 
 
-def find_alignment(image: Volume, template: Volume, seed: int = 0, background: float | None = None) -> Matrix:
+def find_alignment(
+    image: Volume, template: Volume, seed: int = 0, background: float | None = None
+) -> Matrix:
     """Give the affine that brings a template's places to the same places of an image.
 
     Starts from the headers, the centres of the boxes or the centres of mass, whichever agrees best, and maximizes
@@ -61,11 +63,15 @@ def find_alignment(image: Volume, template: Volume, seed: int = 0, background: f
     ]
     with _single_thread():
         start, end = _optimize(fixed, _to_itk(image), starts, seed)
-    before, after = (agreement_after(image, template, matrix, background) for matrix in (start, end))
+    before, after = (
+        agreement_after(image, template, matrix, background) for matrix in (start, end)
+    )
     return end if after > before else start
 
 
-def agreement_after(image: Volume, template: Volume, matrix: Matrix, background: float | None = None) -> float:
+def agreement_after(
+    image: Volume, template: Volume, matrix: Matrix, background: float | None = None
+) -> float:
     """Give the normalized mutual information of a template and an image brought to its grid, in [1, 2].
 
     Parameters
@@ -81,7 +87,9 @@ def agreement_after(image: Volume, template: Volume, matrix: Matrix, background:
     normalized = normalize(image.data, "percentile")
     outside = 0.0 if background is None else normalized_value(background, image.data, "percentile")
     moved = resample(normalized, grid, template.lattice.shape, order=1, outside=outside)
-    return float(normalized_mutual_information(normalize(template.data, "percentile"), moved, bins=_BINS))
+    return float(
+        normalized_mutual_information(normalize(template.data, "percentile"), moved, bins=_BINS)
+    )
 
 
 def _check_volume(volume: Volume) -> None:
@@ -181,7 +189,9 @@ def _shift(translation_ras: NDArray[np.float64], fixed: Any) -> Any:
 
     transform = sitk.AffineTransform(3)
     transform.SetTranslation((_RAS_TO_LPS[:3, :3] @ translation_ras).tolist())
-    transform.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
+    transform.SetCenter(
+        fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
+    )
     return transform
 
 

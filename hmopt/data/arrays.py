@@ -24,7 +24,9 @@ from hmopt.progress import Track
 _SPACING_TOLERANCE = 0.01
 
 
-def write_arrays(folder: Path, study: Study, cohort: Cohort, reference: Reference, track: Track) -> None:
+def write_arrays(
+    folder: Path, study: Study, cohort: Cohort, reference: Reference, track: Track
+) -> None:
     """Write images, label maps, grids and their record into a folder.
 
     Structures that no prepared image shows are left out.
@@ -46,22 +48,32 @@ def write_arrays(folder: Path, study: Study, cohort: Cohort, reference: Referenc
     """
     section, slices = study.preprocessing, slices_of(study.preprocessing)
     template = folder / TEMPLATE if section.placement == "affine" else None
-    arrays = _create(folder, len(cohort.images) * len(slices), tuple(section.shape), len(cohort.structures))
+    arrays = _create(
+        folder, len(cohort.images) * len(slices), tuple(section.shape), len(cohort.structures)
+    )
     spacings: dict[str, tuple[float, ...]] = {}
-    files = list(zip(cohort.images.index, cohort.images["image"], cohort.images["label"], strict=True))
-    for number, (name, image_path, label_path) in enumerate(track(files, "Preparing images", len(files))):
+    files = list(
+        zip(cohort.images.index, cohort.images["image"], cohort.images["label"], strict=True)
+    )
+    for number, (name, image_path, label_path) in enumerate(
+        track(files, "Preparing images", len(files))
+    ):
         image = read_image(image_path)
         place = find_place(image, section, reference, template)
         prepared = resample_image(image, section, place, str(image_path))
         rows = slice(number * len(slices), (number + 1) * len(slices))
         arrays[IMAGES][rows] = [item.data for item in prepared]
         arrays[GRIDS][rows] = [item.grid for item in prepared]
-        arrays[LABEL_MAPS][rows] = resample_labels(label_path, prepared, cohort.structures, study.cohort.minimum_voxels)
+        arrays[LABEL_MAPS][rows] = resample_labels(
+            label_path, prepared, cohort.structures, study.cohort.minimum_voxels
+        )
         spacings[name] = prepared[0].spacing_mm
     record = {
         "scans": list(spacings),
         "slices": slices,
-        "labels": _keep_present(arrays[LABEL_MAPS], list(cohort.structures), study.cohort.structures),
+        "labels": _keep_present(
+            arrays[LABEL_MAPS], list(cohort.structures), study.cohort.structures
+        ),
         "spacing_mm": _one_spacing(spacings) if study.cohort.spacing_known else None,
         "reference": reference.to_record(),
     }
@@ -76,10 +88,15 @@ def _create(folder: Path, count: int, shape: tuple[int, ...], structures: int) -
         LABEL_MAPS: (label_dtype(structures), shape),
         GRIDS: (np.float64, (4, 4)),
     }
-    return {name: open_memmap(folder / name, "w+", dtype, (count, *each)) for name, (dtype, each) in kinds.items()}
+    return {
+        name: open_memmap(folder / name, "w+", dtype, (count, *each))
+        for name, (dtype, each) in kinds.items()
+    }
 
 
-def _keep_present(maps: NDArray[Any], names: Sequence[str], declared: Mapping[str, Any]) -> list[str]:
+def _keep_present(
+    maps: NDArray[Any], names: Sequence[str], declared: Mapping[str, Any]
+) -> list[str]:
     present = np.zeros(len(names) + 1, dtype=bool)
     for label_map in maps:
         present[np.unique(label_map)] = True
@@ -91,11 +108,15 @@ def _keep_present(maps: NDArray[Any], names: Sequence[str], declared: Mapping[st
             got="background only",
             advice="Enlarge the shape, or choose other slices.",
         )
-    missed = [name for name, here in zip(names, present, strict=True) if not here and name in declared]
+    missed = [
+        name for name, here in zip(names, present, strict=True) if not here and name in declared
+    ]
     if missed:
         warnings.warn(f"no prepared image shows {', '.join(missed)}: left out.", stacklevel=4)
     if not present.all():
-        renumbered = np.concatenate([[0], np.where(present, np.cumsum(present), 0)]).astype(maps.dtype)
+        renumbered = np.concatenate([[0], np.where(present, np.cumsum(present), 0)]).astype(
+            maps.dtype
+        )
         for label_map in maps:
             label_map[...] = renumbered[label_map]
     return [name for name, here in zip(names, present, strict=True) if here]

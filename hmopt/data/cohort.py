@@ -74,9 +74,17 @@ def read_cohort(section: CohortSection, track: Track = silent) -> Cohort:
             broken.append((label, error))
     _raise(broken, "label maps", len(images))
     if not codes:
-        raise DataError("cohort", expected="labelled voxels", got="background only", advice="Correct the label maps.")
+        raise DataError(
+            "cohort",
+            expected="labelled voxels",
+            got="background only",
+            advice="Correct the label maps.",
+        )
     names = None if table is None else table.names
-    return Cohort(images=images, structures=choose_structures(section.structures, _named(codes, names, section)))
+    return Cohort(
+        images=images,
+        structures=choose_structures(section.structures, _named(codes, names, section)),
+    )
 
 
 def check_images(images: pd.DataFrame, track: Track = silent) -> None:
@@ -162,7 +170,9 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
             return names
     same = _first_equal(parts)
     got = " and ".join(paths[place].name for place in same)
-    raise DataError(str(paths[same[0]]), expected="names that differ", got=got, advice="Drop one of them.")
+    raise DataError(
+        str(paths[same[0]]), expected="names that differ", got=got, advice="Drop one of them."
+    )
 
 
 def _first_equal(values: Sequence[Any]) -> list[int]:
@@ -179,8 +189,14 @@ def _check_label_maps_once(images: pd.DataFrame) -> None:
     """Refuse a label map of several persons or sessions; images of one session may share theirs."""
     column = next((name for name in images if str(name).lower() in _SESSION_COLUMNS), None)
     first: dict[Path, tuple[Path, tuple[str, str]]] = {}
-    for row, (image, label, subject) in enumerate(images[["image", "label", "subject"]].itertuples(index=False)):
-        session = str(images[column].iloc[row]) if column is not None else session_entity(image_name(image)) or ""
+    for row, (image, label, subject) in enumerate(
+        images[["image", "label", "subject"]].itertuples(index=False)
+    ):
+        session = (
+            str(images[column].iloc[row])
+            if column is not None
+            else session_entity(image_name(image)) or ""
+        )
         scan = (subject, session)
         real = follow(label)
         earlier, of_earlier = first.setdefault(real, (image, scan))
@@ -198,7 +214,12 @@ def _check_varied(path: Path, intensities: NDArray[np.float32]) -> None:
     lowest, highest = float(intensities.min()), float(intensities.max())
     if lowest == highest:
         advice = "Replace the file or take it out."
-        raise DataError(str(path), expected="intensities that differ", got=f"{lowest:g} everywhere", advice=advice)
+        raise DataError(
+            str(path),
+            expected="intensities that differ",
+            got=f"{lowest:g} everywhere",
+            advice=advice,
+        )
 
 
 def _read_codes(image: Path, label: Path, table: LabelTable | None) -> set[int]:

@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.integer]
 
 
-def draw_evenly(moving: Numbers, fixed: Numbers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_evenly(
+    moving: Numbers, fixed: Numbers, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Give the positions of `count` pairs, or of all where there are no more.
 
     One is drawn after the other: always one whose moving subject has moved least often and whose fixed subject has

@@ -17,7 +17,8 @@ from hmopt.errors import DataError
 
 _CHANNEL = re.compile(r"_(\d{4})$")
 _LABEL_WORDS = (
-    r"dseg|probseg|segmentations?|seg|labels?|labelmap|lbl|mask|gt|groundtruth|aseg|parc|roi|lesion|manual|annotation"
+    r"dseg|probseg|segmentations?|seg|labels?|labelmap|lbl|mask|gt|groundtruth"
+    r"|aseg|parc|roi|lesion|manual|annotation"
 )
 _IMAGE_WORDS = r"t1w?|t1ce|t2w?|flair|pdw?|t2starw|bold|dwi|ct|mr|mri|pet|img|image|scan|vol|volume|brain|anat|raw|orig"
 _LABEL_WORD = re.compile(rf"[_\-. ]({_LABEL_WORDS})$", re.I)
@@ -56,7 +57,9 @@ def list_folders(images: Path | None, labels: Path | None) -> Listing:
     """
     for folder in (images, labels):
         if folder is None or not folder.is_dir():
-            raise DataError(str(folder), expected="a folder of images", got="none", advice="Correct the path.")
+            raise DataError(
+                str(folder), expected="a folder of images", got="none", advice="Correct the path."
+            )
     assert images is not None
     assert labels is not None
     same = images.resolve() == labels.resolve()
@@ -93,7 +96,9 @@ class _LabelMaps:
     def __init__(self, folder: Path, labels: Sequence[Path], images: Sequence[Path]) -> None:
         taken = set(images)
         self._folder = folder
-        self._by: dict[str, dict[str, list[Path]]] = {way: defaultdict(list) for way in ("name", "stem", "key", "scan")}
+        self._by: dict[str, dict[str, list[Path]]] = {
+            way: defaultdict(list) for way in ("name", "stem", "key", "scan")
+        }
         for label in labels:
             if label in taken and len(taken) < len(labels):
                 continue
@@ -143,20 +148,30 @@ def _nearest(found: Sequence[Path], image: Path, folder: Path) -> list[Path]:
     return [path for path, count in zip(found, shared, strict=True) if count == max(shared)]
 
 
-def _images_in(folder: Path, without: Path | None, required: bool = True) -> tuple[list[Path], tuple[str, ...]]:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+def _images_in(
+    folder: Path, without: Path | None, required: bool = True
+) -> tuple[list[Path], tuple[str, ...]]:
+    files = sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()
+    )
     if not any(format_of(path) in READ for path in files):
         files = files + list(_inside(folder, without))
     voxels = [path for path in files if format_of(path) in READ and not _is_second_file(path)]
     anatomical = [path for path in voxels if "anat" in path.parts]
-    voxels = anatomical if anatomical and any(subject_entity(image_name(path)) for path in anatomical) else voxels
+    voxels = (
+        anatomical
+        if anatomical and any(subject_entity(image_name(path)) for path in anatomical)
+        else voxels
+    )
     stems = {image_name(path) for path in voxels}
     strange = [path for path in files if advice_about(path) and path.stem not in stems]
     if not voxels and required:
         raise _no_images(folder, files, strange)
     if not strange:
         return voxels, ()
-    return voxels, (f"{folder}: {_counted(strange)} are not read and left out. {advice_about(strange[0])}",)
+    return voxels, (
+        f"{folder}: {_counted(strange)} are not read and left out. {advice_about(strange[0])}",
+    )
 
 
 def _inside(folder: Path, without: Path | None) -> Iterator[Path]:
@@ -242,4 +257,7 @@ def _channel_names(path: Path) -> dict[int, str]:
 
 
 def _named(channels: Sequence[str], names: dict[int, str]) -> str:
-    return ", ".join(f"{channel} ({names[int(channel)]})" if int(channel) in names else channel for channel in channels)
+    return ", ".join(
+        f"{channel} ({names[int(channel)]})" if int(channel) in names else channel
+        for channel in channels
+    )

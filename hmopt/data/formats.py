@@ -13,7 +13,8 @@ PAIRED = {
 
 READ = (".nii", ".mgh", ".mgz", ".mnc", *PAIRED.keys(), *PAIRED.values())
 _ENDING = re.compile(
-    r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.rec|\.par|\.brik|\.head|\.nrrd)?(\.gz|\.bz2|\.zst)?$", re.I
+    r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.rec|\.par|\.brik|\.head|\.nrrd)?(\.gz|\.bz2|\.zst)?$",
+    re.I,
 )
 
 LONGEST_LINK = 1024
@@ -26,13 +27,18 @@ _TRACTS = "It holds streamlines: give a NIfTI volume."
 _ARRAY = "It says nothing about where its voxels are: save a NIfTI volume with nibabel."
 
 NOT_READ = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".jp2"), _SIMPLE_ITK),
+    **dict.fromkeys(
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".jp2"), _SIMPLE_ITK
+    ),
     **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".vtk", ".pic", ".lsm"), _SIMPLE_ITK),
     **dict.fromkeys((".dcm", ".ima", ".dicom"), _DICOM),
     **dict.fromkeys((".gii", ".stl", ".obj", ".ply", ".vtp", ".annot", ".curv"), _SURFACE),
     **dict.fromkeys((".trk", ".tck", ".trx"), _TRACTS),
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".zarr"), _ARRAY),
-    **dict.fromkeys((".svs", ".ndpi", ".czi", ".lif", ".heic", ".webp"), "Convert it to NIfTI with another program."),
+    **dict.fromkeys(
+        (".svs", ".ndpi", ".czi", ".lif", ".heic", ".webp"),
+        "Convert it to NIfTI with another program.",
+    ),
 }
 """Endings of known formats that hmopt does not read, with what to do about each."""
 
@@ -120,7 +126,11 @@ def written_link(path: Path) -> str | None:
         text = path.read_bytes().decode("utf-8").strip()
     except UnicodeDecodeError:
         return None
-    return text if text.isprintable() and format_of(Path(text)) in READ and not Path(text).is_absolute() else None
+    return (
+        text
+        if text.isprintable() and format_of(Path(text)) in READ and not Path(text).is_absolute()
+        else None
+    )
 
 
 def _escaped(name: str) -> str:

@@ -93,7 +93,11 @@ def centred_grid(frame: Frame, shape: tuple[int, ...], spacing_mm: tuple[float, 
 
 
 def slice_grid(
-    frame: Frame, axis: int, index: int, shape: tuple[int, ...], spacing_mm: tuple[float, ...] | None
+    frame: Frame,
+    axis: int,
+    index: int,
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, ...] | None,
 ) -> Matrix:
     """Give the centred grid of one plane.
 
@@ -135,7 +139,11 @@ def smooth_for(data: NDArray[np.float32], grid: Matrix, dimensions: int) -> NDAr
     """
     steps = np.linalg.norm(grid[:3, :dimensions], axis=1)
     sigma = np.maximum(0, (steps - 1) / 2)
-    return ndimage.gaussian_filter(data, sigma, mode="nearest") if (sigma > _SAME_SPACING).any() else data
+    return (
+        ndimage.gaussian_filter(data, sigma, mode="nearest")
+        if (sigma > _SAME_SPACING).any()
+        else data
+    )
 
 
 def resample(
@@ -159,6 +167,12 @@ def resample(
     whole = (*shape, 1) if len(shape) == 2 else shape
     # "constant" would drop a last voxel that rounding puts a hair outside
     moved: NDArray[Any] = ndimage.affine_transform(
-        data, grid[:3, :3], grid[:3, 3], output_shape=whole, order=order, mode="grid-constant", cval=outside
+        data,
+        grid[:3, :3],
+        grid[:3, 3],
+        output_shape=whole,
+        order=order,
+        mode="grid-constant",
+        cval=outside,
     )
     return moved.reshape(shape)

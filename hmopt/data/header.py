@@ -129,13 +129,18 @@ def affine_mm(file: Any, path: Path) -> Matrix:
     affine = file.affine
     advice = "Repair the header of the file."
     if affine is None or not np.isfinite(affine).all():
-        raise DataError(str(path), expected="an affine that can be inverted", got="none", advice=advice)
+        raise DataError(
+            str(path), expected="an affine that can be inverted", got="none", advice=advice
+        )
     affine = scaled(np.asarray(affine, dtype=np.float64), mm_per_unit(file))
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     # relative to the edges: voxels of a micrometre have a volume of 1e-9 mm³ and are voxels all the same
     if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / edges)) < _FLAT:
         raise DataError(
-            str(path), expected="an affine that can be inverted", got="one whose axes lie in a plane", advice=advice
+            str(path),
+            expected="an affine that can be inverted",
+            got="one whose axes lie in a plane",
+            advice=advice,
         )
     return affine
 

@@ -102,7 +102,9 @@ def prepare_image(
     return resample_image(image, chosen, place, str(path))[0]
 
 
-def find_place(image: Volume, section: PreprocessingSection, reference: Reference, template: Path | None) -> Place:
+def find_place(
+    image: Volume, section: PreprocessingSection, reference: Reference, template: Path | None
+) -> Place:
     """Give where the prepared grid of an image is laid out.
 
     Raises
@@ -111,23 +113,35 @@ def find_place(image: Volume, section: PreprocessingSection, reference: Referenc
         If images are aligned and there is no template, or placed by their headers and there is no lattice.
     """
     if section.placement == "centre":
-        return Place(frame=ras_frame(image.lattice, reference.axes), matrix=np.eye(4), reference=reference)
+        return Place(
+            frame=ras_frame(image.lattice, reference.axes), matrix=np.eye(4), reference=reference
+        )
     if section.placement == "header":
         if reference.frame is None:
             raise DataError(
-                "placement", expected="the lattice of the cohort", got="none", advice="Prepare the cohort again."
+                "placement",
+                expected="the lattice of the cohort",
+                got="none",
+                advice="Prepare the cohort again.",
             )
         return Place(frame=reference.frame, matrix=np.eye(4), reference=reference, by_header=True)
     if template is None:
         raise DataError(
-            "template", expected="the image that the cohort was aligned to", got="none", advice="Prepare the cohort."
+            "template",
+            expected="the image that the cohort was aligned to",
+            got="none",
+            advice="Prepare the cohort.",
         )
     aligned_to = read_image(template)
     matrix = find_alignment(image, aligned_to, background=section.background)
-    return Place(frame=ras_frame(aligned_to.lattice, reference.axes), matrix=matrix, reference=reference)
+    return Place(
+        frame=ras_frame(aligned_to.lattice, reference.axes), matrix=matrix, reference=reference
+    )
 
 
-def resample_image(image: Volume, section: PreprocessingSection, place: Place, origin: str) -> list[PreparedImage]:
+def resample_image(
+    image: Volume, section: PreprocessingSection, place: Place, origin: str
+) -> list[PreparedImage]:
     """Give the image, or each of its declared slices, on the prepared grid.
 
     Parameters
@@ -150,7 +164,9 @@ def resample_image(image: Volume, section: PreprocessingSection, place: Place, o
     grids = [np.round(to_file @ grid, 9) for grid in layout.grids]
     if place.by_header and len(section.shape) == 2:
         axis = section.slices.axis if section.slices else cast(int, reference.plane)
-        grids = [_on_slice(grid, image.lattice, reference, axis, section.shape, origin) for grid in grids]
+        grids = [
+            _on_slice(grid, image.lattice, reference, axis, section.shape, origin) for grid in grids
+        ]
     normalized = normalize(image.data, section.normalization)
     outside = (
         float(normalized.min())
@@ -181,11 +197,21 @@ def _check_plane(lattice: Lattice, reference: Reference, origin: str) -> None:
         return
     got = f"{plane_name(across)} plane" if across else f"shape {lattice.shape}"
     expected = f"{plane_name({cast(int, reference.plane)})} plane"
-    raise DataError(origin, expected=expected, got=got, advice="Take images of one plane, or correct the headers.")
+    raise DataError(
+        origin,
+        expected=expected,
+        got=got,
+        advice="Take images of one plane, or correct the headers.",
+    )
 
 
 def _on_slice(
-    grid: Matrix, lattice: Lattice, reference: Reference, axis: int, shape: Sequence[int], origin: str
+    grid: Matrix,
+    lattice: Lattice,
+    reference: Reference,
+    axis: int,
+    shape: Sequence[int],
+    origin: str,
 ) -> Matrix:
     """Give a 2-D grid moved onto the slice of the file that is nearest to it.
 
@@ -224,7 +250,9 @@ def resample_labels(
         A structure with fewer voxels is taken out of a label map.
     """
     labels = read_labels(path, prepared[0].original)
-    found = (resample(labels.data, item.grid, item.data.shape, order=0, outside=0) for item in prepared)
+    found = (
+        resample(labels.data, item.grid, item.data.shape, order=0, outside=0) for item in prepared
+    )
     return [_without_small(merge_labels(codes, structures), minimum_voxels) for codes in found]
 
 
@@ -240,7 +268,10 @@ def _with_one_slice(section: PreprocessingSection, index: int | None) -> Preproc
     chosen = declared[0] if index is None else index
     if chosen not in section.slices.indices:
         raise DataError(
-            "slice", expected=f"one of {section.slices.indices}", got=chosen, advice="Choose a declared slice."
+            "slice",
+            expected=f"one of {section.slices.indices}",
+            got=chosen,
+            advice="Choose a declared slice.",
         )
     slices = section.slices.model_copy(update={"indices": [chosen], "search_indices": []})
     return section.model_copy(update={"slices": slices})

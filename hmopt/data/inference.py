@@ -31,7 +31,9 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
             got=len(subjects),
             advice="Add subjects.",
         )
-    tune, search = (max(_FEWEST_ON_A_SIDE, round(share * len(subjects))) for share in _SHARES.values())
+    tune, search = (
+        max(_FEWEST_ON_A_SIDE, round(share * len(subjects))) for share in _SHARES.values()
+    )
     train = len(subjects) - tune - search
     if not 0 < len(repeated) <= len(subjects) // 2:
         return SplitSection(train=train, tune=tune, search=search, seed=seed)
@@ -54,7 +56,9 @@ def infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
         structures = _structures_by_place(inspection, axis)
     else:
         fewest = int(inspection.shapes[:, axis].min())
-        structures = np.array([scan.structures_per_slice[axis][:fewest] for scan in inspection.scans])
+        structures = np.array(
+            [scan.structures_per_slice[axis][:fewest] for scan in inspection.scans]
+        )
     mean = structures.mean(axis=0)
     indices = np.flatnonzero((structures > 0).mean(axis=0) >= 0.5)
     indices = indices if len(indices) else np.array([mean.argmax()])

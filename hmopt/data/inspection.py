@@ -58,7 +58,9 @@ class HeaderFacts:
         """What a user must know of them, one sentence each."""
         lines = []
         if self.without:
-            lines.append(f"{self.without} without qform and sform, placed with their middle at the origin")
+            lines.append(
+                f"{self.without} without qform and sform, placed with their middle at the origin"
+            )
         if self.contradicting:
             lines.append(
                 f"{self.contradicting} whose qform and sform lie up to {self.apart_mm:.3g} mm apart; the sform is "
@@ -131,8 +133,12 @@ class Inspection:
         here = [column > 0 for column in voxels.T]
         return pd.DataFrame(
             {
-                "volume_mm3": [_median(column[rows]) for column, rows in zip(volumes.T, here, strict=True)],
-                "voxels": [_median(column[rows]) for column, rows in zip(voxels.T, here, strict=True)],
+                "volume_mm3": [
+                    _median(column[rows]) for column, rows in zip(volumes.T, here, strict=True)
+                ],
+                "voxels": [
+                    _median(column[rows]) for column, rows in zip(voxels.T, here, strict=True)
+                ],
                 "images": [int(rows.sum()) for rows in here],
             },
             index=pd.Index(list(self.cohort.structures), name="structure"),
@@ -168,7 +174,11 @@ class Inspection:
         if not overlaps:
             return "centre"
         best = max(overlaps.values())
-        return next(name for name in ("header", "centre", "affine") if overlaps.get(name, -1.0) >= best - _AS_GOOD)
+        return next(
+            name
+            for name in ("header", "centre", "affine")
+            if overlaps.get(name, -1.0) >= best - _AS_GOOD
+        )
 
     @property
     def lattice(self) -> Lattice:
@@ -193,8 +203,14 @@ class Inspection:
     @property
     def advice(self) -> str:
         """How images are placed and why, in one or two sentences."""
-        names = {"header": "where headers put them", "centre": "centre on centre", "affine": "after affine alignment"}
-        numbers = ", ".join(f"{overlap:.2f} {names[name]}" for name, overlap in self.overlaps.items())
+        names = {
+            "header": "where headers put them",
+            "centre": "centre on centre",
+            "affine": "after affine alignment",
+        }
+        numbers = ", ".join(
+            f"{overlap:.2f} {names[name]}" for name, overlap in self.overlaps.items()
+        )
         chosen = f'placement = "{self.best_placement}"'
         if not numbers:
             return f"No pair of images shows the same label: {chosen}."
@@ -228,13 +244,22 @@ def inspect_cohort(section: CohortSection, track: Track = silent, seed: int = 0)
     lattices = [read_lattice(label) for label in labels]
     axes = common_axes(lattices)
     if all(planes_of(lattice, axes) for lattice in lattices):
-        common_plane({str(path): lattice for path, lattice in zip(images, lattices, strict=True)}, axes)
+        common_plane(
+            {str(path): lattice for path, lattice in zip(images, lattices, strict=True)}, axes
+        )
     structures = cohort.structures
-    scans = tuple(look_at(label, structures, axes) for label in track(labels, "Looking at labels", len(labels)))
+    scans = tuple(
+        look_at(label, structures, axes)
+        for label in track(labels, "Looking at labels", len(labels))
+    )
     pairs = draw_image_pairs(cohort.images, _PAIRS, seed)
     placement = measure_placement(pairs, structures, track, axes)
     found = Inspection(
-        cohort=cohort, scans=scans, placement=placement, headers=_read_headers(images, lattices), axes=axes
+        cohort=cohort,
+        scans=scans,
+        placement=placement,
+        headers=_read_headers(images, lattices),
+        axes=axes,
     )
     if found.roughly_aligned or found.slice_axis is not None:
         return found

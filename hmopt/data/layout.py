@@ -28,7 +28,9 @@ class Layout:
     spacing_mm: tuple[float, ...]
 
 
-def lay_out(frame: Frame, section: PreprocessingSection, origin: str, plane: int | None = None) -> Layout:
+def lay_out(
+    frame: Frame, section: PreprocessingSection, origin: str, plane: int | None = None
+) -> Layout:
     """Give the prepared grids of an image.
 
     Parameters
@@ -53,7 +55,9 @@ def lay_out(frame: Frame, section: PreprocessingSection, origin: str, plane: int
         return Layout(slices=(NO_SLICE,), grids=(grid,), spacing_mm=spacing)
     axis, indices, named = _planes(frame, section, origin, plane)
     spacing = tuple(section.spacing_mm or [s for a, s in enumerate(frame.spacing_mm) if a != axis])
-    grids = tuple(slice_grid(frame, axis, index, tuple(section.shape), spacing) for index in indices)
+    grids = tuple(
+        slice_grid(frame, axis, index, tuple(section.shape), spacing) for index in indices
+    )
     return Layout(slices=named, grids=grids, spacing_mm=spacing)
 
 
@@ -74,20 +78,32 @@ def check_preprocessing(section: PreprocessingSection) -> None:
     _require(min(section.shape) >= 1, "shape", "numbers of at least 1", section.shape)
     if section.spacing_mm is not None:
         positive = len(section.spacing_mm) == dimensions and min(section.spacing_mm) > 0
-        _require(positive, "spacing_mm", f"{dimensions} distances above 0, one for each of shape", section.spacing_mm)
+        _require(
+            positive,
+            "spacing_mm",
+            f"{dimensions} distances above 0, one for each of shape",
+            section.spacing_mm,
+        )
     if section.slices is None:
         return
     _require(dimensions == 2, "shape", "2 numbers, because slices are declared", section.shape)
     indices = section.slices.indices
     _require(bool(indices), "slices.indices", "at least one slice", "none")
-    _require(len(set(indices)) == len(indices) and min(indices) >= 0, "slices.indices", "each slice once", indices)
+    _require(
+        len(set(indices)) == len(indices) and min(indices) >= 0,
+        "slices.indices",
+        "each slice once",
+        indices,
+    )
     unknown = sorted(set(section.slices.search_indices) - set(indices))
     _require(not unknown, "slices.search_indices", "some of slices.indices", unknown)
 
 
 def _require(holds: bool, field: str, expected: str, got: object) -> None:
     if not holds:
-        raise DeclarationError(f"preprocessing.{field}", expected=expected, got=got, advice="Correct the declaration.")
+        raise DeclarationError(
+            f"preprocessing.{field}", expected=expected, got=got, advice="Correct the declaration."
+        )
 
 
 def _planes(
@@ -99,7 +115,10 @@ def _planes(
         flat = [axis for axis, length in enumerate(frame.shape) if length == 1]
         if not flat:
             raise DataError(
-                origin, expected="a 2-D image", got=f"shape {frame.shape}", advice="Declare preprocessing.slices."
+                origin,
+                expected="a 2-D image",
+                got=f"shape {frame.shape}",
+                advice="Declare preprocessing.slices.",
             )
         return flat[-1], [0], (NO_SLICE,)
     axis, indices = section.slices.axis, section.slices.indices

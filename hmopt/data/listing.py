@@ -41,20 +41,34 @@ def read_pair_names(path: Path) -> pd.DataFrame:
     DataError
         If the file cannot be read, or lists nothing.
     """
-    table = rename_columns(read_table(path, "a CSV with columns moving and fixed"), ("moving", "fixed"))
+    table = rename_columns(
+        read_table(path, "a CSV with columns moving and fixed"), ("moving", "fixed")
+    )
     lacking = [column for column in ("moving", "fixed") if column not in table]
     if lacking:
         got = f"no {', '.join(lacking)}"
-        raise DataError(str(path), expected="a CSV with columns moving and fixed", got=got, advice="Correct the file.")
+        raise DataError(
+            str(path),
+            expected="a CSV with columns moving and fixed",
+            got=got,
+            advice="Correct the file.",
+        )
     if table.empty:
-        raise DataError(str(path), expected="pairs", got="no rows", advice="List them, or leave out pairs.csv.")
+        raise DataError(
+            str(path), expected="pairs", got="no rows", advice="List them, or leave out pairs.csv."
+        )
     return table[["moving", "fixed"]].map(restored)
 
 
 def _pairs_of_row(moving: str, fixed: str, items: pd.DataFrame, origin: str) -> list[Pair]:
     sides = [_by_slice(name, items, origin) for name in (moving, fixed)]
     pairs = [
-        Pair(moving=name, fixed=sides[1][index][0], moving_subject=subject, fixed_subject=sides[1][index][1])
+        Pair(
+            moving=name,
+            fixed=sides[1][index][0],
+            moving_subject=subject,
+            fixed_subject=sides[1][index][1],
+        )
         for index, (name, subject) in sides[0].items()
         if index in sides[1] and sides[1][index][0] != name
     ]

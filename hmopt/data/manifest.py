@@ -13,7 +13,18 @@ from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
 
 REQUIRED = ("image", "label", "subject")
-RESERVED = ("name", "scan", "slice", "split", "pair", "moving", "fixed", "moving_subject", "fixed_subject", "task")
+RESERVED = (
+    "name",
+    "scan",
+    "slice",
+    "split",
+    "pair",
+    "moving",
+    "fixed",
+    "moving_subject",
+    "fixed_subject",
+    "task",
+)
 ERRORS = ("#N/A", "#NAME?", "#REF!", "#VALUE!", "#NULL!", "#DIV/0!", "#NUM!")
 """What spreadsheets write where a formula failed."""
 
@@ -40,21 +51,35 @@ def read_manifest(path: Path) -> pd.DataFrame:
     if lacking or table.empty:
         columns = ", ".join(map(str, table.columns))
         got = f"no {', '.join(lacking)} among {columns}" if lacking else "no rows"
-        raise DataError(str(path), expected=f"columns {', '.join(REQUIRED)} and rows", got=got, advice="Add them.")
+        raise DataError(
+            str(path),
+            expected=f"columns {', '.join(REQUIRED)} and rows",
+            got=got,
+            advice="Add them.",
+        )
     reserved = [str(column) for column in table if column in RESERVED]
     if reserved:
         got = ", ".join(reserved)
-        raise DataError(str(path), expected="columns with names of their own", got=got, advice="Rename them.")
+        raise DataError(
+            str(path), expected="columns with names of their own", got=got, advice="Rename them."
+        )
     for column in REQUIRED:
         for line, value in table[column].items():
             if value == "" or value in ERRORS:
                 got = value or "none"
-                raise DataError(f"{path}, line {line}", expected=f"a value for {column}", got=got, advice="Add it.")
+                raise DataError(
+                    f"{path}, line {line}",
+                    expected=f"a value for {column}",
+                    got=got,
+                    advice="Add it.",
+                )
     files = {
         kind: [_locate(value, path, int(str(line))) for line, value in table[kind].items()]
         for kind in ("image", "label")
     }
-    others = {str(column): typed(table[column]) for column in table.columns if column not in REQUIRED}
+    others = {
+        str(column): typed(table[column]) for column in table.columns if column not in REQUIRED
+    }
     subjects = _whole_numbers(table["subject"])
     return pd.DataFrame({**files, "subject": subjects, **others}).reset_index(drop=True)
 
@@ -79,10 +104,14 @@ def typed(column: "pd.Series[str]") -> "pd.Series":
 def _whole_numbers(subjects: "pd.Series[str]") -> list[str]:
     """Return subjects, without the `.0` of a spreadsheet that takes their numbers for measurements."""
     found = [_NUMBER_OF_A_SPREADSHEET.match(subject) for subject in subjects]
-    numeric = all(match or subject.isdecimal() for match, subject in zip(found, subjects, strict=True))
+    numeric = all(
+        match or subject.isdecimal() for match, subject in zip(found, subjects, strict=True)
+    )
     if not numeric:
         return list(subjects)
-    return [match.group(1) if match else subject for match, subject in zip(found, subjects, strict=True)]
+    return [
+        match.group(1) if match else subject for match, subject in zip(found, subjects, strict=True)
+    ]
 
 
 def _locate(value: str, manifest: Path, line: int) -> Path:
@@ -94,14 +123,24 @@ def _locate(value: str, manifest: Path, line: int) -> Path:
         raise DataError(origin, expected="a file on this machine", got=value, advice=advice)
     text = os.path.expandvars(text)
     if "$" in text and not (manifest.parent / text).exists():
-        raise DataError(origin, expected="a path", got=value, advice="Set the environment variable that it names.")
+        raise DataError(
+            origin,
+            expected="a path",
+            got=value,
+            advice="Set the environment variable that it names.",
+        )
     path = manifest.parent / Path(text).expanduser()
     if path.exists() or path.is_symlink():
         return path
     if "\\" in text:
         if _DRIVE.match(text) and os.name != "nt":
             advice = "Write paths relative to the manifest."
-            raise DataError(origin, expected="a path of this machine", got=f"{value}, one of Windows", advice=advice)
+            raise DataError(
+                origin,
+                expected="a path of this machine",
+                got=f"{value}, one of Windows",
+                advice=advice,
+            )
         path = manifest.parent / text.replace("\\", "/")
     return same_name_on_disk(path)
 
@@ -111,7 +150,11 @@ def same_name_on_disk(path: Path) -> Path:
     if path.exists() or path.is_symlink() or not path.parent.is_dir() or path.name.isascii():
         return path
     plain = unicodedata.normalize("NFC", path.name)
-    alike = [other for other in path.parent.iterdir() if unicodedata.normalize("NFC", other.name) == plain]
+    alike = [
+        other
+        for other in path.parent.iterdir()
+        if unicodedata.normalize("NFC", other.name) == plain
+    ]
     return alike[0] if alike else path
 
 
@@ -143,7 +186,9 @@ def check_files(files: Sequence[Path], kind: str) -> None:
         return
     first = missing[0]
     if first.is_dir():
-        raise DataError(str(first), expected=f"the {kind} file", got="a folder", advice="Name the file in it.")
+        raise DataError(
+            str(first), expected=f"the {kind} file", got="a folder", advice="Name the file in it."
+        )
     more = f", nor {_shown([path.name for path in missing[1:]])}" if len(missing) > 1 else ""
     near = _near(first)
     advice = f"Did you mean {near}?" if near else "Add it or drop the row."

@@ -108,7 +108,9 @@ def read_label_table(path: Path) -> LabelTable:
     """
     if not path.is_file():
         got = "a folder" if path.is_dir() else "no file"
-        raise DataError(str(path), expected="a table of label names", got=got, advice="Correct `label_names`.")
+        raise DataError(
+            str(path), expected="a table of label names", got=got, advice="Correct `label_names`."
+        )
     text = read_text(path)
     if path.suffix.lower() == ".json" or text.lstrip()[:1] == "{":
         rows, notes = _from_json(path, text)
@@ -118,13 +120,20 @@ def read_label_table(path: Path) -> LabelTable:
     ignored = frozenset(code for code, name in rows if name.lower() == IGNORE)
     kept = [(code, name) for code, name in rows if code not in ignored]
     if not kept:
-        raise DataError(str(path), expected="names of labels", got="none", advice="Add a row for each label.")
+        raise DataError(
+            str(path), expected="names of labels", got="none", advice="Add a row for each label."
+        )
     negative = [code for code, _ in kept if code < 0]
     if negative:
-        raise DataError(str(path), expected="codes of at least 0", got=negative[0], advice="Correct the table.")
+        raise DataError(
+            str(path), expected="codes of at least 0", got=negative[0], advice="Correct the table."
+        )
     if ignored:
         codes = ", ".join(map(str, sorted(ignored)))
-        notes = (*notes, f"{path.name}: label {codes} (ignore) is left out: its voxels count as background.")
+        notes = (
+            *notes,
+            f"{path.name}: label {codes} (ignore) is left out: its voxels count as background.",
+        )
     return LabelTable(names=dict(kept), ignored=ignored, notes=notes)
 
 
@@ -145,7 +154,9 @@ def _from_json(path: Path, text: str) -> tuple[list[tuple[int, str]], tuple[str,
         rows, overlap = _disjoint_parts(rows, regions)
         if overlap:
             parts = ", ".join(f"{name} ({code})" for code, name in rows)
-            notes = (f"{path.name}: regions overlap and are cut to parts: {parts}; cohort.structures merges parts.",)
+            notes = (
+                f"{path.name}: regions overlap and are cut to parts: {parts}; cohort.structures merges parts.",
+            )
     else:
         _check_once(rows, path)
     return rows, notes
@@ -155,7 +166,9 @@ def _json_rows(labels: Any) -> tuple[list[tuple[int, str]], dict[str, frozenset[
     """Return codes and names; and regions by name, where some name stands for several codes."""
     if not isinstance(labels, dict) or not labels:
         raise ValueError("no table of labels")
-    if all(_is_code(key) for key in labels) and all(isinstance(value, str) for value in labels.values()):
+    if all(_is_code(key) for key in labels) and all(
+        isinstance(value, str) for value in labels.values()
+    ):
         return [(int(code), name.strip()) for code, name in labels.items()], {}
     regions: dict[str, frozenset[int]] = {}
     for name, value in labels.items():
@@ -171,7 +184,9 @@ def _json_rows(labels: Any) -> tuple[list[tuple[int, str]], dict[str, frozenset[
 def _is_code(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().removeprefix("-").isdecimal()
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+    return not isinstance(value, bool) and (
+        isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    )
 
 
 def _disjoint_parts(
@@ -188,7 +203,11 @@ def _disjoint_parts(
     for code in sorted(set().union(*foreground.values()) - {BACKGROUND}):
         around = {name for name, codes in foreground.items() if code in codes}
         overlap |= len(around) > 1
-        innermost = [name for name in around if not any(foreground[other] < foreground[name] for other in around)]
+        innermost = [
+            name
+            for name in around
+            if not any(foreground[other] < foreground[name] for other in around)
+        ]
         innermost.sort(key=list(foreground).index)
         shared = frozenset.intersection(*(foreground[name] for name in innermost))
         beside = [
@@ -196,21 +215,33 @@ def _disjoint_parts(
             for name, codes in foreground.items()
             if name not in around and codes & shared and name not in innermost
         ]
-        outermost = [name for name in beside if not any(foreground[name] < foreground[other] for other in beside)]
+        outermost = [
+            name
+            for name in beside
+            if not any(foreground[name] < foreground[other] for other in beside)
+        ]
         part = " and ".join(innermost)
         rows.append((code, f"{part} without {', '.join(outermost)}" if outermost else part))
     return rows, overlap
 
 
 def _from_rows(path: Path, text: str) -> list[tuple[int, str]]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "%", "//"))]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith(("#", "%", "//"))
+    ]
     if not lines:
         raise _not_a_table(path, "no rows")
     numbered = lines[1:] if len(lines) > 1 and not lines[0].strip()[:1].isdigit() else lines
     for pattern in (_SNAP_ROW, _COLOUR_ROW):
         found = [pattern.match(line) for line in numbered]
         if all(found):
-            rows = [(int(match.group(1)), match.group(2).strip()) for match in found if match is not None]
+            rows = [
+                (int(match.group(1)), match.group(2).strip())
+                for match in found
+                if match is not None
+            ]
             _check_codes_once(rows, path)
             return _with_codes_where_repeated(rows)
     rows = _from_table(path)
@@ -222,7 +253,10 @@ def _from_table(path: Path) -> list[tuple[int, str]]:
     table = read_table(path, "a table of label names")
     columns = {str(column).lower().lstrip("#").strip(): column for column in table.columns}
     index = next((columns[name] for name in _INDEX_COLUMNS if name in columns), None)
-    name = next((columns[name] for name in _NAME_COLUMNS if name in columns and columns[name] != index), None)
+    name = next(
+        (columns[name] for name in _NAME_COLUMNS if name in columns and columns[name] != index),
+        None,
+    )
     if index is None or name is None:
         raise _not_a_table(path, f"columns {', '.join(map(str, table.columns))}")
     wrong = [value for value in table[index] if not re.fullmatch(r"[+-]?\d+(\.0*)?", value)]
@@ -230,7 +264,9 @@ def _from_table(path: Path) -> list[tuple[int, str]]:
         raise _not_a_table(path, f"{wrong[0]!r} as {index}")
     unnamed = table.index[table[name] == ""]
     if len(unnamed):
-        raise DataError(f"{path}, line {unnamed[0]}", expected="a name", got="none", advice="Name the label.")
+        raise DataError(
+            f"{path}, line {unnamed[0]}", expected="a name", got="none", advice="Name the label."
+        )
     codes: Iterable[int] = (int(float(value)) for value in table[index])
     return list(zip(codes, table[name], strict=True))
 
@@ -261,7 +297,11 @@ def _check_once(rows: list[tuple[int, str]], path: Path) -> None:
 
 
 def _check_column(values: list[Any], path: Path) -> None:
-    repeated = next((value for value in values if values.count(value) > 1), None) if _repeats(values) else None
+    repeated = (
+        next((value for value in values if values.count(value) > 1), None)
+        if _repeats(values)
+        else None
+    )
     if repeated is not None:
         raise DataError(
             str(path),

@@ -52,7 +52,9 @@ def open_header(path: Path) -> Any:
         If it is missing, empty, a pointer of git-annex, or nothing that nibabel reads as an image.
     """
     _check_file(path)
-    return _checked(path, _attempt(path, lambda: _load(path if written_link(path) is None else follow(path))))
+    return _checked(
+        path, _attempt(path, lambda: _load(path if written_link(path) is None else follow(path)))
+    )
 
 
 def open_whole(path: Path) -> Any:
@@ -70,7 +72,9 @@ def open_whole(path: Path) -> Any:
     packed = {
         key: holder
         for key, holder in file.file_map.items()
-        if holder.filename is not None and _compression(Path(holder.filename)) and Path(holder.filename).is_file()
+        if holder.filename is not None
+        and _compression(Path(holder.filename))
+        and Path(holder.filename).is_file()
     }
     if packed:
         file_map = dict(file.file_map)
@@ -123,15 +127,27 @@ def _compression(path: Path) -> str | None:
 def _check_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         advice = "Fetch it (`datalad get`, `git annex get`) or correct the link."
-        raise DataError(str(path), expected="an image file", got="a link to a file that is not there", advice=advice)
+        raise DataError(
+            str(path),
+            expected="an image file",
+            got="a link to a file that is not there",
+            advice=advice,
+        )
     if path.is_dir():
         advice = "Name one image." if format_of(path) not in (".zarr",) else str(advice_about(path))
         raise DataError(str(path), expected="an image file", got="a folder", advice=advice)
     if not path.is_file():
-        raise DataError(str(path), expected="an image file", got="no file", advice="Correct the path or add the file.")
+        raise DataError(
+            str(path),
+            expected="an image file",
+            got="no file",
+            advice="Correct the path or add the file.",
+        )
     size = path.stat().st_size
     if size == 0:
-        raise DataError(str(path), expected="an image file", got="an empty file", advice="Replace it.")
+        raise DataError(
+            str(path), expected="an image file", got="an empty file", advice="Replace it."
+        )
     with path.open("rb") as stream:
         first = stream.read(LONGEST_LINK)
     link = written_link(path)
@@ -160,19 +176,37 @@ def _check_kind(path: Path, first: bytes) -> None:
         raise DataError(str(path), expected="an image that nibabel reads", got=got, advice=advice)
     if compression is None and first.startswith(_GZIP):
         got = "a file compressed by gzip"
-        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Add .gz to its name.")
+        raise DataError(
+            str(path),
+            expected="an image that nibabel reads",
+            got=got,
+            advice="Add .gz to its name.",
+        )
 
 
 def _load(path: Path) -> Any:
     other = other_file(path)
-    if other is None or _compression(other) == _compression(path) or format_of(path) not in (".img", ".hdr"):
+    if (
+        other is None
+        or _compression(other) == _compression(path)
+        or format_of(path) not in (".img", ".hdr")
+    ):
         return nibabel.load(path)
     # nibabel expects header and voxels to be compressed alike
-    files = {"image": path, "header": other} if format_of(path) in PAIRED else {"image": other, "header": path}
-    contents = {key: decompressed(one) if _compression(one) else one.read_bytes() for key, one in files.items()}
+    files = (
+        {"image": path, "header": other}
+        if format_of(path) in PAIRED
+        else {"image": other, "header": path}
+    )
+    contents = {
+        key: decompressed(one) if _compression(one) else one.read_bytes()
+        for key, one in files.items()
+    }
     for kind in _PAIRS:
         if kind.header_class.may_contain_header(contents["header"]):
-            return kind.from_file_map({key: nibabel.FileHolder(fileobj=BytesIO(one)) for key, one in contents.items()})
+            return kind.from_file_map(
+                {key: nibabel.FileHolder(fileobj=BytesIO(one)) for key, one in contents.items()}
+            )
     raise ValueError(f"{files['header'].name} is no header of an image")
 
 
@@ -180,7 +214,9 @@ def _checked(path: Path, file: Any) -> Any:
     """Return the file if it holds voxels with places; nibabel also opens surfaces and tables of grayordinates."""
     if isinstance(file, nibabel.spatialimages.SpatialImage):
         return file
-    kind = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}.get(type(file).__name__, type(file).__name__)
+    kind = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}.get(
+        type(file).__name__, type(file).__name__
+    )
     raise DataError(
         str(path),
         expected="a volume",
@@ -199,7 +235,9 @@ def _check_length(path: Path, file: Any) -> None:
     length = _length(file.file_map["image"])
     if length < needed:
         got = f"an unreadable file ({length} bytes of the {needed} that its header says)"
-        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Replace it.")
+        raise DataError(
+            str(path), expected="an image that nibabel reads", got=got, advice="Replace it."
+        )
 
 
 def _length(holder: Any) -> int:
@@ -220,7 +258,9 @@ def _attempt(path: Path, read: Callable[[], T]) -> T:
         if isinstance(error, EOFError | gzip.BadGzipFile):
             reason = f"damaged or cut off: {reason}"
         got = f"an unreadable file ({reason[:200]})"
-        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice="Replace it.") from error
+        raise DataError(
+            str(path), expected="an image that nibabel reads", got=got, advice="Replace it."
+        ) from error
 
 
 @contextmanager

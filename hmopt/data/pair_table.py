@@ -15,7 +15,9 @@ ARROW = "→"
 OF_PAIRS = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
 
 
-def pair_table(pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+def pair_table(
+    pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str, Sequence[float]]
+) -> pd.DataFrame:
     """Give one row a pair: who it is of, and its group by every column of the manifest.
 
     A group is the value that both images have, or `A→B` where they differ.
@@ -55,7 +57,9 @@ def pair_table(pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str,
     ]
     table = pd.DataFrame(rows, columns=OF_PAIRS)
     for column in columns:
-        group_of = {name: _group(value, bins.get(column)) for name, value in cohort.images[column].items()}
+        group_of = {
+            name: _group(value, bins.get(column)) for name, value in cohort.images[column].items()
+        }
         sides = [(group_of[pair.moving], group_of[pair.fixed]) for pair in pairs]
         table[column] = [a if a == b else f"{a}{ARROW}{b}" for a, b in sides]
     return table
@@ -105,10 +109,17 @@ def _group(value: object, edges: Sequence[float] | None) -> str:
     return f"≥{edges[-1]:g}" if above == len(edges) else f"{edges[above - 1]:g}–{edges[above]:g}"
 
 
-def _check_bins(name: str, edges: Sequence[float], images: pd.DataFrame, columns: Sequence[str]) -> None:
+def _check_bins(
+    name: str, edges: Sequence[float], images: pd.DataFrame, columns: Sequence[str]
+) -> None:
     if name not in columns or not pd.api.types.is_numeric_dtype(images[name]):
         raise DeclarationError(
-            f"search.bins.{name}", expected="a numeric column of the manifest", got=name, advice="Correct the name."
+            f"search.bins.{name}",
+            expected="a numeric column of the manifest",
+            got=name,
+            advice="Correct the name.",
         )
     if not edges or any(a >= b for a, b in itertools.pairwise(edges)):
-        raise DeclarationError(f"search.bins.{name}", expected="rising edges", got=list(edges), advice="Sort them.")
+        raise DeclarationError(
+            f"search.bins.{name}", expected="rising edges", got=list(edges), advice="Sort them."
+        )

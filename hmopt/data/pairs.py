@@ -43,7 +43,9 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    pairs = reduce(PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds))
+    pairs = reduce(
+        PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds)
+    )
     return list(pairs)
 
 
@@ -73,7 +75,10 @@ def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> lis
         rng = np.random.default_rng([section.seed, SIDES.index(split), *kind.encode()])
         pairs = _pairs_of(kind, cohort, section, split)
         subjects = pd.factorize(np.asarray(pairs.subjects))[0]
-        drawn += [pairs[place] for place in draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)]
+        drawn += [
+            pairs[place]
+            for place in draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)
+        ]
     if not drawn:
         raise DataError(
             "pairs",
@@ -88,7 +93,9 @@ def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: s
     items = _items(cohort, split)
     columns = ["slice", *_same_columns(cohort, section)]
     images = _grouped(cohort, items, columns)
-    partners = _grouped(cohort, _atlas_items(cohort, section), columns) if kind == "atlas" else images
+    partners = (
+        _grouped(cohort, _atlas_items(cohort, section), columns) if kind == "atlas" else images
+    )
     subjects = pd.factorize(cohort.images["subject"])[0]
     rng = np.random.default_rng([section.seed, SIDES.index(split), *f"{kind} partners".encode()])
     most = max(1, MOST_PAIRS // max(1, len(items)))
@@ -97,8 +104,12 @@ def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: s
         others = partners.get(key, NO_IMAGES)
         for image in group:
             own = subjects[others] == subjects[image]
-            fits = others[(others != image) & (True if kind == "atlas" else own == (kind == "within"))]
-            fixed.append(fits if len(fits) <= most else rng.choice(fits, most, replace=False, shuffle=False))
+            fits = others[
+                (others != image) & (True if kind == "atlas" else own == (kind == "within"))
+            ]
+            fixed.append(
+                fits if len(fits) <= most else rng.choice(fits, most, replace=False, shuffle=False)
+            )
             moving.append(np.full(len(fixed[-1]), image, dtype=np.int32))
     return PairList(
         names=cohort.images.index.tolist(),
@@ -120,7 +131,9 @@ def _grouped(
     """Give the positions in the cohort of items that agree in some columns."""
     groups: dict[tuple[str, ...], list[int]] = {}
     values = items[columns].astype(str).itertuples(index=False, name=None)
-    for place, key in zip(cohort.images.index.get_indexer(items.index).tolist(), values, strict=True):
+    for place, key in zip(
+        cohort.images.index.get_indexer(items.index).tolist(), values, strict=True
+    ):
         groups.setdefault(key, []).append(place)
     return {key: np.array(group, dtype=np.int32) for key, group in groups.items()}
 
@@ -129,7 +142,10 @@ def _atlas_items(cohort: PreparedCohort, section: PairsSection) -> pd.DataFrame:
     named = cohort.images[cohort.images["scan"] == section.atlas]
     if named.empty:
         raise DeclarationError(
-            "pairs.atlas", expected="the name of an image of the cohort", got=repr(section.atlas), advice="Correct it."
+            "pairs.atlas",
+            expected="the name of an image of the cohort",
+            got=repr(section.atlas),
+            advice="Correct it.",
         )
     return named
 
@@ -138,6 +154,9 @@ def _same_columns(cohort: PreparedCohort, section: PairsSection) -> list[str]:
     unknown = [name for name in section.same if name not in cohort.images]
     if unknown:
         raise DeclarationError(
-            "pairs.same", expected="columns of the manifest", got=", ".join(unknown), advice="Correct the names."
+            "pairs.same",
+            expected="columns of the manifest",
+            got=", ".join(unknown),
+            advice="Correct the names.",
         )
     return section.same

@@ -129,7 +129,11 @@ def find_doubts(subjects: Sequence[str], images: Sequence[Path]) -> list[str]:
         distinct = sorted(set(subjects))
         stripped = [subject_entity(subject) or _without_tokens(subject)[0] for subject in distinct]
         if _looks_like_persons(stripped):
-            split = [name for name, person in zip(distinct, stripped, strict=True) if stripped.count(person) > 1]
+            split = [
+                name
+                for name, person in zip(distinct, stripped, strict=True)
+                if stripped.count(person) > 1
+            ]
             split = [name for name in split if _person(name) == _person(split[0])]
     if split:
         doubts.append(
@@ -165,7 +169,11 @@ def _without_tokens(name: str) -> tuple[str, str, str]:
 
 def _looks_like_persons(persons: Sequence[str]) -> bool:
     scans = Counter(persons)
-    return max(scans.values()) > 1 and len(scans) >= FEWEST_GROUPS and max(scans.values()) <= MOST_SCANS
+    return (
+        max(scans.values()) > 1
+        and len(scans) >= FEWEST_GROUPS
+        and max(scans.values()) <= MOST_SCANS
+    )
 
 
 def _repeated_example(persons: Sequence[str], names: Sequence[str]) -> str | None:

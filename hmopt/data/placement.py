@@ -58,11 +58,15 @@ def share_inside(a: Lattice, b: Lattice) -> float:
     """
     smaller, larger = sorted((a, b), key=_volume_mm3)
     # the middles of 10 x 10 x 10 equal parts of the smaller box
-    parts = np.stack(np.meshgrid(*[(np.arange(10) + 0.5) / 10] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    parts = np.stack(
+        np.meshgrid(*[(np.arange(10) + 0.5) / 10] * 3, indexing="ij"), axis=-1
+    ).reshape(-1, 3)
     voxels = parts * smaller.shape - 0.5
     to_larger = np.linalg.inv(larger.affine) @ smaller.affine
     found = voxels @ to_larger[:3, :3].T + to_larger[:3, 3]
-    inside = (found >= -0.5) & (found < np.array(larger.shape) - 0.5) | (np.array(larger.shape) == 1)
+    inside = (found >= -0.5) & (found < np.array(larger.shape) - 0.5) | (
+        np.array(larger.shape) == 1
+    )
     return float(inside.all(axis=1).mean())
 
 
@@ -70,7 +74,9 @@ def _volume_mm3(lattice: Lattice) -> float:
     return float(abs(np.linalg.det(lattice.affine[:3, :3])) * np.prod(lattice.shape))
 
 
-def draw_image_pairs(images: pd.DataFrame, count: int, seed: int, column: str = "label") -> list[tuple[Path, Path]]:
+def draw_image_pairs(
+    images: pd.DataFrame, count: int, seed: int, column: str = "label"
+) -> list[tuple[Path, Path]]:
     """Give label maps, or files of another column, of random pairs of images, of two subjects where there are two."""
     rng = np.random.default_rng(seed)
     subjects = images["subject"].to_numpy()
@@ -87,7 +93,10 @@ def draw_image_pairs(images: pd.DataFrame, count: int, seed: int, column: str = 
 
 
 def measure_placement(
-    pairs: Sequence[tuple[Path, Path]], structures: Structures, track: Track = silent, axes: Matrix | None = None
+    pairs: Sequence[tuple[Path, Path]],
+    structures: Structures,
+    track: Track = silent,
+    axes: Matrix | None = None,
 ) -> Placement:
     """Give how label maps lie over each other.
 
@@ -100,7 +109,9 @@ def measure_placement(
     axes
         (3, 3): what the axes of the images are named after (see `common_axes`); None: the world's.
     """
-    rows = [_measure(a, b, structures, axes) for a, b in track(pairs, "Comparing pairs", len(pairs))]
+    rows = [
+        _measure(a, b, structures, axes) for a, b in track(pairs, "Comparing pairs", len(pairs))
+    ]
     table = np.array(rows, dtype=float).reshape(len(rows), 4)
     known = ~np.isnan(table).any(axis=1)
     overlaps, distances = table[known, :2], table[known, 2:]
@@ -174,15 +185,23 @@ def _box_axes(lattice: Lattice, axes: Matrix | None) -> Matrix:
     return matrix
 
 
-def _overlap(moving: NDArray[np.integer], a: Lattice, fixed: NDArray[np.integer], b: Lattice, matrix: Matrix) -> float:
+def _overlap(
+    moving: NDArray[np.integer], a: Lattice, fixed: NDArray[np.integer], b: Lattice, matrix: Matrix
+) -> float:
     grid = np.linalg.inv(a.affine) @ matrix @ b.affine
     grid[:3][np.array(a.shape) == 1] = 0  # a plane is prepared wherever it lies along its normal
     return _dice(resample(moving, grid, b.shape, order=0, outside=0), fixed, moving)
 
 
-def _dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], moving: NDArray[np.integer]) -> float:
+def _dice(
+    moved: NDArray[np.integer], fixed: NDArray[np.integer], moving: NDArray[np.integer]
+) -> float:
     both = np.intersect1d(np.unique(moving), np.unique(fixed))
-    shares = [2 * np.sum((moved == k) & (fixed == k)) / (np.sum(moved == k) + np.sum(fixed == k)) for k in both if k]
+    shares = [
+        2 * np.sum((moved == k) & (fixed == k)) / (np.sum(moved == k) + np.sum(fixed == k))
+        for k in both
+        if k
+    ]
     return float(np.mean(shares)) if shares else np.nan
 
 

@@ -18,7 +18,13 @@ from hmopt.declaration import PreprocessingSection
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
 
-IMAGES, LABEL_MAPS, GRIDS, RECORD, TEMPLATE = "images.npy", "labels.npy", "grids.npy", "record.json", "template.nii.gz"
+IMAGES, LABEL_MAPS, GRIDS, RECORD, TEMPLATE = (
+    "images.npy",
+    "labels.npy",
+    "grids.npy",
+    "record.json",
+    "template.nii.gz",
+)
 UNUSED = "unused"
 OWN_COLUMNS = ("subject", "scan", "slice", "split")
 """Columns of `PreparedCohort.images` before those of the manifest."""
@@ -94,7 +100,10 @@ class PreparedCohort:
     def _row(self, name: str) -> int:
         if name not in self.images.index:
             raise DataError(
-                "image", expected="the name of a prepared image", got=repr(name), advice="See `PreparedCohort.images`."
+                "image",
+                expected="the name of a prepared image",
+                got=repr(name),
+                advice="See `PreparedCohort.images`.",
             )
         return cast(int, self.images.index.get_loc(name))
 
@@ -107,7 +116,9 @@ class _Record(BaseModel):
     scans: Annotated[list[str], Field(min_length=1)]
     slices: Annotated[list[int], Field(min_length=1)]
     labels: Annotated[list[str], Field(min_length=1)]
-    spacing_mm: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    spacing_mm: (
+        Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    )
     reference: dict[str, Any] | None = None
     hashes: dict[str, list[str]] = {}
     """Of every item of each array; none where an earlier version prepared them."""
@@ -161,7 +172,9 @@ def _read_record(folder: Path) -> _Record:
 
 @lru_cache(maxsize=32)
 def _parsed_record(folder: Path, _state: _State) -> _Record:
-    return read_record(folder / RECORD, _Record, error=DataError, what=_WHAT, advice=_advice(folder))
+    return read_record(
+        folder / RECORD, _Record, error=DataError, what=_WHAT, advice=_advice(folder)
+    )
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -213,13 +226,18 @@ def _check_arrays(folder: Path, record: _Record, shape: tuple[int, ...]) -> None
     for name, (kind, each) in kinds.items():
         array = _mapped(folder / name)
         if array.shape != (count, *each) or array.dtype.kind != kind:
-            raise _damaged(folder / name, f"shape {array.shape} as {array.dtype} instead of {(count, *each)}")
+            raise _damaged(
+                folder / name, f"shape {array.shape} as {array.dtype} instead of {(count, *each)}"
+            )
         if name in record.hashes and len(record.hashes[name]) != count:
             raise _damaged(folder / RECORD, f"{len(record.hashes[name])} hashes of {count} items")
 
 
 def open_prepared(
-    folder: Path, section: PreprocessingSection, images: pd.DataFrame, split: Mapping[str, Sequence[str]]
+    folder: Path,
+    section: PreprocessingSection,
+    images: pd.DataFrame,
+    split: Mapping[str, Sequence[str]],
 ) -> PreparedCohort:
     """Give a prepared cohort whose arrays lie in a folder, with the present split and columns.
 

@@ -54,7 +54,9 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     lattices = {str(path): read_lattice(path) for path in images["image"]}
     template_lattice = None if template is None else read_lattice(template)
     reference = find_reference(study.preprocessing, lattices, template_lattice)
-    identity = cohort_identity(study.cohort, study.preprocessing, images, template, track, reference)
+    identity = cohort_identity(
+        study.cohort, study.preprocessing, images, template, track, reference
+    )
     place = folder / FOLDER / identity
     if not place.is_dir():
         cohort = read_cohort(study.cohort, track)

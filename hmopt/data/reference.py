@@ -53,7 +53,9 @@ class Reference:
         lattice = self.lattice
         return {
             "axes": self.axes.tolist(),
-            "lattice": None if lattice is None else {"shape": list(lattice.shape), "affine": lattice.affine.tolist()},
+            "lattice": None
+            if lattice is None
+            else {"shape": list(lattice.shape), "affine": lattice.affine.tolist()},
             "plane": self.plane,
         }
 
@@ -71,7 +73,9 @@ class Reference:
         lattice = record["lattice"]
         return cls(
             axes=np.array(record["axes"], dtype=np.float64),
-            lattice=None if lattice is None else _lattice(tuple(lattice["shape"]), np.array(lattice["affine"])),
+            lattice=None
+            if lattice is None
+            else _lattice(tuple(lattice["shape"]), np.array(lattice["affine"])),
             plane=record["plane"],
         )
 
@@ -101,7 +105,9 @@ def find_reference(
     if section.placement == "header":
         lattice = template or common_lattice(list(lattices.values()), axes)
     return Reference(
-        axes=axes, lattice=lattice, plane=common_plane(lattices, axes) if single_planes and lattices else None
+        axes=axes,
+        lattice=lattice,
+        plane=common_plane(lattices, axes) if single_planes and lattices else None,
     )
 
 
@@ -119,7 +125,10 @@ def common_plane(lattices: Mapping[str, Lattice], axes: Matrix) -> int:
         across = planes_of(lattice, axes)
         if not across:
             raise DataError(
-                name, expected="a 2-D image", got=f"shape {lattice.shape}", advice="Declare preprocessing.slices."
+                name,
+                expected="a 2-D image",
+                got=f"shape {lattice.shape}",
+                advice="Declare preprocessing.slices.",
             )
         if not common & across:
             raise DataError(
@@ -201,7 +210,9 @@ def common_lattice(lattices: Sequence[Lattice], axes: Matrix) -> Lattice:
     centres = np.array([lattice.centre_mm for lattice in lattices])
     middle = np.median(centres, axis=0)
     # neither the order of the images nor how their voxels are stored may decide
-    keys = [(round(float(np.linalg.norm(c - middle)), 3), *np.round(c, 3).tolist()) for c in centres]
+    keys = [
+        (round(float(np.linalg.norm(c - middle)), 3), *np.round(c, 3).tolist()) for c in centres
+    ]
     anchor = frames[min(range(len(frames)), key=keys.__getitem__)]
     to_anchor = np.linalg.inv(anchor.to_world)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
@@ -218,7 +229,9 @@ def common_lattice(lattices: Sequence[Lattice], axes: Matrix) -> Lattice:
 
 def direction_of(lattice: Lattice) -> Matrix:
     """Return the unit vectors along the axes of a file, a column each, without its shear."""
-    left, _, right = np.linalg.svd(lattice.affine[:3, :3] / np.linalg.norm(lattice.affine[:3, :3], axis=0))
+    left, _, right = np.linalg.svd(
+        lattice.affine[:3, :3] / np.linalg.norm(lattice.affine[:3, :3], axis=0)
+    )
     nearest: Matrix = left @ right
     return nearest
 

@@ -39,7 +39,9 @@ def split_subjects(subjects: Sequence[str], section: SplitSection) -> dict[str, 
     _check_counts(counts, len(free))
     dealt = iter(np.random.default_rng(section.seed).permutation(len(free)).tolist())
     return {
-        side: sorted(value if not isinstance(value, int) else [free[next(dealt)] for _ in range(value)])
+        side: sorted(
+            value if not isinstance(value, int) else [free[next(dealt)] for _ in range(value)]
+        )
         for side, value in declared.items()
     }
 
@@ -48,19 +50,30 @@ def _check_named(named: list[str], known: list[str]) -> None:
     unknown = [name for name in named if name not in known]
     if unknown:
         raise DataError(
-            "split", expected="subjects of the cohort", got=", ".join(unknown), advice="Correct the names or leave out."
+            "split",
+            expected="subjects of the cohort",
+            got=", ".join(unknown),
+            advice="Correct the names or leave out.",
         )
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
         raise DataError(
-            "split", expected="each subject once", got=f"{', '.join(twice)} twice", advice="Keep one mention of each."
+            "split",
+            expected="each subject once",
+            got=f"{', '.join(twice)} twice",
+            advice="Keep one mention of each.",
         )
 
 
 def _check_counts(counts: dict[str, int], free: int) -> None:
     negative = [f"{side} = {count}" for side, count in counts.items() if count < 0]
     if negative:
-        raise DataError("split", expected="counts of at least 0", got=", ".join(negative), advice="Correct them.")
+        raise DataError(
+            "split",
+            expected="counts of at least 0",
+            got=", ".join(negative),
+            advice="Correct them.",
+        )
     if sum(counts.values()) > free:
         asked = " + ".join(f"{count} {side}" for side, count in counts.items())
         raise DataError(

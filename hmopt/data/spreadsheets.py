@@ -35,7 +35,9 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(str(path), expected="a text file", got=reason, advice="Correct the path.") from error
+        raise DataError(
+            str(path), expected="a text file", got=reason, advice="Correct the path."
+        ) from error
     if content.startswith(_UTF_16):
         encoding = "utf-16"
     elif content[1:2] == b"\x00":
@@ -91,13 +93,20 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
         if _filled(row) > width:
             got = f"{_filled(row)} values: {', '.join(row)}"
             advice = "Put quotes around a value that holds the separator."
-            raise DataError(f"{path}, line {line}", expected=f"{width} values", got=got, advice=advice)
+            raise DataError(
+                f"{path}, line {line}", expected=f"{width} values", got=got, advice=advice
+            )
     columns = {place: name for place, name in enumerate(header) if name}
     used = {place for _, row in rows for place, value in enumerate(row) if value}
     unnamed = sorted(used - set(columns))
     if unnamed:
         got = f"none for column {unnamed[0] + 1}"
-        raise DataError(str(path), expected="a name for every column", got=got, advice="Name it in the first line.")
+        raise DataError(
+            str(path),
+            expected="a name for every column",
+            got=got,
+            advice="Name it in the first line.",
+        )
     _check_columns_once(list(columns.values()), path)
     values = [[row[place] if place < len(row) else "" for place in columns] for _, row in rows]
     numbers = pd.Index([line for line, _ in rows], name="line", dtype="int64")
@@ -114,13 +123,17 @@ def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """
     present = set(table.columns)
     lower = {column: column.lower() for column in table.columns if column.lower() in names}
-    return table.rename(columns={column: name for column, name in lower.items() if name not in present})
+    return table.rename(
+        columns={column: name for column, name in lower.items() if name not in present}
+    )
 
 
 def _rows(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
     text = text.lstrip(_ONLY_FOR_THE_EYE)
     first, _, rest = text.partition("\n")
-    declared = first.strip().lower().removeprefix("sep=") if first.lower().startswith("sep=") else None
+    declared = (
+        first.strip().lower().removeprefix("sep=") if first.lower().startswith("sep=") else None
+    )
     if declared is not None:  # Excel's own first line
         text, first = rest, rest.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
@@ -129,7 +142,9 @@ def _rows(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
     try:
         rows = [(reader.line_num + skipped, [_cleaned(value) for value in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(str(path), expected=kind, got=str(error), advice="Correct the file.") from error
+        raise DataError(
+            str(path), expected=kind, got=str(error), advice="Correct the file."
+        ) from error
     first_filled = next((place for place, (_, row) in enumerate(rows) if any(row)), len(rows))
     return rows[first_filled:]
 
@@ -148,4 +163,9 @@ def _check_columns_once(columns: Sequence[str], path: Path) -> None:
     repeated = sorted({name for name in columns if lower.count(name.lower()) > 1})
     if repeated:
         got = f"{', '.join(repeated)}: more than one of a name"
-        raise DataError(str(path), expected="each column once", got=got, advice="Rename or remove the repeated ones.")
+        raise DataError(
+            str(path),
+            expected="each column once",
+            got=got,
+            advice="Rename or remove the repeated ones.",
+        )

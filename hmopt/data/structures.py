@@ -14,7 +14,9 @@ Structures = dict[str, tuple[int, ...]]
 """Codes in the files, by the name of the structure that they are merged to."""
 
 
-def choose_structures(declared: Mapping[str, Sequence[str]], names: Mapping[int, str]) -> Structures:
+def choose_structures(
+    declared: Mapping[str, Sequence[str]], names: Mapping[int, str]
+) -> Structures:
     """Give the codes of every structure.
 
     Parameters
@@ -99,7 +101,10 @@ def _check_disjoint(structures: Structures, names: Mapping[int, str]) -> None:
     for structure, codes in structures.items():
         if not codes:
             raise DataError(
-                f"cohort.structures.{structure}", expected="at least one label", got="none", advice="Name its labels."
+                f"cohort.structures.{structure}",
+                expected="at least one label",
+                got="none",
+                advice="Name its labels.",
             )
         for code in codes:
             if code in seen:

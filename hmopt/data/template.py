@@ -52,11 +52,17 @@ def choose_template(images: pd.DataFrame, seed: int = 0, track: Track = silent) 
     means = []
     for candidate in track(candidates, "Choosing a template", len(candidates)):
         template = read_image(candidate)
-        means.append(np.mean([_agreement(read_image(other), template) for other in others if other != candidate]))
+        means.append(
+            np.mean(
+                [_agreement(read_image(other), template) for other in others if other != candidate]
+            )
+        )
     return candidates[int(np.argmax(means))]
 
 
-def write_template(destination: Path, images: pd.DataFrame, declared: Path | None, track: Track) -> None:
+def write_template(
+    destination: Path, images: pd.DataFrame, declared: Path | None, track: Track
+) -> None:
     """Write a copy of the declared or chosen template, so that later images find it without the cohort."""
     template = read_image(declared or choose_template(images, track=track))
     nibabel.save(nibabel.Nifti1Image(template.data, template.lattice.affine), destination)

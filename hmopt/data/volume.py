@@ -87,7 +87,10 @@ def read_image(path: Path) -> Volume:
     bad = int(np.count_nonzero(~np.isfinite(intensities)))
     if bad:
         raise DataError(
-            str(path), expected="finite intensities", got=f"{bad} voxels NaN or infinite", advice="Repair the image."
+            str(path),
+            expected="finite intensities",
+            got=f"{bad} voxels NaN or infinite",
+            advice="Repair the image.",
         )
     return Volume(data=intensities, lattice=lattice)
 
@@ -121,7 +124,9 @@ def read_labels(path: Path, like: Lattice | None = None) -> Volume:
     if like is None:
         return Volume(data=codes, lattice=lattice)
     orientation = _relative_orientation(lattice, like)
-    reordered = Volume(data=apply_orientation(codes, orientation), lattice=_reordered(lattice, orientation))
+    reordered = Volume(
+        data=apply_orientation(codes, orientation), lattice=_reordered(lattice, orientation)
+    )
     _check_alike(path, reordered.lattice, like, "its image")
     return reordered
 
@@ -143,13 +148,18 @@ def check_same_lattice(image: Path, label: Path) -> None:
 def _check_alike(label: Path, got: Lattice, expected: Lattice, image: str) -> None:
     advice = "Resample the label map to its image by nearest neighbour, or correct the pairing."
     if got.shape != expected.shape:
-        raise DataError(str(label), expected=f"shape {expected.shape} of {image}", got=got.shape, advice=advice)
+        raise DataError(
+            str(label), expected=f"shape {expected.shape} of {image}", got=got.shape, advice=advice
+        )
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=float).T
     corners[:3] *= np.array(expected.shape)[:, None] - 1
     apart = np.abs(np.linalg.solve(expected.affine, got.affine @ corners) - corners).max()
     if apart > _GRID_TOLERANCE:
         raise DataError(
-            str(label), expected=f"the affine of {image}", got=f"corners {apart:.3g} voxels apart", advice=advice
+            str(label),
+            expected=f"the affine of {image}",
+            got=f"corners {apart:.3g} voxels apart",
+            advice=advice,
         )
 
 
@@ -174,7 +184,10 @@ def _lattice(path: Path, file: Any) -> Lattice:
     shape = (*shape, 1) if len(shape) == 2 else shape
     if len(shape) != 3 or 0 in shape:
         raise DataError(
-            str(path), expected="one 2-D or 3-D image", got=f"{len(shape)}-D, shape {shape}", advice="Take one volume."
+            str(path),
+            expected="one 2-D or 3-D image",
+            got=f"{len(shape)}-D, shape {shape}",
+            advice="Take one volume.",
         )
     return Lattice(shape=shape, affine=affine_mm(file, path))
 
@@ -194,7 +207,10 @@ def _whole_numbers(path: Path, data: NDArray[Any]) -> NDArray[np.int64]:
         if missing.all():
             raise _not_labels(path, "NaN everywhere")
         if missing.any():
-            warnings.warn(f"{path.name}: {missing.sum()} voxels are NaN and count as background.", stacklevel=3)
+            warnings.warn(
+                f"{path.name}: {missing.sum()} voxels are NaN and count as background.",
+                stacklevel=3,
+            )
             data = np.where(missing, 0, data)
         if not np.isfinite(data).all():
             raise _not_labels(path, "infinite values")

@@ -75,7 +75,10 @@ def check_units(search: SearchSection, where: str) -> None:
     in_mm = [name for name in search.measured if METRICS[name].unit == "mm"]
     if in_mm:
         raise DeclarationError(
-            "search", expected=f"metrics without mm {where}", got=", ".join(in_mm), advice="Choose others."
+            "search",
+            expected=f"metrics without mm {where}",
+            got=", ".join(in_mm),
+            advice="Choose others.",
         )
 
 
@@ -109,22 +112,32 @@ def _compared(compare: CompareSection, space: Space) -> Iterator[tuple[str, str,
         known = declared[name]
         for value in values:
             inside = known.low <= value <= known.high
-            if not inside or not math.isclose(known.value(known.index(value)), value, rel_tol=1e-9, abs_tol=1e-12):
+            if not inside or not math.isclose(
+                known.value(known.index(value)), value, rel_tol=1e-9, abs_tol=1e-12
+            ):
                 points = ", ".join(f"{known.value(place):g}" for place in (0, 1))
                 yield field, f"points of its lattice ({points}, … {known.high:g})", value
         if len(set(values)) < max(1, len(values)):
             yield field, "different values, at least one", values
 
 
-def _hyperparameters(sections: Mapping[str, HyperparameterSection]) -> Iterator[tuple[str, str, str]]:
+def _hyperparameters(
+    sections: Mapping[str, HyperparameterSection],
+) -> Iterator[tuple[str, str, str]]:
     for name, section in sections.items():
         if name not in WEIGHTS_OF_THE_LOSS:
             yield f"hyperparameters.{name}", " or ".join(WEIGHTS_OF_THE_LOSS), repr(name)
         if section.low < 0 or section.high > 1:
-            yield f"hyperparameters.{name}", "a range inside [0, 1]", f"{section.low} to {section.high}"
+            yield (
+                f"hyperparameters.{name}",
+                "a range inside [0, 1]",
+                f"{section.low} to {section.high}",
+            )
 
 
-def _axes(preprocessing: PreprocessingSection, training: TrainingSection) -> Iterator[tuple[str, str, str]]:
+def _axes(
+    preprocessing: PreprocessingSection, training: TrainingSection
+) -> Iterator[tuple[str, str, str]]:
     axes, flipped = len(preprocessing.shape), training.augmentation.flip_axis
     if flipped is not None and flipped >= axes:
         yield "training.augmentation.flip_axis", f"an axis below {axes}", str(flipped)
@@ -137,5 +150,9 @@ def _intensities(
         "loss.similarity mutual_information": loss.similarity == "mutual_information",
         "training.augmentation.intensity": training.augmentation.intensity > 0,
     }
-    for name in (name for name, needed in needing.items() if needed and preprocessing.normalization == "zscore"):
+    for name in (
+        name
+        for name, needed in needing.items()
+        if needed and preprocessing.normalization == "zscore"
+    ):
         yield "preprocessing.normalization", f"percentile or minmax with {name}", "zscore"

@@ -86,8 +86,13 @@ class PreprocessingSection(Section):
             raise ValueError('expected align = "none" or "affine" (or, better, placement)')
         meant = _PLACEMENT_OF_ALIGN[align]
         if values.get("placement", meant) != meant:
-            raise ValueError(f'expected placement = "{meant}", as align = "{align}" says, or no align')
-        return {**{key: value for key, value in values.items() if key != "align"}, "placement": meant}
+            raise ValueError(
+                f'expected placement = "{meant}", as align = "{align}" says, or no align'
+            )
+        return {
+            **{key: value for key, value in values.items() if key != "align"},
+            "placement": meant,
+        }
 
 
 class SplitSection(Section):

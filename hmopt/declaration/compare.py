@@ -36,7 +36,11 @@ class CompareSection(Section):
         >>> CompareSection().budgets(6000), CompareSection(steps=2000).budgets(6000)
         ((3000, 6000), (2000, 4000))
         """
-        return ((model_steps + 1) // 2, model_steps) if self.steps is None else (self.steps, 2 * self.steps)
+        return (
+            ((model_steps + 1) // 2, model_steps)
+            if self.steps is None
+            else (self.steps, 2 * self.steps)
+        )
 
     def grid(self, space: Space) -> list[Index]:
         """Give the settings of separate networks; a hyperparameter without values stays at its default.
@@ -53,5 +57,8 @@ class CompareSection(Section):
         first = space.hyperparameters[0]
         even = Space(hyperparameters=(first,)).coarse(EVEN_VALUES)
         values = self.values or {first.name: [first.value(index) for (index,) in even]}
-        places = [[h.index(value) for value in values.get(h.name, [h.default])] for h in space.hyperparameters]
+        places = [
+            [h.index(value) for value in values.get(h.name, [h.default])]
+            for h in space.hyperparameters
+        ]
         return sorted(itertools.product(*places))

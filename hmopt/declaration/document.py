@@ -78,7 +78,11 @@ def table_meaning(section: type[Section]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.isascii() and name.replace("_", "").replace("-", "").isalnum() else toml_value(name)
+    return (
+        name
+        if name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+        else toml_value(name)
+    )
 
 
 def _table(section: Section, path: str, remarks: Remarks) -> Iterator[str]:
@@ -97,7 +101,9 @@ def _tables(name: str, value: object) -> dict[str, Section]:
     if isinstance(value, Section):
         return {name: value}
     if isinstance(value, dict):
-        return {f"{name}.{_key(key)}": one for key, one in value.items() if isinstance(one, Section)}
+        return {
+            f"{name}.{_key(key)}": one for key, one in value.items() if isinstance(one, Section)
+        }
     return {}
 
 

@@ -40,7 +40,10 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
         if found is None:
             yield f"| `{name}` | {_default(field)} | {field.description} |"
         else:
-            inner[f"{path}{name}" + (".NAME" if field.annotation is not found and _named(field) else "")] = found
+            inner[
+                f"{path}{name}"
+                + (".NAME" if field.annotation is not found and _named(field) else "")
+            ] = found
     yield ""
     for name, table in inner.items():
         yield from (f"## `[{name}]`", "", table_meaning(table), "")
@@ -49,7 +52,9 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
 
 def _inner(field: FieldInfo) -> type[Section] | None:
     candidates: tuple[Any, ...] = (field.annotation, *get_args(field.annotation))
-    return next((one for one in candidates if isinstance(one, type) and issubclass(one, Section)), None)
+    return next(
+        (one for one in candidates if isinstance(one, type) and issubclass(one, Section)), None
+    )
 
 
 def _named(field: FieldInfo) -> bool:

@@ -28,7 +28,12 @@ class SearchSection(Section):
     """At most so many further settings, one after the other where all scopes together have most to gain."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels that the constrained λ* may have."""
-    scopes: Annotated[list[Kinds], Field(min_length=1)] = [["cohort"], ["task"], ["label"], ["subject"]]
+    scopes: Annotated[list[Kinds], Field(min_length=1)] = [
+        ["cohort"],
+        ["task"],
+        ["label"],
+        ["subject"],
+    ]
     """What to choose settings for: `cohort`, `task`, `label`, `subject`, a column, or a product of them."""
     bins: dict[str, list[float]] = {}
     """Edges by which a numeric column is cut into groups."""

@@ -17,7 +17,9 @@ class Section(BaseModel):
     Neither `true` nor `"3"` is a number here, as pydantic would have it, and no number is infinite.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -52,7 +52,8 @@ class Study(Section):
         """The declared hyperparameters."""
         return Space(
             hyperparameters=tuple(
-                Hyperparameter(name=name, **section.model_dump()) for name, section in self.hyperparameters.items()
+                Hyperparameter(name=name, **section.model_dump())
+                for name, section in self.hyperparameters.items()
             )
         )
 
@@ -91,7 +92,9 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
             expected, got, advice = "a value", "none", "Add the key."
         else:
             expected, got, advice = _rule(first["msg"]), repr(first["input"]), "Correct the value."
-        raise DeclarationError(f"{origin}: {field}", expected=expected, got=got, advice=advice) from error
+        raise DeclarationError(
+            f"{origin}: {field}", expected=expected, got=got, advice=advice
+        ) from error
     check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -111,7 +114,9 @@ def read_study(folder: Path) -> Study:
     study = read_declaration(folder)
     return study.model_copy(
         update={
-            "cohort": _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names")),
+            "cohort": _resolved(
+                study.cohort, folder, ("manifest", "images", "labels", "label_names")
+            ),
             "pairs": _resolved(study.pairs, folder, ("csv",)),
         }
     )
@@ -128,15 +133,22 @@ def read_declaration(folder: Path) -> Study:
     path = folder / FILE_NAME
     if not path.is_file():
         raise DeclarationError(
-            str(path), expected="a study declaration", got="no file", advice="Run `hmopt new` first."
+            str(path),
+            expected="a study declaration",
+            got="no file",
+            advice="Run `hmopt new` first.",
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         got = "tables or lists nested too deeply"
-        raise DeclarationError(str(path), expected="TOML", got=got, advice="Correct the file.") from error
+        raise DeclarationError(
+            str(path), expected="TOML", got=got, advice="Correct the file."
+        ) from error
     except (OSError, ValueError) as error:
-        raise DeclarationError(str(path), expected="TOML", got=one_line(error), advice="Correct that line.") from error
+        raise DeclarationError(
+            str(path), expected="TOML", got=one_line(error), advice="Correct that line."
+        ) from error
     return parse_study(values, str(path))
 
 
@@ -149,13 +161,18 @@ def _rule(message: str) -> str:
 
 def _resolved(section: S, folder: Path, names: tuple[str, ...]) -> S:
     given = {name: path for name in names if (path := getattr(section, name)) is not None}
-    return section.model_copy(update={name: _absolute(path, folder, name) for name, path in given.items()})
+    return section.model_copy(
+        update={name: _absolute(path, folder, name) for name, path in given.items()}
+    )
 
 
 def _absolute(path: Path, folder: Path, field: str) -> Path:
     expanded = os.path.expandvars(path)
     if "$" in expanded:
         raise DeclarationError(
-            f"study.toml: {field}", expected="a path", got=str(path), advice="Set the environment variable it names."
+            f"study.toml: {field}",
+            expected="a path",
+            got=str(path),
+            advice="Set the environment variable it names.",
         )
     return real_place(folder / Path(expanded).expanduser())

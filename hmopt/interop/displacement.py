@@ -58,7 +58,9 @@ def moving_coordinates(
     dimensions = displacement.shape[0]
     places = np.moveaxis(prepared[..., :dimensions], -1, 0)
     for axis, component in enumerate(displacement):
-        prepared[..., axis] += ndimage.map_coordinates(component, places.copy(), order=1, mode="nearest")
+        prepared[..., axis] += ndimage.map_coordinates(
+            component, places.copy(), order=1, mode="nearest"
+        )
     return _apply(moving_grid, prepared)
 
 
@@ -95,7 +97,9 @@ def slice_coordinates(
     for index, displacement in displacements.items():
         across = _prepared_coordinates(fixed_grids[index], fixed_shape)[..., 2]
         on_slice = np.abs(across) < 0.5
-        found = moving_coordinates(displacement, fixed_grids[index], moving_grids[index], fixed_shape)
+        found = moving_coordinates(
+            displacement, fixed_grids[index], moving_grids[index], fixed_shape
+        )
         coordinates[on_slice] = found[on_slice]
     return coordinates
 
@@ -125,11 +129,15 @@ def resample(
     upper = np.array(image.shape).reshape(3, *[1] * (places.ndim - 1)) - 0.5
     inside = ((places >= -0.5) & (places < upper)).all(axis=0)
     values = np.full(places.shape[1:], outside, np.float32)
-    values[inside] = ndimage.map_coordinates(image.astype(np.float32), places[:, inside], order=order, mode="nearest")
+    values[inside] = ndimage.map_coordinates(
+        image.astype(np.float32), places[:, inside], order=order, mode="nearest"
+    )
     return values
 
 
-def displacement_image(coordinates: Floats, fixed: ItkPlace, moving: ItkPlace) -> nibabel.Nifti1Image:
+def displacement_image(
+    coordinates: Floats, fixed: ItkPlace, moving: ItkPlace
+) -> nibabel.Nifti1Image:
     """Give the whole transformation as a displacement field that ITK and ANTs apply to the very files.
 
     Parameters
@@ -155,7 +163,9 @@ def displacement_image(coordinates: Floats, fixed: ItkPlace, moving: ItkPlace) -
     np.float32(-1.0)
     """
     shape = coordinates.shape[:3]
-    vectors = np.nan_to_num(_apply(moving.affine_lps, coordinates) - _apply(fixed.affine_lps, _voxels(shape)))
+    vectors = np.nan_to_num(
+        _apply(moving.affine_lps, coordinates) - _apply(fixed.affine_lps, _voxels(shape))
+    )
     if fixed.dimensions == 2 and moving.dimensions == 2:
         return _vector_image(vectors[..., :2], fixed, (0, 1, 2))
     # the first cyclic order whose last axis is longer than 1
@@ -191,7 +201,9 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
     return image
 
 
-def _vector_image(vectors: Floats, fixed: ItkPlace, order: tuple[int, int, int]) -> nibabel.Nifti1Image:
+def _vector_image(
+    vectors: Floats, fixed: ItkPlace, order: tuple[int, int, int]
+) -> nibabel.Nifti1Image:
     data = np.transpose(vectors, (*order, 3))[:, :, :, None, :].astype(np.float32)
     columns = [*order, 3]
     image = nibabel.Nifti1Image(data, (LPS_FROM_RAS @ fixed.affine_lps)[:, columns])
@@ -245,7 +257,9 @@ def check_name(path: Path) -> None:
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         rule = "a name that ends in .nii or .nii.gz"
-        raise DataError(str(path), expected=rule, got=repr(path.suffix), advice="Choose such a name.")
+        raise DataError(
+            str(path), expected=rule, got=repr(path.suffix), advice="Choose such a name."
+        )
 
 
 def _voxels(shape: tuple[int, ...]) -> Floats:

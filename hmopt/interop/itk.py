@@ -59,7 +59,9 @@ def find_itk_place(path: Path, lattice: Lattice) -> ItkPlace:
     """
     own = LPS_FROM_RAS @ lattice.affine
     if not isinstance(open_header(path), nibabel.analyze.AnalyzeImage):
-        return ItkPlace(affine_lps=own)  # FreeSurfer's and MINC's formats have one affine and no second reading
+        return ItkPlace(
+            affine_lps=own
+        )  # FreeSurfer's and MINC's formats have one affine and no second reading
     forms = read_forms(path)
     voxel_mm = float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())
     remarks = [] if forms is None else _remarks_on_forms(path, forms, lattice, voxel_mm)
@@ -75,7 +77,9 @@ def find_itk_place(path: Path, lattice: Lattice) -> ItkPlace:
                 f"{path.name}: ITK puts a corner of it {apart:.3g} mm from where it is read here; the displacement is "
                 "written for ITK's reading."
             )
-    return ItkPlace(affine_lps=affine_lps, dimensions=dimensions, forms=forms, remarks=tuple(remarks))
+    return ItkPlace(
+        affine_lps=affine_lps, dimensions=dimensions, forms=forms, remarks=tuple(remarks)
+    )
 
 
 def _read(path: Path) -> tuple[Matrix, int] | str:
@@ -85,7 +89,9 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK would print is said in one line instead
+    sitk.ProcessObject.SetGlobalWarningDisplay(
+        False
+    )  # what ITK would print is said in one line instead
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -93,7 +99,9 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     dimensions = min(3, reader.GetDimension())
-    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dimensions, :dimensions]
+    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[
+        :dimensions, :dimensions
+    ]
     if abs(np.linalg.det(direction)) < 0.5:
         return "a 2-D file whose axes do not span the axial plane"
     affine = np.eye(4)

@@ -85,7 +85,9 @@ class Registrar:
         If there is no model, or it cannot be used.
     """
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu", placement: Placement | None = None) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device | str = "cpu", placement: Placement | None = None
+    ) -> None:
         self._device = torch.device(device)
         self._model: Hypermorph
         self._model, header = load_hypermorph(folder / MODEL_FILE)
@@ -137,8 +139,15 @@ class Registrar:
         background = background_of(moving_image, self._preprocessing)
         everywhere = _filled(coordinates, itk_moving, itk_fixed)
         reference: Any = open_header(fixed)
-        values = resample(moving_image.data, everywhere, outside=background).reshape(reference.shape)
-        remarks = [*itk_moving.remarks, *itk_fixed.remarks, *_dimensions(itk_moving, itk_fixed), *prepared.remarks]
+        values = resample(moving_image.data, everywhere, outside=background).reshape(
+            reference.shape
+        )
+        remarks = [
+            *itk_moving.remarks,
+            *itk_fixed.remarks,
+            *_dimensions(itk_moving, itk_fixed),
+            *prepared.remarks,
+        ]
         return RegisteredFiles(
             moved=moved_image(values, reference, fixed_image.lattice.affine),
             displacement=displacement_image(coordinates, itk_fixed, itk_moving),
@@ -159,7 +168,10 @@ class Registrar:
         moving_place = find_place(pair.moving_image, section, reference, template)
         moving = resample_image(pair.moving_image, moving_section, moving_place, str(pair.moving))
         prepared = _Prepared(moving=moving, fixed=fixed, remarks=())
-        remarks += [*_sizes_against_grid(pair.moving, moving[0]), *_sizes_against_grid(pair.fixed, fixed[0])]
+        remarks += [
+            *_sizes_against_grid(pair.moving, moving[0]),
+            *_sizes_against_grid(pair.fixed, fixed[0]),
+        ]
         if section.placement == "centre":
             remarks += _centring_against_headers(pair, prepared, section)
         if section.placement == "header":
@@ -169,7 +181,12 @@ class Registrar:
     def _template_file(self) -> Path:
         if not self._template.is_file():
             advice = "Run `hmopt train`, which prepares the cohort."
-            raise DataError(str(self._template), expected="the template of the cohort", got="no file", advice=advice)
+            raise DataError(
+                str(self._template),
+                expected="the template of the cohort",
+                got="no file",
+                advice=advice,
+            )
         return self._template
 
     def _at_trained_spacing(self, pair: "_Pair") -> tuple[PreprocessingSection, list[str]]:
@@ -177,7 +194,9 @@ class Registrar:
         section, trained = self._preprocessing, self._trained_spacing
         if section.spacing_mm is not None or trained == "unknown":
             return section, []
-        spacings = {path: _spacing(image.lattice, self._reference) for path, image in pair.files.items()}
+        spacings = {
+            path: _spacing(image.lattice, self._reference) for path, image in pair.files.items()
+        }
         if trained is None:
             moving, fixed = spacings[pair.moving], spacings[pair.fixed]
             if not np.allclose(moving, fixed, rtol=_SAME_SPACING):
@@ -199,14 +218,18 @@ class Registrar:
                 )
         return section.model_copy(update={"spacing_mm": list(trained)}), remarks
 
-    def _reference_of(self, pair: "_Pair", section: PreprocessingSection) -> tuple[Reference, list[str]]:
+    def _reference_of(
+        self, pair: "_Pair", section: PreprocessingSection
+    ) -> tuple[Reference, list[str]]:
         """Return what both images are laid out by, and what to say about it."""
         remarks = []
         trained = self._reference
         axes = common_axes([image.lattice for image in pair.files.values()], near=trained.axes)
         plane = None
         if len(section.shape) == 2 and section.slices is None:
-            plane = common_plane({str(path): image.lattice for path, image in pair.files.items()}, axes)
+            plane = common_plane(
+                {str(path): image.lattice for path, image in pair.files.items()}, axes
+            )
             if trained.plane is not None and plane != trained.plane:
                 remarks.append(
                     f"{pair.fixed.name}: {plane_name({plane})} plane, and the model was trained on "
@@ -214,7 +237,9 @@ class Registrar:
                 )
         if section.placement == "centre":
             return Reference(axes=axes, plane=plane), remarks
-        if section.placement == "affine":  # both lie on the template's grid, whose axes the model knows
+        if (
+            section.placement == "affine"
+        ):  # both lie on the template's grid, whose axes the model knows
             return Reference(axes=trained.axes, plane=plane), remarks
         if trained.lattice is None or plane != trained.plane:
             return Reference(axes=axes, lattice=pair.fixed_image.lattice, plane=plane), remarks
@@ -229,15 +254,28 @@ class Registrar:
         self, network: RegistrationNetwork, moving: PreparedImage, fixed: PreparedImage
     ) -> NDArray[np.float32]:
         moving_tensor, fixed_tensor = (
-            torch.from_numpy(np.ascontiguousarray(item.data))[None, None].to(self._device) for item in (moving, fixed)
+            torch.from_numpy(np.ascontiguousarray(item.data))[None, None].to(self._device)
+            for item in (moving, fixed)
         )
-        displacement: NDArray[np.float32] = network.displacement(network(moving_tensor, fixed_tensor))[0].cpu().numpy()
+        displacement: NDArray[np.float32] = (
+            network.displacement(network(moving_tensor, fixed_tensor))[0].cpu().numpy()
+        )
         return displacement
 
 
 def _preprocessing(path: Path, values: dict[str, Any]) -> PreprocessingSection:
-    what, advice = "the header of a trained model", "Restore the file, or move it away and train again."
-    return checked(values, PreprocessingSection, field=str(path), error=CheckpointError, what=what, advice=advice)
+    what, advice = (
+        "the header of a trained model",
+        "Restore the file, or move it away and train again.",
+    )
+    return checked(
+        values,
+        PreprocessingSection,
+        field=str(path),
+        error=CheckpointError,
+        what=what,
+        advice=advice,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +294,9 @@ class _Pair:
     @property
     def apart_mm(self) -> float:
         """How far the middles of the two boxes are apart, where the headers put them."""
-        return float(np.linalg.norm(self.moving_image.lattice.centre_mm - self.fixed_image.lattice.centre_mm))
+        return float(
+            np.linalg.norm(self.moving_image.lattice.centre_mm - self.fixed_image.lattice.centre_mm)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +308,9 @@ class _Prepared:
     remarks: tuple[str, ...]
 
 
-def _trained_spacing(header: dict[str, Any], record: Path) -> tuple[float, ...] | Literal["unknown"] | None:
+def _trained_spacing(
+    header: dict[str, Any], record: Path
+) -> tuple[float, ...] | Literal["unknown"] | None:
     """Return the spacing that a model was trained at, "unknown" where headers were declared wrong, None if not told.
 
     Older models do not say it themselves; the record of their prepared cohort does.
@@ -276,7 +318,9 @@ def _trained_spacing(header: dict[str, Any], record: Path) -> tuple[float, ...] 
     if "spacing_mm" in header:
         spacing = header["spacing_mm"]
     elif record.is_file():
-        content = read_json(record, error=DataError, what="the record of a prepared cohort", advice=_PREPARE_AGAIN)
+        content = read_json(
+            record, error=DataError, what="the record of a prepared cohort", advice=_PREPARE_AGAIN
+        )
         spacing = content.get("spacing_mm")
     else:
         return None
@@ -314,7 +358,9 @@ def _slices_by_place(
     """
     assert section.slices is not None
     axis, indices = section.slices.axis, section.slices.indices
-    fixed, moving = (ras_frame(image.lattice, reference.axes) for image in (pair.fixed_image, pair.moving_image))
+    fixed, moving = (
+        ras_frame(image.lattice, reference.axes) for image in (pair.fixed_image, pair.moving_image)
+    )
     middle = (np.array(fixed.shape) - 1) / 2
     found = []
     for index in indices:
@@ -354,7 +400,9 @@ def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
     ]
 
 
-def _centring_against_headers(pair: _Pair, prepared: _Prepared, section: PreprocessingSection) -> list[str]:
+def _centring_against_headers(
+    pair: _Pair, prepared: _Prepared, section: PreprocessingSection
+) -> list[str]:
     """Return what to say where images are centred and their headers put them elsewhere in one space."""
     moving, fixed = prepared.moving[0], prepared.fixed[0]
     # the points of the prepared grid at a quarter and at three quarters of each axis, (4, points)
@@ -362,7 +410,9 @@ def _centring_against_headers(pair: _Pair, prepared: _Prepared, section: Preproc
     points = np.zeros((4, len(quarters)))
     points[: len(section.shape)] = (quarters * (np.array(section.shape) - 1)).T
     points[3] = 1
-    apart = (moving.original.affine @ moving.grid @ points - fixed.original.affine @ fixed.grid @ points)[:3]
+    apart = (
+        moving.original.affine @ moving.grid @ points - fixed.original.affine @ fixed.grid @ points
+    )[:3]
     if len(section.shape) == 2:
         across = (fixed.original.affine @ fixed.grid)[:3, 2]
         across = across / np.linalg.norm(across)
@@ -432,7 +482,9 @@ def _coordinates(displacements: list[NDArray[np.float32]], prepared: _Prepared) 
     shape = fixed[0].original.shape
     if fixed[0].slice < 0:
         return moving_coordinates(displacements[0], fixed[0].grid, moving[0].grid, shape)
-    by_slice = {item.slice: displacement for item, displacement in zip(fixed, displacements, strict=True)}
+    by_slice = {
+        item.slice: displacement for item, displacement in zip(fixed, displacements, strict=True)
+    }
     fixed_grids = {item.slice: item.grid for item in fixed}
     moving_grids = {of.slice: item.grid for of, item in zip(fixed, moving, strict=True)}
     return slice_coordinates(by_slice, fixed_grids, moving_grids, shape)

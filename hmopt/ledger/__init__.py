@@ -1,6 +1,12 @@
 """All measurements on disk: write, read, compact; oracles that are served from them."""
 
-from hmopt.ledger.comparison import Comparison, Contender, read_comparison, read_contender, write_comparison
+from hmopt.ledger.comparison import (
+    Comparison,
+    Contender,
+    read_comparison,
+    read_contender,
+    write_comparison,
+)
 from hmopt.ledger.folder import Searched, read_dense, read_folder, read_searched, write_searched
 from hmopt.ledger.ledger import Gap, Ledger
 from hmopt.ledger.measurements import Measurements

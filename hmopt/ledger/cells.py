@@ -92,7 +92,9 @@ def _places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
     for chunk in column.chunks:
         place = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=value_set)
         lookup = np.append(pc.fill_null(place, -1).to_numpy(zero_copy_only=False), -1)
-        parts.append(lookup[pc.fill_null(chunk.indices, len(lookup) - 1).to_numpy(zero_copy_only=False)])
+        parts.append(
+            lookup[pc.fill_null(chunk.indices, len(lookup) - 1).to_numpy(zero_copy_only=False)]
+        )
     return np.concatenate(parts).astype(np.int64)
 
 

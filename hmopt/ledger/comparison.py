@@ -101,17 +101,30 @@ class Comparison:
     def full_steps(self) -> int | None:
         """Steps of separate networks with a larger budget at the best setting; None where there are none."""
         return max(
-            (one.steps for one in self.contenders if one.role == "separate" and one.steps > self.steps), default=None
+            (
+                one.steps
+                for one in self.contenders
+                if one.role == "separate" and one.steps > self.steps
+            ),
+            default=None,
         )
 
     def singles(self, role: Role, steps: int) -> tuple[Contender, ...]:
         """Give those of one seed each, by seed."""
-        found = [one for one in self.contenders if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)]
+        found = [
+            one
+            for one in self.contenders
+            if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)
+        ]
         return tuple(sorted(found, key=lambda one: one.seeds))
 
     def ensembles(self, role: Role, steps: int) -> tuple[Contender, ...]:
         """Give those of several seeds, the fewest first."""
-        found = [one for one in self.contenders if (one.role, one.steps) == (role, steps) and len(one.seeds) > 1]
+        found = [
+            one
+            for one in self.contenders
+            if (one.role, one.steps) == (role, steps) and len(one.seeds) > 1
+        ]
         return tuple(sorted(found, key=lambda one: len(one.seeds)))
 
 
@@ -173,7 +186,11 @@ def read_contender(folder: Path, contender: Contender) -> Measurements:
     searched = read_searched(folder)
     ledger = Ledger(folder / LEDGER_FOLDER)
     return ledger.measurements(
-        contender.identity, searched.space, read_pairs(folder), searched.search.deciding, searched.labels
+        contender.identity,
+        searched.space,
+        read_pairs(folder),
+        searched.search.deciding,
+        searched.labels,
     )
 
 
@@ -217,9 +234,14 @@ class _ComparisonFile(BaseModel):
 
 
 def _comparison(path: Path, space: Space) -> Comparison:
-    what, advice = "what `hmopt compare` wrote", "Restore it from a copy, or run `hmopt compare` again."
+    what, advice = (
+        "what `hmopt compare` wrote",
+        "Restore it from a copy, or run `hmopt compare` again.",
+    )
     content = read_record(path, _ComparisonFile, error=LedgerError, what=what, advice=advice)
-    contenders = tuple(Contender(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.contenders)
+    contenders = tuple(
+        Contender(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.contenders
+    )
     try:
         return Comparison(
             model=content.model,

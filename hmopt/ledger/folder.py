@@ -108,7 +108,9 @@ class _SearchFile(BaseModel):
     identity_three_quarters: str | None = None
     identity_unregistered: str | None = None
     labels: Annotated[list[str], Field(min_length=1)]
-    spacing_mm: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    spacing_mm: (
+        Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    )
     space: Annotated[list[dict[str, Any]], Field(min_length=1)]
     loss: dict[str, Any]
     loss_scale: Annotated[float, Field(gt=0)]
@@ -153,7 +155,9 @@ def write_searched(folder: Path, searched: Searched, pairs: pd.DataFrame) -> Non
 
 def pairs_hash(pairs: pd.DataFrame) -> str:
     """Return a hash of a table of pairs, whose cells are text."""
-    return content_hash([str(name) for name in pairs.columns], pairs.astype(str).to_numpy().tolist())
+    return content_hash(
+        [str(name) for name in pairs.columns], pairs.astype(str).to_numpy().tolist()
+    )
 
 
 def search_file(folder: Path) -> Path:
@@ -173,14 +177,19 @@ def read_searched(folder: Path) -> Searched:
     path = search_file(folder)
     if not path.is_file():
         raise LedgerError(
-            str(folder), expected=f"{SEARCH_FILE} of a search", got="none", advice="Run `hmopt search` first."
+            str(folder),
+            expected=f"{SEARCH_FILE} of a search",
+            got="none",
+            advice="Run `hmopt search` first.",
         )
     what = "what `hmopt search` wrote"
     content = read_record(path, _SearchFile, error=LedgerError, what=what, advice=_ADVICE)
     try:
         space = content.hyperparameters()
     except (TypeError, HmoptError) as error:
-        raise LedgerError(str(path), expected=what, got=f"space: {one_line(error)}", advice=_ADVICE) from error
+        raise LedgerError(
+            str(path), expected=what, got=f"space: {one_line(error)}", advice=_ADVICE
+        ) from error
     return Searched(
         name=content.name,
         identity=content.identity,
@@ -203,7 +212,11 @@ def read_searched(folder: Path) -> Searched:
 
 def results_path(folder: Path, model: Model = "full") -> Path:
     """Give where the committed measurements of a study folder are."""
-    return folder / RESULTS_FOLDER / ("measurements.parquet" if model == "full" else f"measurements-{model}.parquet")
+    return (
+        folder
+        / RESULTS_FOLDER
+        / ("measurements.parquet" if model == "full" else f"measurements-{model}.parquet")
+    )
 
 
 def dense_path(folder: Path) -> Path:
@@ -277,10 +290,17 @@ def read_pairs(folder: Path) -> pd.DataFrame:
     try:
         pairs = read_text_table(path, PAIR_COLUMNS, _ADVICE)
     except FileNotFoundError as error:
-        raise LedgerError(str(path), expected="the pairs of a search", got="no file", advice=_ADVICE) from error
+        raise LedgerError(
+            str(path), expected="the pairs of a search", got="no file", advice=_ADVICE
+        ) from error
     known = read_searched(folder).pairs_hash
     if known is not None and known != pairs_hash(pairs):
-        raise LedgerError(str(path), expected=f"the pairs that {SEARCH_FILE} is about", got="others", advice=_ADVICE)
+        raise LedgerError(
+            str(path),
+            expected=f"the pairs that {SEARCH_FILE} is about",
+            got="others",
+            advice=_ADVICE,
+        )
     return pairs
 
 
@@ -289,12 +309,17 @@ def has_ledger(folder: Path) -> bool:
     return (folder / SEARCH_FILE).is_file() and (folder / LEDGER_FOLDER).is_dir()
 
 
-def _read_ledger(folder: Path, searched: Searched, model: Model, metrics: Sequence[str]) -> Measurements:
+def _read_ledger(
+    folder: Path, searched: Searched, model: Model, metrics: Sequence[str]
+) -> Measurements:
     identity = searched.identity_of(model)
     space = Space(hyperparameters=()) if model == "unregistered" else searched.space
     if identity is None:
         raise LedgerError(
-            str(folder), expected=f"measurements of model {model!r}", got="none", advice="Run `hmopt search` again."
+            str(folder),
+            expected=f"measurements of model {model!r}",
+            got="none",
+            advice="Run `hmopt search` again.",
         )
     ledger = Ledger(folder / LEDGER_FOLDER)
     return ledger.measurements(identity, space, read_pairs(folder), metrics, searched.labels)

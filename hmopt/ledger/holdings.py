@@ -79,7 +79,9 @@ def find_holdings(folder: Path, shards: Iterable[Shard]) -> list[Holding]:
 def _holding(folder: Path, shards: Sequence[Shard]) -> Holding:
     metrics = sorted({metric for shard in shards for metric in shard.metrics})
     settings: dict[str, set[Index]] = {metric: set() for metric in metrics}
-    names: dict[tuple[str, str], set[str]] = {(metric, kind): set() for metric in metrics for kind in NAMES}
+    names: dict[tuple[str, str], set[str]] = {
+        (metric, kind): set() for metric in metrics for kind in NAMES
+    }
     rows: Counter[str] = Counter()
     hyperparameters = tuple(name for name, *_ in shards[0].lattice)
     for shard in shards:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.holdings import Holding, find_holdings
-from hmopt.ledger.manifest import Lattice, Shard, ShardHeader, check_shard, editing, lattice_of, read_manifest
+from hmopt.ledger.manifest import (
+    Lattice,
+    Shard,
+    ShardHeader,
+    check_shard,
+    editing,
+    lattice_of,
+    read_manifest,
+)
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
 from hmopt.metric import find_metric
@@ -102,7 +110,9 @@ class Ledger:
         axes = Axes(space=space, settings=tuple(settings), pairs=ids, labels=tuple(labels))
         cells = self._read(identity, axes, metrics)
         unknown = np.stack([~cells.complete(metric) for metric in metrics])
-        gaps = [_gap(index, unknown[:, place], pairs, metrics) for place, index in enumerate(settings)]
+        gaps = [
+            _gap(index, unknown[:, place], pairs, metrics) for place, index in enumerate(settings)
+        ]
         return [gap for gap in gaps if gap.pairs]
 
     def block(
@@ -117,10 +127,20 @@ class Ledger:
         """Give the measurements at one setting, pairs by their ids; NaN also where nothing was measured."""
         axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
         values = self._read(identity, axes, metrics).values
-        return Block(index=index, pairs=axes.pairs, labels=axes.labels, values={m: v[0] for m, v in values.items()})
+        return Block(
+            index=index,
+            pairs=axes.pairs,
+            labels=axes.labels,
+            values={m: v[0] for m, v in values.items()},
+        )
 
     def measurements(
-        self, identity: str, space: Space, pairs: pd.DataFrame, metrics: Sequence[str], labels: Sequence[str]
+        self,
+        identity: str,
+        space: Space,
+        pairs: pd.DataFrame,
+        metrics: Sequence[str],
+        labels: Sequence[str],
     ) -> Measurements:
         """Give the measurements at every setting where all pairs were measured by all metrics.
 
@@ -193,17 +213,28 @@ class Ledger:
         for _ in range(READ_ATTEMPTS):
             try:
                 return read()
-            except FileNotFoundError as error:  # another process brought shards together after the manifest was read
+            except (
+                FileNotFoundError
+            ) as error:  # another process brought shards together after the manifest was read
                 gone = error
         raise LedgerError(
-            str(self.folder), expected="every shard of the manifest", got=str(gone), advice="Restore it from a copy."
+            str(self.folder),
+            expected="every shard of the manifest",
+            got=str(gone),
+            advice="Restore it from a copy.",
         )
 
     def _read_once(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
         cells = Cells(axes, metrics)
         keys, settings = {find_metric(metric).key for metric in metrics}, set(axes.settings)
-        for shard in reversed(read_manifest(self.folder)):  # what was written first is filled in last, and stays
-            if _is_of(shard, identity, axes.space) and shard.metrics & keys and shard.settings & settings:
+        for shard in reversed(
+            read_manifest(self.folder)
+        ):  # what was written first is filled in last, and stays
+            if (
+                _is_of(shard, identity, axes.space)
+                and shard.metrics & keys
+                and shard.settings & settings
+            ):
                 path = check_shard(self.folder, shard)
                 cells.fill(path, read_shard(path, axes, metrics))
         return cells
@@ -213,7 +244,9 @@ def _is_of(shard: Shard, identity: str, space: Space) -> bool:
     return shard.identity == identity and shard.lattice == lattice_of(space)
 
 
-def _gap(index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metrics: Sequence[str]) -> Gap:
+def _gap(
+    index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metrics: Sequence[str]
+) -> Gap:
     return Gap(
         index=index,
         pairs=tuple(pairs[place] for place in np.flatnonzero(unknown.any(axis=0))),
@@ -225,5 +258,9 @@ def _header(
     place: int, identity: str, lattice: Lattice, metrics: Iterable[str], settings: Iterable[Index]
 ) -> ShardHeader:
     return ShardHeader(
-        place=place, identity=identity, lattice=lattice, metrics=sorted(metrics), settings=sorted(settings)
+        place=place,
+        identity=identity,
+        lattice=lattice,
+        metrics=sorted(metrics),
+        settings=sorted(settings),
     )

@@ -25,12 +25,16 @@ Lattice = tuple[tuple[str, float, float, float, str], ...]
 
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
 """Names of files that a writer was killed over."""
-_ADVICE = "Restore it from a copy. Or move it away: shards that tell what they hold are then found again."
+_ADVICE = (
+    "Restore it from a copy. Or move it away: shards that tell what they hold are then found again."
+)
 
 
 def lattice_of(space: Space) -> Lattice:
     """Return what lattice indices of a space mean, apart from how it is sampled in training."""
-    return tuple((h.name, float(h.low), float(h.high), float(h.step), h.prior) for h in space.hyperparameters)
+    return tuple(
+        (h.name, float(h.low), float(h.high), float(h.step), h.prior) for h in space.hyperparameters
+    )
 
 
 class _Strict(BaseModel):
@@ -56,11 +60,15 @@ class Shard(_Strict):
     @model_validator(mode="after")
     def _settings_lie_on_the_lattice(self) -> Self:
         points = [
-            Hyperparameter(name=name, low=low, high=high, step=step, prior=_prior(prior), default=low).points
+            Hyperparameter(
+                name=name, low=low, high=high, step=step, prior=_prior(prior), default=low
+            ).points
             for name, low, high, step, prior in self.lattice
         ]
         for setting in self.settings:
-            if len(setting) != len(points) or any(place >= count for place, count in zip(setting, points, strict=True)):
+            if len(setting) != len(points) or any(
+                place >= count for place, count in zip(setting, points, strict=True)
+            ):
                 raise ValueError(f"setting {list(setting)} is not on a lattice of {points} points")
         return self
 
@@ -119,7 +127,9 @@ def read_manifest(folder: Path) -> list[Shard]:
         if not found or silent or isinstance(error, _NewerError):
             raise
         shards = [shard for _, shard in _tell(found)]
-        warnings.warn(f"{error} Its {len(shards)} shards tell what they hold, and are used.", stacklevel=2)
+        warnings.warn(
+            f"{error} Its {len(shards)} shards tell what they hold, and are used.", stacklevel=2
+        )
         return shards
 
 
@@ -132,8 +142,12 @@ def _read(path: Path) -> list[Shard]:
     content = read_json(path, error=LedgerError, what=what, advice=_ADVICE)
     form = content.get("format")
     if isinstance(form, int) and form > FORMAT:
-        raise _NewerError(str(path), expected=f"format {FORMAT}", got=form, advice="Use the hmopt that wrote it.")
-    return checked(content, _Manifest, field=str(path), error=LedgerError, what=what, advice=_ADVICE).shards
+        raise _NewerError(
+            str(path), expected=f"format {FORMAT}", got=form, advice="Use the hmopt that wrote it."
+        )
+    return checked(
+        content, _Manifest, field=str(path), error=LedgerError, what=what, advice=_ADVICE
+    ).shards
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -151,11 +165,15 @@ def _tell(paths: Iterable[Path]) -> list[tuple[int, Shard]]:
     for path in paths:
         metadata = read_metadata(path)
         if not is_sealed(metadata):
-            warnings.warn(f"{path}: does not tell what it holds; it is left alone and not read.", stacklevel=4)
+            warnings.warn(
+                f"{path}: does not tell what it holds; it is left alone and not read.", stacklevel=4
+            )
             continue
         digest = file_digest(path)
         if digest in known:
-            warnings.warn(f"{path}: a copy of another shard; it is left alone and not read.", stacklevel=4)
+            warnings.warn(
+                f"{path}: a copy of another shard; it is left alone and not read.", stacklevel=4
+            )
             continue
         known.add(digest)
         told.append(_shard(path, metadata, digest))
@@ -193,7 +211,9 @@ def editing(folder: Path) -> Iterator[list[Shard]]:
         before = {shard.file for shard in shards}
         yield shards
         shards[:] = [_with_hash(folder, shard) for shard in shards]
-        write_json(folder / FILE_NAME, {"format": FORMAT, "shards": [_to_json(shard) for shard in shards]})
+        write_json(
+            folder / FILE_NAME, {"format": FORMAT, "shards": [_to_json(shard) for shard in shards]}
+        )
         for name in before - {shard.file for shard in shards}:
             (folder / name).unlink(missing_ok=True)
         for path in folder.glob(".*.parquet"):

@@ -72,15 +72,27 @@ class Measurements:
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
         if list(self.settings) != sorted(set(self.settings)):
-            raise LedgerError("settings", expected="sorted settings", got=self.settings, advice="Sort them.")
+            raise LedgerError(
+                "settings", expected="sorted settings", got=self.settings, advice="Sort them."
+            )
         missing = [column for column in PAIR_COLUMNS if column not in self.pairs]
         if missing:
-            raise LedgerError("pairs", expected=f"columns {PAIR_COLUMNS}", got=f"none of {missing}", advice="Add them.")
+            raise LedgerError(
+                "pairs",
+                expected=f"columns {PAIR_COLUMNS}",
+                got=f"none of {missing}",
+                advice="Add them.",
+            )
         size = (len(self.settings), len(self.pairs), len(self.labels))
         for name, array in self.values.items():
             shape = size if find_metric(name).per_label else size[:2]
             if array.shape != shape:
-                raise LedgerError(name, expected=f"shape {shape}", got=array.shape, advice="Give a value per cell.")
+                raise LedgerError(
+                    name,
+                    expected=f"shape {shape}",
+                    got=array.shape,
+                    advice="Give a value per cell.",
+                )
 
     def array(self, metric: str) -> NDArray[np.float64]:
         """Give the values of a metric, shape (S, P, L) or (S, P).
@@ -135,7 +147,10 @@ class Measurements:
     def _label_place(self, label: str) -> int:
         if label not in self.labels:
             raise LedgerError(
-                "label", expected=f"one of {', '.join(self.labels)}", got=repr(label), advice="Correct the name."
+                "label",
+                expected=f"one of {', '.join(self.labels)}",
+                got=repr(label),
+                advice="Correct the name.",
             )
         return self.labels.index(label)
 

@@ -32,4 +32,6 @@ def read_part(folder: Path, part: Part) -> Measurements:
         return read_measurements(results_path(folder), part)
     searched = read_searched(folder)
     ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(searched.identity, searched.space, part.pairs, part.metrics, part.labels)
+    return ledger.measurements(
+        searched.identity, searched.space, part.pairs, part.metrics, part.labels
+    )

@@ -44,13 +44,17 @@ class Recorded:
         """The measuring oracle's labels."""
         return self._oracle.labels
 
-    def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         """Give what the ledger has, setting by setting, then the rest as it is measured.
 
         Values are the same whether they were measured now or before. What was measured before an interruption is kept.
         """
         ids = [pair.id for pair in pairs]
-        gaps = self._ledger.missing(self.identity, self.space, settings, pairs, metrics, self.labels)
+        gaps = self._ledger.missing(
+            self.identity, self.space, settings, pairs, metrics, self.labels
+        )
         lacking = {gap.index: {pair.id for pair in gap.pairs} for gap in gaps}
         kept: dict[Index, Block] = {}
         for index in settings:
@@ -67,7 +71,9 @@ class Recorded:
         """Measure gaps of the same pairs and metrics, and keep what comes in shards of some size."""
         fresh, count = list[Block](), 0
         try:
-            for block in self._oracle.measure([gap.index for gap in gaps], gaps[0].pairs, gaps[0].metrics):
+            for block in self._oracle.measure(
+                [gap.index for gap in gaps], gaps[0].pairs, gaps[0].metrics
+            ):
                 fresh.append(block)
                 yield block
                 count += sum(values.size for values in block.values.values())
@@ -89,11 +95,20 @@ def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
 def _part(block: Block, pairs: Sequence[str]) -> Block:
     places = {pair: place for place, pair in enumerate(block.pairs)}
     rows = [places[pair] for pair in pairs]
-    return replace(block, pairs=tuple(pairs), values={metric: array[rows] for metric, array in block.values.items()})
+    return replace(
+        block,
+        pairs=tuple(pairs),
+        values={metric: array[rows] for metric, array in block.values.items()},
+    )
 
 
 def _joined(kept: Block, fresh: Block) -> Block:
     """Give what is known of the fresh block's pairs, in the precision of the ledger."""
-    rounded = {metric: array.astype(np.float32).astype(np.float64) for metric, array in fresh.values.items()}
+    rounded = {
+        metric: array.astype(np.float32).astype(np.float64)
+        for metric, array in fresh.values.items()
+    }
     part = _part(kept, fresh.pairs)
-    return replace(part, values={metric: rounded.get(metric, array) for metric, array in part.values.items()})
+    return replace(
+        part, values={metric: rounded.get(metric, array) for metric, array in part.values.items()}
+    )

@@ -17,7 +17,9 @@ SEAL_KEY = b"hmopt-sha256"
 MARKER = hashlib.sha256(b"the place of the hash").hexdigest().encode()
 """Stands in the footer where the hash goes: the hash is of the file with this in its place."""
 
-RESTORE = "Restore it from a copy, or move it away: `hmopt search` then measures again what it held."
+RESTORE = (
+    "Restore it from a copy, or move it away: `hmopt search` then measures again what it held."
+)
 
 
 def unsealed(metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -50,7 +52,9 @@ def file_digest(path: Path, advice: str = RESTORE) -> str:
         If it is no Parquet file, or not the bytes that were written. A file that is not there is a FileNotFoundError.
     """
     state = path.stat()
-    return _digest(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns), advice)
+    return _digest(
+        path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns), advice
+    )
 
 
 @lru_cache(maxsize=1 << 14)
@@ -86,7 +90,9 @@ def read_metadata(path: Path, advice: str = RESTORE) -> dict[bytes, bytes]:
 
 def damaged(path: Path, got: object, advice: str = RESTORE) -> LedgerError:
     """Return the error that says that a file of measurements is not what was written."""
-    return LedgerError(str(path), expected="the measurements that were written", got=got, advice=advice)
+    return LedgerError(
+        str(path), expected="the measurements that were written", got=got, advice=advice
+    )
 
 
 def is_sealed(metadata: Mapping[bytes, Any]) -> bool:

@@ -30,7 +30,9 @@ LEAST_ROWS, MOST_ROWS = 1 << 12, 1 << 14
 
 def block_rows(space: Space, blocks: Sequence[Block]) -> pa.Table:
     """Give the rows of blocks, in the order of `distinct_rows`."""
-    return distinct_rows([_metric_rows(space, block, metric) for block in blocks for metric in block.values])
+    return distinct_rows(
+        [_metric_rows(space, block, metric) for block in blocks for metric in block.values]
+    )
 
 
 def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
@@ -40,7 +42,9 @@ def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """
     rows = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     settings = [name for name in rows.column_names if name not in (*NAMES, "value")]
-    ranks = {name: _ranks(rows[name]) for name in NAMES} | {name: rows[name].to_numpy() for name in settings}
+    ranks = {name: _ranks(rows[name]) for name in NAMES} | {
+        name: rows[name].to_numpy() for name in settings
+    }
     keys = [ranks[name] for name in ("metric", "label", *settings, "pair")]
     order = np.lexsort(keys[::-1])  # stable, so that the first of equals comes first
     new = np.ones(len(order), dtype=bool)
@@ -101,14 +105,21 @@ def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
     Shard
         As a manifest holds it.
     """
-    columns = [(name, pa.string() if name in NAMES else rows.schema.field(name).type) for name in rows.column_names]
+    columns = [
+        (name, pa.string() if name in NAMES else rows.schema.field(name).type)
+        for name in rows.column_names
+    ]
     plain = pa.schema(columns)
     described = plain.with_metadata(unsealed({HEADER: header.model_dump_json().encode()}))
     beside = folder / f".{os.getpid()}-shard.parquet"
     try:
         with pq.ParquetWriter(beside, described, compression="zstd") as writer:
             for start, stop in itertools.pairwise(_bounds(rows)):
-                part = rows.slice(start, stop - start).cast(plain).replace_schema_metadata(described.metadata)
+                part = (
+                    rows.slice(start, stop - start)
+                    .cast(plain)
+                    .replace_schema_metadata(described.metadata)
+                )
                 writer.write_table(part, row_group_size=MOST_ROWS)
         digest = seal(beside)
         path = folder / f"{digest[:32]}.parquet"
@@ -166,7 +177,11 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _check_columns(path: Path, schema: pa.Schema, settings: Sequence[str]) -> None:
     """Refuse a file that lacks a column of a shard, or has one of another type."""
-    kinds = {**dict.fromkeys(NAMES, "text"), **dict.fromkeys(settings, "whole numbers"), "value": "numbers"}
+    kinds = {
+        **dict.fromkeys(NAMES, "text"),
+        **dict.fromkeys(settings, "whole numbers"),
+        "value": "numbers",
+    }
     for name, kind in kinds.items():
         if name not in schema.names:
             raise damaged(path, f"no column {name}")
@@ -204,7 +219,11 @@ def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> 
     }
     for place, name in enumerate(axes.space.names):
         wanted[name] = sorted({setting[place] for setting in axes.settings})
-    return [number for number in range(metadata.num_row_groups) if _can_hold(metadata.row_group(number), wanted)]
+    return [
+        number
+        for number in range(metadata.num_row_groups)
+        if _can_hold(metadata.row_group(number), wanted)
+    ]
 
 
 def _can_hold(group: pq.RowGroupMetaData, wanted: Mapping[str, list[Any]]) -> bool:

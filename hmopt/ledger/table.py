@@ -59,7 +59,9 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
         groups=[str(column) for column in measurements.pairs.columns],
         sealed=True,
     )
-    table = _rows(measurements).replace_schema_metadata(unsealed({HEADER: header.model_dump_json().encode()}))
+    table = _rows(measurements).replace_schema_metadata(
+        unsealed({HEADER: header.model_dump_json().encode()})
+    )
     names = [name for name in table.column_names if name not in measurements.values]
     with replacing(path) as beside:
         pq.write_table(
@@ -75,7 +77,12 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
 
 def _stored(column: str, hyperparameters: Sequence[str]) -> str:
     """Return what a column of the pairs is called in the file: its name, unless a column of another kind has it."""
-    taken = column == "label" or column in hyperparameters or column in METRICS or column.startswith(SET_APART)
+    taken = (
+        column == "label"
+        or column in hyperparameters
+        or column in METRICS
+        or column.startswith(SET_APART)
+    )
     return f"{SET_APART}{column}" if taken else column
 
 
@@ -116,7 +123,11 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
         header = _read_header(path)
         space = header.hyperparameters()
         if part is not None:
-            metrics = {metric: header.metrics[metric] for metric in part.metrics if metric in header.metrics}
+            metrics = {
+                metric: header.metrics[metric]
+                for metric in part.metrics
+                if metric in header.metrics
+            }
             header = header.model_copy(update={"labels": list(part.labels), "metrics": metrics})
         _check_versions(path, header)
         filters = None if part is None else _rows_of(part)
@@ -124,7 +135,10 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
         return _measurements(path, table, header, space)
     except FileNotFoundError as error:
         raise LedgerError(
-            str(path), expected="a table of measurements", got="no file", advice="Run `hmopt search` first."
+            str(path),
+            expected="a table of measurements",
+            got="no file",
+            advice="Run `hmopt search` first.",
         ) from error
     except LedgerError:
         raise
@@ -141,7 +155,9 @@ def _read_header(path: Path) -> _Header:
         header = _Header.model_validate_json(metadata[HEADER])
     except ValidationError as error:
         got = one_line(ValueError(error.errors()[0]["msg"]))
-        raise LedgerError(str(path), expected=what, got=f"a damaged footer ({got})", advice=RESTORE) from error
+        raise LedgerError(
+            str(path), expected=what, got=f"a damaged footer ({got})", advice=RESTORE
+        ) from error
     if header.sealed and SEAL_KEY not in metadata:
         raise damaged(path, "a footer without its hash", RESTORE)
     return header
@@ -151,7 +167,9 @@ def _check_versions(path: Path, header: _Header) -> None:
     for metric, version in header.metrics.items():
         if find_metric(metric).version != version:
             key = find_metric(metric).key
-            raise LedgerError(str(path), expected=key, got=f"{metric}@{version}", advice="Measure anew.")
+            raise LedgerError(
+                str(path), expected=key, got=f"{metric}@{version}", advice="Measure anew."
+            )
 
 
 def _columns(header: _Header, space: Space) -> list[str]:
@@ -165,7 +183,11 @@ def _rows_of(part: Part) -> pc.Expression:
 
 
 def _rows(measurements: Measurements) -> pa.Table:
-    settings, pairs, labels = len(measurements.settings), len(measurements.pairs), len(measurements.labels)
+    settings, pairs, labels = (
+        len(measurements.settings),
+        len(measurements.pairs),
+        len(measurements.labels),
+    )
     names = measurements.space.names
     place = np.indices((pairs, settings, labels + 1), dtype=np.int32).reshape(3, -1)
     columns = {
@@ -179,7 +201,9 @@ def _rows(measurements: Measurements) -> pa.Table:
     return pa.table(columns)
 
 
-def _repeated(values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]) -> pa.Array:
+def _repeated(
+    values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]
+) -> pa.Array:
     return pa.array(values).take(pa.array(place))
 
 
@@ -194,10 +218,15 @@ def _cells(array: NDArray[np.float64], labels: int) -> pa.Array:
 
 def _measurements(path: Path, table: pa.Table, header: _Header, space: Space) -> Measurements:
     labels = tuple(header.labels)
-    unlabelled = table.filter(table["label"].is_null())  # one for each pair and setting, pair by pair
+    unlabelled = table.filter(
+        table["label"].is_null()
+    )  # one for each pair and setting, pair by pair
     settings = _settings(unlabelled, space)
     stored = _columns(header, space)[: len(header.groups)]
-    groups = {name: unlabelled[column].to_pylist() for name, column in zip(header.groups, stored, strict=True)}
+    groups = {
+        name: unlabelled[column].to_pylist()
+        for name, column in zip(header.groups, stored, strict=True)
+    }
     shape = (-1, len(settings), len(labels) + 1)
     for metric in header.metrics if not header.sealed else ():
         values = table[metric].to_numpy()
@@ -210,7 +239,9 @@ def _measurements(path: Path, table: pa.Table, header: _Header, space: Space) ->
         settings=settings,
         pairs=pd.DataFrame(groups).iloc[:: len(settings)].reset_index(drop=True),
         labels=labels,
-        values={name: _array(table[name].to_numpy().reshape(shape), name) for name in header.metrics},
+        values={
+            name: _array(table[name].to_numpy().reshape(shape), name) for name in header.metrics
+        },
     )
 
 
@@ -218,7 +249,9 @@ def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
     if not space.names:
         return ((),)
     values = zip(*(rows[name].to_pylist() for name in space.names), strict=True)
-    return tuple(space.index(dict(zip(space.names, value, strict=True))) for value in dict.fromkeys(values))
+    return tuple(
+        space.index(dict(zip(space.names, value, strict=True))) for value in dict.fromkeys(values)
+    )
 
 
 def _array(cells: NDArray[np.float32], metric: str) -> NDArray[np.float64]:

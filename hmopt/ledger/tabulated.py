@@ -22,7 +22,9 @@ class Tabulated:
     def __init__(self, measurements: Measurements, identity: str | None = None) -> None:
         self._measurements = measurements
         self._identity = measurements.identity if identity is None else identity
-        self._setting_places = {setting: place for place, setting in enumerate(measurements.settings)}
+        self._setting_places = {
+            setting: place for place, setting in enumerate(measurements.settings)
+        }
         self._pair_places = {pair: place for place, pair in enumerate(measurements.pairs["pair"])}
 
     @property
@@ -45,7 +47,9 @@ class Tabulated:
         """The pairs that were measured."""
         return tuple(pair_records(self._measurements.pairs))
 
-    def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         """Give a block for each setting.
 
         Raises
@@ -63,7 +67,12 @@ class Tabulated:
 
     def _pair_place(self, name: str) -> int:
         if name not in self._pair_places:
-            raise LedgerError("pair", expected="one that was measured", got=name, advice="Measure it with the model.")
+            raise LedgerError(
+                "pair",
+                expected="one that was measured",
+                got=name,
+                advice="Measure it with the model.",
+            )
         return self._pair_places[name]
 
     def _setting_place(self, index: Index) -> int:

@@ -62,15 +62,21 @@ class _MeanCorrelation(torch.autograd.Function):
     def forward(context: Any, moved: Tensor, fixed: Tensor, window: int) -> Tensor:
         total = moved.new_zeros(())
         gradients: list[list[Tensor]] = [[], []]
-        for part in zip(*(cached_parts(images.flatten(0, 1)) for images in (moved, fixed)), strict=True):
+        for part in zip(
+            *(cached_parts(images.flatten(0, 1)) for images in (moved, fixed)), strict=True
+        ):
             one, other = (_side(images, window) for images in part)
-            covariance = _mean(one.image * other.image, window).addcmul_(one.mean, other.mean, value=-1)
+            covariance = _mean(one.image * other.image, window).addcmul_(
+                one.mean, other.mean, value=-1
+            )
             slope = covariance / (one.variance * other.variance).add_(VARIANCE_FLOOR)
             total += (slope * covariance).sum()
             for place, sides in enumerate([(one, other), (other, one)]):
                 if context.needs_input_grad[place]:
                     gradients[place].append(_gradient(*sides, slope, window))
-        context.save_for_backward(*(torch.cat(each).view_as(moved) if each else None for each in gradients))
+        context.save_for_backward(
+            *(torch.cat(each).view_as(moved) if each else None for each in gradients)
+        )
         context.voxels = voxels = moved.numel()
         return total / voxels
 
@@ -101,12 +107,16 @@ def _gradient(one: _Side, other: _Side, slope: Tensor, window: int) -> Tensor:
     by_covariance = slope * inverse
     by_mean = (by_covariance * other.mean).addcmul_(by_variance, one.mean, value=-1)
     total = window_sum(by_covariance, window).mul_(other.image)
-    total.addcmul_(window_sum(by_variance, window), one.image, value=-1).sub_(window_sum(by_mean, window))
+    total.addcmul_(window_sum(by_variance, window), one.image, value=-1).sub_(
+        window_sum(by_mean, window)
+    )
     return total.sub_(_image_mean(total))
 
 
 def _mean(image: Tensor, window: int) -> Tensor:
-    return window_sum(image, window).mul_(inverse_count(tuple(image.shape[1:]), window, image.dtype, image.device))
+    return window_sum(image, window).mul_(
+        inverse_count(tuple(image.shape[1:]), window, image.dtype, image.device)
+    )
 
 
 def _image_mean(images: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ def one_hot(label_map: Tensor, labels: Sequence[int]) -> Tensor:
     tensor([[0., 0.],
             [0., 1.]])
     """
-    values = torch.as_tensor(labels, device=label_map.device).reshape(1, -1, *[1] * (label_map.dim() - 1))
+    values = torch.as_tensor(labels, device=label_map.device).reshape(
+        1, -1, *[1] * (label_map.dim() - 1)
+    )
     return (label_map[:, None] == values).float()
 
 

@@ -75,7 +75,9 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     velocity = velocity * velocity.new_tensor(sides).reshape(1, d, *[1] * d)
     total = velocity.new_zeros(())
     for one, other in combinations_with_replacement(range(d), 2):
-        mean = (_second_difference(velocity, one, other) / (sides[one] * sides[other])).square().mean()
+        mean = (
+            (_second_difference(velocity, one, other) / (sides[one] * sides[other])).square().mean()
+        )
         total = total + (mean if one == other else 2 * mean)
     return total
 
@@ -83,7 +85,11 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
 def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:
     """Give (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two."""
     if one == other:
-        return _shifted(velocity, {one: 1}) - 2 * _shifted(velocity, {}) + _shifted(velocity, {one: -1})
+        return (
+            _shifted(velocity, {one: 1})
+            - 2 * _shifted(velocity, {})
+            + _shifted(velocity, {one: -1})
+        )
     ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
     behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(velocity, {one: -1, other: -1})
     return (ahead - behind) / 4

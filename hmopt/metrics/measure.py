@@ -25,7 +25,9 @@ _COMPUTED: dict[str, Callable[[Registration], Tensor]] = {
 }
 
 
-def measure(metrics: Sequence[str], originals: Originals, displacement: Tensor) -> dict[str, NDArray[np.float64]]:
+def measure(
+    metrics: Sequence[str], originals: Originals, displacement: Tensor
+) -> dict[str, NDArray[np.float64]]:
     """Give the values of metrics for n pairs registered by displacements.
 
     Parameters
@@ -61,4 +63,7 @@ def measure(metrics: Sequence[str], originals: Originals, displacement: Tensor) 
     """
     names = [find_metric(name).name for name in metrics]
     parts = Registration(originals=originals, displacement=displacement).parts()
-    return {name: torch.cat([_COMPUTED[name](part) for part in parts]).double().cpu().numpy() for name in names}
+    return {
+        name: torch.cat([_COMPUTED[name](part) for part in parts]).double().cpu().numpy()
+        for name in names
+    }

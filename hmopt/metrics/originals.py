@@ -58,7 +58,9 @@ class Originals:
         }
         for name, fitting in expected.items():
             if (got := tuple(getattr(self, name).shape)) != fitting:
-                raise HmoptError(name, expected=f"shape {fitting}", got=got, advice="Bring all to one grid.")
+                raise HmoptError(
+                    name, expected=f"shape {fitting}", got=got, advice="Bring all to one grid."
+                )
         if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
             raise HmoptError(
                 "spacing_mm",
@@ -82,7 +84,9 @@ class Originals:
     @cached_property
     def missing(self) -> Tensor:
         """Which labels a pair cannot be judged by, because one of its images lacks them: (n, label_count)."""
-        return (label_volumes(self.moving_labels, self.label_count) == 0) | (self.fixed_volumes == 0)
+        return (label_volumes(self.moving_labels, self.label_count) == 0) | (
+            self.fixed_volumes == 0
+        )
 
     @cached_property
     def near_foreground(self) -> Tensor:

@@ -33,21 +33,31 @@ def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
     Maes et al., IEEE TMI 16, 1997, section II-B: partial volume interpolation of joint histograms.
     """
     (count, *shape), codes = originals.moving_labels.shape, originals.label_count + 1
-    last = torch.tensor([max(size - 2, 0) for size in shape], dtype=positions.dtype, device=positions.device)
+    last = torch.tensor(
+        [max(size - 2, 0) for size in shape], dtype=positions.dtype, device=positions.device
+    )
     low = positions.floor().minimum(last[:, None])
     places = flat_places(low, tuple(shape)).flatten()
     fixed, moving = originals.fixed_labels.reshape(-1), originals.moving_labels.reshape(-1)
-    kept = (originals.near_foreground.reshape(-1).index_select(0, places) | (fixed > 0)).nonzero().squeeze(1)
+    kept = (
+        (originals.near_foreground.reshape(-1).index_select(0, places) | (fixed > 0))
+        .nonzero()
+        .squeeze(1)
+    )
     share = (positions - low).movedim(1, 0).flatten(1).index_select(1, kept)
     places, pair = places.index_select(0, kept), (kept // math.prod(shape)).to(fixed.dtype)
     row = (pair * codes + fixed.index_select(0, kept)) * codes
-    steps = [step if size > 1 else 0 for step, size in zip(strides(tuple(shape)), shape, strict=True)]
+    steps = [
+        step if size > 1 else 0 for step, size in zip(strides(tuple(shape)), shape, strict=True)
+    ]
     histogram = torch.zeros(count * codes**2, dtype=torch.float64, device=positions.device)
     for corner in itertools.product((0, 1), repeat=len(shape)):
         sides = [part if high else 1 - part for part, high in zip(share, corner, strict=True)]
         step = sum(step * high for step, high in zip(steps, corner, strict=True))
         code = row + moving[step:].index_select(0, places)
-        histogram += torch.bincount(code, math.prod(sides[1:], start=sides[0]).double(), minlength=len(histogram))
+        histogram += torch.bincount(
+            code, math.prod(sides[1:], start=sides[0]).double(), minlength=len(histogram)
+        )
     return histogram.reshape(count, codes, codes)
 
 

@@ -36,13 +36,21 @@ class Registration:
         """Refuse a displacement of another grid."""
         count, _, *shape = self.originals.moving.shape
         if (got := tuple(self.displacement.shape)) != (fitting := (count, len(shape), *shape)):
-            raise HmoptError("displacement", expected=f"shape {fitting}", got=got, advice="Bring all to one grid.")
+            raise HmoptError(
+                "displacement",
+                expected=f"shape {fitting}",
+                got=got,
+                advice="Bring all to one grid.",
+            )
 
     def parts(self) -> list["Registration"]:
         """Give the same pairs, as many at a time as stay in a processor's cache."""
         parts = self.originals.parts
         shares = torch.split(self.displacement, [len(part.moving) for part in parts])
-        return [Registration(originals=part, displacement=share) for part, share in zip(parts, shares, strict=True)]
+        return [
+            Registration(originals=part, displacement=share)
+            for part, share in zip(parts, shares, strict=True)
+        ]
 
     @cached_property
     def positions(self) -> Tensor:

@@ -51,7 +51,9 @@ def _distance_mm(moved: Tensor, fixed: Tensor, spacing_mm: tuple[float, ...]) ->
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
     if not moved.any():
-        return math.hypot(*(size * step for size, step in zip(fixed.shape, spacing_mm, strict=True)))
+        return math.hypot(
+            *(size * step for size, step in zip(fixed.shape, spacing_mm, strict=True))
+        )
     box = _bounding_box(moved | fixed)
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -71,5 +73,6 @@ def _bounding_box(mask: Tensor) -> tuple[slice, ...]:
     """Give the smallest box that holds a mask; its faces are the mask's border, as those of the grid are."""
     places = mask.nonzero()
     return tuple(
-        slice(low, high + 1) for low, high in zip(places.amin(0).tolist(), places.amax(0).tolist(), strict=True)
+        slice(low, high + 1)
+        for low, high in zip(places.amin(0).tolist(), places.amax(0).tolist(), strict=True)
     )

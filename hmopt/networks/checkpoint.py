@@ -51,7 +51,9 @@ def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
         "shape": list(shape),
         "network": study.network.model_dump(),
         "hypernetwork": study.hypernetwork.model_dump(),
-        "hyperparameters": {name: section.model_dump() for name, section in study.hyperparameters.items()},
+        "hyperparameters": {
+            name: section.model_dump() for name, section in study.hyperparameters.items()
+        },
     }
 
 
@@ -92,8 +94,14 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
     ('regularization',)
     """
     declared = built_as["hyperparameters"]
-    space = Space(hyperparameters=tuple(Hyperparameter(name=name, **values) for name, values in declared.items()))
-    registration = RegistrationNetwork(NetworkSection(**built_as["network"]), tuple(built_as["shape"]))
+    space = Space(
+        hyperparameters=tuple(
+            Hyperparameter(name=name, **values) for name, values in declared.items()
+        )
+    )
+    registration = RegistrationNetwork(
+        NetworkSection(**built_as["network"]), tuple(built_as["shape"])
+    )
     return Hypermorph(registration, space, HypernetworkSection(**built_as["hypernetwork"]).units)
 
 
@@ -124,11 +132,17 @@ def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
     save_tensors(path, FORMAT, tensors, header)
 
 
-def save_tensors(path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+def save_tensors(
+    path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+) -> None:
     """Write tensors of whatever is trained, with a header that also names their format and the version of hmopt."""
-    header_text = json.dumps({"format": form, "version": hmopt.__version__, **header}, sort_keys=True)
+    header_text = json.dumps(
+        {"format": form, "version": hmopt.__version__, **header}, sort_keys=True
+    )
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = sealed({"hmopt": header_text}, {name: tensor.numpy() for name, tensor in kept.items()})
+    metadata = sealed(
+        {"hmopt": header_text}, {name: tensor.numpy() for name, tensor in kept.items()}
+    )
     with replacing(path) as beside:
         save_file(kept, beside, metadata)
 
@@ -171,22 +185,31 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
     """
     if not path.is_file():
-        raise CheckpointError(str(path), expected="a trained model", got="no file", advice="Run `hmopt train` first.")
+        raise CheckpointError(
+            str(path), expected="a trained model", got="no file", advice="Run `hmopt train` first."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("hmopt", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            str(path), expected="a safetensors file", got=one_line(error), advice="Train again, or restore the file."
+            str(path),
+            expected="a safetensors file",
+            got=one_line(error),
+            advice="Train again, or restore the file.",
         ) from error
     if not isinstance(header, dict) or header.get("format") != form:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
-        raise CheckpointError(str(path), expected=form, got=got, advice="Use a model that hmopt wrote.")
+        raise CheckpointError(
+            str(path), expected=form, got=got, advice="Use a model that hmopt wrote."
+        )
     check_header(path, header)
     return header
 
 
-def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple[Hypermorph, dict[str, Any]]:
+def load_hypermorph(
+    path: Path, expected: dict[str, Any] | None = None
+) -> tuple[Hypermorph, dict[str, Any]]:
     """Give the hypermorph in a file, and its header.
 
     Parameters
@@ -218,9 +241,14 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
     built_as = header.get("architecture", {})
     if not isinstance(built_as, dict) or not isinstance(built_as.get("hyperparameters", {}), dict):
         raise CheckpointError(
-            str(path), expected="weights of its own architecture", got="another header", advice="Train again."
+            str(path),
+            expected="weights of its own architecture",
+            got="another header",
+            advice="Train again.",
         )
-    for place, declared, got in _differences(trained_part(expected), trained_part(built_as)) if expected else ():
+    for place, declared, got in (
+        _differences(trained_part(expected), trained_part(built_as)) if expected else ()
+    ):
         raise CheckpointError(
             f"{path}: {place}",
             expected=str(declared),
@@ -232,14 +260,27 @@ def load_hypermorph(path: Path, expected: dict[str, Any] | None = None) -> tuple
         load_weights(path, hypermorph.hypernetwork)
     except CheckpointError:
         raise
-    except (RuntimeError, ValidationError, HmoptError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        RuntimeError,
+        ValidationError,
+        HmoptError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         raise CheckpointError(
-            str(path), expected="weights of its own architecture", got=one_line(error), advice="Train again."
+            str(path),
+            expected="weights of its own architecture",
+            got=one_line(error),
+            advice="Train again.",
         ) from error
     return hypermorph.eval(), header
 
 
-def _differences(one: object, other: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+def _differences(
+    one: object, other: object, place: str = ""
+) -> Iterator[tuple[str, object, object]]:
     """Yield the dotted keys at which two nested dictionaries differ, with both values."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one | other:

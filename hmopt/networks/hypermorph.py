@@ -41,7 +41,9 @@ class Hypermorph(nn.Module):
     True
     """
 
-    def __init__(self, registration: RegistrationNetwork, space: Space, units: Sequence[int]) -> None:
+    def __init__(
+        self, registration: RegistrationNetwork, space: Space, units: Sequence[int]
+    ) -> None:
         super().__init__()
         self.hypernetwork = Hypernetwork(registration, len(space.hyperparameters), units)
         self.space = space
@@ -56,7 +58,9 @@ class Hypermorph(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor, setting: Mapping[str, float]) -> Tensor:
         """Give the velocity of images of shape (batch, 1, *shape) at a setting."""
-        velocity: Tensor = functional_call(self.registration, self.weights(setting), (moving, fixed))
+        velocity: Tensor = functional_call(
+            self.registration, self.weights(setting), (moving, fixed)
+        )
         return velocity
 
     def bake(self, setting: Mapping[str, float]) -> RegistrationNetwork:

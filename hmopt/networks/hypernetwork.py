@@ -42,7 +42,9 @@ class Hypernetwork(nn.Module):
         self.names = tuple(named)
         self.shapes = tuple(tensor.shape for tensor in named.values())
         self.sizes = [tensor.numel() for tensor in named.values()]
-        self.base = nn.Parameter(torch.cat([tensor.detach().flatten() for tensor in named.values()]))
+        self.base = nn.Parameter(
+            torch.cat([tensor.detach().flatten() for tensor in named.values()])
+        )
         widths = [2 * hyperparameters, *units]
         self.trunk = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
         self.heads = nn.Linear(widths[-1], sum(self.sizes), bias=False)
@@ -51,7 +53,9 @@ class Hypernetwork(nn.Module):
     def _scale_heads(self, tensors: list[Tensor]) -> None:
         spread = torch.cat([t.detach().std(correction=0).expand(t.numel()) for t in tensors])
         with torch.no_grad():
-            self.heads.weight.normal_(std=1 / math.sqrt(self.heads.in_features)).mul_(0.5 * spread[:, None])
+            self.heads.weight.normal_(std=1 / math.sqrt(self.heads.in_features)).mul_(
+                0.5 * spread[:, None]
+            )
 
     def forward(self, units: Tensor) -> dict[str, Tensor]:
         """Give the weights by name at a setting's places (hyperparameters,) along the ranges, each in [0, 1]."""
@@ -61,4 +65,7 @@ class Hypernetwork(nn.Module):
             hidden = torch.relu(layer(hidden))
         flat = self.base + self.heads(hidden)
         parts = flat.split(self.sizes)
-        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+        return {
+            name: part.view(shape)
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }

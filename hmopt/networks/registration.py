@@ -57,7 +57,9 @@ class RegistrationNetwork(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Give the velocity, (batch, d, *shape / velocity_stride), of images of shape (batch, 1, *shape)."""
-        images = torch.cat([moving, fixed], 1).contiguous(memory_format=CHANNELS_LAST[moving.dim() - 2])
+        images = torch.cat([moving, fixed], 1).contiguous(
+            memory_format=CHANNELS_LAST[moving.dim() - 2]
+        )
         with fast_precision(images.device):
             features = self.unet(images)
         velocity = convolve_to_few(self.velocity, features.to(images.dtype))
@@ -65,7 +67,9 @@ class RegistrationNetwork(nn.Module):
 
     def displacement(self, velocity: Tensor) -> Tensor:
         """Give the displacement, (batch, d, *shape), in image voxels, of a velocity that `forward` gave."""
-        return velocity_to_displacement(velocity, self.section.integration_steps, self.velocity_stride)
+        return velocity_to_displacement(
+            velocity, self.section.integration_steps, self.velocity_stride
+        )
 
 
 def velocity_stride(section: NetworkSection) -> int:

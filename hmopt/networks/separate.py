@@ -51,7 +51,9 @@ class SeparateNetwork(nn.Module):
         """
         if setting != self.setting:
             advice = "Train a network for it."
-            raise HmoptError("setting", expected=str(self.setting), got=dict(setting), advice=advice)
+            raise HmoptError(
+                "setting", expected=str(self.setting), got=dict(setting), advice=advice
+            )
         velocity: Tensor = self.registration(moving, fixed)
         return velocity
 
@@ -111,12 +113,25 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     header = read_header(path, FORMAT)
     try:
         built_as = header["architecture"]
-        network = RegistrationNetwork(NetworkSection(**built_as["network"]), tuple(built_as["shape"]))
+        network = RegistrationNetwork(
+            NetworkSection(**built_as["network"]), tuple(built_as["shape"])
+        )
         load_weights(path, network)
     except CheckpointError:
         raise
-    except (RuntimeError, ValidationError, HmoptError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        RuntimeError,
+        ValidationError,
+        HmoptError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         raise CheckpointError(
-            str(path), expected="weights of its own architecture", got=one_line(error), advice="Train again."
+            str(path),
+            expected="weights of its own architecture",
+            got=one_line(error),
+            advice="Train again.",
         ) from error
     return network.eval(), header

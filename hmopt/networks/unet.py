@@ -61,26 +61,37 @@ class UNet(nn.Module):
             if stride > 1
             else convolution(channels, encoder[0], 3, 1, 1)
         )
-        self.encoder = nn.ModuleList([first, *(convolution(a, b, 3, 1, 1) for a, b in pairwise(encoder))])
+        self.encoder = nn.ModuleList(
+            [first, *(convolution(a, b, 3, 1, 1) for a, b in pairwise(encoder))]
+        )
         skips = list(encoder[-2::-1])[: len(decoder)]
         below = [encoder[-1], *decoder][: len(decoder)]
         self.decoder = nn.ModuleList(
-            [convolution(a + skip, b, 3, 1, 1) for a, skip, b in zip(below, skips, decoder, strict=True)]
+            [
+                convolution(a + skip, b, 3, 1, 1)
+                for a, skip, b in zip(below, skips, decoder, strict=True)
+            ]
         )
         last = decoder[-1] if decoder else encoder[-1]
-        self.final = nn.ModuleList([convolution(a, b, 3, 1, 1) for a, b in pairwise([last, *final])])
+        self.final = nn.ModuleList(
+            [convolution(a, b, 3, 1, 1) for a, b in pairwise([last, *final])]
+        )
         self.features = final[-1] if final else last
         self._dimensions = d
 
     def forward(self, image: Tensor) -> Tensor:
         """Give features of shape (batch, features, *grid) from an image of shape (batch, channels, *shape)."""
-        joined = len(self.encoder) - 1 - len(self.decoder)  # the first level that a skip connection starts from
+        joined = (
+            len(self.encoder) - 1 - len(self.decoder)
+        )  # the first level that a skip connection starts from
         pool = POOLING[self._dimensions]
         levels: list[Tensor] = []
         for level, convolution in enumerate(self.encoder):
             image = _apply(convolution, pool(image, 2) if level > joined else image)
             if level < joined:
-                image = pool(image, 2)  # the activation is monotonic: of fewer voxels it gives the same
+                image = pool(
+                    image, 2
+                )  # the activation is monotonic: of fewer voxels it gives the same
             image = _activate(image)
             levels.append(image)
         for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):
@@ -94,9 +105,16 @@ def _apply(layer: nn.Module, image: Tensor) -> Tensor:
     return _convolve(image, layer.weight, layer.bias, layer.stride, layer.padding)  # type: ignore[arg-type]
 
 
-def _convolve(image: Tensor, weight: Tensor, bias: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+def _convolve(
+    image: Tensor, weight: Tensor, bias: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
     d = len(stride)
-    if len(image) == 1 and image.device.type == "cpu" and image.dtype == torch.float32 and _HAS_ONEDNN:
+    if (
+        len(image) == 1
+        and image.device.type == "cpu"
+        and image.dtype == torch.float32
+        and _HAS_ONEDNN
+    ):
         # torch takes small images of a batch of one to a kernel that is three times slower and leaves channels-last
         return torch.mkldnn_convolution(image, weight, bias, padding, stride, [1] * d, 1)
     return CONVOLVE[d](image, weight, bias, stride, padding)

@@ -26,7 +26,11 @@ class AmortizedOracle(NetworkOracle):
     """
 
     def __init__(
-        self, model: Hypermorph, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
+        self,
+        model: Hypermorph,
+        cohort: PreparedCohort,
+        device: torch.device | str = "cpu",
+        batch: int | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
         self._identity = content_hash(model_hash(model), cohort.identity)
@@ -50,7 +54,8 @@ class AmortizedOracle(NetworkOracle):
 def model_hash(model: Hypermorph) -> str:
     """Give 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters."""
     tensors = {
-        name: tensor.detach().cpu().contiguous().numpy() for name, tensor in model.hypernetwork.state_dict().items()
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in model.hypernetwork.state_dict().items()
     }
     hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
     return weights_hash(tensors, model.registration.section, hyperparameters)

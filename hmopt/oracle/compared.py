@@ -65,7 +65,13 @@ class ComparedOracles:
         track: Track = silent,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._folder, self._study, self._cohort, self._track, self._device = folder, study, cohort, track, device
+        self._folder, self._study, self._cohort, self._track, self._device = (
+            folder,
+            study,
+            cohort,
+            track,
+            device,
+        )
         loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
         self._scaled = study.model_copy(update={"loss": loss})
 

@@ -31,7 +31,9 @@ class EnsembleOracle(RegisteringOracle):
 
     def __init__(self, members: Sequence[NetworkOracle], batch: int | None = None) -> None:
         if not members:
-            raise DeclarationError("members", expected="at least one", got="none", advice="Give some.")
+            raise DeclarationError(
+                "members", expected="at least one", got="none", advice="Give some."
+            )
         kinds = {
             "cohort": len({member.cohort.identity for member in members}),
             "space": len({member.space for member in members}),
@@ -39,7 +41,9 @@ class EnsembleOracle(RegisteringOracle):
         }
         for what in (what for what, count in kinds.items() if count > 1):
             advice = "Measure them apart."
-            raise DeclarationError("members", expected=f"the same {what}", got=f"{kinds[what]}", advice=advice)
+            raise DeclarationError(
+                "members", expected=f"the same {what}", got=f"{kinds[what]}", advice=advice
+            )
         super().__init__(members[0].cohort, members[0].device, batch)
         self._members = sorted(members, key=lambda member: member.identity)
 

@@ -94,11 +94,15 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
     order = np.argsort(scores if maximized else -scores, kind="stable")
     measured = int(np.isfinite(scores).sum())
     if measured == 0:
-        raise SearchError("examples", expected="a pair with a score", got="none", advice="Leave this scope out.")
+        raise SearchError(
+            "examples", expected="a pair with a score", got="none", advice="Leave this scope out."
+        )
     return {"typical": int(order[(measured - 1) // 2]), "worst": int(order[0])}
 
 
-def draw_pictures(oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None) -> Arrays:
+def draw_pictures(
+    oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None
+) -> Arrays:
     """Give 2-D pictures of a pair registered at a setting, as `write_examples` tells, without the role."""
     cohort = oracle.cohort
     moving, fixed = cohort.image(pair.moving), cohort.image(pair.fixed)
@@ -107,7 +111,9 @@ def draw_pictures(oracle: RegisteringOracle, index: Index, pair: Pair, label: st
     moved = warp(torch.from_numpy(moving)[None, None], displacement[None])[0, 0].numpy()
     moving_codes = torch.from_numpy(moving_labels.astype(np.int32))[None]
     moved_labels = nearest_labels(moving_codes, sampled_positions(displacement[None]))[0].numpy()
-    plane = _fullest_plane(fixed_labels if label is None else fixed_labels == cohort.labels.index(label) + 1)
+    plane = _fullest_plane(
+        fixed_labels if label is None else fixed_labels == cohort.labels.index(label) + 1
+    )
     pictures = {
         "moving": _scaled(moving, moving),
         "fixed": _scaled(fixed, fixed),

@@ -65,10 +65,15 @@ class CohortTensors:
         for name in (name for pair in pairs for name in (pair.moving, pair.fixed)):
             if name not in known:
                 raise DataError(
-                    "pairs", expected="images of the cohort", got=repr(name), advice="Draw the pairs from it."
+                    "pairs",
+                    expected="images of the cohort",
+                    got=repr(name),
+                    advice="Draw the pairs from it.",
                 )
 
-    def batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], Originals]]:
+    def batches(
+        self, pairs: Sequence[Pair], size: int
+    ) -> Iterator[tuple[Sequence[Pair], Originals]]:
         """Give pairs, some at a time, with their images; the next ones are read meanwhile."""
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         return zip(parts, ahead(self.load, parts), strict=True)
@@ -89,14 +94,20 @@ class CohortTensors:
     def _stacked(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self.device.type == "cpu":
             # by numpy: threads that torch starts beside those that compute would take their processors
-            images = np.stack([self.cohort.image(name) for name in names])[:, None].astype(np.float32, copy=False)
+            images = np.stack([self.cohort.image(name) for name in names])[:, None].astype(
+                np.float32, copy=False
+            )
             labels = np.stack([self.cohort.label_map(name) for name in names]).astype(np.int32)
             return torch.from_numpy(images), torch.from_numpy(labels)
         items = [self._sent(name) for name in names]
-        return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
+        return torch.stack([image for image, _ in items]), torch.stack(
+            [labels for _, labels in items]
+        )
 
     def _send(self, name: str) -> Item:
         image = torch.from_numpy(self.cohort.image(name)).float()[None]
         labels = torch.from_numpy(self.cohort.label_map(name).astype(np.int32))
-        image, labels = (tensor.pin_memory().to(self.device, non_blocking=True) for tensor in (image, labels))
+        image, labels = (
+            tensor.pin_memory().to(self.device, non_blocking=True) for tensor in (image, labels)
+        )
         return image, labels

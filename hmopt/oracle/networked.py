@@ -29,7 +29,9 @@ class NetworkOracle(RegisteringOracle):
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
 
-    def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None) -> None:
+    def __init__(
+        self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
+    ) -> None:
         super().__init__(cohort, device, batch)
         self.network = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._ready)
 

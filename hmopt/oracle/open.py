@@ -51,7 +51,9 @@ def open_oracle(
     folder = Path(folder)
     study = read_study(folder)
     cohort = prepare(study, folder, track)
-    oracle = Recorded(load_oracle(folder, study, cohort, model, device), Ledger(folder / LEDGER_FOLDER))
+    oracle = Recorded(
+        load_oracle(folder, study, cohort, model, device), Ledger(folder / LEDGER_FOLDER)
+    )
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
@@ -91,5 +93,11 @@ def load_checkpoints(
         If there is no model of half training, or one that was trained under another declaration or on other images.
     """
     during = [checkpoint for checkpoint in CHECKPOINTS if checkpoint != "full"]
-    kept = [checkpoint for checkpoint in during if checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()]
-    return {checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept}
+    kept = [
+        checkpoint
+        for checkpoint in during
+        if checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()
+    ]
+    return {
+        checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept
+    }

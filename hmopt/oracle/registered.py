@@ -41,7 +41,9 @@ class RegisteringOracle(ABC):
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
 
-    def __init__(self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None) -> None:
+    def __init__(
+        self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
+    ) -> None:
         self.cohort = cohort
         self.device = torch.device(device)
         self.batch = batch or fitting_batch(cohort.shape, self.device)
@@ -66,7 +68,9 @@ class RegisteringOracle(ABC):
         """Names of the labels that are measured."""
         return self.cohort.labels
 
-    def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         """Measure every setting on every pair: a batch of pairs at a time, at all settings.
 
         Raises
@@ -87,9 +91,14 @@ class RegisteringOracle(ABC):
             images = self._images.load([pair])
             return self.register(index)(images.moving, images.fixed)[0]
 
-    def _blocks(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def _blocks(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         for start in range(0, len(settings), SETTINGS_AT_ONCE):
-            kept = [(index, self.register(index)) for index in settings[start : start + SETTINGS_AT_ONCE]]
+            kept = [
+                (index, self.register(index))
+                for index in settings[start : start + SETTINGS_AT_ONCE]
+            ]
             for batch, originals in self._images.batches(pairs, self.batch):
                 ids = tuple(pair.id for pair in batch)
                 for index, register in kept:
@@ -98,7 +107,9 @@ class RegisteringOracle(ABC):
 
 
 @torch.inference_mode()
-def _measured(register: Register, originals: Originals, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _measured(
+    register: Register, originals: Originals, metrics: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
     return measure(metrics, originals, register(originals.moving, originals.fixed))
 
 

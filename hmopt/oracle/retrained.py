@@ -82,7 +82,9 @@ class RetrainedOracle(NetworkOracle):
         """
         with torch.inference_mode(False):
             setting = self.space.setting(index)
-            return train_network(self._study, self.cohort, setting, self.path(index), self._track, self.device)
+            return train_network(
+                self._study, self.cohort, setting, self.path(index), self._track, self.device
+            )
 
     def make_network(self, index: Index) -> RegistrationNetwork:
         """Give the network of a setting, which may take as long as a training does."""

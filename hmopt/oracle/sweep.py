@@ -9,7 +9,11 @@ from hmopt.space import Index
 
 
 def sweep(
-    oracle: Recorded, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str], track: Track = silent
+    oracle: Recorded,
+    settings: Sequence[Index],
+    pairs: Sequence[Pair],
+    metrics: Sequence[str],
+    track: Track = silent,
 ) -> None:
     """Measure every setting on every pair, so that the oracle's ledger holds them all.
 
@@ -28,7 +32,9 @@ def sweep(
     track
         Told of every pair at every setting, those that were measured earlier included.
     """
-    for _ in track(_measured(oracle, settings, pairs, metrics), "Measuring", len(settings) * len(pairs)):
+    for _ in track(
+        _measured(oracle, settings, pairs, metrics), "Measuring", len(settings) * len(pairs)
+    ):
         pass
 
 

@@ -41,9 +41,13 @@ def advise(material: Material, finding: Finding) -> Advice:
     """
     default = material.searched.space.default
     if Flag.NO_BETTER in finding.flags:
-        return Advice(text="do not register: no setting is better than before", setting=None, command="")
+        return Advice(
+            text="do not register: no setting is better than before", setting=None, command=""
+        )
     if finding.subjects < LEAST:
-        return _values(material, default, f"{setting_text(default)}, the default: fewer than {LEAST} subjects")
+        return _values(
+            material, default, f"{setting_text(default)}, the default: fewer than {LEAST} subjects"
+        )
     own = material.default_gains.get(finding.scope.name) or _cohort_gain(material, finding)
     if own is not None and own.improves:
         return Advice(
@@ -52,9 +56,18 @@ def advise(material: Material, finding: Finding) -> Advice:
             command=f"{_register()} {_scope_options(finding.scope)}".strip(),
         )
     for_all = _cohort_gain(material, material.cohort)
-    if for_all is not None and for_all.improves and finding.common is not None and finding.scope.criteria:
-        return _values(material, finding.common, f"{setting_text(finding.common)}, the best for all")
-    return _values(material, default, f"{_equally_good(finding, default)}keep {setting_text(default)}")
+    if (
+        for_all is not None
+        and for_all.improves
+        and finding.common is not None
+        and finding.scope.criteria
+    ):
+        return _values(
+            material, finding.common, f"{setting_text(finding.common)}, the best for all"
+        )
+    return _values(
+        material, default, f"{_equally_good(finding, default)}keep {setting_text(default)}"
+    )
 
 
 def _cohort_gain(material: Material, finding: Finding) -> Gain | None:

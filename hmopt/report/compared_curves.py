@@ -48,7 +48,12 @@ def labels_figure(agreements: Sequence[Agreement], space: Space, metric: str) ->
         draw_curves(axes, agreements[place], space, size=3.0)
         axes.set_title(shorten(scope_title(agreements[place].scope), 26), fontsize=9)
         axes.tick_params(labelsize=8, labelbottom=place + columns >= len(agreements))
-        unit_axis(axes, symbol(first.name) if place + columns >= len(agreements) else "", first.low, first.high)
+        unit_axis(
+            axes,
+            symbol(first.name) if place + columns >= len(agreements) else "",
+            first.low,
+            first.high,
+        )
     figure.supylabel(metric_name(metric), fontsize=10)
     _legend(figure, grid[0, 0])
     return figure
@@ -63,16 +68,29 @@ def draw_curves(axes: Axes, agreement: Agreement, space: Space, size: float = 5.
     ):
         mean, wide = scores[places], 2 * np.nan_to_num(spread[places])
         if wide.any():
-            axes.fill_between(values, mean - wide, mean + wide, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                values, mean - wide, mean + wide, color=colour, alpha=0.15, linewidth=0
+            )
         face = PAPER if colour == OTHER else colour
-        axes.plot(values, mean, look, color=colour, linewidth=1.5, markersize=size, markerfacecolor=face, label=name)
+        axes.plot(
+            values,
+            mean,
+            look,
+            color=colour,
+            linewidth=1.5,
+            markersize=size,
+            markerfacecolor=face,
+            label=name,
+        )
 
 
 def along_first(agreement: Agreement, space: Space) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Give the places of the settings where all hyperparameters but the first are at their default, and its values."""
     first, *others = space.names
     default = space.setting(space.index(space.default))
-    on_line = [all(setting[name] == default[name] for name in others) for setting in agreement.settings]
+    on_line = [
+        all(setting[name] == default[name] for name in others) for setting in agreement.settings
+    ]
     places = np.flatnonzero(on_line)
     return places, np.array([agreement.settings[place][first] for place in places])
 
@@ -83,14 +101,27 @@ def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
     spread = 2 * np.nan_to_num(agreement.seed_spread[places])
     axes.axhline(0, color=INK, linewidth=1)
     if spread.any():
-        axes.fill_between(values, -spread, spread, color=GRID, linewidth=0, label="two deviations over seeds")
+        axes.fill_between(
+            values, -spread, spread, color=GRID, linewidth=0, label="two deviations over seeds"
+        )
     ends = np.abs(gaps[:, 1:] - gaps[:, :1]).T
     axes.errorbar(
-        values, gaps[:, 0], yerr=ends, fmt="o", color=MUTED, markersize=4.5, capsize=2.5, label="separate − hypermorph"
+        values,
+        gaps[:, 0],
+        yerr=ends,
+        fmt="o",
+        color=MUTED,
+        markersize=4.5,
+        capsize=2.5,
+        label="separate − hypermorph",
     )
 
 
 def _legend(figure: Figure, *drawn: Axes) -> None:
     marks = [axes.get_legend_handles_labels() for axes in drawn]
-    named = {label: handle for handles, labels in marks for handle, label in zip(handles, labels, strict=True)}
+    named = {
+        label: handle
+        for handles, labels in marks
+        for handle, label in zip(handles, labels, strict=True)
+    }
     figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=2, handlelength=2.2)

@@ -19,8 +19,12 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     hyperparameters = finding.full.response.space.hyperparameters
     width = 0.8 + 4.4 * len(hyperparameters)
     figure = Figure(figsize=(width, 3.9))
-    figure.subplots_adjust(left=0.7 / width, right=1 - 0.1 / width, bottom=0.13, top=0.98, hspace=0.12, wspace=0.08)
-    grid = figure.subplots(2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1))
+    figure.subplots_adjust(
+        left=0.7 / width, right=1 - 0.1 / width, bottom=0.13, top=0.98, hspace=0.12, wspace=0.08
+    )
+    grid = figure.subplots(
+        2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
+    )
     for column, hyperparameter in enumerate(hyperparameters):
         upper, lower = grid[0, column], grid[1, column]
         _draw_scores(upper, finding, column)
@@ -55,16 +59,31 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
     optimum = view.optimum
     name = view.response.space.names[column]
     axes.plot(
-        optimum.setting[name], optimum.score.value, "*", color=THIRD, markersize=14, zorder=5, label=f"{symbol(name)}*"
+        optimum.setting[name],
+        optimum.score.value,
+        "*",
+        color=THIRD,
+        markersize=14,
+        zorder=5,
+        label=f"{symbol(name)}*",
     )
     if optimum.constrained is not None and optimum.constrained != optimum.setting:
         place = optimum.constrained[name]
-        axes.plot(place, optimum.score_constrained, "D", color=OTHER, zorder=5, label="under folding limit")
+        axes.plot(
+            place,
+            optimum.score_constrained,
+            "D",
+            color=OTHER,
+            zorder=5,
+            label="under folding limit",
+        )
 
 
 def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
     places = profile(view, column)
     values = view.response.values[places, column]
-    axes.plot(values, 100 * view.response.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3)
+    axes.plot(
+        values, 100 * view.response.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3
+    )
     axes.axhline(100 * folding_limit, color=MUTED, linewidth=1, linestyle=":")
     axes.set_ylim(bottom=0)

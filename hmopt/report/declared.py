@@ -16,9 +16,14 @@ def declared(material: Material) -> list[tuple[str, str]]:
     """Give what was done, as names and sentences; what is not known is left out."""
     entries = [("Data", _data(material)), ("Loss", _loss(material)), ("Search", _search(material))]
     if material.study is not None:
-        entries[1:1] = [("Preprocessing", _preprocessing(material.study)), ("Network", _network(material.study))]
+        entries[1:1] = [
+            ("Preprocessing", _preprocessing(material.study)),
+            ("Network", _network(material.study)),
+        ]
     if material.commands:
-        took = [f"{command.command} {number(command.minutes, 0)} min" for command in material.commands]
+        took = [
+            f"{command.command} {number(command.minutes, 0)} min" for command in material.commands
+        ]
         entries.append(("Time", f"{', '.join(took)}."))
     return entries
 
@@ -29,14 +34,19 @@ def steps() -> list[tuple[str, str]]:
         ("hmopt train .", "trains the one network"),
         ("hmopt search .", "measures settings on pairs, and finds the best ones"),
         ("hmopt report . --results", "writes this page and the results to keep"),
-        ("hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label NAME", "uses a structure's best λ"),
+        (
+            "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label NAME",
+            "uses a structure's best λ",
+        ),
     ]
 
 
 def _data(material: Material) -> str:
     pairs, split = material.measurements.pairs, material.facts.get("split")
     subjects = len({*pairs["moving_subject"], *pairs["fixed_subject"]})
-    tasks = ", ".join(f"{count} {task}-subject" for task, count in pairs["task"].value_counts().items())
+    tasks = ", ".join(
+        f"{count} {task}-subject" for task, count in pairs["task"].value_counts().items()
+    )
     text = f"Settings were chosen and judged on {len(pairs)} pairs ({tasks}) of {subjects} subjects"
     if isinstance(split, dict) and {"train", "tune"} <= set(split):
         text += f"; {split['train']} other subjects trained the network, and {split['tune']} others tuned it"
@@ -46,14 +56,22 @@ def _data(material: Material) -> str:
 def _preprocessing(study: Study) -> str:
     section = study.preprocessing
     grid = " × ".join(str(side) for side in section.shape)
-    spacing = "" if section.spacing_mm is None else f" of {' × '.join(f'{s:g}' for s in section.spacing_mm)} mm"
+    spacing = (
+        ""
+        if section.spacing_mm is None
+        else f" of {' × '.join(f'{s:g}' for s in section.spacing_mm)} mm"
+    )
     placements = {
         "affine": "after an affine alignment",
         "header": "where headers put them",
         "centre": "centre on centre",
     }
     aligned = placements[section.placement]
-    slices = "" if section.slices is None else f", slices {section.slices.indices} across axis {section.slices.axis}"
+    slices = (
+        ""
+        if section.slices is None
+        else f", slices {section.slices.indices} across axis {section.slices.axis}"
+    )
     return f"{grid} voxels{spacing}{slices}, {aligned}; intensities normalized by {section.normalization} per image."
 
 
@@ -84,7 +102,9 @@ def _loss(material: Material) -> str:
 
 def _search(material: Material) -> str:
     search, space, divisions = material.searched.search, material.searched.space, material.divisions
-    ranges = ", ".join(f"{symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in space.hyperparameters)
+    ranges = ", ".join(
+        f"{symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in space.hyperparameters
+    )
     return (
         f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
         f"{percent(search.folding_limit)}. Held-out scores: {divisions.choosing} of {len(divisions.subjects)} subjects "

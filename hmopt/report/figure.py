@@ -19,7 +19,15 @@ INK, MUTED, GRID, PAPER = "#1c2128", "#5f6b7a", "#dce1e7", "#ffffff"
 OWN, OTHER, THIRD = "#0b6cb3", "#c24e00", "#00795c"
 """Blue, vermilion and green of Okabe and Ito's palette, a little darker: apart for every kind of colour blindness."""
 
-_ROLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", OWN: "own", OTHER: "other", THIRD: "third"}
+_ROLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    OWN: "own",
+    OTHER: "other",
+    THIRD: "third",
+}
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hmopt",
@@ -80,7 +88,9 @@ def inline(svg: str, title: str) -> Markup:
         body = body.replace(colour, f"var(--{role})")
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     opening = Markup('<svg role="img" aria-label="{}" ').format(title)
-    return opening + Markup(re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2))
+    return opening + Markup(
+        re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2)
+    )
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:

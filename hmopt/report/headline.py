@@ -32,10 +32,16 @@ def headline(material: Material) -> str:
     broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
     if broken:
         return broken[0]
-    best, default = dict(material.cohort.full.optimum.setting), dict(material.searched.space.default)
+    best, default = (
+        dict(material.cohort.full.optimum.setting),
+        dict(material.searched.space.default),
+    )
     end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
     if best == default:
-        clauses = [f"{setting_text(best)}, the default, is best for all together", which_improves(material)]
+        clauses = [
+            f"{setting_text(best)}, the default, is best for all together",
+            which_improves(material),
+        ]
     else:
         start = f"{setting_text(best)}{end} is best for all together"
         clauses = [start, over_default(material), which_improves(material)]
@@ -71,7 +77,10 @@ def which_improves(material: Material) -> str:
     own = [gain for gain in material.granularities if gain.over == "common" and _kinds(gain)]
     improving = [gain for gain in own if gain.improves]
     if improving:
-        return _improving(material, min(improving, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)))
+        return _improving(
+            material,
+            min(improving, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)),
+        )
     few = [gain for gain in own if gain.evidence is Evidence.TOO_FEW]
     same = [gain for gain in own if gain.evidence is Evidence.NEGLIGIBLE]
     rest = [gain for gain in own if gain not in (*few, *same)]
@@ -106,7 +115,9 @@ def _improving(material: Material, gain: Gain) -> str:
 
 def _same_over_default(material: Material, gain: Gain) -> str:
     """Give what the same choice gains over the default, which can be nothing where the single best setting is worse."""
-    found = [one for one in material.granularities if one.name == gain.name and one.over == "default"]
+    found = [
+        one for one in material.granularities if one.name == gain.name and one.over == "default"
+    ]
     if not found:
         return ""
     (own,) = found
@@ -138,7 +149,9 @@ def _most(material: Material, granularity: Gain) -> str:
     """Which members improve most, if any do with evidence."""
     members = families(material.findings)[_kinds(granularity)]
     gains = [(finding, material.gains.get(finding.scope.name)) for finding in members]
-    sure = [(finding, gain.gain.value) for finding, gain in gains if gain is not None and gain.improves]
+    sure = [
+        (finding, gain.gain.value) for finding, gain in gains if gain is not None and gain.improves
+    ]
     if not sure:
         return ""
     finding, gained = max(sure, key=lambda one: one[1])
@@ -165,7 +178,9 @@ def caveats(material: Material) -> list[str]:
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
-        sentences.append(f"Only {rescanned} subjects were scanned twice: what holds within subjects is a hint.")
+        sentences.append(
+            f"Only {rescanned} subjects were scanned twice: what holds within subjects is a hint."
+        )
     if any("subject" in kinds for kinds in families(material.findings)):
         sentences.append(
             "A subject's own setting is chosen with that subject's labels: without them, take the one of its group."
@@ -188,7 +203,9 @@ def caveats(material: Material) -> list[str]:
             f"For {drifting} of {len(material.findings)} scopes half and full training disagree about the best setting."
         )
     if material.half is None:
-        sentences.append("Half training was not measured: whether the best settings still drift is not known.")
+        sentences.append(
+            "Half training was not measured: whether the best settings still drift is not known."
+        )
     return sentences
 
 

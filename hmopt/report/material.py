@@ -84,7 +84,9 @@ class Material:
     @property
     def cohort(self) -> Finding:
         """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
-        return next((finding for finding in self.findings if not finding.scope.criteria), self.findings[0])
+        return next(
+            (finding for finding in self.findings if not finding.scope.criteria), self.findings[0]
+        )
 
     def finding(self, **criteria: str) -> Finding:
         """Give what is known about a declared scope, as `finding(label="thalamus", task="within")`; none: the cohort.
@@ -100,7 +102,10 @@ class Material:
                 return finding
         declared = ", ".join(" × ".join(kinds) for kinds in self.searched.search.scopes)
         raise DataError(
-            "scope", expected=f"a measured one of {declared}", got=asked.name, advice="Ask hmopt.open_study for others."
+            "scope",
+            expected=f"a measured one of {declared}",
+            got=asked.name,
+            advice="Ask hmopt.open_study for others.",
         )
 
     @property
@@ -134,15 +139,21 @@ class Material:
         return self._gains("default")
 
     def _gains(self, over: Over) -> dict[str, Gain]:
-        several = [them for kinds, them in families(self.findings).items() if kinds and len(them) > 1]
+        several = [
+            them for kinds, them in families(self.findings).items() if kinds and len(them) > 1
+        ]
         tested = [them for them in several if "subject" not in family(them[0])]
-        return {gain.name: gain for them in tested for gain in gains_of_scopes(them, self.margin, over)}
+        return {
+            gain.name: gain for them in tested for gain in gains_of_scopes(them, self.margin, over)
+        }
 
     @cached_property
     def divisions(self) -> Splits:
         """How subjects are divided into those who choose and those who judge."""
         pairs, search = self.measurements.pairs, self.searched.search
-        return divide(sorted({*pairs["moving_subject"], *pairs["fixed_subject"]}), search.splits, search.seed)
+        return divide(
+            sorted({*pairs["moving_subject"], *pairs["fixed_subject"]}), search.splits, search.seed
+        )
 
     @cached_property
     def agreeing_seeds(self) -> int | None:
@@ -157,13 +168,18 @@ class Material:
         scopes = [finding.scope for finding in self.findings]
         again = judge_again(self.measurements, scopes, search, seeds)
         expected = [gain.evidence for gain in self.granularities]
-        return sum([gain.evidence for gain in self._granularities(choices)] == expected for choices in again)
+        return sum(
+            [gain.evidence for gain in self._granularities(choices)] == expected
+            for choices in again
+        )
 
     @property
     def training_minutes(self) -> float | None:
         """How long the training took; None where its log is not there."""
         known = self.training is not None and "minutes" in self.training and len(self.training)
-        return float(self.training["minutes"].max()) if self.training is not None and known else None
+        return (
+            float(self.training["minutes"].max()) if self.training is not None and known else None
+        )
 
 
 def read_material(folder: Path | str, track: Track = silent) -> Material:
@@ -194,15 +210,22 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     findings = tuple(find_all(measurements, half, scopes, searched.search, track, before))
     if not findings:
         raise DataError(
-            str(folder), expected="measurements for a scope", got="none", advice="Run `hmopt search` again."
+            str(folder),
+            expected="measurements for a scope",
+            got="none",
+            advice="Run `hmopt search` again.",
         )
-    drifts = find_drifts(checkpoints, [finding.scope for finding in findings], searched.search, track)
+    drifts = find_drifts(
+        checkpoints, [finding.scope for finding in findings], searched.search, track
+    )
     training = _either(folder, TRAINING_FILE)
     return Material(
         folder=folder,
         study=read_declaration(folder) if (folder / FILE_NAME).is_file() else None,
         searched=searched,
-        facts=read_json(_either(folder, SEARCH_FILE), error=LedgerError, what="what was searched", advice=ADVICE),
+        facts=read_json(
+            _either(folder, SEARCH_FILE), error=LedgerError, what="what was searched", advice=ADVICE
+        ),
         measurements=measurements,
         half=half,
         before=before,
@@ -215,7 +238,9 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     )
 
 
-def _read_checkpoints(folder: Path, searched: Searched, measurements: Measurements) -> dict[Checkpoint, Measurements]:
+def _read_checkpoints(
+    folder: Path, searched: Searched, measurements: Measurements
+) -> dict[Checkpoint, Measurements]:
     """Read what was measured at each checkpoint of training; `measurements` are those of its end."""
     read: dict[Checkpoint, Measurements] = {}
     for checkpoint in CHECKPOINTS:
@@ -231,7 +256,9 @@ def _read_compared(folder: Path, searched: Searched, measurements: Measurements)
     if comparison is None:
         return None
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
-    return find_compared(comparison, partial(read_contender, folder), measurements, scopes, searched.search)
+    return find_compared(
+        comparison, partial(read_contender, folder), measurements, scopes, searched.search
+    )
 
 
 def _either(folder: Path, name: str) -> Path:

@@ -81,10 +81,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        KeyError,
+        NotImplementedError,
+    ) as error:
         raise _damaged(path, one_line(error)) from error
     for role in ROLES:
-        lacking = [name for name in (*_NAMES, "score") if f"{role}_pair" in found and f"{role}_{name}" not in found]
+        lacking = [
+            name
+            for name in (*_NAMES, "score")
+            if f"{role}_pair" in found and f"{role}_{name}" not in found
+        ]
         if lacking:
             raise _damaged(path, f"no {role} {', '.join(lacking)}")
     return found
@@ -95,17 +107,29 @@ def _damaged(path: Path, got: str) -> DataError:
     return DataError(str(path), expected="pictures of pairs", got=got, advice=advice)
 
 
-_NAMES = ("moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_labels", "displacement")
+_NAMES = (
+    "moving",
+    "fixed",
+    "moved",
+    "moving_labels",
+    "fixed_labels",
+    "moved_labels",
+    "displacement",
+)
 
 
 def _pictures(arrays: dict[str, NDArray[Any]], code: int | None) -> tuple[Picture, ...]:
-    outlines = {role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")}
+    outlines = {
+        role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")
+    }
     before = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moving"], "own")
     after = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moved"], "own")
     deformation = _stroke(deformation_path(arrays["displacement"]), "deformation")
     return (
         Picture(caption="moving", svg=_panel(arrays["moving"], before)),
-        Picture(caption="fixed", svg=_panel(arrays["fixed"], _stroke(outlines["fixed"], "reference"))),
+        Picture(
+            caption="fixed", svg=_panel(arrays["fixed"], _stroke(outlines["fixed"], "reference"))
+        ),
         Picture(caption="moved", svg=_panel(arrays["moved"], after)),
         Picture(caption="where it came from", svg=_panel(arrays["moving"], deformation)),
     )
@@ -128,9 +152,13 @@ def outline_path(labels: NDArray[Any], code: int | None) -> str:
     """
     codes = np.unique(labels[labels > 0]).tolist() if code is None else [code]
     contours = [
-        contour - 1 for one in codes for contour in find_contours(np.pad(labels == one, 1).astype(np.float64), 0.5)
+        contour - 1
+        for one in codes
+        for contour in find_contours(np.pad(labels == one, 1).astype(np.float64), 0.5)
     ]
-    return "".join(_path(approximate_polygon(contour, SMOOTHING), labels.shape[1]) for contour in contours)
+    return "".join(
+        _path(approximate_polygon(contour, SMOOTHING), labels.shape[1]) for contour in contours
+    )
 
 
 def deformation_path(displacement: NDArray[Any]) -> str:
@@ -153,7 +181,9 @@ def _path(points: NDArray[Any], height: int, close: str = "Z") -> str:
 
 
 def _stroke(path: str, role: str) -> Markup:
-    return Markup('<path class="outline {}" d="{}" fill="none" stroke="{}"/>').format(role, path, _STROKES[role])
+    return Markup('<path class="outline {}" d="{}" fill="none" stroke="{}"/>').format(
+        role, path, _STROKES[role]
+    )
 
 
 def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
@@ -161,7 +191,13 @@ def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" stroke-width="{s}" stroke-linejoin="round">'
         '<image href="{uri}" width="{w}" height="{h}"/>{outlines}</svg>'
-    ).format(w=width, h=height, s=round(max(width, height) / 140, 2), uri=_image_uri(image), outlines=outlines)
+    ).format(
+        w=width,
+        h=height,
+        s=round(max(width, height) / 140, 2),
+        uri=_image_uri(image),
+        outlines=outlines,
+    )
 
 
 def _image_uri(image: NDArray[Any]) -> str:

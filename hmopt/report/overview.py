@@ -16,7 +16,10 @@ ROW = 0.27
 
 
 def draw_optima(
-    axes: Axes, groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+    axes: Axes,
+    groups: Sequence[Sequence[Finding]],
+    hyperparameter: Hyperparameter,
+    common: float | None,
 ) -> None:
     """Draw each scope's best value with its interval, and the values that are equivalent to it.
 
@@ -33,18 +36,41 @@ def draw_optima(
     """
     name = hyperparameter.name
     if common is not None:
-        axes.axvline(common, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="best single one for all")
+        axes.axvline(
+            common,
+            color=MUTED,
+            linewidth=1.2,
+            linestyle=(0, (4, 3)),
+            label="best single one for all",
+        )
     for place, finding in _places(axes, groups):
         optimum = finding.full.optimum
         equal, sure, value = optimum.equals[name], optimum.intervals[name], optimum.setting[name]
         axes.plot(
-            [equal.low, equal.high], [place, place], color=GRID, linewidth=9, zorder=1, label="equivalent to the best"
+            [equal.low, equal.high],
+            [place, place],
+            color=GRID,
+            linewidth=9,
+            zorder=1,
+            label="equivalent to the best",
         )
-        axes.plot([sure.low, sure.high], [place, place], color=OWN, linewidth=2, zorder=2, label="95 % interval")
+        axes.plot(
+            [sure.low, sure.high],
+            [place, place],
+            color=OWN,
+            linewidth=2,
+            zorder=2,
+            label="95 % interval",
+        )
         axes.plot(value, place, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
         if optimum.constrained is not None and optimum.constrained[name] != value:
             (mark,) = axes.plot(
-                optimum.constrained[name], place, "D", color=OTHER, markerfacecolor=PAPER, markersize=5.5
+                optimum.constrained[name],
+                place,
+                "D",
+                color=OTHER,
+                markerfacecolor=PAPER,
+                markersize=5.5,
             )
             mark.set(zorder=3, label="under folding limit")
     unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
@@ -72,7 +98,16 @@ def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]], tested: Mapping[
         axes.plot([low, high], [place, place], color=colour, linewidth=2, zorder=2)
         label = _meaning(gain)
         face = PAPER if colour == MUTED else colour
-        axes.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=7, zorder=3, label=label)
+        axes.plot(
+            value,
+            place,
+            "o",
+            color=colour,
+            markerfacecolor=face,
+            markersize=7,
+            zorder=3,
+            label=label,
+        )
     metric = next(finding.full.response.metric.name for group in groups for finding in group)
     axes.set_xlabel(f"gain in held-out {metric_name(metric)}, 95 % interval")
     axes.locator_params(axis="x", nbins=5)
@@ -84,7 +119,9 @@ def _meaning(gain: Gain) -> str:
     return "evidence of a loss" if gain.harms else "no evidence, negligible, or too few subjects"
 
 
-def optima_figure(groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None) -> Figure:
+def optima_figure(
+    groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+) -> Figure:
     """Give the figure of best values; parameters as of `draw_optima`."""
     figure = new_figure(5.4, _height(groups))
     axes = figure.subplots()
@@ -125,7 +162,9 @@ def _places(axes: Axes, groups: Sequence[Sequence[Finding]]) -> list[tuple[float
     """Set the rows' names, and give the height of each."""
     places = [
         (-float(number) - 0.6 * gap, finding)
-        for number, (gap, finding) in enumerate((gap, finding) for gap, group in enumerate(groups) for finding in group)
+        for number, (gap, finding) in enumerate(
+            (gap, finding) for gap, group in enumerate(groups) for finding in group
+        )
     ]
     heights = [height for height, _ in places]
     axes.set_yticks(heights, [shorten(scope_title(finding.scope)) for _, finding in places])
@@ -142,5 +181,11 @@ def _height(groups: Sequence[Sequence[Finding]]) -> float:
 def _legend(figure: Figure, columns: int) -> None:
     """Name each kind of mark once, under the axes."""
     marks = [axes.get_legend_handles_labels() for axes in figure.axes]
-    named = {label: handle for handles, labels in marks for handle, label in zip(handles, labels, strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=columns, handlelength=1.6)
+    named = {
+        label: handle
+        for handles, labels in marks
+        for handle, label in zip(handles, labels, strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower left", ncols=columns, handlelength=1.6
+    )

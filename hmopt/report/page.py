@@ -63,7 +63,9 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
     few = few_everywhere(material)
     said = (Flag.FEW_SUBJECTS,) if few else ()
     gathered = families(material.findings)
-    sections = [_section(material, drawings, kinds, found, said) for kinds, found in gathered.items()]
+    sections = [
+        _section(material, drawings, kinds, found, said) for kinds, found in gathered.items()
+    ]
     return environment.get_template(TEMPLATE).render(
         name=material.searched.name,
         headline=headline(material),
@@ -98,7 +100,11 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
 
 def few_everywhere(material: Material) -> str:
     """Give one sentence where all scopes have few subjects, so that no row need say it."""
-    if not all(Flag.FEW_SUBJECTS in finding.flags for finding in material.findings if not _of_subject(finding)):
+    if not all(
+        Flag.FEW_SUBJECTS in finding.flags
+        for finding in material.findings
+        if not _of_subject(finding)
+    ):
         return ""
     return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {material.cohort.subjects} subjects were searched."
 
@@ -116,7 +122,10 @@ def sorted_for_reading(kinds: tuple[str, ...], findings: list[Finding]) -> list[
     """Give the scopes of a family in the order of their best values; groups in the order of the table."""
     if kinds != ("label",):
         return findings
-    return sorted(findings, key=lambda finding: (tuple(finding.full.optimum.setting.values()), finding.scope.name))
+    return sorted(
+        findings,
+        key=lambda finding: (tuple(finding.full.optimum.setting.values()), finding.scope.name),
+    )
 
 
 def tiles(material: Material) -> list[tuple[str, str, str]]:
@@ -139,7 +148,11 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
             )
             for name, value in optimum.setting.items()
         ),
-        ("folded voxels there", words.percent(optimum.folding), f"limit {words.percent(_limit(material))}"),
+        (
+            "folded voxels there",
+            words.percent(optimum.folding),
+            f"limit {words.percent(_limit(material))}",
+        ),
         ("pairs", str(len(cohort.full.response.pairs)), f"of {cohort.subjects} subjects"),
         *_nearest_tiles(cohort),
         ("training", fact(material.training_minutes, " min", 0), "once, for all settings"),
@@ -174,7 +187,11 @@ def _limit(material: Material) -> float:
 
 
 def _section(
-    material: Material, drawings: Drawings, kinds: tuple[str, ...], findings: list[Finding], said: tuple[Flag, ...]
+    material: Material,
+    drawings: Drawings,
+    kinds: tuple[str, ...],
+    findings: list[Finding],
+    said: tuple[Flag, ...],
 ) -> dict[str, Any]:
     return {
         "title": words.kind_name(kinds),
@@ -236,7 +253,9 @@ def nearest_differs(finding: Finding) -> bool:
     if nearest is None or nearest.optimum is None:
         return False
     best, intervals = nearest.optimum.setting, finding.full.optimum.intervals
-    return any(best[name] not in found for name, found in intervals.items() if not math.isnan(found.low))
+    return any(
+        best[name] not in found for name, found in intervals.items() if not math.isnan(found.low)
+    )
 
 
 def _ratio(regularization: float) -> float:
@@ -246,7 +265,9 @@ def _ratio(regularization: float) -> float:
 def _examples(material: Material, finding: Finding) -> list[Example]:
     label = finding.scope.label
     code = None if label is None else material.measurements.labels.index(label) + 1
-    return read_examples(material.folder / EXAMPLES_FOLDER / f"{slug(finding.scope.name)}.npz", code)
+    return read_examples(
+        material.folder / EXAMPLES_FOLDER / f"{slug(finding.scope.name)}.npz", code
+    )
 
 
 def training_facts(training: pd.DataFrame | None) -> str:

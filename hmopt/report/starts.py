@@ -19,7 +19,9 @@ LOOKS = ((OWN, "o", "-"), (THIRD, "^", "-."), (OTHER, "s", "--"))
 """Colour, mark and line of each family, apart without colour too."""
 
 
-def starts_figure(families: Sequence[Family], space: Space, metric: str, optimum: Setting) -> Figure:
+def starts_figure(
+    families: Sequence[Family], space: Space, metric: str, optimum: Setting
+) -> Figure:
     """Give each start's score at one setting, the deviation at each setting, and each start's best setting.
 
     Deviations and best settings are drawn along the first hyperparameter.
@@ -54,7 +56,15 @@ def starts_figure(families: Sequence[Family], space: Space, metric: str, optimum
 def _marks() -> list[Line2D]:
     """Give what is drawn of every family alike."""
     mean = Line2D([], [], color=INK, marker="|", markersize=11, label="mean and standard deviation")
-    together = Line2D([], [], color=INK, marker="*", markersize=11, linestyle="", label="their velocities averaged")
+    together = Line2D(
+        [],
+        [],
+        color=INK,
+        marker="*",
+        markersize=11,
+        linestyle="",
+        label="their velocities averaged",
+    )
     return [mean, together]
 
 
@@ -63,8 +73,17 @@ def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
     for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
         scores = family.at_optimum[COHORT].scores[:, 0]
         deviation = np.nan_to_num(family.at_optimum[COHORT].score_spread.value)
-        axes.errorbar(scores.mean(), -row, xerr=deviation, fmt="|", color=INK, markersize=14, capsize=4)
-        axes.plot(scores, -row + _apart(len(scores)), mark, color=colour, markerfacecolor=PAPER, markersize=5.5)
+        axes.errorbar(
+            scores.mean(), -row, xerr=deviation, fmt="|", color=INK, markersize=14, capsize=4
+        )
+        axes.plot(
+            scores,
+            -row + _apart(len(scores)),
+            mark,
+            color=colour,
+            markerfacecolor=PAPER,
+            markersize=5.5,
+        )
         if COHORT in family.ensemble_gains:
             together = scores[: family.ensemble].mean() + sign * family.ensemble_gains[COHORT].value
             axes.plot(together, -row, "*", color=colour, markersize=12)
@@ -85,7 +104,14 @@ def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> No
             if all(setting[name] == default[name] for name in others)
         ]
         values = [along.settings[place][first] for place in places]
-        axes.plot(values, along.curve_spread[places], f"{mark}{line}", color=colour, markersize=4, linewidth=1.4)
+        axes.plot(
+            values,
+            along.curve_spread[places],
+            f"{mark}{line}",
+            color=colour,
+            markersize=4,
+            linewidth=1.4,
+        )
     axes.set_ylim(bottom=0)
 
 
@@ -93,7 +119,14 @@ def _draw_optima(axes: Axes, families: Sequence[Family]) -> None:
     for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
         if COHORT in family.along:
             values = family.along[COHORT].optima[:, 0]
-            axes.plot(values, -row + _apart(len(values)), mark, color=colour, markerfacecolor=PAPER, markersize=5.5)
+            axes.plot(
+                values,
+                -row + _apart(len(values)),
+                mark,
+                color=colour,
+                markerfacecolor=PAPER,
+                markersize=5.5,
+            )
     _name_rows(axes, ["" for _ in families])
 
 

@@ -11,7 +11,9 @@ from hmopt.report.words import metric_name, symbol
 from hmopt.space import Hyperparameter
 
 
-def subjects_figure(findings: Sequence[Finding], hyperparameter: Hyperparameter, common: float | None) -> Figure:
+def subjects_figure(
+    findings: Sequence[Finding], hyperparameter: Hyperparameter, common: float | None
+) -> Figure:
     """Give a histogram of subjects' best values over a strip of what each gains.
 
     All subjects look alike: among so many, some intervals leave out 0 by chance, and none is corrected for that.
@@ -29,16 +31,33 @@ def subjects_figure(findings: Sequence[Finding], hyperparameter: Hyperparameter,
     figure = new_figure(5.4, 4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.4))
     best = np.array([finding.full.optimum.setting[name] for finding in findings])
-    upper.hist(best, bins=np.linspace(hyperparameter.low, hyperparameter.high, 21).tolist(), color=OWN, edgecolor=PAPER)
+    upper.hist(
+        best,
+        bins=np.linspace(hyperparameter.low, hyperparameter.high, 21).tolist(),
+        color=OWN,
+        edgecolor=PAPER,
+    )
     upper.set(title=f"{symbol(name)}* of {len(findings)} subjects", ylabel="subjects")
     for finding in findings:
         if finding.held_out is not None:
             gained = finding.held_out.over_common.value
-            lower.plot(finding.full.optimum.setting[name], gained, "o", color=OWN, markerfacecolor=PAPER, markersize=5)
+            lower.plot(
+                finding.full.optimum.setting[name],
+                gained,
+                "o",
+                color=OWN,
+                markerfacecolor=PAPER,
+                markersize=5,
+            )
     lower.axhline(0, color=MUTED, linewidth=1)
     for axes in (upper, lower):
         if common is not None:
             axes.axvline(common, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     lower.set_ylabel(f"held-out gain,\n{metric_name(findings[0].full.response.metric.name)}")
-    unit_axis(lower, f"{symbol(name)}* (dashed: best single one for all)", hyperparameter.low, hyperparameter.high)
+    unit_axis(
+        lower,
+        f"{symbol(name)}* (dashed: best single one for all)",
+        hyperparameter.low,
+        hyperparameter.high,
+    )
     return figure

@@ -29,10 +29,14 @@ def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, A
         **_scope(material, cohort),
         "training_minutes": material.training_minutes,
         "commands": [asdict(command) for command in material.commands],
-        "hours": sum(command.minutes for command in material.commands) / 60 if material.commands else None,
+        "hours": sum(command.minutes for command in material.commands) / 60
+        if material.commands
+        else None,
         "loss_scale": material.searched.loss_scale,
         "scopes": {
-            " × ".join(kinds): {scope_title(finding.scope): _scope(material, finding) for finding in findings}
+            " × ".join(kinds): {
+                scope_title(finding.scope): _scope(material, finding) for finding in findings
+            }
             for kinds, findings in families(material.findings).items()
             if "subject" not in kinds
         },
@@ -48,14 +52,18 @@ def _joined(sections: Sequence[Section]) -> dict[str, Any]:
     for section in sections:
         for name, value in section.numbers.items():
             known = joined.get(name)
-            joined[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+            joined[name] = (
+                {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+            )
     return joined
 
 
 def _scope(material: Material, finding: Finding) -> dict[str, Any]:
     optimum, held, metric = finding.full.optimum, finding.held_out, material.searched.search.metric
     score, unpooled = held_out_score(finding), finding.held_out_unpooled
-    nearest = finding.reported["dice_nearest"].optimum if "dice_nearest" in finding.reported else None
+    nearest = (
+        finding.reported["dice_nearest"].optimum if "dice_nearest" in finding.reported else None
+    )
     chosen = {
         key: value
         for name, best in optimum.setting.items()
@@ -82,7 +90,11 @@ def _scope(material: Material, finding: Finding) -> dict[str, Any]:
         "gain_over_default": held and list(held.over_default.estimate),
         "gain_over_common_unpooled": unpooled and list(unpooled.over_common.estimate),
         "gain_over_default_unpooled": unpooled and list(unpooled.over_default.estimate),
-        **{f"{name}_at_optimum": one.at_optimum for name, one in finding.reported.items() if name != "folding"},
+        **{
+            f"{name}_at_optimum": one.at_optimum
+            for name, one in finding.reported.items()
+            if name != "folding"
+        },
         "use": advise(material, finding).text,
         "folding": optimum.folding,
         "pairs": len(finding.full.response.pairs),

@@ -78,7 +78,9 @@ def kind_name(kinds: Sequence[str]) -> str:
 
 def scope_title(scope: Scope) -> str:
     """Give how a scope is called."""
-    values = [TASKS.get(value, value) if kind == "task" else value for kind, value in scope.criteria]
+    values = [
+        TASKS.get(value, value) if kind == "task" else value for kind, value in scope.criteria
+    ]
     return ", ".join(value for value in values if value) or KINDS["cohort"]
 
 
@@ -117,7 +119,9 @@ def setting_value(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     short = f"{value:.2f}"
-    return short if math.isclose(float(short), value, rel_tol=1e-9, abs_tol=1e-12) else f"{value:.4g}"
+    return (
+        short if math.isclose(float(short), value, rel_tol=1e-9, abs_tol=1e-12) else f"{value:.4g}"
+    )
 
 
 def signed(value: float | None, digits: int = 3) -> str:

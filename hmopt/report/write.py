@@ -20,7 +20,14 @@ from hmopt.ledger.comparison import (
     read_contender,
     write_comparison,
 )
-from hmopt.ledger.folder import PAIRS_FILE, RESULTS_FOLDER, SEARCH_FILE, dense_path, read_dense, results_path
+from hmopt.ledger.folder import (
+    PAIRS_FILE,
+    RESULTS_FOLDER,
+    SEARCH_FILE,
+    dense_path,
+    read_dense,
+    results_path,
+)
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
@@ -105,7 +112,9 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     write_table(material.measurements.pairs, destination / PAIRS_FILE)
     _write_text(destination / SEARCH_FILE, _json(material.facts))
     if (folder / COMMANDS_FILE).is_file():
-        _write_text(destination / COMMANDS_FILE, (folder / COMMANDS_FILE).read_text(encoding="utf-8"))
+        _write_text(
+            destination / COMMANDS_FILE, (folder / COMMANDS_FILE).read_text(encoding="utf-8")
+        )
     _write_optima(material, destination)
     if material.training is not None:
         write_table(thinned(material.training), destination / TRAINING_FILE, float_format="%.6g")
@@ -154,23 +163,32 @@ def _write_comparison(folder: Path, material: Material) -> None:
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
     """Draw every figure, write it, and give it as an element of the page."""
-    elements = {name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()}
+    elements = {
+        name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()
+    }
     pictures = {name: figure for section in sections for name, figure in section.pictures.items()}
     for name, figure in (_kept_figures(material, sections) | pictures).items():
         elements[name] = inline(save(figure, folder, name), name)
     detailed = [finding for finding in material.findings if _detailed(finding)]
     curves = {
-        finding.scope.name: _curve(finding, material, folder) for finding in track(detailed, "drawing", len(detailed))
+        finding.scope.name: _curve(finding, material, folder)
+        for finding in track(detailed, "drawing", len(detailed))
     }
     names = material.searched.space.names
     return Drawings(
         optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
         subjects={
-            kinds: elements[key] for kinds in families(material.findings) if (key := _subjects_name(kinds)) in elements
+            kinds: elements[key]
+            for kinds in families(material.findings)
+            if (key := _subjects_name(kinds)) in elements
         },
         curves=curves,
         training=elements.get("training"),
-        sections={name: elements[name] for section in sections for name in (*section.figures, *section.pictures)},
+        sections={
+            name: elements[name]
+            for section in sections
+            for name in (*section.figures, *section.pictures)
+        },
     )
 
 
@@ -217,7 +235,9 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
 
 def _front_groups(material: Material) -> list[list[Finding]]:
     gathered = families(material.findings)
-    return [sorted_for_reading(kinds, found) for kinds, found in gathered.items() if on_front(kinds)]
+    return [
+        sorted_for_reading(kinds, found) for kinds, found in gathered.items() if on_front(kinds)
+    ]
 
 
 def _subjects_name(kinds: tuple[str, ...]) -> str:

@@ -89,14 +89,18 @@ class Curve:
     def at(self, settings: Sequence[Index]) -> "Curve":
         """Give the same curve at some of its settings only."""
         places = [self.settings.index(setting) for setting in settings]
-        return replace(self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places])
+        return replace(
+            self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places]
+        )
 
     def place(self, index: Index) -> int:
         """Give the place of a setting, or -1 where not all pairs were measured at it."""
         return self.settings.index(index) if index in self.settings else -1
 
 
-def gain(metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+def gain(
+    metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Give how much better `scores` are than `others`: positive is better, whichever direction that is."""
     return _sign(metric) * (scores - others)
 
@@ -144,20 +148,26 @@ class Curves:
             scope=scope,
             space=self._measurements.space,
             metric=self._metric,
-            settings=settings if len(whole) == len(settings) else tuple(settings[place] for place in whole),
+            settings=settings
+            if len(whole) == len(settings)
+            else tuple(settings[place] for place in whole),
             pairs=pairs,
             ids=tuple(self._ids[pairs]),
             scores=scores[np.ix_(whole, pairs)],
             folding=self._folding[np.ix_(whole, pairs)].mean(axis=1),
         )
 
-    def _find_of_label(self, label: str | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _find_of_label(
+        self, label: str | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
         return scores, finite, np.asarray(finite.any(axis=0))
 
 
-def find_curves(measurements: Measurements, scopes: Iterable[Scope], metric: str) -> Iterator[Curve]:
+def find_curves(
+    measurements: Measurements, scopes: Iterable[Scope], metric: str
+) -> Iterator[Curve]:
     """Give the curve of every scope for which something was measured.
 
     Raises

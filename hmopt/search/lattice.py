@@ -31,12 +31,17 @@ def distribution(hyperparameter: Hyperparameter) -> FloatDistribution:
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Give the distributions of all hyperparameters by name."""
-    return {hyperparameter.name: distribution(hyperparameter) for hyperparameter in space.hyperparameters}
+    return {
+        hyperparameter.name: distribution(hyperparameter)
+        for hyperparameter in space.hyperparameters
+    }
 
 
 def lattice_index(space: Space, params: Mapping[str, Any]) -> Index | None:
     """Give the lattice point nearest to a trial's parameters; None where they are not, or not all, in the space."""
-    inside = all(h.name in params and h.low <= params[h.name] <= h.high for h in space.hyperparameters)
+    inside = all(
+        h.name in params and h.low <= params[h.name] <= h.high for h in space.hyperparameters
+    )
     return space.index({name: params[name] for name in space.names}) if inside else None
 
 
@@ -56,4 +61,6 @@ def coarse_lattice(space: Space, points: int) -> list[Index]:
 
 def _spread(last: int, points: int) -> list[int]:
     interval = last / (points - 2)
-    return sorted({*(round(number * interval) for number in range(points - 1)), round(last - interval / 4)})
+    return sorted(
+        {*(round(number * interval) for number in range(points - 1)), round(last - interval / 4)}
+    )

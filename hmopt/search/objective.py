@@ -69,10 +69,14 @@ class Objective:
         folding_limit: float | None = None,
     ) -> None:
         if not pairs:
-            raise SearchError("pairs", expected="at least one pair", got="none", advice="Give the pairs to score.")
+            raise SearchError(
+                "pairs", expected="at least one pair", got="none", advice="Give the pairs to score."
+            )
         if label is not None and label not in oracle.labels:
             known = ", ".join(oracle.labels)
-            raise SearchError("label", expected=f"one of {known}", got=repr(label), advice="Correct the name.")
+            raise SearchError(
+                "label", expected=f"one of {known}", got=repr(label), advice="Correct the name."
+            )
         self._oracle = oracle
         self._pairs = tuple(pairs)
         self._label = label
@@ -93,7 +97,10 @@ class Objective:
             If the trial's study asks for the wrong direction, or see `Objective`.
         """
         self._check_direction(trial)
-        index = tuple(_suggested(trial, hyperparameter) for hyperparameter in self._oracle.space.hyperparameters)
+        index = tuple(
+            _suggested(trial, hyperparameter)
+            for hyperparameter in self._oracle.space.hyperparameters
+        )
         score, folding = self._measure(index)
         trial.set_user_attr("setting", self._oracle.space.setting(index))
         trial.set_user_attr("folding", folding)
@@ -135,14 +142,20 @@ class Objective:
         values = block.values[self._metric.name]
         if not self._metric.per_label:
             return values
-        return mean(values, axis=1) if self._label is None else values[:, block.labels.index(self._label)]
+        return (
+            mean(values, axis=1)
+            if self._label is None
+            else values[:, block.labels.index(self._label)]
+        )
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
     among = distribution(hyperparameter)
     with warnings.catch_warnings():  # an enqueued value outside is refused below
         warnings.filterwarnings("ignore", message=".*out of (the )?range", category=UserWarning)
-        value = trial.suggest_float(hyperparameter.name, among.low, among.high, step=among.step, log=among.log)
+        value = trial.suggest_float(
+            hyperparameter.name, among.low, among.high, step=among.step, log=among.log
+        )
     if not among.low <= value <= among.high:
         raise SearchError(
             hyperparameter.name,

@@ -89,7 +89,9 @@ def confirming_settings(measurements: Measurements, section: SearchSection) -> l
         return []
     for _ in range(section.confirmations):
         scores = gains[[place_of[setting] for setting in chosen]]
-        promising = _most_promising(measurements.space, chosen, scores, NEGLIGIBLE[find_metric(section.metric).unit])
+        promising = _most_promising(
+            measurements.space, chosen, scores, NEGLIGIBLE[find_metric(section.metric).unit]
+        )
         if promising is None:
             return []
         if promising not in place_of:

@@ -58,14 +58,23 @@ class CurveSampler(BaseSampler):
     def __init__(self, space: Space, coarse: int | None = None, seed: int = 0) -> None:
         dimensions = len(space.hyperparameters)
         if coarse is not None and coarse < 3:
-            raise SearchError("coarse", expected="at least 3", got=coarse, advice="Leave it out for a good choice.")
+            raise SearchError(
+                "coarse",
+                expected="at least 3",
+                got=coarse,
+                advice="Leave it out for a good choice.",
+            )
         points = coarse or COARSE.get(dimensions)
         self._space = space
-        self._coarse = _spread_out(coarse_lattice(space, points)) if points and dimensions in COARSE else []
+        self._coarse = (
+            _spread_out(coarse_lattice(space, points)) if points and dimensions in COARSE else []
+        )
         self._random = RandomSampler(seed=seed)
         self._further = _further_sampler(dimensions, seed)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """Give the distributions of the space."""
         return distributions(self._space)
 
@@ -74,7 +83,9 @@ class CurveSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Give the next setting."""
         self._raise_error_if_multi_objective(study)
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        others = [
+            other for other in study.get_trials(deepcopy=False) if other.number != trial.number
+        ]
         taken = {self._index(other) for other in others if other.state != TrialState.FAIL}
         left = [index for index in self._coarse if index not in taken]
         if left:
@@ -85,7 +96,11 @@ class CurveSampler(BaseSampler):
         return {} if index is None else dict(self._space.setting(index))
 
     def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         """Give a value of a parameter that `sample_relative` left out."""
         sampler = self._random if self._further is None else self._further
@@ -102,7 +117,9 @@ class CurveSampler(BaseSampler):
         if self._further is not None:
             self._further.before_trial(study, trial)
 
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
         """Tell the further sampler."""
         if self._further is not None:
             self._further.after_trial(study, trial, state, values)
@@ -110,20 +127,28 @@ class CurveSampler(BaseSampler):
     def _index(self, trial: FrozenTrial) -> Index | None:
         return lattice_index(self._space, trial.params)
 
-    def _refined(self, study: Study, trials: Sequence[FrozenTrial], taken: set[Index | None]) -> Index | None:
+    def _refined(
+        self, study: Study, trials: Sequence[FrozenTrial], taken: set[Index | None]
+    ) -> Index | None:
         """Give the unmeasured lattice point where the curve is best; None where there is none left, or no curve."""
         measured = {
             index[0]: trial
             for trial in trials
             if trial.state == TrialState.COMPLETE and (index := self._index(trial)) is not None
         }
-        free = [place for place in range(min(measured, default=0), max(measured, default=0)) if (place,) not in taken]
+        free = [
+            place
+            for place in range(min(measured, default=0), max(measured, default=0))
+            if (place,) not in taken
+        ]
         if len(measured) < 2 or not free:
             return None
         places = sorted(measured)
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         scores = sign * np.array([measured[place].value for place in places], dtype=float)
-        violations = np.array([max(measured[place].constraints.values(), default=0.0) for place in places])
+        violations = np.array(
+            [max(measured[place].constraints.values(), default=0.0) for place in places]
+        )
         worthwhile = scores[violations <= 0].max(initial=-np.inf) + NEGLIGIBLE * np.ptp(scores)
         predicted = np.maximum(promise(places, scores, free), worthwhile)
         feasible = np.interp(free, places, violations) <= 0

@@ -73,7 +73,11 @@ class Groups:
     def positions(self, scope: Scope) -> NDArray[np.intp]:
         """Give the positions of a scope's pairs in the table, rising."""
         nothing = np.empty(0, dtype=np.intp)
-        chosen = [self._of_kind(kind).get(value, nothing) for kind, value in scope.criteria if kind != "label"]
+        chosen = [
+            self._of_kind(kind).get(value, nothing)
+            for kind, value in scope.criteria
+            if kind != "label"
+        ]
         if not chosen:
             return np.arange(len(self._pairs))
         return reduce(partial(np.intersect1d, assume_unique=True), sorted(chosen, key=len))
@@ -88,12 +92,15 @@ class Groups:
         moving, fixed = (_positions_by_value(self._pairs[side]) for side in SIDES)
         nothing = np.empty(0, dtype=np.intp)
         return {
-            subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing)) for subject in moving | fixed
+            subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing))
+            for subject in moving | fixed
         }
 
 
 def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
-    return {str(value): np.asarray(places) for value, places in column.groupby(column).indices.items()}
+    return {
+        str(value): np.asarray(places) for value, places in column.groupby(column).indices.items()
+    }
 
 
 def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
@@ -123,8 +130,15 @@ def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[st
     >>> [scope.name for scope in list_scopes(section, pairs, ["thalamus"])]
     ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
     """
-    values = {kind: _values(kind, pairs, labels) for kinds in section.scopes for kind in kinds if kind != "cohort"}
-    products = [{kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes]
+    values = {
+        kind: _values(kind, pairs, labels)
+        for kinds in section.scopes
+        for kind in kinds
+        if kind != "cohort"
+    }
+    products = [
+        {kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes
+    ]
     return _large_enough(products, Groups(pairs), section.minimum_partners)
 
 
@@ -159,11 +173,18 @@ def expand_scope(
     found = _large_enough([known], Groups(pairs), minimum_partners)
     if not found:
         asked = ", ".join(f"{kind}={value}" for kind, value in criteria.items())
-        raise SearchError("scope", expected="a scope with pairs enough", got=asked, advice="Ask for fewer criteria.")
+        raise SearchError(
+            "scope",
+            expected="a scope with pairs enough",
+            got=asked,
+            advice="Ask for fewer criteria.",
+        )
     return found
 
 
-def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int) -> Scope:
+def find_scope(
+    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+) -> Scope:
     """Give the scope of criteria, declared or not.
 
     Parameters
@@ -186,7 +207,9 @@ def find_scope(criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequenc
     scope = Scope(criteria=tuple(criteria.items()))
     groups = Groups(pairs)
     if not len(groups.positions(scope)):
-        raise SearchError("scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria.")
+        raise SearchError(
+            "scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria."
+        )
     if not _is_large_enough(scope, groups, minimum_partners):
         raise SearchError(
             "scope",
@@ -205,14 +228,18 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
     if kind != "task" and kind not in columns:
         known = ["cohort", "task", "label", "subject", *columns]
-        raise SearchError("scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known))
+        raise SearchError(
+            "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
+        )
     return sorted({value for value in pairs[kind] if value})
 
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     known = _values(kind, pairs, labels)
     if value not in (EVERY, *known):
-        raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=_near(value, known))
+        raise SearchError(
+            kind, expected="a value that was searched", got=repr(value), advice=_near(value, known)
+        )
     return known if value == EVERY else [value]
 
 
@@ -224,7 +251,11 @@ def _near(word: str, known: Sequence[str]) -> str:
 def _large_enough(
     products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
 ) -> list[Scope]:
-    criteria = (zip(values, one, strict=True) for values in products for one in itertools.product(*values.values()))
+    criteria = (
+        zip(values, one, strict=True)
+        for values in products
+        for one in itertools.product(*values.values())
+    )
     scopes = dict.fromkeys(Scope(criteria=tuple(pairs)) for pairs in criteria)
     return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
 

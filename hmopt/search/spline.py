@@ -13,7 +13,9 @@ CANDIDATES = 1700
 """Settings, about, at which scores are predicted where there are several hyperparameters."""
 
 
-def promise(places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int]) -> NDArray[np.float64]:
+def promise(
+    places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int]
+) -> NDArray[np.float64]:
     """Give how high scores may be between measured lattice places, by two curves through them.
 
     Akima's curve never rises much above what was measured, so that a hump between two places escapes it; the cubic
@@ -44,7 +46,9 @@ def promise(places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int
     array([2.25, 4.  ])
     """
     measured, wanted = np.asarray(places, dtype=float), np.asarray(at, dtype=float)
-    one, other = (curve(measured, scores, axis=0)(wanted) for curve in (Akima1DInterpolator, CubicSpline))
+    one, other = (
+        curve(measured, scores, axis=0)(wanted) for curve in (Akima1DInterpolator, CubicSpline)
+    )
     return np.asarray(np.maximum(one, other) + np.abs(one - other) / 2)
 
 
@@ -72,7 +76,9 @@ def predict(
     dimensions = len(space.hyperparameters)
     if dimensions == 1:
         lattice = range(space.hyperparameters[0].points)
-        return [(place,) for place in lattice], promise([place for (place,) in settings], scores, lattice)
+        return [(place,) for place in lattice], promise(
+            [place for (place,) in settings], scores, lattice
+        )
     candidates = evenly(space, round(CANDIDATES ** (1 / dimensions)))
     last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
     surface = RBFInterpolator(np.array(settings) / last, scores, kernel="cubic", degree=2)
@@ -82,6 +88,7 @@ def predict(
 def evenly(space: Space, points: int) -> list[Index]:
     """Give `points` settings per hyperparameter in a product, even places from end to end."""
     axes = (
-        sorted(set(np.linspace(0, h.points - 1, points).round().astype(int).tolist())) for h in space.hyperparameters
+        sorted(set(np.linspace(0, h.points - 1, points).round().astype(int).tolist()))
+        for h in space.hyperparameters
     )
     return list(itertools.product(*axes))

@@ -62,12 +62,18 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
         _check_file(url, own)
     try:
         with quiet():
-            storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {})
+            storage = RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {},
+            )
         if is_sqlite:
             event.listen(storage.engine, "connect", _write_ahead)
             storage.engine.dispose()  # connections made before do not write ahead
             storage.engine.connect().close()
-    except (ArgumentError, ValueError):  # their messages can hold parts of the URL, and so of a password
+    except (
+        ArgumentError,
+        ValueError,
+    ):  # their messages can hold parts of the URL, and so of a password
         raise _refused("a URL that cannot be read") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         raise _refused(str(error).splitlines()[0]) from error
@@ -83,7 +89,11 @@ def _check_file(url: str, own: Path) -> None:
     path = None if name in (None, "", ":memory:") else Path(str(name))
     if path is None or not path.exists():
         return
-    advice = "Remove it: `hmopt search` writes it anew." if path.resolve() == own else "Choose another file."
+    advice = (
+        "Remove it: `hmopt search` writes it anew."
+        if path.resolve() == own
+        else "Choose another file."
+    )
     if not path.is_file() or (path.stat().st_size == 0 and path.resolve() != own):
         raise _refused(f"{path}, which is no database", advice)
     if path.stat().st_size == 0:
@@ -94,7 +104,10 @@ def _check_file(url: str, own: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             tables = {
-                str(table) for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+                str(table)
+                for (table,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type='table'"
+                )
             }
             sound = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
@@ -112,4 +125,6 @@ def _write_ahead(connection: Any, _record: object) -> None:
 
 
 def _refused(reason: str, advice: str = "Correct the URL.") -> SearchError:
-    return SearchError("search.storage", expected="a database that can be opened", got=reason, advice=advice)
+    return SearchError(
+        "search.storage", expected="a database that can be opened", got=reason, advice=advice
+    )

@@ -41,12 +41,18 @@ class Origin:
 
 def origin_of(measurements: Measurements, section: SearchSection) -> Origin:
     """Give where trials made of measurements come from."""
-    return Origin(identity=measurements.identity, space=measurements.space, folding_limit=section.folding_limit)
+    return Origin(
+        identity=measurements.identity,
+        space=measurements.space,
+        folding_limit=section.folding_limit,
+    )
 
 
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
     """Give what a scope's study is called: the same for the same model, metric, pairs and limit, and for no others."""
-    basis = content_hash(lattice_of(origin.space), curve.metric.key, curve.ids, origin.folding_limit)
+    basis = content_hash(
+        lattice_of(origin.space), curve.metric.key, curve.ids, origin.folding_limit
+    )
     return f"{name}: {curve.scope.name}, {curve.metric.name} (model {origin.identity[:8]}, pairs {basis[:8]})"
 
 
@@ -58,7 +64,9 @@ def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
     `scope`, `metric` and `folding_limit` what it is about.
     """
     with quiet():
-        study = optuna.create_study(study_name=study_name(name, curve, origin), direction=curve.metric.direction)
+        study = optuna.create_study(
+            study_name=study_name(name, curve, origin), direction=curve.metric.direction
+        )
         complete(study, curve, origin)
     return study
 
@@ -74,8 +82,17 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
     try:
         trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         known = {lattice_index(origin.space, trial.params): trial.value for trial in trials}
-    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, HmoptError) as error:
-        raise _damaged(study.study_name, f"trials that cannot be read ({one_line(error)})") from error
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        HmoptError,
+    ) as error:
+        raise _damaged(
+            study.study_name, f"trials that cannot be read ({one_line(error)})"
+        ) from error
     measured = dict(_trials(curve, origin))
     for index, trial in measured.items():
         if index in known and not _is_score(known[index], trial.value):
@@ -103,7 +120,11 @@ def _damaged(study: str, got: str) -> SearchError:
 
 
 def store_studies(
-    measurements: Measurements, section: SearchSection, name: str, storage: RDBStorage, track: Track = silent
+    measurements: Measurements,
+    section: SearchSection,
+    name: str,
+    storage: RDBStorage,
+    track: Track = silent,
 ) -> list[str]:
     """Write the studies of the declared scopes without a subject into a storage, as `write_studies` does."""
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
@@ -149,7 +170,10 @@ def write_studies(
             if (curve := curves.of(scope)) is not None:
                 names.append(study_name(name, curve, origin))
                 study = optuna.create_study(
-                    storage=storage, study_name=names[-1], direction=curve.metric.direction, load_if_exists=True
+                    storage=storage,
+                    study_name=names[-1],
+                    direction=curve.metric.direction,
+                    load_if_exists=True,
                 )
                 complete(study, curve, origin)
     return names
@@ -157,7 +181,9 @@ def write_studies(
 
 def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, optuna.trial.FrozenTrial]]:
     among = distributions(origin.space)
-    for index, score, folding in zip(curve.settings, curve.means.tolist(), curve.folding.tolist(), strict=True):
+    for index, score, folding in zip(
+        curve.settings, curve.means.tolist(), curve.folding.tolist(), strict=True
+    ):
         setting, known = origin.space.setting(index), folding == folding
         yield (
             index,
@@ -180,7 +206,9 @@ def _attributes(curve: Curve, origin: Origin) -> dict[str, object]:
         "pairs": len(curve.pairs),
         "folding_limit": origin.folding_limit,
         "optimum": _setting(curve, origin, best),
-        "optimum_constrained": None if constrained is None else _setting(curve, origin, constrained),
+        "optimum_constrained": None
+        if constrained is None
+        else _setting(curve, origin, constrained),
     }
 
 

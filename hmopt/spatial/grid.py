@@ -29,7 +29,9 @@ def identity_grid(shape: tuple[int, ...], device: torch.device = torch.device("c
     tensor([[0., 1., 2.],
             [0., 1., 2.]])
     """
-    with torch.inference_mode(False):  # it may be asked for there first, and is kept for who takes gradients
+    with torch.inference_mode(
+        False
+    ):  # it may be asked for there first, and is kept for who takes gradients
         axes = [torch.arange(size, dtype=torch.float32, device=device) for size in shape]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
@@ -60,4 +62,6 @@ def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return displacement
     mode = {2: "bilinear", 3: "trilinear"}[displacement.shape[1]]
-    return functional.interpolate(displacement * factor, scale_factor=factor, mode=mode, align_corners=False)
+    return functional.interpolate(
+        displacement * factor, scale_factor=factor, mode=mode, align_corners=False
+    )

@@ -10,7 +10,9 @@ from torch.nn import functional
 from hmopt.spatial.grid import identity_grid
 
 
-def warp(image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"] = "linear") -> Tensor:
+def warp(
+    image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"] = "linear"
+) -> Tensor:
     """Give `moved(x) = image(x + displacement(x))`; outside the grid, the nearest voxel inside.
 
     Parameters
@@ -38,13 +40,19 @@ def warp(image: Tensor, displacement: Tensor, mode: Literal["linear", "nearest"]
     start, step = _unit_grid(tuple(displacement.shape[2:]), displacement.dtype, displacement.device)
     unit = torch.addcmul(start, displacement.flip(1), step).movedim(1, -1)
     interpolation = "bilinear" if mode == "linear" else "nearest"
-    return functional.grid_sample(image, unit, mode=interpolation, padding_mode="border", align_corners=True)
+    return functional.grid_sample(
+        image, unit, mode=interpolation, padding_mode="border", align_corners=True
+    )
 
 
 @lru_cache(maxsize=16)
-def _unit_grid(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _unit_grid(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Give every voxel's place in [-1, 1], (1, d, *shape), and the size of a voxel there, axes as grid_sample's."""
-    with torch.inference_mode(False):  # it may be asked for there first, and is kept for who takes gradients
+    with torch.inference_mode(
+        False
+    ):  # it may be asked for there first, and is kept for who takes gradients
         sides = torch.tensor([2 / max(size - 1, 1) for size in shape], dtype=dtype, device=device)
         step = sides.flip(0).reshape(1, -1, *[1] * len(shape))
         return identity_grid(shape, device).to(dtype).flip(1) * step - 1, step

@@ -72,12 +72,18 @@ def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
     >>> [len(part) for part in cached_parts(torch.zeros(8, 160, 160))]
     [5, 3]
     """
-    many = len(images) if images.device.type != "cpu" else max(1, CACHED_VOXELS // math.prod(images.shape[1:]))
+    many = (
+        len(images)
+        if images.device.type != "cpu"
+        else max(1, CACHED_VOXELS // math.prod(images.shape[1:]))
+    )
     return torch.split(images, many)
 
 
 @lru_cache(maxsize=16)
-def inverse_count(shape: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def inverse_count(
+    shape: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Give one over the number of voxels inside the grid in each window, (1, *shape). Shared: do not write into it.
 
     Examples
@@ -85,7 +91,9 @@ def inverse_count(shape: tuple[int, ...], window: int, dtype: torch.dtype, devic
     >>> inverse_count((1, 4), 3, torch.float32, torch.device("cpu"))[0, 0, :2]
     tensor([0.5000, 0.3333])
     """
-    with torch.inference_mode(False):  # it may be asked for there first, and is kept for who takes gradients
+    with torch.inference_mode(
+        False
+    ):  # it may be asked for there first, and is kept for who takes gradients
         return 1 / window_sum(torch.ones(1, *shape, dtype=dtype, device=device), window)
 
 

@@ -41,7 +41,9 @@ def random_displacement(
     >>> random_displacement(section, 2, (8, 8), np.random.default_rng(0)).shape
     torch.Size([2, 2, 8, 8])
     """
-    if not (section.rotation_degrees or section.scaling or section.translation or section.deformation):
+    if not (
+        section.rotation_degrees or section.scaling or section.translation or section.deformation
+    ):
         return None
     matrices = np.stack([_random_matrix(section, len(shape), generator) for _ in range(count)])
     displacement = _affine_displacement(torch.from_numpy(matrices).float(), shape)
@@ -50,7 +52,9 @@ def random_displacement(
     return displacement
 
 
-def random_gamma(section: AugmentationSection, images: Tensor, generator: np.random.Generator) -> Tensor:
+def random_gamma(
+    section: AugmentationSection, images: Tensor, generator: np.random.Generator
+) -> Tensor:
     """Raise the intensities of images to random powers near 1, one for each image.
 
     Parameters
@@ -76,10 +80,14 @@ def random_gamma(section: AugmentationSection, images: Tensor, generator: np.ran
     if not section.intensity:
         return images
     powers = np.exp(generator.normal(0, section.intensity, len(images)))
-    return images.clamp(min=0) ** torch.from_numpy(powers).float().reshape(-1, *[1] * (images.dim() - 1))
+    return images.clamp(min=0) ** torch.from_numpy(powers).float().reshape(
+        -1, *[1] * (images.dim() - 1)
+    )
 
 
-def _random_matrix(section: AugmentationSection, d: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _random_matrix(
+    section: AugmentationSection, d: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
     """Give the d × (d + 1) matrix of x -> A x + t about the centre, less the identity."""
     matrix = np.diag(np.exp(generator.normal(0, section.scaling, d)))
     for one in range(d):
@@ -104,6 +112,8 @@ def _smooth_displacement(
 ) -> Tensor:
     d = len(shape)
     control = [max(2, round(size / section.deformation_spacing) + 1) for size in shape]
-    values = torch.from_numpy(generator.normal(0, section.deformation, (count, d, *control))).float()
+    values = torch.from_numpy(
+        generator.normal(0, section.deformation, (count, d, *control))
+    ).float()
     mode = "bicubic" if d == 2 else "trilinear"
     return functional.interpolate(values, size=shape, mode=mode, align_corners=True)

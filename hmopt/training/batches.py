@@ -40,7 +40,9 @@ class Batch:
         )
 
 
-def draw_pairs(pairs: Mapping[str, Sequence[Pair]], count: int, generator: np.random.Generator) -> list[Pair]:
+def draw_pairs(
+    pairs: Mapping[str, Sequence[Pair]], count: int, generator: np.random.Generator
+) -> list[Pair]:
     """Draw pairs of every kind equally often, however many there are of each.
 
     Parameters

@@ -42,7 +42,9 @@ def with_budget(
         If there is no pair to train on.
     """
     rate = study.training.learning_rate if learning_rate is None else learning_rate
-    training = study.training.model_copy(update={"steps": steps, "seed": seed, "learning_rate": rate})
+    training = study.training.model_copy(
+        update={"steps": steps, "seed": seed, "learning_rate": rate}
+    )
     loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
     return study.model_copy(update={"training": training, "loss": loss})
 
@@ -92,12 +94,23 @@ def train_network(
     if is_kept(path, NETWORK_FORMAT, key):
         return path
     files = files_beside(path, study.training.steps)
-    Training(study, cohort, lambda: NetworkLearner(study, cohort.shape, place, setting), files, key, place).run(track)
+    Training(
+        study,
+        cohort,
+        lambda: NetworkLearner(study, cohort.shape, place, setting),
+        files,
+        key,
+        place,
+    ).run(track)
     return path
 
 
 def train_hypermorph(
-    study: Study, cohort: PreparedCohort, path: Path, track: Track = silent, device: str | torch.device = "cpu"
+    study: Study,
+    cohort: PreparedCohort,
+    path: Path,
+    track: Track = silent,
+    device: str | torch.device = "cpu",
 ) -> Path:
     """Train the declared hypermorph into a file of its own, or continue where an interrupted training stopped.
 
@@ -122,7 +135,9 @@ def train_hypermorph(
     if is_kept(path, HYPERMORPH_FORMAT, key):
         return path
     files = files_beside(path, study.training.steps)
-    Training(study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place).run(track)
+    Training(
+        study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place
+    ).run(track)
     return path
 
 

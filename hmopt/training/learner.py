@@ -118,10 +118,16 @@ class NetworkLearner(Learner):
     """
 
     def __init__(
-        self, study: Study, shape: tuple[int, ...], device: torch.device, setting: Mapping[str, float]
+        self,
+        study: Study,
+        shape: tuple[int, ...],
+        device: torch.device,
+        setting: Mapping[str, float],
     ) -> None:
         self._study, self._shape = study, shape
-        self._separate = SeparateNetwork(RegistrationNetwork(study.network, shape).to(device), setting)
+        self._separate = SeparateNetwork(
+            RegistrationNetwork(study.network, shape).to(device), setting
+        )
 
     @property
     def model(self) -> Model:
@@ -152,4 +158,6 @@ class NetworkLearner(Learner):
     def save(self, path: Path, averages: Tensors, header: dict[str, Any]) -> None:
         """Write an ordinary network."""
         built_as = {"shape": list(self._shape), "network": self._study.network.model_dump()}
-        save_network(path, averages, {"architecture": built_as, "setting": self._separate.setting, **header})
+        save_network(
+            path, averages, {"architecture": built_as, "setting": self._separate.setting, **header}
+        )

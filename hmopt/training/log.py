@@ -8,7 +8,16 @@ from hmopt.errors import CheckpointError
 from hmopt.files import one_line, replacing
 from hmopt.space import Space
 
-COLUMNS = ("step", "minutes", "learning_rate", "loss", "similarity", "regularization_term", "overlap", "tune_dice")
+COLUMNS = (
+    "step",
+    "minutes",
+    "learning_rate",
+    "loss",
+    "similarity",
+    "regularization_term",
+    "overlap",
+    "tune_dice",
+)
 
 
 class Log:
@@ -50,7 +59,9 @@ class Log:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row; columns that it lacks stay empty."""
-        numbers = {name: value if isinstance(value, int) else f"{value:.6g}" for name, value in row.items()}
+        numbers = {
+            name: value if isinstance(value, int) else f"{value:.6g}" for name, value in row.items()
+        }
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(numbers)
 
@@ -63,7 +74,9 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file))
         whole = [row for row in rows[:-1] if None not in row.values()]
         # the last one may be torn
-        whole += [row for row in rows[-1:] if None not in row.values() and row.get("step", "").isdecimal()]
+        whole += [
+            row for row in rows[-1:] if None not in row.values() and row.get("step", "").isdecimal()
+        ]
         return [row for row in whole if int(row["step"]) <= step]
     except (csv.Error, ValueError, KeyError) as error:
         raise CheckpointError(

@@ -86,7 +86,13 @@ class Training:
         key: str,
         device: torch.device,
     ) -> None:
-        self.study, self.cohort, self.files, self.key, self.device = study, cohort, files, key, device
+        self.study, self.cohort, self.files, self.key, self.device = (
+            study,
+            cohort,
+            files,
+            key,
+            device,
+        )
         self.section = study.training
         if self.section.threads:
             torch.set_num_threads(self.section.threads)
@@ -108,7 +114,9 @@ class Training:
         steps = range(first, last)
         # on a processor, a second thread that draws would take the cores from the one that trains
         drawn = map(self._draw, steps) if self.device.type == "cpu" else ahead(self._draw, steps)
-        for step, (setting, batch) in track(zip(steps, drawn, strict=True), "Training", last, first):
+        for step, (setting, batch) in track(
+            zip(steps, drawn, strict=True), "Training", last, first
+        ):
             row = self._step(step, setting, batch)
             minutes = (time.monotonic() - started) / 60
             self.progress = Progress(step=step + 1, minutes=minutes, scale=self.progress.scale)
@@ -120,12 +128,16 @@ class Training:
         generator = np.random.default_rng([self.section.seed, step])
         setting = self.learner.draw(generator)
         pairs = draw_pairs(self.pairs, self.section.batch, generator)
-        batch = make_batch(self.cohort, pairs, self.section, generator, with_labels="label_weight" in setting)
+        batch = make_batch(
+            self.cohort, pairs, self.section, generator, with_labels="label_weight" in setting
+        )
         return setting, batch.to(self.device)
 
     def _step(self, step: int, setting: Setting, batch: Batch) -> dict[str, float]:
         rate = learning_rate(self.section, step)
-        total, terms = take_step(self.learner.model, self.optimizer, self.loss, batch, setting, rate)
+        total, terms = take_step(
+            self.learner.model, self.optimizer, self.loss, batch, setting, rate
+        )
         average_weights(self.averages, self.learner.module, self.section.averaging, step)
         return {
             "learning_rate": rate,
@@ -150,7 +162,14 @@ class Training:
             averages = {name: tensor.detach().cpu() for name, tensor in self._averaged().items()}
             self.learner.save(path, averages, self._header())
         if at_checkpoint and step < last:
-            save_state(self.files.state, self.progress, self.learner.module, self.averages, self.optimizer, self.key)
+            save_state(
+                self.files.state,
+                self.progress,
+                self.learner.module,
+                self.averages,
+                self.optimizer,
+                self.key,
+            )
 
     def _averaged(self) -> dict[str, Tensor]:
         return dict(zip(self.learner.module.state_dict(), self.averages, strict=True))

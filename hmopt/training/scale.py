@@ -15,7 +15,9 @@ from hmopt.training.batches import load_images
 PAIRS_LOOKED_AT = 64
 
 
-def loss_scale(cohort: PreparedCohort, pairs: Sequence[Pair], section: LossSection, seed: int) -> float:
+def loss_scale(
+    cohort: PreparedCohort, pairs: Sequence[Pair], section: LossSection, seed: int
+) -> float:
     """Give the declared loss scale, or one at which unregistered training pairs differ by 1 from identical images.
 
     Parameters

@@ -89,17 +89,26 @@ def save_state(
     1
     """
     tensors = {f"weights/{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {f"averages/{name}": tensor for name, tensor in zip(module.state_dict(), averages, strict=True)}
+    tensors |= {
+        f"averages/{name}": tensor
+        for name, tensor in zip(module.state_dict(), averages, strict=True)
+    }
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": moments[name] for name in MOMENTS}
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"progress": json.dumps(vars(progress)), "key": key}
     with replacing(path) as beside:
-        save_file(kept, beside, sealed(metadata, {name: tensor.numpy() for name, tensor in kept.items()}))
+        save_file(
+            kept, beside, sealed(metadata, {name: tensor.numpy() for name, tensor in kept.items()})
+        )
 
 
 def load_state(
-    path: Path, module: nn.Module, averages: list[Tensor], optimizer: torch.optim.Optimizer, key: str
+    path: Path,
+    module: nn.Module,
+    averages: list[Tensor],
+    optimizer: torch.optim.Optimizer,
+    key: str,
 ) -> Progress | None:
     """Restore what `save_state` wrote into a module, averages and an optimizer like those it was called with.
 
@@ -145,17 +154,27 @@ def _read_progress(path: Path, text: str) -> Progress:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(str(path), expected=WHAT, got=one_line(error), advice=ADVICE) from error
-    found = checked(content, _Progress, field=str(path), error=CheckpointError, what=WHAT, advice=ADVICE)
+        raise CheckpointError(
+            str(path), expected=WHAT, got=one_line(error), advice=ADVICE
+        ) from error
+    found = checked(
+        content, _Progress, field=str(path), error=CheckpointError, what=WHAT, advice=ADVICE
+    )
     return Progress(step=found.step, minutes=found.minutes, scale=found.scale)
 
 
 def _check_tensors(
-    path: Path, tensors: dict[str, Tensor], module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
     """Refuse a state that lacks a tensor, has one of another shape or type, or took another number of steps."""
     wanted = {
-        f"{kind}/{name}": tensor for name, tensor in module.state_dict().items() for kind in ("weights", "averages")
+        f"{kind}/{name}": tensor
+        for name, tensor in module.state_dict().items()
+        for kind in ("weights", "averages")
     }
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for place, parameter in enumerate(parameters):
@@ -174,7 +193,10 @@ def _check_tensors(
 
 
 def _restore(
-    tensors: dict[str, Tensor], module: nn.Module, averages: list[Tensor], optimizer: torch.optim.Optimizer
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    averages: list[Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     names = list(module.state_dict())
     module.load_state_dict({name: tensors[f"weights/{name}"] for name in names})
@@ -182,5 +204,7 @@ def _restore(
         average.copy_(tensors[f"averages/{name}"])
     state = optimizer.state_dict()
     count = sum(len(group["params"]) for group in state["param_groups"])
-    moments = {i: {name: tensors[f"optimizer/{i}/{name}"] for name in MOMENTS} for i in range(count)}
+    moments = {
+        i: {name: tensors[f"optimizer/{i}/{name}"] for name in MOMENTS} for i in range(count)
+    }
     optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})

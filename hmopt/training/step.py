@@ -100,7 +100,10 @@ def make_optimizer(
     >>> [group["share"] for group in optimizer.param_groups]
     [1.0, 0.5]
     """
-    dense = [*hypermorph.hypernetwork.trunk.parameters(), *hypermorph.hypernetwork.heads.parameters()]
+    dense = [
+        *hypermorph.hypernetwork.trunk.parameters(),
+        *hypermorph.hypernetwork.heads.parameters(),
+    ]
     groups = [
         {"params": [hypermorph.hypernetwork.base], "share": 1.0},
         {"params": dense, "share": hypernetwork.learning_rate_share},
@@ -116,11 +119,18 @@ def learning_rate(training: TrainingSection, step: int) -> float:
     >>> learning_rate(TrainingSection(steps=100, learning_rate=1e-3), 50)
     0.0005
     """
-    return float(f"{training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2:.12g}")
+    return float(
+        f"{training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2:.12g}"
+    )
 
 
 def take_step(
-    model: Model, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, setting: Setting, rate: float
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    batch: Batch,
+    setting: Setting,
+    rate: float,
 ) -> tuple[float, Terms]:
     """Move the weights once, and give the loss and its terms before that.
 
@@ -169,7 +179,9 @@ def take_step(
     total = balanced_loss(terms, setting, loss.scale)
     if not math.isfinite(value := float(total.detach())):
         # before gradients are taken: those of warping by NaN crash torch
-        raise DataError("training", expected="a finite loss", got=value, advice="Lower the learning rate.")
+        raise DataError(
+            "training", expected="a finite loss", got=value, advice="Lower the learning rate."
+        )
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -203,4 +215,6 @@ def average_weights(averages: Iterable[Tensor], module: nn.Module, decay: float,
     True
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(averages), [weight.detach() for weight in module.state_dict().values()], share)
+    torch._foreach_lerp_(
+        list(averages), [weight.detach() for weight in module.state_dict().values()], share
+    )

@@ -15,7 +15,11 @@ STATE, LOG = "training-state.safetensors", "training.csv"
 
 
 def train(
-    study: Study, cohort: PreparedCohort, folder: Path, track: Track = silent, device: str | torch.device = "cpu"
+    study: Study,
+    cohort: PreparedCohort,
+    folder: Path,
+    track: Track = silent,
+    device: str | torch.device = "cpu",
 ) -> Path:
     """Train the declared hypermorph, or continue where an interrupted training stopped.
 
@@ -75,5 +79,7 @@ def train(
     models = kept_models(folder, study.training.steps)
     files = Files(models=models, state=folder / STATE, log=folder / LOG)
     key = training_key(study, cohort)
-    Training(study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place).run(track)
+    Training(
+        study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place
+    ).run(track)
     return path

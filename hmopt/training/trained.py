@@ -8,7 +8,14 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
-from hmopt.networks import HYPERMORPH_FORMAT, architecture, load_hypermorph, load_network, read_header, trained_part
+from hmopt.networks import (
+    HYPERMORPH_FORMAT,
+    architecture,
+    load_hypermorph,
+    load_network,
+    read_header,
+    trained_part,
+)
 from hmopt.records import Checkpoint, steps_at
 
 MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
@@ -38,7 +45,12 @@ def kept_models(folder: Path, steps: int) -> dict[int, Path]:
     >>> {step: path.name for step, path in kept_models(Path("study"), 2).items()}
     {1: 'model-half.safetensors', 2: 'model.safetensors'}
     """
-    order: tuple[Checkpoint, ...] = ("quarter", "three-quarters", "half", "full")  # a later one takes a shared step
+    order: tuple[Checkpoint, ...] = (
+        "quarter",
+        "three-quarters",
+        "half",
+        "full",
+    )  # a later one takes a shared step
     kept = {steps_at(checkpoint, steps): folder / MODEL_FILES[checkpoint] for checkpoint in order}
     return {step: path for step, path in kept.items() if step > 0}
 
@@ -182,7 +194,9 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
-    return content_hash(trained_part(architecture(study, cohort.shape)), _sections(study), cohort.identity)
+    return content_hash(
+        trained_part(architecture(study, cohort.shape)), _sections(study), cohort.identity
+    )
 
 
 def network_key(study: Study, cohort: PreparedCohort) -> str:
@@ -216,4 +230,9 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
 def _sections(study: Study) -> list[dict[str, Any]]:
     training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
     pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    return [study.loss.model_dump(mode="json"), training, study.split.model_dump(mode="json"), pairs]
+    return [
+        study.loss.model_dump(mode="json"),
+        training,
+        study.split.model_dump(mode="json"),
+        pairs,
+    ]

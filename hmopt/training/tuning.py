@@ -13,7 +13,9 @@ from hmopt.training.batches import load_images, load_labels
 
 
 @torch.inference_mode()
-def tune_dice(network: RegistrationNetwork, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int) -> float:
+def tune_dice(
+    network: RegistrationNetwork, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int
+) -> float:
     """Give the mean Dice over labels and pairs, NaN where there is no pair.
 
     Parameters

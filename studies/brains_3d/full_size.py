@@ -34,11 +34,20 @@ METRICS = ["dice", "folding", "log_jacobian_sd"]
 
 def declare(folder: Path, volumes: Path) -> object:
     """Declare a cohort of full-size volumes; nothing is trained on it."""
-    rows = [(volumes / f"{s}_ses-1_T1w.nii.gz", volumes / f"{s}_ses-1_dseg139.nii.gz", s) for s in SUBJECTS]
-    pd.DataFrame(rows, columns=["image", "label", "subject"]).to_csv(folder / "cohort.csv", index=False)
+    rows = [
+        (volumes / f"{s}_ses-1_T1w.nii.gz", volumes / f"{s}_ses-1_dseg139.nii.gz", s)
+        for s in SUBJECTS
+    ]
+    pd.DataFrame(rows, columns=["image", "label", "subject"]).to_csv(
+        folder / "cohort.csv", index=False
+    )
     names = volumes.parent / "dseg139.tsv"
     sides = {"train": SUBJECTS[2:], "tune": [], "search": SUBJECTS[:2]}
-    values = {"name": "full size", "cohort": {"manifest": folder / "cohort.csv", "label_names": names}, "split": sides}
+    values = {
+        "name": "full size",
+        "cohort": {"manifest": folder / "cohort.csv", "label_names": names},
+        "split": sides,
+    }
     return parse_study({**values, "preprocessing": {"shape": SHAPE, "spacing_mm": [1.0] * 3}})
 
 
@@ -61,7 +70,9 @@ def main() -> None:
         sweep(Recorded(oracle, Ledger(folder / "ledger")), settings, [pair], METRICS)
         seconds = (time.perf_counter() - started) / len(settings)
         before = next(UnregisteredOracle(cohort).measure([()], [pair], ["dice"])).values["dice"]
-        blocks = list(Recorded(oracle, Ledger(folder / "ledger")).measure(settings, [pair], METRICS))
+        blocks = list(
+            Recorded(oracle, Ledger(folder / "ledger")).measure(settings, [pair], METRICS)
+        )
         dice = {block.index[0] / 200: float(np.nanmean(block.values["dice"])) for block in blocks}
     result = {
         "shape": SHAPE,

@@ -33,7 +33,10 @@ SHARED_BY_LABELS = 0.6
 CURVATURE = 0.2
 COHORTS, COHORTS_WITH_GAIN = 1000, 200
 QUESTIONS = ("cohort", "label", "headline")
-SCOPES = (Scope(criteria=()), *(Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)))
+SCOPES = (
+    Scope(criteria=()),
+    *(Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)),
+)
 SECTION = SearchSection(scopes=[["cohort"], ["label"]], reported=[])
 
 NO_GAIN = flat(LABELS)
@@ -85,7 +88,9 @@ def claims(curves: NDArray[np.float64], subjects: int, seed: int) -> dict[str, b
     }
 
 
-def rates(curves: NDArray[np.float64], subjects: int, cohorts: int, processes: int = 1) -> dict[str, float]:
+def rates(
+    curves: NDArray[np.float64], subjects: int, cohorts: int, processes: int = 1
+) -> dict[str, float]:
     """Return the share of simulated cohorts in which each question is answered by an improvement."""
     run = partial(claims, curves, subjects)
     if processes == 1:
@@ -93,10 +98,14 @@ def rates(curves: NDArray[np.float64], subjects: int, cohorts: int, processes: i
     else:
         with multiprocessing.Pool(processes) as pool:
             answers = pool.map(run, range(cohorts), chunksize=10)
-    return {question: float(np.mean([answer[question] for answer in answers])) for question in QUESTIONS}
+    return {
+        question: float(np.mean([answer[question] for answer in answers])) for question in QUESTIONS
+    }
 
 
-def calibrate(subjects: int, cohorts: int, with_gain: int, processes: int = 1) -> list[dict[str, object]]:
+def calibrate(
+    subjects: int, cohorts: int, with_gain: int, processes: int = 1
+) -> list[dict[str, object]]:
     """Return the rows of the table for one number of subjects."""
     alarms = rates(NO_GAIN, subjects, cohorts, processes)
     power = rates(GAIN, subjects, with_gain, processes)
@@ -120,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     began, rows = time.monotonic(), []
     for subjects in DESIGNS:
-        rows += calibrate(subjects, chosen.cohorts, min(COHORTS_WITH_GAIN, chosen.cohorts), chosen.processes)
+        rows += calibrate(
+            subjects, chosen.cohorts, min(COHORTS_WITH_GAIN, chosen.cohorts), chosen.processes
+        )
         with replacing(RESULTS / "calibration.csv") as path:
             pd.DataFrame(rows).to_csv(path, index=False)
         print(

@@ -29,7 +29,9 @@ def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str
     for seed in range(cohorts):
         best = np.random.default_rng([seed, subjects, pairs]).uniform(0.2, 0.7)
         curve = response(best, curvature)
-        view = Source(sweep(simulate(curve[None], subjects, pairs, seed)), SECTION).view(Scope(criteria=()))
+        view = Source(sweep(simulate(curve[None], subjects, pairs, seed)), SECTION).view(
+            Scope(criteria=())
+        )
         assert view is not None
         optimum = view.optimum
         (interval,) = optimum.intervals.values()

@@ -19,7 +19,9 @@ def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]
     by_question = calibrated.groupby("question", sort=False)
     return {
         "coverage": covered.groupby("response", sort=False)["coverage"].mean().to_dict(),
-        "coverage_range": covered.groupby("response", sort=False)["coverage"].agg(["min", "max"]).T.to_dict("list"),
+        "coverage_range": covered.groupby("response", sort=False)["coverage"]
+        .agg(["min", "max"])
+        .T.to_dict("list"),
         "coverage_cohorts": int(covered["cohorts"].iloc[0]),
         "coverage_of_score": float(covered["coverage_of_score"].mean()),
         "coverage_of_score_range": [
@@ -28,10 +30,14 @@ def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]
         ],
         "calibration_cohorts": int(calibrated["cohorts"].min()),
         "false_alarms": {
-            name: dict(zip(rows["subjects"], rows["false_alarm_rate"], strict=True)) for name, rows in by_question
+            name: dict(zip(rows["subjects"], rows["false_alarm_rate"], strict=True))
+            for name, rows in by_question
         },
         "largest_false_alarm_rate": by_question["false_alarm_rate"].max().to_dict(),
-        "power": {name: dict(zip(rows["subjects"], rows["power"], strict=True)) for name, rows in by_question},
+        "power": {
+            name: dict(zip(rows["subjects"], rows["power"], strict=True))
+            for name, rows in by_question
+        },
     }
 
 
@@ -39,7 +45,9 @@ def trained(table: pd.DataFrame) -> dict[str, Any]:
     """Give the same of trained models, and whether what is known of their cohorts holds."""
     labels = table[table["scope"].str.startswith("label=")]
     covered = (table["low"] <= table["all"]) & (table["all"] <= table["high"])
-    truths = table.drop_duplicates(["seed", "scope"]).pivot(index="seed", columns="scope", values="all")
+    truths = table.drop_duplicates(["seed", "scope"]).pivot(
+        index="seed", columns="scope", values="all"
+    )
     contrasts = table[table["scope"].str.startswith("modality=")].pivot(
         index=["seed", "group"], columns="scope", values="best"
     )
@@ -52,17 +60,26 @@ def trained(table: pd.DataFrame) -> dict[str, Any]:
         "coverage_of_other_models": of_others(table, truths),
         "spread_over_models": truths.std(ddof=1).to_dict(),
         "best_over_models": truths.mean().to_dict(),
-        "width": (table["high"] - table["low"]).groupby(table["scope"], sort=False).median().to_dict(),
+        "width": (table["high"] - table["low"])
+        .groupby(table["scope"], sort=False)
+        .median()
+        .to_dict(),
         "in_order_all": in_order(truths),
-        "in_order_group": in_order(labels.pivot(index=["seed", "group"], columns="scope", values="best")),
+        "in_order_group": in_order(
+            labels.pivot(index=["seed", "group"], columns="scope", values="best")
+        ),
         "noisy_above_clean_all": float((truths["modality=T2"] > truths["modality=T1"]).mean()),
-        "noisy_above_clean_group": float((contrasts["modality=T2"] > contrasts["modality=T1"]).mean()),
+        "noisy_above_clean_group": float(
+            (contrasts["modality=T2"] > contrasts["modality=T1"]).mean()
+        ),
     }
 
 
 def of_others(table: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
     """Give how often a group's interval holds the best setting of another model and cohort of the same making."""
-    others = table.merge(truths.melt(ignore_index=False, value_name="other").reset_index(), on="scope")
+    others = table.merge(
+        truths.melt(ignore_index=False, value_name="other").reset_index(), on="scope"
+    )
     others = others[others["seed_x"] != others["seed_y"]]
     held = (others["low"] <= others["other"]) & (others["other"] <= others["high"])
     shares: dict[str, float] = held.groupby(others["response"]).mean().to_dict()
@@ -72,7 +89,9 @@ def of_others(table: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
 def in_order(best: pd.DataFrame) -> float:
     """Give the share of couples of a rough and a smooth structure whose best settings are in the true order."""
     rough, smooth = ([f"label={name}" for name in names] for names in TRUE_ORDER)
-    return float(np.mean([best[one] < best[other] for one, other in itertools.product(rough, smooth)]))
+    return float(
+        np.mean([best[one] < best[other] for one, other in itertools.product(rough, smooth)])
+    )
 
 
 def main() -> None:
@@ -81,7 +100,9 @@ def main() -> None:
         pd.read_csv(RESULTS / f"{name}.csv") for name in ("coverage", "calibration", "trained")
     )
     with replacing(RESULTS / "summary.json") as path:
-        text = json.dumps({"name": "synthetic", **simulated(covered, calibrated), **trained(optima)}, indent=2)
+        text = json.dumps(
+            {"name": "synthetic", **simulated(covered, calibrated), **trained(optima)}, indent=2
+        )
         path.write_text(text + "\n", encoding="utf-8")
     print(text)
 

@@ -44,13 +44,21 @@ def declare(folder: Path, seed: int, talk: Conversation) -> None:
     """Write a cohort, the pairs of its groups, and the demo's declaration with these."""
     if (folder / FILE_NAME).is_file():
         return
-    manifest = make_cohort(folder / "cohort", TRAIN + TUNE + GROUPS * PEOPLE, seed=seed, track=talk.track)
+    manifest = make_cohort(
+        folder / "cohort", TRAIN + TUNE + GROUPS * PEOPLE, seed=seed, track=talk.track
+    )
     table = pd.read_csv(manifest)
     subjects = table["subject"].unique().tolist()
     groups = {subject: place // PEOPLE for place, subject in enumerate(subjects[TRAIN + TUNE :])}
-    table.assign(group=table["subject"].map(groups).fillna(-1).astype(int)).to_csv(manifest, index=False)
+    table.assign(group=table["subject"].map(groups).fillna(-1).astype(int)).to_csv(
+        manifest, index=False
+    )
     draw_pairs(groups, seed).to_csv(folder / "groups.csv", index=False)
-    sides = {"train": subjects[:TRAIN], "tune": subjects[TRAIN : TRAIN + TUNE], "search": list(groups)}
+    sides = {
+        "train": subjects[:TRAIN],
+        "tune": subjects[TRAIN : TRAIN + TUNE],
+        "search": list(groups),
+    }
     with replacing(folder / FILE_NAME) as path:
         path.write_text(declaration(sides, seed), encoding="utf-8")
 
@@ -74,7 +82,10 @@ def declaration(sides: dict[str, list[str]], seed: int) -> str:
     text = text[:start] + f"[split]\n{split}\n\n" + text[end:]
     text = text.replace("search = 160 # of each kind", 'csv = "groups.csv"')
     text = text.replace("[training]", f"[training]\nseed = {seed}")
-    return text[: text.index("[search]")] + '[search]\nreported = ["folding"]\nscopes = [["cohort"], ["label"]]\n'
+    return (
+        text[: text.index("[search]")]
+        + '[search]\nreported = ["folding"]\nscopes = [["cohort"], ["label"]]\n'
+    )
 
 
 def optima(folder: Path, seed: int) -> pd.DataFrame:
@@ -125,7 +136,11 @@ def main() -> None:
         with replacing(RESULTS / "trained.csv") as path:
             table.round(4).to_csv(path, index=False)
         print(f"seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
-    print(table.groupby(["seed", "scope"], sort=False)[["all", "best", "low", "high"]].median().to_string())
+    print(
+        table.groupby(["seed", "scope"], sort=False)[["all", "best", "low", "high"]]
+        .median()
+        .to_string()
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ DRAWS = 1000
 def of_labels(measurements: Measurements, labels: Sequence[str]) -> Measurements:
     """Give the measurements of some of the labels."""
     places = [measurements.labels.index(label) for label in labels]
-    values = {name: array[:, :, places] if array.ndim == 3 else array for name, array in measurements.values.items()}
+    values = {
+        name: array[:, :, places] if array.ndim == 3 else array
+        for name, array in measurements.values.items()
+    }
     return replace(measurements, labels=tuple(labels), values=values)
 
 
@@ -63,7 +66,8 @@ class Question:
 
     def __init__(self, measurements: Measurements, section: SearchSection) -> None:
         self.moving, self.fixed = (
-            measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
+            measurements.pairs[f"{side}_subject"].to_numpy(dtype=object)
+            for side in ("moving", "fixed")
         )
         self.splits = divide(sorted({*self.moving, *self.fixed}), section.splits, section.seed)
         self.samples: Samples = draw(self.moving, self.fixed, DRAWS, section.seed)
@@ -74,7 +78,9 @@ class Question:
         own, plain = (self._chosen(curve, judged) for curve in (choosing, over))
         default = np.full(len(own), judged.place(judged.space.index(judged.space.default)))
         sides = self.moving[judged.pairs], self.fixed[judged.pairs]
-        found = judge(judged, self.splits.judges(*sides), (own, plain, default), sides, self.splits.choosing)
+        found = judge(
+            judged, self.splits.judges(*sides), (own, plain, default), sides, self.splits.choosing
+        )
         assert found is not None
         return found
 
@@ -118,16 +124,27 @@ def profile(curve: Curve, question: Question) -> pd.DataFrame:
     sides = question.moving[curve.pairs], question.fixed[curve.pairs]
     gains = [jackknife(curve.scores[place] - plain, *sides).within(0.975) for place in best.index]
     means = [float((curve.scores[place] - plain).mean()) for place in best.index]
-    return best.assign(gain=means, low=[gain.low for gain in gains], high=[gain.high for gain in gains])
+    return best.assign(
+        gain=means, low=[gain.low for gain in gains], high=[gain.high for gain in gains]
+    )
 
 
-def of_structure(measurements: Measurements, metric: str, label: str, chosen: Sequence[Index]) -> dict[str, object]:
+def of_structure(
+    measurements: Measurements, metric: str, label: str, chosen: Sequence[Index]
+) -> dict[str, object]:
     """Give what one structure gains by the second of two settings over the first, with its interval."""
     curve = response(of_labels(measurements, [label]), metric)
     before, after = (curve.scores[curve.place(setting)] for setting in chosen)
-    moving, fixed = (measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
+    moving, fixed = (
+        measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
+    )
     gain = jackknife(after - before, moving[curve.pairs], fixed[curve.pairs]).estimate
-    row = {"structure": label, "pairs": len(curve.pairs), "with_images_alone": before.mean(), "dice": after.mean()}
+    row = {
+        "structure": label,
+        "pairs": len(curve.pairs),
+        "with_images_alone": before.mean(),
+        "dice": after.mean(),
+    }
     return row | gain.columns("gain")
 
 
@@ -138,8 +155,12 @@ def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
     looks = {"seen": ("s", "--", OTHER, "saw"), "unseen": ("o", "-", OWN, "did not see")}
     for name, table in profiles.items():
         marker, line, color, label = looks[name]
-        axes.fill_between(table["label_weight"], table["low"], table["high"], color=color, alpha=0.15, lw=0)
-        axes.plot(table["label_weight"], table["gain"], color=color, ls=line, marker=marker, label=label)
+        axes.fill_between(
+            table["label_weight"], table["low"], table["high"], color=color, alpha=0.15, lw=0
+        )
+        axes.plot(
+            table["label_weight"], table["gain"], color=color, ls=line, marker=marker, label=label
+        )
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set(xlabel="γ, each at its best λ", ylabel="Dice over γ = 0")
     axes.legend(title="structures that the loss")
@@ -150,15 +171,23 @@ def main() -> None:
     """Write the tables and the figure."""
     searched, measurements = read_searched(STUDY), read_folder(STUDY)
     metric = searched.search.metric
-    known = [name for name in measurements.labels if np.isfinite(of_labels(measurements, [name]).array(metric)).any()]
+    known = [
+        name
+        for name in measurements.labels
+        if np.isfinite(of_labels(measurements, [name]).array(metric)).any()
+    ]
     seen = [name for name in known if name in searched.loss["overlap_labels"]]
     groups = {"seen": seen, "unseen": [name for name in known if name not in seen]}
-    curves = {name: response(of_labels(measurements, labels), metric) for name, labels in groups.items()}
+    curves = {
+        name: response(of_labels(measurements, labels), metric) for name, labels in groups.items()
+    }
     question = Question(measurements, searched.search)
     rows = [
         {"judged": judged, "chosen_by": chooser, "structures": len(groups[judged])}
         | question.best(curves[chooser])
-        | held_out_row(question.ask(curves[judged], curves[chooser], with_images_alone(curves[judged])))
+        | held_out_row(
+            question.ask(curves[judged], curves[chooser], with_images_alone(curves[judged]))
+        )
         for judged, chooser in (("seen", "seen"), ("unseen", "unseen"), ("unseen", "seen"))
     ]
     table = pd.DataFrame(rows)

@@ -16,10 +16,20 @@ Make = Callable[..., Measurements]
 
 def make_pairs(sides: Sequence[tuple[str, str]]) -> pd.DataFrame:
     rows = [
-        (f"{a}->{b}", a, b, a[0], b[0], "within" if a[0] == b[0] else "cross", "old" if a[0] in "abcd" else "young")
+        (
+            f"{a}->{b}",
+            a,
+            b,
+            a[0],
+            b[0],
+            "within" if a[0] == b[0] else "cross",
+            "old" if a[0] in "abcd" else "young",
+        )
         for a, b in sides
     ]
-    return pd.DataFrame(rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task", "age"])
+    return pd.DataFrame(
+        rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task", "age"]
+    )
 
 
 @pytest.fixture
@@ -27,7 +37,9 @@ def make() -> Make:
     """Measurements at λ = 0, 0.25, …, 1 from arrays of shape (5, pairs, 2) and (5, pairs)."""
 
     def build(
-        sides: Sequence[tuple[str, str]], dice: NDArray[np.float64], folding: NDArray[np.float64] | None = None
+        sides: Sequence[tuple[str, str]],
+        dice: NDArray[np.float64],
+        folding: NDArray[np.float64] | None = None,
     ) -> Measurements:
         values = {"dice": dice, "hd95_mm": 1 - dice}
         if folding is not None:

@@ -25,7 +25,9 @@ Make = Callable[..., Measurements]
 def model(make: Make, all_cross: list[tuple[str, str]]) -> Callable[..., Measurements]:
     """A model whose pairs score along a curve over λ = 0, 1/8, …, 1, or some of them, each pair shifted a little."""
 
-    def build(curve: np.ndarray, places: tuple[int, ...] = tuple(range(9)), seed: int = 0) -> Measurements:
+    def build(
+        curve: np.ndarray, places: tuple[int, ...] = tuple(range(9)), seed: int = 0
+    ) -> Measurements:
         shifts = np.random.default_rng(seed).normal(0, 0.02, len(all_cross))
         dice = np.repeat((np.asarray(curve)[:, None] + shifts)[:, :, None], 2, axis=2)
         template = make(all_cross, np.zeros((5, len(all_cross), 2)))
@@ -40,7 +42,9 @@ def hump(best: float, values: np.ndarray = NINE) -> np.ndarray:
     return 0.8 - 0.4 * (values - best) ** 2
 
 
-def agreed(amortized: dict[str, Measurements], separate: dict[str, Measurements], scope: Scope = COHORT) -> Agreement:
+def agreed(
+    amortized: dict[str, Measurements], separate: dict[str, Measurements], scope: Scope = COHORT
+) -> Agreement:
     found = find_agreement(amortized, separate, scope, "dice")
     assert found is not None
     return found
@@ -52,7 +56,9 @@ def regretted(amortized: dict[str, Measurements], separate: dict[str, Measuremen
     return found
 
 
-def test_a_constant_gap_is_told_at_each_setting_with_its_sign(model: Callable[..., Measurements]) -> None:
+def test_a_constant_gap_is_told_at_each_setting_with_its_sign(
+    model: Callable[..., Measurements],
+) -> None:
     amortized = {"0": model(hump(0.3))}
     separate = {"0": model(hump(0.3) + 0.011), "1": model(hump(0.3) + 0.009)}
     found = agreed(amortized, separate)
@@ -79,22 +85,32 @@ def test_a_gap_of_surface_distance_is_positive_where_separate_networks_are_neare
         return replace(measurements, values={"hd95_mm": 2 - measurements.values["dice"]})
 
     found = find_agreement(
-        {"0": distance(model(hump(0.3)))}, {"0": distance(model(hump(0.3) + 0.05))}, COHORT, "hd95_mm"
+        {"0": distance(model(hump(0.3)))},
+        {"0": distance(model(hump(0.3) + 0.05))},
+        COHORT,
+        "hd95_mm",
     )
     assert found.mean_gap.value == pytest.approx(0.05)
 
 
-def test_the_interval_of_the_gap_is_that_of_subjects_who_differ(make: Make, all_cross: list[tuple[str, str]]) -> None:
+def test_the_interval_of_the_gap_is_that_of_subjects_who_differ(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
     own = dict(zip("abcdefgh", stats.norm.ppf((np.arange(8) + 0.5) / 8) * 0.01, strict=True))
     gaps = np.array([own[a[0]] + own[b[0]] for a, b in all_cross])
-    one, other = (make(all_cross, np.zeros((5, len(gaps), 2)) + g[:, None]) for g in (np.zeros(len(gaps)), gaps))
+    one, other = (
+        make(all_cross, np.zeros((5, len(gaps), 2)) + g[:, None])
+        for g in (np.zeros(len(gaps)), gaps)
+    )
     found = agreed({"0": one}, {"0": other}).mean_gap
     low, high = stats.ttest_1samp(2 * np.array(list(own.values())), 0).confidence_interval(0.95)
     assert found.value == pytest.approx(0.0, abs=1e-12)
     assert tuple(found.interval) == pytest.approx((low, high))
 
 
-def test_starts_of_both_sides_widen_the_interval_of_the_gap(make: Make, all_cross: list[tuple[str, str]]) -> None:
+def test_starts_of_both_sides_widen_the_interval_of_the_gap(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
     generator = np.random.default_rng(1)
     own = dict(zip("abcdefgh", generator.normal(0, 0.01, 8), strict=True))
     of_pair = np.array([own[a[0]] + own[b[0]] for a, b in all_cross])
@@ -127,7 +143,9 @@ def test_equal_is_what_two_one_sided_tests_say_and_different_what_the_interval_s
 
     def trained(shift: float, of_pairs: np.ndarray) -> dict[str, Measurements]:
         dice = np.full((5, len(all_cross), 2), 0.7 + shift)
-        return {str(seed): make(all_cross, dice + one[:, None]) for seed, one in enumerate(of_pairs)}
+        return {
+            str(seed): make(all_cross, dice + one[:, None]) for seed, one in enumerate(of_pairs)
+        }
 
     found = agreed(trained(0.0, noise[0]), trained(gap, noise[1]))
     assert found.evidence is evidence
@@ -140,21 +158,30 @@ def test_a_small_gap_of_subjects_who_differ_much_is_neither_equal_nor_different(
     own = np.random.default_rng(3).normal(0, 0.02, (2, 8))
     places = np.array([["abcdefgh".index(side[0]) for side in pair] for pair in all_cross])
     sides = [own[seed][places].sum(axis=1) for seed in range(2)]
-    separate = {str(seed): make(all_cross, 0.7 + np.zeros((5, 56, 2)) + one[:, None]) for seed, one in enumerate(sides)}
-    amortized = {str(seed): make(all_cross, np.full((5, 56, 2), 0.7 + np.mean(sides))) for seed in range(2)}
+    separate = {
+        str(seed): make(all_cross, 0.7 + np.zeros((5, 56, 2)) + one[:, None])
+        for seed, one in enumerate(sides)
+    }
+    amortized = {
+        str(seed): make(all_cross, np.full((5, 56, 2), 0.7 + np.mean(sides))) for seed in range(2)
+    }
     found = agreed(amortized, separate)
     assert found.mean_gap.value == pytest.approx(0.0, abs=1e-12)
     assert found.evidence is Evidence.NONE
     assert not found.mean_gap.equivalent(0.003)
 
 
-def test_best_settings_of_shifted_curves_lie_apart_by_the_shift(model: Callable[..., Measurements]) -> None:
+def test_best_settings_of_shifted_curves_lie_apart_by_the_shift(
+    model: Callable[..., Measurements],
+) -> None:
     found = agreed({"0": model(hump(0.25))}, {"0": model(hump(0.75))})
     assert found.shift == {"regularization": 0.5}
     assert found.rank_correlation < 0.5
 
 
-def test_settings_and_pairs_that_one_side_lacks_are_left_out(model: Callable[..., Measurements]) -> None:
+def test_settings_and_pairs_that_one_side_lacks_are_left_out(
+    model: Callable[..., Measurements],
+) -> None:
     places = (0, 2, 5, 8)
     separate = model(hump(0.3)[list(places)], places)
     separate.values["dice"][:, :3] = np.nan
@@ -191,7 +218,9 @@ def test_without_spread_the_rank_correlation_is_scipys() -> None:
 
 def test_models_of_other_hyperparameters_are_refused(model: Callable[..., Measurements]) -> None:
     one = model(hump(0.3))
-    other = replace(one, space=Space(hyperparameters=(Hyperparameter(name="label_weight", step=0.125),)))
+    other = replace(
+        one, space=Space(hyperparameters=(Hyperparameter(name="label_weight", step=0.125),))
+    )
     with pytest.raises(LedgerError, match="space: expected one space"):
         agreed({"0": one}, {"0": other})
     with pytest.raises(LedgerError, match="at least one"):
@@ -212,20 +241,26 @@ def test_the_regret_is_the_fall_of_the_retrained_curve_from_its_best_to_the_amor
     assert found.evidence is Evidence.TOO_FEW
 
 
-def test_between_trained_settings_the_regret_is_that_of_the_straight_line(model: Callable[..., Measurements]) -> None:
+def test_between_trained_settings_the_regret_is_that_of_the_straight_line(
+    model: Callable[..., Measurements],
+) -> None:
     separate = model(np.array([0.5, 0.7, 0.6, 0.4]), (0, 2, 6, 8))
     found = regretted({"0": model(hump(0.5))}, {"0": separate})
     assert found.retraining.value == pytest.approx(0.7 - 0.65)
     assert not found.trained
 
 
-def starts_of(model: Callable[..., Measurements], curve: np.ndarray, seeds: int = 3) -> dict[str, Measurements]:
+def starts_of(
+    model: Callable[..., Measurements], curve: np.ndarray, seeds: int = 3
+) -> dict[str, Measurements]:
     """Networks of several starts, whose scores differ a little at each setting."""
     noise = np.random.default_rng(9).normal(0, 0.0002, (seeds, len(curve)))
     return {str(seed): model(curve + one, seed=seed) for seed, one in enumerate(noise)}
 
 
-def test_losses_within_the_margin_are_negligible_with_confidence(model: Callable[..., Measurements]) -> None:
+def test_losses_within_the_margin_are_negligible_with_confidence(
+    model: Callable[..., Measurements],
+) -> None:
     separate = starts_of(model, 0.7 + 0.001 * NINE)
     found = regretted({"0": model(hump(0.0))}, separate)
     assert found.starts == 3
@@ -236,7 +271,9 @@ def test_losses_within_the_margin_are_negligible_with_confidence(model: Callable
     assert one.evidence is Evidence.TOO_FEW
 
 
-def test_a_default_that_loses_more_over_subjects_and_starts_is_evidence(model: Callable[..., Measurements]) -> None:
+def test_a_default_that_loses_more_over_subjects_and_starts_is_evidence(
+    model: Callable[..., Measurements],
+) -> None:
     separate = starts_of(model, hump(0.125))
     found = regretted({"0": model(hump(0.125))}, separate)
     assert found.evidence is Evidence.FOUND
@@ -246,7 +283,9 @@ def test_a_default_that_loses_more_over_subjects_and_starts_is_evidence(model: C
     assert other.default_more.value < 0
 
 
-def test_where_the_amortized_model_chooses_the_default_neither_loses_more(model: Callable[..., Measurements]) -> None:
+def test_where_the_amortized_model_chooses_the_default_neither_loses_more(
+    model: Callable[..., Measurements],
+) -> None:
     found = regretted({"0": model(hump(0.5))}, starts_of(model, hump(0.125)))
     assert found.retraining == found.default
     assert found.retraining.value > 0.01
@@ -254,9 +293,13 @@ def test_where_the_amortized_model_chooses_the_default_neither_loses_more(model:
     assert found.evidence is Evidence.NONE
 
 
-def test_starts_that_differ_widen_the_interval_of_the_regret(model: Callable[..., Measurements]) -> None:
+def test_starts_that_differ_widen_the_interval_of_the_regret(
+    model: Callable[..., Measurements],
+) -> None:
     tilts = np.array([-0.02, 0.0, 0.02])
-    separate = {str(seed): model(hump(0.25) + tilt * (NINE - 0.25)) for seed, tilt in enumerate(tilts)}
+    separate = {
+        str(seed): model(hump(0.25) + tilt * (NINE - 0.25)) for seed, tilt in enumerate(tilts)
+    }
     found = regretted({"0": model(hump(0.5))}, separate)
     lost = 0.4 * 0.25**2 - tilts * 0.25
     assert found.retraining.value == pytest.approx(lost.mean())
@@ -279,7 +322,9 @@ def test_networks_of_further_seeds_at_some_settings_count_there_and_leave_the_gr
 ) -> None:
     separate = {"0": model(hump(0.3)), "1": model(hump(0.3)[[2, 4]] + 0.02, (2, 4))}
     found = agreed({"0": model(hump(0.3))}, separate)
-    assert [gap.value for gap in found.gaps] == pytest.approx([0, 0, 0.01, 0, 0.01, 0, 0, 0, 0], abs=1e-12)
+    assert [gap.value for gap in found.gaps] == pytest.approx(
+        [0, 0, 0.01, 0, 0.01, 0, 0, 0, 0], abs=1e-12
+    )
     assert np.flatnonzero(np.isfinite(found.seed_spread)).tolist() == [2, 4]
     assert found.seed_spread[2] == pytest.approx(0.02 / np.sqrt(2))
     assert found.starts == 1

@@ -14,10 +14,14 @@ def test_a_cubic_polynomial_is_told_on_every_lattice_point_between_the_measured_
     settings = tuple((place,) for place in (5, 20, 50, 80, 97))
     candidates, matrix = between(ONE, settings)
     assert candidates == [(place,) for place in range(5, 98)]
-    np.testing.assert_allclose(matrix @ score(np.array(settings)[:, 0]), score(np.arange(5, 98)), atol=1e-12)
+    np.testing.assert_allclose(
+        matrix @ score(np.array(settings)[:, 0]), score(np.arange(5, 98)), atol=1e-12
+    )
 
 
-def test_a_parabola_of_two_hyperparameters_is_told_on_an_even_lattice_with_the_measured_settings() -> None:
+def test_a_parabola_of_two_hyperparameters_is_told_on_an_even_lattice_with_the_measured_settings() -> (
+    None
+):
     def score(settings: np.ndarray) -> np.ndarray:
         x, y = settings.T / np.array([[100], [20]])
         return 1 - (x - 0.4) ** 2 - 2 * (y - 0.6) ** 2 + x * y
@@ -25,7 +29,9 @@ def test_a_parabola_of_two_hyperparameters_is_told_on_an_even_lattice_with_the_m
     settings = tuple((x, y) for x in (0, 33, 71, 100) for y in (0, 7, 13, 20))
     candidates, matrix = between(TWO, settings)
     assert set(settings) < set(candidates)
-    np.testing.assert_allclose(matrix @ score(np.array(settings)), score(np.array(candidates)), atol=1e-8)
+    np.testing.assert_allclose(
+        matrix @ score(np.array(settings)), score(np.array(candidates)), atol=1e-8
+    )
 
 
 def test_settings_too_few_for_a_surface_stand_for_themselves() -> None:

@@ -19,7 +19,9 @@ VALUES = np.linspace(0, 1, 9)
 
 
 @pytest.fixture
-def measured(make: Callable[..., Measurements], all_cross: list[tuple[str, str]]) -> Callable[..., Measurements]:
+def measured(
+    make: Callable[..., Measurements], all_cross: list[tuple[str, str]]
+) -> Callable[..., Measurements]:
     """Dice along a curve over nine λ, each pair at a level and with a slope of its own."""
 
     def build(curve: np.ndarray, slopes: float = 0.02) -> Measurements:
@@ -29,13 +31,17 @@ def measured(make: Callable[..., Measurements], all_cross: list[tuple[str, str]]
         template = make(all_cross, np.zeros((5, len(all_cross), 2)))
         space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.125),))
         values = {"dice": np.repeat(dice[:, :, None], 2, axis=2)}
-        return replace(template, space=space, settings=tuple((place,) for place in range(9)), values=values)
+        return replace(
+            template, space=space, settings=tuple((place,) for place in range(9)), values=values
+        )
 
     return build
 
 
 def find(measurements: Measurements) -> list[Finding]:
-    return find_all(measurements, None, list_scopes(SECTION, measurements.pairs, measurements.labels), SECTION)
+    return find_all(
+        measurements, None, list_scopes(SECTION, measurements.pairs, measurements.labels), SECTION
+    )
 
 
 def named(measurements: Measurements) -> set[Flag]:
@@ -44,14 +50,24 @@ def named(measurements: Measurements) -> set[Flag]:
 
 
 @pytest.mark.parametrize(
-    "curve", [0.7 - (VALUES - 0.4) ** 2, 0.7 - 0.01 * (VALUES - 0.4) ** 2, 0.7 - 0.2 * np.maximum(VALUES - 0.6, 0)]
+    "curve",
+    [
+        0.7 - (VALUES - 0.4) ** 2,
+        0.7 - 0.01 * (VALUES - 0.4) ** 2,
+        0.7 - 0.2 * np.maximum(VALUES - 0.6, 0),
+    ],
 )
-def test_a_model_that_responds_is_not_called_broken(measured: Callable[..., Measurements], curve: np.ndarray) -> None:
+def test_a_model_that_responds_is_not_called_broken(
+    measured: Callable[..., Measurements], curve: np.ndarray
+) -> None:
     assert not named(measured(curve)) & {Flag.CONSTANT, Flag.ERRATIC}
 
 
 def test_shuffled_weights_are_named_erratic(measured: Callable[..., Measurements]) -> None:
-    seen = [Flag.ERRATIC in named(measured(np.random.default_rng(seed).normal(0.4, 0.1, 9))) for seed in range(20)]
+    seen = [
+        Flag.ERRATIC in named(measured(np.random.default_rng(seed).normal(0.4, 0.1, 9)))
+        for seed in range(20)
+    ]
     assert np.mean(seen) >= 0.9
 
 

@@ -45,7 +45,9 @@ def judged(calibration: ModuleType) -> tuple[Alarms, Alarms]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "material", kept)
         for seed in range(COHORTS):
-            for question, claimed in calibration.claims(calibration.NO_GAIN, SUBJECTS, seed).items():
+            for question, claimed in calibration.claims(
+                calibration.NO_GAIN, SUBJECTS, seed
+            ).items():
                 ours[question].append(claimed)
             for name, claimed in taken_for_independent(analysed[-1]).items():
                 theirs[name].append(claimed)
@@ -70,7 +72,9 @@ def taken_for_independent(found: Material) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("question", ["cohort", "label", "headline"])
-def test_false_alarms_are_no_more_frequent_than_the_level_allows(judged: tuple[Alarms, Alarms], question: str) -> None:
+def test_false_alarms_are_no_more_frequent_than_the_level_allows(
+    judged: tuple[Alarms, Alarms], question: str
+) -> None:
     ours, _ = judged
     assert len(ours[question]) == COHORTS
     assert np.mean(ours[question]) <= MOST

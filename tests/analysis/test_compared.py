@@ -27,7 +27,9 @@ def template(make: Make, all_cross: list[tuple[str, str]]) -> Measurements:
 
 
 @pytest.fixture
-def compared(template: Measurements, compare_curves: Callable[..., Compared | None]) -> Callable[..., Compared]:
+def compared(
+    template: Measurements, compare_curves: Callable[..., Compared | None]
+) -> Callable[..., Compared]:
     def build(*arguments: Any, **changes: Any) -> Compared:
         found = compare_curves(template, *arguments, **changes)
         assert found is not None
@@ -42,14 +44,22 @@ def test_the_gap_is_told_at_both_lengths_of_training(compared: Callable[..., Com
     assert (found.main.times, found.equal.times) == (2, 1)
     assert found.main.agreements[COHORT].mean_gap.value == pytest.approx(0.004)
     assert found.equal.agreements[COHORT].mean_gap.value == pytest.approx(0.014)
-    assert found.main.agreements.keys() == {COHORT, CORTEX, Scope(criteria=(("label", "thalamus"),))}
+    assert found.main.agreements.keys() == {
+        COHORT,
+        CORTEX,
+        Scope(criteria=(("label", "thalamus"),)),
+    }
     assert found.main.agreements[CORTEX].rank_correlation == pytest.approx(1.0)
 
 
-def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(compared: Callable[..., Compared]) -> None:
+def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(
+    compared: Callable[..., Compared],
+) -> None:
     shifts = (0.0, 0.0, 0.0, 0.01, 0.01)
     found = compared(hump(0.375), hump(0.375), shifts)
-    assert found.main.agreements[COHORT].separate == pytest.approx(found.separate.along[COHORT].scores[0])
+    assert found.main.agreements[COHORT].separate == pytest.approx(
+        found.separate.along[COHORT].scores[0]
+    )
     assert found.separate.along[COHORT].models == 3
     assert found.separate.along[COHORT].score_spread.value == pytest.approx(0.0, abs=1e-12)
     at_optimum = found.separate.at_optimum[COHORT]
@@ -67,7 +77,9 @@ def test_the_regret_is_that_of_the_retrained_curve(compared: Callable[..., Compa
     assert regret.default.value == pytest.approx(0.4 * 0.25**2)
 
 
-def test_ensembles_are_judged_at_the_best_setting_by_their_members(compared: Callable[..., Compared]) -> None:
+def test_ensembles_are_judged_at_the_best_setting_by_their_members(
+    compared: Callable[..., Compared],
+) -> None:
     found = compared(hump(0.375), hump(0.625), ensemble_gain=0.007)
     assert (found.separate.ensemble, found.main.hypermorphs.ensemble) == (5, 5)
     for family in (found.separate, found.main.hypermorphs):
@@ -82,13 +94,25 @@ def test_the_cost_ratio_is_of_one_training_by_the_clock(compared: Callable[..., 
 
 def test_without_one_side_there_is_no_comparison(template: Measurements) -> None:
     grid = tuple((place,) for place in range(5))
-    hypermorph = Contender(role="hypermorph", steps=10, seeds=(0,), identity="h", networks=1, minutes=1.0)
-    separate = Contender(role="separate", steps=10, seeds=(0,), identity="s", networks=5, minutes=5.0)
+    hypermorph = Contender(
+        role="hypermorph", steps=10, seeds=(0,), identity="h", networks=1, minutes=1.0
+    )
+    separate = Contender(
+        role="separate", steps=10, seeds=(0,), identity="s", networks=5, minutes=5.0
+    )
     comparison = Comparison(
-        model="h", steps=10, hypermorph_steps=20, grid=grid, optimum=(1,), default=(2,), contenders=(separate,)
+        model="h",
+        steps=10,
+        hypermorph_steps=20,
+        grid=grid,
+        optimum=(1,),
+        default=(2,),
+        contenders=(separate,),
     )
 
-    def find(*contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
+    def find(
+        *contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid
+    ) -> Compared | None:
         held = {"hypermorph": template, "separate": template.at(settings)}
         asked = replace(comparison, contenders=contenders)
         return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchSection())
@@ -104,7 +128,9 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
     assert found.separate.ensemble == 0
 
 
-def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_setting(template: Measurements) -> None:
+def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_setting(
+    template: Measurements,
+) -> None:
     grid = tuple((place,) for place in range(5))
     longer = replace(template, values={"dice": template.values["dice"] + 0.01}).at([(1,)])
     asked = [
@@ -112,7 +138,13 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
         for role, steps in (("hypermorph", 10), ("separate", 10), ("separate", 40))
     ]
     comparison = Comparison(
-        model="h", steps=10, hypermorph_steps=20, grid=grid, optimum=(1,), default=(2,), contenders=tuple(asked)
+        model="h",
+        steps=10,
+        hypermorph_steps=20,
+        grid=grid,
+        optimum=(1,),
+        default=(2,),
+        contenders=tuple(asked),
     )
     found = find_compared(
         comparison,

@@ -10,7 +10,9 @@ MEASURED = Work(seconds=0.01, evaluations=1, operations=3e8)
 
 
 def test_a_grid_grows_with_a_power_of_its_values_and_the_amortized_model_does_not() -> None:
-    one, two = (find_cost(HYPERMORPH, SEPARATE, MEASURED, 100, h, values=9, searched=15) for h in (1, 2))
+    one, two = (
+        find_cost(HYPERMORPH, SEPARATE, MEASURED, 100, h, values=9, searched=15) for h in (1, 2)
+    )
     assert (one.settings, two.settings) == (9, 81)
     assert one.separate.seconds == pytest.approx(9 * (3000 * 0.07 + 100 * 0.01))
     assert two.separate.seconds == pytest.approx(9 * one.separate.seconds)
@@ -23,7 +25,8 @@ def test_a_grid_grows_with_a_power_of_its_values_and_the_amortized_model_does_no
 def test_beyond_the_break_even_point_the_grid_takes_longer_and_before_it_does_not() -> None:
     settings = break_even(HYPERMORPH, SEPARATE, MEASURED, 100, searched=15)
     ratios = [
-        find_cost(HYPERMORPH, SEPARATE, MEASURED, 100, 1, values=n, searched=15).ratio for n in (settings - 1, settings)
+        find_cost(HYPERMORPH, SEPARATE, MEASURED, 100, 1, values=n, searched=15).ratio
+        for n in (settings - 1, settings)
     ]
     assert ratios[0] <= 1 < ratios[1]
 

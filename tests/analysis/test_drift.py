@@ -26,7 +26,9 @@ DEPTH = 0.3
 def pairs_of(subjects: int) -> pd.DataFrame:
     names = [f"s{number:02d}" for number in range(subjects)]
     rows = [(f"{a}->{b}", a, b, a, b, "cross") for a in names for b in names if a != b]
-    return pd.DataFrame(rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"])
+    return pd.DataFrame(
+        rows, columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
+    )
 
 
 def make_training(
@@ -67,7 +69,9 @@ def of_cohort(checkpoints: dict[Checkpoint, Measurements]) -> Drift:
 
 def test_a_best_value_that_falls_to_the_end_still_moves() -> None:
     drift = of_cohort(make_training([0.7, 0.62, 0.55, 0.5]))
-    assert drift.values == pytest.approx((0.7, 0.62, 0.55, 0.5), abs=0.006)  # within a step of the lattice
+    assert drift.values == pytest.approx(
+        (0.7, 0.62, 0.55, 0.5), abs=0.006
+    )  # within a step of the lattice
     assert drift.trend is Trend.STILL
     assert drift.change.value == pytest.approx(-0.2, abs=0.011)
     assert drift.late_change.value == pytest.approx(-0.12, abs=0.011)
@@ -92,7 +96,10 @@ def test_a_best_value_that_stands_still_since_half_training_settled() -> None:
 
 
 def test_a_way_through_all_of_training_counts_where_its_second_half_may_matter() -> None:
-    trends = [of_cohort(make_training([0.2, 0.42, 0.46, 0.5], seed=seed, wander=0.07)).trend for seed in range(20)]
+    trends = [
+        of_cohort(make_training([0.2, 0.42, 0.46, 0.5], seed=seed, wander=0.07)).trend
+        for seed in range(20)
+    ]
     assert Trend.THROUGHOUT in trends
     assert set(trends) <= set(Trend) - {Trend.TOO_FEW}
 
@@ -101,7 +108,11 @@ def test_fewer_than_five_subjects_say_nothing() -> None:
     drift = of_cohort(make_training([0.7, 0.62, 0.55, 0.5], subjects=4))
     assert drift.trend is Trend.TOO_FEW
     assert drift.values == pytest.approx((0.7, 0.62, 0.55, 0.5), abs=0.006)
-    ends = [end for estimate in (*drift.optima, drift.change, drift.late_change, drift.loss) for end in estimate[1:]]
+    ends = [
+        end
+        for estimate in (*drift.optima, drift.change, drift.late_change, drift.loss)
+        for end in estimate[1:]
+    ]
     assert np.isnan(ends).all()
 
 
@@ -112,7 +123,11 @@ def test_half_and_full_training_alone_say_nothing_of_drift() -> None:
 
 
 def test_without_the_first_quarter_the_second_half_is_judged() -> None:
-    assert of_cohort(make_training([0.62, 0.55, 0.5])).checkpoints == ("half", "three-quarters", "full")
+    assert of_cohort(make_training([0.62, 0.55, 0.5])).checkpoints == (
+        "half",
+        "three-quarters",
+        "full",
+    )
     assert of_cohort(make_training([0.62, 0.55, 0.5])).trend is Trend.STILL
 
 
@@ -129,7 +144,9 @@ def test_checkpoints_are_compared_over_the_pairs_and_settings_that_all_have() ->
 
 def test_false_alarms_of_trainings_that_only_wander_are_rare() -> None:
     """The best value is the same at every checkpoint; subjects differ, at all checkpoints alike and at each anew."""
-    trends = [of_cohort(make_training([0.5] * 4, seed=seed, wander=0.1)).trend for seed in range(300)]
+    trends = [
+        of_cohort(make_training([0.5] * 4, seed=seed, wander=0.1)).trend for seed in range(300)
+    ]
     assert np.mean([trend.drifts for trend in trends]) <= 0.06
 
 

@@ -58,8 +58,13 @@ def test_a_small_difference_that_is_not_sure_is_never_called_negligible() -> Non
         (0.01, 0.003, 4, Evidence.TOO_FEW),
     ],
 )
-def test_a_single_difference_says_what_it_can(value: float, error: float, subjects: int, expected: Evidence) -> None:
-    assert of_difference(Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)) is expected
+def test_a_single_difference_says_what_it_can(
+    value: float, error: float, subjects: int, expected: Evidence
+) -> None:
+    assert (
+        of_difference(Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects))
+        is expected
+    )
 
 
 @pytest.mark.parametrize(

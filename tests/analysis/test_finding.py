@@ -28,7 +28,9 @@ def falling(pairs: int) -> np.ndarray:
 
 
 def test_labels_with_different_optima_gain_by_choosing_each(
-    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+    make: Callable[..., Measurements],
+    all_cross: list[tuple[str, str]],
+    random_dice: NDArray[np.float64],
 ) -> None:
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     findings = find_all(measurements, None, LABELS, SECTION)
@@ -57,7 +59,9 @@ def test_a_scope_that_registration_does_not_help_is_flagged(
 
 
 def test_the_cohort_gains_nothing_over_itself(
-    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+    make: Callable[..., Measurements],
+    all_cross: list[tuple[str, str]],
+    random_dice: NDArray[np.float64],
 ) -> None:
     (finding,) = find_all(make(all_cross, random_dice), None, [COHORT], SECTION)
     gained = finding.held_out.over_common
@@ -74,7 +78,9 @@ def test_a_subject_is_judged_with_partners_that_did_not_choose(
     for pair, (moving, fixed) in enumerate(all_cross):
         other = fixed if moving == "a1" else moving
         dice[partner_best[other[0]], pair] = 0.7
-    (finding,) = find_all(make(all_cross, dice), None, [Scope(criteria=(("subject", "a"),))], SECTION)
+    (finding,) = find_all(
+        make(all_cross, dice), None, [Scope(criteria=(("subject", "a"),))], SECTION
+    )
     assert finding.full.optimum.score.value == pytest.approx(0.5 + 0.2 * 4 / 7)
     assert finding.held_out.score.value < finding.full.optimum.score.value
     assert len(finding.held_out.pairs) == 14
@@ -82,7 +88,9 @@ def test_a_subject_is_judged_with_partners_that_did_not_choose(
 
 
 def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(
-    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+    make: Callable[..., Measurements],
+    all_cross: list[tuple[str, str]],
+    random_dice: NDArray[np.float64],
 ) -> None:
     random_dice[:, :, 1] = np.nan
     findings = find_all(make(all_cross, random_dice), None, LABELS, SECTION)
@@ -91,11 +99,15 @@ def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(
 
 
 def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(
-    make: Callable[..., Measurements], all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+    make: Callable[..., Measurements],
+    all_cross: list[tuple[str, str]],
+    random_dice: NDArray[np.float64],
 ) -> None:
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     half = make(all_cross, random_dice[::-1])
-    section = SECTION.model_copy(update={"scopes": [["cohort"], ["age"], ["label", "age"], ["subject"]]})
+    section = SECTION.model_copy(
+        update={"scopes": [["cohort"], ["age"], ["label", "age"], ["subject"]]}
+    )
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     table = optima_table(find_all(measurements, half, scopes, section), loss_scale=2.5)
     assert len(table) == len(scopes)

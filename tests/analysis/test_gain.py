@@ -13,13 +13,17 @@ from hmopt.declaration.search import SearchSection
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 
-SECTION = SearchSection(metric="dice", minimum_partners=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]])
+SECTION = SearchSection(
+    metric="dice", minimum_partners=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
+)
 MARGIN = 0.002
 Make = Callable[..., Measurements]
 
 
 def find(measurements: Measurements, section: SearchSection = SECTION) -> list[Finding]:
-    return find_all(measurements, None, list_scopes(section, measurements.pairs, measurements.labels), section)
+    return find_all(
+        measurements, None, list_scopes(section, measurements.pairs, measurements.labels), section
+    )
 
 
 def of_kind(findings: list[Finding], kind: str) -> list[Finding]:
@@ -27,7 +31,9 @@ def of_kind(findings: list[Finding], kind: str) -> list[Finding]:
 
 
 @pytest.fixture
-def measured(make: Make, all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]) -> Measurements:
+def measured(
+    make: Make, all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
+) -> Measurements:
     return make(all_cross, random_dice)
 
 
@@ -52,7 +58,10 @@ def test_a_familys_gain_is_the_jackknife_of_each_pairs_mean_over_the_members_tha
             of_pair.setdefault(int(pair), []).append(float(gained))
     pairs = sorted(of_pair)
     values = np.array([np.mean(of_pair[pair]) for pair in pairs])
-    sides = [measured.pairs[f"{side}_subject"].to_numpy(dtype=object)[pairs] for side in ("moving", "fixed")]
+    sides = [
+        measured.pairs[f"{side}_subject"].to_numpy(dtype=object)[pairs]
+        for side in ("moving", "fixed")
+    ]
     expected = jackknife(values, *sides)
     given = family_gain(members, measured.pairs, over, pooled)
     assert (given.value, given.error) == pytest.approx((expected.value, expected.error), abs=1e-15)
@@ -66,7 +75,9 @@ def test_every_granularity_is_compared_with_the_default_and_with_the_single_best
 ) -> None:
     gains = granularities(found, measured.pairs, MARGIN)
     expected = [("cohort", "default")]
-    expected += [(name, over) for name in ("label", "age", "subject") for over in ("common", "default")]
+    expected += [
+        (name, over) for name in ("label", "age", "subject") for over in ("common", "default")
+    ]
     assert [(gain.name, gain.over) for gain in gains] == expected
     assert {gain.choosing for gain in gains} == {6}
     for gain in gains[1:]:
@@ -97,7 +108,9 @@ def test_p_values_are_two_sided_t_tests_and_are_raised_together(found: list[Find
     assert [gain.p_value for gain in gains] == pytest.approx(raw)
     assert [gain.p_adjusted for gain in gains] == pytest.approx(holm(raw).tolist())
     assert min(gain.p_adjusted for gain in gains) == pytest.approx(2 * min(raw))
-    assert [gain.gain.value for gain in gains] == [f.held_out.over_common.value for f in labels if f.held_out]
+    assert [gain.gain.value for gain in gains] == [
+        f.held_out.over_common.value for f in labels if f.held_out
+    ]
 
 
 def asked(value: float, error: float, subjects: int = 9) -> Gain:
@@ -143,17 +156,23 @@ def test_too_few_subjects_cost_the_others_nothing() -> None:
     assert enough.p_adjusted == enough.p_value
 
 
-def test_noise_alone_is_seldom_taken_for_a_gain(make: Make, all_cross: list[tuple[str, str]]) -> None:
+def test_noise_alone_is_seldom_taken_for_a_gain(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
     section = SECTION.model_copy(update={"scopes": [["label"]]})
     alarms = []
     for seed in range(40):
-        measurements = make(all_cross, np.random.default_rng(seed).normal(0.6, 0.02, (5, len(all_cross), 2)))
+        measurements = make(
+            all_cross, np.random.default_rng(seed).normal(0.6, 0.02, (5, len(all_cross), 2))
+        )
         gains = gains_of_scopes(find(measurements, section), MARGIN)
         alarms.append(any(gain.improves for gain in gains))
     assert np.mean(alarms) <= stats.binom.ppf(0.999, 40, LEVEL) / 40
 
 
-@pytest.mark.parametrize(("everyone", "expected"), [("abcd", Evidence.TOO_FEW), ("abcde", Evidence.FOUND)])
+@pytest.mark.parametrize(
+    ("everyone", "expected"), [("abcd", Evidence.TOO_FEW), ("abcde", Evidence.FOUND)]
+)
 def test_five_subjects_are_the_fewest_for_a_verdict(
     make: Make, all_cross: list[tuple[str, str]], everyone: str, expected: Evidence
 ) -> None:
@@ -169,7 +188,9 @@ def test_five_subjects_are_the_fewest_for_a_verdict(
 
 def test_a_scope_that_nobody_could_judge_is_left_out(make: Make) -> None:
     measurements = make([("a1", "b1"), ("b1", "c1")], np.full((5, 2, 2), 0.5))
-    findings = find_all(measurements, None, [Scope(criteria=()), Scope(criteria=(("label", "cortex"),))], SECTION)
+    findings = find_all(
+        measurements, None, [Scope(criteria=()), Scope(criteria=(("label", "cortex"),))], SECTION
+    )
     assert [finding.held_out for finding in findings] == [None, None]
     assert granularities(findings, measurements.pairs, MARGIN) == []
     assert gains_of_scopes(findings[1:], MARGIN) == []

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import granularities
-from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS, HeldOut, Splits, choose, divide, judge, sums_between
+from hmopt.analysis.held_out import (
+    HALF_FROM,
+    MOST_GROUPS,
+    HeldOut,
+    Splits,
+    choose,
+    divide,
+    judge,
+    sums_between,
+)
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.simulation import shifted, simulate, sweep
 from hmopt.declaration.search import SearchSection
@@ -35,7 +44,9 @@ def curve_of(measurements: Measurements, metric: str = "dice", **criteria: str) 
 
 def sides_of(measurements: Measurements) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     pairs = measurements.pairs
-    return pairs["moving_subject"].to_numpy(dtype=object), pairs["fixed_subject"].to_numpy(dtype=object)
+    return pairs["moving_subject"].to_numpy(dtype=object), pairs["fixed_subject"].to_numpy(
+        dtype=object
+    )
 
 
 @pytest.mark.parametrize("count", range(3, HALF_FROM))
@@ -71,7 +82,9 @@ def test_of_many_subjects_random_halves_choose_and_then_judge(count: int) -> Non
 
 
 def test_random_halves_are_those_of_their_seed() -> None:
-    first, again, other = (divide(subjects(30), splits=500, seed=seed).chooses for seed in (0, 0, 1))
+    first, again, other = (
+        divide(subjects(30), splits=500, seed=seed).chooses for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -110,18 +123,28 @@ def test_nobody_chooses_and_judges_in_one_round(count: int) -> None:
         assert not who_judges & who_chooses
 
 
-def held_out(measurements: Measurements, metric: str, splits: Splits, **criteria: str) -> HeldOut | None:
+def held_out(
+    measurements: Measurements, metric: str, splits: Splits, **criteria: str
+) -> HeldOut | None:
     """Judge the best setting of a scope's own curve, beside that of all pairs and labels."""
     sides = sides_of(measurements)
-    response, everything = curve_of(measurements, metric, **criteria), curve_of(measurements, metric)
-    own, common = (choose(sums_between(curve, splits, *sides), splits.chooses) for curve in (response, everything))
+    response, everything = (
+        curve_of(measurements, metric, **criteria),
+        curve_of(measurements, metric),
+    )
+    own, common = (
+        choose(sums_between(curve, splits, *sides), splits.chooses)
+        for curve in (response, everything)
+    )
     default = np.full(len(own), response.place((DEFAULT,)))
     return judge(response, splits.judges(*sides), (own, common, default), sides, splits.choosing)
 
 
 @pytest.mark.parametrize("count", [7, 8, 13])
 @pytest.mark.parametrize("metric", ["dice", "hd95_mm"])
-def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(make: Make, metric: str, count: int) -> None:
+def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
+    make: Make, metric: str, count: int
+) -> None:
     generator = np.random.default_rng(4)
     everyone = "abcdefghijklm"[:count]
     pairs = [(f"{a}1", f"{b}1") for a in everyone for b in everyone if a != b]
@@ -136,7 +159,10 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(make: Make, m
     for row in splits.chooses:
         chooses = {name for name in everyone if row[splits.group[splits.subjects.get_loc(name)]]}
         choosing = [p for p in range(len(pairs)) if moving[p] in chooses and fixed[p] in chooses]
-        own, common = better(scores[:, choosing].mean(axis=1)), better(everything[:, choosing].mean(axis=1))
+        own, common = (
+            better(scores[:, choosing].mean(axis=1)),
+            better(everything[:, choosing].mean(axis=1)),
+        )
         for p in range(len(pairs)):
             if moving[p] not in chooses and fixed[p] not in chooses:
                 for place, setting in enumerate((own, common, DEFAULT)):
@@ -152,7 +178,9 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(make: Make, m
     np.testing.assert_allclose(found.gains, sign * (mine - theirs), atol=1e-12)
     np.testing.assert_allclose(found.default_gains, sign * (mine - plain), atol=1e-12)
     expected = jackknife(sign * (mine - plain), moving, fixed)
-    assert (found.over_default.value, found.over_default.error) == pytest.approx((expected.value, expected.error))
+    assert (found.over_default.value, found.over_default.error) == pytest.approx(
+        (expected.value, expected.error)
+    )
     assert found.over_default.subjects == count
     np.testing.assert_array_equal(found.pairs, np.arange(len(pairs)))
 
@@ -174,7 +202,9 @@ def test_a_default_that_was_not_measured_is_not_judged(
     make: Make, all_cross: list[tuple[str, str]], random_dice: NDArray[np.float64]
 ) -> None:
     random_dice[DEFAULT] = np.nan
-    found = held_out(make(all_cross, random_dice), "dice", divide(list("abcdefgh"), splits=500, seed=0))
+    found = held_out(
+        make(all_cross, random_dice), "dice", divide(list("abcdefgh"), splits=500, seed=0)
+    )
     assert found is not None
     assert np.isnan(found.at_default.value)
     assert np.isnan(found.over_default.estimate).all()
@@ -183,7 +213,9 @@ def test_a_default_that_was_not_measured_is_not_judged(
 
 
 @pytest.mark.parametrize("pairs", [[("a1", "b1")], [("a1", "b1"), ("b1", "c1"), ("c1", "a1")]])
-def test_where_nobody_is_left_to_choose_nothing_is_judged(make: Make, pairs: list[tuple[str, str]]) -> None:
+def test_where_nobody_is_left_to_choose_nothing_is_judged(
+    make: Make, pairs: list[tuple[str, str]]
+) -> None:
     measurements = make(pairs, np.full((5, len(pairs), 2), 0.5))
     everyone = sorted({side[0] for pair in pairs for side in pair})
     assert held_out(measurements, "dice", divide(everyone, splits=500, seed=0)) is None
@@ -205,7 +237,9 @@ def test_the_subject_that_a_scope_is_about_never_judges_itself(make: Make, every
 
     kept: dict[int, list[float]] = {p: [] for p in partner}
     for row in splits.chooses:
-        chooses = {name for name, one in zip(splits.subjects, row[splits.group], strict=True) if one}
+        chooses = {
+            name for name, one in zip(splits.subjects, row[splits.group], strict=True) if one
+        }
         if "a" not in chooses:
             continue
         choosing = [p for p, name in partner.items() if name in chooses]
@@ -227,12 +261,20 @@ def judged(finding: Finding) -> list[Mean]:
     held, unpooled = finding.held_out, finding.held_out_unpooled
     assert held is not None
     assert unpooled is not None
-    return [held.score, held.over_common, held.over_default, unpooled.over_common, unpooled.over_default]
+    return [
+        held.score,
+        held.over_common,
+        held.over_default,
+        unpooled.over_common,
+        unpooled.over_default,
+    ]
 
 
 @pytest.mark.parametrize("count", [8, 12])
 def test_where_all_divisions_are_used_no_seed_changes_a_gain_or_a_verdict(count: int) -> None:
-    measurements = sweep(simulate(shifted([0.2, 0.4, 0.4], 0.1), count, count * (count - 1), seed=0))
+    measurements = sweep(
+        simulate(shifted([0.2, 0.4, 0.4], 0.1), count, count * (count - 1), seed=0)
+    )
     section = SearchSection(scopes=[["cohort"], ["label"], ["subject"]], minimum_partners=3)
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     one, other = (find(measurements, scopes, seed=seed) for seed in (0, 17))
@@ -240,7 +282,9 @@ def test_where_all_divisions_are_used_no_seed_changes_a_gain_or_a_verdict(count:
     for first, second in zip(one, other, strict=True):
         assert first.recommended == second.recommended
         assert judged(first) == judged(second)
-    first_gains, second_gains = (granularities(found, measurements.pairs, 0.002) for found in (one, other))
+    first_gains, second_gains = (
+        granularities(found, measurements.pairs, 0.002) for found in (one, other)
+    )
     assert first_gains == second_gains
 
 
@@ -253,16 +297,23 @@ def test_where_divisions_are_random_their_seed_changes_gains_by_little_of_their_
             assert mean.value == pytest.approx(again.value, abs=0.2 * mean.error)
 
 
-def test_names_and_order_of_pairs_change_no_gain(make: Make, all_cross: list[tuple[str, str]]) -> None:
+def test_names_and_order_of_pairs_change_no_gain(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
     dice = np.random.default_rng(7).normal([[[0.6, 0.62]]], 0.03, (5, len(all_cross), 2))
     measurements = make(all_cross, dice)
     order = np.random.default_rng(8).permutation(len(all_cross))
     renamed = {name: f"{9 - place}{name}" for place, name in enumerate("abcdefgh")}
     pairs = measurements.pairs.iloc[order].reset_index(drop=True)
-    pairs = pairs.assign(**{f"{side}_subject": pairs[f"{side}_subject"].map(renamed) for side in ("moving", "fixed")})
+    pairs = pairs.assign(
+        **{f"{side}_subject": pairs[f"{side}_subject"].map(renamed) for side in ("moving", "fixed")}
+    )
     values = {name: array[:, order] for name, array in measurements.values.items()}
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in measurements.labels)]
-    first, second = find(measurements, scopes), find(replace(measurements, pairs=pairs, values=values), scopes)
+    first, second = (
+        find(measurements, scopes),
+        find(replace(measurements, pairs=pairs, values=values), scopes),
+    )
     for one, other in zip(first, second, strict=True):
         assert one.recommended == other.recommended
         for mean, again in zip(judged(one), judged(other), strict=True):

@@ -45,7 +45,9 @@ def test_of_pairs_within_and_across_subjects_it_is_a_loop_over_left_out_subjects
     assert (moving != fixed).any()
     values = generator.normal(size=40)
     replicates = [
-        np.mean([value for value, a, b in zip(values, moving, fixed, strict=True) if name not in (a, b)])
+        np.mean(
+            [value for value, a, b in zip(values, moving, fixed, strict=True) if name not in (a, b)]
+        )
         for name in everyone
     ]
     variance = 6 / 7 * np.sum((replicates - np.mean(replicates)) ** 2)
@@ -64,7 +66,9 @@ def test_the_subject_that_a_scope_is_about_is_never_left_out() -> None:
     assert found.error == pytest.approx(stats.sem(values))
 
 
-def cohorts_without_a_mean(subjects: int) -> tuple[NDArray[np.float64], NDArray[np.object_], NDArray[np.object_]]:
+def cohorts_without_a_mean(
+    subjects: int,
+) -> tuple[NDArray[np.float64], NDArray[np.object_], NDArray[np.object_]]:
     """Return differences D = a_i + a_j + e of pairs in many cohorts, shape (cohorts, pairs), with expectation 0."""
     generator = np.random.default_rng(3)
     moving, fixed, places = all_pairs(subjects)
@@ -92,7 +96,9 @@ def test_a_true_mean_of_zero_is_rejected_as_often_as_the_level_says(subjects: in
 @pytest.mark.parametrize("subjects", [8, 20])
 def test_pairs_or_subjects_means_taken_for_independent_break_the_same_bound(subjects: int) -> None:
     values, moving, fixed = cohorts_without_a_mean(subjects)
-    of_subject = np.stack([values[:, (moving == name) | (fixed == name)].mean(axis=1) for name in names(subjects)])
+    of_subject = np.stack(
+        [values[:, (moving == name) | (fixed == name)].mean(axis=1) for name in names(subjects)]
+    )
     by_pairs = np.mean(stats.ttest_1samp(values, 0, axis=1).pvalue <= LEVEL)
     by_subjects = np.mean(stats.ttest_1samp(of_subject, 0, axis=0).pvalue <= LEVEL)
     by_ranks = np.mean(stats.wilcoxon(of_subject[:, :300], axis=0).pvalue <= LEVEL)
@@ -141,7 +147,9 @@ def test_a_difference_outside_the_margin_is_called_equivalent_in_one_of_twenty_c
     generator = np.random.default_rng(5)
     everyone = names(10)
     values = 0.002 + generator.normal(0, 0.0005, (COHORTS, 10))
-    called = np.mean([mean.equivalent(0.002) for mean in jackknife_rows(values, everyone, everyone)])
+    called = np.mean(
+        [mean.equivalent(0.002) for mean in jackknife_rows(values, everyone, everyone)]
+    )
     assert bounds()[0] <= called <= bounds()[1]
 
 
@@ -150,7 +158,10 @@ def test_without_variance_over_subjects_two_groups_of_starts_are_compared_as_by_
     ones, others = generator.normal(0.7, 0.01, 4), generator.normal(0.69, 0.003, 6)
     moving, fixed, places = all_pairs(8)
     found = difference_over_starts(
-        np.repeat(ones[:, None], len(places), axis=1), np.repeat(others[:, None], len(places), axis=1), moving, fixed
+        np.repeat(ones[:, None], len(places), axis=1),
+        np.repeat(others[:, None], len(places), axis=1),
+        moving,
+        fixed,
     )
     welch = stats.ttest_ind(ones, others, equal_var=False)
     assert found.value == pytest.approx(ones.mean() - others.mean())

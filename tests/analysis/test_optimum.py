@@ -55,7 +55,9 @@ def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
 
 
 def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
-    found = find_optimum(respond(parabola(0.5), folding=FALLING + 1), samples(), folding_limit=0.001)
+    found = find_optimum(
+        respond(parabola(0.5), folding=FALLING + 1), samples(), folding_limit=0.001
+    )
     assert found.constrained is None
     assert find_flags(SPACE, found, None) == (Flag.FOLDS,)
 
@@ -69,7 +71,9 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     scores = np.random.default_rng(1).normal(0.7, 0.02, (5, 12))
     drawn, centre = samples(), scores.mean(axis=1)
     wide = np.sqrt(12 / 11) * stats.t(11).ppf(0.975) / stats.norm.ppf(0.975)
-    means = [np.array([np.average(row, weights=weight) for row in scores]) for weight in drawn.weights]
+    means = [
+        np.array([np.average(row, weights=weight) for row in scores]) for weight in drawn.weights
+    ]
     best = [np.argmax(centre + wide * (mean - centre)) / 4 for mean in means]
     found = find_optimum(respond(scores), drawn, 1.0)
     optimum = int(centre.argmax()) / 4
@@ -80,7 +84,9 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     assert found.intervals["regularization"].low < found.intervals["regularization"].high
 
 
-def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_those_next_to_the_best() -> None:
+def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_those_next_to_the_best() -> (
+    None
+):
     fine = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.005),))
     values, shifts = np.linspace(0, 1, 6)[:, None], np.linspace(-0.06, 0.06, 12)
     response = replace(
@@ -95,7 +101,9 @@ def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_thos
 
 
 @pytest.mark.parametrize("best", [0.0, 0.25, 0.5, 1.0])
-def test_the_interval_is_never_narrower_than_half_way_to_the_measured_neighbours(best: float) -> None:
+def test_the_interval_is_never_narrower_than_half_way_to_the_measured_neighbours(
+    best: float,
+) -> None:
     certain = np.repeat((0.7 - (np.linspace(0, 1, 5) - best) ** 2)[:, None], 12, axis=1)
     found = find_optimum(respond(certain), samples(), 1.0)
     assert found.intervals["regularization"] == (max(best - 0.125, 0.0), min(best + 0.125, 1.0))
@@ -107,7 +115,10 @@ def equal_by_loop(scores: np.ndarray, drawn: Samples, margin: float) -> tuple[fl
     passes = []
     for setting in range(len(scores)):
         lost = scores[best] - scores[setting]
-        means = [lost.mean() + wide * (np.average(lost, weights=one) - lost.mean()) for one in drawn.weights]
+        means = [
+            lost.mean() + wide * (np.average(lost, weights=one) - lost.mean())
+            for one in drawn.weights
+        ]
         passes.append(setting == best or np.quantile(means, 0.95) <= margin)
     first = last = best
     while first > 0 and passes[first - 1]:
@@ -130,7 +141,9 @@ def test_without_noise_the_equivalent_settings_are_those_within_the_margin() -> 
     found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert Flag.FLAT in find_flags(SPACE, found, None)
-    distance = find_optimum(respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), 1.0)
+    distance = find_optimum(
+        respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), 1.0
+    )
     assert distance.equals["regularization"] == (0.5, 0.5)
 
 
@@ -159,14 +172,21 @@ def test_of_fewer_than_five_subjects_no_interval_is_given(subjects: int) -> None
     assert find_flags(SPACE, found, None) == ()
 
 
-@pytest.mark.parametrize(("metric", "most", "one"), [("dice", 1.0, 0.0), ("dice", 0.0, 1.0), ("hd95_mm", 0.0, 3.0)])
-def test_intervals_keep_to_the_values_that_a_metric_can_have(metric: str, most: float, one: float) -> None:
+@pytest.mark.parametrize(
+    ("metric", "most", "one"), [("dice", 1.0, 0.0), ("dice", 0.0, 1.0), ("hd95_mm", 0.0, 3.0)]
+)
+def test_intervals_keep_to_the_values_that_a_metric_can_have(
+    metric: str, most: float, one: float
+) -> None:
     scores = np.full((5, 12), most)
     scores[:, 0] = one
     low, high = find_metric(metric).range
     unlimited = interval(samples().means(scores[0]))
     assert unlimited.low < low or unlimited.high > high
-    found, ends = find_optimum(respond(scores, metric), samples(), 1.0).score, band(respond(scores, metric), samples())
+    found, ends = (
+        find_optimum(respond(scores, metric), samples(), 1.0).score,
+        band(respond(scores, metric), samples()),
+    )
     assert low <= found.low <= found.value <= found.high <= high
     assert ends.min() >= low
     assert ends.max() <= high
@@ -179,7 +199,9 @@ def test_an_estimate_outside_the_range_is_cut_and_its_value_kept() -> None:
 
 
 def test_where_training_drew_hardly_anything_is_flagged() -> None:
-    ends = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25, end_point_rate=0.45),))
+    ends = Space(
+        hyperparameters=(Hyperparameter(name="regularization", step=0.25, end_point_rate=0.45),)
+    )
     found = find_optimum(respond(parabola(0.5)), samples(), 1.0)
     assert find_flags(ends, found, None) == (Flag.NOT_TRAINED,)
     at_end = find_optimum(respond(parabola(1.0)), samples(), 1.0)
@@ -191,7 +213,9 @@ def test_the_share_of_draws_near_a_value_is_that_of_actual_draws(value: float) -
     hyperparameter = Hyperparameter(name="regularization", end_point_rate=0.2)
     generator, space = np.random.default_rng(3), Space(hyperparameters=(hyperparameter,))
     drawn = np.array([draw_setting(space, generator)["regularization"] for _ in range(20_000)])
-    assert draws_near(hyperparameter, value) == pytest.approx(np.mean(np.abs(drawn - value) <= 0.05), abs=0.01)
+    assert draws_near(hyperparameter, value) == pytest.approx(
+        np.mean(np.abs(drawn - value) <= 0.05), abs=0.01
+    )
 
 
 def test_an_end_of_the_range_is_flagged() -> None:
@@ -220,7 +244,9 @@ def optimum(value: float, low: float, high: float) -> Optimum:
         (optimum(0.3, 0.3, 0.3), False),
     ],
 )
-def test_optima_disagree_only_where_each_lies_outside_the_others_interval(half: Optimum, expected: bool) -> None:
+def test_optima_disagree_only_where_each_lies_outside_the_others_interval(
+    half: Optimum, expected: bool
+) -> None:
     full = optimum(0.25, 0.2, 0.35)
     assert disagree(full, half) is expected
     assert (Flag.NOT_CONVERGED in find_flags(SPACE, full, half)) is expected

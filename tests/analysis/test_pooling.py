@@ -43,7 +43,9 @@ def shrunk_by_loops(
                 replicates.append(gained[k] - np.mean(gained))
             squares = sum((one - np.mean(replicates)) ** 2 for one in replicates)
             noises.append((len(groups) - 1) / len(groups) * squares)
-        spread = max(sum(d**2 - v for d, v in zip(differences, noises, strict=True)) / (scopes - 1), 0)
+        spread = max(
+            sum(d**2 - v for d, v in zip(differences, noises, strict=True)) / (scopes - 1), 0
+        )
         for k, (difference, noise) in enumerate(zip(differences, noises, strict=True)):
             weight = spread / (spread + noise) if spread + noise else 0.0
             if difference:
@@ -57,7 +59,11 @@ def family_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return curves of scopes of shape (K, s), and those without each group of subjects, shape (K, groups, s)."""
     generator = np.random.default_rng(0)
-    truth = 0.7 - 0.1 * np.linspace(-0.5, 0.5, settings) ** 2 + generator.normal(0, spread, (scopes, settings))
+    truth = (
+        0.7
+        - 0.1 * np.linspace(-0.5, 0.5, settings) ** 2
+        + generator.normal(0, spread, (scopes, settings))
+    )
     of_group = truth[:, None] + generator.normal(0, noise, (scopes, groups, settings))
     means = of_group.mean(axis=1)
     return means, (groups * means[:, None] - of_group) / (groups - 1)
@@ -82,7 +88,9 @@ def test_rounds_do_not_see_each_other_and_unknown_scopes_take_no_part() -> None:
     takes_part = np.array([[True, True], [True, False], [True, True], [True, True]])
     counted = np.ones((2, 6), dtype=bool)
     found = shrink(means, without, takes_part, counted)
-    np.testing.assert_allclose(found[:, 0], shrunk_by_loops(means[:, 0], without[:, 0], counted[0]), atol=1e-12)
+    np.testing.assert_allclose(
+        found[:, 0], shrunk_by_loops(means[:, 0], without[:, 0], counted[0]), atol=1e-12
+    )
     others = [0, 2, 3]
     expected = shrunk_by_loops(means[others, 1], without[others, 1], counted[1])
     np.testing.assert_allclose(found[others, 1], expected, atol=1e-12)
@@ -147,10 +155,16 @@ def test_what_is_chosen_in_a_round_is_the_best_of_curves_pooled_over_those_who_c
     measurements = cohort(0, [0.1, 0.3, 0.5], subjects=9, pairs=60)
     curves = Curves(measurements, "dice")
     responses = [curves.of(scope) for scope in labels_of(measurements)]
-    moving, fixed = (measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed"))
+    moving, fixed = (
+        measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
+    )
     everyone = sorted({*moving, *fixed})
     splits = divide(everyone, splits=500, seed=0)
-    sums = [sums_between(response, splits, moving, fixed) for response in responses if response is not None]
+    sums = [
+        sums_between(response, splits, moving, fixed)
+        for response in responses
+        if response is not None
+    ]
     found = pooled_places([Member(sums=one, group=None) for one in sums], splits.chooses)
     own = np.array([choose(one, splits.chooses) for one in sums])
     assert (found != own).any()
@@ -171,7 +185,9 @@ def gained_by_pooling(bests: list[float], subjects: int, pairs: int) -> NDArray[
     for seed in range(16):
         measurements = cohort(seed, bests, subjects, pairs)
         found = find(measurements)
-        pooled, unpooled = (family_gain(found, measurements.pairs, "default", one).value for one in (True, False))
+        pooled, unpooled = (
+            family_gain(found, measurements.pairs, "default", one).value for one in (True, False)
+        )
         gains.append(pooled - unpooled)
     return np.array(gains)
 
@@ -195,5 +211,7 @@ def test_a_metric_to_be_minimized_is_pooled_to_the_same_settings_and_gains() -> 
         assert one.recommended == other.recommended
         assert one.held_out is not None
         assert other.held_out is not None
-        assert one.held_out.over_common.value == pytest.approx(other.held_out.over_common.value, abs=1e-12)
+        assert one.held_out.over_common.value == pytest.approx(
+            other.held_out.over_common.value, abs=1e-12
+        )
         assert one.held_out.score.value == pytest.approx(1 - other.held_out.score.value)

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.resampling import Samples, draw, draw_weights, estimate, interval, weighted_means
+from hmopt.analysis.resampling import (
+    Samples,
+    draw,
+    draw_weights,
+    estimate,
+    interval,
+    weighted_means,
+)
 
 MOVING = np.array(["a", "a", "b", "c", "c"], dtype=object)
 FIXED = np.array(["b", "c", "c", "a", "c"], dtype=object)
@@ -20,7 +27,9 @@ def test_a_pair_weighs_the_product_of_its_subjects_counts_and_within_a_subject_i
 def test_a_pair_of_two_subjects_weighs_on_average_what_two_multinomial_counts_do() -> None:
     names = np.array([f"s{i}" for i in range(10)], dtype=object)
     weights = draw_weights(names, np.roll(names, 1), draws=20_000, seed=1)
-    assert weights.mean() == pytest.approx(stats.multinomial(10, [0.1] * 10).cov()[0, 1] + 1, abs=0.02)
+    assert weights.mean() == pytest.approx(
+        stats.multinomial(10, [0.1] * 10).cov()[0, 1] + 1, abs=0.02
+    )
 
 
 def test_the_subject_that_a_scope_is_about_is_in_every_sample() -> None:
@@ -31,7 +40,10 @@ def test_the_subject_that_a_scope_is_about_is_in_every_sample() -> None:
 
 def test_weighted_means_are_what_a_loop_over_samples_gives() -> None:
     generator = np.random.default_rng(0)
-    weights, values = generator.integers(0, 3, (50, 5)).astype(float) + 0.1, generator.random((4, 5))
+    weights, values = (
+        generator.integers(0, 3, (50, 5)).astype(float) + 0.1,
+        generator.random((4, 5)),
+    )
     expected = [[np.average(row, weights=weight) for row in values] for weight in weights]
     np.testing.assert_allclose(weighted_means(weights, values), expected)
 
@@ -42,7 +54,9 @@ def test_samples_without_any_weight_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("subjects", [6, 60])
-def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t(subjects: int) -> None:
+def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t(
+    subjects: int,
+) -> None:
     names = np.array([f"s{i}" for i in range(subjects)], dtype=object)
     values = stats.norm.ppf((np.arange(subjects) + 0.5) / subjects) * 0.05 + 0.7
     found = estimate(draw(names, names, draws=10_000, seed=3), values)

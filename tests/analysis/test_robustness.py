@@ -18,7 +18,9 @@ def along(make: Make, sides: list[tuple[str, str]], curve: np.ndarray) -> Measur
     return make(sides, np.broadcast_to(curve[:, None, None], (5, len(sides), 2)).copy())
 
 
-def test_initializations_spread_as_their_curves_do(make: Make, all_cross: list[tuple[str, str]]) -> None:
+def test_initializations_spread_as_their_curves_do(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
     shifts = np.array([-0.02, 0.0, 0.005, 0.01, 0.03])
     models = {str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate(shifts)}
     found = find_robustness(models, COHORT, "dice")
@@ -33,7 +35,9 @@ def test_initializations_spread_as_their_curves_do(make: Make, all_cross: list[t
 def test_best_settings_that_differ_spread(make: Make, all_cross: list[tuple[str, str]]) -> None:
     models = {str(i): along(make, all_cross, np.roll(CURVE, i)) for i in range(-1, 2)}
     found = find_robustness(models, COHORT, "dice")
-    assert found.optimum_spread["regularization"].value == pytest.approx(np.std([0.25, 0.5, 0.75], ddof=1))
+    assert found.optimum_spread["regularization"].value == pytest.approx(
+        np.std([0.25, 0.5, 0.75], ddof=1)
+    )
 
 
 def test_the_interval_of_a_standard_deviation_holds_the_truth_as_often_as_it_says() -> None:
@@ -44,7 +48,10 @@ def test_the_interval_of_a_standard_deviation_holds_the_truth_as_often_as_it_say
 
 
 def test_the_ratio_of_two_spreads_says_what_the_f_test_does() -> None:
-    one, other = stats.norm.rvs(0, 3.0, size=8, random_state=0), stats.norm.rvs(0, 1.0, size=6, random_state=1)
+    one, other = (
+        stats.norm.rvs(0, 3.0, size=8, random_state=0),
+        stats.norm.rvs(0, 1.0, size=6, random_state=1),
+    )
     ratio, evidence = spread_ratio(spread(one), 8, spread(other), 6)
     p_value = 2 * stats.f.sf(one.var(ddof=1) / other.var(ddof=1), 7, 5)
     assert ratio.value == pytest.approx(one.std(ddof=1) / other.std(ddof=1))
@@ -56,7 +63,9 @@ def test_the_ratio_of_two_spreads_says_what_the_f_test_does() -> None:
 def test_an_ensemble_gains_over_the_mean_of_its_members_with_an_interval_over_members(
     make: Make, all_cross: list[tuple[str, str]]
 ) -> None:
-    members = {str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate((-0.01, 0.0, 0.01))}
+    members = {
+        str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate((-0.01, 0.0, 0.01))
+    }
     found = ensemble_gain(members, along(make, all_cross, CURVE + 0.02), COHORT, "dice")
     assert found is not None
     over_members = stats.ttest_1samp([0.03, 0.02, 0.01], 0).confidence_interval(0.95)

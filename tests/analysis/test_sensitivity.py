@@ -6,7 +6,12 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.sensitivity import category_effect, find_sensitivities, rank_effect, subject_optima
+from hmopt.analysis.sensitivity import (
+    category_effect,
+    find_sensitivities,
+    rank_effect,
+    subject_optima,
+)
 from hmopt.ledger.measurements import Measurements
 
 NAMES = [f"s{i}" for i in range(30)]
@@ -28,7 +33,9 @@ def test_the_rank_correlation_is_scipys_and_its_interval_near_the_classical_one(
     values = 0.6 * column + noise
     found = rank_effect(column, values, seed=1)
     expected = stats.spearmanr(column, values).statistic
-    classical = np.tanh(np.arctanh(expected) + np.array([-1, 1]) * 1.96 * np.sqrt((1 + expected**2 / 2) / 57))
+    classical = np.tanh(
+        np.arctanh(expected) + np.array([-1, 1]) * 1.96 * np.sqrt((1 + expected**2 / 2) / 57)
+    )
     assert found.value == pytest.approx(expected)
     assert (found.low, found.high) == pytest.approx(tuple(classical), abs=0.08)
 
@@ -56,9 +63,17 @@ def test_the_difference_of_a_category_has_welchs_interval() -> None:
 def test_numbers_are_ranked_and_text_is_held_against_the_rest() -> None:
     generator = np.random.default_rng(5)
     age = generator.uniform(20, 80, 30)
-    optima = pd.DataFrame({"regularization": age / 100 + generator.normal(0, 0.02, 30)}, index=NAMES)
+    optima = pd.DataFrame(
+        {"regularization": age / 100 + generator.normal(0, 0.02, 30)}, index=NAMES
+    )
     columns = pd.DataFrame(
-        {"age": age, "site": ["x", "y", "z"] * 10, "noise": generator.normal(size=30), "few": np.nan}, index=NAMES
+        {
+            "age": age,
+            "site": ["x", "y", "z"] * 10,
+            "noise": generator.normal(size=30),
+            "few": np.nan,
+        },
+        index=NAMES,
     )
     found = find_sensitivities(optima, columns, seed=0)
     told = {(one.column, one.value): one.evidence for one in found}

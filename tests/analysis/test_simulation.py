@@ -9,7 +9,9 @@ from hmopt.search.scopes import Scope
 
 def test_the_mean_over_many_cohorts_is_the_curve_of_the_population() -> None:
     curves = shifted([0.3, 0.6], curvature=0.1)
-    means = np.mean([simulate(curves, 10, 90, seed).values["dice"].mean(axis=1) for seed in range(200)], axis=0)
+    means = np.mean(
+        [simulate(curves, 10, 90, seed).values["dice"].mean(axis=1) for seed in range(200)], axis=0
+    )
     np.testing.assert_allclose(means.T, curves, atol=0.003)
 
 
@@ -22,7 +24,13 @@ def test_pairs_that_share_a_subject_have_as_much_in_common_as_said() -> None:
     shared = []
     for seed in range(500):
         measurements = simulate(response(0.3, 0.1)[None], 3, 6, seed)
-        level = dict(zip(measurements.pairs["pair"], measurements.values["dice"].mean(axis=(0, 2)), strict=True))
+        level = dict(
+            zip(
+                measurements.pairs["pair"],
+                measurements.values["dice"].mean(axis=(0, 2)),
+                strict=True,
+            )
+        )
         shared.append((level["s0->s1"], level["s0->s2"], level["s1->s0"]))
     covariance = np.cov(np.array(shared).T)
     assert covariance[0, 1] == pytest.approx(0.02**2, rel=0.3)

@@ -27,18 +27,26 @@ def imported_names(path: Path) -> set[str]:
 
 def test_importing_hmopt_loads_neither_torch_nor_optuna_nor_pandas() -> None:
     code = "import sys, hmopt; print(sorted({'torch', 'optuna', 'pandas', 'numpy'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert result.stdout.strip() == "[]"
 
 
 def test_the_command_line_answers_help_without_loading_torch() -> None:
     code = "import sys, hmopt.cli.app; print(sorted({'torch', 'optuna', 'pandas', 'monai'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert result.stdout.strip() == "[]"
 
 
 def test_modules_import_each_other_without_a_cycle() -> None:
-    paths = {module_name(path): path for path in (ROOT / "hmopt").rglob("*.py") if path.name != "__init__.py"}
+    paths = {
+        module_name(path): path
+        for path in (ROOT / "hmopt").rglob("*.py")
+        if path.name != "__init__.py"
+    }
     graph = {name: (imported_names(path) & paths.keys()) - {name} for name, path in paths.items()}
     assert list(graphlib.TopologicalSorter(graph).static_order())
 

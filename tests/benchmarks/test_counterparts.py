@@ -23,7 +23,10 @@ def test_with_voxelmorphs_weights_hmopts_network_gives_voxelmorphs_velocity(
     decoder: list[int], shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    theirs, ours = VoxelMorph(section(decoder), len(shape)), RegistrationNetwork(section(decoder), shape)
+    theirs, ours = (
+        VoxelMorph(section(decoder), len(shape)),
+        RegistrationNetwork(section(decoder), shape),
+    )
     torch.nn.init.normal_(theirs.pairwise.flow_layer.conv0.weight, std=0.5)
     copy_weights(theirs, ours)
     moving, fixed = torch.rand(2, 2, 1, *shape)
@@ -40,9 +43,14 @@ def test_away_from_the_border_all_losses_have_the_same_gradient(name: str) -> No
     torch.manual_seed(0)
     fixed = torch.rand(1, 1, 32, 32)
     moved = (0.7 * fixed + 0.3 * torch.rand_like(fixed)).requires_grad_()
-    gradients = {side: torch.autograd.grad(loss(moved, fixed), moved)[0] for side, loss in losses(d=2).items()}
+    gradients = {
+        side: torch.autograd.grad(loss(moved, fixed), moved)[0]
+        for side, loss in losses(d=2).items()
+    }
     inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    torch.testing.assert_close(gradients[name][inner], gradients["hmopt"][inner], rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(
+        gradients[name][inner], gradients["hmopt"][inner], rtol=1e-3, atol=1e-7
+    )
 
 
 def test_a_step_lowers_the_loss_on_both_sides() -> None:

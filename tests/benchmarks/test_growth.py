@@ -20,7 +20,9 @@ def test_curves_are_drawn_as_pixels_and_as_lines(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "growth.svg").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells a process's anonymous memory")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="/proc tells a process's anonymous memory"
+)
 def test_the_peak_of_a_process_is_seen_after_it_has_freed_it() -> None:
     code = "import time; a = bytearray(200_000_000); time.sleep(0.3); del a; time.sleep(0.1); print('done')"
     peak, printed = peak_anonymous([sys.executable, "-c", code])
@@ -28,7 +30,9 @@ def test_the_peak_of_a_process_is_seen_after_it_has_freed_it() -> None:
     assert 200e6 < peak < 260e6
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells a process's anonymous memory")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="/proc tells a process's anonymous memory"
+)
 def test_a_process_that_fails_is_no_measurement() -> None:
     with pytest.raises(RuntimeError, match="exit status 3"):
         peak_anonymous([sys.executable, "-c", "raise SystemExit(3)"])

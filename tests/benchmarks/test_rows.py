@@ -38,7 +38,9 @@ def test_every_row_says_what_it_measures_and_what_for(row: Declared) -> None:
         ("lower", math.nan, False),
     ],
 )
-def test_a_row_meets_its_goal_from_the_better_side(better: str, value: float | None, met: bool) -> None:
+def test_a_row_meets_its_goal_from_the_better_side(
+    better: str, value: float | None, met: bool
+) -> None:
     assert declared(better=better).filled(value, "").met is met
 
 
@@ -52,12 +54,25 @@ def test_results_keep_the_order_of_the_table_and_forget_rows_that_are_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.json"
-    path.write_text(json.dumps([{"name": "second", "value": 1.0}, {"name": "gone", "value": 1.0}]), encoding="utf-8")
+    path.write_text(
+        json.dumps([{"name": "second", "value": 1.0}, {"name": "gone", "value": 1.0}]),
+        encoding="utf-8",
+    )
     monkeypatch.setattr(command, "RESULTS", path)
     command.write_results([declared().filled(3.0, "")], {"a-row": declared(), "second": declared()})
     lines = json.loads(path.read_text(encoding="utf-8"))
     assert [(line["name"], line["value"]) for line in lines] == [("a-row", 3.0), ("second", 1.0)]
-    assert lines[0].keys() == {"name", "value", "goal", "better", "unit", "against", "network", "note", "met"}
+    assert lines[0].keys() == {
+        "name",
+        "value",
+        "goal",
+        "better",
+        "unit",
+        "against",
+        "network",
+        "note",
+        "met",
+    }
 
 
 def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +82,9 @@ def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPa
     assert "failed" in row.note
 
 
-measured = pytest.mark.skipif(not command.RESULTS.is_file(), reason="`make bench` has not written results.json yet")
+measured = pytest.mark.skipif(
+    not command.RESULTS.is_file(), reason="`make bench` has not written results.json yet"
+)
 
 
 @measured

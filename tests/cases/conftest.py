@@ -64,7 +64,9 @@ class CaseFolder:
         """Return a rim (1) around a core (2), which lie elsewhere in each image."""
         rng = np.random.default_rng(number)
         centre = SIDE / 2 - 0.5 + rng.uniform(-1, 1, 2)
-        distance = np.hypot(*(axis - middle for axis, middle in zip(np.indices((SIDE, SIDE)), centre, strict=True)))
+        distance = np.hypot(
+            *(axis - middle for axis, middle in zip(np.indices((SIDE, SIDE)), centre, strict=True))
+        )
         return ((distance < 7).astype(np.uint8) + (distance < 3.5))[:, :, None]
 
     def image(self, number: int = 0) -> NDArray[np.float32]:
@@ -72,7 +74,9 @@ class CaseFolder:
         noise = np.random.default_rng(1000 + number).random((SIDE, SIDE, 1))
         return (50 * self.labels(number) + 10 * noise).astype(np.float32)
 
-    def write(self, name: str, data: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
+    def write(
+        self, name: str, data: NDArray[Any], affine: NDArray[np.float64] | None = None
+    ) -> Path:
         """Write a NIfTI file."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +136,9 @@ class CaseFolder:
 
     def new_of_folders(self, *options: object) -> Outcome:
         """Run `hmopt new` on the folders with further options, and expect a study."""
-        return self.new("--images", self.root / "imagesTr", "--labels", self.root / "labelsTr", *options)
+        return self.new(
+            "--images", self.root / "imagesTr", "--labels", self.root / "labelsTr", *options
+        )
 
     def new_of_manifest(self, *options: object) -> Outcome:
         """Run `hmopt new` on the manifest, and expect a study."""
@@ -142,7 +148,9 @@ class CaseFolder:
         """Run a command that must answer in one line with exit code 2 and write nothing, and return the line."""
         outcome = self.run(*arguments)
         assert outcome.code == 2, (outcome.code, outcome.output, outcome.errors)
-        lines = [line for line in outcome.errors.strip().splitlines() if not line.startswith("warning: ")]
+        lines = [
+            line for line in outcome.errors.strip().splitlines() if not line.startswith("warning: ")
+        ]
         assert len(lines) == 1, outcome.errors
         assert not self.study.exists()
         return lines[0]

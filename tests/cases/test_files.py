@@ -121,7 +121,10 @@ def test_a_plain_file_that_is_shorter_than_its_header_says_is_refused(folder: An
     content = gzip.decompress(path.read_bytes())
     path.unlink()
     path.with_name("case_000.nii").write_bytes(content[:-1])
-    assert f"({len(content) - 1} bytes of the {len(content)} that its header says)" in folder.refused_folders()
+    assert (
+        f"({len(content) - 1} bytes of the {len(content)} that its header says)"
+        in folder.refused_folders()
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -152,7 +155,10 @@ def test_a_cut_mgz_is_refused(folder: Any, cut: int) -> None:
 VALUES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "NaN": (lambda data: np.where(data > 50, np.nan, data), "voxels NaN or infinite"),
     "infinity": (lambda data: np.where(data > 50, np.inf, data), "voxels NaN or infinite"),
-    "complex numbers": (lambda data: data.astype(np.complex64), "one real number per voxel, got complex numbers"),
+    "complex numbers": (
+        lambda data: data.astype(np.complex64),
+        "one real number per voxel, got complex numbers",
+    ),
     "colours": (
         lambda data: np.zeros(data.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]),
         "one real number per voxel, got colours",
@@ -185,7 +191,10 @@ LABELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "a distance map": (lambda data: 1 - data.astype(np.float32), "got other values (-1)"),
     "NaN everywhere": (lambda data: np.full(data.shape, np.nan, np.float32), "NaN everywhere"),
     "infinity": (lambda data: np.where(data > 1, np.inf, data), "infinite values"),
-    "colours": (lambda data: np.zeros(data.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]), "got colours"),
+    "colours": (
+        lambda data: np.zeros(data.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]),
+        "got colours",
+    ),
 }
 
 
@@ -209,7 +218,9 @@ def test_codes_that_scaling_moved_off_whole_numbers_are_read(folder: Any) -> Non
 
 def test_scaled_codes_are_the_nearest_whole_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.array([[[0.0, 3.00004578, 2035.0310669]]]), np.eye(4)), path)
+    nibabel.save(
+        nibabel.Nifti1Image(np.array([[[0.0, 3.00004578, 2035.0310669]]]), np.eye(4)), path
+    )
     assert read_labels(path).data.ravel().tolist() == [0, 3, 2035]
 
 
@@ -229,12 +240,17 @@ def write_gifti(path: Path) -> None:
 
 
 def write_cifti(path: Path) -> None:
-    axes = (nibabel.cifti2.ScalarAxis(["a"]), nibabel.cifti2.BrainModelAxis.from_mask(np.ones(5), "CORTEX_LEFT"))
+    axes = (
+        nibabel.cifti2.ScalarAxis(["a"]),
+        nibabel.cifti2.BrainModelAxis.from_mask(np.ones(5), "CORTEX_LEFT"),
+    )
     nibabel.save(nibabel.Cifti2Image(np.zeros((1, 5), dtype=np.float32), header=axes), path)
 
 
 def write_tracts(path: Path) -> None:
-    points = nibabel.streamlines.Tractogram([np.zeros((3, 3), dtype=np.float32)], affine_to_rasmm=np.eye(4))
+    points = nibabel.streamlines.Tractogram(
+        [np.zeros((3, 3), dtype=np.float32)], affine_to_rasmm=np.eye(4)
+    )
     nibabel.streamlines.save(points, path)
 
 
@@ -266,7 +282,9 @@ STRANGE: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file")  # nibabel leaves a file open that it cannot read
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file"
+)  # nibabel leaves a file open that it cannot read
 @pytest.mark.parametrize(("name", "make"), STRANGE.values(), ids=STRANGE)
 def test_a_file_that_holds_no_volume_is_refused_by_every_reader(
     folder: Any, name: str, make: Callable[[Path], None]
@@ -276,7 +294,10 @@ def test_a_file_that_holds_no_volume_is_refused_by_every_reader(
     text = (folder.root / "m.csv").read_text().replace("imagesTr/case_003.nii.gz", name)
     folder.text("m.csv", text)
     assert name in folder.refused_manifest()
-    folder.text("m.csv", text.replace(name, "imagesTr/case_003.nii.gz").replace("labelsTr/case_003.nii.gz", name))
+    folder.text(
+        "m.csv",
+        text.replace(name, "imagesTr/case_003.nii.gz").replace("labelsTr/case_003.nii.gz", name),
+    )
     assert name in folder.refused_manifest()
 
 

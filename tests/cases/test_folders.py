@@ -60,7 +60,10 @@ def test_a_label_map_that_is_a_link_to_nothing_is_named(folder: Any) -> None:
     path = folder.root / "labelsTr" / names[2]
     path.unlink()
     path.symlink_to("../.git/annex/objects/MD5E-s3.nii.gz")
-    assert "label files, got links to files that are not there: case_002.nii.gz" in folder.refused_folders()
+    assert (
+        "label files, got links to files that are not there: case_002.nii.gz"
+        in folder.refused_folders()
+    )
 
 
 POINTERS = {
@@ -117,7 +120,9 @@ def test_images_of_a_format_that_is_not_read_are_not_left_out_silently(folder: A
     assert "1 .nrrd files are not read and left out" in warning
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "bmp", "nrrd", "mha", "dcm", "npy", "gii", "trk"])
+@pytest.mark.parametrize(
+    "ending", ["png", "jpg", "tif", "bmp", "nrrd", "mha", "dcm", "npy", "gii", "trk"]
+)
 def test_a_folder_of_a_format_that_is_not_read_is_named(folder: Any, ending: str) -> None:
     for number in EIGHT:
         folder.text(f"imagesTr/c{number}.{ending}", "x")
@@ -183,13 +188,17 @@ def test_one_image_in_two_formats_is_refused(folder: Any) -> None:
         ("patient_000{n}.nii.gz", "patient_000{n}.nii.gz"),
     ],
 )
-def test_label_maps_are_found_by_the_names_that_people_give_them(folder: Any, image: str, label: str) -> None:
+def test_label_maps_are_found_by_the_names_that_people_give_them(
+    folder: Any, image: str, label: str
+) -> None:
     folder.images(["x.nii.gz"] * 8)
     for number in EIGHT:
         for kind, name in (("imagesTr", image), ("labelsTr", label)):
             data = folder.image(number) if kind == "imagesTr" else folder.labels(number)
             wanted = folder.root / kind / name.format(n=number)
-            written = folder.write(f"{kind}/{number}.nii{'.gz' if name.lower().endswith('.gz') else ''}", data)
+            written = folder.write(
+                f"{kind}/{number}.nii{'.gz' if name.lower().endswith('.gz') else ''}", data
+            )
             written.rename(wanted)
     for kind in ("imagesTr", "labelsTr"):
         (folder.root / kind / "x.nii.gz").unlink()
@@ -203,7 +212,10 @@ def test_label_maps_are_found_by_the_names_that_people_give_them(folder: Any, im
 def test_an_image_with_two_label_maps_is_refused(folder: Any) -> None:
     folder.images([f"c{n}.nii.gz" for n in EIGHT], [f"c{n}_seg.nii.gz" for n in EIGHT])
     folder.write("labelsTr/c0_mask.nii.gz", folder.labels())
-    assert "c0.nii.gz: expected one label map, got c0_mask.nii.gz, c0_seg.nii.gz" in folder.refused_folders()
+    assert (
+        "c0.nii.gz: expected one label map, got c0_mask.nii.gz, c0_seg.nii.gz"
+        in folder.refused_folders()
+    )
 
 
 def test_an_image_without_a_label_map_is_refused(folder: Any) -> None:
@@ -224,7 +236,10 @@ def test_images_and_label_maps_may_lie_in_one_folder(folder: Any) -> None:
     for number in EIGHT:
         folder.write(f"all/c{number}.nii.gz", folder.image(number))
         folder.write(f"all/c{number}_seg.nii.gz", folder.labels(number))
-    assert folder.new("--images", folder.root / "all", "--labels", folder.root / "all").cases == (8, 8)
+    assert folder.new("--images", folder.root / "all", "--labels", folder.root / "all").cases == (
+        8,
+        8,
+    )
     assert folder.table["label"].tolist()[0].name == "c0_seg.nii.gz"
 
 
@@ -241,7 +256,10 @@ def test_of_several_channels_the_first_is_used_and_the_others_are_named(folder: 
         folder.write(f"imagesTr/c{number}_0000.nii.gz", folder.image(number))
         folder.write(f"imagesTr/c{number}_0001.nii.gz", folder.image(number))
         folder.write(f"labelsTr/c{number}.nii.gz", folder.labels(number))
-    content = {"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": {"background": 0, "rim": 1, "core": 2}}
+    content = {
+        "channel_names": {"0": "T1", "1": "FLAIR"},
+        "labels": {"background": 0, "rim": 1, "core": 2},
+    }
     folder.text("dataset.json", json.dumps(content))
     outcome = folder.new()
     assert outcome.cases == (8, 8)
@@ -250,7 +268,9 @@ def test_of_several_channels_the_first_is_used_and_the_others_are_named(folder: 
 
 
 def test_sessions_are_of_one_person(folder: Any) -> None:
-    folder.images([f"sub-0{person}_ses-{session}_T1w.nii.gz" for person in range(6) for session in (1, 2)])
+    folder.images(
+        [f"sub-0{person}_ses-{session}_T1w.nii.gz" for person in range(6) for session in (1, 2)]
+    )
     outcome = folder.new()
     assert outcome.cases == (12, 6)
     assert outcome.warnings == []
@@ -259,7 +279,9 @@ def test_sessions_are_of_one_person(folder: Any) -> None:
 
 
 def test_modalities_of_one_person_are_told_apart(folder: Any) -> None:
-    folder.images([f"sub-0{person}_{kind}.nii.gz" for person in range(6) for kind in ("T1w", "T2w")])
+    folder.images(
+        [f"sub-0{person}_{kind}.nii.gz" for person in range(6) for kind in ("T1w", "T2w")]
+    )
     assert folder.new().cases == (12, 6)
     assert folder.table["modality"].tolist()[:2] == ["T1w", "T2w"]
     assert folder.declared.pairs.same == ["modality"]
@@ -281,7 +303,9 @@ def test_modalities_of_one_person_are_told_apart(folder: Any) -> None:
 def test_names_of_visits_sides_and_modalities_keep_a_person_together(
     folder: Any, pattern: str, scans: tuple[str, str]
 ) -> None:
-    folder.images([pattern.format(n=number, s=scan) + ".nii.gz" for number in range(6) for scan in scans])
+    folder.images(
+        [pattern.format(n=number, s=scan) + ".nii.gz" for number in range(6) for scan in scans]
+    )
     outcome = folder.new()
     assert outcome.cases == (12, 6)
     assert "scans of one person" in outcome.warnings[0]
@@ -294,7 +318,9 @@ def test_names_that_may_be_scans_of_one_person_are_said(folder: Any) -> None:
     assert "a00_1 and a00_2 count as two persons" in outcome.warnings[0]
 
 
-@pytest.mark.parametrize("pattern", ["case_{n}", "hippocampus_00{n}", "volume-{n}", "v{n}", "BRATS_000{n}", "scan_{n}"])
+@pytest.mark.parametrize(
+    "pattern", ["case_{n}", "hippocampus_00{n}", "volume-{n}", "v{n}", "BRATS_000{n}", "scan_{n}"]
+)
 def test_numbered_cases_are_as_many_persons(folder: Any, pattern: str) -> None:
     folder.images([pattern.format(n=number) + ".nii.gz" for number in EIGHT])
     outcome = folder.new()
@@ -304,13 +330,22 @@ def test_numbered_cases_are_as_many_persons(folder: Any, pattern: str) -> None:
 
 def test_a_tree_of_bids_is_read_with_its_derivatives(folder: Any) -> None:
     for number in range(12):
-        place = f"sub-0{number // 2}/ses-{number % 2 + 1}/anat/sub-0{number // 2}_ses-{number % 2 + 1}"
+        place = (
+            f"sub-0{number // 2}/ses-{number % 2 + 1}/anat/sub-0{number // 2}_ses-{number % 2 + 1}"
+        )
         folder.write(f"bids/{place}_T1w.nii.gz", folder.image(number))
         folder.text(f"bids/{place}_T1w.json", "{}")
-        folder.write(f"bids/derivatives/manual/{place}_desc-manual_dseg.nii.gz", folder.labels(number))
-        folder.write(f"bids/{place.replace('anat', 'func')}_task-rest_bold.nii.gz", np.zeros((4, 4, 4, 3), np.float32))
+        folder.write(
+            f"bids/derivatives/manual/{place}_desc-manual_dseg.nii.gz", folder.labels(number)
+        )
+        folder.write(
+            f"bids/{place.replace('anat', 'func')}_task-rest_bold.nii.gz",
+            np.zeros((4, 4, 4, 3), np.float32),
+        )
     folder.text("bids/dataset_description.json", "{}")
-    outcome = folder.new("--images", folder.root / "bids", "--labels", folder.root / "bids/derivatives/manual")
+    outcome = folder.new(
+        "--images", folder.root / "bids", "--labels", folder.root / "bids/derivatives/manual"
+    )
     assert outcome.cases == (12, 6)
     assert outcome.warnings == []
     names = [path.name.split("_desc")[0] for path in folder.table["label"]]
@@ -327,14 +362,18 @@ def test_labels_that_some_subjects_lack_are_kept(folder: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["LAS", "RPS", "ARS", "SLP"])
-def test_a_label_map_that_stores_its_voxels_in_another_order_is_reordered(folder: Any, order: str) -> None:
+def test_a_label_map_that_stores_its_voxels_in_another_order_is_reordered(
+    folder: Any, order: str
+) -> None:
     from hmopt.data.volume import read_image, read_labels
 
     folder.cases()
     affine = nibabel.affines.from_matvec(np.diag([1.0, 1.5, 2.0]), [-3, 4, 5])
     for number in EIGHT:
         labels = nibabel.Nifti1Image(np.repeat(folder.labels(number), 3, axis=2), affine)
-        folder.write(f"imagesTr/case_00{number}.nii.gz", np.repeat(folder.image(number), 3, axis=2), affine)
+        folder.write(
+            f"imagesTr/case_00{number}.nii.gz", np.repeat(folder.image(number), 3, axis=2), affine
+        )
         change = nibabel.orientations.ornt_transform(
             nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(order)
         )
@@ -353,7 +392,9 @@ def test_a_label_map_of_other_voxels_is_refused(folder: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:labels have no names")
-def test_the_prepared_cohort_is_the_same_in_whichever_order_label_maps_are_stored(folder: Any) -> None:
+def test_the_prepared_cohort_is_the_same_in_whichever_order_label_maps_are_stored(
+    folder: Any,
+) -> None:
     from hmopt.data.preprocessing import prepare
 
     folder.cases()

@@ -69,7 +69,9 @@ SPELLINGS = [through_a_link, through_a_linked_folder, through_a_hard_link, throu
 def test_an_output_that_is_an_input_is_refused(option: str, name: str, study: Path) -> None:
     other = ["--moved", study.parent / "out.nii.gz"] if option == "--displacement" else []
     line = refused(study, option, study.parent / name, *other)
-    assert line.startswith(f"{option}: expected another file than {'MOVING' if name[0] == 'm' else 'FIXED'}")
+    assert line.startswith(
+        f"{option}: expected another file than {'MOVING' if name[0] == 'm' else 'FIXED'}"
+    )
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -80,18 +82,24 @@ def test_an_input_is_recognized_however_it_is_written(spelling: Any, study: Path
 def test_the_name_that_a_displacement_gets_by_itself_is_checked_too(study: Path) -> None:
     shutil.move(study.parent / "f.nii.gz", study.parent / "o_displacement.nii.gz")
     (study.parent / "f.nii.gz").symlink_to("o_displacement.nii.gz")
-    assert refused(study, "--moved", study.parent / "o.nii.gz").startswith("--displacement: expected another file than")
+    assert refused(study, "--moved", study.parent / "o.nii.gz").startswith(
+        "--displacement: expected another file than"
+    )
 
 
 @pytest.mark.parametrize("other", ["out.nii.gz", "./study/../out.nii.gz", "OUT.nii.gz"])
 def test_two_outputs_of_one_name_are_refused(other: str, study: Path) -> None:
-    line = refused(study, "--moved", study.parent / "out.nii.gz", "--displacement", study.parent / other)
+    line = refused(
+        study, "--moved", study.parent / "out.nii.gz", "--displacement", study.parent / other
+    )
     assert line.startswith("--displacement: expected another file than --moved")
 
 
 def test_images_that_the_study_was_made_from_are_not_overwritten(study: Path) -> None:
     image = next((study / "data" / "images").iterdir())
-    assert refused(study, "--moved", image).startswith(f"--moved: expected another file than {image}")
+    assert refused(study, "--moved", image).startswith(
+        f"--moved: expected another file than {image}"
+    )
 
 
 def test_a_folder_in_place_of_a_file_is_refused(study: Path) -> None:
@@ -103,7 +111,9 @@ def test_a_folder_in_place_of_a_file_is_refused(study: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused(study: Path) -> None:
     below_a_file = study / "study.toml" / "out.nii.gz"
-    assert "--moved: expected a folder that can be written to" in refused(study, "--moved", below_a_file)
+    assert "--moved: expected a folder that can be written to" in refused(
+        study, "--moved", below_a_file
+    )
 
 
 def test_other_names_are_written_and_may_be_written_again(study: Path) -> None:
@@ -120,7 +130,9 @@ def test_an_image_may_be_registered_to_itself(study: Path) -> None:
     check_outputs({"--moved": study.parent / "o.nii.gz"}, {"MOVING": image, "FIXED": image})
 
 
-@pytest.mark.parametrize("name", ["study.toml", "ledger/.lock", "model.safetensors", "notes.txt", "other.db"])
+@pytest.mark.parametrize(
+    "name", ["study.toml", "ledger/.lock", "model.safetensors", "notes.txt", "other.db"]
+)
 def test_an_export_writes_into_no_file_that_is_no_storage(name: str, tmp_path: Path) -> None:
     import sqlite3
 
@@ -137,7 +149,9 @@ def test_an_export_writes_into_no_file_that_is_no_storage(name: str, tmp_path: P
     else:
         path.write_bytes(b"" if name.endswith(".lock") else b"not a database\n" * 100)
     before = path.read_bytes()
-    with pytest.raises(SearchError, match=r"expected a database that can be opened, got .*Choose another file"):
+    with pytest.raises(
+        SearchError, match=r"expected a database that can be opened, got .*Choose another file"
+    ):
         open_storage(tmp_path, f"sqlite:///{path}")
     assert path.read_bytes() == before
 

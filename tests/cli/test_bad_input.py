@@ -151,12 +151,27 @@ def test_training_refuses(spoil: Callable[[Path], str], study: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [remove_label, put_label_on_another_grid, make_image_four_dimensional, make_image_unreadable, take_a_name_away],
+    [
+        remove_label,
+        put_label_on_another_grid,
+        make_image_four_dimensional,
+        make_image_unreadable,
+        take_a_name_away,
+    ],
 )
-def test_a_new_study_is_not_declared_on(spoil: Callable[[Path], str], study: Path, tmp_path: Path) -> None:
+def test_a_new_study_is_not_declared_on(
+    spoil: Callable[[Path], str], study: Path, tmp_path: Path
+) -> None:
     named = spoil(study)
     data = study / "data"
-    line = refused("new", tmp_path / "new", "--manifest", data / "cohort.csv", "--label-names", data / "dseg.tsv")
+    line = refused(
+        "new",
+        tmp_path / "new",
+        "--manifest",
+        data / "cohort.csv",
+        "--label-names",
+        data / "dseg.tsv",
+    )
     assert named in line
     assert not (tmp_path / "new").exists()
 
@@ -165,7 +180,9 @@ def test_a_new_study_needs_subjects_for_its_split(study: Path, tmp_path: Path) -
     manifest = pd.read_csv(study / "data/cohort.csv")
     manifest[manifest["subject"] <= "sub-003"].to_csv(study / "data/few.csv", index=False)
     names = study / "data/dseg.tsv"
-    line = refused("new", tmp_path / "new", "--manifest", study / "data/few.csv", "--label-names", names)
+    line = refused(
+        "new", tmp_path / "new", "--manifest", study / "data/few.csv", "--label-names", names
+    )
     assert "at least 6 subjects" in line
     assert not (tmp_path / "new").exists()
 
@@ -177,11 +194,15 @@ def test_a_study_that_is_there_is_not_overwritten(study: Path) -> None:
 
 
 def test_contradicting_sources_are_refused(study: Path, tmp_path: Path) -> None:
-    line = refused("new", tmp_path / "new", "--manifest", study / "data/cohort.csv", "--images", study)
+    line = refused(
+        "new", tmp_path / "new", "--manifest", study / "data/cohort.csv", "--images", study
+    )
     assert "either --images and --labels, or --manifest" in line
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(tiny_study: object, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_architecture_is_refused(
+    tiny_study: object, tmp_path: Path
+) -> None:
     study = Path(shutil.copytree(tiny_study.folder, tmp_path / "study"))  # type: ignore[attr-defined]
     declare(study, "encoder = [4, 8]", "encoder = [4, 16]")
     before = contents(study)
@@ -192,7 +213,16 @@ def test_a_checkpoint_of_another_architecture_is_refused(tiny_study: object, tmp
 
 def test_registering_without_a_model_says_what_to_do(study: Path, tmp_path: Path) -> None:
     image = first(study, "image")
-    line = refused("register", study, image, image, "--moved", tmp_path / "moved.nii.gz", "--regularization", "0.5")
+    line = refused(
+        "register",
+        study,
+        image,
+        image,
+        "--moved",
+        tmp_path / "moved.nii.gz",
+        "--regularization",
+        "0.5",
+    )
     assert "hmopt train" in line
 
 
@@ -211,7 +241,9 @@ def test_registration_refuses_what_it_cannot_do(
 ) -> None:
     folder: Path = tiny_study.folder  # type: ignore[attr-defined]
     image = folder / "data/images/sub-001_ses-1_T1w.nii.gz"
-    assert named in refused("register", folder, image, image, "--moved", tmp_path / "moved.nii.gz", *options)
+    assert named in refused(
+        "register", folder, image, image, "--moved", tmp_path / "moved.nii.gz", *options
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,7 +254,9 @@ def test_debug_lets_the_error_through(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("default:labels have no names")
 def test_labels_without_names_are_numbered_with_a_warning(study: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["new", str(tmp_path / "new"), "--manifest", str(study / "data/cohort.csv")])
+    result = CliRunner().invoke(
+        app, ["new", str(tmp_path / "new"), "--manifest", str(study / "data/cohort.csv")]
+    )
     assert result.exit_code == 0, result.output
     assert "warning: labels have no names" in result.stderr
     assert "label 1:" in result.stdout

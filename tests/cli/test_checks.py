@@ -37,20 +37,47 @@ def with_pairs(study: Path, text: str) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "metric": (lambda s: declare(s, "[search]", '[search]\nmetric = "hd95"'), "search.metric: expected one of dice"),
-    "reported": (lambda s: declare(s, "[search]", '[search]\nreported = ["x"]'), "search.reported: expected one of"),
+    "metric": (
+        lambda s: declare(s, "[search]", '[search]\nmetric = "hd95"'),
+        "search.metric: expected one of dice",
+    ),
+    "reported": (
+        lambda s: declare(s, "[search]", '[search]\nreported = ["x"]'),
+        "search.reported: expected one of",
+    ),
     "mm": (without_spacing, "search: expected metrics without mm"),
-    "scope": (lambda s: declare(s, "[search]", '[search]\nscopes = [["site"]]'), "scopes: expected a kind of scope"),
-    "bins": (lambda s: declare(s, "[search]", "[search]\nbins = {site = [1]}"), "search.bins.site: expected a numeric"),
-    "text bins": (lambda s: declare(s, "[search]", "[search]\nbins = {modality = [1]}"), "search.bins.modality: "),
-    "same": (lambda s: declare(s, 'same = ["modality"]', 'same = ["site"]'), "pairs.same: expected columns"),
-    "no subjects": (lambda s: declare(s, "search = 4", "search = 0"), "pairs: expected pairs of kind"),
+    "scope": (
+        lambda s: declare(s, "[search]", '[search]\nscopes = [["site"]]'),
+        "scopes: expected a kind of scope",
+    ),
+    "bins": (
+        lambda s: declare(s, "[search]", "[search]\nbins = {site = [1]}"),
+        "search.bins.site: expected a numeric",
+    ),
+    "text bins": (
+        lambda s: declare(s, "[search]", "[search]\nbins = {modality = [1]}"),
+        "search.bins.modality: ",
+    ),
+    "same": (
+        lambda s: declare(s, 'same = ["modality"]', 'same = ["site"]'),
+        "pairs.same: expected columns",
+    ),
+    "no subjects": (
+        lambda s: declare(s, "search = 4", "search = 0"),
+        "pairs: expected pairs of kind",
+    ),
     "no such csv": (
         lambda s: declare(s, "[pairs]", '[pairs]\ncsv = "nowhere.csv"'),
         "nowhere.csv: expected a text file",
     ),
-    "names in csv": (lambda s: with_pairs(s, "moving,fixed\na,b\n"), "pairs_to_search.csv, line 2: expected an image"),
-    "empty csv": (lambda s: with_pairs(s, "moving,fixed\n"), "pairs_to_search.csv: expected pairs, got no rows"),
+    "names in csv": (
+        lambda s: with_pairs(s, "moving,fixed\na,b\n"),
+        "pairs_to_search.csv, line 2: expected an image",
+    ),
+    "empty csv": (
+        lambda s: with_pairs(s, "moving,fixed\n"),
+        "pairs_to_search.csv: expected pairs, got no rows",
+    ),
     "label": (
         lambda s: declare(s, "[training]", '[loss]\noverlap_labels = ["x"]\n[training]'),
         "loss.overlap_labels: ",
@@ -59,7 +86,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda s: declare(s, "shape = [32, 32]", "shape = [31, 32]"),
         "shape: expected multiples of",
     ),
-    "levels": (lambda s: declare(s, "decoder = [8]", "decoder = [8, 8, 8]"), "network.decoder: expected fewer levels"),
+    "levels": (
+        lambda s: declare(s, "decoder = [8]", "decoder = [8, 8, 8]"),
+        "network.decoder: expected fewer levels",
+    ),
 }
 
 
@@ -80,20 +110,40 @@ def test_a_scope_of_subjects_that_will_be_empty_is_told(study: Path) -> None:
     declare(study, "minimum_partners = 3", "minimum_partners = 9")
     result = CliRunner().invoke(app, ["train", str(study), "--device", "cpu", "--quiet"])
     assert result.exit_code == 0, result.output
-    assert "no subject has 9 partners (search.minimum_partners) for ['subject']: left out" in result.stderr
+    assert (
+        "no subject has 9 partners (search.minimum_partners) for ['subject']: left out"
+        in result.stderr
+    )
 
 
-NAMES = ["dice", "regularization", "scope", "value", "metric", "setting", "folding", "settings", "pairs", "score"]
+NAMES = [
+    "dice",
+    "regularization",
+    "scope",
+    "value",
+    "metric",
+    "setting",
+    "folding",
+    "settings",
+    "pairs",
+    "score",
+]
 
 
-def test_columns_of_the_manifest_may_have_any_name_and_formulas_stay_text(tiny_study: Any, tmp_path: Path) -> None:
+def test_columns_of_the_manifest_may_have_any_name_and_formulas_stay_text(
+    tiny_study: Any, tmp_path: Path
+) -> None:
     study = Path(shutil.copytree(tiny_study.folder, tmp_path / "study"))
     path = study / "data" / "cohort.csv"
     table = pd.read_csv(path, dtype=str)
     for number, name in enumerate(NAMES):
         table[name] = [f"={letter}{number}()" for letter in "AB" * (len(table) // 2)]
     table.to_csv(path, index=False)
-    declare(study, "[search]", '[search]\nscopes = [["cohort"], ["label"], ["dice"], ["regularization"]]')
+    declare(
+        study,
+        "[search]",
+        '[search]\nscopes = [["cohort"], ["label"], ["dice"], ["regularization"]]',
+    )
     for command in (["search", "--device", "cpu"], ["report", "--results"], ["report"]):
         result = CliRunner().invoke(app, [command[0], str(study), *command[1:], "--quiet"])
         assert result.exit_code == 0, result.output
@@ -108,4 +158,7 @@ def test_columns_of_the_manifest_may_have_any_name_and_formulas_stay_text(tiny_s
     from hmopt import open_study
 
     value = pd.read_csv(study / "pairs.csv", dtype=str)["dice"].iloc[0].removeprefix("'")
-    assert open_study(clone, dice=value).user_attrs["optimum"] == open_study(study, dice=value).user_attrs["optimum"]
+    assert (
+        open_study(clone, dice=value).user_attrs["optimum"]
+        == open_study(study, dice=value).user_attrs["optimum"]
+    )

@@ -71,7 +71,11 @@ def run(*arguments: object) -> Result:
 
 
 def files(folder: Path, *names: str) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for name in names for path in sorted(folder.glob(name))}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in names
+        for path in sorted(folder.glob(name))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +120,10 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
     assert comparison.grid == ((0,), (50,), (200,))
     known = {*comparison.grid, comparison.optimum, comparison.default}
     seeds = {
-        (role, steps): [one.seeds for one in (*comparison.singles(role, steps), *comparison.ensembles(role, steps))]
+        (role, steps): [
+            one.seeds
+            for one in (*comparison.singles(role, steps), *comparison.ensembles(role, steps))
+        ]
         for role, steps in (("separate", 2), ("hypermorph", 2), ("hypermorph", 4))
     }
     assert seeds == {
@@ -129,7 +136,9 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
         fewer = one.role == "separate" and 2 in one.seeds
         expected = {comparison.optimum, comparison.default} if fewer else known
         assert (
-            expected == set(measurements.settings) if one.role == "separate" else expected <= {*measurements.settings}
+            expected == set(measurements.settings)
+            if one.role == "separate"
+            else expected <= {*measurements.settings}
         )
         assert tuple(measurements.values) == ("dice", "folding")
         assert one.networks == len(one.seeds) * (len(expected) if one.role == "separate" else 1)
@@ -142,7 +151,9 @@ def test_the_model_itself_is_one_of_the_hypermorphs(compared: Compared) -> None:
     assert comparison.singles("hypermorph", 4)[0].identity == comparison.model
 
 
-def test_separate_networks_are_measured_as_their_oracle_measures(compared: Compared, tmp_path: Path) -> None:
+def test_separate_networks_are_measured_as_their_oracle_measures(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = compared[0]
     comparison, study = read_comparison(folder), read_study(folder)
     assert comparison is not None
@@ -165,7 +176,9 @@ def test_the_search_is_as_it_was(compared: Compared, searched: Path) -> None:
         np.testing.assert_array_equal(measurements.values[metric], values)
 
 
-def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(compared: Compared, tmp_path: Path) -> None:
+def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = tmp_path / "again"
     shutil.copytree(compared[0], folder)
     comparison = read_comparison(folder)
@@ -176,17 +189,25 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(compared: Comp
     (folder / "compare.json").unlink()
     result = run("compare", folder, "--jobs", 2)
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("To train: 1 networks for one setting each (2 steps) and 1 hypermorphs")
+    assert result.output.startswith(
+        "To train: 1 networks for one setting each (2 steps) and 1 hypermorphs"
+    )
     again = read_comparison(folder)
     assert again is not None
-    assert [one.identity for one in again.contenders] == [one.identity for one in comparison.contenders]
+    assert [one.identity for one in again.contenders] == [
+        one.identity for one in comparison.contenders
+    ]
     for name in lost:
-        tensors, before = (load_file(one / "compare" / f"{name}.safetensors") for one in (folder, compared[0]))
+        tensors, before = (
+            load_file(one / "compare" / f"{name}.safetensors") for one in (folder, compared[0])
+        )
         assert all(torch.equal(tensor, before[key]) for key, tensor in tensors.items())
     assert run("compare", folder).output.startswith("To train: 0 networks")
 
 
-def test_an_error_comes_back_from_the_process_that_it_ended(compared: Compared, tmp_path: Path) -> None:
+def test_an_error_comes_back_from_the_process_that_it_ended(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = tmp_path / "foreign"
     shutil.copytree(compared[0], folder)
     path = folder / "compare" / "separate-2-steps-seed-1" / "regularization-0.25"
@@ -197,7 +218,9 @@ def test_an_error_comes_back_from_the_process_that_it_ended(compared: Compared, 
     assert "regularization-0.25-state.safetensors: expected " in result.output
 
 
-def test_a_search_measures_every_checkpoint_at_the_settings_of_the_model(compared: Compared) -> None:
+def test_a_search_measures_every_checkpoint_at_the_settings_of_the_model(
+    compared: Compared,
+) -> None:
     searched, full = read_searched(compared[0]), read_folder(compared[0])
     assert searched.steps == 4
     for checkpoint in CHECKPOINTS[:-1]:
@@ -206,7 +229,9 @@ def test_a_search_measures_every_checkpoint_at_the_settings_of_the_model(compare
         assert measured.identity not in (None, searched.identity)
 
 
-def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(compared: Compared, tmp_path: Path) -> None:
+def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = tmp_path / "confirmed"
     shutil.copytree(compared[0], folder)
     declared = (folder / "study.toml").read_text(encoding="utf-8").replace("steps = 4", "steps = 6")
@@ -222,7 +247,9 @@ def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(compared: Com
     assert read_contender(folder, confirmed).settings == (comparison.optimum,)
 
 
-def test_separate_networks_can_learn_at_a_rate_of_their_own(compared: Compared, tmp_path: Path) -> None:
+def test_separate_networks_can_learn_at_a_rate_of_their_own(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = tmp_path / "faster"
     shutil.copytree(compared[0], folder)
     declared = (folder / "study.toml").read_text(encoding="utf-8")
@@ -233,11 +260,16 @@ def test_separate_networks_can_learn_at_a_rate_of_their_own(compared: Compared, 
     before, after = read_comparison(compared[0]), read_comparison(folder)
     assert before is not None
     assert after is not None
-    rates = {role: {one.learning_rate for one in after.contenders if one.role == role} for role in ROLES}
+    rates = {
+        role: {one.learning_rate for one in after.contenders if one.role == role} for role in ROLES
+    }
     assert rates == {"separate": {0.04}, "hypermorph": {0.02}}
     assert {one.learning_rate for one in before.contenders} == {0.02}
     for role, same in zip(ROLES, (False, True), strict=True):
-        earlier, later = ({one.identity for one in they.contenders if one.role == role} for they in (before, after))
+        earlier, later = (
+            {one.identity for one in they.contenders if one.role == role}
+            for they in (before, after)
+        )
         assert (earlier == later) is same
         assert same or not earlier & later
 
@@ -262,7 +294,9 @@ def test_committed_results_hold_the_comparison(compared: Compared, tmp_path: Pat
         np.testing.assert_allclose(ours.values["dice"], theirs.values["dice"], rtol=1e-6)
 
 
-def test_a_comparison_of_an_earlier_model_does_not_count(compared: Compared, tmp_path: Path) -> None:
+def test_a_comparison_of_an_earlier_model_does_not_count(
+    compared: Compared, tmp_path: Path
+) -> None:
     folder = tmp_path / "later"
     shutil.copytree(compared[0], folder)
     content: dict[str, Any] = json.loads((folder / "search.json").read_text(encoding="utf-8"))

@@ -4,22 +4,33 @@ import typer
 from hmopt.cli.conversation import conversation
 
 
-def test_after_an_interruption_it_says_which_command_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as exit_, conversation("hmopt train brains", quiet=False, debug=False):
+def test_after_an_interruption_it_says_which_command_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        pytest.raises(typer.Exit) as exit_,
+        conversation("hmopt train brains", quiet=False, debug=False),
+    ):
         raise KeyboardInterrupt
     assert exit_.value.exit_code == 130
     assert "the same command continues: hmopt train brains" in capsys.readouterr().err
 
 
 def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as exit_, conversation("hmopt train brains", quiet=False, debug=False):
+    with (
+        pytest.raises(typer.Exit) as exit_,
+        conversation("hmopt train brains", quiet=False, debug=False),
+    ):
         raise OSError("no space\n  left")
     assert exit_.value.exit_code == 2
     assert capsys.readouterr().err == "no space left\n"
 
 
 def test_a_mistake_of_hmopt_shows_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), conversation("hmopt train brains", quiet=False, debug=False):
+    with (
+        pytest.raises(ZeroDivisionError),
+        conversation("hmopt train brains", quiet=False, debug=False),
+    ):
         _ = 1 / 0
 
 

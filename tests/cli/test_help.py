@@ -7,7 +7,18 @@ from typer.testing import CliRunner
 import hmopt
 from hmopt.cli.app import app
 
-COMMANDS = ("new", "train", "search", "compare", "report", "run", "register", "ledger", "export", "demo")
+COMMANDS = (
+    "new",
+    "train",
+    "search",
+    "compare",
+    "report",
+    "run",
+    "register",
+    "ledger",
+    "export",
+    "demo",
+)
 
 
 def test_these_are_the_commands() -> None:

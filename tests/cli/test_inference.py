@@ -15,7 +15,9 @@ from hmopt.errors import DataError
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
 
 
-def write_case(folder: Path, name: str, shape: tuple[int, ...], spacing_mm: tuple[float, ...], shift: int) -> None:
+def write_case(
+    folder: Path, name: str, shape: tuple[int, ...], spacing_mm: tuple[float, ...], shift: int
+) -> None:
     labels = np.zeros(shape, np.uint8)
     labels[tuple(slice(3 * size // 8 + shift, 5 * size // 8 + shift or 1) for size in shape)] = 1
     affine = np.diag((*spacing_mm, 1.0))
@@ -33,15 +35,23 @@ def infer(
     """Write a cohort with a case a row, and infer its study."""
     for number in range(len(rows)):
         write_case(folder, str(number), shape, spacing_mm, shifts[number % len(shifts)])
-    files = [{"image": f"{number}_image.nii", "label": f"{number}_label.nii"} for number in range(len(rows))]
-    pd.DataFrame([file | row for file, row in zip(files, rows, strict=True)]).to_csv(folder / "cohort.csv", index=False)
+    files = [
+        {"image": f"{number}_image.nii", "label": f"{number}_label.nii"}
+        for number in range(len(rows))
+    ]
+    pd.DataFrame([file | row for file, row in zip(files, rows, strict=True)]).to_csv(
+        folder / "cohort.csv", index=False
+    )
     (folder / "dseg.tsv").write_text("index\tname\n1\tcube\n", encoding="utf-8")
     section = CohortSection(manifest=folder / "cohort.csv", label_names=folder / "dseg.tsv")
     return infer_study("mine", section, inspect_cohort(section))
 
 
 def people(count: int, **columns: list[Any]) -> list[dict[str, Any]]:
-    return [{"subject": f"s{i}", **{name: values[i] for name, values in columns.items()}} for i in range(count)]
+    return [
+        {"subject": f"s{i}", **{name: values[i] for name, values in columns.items()}}
+        for i in range(count)
+    ]
 
 
 def test_the_grid_holds_the_largest_image_and_can_be_halved(tmp_path: Path) -> None:
@@ -51,8 +61,12 @@ def test_the_grid_holds_the_largest_image_and_can_be_halved(tmp_path: Path) -> N
     assert preprocessing.slices is None
 
 
-def test_few_thick_slices_become_two_dimensional_work_on_those_with_structures(tmp_path: Path) -> None:
-    preprocessing = infer(tmp_path, people(10), shape=(40, 5, 30), spacing_mm=(1, 4, 1))[0].preprocessing
+def test_few_thick_slices_become_two_dimensional_work_on_those_with_structures(
+    tmp_path: Path,
+) -> None:
+    preprocessing = infer(tmp_path, people(10), shape=(40, 5, 30), spacing_mm=(1, 4, 1))[
+        0
+    ].preprocessing
     assert preprocessing.slices is not None
     assert (preprocessing.slices.axis, preprocessing.slices.indices) == (1, [1, 2])
     assert preprocessing.slices.search_indices == [1]
@@ -76,7 +90,9 @@ def test_images_too_large_to_train_on_get_a_coarser_spacing_and_a_reason(
 
 
 @pytest.mark.parametrize(("shifts", "placement"), [((0,), "header"), ((-6, -3, 0, 3, 6), "affine")])
-def test_images_that_lie_apart_are_to_be_aligned(tmp_path: Path, shifts: tuple[int, ...], placement: str) -> None:
+def test_images_that_lie_apart_are_to_be_aligned(
+    tmp_path: Path, shifts: tuple[int, ...], placement: str
+) -> None:
     study, remarks = infer(tmp_path, people(10), shifts=shifts)
     assert study.preprocessing.placement == placement
     assert "where headers put them" in remarks["preprocessing.placement"]
@@ -115,8 +131,16 @@ def test_modalities_are_not_mixed_and_make_no_task_of_their_own(tmp_path: Path) 
 
 
 def test_ages_are_cut_into_three_and_names_of_sites_are_not(tmp_path: Path) -> None:
-    rows = people(12, age=[20 + 5 * i for i in range(12)], site=["A", "B"] * 6, note=[f"n{i}" for i in range(12)])
+    rows = people(
+        12,
+        age=[20 + 5 * i for i in range(12)],
+        site=["A", "B"] * 6,
+        note=[f"n{i}" for i in range(12)],
+    )
     search = infer(tmp_path, rows)[0].search
     assert list(search.bins) == ["age"]
     assert len(search.bins["age"]) == 2
-    assert [kinds for kinds in search.scopes if kinds in (["age"], ["site"], ["note"])] == [["age"], ["site"]]
+    assert [kinds for kinds in search.scopes if kinds in (["age"], ["site"], ["note"])] == [
+        ["age"],
+        ["site"],
+    ]

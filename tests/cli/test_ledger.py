@@ -22,16 +22,22 @@ SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 SUBJECTS = ("007", "017", "027", "037")
 LABELS = ("thalamus", "cortex")
 PAIRS = pd.DataFrame(
-    [(f"{m}->{f}", m, f, m, f, "cross") for m in SUBJECTS for f in SUBJECTS if m != f], columns=list(PAIR_COLUMNS)
+    [(f"{m}->{f}", m, f, m, f, "cross") for m in SUBJECTS for f in SUBJECTS if m != f],
+    columns=list(PAIR_COLUMNS),
 )
 SETTINGS = (0, 50, 100, 150, 200)
-SECTION = SearchSection(scopes=[["cohort"], ["label"], ["subject", "label"]], reported=[], minimum_partners=2)
+SECTION = SearchSection(
+    scopes=[["cohort"], ["label"], ["subject", "label"]], reported=[], minimum_partners=2
+)
 
 
 def block(place: int) -> Block:
     ids = tuple(PAIRS["pair"])
     best = np.array([100, 50]) + 50 * PAIRS["moving"].isin(["007"]).to_numpy()[:, None]
-    values = {"dice": 0.8 - ((place - best) / 200) ** 2, "folding": np.full(len(ids), 0.01 * (1 - place / 200))}
+    values = {
+        "dice": 0.8 - ((place - best) / 200) ** 2,
+        "folding": np.full(len(ids), 0.01 * (1 - place / 200)),
+    }
     return Block(index=(place,), pairs=ids, labels=LABELS, values=values)
 
 
@@ -69,14 +75,19 @@ def test_the_ledger_says_of_which_models_it_holds_how_much_and_what_is_stale(fol
     result = run("ledger", folder)
     assert result.exit_code == 0, result.output
     full = [row for row in rows_of(result.stdout) if row[0] == "full"]
-    assert [row[2:7] for row in full] == [["dice@1", "5", "12", "2", "120"], ["folding@1", "5", "12", "0", "60"]]
+    assert [row[2:7] for row in full] == [
+        ["dice@1", "5", "12", "2", "120"],
+        ["folding@1", "5", "12", "0", "60"],
+    ]
     assert full[0][7] == "5"
     assert "other  " + "0" * 16 in result.stdout
     assert result.stdout.count("stale: no such model here") == 2
     assert "Stale: 36 of 216 rows" in result.stdout
 
 
-def test_a_metric_of_an_older_version_is_stale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_of_an_older_version_is_stale(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(METRICS, "folding", replace(METRICS["folding"], version=2))
     output = run("ledger", folder).stdout
     assert output.count("stale: metric of another version") == 2
@@ -105,9 +116,17 @@ def test_a_folder_without_a_ledger_is_refused_in_one_line(tmp_path: Path) -> Non
 
 def exported(folder: Path, *scopes: str) -> tuple[dict[str, optuna.Study], str]:
     url = f"sqlite:///{folder / 'all.db'}"
-    result = run("export", folder, "--storage", url, *(part for scope in scopes for part in ("--scope", scope)))
+    result = run(
+        "export",
+        folder,
+        "--storage",
+        url,
+        *(part for scope in scopes for part in ("--scope", scope)),
+    )
     assert result.exit_code == 0, result.output
-    studies = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
+    studies = [
+        optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
+    ]
     return {study.user_attrs["scope"]: study for study in studies}, result.stdout
 
 
@@ -139,7 +158,9 @@ def test_an_exported_study_is_the_one_that_is_opened_on_demand(folder: Path) -> 
         (["task=cross, label=thalamus"], ["task=cross, label=thalamus"]),
     ],
 )
-def test_scopes_are_chosen_by_value_or_by_a_star(folder: Path, scopes: list[str], expected: list[str]) -> None:
+def test_scopes_are_chosen_by_value_or_by_a_star(
+    folder: Path, scopes: list[str], expected: list[str]
+) -> None:
     assert list(exported(folder, *scopes)[0]) == expected
 
 
@@ -148,7 +169,14 @@ def test_exporting_again_adds_only_what_is_lacking(folder: Path) -> None:
     Ledger(folder / "ledger").write("f" * 16, SPACE, [block(75)])
     studies, said = exported(folder)
     assert said.splitlines()[-1] == "Exported: 11 studies"
-    assert [trial.params["regularization"] for trial in studies["cohort"].trials] == [0.0, 0.25, 0.5, 0.75, 1.0, 0.375]
+    assert [trial.params["regularization"] for trial in studies["cohort"].trials] == [
+        0.0,
+        0.25,
+        0.5,
+        0.75,
+        1.0,
+        0.375,
+    ]
     assert {len(study.trials) for study in studies.values()} == {6}
 
 
@@ -161,7 +189,9 @@ def test_exporting_again_adds_only_what_is_lacking(folder: Path) -> None:
         ("subject=*,task=within", "task"),
     ],
 )
-def test_scopes_that_are_not_there_are_refused_before_anything_is_written(folder: Path, scope: str, named: str) -> None:
+def test_scopes_that_are_not_there_are_refused_before_anything_is_written(
+    folder: Path, scope: str, named: str
+) -> None:
     before = set(folder.rglob("*"))
     result = run("export", folder, "--storage", f"sqlite:///{folder / 'all.db'}", "--scope", scope)
     assert result.exit_code == 2
@@ -169,7 +199,9 @@ def test_scopes_that_are_not_there_are_refused_before_anything_is_written(folder
     assert set(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:hush@nowhere.invalid/db", "nonsense+hush", "mysql://me:x@y:hush/z"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hush@nowhere.invalid/db", "nonsense+hush", "mysql://me:x@y:hush/z"]
+)
 def test_a_password_is_neither_shown_nor_kept(folder: Path, url: str) -> None:
     result = run("export", folder, "--storage", url)
     assert result.exit_code == 2

@@ -22,7 +22,11 @@ FEW = 100
 
 def page_faults(first: str) -> int:
     program = PROGRAM.format(first=first)
-    return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+    return int(
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is only on Linux")

@@ -34,7 +34,9 @@ def slowly(clock: Clock, count: int, seconds: float) -> Iterator[int]:
 def written(clock: Clock, count: int, seconds: float, start: int = 0) -> list[str]:
     out = io.StringIO()
     track = Lines(Console(file=out))
-    assert list(track(slowly(clock, count, seconds), "Training", start + count, start)) == list(range(count))
+    assert list(track(slowly(clock, count, seconds), "Training", start + count, start)) == list(
+        range(count)
+    )
     return out.getvalue().splitlines()
 
 
@@ -60,6 +62,9 @@ def test_a_terminal_gets_bars_that_can_lie_within_each_other() -> None:
     out = io.StringIO()
     bars = tracker(Console(file=out, force_terminal=True), quiet=False)
     assert isinstance(bars, Bars)
-    assert [(a, b) for a in bars([1, 2], "Outer", 2) for b in bars([3], "Inner", 1)] == [(1, 3), (2, 3)]
+    assert [(a, b) for a in bars([1, 2], "Outer", 2) for b in bars([3], "Inner", 1)] == [
+        (1, 3),
+        (2, 3),
+    ]
     assert "Outer" in out.getvalue()
     assert "Inner" in out.getvalue()

@@ -28,7 +28,9 @@ def blobs(shape: tuple[int, int, int] = (26, 24, 22)) -> np.ndarray:
 
 def true_affine() -> np.ndarray:
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", [6, -4, 8], degrees=True).as_matrix() @ np.diag([1.06, 0.95, 1.0])
+    matrix[:3, :3] = Rotation.from_euler("xyz", [6, -4, 8], degrees=True).as_matrix() @ np.diag(
+        [1.06, 0.95, 1.0]
+    )
     matrix[:3, 3] = [1.0, -0.7, 1.4]
     return matrix
 
@@ -39,7 +41,9 @@ def moved(template: Volume, matrix: np.ndarray) -> Volume:
     affine[:3, 3] = [28, -6, -3]
     grid = np.linalg.inv(template.lattice.affine) @ np.linalg.inv(matrix) @ affine
     shape = (28, 30, 30)
-    data = ndimage.affine_transform(template.data, grid[:3, :3], grid[:3, 3], output_shape=shape, order=3)
+    data = ndimage.affine_transform(
+        template.data, grid[:3, :3], grid[:3, 3], output_shape=shape, order=3
+    )
     return Volume(data=data, lattice=Lattice(shape=shape, affine=affine))
 
 
@@ -57,9 +61,13 @@ def test_a_known_affine_is_found_to_a_fifth_of_a_voxel(template: Volume) -> None
 
 
 def test_the_same_seed_gives_the_same_affine_bit_for_bit() -> None:
-    template = Volume(data=blobs((16, 16, 16)), lattice=Lattice(shape=(16, 16, 16), affine=np.eye(4)))
+    template = Volume(
+        data=blobs((16, 16, 16)), lattice=Lattice(shape=(16, 16, 16), affine=np.eye(4))
+    )
     image = moved(template, true_affine())
-    np.testing.assert_array_equal(find_alignment(image, template, 1), find_alignment(image, template, 1))
+    np.testing.assert_array_equal(
+        find_alignment(image, template, 1), find_alignment(image, template, 1)
+    )
 
 
 def test_an_image_is_as_much_like_itself_as_can_be(template: Volume) -> None:
@@ -74,7 +82,9 @@ def test_a_flat_image_is_not_aligned(template: Volume) -> None:
 
 def test_a_prepared_image_lies_over_its_template(template: Volume, tmp_path: Path) -> None:
     for name, volume in (("template", template), ("image", moved(template, true_affine()))):
-        nibabel.save(nibabel.Nifti1Image(volume.data, volume.lattice.affine), tmp_path / f"{name}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(volume.data, volume.lattice.affine), tmp_path / f"{name}.nii.gz"
+        )
     there = prepare_image(tmp_path / "template.nii.gz", SECTION, tmp_path / "template.nii.gz")
     brought = prepare_image(tmp_path / "image.nii.gz", SECTION, tmp_path / "template.nii.gz")
     assert np.corrcoef(there.data.ravel(), brought.data.ravel())[0, 1] > 0.97
@@ -93,7 +103,11 @@ def test_an_image_without_the_template_of_its_cohort_is_refused(write: Callable[
 def test_the_chosen_template_is_one_that_others_align_to(write: Callable[..., Path]) -> None:
     noise = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
     shape = (16, 16, 16)
-    paths = [write("a.nii.gz", noise), write("b.nii.gz", blobs(shape)), write("c.nii.gz", blobs(shape) + 0.1 * noise)]
+    paths = [
+        write("a.nii.gz", noise),
+        write("b.nii.gz", blobs(shape)),
+        write("c.nii.gz", blobs(shape) + 0.1 * noise),
+    ]
     assert choose_template(pd.DataFrame({"image": paths})).name in ("b.nii.gz", "c.nii.gz")
 
 
@@ -104,4 +118,9 @@ def test_a_template_is_an_image_of_the_cohort_or_a_file(write: Callable[..., Pat
         assert resolve_template(SECTION.model_copy(update={"template": declared}), images) == path
     with pytest.raises(DataError, match="the name of an image of the cohort, or a file"):
         resolve_template(SECTION.model_copy(update={"template": "b"}), images)
-    assert resolve_template(SECTION.model_copy(update={"placement": "centre", "template": "b"}), images) is None
+    assert (
+        resolve_template(
+            SECTION.model_copy(update={"placement": "centre", "template": "b"}), images
+        )
+        is None
+    )

@@ -44,7 +44,9 @@ def test_the_names_of_a_decathlon_release_are_found_beside_its_folders(
     assert read_cohort(decathlon).structures == {"Anterior": (1,), "Posterior": (2,)}
 
 
-def test_a_broken_table_beside_the_folders_is_refused(decathlon: CohortSection, tmp_path: Path) -> None:
+def test_a_broken_table_beside_the_folders_is_refused(
+    decathlon: CohortSection, tmp_path: Path
+) -> None:
     (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json: expected \"labels\""):
         read_cohort(decathlon)
@@ -55,7 +57,9 @@ def test_labels_without_names_are_numbered_with_a_warning(decathlon: CohortSecti
         assert read_cohort(decathlon).structures == {"label 1": (1,), "label 2": (2,)}
 
 
-def test_structures_are_declared_by_code_where_labels_have_no_names(decathlon: CohortSection) -> None:
+def test_structures_are_declared_by_code_where_labels_have_no_names(
+    decathlon: CohortSection,
+) -> None:
     section = decathlon.model_copy(update={"structures": {"hippocampus": ["1", "2"]}})
     assert read_cohort(section).structures == {"hippocampus": (1, 2)}
 
@@ -70,7 +74,9 @@ def test_a_manifest_keeps_its_columns_numbers_as_numbers(write_cohort: Callable[
 
 def test_numbers_with_leading_zeros_stay_names(write_cohort: Callable[..., Path]) -> None:
     manifest = write_cohort(subjects=2)
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace("sub-0,", "007,").replace("ses-1,", "01,"))
+    manifest.write_text(
+        manifest.read_text(encoding="utf-8").replace("sub-0,", "007,").replace("ses-1,", "01,")
+    )
     images = list_images(CohortSection(manifest=manifest))
     assert images["subject"].tolist() == ["007", "sub-1"]
     assert images["session"].tolist() == ["01", "01"]
@@ -80,7 +86,9 @@ def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path: Path, wri
     for folder in ("a", "b"):
         write(f"{folder}/T1.nii.gz", LABELS)
     manifest = tmp_path / "cohort.csv"
-    manifest.write_text("image,label,subject\na/T1.nii.gz,a/T1.nii.gz,a\nb/T1.nii.gz,b/T1.nii.gz,b\n")
+    manifest.write_text(
+        "image,label,subject\na/T1.nii.gz,a/T1.nii.gz,a\nb/T1.nii.gz,b/T1.nii.gz,b\n"
+    )
     assert list(list_images(CohortSection(manifest=manifest)).index) == ["a_T1", "b_T1"]
 
 
@@ -100,7 +108,9 @@ def test_a_label_that_the_table_lacks_is_refused(write_cohort: Callable[..., Pat
 
 def test_labels_on_another_grid_are_refused(write_cohort: Callable[..., Path]) -> None:
     manifest = write_cohort(subjects=2)
-    nibabel.save(nibabel.Nifti1Image(LABELS, np.eye(4)), manifest.parent / "sub-1_ses-1_dseg.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(LABELS, np.eye(4)), manifest.parent / "sub-1_ses-1_dseg.nii.gz"
+    )
     with pytest.raises(DataError, match=r"sub-1_ses-1_dseg.nii.gz: expected shape \(10, 9, 8\)"):
         read_cohort(CohortSection(manifest=manifest))
 
@@ -116,10 +126,15 @@ def test_a_missing_label_file_is_refused(decathlon: CohortSection, tmp_path: Pat
     [
         ("sub-0_ses-1.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3", "each image once"),
         ("sub-0_ses-1.nii.gz,,sub-9,ses-1,3", "line 4: expected a value for label"),
-        ("gone.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3", "gone.nii.gz: expected the image file, got no file"),
+        (
+            "gone.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3",
+            "gone.nii.gz: expected the image file, got no file",
+        ),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused(write_cohort: Callable[..., Path], row: str, complaint: str) -> None:
+def test_a_row_that_cannot_be_used_is_refused(
+    write_cohort: Callable[..., Path], row: str, complaint: str
+) -> None:
     with pytest.raises(DataError, match=complaint):
         list_images(with_row(write_cohort(subjects=2), row))
 
@@ -133,7 +148,9 @@ def test_a_row_that_cannot_be_used_is_refused(write_cohort: Callable[..., Path],
         ("", "a CSV manifest"),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+def test_a_manifest_that_cannot_be_used_is_refused(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
     (tmp_path / "cohort.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
         list_images(CohortSection(manifest=tmp_path / "cohort.csv"))

@@ -118,7 +118,9 @@ def test_images_of_an_earlier_version_are_checked_by_what_they_can_be(folder: Pa
     assert "label 200 of" in refused(folder)
 
 
-@pytest.mark.parametrize("value", [None, [], 3, "x", {"scans": []}, {"labels": None}, {"spacing_mm": -1}])
+@pytest.mark.parametrize(
+    "value", [None, [], 3, "x", {"scans": []}, {"labels": None}, {"spacing_mm": -1}]
+)
 def test_a_record_of_another_form_is_named(value: object, folder: Path) -> None:
     path = forget_hashes(folder)
     content = json.loads(path.read_text())

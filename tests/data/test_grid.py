@@ -14,7 +14,9 @@ FLIPPED = np.array([[0, 0, -3.0, 50], [-1, 0, 0, 7], [0, 2, 0, -9], [0, 0, 0, 1]
 
 def oblique() -> np.ndarray:
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", [10, -15, 20], degrees=True).as_matrix() @ np.diag([-1.5, 2, 1])
+    affine[:3, :3] = Rotation.from_euler("xyz", [10, -15, 20], degrees=True).as_matrix() @ np.diag(
+        [-1.5, 2, 1]
+    )
     affine[:3, 3] = [4, -3, 12]
     return affine
 
@@ -28,14 +30,18 @@ def test_the_ras_order_of_voxels_is_that_of_nibabel(affine: np.ndarray) -> None:
     np.testing.assert_allclose(frame.to_world, canonical.affine)
     np.testing.assert_allclose(frame.spacing_mm, canonical.header.get_zooms(), rtol=1e-5)
     to_file = np.linalg.inv(affine) @ frame.to_world
-    np.testing.assert_allclose(resample(data, to_file, frame.shape, 1, 0), canonical.get_fdata(), atol=1e-5)
+    np.testing.assert_allclose(
+        resample(data, to_file, frame.shape, 1, 0), canonical.get_fdata(), atol=1e-5
+    )
 
 
 def test_the_prepared_grid_has_the_centre_of_the_image() -> None:
     frame = ras_frame(Lattice(shape=(10, 12, 14), affine=oblique()))
     grid = centred_grid(frame, (16, 5, 8), (0.7, 3.0, 2.2))
     np.testing.assert_allclose(grid @ [7.5, 2, 3.5, 1], [*((np.array(frame.shape) - 1) / 2), 1])
-    np.testing.assert_allclose(np.linalg.norm((frame.to_world @ grid)[:3, :3], axis=0), [0.7, 3.0, 2.2])
+    np.testing.assert_allclose(
+        np.linalg.norm((frame.to_world @ grid)[:3, :3], axis=0), [0.7, 3.0, 2.2]
+    )
 
 
 def test_an_unchanged_spacing_crops_and_pads_without_touching_a_voxel() -> None:
@@ -63,7 +69,11 @@ def test_a_slice_is_the_plane_of_the_volume_in_ras_order() -> None:
     frame = ras_frame(Lattice(shape=data.shape, affine=FLIPPED))
     for axis, index in ((0, 3), (1, 2), (2, 4)):
         plane = np.take(canonical, index, axis)
-        grid = np.linalg.inv(FLIPPED) @ frame.to_world @ slice_grid(frame, axis, index, plane.shape, None)
+        grid = (
+            np.linalg.inv(FLIPPED)
+            @ frame.to_world
+            @ slice_grid(frame, axis, index, plane.shape, None)
+        )
         np.testing.assert_allclose(resample(data, grid, plane.shape, 1, 0), plane, atol=1e-5)
 
 

@@ -13,7 +13,9 @@ from hmopt.declaration import CohortSection, PreprocessingSection
 SECTION = PreprocessingSection(shape=[8, 8, 8])
 
 
-def identity(manifest: Path, preprocessing: PreprocessingSection = SECTION, **cohort: object) -> str:
+def identity(
+    manifest: Path, preprocessing: PreprocessingSection = SECTION, **cohort: object
+) -> str:
     values = {"manifest": manifest, "label_names": manifest.parent / "dseg.tsv", **cohort}
     section = CohortSection.model_validate(values)
     return cohort_identity(section, preprocessing, list_images(section))
@@ -46,7 +48,9 @@ def test_one_changed_voxel_changes_the_identity(manifest: Path, name: str) -> No
         {"background": -1000},
     ],
 )
-def test_every_field_of_the_preprocessing_changes_the_identity(manifest: Path, changed: dict[str, object]) -> None:
+def test_every_field_of_the_preprocessing_changes_the_identity(
+    manifest: Path, changed: dict[str, object]
+) -> None:
     section = PreprocessingSection.model_validate({**SECTION.model_dump(), **changed})
     assert identity(manifest, section) != identity(manifest)
 
@@ -70,7 +74,9 @@ def test_the_order_in_which_structures_are_declared_changes_the_identity(manifes
     assert identity(manifest, structures=one) != identity(manifest, structures=other)
 
 
-def test_moving_the_folder_or_correcting_an_age_keeps_the_identity(manifest: Path, tmp_path: Path) -> None:
+def test_moving_the_folder_or_correcting_an_age_keeps_the_identity(
+    manifest: Path, tmp_path: Path
+) -> None:
     before = identity(manifest)
     shutil.move(manifest.parent, tmp_path / "elsewhere")
     moved = tmp_path / "elsewhere" / "cohort.csv"

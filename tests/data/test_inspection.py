@@ -14,10 +14,14 @@ WriteCohort = Callable[..., Path]
 
 
 def look(manifest: Path) -> Inspection:
-    return inspect_cohort(CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv"))
+    return inspect_cohort(
+        CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+    )
 
 
-def box(corner: tuple[int, int, int], side: int = 6, shape: tuple[int, ...] = (24, 24, 24)) -> np.ndarray:
+def box(
+    corner: tuple[int, int, int], side: int = 6, shape: tuple[int, ...] = (24, 24, 24)
+) -> np.ndarray:
     data = np.zeros(shape, dtype=np.uint8)
     data[tuple(slice(start, start + side) for start in corner)] = 1
     return data
@@ -37,7 +41,10 @@ def test_overlap_and_distance_are_measured_where_headers_place_images_and_with_c
 ) -> None:
     shifted = np.diag([2.0, 2, 2, 1])
     shifted[0, 3] = 6
-    a, b = write("a.nii.gz", box((6, 6, 6)), np.diag([2.0, 2, 2, 1])), write("b.nii.gz", box((8, 6, 6)), shifted)
+    a, b = (
+        write("a.nii.gz", box((6, 6, 6)), np.diag([2.0, 2, 2, 1])),
+        write("b.nii.gz", box((8, 6, 6)), shifted),
+    )
     placement = measure_placement([(a, b)], {"box": (1,)})
     # centred: 2 of 6 voxels apart; in the world: 2 voxels and 6 mm, that is 5 of 6
     assert placement.overlap_centred == pytest.approx(4 / 6)
@@ -46,9 +53,13 @@ def test_overlap_and_distance_are_measured_where_headers_place_images_and_with_c
     assert placement.distance_in_world_mm == pytest.approx(10)
 
 
-def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
     rows = ["image,label,subject"]
-    for number, corner in enumerate([(0, 0, 0), (18, 18, 18), (0, 18, 0), (18, 0, 18), (0, 0, 18), (18, 18, 0)]):
+    for number, corner in enumerate(
+        [(0, 0, 0), (18, 18, 18), (0, 18, 0), (18, 0, 18), (0, 0, 18), (18, 18, 0)]
+    ):
         write(f"{number}.nii.gz", box(corner))
         rows.append(f"{number}.nii.gz,{number}.nii.gz,s{number}")
     (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbox\n")
@@ -59,7 +70,9 @@ def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(tmp_path: Path
     assert 'placement = "affine"' in found.advice
 
 
-def test_few_slices_make_a_2d_cohort_searched_where_most_structures_are(write_cohort: WriteCohort) -> None:
+def test_few_slices_make_a_2d_cohort_searched_where_most_structures_are(
+    write_cohort: WriteCohort,
+) -> None:
     found = look(write_cohort(shape=(40, 9, 40)))
     assert found.slice_axis == 1
     slices = infer_slices(found, 1)
@@ -69,11 +82,15 @@ def test_few_slices_make_a_2d_cohort_searched_where_most_structures_are(write_co
     assert slices.search_indices == [2]
 
 
-def test_a_split_leaves_subjects_to_each_side_and_searches_those_scanned_twice(write_cohort: WriteCohort) -> None:
+def test_a_split_leaves_subjects_to_each_side_and_searches_those_scanned_twice(
+    write_cohort: WriteCohort,
+) -> None:
     found = look(write_cohort(subjects=10))
     assert infer_split(found).model_dump() == {"train": 5, "tune": 2, "search": 3, "seed": 0}
     manifest = write_cohort(subjects=10, sessions=2, folder="twice")
-    kept = [line for line in manifest.read_text().splitlines() if "ses-2" not in line or "sub-4" in line]
+    kept = [
+        line for line in manifest.read_text().splitlines() if "ses-2" not in line or "sub-4" in line
+    ]
     manifest.write_text("\n".join(kept))
     twice = look(manifest)
     search = infer_split(twice).search

@@ -19,7 +19,9 @@ def test_a_z_score_is_that_of_scipy() -> None:
 
 @pytest.mark.parametrize("method", ["percentile", "minmax", "zscore"])
 def test_scale_and_offset_of_a_scanner_do_not_matter(method: str) -> None:
-    np.testing.assert_allclose(normalize(DATA * 40 + 7000, method), normalize(DATA, method), atol=1e-3)
+    np.testing.assert_allclose(
+        normalize(DATA * 40 + 7000, method), normalize(DATA, method), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", ["percentile", "minmax", "zscore"])

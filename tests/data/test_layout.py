@@ -16,7 +16,9 @@ def section(**values: object) -> PreprocessingSection:
 
 
 def test_a_plane_keeps_the_spacing_of_its_two_axes() -> None:
-    layout = lay_out(frame(8, 3, 8), section(shape=[8, 8], slices={"axis": 1, "indices": [2, 0]}), "a")
+    layout = lay_out(
+        frame(8, 3, 8), section(shape=[8, 8], slices={"axis": 1, "indices": [2, 0]}), "a"
+    )
     assert layout.spacing_mm == (1.0, 2.0)
     assert layout.slices == (2, 0)
     assert [grid[1, 3] for grid in layout.grids] == [2, 0]
@@ -53,9 +55,14 @@ def test_a_slice_that_an_image_lacks_is_refused() -> None:
         ({"shape": [8, 8], "slices": {"axis": 1, "indices": []}}, "slices.indices"),
         ({"shape": [8, 8], "slices": {"axis": 1, "indices": [1, 1]}}, "slices.indices"),
         ({"shape": [8, 8], "slices": {"axis": 1, "indices": [-1]}}, "slices.indices"),
-        ({"shape": [8, 8], "slices": {"axis": 1, "indices": [1], "search_indices": [2]}}, "slices.search_indices"),
+        (
+            {"shape": [8, 8], "slices": {"axis": 1, "indices": [1], "search_indices": [2]}},
+            "slices.search_indices",
+        ),
     ],
 )
-def test_a_declaration_that_contradicts_itself_is_refused(values: dict[str, object], field: str) -> None:
+def test_a_declaration_that_contradicts_itself_is_refused(
+    values: dict[str, object], field: str
+) -> None:
     with pytest.raises(DeclarationError, match=f"preprocessing.{field}: "):
         check_preprocessing(section(**values))

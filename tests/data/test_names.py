@@ -9,7 +9,10 @@ from hmopt.errors import DataError
 
 def test_a_decathlon_table_names_labels_by_code_without_the_background(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
-    path.write_text(json.dumps({"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}),
+        encoding="utf-8",
+    )
     assert read_label_names(path) == {1: "Anterior", 2: "Posterior"}
 
 
@@ -21,7 +24,9 @@ def test_a_table_that_gives_codes_by_name_is_understood_too(tmp_path: Path) -> N
 
 def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
     path = tmp_path / "dseg.tsv"
-    path.write_text("index\tname\tcolor\n10\tLeft-Thalamus\t#fff\n49\tRight-Thalamus\t#eee\n", encoding="utf-8")
+    path.write_text(
+        "index\tname\tcolor\n10\tLeft-Thalamus\t#fff\n49\tRight-Thalamus\t#eee\n", encoding="utf-8"
+    )
     assert read_label_names(path) == {10: "Left-Thalamus", 49: "Right-Thalamus"}
 
 
@@ -38,7 +43,9 @@ def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
         ("dataset.json", "[]", '"labels"'),
     ],
 )
-def test_a_broken_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+def test_a_broken_table_is_refused_in_one_line(
+    tmp_path: Path, name: str, text: str, complaint: str
+) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=complaint) as caught:
         read_label_names(tmp_path / name)

@@ -19,7 +19,10 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def make_cohort(
-    subjects: int = 4, sessions: int = 1, slices: Sequence[int] = (-1,), search_slices: tuple[int, ...] = ()
+    subjects: int = 4,
+    sessions: int = 1,
+    slices: Sequence[int] = (-1,),
+    search_slices: tuple[int, ...] = (),
 ) -> PreparedCohort:
     rows = []
     for number in range(subjects):
@@ -82,7 +85,10 @@ def test_images_are_paired_only_where_they_agree_in_the_declared_columns() -> No
 
 def test_slices_are_paired_with_the_same_slice_and_searched_on_the_declared_ones() -> None:
     cohort = make_cohort(3, slices=(2, 5), search_slices=(5,))
-    assert ids(possible_pairs(cohort, section(), "search")) == {"0a_slice-5->1a_slice-5", "1a_slice-5->0a_slice-5"}
+    assert ids(possible_pairs(cohort, section(), "search")) == {
+        "0a_slice-5->1a_slice-5",
+        "1a_slice-5->0a_slice-5",
+    }
     everywhere = make_cohort(3, slices=(2, 5))
     assert len(ids(possible_pairs(everywhere, section(), "search"))) == 4
 
@@ -110,7 +116,12 @@ def draw_one_by_one(pairs: Sequence[Pair], count: int, rng: np.random.Generator)
     left = [pairs[place] for place in rng.permutation(len(pairs))]
     moved, fixed, drawn = Counter[str](), Counter[str](), []
     for _ in range(count):
-        drawn.append(min(left, key=lambda pair: moved[pair.moving_subject] ** 2 + fixed[pair.fixed_subject] ** 2))
+        drawn.append(
+            min(
+                left,
+                key=lambda pair: moved[pair.moving_subject] ** 2 + fixed[pair.fixed_subject] ** 2,
+            )
+        )
         left.remove(drawn[-1])
         moved[drawn[-1].moving_subject] += 1
         fixed[drawn[-1].fixed_subject] += 1
@@ -131,23 +142,33 @@ def test_pairs_are_those_that_a_list_of_all_of_them_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "images_of"), [("brains", dict.fromkeys), ("hippocampus", lambda some: sorted({*some}))]
+    ("study", "images_of"),
+    [("brains", dict.fromkeys), ("hippocampus", lambda some: sorted({*some}))],
 )
 def test_the_pairs_of_the_committed_studies_are_drawn_again(
     study: str, images_of: Callable[[Iterable[str]], Iterable[str]]
 ) -> None:
-    committed = pd.read_csv(STUDIES / study / "results" / "pairs.csv", dtype=str, keep_default_na=False)
+    committed = pd.read_csv(
+        STUDIES / study / "results" / "pairs.csv", dtype=str, keep_default_na=False
+    )
     subjects = {row.moving: row.moving_subject for row in committed.itertuples()}
     subjects |= {row.fixed: row.fixed_subject for row in committed.itertuples()}
     rows = [
-        {"name": name, "subject": subjects[name], "scan": name, "slice": -1} for name in images_of(committed["moving"])
+        {"name": name, "subject": subjects[name], "scan": name, "slice": -1}
+        for name in images_of(committed["moving"])
     ]
-    cohort = replace(make_cohort(), images=pd.DataFrame(rows).set_index("name").assign(split="search"))
+    cohort = replace(
+        make_cohort(), images=pd.DataFrame(rows).set_index("name").assign(split="search")
+    )
     declared = read_declaration(STUDIES / study).pairs
-    assert [pair.id for pair in draw_pairs(cohort, declared, "search")] == committed["pair"].tolist()
+    assert [pair.id for pair in draw_pairs(cohort, declared, "search")] == committed[
+        "pair"
+    ].tolist()
 
 
-def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cohort, everyone = make_cohort(31, sessions=2), 60
     monkeypatch.setattr("hmopt.data.pairs.MOST_PAIRS", 5 * everyone)
     pairs = possible_pairs(cohort, section(kinds=["cross"]), "search")
@@ -162,13 +183,17 @@ def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(mon
 
 def test_the_seed_decides_which_pairs_are_drawn() -> None:
     cohort = make_cohort(12)
-    one, again, other = (draw_pairs(cohort, section(search=20, seed=seed), "search") for seed in (1, 1, 2))
+    one, again, other = (
+        draw_pairs(cohort, section(search=20, seed=seed), "search") for seed in (1, 1, 2)
+    )
     assert one == again
     assert ids(one) != ids(other)
 
 
 def test_each_kind_has_its_own_number_and_all_are_taken_where_there_are_fewer() -> None:
-    drawn = draw_pairs(make_cohort(6, sessions=2), section(kinds=["cross", "within"], search=12), "search")
+    drawn = draw_pairs(
+        make_cohort(6, sessions=2), section(kinds=["cross", "within"], search=12), "search"
+    )
     assert Counter(pair.task for pair in drawn) == {"cross": 12, "within": 10}
 
 
@@ -187,7 +212,10 @@ def test_an_unknown_atlas_or_column_is_refused() -> None:
 def test_a_csv_lists_the_pairs_to_search_in_place_of_drawing(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("moving,fixed\n1a,0a\n0a,2a\n1a,0a\n")
-    assert [pair.id for pair in draw_pairs(make_cohort(4), section(csv=path), "search")] == ["1a->0a", "0a->2a"]
+    assert [pair.id for pair in draw_pairs(make_cohort(4), section(csv=path), "search")] == [
+        "1a->0a",
+        "0a->2a",
+    ]
 
 
 def test_listed_images_stand_for_all_their_slices(tmp_path: Path) -> None:
@@ -239,7 +267,9 @@ def test_a_missing_value_is_a_group_of_its_own() -> None:
     assert table.loc[0, ["session", "age"]].tolist() == ["unknown→ses-1", "unknown→<40"]
 
 
-@pytest.mark.parametrize("bins", [{"age": [60, 40]}, {"age": []}, {"session": [1]}, {"height": [1]}])
+@pytest.mark.parametrize(
+    "bins", [{"age": [60, 40]}, {"age": []}, {"session": [1]}, {"height": [1]}]
+)
 def test_bins_that_cannot_be_are_refused(bins: dict[str, list[float]]) -> None:
     with pytest.raises(DeclarationError, match=r"search.bins"):
         pair_table([], make_cohort(4), bins)

@@ -16,7 +16,9 @@ T = TypeVar("T")
 SHAPE = [8, 8, 8]
 
 
-def declare(manifest: Path, cohort: dict[str, object] | None = None, **preprocessing: object) -> Study:
+def declare(
+    manifest: Path, cohort: dict[str, object] | None = None, **preprocessing: object
+) -> Study:
     return parse_study(
         {
             "name": "x",
@@ -43,18 +45,33 @@ def test_a_prepared_cohort_holds_each_image_normalized_and_each_label_map_merged
     data = nibabel.load(manifest.parent / f"{name}.nii.gz").get_fdata()
     low, high = np.percentile(data, [0.5, 99.5])
     # 10 and 9 voxels lose 1 on either side, and 0 and 1: an odd margin goes to the far side
-    np.testing.assert_allclose(cohort.image(name), np.clip((data - low) / (high - low), 0, 1)[1:9, 0:8], atol=1e-5)
+    np.testing.assert_allclose(
+        cohort.image(name), np.clip((data - low) / (high - low), 0, 1)[1:9, 0:8], atol=1e-5
+    )
     codes = np.asarray(nibabel.load(manifest.parent / f"{name}_dseg.nii.gz").dataobj)[1:9, 0:8]
     np.testing.assert_array_equal(cohort.label_map(name), (codes == 3) + 2 * (codes == 7))
     np.testing.assert_array_equal(cohort.grid(name) @ [0, 0, 0, 1], [1, 0, 0, 1])
 
 
-def test_the_table_tells_whom_an_item_is_of_and_what_it_serves(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_the_table_tells_whom_an_item_is_of_and_what_it_serves(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     images = prepare(declare(write_cohort(sessions=2)), tmp_path / "study").images
     assert list(images.columns) == ["subject", "scan", "slice", "split", "session", "age"]
     assert images.groupby("subject")["split"].nunique().eq(1).all()
-    assert images["split"].value_counts().to_dict() == {"train": 4, "tune": 4, "search": 2, "unused": 2}
-    assert images.loc["sub-2_ses-2"].drop("split").tolist() == ["sub-2", "sub-2_ses-2", -1, "ses-2", 40]
+    assert images["split"].value_counts().to_dict() == {
+        "train": 4,
+        "tune": 4,
+        "search": 2,
+        "unused": 2,
+    }
+    assert images.loc["sub-2_ses-2"].drop("split").tolist() == [
+        "sub-2",
+        "sub-2_ses-2",
+        -1,
+        "ses-2",
+        40,
+    ]
 
 
 def test_slices_are_items_of_their_own(write_cohort: WriteCohort, tmp_path: Path) -> None:
@@ -87,7 +104,9 @@ def test_a_declared_structure_that_no_image_shows_is_left_out_with_a_warning(
     assert set(np.unique(cohort.label_map("sub-0_ses-1"))) == {0, 1}
 
 
-def test_a_structure_with_too_few_voxels_counts_as_missing(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_a_structure_with_too_few_voxels_counts_as_missing(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     manifest = write_cohort()
     path = manifest.parent / "sub-0_ses-1_dseg.nii.gz"
     image = nibabel.load(path)
@@ -114,7 +133,9 @@ def test_images_are_prepared_once(write_cohort: WriteCohort, tmp_path: Path) -> 
     assert done.count("Preparing images") == 1
 
 
-def test_one_image_is_mapped_rather_than_all_loaded(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_one_image_is_mapped_rather_than_all_loaded(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     cohort = prepare(declare(write_cohort()), tmp_path / "study")
     assert isinstance(np.load(cohort.folder / "images.npy", mmap_mode="r"), np.memmap)
     image = cohort.image("sub-0_ses-1")
@@ -128,7 +149,9 @@ def test_an_unknown_image_is_refused(write_cohort: WriteCohort, tmp_path: Path) 
         prepare(declare(write_cohort()), tmp_path / "study").image("sub-9")
 
 
-def test_nothing_is_written_where_an_image_is_bad(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_nothing_is_written_where_an_image_is_bad(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     manifest = write_cohort()
     data = np.zeros((10, 9, 8), dtype=np.float32)
     data[0, 0, 0] = np.nan
@@ -138,7 +161,9 @@ def test_nothing_is_written_where_an_image_is_bad(write_cohort: WriteCohort, tmp
     assert not (tmp_path / "study" / FOLDER).exists()
 
 
-def test_too_few_subjects_are_refused_before_anything_is_written(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_too_few_subjects_are_refused_before_anything_is_written(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="at most 4 subjects"):
         prepare(declare(write_cohort(subjects=4)), tmp_path / "study")
     assert not (tmp_path / "study").exists()
@@ -147,7 +172,9 @@ def test_too_few_subjects_are_refused_before_anything_is_written(write_cohort: W
 def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(
     write_cohort: WriteCohort, tmp_path: Path
 ) -> None:
-    def interrupted(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+    def interrupted(
+        items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
         for number, item in enumerate(items):
             if description == "Preparing images" and number == 3:
                 raise KeyboardInterrupt
@@ -164,17 +191,27 @@ def test_different_spacings_need_a_declared_one(write_cohort: WriteCohort, tmp_p
     manifest = write_cohort()
     for name in ("sub-2_ses-1", "sub-2_ses-1_dseg"):
         data = np.asarray(nibabel.load(manifest.parent / f"{name}.nii.gz").dataobj)
-        nibabel.save(nibabel.Nifti1Image(data, np.diag([2.0, 1, 1, 1])), manifest.parent / f"{name}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(data, np.diag([2.0, 1, 1, 1])), manifest.parent / f"{name}.nii.gz"
+        )
     with pytest.raises(DataError, match=r"Declare preprocessing\.spacing_mm"):
         prepare(declare(manifest), tmp_path / "study")
-    assert prepare(declare(manifest, spacing_mm=[1, 1, 1]), tmp_path / "study").spacing_mm == (1, 1, 1)
+    assert prepare(declare(manifest, spacing_mm=[1, 1, 1]), tmp_path / "study").spacing_mm == (
+        1,
+        1,
+        1,
+    )
     unknown = prepare(declare(manifest, {"spacing_known": False}), tmp_path / "study")
     assert unknown.spacing_mm is None
 
 
-def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(write_cohort: WriteCohort, tmp_path: Path) -> None:
+def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
     manifest = write_cohort()
-    study = declare(manifest, shape=[10, 8], slices={"axis": 1, "indices": [3, 5], "search_indices": [5]})
+    study = declare(
+        manifest, shape=[10, 8], slices={"axis": 1, "indices": [3, 5], "search_indices": [5]}
+    )
     cohort = prepare(study, tmp_path / "study")
     path = manifest.parent / "sub-1_ses-1.nii.gz"
     for chosen, index in ((None, 5), (3, 3)):

@@ -12,7 +12,9 @@ from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CohortSection, parse_study
 
 
-def test_brain_slices_are_prepared_as_they_are_in_the_files(shared_data: Path, tmp_path: Path) -> None:
+def test_brain_slices_are_prepared_as_they_are_in_the_files(
+    shared_data: Path, tmp_path: Path
+) -> None:
     place = shared_data / "brains" / "slices_1mm"
     table = pd.read_csv(place / "cohort.csv")
     for kind in ("image", "label"):
@@ -23,7 +25,10 @@ def test_brain_slices_are_prepared_as_they_are_in_the_files(shared_data: Path, t
     study = parse_study(
         {
             "name": "brains",
-            "cohort": {"manifest": str(manifest), "label_names": str(shared_data / "brains" / "dseg.tsv")},
+            "cohort": {
+                "manifest": str(manifest),
+                "label_names": str(shared_data / "brains" / "dseg.tsv"),
+            },
             "preprocessing": {"shape": [160, 160], "slices": {"axis": 1, "indices": [4]}},
             "split": {"train": 1, "tune": 1, "search": ["sub-1003", "sub-1002"]},
             "pairs": {"kinds": ["cross", "within"]},
@@ -40,6 +45,11 @@ def test_brain_slices_are_prepared_as_they_are_in_the_files(shared_data: Path, t
 
 def test_the_hippocampus_cohort_is_read_by_its_table_of_names(shared_data: Path) -> None:
     place = shared_data / "hippocampus"
-    section = CohortSection(images=place / "imagesTr", labels=place / "labelsTr", label_names=place / "dseg.tsv")
+    section = CohortSection(
+        images=place / "imagesTr", labels=place / "labelsTr", label_names=place / "dseg.tsv"
+    )
     assert len(list_images(section)) == 200
-    assert read_cohort(section).structures == {"anterior hippocampus": (1,), "posterior hippocampus": (2,)}
+    assert read_cohort(section).structures == {
+        "anterior hippocampus": (1,),
+        "posterior hippocampus": (2,),
+    }

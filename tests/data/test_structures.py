@@ -8,7 +8,11 @@ NAMES = {10: "Left-Thalamus", 49: "Right-Thalamus", 3: "Left-Cortex"}
 
 
 def test_every_label_is_a_structure_where_none_is_declared() -> None:
-    assert choose_structures({}, NAMES) == {"Left-Cortex": (3,), "Left-Thalamus": (10,), "Right-Thalamus": (49,)}
+    assert choose_structures({}, NAMES) == {
+        "Left-Cortex": (3,),
+        "Left-Thalamus": (10,),
+        "Right-Thalamus": (49,),
+    }
 
 
 @pytest.mark.parametrize(
@@ -20,7 +24,9 @@ def test_every_label_is_a_structure_where_none_is_declared() -> None:
         ({"a": ["10"], "b": ["Left-Thalamus"]}, "'Left-Thalamus', which a has"),
     ],
 )
-def test_a_structure_that_cannot_be_is_refused(declared: dict[str, list[str]], complaint: str) -> None:
+def test_a_structure_that_cannot_be_is_refused(
+    declared: dict[str, list[str]], complaint: str
+) -> None:
     with pytest.raises(DataError, match=complaint.replace("?", r"\?")):
         choose_structures(declared, NAMES)
 

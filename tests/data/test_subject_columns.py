@@ -5,7 +5,11 @@ from hmopt.data.pair_table import OF_PAIRS, subject_columns
 
 def table(columns: dict[str, list[str]]) -> pd.DataFrame:
     """Pairs a→b, b→c and c→c, the last of two scans."""
-    sides = [("a1", "b1", "a", "b", "cross"), ("b1", "c1", "b", "c", "cross"), ("c1", "c2", "c", "c", "within")]
+    sides = [
+        ("a1", "b1", "a", "b", "cross"),
+        ("b1", "c1", "b", "c", "cross"),
+        ("c1", "c2", "c", "c", "within"),
+    ]
     rows = [(f"{moving}->{fixed}", moving, fixed, *rest) for moving, fixed, *rest in sides]
     return pd.DataFrame(rows, columns=OF_PAIRS).assign(**columns)
 
@@ -22,7 +26,9 @@ def test_a_value_that_differs_between_scans_is_none_of_the_subject() -> None:
 
 
 def test_what_is_not_known_is_missing_and_one_word_keeps_a_column_text() -> None:
-    columns = subject_columns(table({"age": ["unknown→31", "31→40", "40"], "site": ["1→north", "north→3", "3"]}))
+    columns = subject_columns(
+        table({"age": ["unknown→31", "31→40", "40"], "site": ["1→north", "north→3", "3"]})
+    )
     assert columns["age"].dropna().to_dict() == {"b": 31.0, "c": 40.0}
     assert columns["site"].to_dict() == {"a": "1", "b": "north", "c": "3"}
 

@@ -41,12 +41,17 @@ def _scans(shape: tuple[int, ...], subject: int, seed: int = 0) -> list[Scan]:
 def _overlaps(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> list[float]:
     labels = range(1, len(STRUCTURES) + 1)
     shared = [np.sum((one == label) & (other == label)) for label in labels]
-    return [2 * s / (np.sum(one == label) + np.sum(other == label)) for s, label in zip(shared, labels, strict=True)]
+    return [
+        2 * s / (np.sum(one == label) + np.sum(other == label))
+        for s, label in zip(shared, labels, strict=True)
+    ]
 
 
 def _itk_jacobian(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
     vectors = np.moveaxis(displacement, 0, -1)
-    ordered = np.ascontiguousarray(np.moveaxis(vectors, range(len(displacement)), range(len(displacement))[::-1]))
+    ordered = np.ascontiguousarray(
+        np.moveaxis(vectors, range(len(displacement)), range(len(displacement))[::-1])
+    )
     field = sitk.GetImageFromArray(ordered, isVector=True)
     return np.asarray(sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field)).T)
 
@@ -56,7 +61,9 @@ def test_every_scan_shows_every_structure(shape: tuple[int, ...]) -> None:
     for scan in _scans(shape, 0):
         assert set(np.unique(scan.labels)) == set(range(len(STRUCTURES) + 1))
         assert scan.labels.shape == shape
-        assert all(image.shape == shape and image.dtype == np.float32 for image in scan.images.values())
+        assert all(
+            image.shape == shape and image.dtype == np.float32 for image in scan.images.values()
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -76,7 +83,9 @@ def test_the_jacobian_is_that_of_itk() -> None:
 def test_the_jacobian_of_a_linear_displacement_is_the_determinant_of_its_matrix() -> None:
     matrix = np.array([[1.2, 0.3], [-0.1, 0.7]])
     displacement = np.einsum("ij,jxy->ixy", matrix - np.eye(2), np.indices((6, 7)).astype(float))
-    np.testing.assert_allclose(jacobian_determinant(displacement), np.linalg.det(matrix), rtol=1e-12)
+    np.testing.assert_allclose(
+        jacobian_determinant(displacement), np.linalg.det(matrix), rtol=1e-12
+    )
 
 
 def test_a_linear_velocity_integrates_to_the_matrix_exponential() -> None:
@@ -90,7 +99,9 @@ def test_a_linear_velocity_integrates_to_the_matrix_exponential() -> None:
 
 def _read(field: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDArray[np.float64]:
     points = np.indices(displacement.shape[1:]) + displacement
-    return np.stack([ndimage.map_coordinates(component, points, order=1, mode="nearest") for component in field])
+    return np.stack(
+        [ndimage.map_coordinates(component, points, order=1, mode="nearest") for component in field]
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,7 +113,9 @@ def test_the_inverse_undoes_the_displacement_to_half_a_voxel(shape: tuple[int, .
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_true_displacement_reaches_the_same_anatomy_to_half_a_voxel(shape: tuple[int, ...]) -> None:
+def test_the_true_displacement_reaches_the_same_anatomy_to_half_a_voxel(
+    shape: tuple[int, ...],
+) -> None:
     moving, fixed = _scans(shape, 0)[0], _scans(shape, 1)[1]
     found = true_displacement(moving.deformation, fixed.deformation)
     reached = found + _read(moving.deformation.displacement, found)
@@ -154,14 +167,18 @@ def test_the_true_order_goes_from_small_to_large_details() -> None:
 def test_subjects_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
     make_cohort(tmp_path / "two", subjects=2, shape=(48, 48), seed=5)
     make_cohort(tmp_path / "one", subjects=1, shape=(48, 48), seed=5)
-    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("sub-001*"))
+    files = sorted(
+        path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("sub-001*")
+    )
     assert len(files) == 2 * (len(CONTRASTS) + 2)
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 def test_another_seed_makes_other_people() -> None:
-    assert not np.array_equal(_scans((48, 48), 0, seed=1)[0].labels, _scans((48, 48), 0, seed=2)[0].labels)
+    assert not np.array_equal(
+        _scans((48, 48), 0, seed=1)[0].labels, _scans((48, 48), 0, seed=2)[0].labels
+    )
 
 
 def test_the_manifest_describes_files_that_are_there(tmp_path: Path) -> None:
@@ -194,7 +211,9 @@ def test_an_unknown_scan_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(80,), (16, 80), (40, 40, 40, 2)])
-def test_a_grid_that_cannot_show_the_anatomy_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_grid_that_cannot_show_the_anatomy_is_refused(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="shape: expected 2 or 3 axes"):
         make_cohort(tmp_path / "none", subjects=1, shape=shape)
     assert not (tmp_path / "none").exists()

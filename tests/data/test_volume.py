@@ -13,7 +13,9 @@ ONES = np.ones((4, 5, 6), dtype=np.float32)
 
 
 def test_an_image_is_read_as_float32_with_its_scaling(tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.diag([2, 3, 4, 1]))
+    image = nibabel.Nifti1Image(
+        np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.diag([2, 3, 4, 1])
+    )
     image.header.set_slope_inter(0.5, 10)
     nibabel.save(image, tmp_path / "a.nii.gz")
     volume = read_image(tmp_path / "a.nii.gz")
@@ -52,7 +54,9 @@ def test_a_time_series_is_refused(write: Write) -> None:
 
 
 @pytest.mark.parametrize("labels", [ONES * 0.5, -ONES, ONES * np.nan])
-def test_a_label_map_of_other_than_whole_numbers_from_zero_is_refused(write: Write, labels: np.ndarray) -> None:
+def test_a_label_map_of_other_than_whole_numbers_from_zero_is_refused(
+    write: Write, labels: np.ndarray
+) -> None:
     with pytest.raises(DataError, match="whole numbers of at least 0"):
         read_labels(write("a.nii.gz", labels))
 

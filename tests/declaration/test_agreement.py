@@ -6,7 +6,9 @@ from hmopt.declaration import Study, parse_study
 from hmopt.errors import DeclarationError
 
 
-def declare(shape: tuple[int, ...] = (16, 16), normalization: str = "percentile", **sections: Any) -> Study:
+def declare(
+    shape: tuple[int, ...] = (16, 16), normalization: str = "percentile", **sections: Any
+) -> Study:
     values = {
         "name": "x",
         "cohort": {"manifest": "cohort.csv"},
@@ -68,9 +70,18 @@ def declare(shape: tuple[int, ...] = (16, 16), normalization: str = "percentile"
             "compare.values.regularization: expected different values, at least one, got [0.5, 0.5].",
         ),
         ({"compare": {"seeds": 0}}, "study.toml: compare.seeds: expected greater than 0, got 0."),
-        ({"loss": {"window": 4}}, "study.toml: loss.window: expected an odd number, got 4. Correct the value."),
-        ({"network": {"encoder": [4, 0]}}, "study.toml: network.encoder.1: expected greater than 0, got 0."),
-        ({"cohort": {}}, "study.toml: cohort: expected either manifest, or images and labels, got {}."),
+        (
+            {"loss": {"window": 4}},
+            "study.toml: loss.window: expected an odd number, got 4. Correct the value.",
+        ),
+        (
+            {"network": {"encoder": [4, 0]}},
+            "study.toml: network.encoder.1: expected greater than 0, got 0.",
+        ),
+        (
+            {"cohort": {}},
+            "study.toml: cohort: expected either manifest, or images and labels, got {}.",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(declared: dict[str, Any], message: str) -> None:
@@ -92,9 +103,13 @@ def test_what_agrees_is_taken(declared: dict[str, Any]) -> None:
     assert declare(**declared).name == "x"
 
 
-def test_separate_networks_are_declared_for_all_combinations_and_for_nine_values_by_default() -> None:
+def test_separate_networks_are_declared_for_all_combinations_and_for_nine_values_by_default() -> (
+    None
+):
     both = {"hyperparameters": {"regularization": {}, "label_weight": {"default": 0.25}}}
-    study = declare(**both, compare={"values": {"label_weight": [0.0, 1.0], "regularization": [0.1, 0.2]}})
+    study = declare(
+        **both, compare={"values": {"label_weight": [0.0, 1.0], "regularization": [0.1, 0.2]}}
+    )
     assert study.compare.grid(study.space) == [(20, 0), (20, 200), (40, 0), (40, 200)]
     study = declare(**both)
     assert study.compare.grid(study.space) == [(place, 50) for place in range(0, 201, 25)]

@@ -8,10 +8,16 @@ from hmopt.declaration.document import write_document
 
 VALUES = {
     "name": 'brains "1 mm"',
-    "cohort": {"manifest": "cohort.csv", "structures": {"thalamus": ["Left-Thalamus", "Right-Thalamus"]}},
+    "cohort": {
+        "manifest": "cohort.csv",
+        "structures": {"thalamus": ["Left-Thalamus", "Right-Thalamus"]},
+    },
     "preprocessing": {"shape": [160, 160], "slices": {"axis": 1, "indices": [3, 4]}},
     "split": {"train": ["a", "b"], "tune": 1, "search": 2},
-    "hyperparameters": {"regularization": {}, "label_weight": {"low": 0.001, "prior": "log-uniform"}},
+    "hyperparameters": {
+        "regularization": {},
+        "label_weight": {"low": 0.001, "prior": "log-uniform"},
+    },
     "search": {"scopes": [["cohort"], ["label", "age"]], "bins": {"age": [30.5, 60]}},
 }
 
@@ -57,11 +63,15 @@ def test_a_remark_says_what_a_value_was_inferred_from() -> None:
 
 def test_every_key_has_a_meaning() -> None:
     def undescribed(section: type[BaseModel]) -> list[str]:
-        inner = [kind for field in section.model_fields.values() if is_section(kind := field.annotation)]
+        inner = [
+            kind for field in section.model_fields.values() if is_section(kind := field.annotation)
+        ]
         own = [
             f"{section.__name__}.{name}"
             for name, field in section.model_fields.items()
-            if field.description is None and section is not Study and not is_section(field.annotation)
+            if field.description is None
+            and section is not Study
+            and not is_section(field.annotation)
         ]
         return own + [name for kind in inner for name in undescribed(kind)]
 

@@ -19,7 +19,10 @@ VALUES: dict[str, Any] = {
 def declare(key: str, value: object) -> Study:
     """Parse a small declaration with a value at a dotted key."""
     *tables, name = key.split(".")
-    values = {table: dict(content) if isinstance(content, dict) else content for table, content in VALUES.items()}
+    values = {
+        table: dict(content) if isinstance(content, dict) else content
+        for table, content in VALUES.items()
+    }
     table = values
     for inner in tables:
         table = table.setdefault(inner, {})
@@ -66,7 +69,9 @@ FITTING = [
 
 
 @pytest.mark.parametrize("key", NUMBERS)
-@pytest.mark.parametrize("value", [True, False, float("nan"), float("inf"), -float("inf"), "3", -1, LARGEST, [1]])
+@pytest.mark.parametrize(
+    "value", [True, False, float("nan"), float("inf"), -float("inf"), "3", -1, LARGEST, [1]]
+)
 def test_what_is_no_usable_number_is_refused(key: str, value: object) -> None:
     if (key, value) in FITTING:
         declare(key, value)
@@ -110,19 +115,25 @@ def test_what_cannot_be_followed_is_refused(key: str, value: object) -> None:
 @pytest.mark.parametrize("key", ["search.metric", "search.reported"])
 def test_metrics_are_those_that_there_are(key: str) -> None:
     value: object = "hd95" if key == "search.metric" else ["folding", "hd95"]
-    with pytest.raises(DeclarationError, match=rf"{key}: expected one of dice, .*hd95_mm.* \(hd95_mm\?\), got"):
+    with pytest.raises(
+        DeclarationError, match=rf"{key}: expected one of dice, .*hd95_mm.* \(hd95_mm\?\), got"
+    ):
         declare(key, value)
 
 
 def test_distances_in_mm_need_spacings_that_are_known() -> None:
     known = {**VALUES, "search": {"metric": "hd95_mm"}}
     assert parse_study(known).search.metric == "hd95_mm"
-    with pytest.raises(DeclarationError, match=r"search: expected metrics without mm .*, got hd95_mm"):
+    with pytest.raises(
+        DeclarationError, match=r"search: expected metrics without mm .*, got hd95_mm"
+    ):
         parse_study({**known, "cohort": {"manifest": "cohort.csv", "spacing_known": False}})
 
 
 @pytest.mark.parametrize(
-    "text", ["a = " + "[" * 10_000, f"a = {'9' * 5000}", "a =", "name = '\ud800'.", "\x00"], ids=range(5)
+    "text",
+    ["a = " + "[" * 10_000, f"a = {'9' * 5000}", "a =", "name = '\ud800'.", "\x00"],
+    ids=range(5),
 )
 def test_a_file_that_is_no_toml_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_bytes(text.encode("utf-8", "surrogatepass"))

@@ -12,7 +12,10 @@ import pydantic
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ["hmopt", *sorted(f"hmopt.{path.parent.name}" for path in (ROOT / "hmopt").glob("*/__init__.py"))]
+PACKAGES = [
+    "hmopt",
+    *sorted(f"hmopt.{path.parent.name}" for path in (ROOT / "hmopt").glob("*/__init__.py")),
+]
 
 STUDY = "needs a study folder with a trained model; tests/integration goes the whole way"
 WITHOUT_EXAMPLE = {

@@ -11,7 +11,9 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 def test_the_guide_to_the_study_file_says_what_the_declaration_says() -> None:
     text = (ROOT / "docs/guides/study-file.md").read_text(encoding="utf-8")
-    assert text == reference(), "run: python -m hmopt.declaration.reference > docs/guides/study-file.md"
+    assert text == reference(), (
+        "run: python -m hmopt.declaration.reference > docs/guides/study-file.md"
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,7 +12,9 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_without_torch(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell("import sys; assert 'torch' not in sys.modules"))
+    notebook.cells.append(
+        nbformat.v4.new_code_cell("import sys; assert 'torch' not in sys.modules")
+    )
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}}).execute()
 
 

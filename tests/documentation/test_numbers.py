@@ -48,7 +48,10 @@ def typed_numbers(template: str) -> list[str]:
     text = prose(template)
     for phrase in sorted({*given(template), *EVERYWHERE}, key=len, reverse=True):
         text = text.replace(phrase, " ")
-    return [text[max(match.start() - 20, 0) : match.end() + 20] for match in re.finditer(r"\d+(\.\d+)?", text)]
+    return [
+        text[max(match.start() - 20, 0) : match.end() + 20]
+        for match in re.finditer(r"\d+(\.\d+)?", text)
+    ]
 
 
 def typed_decimals(template: str) -> list[str]:
@@ -87,7 +90,10 @@ def test_every_readme_of_a_study_has_a_template() -> None:
         ("It gains 0.009 Dice.", 1),
         ("They are 12 % of all, p = 0.03.", 2),
         ("It gains {{ gain }} Dice with `--jobs 2` ([list](a-1.md)).", 0),
-        ("{# given, not computed:\nMICCAI 2012 | the challenge\n#}\nMICCAI 2012, in 2-D, 95 % interval.", 0),
+        (
+            "{# given, not computed:\nMICCAI 2012 | the challenge\n#}\nMICCAI 2012, in 2-D, 95 % interval.",
+            0,
+        ),
         ("{# given, not computed:\nMICCAI 2012 | the challenge\n#}\nMICCAI 2013.", 1),
     ],
 )
@@ -96,7 +102,10 @@ def test_a_typed_number_is_found(text: str, numbers: int) -> None:
 
 
 def test_a_number_that_is_typed_into_an_expression_is_found() -> None:
-    assert typed_decimals('{{ "0.742" }} {{ 0.5 | d2 }} {{ gain | d2 }}') == ['{{ "0.742" }}', "{{ 0.5 | d2 }}"]
+    assert typed_decimals('{{ "0.742" }} {{ 0.5 | d2 }} {{ gain | d2 }}') == [
+        '{{ "0.742" }}',
+        "{{ 0.5 | d2 }}",
+    ]
 
 
 @pytest.fixture
@@ -116,13 +125,15 @@ def changed(root: Path, key: str, value: object) -> str:
 
 
 def test_a_readme_follows_the_numbers(copied: Path) -> None:
-    assert changed(copied, "dice_held_out", 0.123456) != (ROOT / "studies/cardiac/README.md").read_text(
-        encoding="utf-8"
-    )
+    assert changed(copied, "dice_held_out", 0.123456) != (
+        ROOT / "studies/cardiac/README.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_verdict_that_fell_stops_the_readme(copied: Path) -> None:
-    summary = json.loads((copied / "studies/cardiac/results/summary.json").read_text(encoding="utf-8"))
+    summary = json.loads(
+        (copied / "studies/cardiac/results/summary.json").read_text(encoding="utf-8")
+    )
     levels = summary["gain_per_granularity"]
     levels["cohort"]["over_default"]["evidence"] = "no evidence"
     with pytest.raises(AssertionError, match="change its words"):

@@ -58,7 +58,9 @@ def test_its_commands_are_those_of_the_command_line(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [shown for shown in SHOWN if shown.values[0][0] == "make"])
 def test_its_make_targets_are_there(words: list[str]) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(words[1:]) <= set(targets)
 
 
@@ -68,8 +70,12 @@ def test_its_two_commands_do_everything() -> None:
 
 
 def test_its_table_of_folders_is_the_import_graph() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")["layers"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]
+    layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")[
+        "layers"
+    ]
     base = set(layers[-1].split(" : "))
     shown = re.findall(r"^\| `hmopt/([^|]+?)` \|", README, re.MULTILINE)
     assert set(shown[0].replace("`", "").split(", ")) == base

@@ -31,7 +31,9 @@ def head(seed: int, shape: tuple[int, ...] = SHAPE) -> Array:
     return (inside * (100 + 40 * np.tanh(texture / texture.std()))).astype(np.float32)
 
 
-def affine(spacing: tuple[float, ...] = (1.0, 1.0, 1.0), origin: tuple[float, ...] = (-10.0, -12.0, -8.0)) -> Array:
+def affine(
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0), origin: tuple[float, ...] = (-10.0, -12.0, -8.0)
+) -> Array:
     matrix = np.diag((*spacing, 1.0))
     matrix[:3, 3] = origin
     return matrix
@@ -55,7 +57,11 @@ def build_model(
     tensors = build_hypermorph(built_as).hypernetwork.state_dict()
     for name, tensor in tensors.items():
         tensors[name] = tensor + SPREAD * torch.randn(tensor.shape)
-    written = {"architecture": built_as, "preprocessing": study.preprocessing.model_dump(), "cohort": "0f"}
+    written = {
+        "architecture": built_as,
+        "preprocessing": study.preprocessing.model_dump(),
+        "cohort": "0f",
+    }
     save_hypermorph(folder / "model.safetensors", tensors, {**written, **(header or {})})
     return folder
 
@@ -106,7 +112,9 @@ def judge(tmp_path: Path) -> Judge:
 def apply_by_itk(moving: Path, fixed: Path, field: Path, background: float) -> Array:
     images = [sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (moving, fixed)]
     transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(field), sitk.sitkVectorFloat64))
-    resampled: Array = sitk.GetArrayFromImage(sitk.Resample(*images, transform, sitk.sitkLinear, background))
+    resampled: Array = sitk.GetArrayFromImage(
+        sitk.Resample(*images, transform, sitk.sitkLinear, background)
+    )
     return resampled
 
 
@@ -122,5 +130,8 @@ def same_grid(a: Path, b: Path) -> bool:
     """Tell whether SimpleITK finds the voxels of two files at the same places."""
     one, other = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (a, b))
     corners = [[n - 1 for n in one.GetSize()], [0] * one.GetDimension()]
-    places = [[np.array(image.TransformIndexToPhysicalPoint(corner)) for corner in corners] for image in (one, other)]
+    places = [
+        [np.array(image.TransformIndexToPhysicalPoint(corner)) for corner in corners]
+        for image in (one, other)
+    ]
     return one.GetSize() == other.GetSize() and bool(np.allclose(places[0], places[1], atol=1e-3))

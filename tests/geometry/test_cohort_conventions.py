@@ -60,7 +60,9 @@ def as_it_is(data: Array, matrix: Array, number: int) -> Image:
 def reordered(data: Array, matrix: Array, number: int) -> Image:
     codes = ("LPS", "LAS", "PIR", "SLA", "ASR", "IPL")[number]
     order = ornt_transform(io_orientation(matrix), axcodes2ornt(codes))
-    return nibabel.orientations.apply_orientation(data, order), matrix @ inv_ornt_aff(order, data.shape)
+    return nibabel.orientations.apply_orientation(data, order), matrix @ inv_ornt_aff(
+        order, data.shape
+    )
 
 
 def padded(data: Array, matrix: Array, number: int) -> Image:
@@ -74,7 +76,9 @@ def cropped(data: Array, matrix: Array, number: int) -> Image:
     first = np.array([number % 3, (number + 1) % 3, 0])
     shift = np.eye(4)
     shift[:3, 3] = first
-    return data[first[0] : data.shape[0] - 1, first[1] :, : data.shape[2] - number % 2], matrix @ shift
+    return data[
+        first[0] : data.shape[0] - 1, first[1] :, : data.shape[2] - number % 2
+    ], matrix @ shift
 
 
 def in_micrometres(data: Array, matrix: Array, number: int) -> Image:
@@ -93,7 +97,9 @@ def declare(manifest: Path, **preprocessing: Any) -> Any:
 
 
 def look(manifest: Path) -> Inspection:
-    return inspect_cohort(CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv"))
+    return inspect_cohort(
+        CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+    )
 
 
 def assert_same_arrays(one: PreparedCohort, other: PreparedCohort) -> None:
@@ -104,24 +110,36 @@ def assert_same_arrays(one: PreparedCohort, other: PreparedCohort) -> None:
 
 @pytest.mark.parametrize("placement", ["header", "centre"])
 @pytest.mark.parametrize(
-    ("change", "unit"), [(reordered, "mm"), (in_micrometres, "micron")], ids=["reordered", "in micrometres"]
+    ("change", "unit"),
+    [(reordered, "mm"), (in_micrometres, "micron")],
+    ids=["reordered", "in micrometres"],
 )
 def test_how_a_cohort_is_stored_does_not_change_what_is_prepared(
     tmp_path: Path, change: Change, unit: str, placement: str
 ) -> None:
-    plain = prepare(declare(write_cohort(tmp_path / "a", as_it_is), placement=placement), tmp_path / "s")
-    stored = prepare(declare(write_cohort(tmp_path / "b", change, unit), placement=placement), tmp_path / "t")
+    plain = prepare(
+        declare(write_cohort(tmp_path / "a", as_it_is), placement=placement), tmp_path / "s"
+    )
+    stored = prepare(
+        declare(write_cohort(tmp_path / "b", change, unit), placement=placement), tmp_path / "t"
+    )
     assert_same_arrays(plain, stored)
     assert stored.spacing_mm == plain.spacing_mm == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("change", [padded, cropped])
-def test_margins_do_not_change_what_is_prepared_where_headers_place_images(tmp_path: Path, change: Change) -> None:
+def test_margins_do_not_change_what_is_prepared_where_headers_place_images(
+    tmp_path: Path, change: Change
+) -> None:
     template = tmp_path / "template.nii.gz"
     nibabel.save(nibabel.Nifti1Image(head(0, SHAPE), affine()), template)
     preprocessing = {"placement": "header", "template": str(template)}
-    plain = prepare(declare(write_cohort(tmp_path / "a", as_it_is), **preprocessing), tmp_path / "s")
-    changed = prepare(declare(write_cohort(tmp_path / "b", change), **preprocessing), tmp_path / "t")
+    plain = prepare(
+        declare(write_cohort(tmp_path / "a", as_it_is), **preprocessing), tmp_path / "s"
+    )
+    changed = prepare(
+        declare(write_cohort(tmp_path / "b", change), **preprocessing), tmp_path / "t"
+    )
     assert_same_arrays(plain, changed)
 
 
@@ -185,12 +203,18 @@ def turned(angle: float) -> Array:
     return matrix
 
 
-def test_a_cohort_on_both_sides_of_45_degrees_is_prepared_as_if_it_were_straight(tmp_path: Path) -> None:
+def test_a_cohort_on_both_sides_of_45_degrees_is_prepared_as_if_it_were_straight(
+    tmp_path: Path,
+) -> None:
     def oblique(data: Array, matrix: Array, number: int) -> Image:
         return data, turned(43.0 + number)
 
-    plain = prepare(declare(write_cohort(tmp_path / "a", as_it_is), placement="centre"), tmp_path / "s")
-    tilted = prepare(declare(write_cohort(tmp_path / "b", oblique), placement="centre"), tmp_path / "t")
+    plain = prepare(
+        declare(write_cohort(tmp_path / "a", as_it_is), placement="centre"), tmp_path / "s"
+    )
+    tilted = prepare(
+        declare(write_cohort(tmp_path / "b", oblique), placement="centre"), tmp_path / "t"
+    )
     # at 45 degrees either axis may be called the first, but it must be the same one of every image
     axes = tilted.reference.axes
     quarter = 0 if axes[1, 0] > 0 else 1
@@ -207,7 +231,9 @@ def test_common_axes_are_the_worlds_unless_an_image_is_in_doubt() -> None:
     np.testing.assert_array_equal(common_axes(lattices(0, 30, -30)), np.eye(3))
     for angles in ((44, 46), (46, 44), (-46, -44), (44, 46, 45)):
         axes = common_axes(lattices(*angles))
-        offsets = [np.degrees(np.arccos((np.trace(axes.T @ turned(a)[:3, :3]) - 1) / 2)) for a in angles]
+        offsets = [
+            np.degrees(np.arccos((np.trace(axes.T @ turned(a)[:3, :3]) - 1) / 2)) for a in angles
+        ]
         # each image is turned from the axes by what it is from the others, plus the same quarter turns for all
         assert np.ptp(np.array(offsets)) < 3
     # what a model knows decides which way a pair in doubt is named
@@ -217,7 +243,9 @@ def test_common_axes_are_the_worlds_unless_an_image_is_in_doubt() -> None:
 
 
 def test_the_reference_survives_its_record() -> None:
-    reference = Reference(axes=turned(44)[:3, :3], lattice=Lattice(shape=(3, 4, 5), affine=turned(7)), plane=2)
+    reference = Reference(
+        axes=turned(44)[:3, :3], lattice=Lattice(shape=(3, 4, 5), affine=turned(7)), plane=2
+    )
     read = Reference.from_record(reference.to_record())
     np.testing.assert_array_equal(read.axes, reference.axes)
     assert read.lattice is not None
@@ -233,7 +261,9 @@ def test_planes_of_different_kinds_are_no_cohort(tmp_path: Path) -> None:
         return data, coronal if number == 4 else matrix
 
     study = declare(write_cohort(tmp_path / "a", mixed, planes=True), shape=[32, 32])
-    with pytest.raises(DataError, match=r"4_image\.nii\.gz: expected an axial plane, .* got a coronal plane"):
+    with pytest.raises(
+        DataError, match=r"4_image\.nii\.gz: expected an axial plane, .* got a coronal plane"
+    ):
         prepare(study, tmp_path / "s")
     with pytest.raises(DataError, match="got a coronal plane"):
         look(tmp_path / "a" / "cohort.csv")
@@ -245,16 +275,26 @@ def test_slices_of_stacks_that_begin_elsewhere_are_paired_by_place(tmp_path: Pat
         shift[2, 3] = number % 4
         return data[:, :, number % 4 :], matrix @ shift
 
-    preprocessing = {"shape": [32, 32], "slices": {"axis": 2, "indices": [8, 10]}, "placement": "header"}
-    plain = prepare(declare(write_cohort(tmp_path / "a", as_it_is), **preprocessing), tmp_path / "s")
-    begun_later = prepare(declare(write_cohort(tmp_path / "b", fewer), **preprocessing), tmp_path / "t")
+    preprocessing = {
+        "shape": [32, 32],
+        "slices": {"axis": 2, "indices": [8, 10]},
+        "placement": "header",
+    }
+    plain = prepare(
+        declare(write_cohort(tmp_path / "a", as_it_is), **preprocessing), tmp_path / "s"
+    )
+    begun_later = prepare(
+        declare(write_cohort(tmp_path / "b", fewer), **preprocessing), tmp_path / "t"
+    )
     assert_same_arrays(plain, begun_later)
 
 
 def test_the_declared_background_lies_around_every_image(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "a", as_it_is)
     own = prepare(declare(manifest), tmp_path / "s").image("0_image")
-    declared = prepare(declare(manifest, background=float(head(0, SHAPE).max())), tmp_path / "t").image("0_image")
+    declared = prepare(
+        declare(manifest, background=float(head(0, SHAPE).max())), tmp_path / "t"
+    ).image("0_image")
     assert own[0, 0, 0] == 0
     assert declared[0, 0, 0] == 1
     np.testing.assert_array_equal(own[5:27, 3:29, 7:25], declared[5:27, 3:29, 7:25])
@@ -262,7 +302,11 @@ def test_the_declared_background_lies_around_every_image(tmp_path: Path) -> None
 
 def test_align_of_older_files_is_read_and_a_contradiction_refused() -> None:
     def section(**keys: str) -> Any:
-        values = {"cohort": {"manifest": "c.csv"}, "split": {"train": 2, "tune": 2, "search": 2}, "name": "x"}
+        values = {
+            "cohort": {"manifest": "c.csv"},
+            "split": {"train": 2, "tune": 2, "search": 2},
+            "name": "x",
+        }
         return parse_study({**values, "preprocessing": {"shape": [8, 8, 8], **keys}}).preprocessing
 
     assert section().placement == "centre"
@@ -280,7 +324,9 @@ def write(path: Path, data: Array, matrix: Array) -> Path:
 def header_model(folder: Path, **preprocessing: Any) -> Path:
     lattice = Lattice(shape=SHAPE, affine=affine())
     header = {"reference": Reference(lattice=lattice).to_record(), "spacing_mm": [1.0, 1.0, 1.0]}
-    return build_model(folder, (32, 32, 32), header, placement="header", normalization="minmax", **preprocessing)
+    return build_model(
+        folder, (32, 32, 32), header, placement="header", normalization="minmax", **preprocessing
+    )
 
 
 @pytest.mark.parametrize("change", [reordered, padded, cropped])
@@ -290,8 +336,12 @@ def test_margins_and_order_of_a_pair_do_not_change_its_field_in_the_world(
     folder = header_model(tmp_path / "model")
     moving, fixed = (write(tmp_path / f"{n}.nii.gz", head(n, SHAPE), affine()) for n in (1, 2))
     plain = judge(folder, moving, fixed)
-    changed = judge(folder, write(tmp_path / "c.nii.gz", *change(head(1, SHAPE), affine(), 2)), fixed)
-    np.testing.assert_allclose(changed.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3)
+    changed = judge(
+        folder, write(tmp_path / "c.nii.gz", *change(head(1, SHAPE), affine(), 2)), fixed
+    )
+    np.testing.assert_allclose(
+        changed.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3
+    )
     assert changed.remarks == ()
 
 
@@ -299,7 +349,9 @@ def test_a_scan_and_a_crop_of_it_are_registered_as_themselves_by_headers_and_war
     tmp_path: Path, model: Path, judge: Judge
 ) -> None:
     scan = write(tmp_path / "scan.nii.gz", head(1, SHAPE), affine())
-    crop = write(tmp_path / "crop.nii.gz", head(1, SHAPE)[:, 8:, 6:], affine(origin=(-10.0, -4.0, -2.0)))
+    crop = write(
+        tmp_path / "crop.nii.gz", head(1, SHAPE)[:, 8:, 6:], affine(origin=(-10.0, -4.0, -2.0))
+    )
     itself = judge(header_model(tmp_path / "model"), scan, scan, ants_too=False)
     by_header = judge(header_model(tmp_path / "model"), crop, scan, ants_too=False)
     assert by_header.remarks == ()
@@ -311,7 +363,9 @@ def test_a_scan_and_a_crop_of_it_are_registered_as_themselves_by_headers_and_war
     assert "--placement header" in remark
 
 
-def test_headers_that_put_two_images_apart_are_warned_of_with_their_distance(tmp_path: Path) -> None:
+def test_headers_that_put_two_images_apart_are_warned_of_with_their_distance(
+    tmp_path: Path,
+) -> None:
     folder = header_model(tmp_path / "model")
     here = write(tmp_path / "here.nii.gz", head(1, SHAPE), affine())
     there = write(tmp_path / "there.nii.gz", head(2, SHAPE), affine(origin=(110.0, -12.0, -8.0)))
@@ -320,27 +374,39 @@ def test_headers_that_put_two_images_apart_are_warned_of_with_their_distance(tmp
     assert "--placement centre" in remarks
 
 
-def test_a_pair_that_lies_far_from_the_cohort_is_registered_as_if_it_lay_there(tmp_path: Path, judge: Judge) -> None:
+def test_a_pair_that_lies_far_from_the_cohort_is_registered_as_if_it_lay_there(
+    tmp_path: Path, judge: Judge
+) -> None:
     folder = header_model(tmp_path / "model")
     near = [write(tmp_path / f"near{n}.nii.gz", head(n, SHAPE), affine()) for n in (1, 2)]
     away = affine(origin=(190.0, -112.0, 42.0))
     far = [write(tmp_path / f"far{n}.nii.gz", head(n, SHAPE), away) for n in (1, 2)]
     plain, moved = judge(folder, *near, ants_too=False), judge(folder, *far)
-    np.testing.assert_allclose(moved.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3)
+    np.testing.assert_allclose(
+        moved.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3
+    )
     assert any("far2.nii.gz lies 229 mm from the images" in remark for remark in moved.remarks)
 
 
 def test_a_model_without_a_declared_spacing_brings_other_spacings_to_the_one_it_was_trained_at(
     tmp_path: Path, judge: Judge
 ) -> None:
-    folder = build_model(tmp_path / "model", (32, 32, 32), {"spacing_mm": [1.0, 1.0, 1.0]}, spacing_mm=None)
+    folder = build_model(
+        tmp_path / "model", (32, 32, 32), {"spacing_mm": [1.0, 1.0, 1.0]}, spacing_mm=None
+    )
     moving = write(tmp_path / "m.nii.gz", head(1, SHAPE), affine())
-    fine = write(tmp_path / "f.nii.gz", np.kron(head(1, SHAPE), np.ones((2, 2, 2), np.float32)), halved(affine()))
+    fine = write(
+        tmp_path / "f.nii.gz",
+        np.kron(head(1, SHAPE), np.ones((2, 2, 2), np.float32)),
+        halved(affine()),
+    )
     same = judge(folder, moving, moving, ants_too=False)
     found = judge(folder, moving, fine)
     limit = 1.0 + np.abs(same.displacement.get_fdata()).max()
     assert np.abs(found.displacement.get_fdata()).max() < limit
-    assert any("0.5 x 0.5 x 0.5 mm" in remark and "1 x 1 x 1 mm" in remark for remark in found.remarks)
+    assert any(
+        "0.5 x 0.5 x 0.5 mm" in remark and "1 x 1 x 1 mm" in remark for remark in found.remarks
+    )
 
 
 def halved(matrix: Array) -> Array:
@@ -353,35 +419,53 @@ def test_spacings_that_differ_are_refused_where_the_models_is_not_known(tmp_path
     folder = build_model(tmp_path / "model", (32, 32, 32), spacing_mm=None)
     moving = write(tmp_path / "m.nii.gz", head(1, SHAPE), affine())
     fine = write(tmp_path / "f.nii.gz", head(1, SHAPE), halved(affine()))
-    with pytest.raises(DataError, match=r"expected the spacing of f\.nii\.gz, 0\.5 x 0\.5 x 0\.5 mm"):
+    with pytest.raises(
+        DataError, match=r"expected the spacing of f\.nii\.gz, 0\.5 x 0\.5 x 0\.5 mm"
+    ):
         Registrar(folder).register(moving, fine, SETTING)
 
 
 @pytest.mark.parametrize("placement", ["centre", "header"])
-def test_of_two_stacks_the_slices_at_one_place_are_registered(tmp_path: Path, judge: Judge, placement: str) -> None:
+def test_of_two_stacks_the_slices_at_one_place_are_registered(
+    tmp_path: Path, judge: Judge, placement: str
+) -> None:
     sections = {"slices": {"axis": 2, "indices": [9, 11]}, "placement": placement}
     header = {"reference": Reference(lattice=Lattice(shape=SHAPE, affine=affine())).to_record()}
     folder = build_model(tmp_path / "model", (32, 32), header, **sections)
     whole = write(tmp_path / "whole.nii.gz", head(1, SHAPE), affine())
-    later = write(tmp_path / "later.nii.gz", head(1, SHAPE)[:, :, 4:], affine(origin=(-10.0, -12.0, -4.0)))
+    later = write(
+        tmp_path / "later.nii.gz", head(1, SHAPE)[:, :, 4:], affine(origin=(-10.0, -12.0, -4.0))
+    )
     same, found = judge(folder, whole, whole, ants_too=False), judge(folder, later, whole)
-    np.testing.assert_allclose(found.displacement.get_fdata(), same.displacement.get_fdata(), atol=1e-3)
-    said = [remark for remark in found.remarks if "slices 5, 7 lie where slices 9, 11 of whole.nii.gz do" in remark]
+    np.testing.assert_allclose(
+        found.displacement.get_fdata(), same.displacement.get_fdata(), atol=1e-3
+    )
+    said = [
+        remark
+        for remark in found.remarks
+        if "slices 5, 7 lie where slices 9, 11 of whole.nii.gz do" in remark
+    ]
     assert len(said) == (placement == "centre")
 
 
 def test_placement_by_headers_that_are_declared_wrong_is_refused(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "a", as_it_is)
     study = declare(manifest, placement="header")
-    wrong = study.model_copy(update={"cohort": study.cohort.model_copy(update={"spacing_known": False})})
+    wrong = study.model_copy(
+        update={"cohort": study.cohort.model_copy(update={"spacing_known": False})}
+    )
     with pytest.raises(DeclarationError, match="spacing_known"):
         prepare(wrong, tmp_path / "s")
 
 
-def test_a_unit_that_makes_an_image_a_thousand_times_too_large_is_doubted(tmp_path: Path, model: Path) -> None:
+def test_a_unit_that_makes_an_image_a_thousand_times_too_large_is_doubted(
+    tmp_path: Path, model: Path
+) -> None:
     image = nibabel.Nifti1Image(head(1, SHAPE), affine())
     image.header.set_xyzt_units("meter")
     nibabel.save(image, tmp_path / "m.nii.gz")
     fixed = write(tmp_path / "f.nii.gz", head(2, SHAPE), affine())
     remarks = Registrar(model).register(tmp_path / "m.nii.gz", fixed, SETTING).remarks
-    assert any("m.nii.gz: it measures 2.6e+04 x 2.2e+04 x 1.8e+04 mm" in remark for remark in remarks)
+    assert any(
+        "m.nii.gz: it measures 2.6e+04 x 2.2e+04 x 1.8e+04 mm" in remark for remark in remarks
+    )

@@ -52,7 +52,9 @@ def test_one_head_in_five_orientations_has_one_field(
         "sheared_ct.nii.gz",
     ],
 )
-def test_an_unusual_file_as_moving_and_as_fixed(awkward: Path, coarse_model: Path, judge: Judge, name: str) -> None:
+def test_an_unusual_file_as_moving_and_as_fixed(
+    awkward: Path, coarse_model: Path, judge: Judge, name: str
+) -> None:
     head = awkward / "orientations" / "PIR.nii.gz"
     judge(coarse_model, awkward / name, head)
     if name != "sheared_ct.nii.gz":  # seven million voxels
@@ -62,7 +64,9 @@ def test_an_unusual_file_as_moving_and_as_fixed(awkward: Path, coarse_model: Pat
 def test_the_sheared_ct_is_said_to_lie_elsewhere_for_itk(awkward: Path, coarse_model: Path) -> None:
     head = awkward / "orientations" / "RAS.nii.gz"
     remarks = Registrar(coarse_model).register(awkward / "sheared_ct.nii.gz", head, SETTING).remarks
-    assert any("sheared_ct.nii.gz: qform (code 2) and sform (code 2)" in remark for remark in remarks)
+    assert any(
+        "sheared_ct.nii.gz: qform (code 2) and sform (code 2)" in remark for remark in remarks
+    )
 
 
 def test_freesurfer_labels_are_placed_as_the_nifti_of_the_same_affine(
@@ -73,28 +77,53 @@ def test_freesurfer_labels_are_placed_as_the_nifti_of_the_same_affine(
     thinned = nibabel.Nifti1Image(np.asarray(volume.dataobj).astype(np.float32), volume.affine)
     nibabel.save(thinned, tmp_path / "labels.nii.gz")
     head = awkward / "orientations" / "RAS.nii.gz"
-    found = [Registrar(coarse_model).register(one, head, SETTING) for one in (path, tmp_path / "labels.nii.gz")]
-    np.testing.assert_allclose(found[0].displacement.get_fdata(), found[1].displacement.get_fdata(), atol=1e-3)
+    found = [
+        Registrar(coarse_model).register(one, head, SETTING)
+        for one in (path, tmp_path / "labels.nii.gz")
+    ]
+    np.testing.assert_allclose(
+        found[0].displacement.get_fdata(), found[1].displacement.get_fdata(), atol=1e-3
+    )
 
 
 def test_minc_is_registered(awkward: Path, coarse_model: Path, tmp_path: Path) -> None:
     path = awkward / "tiny.mnc"
     volume = nibabel.load(path)
-    nibabel.save(nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), volume.affine), tmp_path / "tiny.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), volume.affine),
+        tmp_path / "tiny.nii.gz",
+    )
     head = awkward / "orientations" / "RAS.nii.gz"
-    found = [Registrar(coarse_model).register(one, head, SETTING) for one in (path, tmp_path / "tiny.nii.gz")]
-    np.testing.assert_allclose(found[0].displacement.get_fdata(), found[1].displacement.get_fdata(), atol=1e-3)
+    found = [
+        Registrar(coarse_model).register(one, head, SETTING)
+        for one in (path, tmp_path / "tiny.nii.gz")
+    ]
+    np.testing.assert_allclose(
+        found[0].displacement.get_fdata(), found[1].displacement.get_fdata(), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["complex.nii.gz", "four_d_20_volumes_slope.nii", "four_d_oblique.mgz", "nifti2_oblique_4d.nii.gz"]
+    "name",
+    [
+        "complex.nii.gz",
+        "four_d_20_volumes_slope.nii",
+        "four_d_oblique.mgz",
+        "nifti2_oblique_4d.nii.gz",
+    ],
 )
-def test_several_volumes_and_complex_numbers_are_refused(awkward: Path, coarse_model: Path, name: str) -> None:
+def test_several_volumes_and_complex_numbers_are_refused(
+    awkward: Path, coarse_model: Path, name: str
+) -> None:
     with pytest.raises(DataError, match=name):
-        Registrar(coarse_model).register(awkward / name, awkward / "orientations" / "RAS.nii.gz", SETTING)
+        Registrar(coarse_model).register(
+            awkward / name, awkward / "orientations" / "RAS.nii.gz", SETTING
+        )
 
 
-def test_five_orientations_of_one_head_are_a_cohort_of_equal_images(awkward: Path, tmp_path: Path) -> None:
+def test_five_orientations_of_one_head_are_a_cohort_of_equal_images(
+    awkward: Path, tmp_path: Path
+) -> None:
     rows = ["image,label,subject"]
     for number, name in enumerate((*ORIENTATIONS, "RAS")):
         image = nibabel.load(awkward / "orientations" / f"{name}.nii.gz")

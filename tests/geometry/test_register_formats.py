@@ -38,11 +38,18 @@ def stored(path: Path, data: Array, matrix: Array, codes: str) -> Path:
 def test_the_order_in_which_voxels_are_stored_changes_neither_the_image_nor_the_field_in_the_world(
     model: Path, judge: Judge, tmp_path: Path, codes: str
 ) -> None:
-    moving, fixed = save(tmp_path / "m.nii.gz", head(1), affine()), save(tmp_path / "f.nii.gz", head(2), affine())
+    moving, fixed = (
+        save(tmp_path / "m.nii.gz", head(1), affine()),
+        save(tmp_path / "f.nii.gz", head(2), affine()),
+    )
     plain = judge(model, moving, fixed, ants_too=False)
     turned = judge(model, stored(tmp_path / "tm.nii.gz", head(1), affine(), codes), fixed)
-    np.testing.assert_allclose(turned.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-4)
-    both = judge(model, moving, stored(tmp_path / "tf.nii.gz", head(2), affine(), codes), ants_too=False)
+    np.testing.assert_allclose(
+        turned.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-4
+    )
+    both = judge(
+        model, moving, stored(tmp_path / "tf.nii.gz", head(2), affine(), codes), ants_too=False
+    )
     back = nibabel.as_closest_canonical(both.moved)
     np.testing.assert_allclose(back.get_fdata(), plain.moved.get_fdata(), atol=1e-2)
 
@@ -71,7 +78,8 @@ def test_two_images_on_both_sides_of_45_degrees_keep_their_axes(
 
 
 @pytest.mark.parametrize(
-    ("spacing", "angle"), [((-1.0, 1.0, 1.0), 20.0), ((0.7, 1.1, 2.0), -30.0), ((1.0, -1.3, 0.8), 10.0)]
+    ("spacing", "angle"),
+    [((-1.0, 1.0, 1.0), 20.0), ((0.7, 1.1, 2.0), -30.0), ((1.0, -1.3, 0.8), 10.0)],
 )
 def test_oblique_left_handed_and_anisotropic_grids(
     model: Path, judge: Judge, tmp_path: Path, spacing: tuple[float, ...], angle: float
@@ -80,13 +88,23 @@ def test_oblique_left_handed_and_anisotropic_grids(
     judge(model, moving, save(tmp_path / "f.nii.gz", head(2), turned(5, "y")))
 
 
-@pytest.mark.parametrize(("unit", "per_mm"), [("micron", 1e3), ("meter", 1e-3), ("mm", 1.0), ("unknown", 1.0)])
-def test_the_unit_of_a_header_is_honoured(model: Path, judge: Judge, tmp_path: Path, unit: str, per_mm: float) -> None:
-    plain = judge(model, *(save(tmp_path / f"{n}.nii.gz", head(n), affine()) for n in (1, 2)), ants_too=False)
+@pytest.mark.parametrize(
+    ("unit", "per_mm"), [("micron", 1e3), ("meter", 1e-3), ("mm", 1.0), ("unknown", 1.0)]
+)
+def test_the_unit_of_a_header_is_honoured(
+    model: Path, judge: Judge, tmp_path: Path, unit: str, per_mm: float
+) -> None:
+    plain = judge(
+        model, *(save(tmp_path / f"{n}.nii.gz", head(n), affine()) for n in (1, 2)), ants_too=False
+    )
     scale = np.diag([per_mm, per_mm, per_mm, 1.0])
-    paths = [save(tmp_path / f"{unit}{n}.nii.gz", head(n), scale @ affine(), unit=unit) for n in (1, 2)]
+    paths = [
+        save(tmp_path / f"{unit}{n}.nii.gz", head(n), scale @ affine(), unit=unit) for n in (1, 2)
+    ]
     found = judge(model, *paths)
-    np.testing.assert_allclose(found.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3)
+    np.testing.assert_allclose(
+        found.displacement.get_fdata(), plain.displacement.get_fdata(), atol=1e-3
+    )
     np.testing.assert_allclose(found.moved.affine, scale @ affine(), rtol=1e-5)
     assert found.moved.header.get_xyzt_units()[0] == unit
 
@@ -96,7 +114,13 @@ def test_where_qform_and_sform_contradict_each_other_the_field_is_right_for_itk_
     model: Path, judge: Judge, tmp_path: Path, codes: tuple[int, int]
 ) -> None:
     elsewhere = affine(origin=(20.0, -3.0, 4.0))
-    moving = save(tmp_path / "m.nii.gz", head(1), None, qform=(elsewhere, codes[0]), sform=(affine(), codes[1]))
+    moving = save(
+        tmp_path / "m.nii.gz",
+        head(1),
+        None,
+        qform=(elsewhere, codes[0]),
+        sform=(affine(), codes[1]),
+    )
     fixed = save(tmp_path / "f.nii.gz", head(2), affine())
     found = judge(model, moving, fixed)
     distance = f"{np.linalg.norm(elsewhere[:3, 3] - affine()[:3, 3]):.3g} mm"
@@ -119,7 +143,9 @@ def test_a_header_without_orientation_is_placed_by_its_middle_and_said(
     judge(model, with_orientation, paths[0])
 
 
-def test_a_sheared_sform_beside_a_qform_is_read_by_itk_as_the_qform(model: Path, judge: Judge, tmp_path: Path) -> None:
+def test_a_sheared_sform_beside_a_qform_is_read_by_itk_as_the_qform(
+    model: Path, judge: Judge, tmp_path: Path
+) -> None:
     sheared = affine()
     sheared[1, 2] = 0.3
     moving = save(tmp_path / "m.nii.gz", head(1), None, qform=(affine(), 1), sform=(sheared, 2))
@@ -129,11 +155,18 @@ def test_a_sheared_sform_beside_a_qform_is_read_by_itk_as_the_qform(model: Path,
 
 
 @pytest.mark.parametrize("which", ["moving", "fixed"])
-def test_a_sheared_file_that_itk_does_not_read_is_named_with_its_angle(model: Path, tmp_path: Path, which: str) -> None:
+def test_a_sheared_file_that_itk_does_not_read_is_named_with_its_angle(
+    model: Path, tmp_path: Path, which: str
+) -> None:
     sheared = affine()
     sheared[1, 2] = np.tan(np.radians(12))
     paths = {
-        name: save(tmp_path / f"{name}.nii.gz", head(1), None, sform=(sheared if name == which else affine(), 1))
+        name: save(
+            tmp_path / f"{name}.nii.gz",
+            head(1),
+            None,
+            sform=(sheared if name == which else affine(), 1),
+        )
         for name in ("moving", "fixed")
     }
     found = Registrar(model).register(paths["moving"], paths["fixed"], SETTING)
@@ -157,7 +190,9 @@ def test_a_fourth_axis_of_one_volume(model: Path, judge: Judge, tmp_path: Path) 
     assert judge(model, fixed, moving).moved.shape == (*head(1).shape, 1)
 
 
-def test_big_endian_integers_with_slope_and_intercept(model: Path, judge: Judge, tmp_path: Path) -> None:
+def test_big_endian_integers_with_slope_and_intercept(
+    model: Path, judge: Judge, tmp_path: Path
+) -> None:
     header = nibabel.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
     image = nibabel.Nifti1Image(head(1), affine(), header)
@@ -174,7 +209,9 @@ def test_a_freesurfer_file_is_registered_as_the_nifti_of_the_same_affine(
     fixed = save(tmp_path / "f.nii.gz", head(2), affine())
     as_nifti = judge(model, save(tmp_path / "m.nii.gz", head(1), matrix), fixed)
     as_mgz = Registrar(model).register(tmp_path / "m.mgz", fixed, SETTING)
-    np.testing.assert_allclose(as_mgz.displacement.get_fdata(), as_nifti.displacement.get_fdata(), atol=1e-4)
+    np.testing.assert_allclose(
+        as_mgz.displacement.get_fdata(), as_nifti.displacement.get_fdata(), atol=1e-4
+    )
 
 
 PLANES = {
@@ -188,7 +225,10 @@ PLANES = {
 def test_a_plane_in_a_3d_file_keeps_both_components_of_its_field(
     plane_model: Path, judge: Judge, tmp_path: Path, plane: str
 ) -> None:
-    paths = [save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1:2], PLANES[plane]) for n in (1, 2)]
+    paths = [
+        save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1:2], PLANES[plane])
+        for n in (1, 2)
+    ]
     found = judge(plane_model, *paths)
     vectors = found.displacement.get_fdata().reshape(-1, 3)
     moves = np.abs(vectors).max(axis=0) > 0.05
@@ -200,12 +240,18 @@ def test_a_plane_in_a_3d_file_keeps_both_components_of_its_field(
 def test_a_plane_may_lie_across_any_axis_of_its_file(
     plane_model: Path, judge: Judge, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
-    paths = [save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1].reshape(shape), affine()) for n in (1, 2)]
+    paths = [
+        save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1].reshape(shape), affine())
+        for n in (1, 2)
+    ]
     assert judge(plane_model, *paths).moved.shape == shape
 
 
 def test_a_2d_file_has_a_2d_field(plane_model: Path, judge: Judge, tmp_path: Path) -> None:
-    paths = [save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1], PLANES["axial"]) for n in (1, 2)]
+    paths = [
+        save(tmp_path / f"{n}.nii.gz", head(n, (24, 28, 3))[:, :, 1], PLANES["axial"])
+        for n in (1, 2)
+    ]
     assert judge(plane_model, *paths).displacement.shape == (24, 28, 1, 1, 2)
 
 
@@ -214,7 +260,9 @@ def test_planes_across_different_axes_are_refused(plane_model: Path, tmp_path: P
         save(tmp_path / f"{plane}.nii.gz", head(1, (24, 28, 3))[:, :, 1:2], PLANES[plane])
         for plane in ("axial", "coronal")
     ]
-    with pytest.raises(DataError, match=r"expected an axial plane, as .*axial\.nii\.gz is, got a coronal plane"):
+    with pytest.raises(
+        DataError, match=r"expected an axial plane, as .*axial\.nii\.gz is, got a coronal plane"
+    ):
         Registrar(plane_model).register(paths[0], paths[1], SETTING)
 
 
@@ -235,7 +283,9 @@ def test_an_affine_that_cannot_be_inverted_is_refused(model: Path, tmp_path: Pat
             Registrar(model).register(path, good, SETTING)
 
 
-def test_what_lies_outside_the_moving_image_is_its_background(model: Path, judge: Judge, tmp_path: Path) -> None:
+def test_what_lies_outside_the_moving_image_is_its_background(
+    model: Path, judge: Judge, tmp_path: Path
+) -> None:
     moving = save(tmp_path / "ct.nii.gz", head(1)[6:] - 1000, affine(origin=(-4.0, -12.0, -8.0)))
     fixed = save(tmp_path / "f.nii.gz", head(2), affine())
     moved = judge(model, moving, fixed, placement="header").moved.get_fdata()

@@ -69,7 +69,9 @@ def run_study(folder: Path, codes: str | None, unit: str) -> Path:
     (data / "cohort.csv").write_text("\n".join(rows), encoding="utf-8")
     study = folder / "study"
     study.mkdir()
-    text = STUDY.format(manifest=(data / "cohort.csv").as_posix(), names=(data / "dseg.tsv").as_posix())
+    text = STUDY.format(
+        manifest=(data / "cohort.csv").as_posix(), names=(data / "dseg.tsv").as_posix()
+    )
     (study / "study.toml").write_text(text, encoding="utf-8")
     for command in ("train", "search"):
         result = CliRunner().invoke(app, [command, str(study), "--device", "cpu"])
@@ -77,7 +79,9 @@ def run_study(folder: Path, codes: str | None, unit: str) -> Path:
     return study
 
 
-def save(path: Path, voxels: Array, matrix: Array, codes: str | None, per_mm: float, unit: str) -> None:
+def save(
+    path: Path, voxels: Array, matrix: Array, codes: str | None, per_mm: float, unit: str
+) -> None:
     if codes is not None:
         order = ornt_transform(io_orientation(matrix), axcodes2ornt(codes))
         matrix = matrix @ inv_ornt_aff(order, voxels.shape)
@@ -87,7 +91,9 @@ def save(path: Path, voxels: Array, matrix: Array, codes: str | None, per_mm: fl
     nibabel.save(image, path)
 
 
-def test_order_of_voxels_and_unit_change_neither_a_measurement_nor_the_optimum(tmp_path: Path) -> None:
+def test_order_of_voxels_and_unit_change_neither_a_measurement_nor_the_optimum(
+    tmp_path: Path,
+) -> None:
     plain = run_study(tmp_path / "plain", None, "mm")
     stored = run_study(tmp_path / "stored", "PIR", "micron")
     assert searched_setting(stored, {}) == searched_setting(plain, {})

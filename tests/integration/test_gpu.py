@@ -23,7 +23,9 @@ def test_a_gpu_measures_what_the_processor_measures(tiny_study: Any) -> None:
     blocks = {}
     for device in ("cpu", "cuda"):
         oracle = load_oracle(tiny_study.folder, study, cohort, device=device)
-        blocks[device] = list(oracle.measure([(0,), (100,)], pairs, ["dice", "folding", "similarity"]))
+        blocks[device] = list(
+            oracle.measure([(0,), (100,)], pairs, ["dice", "folding", "similarity"])
+        )
     for one, other in zip(blocks["cuda"], blocks["cpu"], strict=True):
         np.testing.assert_allclose(one.values["dice"], other.values["dice"], atol=BFLOAT16)
 

@@ -77,12 +77,27 @@ def study(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_model_measurements_studies_and_report(study: Path) -> None:
-    for name in ("model.safetensors", "training.csv", "search.json", "pairs.csv", "report/index.html"):
+    for name in (
+        "model.safetensors",
+        "training.csv",
+        "search.json",
+        "pairs.csv",
+        "report/index.html",
+    ):
         assert (study / name).stat().st_size > 0
     names = optuna.get_all_study_names(f"sqlite:///{study / 'studies.db'}")
     assert any("thalamus" in name for name in names)
     optima = pd.read_csv(study / "report/optima.csv")
-    assert {"scope", "value", "label", "metric", "regularization", "score", "score_held_out", "flags"} <= set(optima)
+    assert {
+        "scope",
+        "value",
+        "label",
+        "metric",
+        "regularization",
+        "score",
+        "score_held_out",
+        "flags",
+    } <= set(optima)
     assert "thalamus" in set(optima["label"])
 
 
@@ -96,32 +111,64 @@ def test_the_same_command_again_changes_no_model_and_no_measurement(study: Path)
     assert state() == before
 
 
-def test_images_that_were_not_in_the_cohort_are_registered(study: Path, cohort: Path, tmp_path: Path) -> None:
+def test_images_that_were_not_in_the_cohort_are_registered(
+    study: Path, cohort: Path, tmp_path: Path
+) -> None:
     moving, fixed = sorted((cohort / "imagesTs").iterdir())
-    said = hmopt("register", study, moving, fixed, "--moved", tmp_path / "moved.nii.gz", "--label", "thalamus")
-    moved, displacement = (nibabel.load(tmp_path / name) for name in ("moved.nii.gz", "moved_displacement.nii.gz"))
+    said = hmopt(
+        "register",
+        study,
+        moving,
+        fixed,
+        "--moved",
+        tmp_path / "moved.nii.gz",
+        "--label",
+        "thalamus",
+    )
+    moved, displacement = (
+        nibabel.load(tmp_path / name) for name in ("moved.nii.gz", "moved_displacement.nii.gz")
+    )
     reference = nibabel.load(fixed)
     assert moved.shape == reference.shape
     np.testing.assert_array_equal(moved.affine, reference.affine)
     assert displacement.shape == (32, 32, 1, 1, 2)
     optima = pd.read_csv(study / "report/optima.csv")
-    best = optima[(optima["scope"] == "label") & (optima["label"] == "thalamus")]["regularization"].item()
+    best = optima[(optima["scope"] == "label") & (optima["label"] == "thalamus")][
+        "regularization"
+    ].item()
     assert f"regularization {best:g}" in said
 
 
 def test_a_given_value_is_taken(study: Path, cohort: Path, tmp_path: Path) -> None:
     moving, fixed = sorted((cohort / "imagesTs").iterdir())
-    said = hmopt("register", study, moving, fixed, "--moved", tmp_path / "moved.nii.gz", "--regularization", "0.3")
+    said = hmopt(
+        "register",
+        study,
+        moving,
+        fixed,
+        "--moved",
+        tmp_path / "moved.nii.gz",
+        "--regularization",
+        "0.3",
+    )
     assert "regularization 0.3" in said
 
 
-def test_results_are_small_and_make_the_same_report_without_the_model(study: Path, tmp_path: Path) -> None:
+def test_results_are_small_and_make_the_same_report_without_the_model(
+    study: Path, tmp_path: Path
+) -> None:
     hmopt("report", study, "--results")
-    assert sum(path.stat().st_size for path in (study / "results").rglob("*") if path.is_file()) < 5e6
-    summary = json.loads((study / "results/summary.json").read_text(encoding="utf-8"))
-    assert {"dice_unregistered", "dice_at_optimum", "dice_held_out", "regularization", "training_minutes"} <= set(
-        summary
+    assert (
+        sum(path.stat().st_size for path in (study / "results").rglob("*") if path.is_file()) < 5e6
     )
+    summary = json.loads((study / "results/summary.json").read_text(encoding="utf-8"))
+    assert {
+        "dice_unregistered",
+        "dice_at_optimum",
+        "dice_held_out",
+        "regularization",
+        "training_minutes",
+    } <= set(summary)
     copy = tmp_path / "copy"
     copy.mkdir()
     shutil.copytree(study / "results", copy / "results")

@@ -31,14 +31,18 @@ def oblique(
     angle: float, spacing: tuple[float, float, float], origin: tuple[float, float, float]
 ) -> NDArray[np.float64]:
     """A header's matrix with a rotation about z, unequal spacings and a left-handed x axis."""
-    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
     affine = np.eye(4)
     affine[:3, :3] = rotation @ np.diag((-spacing[0], spacing[1], spacing[2]))
     affine[:3, 3] = origin
     return affine
 
 
-def grid(scale: tuple[float, float, float], offset: tuple[float, float, float], shear: float) -> NDArray[np.float64]:
+def grid(
+    scale: tuple[float, float, float], offset: tuple[float, float, float], shear: float
+) -> NDArray[np.float64]:
     """A matrix from prepared voxels to a file's voxels, as resampling, crop and affine alignment leave it."""
     matrix = np.diag((*scale, 1.0))
     matrix[0, 1], matrix[:3, 3] = shear, offset
@@ -47,22 +51,36 @@ def grid(scale: tuple[float, float, float], offset: tuple[float, float, float], 
 
 def test_itk_resampling_with_the_written_field_gives_the_moved_image(tmp_path: Path) -> None:
     moving = np.random.default_rng(0).uniform(1, 2, MOVING_SHAPE).astype(np.float32)
-    fixed_affine, moving_affine = oblique(0.3, (1.1, 0.9, 1.4), (5, -7, 3)), oblique(-0.2, (1, 1.2, 0.8), (-4, 2, 9))
-    fixed_grid, moving_grid = grid((1.1, 1.3, 0.9), (1, 0, -1), 0.1), grid((1.2, 1.0, 1.0), (0, 1, 0), -0.1)
+    fixed_affine, moving_affine = (
+        oblique(0.3, (1.1, 0.9, 1.4), (5, -7, 3)),
+        oblique(-0.2, (1, 1.2, 0.8), (-4, 2, 9)),
+    )
+    fixed_grid, moving_grid = (
+        grid((1.1, 1.3, 0.9), (1, 0, -1), 0.1),
+        grid((1.2, 1.0, 1.0), (0, 1, 0), -0.1),
+    )
     displacement = smooth((3, *PREPARED_SHAPE), seed=1, deviation=1.5)
 
     coordinates = moving_coordinates(displacement, fixed_grid, moving_grid, FIXED_SHAPE)
     moved = resample(moving, coordinates)
-    fixed_place, moving_place = (ItkPlace(affine_lps=LPS_FROM_RAS @ one) for one in (fixed_affine, moving_affine))
-    save_image(displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz")
+    fixed_place, moving_place = (
+        ItkPlace(affine_lps=LPS_FROM_RAS @ one) for one in (fixed_affine, moving_affine)
+    )
+    save_image(
+        displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz"
+    )
     save_image(nibabel.Nifti1Image(moving, moving_affine), tmp_path / "moving.nii.gz")
 
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
-    reference = sitk.Resample(sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0)
+    reference = sitk.Resample(
+        sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0
+    )
     difference = np.abs(sitk.GetArrayFromImage(reference).T - moved)
     assert moved.std() > 0.3
-    assert np.quantile(difference, 0.999) < 1e-3  # at the very border rounding decides what is inside
+    assert (
+        np.quantile(difference, 0.999) < 1e-3
+    )  # at the very border rounding decides what is inside
 
 
 def test_the_field_is_a_five_dimensional_vector_image(tmp_path: Path) -> None:
@@ -90,14 +108,20 @@ def test_the_field_of_a_plane_in_a_3d_file_has_three_components_and_itk_applies_
     for name, data in (("moving", moving), ("fixed", np.zeros((14, 13, 1), np.float32))):
         save_image(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
     moving_place, fixed_place = (
-        find_itk_place(path, read_lattice(path)) for path in (tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz")
+        find_itk_place(path, read_lattice(path))
+        for path in (tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz")
     )
-    save_image(displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz")
+    save_image(
+        displacement_image(coordinates, fixed_place, moving_place), tmp_path / "field.nii.gz"
+    )
 
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
     assert (field.GetDimension(), field.GetNumberOfComponentsPerPixel()) == (3, 3)
     transform = sitk.DisplacementFieldTransform(field)
-    images = [sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"), sitk.sitkFloat32) for name in ("moving", "fixed")]
+    images = [
+        sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"), sitk.sitkFloat32)
+        for name in ("moving", "fixed")
+    ]
     reference = sitk.Resample(*images, transform, sitk.sitkLinear, 0.0)
     assert np.quantile(np.abs(sitk.GetArrayFromImage(reference).T - moved), 0.99) < 1e-3
 
@@ -114,14 +138,18 @@ def test_itk_reads_the_field_between_2d_files_as_two_dimensional(tmp_path: Path)
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
     assert field.GetDimension() == 2
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
-    reference = sitk.Resample(sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0)
+    reference = sitk.Resample(
+        sitk.ReadImage(str(tmp_path / "moving.nii.gz")), field, transform, sitk.sitkLinear, 0.0
+    )
     assert np.quantile(np.abs(sitk.GetArrayFromImage(reference).T - moved), 0.99) < 1e-3
 
 
 def test_a_still_displacement_between_equal_grids_leaves_the_image_as_it_is() -> None:
     image = np.random.default_rng(0).normal(size=MOVING_SHAPE).astype(np.float32)
     some_grid = grid((1.2, 0.7, 1.0), (3, 1, 2), 0.2)
-    coordinates = moving_coordinates(np.zeros((3, *PREPARED_SHAPE)), some_grid, some_grid, MOVING_SHAPE)
+    coordinates = moving_coordinates(
+        np.zeros((3, *PREPARED_SHAPE)), some_grid, some_grid, MOVING_SHAPE
+    )
     np.testing.assert_allclose(resample(image, coordinates), image, atol=1e-5)
 
 

@@ -28,13 +28,17 @@ def turned(source: Path, destination: Path, before: int, after: int) -> Path:
     return destination
 
 
-def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image(tiny_study: Any) -> None:
+def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image(
+    tiny_study: Any,
+) -> None:
     moving, fixed = tiny_study.image(1), tiny_study.image(2)
     moved = Registrar(tiny_study.folder).register(moving, fixed, SETTING).moved
 
     section = read_study(tiny_study.folder).preprocessing
     network = load_hypermorph(tiny_study.folder / "model.safetensors")[0].bake(SETTING)
-    images = [torch.from_numpy(prepare_image(path, section).data)[None, None] for path in (moving, fixed)]
+    images = [
+        torch.from_numpy(prepare_image(path, section).data)[None, None] for path in (moving, fixed)
+    ]
     with torch.no_grad():
         displacement = network.displacement(network(*images))
     raw = torch.from_numpy(np.asarray(nibabel.load(moving).dataobj, dtype=np.float32))[None, None]
@@ -43,7 +47,9 @@ def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image
     np.testing.assert_allclose(np.asarray(moved.dataobj)[inner], expected[inner], atol=1e-4)
 
 
-def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(tiny_study: Any, tmp_path: Path) -> None:
+def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(
+    tiny_study: Any, tmp_path: Path
+) -> None:
     moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=3, after=1)
     fixed = turned(tiny_study.image(2), tmp_path / "fixed.nii.gz", before=0, after=2)
     found = Registrar(tiny_study.folder).register(moving, fixed, SETTING)
@@ -55,11 +61,15 @@ def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(tiny
     field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
     image = sitk.ReadImage(str(moving), sitk.sitkFloat32)
-    resampled = sitk.GetArrayFromImage(sitk.Resample(image, field, transform, sitk.sitkLinear, 0.0)).T
+    resampled = sitk.GetArrayFromImage(
+        sitk.Resample(image, field, transform, sitk.sitkLinear, 0.0)
+    ).T
     assert np.quantile(np.abs(resampled - np.asarray(found.moved.dataobj)), 0.99) < 1e-3
 
 
-def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(tiny_study: Any, tmp_path: Path) -> None:
+def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(
+    tiny_study: Any, tmp_path: Path
+) -> None:
     plain = Registrar(tiny_study.folder).register(tiny_study.image(1), tiny_study.image(2), SETTING)
     moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=2, after=2)
     mirrored = Registrar(tiny_study.folder).register(moving, tiny_study.image(2), SETTING)
@@ -70,7 +80,9 @@ def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(tiny_study: Any,
 
 def test_a_setting_outside_the_range_is_refused(tiny_study: Any) -> None:
     with pytest.raises(DeclarationError, match="regularization"):
-        Registrar(tiny_study.folder).register(tiny_study.image(1), tiny_study.image(2), {"regularization": 1.5})
+        Registrar(tiny_study.folder).register(
+            tiny_study.image(1), tiny_study.image(2), {"regularization": 1.5}
+        )
 
 
 def test_a_missing_image_is_named(tiny_study: Any) -> None:
@@ -88,13 +100,19 @@ def sliced_study(folder: Path, align: str = "none") -> Path:
     sections = {
         "name": "slices",
         "cohort": {"manifest": "cohort.csv"},
-        "preprocessing": {"shape": [32, 32], "slices": {"axis": 1, "indices": [1, 3]}, "align": align},
+        "preprocessing": {
+            "shape": [32, 32],
+            "slices": {"axis": 1, "indices": [1, 3]},
+            "align": align,
+        },
         "split": {"train": 2, "tune": 2, "search": 2},
         "network": {"encoder": [4, 8], "decoder": [8], "final": []},
     }
     built_as = architecture(parse_study(sections), (32, 32))
     header = {"architecture": built_as, "preprocessing": sections["preprocessing"], "cohort": "0f"}
-    save_hypermorph(folder / "model.safetensors", build_hypermorph(built_as).hypernetwork.state_dict(), header)
+    save_hypermorph(
+        folder / "model.safetensors", build_hypermorph(built_as).hypernetwork.state_dict(), header
+    )
     return folder
 
 

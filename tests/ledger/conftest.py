@@ -30,14 +30,21 @@ class KnownOracle:
 
     def array(self, index: Index, pairs: Sequence[str], metric: str) -> NDArray[np.float64]:
         if find_metric(metric).per_label:
-            return np.array([[self.value(index, pair, label, metric) for label in self.labels] for pair in pairs])
+            return np.array(
+                [
+                    [self.value(index, pair, label, metric) for label in self.labels]
+                    for pair in pairs
+                ]
+            )
         return np.array([self.value(index, pair, "", metric) for pair in pairs])
 
     def block(self, index: Index, pairs: Sequence[str], metrics: Sequence[str]) -> Block:
         values = {metric: self.array(index, pairs, metric) for metric in metrics}
         return Block(index=index, pairs=tuple(pairs), labels=self.labels, values=values)
 
-    def measure(self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]) -> Iterator[Block]:
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
         for index in settings:
             for start in range(0, len(pairs), 2):
                 ids = [pair.id for pair in pairs[start : start + 2]]
@@ -58,18 +65,24 @@ def oracle(space: Space) -> KnownOracle:
 @pytest.fixture
 def plane_oracle() -> KnownOracle:
     first = Hyperparameter(name="regularization", step=0.1)
-    second = Hyperparameter(name="weight", low=1e-3, high=10.0, step=0.25, prior="log-uniform", default=1.0)
+    second = Hyperparameter(
+        name="weight", low=1e-3, high=10.0, step=0.25, prior="log-uniform", default=1.0
+    )
     return KnownOracle(Space(hyperparameters=(first, second)))
 
 
 @pytest.fixture
 def pairs() -> list[Pair]:
     names = [("a", "b"), ("b", "a"), ("c", "a"), ("b", "c"), ("c", "b")]
-    return [Pair(moving=m, fixed=f, moving_subject=f"0{m}", fixed_subject=f"0{f}") for m, f in names]
+    return [
+        Pair(moving=m, fixed=f, moving_subject=f"0{m}", fixed_subject=f"0{f}") for m, f in names
+    ]
 
 
 @pytest.fixture
 def pair_table(pairs: list[Pair]) -> pd.DataFrame:
     rows = [(p.id, p.moving, p.fixed, p.moving_subject, p.fixed_subject, p.task) for p in pairs]
     columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
-    return pd.DataFrame(rows, columns=columns).assign(session=["1", "1", "1→2", "2", ""], subject_number="017")
+    return pd.DataFrame(rows, columns=columns).assign(
+        session=["1", "1", "1→2", "2", ""], subject_number="017"
+    )

@@ -40,14 +40,20 @@ def shards(ledger: Ledger) -> list[Path]:
 def everything(ledger: Ledger, oracle: Any, pairs: list[Pair]) -> Known:
     ids = [pair.id for pair in pairs]
     return {
-        (identity, index[0]): ledger.block(identity, oracle.space, index, ids, ["dice"], oracle.labels).values["dice"]
+        (identity, index[0]): ledger.block(
+            identity, oracle.space, index, ids, ["dice"], oracle.labels
+        ).values["dice"]
         for identity in ("aaaa", "bbbb")
         for index in ledger.settings(identity, oracle.space)
     }
 
 
 def write_one_more(ledger: Ledger, space: Space) -> None:
-    ledger.write("cccc", space, [Block(index=(3,), pairs=("a->b",), labels=(), values={"folding": np.array([0.5])})])
+    ledger.write(
+        "cccc",
+        space,
+        [Block(index=(3,), pairs=("a->b",), labels=(), values={"folding": np.array([0.5])})],
+    )
 
 
 def lose(manifest: Path) -> None:
@@ -79,7 +85,9 @@ def test_a_lost_or_damaged_manifest_costs_no_measurement_of_any_model(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = everything(ledger, oracle, pairs)
-        write_one_more(ledger, oracle.space)  # what a search does, which wrote an empty manifest before
+        write_one_more(
+            ledger, oracle.space
+        )  # what a search does, which wrote an empty manifest before
     assert set(files) < set(shards(ledger))
     for known in (found, everything(ledger, oracle, pairs)):
         assert known.keys() == before.keys()
@@ -87,10 +95,14 @@ def test_a_lost_or_damaged_manifest_costs_no_measurement_of_any_model(
     json.loads((ledger.folder / "manifest.json").read_text())
 
 
-def test_of_two_values_under_one_key_the_first_stays_when_the_manifest_is_lost(space: Space, tmp_path: Path) -> None:
+def test_of_two_values_under_one_key_the_first_stays_when_the_manifest_is_lost(
+    space: Space, tmp_path: Path
+) -> None:
     ledger = Ledger(tmp_path)
     for value in (0.75, 0.5, 0.25, 0.125):
-        block = Block(index=(70,), pairs=("a->b",), labels=("x",), values={"dice": np.array([[value]])})
+        block = Block(
+            index=(70,), pairs=("a->b",), labels=("x",), values={"dice": np.array([[value]])}
+        )
         ledger.write("0f", space, [block])
     (tmp_path / "manifest.json").unlink()
     assert ledger.block("0f", space, (70,), ["a->b"], ["dice"], ["x"]).values["dice"] == 0.75
@@ -99,7 +111,9 @@ def test_of_two_values_under_one_key_the_first_stays_when_the_manifest_is_lost(s
     assert ledger.block("0f", space, (70,), ["a->b"], ["dice"], ["x"]).values["dice"] == 0.75
 
 
-def test_files_that_the_ledger_cannot_explain_are_named_and_left_alone(ledger: Ledger, oracle: Any) -> None:
+def test_files_that_the_ledger_cannot_explain_are_named_and_left_alone(
+    ledger: Ledger, oracle: Any
+) -> None:
     notes = ledger.folder / "notes.parquet"
     pq.write_table(pa.table({"a": [1]}), notes)
     torn = ledger.folder / "torn.parquet"
@@ -156,7 +170,9 @@ def test_every_flipped_bit_of_a_shard_is_seen(
     use(ledger, oracle, pairs)
 
 
-def test_a_flipped_bit_is_seen_without_a_manifest_too(ledger: Ledger, oracle: Any, pairs: list[Pair]) -> None:
+def test_a_flipped_bit_is_seen_without_a_manifest_too(
+    ledger: Ledger, oracle: Any, pairs: list[Pair]
+) -> None:
     victim = shards(ledger)[1]
     (ledger.folder / "manifest.json").unlink()
     whole = victim.read_bytes()
@@ -179,11 +195,15 @@ def test_a_shard_that_was_cut_is_named(
     victim = shards(ledger)[0]
     whole = victim.read_bytes()
     victim.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(LedgerError, match=f"{victim.name}: expected the measurements that were written"):
+    with pytest.raises(
+        LedgerError, match=f"{victim.name}: expected the measurements that were written"
+    ):
         use(ledger, oracle, pairs)
 
 
-def test_a_shard_in_place_of_another_is_seen(ledger: Ledger, oracle: Any, pairs: list[Pair]) -> None:
+def test_a_shard_in_place_of_another_is_seen(
+    ledger: Ledger, oracle: Any, pairs: list[Pair]
+) -> None:
     first, second, *_ = shards(ledger)
     shutil.copy(first, second)
     with pytest.raises(LedgerError, match=f"{second.name}: .* got another file of this name"):
@@ -200,7 +220,10 @@ def forget_hashes(folder: Path) -> None:
     for path in folder.glob("*.parquet"):
         rewritten(path, lambda table: table)
     content = json.loads((folder / "manifest.json").read_text())
-    plain = [{key: value for key, value in shard.items() if key != "sha256"} for shard in content["shards"]]
+    plain = [
+        {key: value for key, value in shard.items() if key != "sha256"}
+        for shard in content["shards"]
+    ]
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "shards": plain}))
 
 
@@ -209,7 +232,10 @@ def test_a_ledger_of_an_earlier_version_is_read_and_gets_its_hashes(
 ) -> None:
     before = everything(ledger, oracle, pairs)
     forget_hashes(ledger.folder)
-    assert all(np.array_equal(v, before[k], equal_nan=True) for k, v in everything(ledger, oracle, pairs).items())
+    assert all(
+        np.array_equal(v, before[k], equal_nan=True)
+        for k, v in everything(ledger, oracle, pairs).items()
+    )
     write_one_more(ledger, oracle.space)
     rewritten(shards(ledger)[0], lambda table: table.slice(1))
     with pytest.raises(LedgerError, match="got another file of this name"):
@@ -225,11 +251,15 @@ def test_shards_of_an_earlier_version_outlive_their_manifest(ledger: Ledger, ora
     assert set(files) < set(shards(ledger))
 
 
-def test_a_damaged_manifest_of_an_earlier_version_is_refused(ledger: Ledger, oracle: Any, pairs: list[Pair]) -> None:
+def test_a_damaged_manifest_of_an_earlier_version_is_refused(
+    ledger: Ledger, oracle: Any, pairs: list[Pair]
+) -> None:
     forget_hashes(ledger.folder)
     manifest = ledger.folder / "manifest.json"
     manifest.write_text("[]")
-    with pytest.raises(LedgerError, match=r"manifest.json: expected the manifest of a ledger, got a JSON list"):
+    with pytest.raises(
+        LedgerError, match=r"manifest.json: expected the manifest of a ledger, got a JSON list"
+    ):
         everything(ledger, oracle, pairs)
 
 
@@ -241,7 +271,9 @@ CHANGES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "no value": lambda table: table.drop_columns(["value"]),
     "no setting": lambda table: table.drop_columns(["regularization"]),
     "value of text": lambda table: with_column(table, "value", ["x"] * len(table)),
-    "value of inf": lambda table: with_column(table, "value", np.full(len(table), np.inf, np.float32)),
+    "value of inf": lambda table: with_column(
+        table, "value", np.full(len(table), np.inf, np.float32)
+    ),
     "dice of 5": lambda table: with_column(table, "value", np.full(len(table), 5, np.float32)),
     "metric of nothing": lambda table: with_column(table, "metric", [None] * len(table)),
     "pair of numbers": lambda table: with_column(table, "pair", list(range(len(table)))),
@@ -256,7 +288,9 @@ def test_a_shard_without_a_hash_is_checked_by_what_measurements_can_be(
     forget_hashes(ledger.folder)
     victim = shards(ledger)[0]
     rewritten(victim, CHANGES[change])
-    with pytest.raises(LedgerError, match=f"{victim.name}: expected the measurements that were written"):
+    with pytest.raises(
+        LedgerError, match=f"{victim.name}: expected the measurements that were written"
+    ):
         everything(ledger, oracle, pairs)
 
 
@@ -274,7 +308,9 @@ FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a negative setting": lambda content: changed(content, settings=[[-1]]),
     "a setting too long": lambda content: changed(content, settings=[[1, 2]]),
     "lattice of text": lambda content: changed(content, lattice=["x"]),
-    "lattice that is none": lambda content: changed(content, lattice=[["regularization", 0, 1, 0.3, "uniform"]]),
+    "lattice that is none": lambda content: changed(
+        content, lattice=[["regularization", 0, 1, 0.3, "uniform"]]
+    ),
     "identity of a number": lambda content: changed(content, identity=3),
 }
 
@@ -292,7 +328,9 @@ def test_a_manifest_without_a_hash_is_checked_by_its_schema(
     manifest = ledger.folder / "manifest.json"
     manifest.write_text(json.dumps(FAULTS[fault](json.loads(manifest.read_text()))))
     for use in (*USES, lambda *_: write_one_more(ledger, oracle.space)):
-        with pytest.raises(LedgerError, match=r"manifest.json: expected the manifest of a ledger") as caught:
+        with pytest.raises(
+            LedgerError, match=r"manifest.json: expected the manifest of a ledger"
+        ) as caught:
             use(ledger, oracle, pairs)
         assert "\n" not in str(caught.value)
 

@@ -9,7 +9,15 @@ import pytest
 
 from hmopt.declaration import SearchSection
 from hmopt.errors import LedgerError
-from hmopt.ledger import Ledger, Searched, read_dense, read_folder, read_searched, write_measurements, write_searched
+from hmopt.ledger import (
+    Ledger,
+    Searched,
+    read_dense,
+    read_folder,
+    read_searched,
+    write_measurements,
+    write_searched,
+)
 from hmopt.ledger.folder import dense_path, results_path
 from hmopt.records import Pair
 
@@ -30,14 +38,18 @@ def searched(oracle: Any) -> Searched:
 
 
 @pytest.fixture
-def folder(oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path) -> Path:
+def folder(
+    oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path
+) -> Path:
     write_searched(tmp_path, searched, pair_table)
     block = oracle.block((70,), [pair.id for pair in pairs], ["dice", "folding", "similarity"])
     Ledger(tmp_path / "ledger").write(oracle.identity, oracle.space, [block])
     return tmp_path
 
 
-def test_what_was_searched_is_read_back_without_the_storages_password(folder: Path, searched: Searched) -> None:
+def test_what_was_searched_is_read_back_without_the_storages_password(
+    folder: Path, searched: Searched
+) -> None:
     without = searched.search.model_copy(update={"storage": None})
     assert read_searched(folder) == replace(searched, search=without)
     assert "secret" not in (folder / "search.json").read_text()
@@ -49,7 +61,9 @@ def test_a_folder_is_read_from_its_ledger_with_pairs_as_text(
     measurements = read_folder(folder)
     assert tuple(measurements.values) == ("dice", "folding", "similarity")
     pd.testing.assert_frame_equal(measurements.pairs, pair_table)
-    np.testing.assert_array_equal(measurements.values["dice"][0], oracle.array((70,), list(pair_table["pair"]), "dice"))
+    np.testing.assert_array_equal(
+        measurements.values["dice"][0], oracle.array((70,), list(pair_table["pair"]), "dice")
+    )
 
 
 def test_a_folder_without_a_ledger_is_read_from_its_results(
@@ -69,9 +83,15 @@ def test_a_dense_sweep_is_read_when_every_setting_has_what_decides(
     assert read_dense(folder) is None
     ledger, ids = Ledger(folder / "ledger"), [pair.id for pair in pairs]
     lattice = oracle.space.coarse(201)
-    ledger.write(oracle.identity, oracle.space, [oracle.block(i, ids, ["dice", "folding"]) for i in lattice[:-1]])
+    ledger.write(
+        oracle.identity,
+        oracle.space,
+        [oracle.block(i, ids, ["dice", "folding"]) for i in lattice[:-1]],
+    )
     assert read_dense(folder) is None
-    ledger.write(oracle.identity, oracle.space, [oracle.block(lattice[-1], ids, ["dice", "folding"])])
+    ledger.write(
+        oracle.identity, oracle.space, [oracle.block(lattice[-1], ids, ["dice", "folding"])]
+    )
     dense = read_dense(folder)
     assert dense is not None
     assert dense.settings == tuple(lattice)
@@ -85,7 +105,9 @@ def test_a_dense_sweep_is_read_when_every_setting_has_what_decides(
     np.testing.assert_allclose(again.values["dice"], dense.values["dice"], rtol=1e-6)
 
 
-def test_a_folder_without_measurements_says_what_to_do(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_folder_without_measurements_says_what_to_do(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with pytest.raises(LedgerError, match="Run `hmopt search` first"):
         read_folder(tmp_path_factory.mktemp("empty"))
     with pytest.raises(LedgerError, match="Run `hmopt search` first"):
@@ -94,7 +116,9 @@ def test_a_folder_without_measurements_says_what_to_do(folder: Path, tmp_path_fa
         read_folder(folder, "half")
 
 
-def test_what_was_searched_before_checkpoints_were_kept_is_read(folder: Path, searched: Searched) -> None:
+def test_what_was_searched_before_checkpoints_were_kept_is_read(
+    folder: Path, searched: Searched
+) -> None:
     path = folder / "search.json"
     content = json.loads(path.read_text())
     for key in ("identity_quarter", "identity_three_quarters", "steps", "sha256"):

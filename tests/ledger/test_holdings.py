@@ -21,20 +21,30 @@ def ledger(oracle: Any, pairs: list[Pair], tmp_path: Path) -> Ledger:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_they_tell_what_there_is_of_each_metric_of_each_model(ledger: Ledger, oracle: Any, compacted: bool) -> None:
+def test_they_tell_what_there_is_of_each_metric_of_each_model(
+    ledger: Ledger, oracle: Any, compacted: bool
+) -> None:
     if compacted:
         ledger.compact()
     first, second = ledger.holdings()
-    assert (first.identity, first.shards, second.identity) == (oracle.identity, 1 if compacted else 2, "another")
+    assert (first.identity, first.shards, second.identity) == (
+        oracle.identity,
+        1 if compacted else 2,
+        "another",
+    )
     assert first.metrics == (
         Kept(metric="dice@1", settings=2, pairs=5, labels=2, rows=10 + 6),
         Kept(metric="folding@1", settings=1, pairs=3, labels=0, rows=3),
         Kept(metric="hd95_mm@1", settings=1, pairs=5, labels=2, rows=10),
     )
-    assert first.size + second.size == sum(path.stat().st_size for path in ledger.folder.glob("*.parquet"))
+    assert first.size + second.size == sum(
+        path.stat().st_size for path in ledger.folder.glob("*.parquet")
+    )
 
 
-def test_they_are_told_without_reading_a_value(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_told_without_reading_a_value(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = pq.read_table
 
     def without_values(path: Path, columns: list[str], **options: Any) -> Any:
@@ -54,7 +64,9 @@ def test_rows_that_were_written_twice_are_there_once_when_shards_are_brought_tog
 ) -> None:
     ledger, ids = Ledger(tmp_path), [pair.id for pair in pairs]
     for part in (ids[:3], ids[1:], ids):
-        ledger.write(oracle.identity, oracle.space, [oracle.block((70,), part, ["dice", "folding"])])
+        ledger.write(
+            oracle.identity, oracle.space, [oracle.block((70,), part, ["dice", "folding"])]
+        )
     rows = [{kept.metric: kept.rows for kept in ledger.holdings()[0].metrics}]
     ledger.compact()
     rows.append({kept.metric: kept.rows for kept in ledger.holdings()[0].metrics})

@@ -33,13 +33,17 @@ def test_a_pairs_score_is_the_mean_over_the_labels_that_it_has(measurements: Mea
 
 def test_a_metric_per_pair_has_the_same_score_for_every_label(measurements: Measurements) -> None:
     mask = np.array([False, True, False, False, True])
-    np.testing.assert_array_equal(measurements.score("folding", label="cortex", mask=mask), [[1, 4], [6, 9]])
+    np.testing.assert_array_equal(
+        measurements.score("folding", label="cortex", mask=mask), [[1, 4], [6, 9]]
+    )
 
 
 def test_unknown_labels_and_metrics_are_named(measurements: Measurements) -> None:
     with pytest.raises(LedgerError, match="label: expected one of thalamus, cortex, got 'brain'"):
         measurements.score("dice", label="brain")
-    with pytest.raises(LedgerError, match=r"expected one that was measured \(dice, folding\), got 'hd95_mm'"):
+    with pytest.raises(
+        LedgerError, match=r"expected one that was measured \(dice, folding\), got 'hd95_mm'"
+    ):
         measurements.score("hd95_mm")
 
 
@@ -51,7 +55,9 @@ def test_unknown_labels_and_metrics_are_named(measurements: Measurements) -> Non
         ({"pairs": pd.DataFrame({"pair": ["a"]})}, "pairs: expected columns"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(measurements: Measurements, change: Any, message: str) -> None:
+def test_what_does_not_fit_together_is_refused(
+    measurements: Measurements, change: Any, message: str
+) -> None:
     with pytest.raises(LedgerError, match=message):
         Measurements(**{**vars(measurements), **change})
 

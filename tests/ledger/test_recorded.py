@@ -15,11 +15,15 @@ METRICS = ("dice", "folding")
 
 def by_pair(blocks: Any, metric: str) -> dict[str, list[float]]:
     return {
-        pair: np.atleast_1d(row).tolist() for b in blocks for pair, row in zip(b.pairs, b.values[metric], strict=True)
+        pair: np.atleast_1d(row).tolist()
+        for b in blocks
+        for pair, row in zip(b.pairs, b.values[metric], strict=True)
     }
 
 
-def test_nothing_is_measured_twice_and_values_stay_the_same(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:
+def test_nothing_is_measured_twice_and_values_stay_the_same(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
     first = list(Recorded(oracle, Ledger(tmp_path)).measure([(0,), (70,)], pairs, METRICS))
     assert len(oracle.asked) == 2 * len(pairs) * len(METRICS)
     second = list(Recorded(oracle, Ledger(tmp_path)).measure([(0,), (70,)], pairs, METRICS))
@@ -29,7 +33,9 @@ def test_nothing_is_measured_twice_and_values_stay_the_same(oracle: Any, pairs: 
         np.testing.assert_equal(by_pair(first[-3:], metric), by_pair(second[-1:], metric))
 
 
-def test_only_new_pairs_and_metrics_are_measured(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:
+def test_only_new_pairs_and_metrics_are_measured(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
     recorded = Recorded(oracle, Ledger(tmp_path))
     list(recorded.measure([(70,)], pairs[:3], ["dice"]))
     oracle.asked.clear()
@@ -37,21 +43,28 @@ def test_only_new_pairs_and_metrics_are_measured(oracle: Any, pairs: list[Pair],
     assert {metric for _, _, metric in oracle.asked} == {"folding"}
     ids = [pair.id for pair in pairs[:3]]
     np.testing.assert_equal(
-        by_pair(blocks, "dice"), dict(zip(ids, oracle.array((70,), ids, "dice").tolist(), strict=True))
+        by_pair(blocks, "dice"),
+        dict(zip(ids, oracle.array((70,), ids, "dice").tolist(), strict=True)),
     )
     oracle.asked.clear()
     list(recorded.measure([(70,)], pairs, METRICS))
     assert {pair for _, pair, _ in oracle.asked} == {pair.id for pair in pairs[3:]}
 
 
-def test_values_are_kept_and_given_in_single_precision(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:
+def test_values_are_kept_and_given_in_single_precision(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
     oracle.value = lambda *_: 0.1
     recorded = Recorded(oracle, Ledger(tmp_path))
     for _ in ("measured", "read"):
-        assert by_pair(recorded.measure([(70,)], pairs, ["folding"]), "folding")["a->b"] == [float(np.float32(0.1))]
+        assert by_pair(recorded.measure([(70,)], pairs, ["folding"]), "folding")["a->b"] == [
+            float(np.float32(0.1))
+        ]
 
 
-def test_what_was_measured_before_an_interruption_is_kept(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:
+def test_what_was_measured_before_an_interruption_is_kept(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
     blocks = Recorded(oracle, Ledger(tmp_path)).measure([(0,), (70,)], pairs, METRICS)
     assert len(list(itertools.islice(blocks, 2))) == 2
     blocks.close()  # type: ignore[attr-defined]
@@ -60,7 +73,9 @@ def test_what_was_measured_before_an_interruption_is_kept(oracle: Any, pairs: li
     assert {pair for _, pair, _ in oracle.asked} == {pairs[-1].id}
 
 
-def test_an_oracle_that_fails_leaves_what_it_gave_before(oracle: Any, pairs: list[Pair], tmp_path: Path) -> None:
+def test_an_oracle_that_fails_leaves_what_it_gave_before(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
     measure = oracle.measure
 
     def failing(*arguments: Any) -> Any:
@@ -70,7 +85,9 @@ def test_an_oracle_that_fails_leaves_what_it_gave_before(oracle: Any, pairs: lis
     oracle.measure = failing
     with pytest.raises(RuntimeError):
         list(Recorded(oracle, Ledger(tmp_path)).measure([(0,)], pairs, METRICS))
-    gaps = Ledger(tmp_path).missing(oracle.identity, oracle.space, [(0,)], pairs, METRICS, oracle.labels)
+    gaps = Ledger(tmp_path).missing(
+        oracle.identity, oracle.space, [(0,)], pairs, METRICS, oracle.labels
+    )
     assert gaps[0].pairs == tuple(pairs[2:])
 
 
@@ -81,7 +98,9 @@ def test_a_metric_asked_for_later_is_measured_alone_and_a_new_version_leaves_the
     list(recorded.measure([(0,), (70,)], pairs, METRICS))
     oracle.asked.clear()
     list(recorded.measure([(0,), (70,)], pairs, [*METRICS, "similarity"]))
-    assert sorted(oracle.asked) == sorted((index, pair.id, "similarity") for index in ((0,), (70,)) for pair in pairs)
+    assert sorted(oracle.asked) == sorted(
+        (index, pair.id, "similarity") for index in ((0,), (70,)) for pair in pairs
+    )
     oracle.asked.clear()
     monkeypatch.setitem(DECLARED, "folding", replace(DECLARED["folding"], version=2))
     list(recorded.measure([(70,)], pairs, [*METRICS, "similarity"]))

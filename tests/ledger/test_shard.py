@@ -30,13 +30,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger of 16 settings, 300 pairs and 8 labels in one shard."""
     folder = tmp_path_factory.mktemp("ledger")
     for index in SETTINGS:
-        values = {"dice": dice(index), "dice_nearest": dice(index) / 2, "folding": np.zeros(len(PAIRS))}
-        Ledger(folder).write("0f", SPACE, [Block(index=index, pairs=PAIRS, labels=LABELS, values=values)])
+        values = {
+            "dice": dice(index),
+            "dice_nearest": dice(index) / 2,
+            "folding": np.zeros(len(PAIRS)),
+        }
+        Ledger(folder).write(
+            "0f", SPACE, [Block(index=index, pairs=PAIRS, labels=LABELS, values=values)]
+        )
     Ledger(folder).compact()
     return folder
 
 
-def axes(labels: Sequence[str], settings: Sequence[Index] = SETTINGS, pairs: Sequence[str] = PAIRS) -> Axes:
+def axes(
+    labels: Sequence[str], settings: Sequence[Index] = SETTINGS, pairs: Sequence[str] = PAIRS
+) -> Axes:
     return Axes(space=SPACE, settings=tuple(settings), pairs=tuple(pairs), labels=tuple(labels))
 
 
@@ -64,23 +72,39 @@ def test_what_is_not_in_a_shard_touches_no_group(folder: Path) -> None:
     assert groups_of(metadata, axes(LABELS, settings=[(155,)]), ["dice"]) == []
     assert groups_of(metadata, axes(LABELS, pairs=["x->y"]), ["dice"]) == []
     assert groups_of(metadata, axes(LABELS), ["hd95_mm"]) == []
-    assert len(groups_of(metadata, axes(LABELS), ["dice", "dice_nearest", "folding"])) == metadata.num_row_groups
+    assert (
+        len(groups_of(metadata, axes(LABELS), ["dice", "dice_nearest", "folding"]))
+        == metadata.num_row_groups
+    )
 
 
 def test_groups_that_are_passed_over_hold_nothing_that_was_asked_for(folder: Path) -> None:
     path = only_shard(folder)
-    for asked in (axes(["label b", "label g"]), axes(LABELS, settings=[(30,)]), axes(LABELS, pairs=PAIRS[:2])):
+    for asked in (
+        axes(["label b", "label g"]),
+        axes(LABELS, settings=[(30,)]),
+        axes(LABELS, pairs=PAIRS[:2]),
+    ):
         read = groups_of(pq.read_metadata(path), asked, ["dice"])
         with pq.ParquetFile(path) as file:
             passed = [place for place in range(file.num_row_groups) if place not in read]
             left = file.read_row_groups(passed).to_pandas()
-        wanted = left["label"].isin(asked.labels) & left["pair"].isin(asked.pairs) & (left["metric"] == "dice@1")
-        assert not (wanted & left["regularization"].isin([index[0] for index in asked.settings])).any()
+        wanted = (
+            left["label"].isin(asked.labels)
+            & left["pair"].isin(asked.pairs)
+            & (left["metric"] == "dice@1")
+        )
+        assert not (
+            wanted & left["regularization"].isin([index[0] for index in asked.settings])
+        ).any()
 
 
 def test_a_small_file_is_one_group_so_that_its_footer_stays_small(tmp_path: Path) -> None:
     block = Block(
-        index=(0,), pairs=PAIRS[:50], labels=LABELS, values={"dice": dice((0,))[:50], "folding": np.zeros(50)}
+        index=(0,),
+        pairs=PAIRS[:50],
+        labels=LABELS,
+        values={"dice": dice((0,))[:50], "folding": np.zeros(50)},
     )
     Ledger(tmp_path).write("0f", SPACE, [block])
     metadata = pq.read_metadata(only_shard(tmp_path))
@@ -88,7 +112,9 @@ def test_a_small_file_is_one_group_so_that_its_footer_stays_small(tmp_path: Path
     assert metadata.num_row_groups == 1
 
 
-def test_a_scope_reads_no_other_columns_and_gets_its_values(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scope_reads_no_other_columns_and_gets_its_values(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[pa.Table] = []
     read = pq.ParquetFile.read_row_groups
 

@@ -14,7 +14,9 @@ from hmopt.space import Hyperparameter, Space
 METRICS = ("folding", "dice")
 
 
-def measured(oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, folder: Path) -> Measurements:
+def measured(
+    oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, folder: Path
+) -> Measurements:
     ledger, indices = Ledger(folder), [(3, 0), (0, 3), (10, 4)]
     blocks = [oracle.block(index, [pair.id for pair in pairs], METRICS) for index in indices]
     ledger.write(oracle.identity, oracle.space, blocks)
@@ -41,17 +43,26 @@ def test_a_table_gives_back_what_was_written(
 def test_pandas_alone_can_read_a_table(
     plane_oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path
 ) -> None:
-    write_measurements(measured(plane_oracle, pairs, pair_table, tmp_path / "ledger"), tmp_path / "m.parquet")
+    write_measurements(
+        measured(plane_oracle, pairs, pair_table, tmp_path / "ledger"), tmp_path / "m.parquet"
+    )
     rows = pd.read_parquet(tmp_path / "m.parquet")
-    one = rows[(rows["pair"] == "b->c") & (rows["regularization"] == 0.3) & (rows["weight"] == 0.001)]
+    one = rows[
+        (rows["pair"] == "b->c") & (rows["regularization"] == 0.3) & (rows["weight"] == 0.001)
+    ]
     assert one["dice"].dropna().tolist() == plane_oracle.array((3, 0), ["b->c"], "dice")[0].tolist()
-    assert one.loc[one["label"].isna(), "folding"].tolist() == plane_oracle.array((3, 0), ["b->c"], "folding").tolist()
+    assert (
+        one.loc[one["label"].isna(), "folding"].tolist()
+        == plane_oracle.array((3, 0), ["b->c"], "folding").tolist()
+    )
 
 
 def test_a_large_study_stays_well_below_five_megabytes(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     names = [f"subject-{number:03d}_session-1" for number in range(200)]
-    pairs = pd.DataFrame([(f"{n}->{n}x", n, n + "x", n, n + "x", "cross") for n in names], columns=list(PAIR_COLUMNS))
+    pairs = pd.DataFrame(
+        [(f"{n}->{n}x", n, n + "x", n, n + "x", "cross") for n in names], columns=list(PAIR_COLUMNS)
+    )
     measurements = Measurements(
         identity="0f",
         space=Space(hyperparameters=(Hyperparameter(name="regularization"),)),
@@ -73,7 +84,9 @@ def test_what_is_no_table_of_measurements_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="got no file"):
         read_measurements(path)
     path.write_bytes(b"PAR1")
-    with pytest.raises(LedgerError, match=r"m.parquet: expected the measurements that were written, got Parquet"):
+    with pytest.raises(
+        LedgerError, match=r"m.parquet: expected the measurements that were written, got Parquet"
+    ):
         read_measurements(path)
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(LedgerError, match="got another file"):
@@ -95,7 +108,8 @@ def test_every_flipped_bit_of_a_table_is_seen(
 
 
 @pytest.mark.parametrize(
-    "name", ["dice", "regularization", "label", "scope", "value", "metric", "column: dice", "hd95_mm"]
+    "name",
+    ["dice", "regularization", "label", "scope", "value", "metric", "column: dice", "hd95_mm"],
 )
 def test_columns_of_the_cohort_may_have_any_name(
     name: str, plane_oracle: Any, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path

@@ -24,8 +24,13 @@ def measured(folder: Path) -> Measurements:
     ledger = Ledger(folder)
     values = {"dice": np.array([[0.5, 0.25], [0.75, np.nan]]), "folding": np.array([0.0, 0.0])}
     ids = tuple(pair.id for pair in PAIRS)
-    ledger.write("00", NOTHING, [Block(index=(), pairs=ids, labels=("thalamus", "cortex"), values=values)])
-    assert ledger.missing("00", NOTHING, [()], PAIRS, ["dice", "folding"], ["thalamus", "cortex"]) == []
+    ledger.write(
+        "00", NOTHING, [Block(index=(), pairs=ids, labels=("thalamus", "cortex"), values=values)]
+    )
+    assert (
+        ledger.missing("00", NOTHING, [()], PAIRS, ["dice", "folding"], ["thalamus", "cortex"])
+        == []
+    )
     return ledger.measurements("00", NOTHING, TABLE, ["dice", "folding"], ["thalamus", "cortex"])
 
 

@@ -46,5 +46,7 @@ def test_no_common_label_gives_the_largest_loss_and_a_finite_gradient() -> None:
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    moved, fixed = torch.rand(2, 2, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved, fixed = torch.rand(
+        2, 2, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     assert torch.autograd.gradcheck(lambda one: dice_loss(one, fixed), moved.requires_grad_())

@@ -14,7 +14,9 @@ SLOPES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.5], [-1.0, 0.5, 2.0]], dty
 def linear(d: int) -> torch.Tensor:
     """Give v_c(x) = Σ_a SLOPES[c, a] x_a + c."""
     grid = identity_grid((6, 5, 4)[:d]).double()
-    return torch.einsum("ca,ba...->bc...", SLOPES[:d, :d], grid) + torch.arange(d).reshape(1, d, *[1] * d)
+    return torch.einsum("ca,ba...->bc...", SLOPES[:d, :d], grid) + torch.arange(d).reshape(
+        1, d, *[1] * d
+    )
 
 
 def quadratic(d: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,7 +24,9 @@ def quadratic(d: int) -> tuple[torch.Tensor, torch.Tensor]:
     hessian = torch.randn(d, d, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hessian = hessian + hessian.mT
     grid = identity_grid((6, 5, 4)[:d]).double()
-    return torch.einsum("cij,bi...,bj...->bc...", hessian, grid, grid) / 2 + 3 * grid[:, :1], hessian
+    return torch.einsum("cij,bi...,bj...->bc...", hessian, grid, grid) / 2 + 3 * grid[
+        :, :1
+    ], hessian
 
 
 def random_velocity(*shape: int) -> torch.Tensor:

@@ -8,7 +8,9 @@ from hmopt.spatial import identity_grid, jacobian_determinant
 
 
 def affine_displacement(matrix: list[list[float]], shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.einsum("ij,nj...->ni...", torch.tensor(matrix) - torch.eye(len(shape)), identity_grid(shape))
+    return torch.einsum(
+        "ij,nj...->ni...", torch.tensor(matrix) - torch.eye(len(shape)), identity_grid(shape)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,9 @@ def test_spread_is_that_of_the_logarithm() -> None:
     displacement[0, 0] = (amplitude * (k * x).sin())[:, None]
     logarithms = (1 + amplitude * math.sin(k) * (k * x[1:-1]).cos()).log()
     expected = (logarithms - logarithms.mean()).square().mean().sqrt()
-    assert log_jacobian_sd(jacobian_determinant(displacement)).item() == pytest.approx(expected.item(), abs=1e-4)
+    assert log_jacobian_sd(jacobian_determinant(displacement)).item() == pytest.approx(
+        expected.item(), abs=1e-4
+    )
 
 
 def test_folds_are_counted_in_each_pair_by_itself() -> None:

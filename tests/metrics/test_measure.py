@@ -10,11 +10,15 @@ from hmopt.metrics import Originals, measure
 
 
 def batch(
-    count: int = 3, shape: tuple[int, ...] = (12, 10), spacing_mm: tuple[float, ...] | None = (1.0, 1.0)
+    count: int = 3,
+    shape: tuple[int, ...] = (12, 10),
+    spacing_mm: tuple[float, ...] | None = (1.0, 1.0),
 ) -> tuple[Originals, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     moving, fixed = torch.rand(2, count, 1, *shape, generator=generator)
-    moving_labels, fixed_labels = torch.randint(0, 4, (2, count, *shape), generator=generator, dtype=torch.int32)
+    moving_labels, fixed_labels = torch.randint(
+        0, 4, (2, count, *shape), generator=generator, dtype=torch.int32
+    )
     displacement = torch.randn(count, len(shape), *shape, generator=generator)
     originals = Originals(
         moving=moving,
@@ -29,7 +33,9 @@ def batch(
 
 def one_of(originals: Originals, place: int) -> Originals:
     names = ("moving", "fixed", "moving_labels", "fixed_labels")
-    return replace(originals, **{name: getattr(originals, name)[place : place + 1] for name in names})
+    return replace(
+        originals, **{name: getattr(originals, name)[place : place + 1] for name in names}
+    )
 
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
@@ -52,7 +58,14 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
     originals, _ = batch()
     alike = replace(originals, fixed=originals.moving, fixed_labels=originals.moving_labels)
     values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10))
-    expected = {"dice": 1, "dice_nearest": 1, "hd95_mm": 0, "folding": 0, "log_jacobian_sd": 0, "similarity": 1}
+    expected = {
+        "dice": 1,
+        "dice_nearest": 1,
+        "hd95_mm": 0,
+        "folding": 0,
+        "log_jacobian_sd": 0,
+        "similarity": 1,
+    }
     for name, array in values.items():
         np.testing.assert_allclose(array, expected[name], atol=1e-2)
 
@@ -72,13 +85,17 @@ def test_values_are_the_same_whatever_was_measured_before() -> None:
 
 def test_displacement_of_another_grid_is_refused() -> None:
     originals, displacement = batch()
-    with pytest.raises(HmoptError, match=r"^displacement: expected shape \(3, 2, 12, 10\), got \(3, 2, 11, 10\)"):
+    with pytest.raises(
+        HmoptError, match=r"^displacement: expected shape \(3, 2, 12, 10\), got \(3, 2, 11, 10\)"
+    ):
         measure(["dice"], originals, displacement[:, :, 1:])
 
 
 def test_images_of_another_grid_are_refused() -> None:
     originals, _ = batch()
-    with pytest.raises(HmoptError, match=r"^fixed: expected shape \(3, 1, 12, 10\), got \(3, 1, 11, 10\)"):
+    with pytest.raises(
+        HmoptError, match=r"^fixed: expected shape \(3, 1, 12, 10\), got \(3, 1, 11, 10\)"
+    ):
         replace(originals, fixed=originals.fixed[:, :, 1:])
 
 

@@ -12,20 +12,30 @@ from hmopt.spatial import warp
 SHAPES = [(13, 9), (9, 8, 7)]
 
 
-def random_pairs(shape: tuple[int, ...], labels: int = 3, count: int = 2) -> tuple[torch.Tensor, ...]:
+def random_pairs(
+    shape: tuple[int, ...], labels: int = 3, count: int = 2
+) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(len(shape))
     maps = torch.randint(0, labels + 1, (2, count, *shape), generator=generator)
     displacement = 2.5 * torch.randn(count, len(shape), *shape, generator=generator)
     return maps[0], maps[1], displacement
 
 
-def labelled(moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int) -> Originals:
+def labelled(
+    moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int
+) -> Originals:
     blank = torch.zeros(moving_labels.shape)[:, None]
-    labels = {"moving_labels": moving_labels, "fixed_labels": fixed_labels, "label_count": label_count}
+    labels = {
+        "moving_labels": moving_labels,
+        "fixed_labels": fixed_labels,
+        "label_count": label_count,
+    }
     return Originals(moving=blank, fixed=blank, **labels, spacing_mm=None)
 
 
-def one_hot_by_scipy(label_map: torch.Tensor, label: int, displacement: torch.Tensor) -> NDArray[np.float64]:
+def one_hot_by_scipy(
+    label_map: torch.Tensor, label: int, displacement: torch.Tensor
+) -> NDArray[np.float64]:
     grid = np.indices(label_map.shape) + displacement.double().numpy()
     mask = (label_map == label).double().numpy()
     return ndimage.map_coordinates(mask, grid, order=1, mode="nearest")
@@ -44,12 +54,16 @@ def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape: tuple[int, 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_joint_histogram_holds_the_volumes_of_fixed_and_moved_labels(shape: tuple[int, ...]) -> None:
+def test_joint_histogram_holds_the_volumes_of_fixed_and_moved_labels(
+    shape: tuple[int, ...],
+) -> None:
     moving, fixed, displacement = random_pairs(shape)
     histogram = joint_histogram(sampled_positions(displacement), labelled(moving, fixed, 3))
     for label in (1, 2, 3):
         moved = one_hot_by_scipy(moving[1], label, displacement[1])
-        assert histogram[1, label].sum() == pytest.approx(float((fixed[1] == label).sum()), abs=1e-4)
+        assert histogram[1, label].sum() == pytest.approx(
+            float((fixed[1] == label).sum()), abs=1e-4
+        )
         assert histogram[1, :, label].sum() == pytest.approx(moved.sum(), abs=1e-4)
 
 
@@ -67,7 +81,9 @@ def test_nearest_dice_is_that_of_counted_voxels(shape: tuple[int, ...]) -> None:
     values = dice_nearest(moved, labelled(moving, fixed, 3))
     for label in (1, 2, 3):
         here, there = moved[0].numpy() == label, fixed[0].numpy() == label
-        assert values[0, label - 1] == pytest.approx(2 * (here & there).sum() / (here.sum() + there.sum()))
+        assert values[0, label - 1] == pytest.approx(
+            2 * (here & there).sum() / (here.sum() + there.sum())
+        )
 
 
 def test_whole_voxel_shift_gives_equal_dice_both_ways() -> None:
@@ -84,7 +100,10 @@ def test_label_missing_in_either_original_map_gives_nan() -> None:
     moving = fixed.clone()
     moving[1, 0, 0], fixed[0, 0, 0] = 2, 2
     positions = sampled_positions(torch.zeros(2, 2, 6, 6))
-    for values in (dice(positions, labelled(moving, fixed, 2)), dice_nearest(moving, labelled(moving, fixed, 2))):
+    for values in (
+        dice(positions, labelled(moving, fixed, 2)),
+        dice_nearest(moving, labelled(moving, fixed, 2)),
+    ):
         assert values.isnan().tolist() == [[False, True], [False, True]]
 
 
@@ -102,9 +121,9 @@ def test_dice_is_continuous_where_nearest_dice_steps() -> None:
     labels[0, 4:12, 4:12] = 1
     for step in (0.4, 0.45, 0.55, 0.6):
         along_x = torch.tensor([step, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 16, 16)
-        assert dice(sampled_positions(along_x), labelled(labels, labels, 1)).item() == pytest.approx(
-            1 - step / 8, abs=1e-6
-        )
+        assert dice(
+            sampled_positions(along_x), labelled(labels, labels, 1)
+        ).item() == pytest.approx(1 - step / 8, abs=1e-6)
 
 
 def test_volumes_are_counts_of_voxels() -> None:

@@ -23,7 +23,8 @@ def similarity(moved: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 def by_definition(moved_image: torch.Tensor, fixed_image: torch.Tensor) -> float:
     """Windows one by one, in double precision."""
     moved, fixed = (
-        (one - one.mean()) / one.std() for one in (moved_image.double().numpy(), fixed_image.double().numpy())
+        (one - one.mean()) / one.std()
+        for one in (moved_image.double().numpy(), fixed_image.double().numpy())
     )
     values, half = [], WINDOW // 2
     for place in np.ndindex(moved.shape):
@@ -42,7 +43,10 @@ def test_similarity_is_the_mean_squared_correlation_of_windows(shape: tuple[int,
 
 def test_similarity_is_that_of_monai_where_no_window_is_cut() -> None:
     """Flat borders as wide as half a window, zero once the mean is gone, are what MONAI pads with anyway."""
-    moved, fixed = (torch.nn.functional.pad(one - one.mean((2, 3), keepdim=True), [16] * 4) for one in images((24, 24)))
+    moved, fixed = (
+        torch.nn.functional.pad(one - one.mean((2, 3), keepdim=True), [16] * 4)
+        for one in images((24, 24))
+    )
     loss = LocalNormalizedCrossCorrelationLoss(spatial_dims=2, kernel_size=WINDOW, smooth_nr=0.0)
     expected = [-loss(a[None], b[None]).item() for a, b in zip(moved, fixed, strict=True)]
     np.testing.assert_allclose(similarity(moved, fixed), expected, atol=2e-4)
@@ -55,7 +59,9 @@ def test_linear_function_of_an_image_is_fully_similar() -> None:
 
 def test_scale_and_offset_do_not_matter() -> None:
     moved, fixed = images((20, 20))
-    np.testing.assert_allclose(similarity(1000 + 50 * moved, fixed), similarity(moved, fixed), rtol=1e-2)
+    np.testing.assert_allclose(
+        similarity(1000 + 50 * moved, fixed), similarity(moved, fixed), rtol=1e-2
+    )
 
 
 def test_flat_images_are_unlike_anything() -> None:

@@ -8,17 +8,26 @@ from hmopt.metrics.originals import Originals
 from hmopt.metrics.surface import hd95_mm
 
 
-def box(shape: tuple[int, ...], low: tuple[int, ...], high: tuple[int, ...], label: int = 1) -> torch.Tensor:
+def box(
+    shape: tuple[int, ...], low: tuple[int, ...], high: tuple[int, ...], label: int = 1
+) -> torch.Tensor:
     labels = torch.zeros(1, *shape, dtype=torch.int32)
     labels[(0, *(slice(a, b) for a, b in zip(low, high, strict=True)))] = label
     return labels
 
 
 def labelled(
-    moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int, spacing_mm: tuple[float, ...] | None
+    moving_labels: torch.Tensor,
+    fixed_labels: torch.Tensor,
+    label_count: int,
+    spacing_mm: tuple[float, ...] | None,
 ) -> Originals:
     blank = torch.zeros(moving_labels.shape)[:, None]
-    labels = {"moving_labels": moving_labels, "fixed_labels": fixed_labels, "label_count": label_count}
+    labels = {
+        "moving_labels": moving_labels,
+        "fixed_labels": fixed_labels,
+        "label_count": label_count,
+    }
     return Originals(moving=blank, fixed=blank, **labels, spacing_mm=spacing_mm)
 
 
@@ -69,4 +78,6 @@ def test_label_missing_in_either_original_map_gives_nan() -> None:
 def test_label_that_vanished_by_warping_is_as_far_as_the_grid_is_wide() -> None:
     labels = box((8, 6), (2, 2), (5, 5))
     nothing = torch.zeros_like(labels)
-    assert hd95_mm(nothing, labelled(labels, labels, 1, (1.0, 2.0))).item() == pytest.approx(math.hypot(8, 12))
+    assert hd95_mm(nothing, labelled(labels, labels, 1, (1.0, 2.0))).item() == pytest.approx(
+        math.hypot(8, 12)
+    )

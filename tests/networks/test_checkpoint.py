@@ -10,7 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hmopt.errors import CheckpointError
-from hmopt.networks import Hypermorph, build_hypermorph, load_hypermorph, read_header, save_hypermorph
+from hmopt.networks import (
+    Hypermorph,
+    build_hypermorph,
+    load_hypermorph,
+    read_header,
+    save_hypermorph,
+)
 
 BUILT_AS: dict[str, Any] = {
     "shape": [16, 16],
@@ -29,7 +35,11 @@ def hypermorph() -> Hypermorph:
 @pytest.fixture
 def path(tmp_path: Path, hypermorph: Hypermorph) -> Path:
     path = tmp_path / "model.safetensors"
-    save_hypermorph(path, hypermorph.hypernetwork.state_dict(), {"architecture": BUILT_AS, "labels": ["thalamus"]})
+    save_hypermorph(
+        path,
+        hypermorph.hypernetwork.state_dict(),
+        {"architecture": BUILT_AS, "labels": ["thalamus"]},
+    )
     return path
 
 
@@ -68,16 +78,26 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
     ("part", "value", "difference"),
     [
         ("shape", [16, 32], "shape: expected [16, 32], got [16, 16]"),
-        ("network", {**BUILT_AS["network"], "encoder": [8, 8]}, "network.encoder: expected [8, 8], got [4, 4]"),
+        (
+            "network",
+            {**BUILT_AS["network"], "encoder": [8, 8]},
+            "network.encoder: expected [8, 8], got [4, 4]",
+        ),
         (
             "hyperparameters",
             {"regularization": {"low": 0.0, "high": 1.0}},
             "hyperparameters.regularization.high: expected 1.0, got 0.5",
         ),
-        ("hyperparameters", {}, "hyperparameters.regularization: expected None, got {'high': 0.5, 'low': 0.0}"),
+        (
+            "hyperparameters",
+            {},
+            "hyperparameters.regularization: expected None, got {'high': 0.5, 'low': 0.0}",
+        ),
     ],
 )
-def test_other_architecture_is_refused(path: Path, part: str, value: object, difference: str) -> None:
+def test_other_architecture_is_refused(
+    path: Path, part: str, value: object, difference: str
+) -> None:
     assert refusal(path, {**BUILT_AS, part: value}).startswith(f"{path}: {difference}")
 
 
@@ -93,8 +113,12 @@ def test_file_of_another_kind_is_refused(path: Path) -> None:
     assert "expected a safetensors file" in refusal(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"hmopt": "{}"}, {"hmopt": "[]"}, {"hmopt": '{"format": "other-1"}'}])
-def test_tensors_of_another_program_are_refused(path: Path, metadata: dict[str, str] | None) -> None:
+@pytest.mark.parametrize(
+    "metadata", [None, {"hmopt": "{}"}, {"hmopt": "[]"}, {"hmopt": '{"format": "other-1"}'}]
+)
+def test_tensors_of_another_program_are_refused(
+    path: Path, metadata: dict[str, str] | None
+) -> None:
     save_file({"weight": torch.zeros(3)}, path, metadata)
     assert "expected hmopt-hypermorph-1" in refusal(path)
 
@@ -105,7 +129,11 @@ def test_header_that_is_no_json_is_refused(path: Path) -> None:
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], built_as: object) -> None:
-    save_file(tensors, path, {"hmopt": json.dumps({"format": "hmopt-hypermorph-1", "architecture": built_as})})
+    save_file(
+        tensors,
+        path,
+        {"hmopt": json.dumps({"format": "hmopt-hypermorph-1", "architecture": built_as})},
+    )
 
 
 def test_weights_that_do_not_fit_their_architecture_are_refused(path: Path) -> None:
@@ -122,7 +150,12 @@ def test_weights_that_do_not_fit_their_architecture_are_refused(path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "change", [{"shape": [15, 16]}, {"network": {"depth": 3}}, {"hyperparameters": {"regularization": {"max": 1}}}]
+    "change",
+    [
+        {"shape": [15, 16]},
+        {"network": {"depth": 3}},
+        {"hyperparameters": {"regularization": {"max": 1}}},
+    ],
 )
 def test_architecture_that_cannot_be_built_is_refused(path: Path, change: dict[str, Any]) -> None:
     write(path, load_file(path), {**BUILT_AS, **change})
@@ -146,7 +179,10 @@ def test_every_flipped_bit_is_seen(path: Path, hypermorph: Hypermorph) -> None:
             assert "\n" not in str(error)  # noqa: PT017
         else:  # a bit of the name of the hash: the weights are those that were written
             weights = loaded.hypernetwork.state_dict()
-            assert all(torch.equal(weights[name], one) for name, one in hypermorph.hypernetwork.state_dict().items())
+            assert all(
+                torch.equal(weights[name], one)
+                for name, one in hypermorph.hypernetwork.state_dict().items()
+            )
 
 
 def spoiled(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -176,12 +212,18 @@ def test_weights_of_another_type_are_refused(kind: torch.dtype, path: Path) -> N
 def test_weights_without_a_hash_are_read(path: Path, hypermorph: Hypermorph) -> None:
     spoiled(path, torch.clone)
     loaded, _ = load_hypermorph(path, BUILT_AS)
-    assert torch.equal(loaded.hypernetwork.state_dict()["base"], hypermorph.hypernetwork.state_dict()["base"])
+    assert torch.equal(
+        loaded.hypernetwork.state_dict()["base"], hypermorph.hypernetwork.state_dict()["base"]
+    )
 
 
 @pytest.mark.parametrize("value", [[], -1, "x", None])
-@pytest.mark.parametrize("key", ["architecture", "cohort", "labels", "loss", "preprocessing", "steps", "minutes"])
-def test_a_header_that_training_does_not_write_is_refused(key: str, value: object, path: Path) -> None:
+@pytest.mark.parametrize(
+    "key", ["architecture", "cohort", "labels", "loss", "preprocessing", "steps", "minutes"]
+)
+def test_a_header_that_training_does_not_write_is_refused(
+    key: str, value: object, path: Path
+) -> None:
     if (key, value) in (("labels", []), ("cohort", "x")):
         return
     tensors = load_file(path)
@@ -191,6 +233,10 @@ def test_a_header_that_training_does_not_write_is_refused(key: str, value: objec
 
 
 def test_a_network_for_another_grid_than_that_of_its_preprocessing_is_refused(path: Path) -> None:
-    header = {"format": "hmopt-hypermorph-1", "architecture": BUILT_AS, "preprocessing": {"shape": [10**6, 10**6]}}
+    header = {
+        "format": "hmopt-hypermorph-1",
+        "architecture": BUILT_AS,
+        "preprocessing": {"shape": [10**6, 10**6]},
+    }
     save_file(load_file(path), path, {"hmopt": json.dumps(header)})
     assert "preprocessing.shape [1000000, 1000000] beside a network for [16, 16]" in refusal(path)

@@ -6,13 +6,22 @@ from hmopt.errors import DeclarationError
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.space import Hyperparameter, Setting, Space
 
-SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight", default=0)))
+SPACE = Space(
+    hyperparameters=(
+        Hyperparameter(name="regularization"),
+        Hyperparameter(name="label_weight", default=0),
+    )
+)
 SETTING = {"regularization": 0.3, "label_weight": 0.7}
 
 
 def small(shape: tuple[int, ...] = (16, 16), space: Space = SPACE) -> Hypermorph:
     torch.manual_seed(0)
-    return Hypermorph(RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[3]), shape), space, [8])
+    return Hypermorph(
+        RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[3]), shape),
+        space,
+        [8],
+    )
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 12, 8)])
@@ -42,8 +51,12 @@ def test_only_the_hypernetwork_learns() -> None:
 
 def test_settings_enter_by_their_place_in_their_range() -> None:
     """The same place in another range is the same network."""
-    one = small(space=Space(hyperparameters=(Hyperparameter(name="regularization", low=0, high=1),)))
-    other = small(space=Space(hyperparameters=(Hyperparameter(name="regularization", low=0.25, high=0.75),)))
+    one = small(
+        space=Space(hyperparameters=(Hyperparameter(name="regularization", low=0, high=1),))
+    )
+    other = small(
+        space=Space(hyperparameters=(Hyperparameter(name="regularization", low=0.25, high=0.75),))
+    )
     weights = one.weights({"regularization": 0.5})
     for name, weight in other.weights({"regularization": 0.5}).items():
         assert torch.equal(weight, weights[name])
@@ -55,15 +68,24 @@ def test_settings_enter_by_their_place_in_their_range() -> None:
 
 def test_double_precision_works() -> None:
     hypermorph = small().double()
-    assert hypermorph(*torch.rand(2, 1, 1, 16, 16, dtype=torch.float64), SETTING).dtype == torch.float64
+    assert (
+        hypermorph(*torch.rand(2, 1, 1, 16, 16, dtype=torch.float64), SETTING).dtype
+        == torch.float64
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"regularization": 0.3}, "setting: expected values for regularization, label_weight, got"),
-        ({**SETTING, "warmth": 1.0}, "setting: expected values for regularization, label_weight, got"),
-        ({**SETTING, "regularization": 1.1}, r"regularization: expected a number in \[0.0, 1.0\], got 1.1"),
+        (
+            {**SETTING, "warmth": 1.0},
+            "setting: expected values for regularization, label_weight, got",
+        ),
+        (
+            {**SETTING, "regularization": 1.1},
+            r"regularization: expected a number in \[0.0, 1.0\], got 1.1",
+        ),
     ],
 )
 def test_setting_outside_the_space_is_refused(setting: Setting, message: str) -> None:

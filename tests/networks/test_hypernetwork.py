@@ -8,20 +8,29 @@ from hmopt.networks import Hypernetwork
 
 MODULES = {
     "linear": lambda: nn.Linear(3, 2),
-    "without biases": lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)),
+    "without biases": lambda: nn.Sequential(
+        nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)
+    ),
     "convolutions": lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 1, 1, bias=False)),
 }
 
 
-def predicted_by_numpy(module: nn.Module, hypernetwork: Hypernetwork, units: list[float]) -> dict[str, np.ndarray]:
+def predicted_by_numpy(
+    module: nn.Module, hypernetwork: Hypernetwork, units: list[float]
+) -> dict[str, np.ndarray]:
     """Give the module's own weights plus what the dense layers give at a setting, by name."""
-    hidden = np.array([np.cos(np.pi / 2 * u) for u in units] + [np.sin(np.pi / 2 * u) for u in units])
+    hidden = np.array(
+        [np.cos(np.pi / 2 * u) for u in units] + [np.sin(np.pi / 2 * u) for u in units]
+    )
     for layer in hypernetwork.trunk:
         hidden = np.maximum(layer.weight.detach().numpy() @ hidden + layer.bias.detach().numpy(), 0)
     flat, expected, start = hypernetwork.heads.weight.detach().numpy() @ hidden, {}, 0
     for name, weight in module.named_parameters():
         part = flat[start : start + weight.numel()]
-        expected[name], start = weight.detach().numpy() + part.reshape(weight.shape), start + weight.numel()
+        expected[name], start = (
+            weight.detach().numpy() + part.reshape(weight.shape),
+            start + weight.numel(),
+        )
     return expected
 
 
@@ -75,7 +84,10 @@ def test_gradients_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
     hypernetwork = Hypernetwork(module, 2, [3]).double()
-    inputs, names = torch.rand(4, 2, dtype=torch.float64), list(dict(hypernetwork.named_parameters()))
+    inputs, names = (
+        torch.rand(4, 2, dtype=torch.float64),
+        list(dict(hypernetwork.named_parameters())),
+    )
 
     def output(units: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         weights = functional_call(hypernetwork, dict(zip(names, tensors, strict=True)), (units,))

@@ -3,12 +3,20 @@
 from torch import nn
 
 from hmopt.declaration import NetworkSection
-from hmopt.networks import Hypernetwork, RegistrationNetwork, hypernetwork_operations, registration_operations
+from hmopt.networks import (
+    Hypernetwork,
+    RegistrationNetwork,
+    hypernetwork_operations,
+    registration_operations,
+)
 
 
 def test_four_times_the_voxels_take_four_times_the_operations() -> None:
     section = NetworkSection(encoder=[4, 4], decoder=[4], final=[])
-    one, four = (registration_operations(RegistrationNetwork(section, (side, side)), (side, side)) for side in (16, 32))
+    one, four = (
+        registration_operations(RegistrationNetwork(section, (side, side)), (side, side))
+        for side in (16, 32)
+    )
     assert four == 4 * one
 
 

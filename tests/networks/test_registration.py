@@ -53,10 +53,14 @@ def test_images_moved_together_move_the_velocity_with_them() -> None:
 
 @pytest.mark.parametrize("shape", [(16, 18), (8, 8, 6), (0, 8), (-4, 8)])
 def test_shape_that_cannot_be_halved_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DeclarationError, match=r"^preprocessing\.shape: expected multiples of 4, .* got \["):
+    with pytest.raises(
+        DeclarationError, match=r"^preprocessing\.shape: expected multiples of 4, .* got \["
+    ):
         RegistrationNetwork(SMALL, shape)
 
 
 def test_decoder_as_long_as_the_encoder_is_refused() -> None:
-    with pytest.raises(DeclarationError, match=r"^network\.decoder: expected fewer levels than .* \(2\), got 2\."):
+    with pytest.raises(
+        DeclarationError, match=r"^network\.decoder: expected fewer levels than .* \(2\), got 2\."
+    ):
         check_architecture(NetworkSection(encoder=[4, 4], decoder=[4, 4]), (16, 16))

@@ -19,7 +19,13 @@ from hmopt.networks.unet import UNet
     ],
 )
 def test_features_lie_on_the_grid_of_the_last_decoder_level(
-    d: int, encoder: list[int], decoder: list[int], final: list[int], stride: int, features: int, grid: int
+    d: int,
+    encoder: list[int],
+    decoder: list[int],
+    final: list[int],
+    stride: int,
+    features: int,
+    grid: int,
 ) -> None:
     unet = UNet(d, 2, encoder, decoder, final, stride)
     assert unet.features == features
@@ -51,11 +57,16 @@ def test_decoder_convolves_the_upsampled_image_joined_with_the_skip_connection(d
     torch.manual_seed(d)
     network = UNet(d, 2, [4, 6, 8], [6, 5], [], stride=1).double()
     image = torch.randn(2, 2, *[8] * d, dtype=torch.float64)
-    convolve, pool = {2: (functional.conv2d, functional.max_pool2d), 3: (functional.conv3d, functional.max_pool3d)}[d]
+    convolve, pool = {
+        2: (functional.conv2d, functional.max_pool2d),
+        3: (functional.conv3d, functional.max_pool3d),
+    }[d]
     levels = []
     for layer in network.encoder:
         below = pool(levels[-1], 2) if levels else image
-        levels.append(functional.leaky_relu(convolve(below, layer.weight, layer.bias, padding=1), 0.2))
+        levels.append(
+            functional.leaky_relu(convolve(below, layer.weight, layer.bias, padding=1), 0.2)
+        )
     expected = levels.pop()
     for layer, skip in zip(network.decoder, reversed(levels), strict=True):
         joint = torch.cat([functional.interpolate(expected, scale_factor=2), skip], 1)

@@ -30,8 +30,12 @@ def measured(oracle: AmortizedOracle, pairs: list[Pair], metric: str) -> NDArray
     return np.array([[rows[index, pair.id] for pair in pairs] for index in SETTINGS])
 
 
-def displacement(model: Hypermorph, cohort: PreparedCohort, pair: Pair, setting: float) -> NDArray[np.float64]:
-    moving, fixed = (torch.from_numpy(cohort.image(name))[None, None] for name in (pair.moving, pair.fixed))
+def displacement(
+    model: Hypermorph, cohort: PreparedCohort, pair: Pair, setting: float
+) -> NDArray[np.float64]:
+    moving, fixed = (
+        torch.from_numpy(cohort.image(name))[None, None] for name in (pair.moving, pair.fixed)
+    )
     velocity = model(moving, fixed, {"regularization": setting})
     return model.registration.displacement(velocity)[0].detach().double().numpy()
 
@@ -46,12 +50,16 @@ def test_dice_is_that_of_labels_moved_at_the_setting(
         assert np.abs(field).max() > 0.5
         moving, fixed = cohort.label_map(pairs[2].moving), cohort.label_map(pairs[2].fixed)
         mask = (moving == 1).astype(float)
-        moved = ndimage.map_coordinates(mask, np.indices(cohort.shape) + field, order=1, mode="nearest")
+        moved = ndimage.map_coordinates(
+            mask, np.indices(cohort.shape) + field, order=1, mode="nearest"
+        )
         expected = 2 * moved[fixed == 1].sum() / (moved.sum() + (fixed == 1).sum())
         assert values[row, 2, 0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_settings_differ(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+def test_settings_differ(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
     values = measured(AmortizedOracle(make_model((16, 16)), flat_cohort), pairs, "dice")
     assert np.abs(np.diff(values[:, :, 0], axis=0)).min() > 1e-4
 
@@ -78,7 +86,11 @@ def threads() -> Iterator[None]:
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("metric", list(METRICS))
 def test_values_do_not_depend_on_threads_or_on_settings_kept_at_once(
-    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, metric: str, monkeypatch: pytest.MonkeyPatch
+    flat_cohort: PreparedCohort,
+    pairs: list[Pair],
+    make_model: MakeModel,
+    metric: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = make_model((16, 16))
     torch.set_num_threads(1)
@@ -86,40 +98,64 @@ def test_values_do_not_depend_on_threads_or_on_settings_kept_at_once(
     torch.set_num_threads(3)
     monkeypatch.setattr(registered, "SETTINGS_AT_ONCE", 1)
     monkeypatch.setattr(window, "CACHED_VOXELS", 1)
-    np.testing.assert_allclose(measured(AmortizedOracle(model, flat_cohort), pairs, metric), one, atol=1e-5)
+    np.testing.assert_allclose(
+        measured(AmortizedOracle(model, flat_cohort), pairs, metric), one, atol=1e-5
+    )
 
 
 def test_every_batch_passes_all_settings_before_the_next_one(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
 ) -> None:
-    blocks = list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=3).measure(SETTINGS, pairs, ["dice"]))
-    assert [(block.index, len(block.pairs)) for block in blocks] == [(i, n) for n in (3, 2) for i in SETTINGS]
+    blocks = list(
+        AmortizedOracle(make_model((16, 16)), flat_cohort, batch=3).measure(
+            SETTINGS, pairs, ["dice"]
+        )
+    )
+    assert [(block.index, len(block.pairs)) for block in blocks] == [
+        (i, n) for n in (3, 2) for i in SETTINGS
+    ]
 
 
 def test_more_settings_than_are_kept_at_once_are_all_measured(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
 ) -> None:
     settings = [(place,) for place in range(SETTINGS_AT_ONCE + 6)]
-    blocks = AmortizedOracle(make_model((16, 16)), flat_cohort).measure(settings, pairs, ["folding"])
+    blocks = AmortizedOracle(make_model((16, 16)), flat_cohort).measure(
+        settings, pairs, ["folding"]
+    )
     assert [block.index for block in blocks] == settings
 
 
 def test_what_does_not_depend_on_the_setting_is_computed_once_a_batch(
-    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+    flat_cohort: PreparedCohort,
+    pairs: list[Pair],
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = []
     volumes = originals.label_volumes
-    monkeypatch.setattr(originals, "label_volumes", lambda *maps: seen.append(maps) or volumes(*maps))
-    list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=5).measure(SETTINGS, pairs, ["dice"]))
+    monkeypatch.setattr(
+        originals, "label_volumes", lambda *maps: seen.append(maps) or volumes(*maps)
+    )
+    list(
+        AmortizedOracle(make_model((16, 16)), flat_cohort, batch=5).measure(
+            SETTINGS, pairs, ["dice"]
+        )
+    )
     assert len(seen) == 2  # of the moving and of the fixed maps
 
 
 def test_weights_are_predicted_once_a_setting(
-    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+    flat_cohort: PreparedCohort,
+    pairs: list[Pair],
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     baked = []
     bake = Hypermorph.bake
-    monkeypatch.setattr(Hypermorph, "bake", lambda model, setting: baked.append(setting) or bake(model, setting))
+    monkeypatch.setattr(
+        Hypermorph, "bake", lambda model, setting: baked.append(setting) or bake(model, setting)
+    )
     oracle = AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1)
     for _ in range(2):
         list(oracle.measure(SETTINGS, pairs, ["dice"]))
@@ -127,17 +163,30 @@ def test_weights_are_predicted_once_a_setting(
 
 
 def test_images_are_read_once_for_all_settings(
-    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+    flat_cohort: PreparedCohort,
+    pairs: list[Pair],
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = []
     image = type(flat_cohort).image
-    monkeypatch.setattr(type(flat_cohort), "image", lambda cohort, name: read.append(name) or image(cohort, name))
-    list(AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(SETTINGS, pairs, ["dice"]))
+    monkeypatch.setattr(
+        type(flat_cohort), "image", lambda cohort, name: read.append(name) or image(cohort, name)
+    )
+    list(
+        AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(
+            SETTINGS, pairs, ["dice"]
+        )
+    )
     assert sorted(read) == sorted("abbabccdda")
 
 
-def test_gradients_are_left_as_they_were(flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
-    for _ in AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(SETTINGS, pairs, ["dice"]):
+def test_gradients_are_left_as_they_were(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    for _ in AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(
+        SETTINGS, pairs, ["dice"]
+    ):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
 
@@ -155,10 +204,16 @@ def test_identity_stands_for_model_space_and_cohort(
     assert len({one, *others}) == 4
 
 
-def test_identity_sees_how_velocities_are_integrated(flat_cohort: PreparedCohort, make_model: MakeModel) -> None:
+def test_identity_sees_how_velocities_are_integrated(
+    flat_cohort: PreparedCohort, make_model: MakeModel
+) -> None:
     one, other = make_model((16, 16)), make_model((16, 16))
-    other.registration.section = other.registration.section.model_copy(update={"integration_steps": 1})
-    assert AmortizedOracle(one, flat_cohort).identity != AmortizedOracle(other, flat_cohort).identity
+    other.registration.section = other.registration.section.model_copy(
+        update={"integration_steps": 1}
+    )
+    assert (
+        AmortizedOracle(one, flat_cohort).identity != AmortizedOracle(other, flat_cohort).identity
+    )
 
 
 def test_pair_of_an_unknown_image_is_refused_before_any_work(

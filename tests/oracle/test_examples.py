@@ -17,7 +17,9 @@ SCORES = np.array([0.6, 0.9, np.nan, 0.4, 0.8])
 PICTURES = [f"{kind}{of}" for kind in ("moving", "fixed", "moved") for of in ("", "_labels")]
 
 
-def test_file_holds_what_the_report_draws(cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel) -> None:
+def test_file_holds_what_the_report_draws(
+    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
     oracle = AmortizedOracle(make_model(cohort.shape), cohort)
     pictures = draw_pictures(oracle, (70,), pairs[0])
     assert {key: array.shape for key, array in pictures.items()} == {
@@ -25,7 +27,11 @@ def test_file_holds_what_the_report_draws(cohort: PreparedCohort, pairs: list[Pa
         "displacement": (2, 16, 16),
     }
     assert all(pictures[key].dtype == np.uint8 for key in PICTURES if "labels" in key)
-    assert all(0 <= pictures[key].min() <= pictures[key].max() <= 1 for key in PICTURES if "labels" not in key)
+    assert all(
+        0 <= pictures[key].min() <= pictures[key].max() <= 1
+        for key in PICTURES
+        if "labels" not in key
+    )
 
 
 def test_typical_and_worst_pair_of_the_scope_are_written(
@@ -57,12 +63,20 @@ def test_moved_images_and_labels_are_those_of_the_displacement(
 def test_plane_of_a_volume_is_the_one_with_most_of_the_label(
     deep_cohort: PreparedCohort, make_model: MakeModel, pairs: list[Pair]
 ) -> None:
-    pictures = draw_pictures(AmortizedOracle(make_model((16, 16, 16)), deep_cohort), (70,), pairs[0], "bar")
-    assert (pictures["fixed_labels"] == 2).sum() == (deep_cohort.label_map("b") == 2).sum((0, 1)).max() > 0
+    pictures = draw_pictures(
+        AmortizedOracle(make_model((16, 16, 16)), deep_cohort), (70,), pairs[0], "bar"
+    )
+    assert (
+        (pictures["fixed_labels"] == 2).sum()
+        == (deep_cohort.label_map("b") == 2).sum((0, 1)).max()
+        > 0
+    )
 
 
 @pytest.mark.parametrize(("metric", "worst", "typical"), [("dice", 3, 0), ("hd95_mm", 1, 4)])
-def test_worst_pair_is_the_one_that_its_metric_likes_least(metric: str, worst: int, typical: int) -> None:
+def test_worst_pair_is_the_one_that_its_metric_likes_least(
+    metric: str, worst: int, typical: int
+) -> None:
     assert choose_examples(SCORES, metric) == {"typical": typical, "worst": worst}
 
 

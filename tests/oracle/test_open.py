@@ -46,7 +46,10 @@ def folder(tmp_path: Path) -> Path:
     for number in range(5):
         labels = np.zeros((8, 8, 8), dtype=np.uint8)
         labels[2 : 4 + number % 3, 2:6, 2:6] = 1
-        save_nifti(generator.random((8, 8, 8), dtype=np.float32) + labels, tmp_path / f"imagesTr/box_{number}.nii.gz")
+        save_nifti(
+            generator.random((8, 8, 8), dtype=np.float32) + labels,
+            tmp_path / f"imagesTr/box_{number}.nii.gz",
+        )
         save_nifti(labels, tmp_path / f"labelsTr/box_{number}.nii.gz")
     (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "box"}}')
     (tmp_path / "study.toml").write_text(STUDY)
@@ -65,13 +68,17 @@ def save_model(folder: Path, name: str, seed: int) -> None:
     save_hypermorph(folder / name, dict(tensors), header)
 
 
-def test_opened_oracle_measures_the_pairs_to_search_and_keeps_what_it_measured(folder: Path) -> None:
+def test_opened_oracle_measures_the_pairs_to_search_and_keeps_what_it_measured(
+    folder: Path,
+) -> None:
     oracle, pairs = open_oracle(str(folder))
     assert oracle.labels == ("box",)
     assert len(pairs) == 6
     (block,) = oracle.measure([(70,)], pairs, ["dice"])
     assert np.isfinite(block.values["dice"]).all()
-    kept = Ledger(folder / "ledger").block(oracle.identity, oracle.space, (70,), block.pairs, ["dice"], ["box"])
+    kept = Ledger(folder / "ledger").block(
+        oracle.identity, oracle.space, (70,), block.pairs, ["dice"], ["box"]
+    )
     np.testing.assert_allclose(kept.values["dice"], block.values["dice"])
 
 
@@ -93,7 +100,9 @@ def test_checkpoints_that_an_older_training_did_not_keep_are_left_out(folder: Pa
         load_checkpoints(folder, study, cohort)
 
 
-def test_identity_stays_when_a_folder_moves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_identity_stays_when_a_folder_moves(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     moved = tmp_path_factory.mktemp("elsewhere") / "study"
     shutil.copytree(folder, moved)
     assert open_oracle(moved)[0].identity == open_oracle(folder)[0].identity

@@ -60,14 +60,24 @@ def searched(study: Study, images: PreparedCohort) -> list[Pair]:
     return draw_pairs(images, study.pairs, "search")
 
 
-def members(study: Study, images: PreparedCohort, folder: Path, seeds: int) -> list[RetrainedOracle]:
+def members(
+    study: Study, images: PreparedCohort, folder: Path, seeds: int
+) -> list[RetrainedOracle]:
     budgets = [with_budget(study, images, steps=STEPS, seed=seed) for seed in range(seeds)]
-    return [RetrainedOracle(budget, images, folder / str(seed)) for seed, budget in enumerate(budgets)]
+    return [
+        RetrainedOracle(budget, images, folder / str(seed)) for seed, budget in enumerate(budgets)
+    ]
 
 
 def velocities(folder: Path, images: PreparedCohort, pair: Pair, seeds: int) -> list[Tensor]:
-    networks = [load_network(folder / str(seed) / "regularization-0.35.safetensors")[0] for seed in range(seeds)]
-    moving, fixed = (torch.from_numpy(images.image(name))[None, None].float() for name in (pair.moving, pair.fixed))
+    networks = [
+        load_network(folder / str(seed) / "regularization-0.35.safetensors")[0]
+        for seed in range(seeds)
+    ]
+    moving, fixed = (
+        torch.from_numpy(images.image(name))[None, None].float()
+        for name in (pair.moving, pair.fixed)
+    )
     with torch.inference_mode():
         return [network(moving, fixed) for network in networks]
 
@@ -76,7 +86,9 @@ def test_identity_is_known_before_any_training_and_tells_seeds_and_budgets_apart
     made: tuple[Study, PreparedCohort], images: PreparedCohort, tmp_path: Path
 ) -> None:
     budgets = [(3, 0), (3, 1), (4, 0)]
-    oracles = [RetrainedOracle(with_budget(*made, steps=n, seed=s), images, tmp_path) for n, s in budgets]
+    oracles = [
+        RetrainedOracle(with_budget(*made, steps=n, seed=s), images, tmp_path) for n, s in budgets
+    ]
     again = RetrainedOracle(with_budget(*made, steps=3, seed=0), images, tmp_path / "elsewhere")
     assert len({oracle.identity for oracle in oracles}) == 3
     assert again.identity == oracles[0].identity
@@ -88,7 +100,9 @@ def test_a_setting_is_measured_with_the_network_that_training_gives_and_keeps(
 ) -> None:
     oracle = RetrainedOracle(study, images, tmp_path / "oracle")
     (block,) = oracle.measure([(70,)], searched, ["dice", "folding"])
-    network, _ = load_network(train_network(study, images, {"regularization": 0.35}, tmp_path / "own.safetensors"))
+    network, _ = load_network(
+        train_network(study, images, {"regularization": 0.35}, tmp_path / "own.safetensors")
+    )
     ((_, originals),) = CohortTensors(images, torch.device("cpu")).batches(searched, len(searched))
     with torch.inference_mode():
         displacement = network.displacement(network(originals.moving, originals.fixed))
@@ -119,9 +133,13 @@ def test_a_study_runs_on_it_and_its_ledger_spares_a_second_training(
     values = []
     for folder in (tmp_path / "first", tmp_path / "second"):
         oracle = Recorded(RetrainedOracle(study, images, folder), Ledger(tmp_path / "ledger"))
-        optuna_study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GridSampler(space, seed=0))
+        optuna_study = optuna.create_study(
+            direction="maximize", sampler=optuna.samplers.GridSampler(space, seed=0)
+        )
         optuna_study.optimize(Objective(oracle, searched), n_trials=2)
-        values.append(sorted((trial.params["regularization"], trial.value) for trial in optuna_study.trials))
+        values.append(
+            sorted((trial.params["regularization"], trial.value) for trial in optuna_study.trials)
+        )
     assert values[0] == values[1]
     assert len(list((tmp_path / "first").glob("*.safetensors"))) == 2
     assert not (tmp_path / "second").exists()
@@ -131,7 +149,9 @@ def test_ensemble_of_one_is_that_one(
     study: Study, images: PreparedCohort, searched: list[Pair], tmp_path: Path
 ) -> None:
     (member,) = members(study, images, tmp_path, 1)
-    one, alone = (next(o.measure([(70,)], searched, ["dice"])) for o in (EnsembleOracle([member]), member))
+    one, alone = (
+        next(o.measure([(70,)], searched, ["dice"])) for o in (EnsembleOracle([member]), member)
+    )
     np.testing.assert_array_equal(one.values["dice"], alone.values["dice"])
 
 
@@ -148,20 +168,27 @@ def test_ensemble_integrates_the_mean_of_its_members_velocities(
     assert not torch.allclose(got, apart, atol=1e-4)
 
 
-def test_ensemble_goes_by_its_members_in_any_order(study: Study, images: PreparedCohort, tmp_path: Path) -> None:
+def test_ensemble_goes_by_its_members_in_any_order(
+    study: Study, images: PreparedCohort, tmp_path: Path
+) -> None:
     one, other = members(study, images, tmp_path, 2)
     assert EnsembleOracle([one, other]).identity == EnsembleOracle([other, one]).identity
     assert EnsembleOracle([one, other]).identity != EnsembleOracle([one]).identity != one.identity
 
 
-def test_hypermorphs_make_an_ensemble_too(study: Study, images: PreparedCohort, searched: list[Pair]) -> None:
+def test_hypermorphs_make_an_ensemble_too(
+    study: Study, images: PreparedCohort, searched: list[Pair]
+) -> None:
     oracles = []
     for seed in range(2):
         torch.manual_seed(seed)
         model = build_hypermorph(architecture(study, images.shape))
         torch.nn.init.normal_(model.hypernetwork.heads.weight, std=0.1)
         oracles.append(AmortizedOracle(model, images))
-    values = [next(o.measure([(70,)], searched, ["dice"])).values["dice"] for o in (*oracles, EnsembleOracle(oracles))]
+    values = [
+        next(o.measure([(70,)], searched, ["dice"])).values["dice"]
+        for o in (*oracles, EnsembleOracle(oracles))
+    ]
     assert not np.allclose(values[0], values[1])
     assert not np.allclose(values[2], values[0])
 

@@ -21,11 +21,15 @@ def oracle(flat_cohort: PreparedCohort, make_model: MakeModel) -> AmortizedOracl
 
 
 def lacking(oracle: AmortizedOracle, folder: Path, pairs: list[Pair]) -> int:
-    gaps = Ledger(folder).missing(oracle.identity, oracle.space, SETTINGS, pairs, ["dice", "folding"], oracle.labels)
+    gaps = Ledger(folder).missing(
+        oracle.identity, oracle.space, SETTINGS, pairs, ["dice", "folding"], oracle.labels
+    )
     return sum(len(gap.pairs) for gap in gaps)
 
 
-def test_ledger_holds_everything_afterwards(oracle: AmortizedOracle, pairs: list[Pair], tmp_path: Path) -> None:
+def test_ledger_holds_everything_afterwards(
+    oracle: AmortizedOracle, pairs: list[Pair], tmp_path: Path
+) -> None:
     assert lacking(oracle, tmp_path, pairs) == 15
     sweep(Recorded(oracle, Ledger(tmp_path)), SETTINGS, pairs, ["dice", "folding"])
     assert lacking(oracle, tmp_path, pairs) == 0
@@ -46,8 +50,12 @@ def test_progress_counts_every_pair_at_every_setting(
     assert seen == [(15, 15), (15, 15)]
 
 
-def test_interrupted_sweep_goes_on_where_it_stopped(oracle: AmortizedOracle, pairs: list[Pair], tmp_path: Path) -> None:
-    def interrupted(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+def test_interrupted_sweep_goes_on_where_it_stopped(
+    oracle: AmortizedOracle, pairs: list[Pair], tmp_path: Path
+) -> None:
+    def interrupted(
+        items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
         for count, item in enumerate(items):
             if count == 7:
                 raise KeyboardInterrupt

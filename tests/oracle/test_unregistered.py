@@ -23,18 +23,24 @@ def test_pairs_are_measured_as_they_are(cohort: PreparedCohort, pairs: list[Pair
     assert not values["log_jacobian_sd"].any()
 
 
-def test_label_that_one_image_lacks_is_not_measured(cohort: PreparedCohort, pairs: list[Pair]) -> None:
+def test_label_that_one_image_lacks_is_not_measured(
+    cohort: PreparedCohort, pairs: list[Pair]
+) -> None:
     for block in UnregisteredOracle(cohort).measure([()], pairs, ["dice"]):
         assert np.isnan(block.values["dice"][:, 2]).all()
         assert np.isfinite(block.values["dice"][:, :2]).all()
 
 
 def test_identity_is_the_cohorts(flat_cohort: PreparedCohort, other_cohort: PreparedCohort) -> None:
-    identities = {UnregisteredOracle(one).identity for one in (flat_cohort, flat_cohort, other_cohort)}
+    identities = {
+        UnregisteredOracle(one).identity for one in (flat_cohort, flat_cohort, other_cohort)
+    }
     assert len(identities) == 2
 
 
-def test_its_one_setting_goes_through_a_ledger(flat_cohort: PreparedCohort, pairs: list[Pair], tmp_path: Path) -> None:
+def test_its_one_setting_goes_through_a_ledger(
+    flat_cohort: PreparedCohort, pairs: list[Pair], tmp_path: Path
+) -> None:
     direct = UnregisteredOracle(flat_cohort)
     (expected,) = direct.measure([()], pairs, ["dice", "folding"])
     recorded = Recorded(direct, Ledger(tmp_path))

@@ -43,14 +43,20 @@ def make_pairs(subjects: int) -> pd.DataFrame:
     return pairs
 
 
-def make_blocks(pairs: pd.DataFrame, settings: list[tuple[int, ...]], seed: int, shift: float) -> list[Block]:
+def make_blocks(
+    pairs: pd.DataFrame, settings: list[tuple[int, ...]], seed: int, shift: float
+) -> list[Block]:
     """Dice that falls with the squared distance from each label's best value, which is 0.2 higher within subjects."""
     generator = np.random.default_rng(seed)
     within = (pairs["task"] == "within").to_numpy()
     of_pair = 0.03 * generator.standard_normal((len(pairs), len(BEST)))
-    of_subject = dict(zip(sorted({*pairs["moving_subject"]}), 0.12 * generator.standard_normal(50), strict=False))
+    of_subject = dict(
+        zip(sorted({*pairs["moving_subject"]}), 0.12 * generator.standard_normal(50), strict=False)
+    )
     own = 0.05 * generator.standard_normal((len(pairs), len(BEST)))
-    own += (pairs["moving_subject"].map(of_subject) + pairs["fixed_subject"].map(of_subject)).to_numpy()[:, None]
+    own += (
+        pairs["moving_subject"].map(of_subject) + pairs["fixed_subject"].map(of_subject)
+    ).to_numpy()[:, None]
     blocks = []
     for index in settings:
         value = SPACE.setting(index)["regularization"]
@@ -78,8 +84,12 @@ def make_examples(folder: Path, name: str) -> None:
     for role, score, shift in (("typical", 0.7, 1.0), ("worst", 0.5, 3.0)):
         for image, move in (("moving", shift), ("fixed", 0.0), ("moved", 0.4 * shift)):
             distance = np.hypot(x - 24 - move, y - 32)
-            arrays[f"{role}_{image}"] = np.exp(-((distance / 14) ** 4)) * 0.8 + 0.03 * generator.random((48, 64))
-            arrays[f"{role}_{image}_labels"] = np.digitize(-distance, [-18, -14, -10, -6, -3]).astype(np.uint8)
+            arrays[f"{role}_{image}"] = np.exp(
+                -((distance / 14) ** 4)
+            ) * 0.8 + 0.03 * generator.random((48, 64))
+            arrays[f"{role}_{image}_labels"] = np.digitize(
+                -distance, [-18, -14, -10, -6, -3]
+            ).astype(np.uint8)
         arrays[f"{role}_displacement"] = np.stack([np.sin(y / 9), np.cos(x / 7)]) * shift
         arrays |= {f"{role}_pair": np.array("s00_1->s01_1"), f"{role}_score": np.array(score)}
     path = folder / "examples" / f"{slug(name)}.npz"
@@ -120,10 +130,14 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
     facts["split"] = {"train": 20, "tune": 4, "search": subjects}
     write_json(folder / "search.json", facts)
     steps = np.arange(1, 901)
-    log = pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)})
+    log = pd.DataFrame(
+        {"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)}
+    )
     log["tune_dice"] = np.where(steps % 100 == 0, 0.7 - 1 / np.sqrt(steps), np.nan)
     log.to_csv(folder / "training.csv", index=False)
-    (folder / "commands.csv").write_text("command,started,minutes,version\nhmopt train,,45,0\nhmopt search,,15,0\n")
+    (folder / "commands.csv").write_text(
+        "command,started,minutes,version\nhmopt train,,45,0\nhmopt search,,15,0\n"
+    )
     return folder
 
 
@@ -149,7 +163,9 @@ def add_model() -> Callable[[Path, str, float], None]:
 
     def add(folder: Path, identity: str, shift: float) -> None:
         pairs = read_pairs(folder)
-        Ledger(folder / "ledger").write(identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift))
+        Ledger(folder / "ledger").write(
+            identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift)
+        )
 
     return add
 

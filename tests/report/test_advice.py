@@ -43,7 +43,9 @@ def shown(material: Material) -> Shown:
             for name, gain in tested.items()
         }
         told.__dict__["granularities"] = [gains["cohort"]]
-        told.__dict__["default_gains"] = {name: gain for name, gain in gains.items() if name != "cohort"}
+        told.__dict__["default_gains"] = {
+            name: gain for name, gain in gains.items() if name != "cohort"
+        }
         return told
 
     return build
@@ -61,7 +63,9 @@ def thalamus(material: Material) -> Finding:
     return replace(found, recommended={"regularization": 0.65}, common={"regularization": 0.35})
 
 
-def test_a_scope_that_registration_does_not_help_gets_no_setting(shown: Shown, thalamus: Finding) -> None:
+def test_a_scope_that_registration_does_not_help_gets_no_setting(
+    shown: Shown, thalamus: Finding
+) -> None:
     helpless = replace(thalamus, flags=(Flag.NO_BETTER,))
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), helpless)
     assert found.text == "do not register: no setting is better than before"
@@ -69,14 +73,18 @@ def test_a_scope_that_registration_does_not_help_gets_no_setting(shown: Shown, t
     assert found.command == ""
 
 
-def test_below_five_subjects_the_default_is_used_whatever_was_found(shown: Shown, thalamus: Finding) -> None:
+def test_below_five_subjects_the_default_is_used_whatever_was_found(
+    shown: Shown, thalamus: Finding
+) -> None:
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), replace(thalamus, subjects=4))
     assert found.text == "λ = 0.50, the default: fewer than 5 subjects"
     assert found.setting == {"regularization": 0.5}
     assert found.command.endswith("--regularization 0.5")
 
 
-def test_a_scope_with_evidence_over_the_default_gets_its_own_pooled_setting(shown: Shown, thalamus: Finding) -> None:
+def test_a_scope_with_evidence_over_the_default_gets_its_own_pooled_setting(
+    shown: Shown, thalamus: Finding
+) -> None:
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), thalamus)
     assert found.text == "λ = 0.65, its own: better than the default"
     assert found.setting == {"regularization": 0.65}
@@ -101,7 +109,9 @@ def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves
         (*NOTHING, "no evidence for another: keep λ = 0.50"),
     ],
 )
-@pytest.mark.parametrize("means", [{}, {"label=thalamus": LOSS}, {"label=thalamus": LOSS, "cohort": LOSS}])
+@pytest.mark.parametrize(
+    "means", [{}, {"label=thalamus": LOSS}, {"label=thalamus": LOSS, "cohort": LOSS}]
+)
 def test_without_any_evidence_the_default_is_kept(
     shown: Shown, thalamus: Finding, low: float, high: float, text: str, means: dict[str, Mean]
 ) -> None:
@@ -140,10 +150,16 @@ def test_commands_are_such_as_the_command_line_reads(
         told.__dict__["default_gains"] = {
             name: replace(told.default_gains["label=thalamus"], mean=GAIN, evidence=Evidence.FOUND)
         }
-    own, kept = advise(told, finding), advise(shown(), replace(finding, scope=Scope(criteria=(("label", "other"),))))
+    own, kept = (
+        advise(told, finding),
+        advise(shown(), replace(finding, scope=Scope(criteria=(("label", "other"),)))),
+    )
     register = typer.main.get_command(app).commands["register"]
     groups = [f"{kind}={value}" for kind, value in criteria if kind != "label"]
-    for command, label, asked in ((own.command, dict(criteria).get("label"), groups), (kept.command, None, [])):
+    for command, label, asked in (
+        (own.command, dict(criteria).get("label"), groups),
+        (kept.command, None, []),
+    ):
         program, verb, *arguments = shlex.split(command)
         assert (program, verb) == ("hmopt", "register")
         given = register.make_context("register", arguments, resilient_parsing=True).params

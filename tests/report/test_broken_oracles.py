@@ -90,7 +90,9 @@ def reported(trained: Path, tmp_path: Path) -> Callable[..., str]:
         path = folder / "model.safetensors"
         with safe_open(path, framework="pt") as file:
             header = {"hmopt": file.metadata()["hmopt"]}  # without the hash of the weights
-        save_file({name: t.contiguous() for name, t in alter(path, load_file(path)).items()}, path, header)
+        save_file(
+            {name: t.contiguous() for name, t in alter(path, load_file(path)).items()}, path, header
+        )
         for command in ("search", "report"):
             result = CliRunner().invoke(app, [command, str(folder), "--quiet"])
             assert result.exit_code == 0, result.output
@@ -116,7 +118,9 @@ def intact(_: Path, tensors: Tensors) -> Tensors:
 def shuffled(_: Path, tensors: Tensors) -> Tensors:
     generator = torch.Generator().manual_seed(0)
     return {
-        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view(tensor.shape)
+        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view(
+            tensor.shape
+        )
         for name, tensor in tensors.items()
     }
 
@@ -130,10 +134,18 @@ def bounded(path: Path, tensors: Tensors) -> Tensors:
     hypermorph, _ = load_hypermorph(path)
     weights = hypermorph.weights({"regularization": 0.0})
     last = {name: name.startswith("velocity.") for name in weights}
-    base = torch.cat([(0 if last[name] else 1) * tensor.flatten() for name, tensor in weights.items()])
-    head = torch.cat([(0.5 if last[name] else 0) * tensor.flatten() for name, tensor in weights.items()])
-    altered = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()} | {"base": base.detach()}
-    altered["trunk.0.weight"][0, 0] = 1.0  # the first hidden unit is the cosine of the setting's angle
+    base = torch.cat(
+        [(0 if last[name] else 1) * tensor.flatten() for name, tensor in weights.items()]
+    )
+    head = torch.cat(
+        [(0.5 if last[name] else 0) * tensor.flatten() for name, tensor in weights.items()]
+    )
+    altered = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()} | {
+        "base": base.detach()
+    }
+    altered["trunk.0.weight"][0, 0] = (
+        1.0  # the first hidden unit is the cosine of the setting's angle
+    )
     altered["heads.weight"][:, 0] = head.detach()
     return altered
 

@@ -25,7 +25,9 @@ def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> No
 def test_thinning_keeps_means_and_checkpoints() -> None:
     steps = np.arange(1, 2001)
     tune = np.where(steps % 500 == 0, steps / 1000, np.nan)
-    thin = thinned(pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": steps * 1.0, "tune_dice": tune}))
+    thin = thinned(
+        pd.DataFrame({"step": steps, "minutes": steps / 20, "loss": steps * 1.0, "tune_dice": tune})
+    )
     assert len(thin) == POINTS
     assert thin["loss"].mean() == steps.mean()
     assert thin["tune_dice"].dropna().tolist() == [0.5, 1.0, 1.5, 2.0]
@@ -40,12 +42,18 @@ def test_a_log_without_loss_gives_no_figure() -> None:
 
 def strip_of(figure: Figure) -> list[tuple[object, object]]:
     lower = figure.axes[1]
-    return [(line.get_color(), line.get_markerfacecolor()) for line in lower.lines if line.get_marker() == "o"]
+    return [
+        (line.get_color(), line.get_markerfacecolor())
+        for line in lower.lines
+        if line.get_marker() == "o"
+    ]
 
 
 def test_no_subject_is_drawn_as_a_verdict(study_folder: Path) -> None:
     material = read_material(study_folder)
-    found = next(found for kinds, found in families(material.findings).items() if "subject" in kinds)
+    found = next(
+        found for kinds, found in families(material.findings).items() if "subject" in kinds
+    )
     drawn = strip_of(subjects_figure(found, material.searched.space.hyperparameters[0], 0.3))
     assert len(drawn) > 1
     assert len(set(drawn)) == 1

@@ -47,7 +47,14 @@ def test_cells_hold_the_gain_with_its_interval_the_unpooled_one_and_both_p_value
     found = gain(0.0086, 0.002)
     cells = gain_cells(found)
     # 0.0086 ± 2.3646 · 0.002, t = 4.3 with 7 degrees of freedom
-    assert list(cells.values()) == ["+0.009 (0.004 to 0.013)", "+0.007", "8", "0.004", "0.004", "yes"]
+    assert list(cells.values()) == [
+        "+0.009 (0.004 to 0.013)",
+        "+0.007",
+        "8",
+        "0.004",
+        "0.004",
+        "yes",
+    ]
 
 
 def test_of_few_subjects_a_cell_has_no_interval_and_no_p_value() -> None:
@@ -60,7 +67,9 @@ def test_numbers_say_what_was_compared_and_on_how_many_subjects() -> None:
     assert (numbers["over"], numbers["subjects"], numbers["choosing"]) == ("common", 8, 6)
     assert numbers["gain"] == pytest.approx(0.0086)
     assert numbers["gain_unpooled"] == pytest.approx(0.0066)
-    assert numbers["interval"] == pytest.approx([0.0086 - 2.364624 * 0.002, 0.0086 + 2.364624 * 0.002])
+    assert numbers["interval"] == pytest.approx(
+        [0.0086 - 2.364624 * 0.002, 0.0086 + 2.364624 * 0.002]
+    )
     assert numbers["evidence"] == "evidence"
 
 

@@ -24,7 +24,9 @@ def material(study_folder: Path) -> Material:
     return read_material(study_folder)
 
 
-def told(material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort") -> Material:
+def told(
+    material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort"
+) -> Material:
     """The study as if one granularity had this gain over the default, or over the single best, and nothing else."""
     mean = Mean(value=value, error=error, freedom=11, subjects=12)
     gain = Gain(
@@ -59,7 +61,13 @@ def told(material: Material, value: float, error: float, evidence: Evidence, nam
             "on held-out subjects it is worse than the default λ = 0.50: −0.010 (95 % interval −0.014 to −0.006, ",
             False,
         ),
-        (0.0005, 0.0003, Evidence.NEGLIGIBLE, "the default λ = 0.50 is equivalent to it, to within 0.002", False),
+        (
+            0.0005,
+            0.0003,
+            Evidence.NEGLIGIBLE,
+            "the default λ = 0.50 is equivalent to it, to within 0.002",
+            False,
+        ),
         (
             0.003,
             0.002,
@@ -67,7 +75,13 @@ def told(material: Material, value: float, error: float, evidence: Evidence, nam
             "there is no evidence that it is better than the default λ = 0.50: +0.003 (95 % interval −0.001 to 0.007, ",
             False,
         ),
-        (0.010, 0.002, Evidence.TOO_FEW, "too few subjects to compare it with the default λ = 0.50", False),
+        (
+            0.010,
+            0.002,
+            Evidence.TOO_FEW,
+            "too few subjects to compare it with the default λ = 0.50",
+            False,
+        ),
     ],
 )
 def test_the_single_best_setting_is_held_against_the_default(
@@ -79,24 +93,36 @@ def test_the_single_best_setting_is_held_against_the_default(
     assert bool(improvements(other)) is claims
 
 
-def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(material: Material) -> None:
+def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
+    material: Material,
+) -> None:
     sentence = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
     assert "choosing λ per structure improves held-out Dice over it by +0.010" in sentence
     assert "each structure then needs a registration of its own" in sentence
     both = Scope(criteria=(("label", "thalamus"), ("task", "within")))
     findings = (*material.findings, replace(material.cohort, scope=both))
-    product = headline(told(replace(material, findings=findings), 0.01, 0.002, Evidence.FOUND, "label × task"))
+    product = headline(
+        told(replace(material, findings=findings), 0.01, 0.002, Evidence.FOUND, "label × task")
+    )
     assert "choosing λ per structure × task improves" in product
     assert "each structure then needs a registration of its own" in product
-    assert "registration of its own" not in headline(told(material, 0.01, 0.002, Evidence.FOUND, "task"))
-    assert "registration of its own" not in headline(told(material, 0.01, 0.002, Evidence.NONE, "label"))
+    assert "registration of its own" not in headline(
+        told(material, 0.01, 0.002, Evidence.FOUND, "task")
+    )
+    assert "registration of its own" not in headline(
+        told(material, 0.01, 0.002, Evidence.NONE, "label")
+    )
 
 
 @pytest.mark.parametrize("evidence", [Evidence.NONE, Evidence.NEGLIGIBLE, Evidence.TOO_FEW])
-def test_what_is_not_evidence_is_no_claim_however_large(material: Material, evidence: Evidence) -> None:
+def test_what_is_not_evidence_is_no_claim_however_large(
+    material: Material, evidence: Evidence
+) -> None:
     other = told(material, 0.1, 0.001, evidence, "label")
     assert improvements(other) == []
-    assert "choosing λ per structure improves" not in headline(other).replace("no evidence that choosing", "")
+    assert "choosing λ per structure improves" not in headline(other).replace(
+        "no evidence that choosing", ""
+    )
 
 
 @pytest.mark.parametrize("flag", BROKEN)
@@ -114,27 +140,37 @@ def test_an_optimum_at_an_end_of_the_range_is_told_in_the_headline(material: Mat
 def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Material) -> None:
     assert few_everywhere(material) == ""
     flagged = tuple(
-        finding if "subject" in dict(finding.scope.criteria) else replace(finding, flags=(Flag.FEW_SUBJECTS,))
+        finding
+        if "subject" in dict(finding.scope.criteria)
+        else replace(finding, flags=(Flag.FEW_SUBJECTS,))
         for finding in material.findings
     )
     everywhere = replace(material, findings=flagged)
     assert few_everywhere(everywhere) == (
         f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: 12 subjects were searched."
     )
-    but_one = replace(material, findings=(*flagged[:1], replace(flagged[1], flags=()), *flagged[2:]))
+    but_one = replace(
+        material, findings=(*flagged[:1], replace(flagged[1], flags=()), *flagged[2:])
+    )
     assert few_everywhere(but_one) == ""
 
 
 def with_nearest(material: Material, value: float, low: float, high: float) -> bool:
     """Give whether a best value by nearest-neighbour Dice is said to differ from one with this interval."""
     cohort = material.cohort
-    optimum: Optimum = replace(cohort.full.optimum, intervals={"regularization": Interval(low, high)})
+    optimum: Optimum = replace(
+        cohort.full.optimum, intervals={"regularization": Interval(low, high)}
+    )
     nearest = replace(cohort.full.optimum, setting={"regularization": value})
     reported = {"dice_nearest": Reported(at_optimum=0.7, optimum=nearest)}
-    return nearest_differs(replace(cohort, full=replace(cohort.full, optimum=optimum), reported=reported))
+    return nearest_differs(
+        replace(cohort, full=replace(cohort.full, optimum=optimum), reported=reported)
+    )
 
 
-def test_nearest_neighbour_dice_differs_where_its_best_setting_lies_outside_the_interval(material: Material) -> None:
+def test_nearest_neighbour_dice_differs_where_its_best_setting_lies_outside_the_interval(
+    material: Material,
+) -> None:
     assert with_nearest(material, 0.7, 0.2, 0.5)
     assert not with_nearest(material, 0.5, 0.2, 0.5)
     assert not nearest_differs(replace(material.cohort, reported={}))
@@ -146,14 +182,25 @@ def test_without_an_interval_nothing_is_said_to_differ(material: Material) -> No
 
 def test_caveats_say_whose_setting_it_is(material: Material) -> None:
     said = " ".join(caveats(material))
-    assert "λ is that of this network and this loss: no parameter of another program, such as SyN's" in said
+    assert (
+        "λ is that of this network and this loss: no parameter of another program, such as SyN's"
+        in said
+    )
     assert "A setting for each structure is a registration for each structure" in said
     few = replace(material, findings=(replace(material.cohort, subjects=4), *material.findings[1:]))
-    assert "4 subjects were searched: below 5 there are no intervals and no verdicts." in caveats(few)
+    assert "4 subjects were searched: below 5 there are no intervals and no verdicts." in caveats(
+        few
+    )
 
 
-def test_a_gain_over_the_single_best_setting_stands_beside_that_over_the_default(material: Material) -> None:
-    label = next(gain for gain in material.granularities if gain.name == "label" and gain.over == "default")
+def test_a_gain_over_the_single_best_setting_stands_beside_that_over_the_default(
+    material: Material,
+) -> None:
+    label = next(
+        gain for gain in material.granularities if gain.name == "label" and gain.over == "default"
+    )
     said = headline(material)
     assert f"; over the default it gains {label.gain.value:+.3f}" in said
-    assert (", no evidence" in said.split("over the default it gains")[1]) is (label.evidence is Evidence.NONE)
+    assert (", no evidence" in said.split("over the default it gains")[1]) is (
+        label.evidence is Evidence.NONE
+    )

@@ -14,7 +14,9 @@ from hmopt.space import Hyperparameter, Space
 def test_two_hyperparameters_are_reported_side_by_side(
     tmp_path: Path, many_pairs: Callable[[int], pd.DataFrame]
 ) -> None:
-    space = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+    space = Space(
+        hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))
+    )
     pairs = many_pairs(6)
     searched = Searched(
         name="two",
@@ -33,7 +35,9 @@ def test_two_hyperparameters_are_reported_side_by_side(
         first, second = space.setting(index).values()
         dice = np.full((len(pairs), 1), 0.8 - (first - 0.25) ** 2 - (second - 0.75) ** 2)
         values = {"dice": dice, "folding": np.zeros(len(pairs))}
-        blocks.append(Block(index=index, pairs=tuple(pairs["pair"]), labels=("seen",), values=values))
+        blocks.append(
+            Block(index=index, pairs=tuple(pairs["pair"]), labels=("seen",), values=values)
+        )
     Ledger(tmp_path / "ledger").write("full", space, blocks)
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "λ = 0.25, γ = 0.75 is best for all together" in text

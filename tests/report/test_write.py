@@ -36,7 +36,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        self.ids += [value or "" for name, value in attrs if name == "id" and tag in ("details", "tr")]
+        self.ids += [
+            value or "" for name, value in attrs if name == "id" and tag in ("details", "tr")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -125,7 +127,9 @@ def test_the_table_orders_structures_as_they_were_made(report: Path) -> None:
     assert (table["gain_over_common"].dropna() > -0.02).all()
 
 
-def test_every_reported_metric_is_on_the_page_by_its_full_name(page: Page, declared: SearchSection) -> None:
+def test_every_reported_metric_is_on_the_page_by_its_full_name(
+    page: Page, declared: SearchSection
+) -> None:
     assert len(declared.reported) > 1
     for name in declared.reported:
         said = "folded voxels" if name == "folding" else metric_name(name, full=True)
@@ -152,7 +156,10 @@ def test_the_page_says_that_structures_need_registrations_of_their_own(page: Pag
 def test_rows_end_in_what_to_use_with_a_command(page: Page) -> None:
     assert "what to use" in page.text
     assert "keep λ = 0.50" in page.text
-    assert "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --regularization 0.5" in page.text
+    assert (
+        "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz --regularization 0.5"
+        in page.text
+    )
 
 
 POINT = re.compile(r"(?<![−\-\d.])([−-]?\d+\.\d+) to (\1)(?!\d)")
@@ -208,14 +215,18 @@ def test_results_are_small_and_their_summary_cites_the_table(results: Path, repo
         assert gained == pytest.approx(cohort[f"gain_over_{over}"], abs=1e-5)
         assert (low is None) == (over == "common")
         assert (high is None) == (over == "common")
-    assert summary["dice_nearest_at_optimum"] == pytest.approx(cohort["dice_nearest_at_optimum"], abs=1e-5)
+    assert summary["dice_nearest_at_optimum"] == pytest.approx(
+        cohort["dice_nearest_at_optimum"], abs=1e-5
+    )
     assert summary["use"].endswith("keep λ = 0.50")
     assert {"use", "regularization_nearest"} < set(summary["scopes"]["label"]["thalamus"])
     assert set(LABELS) < set(summary["scopes"]["label"])
     assert len(pd.read_csv(results / "training.csv")) <= 400
 
 
-def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(study_folder: Path, tmp_path: Path) -> None:
+def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(
+    study_folder: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "study"
     shutil.copytree(study_folder, folder)
     dense_path(folder).parent.mkdir(exist_ok=True)
@@ -226,13 +237,18 @@ def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(study_folder: 
     pairs, labels = tuple(measured.pairs["pair"]), measured.labels
     of_labels, of_pairs = np.full((len(pairs), len(labels)), 0.5), np.zeros(len(pairs))
     values = {name: of_labels if name.startswith("dice") else of_pairs for name in measured.values}
-    blocks = [Block(index=i, pairs=pairs, labels=labels, values=values) for i in measured.space.coarse(201)]
+    blocks = [
+        Block(index=i, pairs=pairs, labels=labels, values=values)
+        for i in measured.space.coarse(201)
+    ]
     Ledger(folder / "ledger").write(measured.identity, measured.space, blocks)
     write_results(folder)
     assert len(read_measurements(dense_path(folder)).settings) == 201
 
 
-def test_without_training_log_half_training_and_declaration_the_report_says_less(results: Path, tmp_path: Path) -> None:
+def test_without_training_log_half_training_and_declaration_the_report_says_less(
+    results: Path, tmp_path: Path
+) -> None:
     shutil.copytree(results, tmp_path / "results")
     (tmp_path / "results" / "training.csv").unlink()
     searched = json.loads((tmp_path / "results" / "search.json").read_text(encoding="utf-8"))

@@ -12,7 +12,9 @@ SETTINGS = [(0,), (100,), (200,)]
 CURVES = {"thalamus": lambda x: 0.5 + 0.2 * x, "cortex": lambda x: 0.8 - 0.2 * x}
 
 
-def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(measure: Callable[..., Measurements]) -> None:
+def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(
+    measure: Callable[..., Measurements],
+) -> None:
     measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
     within = Scope(criteria=(("task", "within"), ("label", "cortex")))
     cohort, chosen = find_curves(measurements, [Scope(criteria=()), within], "dice")
@@ -23,11 +25,15 @@ def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(measure: Callable[..., 
     assert cohort.settings == ((0,), (100,), (200,))
 
 
-def test_pairs_that_lack_the_label_are_left_out_of_its_score_and_folding(measure: Callable[..., Measurements]) -> None:
+def test_pairs_that_lack_the_label_are_left_out_of_its_score_and_folding(
+    measure: Callable[..., Measurements],
+) -> None:
     measurements = measure(CURVES, SETTINGS)
     measurements.values["dice"][:, 0, 1] = np.nan
     measurements.values["folding"][:, 0] = 1.0
-    label, cohort = find_curves(measurements, [Scope(criteria=(("label", "cortex"),)), Scope(criteria=())], "dice")
+    label, cohort = find_curves(
+        measurements, [Scope(criteria=(("label", "cortex"),)), Scope(criteria=())], "dice"
+    )
     assert len(label.pairs) == len(cohort.pairs) - 1 == 8
     assert label.means[0] == pytest.approx(0.8 + 0.05 / 8)
     assert label.folding.tolist() == [0, 0, 0]
@@ -40,7 +46,9 @@ def test_a_setting_that_lacks_a_pair_is_left_out_and_a_scope_without_scores_alto
     measurements.values["dice"][1, 0, 0] = np.nan
     measurements.values["dice"][:, :, 1] = np.nan
     scopes = [Scope(criteria=(("label", label),)) for label in CURVES]
-    assert [curve.settings for curve in find_curves(measurements, scopes, "dice")] == [((0,), (200,))]
+    assert [curve.settings for curve in find_curves(measurements, scopes, "dice")] == [
+        ((0,), (200,))
+    ]
 
 
 def test_folding_that_was_not_measured_obeys_no_limit(measure: Callable[..., Measurements]) -> None:
@@ -71,7 +79,9 @@ def test_losses_are_how_much_worse_than_the_best_a_setting_is_in_either_directio
     assert cortex.best_of(np.array([[0.1, 0.2, 0.3], [0.4, 0.2, 0.3]])).tolist() == [2, 0]
 
 
-def test_a_curve_tells_where_its_pairs_are_and_where_a_setting_is(measure: Callable[..., Measurements]) -> None:
+def test_a_curve_tells_where_its_pairs_are_and_where_a_setting_is(
+    measure: Callable[..., Measurements],
+) -> None:
     measurements = measure(CURVES, SETTINGS)
     measurements.values["dice"][:, 1, 1] = np.nan
     measurements.values["dice"][1, 4, 1] = np.nan
@@ -83,7 +93,9 @@ def test_a_curve_tells_where_its_pairs_are_and_where_a_setting_is(measure: Calla
     assert curve.values.tolist() == [[0.0], [1.0]]
 
 
-def test_curves_of_any_products_are_those_of_a_loop_over_pairs(measure: Callable[..., Measurements]) -> None:
+def test_curves_of_any_products_are_those_of_a_loop_over_pairs(
+    measure: Callable[..., Measurements],
+) -> None:
     measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
     pairs = measurements.pairs
     criteria = {"label": "thalamus", "subject": "017", "task": "cross", "age": "60–75"}

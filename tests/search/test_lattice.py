@@ -17,7 +17,9 @@ RANGES = st.tuples(
 
 @settings(deadline=None, max_examples=50)
 @given(declared=RANGES)
-def test_every_lattice_value_is_in_the_distribution_and_found_again(declared: tuple[float, float, int, str]) -> None:
+def test_every_lattice_value_is_in_the_distribution_and_found_again(
+    declared: tuple[float, float, int, str],
+) -> None:
     low, width, steps, prior = declared
     high = round(low + width, 4)
     h = Hyperparameter(name="x", low=low, high=high, step=1 / steps, prior=prior, default=low)  # type: ignore[arg-type]
@@ -27,7 +29,9 @@ def test_every_lattice_value_is_in_the_distribution_and_found_again(declared: tu
     assert (among.low, among.high) == (low, high)
     for index in range(h.points):
         assert among._contains(h.value(index))
-        assert lattice_index(Space(hyperparameters=(h,)), {"x": h.value(index), "other": 3}) == (index,)
+        assert lattice_index(Space(hyperparameters=(h,)), {"x": h.value(index), "other": 3}) == (
+            index,
+        )
 
 
 def test_decimal_steps_are_steps_of_optuna_and_logarithms_are_continuous() -> None:
@@ -37,12 +41,20 @@ def test_decimal_steps_are_steps_of_optuna_and_logarithms_are_continuous() -> No
     assert distribution(Hyperparameter(name="x", low=0.1, prior="log-uniform")).log
 
 
-def test_coarse_places_are_even_but_for_one_near_the_upper_end_and_go_from_end_to_end(space: Space) -> None:
-    assert coarse_lattice(space, 10) == [(place,) for place in (0, 25, 50, 75, 100, 125, 150, 175, 194, 200)]
-    three = Space(hyperparameters=(Hyperparameter(name="x", step=0.1), Hyperparameter(name="y", step=0.5)))
+def test_coarse_places_are_even_but_for_one_near_the_upper_end_and_go_from_end_to_end(
+    space: Space,
+) -> None:
+    assert coarse_lattice(space, 10) == [
+        (place,) for place in (0, 25, 50, 75, 100, 125, 150, 175, 194, 200)
+    ]
+    three = Space(
+        hyperparameters=(Hyperparameter(name="x", step=0.1), Hyperparameter(name="y", step=0.5))
+    )
     assert coarse_lattice(three, 4) == [(x, y) for x in (0, 5, 9, 10) for y in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("params", [{}, {"other": 0.5}, {"regularization": 1.01}])
-def test_parameters_outside_the_space_have_no_lattice_point(params: dict[str, float], space: Space) -> None:
+def test_parameters_outside_the_space_have_no_lattice_point(
+    params: dict[str, float], space: Space
+) -> None:
     assert lattice_index(space, params) is None

@@ -33,12 +33,17 @@ def test_a_score_is_the_mean_over_pairs_and_labels(oracle: Tabulated, pairs: lis
     assert Objective(oracle, pairs, metric="folding")(at(0.2)) == pytest.approx(0.008)
 
 
-def test_a_trial_keeps_its_setting_and_folding_and_obeys_the_limit(oracle: Tabulated, pairs: list[Pair]) -> None:
+def test_a_trial_keeps_its_setting_and_folding_and_obeys_the_limit(
+    oracle: Tabulated, pairs: list[Pair]
+) -> None:
     study = optuna.create_study(direction=Objective(oracle, pairs).direction)
     for place in EVERY_FIFTH:
         study.enqueue_trial(oracle.space.setting(place))
     study.optimize(Objective(oracle, pairs, label="cortex", folding_limit=0.005), n_trials=6)
-    assert study.trials[1].user_attrs == {"setting": {"regularization": 0.2}, "folding": pytest.approx(0.008)}
+    assert study.trials[1].user_attrs == {
+        "setting": {"regularization": 0.2},
+        "folding": pytest.approx(0.008),
+    }
     assert study.trials[1].constraints == {"folding": pytest.approx(0.003)}
     assert study.best_params == {"regularization": 0.6}
     unlimited = optuna.create_study(direction="maximize")
@@ -48,23 +53,35 @@ def test_a_trial_keeps_its_setting_and_folding_and_obeys_the_limit(oracle: Tabul
 
 
 @pytest.mark.parametrize("value", [-0.2, 1.2])
-def test_an_enqueued_value_outside_the_bounds_is_refused(value: float, oracle: Tabulated, pairs: list[Pair]) -> None:
+def test_an_enqueued_value_outside_the_bounds_is_refused(
+    value: float, oracle: Tabulated, pairs: list[Pair]
+) -> None:
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"regularization": value})
-    with pytest.raises(SearchError, match=rf"regularization: expected a number in \[0.0, 1.0\], got {value}"):
+    with pytest.raises(
+        SearchError, match=rf"regularization: expected a number in \[0.0, 1.0\], got {value}"
+    ):
         study.optimize(Objective(oracle, pairs), n_trials=1)
     with pytest.raises(SearchError, match="Enqueue a value inside"):
         Objective(oracle, pairs)(at(value))
 
 
 def test_a_study_in_the_wrong_direction_is_refused(oracle: Tabulated, pairs: list[Pair]) -> None:
-    with pytest.raises(SearchError, match="direction: expected maximize, as dice asks for, got minimize"):
+    with pytest.raises(
+        SearchError, match="direction: expected maximize, as dice asks for, got minimize"
+    ):
         optuna.create_study().optimize(Objective(oracle, pairs), n_trials=1)
-    with pytest.raises(SearchError, match="direction: expected minimize, as folding asks for, got maximize"):
-        optuna.create_study(direction="maximize").optimize(Objective(oracle, pairs, metric="folding"), n_trials=1)
+    with pytest.raises(
+        SearchError, match="direction: expected minimize, as folding asks for, got maximize"
+    ):
+        optuna.create_study(direction="maximize").optimize(
+            Objective(oracle, pairs, metric="folding"), n_trials=1
+        )
 
 
-def test_a_study_of_several_directions_needs_one_that_fits(oracle: Tabulated, pairs: list[Pair]) -> None:
+def test_a_study_of_several_directions_needs_one_that_fits(
+    oracle: Tabulated, pairs: list[Pair]
+) -> None:
     dice, folding = Objective(oracle, pairs), Objective(oracle, pairs, metric="folding")
 
     def both(trial: optuna.Trial) -> tuple[float, float]:
@@ -74,7 +91,9 @@ def test_a_study_of_several_directions_needs_one_that_fits(oracle: Tabulated, pa
     study.enqueue_trial({"regularization": 0.2})
     study.optimize(both, n_trials=1)
     assert study.trials[0].values == pytest.approx([dice(at(0.2)), folding(at(0.2))])
-    with pytest.raises(SearchError, match="direction: expected maximize, as dice asks for, got minimize, minimize"):
+    with pytest.raises(
+        SearchError, match="direction: expected maximize, as dice asks for, got minimize, minimize"
+    ):
         optuna.create_study(directions=["minimize", "minimize"]).optimize(both, n_trials=1)
 
 
@@ -101,7 +120,9 @@ class Logarithmic:
     identity, labels = "0f", ("x",)
     space = Space(
         hyperparameters=(
-            Hyperparameter(name="weight", low=1e-4, high=1.0, step=0.25, prior="log-uniform", default=1.0),
+            Hyperparameter(
+                name="weight", low=1e-4, high=1.0, step=0.25, prior="log-uniform", default=1.0
+            ),
         )
     )
 
@@ -120,7 +141,13 @@ def pair(moving: str) -> Pair:
 def test_a_logarithmic_hyperparameter_is_measured_on_its_lattice_by_any_sampler() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(Objective(Logarithmic(), [pair("a")]), n_trials=50)
-    assert {trial.user_attrs["setting"]["weight"] for trial in study.trials} == {1e-4, 1e-3, 1e-2, 1e-1, 1.0}
+    assert {trial.user_attrs["setting"]["weight"] for trial in study.trials} == {
+        1e-4,
+        1e-3,
+        1e-2,
+        1e-1,
+        1.0,
+    }
     assert all(trial.value == trial.user_attrs["setting"]["weight"] for trial in study.trials)
 
 
@@ -128,8 +155,13 @@ def test_pairs_that_lack_the_label_do_not_count_and_none_left_is_said_so() -> No
     trial = optuna.trial.FixedTrial({"weight": 0.01})
     assert Objective(Logarithmic(), [pair("a"), pair("missing")])(trial) == 0.01
     assert trial.user_attrs["folding"] == 0.01
-    with pytest.raises(SearchError, match="expected dice of x for some of 1 pairs, got nothing that can be measured"):
-        Objective(Logarithmic(), [pair("missing")], label="x")(optuna.trial.FixedTrial({"weight": 0.01}))
+    with pytest.raises(
+        SearchError,
+        match="expected dice of x for some of 1 pairs, got nothing that can be measured",
+    ):
+        Objective(Logarithmic(), [pair("missing")], label="x")(
+            optuna.trial.FixedTrial({"weight": 0.01})
+        )
 
 
 def test_what_cannot_be_scored_is_refused_at_once(oracle: Tabulated, pairs: list[Pair]) -> None:

@@ -39,7 +39,9 @@ def searched(measurements: Measurements) -> Searched:
 
 
 @pytest.fixture(params=["ledger", "results"])
-def folder(request: pytest.FixtureRequest, measurements: Measurements, searched: Searched, tmp_path: Path) -> Path:
+def folder(
+    request: pytest.FixtureRequest, measurements: Measurements, searched: Searched, tmp_path: Path
+) -> Path:
     if request.param == "results":
         write_measurements(measurements, results_path(tmp_path))
         write_searched(tmp_path / "results", searched, measurements.pairs)
@@ -48,7 +50,10 @@ def folder(request: pytest.FixtureRequest, measurements: Measurements, searched:
     ids = tuple(measurements.pairs["pair"])
     blocks = [
         Block(
-            index=i, pairs=ids, labels=measurements.labels, values={m: v[place] for m, v in measurements.values.items()}
+            index=i,
+            pairs=ids,
+            labels=measurements.labels,
+            values={m: v[place] for m, v in measurements.values.items()},
         )
         for place, i in enumerate(measurements.settings)
     ]
@@ -60,8 +65,12 @@ def test_a_study_of_any_scope_is_made_on_demand(folder: Path) -> None:
     study = hmopt.open_study(folder, subject="017", label="thalamus")
     assert study.user_attrs["scope"] == "subject=017, label=thalamus"
     assert study.user_attrs["optimum"] == study.best_params == {"regularization": 0.6}
-    assert hmopt.open_study(str(folder), task="within", label="cortex").user_attrs["optimum"] == {"regularization": 0.1}
-    offsets = np.linspace(-0.05, 0.05, 9)[[0, 1, 2, 3, 6, 7, 8]]  # folding is of the pair, and less is better
+    assert hmopt.open_study(str(folder), task="within", label="cortex").user_attrs["optimum"] == {
+        "regularization": 0.1
+    }
+    offsets = np.linspace(-0.05, 0.05, 9)[
+        [0, 1, 2, 3, 6, 7, 8]
+    ]  # folding is of the pair, and less is better
     assert len(offsets) < len(hmopt.open_study(folder, metric="folding").trials)
     assert hmopt.open_study(folder, metric="folding").best_params == {"regularization": 1.0}
 
@@ -69,7 +78,10 @@ def test_a_study_of_any_scope_is_made_on_demand(folder: Path) -> None:
 def test_what_is_not_there_is_refused_with_what_is_near(folder: Path) -> None:
     with pytest.raises(SearchError, match=r"got 'thalamos'. Choose one of: thalamus"):
         hmopt.open_study(folder, label="thalamos")
-    with pytest.raises(LedgerError, match=r"metric: expected one that was measured \(dice, folding\), got 'hd95_mm'"):
+    with pytest.raises(
+        LedgerError,
+        match=r"metric: expected one that was measured \(dice, folding\), got 'hd95_mm'",
+    ):
         hmopt.open_study(folder, metric="hd95_mm")
 
 
@@ -79,7 +91,9 @@ def test_a_scope_whose_pairs_lack_the_label_is_said_so(
     measurements.values["dice"][:, 6:, 1] = np.nan
     write_measurements(measurements, results_path(tmp_path))
     write_searched(tmp_path / "results", searched, measurements.pairs)
-    with pytest.raises(SearchError, match="expected a score for some pair, got label=cortex, task=within"):
+    with pytest.raises(
+        SearchError, match="expected a score for some pair, got label=cortex, task=within"
+    ):
         hmopt.open_study(tmp_path, label="cortex", task="within")
 
 
@@ -91,5 +105,7 @@ def test_a_folder_that_was_not_searched_says_what_to_do(tmp_path: Path) -> None:
 def test_searching_needs_no_torch() -> None:
     modules = ["objective", "open_study", "plan", "sampler", "storage", "studies"]
     code = f"import sys; {'; '.join(f'import hmopt.search.{m}' for m in modules)}; print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "False"

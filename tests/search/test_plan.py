@@ -33,12 +33,18 @@ def test_the_default_is_measured_with_the_coarse_lattice() -> None:
 
 def test_the_dense_sweep_is_the_whole_lattice_of_one_hyperparameter(space: Space) -> None:
     assert dense_settings(space) == [(place,) for place in range(201)]
-    two = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
-    with pytest.raises(SearchError, match=r"hyperparameters: expected one, .* got regularization, label_weight"):
+    two = Space(
+        hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))
+    )
+    with pytest.raises(
+        SearchError, match=r"hyperparameters: expected one, .* got regularization, label_weight"
+    ):
         dense_settings(two)
 
 
-def search(measure: Callable[[Sequence[Index]], Measurements], section: SearchSection, space: Space) -> list[Index]:
+def search(
+    measure: Callable[[Sequence[Index]], Measurements], section: SearchSection, space: Space
+) -> list[Index]:
     """Measure until nothing more is asked for; give what was asked for beyond the coarse settings, in order."""
     coarse, asked = coarse_settings(space, section), []
     while more := confirming_settings(measure(sorted({*coarse, *asked})), section):
@@ -58,21 +64,34 @@ def test_the_best_lattice_points_of_all_scopes_are_found(measure: Measure, space
 def test_the_higher_of_two_humps_is_found_though_the_coarse_lattice_prefers_the_other(
     measure: Measure, space: Space
 ) -> None:
-    curve = lambda x: 0.2 * np.exp(-(((x - 0.25) / 0.12) ** 2)) + 0.26 * np.exp(-(((x - 0.685) / 0.1) ** 2))  # noqa: E731
+    def curve(x: np.ndarray) -> np.ndarray:
+        left = 0.2 * np.exp(-(((x - 0.25) / 0.12) ** 2))
+        right = 0.26 * np.exp(-(((x - 0.685) / 0.1) ** 2))
+        return left + right
+
     coarse = np.array(coarse_settings(space, LABELS))[:, 0] / 200
     assert coarse[curve(coarse).argmax()] == 0.25
     asked = search(partial(measure, {"a": curve}), LABELS, space)
     assert min(abs(place / 200 - 0.685) for (place,) in asked) <= 0.005
 
 
-def test_what_serves_many_scopes_comes_before_what_serves_one(measure: Measure, space: Space) -> None:
-    curves = {"a": hump(0.31, 0.1), "b": hump(0.312, 0.1), "c": hump(0.308, 0.1), "d": hump(0.69, 0.1)}
+def test_what_serves_many_scopes_comes_before_what_serves_one(
+    measure: Measure, space: Space
+) -> None:
+    curves = {
+        "a": hump(0.31, 0.1),
+        "b": hump(0.312, 0.1),
+        "c": hump(0.308, 0.1),
+        "d": hump(0.69, 0.1),
+    }
     first, second = search(partial(measure, curves), LABELS, space)[:2]
     assert abs(first[0] - 62) <= 2
     assert abs(second[0] - 138) <= 2
 
 
-@pytest.mark.parametrize("curve", [lambda x: 0.5 + 0 * x, lambda x: 0.5 + 0.1 * x], ids=["flat", "best at an end"])
+@pytest.mark.parametrize(
+    "curve", [lambda x: 0.5 + 0 * x, lambda x: 0.5 + 0.1 * x], ids=["flat", "best at an end"]
+)
 def test_nothing_is_confirmed_where_nothing_is_to_be_gained(
     curve: Callable[[np.ndarray], np.ndarray], measure: Measure, space: Space
 ) -> None:
@@ -80,19 +99,26 @@ def test_nothing_is_confirmed_where_nothing_is_to_be_gained(
 
 
 def test_no_more_is_asked_for_than_was_declared(measure: Measure, space: Space) -> None:
-    curves = {name: hump(best, 0.05) for name, best in (("a", 0.06), ("b", 0.31), ("c", 0.44), ("d", 0.81))}
+    curves = {
+        name: hump(best, 0.05)
+        for name, best in (("a", 0.06), ("b", 0.31), ("c", 0.44), ("d", 0.81))
+    }
     for most in (0, 1, 2):
         section = LABELS.model_copy(update={"confirmations": most})
         assert len(search(partial(measure, curves), section, space)) == most
 
 
-def test_the_plan_stays_the_same_whatever_else_has_been_measured(measure: Measure, space: Space) -> None:
+def test_the_plan_stays_the_same_whatever_else_has_been_measured(
+    measure: Measure, space: Space
+) -> None:
     curves = {"a": hump(0.31, 0.1), "b": hump(0.68, 0.1), "c": hump(0.12, 0.1)}
     planned = search(partial(measure, curves), LABELS, space)
     assert planned
     among = [*coarse_settings(space, LABELS), (3,), (61,), (64,), (137,)]
     with_more = lambda settings: measure(curves, sorted({*settings, *among}))  # noqa: E731
-    assert search(with_more, LABELS, space) == [setting for setting in planned if setting not in among]
+    assert search(with_more, LABELS, space) == [
+        setting for setting in planned if setting not in among
+    ]
     assert confirming_settings(measure(curves, space.coarse(201)), LABELS) == []
 
 
@@ -103,14 +129,18 @@ def test_without_all_coarse_settings_there_is_no_plan(measure: Measure, space: S
 
 
 def test_two_hyperparameters_are_confirmed_between_grid_points(measure: Measure) -> None:
-    space = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+    space = Space(
+        hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))
+    )
     section = LABELS.model_copy(update={"coarse": 5})
 
     def measure_plane(settings: Sequence[Index]) -> Measurements:
         one = measure({"a": hump(0.5, 1.0)}, [(place,) for place in range(len(settings))])
         scores = [0.8 - (i / 200 - 0.37) ** 2 - (j / 200 - 0.13) ** 2 for i, j in settings]
         values = {"dice": np.repeat(np.array(scores)[:, None, None], len(one.pairs), axis=1)}
-        return Measurements(**{**vars(one), "space": space, "settings": tuple(settings), "values": values})
+        return Measurements(
+            **{**vars(one), "space": space, "settings": tuple(settings), "values": values}
+        )
 
     ((first, second),) = search(measure_plane, section, space)
     assert abs(first - 74) <= 3

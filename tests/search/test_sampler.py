@@ -12,10 +12,18 @@ LATTICE = np.arange(201) / 200
 
 
 def run(
-    score: Callable[[float], float], trials: int, space: Space, direction: str = "maximize", n_jobs: int = 1
+    score: Callable[[float], float],
+    trials: int,
+    space: Space,
+    direction: str = "maximize",
+    n_jobs: int = 1,
 ) -> optuna.Study:
     study = optuna.create_study(direction=direction, sampler=CurveSampler(space))
-    study.optimize(lambda trial: score(trial.suggest_float("regularization", 0, 1, step=0.005)), trials, n_jobs=n_jobs)
+    study.optimize(
+        lambda trial: score(trial.suggest_float("regularization", 0, 1, step=0.005)),
+        trials,
+        n_jobs=n_jobs,
+    )
     return study
 
 
@@ -29,15 +37,21 @@ def one_hump(x: float) -> float:
 
 def two_humps(x: float) -> float:
     """The higher hump is the narrower, and lies between points of the coarse lattice."""
-    return float(0.6 * np.exp(-(((x - 0.2) / 0.15) ** 2)) + 0.65 * np.exp(-(((x - 0.775) / 0.06) ** 2)))
+    return float(
+        0.6 * np.exp(-(((x - 0.2) / 0.15) ** 2)) + 0.65 * np.exp(-(((x - 0.775) / 0.06) ** 2))
+    )
 
 
-@pytest.mark.parametrize("score", [one_hump, two_humps, lambda x: -x, lambda x: x], ids=["one", "two", "low", "high"])
+@pytest.mark.parametrize(
+    "score", [one_hump, two_humps, lambda x: -x, lambda x: x], ids=["one", "two", "low", "high"]
+)
 def test_the_best_lattice_point_is_found_with_a_few_trials_more_than_the_coarse_lattice(
     score: Callable[[float], float], space: Space
 ) -> None:
     study = run(score, 27, space)
-    assert study.best_params["regularization"] == LATTICE[int(np.argmax([score(x) for x in LATTICE]))]
+    assert (
+        study.best_params["regularization"] == LATTICE[int(np.argmax([score(x) for x in LATTICE]))]
+    )
     assert len(set(values(study))) == 27
 
 
@@ -62,11 +76,15 @@ def test_when_one_hump_is_known_the_widest_gaps_are_looked_into(space: Space) ->
     assert max(np.diff(sorted(values(study)))) <= 0.065
 
 
-def test_the_same_trials_come_again_and_a_stopped_study_goes_on_as_if_it_had_not(space: Space) -> None:
+def test_the_same_trials_come_again_and_a_stopped_study_goes_on_as_if_it_had_not(
+    space: Space,
+) -> None:
     whole = values(run(two_humps, 26, space))
     study = run(two_humps, 23, space)
     study.sampler = CurveSampler(space)
-    study.optimize(lambda trial: two_humps(trial.suggest_float("regularization", 0, 1, step=0.005)), 3)
+    study.optimize(
+        lambda trial: two_humps(trial.suggest_float("regularization", 0, 1, step=0.005)), 3
+    )
     assert values(study) == whole
 
 
@@ -95,7 +113,10 @@ def test_settings_that_break_a_constraint_are_not_refined(space: Space) -> None:
 
 def test_other_parameters_are_drawn_at_random_and_failed_settings_tried_again(space: Space) -> None:
     def objective(trial: optuna.Trial) -> float:
-        x, other = trial.suggest_float("regularization", 0, 1, step=0.005), trial.suggest_float("other", -1, 1)
+        x, other = (
+            trial.suggest_float("regularization", 0, 1, step=0.005),
+            trial.suggest_float("other", -1, 1),
+        )
         if trial.number == 0:
             raise RuntimeError
         return x + other
@@ -108,7 +129,11 @@ def test_other_parameters_are_drawn_at_random_and_failed_settings_tried_again(sp
 
 @pytest.mark.parametrize(("count", "points"), [(2, 4), (3, None)])
 def test_more_hyperparameters_are_searched_on_their_lattice(count: int, points: int | None) -> None:
-    space = Space(hyperparameters=tuple(Hyperparameter(name=f"x{number}", step=0.1) for number in range(count)))
+    space = Space(
+        hyperparameters=tuple(
+            Hyperparameter(name=f"x{number}", step=0.1) for number in range(count)
+        )
+    )
 
     def objective(trial: optuna.Trial) -> float:
         return sum((trial.suggest_float(name, 0, 1, step=0.1) - 0.3) ** 2 for name in space.names)

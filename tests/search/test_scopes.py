@@ -34,7 +34,9 @@ def test_products_without_pairs_are_left_out(pair_table: pd.DataFrame) -> None:
     assert found[3:] == ["label=thalamus", "label=cortex"]
 
 
-def test_a_subject_counts_in_either_role_and_is_no_partner_of_itself(pair_table: pd.DataFrame) -> None:
+def test_a_subject_counts_in_either_role_and_is_no_partner_of_itself(
+    pair_table: pd.DataFrame,
+) -> None:
     mask = Scope(criteria=(("subject", "017"),)).mask(pair_table)
     assert pair_table.loc[mask, "pair"].tolist() == [
         "007-1->017-1",
@@ -45,7 +47,9 @@ def test_a_subject_counts_in_either_role_and_is_no_partner_of_itself(pair_table:
     ]
     assert names([["subject"]], pair_table) == ["subject=007", "subject=017", "subject=027"]
     assert names([["subject"]], pair_table, minimum_partners=3) == []
-    assert names([["subject", "task"]], pair_table) == [f"subject={s}, task=cross" for s in ("007", "017", "027")]
+    assert names([["subject", "task"]], pair_table) == [
+        f"subject={s}, task=cross" for s in ("007", "017", "027")
+    ]
 
 
 def test_a_scope_that_is_declared_twice_is_there_once(pair_table: pd.DataFrame) -> None:
@@ -54,7 +58,8 @@ def test_a_scope_that_is_declared_twice_is_there_once(pair_table: pd.DataFrame) 
 
 def test_an_unknown_kind_of_scope_is_refused_with_the_near_ones(pair_table: pd.DataFrame) -> None:
     with pytest.raises(
-        SearchError, match=r"scopes: expected a kind of scope, got 'modallity'. Choose one of: modality"
+        SearchError,
+        match=r"scopes: expected a kind of scope, got 'modallity'. Choose one of: modality",
     ):
         names([["modallity"]], pair_table)
     with pytest.raises(SearchError, match="got 'moving'"):
@@ -67,28 +72,41 @@ def test_values_of_a_column_share_its_pairs_out(values: list[str]) -> None:
     rows = [(str(place), "m", "f", "m", "f", "cross", value) for place, value in enumerate(values)]
     columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task", "site"]
     pairs = pd.DataFrame(rows, columns=columns)
-    masks = [scope.mask(pairs) for scope in list_scopes(SearchSection(scopes=[["site"]]), pairs, LABELS)]
-    assert np.sum([np.zeros(len(values)), *masks], axis=0).tolist() == [int(value != "") for value in values]
+    masks = [
+        scope.mask(pairs) for scope in list_scopes(SearchSection(scopes=[["site"]]), pairs, LABELS)
+    ]
+    assert np.sum([np.zeros(len(values)), *masks], axis=0).tolist() == [
+        int(value != "") for value in values
+    ]
 
 
 def test_any_scope_can_be_asked_for(pair_table: pd.DataFrame) -> None:
     scope = find_scope({"subject": "017", "label": "cortex", "age": "60–75"}, pair_table, LABELS, 1)
     assert scope.name == "subject=017, label=cortex, age=60–75"
     assert scope.label == "cortex"
-    assert pair_table.loc[scope.mask(pair_table), "pair"].tolist() == ["007-1->017-1", "017-1->007-1", "017-1->027-1"]
+    assert pair_table.loc[scope.mask(pair_table), "pair"].tolist() == [
+        "007-1->017-1",
+        "017-1->007-1",
+        "017-1->027-1",
+    ]
     assert find_scope({}, pair_table, LABELS, 10).name == "cohort"
 
 
 @pytest.mark.parametrize(
     ("criteria", "message"),
     [
-        ({"label": "thalamos"}, r"label: expected a value that was searched, got 'thalamos'. Choose one of: thalamus"),
+        (
+            {"label": "thalamos"},
+            r"label: expected a value that was searched, got 'thalamos'. Choose one of: thalamus",
+        ),
         ({"subject": "17"}, r"got '17'. Choose one of: 017"),
         ({"color": "red"}, "scopes: expected a kind of scope, got 'color'"),
         ({"age": "60–75", "task": "within"}, "expected pairs in it, got age=60–75, task=within"),
         ({"subject": "017", "task": "within"}, "expected a subject with at least 2 partners"),
     ],
 )
-def test_a_scope_that_is_not_there_is_refused(criteria: dict[str, str], message: str, pair_table: pd.DataFrame) -> None:
+def test_a_scope_that_is_not_there_is_refused(
+    criteria: dict[str, str], message: str, pair_table: pd.DataFrame
+) -> None:
     with pytest.raises(SearchError, match=message):
         find_scope(criteria, pair_table, LABELS, 2)

@@ -24,8 +24,12 @@ def test_a_parabola_is_given_back_from_evenly_spaced_places(
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_nothing_more_is_promised_where_it_was_measured(data: st.DataObject) -> None:
-    places = data.draw(st.lists(st.integers(0, 200), min_size=2, max_size=25, unique=True).map(sorted))
-    scores = np.array(data.draw(st.lists(st.floats(0, 1), min_size=len(places), max_size=len(places))))
+    places = data.draw(
+        st.lists(st.integers(0, 200), min_size=2, max_size=25, unique=True).map(sorted)
+    )
+    scores = np.array(
+        data.draw(st.lists(st.floats(0, 1), min_size=len(places), max_size=len(places)))
+    )
     np.testing.assert_allclose(promise(places, scores, places), scores, atol=1e-9)
 
 
@@ -46,10 +50,21 @@ def test_one_hyperparameter_is_predicted_on_its_whole_lattice(space: Space) -> N
 
 def test_a_parabola_of_two_hyperparameters_is_given_back_from_scattered_settings() -> None:
     space = Space(
-        hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight", step=0.05))
+        hyperparameters=(
+            Hyperparameter(name="regularization"),
+            Hyperparameter(name="label_weight", step=0.05),
+        )
     )
     measured = sorted({*space.coarse(4), (17, 3), (120, 11)})
-    surface = lambda setting: (setting[0] / 200) ** 2 - setting[0] * setting[1] / 4000 + setting[1] / 20  # noqa: E731
-    candidates, predicted = predict(space, measured, np.array([[surface(setting)] for setting in measured]))
+
+    def surface(setting: tuple[int, ...]) -> float:
+        first, second = setting
+        return (first / 200) ** 2 - first * second / 4000 + second / 20
+
+    candidates, predicted = predict(
+        space, measured, np.array([[surface(setting)] for setting in measured])
+    )
     assert len(candidates) == len(set(candidates)) == 41 * 21
-    np.testing.assert_allclose(predicted[:, 0], [surface(setting) for setting in candidates], atol=1e-9)
+    np.testing.assert_allclose(
+        predicted[:, 0], [surface(setting) for setting in candidates], atol=1e-9
+    )

@@ -36,14 +36,19 @@ def cortex(measurements: Measurements) -> optuna.Study:
 
 
 def studies_of(storage: optuna.storages.RDBStorage) -> dict[str, optuna.Study]:
-    return {name: optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)}
+    return {
+        name: optuna.load_study(study_name=name, storage=storage)
+        for name in optuna.get_all_study_names(storage)
+    }
 
 
 def test_a_study_is_called_after_its_scope(cortex: optuna.Study) -> None:
     assert cortex.study_name.startswith("hearts: label=cortex, dice (model 01234567")
 
 
-def test_a_study_tells_the_best_setting_with_and_without_the_folding_limit(cortex: optuna.Study) -> None:
+def test_a_study_tells_the_best_setting_with_and_without_the_folding_limit(
+    cortex: optuna.Study,
+) -> None:
     assert cortex.best_params == {"regularization": 0.5}
     assert cortex.user_attrs == {
         "identity": "0123456789abcdef",
@@ -63,7 +68,10 @@ def test_a_study_is_what_optuna_makes_of_the_objective_at_the_same_settings(
     live = optuna.create_study(direction="maximize")
     for index in measurements.settings:
         live.enqueue_trial(measurements.space.setting(index))
-    live.optimize(Objective(Tabulated(measurements), pairs, label="cortex", folding_limit=0.005), len(SETTINGS))
+    live.optimize(
+        Objective(Tabulated(measurements), pairs, label="cortex", folding_limit=0.005),
+        len(SETTINGS),
+    )
     for made, run in zip(cortex.trials, live.trials, strict=True):
         assert made.params == pytest.approx(run.params)
         assert made.distributions == run.distributions
@@ -75,7 +83,9 @@ def test_a_study_is_what_optuna_makes_of_the_objective_at_the_same_settings(
 
 def test_a_study_without_a_feasible_setting_says_so(measurements: Measurements) -> None:
     (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
-    study = make_study("hearts", curve, replace(origin_of(measurements, SECTION), folding_limit=-1.0))
+    study = make_study(
+        "hearts", curve, replace(origin_of(measurements, SECTION), folding_limit=-1.0)
+    )
     assert study.user_attrs["optimum_constrained"] is None
     with pytest.raises(ValueError, match="feasible"):
         _ = study.best_trial
@@ -94,7 +104,9 @@ def test_studies_without_subjects_are_stored_once_and_named_for_people(
     assert {len(study.trials) for study in studies.values()} == {len(SETTINGS)}
 
 
-def test_settings_that_were_measured_later_are_added(measurements: Measurements, tmp_path: Path) -> None:
+def test_settings_that_were_measured_later_are_added(
+    measurements: Measurements, tmp_path: Path
+) -> None:
     storage = open_storage(tmp_path)
     section = SearchSection(scopes=[["cohort"]])
     store_studies(measurements.at(SETTINGS[1:3]), section, "hearts", storage)
@@ -114,7 +126,9 @@ def test_with_another_model_other_pairs_another_limit_or_metric_new_studies_begi
         measurements = replace(measurements, identity="fedcba98")
     elif change == "pairs":
         values = {metric: array[:, 1:] for metric, array in measurements.values.items()}
-        measurements = replace(measurements, pairs=measurements.pairs[1:].reset_index(drop=True), values=values)
+        measurements = replace(
+            measurements, pairs=measurements.pairs[1:].reset_index(drop=True), values=values
+        )
     else:
         update = {"folding_limit": 0.01} if change == "limit" else {"metric": "folding"}
         section = section.model_copy(update=update)
@@ -143,16 +157,22 @@ def test_an_interrupted_writing_goes_on_where_it_stopped(
     assert [len(study.trials) for study in studies_of(storage).values()] == [len(SETTINGS)] * 5
 
 
-def test_the_default_storage_is_sqlite_with_a_write_ahead_log_in_the_study_folder(tmp_path: Path) -> None:
+def test_the_default_storage_is_sqlite_with_a_write_ahead_log_in_the_study_folder(
+    tmp_path: Path,
+) -> None:
     open_storage(tmp_path).engine.dispose()
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////nowhere/at/all/studies.db", "mysql+nodriver://a@b/c"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "sqlite:////nowhere/at/all/studies.db", "mysql+nodriver://a@b/c"]
+)
 def test_a_storage_that_cannot_be_opened_is_refused_in_one_line(url: str, tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"search.storage: expected a database that can be opened, got [^\n]*$"):
+    with pytest.raises(
+        SearchError, match=r"search.storage: expected a database that can be opened, got [^\n]*$"
+    ):
         open_storage(tmp_path, url)
 
 
@@ -162,7 +182,9 @@ def test_stored_studies_open_in_the_dashboard(measurements: Measurements, tmp_pa
     environment: dict[str, Any] = {"PATH_INFO": "/api/studies"}
     setup_testing_defaults(environment)
     statuses: list[str] = []
-    body = b"".join(optuna_dashboard.wsgi(storage)(environment, lambda status, *_: statuses.append(status)))
+    body = b"".join(
+        optuna_dashboard.wsgi(storage)(environment, lambda status, *_: statuses.append(status))
+    )
     assert statuses == ["200 OK"]
     assert all(name.encode() in body for name in names)
 
@@ -173,14 +195,18 @@ def test_optunas_log_is_quiet_here_and_as_the_user_left_it_afterwards(
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
-        store_studies(measurements, SearchSection(scopes=[["cohort"]]), "hearts", open_storage(tmp_path))
+        store_studies(
+            measurements, SearchSection(scopes=[["cohort"]]), "hearts", open_storage(tmp_path)
+        )
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
     finally:
         optuna.logging.set_verbosity(before)
     assert capfd.readouterr().err == ""
 
 
-def test_every_study_is_told_of_while_it_is_written(measurements: Measurements, tmp_path: Path) -> None:
+def test_every_study_is_told_of_while_it_is_written(
+    measurements: Measurements, tmp_path: Path
+) -> None:
     told: list[tuple[str, int, int]] = []
 
     def track(items: Any, description: str, total: int, start: int = 0) -> Iterator[Any]:
@@ -188,5 +214,7 @@ def test_every_study_is_told_of_while_it_is_written(measurements: Measurements, 
         told.append((description, len(items), total))
         yield from items
 
-    store_studies(measurements, SearchSection(scopes=[["label"]]), "hearts", open_storage(tmp_path), track)
+    store_studies(
+        measurements, SearchSection(scopes=[["label"]]), "hearts", open_storage(tmp_path), track
+    )
     assert told == [("Writing studies", 2, 2)]

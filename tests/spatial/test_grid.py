@@ -16,7 +16,9 @@ def test_grid_first_asked_for_in_inference_serves_where_gradients_are_taken() ->
     scale = torch.ones(1, requires_grad=True)
     (identity_grid((3, 11)) * scale).sum().backward()
     assert scale.grad is not None
-    assert scale.grad.item() == 11 * 3 + 3 * 55  # sums of 0..2 over 11 columns, and of 0..10 over 3 rows
+    assert (
+        scale.grad.item() == 11 * 3 + 3 * 55
+    )  # sums of 0..2 over 11 columns, and of 0..10 over 3 rows
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
@@ -26,9 +28,13 @@ def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> N
     shape = (7, 6, 5)[:axes]
     matrix = torch.arange(1.0, 1 + axes**2).reshape(axes, axes) / 10
     offset = torch.arange(axes) - 0.5
-    coarse = torch.einsum("ij,bj...->bi...", matrix, identity_grid(shape)) + offset.reshape(1, -1, *[1] * axes)
+    coarse = torch.einsum("ij,bj...->bi...", matrix, identity_grid(shape)) + offset.reshape(
+        1, -1, *[1] * axes
+    )
     fine = identity_grid(tuple(factor * size for size in shape))
     place = (fine - (factor - 1) / 2) / factor
-    expected = factor * (torch.einsum("ij,bj...->bi...", matrix, place) + offset.reshape(1, -1, *[1] * axes))
+    expected = factor * (
+        torch.einsum("ij,bj...->bi...", matrix, place) + offset.reshape(1, -1, *[1] * axes)
+    )
     inner = (..., *[slice(factor, -factor)] * axes)
     torch.testing.assert_close(refine_displacement(coarse, factor)[inner], expected[inner])

@@ -3,7 +3,13 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from hmopt.spatial import identity_grid, integrate, refine_displacement, velocity_to_displacement, warp
+from hmopt.spatial import (
+    identity_grid,
+    integrate,
+    refine_displacement,
+    velocity_to_displacement,
+    warp,
+)
 
 TURN = np.array([[0.05, -0.2], [0.25, -0.1]])
 TURN_3D = np.array([[0.05, -0.2, 0.0], [0.2, -0.05, 0.1], [0.05, -0.1, 0.1]])
@@ -22,7 +28,9 @@ def inner(field: torch.Tensor, margin: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("matrix", "size"), [(TURN, 33), (TURN_3D, 17)])
-def test_linear_velocity_integrates_to_the_matrix_exponential(matrix: np.ndarray, size: int) -> None:
+def test_linear_velocity_integrates_to_the_matrix_exponential(
+    matrix: np.ndarray, size: int
+) -> None:
     """In homogeneous coordinates the flow of v(x) = A x + b at time 1 is expm([[A, b], [0, 0]])."""
     d, offset = len(matrix), np.linspace(-0.5, 0.5, len(matrix))
     generator = np.zeros((d + 1, d + 1))
@@ -31,7 +39,9 @@ def test_linear_velocity_integrates_to_the_matrix_exponential(matrix: np.ndarray
     expected = linear_velocity(flow[:d, :d] - np.eye(d), flow[:d, d], size)
     displacement = integrate(linear_velocity(matrix, offset, size), steps=12)
     margin = size // 2 - 3
-    torch.testing.assert_close(inner(displacement, margin), inner(expected, margin), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        inner(displacement, margin), inner(expected, margin), atol=1e-3, rtol=0
+    )
     assert expected.abs().max() > 1.5
 
 
@@ -40,7 +50,9 @@ def test_error_halves_with_every_further_squaring() -> None:
     centre = identity_grid((33, 33)).double() - 16
     expected = inner(torch.einsum("ij,bj...->bi...", flow, centre), 12)
     velocity = linear_velocity(TURN, np.zeros(2), 33)
-    coarse, fine = ((inner(integrate(velocity, steps), 12) - expected).abs().max() for steps in (5, 6))
+    coarse, fine = (
+        (inner(integrate(velocity, steps), 12) - expected).abs().max() for steps in (5, 6)
+    )
     assert 1.8 < coarse / fine < 2.2
 
 
@@ -65,10 +77,16 @@ def test_displacement_of_images_is_integrated_on_the_grid_of_the_velocity() -> N
     displacement = velocity_to_displacement(velocity, steps=4, stride=2)
     torch.testing.assert_close(displacement, torch.full((1, 2, 12, 10), 1.5))
     varying = torch.rand(1, 2, 6, 5, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(velocity_to_displacement(varying, 0, 3), refine_displacement(varying, 3))
+    torch.testing.assert_close(
+        velocity_to_displacement(varying, 0, 3), refine_displacement(varying, 3)
+    )
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    velocity = 0.3 * torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    velocity = (velocity + 0.05).requires_grad_()  # places stay between voxels, where interpolation has no kink
+    velocity = 0.3 * torch.rand(
+        1, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    velocity = (
+        velocity + 0.05
+    ).requires_grad_()  # places stay between voxels, where interpolation has no kink
     assert torch.autograd.gradcheck(lambda v: integrate(v, 3)[..., :3, :3], velocity, eps=1e-6)

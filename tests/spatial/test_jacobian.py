@@ -13,7 +13,9 @@ MATRICES = {
 @pytest.mark.parametrize("d", [2, 3])
 def test_determinant_of_a_linear_displacement_is_that_of_its_matrix(d: int) -> None:
     shape = (5, 6, 4)[:d]
-    displacement = torch.einsum("ij,bj...->bi...", torch.from_numpy(MATRICES[d]), identity_grid(shape).double())
+    displacement = torch.einsum(
+        "ij,bj...->bi...", torch.from_numpy(MATRICES[d]), identity_grid(shape).double()
+    )
     determinant = jacobian_determinant(displacement)
     assert determinant.shape == (1, *(size - 2 for size in shape))
     np.testing.assert_allclose(determinant, np.linalg.det(np.eye(d) + MATRICES[d]))
@@ -22,8 +24,12 @@ def test_determinant_of_a_linear_displacement_is_that_of_its_matrix(d: int) -> N
 @pytest.mark.parametrize("d", [2, 3])
 def test_determinant_of_any_displacement_is_numpys(d: int) -> None:
     shape = (7, 6, 5)[:d]
-    displacement = torch.randn(2, d, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for one, determinant in zip(displacement.numpy(), jacobian_determinant(displacement), strict=True):
+    displacement = torch.randn(
+        2, d, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    for one, determinant in zip(
+        displacement.numpy(), jacobian_determinant(displacement), strict=True
+    ):
         slopes = np.stack([np.stack(np.gradient(component)) for component in one])
         expected = np.linalg.det(np.eye(d) + np.moveaxis(slopes, (0, 1), (-2, -1)))
         np.testing.assert_allclose(determinant, expected[(slice(1, -1),) * d])
@@ -36,5 +42,7 @@ def test_mirroring_is_a_fold() -> None:
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    displacement = torch.randn(1, 3, 3, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    displacement = torch.randn(
+        1, 3, 3, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     assert torch.autograd.gradcheck(jacobian_determinant, displacement.requires_grad_())

@@ -13,12 +13,17 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def warped_by_scipy(image: torch.Tensor, displacement: torch.Tensor, order: int) -> NDArray[np.float64]:
+def warped_by_scipy(
+    image: torch.Tensor, displacement: torch.Tensor, order: int
+) -> NDArray[np.float64]:
     shape = tuple(displacement.shape[2:])
     places = (identity_grid(shape) + displacement).numpy()
     return np.stack(
         [
-            [ndimage.map_coordinates(channel, where, order=order, mode="nearest") for channel in one]
+            [
+                ndimage.map_coordinates(channel, where, order=order, mode="nearest")
+                for channel in one
+            ]
             for one, where in zip(image.numpy(), places, strict=True)
         ]
     )
@@ -36,7 +41,9 @@ def test_images_are_warped_as_by_scipy(shape: tuple[int, ...], mode: str, order:
 def test_single_precision_is_off_by_rounding_only(shape: tuple[int, ...]) -> None:
     image, displacement = random(1, 1, *shape), random(1, len(shape), *shape, seed=1)
     np.testing.assert_allclose(
-        warp(image.float(), displacement.float()), warped_by_scipy(image, displacement, 1), atol=2e-5
+        warp(image.float(), displacement.float()),
+        warped_by_scipy(image, displacement, 1),
+        atol=2e-5,
     )
 
 
@@ -69,6 +76,8 @@ def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> No
     image = random(1, 2, *shape).requires_grad_()
     # away from whole voxels and the border, where linear interpolation has kinks
     inside = (torch.tensor(shape) - 1.5).reshape(1, -1, *[1] * len(shape))
-    places = identity_grid(shape).clamp(max=inside) + 0.2 + 0.1 * random(1, len(shape), *shape).tanh()
+    places = (
+        identity_grid(shape).clamp(max=inside) + 0.2 + 0.1 * random(1, len(shape), *shape).tanh()
+    )
     displacement = (places - identity_grid(shape)).requires_grad_()
     assert torch.autograd.gradcheck(warp, (image, displacement), eps=1e-6)

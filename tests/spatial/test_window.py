@@ -11,7 +11,9 @@ from hmopt.spatial.window import window_mean, window_sum
 def test_sum_is_that_of_scipys_filter(shape: tuple[int, ...], window: int) -> None:
     image = torch.rand(2, *shape, generator=torch.Generator().manual_seed(window))
     size = [1, *[window] * len(shape)]
-    expected = ndimage.uniform_filter(image.double().numpy(), size, mode="constant") * window ** len(shape)
+    expected = ndimage.uniform_filter(
+        image.double().numpy(), size, mode="constant"
+    ) * window ** len(shape)
     np.testing.assert_allclose(window_sum(image, window), expected, atol=1e-4)
 
 

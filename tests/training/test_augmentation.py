@@ -18,11 +18,15 @@ class Normal(np.random.Generator):
     def __init__(self) -> None:
         super().__init__(np.random.PCG64(0))
 
-    def normal(self, loc: float = 0, scale: float = 1, size: object = None) -> NDArray[np.float64] | float:  # type: ignore[override]
+    def normal(
+        self, loc: float = 0, scale: float = 1, size: object = None
+    ) -> NDArray[np.float64] | float:  # type: ignore[override]
         return loc + scale if size is None else np.full(size, loc + scale)  # type: ignore[call-overload]
 
 
-def moved_by(section: AugmentationSection, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def moved_by(
+    section: AugmentationSection, shape: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Give where voxels are taken from, (d, *shape), and where they are, both from the centre of the grid."""
     displacement = random_displacement(section, 1, shape, Normal())
     assert displacement is not None
@@ -73,7 +77,9 @@ def test_deformation_is_smooth_and_as_large_as_declared(shape: tuple[int, ...]) 
 
 def test_images_are_moved_differently_and_by_the_seed_alone() -> None:
     section = AugmentationSection(rotation_degrees=5, scaling=0.1, translation=1, deformation=1)
-    one, again, other = (random_displacement(section, 2, (8, 8), np.random.default_rng(seed)) for seed in (0, 0, 1))
+    one, again, other = (
+        random_displacement(section, 2, (8, 8), np.random.default_rng(seed)) for seed in (0, 0, 1)
+    )
     assert one is not None
     assert again is not None
     assert other is not None
@@ -87,4 +93,6 @@ def test_gamma_raises_intensities_to_a_power() -> None:
     powered = random_gamma(AugmentationSection(intensity=0.3), images, Normal())
     np.testing.assert_allclose(powered, images.numpy() ** math.exp(0.3), rtol=1e-5)
     ends = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
-    assert torch.equal(random_gamma(AugmentationSection(intensity=0.3), ends, np.random.default_rng(0)), ends)
+    assert torch.equal(
+        random_gamma(AugmentationSection(intensity=0.3), ends, np.random.default_rng(0)), ends
+    )

@@ -46,7 +46,9 @@ def test_batch_without_augmentation_is_the_pairs_themselves(cohort: PreparedCoho
 
 
 def test_labels_are_left_out_where_the_loss_needs_none(cohort: PreparedCohort) -> None:
-    batch = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=False)
+    batch = make_batch(
+        cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=False
+    )
     assert batch.moving_labels is None
     assert batch.fixed_labels is None
 
@@ -58,14 +60,19 @@ def centroids(weights: torch.Tensor) -> np.ndarray:
 def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
     """The brighter disc, above 0.6, lies where label 2 does, before and after moving by several voxels."""
     section = TrainingSection(
-        augmentation=AugmentationSection(translation=1.5, rotation_degrees=10, scaling=0.05, flip_axis=0)
+        augmentation=AugmentationSection(
+            translation=1.5, rotation_degrees=10, scaling=0.05, flip_axis=0
+        )
     )
     shifts = []
     for seed in range(6):
         batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
         assert batch.moving_labels is not None
         assert batch.fixed_labels is not None
-        for images, labels in ((batch.moving, batch.moving_labels), (batch.fixed, batch.fixed_labels)):
+        for images, labels in (
+            (batch.moving, batch.moving_labels),
+            (batch.fixed, batch.fixed_labels),
+        ):
             discs = centroids(labels == 2)
             np.testing.assert_allclose(centroids(images[:, 0] > 0.6), discs, atol=0.8)
             shifts.append(np.abs(discs - 10).max())
@@ -91,16 +98,21 @@ def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
     batch = make_batch(cohort, PAIRS, section, np.random.default_rng(0), with_labels=True)
     images = load_images(cohort, ["sub-0", "sub-2"])
     assert not torch.allclose(batch.moving, images)
-    assert torch.equal(batch.moving.flatten(1).argsort(stable=True), images.flatten(1).argsort(stable=True))
+    assert torch.equal(
+        batch.moving.flatten(1).argsort(stable=True), images.flatten(1).argsort(stable=True)
+    )
     assert batch.moving_labels is not None
     assert torch.equal(batch.moving_labels, load_labels(cohort, ["sub-0", "sub-2"]))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_batch_is_a_function_of_its_generator(cohort: PreparedCohort, seed: int) -> None:
-    section = TrainingSection(augmentation=AugmentationSection(deformation=2.0, intensity=0.1, scaling=0.1))
+    section = TrainingSection(
+        augmentation=AugmentationSection(deformation=2.0, intensity=0.1, scaling=0.1)
+    )
     one, again, other = (
-        make_batch(cohort, PAIRS, section, np.random.default_rng([seed, step]), with_labels=False) for step in (0, 0, 1)
+        make_batch(cohort, PAIRS, section, np.random.default_rng([seed, step]), with_labels=False)
+        for step in (0, 0, 1)
     )
     assert torch.equal(one.moving, again.moving)
     assert not torch.equal(one.moving, other.moving)

@@ -38,7 +38,13 @@ def declare(**changed: object) -> Study:
             "network": {"encoder": [4, 4], "decoder": [4], "final": []},
             "hypernetwork": {"units": [4]},
             "loss": {"window": 5, "scale": 2.5},
-            "training": {"steps": 8, "batch": 2, "checkpoint_every": 2, "seed": 3, "augmentation": augmentation},
+            "training": {
+                "steps": 8,
+                "batch": 2,
+                "checkpoint_every": 2,
+                "seed": 3,
+                "augmentation": augmentation,
+            },
             **changed,
         }
     )
@@ -58,7 +64,9 @@ def interrupting(after: int) -> Track:
     return track
 
 
-def trained_plainly(study: Study, cohort: PreparedCohort, strength: float) -> dict[str, torch.Tensor]:
+def trained_plainly(
+    study: Study, cohort: PreparedCohort, strength: float
+) -> dict[str, torch.Tensor]:
     """Give the averaged weights of a registration network that a loop of a few lines trained."""
     section = study.training
     torch.manual_seed(section.seed)
@@ -74,7 +82,9 @@ def trained_plainly(study: Study, cohort: PreparedCohort, strength: float) -> di
         velocity = network(batch.moving, batch.fixed)
         moved = warp(batch.moving, network.displacement(velocity))
         similarity = find_similarity(study.loss)(moved, batch.fixed)
-        loss = (1 - strength) * (2.5 * similarity) + strength * regularize(velocity, study.loss, None)
+        loss = (1 - strength) * (2.5 * similarity) + strength * regularize(
+            velocity, study.loss, None
+        )
         optimizer.zero_grad()
         (loss / max(1 - strength, 0.05)).backward()
         rate = section.learning_rate * (1 + np.cos(np.pi * step / section.steps)) / 2
@@ -120,17 +130,26 @@ def test_interrupted_training_of_a_network_ends_in_the_same_weights(
         assert not path.exists()
     train_network(declare(), cohort, SETTING, path)
     assert_same_tensors(whole, path)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["network.csv", "network.safetensors"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "network.csv",
+        "network.safetensors",
+    ]
 
 
-def test_hypermorph_of_the_same_seed_and_steps_is_the_one_of_the_study(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_hypermorph_of_the_same_seed_and_steps_is_the_one_of_the_study(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     study = declare(loss={"window": 5})
     own = train(study, cohort, tmp_path)
-    again = train_hypermorph(with_budget(study, cohort, steps=8, seed=3), cohort, tmp_path / "again.safetensors")
+    again = train_hypermorph(
+        with_budget(study, cohort, steps=8, seed=3), cohort, tmp_path / "again.safetensors"
+    )
     assert_same_tensors(own, again)
 
 
-def test_another_seed_or_budget_keeps_what_a_setting_means(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_another_seed_or_budget_keeps_what_a_setting_means(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     study = declare(loss={"window": 5})
     _, own = load_hypermorph(train(study, cohort, tmp_path))
     for steps, seed in ((8, 4), (4, 3)):
@@ -139,10 +158,14 @@ def test_another_seed_or_budget_keeps_what_a_setting_means(cohort: PreparedCohor
         _, header = load_hypermorph(path)
         assert header["loss"]["scale"] == own["loss"]["scale"]
         assert (header["steps"], header["training"]["seed"]) == (steps, seed)
-        assert not torch.equal(load_file(path)["base"], load_file(tmp_path / "model.safetensors")["base"])
+        assert not torch.equal(
+            load_file(path)["base"], load_file(tmp_path / "model.safetensors")["base"]
+        )
 
 
-def test_network_that_is_there_is_left_alone_and_another_one_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_network_that_is_there_is_left_alone_and_another_one_refused(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     path = train_network(declare(), cohort, SETTING, tmp_path / "network.safetensors")
     assert train_network(declare(), cohort, SETTING, path, interrupting(0)) == path
     others = [
@@ -151,9 +174,13 @@ def test_network_that_is_there_is_left_alone_and_another_one_refused(cohort: Pre
         (declare(loss={"window": 7, "scale": 2.5}), cohort, SETTING),
     ]
     for study, images, setting in others:
-        with pytest.raises(CheckpointError, match="expected a model of this declaration and these images"):
+        with pytest.raises(
+            CheckpointError, match="expected a model of this declaration and these images"
+        ):
             train_network(study, images, setting, path)
-    with pytest.raises(CheckpointError, match="expected hmopt-hypermorph-1, got hmopt-registration-network-1"):
+    with pytest.raises(
+        CheckpointError, match="expected hmopt-hypermorph-1, got hmopt-registration-network-1"
+    ):
         load_hypermorph(path)
 
 

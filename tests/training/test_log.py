@@ -24,7 +24,16 @@ def test_rows_are_read_as_they_were_written(path: Path) -> None:
     assert table["loss"].tolist() == pytest.approx([1 / 30, 1 / 60, 1 / 90], rel=1e-5)
     assert table["tune_dice"].isna().all()
     assert list(table) == [
-        *("step", "minutes", "learning_rate", "loss", "similarity", "regularization_term", "overlap", "tune_dice"),
+        *(
+            "step",
+            "minutes",
+            "learning_rate",
+            "loss",
+            "similarity",
+            "regularization_term",
+            "overlap",
+            "tune_dice",
+        ),
         "setting_regularization",
     ]
 

@@ -8,7 +8,12 @@ from hmopt.records import Pair
 from hmopt.training.scale import loss_scale
 
 PAIRS = [
-    Pair(moving=f"sub-{one}", fixed=f"sub-{other}", moving_subject=f"sub-{one}", fixed_subject=f"sub-{other}")
+    Pair(
+        moving=f"sub-{one}",
+        fixed=f"sub-{other}",
+        moving_subject=f"sub-{one}",
+        fixed_subject=f"sub-{other}",
+    )
     for one in range(4)
     for other in range(4)
     if one != other
@@ -21,7 +26,9 @@ def test_declared_scale_is_taken(cohort: PreparedCohort) -> None:
 
 def test_scaled_squared_error_of_unregistered_pairs_is_one(cohort: PreparedCohort) -> None:
     scale = loss_scale(cohort, PAIRS, LossSection(similarity="mse"), seed=0)
-    errors = [np.mean((cohort.image(pair.moving) - cohort.image(pair.fixed)) ** 2) for pair in PAIRS]
+    errors = [
+        np.mean((cohort.image(pair.moving) - cohort.image(pair.fixed)) ** 2) for pair in PAIRS
+    ]
     assert scale * np.mean(errors) == pytest.approx(1, rel=1e-4)
 
 
@@ -34,6 +41,7 @@ def test_scale_is_finite_for_every_similarity(cohort: PreparedCohort, similarity
 def test_pairs_that_do_not_differ_are_refused(cohort: PreparedCohort) -> None:
     same = Pair(moving="sub-0", fixed="sub-0", moving_subject="sub-0", fixed_subject="sub-0")
     with pytest.raises(
-        DataError, match=r"^loss\.scale: expected training pairs that differ, got a mean difference of 0"
+        DataError,
+        match=r"^loss\.scale: expected training pairs that differ, got a mean difference of 0",
     ):
         loss_scale(cohort, [same], LossSection(), seed=0)

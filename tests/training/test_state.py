@@ -17,7 +17,9 @@ PROGRESS = Progress(step=3, minutes=0.1 + 0.2, scale=1 / 3)
 def learner(seed: int) -> tuple[nn.Module, list[torch.Tensor], torch.optim.Optimizer]:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
-    optimizer = torch.optim.Adam([{"params": layer.parameters()} for layer in module], lr=0.1, fused=True)
+    optimizer = torch.optim.Adam(
+        [{"params": layer.parameters()} for layer in module], lr=0.1, fused=True
+    )
     return module, [torch.rand_like(tensor) for tensor in module.state_dict().values()], optimizer
 
 
@@ -56,7 +58,9 @@ def test_no_file_restores_nothing(tmp_path: Path) -> None:
 
 
 def test_state_of_another_declaration_is_refused(path: Path) -> None:
-    with pytest.raises(CheckpointError, match="expected a state of the declared training, got one of another"):
+    with pytest.raises(
+        CheckpointError, match="expected a state of the declared training, got one of another"
+    ):
         load_state(path, *learner(0), "another key")
 
 
@@ -70,7 +74,9 @@ def test_file_cut_short_is_refused(path: Path, share: float) -> None:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(CheckpointError, match=r"state.safetensors: expected a state of training, got") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"state.safetensors: expected a state of training, got"
+    ) as caught:
         load_state(path, *learner(0), "key")
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("Delete the file to begin anew.")
@@ -123,11 +129,18 @@ def test_a_progress_that_is_no_json_is_refused(path: Path) -> None:
     refusal(path)
 
 
-@pytest.mark.parametrize("prefix", ["weights/", "averages/", "optimizer/0/exp_avg", "optimizer/3/step"])
+@pytest.mark.parametrize(
+    "prefix", ["weights/", "averages/", "optimizer/0/exp_avg", "optimizer/3/step"]
+)
 def test_a_tensor_that_is_missing_or_of_another_kind_is_refused(prefix: str, path: Path) -> None:
     tensors = load_file(path)
     name = next(name for name in sorted(tensors) if name.startswith(prefix))
-    for change in (None, tensors[name].double(), tensors[name].to(torch.int32), tensors[name][None]):
+    for change in (
+        None,
+        tensors[name].double(),
+        tensors[name].to(torch.int32),
+        tensors[name][None],
+    ):
         rewrite(path, {other: one for other, one in tensors.items() if other != name})
         if change is not None:
             rewrite(path, {**tensors, name: change})

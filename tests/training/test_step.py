@@ -6,7 +6,13 @@ from torch import nn
 
 from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
 from hmopt.errors import DataError
-from hmopt.losses import dice_loss, local_cross_correlation, one_hot, squared_gradient, weighted_loss
+from hmopt.losses import (
+    dice_loss,
+    local_cross_correlation,
+    one_hot,
+    squared_gradient,
+    weighted_loss,
+)
 from hmopt.networks import Hypermorph, build_hypermorph
 from hmopt.spatial import warp
 from hmopt.training.batches import Batch
@@ -48,8 +54,12 @@ def test_terms_are_those_of_the_registered_batch(hypermorph: Hypermorph) -> None
     displacement = network.displacement(velocity)
     moved_labels = warp(one_hot(one.moving_labels, (1, 3)), displacement)
     terms = loss(spacing=(1.0, 3.0)).terms(hypermorph, one, SETTING)
-    torch.testing.assert_close(terms.similarity, local_cross_correlation(warp(one.moving, displacement), one.fixed, 5))
-    torch.testing.assert_close(terms.overlap, dice_loss(moved_labels, one_hot(one.fixed_labels, (1, 3))))
+    torch.testing.assert_close(
+        terms.similarity, local_cross_correlation(warp(one.moving, displacement), one.fixed, 5)
+    )
+    torch.testing.assert_close(
+        terms.overlap, dice_loss(moved_labels, one_hot(one.fixed_labels, (1, 3)))
+    )
     torch.testing.assert_close(terms.regularization, squared_gradient(velocity, (1.0, 3.0)))
 
 
@@ -74,7 +84,9 @@ def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hype
     """Adam's first step is as long as its learning rate, whatever the gradient."""
     network = hypermorph.hypernetwork
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection(learning_rate_share=0.25))
+    optimizer = make_optimizer(
+        hypermorph, TrainingSection(), HypernetworkSection(learning_rate_share=0.25)
+    )
     take_step(hypermorph, optimizer, loss(), batch(), SETTING, rate=1e-3)
     for name, weight in network.named_parameters():
         longest = float((weight.detach() - before[name]).abs().max())
@@ -91,7 +103,9 @@ def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hyper
     assert torch.equal(hypermorph.hypernetwork.base, before)
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 1), (25, 0.5 + math.sqrt(0.125)), (50, 0.5), (100, 0)])
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 1), (25, 0.5 + math.sqrt(0.125)), (50, 0.5), (100, 0)]
+)
 def test_learning_rate_follows_half_a_cosine(step: int, share: float) -> None:
     section = TrainingSection(steps=100, learning_rate=2e-3)
     assert learning_rate(section, step) == pytest.approx(2e-3 * share, rel=1e-9, abs=1e-15)

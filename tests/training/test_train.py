@@ -40,7 +40,9 @@ def declare(**sections: dict[str, Any]) -> Study:
 
 
 WITH_LABELS = {"hyperparameters": {"regularization": {}, "label_weight": {}}}
-AUGMENTED = {"augmentation": {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}}
+AUGMENTED = {
+    "augmentation": {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}
+}
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error here
@@ -59,7 +61,10 @@ def interrupting(after: int) -> Track:
 
 def logged(folder: Path) -> list[dict[str, str]]:
     with (folder / LOG).open(newline="", encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if name != "minutes"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "minutes"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def assert_same_model(one: Path, other: Path) -> None:
@@ -87,7 +92,9 @@ def test_interrupted_training_ends_in_the_same_model_and_log(
     assert not (tmp_path / "parts" / STATE).exists()
 
 
-def test_continued_training_shows_what_was_done_before(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_continued_training_shows_what_was_done_before(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     seen: list[tuple[int, int]] = []
 
     def track(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
@@ -109,10 +116,17 @@ def test_trained_folder_is_left_alone(cohort: PreparedCohort, tmp_path: Path) ->
     assert path.stat().st_mtime_ns == before
 
 
-def test_model_of_another_declaration_or_cohort_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_model_of_another_declaration_or_cohort_is_refused(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     train(declare(), cohort, tmp_path)
-    for study, images in ((declare(training={"seed": 1}), cohort), (declare(), replace(cohort, identity="other"))):
-        with pytest.raises(CheckpointError, match="expected a model of this declaration and these images"):
+    for study, images in (
+        (declare(training={"seed": 1}), cohort),
+        (declare(), replace(cohort, identity="other")),
+    ):
+        with pytest.raises(
+            CheckpointError, match="expected a model of this declaration and these images"
+        ):
             train(study, images, tmp_path)
 
 
@@ -157,16 +171,23 @@ def test_models_of_a_quarter_half_and_three_quarters_of_the_training_are_kept(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
     train(declare(), cohort, tmp_path)
-    steps = {checkpoint: read_header(tmp_path / name)["steps"] for checkpoint, name in MODEL_FILES.items()}
+    steps = {
+        checkpoint: read_header(tmp_path / name)["steps"]
+        for checkpoint, name in MODEL_FILES.items()
+    }
     assert steps == {"quarter": 2, "half": 4, "three-quarters": 6, "full": 8}
 
 
-def test_a_training_too_short_for_every_checkpoint_keeps_half_and_full(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_a_training_too_short_for_every_checkpoint_keeps_half_and_full(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     train(declare(training={"steps": 2}), cohort, tmp_path)
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {MODEL_FILES["half"], MODEL}
 
 
-def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     train(declare(training={"steps": 23, "checkpoint_every": 9}), cohort, tmp_path)
     rows = logged(tmp_path)
     assert [int(row["step"]) for row in rows] == [9, 10, 18, 20, 23]
@@ -175,37 +196,59 @@ def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(cohort: PreparedC
     np.testing.assert_allclose([float(row["learning_rate"]) for row in rows], rates, rtol=1e-5)
 
 
-def test_training_lowers_its_loss_and_registers_better(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_training_lowers_its_loss_and_registers_better(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     section = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
     study = declare(
-        training=section, loss={"similarity": "mse"}, hyperparameters={"regularization": {"high": 0.1, "default": 0}}
+        training=section,
+        loss={"similarity": "mse"},
+        hyperparameters={"regularization": {"high": 0.1, "default": 0}},
     )
     train(study, cohort, tmp_path)
     rows = logged(tmp_path)
-    first, last = (np.mean([float(row["similarity"]) for row in part]) for part in (rows[:3], rows[-3:]))
+    first, last = (
+        np.mean([float(row["similarity"]) for row in part]) for part in (rows[:3], rows[-3:])
+    )
     assert last < 0.8 * first
     assert float(rows[-1]["tune_dice"]) > float(rows[0]["tune_dice"]) + 0.02
 
 
 def test_seed_decides_the_model(cohort: PreparedCohort, tmp_path: Path) -> None:
-    one, other = (load_file(train(declare(training={"seed": seed}), cohort, tmp_path / str(seed))) for seed in (0, 1))
+    one, other = (
+        load_file(train(declare(training={"seed": seed}), cohort, tmp_path / str(seed)))
+        for seed in (0, 1)
+    )
     assert not torch.equal(one["base"], other["base"])
 
 
-def test_no_pair_to_train_on_is_refused_before_any_work(cohort: PreparedCohort, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"):
+def test_no_pair_to_train_on_is_refused_before_any_work(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"
+    ):
         train(declare(pairs={"kinds": ["within"]}), cohort, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_overlap_label_that_the_cohort_lacks_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:
-    with pytest.raises(DeclarationError, match=r"^loss\.overlap_labels: expected names among small, large, got tiny"):
+def test_overlap_label_that_the_cohort_lacks_is_refused(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        DeclarationError,
+        match=r"^loss\.overlap_labels: expected names among small, large, got tiny",
+    ):
         train(declare(loss={"overlap_labels": ["small", "tiny"]}, **WITH_LABELS), cohort, tmp_path)
 
 
-def test_loss_that_is_no_number_ends_training_without_a_model(cohort: PreparedCohort, tmp_path: Path) -> None:
+def test_loss_that_is_no_number_ends_training_without_a_model(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
     declared = declare()
-    too_fast = declared.training.model_copy(update={"learning_rate": 1e18})  # larger than can be declared
+    too_fast = declared.training.model_copy(
+        update={"learning_rate": 1e18}
+    )  # larger than can be declared
     wild = declared.model_copy(update={"training": too_fast})
     with pytest.raises(DataError, match=r"^training: expected a finite loss, got (nan|inf)"):
         train(wild, cohort, tmp_path)

@@ -52,5 +52,7 @@ def test_pairs_without_a_common_label_do_not_count(
     np.save(tmp_path / IMAGES, images)
     np.save(tmp_path / LABEL_MAPS, label_maps)
     unlabelled = replace(cohort, folder=tmp_path)
-    assert tune_dice(still, unlabelled, PAIRS, 2) == pytest.approx(tune_dice(still, cohort, PAIRS[:2], 2))
+    assert tune_dice(still, unlabelled, PAIRS, 2) == pytest.approx(
+        tune_dice(still, cohort, PAIRS[:2], 2)
+    )
     assert math.isnan(tune_dice(still, unlabelled, PAIRS[2:], 2))

@@ -5,7 +5,13 @@ where texture that means nothing lies on top: what is needed to follow the first
 """
 
 from hmopt.data.synthetic.anatomy import Anatomy, make_anatomy
-from hmopt.data.synthetic.cohort import Scan, make_cohort, make_scans, read_deformation, true_displacement
+from hmopt.data.synthetic.cohort import (
+    Scan,
+    make_cohort,
+    make_scans,
+    read_deformation,
+    true_displacement,
+)
 from hmopt.data.synthetic.deformation import integrate, jacobian_determinant
 from hmopt.data.synthetic.structures import STRUCTURES, TRUE_ORDER, Structure
 from hmopt.data.synthetic.subject import CONTRASTS, Deformation, deform, render, render_labels

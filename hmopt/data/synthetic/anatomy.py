@@ -57,12 +57,17 @@ def make_anatomy(shape: tuple[int, ...]) -> Anatomy:
     """
     if len(shape) not in (2, 3) or min(shape) < SMALLEST_AXIS:
         raise DataError(
-            "shape", expected=f"2 or 3 axes of at least {SMALLEST_AXIS} voxels", got=shape, advice="Enlarge the grid."
+            "shape",
+            expected=f"2 or 3 axes of at least {SMALLEST_AXIS} voxels",
+            got=shape,
+            advice="Enlarge the grid.",
         )
     points = _points(shape)
     unit = float(np.mean(shape)) / 2
     distances = np.stack([_distance(structure, points) * unit for structure in STRUCTURES])
-    return Anatomy(structures=STRUCTURES, distances=distances, shares=_shares(paint(distances), unit))
+    return Anatomy(
+        structures=STRUCTURES, distances=distances, shares=_shares(paint(distances), unit)
+    )
 
 
 def paint(distances: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -100,7 +105,9 @@ def _ellipsoid(structure: Structure, points: NDArray[np.float64], side: int) -> 
     radii = np.array(structure.radii).reshape(3, *[1] * (points.ndim - 1))
     norm = np.sqrt(np.sum((turned / radii) ** 2, axis=0))
     slope = np.sqrt(np.sum((turned / radii**2) ** 2, axis=0))
-    return np.asarray(np.where(slope > 1e-9, norm * (norm - 1) / np.maximum(slope, 1e-9), -min(structure.radii)))
+    return np.asarray(
+        np.where(slope > 1e-9, norm * (norm - 1) / np.maximum(slope, 1e-9), -min(structure.radii))
+    )
 
 
 def _folds(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -109,6 +116,9 @@ def _folds(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 
 
 def _shares(labels: NDArray[np.uint8], unit: float) -> NDArray[np.float64]:
-    insides = [ndimage.gaussian_filter((labels == k + 1).astype(float), 0.06 * unit) for k in range(len(STRUCTURES))]
+    insides = [
+        ndimage.gaussian_filter((labels == k + 1).astype(float), 0.06 * unit)
+        for k in range(len(STRUCTURES))
+    ]
     total = np.sum(insides, axis=0)
     return np.asarray(np.stack(insides) / np.maximum(total, 0.05))

@@ -77,7 +77,9 @@ def make_scans(anatomy: Anatomy, subject: int, seed: int) -> Iterator[Scan]:
             age=age,
             deformation=deformation,
             labels=render_labels(anatomy, deformation.displacement),
-            images={name: render(anatomy, deformation.displacement, name, random) for name in CONTRASTS},
+            images={
+                name: render(anatomy, deformation.displacement, name, random) for name in CONTRASTS
+            },
         )
 
 
@@ -90,7 +92,11 @@ def true_displacement(moving: Deformation, fixed: Deformation) -> NDArray[np.flo
 
 
 def make_cohort(
-    folder: Path, subjects: int = 30, shape: tuple[int, ...] = (80, 80), seed: int = 0, track: Track = silent
+    folder: Path,
+    subjects: int = 30,
+    shape: tuple[int, ...] = (80, 80),
+    seed: int = 0,
+    track: Track = silent,
 ) -> Path:
     """Write a cohort of two sessions and two contrasts per subject, and give its manifest.
 
@@ -120,7 +126,9 @@ def make_cohort(
     for subject in track(range(subjects), "making the synthetic cohort", subjects):
         for scan in make_scans(anatomy, subject, seed):
             rows += _write_scan(folder, scan)
-    names = pd.DataFrame({"index": range(len(STRUCTURES) + 1), "name": ["background", *(s.name for s in STRUCTURES)]})
+    names = pd.DataFrame(
+        {"index": range(len(STRUCTURES) + 1), "name": ["background", *(s.name for s in STRUCTURES)]}
+    )
     write_table(names, folder / NAMES, separator="\t")
     write_table(pd.DataFrame(rows), folder / MANIFEST)
     return folder / MANIFEST
@@ -136,10 +144,13 @@ def read_deformation(folder: Path, subject: str, session: str) -> Deformation:
     """
     path = folder / TRUTH / f"{subject}_{session}.npz"
     if not path.is_file():
-        raise DataError(str(path), expected="the truth about a scan", got="no file", advice="Correct the name.")
+        raise DataError(
+            str(path), expected="the truth about a scan", got="no file", advice="Correct the name."
+        )
     with np.load(path, allow_pickle=False) as arrays:
         return Deformation(
-            displacement=arrays["displacement"].astype(np.float64), inverse=arrays["inverse"].astype(np.float64)
+            displacement=arrays["displacement"].astype(np.float64),
+            inverse=arrays["inverse"].astype(np.float64),
         )
 
 
@@ -156,7 +167,12 @@ def _write_scan(folder: Path, scan: Scan) -> list[dict[str, object]]:
     for modality, image in scan.images.items():
         path = f"images/{scan.name}_{modality}w.nii.gz"
         _write_image(folder / path, image)
-        described = {"subject": scan.subject, "session": scan.session, "modality": modality, "age": scan.age}
+        described = {
+            "subject": scan.subject,
+            "session": scan.session,
+            "modality": modality,
+            "age": scan.age,
+        }
         rows.append({"image": path, "label": label, **described})
     return rows
 

@@ -7,7 +7,9 @@ from scipy import ndimage
 SQUARINGS = 6
 
 
-def random_field(shape: tuple[int, ...], size: float, random: np.random.Generator) -> NDArray[np.float64]:
+def random_field(
+    shape: tuple[int, ...], size: float, random: np.random.Generator
+) -> NDArray[np.float64]:
     """Give a random pattern of mean 0 and standard deviation 1 whose details are about `size` voxels across.
 
     White noise smoothed by a Gaussian of standard deviation `size`, and divided by the deviation that this leaves.
@@ -46,12 +48,16 @@ def compose(first: NDArray[np.float64], then: NDArray[np.float64]) -> NDArray[np
 def warp(fields: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give fields (n, *shape) read at x + displacement(x), linearly, with the border's value beyond the border."""
     points = np.indices(displacement.shape[1:]) + displacement
-    return np.stack([ndimage.map_coordinates(field, points, order=1, mode="nearest") for field in fields])
+    return np.stack(
+        [ndimage.map_coordinates(field, points, order=1, mode="nearest") for field in fields]
+    )
 
 
 def jacobian_determinant(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the local change of volume of x -> x + displacement(x), by central differences, on the grid (*shape)."""
     axes = len(displacement)
     gradient = np.stack([np.stack(np.gradient(component)) for component in displacement])
-    matrices = np.moveaxis(gradient + np.eye(axes).reshape(axes, axes, *[1] * axes), (0, 1), (-2, -1))
+    matrices = np.moveaxis(
+        gradient + np.eye(axes).reshape(axes, axes, *[1] * axes), (0, 1), (-2, -1)
+    )
     return np.asarray(np.linalg.det(matrices))

@@ -46,7 +46,9 @@ class Deformation:
     inverse: NDArray[np.float64]
 
 
-def subject_velocity(anatomy: Anatomy, age: float, random: np.random.Generator) -> NDArray[np.float64]:
+def subject_velocity(
+    anatomy: Anatomy, age: float, random: np.random.Generator
+) -> NDArray[np.float64]:
     """Give the velocity (axes, *shape), in voxels, by which one subject differs from the common anatomy."""
     unit = anatomy.unit
     velocity = WHOLE_VARIATION * unit * _vectors(anatomy.shape, WHOLE_SIZE * unit, random)
@@ -58,7 +60,11 @@ def subject_velocity(anatomy: Anatomy, age: float, random: np.random.Generator) 
 
 def session_velocity(anatomy: Anatomy, random: np.random.Generator) -> NDArray[np.float64]:
     """Give the small smooth velocity (axes, *shape), in voxels, by which a session differs from its subject."""
-    return SESSION_VARIATION * anatomy.unit * _vectors(anatomy.shape, SESSION_SIZE * anatomy.unit, random)
+    return (
+        SESSION_VARIATION
+        * anatomy.unit
+        * _vectors(anatomy.shape, SESSION_SIZE * anatomy.unit, random)
+    )
 
 
 def deform(velocity: NDArray[np.float64]) -> Deformation:
@@ -76,23 +82,32 @@ def render(
 ) -> NDArray[np.float32]:
     """Give an image (*shape) of a deformed anatomy, with the texture and noise of this image alone."""
     image = np.zeros(anatomy.shape)
-    for structure, distance in zip(anatomy.structures, warp(anatomy.distances, displacement), strict=True):
+    for structure, distance in zip(
+        anatomy.structures, warp(anatomy.distances, displacement), strict=True
+    ):
         covered = np.clip(0.5 - distance, 0.0, 1.0)
         image += covered * (structure.intensities[contrast] - image)
-    strength = np.tensordot([s.texture for s in anatomy.structures], warp(anatomy.shares, displacement), 1)
+    strength = np.tensordot(
+        [s.texture for s in anatomy.structures], warp(anatomy.shares, displacement), 1
+    )
     texture = random_field(anatomy.shape, TEXTURE_SIZE * anatomy.unit, random)
     image += TEXTURE[contrast] * strength * texture
     image += NOISE[contrast] * random.standard_normal(anatomy.shape)
     return image.astype(np.float32)
 
 
-def _vectors(shape: tuple[int, ...], size: float, random: np.random.Generator) -> NDArray[np.float64]:
+def _vectors(
+    shape: tuple[int, ...], size: float, random: np.random.Generator
+) -> NDArray[np.float64]:
     return np.stack([random_field(shape, size, random) for _ in shape])
 
 
 def _widening(anatomy: Anatomy, age: float) -> NDArray[np.float64]:
     young, old = AGES
     grown = (age - (young + old) / 2) / (old - young)
-    centred = np.indices(anatomy.shape) - (np.array(anatomy.shape).reshape(-1, *[1] * len(anatomy.shape)) - 1) / 2
+    centred = (
+        np.indices(anatomy.shape)
+        - (np.array(anatomy.shape).reshape(-1, *[1] * len(anatomy.shape)) - 1) / 2
+    )
     radius = np.sqrt(np.sum((centred / anatomy.unit) ** 2, axis=0))
     return np.asarray(-WIDENING * grown * centred * np.exp(-((radius / 0.4) ** 2)))

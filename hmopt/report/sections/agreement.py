@@ -13,7 +13,16 @@ from hmopt.report.budgets import at_both, budget_text, counted, interval_text, n
 from hmopt.report.compared_curves import agreement_figure, labels_figure
 from hmopt.report.material import Material
 from hmopt.report.section import Section
-from hmopt.report.words import gain_text, metric_name, number, scope_title, setting_text, setting_value, signed, symbol
+from hmopt.report.words import (
+    gain_text,
+    metric_name,
+    number,
+    scope_title,
+    setting_text,
+    setting_value,
+    signed,
+    symbol,
+)
 from hmopt.space import Setting
 
 CLOSE = 0.95
@@ -59,13 +68,17 @@ def found(compared: Compared, metric: str) -> str:
     else:
         verdict = "There is no evidence that either is better"
     bound = "" if agreement.evidence is Evidence.TOO_FEW else _bound(agreement, limit)
-    return f"{verdict}: {budget_text(compared, compared.main)}: {amount}{bound}; {_range(agreement)}."
+    return (
+        f"{verdict}: {budget_text(compared, compared.main)}: {amount}{bound}; {_range(agreement)}."
+    )
 
 
 def _bound(agreement: Agreement, limit: float) -> str:
     upper = agreement.upper_bound
     if upper <= limit:
-        return f"; an advantage of separate networks above {limit:g} is excluded with 95 % confidence"
+        return (
+            f"; an advantage of separate networks above {limit:g} is excluded with 95 % confidence"
+        )
     return f"; separate networks may be better by {number(upper)} (95 % bound), which is not negligible"
 
 
@@ -76,7 +89,9 @@ def _average(agreement: Agreement) -> str:
 def _range(agreement: Agreement) -> str:
     """Say where the gap is least and largest: a mean of none can hide that the curves differ."""
     values = [gap.value for gap in agreement.gaps]
-    low, high = (setting_text(agreement.settings[place]) for place in (np.argmin(values), np.argmax(values)))
+    low, high = (
+        setting_text(agreement.settings[place]) for place in (np.argmin(values), np.argmax(values))
+    )
     return f"the gap goes from {signed(min(values))} at {low} to {signed(max(values))} at {high}"
 
 
@@ -95,7 +110,10 @@ def ranking(agreement: Agreement) -> str:
 
 def shift_text(shift: Setting) -> str:
     """Give by how much separate networks want other values."""
-    shifts = [f"{'+' if value > 0 else ''}{setting_value(value).replace('-', '−')}" for value in shift.values()]
+    shifts = [
+        f"{'+' if value > 0 else ''}{setting_value(value).replace('-', '−')}"
+        for value in shift.values()
+    ]
     return ", ".join(shifts)
 
 
@@ -152,7 +170,9 @@ def _rates(compared: Compared) -> str:
     theirs, ours = compared.separate.learning_rate, compared.main.hypermorphs.learning_rate
     if theirs is None or ours is None or theirs == ours:
         return ""
-    return f"The learning rate of separate networks was {theirs:g}, that of the hypermorphs {ours:g}."
+    return (
+        f"The learning rate of separate networks was {theirs:g}, that of the hypermorphs {ours:g}."
+    )
 
 
 def _ranks(budget: Budget) -> str:
@@ -178,13 +198,17 @@ def _numbers(budget: Budget) -> dict[str, Any]:
         "gap_upper_bound": agreement.upper_bound,
         "gap_by_setting": [
             {**setting, "gap": list(gap.estimate), "seed_sd": float(deviation)}
-            for setting, gap, deviation in zip(agreement.settings, agreement.gaps, agreement.seed_spread, strict=True)
+            for setting, gap, deviation in zip(
+                agreement.settings, agreement.gaps, agreement.seed_spread, strict=True
+            )
         ],
         "within_two_sd": int(agreement.within_two_spreads.sum()),
         "compared_settings": len(agreement.settings),
         "rank_correlation": _by_scope(budget, lambda one: one.rank_correlation),
         "gap_by_label": {
-            scope.label: list(one.mean_gap.estimate) for scope, one in budget.agreements.items() if scope.label
+            scope.label: list(one.mean_gap.estimate)
+            for scope, one in budget.agreements.items()
+            if scope.label
         },
         "shift": _by_scope(budget, lambda one: one.shift),
     }

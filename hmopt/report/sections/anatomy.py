@@ -38,7 +38,9 @@ Slice = tuple[NDArray[Any], NDArray[Any]]
 
 def anatomy_section(material: Material) -> Section | None:
     """Give a slice with its structures coloured by their best setting; None without pictures or structures."""
-    found = {material.measurements.labels.index(str(f.scope.label)) + 1: f for f in _of_labels(material)}
+    found = {
+        material.measurements.labels.index(str(f.scope.label)) + 1: f for f in _of_labels(material)
+    }
     image, labels = _fullest_slice(material, list(found)) or (None, None)
     if image is None or labels is None or len(found) < 2:
         return None
@@ -105,7 +107,9 @@ def _draw(
         _fill(left, labels == code, COLOURS(scale(best[number - 1])))
         _tag(left, labels == code, number)
     left.set_axis_off()
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=left, location="bottom", shrink=0.8, pad=0.02)
+    bar = figure.colorbar(
+        ScalarMappable(scale, COLOURS), ax=left, location="bottom", shrink=0.8, pad=0.02
+    )
     bar.set_label(f"{symbol(hyperparameter.name)}*")
     _write_key(right, shown, best, columns)
     return figure
@@ -124,7 +128,13 @@ def _tag(axes: Axes, mask: NDArray[np.bool_], number: int) -> None:
     place = np.unravel_index(int(depth.argmax()), depth.shape)
     box = {"boxstyle": "round,pad=0.15", "facecolor": WHITE, "edgecolor": "none", "alpha": 0.85}
     axes.annotate(
-        str(number), (float(place[0]), float(place[1])), ha="center", va="center", fontsize=7, color=BLACK, bbox=box
+        str(number),
+        (float(place[0]), float(place[1])),
+        ha="center",
+        va="center",
+        fontsize=7,
+        color=BLACK,
+        bbox=box,
     )
 
 
@@ -133,7 +143,9 @@ def _write_key(axes: Axes, shown: Sequence[Finding], best: Sequence[float], colu
     axes.set(xlim=(0, columns), ylim=(-LINES, 0))
     for place, (finding, value) in enumerate(zip(shown, best, strict=True)):
         flat = ", flat" if Flag.FLAT in finding.flags else ""
-        text = f"{place + 1}  {shorten(scope_title(finding.scope), 24)}  {setting_value(value)}{flat}"
+        text = (
+            f"{place + 1}  {shorten(scope_title(finding.scope), 24)}  {setting_value(value)}{flat}"
+        )
         axes.annotate(text, (place // LINES, -(place % LINES) - 0.5), va="center", fontsize=8.5)
 
 
@@ -148,6 +160,10 @@ def _found(shown: Sequence[Finding], hyperparameter: Hyperparameter, known: int)
 
 
 def _notes(material: Material, shown: Sequence[Finding]) -> tuple[str, ...]:
-    flat = "Numbers in the key rise with the best value; where a response is flat, others are as good."
-    missing = [scope_title(finding.scope) for finding in _of_labels(material) if finding not in shown]
+    flat = (
+        "Numbers in the key rise with the best value; where a response is flat, others are as good."
+    )
+    missing = [
+        scope_title(finding.scope) for finding in _of_labels(material) if finding not in shown
+    ]
     return (flat, f"Not in this slice: {listed(missing)}.") if missing else (flat,)

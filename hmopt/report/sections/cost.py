@@ -52,7 +52,15 @@ class Prices:
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Give what a grid of so many values of each hyperparameter costs."""
         searched = self.searched(hyperparameters)
-        return find_cost(self.hypermorph, self.separate, self.measured, self.pairs, hyperparameters, values, searched)
+        return find_cost(
+            self.hypermorph,
+            self.separate,
+            self.measured,
+            self.pairs,
+            hyperparameters,
+            values,
+            searched,
+        )
 
     def break_even(self, hyperparameters: int) -> int:
         """Give from how many settings on separate networks cost more."""
@@ -62,10 +70,14 @@ class Prices:
     def of_model(self, steps: int, batch: int, minutes: float | None) -> "Prices":
         """Give the same with the searched hypermorph: what its training took, or as long a step where unknown."""
         work = self.hypermorph * (steps * batch / self.hypermorph.evaluations)
-        return replace(self, hypermorph=work if minutes is None else replace(work, seconds=60 * minutes))
+        return replace(
+            self, hypermorph=work if minutes is None else replace(work, seconds=60 * minutes)
+        )
 
 
-def find_prices(compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection) -> Prices:
+def find_prices(
+    compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection
+) -> Prices:
     """Give what trainings took by the clock; a measured pair is taken to last as long as one in training.
 
     A pair in training takes three times the operations that it takes to register it: its gradients take two. A step of
@@ -73,10 +85,14 @@ def find_prices(compared: Compared, budget: Budget, batch: int, pairs: int, sear
     """
     separate, hypermorphs = compared.separate, budget.hypermorphs
     single = _trained(separate, batch, 3 * compared.pair_operations)
-    amortized = _trained(hypermorphs, batch, 3 * (compared.pair_operations + compared.setting_operations / batch))
+    amortized = _trained(
+        hypermorphs, batch, 3 * (compared.pair_operations + compared.setting_operations / batch)
+    )
     seconds = single.seconds / single.evaluations
     measured = Work(seconds=seconds, evaluations=1, operations=compared.pair_operations)
-    return Prices(hypermorph=amortized, separate=single, measured=measured, pairs=pairs, search=search)
+    return Prices(
+        hypermorph=amortized, separate=single, measured=measured, pairs=pairs, search=search
+    )
 
 
 def _trained(family: Family, batch: int, operations: float) -> Work:
@@ -97,15 +113,24 @@ def cost_section(material: Material) -> Section | None:
     main = prices(compared.main)
     own = main.of_model(study.training.steps, study.training.batch, material.training_minutes)
     searched = own.break_even(hyperparameters)
-    costs = at_both(compared, lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters))
+    costs = at_both(
+        compared,
+        lambda budget: _numbers(budget, compared.separate, prices(budget), hyperparameters),
+    )
     return Section(
         anchor="cost",
         title="What does it cost?",
         found=found(compared, main.break_even(hyperparameters), searched, study.training.steps),
         figures={"cost": cost_figure(main)},
-        table=pd.DataFrame([_row(main.cost(count, values)) for count in (1, 2) for values in SHOWN]),
+        table=pd.DataFrame(
+            [_row(main.cost(count, values)) for count in (1, 2) for values in SHOWN]
+        ),
         notes=tuple(_notes(main, hyperparameters)),
-        numbers={**costs, "break_even_settings_searched": searched, "searched_steps": study.training.steps},
+        numbers={
+            **costs,
+            "break_even_settings_searched": searched,
+            "searched_steps": study.training.steps,
+        },
     )
 
 
@@ -127,10 +152,27 @@ def cost_figure(prices: Prices) -> Figure:
     axes = figure.subplots()
     for count, line, word in ((1, "-", "one hyperparameter"), (2, "--", "two")):
         costs = [prices.cost(count, values) for values in DRAWN]
-        separate, amortized = ([getattr(cost, side).seconds / 3600 for cost in costs] for side in _SIDES)
-        axes.plot(DRAWN, separate, f"s{line}", color=OTHER, markerfacecolor=PAPER, label=f"separate networks, {word}")
-        axes.plot(DRAWN, amortized, line, color=OWN, linewidth=2, label=f"hypermorph and search, {word}")
-    axes.axhline(prices.separate.seconds / 3600, color=MUTED, linewidth=1, linestyle=":", label="one separate network")
+        separate, amortized = (
+            [getattr(cost, side).seconds / 3600 for cost in costs] for side in _SIDES
+        )
+        axes.plot(
+            DRAWN,
+            separate,
+            f"s{line}",
+            color=OTHER,
+            markerfacecolor=PAPER,
+            label=f"separate networks, {word}",
+        )
+        axes.plot(
+            DRAWN, amortized, line, color=OWN, linewidth=2, label=f"hypermorph and search, {word}"
+        )
+    axes.axhline(
+        prices.separate.seconds / 3600,
+        color=MUTED,
+        linewidth=1,
+        linestyle=":",
+        label="one separate network",
+    )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(DRAWN)
@@ -189,7 +231,9 @@ def _notes(prices: Prices, hyperparameters: int) -> list[str]:
     return notes
 
 
-def _numbers(budget: Budget, separate: Family, prices: Prices, hyperparameters: int) -> dict[str, Any]:
+def _numbers(
+    budget: Budget, separate: Family, prices: Prices, hyperparameters: int
+) -> dict[str, Any]:
     return {
         "training_cost_ratio": budget.cost_ratio,
         "training_operations_ratio": prices.hypermorph.operations / prices.separate.operations,

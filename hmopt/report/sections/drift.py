@@ -57,7 +57,9 @@ def drift_section(material: Material) -> Section | None:
     steps = material.searched.steps
     figures = {
         f"drift-{hyperparameter.name}": drift_figure(
-            [drift for drift in drifts if drift.hyperparameter == hyperparameter.name], hyperparameter, steps
+            [drift for drift in drifts if drift.hyperparameter == hyperparameter.name],
+            hyperparameter,
+            steps,
         )
         for hyperparameter in material.searched.space.hyperparameters
     }
@@ -70,11 +72,18 @@ def drift_section(material: Material) -> Section | None:
         figures=figures,
         table=pd.DataFrame([_row(drift, steps, metric, material.margin) for drift in drifts]),
         notes=tuple(_notes(drifts, metric, material.margin)),
-        numbers={"drift": _numbers(drifts), "drift_of": {"checked": len(drifts), "drifting": _count(drifts)}},
+        numbers={
+            "drift": _numbers(drifts),
+            "drift_of": {"checked": len(drifts), "drifting": _count(drifts)},
+        },
     )
 
 
-def found(drifts: Sequence[Drift], metric: str, equally_good: Mapping[tuple[Scope, str], tuple[float, float]]) -> str:
+def found(
+    drifts: Sequence[Drift],
+    metric: str,
+    equally_good: Mapping[tuple[Scope, str], tuple[float, float]],
+) -> str:
     """Return what holds for all together, with what to do, and for how many others the best setting drifts.
 
     Parameters
@@ -88,7 +97,10 @@ def found(drifts: Sequence[Drift], metric: str, equally_good: Mapping[tuple[Scop
     """
     together = [drift for drift in drifts if not drift.scope.criteria]
     others = [drift for drift in drifts if len(drift.scope.criteria) == 1]
-    sentences = [_of_one(drift, metric, equally_good.get((drift.scope, drift.hyperparameter))) for drift in together]
+    sentences = [
+        _of_one(drift, metric, equally_good.get((drift.scope, drift.hyperparameter)))
+        for drift in together
+    ]
     if others:
         sentences.append(_of_others(others))
     return " ".join(sentences)
@@ -113,7 +125,9 @@ def _of_one(drift: Drift, metric: str, equal: tuple[float, float] | None) -> str
             f"There is no evidence that {best} for {title} still drifts: over the checkpoints of the training it was "
             f"{path}; from half to full training it changed by {late}."
         )
-    fell = drift.change.value < 0 if drift.trend is Trend.THROUGHOUT else drift.late_change.value < 0
+    fell = (
+        drift.change.value < 0 if drift.trend is Trend.THROUGHOUT else drift.late_change.value < 0
+    )
     verb = "fell" if fell else "rose"
     if drift.trend is Trend.STILL:
         said = f"{best} for {title} {verb} {_from_to(drift.late_values)} in the second half of training ({late})"
@@ -214,7 +228,11 @@ def _optimum(optimum: Estimate) -> str:
 def _with_interval(change: Estimate) -> str:
     """Return a change with its interval, in digits that a step of the lattice needs."""
     value = signed(change.value)
-    return value if np.isnan(change.low) else f"{value}, 97.5 % interval {spread(change.low, change.high)}"
+    return (
+        value
+        if np.isnan(change.low)
+        else f"{value}, 97.5 % interval {spread(change.low, change.high)}"
+    )
 
 
 def _loss(loss: Estimate, margin: float) -> str:
@@ -247,10 +265,14 @@ def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
             "scopes share subjects several of them together."
         )
     if few:
-        notes.append(f"For {few} of {len(drifts)} fewer than {LEAST} subjects are too few for an interval.")
+        notes.append(
+            f"For {few} of {len(drifts)} fewer than {LEAST} subjects are too few for an interval."
+        )
     simple = {drift.scope for drift in drifts if len(drift.scope.criteria) <= 1}
     if len(simple) > PANELS:
-        notes.append(f"Of {len(simple)} structures and groups {PANELS} are drawn, those that drift first.")
+        notes.append(
+            f"Of {len(simple)} structures and groups {PANELS} are drawn, those that drift first."
+        )
     return notes
 
 
@@ -274,7 +296,9 @@ def _numbers(drifts: Sequence[Drift]) -> dict[str, Any]:
     return numbers
 
 
-def drift_figure(drifts: Sequence[Drift], hyperparameter: Hyperparameter, steps: int | None) -> Figure:
+def drift_figure(
+    drifts: Sequence[Drift], hyperparameter: Hyperparameter, steps: int | None
+) -> Figure:
     """Return the best value against steps, a panel for each scope: all together first, then those that drift.
 
     Products of scopes are left out.
@@ -289,7 +313,9 @@ def drift_figure(drifts: Sequence[Drift], hyperparameter: Hyperparameter, steps:
         Of the whole training; None draws shares of it.
     """
     simple = [drift for drift in drifts if len(drift.scope.criteria) <= 1] or drifts
-    in_order = sorted(simple, key=lambda drift: (bool(drift.scope.criteria), not drift.trend.drifts))
+    in_order = sorted(
+        simple, key=lambda drift: (bool(drift.scope.criteria), not drift.trend.drifts)
+    )
     drawn = in_order[:PANELS]
     columns = min(COLUMNS, len(drawn))
     rows = -(-len(drawn) // columns)
@@ -301,7 +327,9 @@ def drift_figure(drifts: Sequence[Drift], hyperparameter: Hyperparameter, steps:
         axes.set_visible(False)
     for axes in panels.flat[max(len(drawn) - columns, 0) : len(drawn)]:
         axes.tick_params(labelbottom=True)
-    figure.supxlabel("share of the training, %" if steps is None else "optimizer steps", fontsize=10)
+    figure.supxlabel(
+        "share of the training, %" if steps is None else "optimizer steps", fontsize=10
+    )
     figure.supylabel(f"{symbol(hyperparameter.name)}*, 95 % interval", fontsize=10)
     return figure
 
@@ -312,15 +340,27 @@ def _draw(axes: Axes, drift: Drift, hyperparameter: Hyperparameter, steps: int |
     values = np.array(drift.values)
     colour, said = (OTHER, OTHER) if drift.trend.drifts else (OWN, MUTED)
     for place, optimum in zip(places, drift.optima, strict=True):
-        axes.plot([place, place], [optimum.low, optimum.high], color=colour, linewidth=2, alpha=0.45)
+        axes.plot(
+            [place, place], [optimum.low, optimum.high], color=colour, linewidth=2, alpha=0.45
+        )
     axes.plot(places, values, "-", color=colour, linewidth=1.4)
     face = colour if drift.trend.drifts else PAPER
     axes.plot(places, values, "o", color=colour, markerfacecolor=face, markersize=6)
     margin = 0.05 * (hyperparameter.high - hyperparameter.low)
     axes.set_ylim(hyperparameter.low - margin, hyperparameter.high + margin)
     axes.set_xlim(0, 1.08 * total)
-    axes.set_xticks([steps_at(checkpoint, total) for checkpoint in CHECKPOINTS if checkpoint != "quarter"])
+    axes.set_xticks(
+        [steps_at(checkpoint, total) for checkpoint in CHECKPOINTS if checkpoint != "quarter"]
+    )
     axes.set_title(shorten(scope_title(drift.scope), PANEL_TITLE))
     last = hyperparameter.unit(drift.values[-1])
     height = 0.05 if last > 0.5 else 0.88  # where the line does not end
-    axes.text(0.97, height, drift.trend.value, transform=axes.transAxes, ha="right", fontsize=8, color=said)
+    axes.text(
+        0.97,
+        height,
+        drift.trend.value,
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=8,
+        color=said,
+    )

@@ -43,9 +43,18 @@ def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
 
 def _groups(material: Material) -> list[Gain]:
     """Give the groups of every family but that of labels, which have a section of their own."""
-    several = [them for kinds, them in families(material.findings).items() if len(kinds) == 1 and kinds != ("label",)]
+    several = [
+        them
+        for kinds, them in families(material.findings).items()
+        if len(kinds) == 1 and kinds != ("label",)
+    ]
     names = [finding.scope.name for them in several for finding in them]
-    return [gains[name] for name in names for gains in (material.gains, material.default_gains) if name in gains]
+    return [
+        gains[name]
+        for name in names
+        for gains in (material.gains, material.default_gains)
+        if name in gains
+    ]
 
 
 def _found(material: Material, tested: list[Gain]) -> str:
@@ -62,23 +71,41 @@ def _found(material: Material, tested: list[Gain]) -> str:
         (none, "There is no evidence of a difference for"),
         (few, "There are too few subjects to test"),
     ]
-    return " ".join(f"{said} {listed([_named(material, one) for one in them])}." for them, said in clauses if them)
+    return " ".join(
+        f"{said} {listed([_named(material, one) for one in them])}."
+        for them, said in clauses
+        if them
+    )
 
 
 def _named(material: Material, gain: Gain) -> str:
-    known = "" if gain.evidence is Evidence.TOO_FEW else f" ({signed(gain.gain.value)}, {p_text(gain.p_adjusted)})"
+    known = (
+        ""
+        if gain.evidence is Evidence.TOO_FEW
+        else f" ({signed(gain.gain.value)}, {p_text(gain.p_adjusted)})"
+    )
     return f"{_row_title(material, gain)} over {_over(material, gain)}{known}"
 
 
 def _table(material: Material, tested: list[Gain], groups: list[Gain]) -> pd.DataFrame:
-    rows = [{"": _row_title(material, gain), "over": _over(material, gain), **gain_cells(gain)} for gain in tested]
-    rows += [{"": _group_title(gain), "over": _over(material, gain), **gain_cells(gain)} for gain in groups]
+    rows = [
+        {"": _row_title(material, gain), "over": _over(material, gain), **gain_cells(gain)}
+        for gain in tested
+    ]
+    rows += [
+        {"": _group_title(gain), "over": _over(material, gain), **gain_cells(gain)}
+        for gain in groups
+    ]
     return pd.DataFrame(rows)
 
 
 def _row_title(material: Material, gain: Gain) -> str:
     value = value_name(material.searched.space)
-    return f"one {value} for all" if gain.name == "cohort" else f"one {value} for each {granularity_name(gain)}"
+    return (
+        f"one {value} for all"
+        if gain.name == "cohort"
+        else f"one {value} for each {granularity_name(gain)}"
+    )
 
 
 def _over(material: Material, gain: Gain) -> str:
@@ -98,9 +125,14 @@ def _explained(material: Material) -> str:
     if divisions.exhaustive and divisions.choosing == subjects - 2:
         how = f"Every two of {subjects} subjects were held out in turn while the other {divisions.choosing} chose"
     else:
-        ways = "in all ways" if divisions.exhaustive else f"in {len(divisions.chooses) // 2} random ways"
+        ways = (
+            "in all ways"
+            if divisions.exhaustive
+            else f"in {len(divisions.chooses) // 2} random ways"
+        )
         how = (
-            f"{divisions.choosing} of {subjects} subjects chose and the others judged, {ways}, and the other way round"
+            f"{divisions.choosing} of {subjects} subjects chose and the others judged, {ways}, "
+            "and the other way round"
         )
     return (
         f"Gain in {metric} on held-out subjects. {how}: gains are those of choosing on {divisions.choosing} subjects. "
@@ -119,7 +151,9 @@ def _seeds(material: Material) -> str:
 
 
 def _too_few(groups: list[Gain]) -> list[str]:
-    few = {_group_title(gain): gain.subjects for gain in groups if gain.evidence is Evidence.TOO_FEW}
+    few = {
+        _group_title(gain): gain.subjects for gain in groups if gain.evidence is Evidence.TOO_FEW
+    }
     return [
         f"{title.removeprefix('only ').capitalize()}: {subjects} subjects are too few for a test, which needs at least "
         f"{LEAST}."

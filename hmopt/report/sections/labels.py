@@ -30,7 +30,11 @@ NAMED = 3
 def labels_section(material: Material) -> Section | None:
     """Give what each structure gains, tested together; None where there are fewer than two of them to judge."""
     tested, by_default = material.gains, material.default_gains
-    findings = [finding for finding in families(material.findings).get(KINDS, []) if finding.scope.name in tested]
+    findings = [
+        finding
+        for finding in families(material.findings).get(KINDS, [])
+        if finding.scope.name in tested
+    ]
     findings.sort(key=lambda finding: -tested[finding.scope.name].gain.value)
     if not findings:
         return None
@@ -39,14 +43,17 @@ def labels_section(material: Material) -> Section | None:
         anchor="labels",
         title=f"What does each structure gain from {value_name(material.searched.space)} of its own?",
         found=" ".join(
-            _found(material, {label: gains[name] for label, name in names.items()}) for gains in (tested, by_default)
+            _found(material, {label: gains[name] for label, name in names.items()})
+            for gains in (tested, by_default)
         ),
         figures={"gain-per-label": gains_figure(findings, tested)},
         table=pd.DataFrame([_row(finding, material) for finding in findings]),
         notes=(_explained(material, len(findings)), *_unseen(material, list(names))),
         numbers={
             "gain_per_label": {label: gain_numbers(tested[name]) for label, name in names.items()},
-            "gain_per_label_over_default": {label: gain_numbers(by_default[name]) for label, name in names.items()},
+            "gain_per_label_over_default": {
+                label: gain_numbers(by_default[name]) for label, name in names.items()
+            },
         },
     )
 
@@ -58,13 +65,18 @@ def _found(material: Material, gains: dict[str, Gain]) -> str:
     parts = []
     for words, them in (
         (("improves", "improve"), {label: gain for label, gain in gains.items() if gain.improves}),
-        (("becomes worse", "become worse"), {label: gain for label, gain in gains.items() if gain.harms}),
+        (
+            ("becomes worse", "become worse"),
+            {label: gain for label, gain in gains.items() if gain.harms},
+        ),
     ):
         if them:
             named = [f"{label} ({signed(gain.gain.value)})" for label, gain in them.items()][:NAMED]
             most = "" if len(them) <= NAMED else "most "
             verb = words[0] if len(them) == 1 else words[1]
-            parts.append(f"{len(them)} of {len(gains)} structures {verb} with evidence: {most}{listed(named)}")
+            parts.append(
+                f"{len(them)} of {len(gains)} structures {verb} with evidence: {most}{listed(named)}"
+            )
     said = "; ".join(parts) or f"there is no evidence that any of {len(gains)} structures improves"
     return f"Over {over}, {said}."
 
@@ -77,7 +89,9 @@ def _over(material: Material, gain: Gain) -> str:
 
 def _row(finding: Finding, material: Material) -> dict[str, str]:
     optimum = finding.full.optimum
-    gain, by_default = (gains[finding.scope.name] for gains in (material.gains, material.default_gains))
+    gain, by_default = (
+        gains[finding.scope.name] for gains in (material.gains, material.default_gains)
+    )
     best = {
         f"{symbol(name)}* (recommended)": f"{setting_value(value)} ({setting_value(finding.recommended[name])})"
         for name, value in optimum.setting.items()
@@ -106,4 +120,8 @@ def _explained(material: Material, count: int) -> str:
 
 def _unseen(material: Material, judged: list[str]) -> list[str]:
     unseen = [label for label in material.measurements.labels if label not in judged]
-    return [f"Seen in too few pairs to be judged on held-out subjects: {listed(unseen)}."] if unseen else []
+    return (
+        [f"Seen in too few pairs to be judged on held-out subjects: {listed(unseen)}."]
+        if unseen
+        else []
+    )

@@ -35,7 +35,9 @@ def regret_section(material: Material) -> Section | None:
     equal = compared.equal
     if equal is not None and equal is not budget and COHORT in equal.regrets:
         lost = gain_text(equal.regrets[COHORT].retraining.estimate)
-        notes.append(f"At the {best} that was trained no longer than one separate network, retraining loses {lost}.")
+        notes.append(
+            f"At the {best} that was trained no longer than one separate network, retraining loses {lost}."
+        )
     return Section(
         anchor="regret",
         title=f"What does one lose by retraining at its {best_name(space)}?",
@@ -81,7 +83,9 @@ def _missed(regret: Regret, unit: str) -> str:
     """Say which of what is asked of the loss does not hold."""
     lost, limit = regret.retraining.value, NEGLIGIBLE_GAP[unit]
     upper = regret.retraining.within(0.95).high
-    missed = [f"the first may be as large as {number(upper)} (95 % bound), and {limit:g} is negligible"]
+    missed = [
+        f"the first may be as large as {number(upper)} (95 % bound), and {limit:g} is negligible"
+    ]
     missed = missed if upper > limit else []
     if regret.default_more.value > 0 and lost > HALF * regret.default.value:
         missed.append("the first is more than half of the second")

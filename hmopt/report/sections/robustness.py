@@ -36,7 +36,11 @@ def robustness_section(material: Material) -> Section | None:
         anchor="robustness",
         title="How much does another random start change?",
         found=found(compared, metric),
-        figures={"random-starts": starts_figure(families, material.searched.space, metric, compared.optimum)},
+        figures={
+            "random-starts": starts_figure(
+                families, material.searched.space, metric, compared.optimum
+            )
+        },
         table=pd.DataFrame([_row(compared, scope) for scope in compared.main.spread_ratios]),
         notes=tuple(_notes(families, compared)),
         numbers=at_both(compared, lambda budget: _numbers(budget, compared.separate)),
@@ -45,7 +49,9 @@ def robustness_section(material: Material) -> Section | None:
 
 def found(compared: Compared, metric: str) -> str:
     """Give one sentence: the standard deviation of either over random starts, and whether one is larger."""
-    hypermorphs, separate = (side.at_optimum[COHORT] for side in (compared.main.hypermorphs, compared.separate))
+    hypermorphs, separate = (
+        side.at_optimum[COHORT] for side in (compared.main.hypermorphs, compared.separate)
+    )
     ratio, evidence = compared.main.spread_ratios[COHORT]
     amounts = (
         f"over random starts its {metric_name(metric)} at {setting_text(compared.optimum)} has a standard deviation of "
@@ -115,8 +121,16 @@ def _notes(families: list[Family], compared: Compared) -> list[str]:
         if COHORT in family.ensemble_gains
     ]
     return [
-        *([f"Root mean square of the deviations over all compared settings: {', '.join(curves)}."] if curves else []),
-        *([f"Averaging velocities gains at {setting_text(compared.optimum)}: {'; '.join(gains)}."] if gains else []),
+        *(
+            [f"Root mean square of the deviations over all compared settings: {', '.join(curves)}."]
+            if curves
+            else []
+        ),
+        *(
+            [f"Averaging velocities gains at {setting_text(compared.optimum)}: {'; '.join(gains)}."]
+            if gains
+            else []
+        ),
         "A start decides first weights, the order of pairs and their augmentation. Intervals of deviations take scores "
         "of starts as normally distributed; those of few starts are wide.",
     ]
@@ -146,6 +160,8 @@ def _of_family(family: Family, name: str) -> dict[str, Any]:
         f"initializations_{name}": at_optimum.models,
         f"initialization_sd_along_{name}": None if along is None else _along(family),
         f"optimum_sd_{name}": optima,
-        f"ensemble_gain_{name}": list(family.ensemble_gains[COHORT]) if COHORT in family.ensemble_gains else None,
+        f"ensemble_gain_{name}": list(family.ensemble_gains[COHORT])
+        if COHORT in family.ensemble_gains
+        else None,
         f"ensemble_{name}": family.ensemble,
     }

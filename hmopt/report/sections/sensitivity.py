@@ -20,7 +20,9 @@ def sensitivity_section(material: Material) -> Section | None:
     pairs, search = material.measurements.pairs, material.searched.search
     columns = subject_columns(pairs)
     columns = columns.loc[:, [column for column in columns if columns[column].nunique() > 1]]
-    optima = subject_optima(material.measurements, search.metric, _subjects(pairs, list(columns.index)))
+    optima = subject_optima(
+        material.measurements, search.metric, _subjects(pairs, list(columns.index))
+    )
     found = _without_mirrors(find_sensitivities(optima, columns, search.seed), columns)
     if not found:
         return None
@@ -37,13 +39,21 @@ def sensitivity_section(material: Material) -> Section | None:
 def _subjects(pairs: pd.DataFrame, subjects: Sequence[str]) -> list[str]:
     """Give those with as many partners as a test needs subjects."""
     groups = Groups(pairs)
-    places = {subject: groups.positions(Scope(criteria=(("subject", subject),))) for subject in subjects}
-    return [subject for subject, own in places.items() if len(groups.partners(subject, own)) >= LEAST]
+    places = {
+        subject: groups.positions(Scope(criteria=(("subject", subject),))) for subject in subjects
+    }
+    return [
+        subject for subject, own in places.items() if len(groups.partners(subject, own)) >= LEAST
+    ]
 
 
 def _without_mirrors(found: Sequence[Sensitivity], columns: pd.DataFrame) -> list[Sensitivity]:
     """Leave out the second of two categories, whose difference is the first one's turned around."""
-    second = {column: max(columns[column].dropna()) for column in columns if columns[column].nunique() == 2}
+    second = {
+        column: max(columns[column].dropna())
+        for column in columns
+        if columns[column].nunique() == 2
+    }
     return [one for one in found if one.value is None or one.value != second.get(one.column)]
 
 
@@ -54,7 +64,11 @@ def _found(found: Sequence[Sensitivity]) -> str:
     clauses = [
         (f"There is evidence that {start} goes with", "and", by_evidence[Evidence.FOUND]),
         (f"There is no evidence that {start} goes with", "or", by_evidence[Evidence.NONE]),
-        (f"There are too few subjects to say whether {start} goes with", "or", by_evidence[Evidence.TOO_FEW]),
+        (
+            f"There are too few subjects to say whether {start} goes with",
+            "or",
+            by_evidence[Evidence.TOO_FEW],
+        ),
     ]
     return " ".join(
         f"{said} {listed(list(dict.fromkeys(_named(one) for one in them)), last)}."
@@ -100,7 +114,9 @@ def _numbers(one: Sensitivity) -> dict[str, object]:
 
 
 def _explained(found: Sequence[Sensitivity]) -> str:
-    asked = f"{len(found)} questions were asked without correction: one of twenty says yes by chance. "
+    asked = (
+        f"{len(found)} questions were asked without correction: one of twenty says yes by chance. "
+    )
     return (
         f"Each subject's best value over its pairs with at least {LEAST} partners, who are nearly the same for all; "
         f"intervals from drawing the subjects anew. {asked if len(found) > 1 else ''}"

@@ -65,37 +65,61 @@ def test_structures_with_their_own_optima_make_that_granularity_improve(material
     assert "; each structure then needs a registration of its own." in headline(material)
 
 
-def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(material: Material) -> None:
+def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
+    material: Material,
+) -> None:
     made = section(granularity_section(material))
     assert made.table is not None
     rows = made.table[["", "over"]].to_numpy().tolist()
     assert rows[0] == ["one λ for all", "the default λ = 0.50"]
-    for what in ("one λ for each structure", "one λ for each task", "one λ for each subject", "only within subjects"):
-        assert [over for name, over in rows if name == what] == ["the single best for all", "the default λ = 0.50"]
+    for what in (
+        "one λ for each structure",
+        "one λ for each task",
+        "one λ for each subject",
+        "only within subjects",
+    ):
+        assert [over for name, over in rows if name == what] == [
+            "the single best for all",
+            "the default λ = 0.50",
+        ]
 
 
-def test_a_section_says_how_many_subjects_chose_and_that_no_seed_matters(material: Material) -> None:
+def test_a_section_says_how_many_subjects_chose_and_that_no_seed_matters(
+    material: Material,
+) -> None:
     made = section(granularity_section(material))
     assert made.numbers["subjects_choosing"] == 6
     assert made.numbers["agreeing_seeds"] is None
     assert "gains are those of choosing on 6 subjects" in made.notes[0]
-    assert made.notes[1] == "All divisions of the subjects were used: no verdict depends on a random seed."
+    assert (
+        made.notes[1]
+        == "All divisions of the subjects were used: no verdict depends on a random seed."
+    )
 
 
 def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: Material) -> None:
     some = material.searched.search.model_copy(update={"splits": 100})
-    few = [finding for finding in material.findings if "subject" not in dict(finding.scope.criteria)]
-    random = replace(material, searched=replace(material.searched, search=some), findings=tuple(few))
+    few = [
+        finding for finding in material.findings if "subject" not in dict(finding.scope.criteria)
+    ]
+    random = replace(
+        material, searched=replace(material.searched, search=some), findings=tuple(few)
+    )
     expected = 0
     for seed in range(1, 10):
         section_ = some.model_copy(update={"seed": seed})
         scopes = [finding.scope for finding in few]
         again = find_all(material.measurements, None, scopes, section_)
         found = replace(random, findings=tuple(again)).granularities
-        expected += [gain.evidence for gain in found] == [gain.evidence for gain in random.granularities]
+        expected += [gain.evidence for gain in found] == [
+            gain.evidence for gain in random.granularities
+        ]
     assert random.agreeing_seeds == expected
     note = section(granularity_section(random)).notes[1]
-    assert note == f"With 9 other seeds of the divisions, all verdicts are the same in {expected} of 9."
+    assert (
+        note
+        == f"With 9 other seeds of the divisions, all verdicts are the same in {expected} of 9."
+    )
 
 
 def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> None:
@@ -103,7 +127,9 @@ def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> N
     groups = made.numbers["gain_per_group"]["task=within"]
     assert groups["over_common"]["subjects"] == groups["over_default"]["subjects"] == 4
     assert groups["over_common"]["gain"] != groups["over_default"]["gain"]
-    assert any(note.startswith("Within subjects: 4 subjects are too few for a test") for note in made.notes)
+    assert any(
+        note.startswith("Within subjects: 4 subjects are too few for a test") for note in made.notes
+    )
     assert made.table is not None
     rows = made.table.set_index("")
     assert rows.loc["only within subjects", "improves?"].tolist() == ["too few subjects"] * 2
@@ -123,7 +149,9 @@ def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> N
         ),
     ],
 )
-def test_what_is_not_shown_is_said_not_to_be(material: Material, evidence: Evidence, said: str) -> None:
+def test_what_is_not_shown_is_said_not_to_be(
+    material: Material, evidence: Evidence, said: str
+) -> None:
     told = with_evidence(material, evidence)
     assert which_improves(told).startswith(said)
     assert improvements(told) == []
@@ -143,7 +171,10 @@ def test_each_structure_is_told_with_its_gain(material: Material) -> None:
 
 
 def test_without_evidence_no_structure_is_named(material: Material) -> None:
-    none, few = (section(labels_section(with_evidence(material, one))) for one in (Evidence.NONE, Evidence.TOO_FEW))
+    none, few = (
+        section(labels_section(with_evidence(material, one)))
+        for one in (Evidence.NONE, Evidence.TOO_FEW)
+    )
     assert none.found == (
         "Over the single best setting for all, there is no evidence that any of 5 structures improves. "
         "Over the default λ = 0.50, there is no evidence that any of 5 structures improves."
@@ -154,12 +185,16 @@ def test_without_evidence_no_structure_is_named(material: Material) -> None:
     )
 
 
-def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(material: Material) -> None:
+def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
+    material: Material,
+) -> None:
     told = with_evidence(material, Evidence.NONE)
     gains = dict(told.gains)
     for label, value in (("cortex", 0.02), ("thalamus", -0.01)):
         mean = replace(gains[f"label={label}"].mean, value=value)
-        gains[f"label={label}"] = replace(gains[f"label={label}"], mean=mean, evidence=Evidence.FOUND)
+        gains[f"label={label}"] = replace(
+            gains[f"label={label}"], mean=mean, evidence=Evidence.FOUND
+        )
     told.__dict__["gains"] = gains
     assert section(labels_section(told)).found.startswith(
         "Over the single best setting for all, 1 of 5 structures improves with evidence: cortex (+0.020); "
@@ -187,7 +222,9 @@ def test_the_best_settings_are_drawn_where_structures_lie(material: Material) ->
     assert len(key) == 5
 
 
-def test_of_several_slices_that_with_most_structures_is_drawn(study_folder: Path, tmp_path: Path) -> None:
+def test_of_several_slices_that_with_most_structures_is_drawn(
+    study_folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(study_folder, tmp_path / "study")
     examples = tmp_path / "study" / "examples"
     with np.load(examples / "cohort.npz", allow_pickle=False) as arrays:
@@ -215,9 +252,13 @@ def test_without_pictures_there_is_no_anatomy(material: Material, tmp_path: Path
 
 def aged(material: Material, ages: dict[str, float]) -> Material:
     pairs = material.measurements.pairs
-    moving, fixed = (pairs[f"{side}_subject"].map(ages).map("{:g}".format) for side in ("moving", "fixed"))
+    moving, fixed = (
+        pairs[f"{side}_subject"].map(ages).map("{:g}".format) for side in ("moving", "fixed")
+    )
     groups = moving.where(moving == fixed, moving + "→" + fixed)
-    return replace(material, measurements=replace(material.measurements, pairs=pairs.assign(age=groups)))
+    return replace(
+        material, measurements=replace(material.measurements, pairs=pairs.assign(age=groups))
+    )
 
 
 def test_nothing_known_of_subjects_is_no_section(material: Material) -> None:
@@ -227,19 +268,26 @@ def test_nothing_known_of_subjects_is_no_section(material: Material) -> None:
 def test_an_age_that_goes_with_the_best_setting_is_found(material: Material) -> None:
     subjects = sorted({*material.measurements.pairs["moving_subject"]})
     best = {
-        name: next(f for f in material.findings if f.scope.criteria == (("subject", name),)).full.optimum.setting
+        name: next(
+            f for f in material.findings if f.scope.criteria == (("subject", name),)
+        ).full.optimum.setting
         for name in subjects
     }
     older = {name: 40 + 40 * best[name]["regularization"] for name in subjects}
     made = section(sensitivity_section(aged(material, older)))
     assert made.numbers["sensitivity"]["regularization, age"]["effect"] == pytest.approx(1.0)
-    assert made.found == "There is evidence that subjects' best λ goes with age (rank correlation +1.00)."
+    assert (
+        made.found
+        == "There is evidence that subjects' best λ goes with age (rank correlation +1.00)."
+    )
 
 
 def test_an_age_that_has_nothing_to_do_with_it_is_no_evidence(material: Material) -> None:
     subjects = sorted({*material.measurements.pairs["moving_subject"]})
     order = np.random.default_rng(4).permutation(len(subjects))
     made = section(
-        sensitivity_section(aged(material, {name: 20.0 + n for name, n in zip(subjects, order, strict=True)}))
+        sensitivity_section(
+            aged(material, {name: 20.0 + n for name, n in zip(subjects, order, strict=True)})
+        )
     )
     assert made.found == "There is no evidence that subjects' best λ goes with age."

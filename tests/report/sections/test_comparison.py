@@ -36,9 +36,14 @@ def hump(best: float, height: float = 0.7) -> np.ndarray:
 
 def among(measurements: Measurements, subjects: list[str]) -> Measurements:
     """Measurements of the pairs between some subjects."""
-    kept = np.all([measurements.pairs[f"{side}_subject"].isin(subjects) for side in ("moving", "fixed")], axis=0)
+    kept = np.all(
+        [measurements.pairs[f"{side}_subject"].isin(subjects) for side in ("moving", "fixed")],
+        axis=0,
+    )
     pairs, values = measurements.pairs[kept].reset_index(drop=True), measurements.values
-    return replace(measurements, pairs=pairs, values={name: array[:, kept] for name, array in values.items()})
+    return replace(
+        measurements, pairs=pairs, values={name: array[:, kept] for name, array in values.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,9 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
     json.dumps(numbers, allow_nan=False)
 
 
-def test_the_page_shows_the_sections(study_folder: Path, material: Material, alike: Compared, tmp_path: Path) -> None:
+def test_the_page_shows_the_sections(
+    study_folder: Path, material: Material, alike: Compared, tmp_path: Path
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         told = replace(material, compared=alike, findings=material.findings[:1])
         patch.setattr("hmopt.report.write.read_material", lambda *_: told)
@@ -150,11 +157,36 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(alike: C
 @pytest.mark.parametrize(
     ("value", "error", "start", "bound"),
     [
-        (0.0010, 0.0004, "The hypermorphs score as separately trained networks do, to within 0.003:", "above 0.003 is"),
-        (0.0060, 0.0010, "The hypermorphs are worse than separately trained networks:", "may be better by 0.008 (95 %"),
-        (-0.006, 0.0010, "The hypermorphs are better than separately trained networks:", "above 0.003 is excluded"),
-        (0.0010, 0.0020, "There is no evidence that either is better:", "may be better by 0.005 (95 % bound)"),
-        (0.0000, 0.0020, "There is no evidence that either is better:", "may be better by 0.004 (95 % bound)"),
+        (
+            0.0010,
+            0.0004,
+            "The hypermorphs score as separately trained networks do, to within 0.003:",
+            "above 0.003 is",
+        ),
+        (
+            0.0060,
+            0.0010,
+            "The hypermorphs are worse than separately trained networks:",
+            "may be better by 0.008 (95 %",
+        ),
+        (
+            -0.006,
+            0.0010,
+            "The hypermorphs are better than separately trained networks:",
+            "above 0.003 is excluded",
+        ),
+        (
+            0.0010,
+            0.0020,
+            "There is no evidence that either is better:",
+            "may be better by 0.005 (95 % bound)",
+        ),
+        (
+            0.0000,
+            0.0020,
+            "There is no evidence that either is better:",
+            "may be better by 0.004 (95 % bound)",
+        ),
     ],
 )
 def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
@@ -166,7 +198,9 @@ def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
 
 
 @pytest.mark.parametrize(("subjects", "starts"), [(4, 3), (9, 1)])
-def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(alike: Compared, subjects: int, starts: int) -> None:
+def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
+    alike: Compared, subjects: int, starts: int
+) -> None:
     sentence = gap(alike, 0.005, 0.001, subjects, starts)
     assert sentence.startswith("Too few subjects or random starts to say: 5 hypermorphs")
     assert "negligible" not in sentence
@@ -195,7 +229,10 @@ def test_learning_rates_are_told_where_they_differ(
 
 def test_a_rank_correlation_is_told_only_where_there_is_one(build: Build, alike: Compared) -> None:
     assert agreement.ranking(alike.main.agreements[COHORT]).startswith("1.00 (")
-    assert agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT]) == "flat"
+    assert (
+        agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT])
+        == "flat"
+    )
     few = replace(alike.main.agreements[COHORT], ranking=Evidence.TOO_FEW)
     assert agreement.ranking(few) == "too few"
 
@@ -221,7 +258,9 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
         (0.5, "the default is the better choice"),
     ],
 )
-def test_the_sentence_on_regret_names_the_better_choice(build: Build, best: float, expected: str) -> None:
+def test_the_sentence_on_regret_names_the_better_choice(
+    build: Build, best: float, expected: str
+) -> None:
     told = build(hump(best), hump(0.375)).main.regrets[COHORT]
     assert expected in regret.found(told, SPACE, {"regularization": 0.5}, "dice")
 
@@ -230,7 +269,9 @@ def mean(value: float, error: float, subjects: int = 9) -> Mean:
     return Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
 
 
-def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_say_nothing(build: Build) -> None:
+def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_say_nothing(
+    build: Build,
+) -> None:
     told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[COHORT]
     sentence = regret.found(told, SPACE, {"regularization": 0.5}, "dice")
     assert sentence.startswith("Both losses are negligible, with confidence: retraining")
@@ -270,7 +311,9 @@ def spreads(compared: Compared, ratio: Estimate, evidence: Evidence) -> str:
 
 def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike: Compared) -> None:
     nothing = Estimate(np.nan, np.nan, np.nan)
-    assert spreads(alike, nothing, Evidence.TOO_FEW).startswith("Too few random starts to compare: over random starts")
+    assert spreads(alike, nothing, Evidence.TOO_FEW).startswith(
+        "Too few random starts to compare: over random starts"
+    )
     sentence = spreads(alike, Estimate(1.0, 0.3, 3.1), Evidence.NONE)
     assert "standard deviation of 0.0016 (5 starts)" in sentence
     assert "there is no evidence that one is larger than the other" in sentence
@@ -278,7 +321,9 @@ def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike:
     assert "the hypermorph's is 0.2 times (95 % interval 0.1 to 0.6) as large" in sentence
 
 
-def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(alike: Compared, material: Material) -> None:
+def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
+    alike: Compared, material: Material
+) -> None:
     prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
     settings = prices.break_even(1)
     assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
@@ -290,7 +335,9 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(alike: Com
     assert "has 16000 steps: it costs less from 11 settings on" in sentence
 
 
-def test_the_searched_model_costs_what_its_own_training_took(alike: Compared, material: Material) -> None:
+def test_the_searched_model_costs_what_its_own_training_took(
+    alike: Compared, material: Material
+) -> None:
     prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
     as_long = prices.of_model(steps=1600, batch=4, minutes=None)
     assert as_long.hypermorph.seconds == pytest.approx(
@@ -316,20 +363,31 @@ def test_trainings_without_known_time_have_no_cost(alike: Compared, material: Ma
     assert cost.cost_section(replace(material, compared=alike, study=None)) is None
 
 
-def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(material: Material, alike: Compared) -> None:
-    both = Space(hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight")))
+def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
+    material: Material, alike: Compared
+) -> None:
+    both = Space(
+        hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))
+    )
 
     def widened(settings: tuple[dict[str, float], ...]) -> tuple[dict[str, float], ...]:
-        return tuple({**setting, "label_weight": 0.5 if place < 8 else 0.25} for place, setting in enumerate(settings))
+        return tuple(
+            {**setting, "label_weight": 0.5 if place < 8 else 0.25}
+            for place, setting in enumerate(settings)
+        )
 
     def wide(budget: Budget) -> Budget:
-        agreements = {s: replace(one, settings=widened(one.settings)) for s, one in budget.agreements.items()}
+        agreements = {
+            s: replace(one, settings=widened(one.settings)) for s, one in budget.agreements.items()
+        }
         return replace(budget, agreements=agreements)
 
     compared = replace(alike, budgets=tuple(wide(budget) for budget in alike.budgets))
     searched = replace(material.searched, space=both)
     with style():
-        section = agreement.agreement_section(replace(material, searched=searched, compared=compared))
+        section = agreement.agreement_section(
+            replace(material, searched=searched, compared=compared)
+        )
     assert section is not None
     assert "over 9 settings" in section.found
     lines = section.figures["agreement"].axes[0].get_lines()

@@ -20,13 +20,18 @@ from hmopt.report.sections.drift import drift_section
 
 @pytest.fixture(scope="module")
 def folder(
-    study_folder: Path, tmp_path_factory: pytest.TempPathFactory, add_model: Callable[[Path, str, float], None]
+    study_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    add_model: Callable[[Path, str, float], None],
 ) -> Path:
     """The study of the other tests, with two checkpoints more: best values fall by 0.06, 0.05, and 0.03."""
     folder = tmp_path_factory.mktemp("drifting") / "study"
     shutil.copytree(study_folder, folder)
     searched = replace(
-        read_searched(folder), identity_quarter="quarter", identity_three_quarters="three", identity_half="at half"
+        read_searched(folder),
+        identity_quarter="quarter",
+        identity_three_quarters="three",
+        identity_half="at half",
     )
     write_searched(folder, replace(searched, steps=900), read_pairs(folder))
     for identity, shift in (("quarter", 0.14), ("at half", 0.08), ("three", 0.03)):
@@ -53,7 +58,9 @@ def test_it_says_how_the_best_value_moved_and_what_to_do(material: Material) -> 
     assert " in the second half of training (−0.0" in made.found
     assert ": train longer" in made.found
     assert made.table is not None
-    assert {"after 225 steps", "after 450 steps", "after 675 steps", "after 900 steps"} < set(made.table.columns)
+    assert {"after 225 steps", "after 450 steps", "after 675 steps", "after 900 steps"} < set(
+        made.table.columns
+    )
     assert made.table["drifts?"].iloc[0] == "still moves"
     assert made.numbers["drift"]["cohort"]["regularization"]["says"] == "still moves"
     assert "drifts" in {flag.value for flag in material.cohort.flags}
@@ -77,7 +84,9 @@ def test_a_study_with_half_and_full_training_alone_has_no_such_section(study_fol
     assert drift_section(material) is None
 
 
-def test_checkpoints_are_kept_with_the_results_and_give_the_same_section(folder: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_kept_with_the_results_and_give_the_same_section(
+    folder: Path, tmp_path: Path
+) -> None:
     write_results(folder)
     shutil.copytree(folder / "results", tmp_path / "results")
     for checkpoint in ("quarter", "half", "three-quarters"):
@@ -91,4 +100,6 @@ def test_checkpoints_are_kept_with_the_results_and_give_the_same_section(folder:
         "three-quarters",
         "full",
     }
-    assert "Does λ* still drift with training?" in write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Does λ* still drift with training?" in write_report(tmp_path).read_text(
+        encoding="utf-8"
+    )
