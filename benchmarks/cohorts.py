@@ -12,14 +12,14 @@ from scipy.spatial import cKDTree
 from hmopt.data.layout import NO_SLICE
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
 from hmopt.data.structures import label_dtype
-from hmopt.declaration import HypernetworkSection, NetworkSection
+from hmopt.declaration import HypernetworkOptions, NetworkOptions
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 SHAPE = (48, 64, 48)
-NETWORK = NetworkSection(encoder=[16, 32, 32, 32], decoder=[32, 32], final=[], stride=1)
+NETWORK = NetworkOptions(encoder=[16, 32, 32, 32], decoder=[32, 32], final=[], stride=1)
 """The U-Net of most rows: on the images' grid, its velocity at half resolution."""
 NETWORK_NAME = "U-Net 16-32-32-32, velocity at half resolution, 48×64×48"
 LIVELY = 0.02
@@ -116,7 +116,7 @@ def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
 
 
 def make_network(
-    section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE
+    section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> RegistrationNetwork:
     """Give an untrained registration network that moves voxels."""
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def make_network(
 
 
 def make_hypermorph(
-    section: NetworkSection = NETWORK, shape: tuple[int, ...] = SHAPE
+    section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> Hypermorph:
     """Give an untrained hypermorph with hmopt's default hypernetwork."""
-    return Hypermorph(make_network(section, shape), SPACE, HypernetworkSection().units)
+    return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().units)

@@ -39,11 +39,11 @@ def time_sweep(
 ) -> float:
     """Give the seconds of a pair in a sweep with hmopt's default network."""
     from benchmarks.cohorts import make_cohort, make_hypermorph, make_pairs
-    from hmopt.declaration import NetworkSection
+    from hmopt.declaration import NetworkOptions
     from hmopt.oracle import AmortizedOracle
 
     cohort = make_cohort(folder / "cohort", subjects, shape, labels)
-    oracle = AmortizedOracle(make_hypermorph(NetworkSection(), shape), cohort)
+    oracle = AmortizedOracle(make_hypermorph(NetworkOptions(), shape), cohort)
     chosen, settings = make_pairs(cohort, pairs), itertools.count(1)
     measured = lambda: list(oracle.measure([(next(settings),)], chosen, ("dice", "folding")))  # noqa: E731
     measured()
@@ -56,13 +56,13 @@ def time_studies(folder: Path, studies: int) -> float:
 
     from benchmarks.cohorts import SPACE, make_pairs, open_cohort
     from hmopt.data.pair_table import pair_table
-    from hmopt.declaration import SearchSection
+    from hmopt.declaration import SearchOptions
     from hmopt.ledger import Ledger
     from hmopt.records import Block
     from hmopt.search.curve import find_curves
     from hmopt.search.scopes import list_scopes
 
-    section = SearchSection(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
+    section = SearchOptions(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
     pairs, random, ledger = (
         make_pairs(cohort, 400),

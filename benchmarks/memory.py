@@ -44,13 +44,13 @@ def sweep_cohort(folder: Path, subjects: int, images_each: int) -> None:
     """Sweep pairs of a cohort that `make_cohort` wrote, as a command does."""
     from benchmarks.cohorts import SHAPE, make_hypermorph, make_pairs, open_cohort
     from hmopt.cli.memory import keep_freed_memory
-    from hmopt.declaration import NetworkSection
+    from hmopt.declaration import NetworkOptions
     from hmopt.ledger import Ledger, Recorded
     from hmopt.oracle import AmortizedOracle, sweep
 
     keep_freed_memory()
     cohort = open_cohort(folder, subjects, images_each=images_each)
-    oracle = AmortizedOracle(make_hypermorph(NetworkSection(), SHAPE), cohort)
+    oracle = AmortizedOracle(make_hypermorph(NetworkOptions(), SHAPE), cohort)
     sweep(
         Recorded(oracle, Ledger(folder / "ledger")),
         [(100,)],

@@ -29,14 +29,14 @@ from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph, dice_and_folding
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import NetworkSection, SearchSection
+from hmopt.declaration import NetworkOptions, SearchOptions
 from hmopt.oracle import AmortizedOracle
 from hmopt.records import Pair
 from hmopt.space import Index
 
 METRICS = ("dice", "folding")
 PAIRS, TRIALS, REPETITIONS = 8, 5, 5
-FULL_RESOLUTION = NetworkSection(encoder=[16, 32, 32, 32], decoder=[32, 32, 32], final=[], stride=1)
+FULL_RESOLUTION = NetworkOptions(encoder=[16, 32, 32, 32], decoder=[32, 32, 32], final=[], stride=1)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ class Trials:
         Whose images are brought to tensors beforehand.
     """
 
-    def __init__(self, section: NetworkSection, cohort: PreparedCohort) -> None:
+    def __init__(self, section: NetworkOptions, cohort: PreparedCohort) -> None:
         self.network = VoxelMorph(section, len(cohort.shape)).eval()
         torch.nn.init.normal_(self.network.pairwise.flow_layer.conv0.weight, std=1.0)
         self.trained = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
@@ -105,7 +105,7 @@ class Sweep:
 
 
 def evaluations_faster(
-    section: NetworkSection, cohort: PreparedCohort, repetitions: int
+    section: NetworkOptions, cohort: PreparedCohort, repetitions: int
 ) -> tuple[float, str]:
     """Give how many times as many evaluations a second hmopt makes as the loop over trials, and the times of one."""
     pairs = make_pairs(cohort, PAIRS)
@@ -172,7 +172,7 @@ def hypernetwork_share() -> Measured:
 )
 def many_labels() -> Measured:
     """Time of a pair with 139 labels against 2, by all metrics that a search measures by default."""
-    metrics = SearchSection().measured
+    metrics = SearchOptions().measured
     with cohort_of(16, labels=139) as many, cohort_of(16, labels=2) as few:
         pairs = make_pairs(many, PAIRS)
         hypermorph = make_hypermorph()

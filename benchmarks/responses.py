@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import draw_weights, weighted_means
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.ledger import Measurements, read_dense, read_searched
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.scopes import list_scopes
@@ -137,7 +137,7 @@ class Swept:
 
     name: str
     measurements: Measurements
-    section: SearchSection
+    section: SearchOptions
     responses: tuple[Response, ...]
 
 
@@ -157,7 +157,7 @@ def swept_studies() -> Iterator[Swept]:
             yield Swept(name=folder.name, measurements=dense, section=section, responses=responses)
 
 
-DEFAULTS = {name: SearchSection.model_fields[name].default for name in ("coarse", "confirmations")}
+DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "confirmations")}
 """How hmopt searches where a study declares nothing: what is judged here, whatever the studies declared."""
 
 

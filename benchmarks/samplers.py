@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.contenders import Contender, contenders, even, samplers, space_of
+from benchmarks.baselines import Baseline, baselines, even, samplers, space_of
 from benchmarks.responses import NEAR, Response, Swept, families, surfaces, swept_studies
 from benchmarks.rows import Measured, row
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
 from hmopt.search.plan import coarse_settings, confirming_settings
@@ -32,11 +32,11 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """How one contender did on one kind of problem.
+    """How one baseline did on one kind of problem.
 
     Parameters
     ----------
-    problem, contender
+    problem, baseline
         What was searched, and by whom.
     responses
         How many curves, surfaces or scopes.
@@ -53,7 +53,7 @@ class Line:
     """
 
     problem: str
-    contender: str
+    baseline: str
     responses: int
     settings: int
     within: float
@@ -64,9 +64,9 @@ class Line:
 
 
 def alone(
-    problem: str, contender: str, search: Contender, responses: Sequence[Response], trials: int
+    problem: str, baseline: str, search: Baseline, responses: Sequence[Response], trials: int
 ) -> Line:
-    """Let a contender search each response by itself."""
+    """Let a baseline search each response by itself."""
     needed, ends = [], []
     for number, response in enumerate(responses):
         scores, places = response.scores, search(response.scores, trials, SEED + number)
@@ -75,22 +75,20 @@ def alone(
             next((n for n, regret in enumerate(regrets, start=1) if regret < NEAR), np.inf)
         )
         ends.append(max(places, key=lambda place: scores.flat[place]))
-    return _line(
-        problem, contender, responses, ends, trials, statistics.median(needed), max(needed)
-    )
+    return _line(problem, baseline, responses, ends, trials, statistics.median(needed), max(needed))
 
 
 def together(
-    problem: str, contender: str, places: Sequence[int], responses: Sequence[Response]
+    problem: str, baseline: str, places: Sequence[int], responses: Sequence[Response]
 ) -> Line:
     """Judge places that are measured once for all responses."""
     ends = [max(places, key=lambda place: response.scores.flat[place]) for response in responses]
-    return _line(problem, contender, responses, ends, len(places), np.nan, np.nan)
+    return _line(problem, baseline, responses, ends, len(places), np.nan, np.nan)
 
 
 def _line(
     problem: str,
-    contender: str,
+    baseline: str,
     responses: Sequence[Response],
     ends: Sequence[int],
     settings: int,
@@ -100,7 +98,7 @@ def _line(
     judged = list(zip(responses, ends, strict=True))
     return Line(
         problem=problem,
-        contender=contender,
+        baseline=baseline,
         responses=len(responses),
         settings=settings,
         within=statistics.mean(response.within(place) for response, place in judged),
@@ -111,7 +109,7 @@ def _line(
     )
 
 
-def planned(measurements: Measurements, section: SearchSection) -> list[int]:
+def planned(measurements: Measurements, section: SearchOptions) -> list[int]:
     """Give the places that `hmopt search` measures, from measurements at all of them."""
     settings = coarse_settings(measurements.space, section)
     while further := confirming_settings(measurements.at(settings), section):
@@ -136,7 +134,7 @@ def measured_as_cohort(response: Response) -> Measurements:
 
 def plan_alone(problem: str, responses: Sequence[Response]) -> Line:
     """Let the plan of a sweep search each response by itself."""
-    section = SearchSection(scopes=[["cohort"]])
+    section = SearchOptions(scopes=[["cohort"]])
     found = [planned(measured_as_cohort(response), section) for response in responses]
     ends = [
         max(places, key=lambda p: r.scores.flat[p])
@@ -158,7 +156,7 @@ def curve_lines() -> Iterable[Line]:
     """Search the made-up curves."""
     for family, responses in families(COUNT, SEED).items():
         yield plan_alone(family, responses)
-        for name, search in contenders().items():
+        for name, search in baselines().items():
             yield alone(family, name, search, responses, TRIALS)
 
 
@@ -173,7 +171,7 @@ def study_lines(study: Swept) -> Iterable[Line]:
         )
     drawn = np.random.default_rng(SEED).permutation(len(study.responses))[:COUNT]
     some = [study.responses[number] for number in sorted(drawn)]
-    for name, search in contenders().items():
+    for name, search in baselines().items():
         yield alone(f"{study.name}, {len(some)} scopes", name, search, some, TRIALS)
 
 
@@ -196,7 +194,7 @@ def write(lines: Sequence[Line]) -> str:
         text.write(f"\n**{problem}** ({part['responses'].iloc[0]})\n\n{_HEAD}")
         for line in part.itertuples():
             text.write(
-                f"| {line.contender} | {line.settings} | {100 * line.within:.1f} % | {_trials(line.median)} "
+                f"| {line.baseline} | {line.settings} | {100 * line.within:.1f} % | {_trials(line.median)} "
                 f"| {_trials(line.worst)} | {line.regret:.4f} | {line.missed or ''} |\n"
             )
     with replacing(FOLDER / "samplers.md") as beside:
@@ -255,7 +253,7 @@ def main() -> None:
         *(study_lines(study) for study in swept_studies()),
     ):
         for line in found:
-            print(f"{line.problem}: {line.contender}", file=sys.stderr)
+            print(f"{line.problem}: {line.baseline}", file=sys.stderr)
             lines.append(line)
     print(write(lines))
 

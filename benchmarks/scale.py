@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds, timed
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Measurements
 from hmopt.ledger.measurements import PAIR_COLUMNS
 from hmopt.records import Block
@@ -80,7 +80,7 @@ def full_ledger(folder: Path, measurements: Measurements) -> Ledger:
 
 
 def find_optima(
-    ledger: Ledger, pairs: pd.DataFrame, section: SearchSection, labels: tuple[str, ...]
+    ledger: Ledger, pairs: pd.DataFrame, section: SearchOptions, labels: tuple[str, ...]
 ) -> int:
     """Read a ledger and give how many scopes have a best setting, with and without the folding limit."""
     measurements = ledger.measurements(IDENTITY, SPACE, pairs, METRICS, labels)
@@ -120,7 +120,7 @@ def optima_of_thousand_scopes() -> Measured:
     """λ* of 1,000 subjects from the ledger of a sweep, beside as many studies in memory."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     measurements = measured(subjects=1000, labels=1)
-    section = SearchSection(scopes=[["subject"]], minimum_partners=PARTNERS)
+    section = SearchOptions(scopes=[["subject"]], minimum_partners=PARTNERS)
     with tempfile.TemporaryDirectory() as folder:
         ledger = full_ledger(Path(folder), measurements)
         sides = {
@@ -143,7 +143,7 @@ def optima_of_thousand_scopes() -> Measured:
 )
 def studies_to_sqlite() -> Measured:
     """Milliseconds a trial to write 100 studies of 21 trials into the default storage."""
-    measurements, section = measured(subjects=13, labels=STUDIES), SearchSection(scopes=[["label"]])
+    measurements, section = measured(subjects=13, labels=STUDIES), SearchOptions(scopes=[["label"]])
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     with tempfile.TemporaryDirectory() as folder:
         storage, processor = open_storage(Path(folder)), time.process_time()

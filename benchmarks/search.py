@@ -20,7 +20,7 @@ from benchmarks.rows import Measured, row
 from benchmarks.timing import medians
 from hmopt.data.pair_table import pair_table
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Recorded
 from hmopt.oracle import AmortizedOracle, sweep
 from hmopt.records import Pair
@@ -29,7 +29,7 @@ from hmopt.search.plan import coarse_settings, confirming_settings, dense_settin
 from hmopt.search.scopes import list_scopes
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
-SECTION = SearchSection(
+SECTION = SearchOptions(
     scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=10
 )
 POINTS, SAMPLE, REPETITIONS = 21, 8, 2

@@ -18,7 +18,7 @@ from benchmarks.oracle import FULL_RESOLUTION
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph
-from hmopt.declaration import HypernetworkSection, LossSection, NetworkSection, TrainingSection
+from hmopt.declaration import HypernetworkOptions, LossOptions, NetworkOptions, TrainingOptions
 from hmopt.losses import Terms, find_similarity, regularize
 from hmopt.losses.objective import weighted_loss
 from hmopt.spatial import warp
@@ -32,7 +32,7 @@ SLICE = (160, 160)
 Step = Callable[[], object]
 
 
-def voxelmorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+def voxelmorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
     """Give a step of VoxelMorph's modules."""
     network = VoxelMorph(section, moving.dim() - 2)
     similarity, smoothness = (
@@ -54,11 +54,11 @@ def voxelmorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> S
     return step
 
 
-def hmopt_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+def hmopt_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
     """Give a step of an ordinary registration network of hmopt's."""
     network = make_network(section, tuple(moving.shape[2:]))
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
-    loss_section = LossSection()
+    loss_section = LossOptions()
     similarity = find_similarity(loss_section)
 
     def step() -> float:
@@ -78,17 +78,17 @@ def hmopt_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
     return step
 
 
-def hypermorph_step(section: NetworkSection, moving: Tensor, fixed: Tensor) -> Step:
+def hypermorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
     """Give a step of the hypermorph, as `hmopt train` takes it."""
     hypermorph = make_hypermorph(section, tuple(moving.shape[2:]))
-    optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
-    loss = Loss(section=LossSection(), scale=1.0, overlap_labels=(), spacing=None)
+    optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
+    loss = Loss(section=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
     return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING, RATE)
 
 
 def compare(
-    section: NetworkSection, shape: tuple[int, ...], batch: int, repetitions: int
+    section: NetworkOptions, shape: tuple[int, ...], batch: int, repetitions: int
 ) -> dict[str, float]:
     """Give the median seconds of a step of each."""
     moving, fixed = torch.rand(2, batch, 1, *shape)

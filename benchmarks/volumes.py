@@ -19,7 +19,7 @@ from benchmarks.oracle import FULL_RESOLUTION
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, timed
 from benchmarks.voxelmorph_side import VoxelMorph
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.networks import RegistrationNetwork
 from hmopt.spatial import warp
 
@@ -78,7 +78,7 @@ def same_resolutions() -> Measured:
 )
 def defaults() -> Measured:
     """A full-size pair, each side's default."""
-    network = make_network(NetworkSection(), FULL_SIZE)
+    network = make_network(NetworkOptions(), FULL_SIZE)
     return compare(network, vxm.nn.models.VxmPairwise(ndim=3, source_channels=1, target_channels=1))
 
 

@@ -14,7 +14,7 @@ import torch
 import voxelmorph as vxm
 from torch import Tensor, nn
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.networks.unet import SLOPE
 
 
@@ -29,7 +29,7 @@ class VoxelMorph(nn.Module):
         Spatial axes.
     """
 
-    def __init__(self, section: NetworkSection, d: int) -> None:
+    def __init__(self, section: NetworkOptions, d: int) -> None:
         super().__init__()
         levels = len(section.encoder) - 1
         below = [section.encoder[-1], *section.decoder, *section.decoder[-1:] * levels][:levels]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.errors import CheckpointError
 from hmopt.files import HASH_KEY, checked, content_hash, one_line
 
@@ -156,7 +156,7 @@ def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = 
 
 
 def weights_hash(
-    tensors: Mapping[str, NDArray[Any]], network: NetworkSection, hyperparameters: list[Any]
+    tensors: Mapping[str, NDArray[Any]], network: NetworkOptions, hyperparameters: list[Any]
 ) -> str:
     """Return 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters.
 

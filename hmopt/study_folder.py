@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hmopt.declaration import FILE_NAME, NetworkSection, Study
+from hmopt.declaration import FILE_NAME, NetworkOptions, Study
 from hmopt.declaration.study import read_declaration
 from hmopt.errors import CheckpointError, DeclarationError, HmoptError, LedgerError
 from hmopt.files import content_hash, file_hash, one_line
@@ -39,7 +39,7 @@ def model_identity(path: Path) -> str:
         header = json.loads(metadata["hmopt"])
         declared = header["architecture"]["hyperparameters"]
         hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
-        network = NetworkSection(**header["architecture"]["network"])
+        network = NetworkOptions(**header["architecture"]["network"])
         cohort = header["cohort"]
     except (KeyError, TypeError, AttributeError, ValueError, HmoptError) as error:
         advice = "Restore the file, or move it away and train again."

@@ -17,15 +17,15 @@ from typing import Any
 
 import jinja2
 
-from hmopt.analysis.compared import NEGLIGIBLE_GAP
+from hmopt.analysis.baselines import NEGLIGIBLE_GAP
 from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
 from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
 from hmopt.analysis.optimum import MARGIN
 from hmopt.analysis.resampling import COVERAGE
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.files import replacing
-from hmopt.ledger import Comparison, read_comparison, read_contender, read_folder
-from hmopt.ledger.comparison import Role
+from hmopt.ledger import Comparison, read_baseline, read_comparison, read_folder
+from hmopt.ledger.baselines import Role
 from hmopt.report.material import OTHER_SEEDS
 from hmopt.report.sections.agreement import CLOSE
 from hmopt.report.words import (
@@ -112,7 +112,7 @@ class Study:
         """Return how many networks of a role a comparison trained; ensembles average the same ones."""
         return sum(
             one.networks
-            for one in self.comparison.contenders
+            for one in self.comparison.baselines
             if one.role == role and len(one.seeds) == 1
         )
 
@@ -120,7 +120,7 @@ class Study:
         """Return the best λ of each random start that was measured at every λ of the grid."""
         best = []
         for one in self.comparison.singles(role, steps):
-            curve = Curves(read_contender(self.folder, one), "dice").of(Scope(criteria=()))
+            curve = Curves(read_baseline(self.folder, one), "dice").of(Scope(criteria=()))
             assert curve is not None
             if len(curve.settings) == len(self.comparison.grid):
                 best.append(float(curve.values[curve.best(), 0]))
@@ -260,7 +260,7 @@ DEFINED = {
     "cohorts_with_gain": calibration.COHORTS_WITH_GAIN,
     "labels_simulated": calibration.LABELS,
     "simulated_gain": simulated_gain(),
-    "splits": SearchSection.model_fields["splits"].default,
+    "splits": SearchOptions.model_fields["splits"].default,
 }
 """Numbers of the method, from the code that uses them."""
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.baselines import COHORT, Compared, find_compared
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
-from hmopt.declaration.search import SearchSection
-from hmopt.ledger import Comparison, Contender
-from hmopt.ledger.comparison import Role
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger import Baseline, Comparison
+from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
@@ -118,7 +118,7 @@ class Trained:
     """How many seeds hold the whole grid; the others the best setting and the default."""
     ensemble_gain: float = 0.005
 
-    def contenders(self, template: Measurements) -> Iterator[tuple[Contender, Measurements]]:
+    def baselines(self, template: Measurements) -> Iterator[tuple[Baseline, Measurements]]:
         """Give each seed alone and all of them together, on the pairs of a template."""
         everyone = tuple(range(len(self.shifts)))
         for seeds in [*((seed,) for seed in everyone), *([everyone] if len(everyone) > 1 else [])]:
@@ -126,7 +126,7 @@ class Trained:
             networks = len(seeds) * (len(settings) if self.role == "separate" else 1)
             shift = float(np.mean([self.shifts[seed] for seed in seeds]))
             gained = self.ensemble_gain * (len(seeds) > 1)
-            one = Contender(
+            one = Baseline(
                 role=self.role,
                 steps=self.steps,
                 seeds=seeds,
@@ -150,10 +150,10 @@ def along(template: Measurements, curve: np.ndarray) -> Measurements:
 
 
 def compare_trained(
-    template: Measurements, trained: Sequence[Trained], section: SearchSection
+    template: Measurements, trained: Sequence[Trained], section: SearchOptions
 ) -> Compared | None:
     """Give what follows from a comparison of made-up trainings."""
-    measured = {one: values for family in trained for one, values in family.contenders(template)}
+    measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
         model="0f",
         steps=100,
@@ -161,7 +161,7 @@ def compare_trained(
         grid=GRID,
         optimum=(3,),
         default=(4,),
-        contenders=tuple(measured),
+        baselines=tuple(measured),
     )
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
     return find_compared(
@@ -200,7 +200,7 @@ def compare_curves() -> CompareCurves:
             Trained(role="hypermorph", steps=200, curve=hypermorph, shifts=shifts, minutes=7.0),
         ]
         return compare_trained(
-            template, [replace(kind, **changes) for kind in kinds], SearchSection()
+            template, [replace(kind, **changes) for kind in kinds], SearchOptions()
         )
 
     return build

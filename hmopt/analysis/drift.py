@@ -24,7 +24,7 @@ from hmopt.analysis.flag import Flag
 from hmopt.analysis.optimum import margin_of
 from hmopt.analysis.resampling import Estimate, Interval, Samples, interval
 from hmopt.analysis.source import Source
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
@@ -106,7 +106,7 @@ class Drift:
 def find_drifts(
     checkpoints: Mapping[Checkpoint, Measurements],
     scopes: Sequence[Scope],
-    section: SearchSection,
+    section: SearchOptions,
     track: Track = silent,
 ) -> list[Drift]:
     """Return the drift of each scope and hyperparameter.

@@ -12,7 +12,7 @@ from hmopt.analysis.held_out import HeldOut, Sums, choose, divide, judge, sums_b
 from hmopt.analysis.optimum import Optimum, find_optimum
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.source import Source, View, subject_of
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
@@ -120,7 +120,7 @@ class CrossValidation:
         How many random divisions, and their seed.
     """
 
-    def __init__(self, source: Source, section: SearchSection) -> None:
+    def __init__(self, source: Source, section: SearchOptions) -> None:
         self.source = source
         subjects = sorted({*source.moving, *source.fixed})
         self.splits = divide(subjects, section.splits, section.seed)
@@ -241,7 +241,7 @@ def find_all(
     measurements: Measurements,
     half: Measurements | None,
     scopes: Sequence[Scope],
-    section: SearchSection,
+    section: SearchOptions,
     track: Track = silent,
     before: Measurements | None = None,
 ) -> list[Finding]:
@@ -297,7 +297,7 @@ def choose_for_all(
 def judge_again(
     measurements: Measurements,
     scopes: Sequence[Scope],
-    section: SearchSection,
+    section: SearchOptions,
     seeds: Sequence[int],
 ) -> Iterator[list[Choice]]:
     """Choose and judge with other random divisions of the subjects, one list of choices a seed."""
@@ -309,7 +309,7 @@ def judge_again(
 
 
 def recommend(
-    measurements: Measurements, scopes: Sequence[Scope], section: SearchSection
+    measurements: Measurements, scopes: Sequence[Scope], section: SearchOptions
 ) -> dict[Scope, Setting]:
     """Choose a setting for each scope of one family by its curve, pooled with the family's, without judging it.
 
@@ -331,7 +331,7 @@ def recommend(
     }
 
 
-def _reported(source: Source, scope: Scope, view: View, section: SearchSection) -> Reported:
+def _reported(source: Source, scope: Scope, view: View, section: SearchOptions) -> Reported:
     nothing = Reported(at_optimum=np.nan, optimum=None)
     response = source.curves.of(scope)
     if response is None:

@@ -12,7 +12,7 @@ from hmopt.analysis.held_out import Splits, choose, divide, sums_between
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import margin_of
 from hmopt.analysis.starts import FEWEST_STARTS, over_starts
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -65,7 +65,7 @@ def find_regret(
     amortized: Mapping[str, Measurements],
     separate: Mapping[str, Measurements],
     scope: Scope,
-    section: SearchSection,
+    section: SearchOptions,
 ) -> Regret | None:
     """Give what is lost by retraining at the amortized setting; None where no pair could judge.
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.optimum import Optimum, band, find_optimum
 from hmopt.analysis.resampling import Samples, draw
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope
@@ -47,7 +47,7 @@ class Source:
         The metric, the folding limit and the seed.
     """
 
-    def __init__(self, measurements: Measurements, section: SearchSection) -> None:
+    def __init__(self, measurements: Measurements, section: SearchOptions) -> None:
         self.measurements = measurements
         self.folding_limit = section.folding_limit
         self.margin = section.margin

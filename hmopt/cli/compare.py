@@ -16,9 +16,9 @@ from hmopt.cli.search import Search
 from hmopt.commands import timed
 
 if TYPE_CHECKING:
-    from hmopt.ledger import Contender, Measurements
-    from hmopt.ledger.comparison import Role
-    from hmopt.oracle.compared import Training
+    from hmopt.ledger import Baseline, Measurements
+    from hmopt.ledger.baselines import Role
+    from hmopt.oracle.baselines import Training
     from hmopt.oracle.networked import NetworkOracle
     from hmopt.protocol import Oracle
     from hmopt.space import Index
@@ -53,9 +53,9 @@ def compare_study(folder: Path, jobs: int, device: str | None, talk: Conversatio
     trainings = sorted(comparing.trainings(), key=lambda training: training.steps, reverse=True)
     talk.say(comparing.announcement(trainings))
     comparing.train(trainings, jobs)
-    contenders = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
-    comparing.keep(contenders)
-    talk.say(f"Compared: {len(contenders)} contenders on {len(comparing.search.pairs)} pairs")
+    baselines = [*comparing.measure_hypermorphs(), *comparing.measure_separate()]
+    comparing.keep(baselines)
+    talk.say(f"Compared: {len(baselines)} baselines on {len(comparing.search.pairs)} pairs")
 
 
 class Comparing:
@@ -77,9 +77,9 @@ class Comparing:
     """
 
     def __init__(self, folder: Path, device: str, talk: Conversation) -> None:
-        from hmopt.declaration.compare import CompareSection
+        from hmopt.declaration.compare import CompareOptions
         from hmopt.ledger import read_folder
-        from hmopt.oracle import ComparedOracles, load_oracle
+        from hmopt.oracle import BaselineOracles, load_oracle
 
         self.folder, self.device, self.talk, self.search = (
             folder,
@@ -90,7 +90,7 @@ class Comparing:
         study, cohort = self.search.study, self.search.cohort
         self.section, self.seed, self.space = study.compare, study.training.seed, study.space
         self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
-        self.full_steps, _ = CompareSection().budgets(study.training.steps)
+        self.full_steps, _ = CompareOptions().budgets(study.training.steps)
         self.model = load_oracle(folder, study, cohort, "full", device).identity
         check_searched(folder, self.model, [pair.id for pair in self.search.pairs])
         measurements = read_folder(folder)
@@ -98,7 +98,7 @@ class Comparing:
         self.optimum = best_setting(measurements, self.search.section.metric)
         self.default = self.space.index(self.space.default)
         self.settings = sorted({*self.grid, self.optimum, self.default})
-        self.oracles = ComparedOracles(folder, study, cohort, talk.track, device)
+        self.oracles = BaselineOracles(folder, study, cohort, talk.track, device)
 
     def budgets(self) -> dict[int, int]:
         """Give how many hypermorphs there are of each number of steps."""
@@ -128,7 +128,7 @@ class Comparing:
 
     def trainings(self) -> Iterator["Training"]:
         """Give the trainings that are still to be done."""
-        from hmopt.oracle.compared import HypermorphTraining, NetworkTraining
+        from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining
 
         for steps, count in self.budgets().items():
             for seed in range(self.seed, self.seed + count):
@@ -145,7 +145,7 @@ class Comparing:
         """Say what is going to be trained, and how long that will take if steps are as fast as the model's were."""
         from hmopt.model_file import check_header
         from hmopt.networks import read_header
-        from hmopt.oracle.compared import HypermorphTraining
+        from hmopt.oracle.baselines import HypermorphTraining
         from hmopt.training.trained import MODEL
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
@@ -182,7 +182,7 @@ class Comparing:
         run = partial(train_one, self.folder, self.device, max(1, (os.cpu_count() or 1) // jobs))
         return in_processes(run, trainings, jobs)
 
-    def measure_hypermorphs(self) -> Iterator["Contender"]:
+    def measure_hypermorphs(self) -> Iterator["Baseline"]:
         """Measure every hypermorph, and the ensemble of those of a budget, at all settings."""
         for steps, count in self.budgets().items():
             seeds = range(self.seed, self.seed + count)
@@ -197,7 +197,7 @@ class Comparing:
                     files,
                 )
 
-    def measure_separate(self) -> Iterator["Contender"]:
+    def measure_separate(self) -> Iterator["Baseline"]:
         """Measure the separate networks of each seed, and the ensembles of seeds where they share settings."""
         settings = self.separate_settings()
         members = {seed: self.oracles.separate(self.steps, seed) for seed in settings}
@@ -217,7 +217,7 @@ class Comparing:
                 [oracle.path(self.optimum)],
             )
 
-    def keep(self, contenders: Sequence["Contender"]) -> None:
+    def keep(self, baselines: Sequence["Baseline"]) -> None:
         """Write who was measured beside the ledger."""
         from hmopt.ledger import Comparison, write_comparison
         from hmopt.networks import (
@@ -236,7 +236,7 @@ class Comparing:
             grid=tuple(self.grid),
             optimum=self.optimum,
             default=self.default,
-            contenders=tuple(contenders),
+            baselines=tuple(baselines),
             pair_operations=registration_operations(hypermorph.registration, shape),
             setting_operations=hypernetwork_operations(hypermorph.hypernetwork),
         )
@@ -249,16 +249,16 @@ class Comparing:
         members: "Mapping[int, NetworkOracle]",
         settings: "Sequence[Index]",
         files: Sequence[Path],
-    ) -> "Contender":
+    ) -> "Baseline":
         """Measure one oracle, or the ensemble of several, and tell who it was and what is behind it."""
-        from hmopt.ledger import Contender
+        from hmopt.ledger import Baseline
         from hmopt.oracle import EnsembleOracle
 
         oracles = list(members.values())
         oracle: Oracle = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
         self.search.fill(oracle, settings, self.search.section.deciding)
         headers = [trained_header(role, path) for path in files]
-        return Contender(
+        return Baseline(
             role=role,
             steps=steps,
             seeds=tuple(members),
@@ -275,12 +275,12 @@ def train_one(folder: Path, device: str, threads: int, training: "Training") -> 
 
     from hmopt.data.preprocessing import prepare
     from hmopt.declaration import read_study
-    from hmopt.oracle import ComparedOracles
+    from hmopt.oracle import BaselineOracles
 
     keep_freed_memory()
     torch.set_num_threads(threads)
     study = read_study(folder)
-    ComparedOracles(folder, study, prepare(study, folder), device=device).train(training)
+    BaselineOracles(folder, study, prepare(study, folder), device=device).train(training)
 
 
 def teams(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from hmopt.declaration import CohortSection, NetworkSection, SearchSection, Study, parse_study
+from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
 
 
-def infer_study(name: str, cohort: CohortSection, found: "Inspection") -> tuple[Study, Remarks]:
+def infer_study(name: str, cohort: CohortOptions, found: "Inspection") -> tuple[Study, Remarks]:
     """Give the declaration of a study, and by dotted key what its values were inferred from.
 
     Parameters
@@ -56,7 +56,7 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
     values: Values = {} if axis is None else _slices(found, axis, remarks)
     extents = found.extents_mm[kept]
     spacing = _spacing(found, kept, remarks)
-    stride = NetworkSection().stride * 2 ** (len(NetworkSection().encoder) - 1)
+    stride = NetworkOptions().stride * 2 ** (len(NetworkOptions().encoder) - 1)
     voxels = [
         math.ceil(round(extent / step, 2))
         for extent, step in zip(extents.tolist(), spacing, strict=True)
@@ -149,7 +149,7 @@ def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Re
         *([["task"], ["task", "label"]] if len(kinds) > 1 else []),
         *([name] for name in few),
     ]
-    if searched > SearchSection().minimum_partners:
+    if searched > SearchOptions().minimum_partners:
         scopes.append(["subject"])
     else:
         remarks["search.scopes"] = (

@@ -78,7 +78,7 @@ def model_names(folder: Path) -> dict[str, str]:
         return {}
     comparison = read_comparison(folder)
     compared = (
-        {} if comparison is None else {one.identity: one.name for one in comparison.contenders}
+        {} if comparison is None else {one.identity: one.name for one in comparison.baselines}
     )
     names = {searched.identity_of(model): model for model in MODELS}
     return compared | {identity: name for identity, name in names.items() if identity is not None}

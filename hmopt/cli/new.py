@@ -13,7 +13,7 @@ from hmopt.cli.place import written_path
 from hmopt.cli.progress import duration
 from hmopt.data.power import what_subjects_tell
 from hmopt.data.split import split_subjects
-from hmopt.declaration import FILE_NAME, CohortSection, Study
+from hmopt.declaration import FILE_NAME, CohortOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
 from hmopt.files import check_outputs, real_place, replacing
@@ -74,10 +74,10 @@ def new_study(folder: Path, paths: dict[str, Path], talk: Conversation) -> None:
         )
     _check_source(paths)
     check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
-    declared = CohortSection(**{name: real_place(path) for name, path in paths.items()})
+    declared = CohortOptions(**{name: real_place(path) for name, path in paths.items()})
     check_images(list_images(declared), talk.track)
     found = inspect_cohort(declared, talk.track)
-    section = CohortSection(**{name: written_path(path, folder) for name, path in paths.items()})
+    section = CohortOptions(**{name: written_path(path, folder) for name, path in paths.items()})
     study, remarks = infer_study(folder.resolve().name, section, found)
     split = describe_split(study, found)
     for line in (*describe(found), split, *describe_estimate(_estimate(study, found))):

@@ -19,7 +19,7 @@ from hmopt.data.names import BACKGROUND, LabelTable, read_label_table
 from hmopt.data.people import find_doubts, session_entity
 from hmopt.data.structures import Structures, choose_structures
 from hmopt.data.volume import check_same_lattice, read_image, read_labels
-from hmopt.declaration import CohortSection
+from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
@@ -45,7 +45,7 @@ class Cohort:
     structures: Structures
 
 
-def read_cohort(section: CohortSection, track: Track = silent) -> Cohort:
+def read_cohort(section: CohortOptions, track: Track = silent) -> Cohort:
     """Return the images and structures of a cohort; reads every label map once.
 
     Raises
@@ -112,7 +112,7 @@ def check_images(images: pd.DataFrame, track: Track = silent) -> None:
     _raise(broken, "images", len(images))
 
 
-def list_images(section: CohortSection) -> pd.DataFrame:
+def list_images(section: CohortOptions) -> pd.DataFrame:
     """Return the table of images (see `Cohort.images`) without opening them.
 
     Raises
@@ -125,20 +125,20 @@ def list_images(section: CohortSection) -> pd.DataFrame:
     return images
 
 
-def find_label_names(section: CohortSection) -> dict[int, str] | None:
+def find_label_names(section: CohortOptions) -> dict[int, str] | None:
     """Return the names of labels by code, from the declared table or a `dataset.json` beside the folders, or None."""
     table = _find_label_table(section)
     return None if table is None else table.names
 
 
-def _find_label_table(section: CohortSection) -> LabelTable | None:
+def _find_label_table(section: CohortOptions) -> LabelTable | None:
     if section.label_names is not None:
         return read_label_table(section.label_names)
     beside = section.images.parent / "dataset.json" if section.images is not None else None
     return read_label_table(beside) if beside is not None and beside.is_file() else None
 
 
-def _list(section: CohortSection) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _list(section: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return the table of images, and what a user should know about it."""
     if section.manifest is not None:
         table = read_manifest(section.manifest)
@@ -260,7 +260,7 @@ def _check_named(label: Path, found: set[int], names: dict[int, str]) -> None:
         )
 
 
-def _named(codes: set[int], names: dict[int, str] | None, section: CohortSection) -> dict[int, str]:
+def _named(codes: set[int], names: dict[int, str] | None, section: CohortOptions) -> dict[int, str]:
     if names is None:
         if not section.structures:
             warnings.warn(

@@ -9,7 +9,7 @@ import pandas as pd
 from hmopt.data.cohort import find_label_names
 from hmopt.data.formats import files_of, follow
 from hmopt.data.reference import Reference
-from hmopt.declaration import CohortSection, PreprocessingSection
+from hmopt.declaration import CohortOptions, PreprocessingOptions
 from hmopt.files import content_hash, file_hash
 from hmopt.progress import Track, silent
 
@@ -18,8 +18,8 @@ VERSION = 1
 
 
 def cohort_identity(
-    section: CohortSection,
-    preprocessing: PreprocessingSection,
+    section: CohortOptions,
+    preprocessing: PreprocessingOptions,
     images: pd.DataFrame,
     template: Path | None = None,
     track: Track = silent,
@@ -58,7 +58,7 @@ def cohort_identity(
     )
 
 
-def _preprocessing(section: PreprocessingSection, reference: Reference | None) -> dict[str, Any]:
+def _preprocessing(section: PreprocessingOptions, reference: Reference | None) -> dict[str, Any]:
     """Give what decides the arrays; of what older versions knew, exactly as they wrote it.
 
     What was prepared by an older version is then found again.

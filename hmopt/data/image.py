@@ -16,7 +16,7 @@ from hmopt.data.layout import check_preprocessing, lay_out
 from hmopt.data.reference import Reference, plane_name, planes_of
 from hmopt.data.structures import Structures, merge_labels
 from hmopt.data.volume import Lattice, Volume, read_image, read_labels
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 
 
@@ -69,7 +69,7 @@ class Place:
 
 def prepare_image(
     path: Path,
-    section: PreprocessingSection,
+    section: PreprocessingOptions,
     template: Path | None = None,
     slice_index: int | None = None,
     reference: Reference | None = None,
@@ -103,7 +103,7 @@ def prepare_image(
 
 
 def find_place(
-    image: Volume, section: PreprocessingSection, reference: Reference, template: Path | None
+    image: Volume, section: PreprocessingOptions, reference: Reference, template: Path | None
 ) -> Place:
     """Give where the prepared grid of an image is laid out.
 
@@ -140,7 +140,7 @@ def find_place(
 
 
 def resample_image(
-    image: Volume, section: PreprocessingSection, place: Place, origin: str
+    image: Volume, section: PreprocessingOptions, place: Place, origin: str
 ) -> list[PreparedImage]:
     """Give the image, or each of its declared slices, on the prepared grid.
 
@@ -186,7 +186,7 @@ def resample_image(
     ]
 
 
-def background_of(image: Volume, section: PreprocessingSection) -> float:
+def background_of(image: Volume, section: PreprocessingOptions) -> float:
     """Give the intensity that an image has outside its box: the declared one, or its minimum."""
     return float(image.data.min()) if section.background is None else section.background
 
@@ -261,7 +261,7 @@ def _without_small(label_map: NDArray[Any], minimum_voxels: int) -> NDArray[Any]
     return np.where(small[label_map], label_map.dtype.type(0), label_map)
 
 
-def _with_one_slice(section: PreprocessingSection, index: int | None) -> PreprocessingSection:
+def _with_one_slice(section: PreprocessingOptions, index: int | None) -> PreprocessingOptions:
     if section.slices is None:
         return section
     declared = section.slices.search_indices or section.slices.indices

@@ -5,14 +5,14 @@ from numpy.typing import NDArray
 
 from hmopt.data.grid import ras_frame
 from hmopt.data.inspection import Inspection
-from hmopt.declaration import SliceSection, SplitSection
+from hmopt.declaration import SliceOptions, SplitOptions
 from hmopt.errors import DataError
 
 _SHARES = {"tune": 0.1, "search": 0.3}
 _FEWEST_ON_A_SIDE = 2
 
 
-def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
+def infer_split(inspection: Inspection, seed: int = 0) -> SplitOptions:
     """Give a split with about 60 % of the subjects to train, 10 % to tune and 30 % to search.
 
     Subjects with several images are searched where they are few, because pairs within a subject need them there.
@@ -36,18 +36,18 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitSection:
     )
     train = len(subjects) - tune - search
     if not 0 < len(repeated) <= len(subjects) // 2:
-        return SplitSection(train=train, tune=tune, search=search, seed=seed)
+        return SplitOptions(train=train, tune=tune, search=search, seed=seed)
     single = [subject for subject in subjects if subject not in repeated]
     shuffled = [names[i] for names in (repeated, single) for i in _order(len(names), seed)]
-    return SplitSection(train=train, tune=tune, search=sorted(shuffled[:search]), seed=seed)
+    return SplitOptions(train=train, tune=tune, search=sorted(shuffled[:search]), seed=seed)
 
 
-def infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
+def infer_slices(inspection: Inspection, axis: int) -> SliceOptions | None:
     """Give the slices across an axis that show structures in most images, and to search on, the one with most of them.
 
     Returns
     -------
-    SliceSection or None
+    SliceOptions or None
         None where images have a single slice.
     """
     if inspection.shapes[:, axis].max() == 1:
@@ -62,7 +62,7 @@ def infer_slices(inspection: Inspection, axis: int) -> SliceSection | None:
     mean = structures.mean(axis=0)
     indices = np.flatnonzero((structures > 0).mean(axis=0) >= 0.5)
     indices = indices if len(indices) else np.array([mean.argmax()])
-    return SliceSection(axis=axis, indices=indices.tolist(), search_indices=[int(mean.argmax())])
+    return SliceOptions(axis=axis, indices=indices.tolist(), search_indices=[int(mean.argmax())])
 
 
 def _structures_by_place(inspection: Inspection, axis: int) -> NDArray[np.int64]:

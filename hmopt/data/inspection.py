@@ -15,7 +15,7 @@ from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, m
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
 from hmopt.data.scan import ScanFacts, look_at
 from hmopt.data.volume import Lattice, read_lattice
-from hmopt.declaration import CohortSection
+from hmopt.declaration import CohortOptions
 from hmopt.progress import Track, silent
 
 _PAIRS = 12
@@ -222,7 +222,7 @@ class Inspection:
         return f"{said} Images are hardly aligned: look at the overlap of what is prepared before you train."
 
 
-def inspect_cohort(section: CohortSection, track: Track = silent, seed: int = 0) -> Inspection:
+def inspect_cohort(section: CohortOptions, track: Track = silent, seed: int = 0) -> Inspection:
     """Give the facts of a cohort; every label map is read, images are not.
 
     Parameters

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hmopt.data.grid import Frame, Matrix, centred_grid, slice_grid
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError, DeclarationError
 
 NO_SLICE = -1
@@ -29,7 +29,7 @@ class Layout:
 
 
 def lay_out(
-    frame: Frame, section: PreprocessingSection, origin: str, plane: int | None = None
+    frame: Frame, section: PreprocessingOptions, origin: str, plane: int | None = None
 ) -> Layout:
     """Give the prepared grids of an image.
 
@@ -61,12 +61,12 @@ def lay_out(
     return Layout(slices=named, grids=grids, spacing_mm=spacing)
 
 
-def slices_of(section: PreprocessingSection) -> list[int]:
+def slices_of(section: PreprocessingOptions) -> list[int]:
     """Give the declared slices; `NO_SLICE` alone where none are."""
     return section.slices.indices if section.slices else [NO_SLICE]
 
 
-def check_preprocessing(section: PreprocessingSection) -> None:
+def check_preprocessing(section: PreprocessingOptions) -> None:
     """Refuse a declaration that contradicts itself.
 
     Raises
@@ -107,7 +107,7 @@ def _require(holds: bool, field: str, expected: str, got: object) -> None:
 
 
 def _planes(
-    frame: Frame, section: PreprocessingSection, origin: str, plane: int | None
+    frame: Frame, section: PreprocessingOptions, origin: str, plane: int | None
 ) -> tuple[int, list[int], tuple[int, ...]]:
     if section.slices is None and plane is not None:
         return plane, [0], (NO_SLICE,)

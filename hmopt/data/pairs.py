@@ -12,7 +12,7 @@ from hmopt.data.pair_list import PairList
 from hmopt.data.pair_table import pair_table
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.split import SIDES
-from hmopt.declaration import PairsSection
+from hmopt.declaration import PairsOptions
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
 
@@ -24,7 +24,7 @@ MOST_PAIRS = 1 << 22
 NO_IMAGES = np.empty(0, dtype=np.int32)
 
 
-def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
+def possible_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> list[Pair]:
     """Give all ordered pairs of the declared kinds among the subjects of a side; slices pair with the same slice.
 
     Of more than `MOST_PAIRS` each image keeps as many partners, drawn at random, as lead to that number.
@@ -49,7 +49,7 @@ def possible_pairs(cohort: PreparedCohort, section: PairsSection, split: str) ->
     return list(pairs)
 
 
-def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> list[Pair]:
+def draw_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> list[Pair]:
     """Give the declared number of pairs of each kind, or those listed in a CSV where one is declared for the search.
 
     Pairs are drawn so that subjects serve about equally often, as moving and as fixed; all are taken where there are
@@ -89,7 +89,7 @@ def draw_pairs(cohort: PreparedCohort, section: PairsSection, split: str) -> lis
     return list(dict.fromkeys(drawn))
 
 
-def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsSection, split: str) -> PairList:
+def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsOptions, split: str) -> PairList:
     items = _items(cohort, split)
     columns = ["slice", *_same_columns(cohort, section)]
     images = _grouped(cohort, items, columns)
@@ -138,7 +138,7 @@ def _grouped(
     return {key: np.array(group, dtype=np.int32) for key, group in groups.items()}
 
 
-def _atlas_items(cohort: PreparedCohort, section: PairsSection) -> pd.DataFrame:
+def _atlas_items(cohort: PreparedCohort, section: PairsOptions) -> pd.DataFrame:
     named = cohort.images[cohort.images["scan"] == section.atlas]
     if named.empty:
         raise DeclarationError(
@@ -150,7 +150,7 @@ def _atlas_items(cohort: PreparedCohort, section: PairsSection) -> pd.DataFrame:
     return named
 
 
-def _same_columns(cohort: PreparedCohort, section: PairsSection) -> list[str]:
+def _same_columns(cohort: PreparedCohort, section: PairsOptions) -> list[str]:
     unknown = [name for name in section.same if name not in cohort.images]
     if unknown:
         raise DeclarationError(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.data.layout import NO_SLICE
 from hmopt.data.reference import Reference
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
 
@@ -235,7 +235,7 @@ def _check_arrays(folder: Path, record: _Record, shape: tuple[int, ...]) -> None
 
 def open_prepared(
     folder: Path,
-    section: PreprocessingSection,
+    section: PreprocessingOptions,
     images: pd.DataFrame,
     split: Mapping[str, Sequence[str]],
 ) -> PreparedCohort:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hmopt.data.grid import Frame, Matrix, ras_frame
 from hmopt.data.volume import Lattice
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 
 _CLEAR_DEGREES = 40.0
@@ -81,7 +81,7 @@ class Reference:
 
 
 def find_reference(
-    section: PreprocessingSection, lattices: Mapping[str, Lattice], template: Lattice | None = None
+    section: PreprocessingOptions, lattices: Mapping[str, Lattice], template: Lattice | None = None
 ) -> Reference:
     """Return what the images of a cohort are laid out by.
 

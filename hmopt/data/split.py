@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hmopt.declaration import SplitSection
+from hmopt.declaration import SplitOptions
 from hmopt.errors import DataError
 
 SIDES = ("train", "tune", "search")
 
 
-def split_subjects(subjects: Sequence[str], section: SplitSection) -> dict[str, list[str]]:
+def split_subjects(subjects: Sequence[str], section: SplitOptions) -> dict[str, list[str]]:
     """Give the subjects of each side, sorted; nobody is on two, and who is left over is on none.
 
     Parameters
@@ -27,7 +27,7 @@ def split_subjects(subjects: Sequence[str], section: SplitSection) -> dict[str, 
 
     Examples
     --------
-    >>> split_subjects(["a", "b", "c", "d"], SplitSection(train=["b"], tune=1, search=2, seed=1))
+    >>> split_subjects(["a", "b", "c", "d"], SplitOptions(train=["b"], tune=1, search=2, seed=1))
     {'train': ['b'], 'tune': ['a'], 'search': ['c', 'd']}
     """
     known = sorted(set(subjects))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hmopt.data.alignment import agreement_after, find_alignment
 from hmopt.data.volume import Volume, read_image
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
@@ -16,7 +16,7 @@ _CANDIDATES = 5
 _OTHERS = 5
 
 
-def resolve_template(section: PreprocessingSection, images: pd.DataFrame) -> Path | None:
+def resolve_template(section: PreprocessingOptions, images: pd.DataFrame) -> Path | None:
     """Give the file of the declared template; None where none is declared or needed.
 
     Raises

@@ -1,40 +1,40 @@
 """`study.toml`: what a study declares, section by section."""
 
 from hmopt.declaration.cohort import (
-    CohortSection,
-    PairsSection,
-    PreprocessingSection,
-    SliceSection,
-    SplitSection,
+    CohortOptions,
+    PairsOptions,
+    PreprocessingOptions,
+    SliceOptions,
+    SplitOptions,
 )
-from hmopt.declaration.compare import CompareSection
+from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import (
-    AugmentationSection,
-    HypernetworkSection,
-    HyperparameterSection,
-    LossSection,
-    NetworkSection,
-    TrainingSection,
+    AugmentationOptions,
+    HypernetworkOptions,
+    HyperparameterOptions,
+    LossOptions,
+    NetworkOptions,
+    TrainingOptions,
 )
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.declaration.study import FILE_NAME, Study, parse_study, read_study
 
 __all__ = [
     "FILE_NAME",
-    "AugmentationSection",
-    "CohortSection",
-    "CompareSection",
-    "HypernetworkSection",
-    "HyperparameterSection",
-    "LossSection",
-    "NetworkSection",
-    "PairsSection",
-    "PreprocessingSection",
-    "SearchSection",
-    "SliceSection",
-    "SplitSection",
+    "AugmentationOptions",
+    "CohortOptions",
+    "CompareOptions",
+    "HypernetworkOptions",
+    "HyperparameterOptions",
+    "LossOptions",
+    "NetworkOptions",
+    "PairsOptions",
+    "PreprocessingOptions",
+    "SearchOptions",
+    "SliceOptions",
+    "SplitOptions",
     "Study",
-    "TrainingSection",
+    "TrainingOptions",
     "parse_study",
     "read_study",
 ]

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from hmopt.declaration.cohort import CohortSection, PreprocessingSection
-from hmopt.declaration.compare import CompareSection
-from hmopt.declaration.model import HyperparameterSection, LossSection, TrainingSection
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.cohort import CohortOptions, PreprocessingOptions
+from hmopt.declaration.compare import CompareOptions
+from hmopt.declaration.model import HyperparameterOptions, LossOptions, TrainingOptions
+from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
 from hmopt.metric import METRICS
 from hmopt.space import Space
@@ -16,10 +16,10 @@ WEIGHTS_OF_THE_LOSS = ("regularization", "label_weight")
 
 
 def check_agreement(
-    hyperparameters: Mapping[str, HyperparameterSection],
-    preprocessing: PreprocessingSection,
-    loss: LossSection,
-    training: TrainingSection,
+    hyperparameters: Mapping[str, HyperparameterOptions],
+    preprocessing: PreprocessingOptions,
+    loss: LossOptions,
+    training: TrainingOptions,
 ) -> None:
     """Refuse sections that are each right but contradict each other.
 
@@ -31,8 +31,8 @@ def check_agreement(
 
     Examples
     --------
-    >>> flat = PreprocessingSection(shape=[16, 16])
-    >>> check_agreement({"warmth": HyperparameterSection()}, flat, LossSection(), TrainingSection())
+    >>> flat = PreprocessingOptions(shape=[16, 16])
+    >>> check_agreement({"warmth": HyperparameterOptions()}, flat, LossOptions(), TrainingOptions())
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: hyperparameters.warmth: expected regularization or label_weight, got 'warmth'. ...
     """
@@ -45,7 +45,7 @@ def check_agreement(
         raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
 
 
-def check_search(search: SearchSection, cohort: CohortSection) -> None:
+def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
     """Refuse metrics that can never be measured on a cohort.
 
     Raises
@@ -55,8 +55,8 @@ def check_search(search: SearchSection, cohort: CohortSection) -> None:
 
     Examples
     --------
-    >>> cohort = CohortSection.model_validate({"manifest": "cohort.csv", "spacing_known": False})
-    >>> check_search(SearchSection(metric="hd95_mm"), cohort)
+    >>> cohort = CohortOptions.model_validate({"manifest": "cohort.csv", "spacing_known": False})
+    >>> check_search(SearchOptions(metric="hd95_mm"), cohort)
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: search: expected metrics without mm where cohort.spacing_known is false, got ...
     """
@@ -64,7 +64,7 @@ def check_search(search: SearchSection, cohort: CohortSection) -> None:
         check_units(search, "where cohort.spacing_known is false")
 
 
-def check_units(search: SearchSection, where: str) -> None:
+def check_units(search: SearchOptions, where: str) -> None:
     """Refuse metrics in mm, for a cohort whose spacing is not known.
 
     Raises
@@ -82,7 +82,7 @@ def check_units(search: SearchSection, where: str) -> None:
         )
 
 
-def check_values(compare: CompareSection, space: Space) -> None:
+def check_values(compare: CompareOptions, space: Space) -> None:
     """Refuse values to compare at that no measurement could be kept under.
 
     Raises
@@ -94,7 +94,7 @@ def check_values(compare: CompareSection, space: Space) -> None:
     --------
     >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
-    >>> check_values(CompareSection(values={"regularization": [0.1, 0.25]}), space)
+    >>> check_values(CompareOptions(values={"regularization": [0.1, 0.25]}), space)
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: compare.values.regularization: expected points of its lattice ..., got 0.25. ...
     """
@@ -102,7 +102,7 @@ def check_values(compare: CompareSection, space: Space) -> None:
         raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
 
 
-def _compared(compare: CompareSection, space: Space) -> Iterator[tuple[str, str, object]]:
+def _compared(compare: CompareOptions, space: Space) -> Iterator[tuple[str, str, object]]:
     declared = {h.name: h for h in space.hyperparameters}
     for name, values in compare.values.items():
         field = f"compare.values.{name}"
@@ -122,7 +122,7 @@ def _compared(compare: CompareSection, space: Space) -> Iterator[tuple[str, str,
 
 
 def _hyperparameters(
-    sections: Mapping[str, HyperparameterSection],
+    sections: Mapping[str, HyperparameterOptions],
 ) -> Iterator[tuple[str, str, str]]:
     for name, section in sections.items():
         if name not in WEIGHTS_OF_THE_LOSS:
@@ -136,7 +136,7 @@ def _hyperparameters(
 
 
 def _axes(
-    preprocessing: PreprocessingSection, training: TrainingSection
+    preprocessing: PreprocessingOptions, training: TrainingOptions
 ) -> Iterator[tuple[str, str, str]]:
     axes, flipped = len(preprocessing.shape), training.augmentation.flip_axis
     if flipped is not None and flipped >= axes:
@@ -144,7 +144,7 @@ def _axes(
 
 
 def _intensities(
-    preprocessing: PreprocessingSection, loss: LossSection, training: TrainingSection
+    preprocessing: PreprocessingOptions, loss: LossOptions, training: TrainingOptions
 ) -> Iterator[tuple[str, str, str]]:
     needing = {
         "loss.similarity mutual_information": loss.similarity == "mutual_information",

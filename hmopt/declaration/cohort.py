@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hmopt.declaration.section import Section, Seed
+from hmopt.declaration.options import Options, Seed
 
 Name = Annotated[str, Field(min_length=1)]
 Side = Annotated[int, Field(le=4096)]
@@ -15,7 +15,7 @@ Spacing = Annotated[float, Field(le=1000)]
 _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
 
-class CohortSection(Section):
+class CohortOptions(Options):
     """`[cohort]`: where images, labels and their descriptions are."""
 
     manifest: Path | None = None
@@ -34,7 +34,7 @@ class CohortSection(Section):
     """False where the headers are wrong: then nothing is reported in mm."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> "CohortSection":
+    def _one_source(self) -> "CohortOptions":
         folders = [path for path in (self.images, self.labels) if path is not None]
         if len(folders) != (2 if self.manifest is None else 0):
             raise ValueError("expected either manifest, or images and labels")
@@ -46,7 +46,7 @@ class CohortSection(Section):
         return _not_empty(path)
 
 
-class SliceSection(Section):
+class SliceOptions(Options):
     """`[preprocessing.slices]`: planes of a volume for 2-D work."""
 
     axis: int = Field(ge=0, le=2)
@@ -57,14 +57,14 @@ class SliceSection(Section):
     """Slices on which λ is searched; empty: all of `indices`."""
 
 
-class PreprocessingSection(Section):
+class PreprocessingOptions(Options):
     """`[preprocessing]`: what is done to every image, once."""
 
     shape: list[Side] = Field(min_length=2, max_length=3)
     """Voxels of the prepared grid; each a multiple of the network's coarsest stride."""
     spacing_mm: list[Spacing] | None = None
     """Spacing of the prepared grid; left out: each image's own."""
-    slices: SliceSection | None = None
+    slices: SliceOptions | None = None
     """Planes to take from volumes; left out: the images as they are."""
     normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
     """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum to maximum to [0, 1]; or mean 0, deviation 1."""
@@ -95,7 +95,7 @@ class PreprocessingSection(Section):
         }
 
 
-class SplitSection(Section):
+class SplitOptions(Options):
     """`[split]`: which subjects serve what; nobody serves twice."""
 
     train: Annotated[int, Field(strict=True)] | list[str]
@@ -108,7 +108,7 @@ class SplitSection(Section):
     """Decides who serves what where numbers are given."""
 
 
-class PairsSection(Section):
+class PairsOptions(Options):
     """`[pairs]`: which images are registered to which."""
 
     kinds: Annotated[list[Literal["cross", "within", "atlas"]], Field(min_length=1)] = ["cross"]
@@ -132,7 +132,7 @@ class PairsSection(Section):
         return _not_empty(path)
 
     @model_validator(mode="after")
-    def _atlas_is_named(self) -> "PairsSection":
+    def _atlas_is_named(self) -> "PairsOptions":
         if "atlas" in self.kinds and self.atlas is None:
             raise ValueError("expected the name of an image as atlas where kinds has atlas")
         return self

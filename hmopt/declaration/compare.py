@@ -4,13 +4,13 @@ import itertools
 
 from pydantic import Field
 
-from hmopt.declaration.section import Section
+from hmopt.declaration.options import Options
 from hmopt.space import Index, Space
 
 EVEN_VALUES = 9
 
 
-class CompareSection(Section):
+class CompareOptions(Options):
     """`[compare]`: what `hmopt compare` trains beside the model: networks for one setting, other first weights."""
 
     values: dict[str, list[float]] = {}
@@ -33,7 +33,7 @@ class CompareSection(Section):
 
         Examples
         --------
-        >>> CompareSection().budgets(6000), CompareSection(steps=2000).budgets(6000)
+        >>> CompareOptions().budgets(6000), CompareOptions(steps=2000).budgets(6000)
         ((3000, 6000), (2000, 4000))
         """
         return (
@@ -51,7 +51,7 @@ class CompareSection(Section):
         --------
         >>> from hmopt.space import Hyperparameter
         >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
-        >>> CompareSection(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareSection().grid(space))
+        >>> CompareOptions(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareOptions().grid(space))
         ([(0,), (70,)], 9)
         """
         first = space.hyperparameters[0]

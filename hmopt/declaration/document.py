@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from hmopt.declaration.section import Section
+from hmopt.declaration.options import Options
 from hmopt.declaration.study import Study
 
 Remarks = Mapping[str, str]
@@ -64,13 +64,13 @@ def toml_value(value: object) -> str:
     return json.dumps(value)
 
 
-def table_meaning(section: type[Section]) -> str:
+def table_meaning(section: type[Options]) -> str:
     """Give what a table of the file is about, from its docstring.
 
     Examples
     --------
-    >>> from hmopt.declaration import TrainingSection
-    >>> table_meaning(TrainingSection)
+    >>> from hmopt.declaration import TrainingOptions
+    >>> table_meaning(TrainingOptions)
     'The optimization.'
     """
     meaning = (section.__doc__ or "").split("\n")[0].partition(": ")[2]
@@ -85,7 +85,7 @@ def _key(name: str) -> str:
     )
 
 
-def _table(section: Section, path: str, remarks: Remarks) -> Iterator[str]:
+def _table(section: Options, path: str, remarks: Remarks) -> Iterator[str]:
     fields = type(section).model_fields
     tables = {name: _tables(name, getattr(section, name)) for name in fields}
     for name, field in fields.items():
@@ -97,12 +97,12 @@ def _table(section: Section, path: str, remarks: Remarks) -> Iterator[str]:
             yield from _table(table, f"{path}{name}.", remarks)
 
 
-def _tables(name: str, value: object) -> dict[str, Section]:
-    if isinstance(value, Section):
+def _tables(name: str, value: object) -> dict[str, Options]:
+    if isinstance(value, Options):
         return {name: value}
     if isinstance(value, dict):
         return {
-            f"{name}.{_key(key)}": one for key, one in value.items() if isinstance(one, Section)
+            f"{name}.{_key(key)}": one for key, one in value.items() if isinstance(one, Options)
         }
     return {}
 

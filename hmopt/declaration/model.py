@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hmopt.declaration.section import Section, Seed
+from hmopt.declaration.options import Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Units = Annotated[int, Field(gt=0, le=8192)]
 Levels = Annotated[list[Features], Field(max_length=10)]
 
 
-class NetworkSection(Section):
+class NetworkOptions(Options):
     """`[network]`: the registration network, a U-Net that gives a stationary velocity."""
 
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
@@ -26,7 +26,7 @@ class NetworkSection(Section):
     """Squarings that turn a velocity into a displacement; 0: the velocity is the displacement."""
 
 
-class HypernetworkSection(Section):
+class HypernetworkOptions(Options):
     """`[hypernetwork]`: what predicts the registration network's weights from a setting."""
 
     units: Annotated[list[Units], Field(min_length=1, max_length=20)] = [32, 64, 64]
@@ -35,7 +35,7 @@ class HypernetworkSection(Section):
     """Learning rate of the dense layers as a share of the one of the base weights."""
 
 
-class HyperparameterSection(Section):
+class HyperparameterOptions(Options):
     """`[hyperparameters.NAME]`: one value that the model is conditioned on."""
 
     low: float = 0.0
@@ -52,7 +52,7 @@ class HyperparameterSection(Section):
     """The value that a user would take who does not search."""
 
 
-class LossSection(Section):
+class LossOptions(Options):
     """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularization."""
 
     similarity: Literal["mse", "lncc", "mutual_information"] = "lncc"
@@ -74,7 +74,7 @@ class LossSection(Section):
         return window
 
 
-class AugmentationSection(Section):
+class AugmentationOptions(Options):
     """`[training.augmentation]`: random transforms of training images, drawn for every image of every pair."""
 
     rotation_degrees: float = Field(default=0.0, ge=0)
@@ -93,7 +93,7 @@ class AugmentationSection(Section):
     """Axis along which both images of a pair are mirrored in half of the steps."""
 
 
-class TrainingSection(Section):
+class TrainingOptions(Options):
     """`[training]`: the optimization."""
 
     steps: int = Field(default=6000, ge=2, le=10**9)
@@ -106,7 +106,7 @@ class TrainingSection(Section):
     """Decay of the running average of weights that is kept as the model; 0: the last weights."""
     checkpoint_every: int = Field(default=500, ge=1, le=10**9)
     """Steps between states from which an interrupted training continues."""
-    augmentation: AugmentationSection = AugmentationSection()
+    augmentation: AugmentationOptions = AugmentationOptions()
     """Random transforms of training images."""
     seed: Seed = 0
     """Decides first weights, pairs, settings and augmentation."""

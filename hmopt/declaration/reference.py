@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from hmopt.declaration.document import table_meaning, toml_value
-from hmopt.declaration.section import Section
+from hmopt.declaration.options import Options
 from hmopt.declaration.study import Study
 
 INTRODUCTION = """# `study.toml`, key by key
@@ -31,10 +31,10 @@ def reference() -> str:
     return "\n".join((INTRODUCTION, *_section(Study, "")))
 
 
-def _section(section: type[Section], path: str) -> Iterator[str]:
+def _section(section: type[Options], path: str) -> Iterator[str]:
     fields = section.model_fields.items()
     yield from ("| key | default | meaning |", "| --- | --- | --- |")
-    inner: dict[str, type[Section]] = {}
+    inner: dict[str, type[Options]] = {}
     for name, field in fields:
         found = _inner(field)
         if found is None:
@@ -50,10 +50,10 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
         yield from _section(table, f"{name}.")
 
 
-def _inner(field: FieldInfo) -> type[Section] | None:
+def _inner(field: FieldInfo) -> type[Options] | None:
     candidates: tuple[Any, ...] = (field.annotation, *get_args(field.annotation))
     return next(
-        (one for one in candidates if isinstance(one, type) and issubclass(one, Section)), None
+        (one for one in candidates if isinstance(one, type) and issubclass(one, Options)), None
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from hmopt.declaration.section import Section, Seed
+from hmopt.declaration.options import Options, Seed
 from hmopt.metric import METRICS
 
 Kind = Annotated[str, Field(min_length=1)]
@@ -15,7 +15,7 @@ REPLACED = ("folds", "repeats")
 """Keys of earlier versions that are read and have no effect: `splits` divides subjects now."""
 
 
-class SearchSection(Section):
+class SearchOptions(Options):
     """`[search]`: the sweep over settings and the studies over its measurements."""
 
     metric: str = "dice"

@@ -8,44 +8,44 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from hmopt.declaration.agreement import check_agreement, check_search, check_values
-from hmopt.declaration.cohort import CohortSection, PairsSection, PreprocessingSection, SplitSection
-from hmopt.declaration.compare import CompareSection
+from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
+from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import (
-    HypernetworkSection,
-    HyperparameterSection,
-    LossSection,
-    NetworkSection,
-    TrainingSection,
+    HypernetworkOptions,
+    HyperparameterOptions,
+    LossOptions,
+    NetworkOptions,
+    TrainingOptions,
 )
-from hmopt.declaration.search import SearchSection
-from hmopt.declaration.section import Section
+from hmopt.declaration.options import Options
+from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
 from hmopt.files import one_line, real_place
 from hmopt.space import Hyperparameter, Space
 
 FILE_NAME = "study.toml"
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=Options)
 
 
-class Study(Section):
+class Study(Options):
     """Everything that a study folder declares."""
 
     name: str
     """What the study is called in reports and Optuna studies."""
-    cohort: CohortSection
-    preprocessing: PreprocessingSection
-    split: SplitSection
-    pairs: PairsSection = PairsSection()
-    network: NetworkSection = NetworkSection()
-    hypernetwork: HypernetworkSection = HypernetworkSection()
-    hyperparameters: dict[str, HyperparameterSection] = Field(
-        default={"regularization": HyperparameterSection()}, min_length=1
+    cohort: CohortOptions
+    preprocessing: PreprocessingOptions
+    split: SplitOptions
+    pairs: PairsOptions = PairsOptions()
+    network: NetworkOptions = NetworkOptions()
+    hypernetwork: HypernetworkOptions = HypernetworkOptions()
+    hyperparameters: dict[str, HyperparameterOptions] = Field(
+        default={"regularization": HyperparameterOptions()}, min_length=1
     )
-    loss: LossSection = LossSection()
-    training: TrainingSection = TrainingSection()
-    search: SearchSection = SearchSection()
-    compare: CompareSection = CompareSection()
+    loss: LossOptions = LossOptions()
+    training: TrainingOptions = TrainingOptions()
+    search: SearchOptions = SearchOptions()
+    compare: CompareOptions = CompareOptions()
 
     @property
     def space(self) -> Space:

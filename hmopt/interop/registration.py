@@ -18,7 +18,7 @@ from hmopt.data.prepared import RECORD, TEMPLATE
 from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
 from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
 from hmopt.data.volume import Lattice, Volume, read_image
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import CheckpointError, DataError
 from hmopt.files import checked, read_json
 from hmopt.interop.displacement import (
@@ -189,7 +189,7 @@ class Registrar:
             )
         return self._template
 
-    def _at_trained_spacing(self, pair: "_Pair") -> tuple[PreprocessingSection, list[str]]:
+    def _at_trained_spacing(self, pair: "_Pair") -> tuple[PreprocessingOptions, list[str]]:
         """Return the preprocessing with the spacing that the model was trained at, and what to say about it."""
         section, trained = self._preprocessing, self._trained_spacing
         if section.spacing_mm is not None or trained == "unknown":
@@ -219,7 +219,7 @@ class Registrar:
         return section.model_copy(update={"spacing_mm": list(trained)}), remarks
 
     def _reference_of(
-        self, pair: "_Pair", section: PreprocessingSection
+        self, pair: "_Pair", section: PreprocessingOptions
     ) -> tuple[Reference, list[str]]:
         """Return what both images are laid out by, and what to say about it."""
         remarks = []
@@ -263,14 +263,14 @@ class Registrar:
         return displacement
 
 
-def _preprocessing(path: Path, values: dict[str, Any]) -> PreprocessingSection:
+def _preprocessing(path: Path, values: dict[str, Any]) -> PreprocessingOptions:
     what, advice = (
         "the header of a trained model",
         "Restore the file, or move it away and train again.",
     )
     return checked(
         values,
-        PreprocessingSection,
+        PreprocessingOptions,
         field=str(path),
         error=CheckpointError,
         what=what,
@@ -335,7 +335,7 @@ def _times(spacing: Sequence[float]) -> str:
     return " x ".join(f"{step:.4g}" for step in spacing)
 
 
-def _kept_axes(section: PreprocessingSection, pair: _Pair, reference: Reference) -> list[int]:
+def _kept_axes(section: PreprocessingOptions, pair: _Pair, reference: Reference) -> list[int]:
     """Return the axes that the prepared grid extends along."""
     if len(section.shape) == 3:
         return [0, 1, 2]
@@ -349,8 +349,8 @@ def _kept_axes(section: PreprocessingSection, pair: _Pair, reference: Reference)
 
 
 def _slices_by_place(
-    section: PreprocessingSection, pair: _Pair, reference: Reference
-) -> tuple[PreprocessingSection, list[str]]:
+    section: PreprocessingOptions, pair: _Pair, reference: Reference
+) -> tuple[PreprocessingOptions, list[str]]:
     """Return the preprocessing of the moving image: of each slice of the fixed one, that at the same place in mm.
 
     Where the moving image has nothing at these places, the headers are of different spaces, and slices of the same
@@ -401,7 +401,7 @@ def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
 
 
 def _centring_against_headers(
-    pair: _Pair, prepared: _Prepared, section: PreprocessingSection
+    pair: _Pair, prepared: _Prepared, section: PreprocessingOptions
 ) -> list[str]:
     """Return what to say where images are centred and their headers put them elsewhere in one space."""
     moving, fixed = prepared.moving[0], prepared.fixed[0]

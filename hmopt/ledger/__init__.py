@@ -1,10 +1,10 @@
 """All measurements on disk: write, read, compact; oracles that are served from them."""
 
-from hmopt.ledger.comparison import (
+from hmopt.ledger.baselines import (
+    Baseline,
     Comparison,
-    Contender,
+    read_baseline,
     read_comparison,
-    read_contender,
     write_comparison,
 )
 from hmopt.ledger.folder import Searched, read_dense, read_folder, read_searched, write_searched
@@ -15,16 +15,16 @@ from hmopt.ledger.table import read_measurements, write_measurements
 from hmopt.ledger.tabulated import Tabulated
 
 __all__ = [
+    "Baseline",
     "Comparison",
-    "Contender",
     "Gap",
     "Ledger",
     "Measurements",
     "Recorded",
     "Searched",
     "Tabulated",
+    "read_baseline",
     "read_comparison",
-    "read_contender",
     "read_dense",
     "read_folder",
     "read_measurements",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import content_hash, one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
@@ -79,7 +79,7 @@ class Searched:
     loss: Mapping[str, Any]
     loss_scale: float
     steps: int | None = None
-    search: SearchSection
+    search: SearchOptions
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
@@ -115,7 +115,7 @@ class _SearchFile(BaseModel):
     loss: dict[str, Any]
     loss_scale: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(ge=1)] | None = None
-    search: SearchSection
+    search: SearchOptions
     declared: dict[str, Any] = {}
     log_hash: str | None = None
     pairs_hash: str | None = None

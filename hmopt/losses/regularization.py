@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 
 from torch import Tensor
 
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 
 
 def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
@@ -102,13 +102,13 @@ def _shifted(velocity: Tensor, shifts: Mapping[int, int]) -> Tensor:
     return velocity
 
 
-def regularize(velocity: Tensor, section: LossSection, spacing: Sequence[float] | None) -> Tensor:
+def regularize(velocity: Tensor, section: LossOptions, spacing: Sequence[float] | None) -> Tensor:
     """Give the declared regularization of a velocity of shape (batch, d, *shape).
 
     Examples
     --------
     >>> import torch
-    >>> regularize(torch.ones(1, 2, 8, 8), LossSection(), None)
+    >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
     loss = {"gradient": squared_gradient, "bending": bending_energy}[section.regularization]

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 from hmopt.losses.correlation import local_cross_correlation
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
@@ -65,12 +65,12 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     return loss
 
 
-def find_similarity(section: LossSection) -> ImageLoss:
+def find_similarity(section: LossOptions) -> ImageLoss:
     """Give the declared similarity loss, a function of the moved and the fixed image.
 
     Examples
     --------
-    >>> find_similarity(LossSection(similarity="mse")).__name__
+    >>> find_similarity(LossOptions(similarity="mse")).__name__
     'mean_squared_error'
     """
     losses: dict[str, ImageLoss] = {

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import hmopt
-from hmopt.declaration import HypernetworkSection, NetworkSection, Study
+from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, read_tensors, sealed
@@ -100,9 +100,9 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
         )
     )
     registration = RegistrationNetwork(
-        NetworkSection(**built_as["network"]), tuple(built_as["shape"])
+        NetworkOptions(**built_as["network"]), tuple(built_as["shape"])
     )
-    return Hypermorph(registration, space, HypernetworkSection(**built_as["hypernetwork"]).units)
+    return Hypermorph(registration, space, HypernetworkOptions(**built_as["hypernetwork"]).units)
 
 
 def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:

@@ -30,10 +30,10 @@ class Hypermorph(nn.Module):
 
     Examples
     --------
-    >>> from hmopt.declaration import NetworkSection
+    >>> from hmopt.declaration import NetworkOptions
     >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
-    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> hypermorph = Hypermorph(network, space, units=[8])
     >>> image = torch.zeros(1, 1, 16, 16)
     >>> baked = hypermorph.bake({"regularization": 0.3})

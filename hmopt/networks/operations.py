@@ -19,8 +19,8 @@ def registration_operations(network: RegistrationNetwork, shape: tuple[int, ...]
 
     Examples
     --------
-    >>> from hmopt.declaration import NetworkSection
-    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    >>> from hmopt.declaration import NetworkOptions
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> registration_operations(network, (16, 16)) > 0
     True
     """

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
 from hmopt.networks.precision import fast_precision
 from hmopt.networks.unet import CONVOLUTION, UNet, convolve_to_few
@@ -35,12 +35,12 @@ class RegistrationNetwork(nn.Module):
 
     Examples
     --------
-    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> network(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)).shape
     torch.Size([1, 2, 8, 8])
     """
 
-    def __init__(self, section: NetworkSection, shape: tuple[int, ...]) -> None:
+    def __init__(self, section: NetworkOptions, shape: tuple[int, ...]) -> None:
         super().__init__()
         check_architecture(section, shape)
         d = len(shape)
@@ -72,29 +72,29 @@ class RegistrationNetwork(nn.Module):
         )
 
 
-def velocity_stride(section: NetworkSection) -> int:
+def velocity_stride(section: NetworkOptions) -> int:
     """Give the image voxels to a voxel of the velocity.
 
     Examples
     --------
-    >>> velocity_stride(NetworkSection(encoder=[4, 4, 4], decoder=[4], stride=2))
+    >>> velocity_stride(NetworkOptions(encoder=[4, 4, 4], decoder=[4], stride=2))
     4
     """
     return int(section.stride * 2 ** (len(section.encoder) - 1 - len(section.decoder)))
 
 
-def coarsest_stride(section: NetworkSection) -> int:
+def coarsest_stride(section: NetworkOptions) -> int:
     """Give what every side of an image must be a multiple of.
 
     Examples
     --------
-    >>> coarsest_stride(NetworkSection(encoder=[4, 4, 4], stride=2))
+    >>> coarsest_stride(NetworkOptions(encoder=[4, 4, 4], stride=2))
     8
     """
     return int(section.stride * 2 ** (len(section.encoder) - 1))
 
 
-def check_architecture(section: NetworkSection, shape: tuple[int, ...]) -> None:
+def check_architecture(section: NetworkOptions, shape: tuple[int, ...]) -> None:
     """Refuse an architecture that cannot be built, or that images of a shape do not fit.
 
     Parameters
@@ -111,7 +111,7 @@ def check_architecture(section: NetworkSection, shape: tuple[int, ...]) -> None:
 
     Examples
     --------
-    >>> check_architecture(NetworkSection(), (160, 160))
+    >>> check_architecture(NetworkOptions(), (160, 160))
     """
     if len(section.decoder) >= len(section.encoder):
         raise DeclarationError(

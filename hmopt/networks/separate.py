@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line
 from hmopt.networks.checkpoint import load_weights, read_header, save_tensors
@@ -29,7 +29,7 @@ class SeparateNetwork(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> image = torch.ones(1, 1, 16, 16)
     >>> separate = SeparateNetwork(network, {"regularization": 0.3})
     >>> torch.equal(separate(image, image, {"regularization": 0.3}), network(image, image))
@@ -73,7 +73,7 @@ def save_network(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
     Examples
     --------
     >>> import tempfile
-    >>> section = NetworkSection(encoder=[4, 4], decoder=[4], final=[])
+    >>> section = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
     >>> path = Path(tempfile.mkdtemp()) / "network.safetensors"
     >>> built_as = {"shape": [16, 16], "network": section.model_dump()}
     >>> save_network(path, RegistrationNetwork(section, (16, 16)).state_dict(), {"architecture": built_as})
@@ -114,7 +114,7 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     try:
         built_as = header["architecture"]
         network = RegistrationNetwork(
-            NetworkSection(**built_as["network"]), tuple(built_as["shape"])
+            NetworkOptions(**built_as["network"]), tuple(built_as["shape"])
         )
         load_weights(path, network)
     except CheckpointError:

@@ -1,7 +1,7 @@
 """Oracles that register images: amortized, retrained, an ensemble, or moving nothing; the sweep into a ledger."""
 
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.compared import ComparedOracles
+from hmopt.oracle.baselines import BaselineOracles
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
 from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle
@@ -11,7 +11,7 @@ from hmopt.oracle.unregistered import UnregisteredOracle
 
 __all__ = [
     "AmortizedOracle",
-    "ComparedOracles",
+    "BaselineOracles",
     "EnsembleOracle",
     "RetrainedOracle",
     "UnregisteredOracle",

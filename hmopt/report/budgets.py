@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from hmopt.analysis.compared import COHORT, Budget, Compared, Family
+from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.words import number, spread
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.baselines import COHORT, Compared, find_compared
 from hmopt.analysis.drift import Drift, find_drifts, flag_drifts
 from hmopt.analysis.family import Judged, families, family
 from hmopt.analysis.finding import Finding, find_all, judge_again
@@ -19,7 +19,7 @@ from hmopt.commands import COMMANDS_FILE, Command, read_commands
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError, LedgerError
 from hmopt.files import read_json
-from hmopt.ledger.comparison import read_comparison, read_contender
+from hmopt.ledger.baselines import read_baseline, read_comparison
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
 from hmopt.metric import find_metric
@@ -257,7 +257,7 @@ def _read_compared(folder: Path, searched: Searched, measurements: Measurements)
         return None
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
     return find_compared(
-        comparison, partial(read_contender, folder), measurements, scopes, searched.search
+        comparison, partial(read_baseline, folder), measurements, scopes, searched.search
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hmopt.analysis.compared import COHORT, Family
+from hmopt.analysis.baselines import COHORT, Family
 from hmopt.metric import find_metric
 from hmopt.report.budgets import family_name
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis

@@ -12,12 +12,12 @@ from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
 from hmopt.commands import COMMANDS_FILE
 from hmopt.files import replacing, slug
-from hmopt.ledger.comparison import (
+from hmopt.ledger.baselines import (
     COMPARED_FOLDER,
     COMPARISON_FILE,
-    contender_path,
+    baseline_path,
+    read_baseline,
     read_comparison,
-    read_contender,
     write_comparison,
 )
 from hmopt.ledger.folder import (
@@ -148,8 +148,8 @@ def _write_dense(folder: Path) -> None:
 def _write_comparison(folder: Path, material: Material) -> None:
     """Write who the model was compared with and their measurements; those of an earlier model go."""
     comparison = read_comparison(folder)
-    contenders = () if comparison is None else comparison.contenders
-    kept = {contender_path(folder, one): read_contender(folder, one) for one in contenders}
+    baselines = () if comparison is None else comparison.baselines
+    kept = {baseline_path(folder, one): read_baseline(folder, one) for one in baselines}
     for path in (folder / RESULTS_FOLDER / COMPARED_FOLDER).glob("*.parquet"):
         if path not in kept:
             path.unlink()

@@ -54,7 +54,7 @@ class Curve:
         return np.asarray(self.scores.mean(axis=1))
 
     @property
-    def gains(self) -> NDArray[np.float64]:
+    def signed_means(self) -> NDArray[np.float64]:
         """Mean scores such that more is better, shape (s,)."""
         return _sign(self.metric) * self.means
 
@@ -66,7 +66,7 @@ class Curve:
     @property
     def losses(self) -> NDArray[np.float64]:
         """How much worse than the best each setting is, at least 0, shape (s,)."""
-        return np.asarray(self.gains.max() - self.gains)
+        return np.asarray(self.signed_means.max() - self.signed_means)
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -75,12 +75,14 @@ class Curve:
 
     def best(self) -> int:
         """Give the place of the best setting; of equals the first."""
-        return int(self.gains.argmax())
+        return int(self.signed_means.argmax())
 
     def best_within(self, folding_limit: float) -> int | None:
         """Give the place of the best setting whose mean folding obeys a limit; None where none does."""
         feasible = self.folding <= folding_limit
-        return int(np.where(feasible, self.gains, -np.inf).argmax()) if feasible.any() else None
+        return (
+            int(np.where(feasible, self.signed_means, -np.inf).argmax()) if feasible.any() else None
+        )
 
     def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
         """Give the place of the best setting by other means of these scores, shape (..., s); of equals the first."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.metric import find_metric
@@ -19,14 +19,14 @@ NEGLIGIBLE = {"1": 0.00025, "mm": 0.0025, "voxel": 0.0025}
 """What scopes may still have to gain on average, by the metric's unit, when a sweep ends."""
 
 
-def coarse_settings(space: Space, section: SearchSection) -> list[Index]:
+def coarse_settings(space: Space, section: SearchOptions) -> list[Index]:
     """Give the settings that are measured for all scopes at once: the coarse lattice, and the default.
 
     Examples
     --------
     >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", default=0.3),))
-    >>> coarse_settings(space, SearchSection(coarse=4))
+    >>> coarse_settings(space, SearchOptions(coarse=4))
     [(0,), (60,), (100,), (175,), (200,)]
     """
     return sorted({*coarse_lattice(space, section.coarse), space.index(space.default)})
@@ -56,7 +56,7 @@ def dense_settings(space: Space) -> list[Index]:
     return space.coarse(space.hyperparameters[0].points)
 
 
-def confirming_settings(measurements: Measurements, section: SearchSection) -> list[Index]:
+def confirming_settings(measurements: Measurements, section: SearchOptions) -> list[Index]:
     """Give what to measure next, one setting at most, so that the declared scopes come near their best.
 
     Curves through the scores of every scope say how much each setting may gain on the best that was measured. Next is
@@ -100,11 +100,11 @@ def confirming_settings(measurements: Measurements, section: SearchSection) -> l
     return []
 
 
-def _gains(measurements: Measurements, section: SearchSection) -> NDArray[np.float64]:
+def _gains(measurements: Measurements, section: SearchOptions) -> NDArray[np.float64]:
     """Give the scores of every scope that was measured at all settings, shape (settings, scopes); more is better."""
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     curves = find_curves(measurements, scopes, section.metric)
-    whole = [curve.gains for curve in curves if curve.settings == measurements.settings]
+    whole = [curve.signed_means for curve in curves if curve.settings == measurements.settings]
     return np.array(whole).reshape(len(whole), len(measurements.settings)).T
 
 

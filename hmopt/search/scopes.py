@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
 
@@ -103,7 +103,7 @@ def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
     }
 
 
-def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
+def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
     """Give every declared scope that has pairs, each once.
 
     A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
@@ -126,7 +126,7 @@ def list_scopes(section: SearchSection, pairs: pd.DataFrame, labels: Sequence[st
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> section = SearchSection(scopes=[["cohort"], ["label"], ["task", "label"]])
+    >>> section = SearchOptions(scopes=[["cohort"], ["label"], ["task", "label"]])
     >>> [scope.name for scope in list_scopes(section, pairs, ["thalamus"])]
     ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.storages import RDBStorage
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, SearchError
 from hmopt.files import content_hash, one_line
 from hmopt.ledger.manifest import lattice_of
@@ -39,7 +39,7 @@ class Origin:
     folding_limit: float
 
 
-def origin_of(measurements: Measurements, section: SearchSection) -> Origin:
+def origin_of(measurements: Measurements, section: SearchOptions) -> Origin:
     """Give where trials made of measurements come from."""
     return Origin(
         identity=measurements.identity,
@@ -121,7 +121,7 @@ def _damaged(study: str, got: str) -> SearchError:
 
 def store_studies(
     measurements: Measurements,
-    section: SearchSection,
+    section: SearchOptions,
     name: str,
     storage: RDBStorage,
     track: Track = silent,
@@ -135,7 +135,7 @@ def store_studies(
 def write_studies(
     measurements: Measurements,
     scopes: Sequence[Scope],
-    section: SearchSection,
+    section: SearchOptions,
     name: str,
     storage: RDBStorage,
     track: Track = silent,

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hmopt.declaration import AugmentationSection
+from hmopt.declaration import AugmentationOptions
 from hmopt.spatial import identity_grid
 
 
 def random_displacement(
-    section: AugmentationSection, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    section: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
 ) -> Tensor | None:
     """Draw a small affine and smooth displacement for each of some images.
 
@@ -37,7 +37,7 @@ def random_displacement(
 
     Examples
     --------
-    >>> section = AugmentationSection(translation=1.0)
+    >>> section = AugmentationOptions(translation=1.0)
     >>> random_displacement(section, 2, (8, 8), np.random.default_rng(0)).shape
     torch.Size([2, 2, 8, 8])
     """
@@ -53,7 +53,7 @@ def random_displacement(
 
 
 def random_gamma(
-    section: AugmentationSection, images: Tensor, generator: np.random.Generator
+    section: AugmentationOptions, images: Tensor, generator: np.random.Generator
 ) -> Tensor:
     """Raise the intensities of images to random powers near 1, one for each image.
 
@@ -74,7 +74,7 @@ def random_gamma(
     Examples
     --------
     >>> images = torch.rand(2, 1, 4, 4)
-    >>> torch.equal(random_gamma(AugmentationSection(), images, np.random.default_rng(0)), images)
+    >>> torch.equal(random_gamma(AugmentationOptions(), images, np.random.default_rng(0)), images)
     True
     """
     if not section.intensity:
@@ -86,7 +86,7 @@ def random_gamma(
 
 
 def _random_matrix(
-    section: AugmentationSection, d: int, generator: np.random.Generator
+    section: AugmentationOptions, d: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """Give the d × (d + 1) matrix of x -> A x + t about the centre, less the identity."""
     matrix = np.diag(np.exp(generator.normal(0, section.scaling, d)))
@@ -108,7 +108,7 @@ def _affine_displacement(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _smooth_displacement(
-    section: AugmentationSection, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    section: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
 ) -> Tensor:
     d = len(shape)
     control = [max(2, round(size / section.deformation_spacing) + 1) for size in shape]

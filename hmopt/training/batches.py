@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import TrainingSection
+from hmopt.declaration import TrainingOptions
 from hmopt.records import Pair
 from hmopt.spatial import warp
 from hmopt.training.augmentation import random_displacement, random_gamma
@@ -118,7 +118,7 @@ def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
 def make_batch(
     cohort: PreparedCohort,
     pairs: Sequence[Pair],
-    section: TrainingSection,
+    section: TrainingOptions,
     generator: np.random.Generator,
     with_labels: bool,
 ) -> Batch:
@@ -148,7 +148,7 @@ def make_batch(
     >>> image = np.zeros((4, 6), np.float32)
     >>> cohort = SimpleNamespace(image=lambda name: image, shape=(4, 6))  # stands for a prepared cohort
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
-    >>> make_batch(cohort, [pair], TrainingSection(), np.random.default_rng(0), with_labels=False).moving.shape
+    >>> make_batch(cohort, [pair], TrainingOptions(), np.random.default_rng(0), with_labels=False).moving.shape
     torch.Size([1, 1, 4, 6])
     """
     names = [pair.moving for pair in pairs] + [pair.fixed for pair in pairs]

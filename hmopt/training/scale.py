@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 from hmopt.errors import DataError
 from hmopt.losses.similarity import ImageLoss, find_similarity
 from hmopt.records import Pair
@@ -16,7 +16,7 @@ PAIRS_LOOKED_AT = 64
 
 
 def loss_scale(
-    cohort: PreparedCohort, pairs: Sequence[Pair], section: LossSection, seed: int
+    cohort: PreparedCohort, pairs: Sequence[Pair], section: LossOptions, seed: int
 ) -> float:
     """Give the declared loss scale, or one at which unregistered training pairs differ by 1 from identical images.
 
@@ -49,7 +49,7 @@ def loss_scale(
     >>> images = {"a": np.zeros((4, 4), np.float32), "b": np.full((4, 4), 0.5, np.float32)}
     >>> cohort = SimpleNamespace(image=images.get)  # stands for a prepared cohort
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
-    >>> loss_scale(cohort, [pair], LossSection(similarity="mse"), seed=0)
+    >>> loss_scale(cohort, [pair], LossOptions(similarity="mse"), seed=0)
     4.0
     """
     if section.scale is not None:

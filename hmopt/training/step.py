@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
+from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.losses import Terms, balanced_loss, dice_loss, find_similarity, one_hot, regularize
 from hmopt.networks import Hypermorph, RegistrationNetwork
@@ -44,11 +44,11 @@ class Loss:
 
     Examples
     --------
-    >>> Loss(section=LossSection(), scale=2.0, overlap_labels=(1, 2), spacing=None).scale
+    >>> Loss(section=LossOptions(), scale=2.0, overlap_labels=(1, 2), spacing=None).scale
     2.0
     """
 
-    section: LossSection
+    section: LossOptions
     scale: float
     overlap_labels: tuple[int, ...]
     spacing: tuple[float, ...] | None
@@ -72,7 +72,7 @@ class Loss:
 
 
 def make_optimizer(
-    hypermorph: Hypermorph, training: TrainingSection, hypernetwork: HypernetworkSection
+    hypermorph: Hypermorph, training: TrainingOptions, hypernetwork: HypernetworkOptions
 ) -> torch.optim.Optimizer:
     """Give Adam with a rate of its own for the dense layers.
 
@@ -96,7 +96,7 @@ def make_optimizer(
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
     >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
     >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
-    >>> optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection(learning_rate_share=0.5))
+    >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions(learning_rate_share=0.5))
     >>> [group["share"] for group in optimizer.param_groups]
     [1.0, 0.5]
     """
@@ -111,12 +111,12 @@ def make_optimizer(
     return torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
 
 
-def learning_rate(training: TrainingSection, step: int) -> float:
+def learning_rate(training: TrainingOptions, step: int) -> float:
     """Give the learning rate of a step, from 0 on: half a cosine from the declared rate to zero.
 
     Examples
     --------
-    >>> learning_rate(TrainingSection(steps=100, learning_rate=1e-3), 50)
+    >>> learning_rate(TrainingOptions(steps=100, learning_rate=1e-3), 50)
     0.0005
     """
     return float(
@@ -165,8 +165,8 @@ def take_step(
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
     >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
     >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
-    >>> optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
-    >>> loss = Loss(section=LossSection(similarity="mse"), scale=2.0, overlap_labels=(), spacing=None)
+    >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
+    >>> loss = Loss(section=LossOptions(similarity="mse"), scale=2.0, overlap_labels=(), spacing=None)
     >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
     >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0}, rate=1e-4)

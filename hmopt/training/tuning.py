@@ -37,8 +37,8 @@ def tune_dice(
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> from hmopt.declaration import NetworkSection
-    >>> network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    >>> from hmopt.declaration import NetworkOptions
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     >>> image, label_map = np.zeros((16, 16), np.float32), np.ones((16, 16), np.uint8)
     >>> items = {"image": lambda name: image, "label_map": lambda name: label_map}
     >>> cohort = SimpleNamespace(**items, labels=("all",), spacing_mm=None)  # stands for a prepared cohort

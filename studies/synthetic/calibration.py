@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.finding import find_all
 from hmopt.analysis.simulation import flat, shifted, simulate, sweep
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, Searched
 from hmopt.report.headline import improvements
@@ -37,7 +37,7 @@ SCOPES = (
     Scope(criteria=()),
     *(Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)),
 )
-SECTION = SearchSection(scopes=[["cohort"], ["label"]], reported=[])
+SECTION = SearchOptions(scopes=[["cohort"], ["label"]], reported=[])
 
 NO_GAIN = flat(LABELS)
 GAIN = shifted(np.linspace(0.0, 0.4, LABELS).tolist(), CURVATURE)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hmopt.analysis.simulation import LATTICE, response, simulate, sweep
 from hmopt.analysis.source import Source
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.search.scopes import Scope
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 DESIGNS = ((8, 56), (12, 132), (20, 200), (40, 200), (40, 800))
 """Subjects and ordered pairs: some of all possible ones where subjects are many."""
 CURVATURES = {"sharp": 0.3, "curved": 0.1, "flat": 0.02}
-SECTION = SearchSection(metric="dice")
+SECTION = SearchOptions(metric="dice")
 COHORTS = 500
 
 

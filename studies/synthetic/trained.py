@@ -19,7 +19,7 @@ from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.search import search_study
 from hmopt.cli.train import train_study
 from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
-from hmopt.declaration import FILE_NAME, SearchSection
+from hmopt.declaration import FILE_NAME, SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import read_folder
 from hmopt.search.curve import Curve
@@ -32,7 +32,7 @@ TRAIN, TUNE, GROUPS, PEOPLE = 16, 2, 10, 12
 """Subjects to train and tune on, groups to search on, and subjects in each."""
 PAIRS = 50
 """Of each group and contrast, drawn from all between two subjects of a group."""
-SECTION = SearchSection(metric="dice", reported=["folding"])
+SECTION = SearchOptions(metric="dice", reported=["folding"])
 SCOPES = (
     Scope(criteria=()),
     *(Scope(criteria=(("modality", name),)) for name in CONTRASTS),

@@ -17,7 +17,7 @@ from hmopt.analysis.held_out import HeldOut, choose, divide, judge, sums_between
 from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.optimum import find_optimum
 from hmopt.analysis.resampling import Samples, draw
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, read_folder, read_searched
 from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
@@ -64,7 +64,7 @@ class Question:
         How subjects are divided.
     """
 
-    def __init__(self, measurements: Measurements, section: SearchSection) -> None:
+    def __init__(self, measurements: Measurements, section: SearchOptions) -> None:
         self.moving, self.fixed = (
             measurements.pairs[f"{side}_subject"].to_numpy(dtype=object)
             for side in ("moving", "fixed")

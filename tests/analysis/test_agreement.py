@@ -9,14 +9,14 @@ from hmopt.analysis.agreement import Agreement, find_agreement, rank_correlation
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import Regret, find_regret
 from hmopt.analysis.robustness import find_robustness
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 
 COHORT, CORTEX = Scope(criteria=()), Scope(criteria=(("label", "cortex"),))
-SECTION = SearchSection(metric="dice")
+SECTION = SearchOptions(metric="dice")
 NINE = np.linspace(0, 1, 9)
 Make = Callable[..., Measurements]
 

@@ -8,12 +8,12 @@ from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import granularities
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Hyperparameter, Space
 
-SECTION = SearchSection(metric="dice", scopes=[["cohort"], ["label"]])
+SECTION = SearchOptions(metric="dice", scopes=[["cohort"], ["label"]])
 BROKEN = {Flag.CONSTANT, Flag.ERRATIC, Flag.BOUND}
 VALUES = np.linspace(0, 1, 9)
 

@@ -10,14 +10,14 @@ import pytest
 from hmopt.analysis.drift import Drift, Trend, find_drifts, flag_drifts
 from hmopt.analysis.finding import find_all
 from hmopt.analysis.flag import Flag
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
-SECTION = SearchSection(reported=[], seed=3)
+SECTION = SearchOptions(reported=[], seed=3)
 COHORT = Scope(criteria=())
 DEPTH = 0.3
 """Dice lost at a distance of 1 from the best value."""

@@ -9,12 +9,12 @@ from hmopt.analysis.finding import find_all
 from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import family_gain
 from hmopt.analysis.table import optima_table
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Space
 
-SECTION = SearchSection(metric="dice", folding_limit=0.001, minimum_partners=5)
+SECTION = SearchOptions(metric="dice", folding_limit=0.001, minimum_partners=5)
 COHORT, CORTEX, THALAMUS = (
     Scope(criteria=()),
     Scope(criteria=(("label", "cortex"),)),

@@ -9,18 +9,18 @@ from hmopt.analysis.evidence import LEVEL, Evidence, holm
 from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import Gain, Over, adjusted, family_gain, gains_of_scopes, granularities
 from hmopt.analysis.jackknife import Mean, jackknife
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 
-SECTION = SearchSection(
+SECTION = SearchOptions(
     metric="dice", minimum_partners=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
 )
 MARGIN = 0.002
 Make = Callable[..., Measurements]
 
 
-def find(measurements: Measurements, section: SearchSection = SECTION) -> list[Finding]:
+def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[Finding]:
     return find_all(
         measurements, None, list_scopes(section, measurements.pairs, measurements.labels), section
     )

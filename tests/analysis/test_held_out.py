@@ -22,7 +22,7 @@ from hmopt.analysis.held_out import (
 )
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.simulation import shifted, simulate, sweep
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope, list_scopes
@@ -222,7 +222,7 @@ def test_where_nobody_is_left_to_choose_nothing_is_judged(
 
 
 def find(measurements: Measurements, scopes: Sequence[Scope], **changes: object) -> list[Finding]:
-    section = SearchSection(metric="dice", minimum_partners=3).model_copy(update=changes)
+    section = SearchOptions(metric="dice", minimum_partners=3).model_copy(update=changes)
     return find_all(measurements, None, scopes, section)
 
 
@@ -275,7 +275,7 @@ def test_where_all_divisions_are_used_no_seed_changes_a_gain_or_a_verdict(count:
     measurements = sweep(
         simulate(shifted([0.2, 0.4, 0.4], 0.1), count, count * (count - 1), seed=0)
     )
-    section = SearchSection(scopes=[["cohort"], ["label"], ["subject"]], minimum_partners=3)
+    section = SearchOptions(scopes=[["cohort"], ["label"], ["subject"]], minimum_partners=3)
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     one, other = (find(measurements, scopes, seed=seed) for seed in (0, 17))
     assert len(one) > count

@@ -12,12 +12,12 @@ from hmopt.analysis.gain import family_gain
 from hmopt.analysis.held_out import choose, divide, sums_between
 from hmopt.analysis.pooling import Member, pooled_places, shrink
 from hmopt.analysis.simulation import shifted, simulate, sweep
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
 
-SECTION = SearchSection(metric="dice")
+SECTION = SearchOptions(metric="dice")
 
 
 def shrunk_by_loops(
@@ -147,7 +147,7 @@ def labels_of(measurements: Measurements) -> list[Scope]:
     return [Scope(criteria=(("label", label),)) for label in measurements.labels]
 
 
-def find(measurements: Measurements, section: SearchSection = SECTION) -> list[Finding]:
+def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[Finding]:
     return find_all(measurements, None, labels_of(measurements), section)
 
 
@@ -206,7 +206,7 @@ def test_scopes_that_truly_differ_lose_nothing_by_pooling() -> None:
 def test_a_metric_to_be_minimized_is_pooled_to_the_same_settings_and_gains() -> None:
     dice = cohort(3, [0.1, 0.2, 0.5])
     distance = replace(dice, values={"hd95_mm": 1 - dice.values["dice"]})
-    section = SearchSection(metric="hd95_mm")
+    section = SearchOptions(metric="hd95_mm")
     for one, other in zip(find(dice), find(distance, section), strict=True):
         assert one.recommended == other.recommended
         assert one.held_out is not None

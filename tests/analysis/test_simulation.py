@@ -3,7 +3,7 @@ import pytest
 
 from hmopt.analysis.simulation import LATTICE, response, shifted, simulate, sweep
 from hmopt.analysis.source import Source
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.search.scopes import Scope
 
 
@@ -47,7 +47,7 @@ def test_a_sweep_measures_the_coarse_settings_and_comes_near_the_best_one() -> N
 
 
 def test_intervals_of_the_best_setting_hold_it_about_as_often_as_they_say() -> None:
-    section, curve = SearchSection(metric="dice"), response(0.43, 0.1)
+    section, curve = SearchOptions(metric="dice"), response(0.43, 0.1)
     truth, held = LATTICE[curve.argmax()], []
     for seed in range(60):
         view = Source(sweep(simulate(curve[None], 12, 132, seed)), section).view(Scope(criteria=()))

@@ -6,15 +6,15 @@ import torch
 from benchmarks.losses import losses
 from benchmarks.training import hmopt_step, voxelmorph_step
 from benchmarks.voxelmorph_side import VoxelMorph, copy_weights
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.networks import RegistrationNetwork
 
 MARGIN = 8
 """A window reaches four voxels, and so does that of a window's gradient."""
 
 
-def section(decoder: list[int]) -> NetworkSection:
-    return NetworkSection(encoder=[4, 6, 8], decoder=decoder, final=[], stride=1)
+def section(decoder: list[int]) -> NetworkOptions:
+    return NetworkOptions(encoder=[4, 6, 8], decoder=decoder, final=[], stride=1)
 
 
 @pytest.mark.parametrize("decoder", [[6, 6], [6]], ids=["full resolution", "half resolution"])

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.contenders import Contender, brent, even, golden_section
+from benchmarks.baselines import Baseline, brent, even, golden_section
 from benchmarks.responses import LATTICE, Response, families
 from benchmarks.samplers import alone, measured_as_cohort, plan_alone, planned, together
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 
 PARABOLA = Response(name="parabola", scores=0.8 - (LATTICE - 0.35) ** 2)
 
@@ -33,12 +33,12 @@ def test_trials_are_counted_until_the_regret_is_small() -> None:
 
 
 @pytest.mark.parametrize("search", [golden_section, brent])
-def test_bracketing_finds_the_top_of_a_parabola(search: Contender) -> None:
+def test_bracketing_finds_the_top_of_a_parabola(search: Baseline) -> None:
     assert 70 in search(PARABOLA.scores, 24, 0)
 
 
 def test_the_plan_finds_the_top_of_a_parabola_and_shared_places_serve_it() -> None:
-    places = planned(measured_as_cohort(PARABOLA), SearchSection(scopes=[["cohort"]]))
+    places = planned(measured_as_cohort(PARABOLA), SearchOptions(scopes=[["cohort"]]))
     line = together("parabola", "hmopt search", places, [PARABOLA])
     assert line.within == 1
     assert line.settings <= 12

@@ -18,10 +18,10 @@ from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
 from hmopt.files import write_json
-from hmopt.ledger import read_comparison, read_contender, read_folder, read_searched
+from hmopt.ledger import read_baseline, read_comparison, read_folder, read_searched
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
-from hmopt.training.compared import with_budget
+from hmopt.training.baselines import with_budget
 
 DECLARATION = """
 name = "tiny"
@@ -131,8 +131,8 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
         ("hypermorph", 2): [(0,), (1,), (0, 1)],
         ("hypermorph", 4): [(0,), (1,), (0, 1)],
     }
-    for one in comparison.contenders:
-        measurements = read_contender(folder, one)
+    for one in comparison.baselines:
+        measurements = read_baseline(folder, one)
         fewer = one.role == "separate" and 2 in one.seeds
         expected = {comparison.optimum, comparison.default} if fewer else known
         assert (
@@ -142,7 +142,7 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
         )
         assert tuple(measurements.values) == ("dice", "folding")
         assert one.networks == len(one.seeds) * (len(expected) if one.role == "separate" else 1)
-    assert len({one.identity for one in comparison.contenders}) == len(comparison.contenders)
+    assert len({one.identity for one in comparison.baselines}) == len(comparison.baselines)
 
 
 def test_the_model_itself_is_one_of_the_hypermorphs(compared: Compared) -> None:
@@ -159,7 +159,7 @@ def test_separate_networks_are_measured_as_their_oracle_measures(
     assert comparison is not None
     cohort = prepare(study, folder)
     oracle = RetrainedOracle(with_budget(study, cohort, steps=2, seed=1), cohort, tmp_path)
-    measurements = read_contender(folder, comparison.singles("separate", 2)[1])
+    measurements = read_baseline(folder, comparison.singles("separate", 2)[1])
     pairs = draw_pairs(cohort, study.pairs, "search")
     (block,) = oracle.measure([(50,)], pairs, ["dice"])
     assert oracle.identity == measurements.identity
@@ -194,8 +194,8 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
     )
     again = read_comparison(folder)
     assert again is not None
-    assert [one.identity for one in again.contenders] == [
-        one.identity for one in comparison.contenders
+    assert [one.identity for one in again.baselines] == [
+        one.identity for one in comparison.baselines
     ]
     for name in lost:
         tensors, before = (
@@ -244,7 +244,7 @@ def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(
     assert comparison is not None
     assert comparison.full_steps == 3
     (confirmed,) = comparison.singles("separate", 3)
-    assert read_contender(folder, confirmed).settings == (comparison.optimum,)
+    assert read_baseline(folder, confirmed).settings == (comparison.optimum,)
 
 
 def test_separate_networks_can_learn_at_a_rate_of_their_own(
@@ -261,14 +261,13 @@ def test_separate_networks_can_learn_at_a_rate_of_their_own(
     assert before is not None
     assert after is not None
     rates = {
-        role: {one.learning_rate for one in after.contenders if one.role == role} for role in ROLES
+        role: {one.learning_rate for one in after.baselines if one.role == role} for role in ROLES
     }
     assert rates == {"separate": {0.04}, "hypermorph": {0.02}}
-    assert {one.learning_rate for one in before.contenders} == {0.02}
+    assert {one.learning_rate for one in before.baselines} == {0.02}
     for role, same in zip(ROLES, (False, True), strict=True):
         earlier, later = (
-            {one.identity for one in they.contenders if one.role == role}
-            for they in (before, after)
+            {one.identity for one in they.baselines if one.role == role} for they in (before, after)
         )
         assert (earlier == later) is same
         assert same or not earlier & later
@@ -288,8 +287,8 @@ def test_committed_results_hold_the_comparison(compared: Compared, tmp_path: Pat
     comparison = read_comparison(clone)
     assert comparison == read_comparison(folder)
     assert comparison is not None
-    for one in comparison.contenders:
-        ours, theirs = read_contender(folder, one), read_contender(clone, one)
+    for one in comparison.baselines:
+        ours, theirs = read_baseline(folder, one), read_baseline(clone, one)
         assert ours.settings == theirs.settings
         np.testing.assert_allclose(ours.values["dice"], theirs.values["dice"], rtol=1e-6)
 

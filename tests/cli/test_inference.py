@@ -9,7 +9,7 @@ import pytest
 from hmopt.cli import inference
 from hmopt.cli.inference import infer_study
 from hmopt.data.inspection import inspect_cohort
-from hmopt.declaration import CohortSection, Study
+from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
@@ -43,7 +43,7 @@ def infer(
         folder / "cohort.csv", index=False
     )
     (folder / "dseg.tsv").write_text("index\tname\n1\tcube\n", encoding="utf-8")
-    section = CohortSection(manifest=folder / "cohort.csv", label_names=folder / "dseg.tsv")
+    section = CohortOptions(manifest=folder / "cohort.csv", label_names=folder / "dseg.tsv")
     return infer_study("mine", section, inspect_cohort(section))
 
 

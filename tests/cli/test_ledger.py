@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import hmopt
 from hmopt.cli.app import app
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.ledger.measurements import PAIR_COLUMNS
 from hmopt.metric import METRICS
@@ -26,7 +26,7 @@ PAIRS = pd.DataFrame(
     columns=list(PAIR_COLUMNS),
 )
 SETTINGS = (0, 50, 100, 150, 200)
-SECTION = SearchSection(
+SECTION = SearchOptions(
     scopes=[["cohort"], ["label"], ["subject", "label"]], reported=[], minimum_partners=2
 )
 

@@ -12,10 +12,10 @@ from hmopt.data.alignment import agreement_after, find_alignment
 from hmopt.data.image import prepare_image
 from hmopt.data.template import choose_template, resolve_template
 from hmopt.data.volume import Lattice, Volume
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 
-SECTION = PreprocessingSection(shape=[26, 24, 24], align="affine")
+SECTION = PreprocessingOptions(shape=[26, 24, 24], align="affine")
 
 
 def blobs(shape: tuple[int, int, int] = (26, 24, 22)) -> np.ndarray:

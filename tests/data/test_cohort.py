@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hmopt.data.cohort import list_images, read_cohort
-from hmopt.declaration import CohortSection
+from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
 
 Write = Callable[..., Path]
@@ -16,28 +16,28 @@ LABELS[1, 1, 1], LABELS[2, 2, 2] = 1, 2
 
 
 @pytest.fixture
-def decathlon(tmp_path: Path, write: Write) -> CohortSection:
+def decathlon(tmp_path: Path, write: Write) -> CohortOptions:
     for number in (3, 1):
         write(f"imagesTr/case_{number:03}.nii.gz", LABELS.astype(np.float32))
         write(f"labelsTr/case_{number:03}.nii.gz", LABELS)
     (tmp_path / "imagesTr/._case_001.nii.gz").write_bytes(b"left by macOS")
     (tmp_path / "imagesTr/notes.txt").write_text("no image")
-    return CohortSection(images=tmp_path / "imagesTr", labels=tmp_path / "labelsTr")
+    return CohortOptions(images=tmp_path / "imagesTr", labels=tmp_path / "labelsTr")
 
 
-def with_row(manifest: Path, row: str) -> CohortSection:
+def with_row(manifest: Path, row: str) -> CohortOptions:
     manifest.write_text(manifest.read_text(encoding="utf-8") + row + "\n", encoding="utf-8")
-    return CohortSection(manifest=manifest)
+    return CohortOptions(manifest=manifest)
 
 
-def test_each_file_of_a_decathlon_folder_is_a_subject(decathlon: CohortSection) -> None:
+def test_each_file_of_a_decathlon_folder_is_a_subject(decathlon: CohortOptions) -> None:
     images = list_images(decathlon)
     assert list(images.index) == list(images["subject"]) == ["case_001", "case_003"]
     assert [path.name for path in images["label"]] == ["case_001.nii.gz", "case_003.nii.gz"]
 
 
 def test_the_names_of_a_decathlon_release_are_found_beside_its_folders(
-    decathlon: CohortSection, tmp_path: Path
+    decathlon: CohortOptions, tmp_path: Path
 ) -> None:
     table = {"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}
     (tmp_path / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
@@ -45,20 +45,20 @@ def test_the_names_of_a_decathlon_release_are_found_beside_its_folders(
 
 
 def test_a_broken_table_beside_the_folders_is_refused(
-    decathlon: CohortSection, tmp_path: Path
+    decathlon: CohortOptions, tmp_path: Path
 ) -> None:
     (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json: expected \"labels\""):
         read_cohort(decathlon)
 
 
-def test_labels_without_names_are_numbered_with_a_warning(decathlon: CohortSection) -> None:
+def test_labels_without_names_are_numbered_with_a_warning(decathlon: CohortOptions) -> None:
     with pytest.warns(UserWarning, match="labels have no names"):
         assert read_cohort(decathlon).structures == {"label 1": (1,), "label 2": (2,)}
 
 
 def test_structures_are_declared_by_code_where_labels_have_no_names(
-    decathlon: CohortSection,
+    decathlon: CohortOptions,
 ) -> None:
     section = decathlon.model_copy(update={"structures": {"hippocampus": ["1", "2"]}})
     assert read_cohort(section).structures == {"hippocampus": (1, 2)}
@@ -66,7 +66,7 @@ def test_structures_are_declared_by_code_where_labels_have_no_names(
 
 def test_a_manifest_keeps_its_columns_numbers_as_numbers(write_cohort: Callable[..., Path]) -> None:
     manifest = write_cohort(subjects=2)
-    images = list_images(CohortSection(manifest=manifest))
+    images = list_images(CohortOptions(manifest=manifest))
     assert list(images.columns) == ["image", "label", "subject", "session", "age"]
     assert images["age"].tolist() == [20, 30]
     assert images.loc["sub-1_ses-1", "image"] == manifest.parent / "sub-1_ses-1.nii.gz"
@@ -77,7 +77,7 @@ def test_numbers_with_leading_zeros_stay_names(write_cohort: Callable[..., Path]
     manifest.write_text(
         manifest.read_text(encoding="utf-8").replace("sub-0,", "007,").replace("ses-1,", "01,")
     )
-    images = list_images(CohortSection(manifest=manifest))
+    images = list_images(CohortOptions(manifest=manifest))
     assert images["subject"].tolist() == ["007", "sub-1"]
     assert images["session"].tolist() == ["01", "01"]
 
@@ -89,12 +89,12 @@ def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path: Path, wri
     manifest.write_text(
         "image,label,subject\na/T1.nii.gz,a/T1.nii.gz,a\nb/T1.nii.gz,b/T1.nii.gz,b\n"
     )
-    assert list(list_images(CohortSection(manifest=manifest)).index) == ["a_T1", "b_T1"]
+    assert list(list_images(CohortOptions(manifest=manifest)).index) == ["a_T1", "b_T1"]
 
 
 def test_only_names_that_occur_become_structures(write_cohort: Callable[..., Path]) -> None:
     manifest = write_cohort(subjects=2)
-    section = CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+    section = CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
     assert read_cohort(section).structures == {"front": (3,), "back": (7,)}
 
 
@@ -103,7 +103,7 @@ def test_a_label_that_the_table_lacks_is_refused(write_cohort: Callable[..., Pat
     names = manifest.parent / "dseg.tsv"
     names.write_text("index\tname\n3\tfront\n")
     with pytest.raises(DataError, match=r"sub-0_ses-1_dseg.nii.gz: .*got 7, which it lacks"):
-        read_cohort(CohortSection(manifest=manifest, label_names=names))
+        read_cohort(CohortOptions(manifest=manifest, label_names=names))
 
 
 def test_labels_on_another_grid_are_refused(write_cohort: Callable[..., Path]) -> None:
@@ -112,10 +112,10 @@ def test_labels_on_another_grid_are_refused(write_cohort: Callable[..., Path]) -
         nibabel.Nifti1Image(LABELS, np.eye(4)), manifest.parent / "sub-1_ses-1_dseg.nii.gz"
     )
     with pytest.raises(DataError, match=r"sub-1_ses-1_dseg.nii.gz: expected shape \(10, 9, 8\)"):
-        read_cohort(CohortSection(manifest=manifest))
+        read_cohort(CohortOptions(manifest=manifest))
 
 
-def test_a_missing_label_file_is_refused(decathlon: CohortSection, tmp_path: Path) -> None:
+def test_a_missing_label_file_is_refused(decathlon: CohortOptions, tmp_path: Path) -> None:
     (tmp_path / "labelsTr/case_003.nii.gz").unlink()
     with pytest.raises(DataError, match=r"case_003.nii.gz: expected the label file, got no file"):
         list_images(decathlon)
@@ -153,12 +153,12 @@ def test_a_manifest_that_cannot_be_used_is_refused(
 ) -> None:
     (tmp_path / "cohort.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
-        list_images(CohortSection(manifest=tmp_path / "cohort.csv"))
+        list_images(CohortOptions(manifest=tmp_path / "cohort.csv"))
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "imagesTr").mkdir()
     with pytest.raises(DataError, match="expected images, got none"):
-        list_images(CohortSection(images=tmp_path / "imagesTr", labels=tmp_path / "imagesTr"))
+        list_images(CohortOptions(images=tmp_path / "imagesTr", labels=tmp_path / "imagesTr"))
     with pytest.raises(DataError, match="expected a folder of images"):
-        list_images(CohortSection(images=tmp_path / "imagesTr", labels=tmp_path / "labelsTr"))
+        list_images(CohortOptions(images=tmp_path / "imagesTr", labels=tmp_path / "labelsTr"))

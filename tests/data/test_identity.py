@@ -8,16 +8,16 @@ import pytest
 
 from hmopt.data.cohort import list_images
 from hmopt.data.identity import cohort_identity
-from hmopt.declaration import CohortSection, PreprocessingSection
+from hmopt.declaration import CohortOptions, PreprocessingOptions
 
-SECTION = PreprocessingSection(shape=[8, 8, 8])
+SECTION = PreprocessingOptions(shape=[8, 8, 8])
 
 
 def identity(
-    manifest: Path, preprocessing: PreprocessingSection = SECTION, **cohort: object
+    manifest: Path, preprocessing: PreprocessingOptions = SECTION, **cohort: object
 ) -> str:
     values = {"manifest": manifest, "label_names": manifest.parent / "dseg.tsv", **cohort}
-    section = CohortSection.model_validate(values)
+    section = CohortOptions.model_validate(values)
     return cohort_identity(section, preprocessing, list_images(section))
 
 
@@ -51,7 +51,7 @@ def test_one_changed_voxel_changes_the_identity(manifest: Path, name: str) -> No
 def test_every_field_of_the_preprocessing_changes_the_identity(
     manifest: Path, changed: dict[str, object]
 ) -> None:
-    section = PreprocessingSection.model_validate({**SECTION.model_dump(), **changed})
+    section = PreprocessingOptions.model_validate({**SECTION.model_dump(), **changed})
     assert identity(manifest, section) != identity(manifest)
 
 
@@ -88,7 +88,7 @@ def test_the_old_key_and_the_placement_that_it_means_are_one_preparation(manifes
     shared = {key: value for key, value in SECTION.model_dump().items() if key != "placement"}
     for align, placement in (("none", "centre"), ("affine", "affine")):
         old, new = (
-            PreprocessingSection.model_validate({**shared, **keys})
+            PreprocessingOptions.model_validate({**shared, **keys})
             for keys in ({"align": align}, {"placement": placement})
         )
         assert identity(manifest, old) == identity(manifest, new)

@@ -7,7 +7,7 @@ import pytest
 from hmopt.data.inference import infer_slices, infer_split
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.placement import measure_placement
-from hmopt.declaration import CohortSection
+from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
 
 WriteCohort = Callable[..., Path]
@@ -15,7 +15,7 @@ WriteCohort = Callable[..., Path]
 
 def look(manifest: Path) -> Inspection:
     return inspect_cohort(
-        CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+        CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
     )
 
 

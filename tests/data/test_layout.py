@@ -3,7 +3,7 @@ import pytest
 
 from hmopt.data.grid import Frame
 from hmopt.data.layout import NO_SLICE, check_preprocessing, lay_out
-from hmopt.declaration import PreprocessingSection
+from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError, DeclarationError
 
 
@@ -11,8 +11,8 @@ def frame(*shape: int) -> Frame:
     return Frame(shape=shape, spacing_mm=(1.0, 4.0, 2.0), to_world=np.eye(4))
 
 
-def section(**values: object) -> PreprocessingSection:
-    return PreprocessingSection.model_validate(values)
+def section(**values: object) -> PreprocessingOptions:
+    return PreprocessingOptions.model_validate(values)
 
 
 def test_a_plane_keeps_the_spacing_of_its_two_axes() -> None:

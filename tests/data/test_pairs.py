@@ -10,7 +10,7 @@ import pytest
 from hmopt.data.drawing import draw_evenly
 from hmopt.data.pairs import draw_pairs, pair_table, possible_pairs
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import PairsSection
+from hmopt.declaration import PairsOptions
 from hmopt.declaration.study import read_declaration
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
@@ -56,8 +56,8 @@ def ids(pairs: Sequence[Pair]) -> set[str]:
     return {pair.id for pair in pairs}
 
 
-def section(**values: object) -> PairsSection:
-    return PairsSection.model_validate(values)
+def section(**values: object) -> PairsOptions:
+    return PairsOptions.model_validate(values)
 
 
 def test_cross_pairs_are_all_ordered_pairs_of_two_subjects_of_the_side() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from hmopt.data.cohort import list_images, read_cohort
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import CohortSection, parse_study
+from hmopt.declaration import CohortOptions, parse_study
 
 
 def test_brain_slices_are_prepared_as_they_are_in_the_files(
@@ -45,7 +45,7 @@ def test_brain_slices_are_prepared_as_they_are_in_the_files(
 
 def test_the_hippocampus_cohort_is_read_by_its_table_of_names(shared_data: Path) -> None:
     place = shared_data / "hippocampus"
-    section = CohortSection(
+    section = CohortOptions(
         images=place / "imagesTr", labels=place / "labelsTr", label_names=place / "dseg.tsv"
     )
     assert len(list_images(section)) == 200

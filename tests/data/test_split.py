@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmopt.data.split import split_subjects
-from hmopt.declaration import SplitSection
+from hmopt.declaration import SplitOptions
 from hmopt.errors import DataError
 
 SUBJECTS = [f"s{i}" for i in range(10)]
@@ -21,7 +21,7 @@ def test_sides_have_the_declared_counts_and_share_nobody(
 ) -> None:
     # every subject has two scans
     sides = split_subjects(
-        SUBJECTS * 2, SplitSection(train=train, tune=tune, search=search, seed=seed)
+        SUBJECTS * 2, SplitOptions(train=train, tune=tune, search=search, seed=seed)
     )
     assert {side: len(subjects) for side, subjects in sides.items()} == {
         "train": train,
@@ -35,7 +35,7 @@ def test_sides_have_the_declared_counts_and_share_nobody(
 
 def test_named_subjects_serve_where_they_are_named() -> None:
     sides = split_subjects(
-        SUBJECTS, SplitSection(train=6, tune=["s3"], search=["s1", "s7"], seed=4)
+        SUBJECTS, SplitOptions(train=6, tune=["s3"], search=["s1", "s7"], seed=4)
     )
     assert sides["tune"] == ["s3"]
     assert sides["search"] == ["s1", "s7"]
@@ -43,7 +43,7 @@ def test_named_subjects_serve_where_they_are_named() -> None:
 
 
 def test_the_seed_alone_decides_and_the_order_of_the_images_does_not() -> None:
-    section = SplitSection(train=4, tune=2, search=4, seed=5)
+    section = SplitOptions(train=4, tune=2, search=4, seed=5)
     assert split_subjects(SUBJECTS, section) == split_subjects(SUBJECTS[::-1], section)
     assert split_subjects(SUBJECTS, section) != split_subjects(
         SUBJECTS, section.model_copy(update={"seed": 6})
@@ -65,4 +65,4 @@ def test_the_seed_alone_decides_and_the_order_of_the_images_does_not() -> None:
 )
 def test_a_split_that_cannot_be_made_is_refused(section: dict[str, object], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
-        split_subjects(SUBJECTS, SplitSection.model_validate(section))
+        split_subjects(SUBJECTS, SplitOptions.model_validate(section))

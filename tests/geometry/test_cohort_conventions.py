@@ -16,7 +16,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.data.reference import Reference, common_axes
 from hmopt.data.volume import Lattice
-from hmopt.declaration import CohortSection, parse_study
+from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.interop.registration import Registrar
 from tests.geometry.conftest import SETTING, Array, Judge, affine, build_model, head
@@ -98,7 +98,7 @@ def declare(manifest: Path, **preprocessing: Any) -> Any:
 
 def look(manifest: Path) -> Inspection:
     return inspect_cohort(
-        CohortSection(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+        CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
     )
 
 
@@ -154,7 +154,7 @@ def test_heads_cropped_in_different_ways_are_placed_by_their_headers_and_both_ov
     found = look(write_cohort(tmp_path / "a", unevenly))
     whole = look(write_cohort(tmp_path / "b", as_it_is))
     assert found.overlaps["header"] > found.overlaps["centre"] + 0.05
-    section = CohortSection(manifest=tmp_path / "a" / "cohort.csv")
+    section = CohortOptions(manifest=tmp_path / "a" / "cohort.csv")
     study, remarks = infer_study("x", section, found)
     assert study.preprocessing.placement == "header"
     for overlap in found.overlaps.values():
@@ -171,7 +171,7 @@ def test_heads_with_random_origins_are_placed_by_their_centres(tmp_path: Path) -
 
     found = look(write_cohort(tmp_path / "a", anywhere))
     assert found.best_placement == "centre"
-    study, _ = infer_study("x", CohortSection(manifest=tmp_path / "a" / "cohort.csv"), found)
+    study, _ = infer_study("x", CohortOptions(manifest=tmp_path / "a" / "cohort.csv"), found)
     assert study.preprocessing.placement == "centre"
 
 

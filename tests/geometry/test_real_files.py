@@ -8,7 +8,7 @@ import pytest
 
 from hmopt.data.inspection import inspect_cohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import CohortSection, parse_study
+from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError
 from hmopt.interop.registration import Registrar
 from tests.geometry.conftest import SETTING, Judge, build_model
@@ -134,7 +134,7 @@ def test_five_orientations_of_one_head_are_a_cohort_of_equal_images(
         rows.append(f"{number}.nii.gz,{number}_dseg.nii.gz,s{number}")
     (tmp_path / "cohort.csv").write_text("\n".join(rows))
     (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbright\n")
-    cohort = CohortSection(manifest=tmp_path / "cohort.csv", label_names=tmp_path / "dseg.tsv")
+    cohort = CohortOptions(manifest=tmp_path / "cohort.csv", label_names=tmp_path / "dseg.tsv")
     found = inspect_cohort(cohort)
     assert found.overlaps["header"] == pytest.approx(1, abs=0.01)
     assert found.best_placement == "header"

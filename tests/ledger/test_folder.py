@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger import (
     Ledger,
@@ -33,7 +33,7 @@ def searched(oracle: Any) -> Searched:
         space=oracle.space,
         loss={"similarity": "lncc", "scale": None},
         loss_scale=1.7,
-        search=SearchSection(reported=["similarity"], storage="postgresql://me:secret@host/db"),
+        search=SearchOptions(reported=["similarity"], storage="postgresql://me:secret@host/db"),
     )
 
 

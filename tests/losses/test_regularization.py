@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.losses.deform import BendingEnergyLoss
 
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 from hmopt.losses import bending_energy, regularize, squared_gradient
 from hmopt.spatial import identity_grid
 
@@ -92,5 +92,5 @@ def test_gradients_are_those_of_finite_differences() -> None:
 def test_declared_regularization_is_found() -> None:
     velocity, spacing = random_velocity(5, 6), [1.0, 2.0]
     for name, loss in (("gradient", squared_gradient), ("bending", bending_energy)):
-        section = LossSection.model_validate({"regularization": name})
+        section = LossOptions.model_validate({"regularization": name})
         assert torch.equal(regularize(velocity, section, spacing), loss(velocity, spacing))

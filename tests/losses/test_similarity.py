@@ -8,7 +8,7 @@ import torch
 from monai.losses.image_dissimilarity import LocalNormalizedCrossCorrelationLoss
 from numpy.typing import NDArray
 
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 from hmopt.losses import (
     find_similarity,
     local_cross_correlation,
@@ -165,5 +165,5 @@ def test_gradient_of_mutual_information_is_that_of_finite_differences() -> None:
 )
 def test_declared_similarity_is_found(name: str, expected: Callable[..., torch.Tensor]) -> None:
     moved, fixed = images(8, 8)
-    found = find_similarity(LossSection.model_validate({"similarity": name, "window": 5}))
+    found = find_similarity(LossOptions.model_validate({"similarity": name, "window": 5}))
     assert torch.equal(found(moved, fixed), expected(moved, fixed))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.space import Hyperparameter, Setting, Space
@@ -18,7 +18,7 @@ SETTING = {"regularization": 0.3, "label_weight": 0.7}
 def small(shape: tuple[int, ...] = (16, 16), space: Space = SPACE) -> Hypermorph:
     torch.manual_seed(0)
     return Hypermorph(
-        RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[3]), shape),
+        RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[3]), shape),
         space,
         [8],
     )

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.networks import (
     Hypernetwork,
     RegistrationNetwork,
@@ -12,7 +12,7 @@ from hmopt.networks import (
 
 
 def test_four_times_the_voxels_take_four_times_the_operations() -> None:
-    section = NetworkSection(encoder=[4, 4], decoder=[4], final=[])
+    section = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
     one, four = (
         registration_operations(RegistrationNetwork(section, (side, side)), (side, side))
         for side in (16, 32)

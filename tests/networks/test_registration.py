@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
 from hmopt.networks import RegistrationNetwork, check_architecture, coarsest_stride
 
-SMALL = NetworkSection(encoder=[4, 5], decoder=[6], final=[3])
+SMALL = NetworkOptions(encoder=[4, 5], decoder=[6], final=[3])
 
 
 @pytest.mark.parametrize("shape", [(16, 24), (8, 16, 12)])
@@ -19,7 +19,7 @@ SMALL = NetworkSection(encoder=[4, 5], decoder=[6], final=[3])
     ],
 )
 def test_velocity_and_displacement_have_their_grids(
-    shape: tuple[int, ...], section: NetworkSection, stride: int
+    shape: tuple[int, ...], section: NetworkOptions, stride: int
 ) -> None:
     network = RegistrationNetwork(section, shape)
     velocity = network(*torch.rand(2, 3, 1, *shape))
@@ -63,4 +63,4 @@ def test_decoder_as_long_as_the_encoder_is_refused() -> None:
     with pytest.raises(
         DeclarationError, match=r"^network\.decoder: expected fewer levels than .* \(2\), got 2\."
     ):
-        check_architecture(NetworkSection(encoder=[4, 4], decoder=[4, 4]), (16, 16))
+        check_architecture(NetworkOptions(encoder=[4, 4], decoder=[4, 4]), (16, 16))

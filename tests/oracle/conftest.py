@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.space import Hyperparameter, Space
@@ -78,7 +78,7 @@ def pairs() -> list[Pair]:
 def make_model() -> Callable[..., Hypermorph]:
     def make(shape: tuple[int, ...], seed: int = 0, high: float = 1.0) -> Hypermorph:
         torch.manual_seed(seed)
-        section = NetworkSection(encoder=[4, 4], decoder=[4], final=[], integration_steps=3)
+        section = NetworkOptions(encoder=[4, 4], decoder=[4], final=[], integration_steps=3)
         network = RegistrationNetwork(section, shape)
         torch.nn.init.normal_(network.velocity.weight, std=1.0)
         space = Space(hyperparameters=(Hyperparameter(name="regularization", high=high),))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.files import slug, write_json
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.ledger.folder import read_pairs
@@ -97,7 +97,7 @@ def make_examples(folder: Path, name: str) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Path:
+def write_study(folder: Path, section: SearchOptions, subjects: int = 12) -> Path:
     pairs = make_pairs(subjects)
     searched = Searched(
         name="made-up brains",
@@ -142,8 +142,8 @@ def write_study(folder: Path, section: SearchSection, subjects: int = 12) -> Pat
 
 
 @pytest.fixture(scope="session")
-def declared() -> SearchSection:
-    return SearchSection(
+def declared() -> SearchOptions:
+    return SearchOptions(
         metric="dice",
         reported=["dice_nearest", "folding", "log_jacobian_sd", "similarity"],
         scopes=[["cohort"], ["label"], ["task"], ["subject"]],
@@ -151,7 +151,7 @@ def declared() -> SearchSection:
 
 
 @pytest.fixture(scope="session")
-def study_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchSection) -> Path:
+def study_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchOptions) -> Path:
     folder = write_study(tmp_path_factory.mktemp("study"), declared)
     make_examples(folder, "cohort")
     return folder
@@ -171,7 +171,7 @@ def add_model() -> Callable[[Path, str, float], None]:
 
 
 @pytest.fixture(scope="session")
-def few_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchSection) -> Path:
+def few_folder(tmp_path_factory: pytest.TempPathFactory, declared: SearchOptions) -> Path:
     """A study of four subjects, of whom nothing can be said with confidence."""
     return write_study(tmp_path_factory.mktemp("few"), declared, subjects=4)
 

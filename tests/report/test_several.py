@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.records import Block
 from hmopt.report import write_report
@@ -27,7 +27,7 @@ def test_two_hyperparameters_are_reported_side_by_side(
         space=space,
         loss={"overlap_labels": ["seen"]},
         loss_scale=1.0,
-        search=SearchSection(reported=["folding"], scopes=[["cohort"]]),
+        search=SearchOptions(reported=["folding"], scopes=[["cohort"]]),
     )
     write_searched(tmp_path, searched, pairs)
     blocks = []

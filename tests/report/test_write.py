@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.files import slug, write_json
 from hmopt.ledger import Ledger, read_folder, read_measurements
 from hmopt.ledger.folder import dense_path
@@ -71,7 +71,7 @@ def results(study_folder: Path) -> Path:
 
 
 def test_the_page_is_well_formed_and_every_scope_is_on_it_once(
-    page: Page, study_folder: Path, declared: SearchSection
+    page: Page, study_folder: Path, declared: SearchOptions
 ) -> None:
     measurements = read_folder(study_folder)
     scopes = list_scopes(declared, measurements.pairs, measurements.labels)
@@ -128,7 +128,7 @@ def test_the_table_orders_structures_as_they_were_made(report: Path) -> None:
 
 
 def test_every_reported_metric_is_on_the_page_by_its_full_name(
-    page: Page, declared: SearchSection
+    page: Page, declared: SearchOptions
 ) -> None:
     assert len(declared.reported) > 1
     for name in declared.reported:

@@ -4,13 +4,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger import Measurements
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.space import Hyperparameter, Index, Space
 
-LABELS = SearchSection(scopes=[["label"]])
+LABELS = SearchOptions(scopes=[["label"]])
 Measure = Callable[..., Measurements]
 
 
@@ -25,7 +25,7 @@ def test_the_default_is_measured_with_the_coarse_lattice() -> None:
             Hyperparameter(name="label_weight", default=0.5),
         )
     )
-    settings = coarse_settings(space, SearchSection(coarse=4))
+    settings = coarse_settings(space, SearchOptions(coarse=4))
     assert len(settings) == 17
     assert (66, 100) in settings
     assert settings == sorted(settings)
@@ -43,7 +43,7 @@ def test_the_dense_sweep_is_the_whole_lattice_of_one_hyperparameter(space: Space
 
 
 def search(
-    measure: Callable[[Sequence[Index]], Measurements], section: SearchSection, space: Space
+    measure: Callable[[Sequence[Index]], Measurements], section: SearchOptions, space: Space
 ) -> list[Index]:
     """Measure until nothing more is asked for; give what was asked for beyond the coarse settings, in order."""
     coarse, asked = coarse_settings(space, section), []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.search.scopes import Scope, find_scope, list_scopes
 
@@ -12,7 +12,7 @@ LABELS = ("thalamus", "cortex")
 
 
 def names(scopes: list[list[str]], pairs: pd.DataFrame, minimum_partners: int = 2) -> list[str]:
-    section = SearchSection(scopes=scopes, minimum_partners=minimum_partners)
+    section = SearchOptions(scopes=scopes, minimum_partners=minimum_partners)
     return [scope.name for scope in list_scopes(section, pairs, LABELS)]
 
 
@@ -73,7 +73,7 @@ def test_values_of_a_column_share_its_pairs_out(values: list[str]) -> None:
     columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task", "site"]
     pairs = pd.DataFrame(rows, columns=columns)
     masks = [
-        scope.mask(pairs) for scope in list_scopes(SearchSection(scopes=[["site"]]), pairs, LABELS)
+        scope.mask(pairs) for scope in list_scopes(SearchOptions(scopes=[["site"]]), pairs, LABELS)
     ]
     assert np.sum([np.zeros(len(values)), *masks], axis=0).tolist() == [
         int(value != "") for value in values

@@ -9,7 +9,7 @@ import optuna
 import optuna_dashboard
 import pytest
 
-from hmopt.declaration import SearchSection
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger import Measurements, Tabulated
 from hmopt.ledger.measurements import pair_records
@@ -19,7 +19,7 @@ from hmopt.search.scopes import Scope
 from hmopt.search.storage import open_storage
 from hmopt.search.studies import make_study, origin_of, store_studies
 
-SECTION = SearchSection(scopes=[["cohort"], ["label", "task"], ["subject"]], folding_limit=0.005)
+SECTION = SearchOptions(scopes=[["cohort"], ["label", "task"], ["subject"]], folding_limit=0.005)
 CURVES = {"thalamus": lambda x: 0.8 - (x - 0.6) ** 2, "cortex": lambda x: 0.7 - (x - 0.1) ** 2}
 SETTINGS = [(20,), (60,), (100,), (120,)]
 
@@ -108,7 +108,7 @@ def test_settings_that_were_measured_later_are_added(
     measurements: Measurements, tmp_path: Path
 ) -> None:
     storage = open_storage(tmp_path)
-    section = SearchSection(scopes=[["cohort"]])
+    section = SearchOptions(scopes=[["cohort"]])
     store_studies(measurements.at(SETTINGS[1:3]), section, "hearts", storage)
     (name,) = store_studies(measurements, section, "hearts", storage)
     study = studies_of(storage)[name]
@@ -120,7 +120,7 @@ def test_settings_that_were_measured_later_are_added(
 def test_with_another_model_other_pairs_another_limit_or_metric_new_studies_begin(
     change: str, measurements: Measurements, tmp_path: Path
 ) -> None:
-    storage, section = open_storage(tmp_path), SearchSection(scopes=[["cohort"]])
+    storage, section = open_storage(tmp_path), SearchOptions(scopes=[["cohort"]])
     (before,) = store_studies(measurements, section, "hearts", storage)
     if change == "identity":
         measurements = replace(measurements, identity="fedcba98")
@@ -178,7 +178,7 @@ def test_a_storage_that_cannot_be_opened_is_refused_in_one_line(url: str, tmp_pa
 
 def test_stored_studies_open_in_the_dashboard(measurements: Measurements, tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
-    names = store_studies(measurements, SearchSection(scopes=[["label"]]), "hearts", storage)
+    names = store_studies(measurements, SearchOptions(scopes=[["label"]]), "hearts", storage)
     environment: dict[str, Any] = {"PATH_INFO": "/api/studies"}
     setup_testing_defaults(environment)
     statuses: list[str] = []
@@ -196,7 +196,7 @@ def test_optunas_log_is_quiet_here_and_as_the_user_left_it_afterwards(
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
         store_studies(
-            measurements, SearchSection(scopes=[["cohort"]]), "hearts", open_storage(tmp_path)
+            measurements, SearchOptions(scopes=[["cohort"]]), "hearts", open_storage(tmp_path)
         )
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
     finally:
@@ -215,6 +215,6 @@ def test_every_study_is_told_of_while_it_is_written(
         yield from items
 
     store_studies(
-        measurements, SearchSection(scopes=[["label"]]), "hearts", open_storage(tmp_path), track
+        measurements, SearchOptions(scopes=[["label"]]), "hearts", open_storage(tmp_path), track
     )
     assert told == [("Writing studies", 2, 2)]

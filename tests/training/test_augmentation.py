@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hmopt.declaration import AugmentationSection
+from hmopt.declaration import AugmentationOptions
 from hmopt.spatial import identity_grid
 from hmopt.training.augmentation import random_displacement, random_gamma
 
@@ -25,7 +25,7 @@ class Normal(np.random.Generator):
 
 
 def moved_by(
-    section: AugmentationSection, shape: tuple[int, ...]
+    section: AugmentationOptions, shape: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give where voxels are taken from, (d, *shape), and where they are, both from the centre of the grid."""
     displacement = random_displacement(section, 1, shape, Normal())
@@ -36,29 +36,29 @@ def moved_by(
 
 
 def test_nothing_declared_moves_nothing() -> None:
-    assert random_displacement(AugmentationSection(), 2, (8, 8), np.random.default_rng(0)) is None
+    assert random_displacement(AugmentationOptions(), 2, (8, 8), np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_translation_is_the_same_everywhere(shape: tuple[int, ...]) -> None:
-    taken, there = moved_by(AugmentationSection(translation=1.5), shape)
+    taken, there = moved_by(AugmentationOptions(translation=1.5), shape)
     torch.testing.assert_close(taken, there + 1.5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_scaling_stretches_about_the_centre(shape: tuple[int, ...]) -> None:
-    taken, there = moved_by(AugmentationSection(scaling=0.2), shape)
+    taken, there = moved_by(AugmentationOptions(scaling=0.2), shape)
     torch.testing.assert_close(taken, math.exp(0.2) * there)
 
 
 def test_rotation_in_the_plane_is_about_the_centre() -> None:
-    taken, (x, y) = moved_by(AugmentationSection(rotation_degrees=30), (9, 7))
+    taken, (x, y) = moved_by(AugmentationOptions(rotation_degrees=30), (9, 7))
     cos, sin = math.cos(math.pi / 6), math.sin(math.pi / 6)
     torch.testing.assert_close(taken, torch.stack([cos * x - sin * y, sin * x + cos * y]))
 
 
 def test_rotation_in_space_keeps_distances_and_handedness() -> None:
-    taken, there = moved_by(AugmentationSection(rotation_degrees=20), (5, 6, 7))
+    taken, there = moved_by(AugmentationOptions(rotation_degrees=20), (5, 6, 7))
     torch.testing.assert_close(taken.norm(dim=0), there.norm(dim=0))
     matrix = torch.linalg.lstsq(there.flatten(1).T, taken.flatten(1).T).solution
     assert float(torch.linalg.det(matrix)) == pytest.approx(1, abs=1e-5)
@@ -67,7 +67,7 @@ def test_rotation_in_space_keeps_distances_and_handedness() -> None:
 
 @pytest.mark.parametrize("shape", [(33, 33), (33, 17, 17)])
 def test_deformation_is_smooth_and_as_large_as_declared(shape: tuple[int, ...]) -> None:
-    section = AugmentationSection(deformation=2.0, deformation_spacing=8.0)
+    section = AugmentationOptions(deformation=2.0, deformation_spacing=8.0)
     displacement = random_displacement(section, 8, shape, np.random.default_rng(0))
     assert displacement is not None
     at_control_points = displacement[(..., *[slice(None, None, 8)] * len(shape))]
@@ -76,7 +76,7 @@ def test_deformation_is_smooth_and_as_large_as_declared(shape: tuple[int, ...]) 
 
 
 def test_images_are_moved_differently_and_by_the_seed_alone() -> None:
-    section = AugmentationSection(rotation_degrees=5, scaling=0.1, translation=1, deformation=1)
+    section = AugmentationOptions(rotation_degrees=5, scaling=0.1, translation=1, deformation=1)
     one, again, other = (
         random_displacement(section, 2, (8, 8), np.random.default_rng(seed)) for seed in (0, 0, 1)
     )
@@ -90,9 +90,9 @@ def test_images_are_moved_differently_and_by_the_seed_alone() -> None:
 
 def test_gamma_raises_intensities_to_a_power() -> None:
     images = torch.rand(2, 1, 4, 5, generator=torch.Generator().manual_seed(0))
-    powered = random_gamma(AugmentationSection(intensity=0.3), images, Normal())
+    powered = random_gamma(AugmentationOptions(intensity=0.3), images, Normal())
     np.testing.assert_allclose(powered, images.numpy() ** math.exp(0.3), rtol=1e-5)
     ends = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
     assert torch.equal(
-        random_gamma(AugmentationSection(intensity=0.3), ends, np.random.default_rng(0)), ends
+        random_gamma(AugmentationOptions(intensity=0.3), ends, np.random.default_rng(0)), ends
     )

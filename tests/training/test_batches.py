@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage, stats
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import AugmentationSection, TrainingSection
+from hmopt.declaration import AugmentationOptions, TrainingOptions
 from hmopt.records import Pair
 from hmopt.training.batches import draw_pairs, load_images, load_labels, make_batch
 
@@ -36,7 +36,7 @@ def test_kinds_are_drawn_equally_often_however_many_pairs_they_have() -> None:
 
 
 def test_batch_without_augmentation_is_the_pairs_themselves(cohort: PreparedCohort) -> None:
-    batch = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=True)
+    batch = make_batch(cohort, PAIRS, TrainingOptions(), np.random.default_rng(0), with_labels=True)
     assert torch.equal(batch.moving, load_images(cohort, ["sub-0", "sub-2"]))
     assert torch.equal(batch.fixed, load_images(cohort, ["sub-1", "sub-0"]))
     assert batch.moving_labels is not None
@@ -47,7 +47,7 @@ def test_batch_without_augmentation_is_the_pairs_themselves(cohort: PreparedCoho
 
 def test_labels_are_left_out_where_the_loss_needs_none(cohort: PreparedCohort) -> None:
     batch = make_batch(
-        cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=False
+        cohort, PAIRS, TrainingOptions(), np.random.default_rng(0), with_labels=False
     )
     assert batch.moving_labels is None
     assert batch.fixed_labels is None
@@ -59,8 +59,8 @@ def centroids(weights: torch.Tensor) -> np.ndarray:
 
 def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
     """The brighter disc, above 0.6, lies where label 2 does, before and after moving by several voxels."""
-    section = TrainingSection(
-        augmentation=AugmentationSection(
+    section = TrainingOptions(
+        augmentation=AugmentationOptions(
             translation=1.5, rotation_degrees=10, scaling=0.05, flip_axis=0
         )
     )
@@ -80,8 +80,8 @@ def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
 
 
 def test_both_images_of_a_pair_are_mirrored_in_half_of_the_steps(cohort: PreparedCohort) -> None:
-    section = TrainingSection(augmentation=AugmentationSection(flip_axis=1))
-    plain = make_batch(cohort, PAIRS, TrainingSection(), np.random.default_rng(0), with_labels=True)
+    section = TrainingOptions(augmentation=AugmentationOptions(flip_axis=1))
+    plain = make_batch(cohort, PAIRS, TrainingOptions(), np.random.default_rng(0), with_labels=True)
     mirrored = 0
     for seed in range(40):
         batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
@@ -94,7 +94,7 @@ def test_both_images_of_a_pair_are_mirrored_in_half_of_the_steps(cohort: Prepare
 
 
 def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
-    section = TrainingSection(augmentation=AugmentationSection(intensity=0.3))
+    section = TrainingOptions(augmentation=AugmentationOptions(intensity=0.3))
     batch = make_batch(cohort, PAIRS, section, np.random.default_rng(0), with_labels=True)
     images = load_images(cohort, ["sub-0", "sub-2"])
     assert not torch.allclose(batch.moving, images)
@@ -107,8 +107,8 @@ def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_batch_is_a_function_of_its_generator(cohort: PreparedCohort, seed: int) -> None:
-    section = TrainingSection(
-        augmentation=AugmentationSection(deformation=2.0, intensity=0.1, scaling=0.1)
+    section = TrainingOptions(
+        augmentation=AugmentationOptions(deformation=2.0, intensity=0.1, scaling=0.1)
     )
     one, again, other = (
         make_batch(cohort, PAIRS, section, np.random.default_rng([seed, step]), with_labels=False)

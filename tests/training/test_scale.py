@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import LossSection
+from hmopt.declaration import LossOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.training.scale import loss_scale
@@ -21,11 +21,11 @@ PAIRS = [
 
 
 def test_declared_scale_is_taken(cohort: PreparedCohort) -> None:
-    assert loss_scale(cohort, PAIRS, LossSection(scale=3.5), seed=0) == 3.5
+    assert loss_scale(cohort, PAIRS, LossOptions(scale=3.5), seed=0) == 3.5
 
 
 def test_scaled_squared_error_of_unregistered_pairs_is_one(cohort: PreparedCohort) -> None:
-    scale = loss_scale(cohort, PAIRS, LossSection(similarity="mse"), seed=0)
+    scale = loss_scale(cohort, PAIRS, LossOptions(similarity="mse"), seed=0)
     errors = [
         np.mean((cohort.image(pair.moving) - cohort.image(pair.fixed)) ** 2) for pair in PAIRS
     ]
@@ -34,7 +34,7 @@ def test_scaled_squared_error_of_unregistered_pairs_is_one(cohort: PreparedCohor
 
 @pytest.mark.parametrize("similarity", ["lncc", "mutual_information"])
 def test_scale_is_finite_for_every_similarity(cohort: PreparedCohort, similarity: str) -> None:
-    section = LossSection.model_validate({"similarity": similarity})
+    section = LossOptions.model_validate({"similarity": similarity})
     assert 0 < loss_scale(cohort, PAIRS, section, seed=0) < 1e3
 
 
@@ -44,4 +44,4 @@ def test_pairs_that_do_not_differ_are_refused(cohort: PreparedCohort) -> None:
         DataError,
         match=r"^loss\.scale: expected training pairs that differ, got a mean difference of 0",
     ):
-        loss_scale(cohort, [same], LossSection(), seed=0)
+        loss_scale(cohort, [same], LossOptions(), seed=0)

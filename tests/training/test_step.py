@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hmopt.declaration import HypernetworkSection, LossSection, TrainingSection
+from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.losses import (
     dice_loss,
@@ -43,7 +43,7 @@ def batch(with_labels: bool = True) -> Batch:
 
 
 def loss(spacing: tuple[float, ...] | None = None) -> Loss:
-    return Loss(section=LossSection(window=5), scale=2.0, overlap_labels=(1, 3), spacing=spacing)
+    return Loss(section=LossOptions(window=5), scale=2.0, overlap_labels=(1, 3), spacing=spacing)
 
 
 def test_terms_are_those_of_the_registered_batch(hypermorph: Hypermorph) -> None:
@@ -70,7 +70,7 @@ def test_without_labels_there_is_no_overlap_loss(hypermorph: Hypermorph) -> None
 def test_step_tells_the_loss_before_it_and_lowers_it(hypermorph: Hypermorph) -> None:
     with torch.no_grad():
         before = loss().terms(hypermorph, batch(), SETTING)
-    optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
+    optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
     total, terms = take_step(hypermorph, optimizer, loss(), batch(), SETTING, rate=1e-3)
     assert total == pytest.approx(float(weighted_loss(before, SETTING, 2.0)) / 0.7, rel=1e-5)
     assert float(terms.similarity) == pytest.approx(float(before.similarity))
@@ -85,7 +85,7 @@ def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hype
     network = hypermorph.hypernetwork
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     optimizer = make_optimizer(
-        hypermorph, TrainingSection(), HypernetworkSection(learning_rate_share=0.25)
+        hypermorph, TrainingOptions(), HypernetworkOptions(learning_rate_share=0.25)
     )
     take_step(hypermorph, optimizer, loss(), batch(), SETTING, rate=1e-3)
     for name, weight in network.named_parameters():
@@ -95,7 +95,7 @@ def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hype
 
 def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hypermorph) -> None:
     before = hypermorph.hypernetwork.base.clone()
-    optimizer = make_optimizer(hypermorph, TrainingSection(), HypernetworkSection())
+    optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
     broken = batch()
     broken.moving[0, 0, 3, 3] = torch.nan
     with pytest.raises(DataError, match=r"^training: expected a finite loss, got nan"):
@@ -107,7 +107,7 @@ def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hyper
     ("step", "share"), [(0, 1), (25, 0.5 + math.sqrt(0.125)), (50, 0.5), (100, 0)]
 )
 def test_learning_rate_follows_half_a_cosine(step: int, share: float) -> None:
-    section = TrainingSection(steps=100, learning_rate=2e-3)
+    section = TrainingOptions(steps=100, learning_rate=2e-3)
     assert learning_rate(section, step) == pytest.approx(2e-3 * share, rel=1e-9, abs=1e-15)
 
 

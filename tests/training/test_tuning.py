@@ -8,7 +8,7 @@ import torch
 from monai.losses.dice import DiceLoss
 
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
-from hmopt.declaration import NetworkSection
+from hmopt.declaration import NetworkOptions
 from hmopt.losses import one_hot
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
@@ -25,7 +25,7 @@ PAIRS = [
 @pytest.fixture
 def still() -> RegistrationNetwork:
     """Give a network that moves nothing."""
-    network = RegistrationNetwork(NetworkSection(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
+    network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     for weight in network.parameters():
         torch.nn.init.zeros_(weight)
     return network

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget, Compared
+from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget, Compared
 from hmopt.analysis.evidence import Evidence
 from hmopt.metric import find_metric
+from hmopt.report.baseline_curves import agreement_figure, labels_figure
 from hmopt.report.budgets import at_both, budget_text, counted, interval_text, named
-from hmopt.report.compared_curves import agreement_figure, labels_figure
 from hmopt.report.material import Material
 from hmopt.report.section import Section
 from hmopt.report.words import (

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hmopt.analysis.compared import Budget, Compared, Family
+from hmopt.analysis.baselines import Budget, Compared, Family
 from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
-from hmopt.declaration.search import SearchSection
+from hmopt.declaration.search import SearchOptions
 from hmopt.report.budgets import at_both
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, new_figure
 from hmopt.report.material import Material
@@ -43,7 +43,7 @@ class Prices:
     separate: Work
     measured: Work
     pairs: int
-    search: SearchSection
+    search: SearchOptions
 
     def searched(self, hyperparameters: int) -> int:
         """Give how many settings a search measures at most."""
@@ -76,7 +76,7 @@ class Prices:
 
 
 def find_prices(
-    compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchSection
+    compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchOptions
 ) -> Prices:
     """Give what trainings took by the clock; a measured pair is taken to last as long as one in training.
 

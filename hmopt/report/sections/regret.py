@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.compared import COHORT, NEGLIGIBLE_GAP, Budget
+from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import Regret
 from hmopt.metric import find_metric

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.compared import COHORT, Budget, Compared, Family
+from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.budgets import at_both, counted, family_name, named

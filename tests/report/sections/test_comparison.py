@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.compared import COHORT, Budget, Compared
+from hmopt.analysis.baselines import COHORT, Budget, Compared
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate

@@ -13,7 +13,7 @@ from hmopt.oracle.open import load_oracle
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
-from hmopt.training.compared import train_hypermorph, with_budget
+from hmopt.training.baselines import train_hypermorph, with_budget
 from hmopt.training.loop import study_scale
 from hmopt.training.trained import MODEL
 
@@ -40,7 +40,7 @@ class NetworkTraining:
 Training = HypermorphTraining | NetworkTraining
 
 
-class ComparedOracles:
+class BaselineOracles:
     """Opens oracles of other steps and seeds of one declaration.
 
     Parameters

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hmopt.analysis.compared import COHORT, Compared, find_compared
+from hmopt.analysis.baselines import COHORT, Compared, find_compared
 from hmopt.analysis.evidence import Evidence
-from hmopt.declaration.search import SearchSection
-from hmopt.ledger import Comparison, Contender
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger import Baseline, Comparison
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 
@@ -94,10 +94,10 @@ def test_the_cost_ratio_is_of_one_training_by_the_clock(compared: Callable[..., 
 
 def test_without_one_side_there_is_no_comparison(template: Measurements) -> None:
     grid = tuple((place,) for place in range(5))
-    hypermorph = Contender(
+    hypermorph = Baseline(
         role="hypermorph", steps=10, seeds=(0,), identity="h", networks=1, minutes=1.0
     )
-    separate = Contender(
+    separate = Baseline(
         role="separate", steps=10, seeds=(0,), identity="s", networks=5, minutes=5.0
     )
     comparison = Comparison(
@@ -107,15 +107,13 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
         grid=grid,
         optimum=(1,),
         default=(2,),
-        contenders=(separate,),
+        baselines=(separate,),
     )
 
-    def find(
-        *contenders: Contender, settings: tuple[tuple[int, ...], ...] = grid
-    ) -> Compared | None:
+    def find(*baselines: Baseline, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
         held = {"hypermorph": template, "separate": template.at(settings)}
-        asked = replace(comparison, contenders=contenders)
-        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchSection())
+        asked = replace(comparison, baselines=baselines)
+        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchOptions())
 
     assert find(separate) is None
     assert find(hypermorph) is None
@@ -134,7 +132,7 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
     grid = tuple((place,) for place in range(5))
     longer = replace(template, values={"dice": template.values["dice"] + 0.01}).at([(1,)])
     asked = [
-        Contender(role=role, steps=steps, seeds=(0,), identity="", networks=1, minutes=1.0)
+        Baseline(role=role, steps=steps, seeds=(0,), identity="", networks=1, minutes=1.0)
         for role, steps in (("hypermorph", 10), ("separate", 10), ("separate", 40))
     ]
     comparison = Comparison(
@@ -144,14 +142,14 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
         grid=grid,
         optimum=(1,),
         default=(2,),
-        contenders=tuple(asked),
+        baselines=tuple(asked),
     )
     found = find_compared(
         comparison,
         lambda one: longer if one.steps == 40 else template,
         replace(template, values={"dice": template.values["dice"] + 0.004}),
         [COHORT],
-        SearchSection(),
+        SearchOptions(),
     )
     assert found is not None
     assert found.full_steps == 40

@@ -11,8 +11,8 @@ from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import Regret, find_regret
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.robustness import Robustness, ensemble_gain, find_robustness, spread_ratio
-from hmopt.declaration.search import SearchSection
-from hmopt.ledger.comparison import Comparison, Contender, Role
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger.baselines import Baseline, Comparison, Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting
@@ -22,7 +22,7 @@ NEGLIGIBLE_GAP = {"1": 0.003, "mm": 0.03, "voxel": 0.03}
 
 COHORT = Scope(criteria=())
 
-Read = Callable[[Contender], Measurements]
+Read = Callable[[Baseline], Measurements]
 Found = TypeVar("Found")
 
 
@@ -129,7 +129,7 @@ def find_compared(
     read: Read,
     model: Measurements,
     scopes: Sequence[Scope],
-    section: SearchSection,
+    section: SearchOptions,
 ) -> Compared | None:
     """Give what a comparison says; None where not both sides hold the whole grid for some pair.
 
@@ -140,7 +140,7 @@ def find_compared(
     comparison
         Who was compared.
     read
-        Gives the measurements of a contender.
+        Gives the measurements of a baseline.
     model
         Measurements of the model that was searched.
     scopes
@@ -151,7 +151,7 @@ def find_compared(
     Raises
     ------
     LedgerError
-        If a contender was not measured.
+        If a baseline was not measured.
     """
     table = _Table(comparison, read, scopes, section)
     separate = table.seats("separate", comparison.steps)
@@ -185,28 +185,28 @@ class _Seats:
     learning_rate: float | None
     singles: Mapping[str, Measurements]
     whole: Mapping[str, Measurements]
-    ensemble: tuple[Contender, Measurements] | None
+    ensemble: tuple[Baseline, Measurements] | None
 
 
 class _Table:
     """Who sits where, and what is asked of them."""
 
     def __init__(
-        self, comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchSection
+        self, comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchOptions
     ) -> None:
         self.comparison, self.read, self.scopes, self.section = comparison, read, scopes, section
         self.known: list[Index] = sorted({*comparison.grid, comparison.optimum, comparison.default})
 
     def seats(self, role: Role, steps: int) -> _Seats:
-        contenders = self.comparison.singles(role, steps)
-        singles = {str(one.seeds[0]): self.read(one).at(self.known) for one in contenders}
+        baselines = self.comparison.singles(role, steps)
+        singles = {str(one.seeds[0]): self.read(one).at(self.known) for one in baselines}
         ensembles = self.comparison.ensembles(role, steps)
-        minutes = [one.minutes / one.networks for one in contenders]
+        minutes = [one.minutes / one.networks for one in baselines]
         return _Seats(
             role=role,
             steps=steps,
             minutes=float(np.median(minutes)) if minutes else np.nan,
-            learning_rate=contenders[0].learning_rate if contenders else None,
+            learning_rate=baselines[0].learning_rate if baselines else None,
             singles=singles,
             whole={
                 seed: one

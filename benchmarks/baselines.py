@@ -23,7 +23,7 @@ from hmopt.search.sampler import CurveSampler
 from hmopt.space import Hyperparameter, Space
 
 Scores = NDArray[np.float64]
-Contender = Callable[[Scores, int, int], list[int]]
+Baseline = Callable[[Scores, int, int], list[int]]
 """From scores over the lattice, how many trials, and a seed, to the places that were measured."""
 
 
@@ -38,7 +38,7 @@ def space_of(scores: Scores) -> Space:
     )
 
 
-def by_optuna(make: Callable[[Space, int], BaseSampler], noise: float = 0.0) -> Contender:
+def by_optuna(make: Callable[[Space, int], BaseSampler], noise: float = 0.0) -> Baseline:
     """Give the search of a sampler that sees each score with noise of this deviation."""
 
     def search(scores: Scores, trials: int, seed: int) -> list[int]:
@@ -87,7 +87,7 @@ def even(scores: Scores, trials: int, seed: int) -> list[int]:
     return np.linspace(0, len(scores) - 1, trials).round().astype(int).tolist()
 
 
-def samplers(noise: float = 0.0) -> Mapping[str, Contender]:
+def samplers(noise: float = 0.0) -> Mapping[str, Baseline]:
     """Give the samplers that take any number of hyperparameters."""
     exact = noise == 0
     return {
@@ -101,7 +101,7 @@ def samplers(noise: float = 0.0) -> Mapping[str, Contender]:
     }
 
 
-def contenders() -> Mapping[str, Contender]:
+def baselines() -> Mapping[str, Baseline]:
     """Give all ways to search one hyperparameter."""
     return {
         **samplers(),

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
@@ -22,7 +22,7 @@ Role = Literal["separate", "hypermorph"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class Baseline:
     """One oracle of a comparison.
 
     Parameters
@@ -44,7 +44,7 @@ class Contender:
 
     Examples
     --------
-    >>> Contender(role="separate", steps=3000, seeds=(0, 1), identity="0f", networks=18, minutes=60.0).name
+    >>> Baseline(role="separate", steps=3000, seeds=(0, 1), identity="0f", networks=18, minutes=60.0).name
     'separate-3000-steps-seeds-0-1'
     """
 
@@ -80,7 +80,7 @@ class Comparison:
     optimum, default
         The best setting of the cohort by the model that was searched, and the one of who does not search: at both,
         separate networks of more seeds were trained.
-    contenders
+    baselines
         All that were measured.
     pair_operations, setting_operations
         Floating-point operations counted: of a registration network for a pair, of the hypernetwork for a setting, both
@@ -93,7 +93,7 @@ class Comparison:
     grid: tuple[Index, ...]
     optimum: Index
     default: Index
-    contenders: tuple[Contender, ...]
+    baselines: tuple[Baseline, ...]
     pair_operations: int | None = None
     setting_operations: int | None = None
 
@@ -103,26 +103,26 @@ class Comparison:
         return max(
             (
                 one.steps
-                for one in self.contenders
+                for one in self.baselines
                 if one.role == "separate" and one.steps > self.steps
             ),
             default=None,
         )
 
-    def singles(self, role: Role, steps: int) -> tuple[Contender, ...]:
+    def singles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
         """Give those of one seed each, by seed."""
         found = [
             one
-            for one in self.contenders
+            for one in self.baselines
             if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)
         ]
         return tuple(sorted(found, key=lambda one: one.seeds))
 
-    def ensembles(self, role: Role, steps: int) -> tuple[Contender, ...]:
+    def ensembles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
         """Give those of several seeds, the fewest first."""
         found = [
             one
-            for one in self.contenders
+            for one in self.baselines
             if (one.role, one.steps) == (role, steps) and len(one.seeds) > 1
         ]
         return tuple(sorted(found, key=lambda one: len(one.seeds)))
@@ -165,14 +165,14 @@ def read_comparison(folder: Path) -> Comparison | None:
     return comparison if comparison.model == searched.identity else None
 
 
-def read_contender(folder: Path, contender: Contender) -> Measurements:
-    """Read the optimized metric and folding of a contender, at every setting where all pairs were measured.
+def read_baseline(folder: Path, baseline: Baseline) -> Measurements:
+    """Read the optimized metric and folding of a baseline, at every setting where all pairs were measured.
 
     Parameters
     ----------
     folder
         The study folder; its ledger is read, or its committed results where it was not compared here.
-    contender
+    baseline
         One of a comparison's.
 
     Raises
@@ -182,11 +182,11 @@ def read_contender(folder: Path, contender: Contender) -> Measurements:
     """
     folder = Path(folder)
     if not (has_ledger(folder) and (folder / COMPARISON_FILE).is_file()):
-        return read_measurements(contender_path(folder, contender))
+        return read_measurements(baseline_path(folder, baseline))
     searched = read_searched(folder)
     ledger = Ledger(folder / LEDGER_FOLDER)
     return ledger.measurements(
-        contender.identity,
+        baseline.identity,
         searched.space,
         read_pairs(folder),
         searched.search.deciding,
@@ -194,16 +194,16 @@ def read_contender(folder: Path, contender: Contender) -> Measurements:
     )
 
 
-def contender_path(folder: Path, contender: Contender) -> Path:
-    """Give where the committed measurements of a contender are."""
-    return folder / RESULTS_FOLDER / COMPARED_FOLDER / f"{contender.name}.parquet"
+def baseline_path(folder: Path, baseline: Baseline) -> Path:
+    """Give where the committed measurements of a baseline are."""
+    return folder / RESULTS_FOLDER / COMPARED_FOLDER / f"{baseline.name}.parquet"
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
     return folder / COMPARISON_FILE, folder / RESULTS_FOLDER / COMPARISON_FILE
 
 
-class _ContenderEntry(BaseModel):
+class _BaselineEntry(BaseModel):
     """One oracle, as `compare.json` holds it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -228,7 +228,10 @@ class _ComparisonFile(BaseModel):
     grid: list[dict[str, float]]
     optimum: dict[str, float]
     default: dict[str, float]
-    contenders: list[_ContenderEntry]
+    # files of versions up to 0.1 name them contenders
+    baselines: list[_BaselineEntry] = Field(
+        validation_alias=AliasChoices("baselines", "contenders")
+    )
     pair_operations: int | None = None
     setting_operations: int | None = None
 
@@ -239,8 +242,8 @@ def _comparison(path: Path, space: Space) -> Comparison:
         "Restore it from a copy, or run `hmopt compare` again.",
     )
     content = read_record(path, _ComparisonFile, error=LedgerError, what=what, advice=advice)
-    contenders = tuple(
-        Contender(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.contenders
+    baselines = tuple(
+        Baseline(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.baselines
     )
     try:
         return Comparison(
@@ -250,7 +253,7 @@ def _comparison(path: Path, space: Space) -> Comparison:
             grid=tuple(space.index(setting) for setting in content.grid),
             optimum=space.index(content.optimum),
             default=space.index(content.default),
-            contenders=contenders,
+            baselines=baselines,
             pair_operations=content.pair_operations,
             setting_operations=content.setting_operations,
         )

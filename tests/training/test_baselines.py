@@ -17,8 +17,8 @@ from hmopt.networks import RegistrationNetwork, SeparateNetwork, load_hypermorph
 from hmopt.progress import Track
 from hmopt.spatial import warp
 from hmopt.training import train
+from hmopt.training.baselines import train_hypermorph, train_network, with_budget
 from hmopt.training.batches import draw_pairs, make_batch
-from hmopt.training.compared import train_hypermorph, train_network, with_budget
 from hmopt.training.trained import network_key, training_key
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What random generators of all libraries take."""
 
 
-class Section(BaseModel):
+class Options(BaseModel):
     """A section that cannot be changed once made, refuses keys it does not know, and takes nothing for a number.
 
     Neither `true` nor `"3"` is a number here, as pydantic would have it, and no number is infinite.
