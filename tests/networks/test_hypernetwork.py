@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from hmopt.networks import Hypernetwork
+from hmopt.networks import Hypernetwork, hypernetwork_operations
 
 MODULES = {
     "linear": lambda: nn.Linear(3, 2),
@@ -96,3 +96,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
     units = torch.tensor([0.3, 0.8], dtype=torch.float64, requires_grad=True)
     tensors = [tensor.detach().clone().requires_grad_() for tensor in hypernetwork.parameters()]
     assert torch.autograd.gradcheck(output, (units, *tensors))
+
+
+def test_a_hypernetwork_takes_two_operations_for_each_weight_of_its_layers() -> None:
+    hypernetwork = Hypernetwork(nn.Linear(5, 3), hyperparameters=2, units=[8, 16])
+    assert hypernetwork_operations(hypernetwork) == 2 * (4 * 8 + 8 * 16 + 16 * (5 * 3 + 3))
