@@ -146,7 +146,7 @@ class Comparing:
         from hmopt.model_file import check_header
         from hmopt.networks import read_header
         from hmopt.oracle.baselines import HypermorphTraining
-        from hmopt.training.trained import MODEL
+        from hmopt.training.identity import MODEL
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
         header = read_header(self.folder / MODEL)

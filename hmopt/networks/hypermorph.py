@@ -31,8 +31,8 @@ class Hypermorph(nn.Module):
         The registration network; the base weights start as its own.
     space
         The hyperparameters.
-    units
-        Width of each dense layer of the hypernetwork.
+    widths
+        Outputs of each dense layer of the hypernetwork.
 
     References
     ----------
@@ -44,7 +44,7 @@ class Hypermorph(nn.Module):
     >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
     >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
-    >>> hypermorph = Hypermorph(RegistrationNetwork(options, (16, 16)), space, units=[8])
+    >>> hypermorph = Hypermorph(RegistrationNetwork(options, (16, 16)), space, widths=[8])
     >>> image = torch.zeros(1, 1, 16, 16)
     >>> setting = {"regularization": 0.3}
     >>> baked = hypermorph.bake(setting)
@@ -53,10 +53,10 @@ class Hypermorph(nn.Module):
     """
 
     def __init__(
-        self, registration: RegistrationNetwork, space: Space, units: Sequence[int]
+        self, registration: RegistrationNetwork, space: Space, widths: Sequence[int]
     ) -> None:
         super().__init__()
-        self.hypernetwork = Hypernetwork(registration, len(space.hyperparameters), units)
+        self.hypernetwork = Hypernetwork(registration, len(space.hyperparameters), widths)
         self.space = space
         self.registration = registration.requires_grad_(False)
 

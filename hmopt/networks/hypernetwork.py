@@ -24,8 +24,8 @@ class Hypernetwork(nn.Module):
         The module whose weights are predicted; it is read, not kept.
     hyperparameters
         n, the number of values of a setting.
-    units
-        Width of each dense layer of the trunk.
+    widths
+        Outputs of each dense layer of the trunk.
 
     References
     ----------
@@ -35,12 +35,12 @@ class Hypernetwork(nn.Module):
     Examples
     --------
     >>> layer = nn.Linear(3, 2)
-    >>> weights = Hypernetwork(layer, hyperparameters=1, units=[8])(torch.tensor([0.5]))
+    >>> weights = Hypernetwork(layer, hyperparameters=1, widths=[8])(torch.tensor([0.5]))
     >>> {name: tuple(tensor.shape) for name, tensor in weights.items()}
     {'weight': (2, 3), 'bias': (2,)}
     """
 
-    def __init__(self, module: nn.Module, hyperparameters: int, units: Sequence[int]) -> None:
+    def __init__(self, module: nn.Module, hyperparameters: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.shapes: dict[str, torch.Size] = {}
         tensors = []
@@ -53,12 +53,12 @@ class Hypernetwork(nn.Module):
         self.base = nn.Parameter(base)
 
         self.trunk = nn.ModuleList()
-        widths = [2 * hyperparameters, *units]
-        for inputs, outputs in pairwise(widths):
+        sizes = [2 * hyperparameters, *widths]
+        for inputs, outputs in pairwise(sizes):
             layer = nn.Linear(inputs, outputs)
             self.trunk.append(layer)
 
-        self.heads = nn.Linear(widths[-1], len(base), bias=False)
+        self.heads = nn.Linear(sizes[-1], len(base), bias=False)
         self._scale_heads(tensors)
 
     def _scale_heads(self, tensors: list[Tensor]) -> None:
@@ -139,7 +139,7 @@ def hypernetwork_operations(hypernetwork: Hypernetwork) -> int:
 
     Examples
     --------
-    >>> hypernetwork_operations(Hypernetwork(nn.Linear(3, 2), hyperparameters=1, units=[8]))
+    >>> hypernetwork_operations(Hypernetwork(nn.Linear(3, 2), hyperparameters=1, widths=[8]))
     160
     """
     layers = [*hypernetwork.trunk, hypernetwork.heads]

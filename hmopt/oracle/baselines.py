@@ -13,9 +13,9 @@ from hmopt.oracle.open import load_oracle
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
-from hmopt.training.baselines import train_hypermorph, with_budget
-from hmopt.training.loop import study_scale
-from hmopt.training.trained import MODEL
+from hmopt.training.identity import MODEL
+from hmopt.training.loss import study_scale
+from hmopt.training.train import train_hypermorph, with_budget
 
 FOLDER = "compare"
 

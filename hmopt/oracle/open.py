@@ -14,7 +14,7 @@ from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
-from hmopt.training.trained import MODEL_FILES, check_key, check_steps, training_key
+from hmopt.training.identity import MODEL_FILES, check_key, check_steps, training_key
 
 
 def open_oracle(

@@ -21,7 +21,7 @@ from hmopt.files import write_json
 from hmopt.ledger import read_baseline, read_comparison, read_folder, read_searched
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
-from hmopt.training.baselines import with_budget
+from hmopt.training.train import with_budget
 
 DECLARATION = """
 name = "tiny"

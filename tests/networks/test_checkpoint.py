@@ -15,7 +15,6 @@ from hmopt.networks import (
     Hypermorph,
     build_hypermorph,
     load_hypermorph,
-    read_header,
     save_hypermorph,
 )
 

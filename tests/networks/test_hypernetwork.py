@@ -99,5 +99,5 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_a_hypernetwork_takes_two_operations_for_each_weight_of_its_layers() -> None:
-    hypernetwork = Hypernetwork(nn.Linear(5, 3), hyperparameters=2, units=[8, 16])
+    hypernetwork = Hypernetwork(nn.Linear(5, 3), hyperparameters=2, widths=[8, 16])
     assert hypernetwork_operations(hypernetwork) == 2 * (4 * 8 + 8 * 16 + 16 * (5 * 3 + 3))

@@ -16,8 +16,8 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
+from hmopt.training.identity import MODEL, MODEL_FILES, is_trained, training_key
 from hmopt.training.train import LOG, STATE
-from hmopt.training.trained import MODEL, MODEL_FILES, is_trained, training_key
 
 T = TypeVar("T")
 SHAPE = [16, 16]

@@ -13,7 +13,7 @@ from hmopt.losses import one_hot
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_labels
-from hmopt.training.tuning import tune_dice
+from hmopt.training.loop import tune_dice
 
 PAIRS = [
     Pair(moving="sub-4", fixed="sub-5", moving_subject="sub-4", fixed_subject="sub-5"),

@@ -5,7 +5,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
-from hmopt.training.scale import loss_scale
+from hmopt.training.loss import loss_scale
 
 PAIRS = [
     Pair(

@@ -17,9 +17,9 @@ from hmopt.networks import RegistrationNetwork, SeparateNetwork, load_hypermorph
 from hmopt.progress import Track
 from hmopt.spatial import warp
 from hmopt.training import train
-from hmopt.training.baselines import train_hypermorph, train_network, with_budget
 from hmopt.training.batches import draw_pairs, make_batch
-from hmopt.training.trained import network_key, training_key
+from hmopt.training.identity import network_key, training_key
+from hmopt.training.train import train_hypermorph, train_network, with_budget
 
 T = TypeVar("T")
 SETTING = {"regularization": 0.35}
