@@ -124,9 +124,7 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
     json.dumps(numbers, allow_nan=False)
 
 
-def test_the_page_shows_the_sections(
-    material: Material, alike: Compared, tmp_path: Path
-) -> None:
+def test_the_page_shows_the_sections(material: Material, alike: Compared, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         told = replace(material, compared=alike, findings=material.findings[:1])
         patch.setattr("hmopt.report.write.read_material", lambda *_: told)
