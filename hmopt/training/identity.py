@@ -17,16 +17,7 @@ from hmopt.networks import (
     trained_part,
 )
 from hmopt.records import Checkpoint, steps_at
-
-MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
-
-MODEL_FILES: dict[Checkpoint, str] = {
-    "quarter": "model-quarter.safetensors",
-    "half": HALF_MODEL,
-    "three-quarters": "model-three-quarters.safetensors",
-    "full": MODEL,
-}
-"""Names of the files that hold the averaged weights of each checkpoint."""
+from hmopt.study_folder import StudyFolder
 
 
 def kept_models(folder: Path, steps: int) -> dict[int, Path]:
@@ -48,11 +39,12 @@ def kept_models(folder: Path, steps: int) -> dict[int, Path]:
     """
     # a later one takes a shared step
     order: tuple[Checkpoint, ...] = ("quarter", "three-quarters", "half", "full")
+    files = StudyFolder(folder)
     kept = {}
     for checkpoint in order:
         step = steps_at(checkpoint, steps)
         if step > 0:
-            kept[step] = folder / MODEL_FILES[checkpoint]
+            kept[step] = files.model_file(checkpoint)
     return kept
 
 
@@ -79,7 +71,7 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     >>> is_trained(study=None, cohort=None, folder=Path("nowhere"))
     False
     """
-    path = folder / MODEL
+    path = StudyFolder(folder).model_file()
     if not path.exists():
         return False
     key = training_key(study, cohort)

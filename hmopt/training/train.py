@@ -11,8 +11,8 @@ from hmopt.files import content_hash
 from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT
 from hmopt.progress import Track, silent
 from hmopt.space import Setting
+from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import (
-    MODEL,
     is_kept,
     is_trained,
     kept_models,
@@ -22,9 +22,6 @@ from hmopt.training.identity import (
 from hmopt.training.loop import Files, run_training
 from hmopt.training.loss import study_scale
 from hmopt.training.trainable import TrainableHypermorph, TrainableNetwork
-
-STATE = "training-state.safetensors"
-LOG = "training.csv"
 
 
 def train(
@@ -92,11 +89,15 @@ def train(
     >>> path.name, is_trained(study, cohort, folder)
     ('model.safetensors', True)
     """
-    path = folder / MODEL
+    study_folder = StudyFolder(folder)
+    path = study_folder.model_file()
     if is_trained(study, cohort, folder):
         return path
-    models = kept_models(folder, study.training.steps)
-    files = Files(models=models, state=folder / STATE, log=folder / LOG)
+    files = Files(
+        models=kept_models(folder, study.training.steps),
+        state=study_folder.training_state_file,
+        log=study_folder.training_file,
+    )
     key = training_key(study, cohort)
     run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
     return path
