@@ -194,8 +194,10 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
-    hypermorph = trained_part(architecture(study, cohort.shape))
-    return content_hash(hypermorph, _declared(study), cohort.identity)
+    hypermorph = architecture(study, cohort.shape)
+    trained = trained_part(hypermorph)
+    declared = _declared(study)
+    return content_hash(trained, declared, cohort.identity)
 
 
 def network_key(study: Study, cohort: PreparedCohort) -> str:
@@ -228,7 +230,8 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
     shape = list(cohort.shape)
     hyperparameters = list(study.hyperparameters)
     network = [shape, study.network.model_dump(), hyperparameters]
-    return content_hash("separate", network, _declared(study), cohort.identity)
+    declared = _declared(study)
+    return content_hash("separate", network, declared, cohort.identity)
 
 
 def _declared(study: Study) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from hmopt.training.trainable import Trainable
 
 STEPS_BETWEEN_ROWS = 10
 
+Drawn = tuple[Setting, Batch]
+"""What a step trains on."""
 Build = Callable[[Study, tuple[int, ...], torch.device], Trainable]
 """Makes what is trained, its first weights drawn by torch's global generator."""
 
@@ -127,49 +129,53 @@ def run_training(
     loss = declared_loss(study, cohort, progress.scale)
     log = Log(files.log, study.space, first)
 
-    def draw(step: int) -> tuple[Setting, Batch]:
+    def draw(step: int) -> Drawn:
         generator = np.random.default_rng([options.seed, step])
         setting = trainable.draw_setting(generator)
-        drawn = draw_pairs(pairs, options.batch, generator)
+        chosen = draw_pairs(pairs, options.batch, generator)
         with_labels = "label_weight" in setting
-        batch = make_batch(cohort, drawn, options, generator, with_labels)
+        batch = make_batch(cohort, chosen, options, generator, with_labels)
         return setting, batch.to(device)
 
-    started = time.monotonic() - 60 * progress.minutes
-    batches = _drawn(draw, range(first, options.steps), device)
-    for setting, batch in track(batches, "Training", options.steps, first):
-        rate = float(schedule.get_last_lr()[0])
+    steps = range(first, options.steps)
+    # on a processor, a second thread that draws would take the cores from the one that trains
+    drawn = map(draw, steps) if device.type == "cpu" else ahead(draw, steps)
+    clock = _Clock(progress.minutes)
+    for setting, batch in track(drawn, "Training", options.steps, first):
+        rate = schedule.get_last_lr()[0]
         value, terms = take_step(trainable.model, optimizer, loss, batch, setting)
         schedule.step()
         average.update_parameters(module)
-        progress = progress.after_step(minutes=(time.monotonic() - started) / 60)
 
+        progress = progress.after_step(clock.minutes)
         step = progress.step
-        row = _row(progress, rate, value, terms, setting)
-        at_checkpoint = step % options.checkpoint_every == 0 or step == options.steps
-        if at_checkpoint:
+        is_last = step == options.steps
+        is_checkpoint = is_last or step % options.checkpoint_every == 0
+        row = _row(progress, float(rate), value, terms, setting)
+        if is_checkpoint:
             network = trainable.network(average.module.state_dict())
             row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
-        if at_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
+        if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
             log.write(row)
         if step in files.models:
             header = _header(study, cohort, key, progress, device)
             trainable.save(files.models[step], average.module.state_dict(), header)
-        if at_checkpoint and step < options.steps:
+        if is_checkpoint and not is_last:
             save_state(files.state, progress, module, average, optimizer, key)
     files.state.unlink(missing_ok=True)
 
 
-def _drawn(
-    draw: Callable[[int], tuple[Setting, Batch]], steps: Sequence[int], device: torch.device
-) -> Iterator[tuple[Setting, Batch]]:
-    """Yield what the steps train on; for an accelerator, a step ahead of it in a second thread.
+class _Clock:
+    """Minutes of a training, those before it was resumed included."""
 
-    On a processor a second thread would take the cores from the one that trains.
-    """
-    if device.type == "cpu":
-        return map(draw, steps)
-    return ahead(draw, steps)
+    def __init__(self, minutes: float) -> None:
+        self._started = time.monotonic() - 60 * minutes
+
+    @property
+    def minutes(self) -> float:
+        """Minutes until now."""
+        seconds = time.monotonic() - self._started
+        return seconds / 60
 
 
 def _row(

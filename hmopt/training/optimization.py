@@ -84,7 +84,8 @@ def make_schedule(optimizer: Optimizer, steps: int, done: int = 0) -> LambdaLR:
     """
 
     def half_cosine(step: int) -> float:
-        return (1 + math.cos(math.pi * step / steps)) / 2
+        angle = math.pi * step / steps
+        return (1 + math.cos(angle)) / 2
 
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # where torch looks for it when steps were done before
@@ -122,7 +123,8 @@ def make_average(module: nn.Module, decay: float) -> AveragedModel:
         # Not the count that torch passes: that one lies on the weights' device, and reading it
         # would make the processor wait for an accelerator in every step.
         step = int(average.n_averaged)
-        kept = min(decay, step / (step + 9))
+        warm_up = step / (step + 9)
+        kept = min(decay, warm_up)
         torch._foreach_lerp_(averages, weights, 1 - kept)
 
     average = AveragedModel(module, multi_avg_fn=move)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -62,7 +62,8 @@ class Progress:
 
     def after_step(self, minutes: float) -> "Progress":
         """Return the progress one step later."""
-        return Progress(step=self.step + 1, minutes=minutes, scale=self.scale)
+        done = self.step + 1
+        return replace(self, step=done, minutes=minutes)
 
 
 class _Progress(BaseModel):
@@ -219,8 +220,10 @@ def _check_tensors(
         if name not in tensors:
             raise CheckpointError(str(path), expected=WHAT, got=f"no {name}", advice=ADVICE)
         found = tensors[name]
-        if found.shape != like.shape or found.dtype != like.dtype:
-            got = f"{name} of shape {list(found.shape)} as {found.dtype}"
+        same_kind = found.shape == like.shape and found.dtype == like.dtype
+        if not same_kind:
+            shape = list(found.shape)
+            got = f"{name} of shape {shape} as {found.dtype}"
             raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
         if name.endswith("/step") and not torch.equal(found, like):
             got = f"{progress.step} steps beside {found.item():g} of the optimizer"
@@ -235,7 +238,7 @@ def _expected_tensors(
     for name, tensor in module.state_dict().items():
         expected[f"weights/{name}"] = tensor
         expected[f"averages/{name}"] = tensor
-    steps = torch.tensor(float(progress.step))
+    steps = torch.tensor(progress.step, dtype=torch.float32)
     for index, parameter in enumerate(_parameters(optimizer)):
         expected[f"optimizer/{index}/exp_avg"] = parameter
         expected[f"optimizer/{index}/exp_avg_sq"] = parameter
@@ -252,7 +255,10 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 def _under(prefix: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of some names, each of which has a prefix in the file."""
-    return {name: tensors[f"{prefix}/{name}"] for name in names}
+    chosen = {}
+    for name in names:
+        chosen[name] = tensors[f"{prefix}/{name}"]
+    return chosen
 
 
 class Log:
@@ -299,7 +305,10 @@ class Log:
         """Append one row; columns that it lacks stay empty."""
         texts = {}
         for name, value in row.items():
-            texts[name] = str(value) if isinstance(value, int) else f"{value:.6g}"
+            if isinstance(value, int):
+                texts[name] = str(value)
+            else:
+                texts[name] = f"{value:.6g}"
         with self.path.open("a", newline="", encoding="utf-8") as file:
             self._writer(file).writerow(texts)
 

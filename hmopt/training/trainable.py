@@ -86,7 +86,8 @@ class TrainableHypermorph(Trainable):
     def make_optimizer(self) -> Optimizer:
         """Return Adam with a learning rate of its own for the dense layers."""
         study = self._study
-        return make_optimizer(self._hypermorph, study.training, study.hypernetwork)
+        training = study.training
+        return make_optimizer(self._hypermorph, training, study.hypernetwork)
 
     def draw_setting(self, generator: np.random.Generator) -> Setting:
         """Draw a setting from its prior."""
@@ -100,7 +101,8 @@ class TrainableHypermorph(Trainable):
 
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write a hypermorph."""
-        save_hypermorph(path, weights, {"architecture": self._architecture, **header})
+        hypermorph = {"architecture": self._architecture}
+        save_hypermorph(path, weights, {**hypermorph, **header})
 
 
 class TrainableNetwork(Trainable):
@@ -125,8 +127,9 @@ class TrainableNetwork(Trainable):
     ) -> None:
         self._study = study
         self._setting = setting
-        self._architecture = {"shape": list(shape), "network": study.network.model_dump()}
-        self._network = RegistrationNetwork(study.network, shape).to(device)
+        options = study.network
+        self._architecture = {"shape": list(shape), "network": options.model_dump()}
+        self._network = RegistrationNetwork(options, shape).to(device)
         self.model = SeparateNetwork(self._network, setting)
         self.module = self._network
 
