@@ -51,10 +51,11 @@ def random_displacement(
     d = len(shape)
     drawn = [_random_affine(options, d, generator) for _ in range(count)]
     matrices = torch.from_numpy(np.stack(drawn))
-    displacement = _affine_displacement(matrices.float(), shape)
-    if options.deformation:
-        displacement = displacement + _smooth_displacement(options, count, shape, generator)
-    return displacement
+    affine = _affine_displacement(matrices.float(), shape)
+    if not options.deformation:
+        return affine
+    smooth = _smooth_displacement(options, count, shape, generator)
+    return affine + smooth
 
 
 def random_gamma(
@@ -85,11 +86,13 @@ def random_gamma(
     """
     if not options.intensity:
         return images
-    log_powers = generator.normal(0, options.intensity, len(images))
+    count = len(images)
+    log_powers = generator.normal(0, options.intensity, count)
     powers = torch.from_numpy(np.exp(log_powers))
-    every_voxel = [1] * (images.dim() - 1)
-    powers = powers.float().reshape(-1, *every_voxel)
-    return images.clamp(min=0) ** powers
+    each_voxel = [1] * (images.dim() - 1)
+    powers = powers.float().reshape(count, *each_voxel)
+    intensities = images.clamp(min=0)
+    return intensities**powers
 
 
 def _random_affine(

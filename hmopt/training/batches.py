@@ -144,13 +144,14 @@ def draw_pairs(
     >>> len(draw_pairs({"cross": [pair]}, 4, np.random.default_rng(0)))
     4
     """
-    kinds = list(pairs.values())
-    places = [generator.integers(len(kinds)) for _ in range(count)]
+    every_kind = list(pairs.values())
+    kinds = [generator.integers(len(every_kind)) for _ in range(count)]
     drawn = []
-    for place in places:
-        of_this_kind = kinds[place]
-        chosen = generator.integers(len(of_this_kind))
-        drawn.append(of_this_kind[int(chosen)])
+    for kind in kinds:
+        of_this_kind = every_kind[kind]
+        place = generator.integers(len(of_this_kind))
+        pair = of_this_kind[int(place)]
+        drawn.append(pair)
     return drawn
 
 
@@ -248,7 +249,9 @@ def make_batch(
     """
     augmentation = options.augmentation
     count = len(pairs)
-    names = [pair.moving for pair in pairs] + [pair.fixed for pair in pairs]
+    moving = [pair.moving for pair in pairs]
+    fixed = [pair.fixed for pair in pairs]
+    names = moving + fixed
 
     images = load_images(cohort, names)
     images = random_gamma(augmentation, images, generator)

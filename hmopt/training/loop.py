@@ -258,11 +258,14 @@ def tune_dice(
         velocity = network(originals.moving, originals.fixed)
         displacement = network.displacement(velocity)
 
-        dice = measure(["dice"], originals, displacement)["dice"]
-        is_measured = np.isfinite(dice).any(axis=1)
-        means_of_pairs = np.nanmean(dice[is_measured], axis=1)
+        measured = measure(["dice"], originals, displacement)
+        dice = measured["dice"]
+        has_label = np.isfinite(dice).any(axis=1)
+        means_of_pairs = np.nanmean(dice[has_label], axis=1)
         means.extend(means_of_pairs)
-    return float(np.mean(means)) if means else float("nan")
+    if not means:
+        return float("nan")
+    return float(np.mean(means))
 
 
 def _originals(cohort: PreparedCohort, pairs: Sequence[Pair], device: torch.device) -> Originals:

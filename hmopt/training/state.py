@@ -128,11 +128,15 @@ def save_state(
         for name in MOMENTS:
             tensors[f"optimizer/{index}/{name}"] = moments[name]
 
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-    metadata = {"progress": json.dumps(vars(progress)), "key": key}
+    arrays = {}
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.detach().cpu().contiguous()
+        arrays[name] = tensors[name].numpy()
+
+    metadata = {"key": key}
+    metadata["progress"] = json.dumps(vars(progress))
     with replacing(path) as beside:
-        save_file(kept, beside, sealed(metadata, arrays))
+        save_file(tensors, beside, sealed(metadata, arrays))
 
 
 def load_state(
@@ -235,11 +239,14 @@ def _expected_tensors(
 ) -> dict[str, Tensor]:
     """Return the names of a state's tensors, with a tensor of the shape and type of each."""
     expected = {}
-    for name, tensor in module.state_dict().items():
+    weights = module.state_dict()
+    for name, tensor in weights.items():
         expected[f"weights/{name}"] = tensor
         expected[f"averages/{name}"] = tensor
+
     steps = torch.tensor(progress.step, dtype=torch.float32)
-    for index, parameter in enumerate(_parameters(optimizer)):
+    parameters = _parameters(optimizer)
+    for index, parameter in enumerate(parameters):
         expected[f"optimizer/{index}/exp_avg"] = parameter
         expected[f"optimizer/{index}/exp_avg_sq"] = parameter
         expected[f"optimizer/{index}/step"] = steps

@@ -221,9 +221,9 @@ def with_budget(
     DataError
         If there is no pair to train on.
     """
-    if learning_rate is None:
-        learning_rate = study.training.learning_rate
-    budget = {"steps": steps, "seed": seed, "learning_rate": learning_rate}
+    budget: dict[str, float] = {"steps": steps, "seed": seed}
+    if learning_rate is not None:
+        budget["learning_rate"] = learning_rate
     training = study.training.model_copy(update=budget)
     scale = study_scale(study, cohort)
     loss = study.loss.model_copy(update={"scale": scale})

@@ -97,7 +97,8 @@ class TrainableHypermorph(Trainable):
         """Return the network at the baseline setting."""
         hypermorph = copy.deepcopy(self._hypermorph)
         hypermorph.hypernetwork.load_state_dict(weights)
-        return hypermorph.bake(hypermorph.space.default)
+        baseline = hypermorph.space.default
+        return hypermorph.bake(baseline)
 
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write a hypermorph."""
