@@ -24,7 +24,7 @@ PAIRS = [
 
 @pytest.fixture
 def still() -> RegistrationNetwork:
-    """Give a network that moves nothing."""
+    """Return a network that moves nothing."""
     network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     for weight in network.parameters():
         torch.nn.init.zeros_(weight)

@@ -141,7 +141,8 @@ def test_averages_forget_the_start_and_then_decay_as_declared() -> None:
         average.update_parameters(layer)
         decay = min(0.7, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-    assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+    (weight,) = average.parameters()
+    assert weight.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_averaging_keeps_the_last_weights() -> None:
@@ -151,5 +152,6 @@ def test_no_averaging_keeps_the_last_weights() -> None:
         nn.init.uniform_(layer.weight)
         nn.init.uniform_(layer.bias)
         average.update_parameters(layer)
-    assert torch.equal(average.module.weight, layer.weight)
-    assert torch.equal(average.module.bias, layer.bias)
+    weight, bias = average.parameters()
+    assert torch.equal(weight, layer.weight)
+    assert torch.equal(bias, layer.bias)
