@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmopt.data.ahead import ahead
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.pairs import possible_pairs
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.progress import Track
@@ -113,7 +112,7 @@ class Training:
         started = time.monotonic() - 60 * self.progress.minutes
         steps = range(first, last)
         # on a processor, a second thread that draws would take the cores from the one that trains
-        drawn = map(self._draw, steps) if self.device.type == "cpu" else ahead(self._draw, steps)
+        drawn = map(self._draw, steps) if self.device.type == "cpu" else prefetch(self._draw, steps)
         for step, (setting, batch) in track(
             zip(steps, drawn, strict=True), "Training", last, first
         ):

@@ -6,8 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from hmopt.data.image import prepare_image
+from hmopt.data.image import find_place, resample_image
 from hmopt.data.preprocessing import FOLDER, prepare
+from hmopt.data.reference import Reference
+from hmopt.data.volume import read_image
 from hmopt.declaration import Study, parse_study
 from hmopt.errors import DataError
 
@@ -214,11 +216,11 @@ def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(
     )
     cohort = prepare(study, tmp_path / "study")
     path = manifest.parent / "sub-1_ses-1.nii.gz"
-    for chosen, index in ((None, 5), (3, 3)):
-        prepared = prepare_image(path, study.preprocessing, slice_index=chosen)
+    image = read_image(path)
+    place = find_place(image, study.preprocessing, Reference(), template=None)
+    both = resample_image(image, study.preprocessing, place, str(path))
+    for prepared, index in zip(both, (3, 5), strict=True):
         assert prepared.slice == index
         assert prepared.original.shape == (10, 9, 8)
         np.testing.assert_array_equal(prepared.data, cohort.image(f"sub-1_ses-1_slice-{index}"))
         np.testing.assert_array_equal(prepared.grid, cohort.grid(f"sub-1_ses-1_slice-{index}"))
-    with pytest.raises(DataError, match=r"one of \[3, 5\], got 4"):
-        prepare_image(path, study.preprocessing, slice_index=4)
