@@ -36,8 +36,8 @@ from hmopt.declaration import CohortOptions, PreprocessingOptions, Study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.files import content_hash, file_hash
 from hmopt.progress import Track, silent
+from hmopt.study_folder import StudyFolder
 
-FOLDER = "prepared"
 VERSION = 1
 """Raised whenever the same declaration begins to mean other arrays."""
 
@@ -77,7 +77,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     lattices = {str(path): read_lattice(path) for path in images["image"]}
     reference = find_reference(options, lattices, template_lattice)
     identity = cohort_identity(study.cohort, options, listing, template, track, reference)
-    place = folder / FOLDER / identity
+    place = StudyFolder(folder).prepared_folder / identity
     if not place.is_dir():
         cohort = read_structures(listing, study.cohort, track)
         with _appearing(place) as beside:
