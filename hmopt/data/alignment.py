@@ -107,7 +107,8 @@ def agreement_after(
     if background is not None:
         outside = normalized_value(background, image.data, "percentile")
     normalized = normalize(image.data, "percentile")
-    moved = resample(normalized, grid, template.lattice.shape, order=1, outside=outside)
+    shape = template.lattice.shape
+    moved = resample(normalized, grid, shape, order=1, outside=outside)
     fixed = normalize(template.data, "percentile")
     return float(normalized_mutual_information(fixed, moved, bins=_BINS))
 
@@ -140,8 +141,10 @@ def choose_template(images: pd.DataFrame, seed: int = 0, track: Track = silent) 
 
     A few random candidates are tried, each with the same few random others.
     """
-    drawn = np.random.default_rng(seed).permutation(len(images))[: _CANDIDATES + _OTHERS]
-    paths = [Path(images["image"].iloc[row]) for row in drawn]
+    files = images["image"].tolist()
+    order = np.random.default_rng(seed).permutation(len(files))
+    drawn = order[: _CANDIDATES + _OTHERS]
+    paths = [Path(files[row]) for row in drawn]
     if len(paths) == 1:
         return paths[0]
     candidates = paths[:_CANDIDATES]
@@ -155,8 +158,10 @@ def write_template(
     destination: Path, images: pd.DataFrame, declared: Path | None, track: Track
 ) -> None:
     """Write a copy of the declared or chosen template, which later images are aligned to."""
-    template = read_image(declared or choose_template(images, track=track))
-    nibabel.save(nibabel.Nifti1Image(template.data, template.lattice.affine), destination)
+    chosen = declared or choose_template(images, track=track)
+    template = read_image(chosen)
+    image = nibabel.Nifti1Image(template.data, template.lattice.affine)
+    nibabel.save(image, destination)
 
 
 def _mean_agreement(candidate: Path, others: Sequence[Path]) -> float:
@@ -225,7 +230,8 @@ def _optimize(fixed: Any, moving: Any, starts: list[Any], seed: int) -> tuple[Ma
     for start in starts:
         method.SetInitialTransform(start)
         values.append(_evaluate(method, fixed, moving))
-    best = starts[int(np.argmin(values))]
+    lowest = int(np.argmin(values))
+    best = starts[lowest]
     transform = sitk.AffineTransform(best)
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, moving)
@@ -239,7 +245,8 @@ def _method(fixed: Any, seed: int) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    coarsest = min(fixed.GetSize()) // _COARSEST_LENGTH
+    shortest = min(fixed.GetSize())
+    coarsest = shortest // _COARSEST_LENGTH
     coarsest = max(1, min(4, coarsest))
     factors = [coarsest, min(2, coarsest), 1]
     voxels = fixed.GetNumberOfPixels()
@@ -268,13 +275,15 @@ def _to_itk(volume: Volume) -> Any:
     import SimpleITK as sitk
 
     affine = _RAS_TO_LPS @ volume.lattice.affine
+    origin = affine[:3, 3]
     axes = affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     direction = axes / spacing
     intensities = normalize(volume.data, "percentile")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(intensities.T))
+    zyx = np.ascontiguousarray(intensities.T)
+    image = sitk.GetImageFromArray(zyx)
     image.SetSpacing(spacing.tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetOrigin(origin.tolist())
     image.SetDirection(direction.ravel().tolist())
     return image
 
@@ -309,5 +318,6 @@ def _mass_centre(volume: Volume) -> NDArray[np.float64]:
     weights = normalize(volume.data, "percentile")
     if not weights.any():
         return volume.lattice.centre_mm
-    place: NDArray[np.float64] = volume.lattice.affine @ [*center_of_mass(weights), 1]
+    voxel = center_of_mass(weights)
+    place: NDArray[np.float64] = volume.lattice.affine @ [*voxel, 1]
     return place[:3]

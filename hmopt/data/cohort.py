@@ -47,7 +47,9 @@ class Listing:
     @property
     def label_names(self) -> dict[int, str] | None:
         """Names of labels by code."""
-        return None if self.label_table is None else self.label_table.names
+        if self.label_table is None:
+            return None
+        return self.label_table.names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,8 @@ def list_cohort(options: CohortOptions) -> Listing:
         As `list_images`, or if the table of label names cannot be read.
     """
     images, notes = _list_images(options)
-    return Listing(images=images, notes=notes, label_table=_find_label_table(options))
+    label_table = _find_label_table(options)
+    return Listing(images=images, notes=notes, label_table=label_table)
 
 
 def list_images(options: CohortOptions) -> pd.DataFrame:
@@ -105,7 +108,8 @@ def read_cohort(options: CohortOptions, track: Track = silent) -> Cohort:
     UserWarning
         As `read_structures`.
     """
-    return read_structures(list_cohort(options), options, track)
+    listing = list_cohort(options)
+    return read_structures(listing, options, track)
 
 
 def read_structures(listing: Listing, options: CohortOptions, track: Track = silent) -> Cohort:
@@ -191,7 +195,8 @@ def _list_images(options: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]
         images, notes = list_folders(options.images, options.labels)
     for kind in ("image", "label"):
         check_files(list(images[kind]), kind)
-    images.index = pd.Index(_unique_names(list(images["image"])), name="name")
+    names = _unique_names(list(images["image"]))
+    images.index = pd.Index(names, name="name")
     _check_own_label_maps(images)
     return images, notes
 
@@ -225,8 +230,9 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         # names are those that the user gave: a link's own, not that of what it leads to
         folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
-        names = [*folder.parts, image_name(path)]
-        parts.append(tuple(unicodedata.normalize("NFC", name) for name in names))
+        place = str(folder / image_name(path))
+        composed = Path(unicodedata.normalize("NFC", place))
+        parts.append(composed.parts)
     deepest = max(len(names) for names in parts)
     for depth in range(1, deepest + 1):
         joined = ["_".join(names[-depth:]) for names in parts]
@@ -296,7 +302,8 @@ def _check_not_constant(path: Path) -> None:
 def _read_codes(image: Path, label: Path, table: LabelTable | None) -> set[int]:
     """Return the codes of a label map, which must lie on its image's voxels."""
     check_same_lattice(image, label)
-    codes = set(np.unique(read_labels(label).data).tolist())
+    labels = read_labels(label)
+    codes = set(np.unique(labels.data).tolist())
     codes.discard(BACKGROUND)
     if table is not None:
         codes -= table.ignored

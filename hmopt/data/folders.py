@@ -89,9 +89,10 @@ def _existing(folder: Path | None) -> Path:
 
 
 def _unused_note(labels: Path, unused: Sequence[Path]) -> str:
+    count = len(unused)
     names = ", ".join(path.name for path in unused[:3])
-    more = ", …" if len(unused) > 3 else ""
-    return f"{labels}: {len(unused)} label maps have no image ({names}{more})."
+    more = ", …" if count > 3 else ""
+    return f"{labels}: {count} label maps have no image ({names}{more})."
 
 
 class _LabelMaps:
@@ -111,11 +112,14 @@ class _LabelMaps:
         for label in labels:
             if label in taken and len(taken) < len(labels):
                 continue
+            name = _plain(label.name)
+            self._by_name[name].append(label)
             stem = image_name(label)
-            self._by_name[_plain(label.name)].append(label)
             self._by_stem[_plain(stem)].append(label)
-            self._by_case[_plain(_LABEL_WORD.sub("", stem))].append(label)
-            self._by_scan[_scan_key(stem, _LABEL_WORD)].append(label)
+            case = _LABEL_WORD.sub("", stem)
+            self._by_case[_plain(case)].append(label)
+            scan = _scan_key(stem, _LABEL_WORD)
+            self._by_scan[scan].append(label)
 
     def of(self, image: Path, case: str) -> Path:
         """Return the label map of an image of a case; where there is none, one of its name."""
@@ -149,20 +153,23 @@ def _plain(text: str) -> str:
 def _scan_key(stem: str, word: re.Pattern[str]) -> str:
     """Return what image and label map of one scan share: subject and session, or all but a word."""
     if subject_entity(stem) is None:
-        return _plain(word.sub("", stem))
-    entities = _BIDS_ENTITY.sub("", stem)
-    return _plain(re.sub(r"_[^_-]+$", "", entities))
+        key = word.sub("", stem)
+    else:
+        entities = _BIDS_ENTITY.sub("", stem)
+        key = re.sub(r"_[^_-]+$", "", entities)
+    return _plain(key)
 
 
 def _nearest(found: Sequence[Path], image: Path, folder: Path) -> list[Path]:
     """Return those of several label maps that lie in folders of the same names as the image."""
     image_folders = set(image.parent.parts)
-    shared = []
+    shared = {}
     for path in found:
-        folders = path.relative_to(folder).parent.parts
-        shared.append(len(image_folders.intersection(folders)))
-    most = max(shared)
-    return [path for path, count in zip(found, shared, strict=True) if count == most]
+        inside = path.relative_to(folder)
+        common = image_folders.intersection(inside.parent.parts)
+        shared[path] = len(common)
+    most = max(shared.values())
+    return [path for path in found if shared[path] == most]
 
 
 def _images_in(
@@ -203,7 +210,8 @@ def _inside(folder: Path, without: Path | None) -> Iterator[Path]:
 
 def _is_second_file(path: Path) -> bool:
     """Return whether a file is the header of an image whose voxels lie beside it."""
-    return format_of(path) in PAIRED.values() and other_file(path) is not None
+    is_header = format_of(path) in PAIRED.values()
+    return is_header and other_file(path) is not None
 
 
 def _no_images(folder: Path, files: Sequence[Path], not_read: Sequence[Path]) -> DataError:
@@ -218,7 +226,10 @@ def _no_images(folder: Path, files: Sequence[Path], not_read: Sequence[Path]) ->
 
 def _counted(files: Sequence[Path]) -> str:
     counts = Counter(format_of(path) for path in files)
-    return ", ".join(f"{count} {ending} files" for ending, count in sorted(counts.items()))
+    phrases = []
+    for ending, count in sorted(counts.items()):
+        phrases.append(f"{count} {ending} files")
+    return ", ".join(phrases)
 
 
 def _without_label_maps(files: Sequence[Path]) -> list[Path]:
@@ -239,11 +250,18 @@ def _cases(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, str]:
     It is the name of the file; without the number of the channel, as in `case_0000`, where all
     images have one and label maps are called so.
     """
-    stems = {path: image_name(path) for path in images}
-    cases = {path: _CHANNEL.sub("", stem) for path, stem in stems.items()}
+    stems = {}
+    cases = {}
+    for path in images:
+        stem = image_name(path)
+        stems[path] = stem
+        cases[path] = _CHANNEL.sub("", stem)
     all_numbered = all(_CHANNEL.search(stem) for stem in stems.values())
     label_stems = {image_name(path) for path in labels}
-    return cases if all_numbered and label_stems.issuperset(cases.values()) else stems
+    all_labelled = label_stems.issuperset(cases.values())
+    if all_numbered and all_labelled:
+        return cases
+    return stems
 
 
 def _one_channel(images: list[Path], cases: dict[Path, str]) -> tuple[list[Path], str | None]:
@@ -257,9 +275,10 @@ def _one_channel(images: list[Path], cases: dict[Path, str]) -> tuple[list[Path]
     kept = list(first.values())
     channels = {image_name(path)[-4:] for path in images}
     used = {image_name(path)[-4:] for path in kept}
-    names = _channel_names(images[0].parent.parent / "dataset.json")
+    folder = images[0].parent
+    names = _channel_names(folder.parent / "dataset.json")
     note = (
-        f"{images[0].parent}: cases have several channels: {_named(used, names)} is used, "
+        f"{folder}: cases have several channels: {_named(used, names)} is used, "
         f"{_named(channels - used, names)} left out. "
         "A manifest can name the files of another channel."
     )
@@ -270,7 +289,8 @@ def _channel_names(path: Path) -> dict[int, str]:
     """Return what nnU-Net calls the channels; empty where it does not say."""
     try:
         content = json.loads(read_text(path))
-        return {int(number): str(name) for number, name in content["channel_names"].items()}
+        names = content["channel_names"]
+        return {int(number): str(name) for number, name in names.items()}
     except (DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -279,5 +299,8 @@ def _named(channels: set[str], names: dict[int, str]) -> str:
     described = []
     for channel in sorted(channels):
         name = names.get(int(channel))
-        described.append(channel if name is None else f"{channel} ({name})")
+        if name is None:
+            described.append(channel)
+        else:
+            described.append(f"{channel} ({name})")
     return ", ".join(described)

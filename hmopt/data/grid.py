@@ -72,9 +72,11 @@ def ras_frame(lattice: Lattice, axes: Matrix | None = None) -> Frame:
     places = orientation[:, 0].astype(int)
     shape = np.empty(3, dtype=int)
     shape[places] = lattice.shape
+    # six digits: float32 headers hold no more
+    spacing_mm = [float(f"{size:.6g}") for size in voxel_sizes(to_world)]
     return Frame(
         shape=tuple(shape.tolist()),
-        spacing_mm=tuple(float(f"{size:.6g}") for size in voxel_sizes(to_world)),
+        spacing_mm=tuple(spacing_mm),
         to_world=to_world,
     )
 
@@ -120,11 +122,12 @@ def centred_grid(frame: Frame, shape: tuple[int, ...], spacing_mm: tuple[float, 
            [ 0.,  1.,  0.,  1.],
            [ 0.,  0.,  1., -2.]])
     """
-    ratio = np.array(spacing_mm) / np.array(frame.spacing_mm)
+    ratio = np.divide(spacing_mm, frame.spacing_mm)
     same = np.abs(ratio - 1) < _SAME_SPACING
     ratio[same] = 1
-    frame_middle = (np.array(frame.shape) - 1) / 2
-    offset = frame_middle - ratio * (np.array(shape) - 1) / 2
+    frame_middle = np.subtract(frame.shape, 1) / 2
+    grid_middle = ratio * np.subtract(shape, 1) / 2
+    offset = frame_middle - grid_middle
     offset[same] = np.floor(offset[same])
     grid = np.diag([*ratio, 1.0])
     grid[:3, 3] = offset
@@ -203,15 +206,18 @@ def lay_out(
         axis = options.slices.axis
         indices = options.slices.indices
         _check_indices(frame, axis, indices, origin)
-    in_plane = tuple(np.delete(frame.spacing_mm, axis).tolist())
-    spacing_mm = tuple(options.spacing_mm or in_plane)
+    in_plane = np.delete(frame.spacing_mm, axis)
+    spacing_mm = tuple(options.spacing_mm or in_plane.tolist())
     grids = [slice_grid(frame, axis, index, shape, spacing_mm) for index in indices]
-    return Layout(slices=tuple(slices_of(options)), grids=tuple(grids), spacing_mm=spacing_mm)
+    slices = tuple(slices_of(options))
+    return Layout(slices=slices, grids=tuple(grids), spacing_mm=spacing_mm)
 
 
 def slices_of(options: PreprocessingOptions) -> list[int]:
     """Return the declared slices; `NO_SLICE` alone where there are none."""
-    return options.slices.indices if options.slices else [NO_SLICE]
+    if options.slices is None:
+        return [NO_SLICE]
+    return options.slices.indices
 
 
 def check_preprocessing(options: PreprocessingOptions) -> None:

@@ -187,7 +187,11 @@ def affine_mm(file: Any, path: Path) -> Matrix:
     axes = affine[:3, :3]
     edges = np.linalg.norm(axes, axis=0)
     # relative to the edges: a voxel of a micrometre is a voxel, and its volume 1e-9 mm³
-    if edges.min() <= 0 or abs(np.linalg.det(axes / edges)) < _FLAT:
+    flat = edges.min() <= 0
+    if not flat:
+        volume = abs(np.linalg.det(axes / edges))
+        flat = volume < _FLAT
+    if flat:
         raise _not_invertible(path, "one whose axes lie in a plane")
     return affine
 
@@ -215,9 +219,13 @@ def scaled(affine: Matrix, factor: float) -> Matrix:
 def corners_apart_mm(a: Matrix, b: Matrix, shape: tuple[int, ...]) -> float:
     """Return the largest distance between the places of a corner under two affines, in mm."""
     last = np.array(shape, dtype=np.float64) - 1
-    corners = np.array(list(np.ndindex(2, 2, 2))) * last
-    apart = (a - b) @ np.column_stack([corners, np.ones(8)]).T
-    return float(np.linalg.norm(apart[:3], axis=0).max())
+    # (4, 8): the voxels at the corners, in homogeneous coordinates
+    corners = np.ones((4, 8))
+    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8)
+    corners[:3] *= last[:, None]
+    apart = (a - b) @ corners
+    distances = np.linalg.norm(apart[:3], axis=0)
+    return float(distances.max())
 
 
 def shear_degrees(affine: Matrix) -> float:
@@ -231,8 +239,10 @@ def shear_degrees(affine: Matrix) -> float:
     10.0
     """
     axes = affine[:3, :3]
-    axes = axes / np.linalg.norm(axes, axis=0)
-    cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
+    lengths = np.linalg.norm(axes, axis=0)
+    axes = axes / lengths
+    between_axes = np.triu_indices(3, 1)
+    cosines = (axes.T @ axes)[between_axes]
     largest = np.abs(cosines).max().clip(0, 1)
     return float(np.degrees(np.arcsin(largest)))
 

@@ -195,14 +195,18 @@ def resample_labels(
     labels = read_labels(path, prepared[0].original)
     label_maps = []
     for item in prepared:
-        codes = resample(labels.data, item.grid, item.data.shape, order=0, outside=0)
-        label_maps.append(_without_small(merge_labels(codes, structures), minimum_voxels))
+        shape = item.data.shape
+        codes = resample(labels.data, item.grid, shape, order=0, outside=0)
+        label_map = merge_labels(codes, structures)
+        label_maps.append(_without_small(label_map, minimum_voxels))
     return label_maps
 
 
 def background_of(image: Volume, options: PreprocessingOptions) -> float:
     """Return the intensity outside an image's box: the declared one, or the image's minimum."""
-    return float(image.data.min()) if options.background is None else options.background
+    if options.background is not None:
+        return options.background
+    return float(image.data.min())
 
 
 def _check_plane(lattice: Lattice, axes: Matrix, plane: int, origin: str) -> None:
@@ -253,5 +257,7 @@ def _on_nearest_slice(
 
 
 def _without_small(label_map: NDArray[Any], minimum_voxels: int) -> NDArray[Any]:
-    small = np.bincount(label_map.ravel()) < minimum_voxels
-    return np.where(small[label_map], label_map.dtype.type(0), label_map)
+    voxels = np.bincount(label_map.ravel())
+    small = voxels < minimum_voxels
+    background = label_map.dtype.type(0)
+    return np.where(small[label_map], background, label_map)

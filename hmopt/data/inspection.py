@@ -102,8 +102,9 @@ class Inspection:
     @property
     def same_spacing(self) -> bool:
         """Whether all images have the same spacing, to a hundredth."""
-        spacings = self.spacings_mm
-        return bool(np.allclose(spacings, spacings[0], rtol=0.01))
+        spacings_mm = self.spacings_mm
+        first = spacings_mm[0]
+        return bool(np.allclose(spacings_mm, first, rtol=0.01))
 
     @property
     def subjects(self) -> dict[str, int]:
@@ -127,8 +128,14 @@ class Inspection:
         `images` (how many have it).
         """
         names = pd.Index(list(self.cohort.structures), name="structure")
-        voxels = pd.DataFrame([scan.voxels for scan in self.scans], columns=names)
-        volumes = pd.DataFrame([scan.volumes_mm3 for scan in self.scans], columns=names)
+        voxels = pd.DataFrame(
+            [scan.voxels for scan in self.scans],
+            columns=names,
+        )
+        volumes = pd.DataFrame(
+            [scan.volumes_mm3 for scan in self.scans],
+            columns=names,
+        )
         shown = voxels > 0
         return pd.DataFrame(
             {
@@ -183,15 +190,18 @@ class Inspection:
         extents: NDArray[np.float64]
         if self.best_placement == "header":
             frame = ras_frame(self.lattice, self.axes)
-            extents = np.array(frame.shape) * np.array(frame.spacing_mm)
+            extents = np.multiply(frame.shape, frame.spacing_mm)
         else:
-            extents = (self.shapes * self.spacings_mm).max(axis=0)
+            of_images = self.shapes * self.spacings_mm
+            extents = of_images.max(axis=0)
         return extents
 
     @property
     def roughly_aligned(self) -> bool:
         """Whether a network can be expected to find the rest: mean Dice of at least 0.3."""
-        return max(self.overlaps.values(), default=1.0) >= _ROUGH_OVERLAP
+        overlaps = self.overlaps.values()
+        best = max(overlaps, default=1.0)
+        return best >= _ROUGH_OVERLAP
 
     @property
     def advice(self) -> str:
@@ -242,8 +252,10 @@ def inspect_cohort(options: CohortOptions, track: Track = silent, seed: int = 0)
     labels = list(cohort.images["label"])
     lattices = dict(zip(images, map(read_lattice, labels), strict=True))
     axes = common_axes(list(lattices.values()))
-    if all(planes_of(lattice, axes) for lattice in lattices.values()):
-        common_plane({str(path): lattice for path, lattice in lattices.items()}, axes)
+    all_flat = all(planes_of(lattice, axes) for lattice in lattices.values())
+    if all_flat:
+        by_name = {str(path): lattice for path, lattice in lattices.items()}
+        common_plane(by_name, axes)
     tracked = track(labels, "Looking at labels", len(labels))
     scans = tuple(inspect_scan(label, structures, axes) for label in tracked)
     pairs = draw_image_pairs(cohort.images, _PAIRS, seed)
@@ -279,13 +291,15 @@ def inspect_scan(label: Path, structures: Structures, axes: Matrix | None = None
     labels = read_labels(label)
     frame = ras_frame(labels.lattice, axes)
     orientation = io_orientation(rotated(labels.lattice.affine, axes))
-    merged = merge_labels(apply_orientation(labels.data, orientation), structures)
+    codes = apply_orientation(labels.data, orientation)
+    merged = merge_labels(codes, structures)
     structures_per_slice = []
     for axis in range(3):
         planes = np.moveaxis(merged, axis, 0)
         counts = [np.count_nonzero(np.unique(plane)) for plane in planes]
         structures_per_slice.append(np.array(counts))
-    voxels = np.bincount(merged.ravel(), minlength=len(structures) + 1)
+    count = len(structures)
+    voxels = np.bincount(merged.ravel(), minlength=count + 1)
     return ScanFacts(
         shape=frame.shape,
         spacing_mm=frame.spacing_mm,
@@ -316,15 +330,18 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitOptions:
             got=count,
             advice="Add subjects.",
         )
-    tune = max(_FEWEST_IN_A_SET, round(_TUNE_SHARE * count))
-    search = max(_FEWEST_IN_A_SET, round(_SEARCH_SHARE * count))
+    tune = round(_TUNE_SHARE * count)
+    tune = max(_FEWEST_IN_A_SET, tune)
+    search = round(_SEARCH_SHARE * count)
+    search = max(_FEWEST_IN_A_SET, search)
     train = count - tune - search
     repeated = [subject for subject, images in subjects.items() if images > 1]
     if not 0 < len(repeated) <= count // 2:
         return SplitOptions(train=train, tune=tune, search=search, seed=seed)
     single = [subject for subject, images in subjects.items() if images == 1]
-    searched = _shuffled(repeated, seed) + _shuffled(single, seed)
-    return SplitOptions(train=train, tune=tune, search=sorted(searched[:search]), seed=seed)
+    order = _shuffled(repeated, seed) + _shuffled(single, seed)
+    searched = sorted(order[:search])
+    return SplitOptions(train=train, tune=tune, search=searched, seed=seed)
 
 
 def infer_slices(inspection: Inspection, axis: int) -> SliceOptions | None:
@@ -382,5 +399,6 @@ def _structures_by_place(inspection: Inspection, axis: int) -> NDArray[np.int64]
 
 
 def _shuffled(names: Sequence[str], seed: int) -> list[str]:
-    order = np.random.default_rng(seed).permutation(len(names))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(names))
     return [names[place] for place in order]

@@ -34,9 +34,10 @@ def normalize(data: NDArray[np.float32], method: Normalization) -> NDArray[np.fl
     array([0. , 0.5, 1. ], dtype=float32)
     """
     low, width = _scale(data, method)
-    normalized = (data - low) / width
+    normalized = data - low
+    normalized = normalized / width
     if method != "zscore":
-        normalized = np.clip(normalized, 0, 1)
+        normalized = normalized.clip(0, 1)
     return normalized.astype(np.float32)
 
 
@@ -62,7 +63,8 @@ def normalized_value(value: float, data: NDArray[np.float32], method: Normalizat
     normalized = (value - low) / width
     if method == "zscore":
         return normalized
-    return min(1.0, max(0.0, normalized))
+    not_below = max(0.0, normalized)
+    return min(1.0, not_below)
 
 
 def _scale(data: NDArray[np.float32], method: Normalization) -> tuple[float, float]:

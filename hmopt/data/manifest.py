@@ -74,11 +74,15 @@ def typed(column: "pd.Series[str]") -> "pd.Series":
     """
     known = ~column.str.lower().isin(MISSING)
     given = column[known]
-    zero_padded = given.str.match(r"[+-]?0\d").any()
-    if zero_padded or given.empty:
+    if given.empty:
+        return column
+    zero_padded = given.str.match(r"[+-]?0\d")
+    if zero_padded.any():
         return column
     numbers = pd.to_numeric(column.where(known), errors="coerce")
-    return column if numbers[known].isna().any() else numbers
+    if numbers[known].isna().any():
+        return column
+    return numbers
 
 
 def _check_columns(path: Path, table: pd.DataFrame) -> None:
@@ -121,11 +125,17 @@ def _without_decimals(subjects: "pd.Series[str]") -> list[str]:
     `1.0` becomes `1` only where all subjects are whole numbers.
     """
     whole = subjects.str.replace(_DECIMALS, r"\1", regex=True)
-    return whole.tolist() if whole.map(str.isdecimal).all() else subjects.tolist()
+    all_whole = whole.map(str.isdecimal).all()
+    chosen = whole if all_whole else subjects
+    return chosen.tolist()
 
 
 def _located(values: "pd.Series[str]", manifest: Path) -> list[Path]:
-    return [_locate(value, manifest, f"{manifest}, line {line}") for line, value in values.items()]
+    files = []
+    for line, value in values.items():
+        origin = f"{manifest}, line {line}"
+        files.append(_locate(value, manifest, origin))
+    return files
 
 
 def _locate(value: str, manifest: Path, origin: str) -> Path:
@@ -221,12 +231,16 @@ def _similar_name(path: Path) -> str | None:
     """Return the name of a file in the same folder that is nearly the same; None: there is none."""
     if not path.parent.is_dir():
         return None
-    names = [other.name for other in path.parent.iterdir() if not other.name.startswith(".")]
+    names = [other.name for other in path.parent.iterdir()]
+    names = [name for name in names if not name.startswith(".")]
+    sought = path.name
     for name in names:
-        if name.lower() == path.name.lower():
+        if name.lower() == sought.lower():
             return name
-    similar = difflib.get_close_matches(path.name, names, n=1, cutoff=0.9)
-    return similar[0] if similar else None
+    similar = difflib.get_close_matches(sought, names, n=1, cutoff=0.9)
+    if not similar:
+        return None
+    return similar[0]
 
 
 def _shown(names: Sequence[str], most: int = 20) -> str:

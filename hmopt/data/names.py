@@ -185,7 +185,9 @@ def _is_code(value: object) -> bool:
         return value.strip().removeprefix("-").isdecimal()
     if isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int)
 
 
 def _disjoint_parts(regions: Regions) -> tuple[list[Row], bool]:
@@ -219,16 +221,22 @@ def _disjoint_parts(regions: Regions) -> tuple[list[Row], bool]:
 
 def _smallest(regions: Regions) -> Regions:
     """Return the regions that hold no other."""
-    everything = list(regions.values())
-    larger = {codes for codes in everything if any(other < codes for other in everything)}
-    return {name: codes for name, codes in regions.items() if codes not in larger}
+    smallest = dict(regions)
+    for name, codes in regions.items():
+        holds_another = any(other < codes for other in regions.values())
+        if holds_another:
+            del smallest[name]
+    return smallest
 
 
 def _largest(regions: Regions) -> Regions:
     """Return the regions that lie in no other."""
-    everything = list(regions.values())
-    smaller = {codes for codes in everything if any(codes < other for other in everything)}
-    return {name: codes for name, codes in regions.items() if codes not in smaller}
+    largest = dict(regions)
+    for name, codes in regions.items():
+        lies_in_another = any(codes < other for other in regions.values())
+        if lies_in_another:
+            del largest[name]
+    return largest
 
 
 def _from_rows(path: Path, text: str) -> list[Row]:
@@ -239,12 +247,14 @@ def _from_rows(path: Path, text: str) -> list[Row]:
             lines.append(line)
     if not lines:
         raise _not_a_table(path, "no rows")
-    has_header = len(lines) > 1 and not lines[0].lstrip()[:1].isdigit()
+    first_character = lines[0].lstrip()[:1]
+    has_header = len(lines) > 1 and not first_character.isdigit()
     numbered = lines[1:] if has_header else lines
     for pattern in (_SNAP_ROW, _COLOUR_ROW):
         rows = _matched(pattern, numbered)
         if rows is not None:
-            _check_column([code for code, _ in rows], path)
+            codes = [code for code, _ in rows]
+            _check_column(codes, path)
             return _with_codes_where_repeated(rows)
     rows = _from_table(path)
     _check_once(rows, path)
@@ -258,7 +268,9 @@ def _matched(pattern: re.Pattern[str], lines: list[str]) -> list[Row] | None:
         found = pattern.match(line)
         if found is None:
             return None
-        rows.append((int(found[1]), found[2].strip()))
+        code = int(found[1])
+        name = found[2].strip()
+        rows.append((code, name))
     return rows
 
 
@@ -308,15 +320,21 @@ def _with_codes_where_repeated(rows: list[Row]) -> list[Row]:
     counts = Counter(name for _, name in rows)
     distinct = []
     for code, name in rows:
-        unique = name if counts[name] == 1 else f"{name} {code}"
+        repeated = counts[name] > 1
+        unique = f"{name} {code}" if repeated else name
         distinct.append((code, unique))
     return distinct
 
 
 def _check_once(rows: list[Row], path: Path) -> None:
-    labels = [(code, name) for code, name in rows if code != BACKGROUND]
-    _check_column([code for code, _ in labels], path)
-    _check_column([name for _, name in labels], path)
+    codes = []
+    names = []
+    for code, name in rows:
+        if code != BACKGROUND:
+            codes.append(code)
+            names.append(name)
+    _check_column(codes, path)
+    _check_column(names, path)
 
 
 def _check_column(values: Sequence[int | str], path: Path) -> None:

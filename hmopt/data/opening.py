@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -230,7 +231,8 @@ def _check_length(path: Path, file: Any) -> None:
     voxels = file.dataobj
     if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
         return
-    count = int(np.prod([int(length) for length in voxels.shape], dtype=object))
+    lengths = [int(length) for length in voxels.shape]
+    count = math.prod(lengths)
     needed = int(voxels.offset) + count * voxels.dtype.itemsize
     length = _length(file.file_map["image"])
     if length < needed:

@@ -91,8 +91,11 @@ def subject_columns(table: pd.DataFrame) -> pd.DataFrame:
     {'a': 20, 'b': 31, 'c': 31}
     """
     subjects = pd.concat([table["moving_subject"], table["fixed_subject"]], ignore_index=True)
-    columns = [column for column in table.columns if column not in OF_PAIRS]
-    return pd.DataFrame({column: _by_subject(table[column], subjects) for column in columns})
+    values = {}
+    for column in table.columns:
+        if column not in OF_PAIRS:
+            values[column] = _by_subject(table[column], subjects)
+    return pd.DataFrame(values)
 
 
 def _by_subject(groups: pd.Series, subjects: pd.Series) -> pd.Series:
@@ -100,10 +103,13 @@ def _by_subject(groups: pd.Series, subjects: pd.Series) -> pd.Series:
     moving = sides[0]
     fixed = sides[2].where(sides[1] == ARROW, moving)
     values = pd.concat([moving, fixed], ignore_index=True)
-    own = values.replace({MISSING: None, "": None}).groupby(subjects)
-    known = own.first().where(own.nunique() == 1)
+    values = values.replace({MISSING: None, "": None})
+    own = values.groupby(subjects)
+    is_constant = own.nunique() == 1
+    known = own.first().where(is_constant)
     numbers = pd.to_numeric(known, errors="coerce")
-    return numbers if numbers.notna().equals(known.notna()) else known
+    all_numbers = numbers.notna().equals(known.notna())
+    return numbers if all_numbers else known
 
 
 def _groups(values: pd.Series, edges: Sequence[float] | None) -> pd.Series:
@@ -125,8 +131,10 @@ def _groups(values: pd.Series, edges: Sequence[float] | None) -> pd.Series:
 
 
 def _bin_names(edges: Sequence[float]) -> list[str]:
+    lowest = f"<{edges[0]:g}"
     between = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(edges)]
-    return [f"<{edges[0]:g}", *between, f"≥{edges[-1]:g}"]
+    highest = f"≥{edges[-1]:g}"
+    return [lowest, *between, highest]
 
 
 def _check_bins(

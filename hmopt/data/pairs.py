@@ -133,11 +133,11 @@ def draw_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) -> lis
     count = options.search if split == SEARCH else options.tune
     drawn: list[Pair] = []
     for kind in options.kinds:
-        rng = np.random.default_rng([options.seed, SIDES.index(split), *kind.encode()])
+        rng = _generator(options, split, kind)
         pairs = _pairs_of(kind, cohort, options, split)
         subjects, _ = pd.factorize(np.asarray(pairs.subjects))
         places = draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)
-        drawn += [pairs[place] for place in places]
+        drawn.extend(pairs[place] for place in places)
     if not drawn:
         raise DataError(
             "pairs",
@@ -281,8 +281,9 @@ def _pairs_of(kind: str, cohort: PreparedCohort, options: PairsOptions, split: s
     if kind == "atlas":
         fixed_blocks = _blocks(cohort, _atlas_images(cohort, options), columns)
     subjects, _ = pd.factorize(cohort.images["subject"])
-    rng = np.random.default_rng([options.seed, SIDES.index(split), *f"{kind} partners".encode()])
-    most_partners = max(1, MOST_PAIRS // max(1, len(images)))
+    rng = _generator(options, split, f"{kind} partners")
+    most_partners = MOST_PAIRS // max(1, len(images))
+    most_partners = max(1, most_partners)
 
     moving = [NO_IMAGES]
     fixed = [NO_IMAGES]
@@ -290,9 +291,11 @@ def _pairs_of(kind: str, cohort: PreparedCohort, options: PairsOptions, split: s
         candidates = fixed_blocks.get(block, NO_IMAGES)
         for image in movable:
             allowed = candidates != image
-            if kind != "atlas":
-                same_subject = subjects[candidates] == subjects[image]
-                allowed &= same_subject if kind == "within" else ~same_subject
+            same_subject = subjects[candidates] == subjects[image]
+            if kind == "within":
+                allowed &= same_subject
+            if kind == "cross":
+                allowed &= ~same_subject
             partners = candidates[allowed]
             if len(partners) > most_partners:
                 partners = rng.choice(partners, most_partners, replace=False, shuffle=False)
@@ -304,6 +307,13 @@ def _pairs_of(kind: str, cohort: PreparedCohort, options: PairsOptions, split: s
         moving=np.concatenate(moving),
         fixed=np.concatenate(fixed),
     )
+
+
+def _generator(options: PairsOptions, split: str, purpose: str) -> np.random.Generator:
+    """Return the random numbers for one purpose, which do not depend on those for another."""
+    side = SIDES.index(split)
+    seed = [options.seed, side, *purpose.encode()]
+    return np.random.default_rng(seed)
 
 
 def _images_of(cohort: PreparedCohort, split: str) -> pd.DataFrame:

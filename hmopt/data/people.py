@@ -112,13 +112,17 @@ def subject_entity(name: str) -> str | None:
     ('sub-01', None)
     """
     found = _SUBJECT.search(name)
-    return found.group(1) if found else None
+    if found is None:
+        return None
+    return found[1]
 
 
 def session_entity(name: str) -> str | None:
     """Return the entity `ses-` of a name as BIDS writes it; None where it has none."""
     found = _SESSION.search(name)
-    return found.group(1) if found else None
+    if found is None:
+        return None
+    return found[1]
 
 
 def find_doubts(subjects: Sequence[str], images: Sequence[Path]) -> list[str]:
@@ -152,8 +156,9 @@ def _spelled_alike(subjects: Sequence[str]) -> list[str]:
     """Return the spellings of the first subject that has several: `A1` and `a1`, `1` and `01`."""
     spellings: dict[str, set[str]] = {}
     for subject in subjects:
-        folded = subject.casefold()
-        key = str(int(folded)) if folded.isdecimal() else folded
+        key = subject.casefold()
+        if key.isdecimal():
+            key = str(int(key))
         spellings.setdefault(key, set()).add(subject)
     return _first_of_several(spellings)
 
@@ -163,8 +168,10 @@ def _split_person(subjects: Sequence[str], images: Sequence[Path]) -> list[str]:
     by_entity: dict[tuple[str, ...], set[str]] = {}
     for subject, image in zip(subjects, images, strict=True):
         entity = subject_entity(image_name(image))
-        if entity is not None:
-            by_entity.setdefault(_place(image, entity), set()).add(subject)
+        if entity is None:
+            continue
+        place = _place(image, entity)
+        by_entity.setdefault(place, set()).add(subject)
     split = _first_of_several(by_entity)
     if split:
         return split
@@ -188,8 +195,9 @@ def _first_of_several(groups: Mapping[Any, Collection[str]]) -> list[str]:
 def _place(image: Path, entity: str) -> tuple[str, ...]:
     """Return what tells a person of one BIDS tree from one of the same number in another."""
     folders = image.parent.parts
-    above = folders[: folders.index(entity)] if entity in folders else folders
-    return (*above, entity)
+    if entity in folders:
+        folders = folders[: folders.index(entity)]
+    return (*folders, entity)
 
 
 class _Parts(NamedTuple):
@@ -202,16 +210,25 @@ class _Parts(NamedTuple):
 
 def _without_tokens(name: str) -> _Parts:
     """Return the parts of a name: `case01_baseline_T1` is `case01`, `baseline` and `T1`."""
-    tokens = [match.group(1) for match in _TOKEN.finditer(name)]
-    modalities = [token for token in tokens if re.fullmatch(_MODALITIES, token, re.I)]
-    visits = [token for token in tokens if token not in modalities]
-    return _Parts(_TOKEN.sub("", name), "_".join(visits), "_".join(modalities))
+    visits = []
+    modalities = []
+    for match in _TOKEN.finditer(name):
+        token = match[1]
+        is_modality = re.fullmatch(_MODALITIES, token, re.I)
+        if is_modality:
+            modalities.append(token)
+        else:
+            visits.append(token)
+    person = _TOKEN.sub("", name)
+    return _Parts(person, "_".join(visits), "_".join(modalities))
 
 
 def _looks_like_persons(persons: Sequence[str]) -> bool:
     scans = Counter(persons)
     most = max(scans.values())
-    return len(scans) >= FEWEST_GROUPS and 1 < most <= MOST_SCANS
+    enough_persons = len(scans) >= FEWEST_GROUPS
+    few_scans_each = 1 < most <= MOST_SCANS
+    return enough_persons and few_scans_each
 
 
 def _repeated_example(persons: Sequence[str], names: Sequence[str]) -> str | None:
@@ -221,7 +238,8 @@ def _repeated_example(persons: Sequence[str], names: Sequence[str]) -> str | Non
         scans.setdefault(person, []).append(name)
     for same in scans.values():
         if len(same) > 1:
-            return f"{same[0]} and {same[1]}"
+            first, second, *_ = same
+            return f"{first} and {second}"
     return None
 
 
@@ -241,12 +259,14 @@ def _numbered_example(names: Sequence[str]) -> str | None:
     stems = []
     for name in names:
         found = _NUMBERED.match(name)
-        stems.append(name if found is None else found.group(1))
+        stems.append(found[1] if found else name)
     if not _looks_like_persons(stems):
         return None
     scans = Counter(stems)
-    several = sum(count > 1 for count in scans.values())
-    return _repeated_example(stems, names) if 2 * several >= len(scans) else None
+    with_several = sum(count > 1 for count in scans.values())
+    if 2 * with_several < len(scans):
+        return None
+    return _repeated_example(stems, names)
 
 
 def _bids_modalities(names: Sequence[str]) -> list[str]:
@@ -254,10 +274,16 @@ def _bids_modalities(names: Sequence[str]) -> list[str]:
     suffixes = []
     for name in names:
         found = _SUFFIX.search(name)
-        suffixes.append("" if found is None else found.group(1))
-    return suffixes if _BIDS_MODALITIES.issuperset(suffixes) else [""] * len(names)
+        suffixes.append(found[1] if found else "")
+    if _BIDS_MODALITIES.issuperset(suffixes):
+        return suffixes
+    return [""] * len(names)
 
 
 def _varying(columns: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
     """Return the columns whose values are not all the same."""
-    return {name: tuple(values) for name, values in columns.items() if len(set(values)) > 1}
+    varying = {}
+    for name, values in columns.items():
+        if len(set(values)) > 1:
+            varying[name] = tuple(values)
+    return varying

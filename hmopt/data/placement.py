@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 
@@ -62,13 +63,16 @@ def share_inside(a: Lattice, b: Lattice) -> float:
     0.5
     """
     smaller, larger = sorted((a, b), key=_volume_mm3)
-    parts = (np.indices([_PARTS] * 3).reshape(3, -1).T + 0.5) / _PARTS
-    voxels = parts * smaller.shape - 0.5
+    places = np.indices([_PARTS] * 3).reshape(3, -1).T
+    shares = (places + 0.5) / _PARTS
+    voxels = shares * smaller.shape - 0.5
     to_larger = np.linalg.inv(larger.affine) @ smaller.affine
-    found = voxels @ to_larger[:3, :3].T + to_larger[:3, 3]
+    found = apply_affine(to_larger, voxels)
     lengths = np.array(larger.shape)
-    inside = (found >= -0.5) & (found < lengths - 0.5)
-    inside |= lengths == 1
+    after_first = found >= -0.5
+    before_last = found < lengths - 0.5
+    flat = lengths == 1
+    inside = (after_first & before_last) | flat
     return float(inside.all(axis=1).mean())
 
 
@@ -97,11 +101,13 @@ def draw_image_pairs(
     for _ in range(20 * count):
         if len(drawn) == count:
             break
-        a, b = sorted(rng.choice(len(images), 2, replace=False).tolist())
-        if not several or subjects[a] != subjects[b]:
-            drawn.add((a, b))
+        two = rng.choice(len(images), 2, replace=False)
+        first, second = sorted(two.tolist())
+        same_subject = subjects[first] == subjects[second]
+        if not (several and same_subject):
+            drawn.add((first, second))
     files = list(images[column])
-    return [(files[a], files[b]) for a, b in sorted(drawn)]
+    return [(files[first], files[second]) for first, second in sorted(drawn)]
 
 
 def measure_placement(
@@ -130,7 +136,8 @@ def measure_placement(
         if moving.data.any() and fixed.data.any():
             rows.append(_measure(moving, fixed, axes))
     table = np.array(rows, dtype=float).reshape(len(rows), 4)
-    comparable = table[~np.isnan(table).any(axis=1)]
+    missing = np.isnan(table).any(axis=1)
+    comparable = table[~missing]
     overlaps = np.full(2, np.nan)
     distances_mm = np.full(2, np.nan)
     if len(comparable):
@@ -186,7 +193,8 @@ def measure_aligned(
 
 def _read_merged(path: Path, structures: Structures) -> Volume:
     labels = read_labels(path)
-    return Volume(data=merge_labels(labels.data, structures), lattice=labels.lattice)
+    merged = merge_labels(labels.data, structures)
+    return Volume(data=merged, lattice=labels.lattice)
 
 
 def _measure(
@@ -209,14 +217,17 @@ def _centre_on_centre(moving: Lattice, fixed: Lattice, axes: Matrix | None) -> M
     With M and F from the boxes' own coordinates, in mm from their centres, to the world, it is
     M F⁻¹.
     """
-    from_fixed = np.linalg.inv(_box_to_world(fixed, axes))
-    return _box_to_world(moving, axes) @ from_fixed
+    from_moving = _box_to_world(moving, axes)
+    from_fixed = _box_to_world(fixed, axes)
+    return from_moving @ np.linalg.inv(from_fixed)
 
 
 def _box_to_world(lattice: Lattice, axes: Matrix | None) -> Matrix:
-    directions = ras_frame(lattice, axes).to_world[:3, :3]
+    frame = ras_frame(lattice, axes)
+    directions = frame.to_world[:3, :3]
+    lengths = np.linalg.norm(directions, axis=0)
     matrix = np.eye(4)
-    matrix[:3, :3] = directions / np.linalg.norm(directions, axis=0)
+    matrix[:3, :3] = directions / lengths
     matrix[:3, 3] = lattice.centre_mm
     return matrix
 
@@ -235,28 +246,32 @@ def _overlap(moving: Volume, fixed: Volume, matrix: Matrix) -> float:
     flat = np.array(moving.lattice.shape) == 1
     grid[:3][flat] = 0  # a plane is prepared wherever it lies along its normal
     moved = resample(moving.data, grid, fixed.lattice.shape, order=0, outside=0)
-    in_both = np.intersect1d(np.unique(moving.data), np.unique(fixed.data))
+    in_both = np.intersect1d(moving.data, fixed.data)
     scores = []
     for label in in_both[in_both > 0]:
         in_moved = moved == label
         in_fixed = fixed.data == label
         shared = np.sum(in_moved & in_fixed)
-        scores.append(2 * shared / (np.sum(in_moved) + np.sum(in_fixed)))
+        total = np.sum(in_moved) + np.sum(in_fixed)
+        scores.append(2 * shared / total)
     return float(np.mean(scores)) if scores else np.nan
 
 
 def _distance_mm(moving: Volume, fixed: Volume, matrix: Matrix) -> float:
     """Return the distance between the centres of all labelled voxels, in the moving world."""
-    fixed_centre = matrix @ [*_label_centre(fixed), 1]
-    return float(np.linalg.norm(fixed_centre[:3] - _label_centre(moving)))
+    moving_centre = _label_centre(moving)
+    fixed_centre = apply_affine(matrix, _label_centre(fixed))
+    return float(np.linalg.norm(fixed_centre - moving_centre))
 
 
 def _label_centre(labels: Volume) -> NDArray[np.float64]:
-    centre = center_of_mass(labels.data > 0)
-    place: NDArray[np.float64] = labels.lattice.affine @ [*centre, 1]
-    return place[:3]
+    voxel = center_of_mass(labels.data > 0)
+    centre: NDArray[np.float64] = apply_affine(labels.lattice.affine, voxel)
+    return centre
 
 
 def _volume_mm3(lattice: Lattice) -> float:
-    voxel_mm3 = abs(np.linalg.det(lattice.affine[:3, :3]))
-    return float(voxel_mm3 * np.prod(lattice.shape))
+    edges = lattice.affine[:3, :3]
+    voxel_mm3 = abs(np.linalg.det(edges))
+    voxels = np.prod(lattice.shape)
+    return float(voxel_mm3 * voxels)

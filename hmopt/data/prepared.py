@@ -72,22 +72,27 @@ class PreparedCohort:
     def template(self) -> Path | None:
         """The image that all were aligned to, or None."""
         path = self.folder / TEMPLATE
-        return path if path.is_file() else None
+        if not path.is_file():
+            return None
+        return path
 
     def image(self, name: str) -> NDArray[np.float32]:
         """Return the normalized intensities of an item, of `shape`; other items are not read."""
-        return _row(self.folder, IMAGES, self._row(name))
+        row = self._row(name)
+        return _row(self.folder, IMAGES, row)
 
     def label_map(self, name: str) -> NDArray[Any]:
         """Return the label map of an item, of `shape`: uint8; uint16 for more than 255 structures."""
-        return _row(self.folder, LABEL_MAPS, self._row(name))
+        row = self._row(name)
+        return _row(self.folder, LABEL_MAPS, row)
 
     def grid(self, name: str) -> NDArray[np.float64]:
         """Return the (4, 4) matrix from prepared voxel to voxel of the original file.
 
         A 2-D item's voxel is (first, second, 0, 1).
         """
-        return _row(self.folder, GRIDS, self._row(name))
+        row = self._row(name)
+        return _row(self.folder, GRIDS, row)
 
     def check(self, names: Iterable[str]) -> None:
         """Check that items are what was written; each is read once in a process for that.
@@ -169,7 +174,9 @@ def seal_arrays(folder: Path) -> None:
 
 
 def _item_hash(item: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(item).data).hexdigest()[:16]
+    content = np.ascontiguousarray(item).data
+    digest = hashlib.sha256(content).hexdigest()
+    return digest[:16]
 
 
 _WHAT = "prepared images as they were written"

@@ -247,15 +247,15 @@ def _create_arrays(
     folder: Path, count: int, shape: tuple[int, ...], structures: int
 ) -> dict[str, Any]:
     """Return memory-mapped arrays of `count` items each, by the name of their file."""
-
-    def create(name: str, dtype: type[np.generic], item_shape: tuple[int, ...]) -> Any:
-        return open_memmap(folder / name, "w+", dtype, (count, *item_shape))
-
-    return {
-        IMAGES: create(IMAGES, np.float32, shape),
-        LABEL_MAPS: create(LABEL_MAPS, label_dtype(structures), shape),
-        GRIDS: create(GRIDS, np.float64, (4, 4)),
+    kinds = {
+        IMAGES: (np.float32, (count, *shape)),
+        LABEL_MAPS: (label_dtype(structures), (count, *shape)),
+        GRIDS: (np.float64, (count, 4, 4)),
     }
+    arrays = {}
+    for name, (dtype, whole_shape) in kinds.items():
+        arrays[name] = open_memmap(folder / name, "w+", dtype, whole_shape)
+    return arrays
 
 
 def _keep_shown(
@@ -320,5 +320,8 @@ def _deciding_options(options: PreprocessingOptions, reference: Reference | None
 
 def _image_hash(path: Path) -> str:
     """Return the hash of an image, which may be a header and its voxels in two files."""
-    hashes = [file_hash(follow(file)) for file in sorted(files_of(path))]
-    return hashes[0] if len(hashes) == 1 else content_hash(*hashes)
+    files = sorted(files_of(path))
+    hashes = [file_hash(follow(file)) for file in files]
+    if len(hashes) == 1:
+        return hashes[0]
+    return content_hash(*hashes)

@@ -12,6 +12,7 @@ from itertools import permutations, product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.data.grid import Frame, Matrix, ras_frame
@@ -198,9 +199,10 @@ def common_axes(lattices: Sequence[Lattice], near: Matrix | None = None) -> Matr
     if to_expected.max() <= _CLEAR_DEGREES:
         return expected
     between = np.array([_angles(directions, direction) for direction in directions])
+    totals = between.sum(axis=1)
     # ties, as between two images, go to the one nearest to what is expected
-    totals = between.sum(axis=1) + 1e-6 * to_expected
-    middle = directions[int(np.argmin(np.round(totals, 9)))]
+    totals = np.round(totals + 1e-6 * to_expected, 9)
+    middle = directions[int(totals.argmin())]
     return _nearest_order(middle, expected)
 
 
@@ -230,8 +232,9 @@ def common_lattice(lattices: Sequence[Lattice], axes: Matrix) -> Lattice:
     high = np.full(3, -np.inf)
     for frame in frames:
         corners = from_world @ frame.to_world @ _box_corners(frame.shape)
-        low = np.minimum(low, corners[:3].min(axis=1))
-        high = np.maximum(high, corners[:3].max(axis=1))
+        places = corners[:3]
+        low = np.minimum(low, places.min(axis=1))
+        high = np.maximum(high, places.max(axis=1))
     # voxel i extends from i - 0.5 to i + 0.5
     first = np.ceil(low + 0.5 - _SAME_PLACE)
     last = np.floor(high - 0.5 + _SAME_PLACE)
@@ -248,7 +251,8 @@ def direction_of(lattice: Lattice) -> Matrix:
     decomposition.
     """
     axes = lattice.affine[:3, :3]
-    left, _, right = np.linalg.svd(axes / np.linalg.norm(axes, axis=0))
+    lengths = np.linalg.norm(axes, axis=0)
+    left, _, right = np.linalg.svd(axes / lengths)
     nearest: Matrix = left @ right
     return nearest
 
@@ -260,24 +264,32 @@ def _middle_image(lattices: Sequence[Lattice]) -> int:
     their voxels are stored decides.
     """
     centres = np.array([lattice.centre_mm for lattice in lattices])
-    distances = np.linalg.norm(centres - np.median(centres, axis=0), axis=1)
-    keys = np.round(np.column_stack([distances, centres]), 3)
-    return int(np.lexsort(keys.T[::-1])[0])
+    middle = np.median(centres, axis=0)
+    distances = np.linalg.norm(centres - middle, axis=1)
+    keys = pd.DataFrame(centres, columns=["x", "y", "z"]).assign(distance=distances)
+    keys = keys.round(3)
+    ordered = keys.sort_values(["distance", "x", "y", "z"], kind="stable")
+    return int(ordered.index[0])
 
 
 def _distinct(directions: list[Matrix]) -> NDArray[np.float64]:
     """Return the (n, 3, 3) directions that differ, in an order that their values decide."""
-    kept: dict[tuple[float, ...], Matrix] = {}
+    distinct: dict[tuple[float, ...], Matrix] = {}
     for direction in directions:
-        key = np.round(direction / _SAME_AXES).ravel()
-        kept.setdefault(tuple(key.tolist()), direction)
-    return np.array([kept[key] for key in sorted(kept)])
+        rounded = np.round(direction / _SAME_AXES)
+        key = tuple(rounded.ravel().tolist())
+        distinct.setdefault(key, direction)
+    keys = sorted(distinct)
+    return np.array([distinct[key] for key in keys])
 
 
 def _signed_permutations() -> NDArray[np.float64]:
     """Return the (48, 3, 3) ways to reorder and mirror three axes."""
-    ways = product(permutations(range(3)), product((1.0, -1.0), repeat=3))
-    return np.array([np.eye(3)[:, order] * signs for order, signs in ways])
+    orders = permutations(range(3))
+    mirrorings = product((1.0, -1.0), repeat=3)
+    identity = np.eye(3)
+    ways = product(orders, mirrorings)
+    return np.array([identity[:, order] * signs for order, signs in ways])
 
 
 _ORDERS = _signed_permutations()
@@ -293,22 +305,28 @@ def _angles(directions: NDArray[np.float64], axes: Matrix) -> NDArray[np.float64
     The angle is that of the best of the 48 permutations.
     """
     traces = np.einsum("ji,njk,pki->np", axes, directions, _ORDERS)
-    cosines = (traces.max(axis=1) - 1) / 2
-    angles: NDArray[np.float64] = np.degrees(np.arccos(cosines.clip(-1, 1)))
+    largest = traces.max(axis=1)
+    cosines = (largest - 1) / 2
+    radians = np.arccos(cosines.clip(-1, 1))
+    angles: NDArray[np.float64] = np.degrees(radians)
     return angles
 
 
 def _nearest_order(direction: Matrix, axes: Matrix) -> Matrix:
     """Return a direction with its axes reordered and mirrored to lie nearest to some axes."""
     traces = np.einsum("ji,jk,pki->p", axes, direction, _ORDERS)
-    ordered: Matrix = direction @ _ORDERS[int(traces.argmax())]
+    best = int(traces.argmax())
+    ordered: Matrix = direction @ _ORDERS[best]
     return ordered
 
 
 def _box_corners(shape: Sequence[int]) -> Matrix:
     """Return the (4, 8) corners of the box of some voxels, in homogeneous coordinates."""
-    corners = np.array(list(np.ndindex(2, 2, 2))) * shape - 0.5
-    return np.column_stack([corners, np.ones(8)]).T
+    corners = np.ones((4, 8))
+    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8)
+    corners[:3] *= np.array(shape)[:, None]
+    corners[:3] -= 0.5
+    return corners
 
 
 def _lattice(shape: Sequence[int], affine: Matrix) -> Lattice:

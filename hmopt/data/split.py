@@ -59,7 +59,8 @@ def split_subjects(subjects: Sequence[str], options: SplitOptions) -> dict[str, 
     free = sorted(set(known) - set(named))
     _check_counts(counts, len(free))
 
-    order = np.random.default_rng(options.seed).permutation(len(free))
+    rng = np.random.default_rng(options.seed)
+    order = rng.permutation(len(free))
     shuffled = [free[place] for place in order]
     split: dict[str, list[str]] = {}
     for side, value in declared.items():

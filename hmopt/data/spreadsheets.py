@@ -17,7 +17,7 @@ _ONLY_FOR_THE_EYE = "\ufeff\u200b\u200e\u200f"
 
 
 def read_text(path: Path) -> str:
-    r"""Return the text of a file in UTF-8 or UTF-16, with or without a byte order mark, or in Windows' code page 1252.
+    r"""Read a text in UTF-8, UTF-16 or Windows' code page 1252, with or without byte order mark.
 
     Raises
     ------
@@ -56,10 +56,11 @@ def read_text(path: Path) -> str:
 
 
 def read_table(path: Path, kind: str) -> pd.DataFrame:
-    r"""Return a table as text, without what has no meaning in it.
+    r"""Read a table as text, without blanks and empty rows.
 
-    Columns are separated by commas, semicolons or tabs, whichever the first line has most of. Blanks around values
-    and names of columns, empty rows and empty columns without a name are left out.
+    Columns are separated by commas, semicolons or tabs, whichever the first line has most of.
+    Blanks around values and names of columns, empty rows and empty columns without a name are left
+    out.
 
     Parameters
     ----------
@@ -76,7 +77,8 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file has no columns, a column twice, or a row with more values than there are columns.
+        If the file has no columns, a column twice, or a row with more values than there are
+        columns.
 
     Examples
     --------
@@ -118,17 +120,18 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
 
 
 def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a table whose columns of some names are written in lower case, whatever their capitals were.
+    """Return a table in which columns of some names are in lower case, however they were written.
 
     Examples
     --------
     >>> list(rename_columns(pd.DataFrame(columns=["Image", "Age"]), ["image"]).columns)
     ['image', 'Age']
     """
+    columns = table.columns
     renamed = {}
-    for column in table.columns:
+    for column in columns:
         name = column.lower()
-        if name in names and name not in table.columns:
+        if name in names and name not in columns:
             renamed[column] = name
     return table.rename(columns=renamed)
 
@@ -167,8 +170,11 @@ def _cleaned(value: str) -> str:
 
 def _length(values: Sequence[str]) -> int:
     """Return the number of values up to the last that is not empty."""
-    filled = [place for place, value in enumerate(values) if value]
-    return filled[-1] + 1 if filled else 0
+    length = 0
+    for place, value in enumerate(values):
+        if value:
+            length = place + 1
+    return length
 
 
 def _check_columns_once(columns: Sequence[str], path: Path) -> None:

@@ -74,19 +74,25 @@ def merge_labels(codes: NDArray[np.int64], structures: Structures) -> NDArray[An
     labels = np.array([label_of[code] for code in known.tolist()], dtype=dtype)
     nearest = np.searchsorted(known, codes)
     nearest = np.minimum(nearest, len(known) - 1)
-    return np.where(known[nearest] == codes, labels[nearest], dtype(0))
+    is_known = known[nearest] == codes
+    background = dtype(0)
+    return np.where(is_known, labels[nearest], background)
 
 
 def label_dtype(structures: int) -> type[np.unsignedinteger[Any]]:
     """Return the type that holds a label map of so many structures."""
-    return np.uint8 if structures <= np.iinfo(np.uint8).max else np.uint16
+    largest = np.iinfo(np.uint8).max
+    if structures <= largest:
+        return np.uint8
+    return np.uint16
 
 
 def _codes_by_name(names: Mapping[int, str]) -> Structures:
-    codes: dict[str, list[int]] = {}
+    codes: Structures = {}
     for code in sorted(names):
-        codes.setdefault(names[code], []).append(code)
-    return {name: tuple(same) for name, same in codes.items()}
+        name = names[code]
+        codes[name] = (*codes.get(name, ()), code)
+    return codes
 
 
 def _codes_of(label: str, codes_by_label: Structures, structure: str) -> tuple[int, ...]:

@@ -40,8 +40,8 @@ class Lattice:
     def centre_mm(self) -> NDArray[np.float64]:
         """(3,): the place of the middle of the box in the world."""
         middle = (np.array(self.shape) - 1) / 2
-        place: NDArray[np.float64] = (self.affine @ [*middle, 1.0])[:3]
-        return place
+        place: NDArray[np.float64] = self.affine @ [*middle, 1.0]
+        return place[:3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,8 @@ def read_labels(path: Path, like: Lattice | None = None) -> Volume:
     lattice = _lattice(path, file)
     data = read_voxels(path, file)
     _check_real(path, data)
-    codes = _whole_numbers(path, data).reshape(lattice.shape)
+    codes = _whole_numbers(path, data)
+    codes = codes.reshape(lattice.shape)
     if like is None:
         return Volume(data=codes, lattice=lattice)
     orientation = _relative_orientation(lattice, like)

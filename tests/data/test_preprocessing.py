@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -135,13 +136,45 @@ def test_images_are_prepared_once(write_cohort: WriteCohort, tmp_path: Path) -> 
     assert done.count("Preparing images") == 1
 
 
-def test_one_image_is_mapped_rather_than_all_loaded(
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most memory that was held at a time; pages of mapped files are not counted."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_reading_one_image_takes_memory_for_one_image(
     write_cohort: WriteCohort, tmp_path: Path
 ) -> None:
+    shape = [64, 64, 64]
+    cohort = prepare(declare(write_cohort(subjects=8), shape=shape), tmp_path / "study")
+    one = 4 * 64**3
+    first = peak_bytes(lambda: cohort.image("sub-7_ses-1"))
+    again = peak_bytes(lambda: cohort.image("sub-0_ses-1"))
+    assert one <= first < 2.5 * one
+    assert one <= again < 2.5 * one
+
+
+def test_more_images_are_prepared_in_the_same_memory(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
+    few, many = (
+        declare(write_cohort(subjects=count, folder=str(count)), shape=[48, 48, 48])
+        for count in (5, 15)
+    )
+    prepare(few, tmp_path / "first")  # what is imported and cached on first use
+    peaks = [
+        peak_bytes(lambda study=study: prepare(study, tmp_path / "study")) for study in (few, many)
+    ]
+    assert peaks[1] < peaks[0] + 4 * 48**3
+
+
+def test_an_image_is_a_copy_that_may_be_changed(write_cohort: WriteCohort, tmp_path: Path) -> None:
     cohort = prepare(declare(write_cohort()), tmp_path / "study")
-    assert isinstance(np.load(cohort.folder / "images.npy", mmap_mode="r"), np.memmap)
     image = cohort.image("sub-0_ses-1")
-    assert image.base is None
     image[:] = 7
     assert cohort.image("sub-0_ses-1").max() <= 1
 

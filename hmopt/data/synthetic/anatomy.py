@@ -9,6 +9,7 @@ from scipy import ndimage
 from hmopt.errors import DataError
 
 SMALLEST_AXIS = 24
+_SMALLEST_SLOPE = 1e-9
 _BLUR = 0.06
 """Width of the transition between the regions that structures govern, in halves of the grid."""
 
@@ -207,8 +208,8 @@ def _distance(structure: Structure, points: NDArray[np.float64]) -> NDArray[np.f
     """Return the signed distance to the boundary of a structure, with its waves, at some points."""
     sides = [_ellipsoid(structure, points, side) for side in structure.sides]
     nearest = np.minimum.reduce(sides)
-    distance: NDArray[np.float64]
-    distance = nearest + structure.folds_depth * _folds(points, structure.folds)
+    waves = structure.folds_depth * _folds(points, structure.folds)
+    distance: NDArray[np.float64] = nearest + waves
     return distance
 
 
@@ -230,21 +231,31 @@ def _ellipsoid(structure: Structure, points: NDArray[np.float64], side: int) -> 
     radii = np.array(structure.radii).reshape(each_axis)
     x, y, z = points - centre.reshape(each_axis)
     angle = np.radians(structure.tilt_degrees) * side
-    across = np.cos(angle) * x + np.sin(angle) * y
-    along = np.cos(angle) * y - np.sin(angle) * x
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
+    across = cosine * x + sine * y
+    along = cosine * y - sine * x
     place = np.stack([across, along, z])
-    norm = np.sqrt(np.sum((place / radii) ** 2, axis=0))
-    slope = np.sqrt(np.sum((place / radii**2) ** 2, axis=0))
-    distance = norm * (norm - 1) / np.maximum(slope, 1e-9)
+    norm = _length(place / radii)
+    slope = _length(place / radii**2)
+    distance = norm * (norm - 1) / np.maximum(slope, _SMALLEST_SLOPE)
     at_centre = -min(structure.radii)
-    return np.where(slope > 1e-9, distance, at_centre)
+    return np.where(slope > _SMALLEST_SLOPE, distance, at_centre)
+
+
+def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    squares = np.sum(vectors**2, axis=0)
+    lengths: NDArray[np.float64] = np.sqrt(squares)
+    return lengths
 
 
 def _folds(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return waves in [-1, 1] around the centre."""
     x, y, z = points
     angle = np.arctan2(y, x)
-    waves: NDArray[np.float64] = np.cos(count * angle) * np.cos(count * z)
+    around = np.cos(count * angle)
+    upwards = np.cos(count * z)
+    waves: NDArray[np.float64] = around * upwards
     return waves
 
 
@@ -255,5 +266,6 @@ def _shares(labels: NDArray[np.uint8], unit: float) -> NDArray[np.float64]:
         inside = (labels == label).astype(float)
         smoothed.append(ndimage.gaussian_filter(inside, _BLUR * unit))
     total = np.sum(smoothed, axis=0)
-    shares: NDArray[np.float64] = np.stack(smoothed) / np.maximum(total, 0.05)
+    total = np.maximum(total, 0.05)
+    shares: NDArray[np.float64] = np.stack(smoothed) / total
     return shares

@@ -114,8 +114,9 @@ def _write_image(path: Path, array: NDArray[np.uint8] | NDArray[np.float32]) -> 
     """Write an image whose middle is the world's origin; the same array gives the same bytes."""
     spacing_mm = HEAD_MM / np.mean(array.shape)
     middle = (np.array(array.shape) - 1) / 2
-    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[: array.ndim, 3] = -spacing_mm * middle
-    content = nib.Nifti1Image(array, affine).to_bytes()
+    image = nib.Nifti1Image(array, affine)
+    content = gzip.compress(image.to_bytes(), mtime=0)
     with replacing(path) as beside:
-        beside.write_bytes(gzip.compress(content, mtime=0))
+        beside.write_bytes(content)

@@ -129,7 +129,8 @@ def subject_velocity(
     whole = _random_vectors(shape, WHOLE_SIZE * unit, random)
     velocity = WHOLE_VARIATION * unit * whole
     for structure, share in zip(anatomy.structures, anatomy.shares, strict=True):
-        own = _random_vectors(shape, structure.detail * unit, random)
+        size = structure.detail * unit
+        own = _random_vectors(shape, size, random)
         velocity += structure.variation * unit * share * own
     return velocity + _widening(anatomy, age)
 
@@ -143,12 +144,15 @@ def session_velocity(anatomy: Anatomy, random: np.random.Generator) -> NDArray[n
 
 def deform(velocity: NDArray[np.float64]) -> Deformation:
     """Return the deformation of a stationary velocity (axes, *shape), in voxels."""
-    return Deformation(displacement=integrate(velocity), inverse=integrate(-velocity))
+    displacement = integrate(velocity)
+    inverse = integrate(-velocity)
+    return Deformation(displacement=displacement, inverse=inverse)
 
 
 def render_labels(anatomy: Anatomy, displacement: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the label map (*shape) of a deformed anatomy: 0, or 1 + the structure's index."""
-    return paint(warp(anatomy.distances, displacement))
+    distances = warp(anatomy.distances, displacement)
+    return paint(distances)
 
 
 def render(
@@ -165,7 +169,8 @@ def render(
         covered = np.clip(0.5 - distance, 0.0, 1.0)
         image += covered * (structure.intensities[contrast] - image)
     textures = [structure.texture for structure in anatomy.structures]
-    strength = np.tensordot(textures, warp(anatomy.shares, displacement), 1)
+    shares = warp(anatomy.shares, displacement)
+    strength = np.tensordot(textures, shares, 1)
     texture = random_field(anatomy.shape, TEXTURE_SIZE * anatomy.unit, random)
     image += TEXTURE[contrast] * strength * texture
     image += NOISE[contrast] * random.standard_normal(anatomy.shape)
@@ -186,11 +191,13 @@ def random_field(
     >>> round(float(field.std()), 1)
     1.0
     """
+    dimensions = len(shape)
     margin = int(np.ceil(2 * size))
-    noise = random.standard_normal([length + 2 * margin for length in shape])
+    padded_shape = [length + 2 * margin for length in shape]
+    noise = random.standard_normal(padded_shape)
     smooth = ndimage.gaussian_filter(noise, size, mode="wrap")
     inner = tuple(slice(margin, margin + length) for length in shape)
-    deviation = (2 * np.sqrt(np.pi) * size) ** (-len(shape) / 2)
+    deviation = (2 * np.sqrt(np.pi) * size) ** (-dimensions / 2)
     field: NDArray[np.float64] = smooth[inner] / deviation
     return field
 
@@ -213,7 +220,8 @@ def integrate(velocity: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def compose(first: NDArray[np.float64], then: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the displacement of x -> y = x + first(x), followed by y -> y + then(y)."""
-    return first + warp(then, first)
+    followed = warp(then, first)
+    return first + followed
 
 
 def warp(fields: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -221,19 +229,24 @@ def warp(fields: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDAr
 
     They are interpolated linearly; beyond the border they have the border's value.
     """
-    points = np.indices(displacement.shape[1:]) + displacement
-    warped = [ndimage.map_coordinates(field, points, order=1, mode="nearest") for field in fields]
+    shape = displacement.shape[1:]
+    points = np.indices(shape) + displacement
+    warped = []
+    for field in fields:
+        values = ndimage.map_coordinates(field, points, order=1, mode="nearest")
+        warped.append(values)
     return np.stack(warped)
 
 
 def jacobian_determinant(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return det(I + ∂u/∂x), (*shape), of the mapping x -> x + u(x), by central differences."""
-    axes = len(displacement)
-    matrices = np.empty((*displacement.shape[1:], axes, axes))
+    axes, *shape = displacement.shape
+    gradient = np.empty((*shape, axes, axes))
     for row, component in enumerate(displacement):
         for column, derivative in enumerate(np.gradient(component)):
-            matrices[..., row, column] = derivative
-    determinants: NDArray[np.float64] = np.linalg.det(matrices + np.eye(axes))
+            gradient[..., row, column] = derivative
+    jacobian = gradient + np.eye(axes)
+    determinants: NDArray[np.float64] = np.linalg.det(jacobian)
     return determinants
 
 
@@ -241,7 +254,8 @@ def _random_vectors(
     shape: tuple[int, ...], size: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Draw a random field for each axis, (axes, *shape)."""
-    return np.stack([random_field(shape, size, random) for _ in shape])
+    components = [random_field(shape, size, random) for _ in shape]
+    return np.stack(components)
 
 
 def _widening(anatomy: Anatomy, age: float) -> NDArray[np.float64]:
@@ -251,10 +265,12 @@ def _widening(anatomy: Anatomy, age: float) -> NDArray[np.float64]:
     """
     young, old = AGES
     relative_age = (age - (young + old) / 2) / (old - young)
-    each_axis = (-1, *[1] * len(anatomy.shape))
-    centre = (np.array(anatomy.shape).reshape(each_axis) - 1) / 2
-    from_centre = np.indices(anatomy.shape) - centre
-    radius = np.sqrt(np.sum((from_centre / anatomy.unit) ** 2, axis=0))
+    shape = anatomy.shape
+    each_axis = (-1, *[1] * len(shape))
+    centre = (np.array(shape) - 1) / 2
+    from_centre = np.indices(shape) - centre.reshape(each_axis)
+    squares = (from_centre / anatomy.unit) ** 2
+    radius = np.sqrt(np.sum(squares, axis=0))
     near_centre = np.exp(-((radius / WIDENING_RADIUS) ** 2))
     widening: NDArray[np.float64] = -WIDENING * relative_age * from_centre * near_centre
     return widening
