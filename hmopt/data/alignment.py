@@ -1,5 +1,6 @@
 """Affine alignment of images to a template, and the choice of that template."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,13 +207,17 @@ def _coarsened(volume: Volume, background: float | None) -> Volume:
     need shorter ones, of (N - 1) / (n - 1), centred on the axis.
     """
     lengths = np.array(volume.lattice.shape)
-    factor = -(-int(lengths.max()) // _FINEST_LENGTH)
+    longest = int(lengths.max())
+    factor = math.ceil(longest / _FINEST_LENGTH)
     if factor == 1:
         return volume
-    kept = np.maximum(_MINIMUM_LENGTH, lengths // factor)
-    steps = np.minimum(factor, (lengths - 1) / (kept - 1))
+    kept = lengths // factor
+    kept = np.maximum(_MINIMUM_LENGTH, kept)
+    whole_steps = (lengths - 1) / (kept - 1)
+    steps = np.minimum(factor, whole_steps)
+    margin = lengths - 1 - steps * (kept - 1)
     grid = np.diag([*steps, 1.0])
-    grid[:3, 3] = (lengths - 1 - steps * (kept - 1)) / 2
+    grid[:3, 3] = margin / 2
     outside = float(volume.data.min()) if background is None else background
     x, y, z = kept.tolist()
     smooth = smooth_for(volume.data, grid, 3)

@@ -202,7 +202,7 @@ def _list_images(options: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]
 
 
 def _find_label_table(options: CohortOptions) -> LabelTable | None:
-    """Return the declared table of label names, or the `dataset.json` beside the folders, or None."""
+    """Read the declared table of label names, or the `dataset.json` beside the folders, or none."""
     if options.label_names is not None:
         return read_label_table(options.label_names)
     if options.images is None:
@@ -251,11 +251,12 @@ def _first_equal(values: Sequence[Hashable]) -> tuple[int, int]:
     """Return the places of the first value that occurs again, and of its second occurrence."""
     repeated = pd.Series(list(values), dtype=object).duplicated()
     second = int(repeated.to_numpy().argmax())
-    return values.index(values[second]), second
+    first = values.index(values[second])
+    return first, second
 
 
 def _check_own_label_maps(images: pd.DataFrame) -> None:
-    """Refuse a label map of several subjects or sessions; images of one session may share theirs."""
+    """Refuse a label map of several subjects or sessions; images of one session may share one."""
     scans = pd.DataFrame(
         {
             "label": [follow(path) for path in images["label"]],

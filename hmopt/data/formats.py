@@ -75,7 +75,7 @@ def format_of(path: Path) -> str:
 
 
 def advice_about(path: Path) -> str | None:
-    """Return what to do about a file of a known format that is not read; None for any other file."""
+    """Return what to do about a file of a known format that is not read; None for other files."""
     ending = format_of(path)
     advice = NOT_READ.get(ending)
     if advice is None:
@@ -85,10 +85,10 @@ def advice_about(path: Path) -> str | None:
 
 
 def other_file(path: Path) -> Path | None:
-    """Return the file that makes up an image together with the given one; None where there is no such file.
+    """Return the file that makes up an image together with the given one; None where there is none.
 
-    Header and voxels of one image lie beside each other under one name, as `c0.hdr` and `c0.img`. Either may be
-    compressed.
+    Header and voxels of one image lie beside each other under one name, as `c0.hdr` and `c0.img`.
+    Either may be compressed.
     """
     other_ending = _PARTNERS.get(format_of(path))
     if other_ending is None:
@@ -110,7 +110,9 @@ def files_of(path: Path) -> list[Path]:
 
 
 def follow(path: Path) -> Path:
-    r"""Return the file that a link leads to, also where git wrote the link as text because it could not make links.
+    r"""Return the file that a link leads to.
+
+    Where git cannot make links, it writes a file that holds the path: it counts as a link, too.
 
     Examples
     --------

@@ -262,8 +262,10 @@ def smooth_for(data: NDArray[np.float32], grid: Matrix, dimensions: int) -> NDAr
     dimensions
         2 or 3: columns of `grid` that the prepared image extends along.
     """
-    steps = np.linalg.norm(grid[:3, :dimensions], axis=1)
-    sigma = np.maximum(0, (steps - 1) / 2)
+    columns = grid[:3, :dimensions]
+    steps = np.linalg.norm(columns, axis=1)
+    sigma = (steps - 1) / 2
+    sigma = np.maximum(0, sigma)
     if sigma.max() <= _SAME_SPACING:
         return data
     return ndimage.gaussian_filter(data, sigma, mode="nearest")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Matrix = NDArray[np.float64]
 
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "micron": 1e-3, "meter": 1e3}
-"""Lengths that NIfTI's `xyzt_units` names; a header that names none is in mm, as for ITK, FSL and SPM."""
+"""Lengths that NIfTI's `xyzt_units` names; without a name it is mm, as for ITK, FSL and SPM."""
 
 _FLAT = 1e-6
 """Volume of a voxel, as a share of that of a box with its edges, below which an affine counts as

@@ -1,4 +1,4 @@
-"""What a cohort looks like before anything is declared, and what a declaration follows from that."""
+"""What a cohort looks like before anything is declared, and which split and slices suit it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -60,7 +60,8 @@ class ScanFacts:
     @property
     def volumes_mm3(self) -> NDArray[np.float64]:
         """(structures,): the volume of each."""
-        volumes: NDArray[np.float64] = self.voxels.astype(np.float64) * np.prod(self.spacing_mm)
+        voxel_mm3 = np.prod(self.spacing_mm)
+        volumes: NDArray[np.float64] = self.voxels * voxel_mm3
         return volumes
 
 
@@ -92,12 +93,14 @@ class Inspection:
     @property
     def shapes(self) -> NDArray[np.int64]:
         """(images, 3): voxels along right, anterior and superior."""
-        return np.array([scan.shape for scan in self.scans])
+        rows = [scan.shape for scan in self.scans]
+        return np.array(rows)
 
     @property
     def spacings_mm(self) -> NDArray[np.float64]:
         """(images, 3): their distances."""
-        return np.array([scan.spacing_mm for scan in self.scans])
+        rows = [scan.spacing_mm for scan in self.scans]
+        return np.array(rows)
 
     @property
     def same_spacing(self) -> bool:
@@ -151,8 +154,10 @@ class Inspection:
         shape = np.median(self.shapes, axis=0)
         spacing = np.median(self.spacings_mm, axis=0)
         axis = int(shape.argmin())
-        thick = spacing[axis] >= _THICK * np.delete(spacing, axis).max()
-        return axis if shape[axis] < _FLAT or thick else None
+        in_plane = np.delete(spacing, axis)
+        thick = spacing[axis] >= _THICK * in_plane.max()
+        few = shape[axis] < _FLAT
+        return axis if few or thick else None
 
     @property
     def overlaps(self) -> dict[str, float]:
@@ -186,7 +191,7 @@ class Inspection:
 
     @property
     def extents_mm(self) -> NDArray[np.float64]:
-        """(3,): what a prepared grid must cover: the largest image, or all where headers put them."""
+        """(3,): what a prepared grid must cover: the largest image; all, where headers put them."""
         extents: NDArray[np.float64]
         if self.best_placement == "header":
             frame = ras_frame(self.lattice, self.axes)

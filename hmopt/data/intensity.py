@@ -77,7 +77,7 @@ def _scale(data: NDArray[np.float32], method: Normalization) -> tuple[float, flo
     high = float(data.max())
     if method == "percentile":
         inner_low, inner_high = np.percentile(data, _PERCENTILES).tolist()
-        # an image that is nearly all background has both percentiles in it: all of its range is taken
+        # an image that is nearly all background has both percentiles in it: its whole range is taken
         if inner_high > inner_low:
             low = inner_low
             high = inner_high

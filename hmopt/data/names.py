@@ -46,7 +46,7 @@ class LabelTable:
     Parameters
     ----------
     names
-        Names by code, without the background. Codes that one name stands for belong to one structure.
+        Names by code, without the background. Codes of one name belong to one structure.
     ignored
         Codes of voxels whose truth is not known: they are taken for background.
     notes
@@ -66,9 +66,10 @@ def read_label_table(path: Path) -> LabelTable:
     path
         One of
 
-        - a table with columns `index` and `name`, separated by tabs, commas or semicolons (BIDS `dseg.tsv`);
-        - a `dataset.json` whose key `labels` gives a name for each code (Medical Segmentation Decathlon), or a code or
-          a list of codes for each name (nnU-Net, regions);
+        - a table with columns `index` and `name`, separated by tabs, commas or semicolons (BIDS
+          `dseg.tsv`);
+        - a `dataset.json` whose key `labels` holds a name for each code (Medical Segmentation
+          Decathlon), or a code or a list of codes for each name (nnU-Net, regions);
         - a colour table of FreeSurfer or 3D Slicer, rows of `code name R G B A`;
         - label descriptions of ITK-SNAP, rows of `code R G B A visible mesh "name"`.
 
@@ -88,7 +89,8 @@ def read_label_table(path: Path) -> LabelTable:
     Overlapping regions become the parts that do not overlap:
 
     >>> path = Path(tempfile.mkdtemp()) / "dataset.json"
-    >>> _ = path.write_text('{"labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}}')
+    >>> labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
+    >>> _ = path.write_text(json.dumps({"labels": labels}))
     >>> table = read_label_table(path)
     >>> table.names, table.ignored
     ({1: 'whole without core', 2: 'core'}, frozenset({3}))

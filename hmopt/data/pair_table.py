@@ -20,7 +20,7 @@ def pair_table(
     cohort: PreparedCohort,
     bins: Mapping[str, Sequence[float]],
 ) -> pd.DataFrame:
-    """Return one row a pair: its images and subjects, and its group by every column of the manifest.
+    """Return one row a pair: its images, its subjects, and its group by every manifest column.
 
     A group is the value that both images have, or `A→B` where they differ.
 

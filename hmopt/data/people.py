@@ -42,8 +42,8 @@ _NUMBERED = re.compile(r"^(.*\d.*)[_\-. ](\d{1,2}|[a-z])$", re.I)
 
 FEWEST_GROUPS = 3
 MOST_SCANS = 6
-"""Names are taken apart into persons and scans where there are at least `FEWEST_GROUPS` persons with
-at most `MOST_SCANS` scans each."""
+"""Names are taken apart into persons and scans where there are at least `FEWEST_GROUPS` persons
+with at most `MOST_SCANS` scans each."""
 
 
 @dataclass(frozen=True, kw_only=True)

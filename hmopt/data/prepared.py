@@ -82,7 +82,7 @@ class PreparedCohort:
         return _row(self.folder, IMAGES, row)
 
     def label_map(self, name: str) -> NDArray[Any]:
-        """Return the label map of an item, of `shape`: uint8; uint16 for more than 255 structures."""
+        """Return the label map of an item, of `shape`: uint8, or uint16 beyond 255 structures."""
         row = self._row(name)
         return _row(self.folder, LABEL_MAPS, row)
 

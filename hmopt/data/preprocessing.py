@@ -45,7 +45,7 @@ _SPACING_TOLERANCE = 0.01
 
 
 def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort:
-    """Return the prepared cohort of a study; read from `folder/prepared/` where it is there already.
+    """Return the prepared cohort of a study; finished work in `folder/prepared/` is reused.
 
     Images are read one at a time. A prepared cohort is written whole or not at all.
 

@@ -1,9 +1,9 @@
 """The axes and the lattice that all images of a cohort share.
 
-A scanner's axes are named after the world's axes that they are nearest to. At an angle of 45 degrees
-to the world that choice jumps: of two images at 44 and 46 degrees, one would get its axes swapped.
-So the choice is made once for a cohort, and for two images that are registered, and goes with the
-model.
+A scanner's axes are named after the world's axes that they are nearest to. At an angle of 45
+degrees to the world that choice jumps: of two images at 44 and 46 degrees, one would get its axes
+swapped. So the choice is made once for a cohort, and for two images that are registered, and goes
+with the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,9 @@ from hmopt.data.grid import Frame, Matrix, ras_frame
 from hmopt.data.volume import Lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
+
+Matrices = NDArray[np.float64]
+"""(n, 3, 3)."""
 
 _CLEAR_DEGREES = 40.0
 """Up to this angle to the common axes, which axis of an image is which is beyond doubt."""
@@ -50,7 +53,9 @@ class Reference:
     @property
     def frame(self) -> Frame | None:
         """The lattice in the order of the axes."""
-        return None if self.lattice is None else ras_frame(self.lattice, self.axes)
+        if self.lattice is None:
+            return None
+        return ras_frame(self.lattice, self.axes)
 
     def to_record(self) -> dict[str, Any]:
         """Return the reference as JSON holds it."""
@@ -155,8 +160,10 @@ def common_plane(lattices: Mapping[str, Lattice], axes: Matrix) -> int:
 
 def planes_of(lattice: Lattice, axes: Matrix) -> set[int]:
     """Return the axes along which an image has a single voxel."""
-    shape = ras_frame(lattice, axes).shape
-    return {axis for axis, length in enumerate(shape) if length == 1}
+    frame = ras_frame(lattice, axes)
+    lengths = np.array(frame.shape)
+    flat = np.flatnonzero(lengths == 1)
+    return set(flat.tolist())
 
 
 def plane_name(across: set[int]) -> str:
@@ -272,7 +279,7 @@ def _middle_image(lattices: Sequence[Lattice]) -> int:
     return int(ordered.index[0])
 
 
-def _distinct(directions: list[Matrix]) -> NDArray[np.float64]:
+def _distinct(directions: list[Matrix]) -> Matrices:
     """Return the (n, 3, 3) directions that differ, in an order that their values decide."""
     distinct: dict[tuple[float, ...], Matrix] = {}
     for direction in directions:
@@ -283,7 +290,7 @@ def _distinct(directions: list[Matrix]) -> NDArray[np.float64]:
     return np.array([distinct[key] for key in keys])
 
 
-def _signed_permutations() -> NDArray[np.float64]:
+def _signed_permutations() -> Matrices:
     """Return the (48, 3, 3) ways to reorder and mirror three axes."""
     orders = permutations(range(3))
     mirrorings = product((1.0, -1.0), repeat=3)
@@ -295,7 +302,7 @@ def _signed_permutations() -> NDArray[np.float64]:
 _ORDERS = _signed_permutations()
 
 
-def _angles(directions: NDArray[np.float64], axes: Matrix) -> NDArray[np.float64]:
+def _angles(directions: Matrices, axes: Matrix) -> NDArray[np.float64]:
     """Return the angles from some axes to those of n images, whichever axis is meant, in degrees.
 
     For axes A, directions D and the signed permutation P that names the axes of D,
@@ -331,4 +338,5 @@ def _box_corners(shape: Sequence[int]) -> Matrix:
 
 def _lattice(shape: Sequence[int], affine: Matrix) -> Lattice:
     x, y, z = shape
-    return Lattice(shape=(x, y, z), affine=np.asarray(affine, dtype=np.float64))
+    affine = np.asarray(affine, dtype=np.float64)
+    return Lattice(shape=(x, y, z), affine=affine)

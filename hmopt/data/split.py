@@ -1,4 +1,4 @@
-"""The train, tune and search split of the subjects, and what a number of searched subjects can show."""
+"""The disjoint train, tune and search sets of subjects, and the power of a number of subjects."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ FEWEST = 5
 """Subjects below which there are neither intervals nor verdicts."""
 
 POWER = {5: (0.87, 0.04), 8: (1.0, 0.485), 12: (1.0, 0.91), 20: (1.0, 1.0)}
-"""Statistical power by number of subjects: shares of simulated cohorts in which a gain of 0.018 Dice
-over the default was found, and a gain of 0.008 of one structure over the best single setting
+"""Statistical power by number of subjects: shares of simulated cohorts in which a gain of 0.018
+Dice over the default was found, and one of 0.008 of a structure over the best single setting
 (`studies/synthetic/results/calibration.csv`)."""
 
 

@@ -22,14 +22,15 @@ def choose_structures(
     Parameters
     ----------
     declared
-        By name of the structure: the labels that it merges, by name or by code; empty: every label by itself.
+        By name of the structure: the labels that it merges, by name or by code; empty: every label
+        by itself.
     names
         Names of the labels by code; codes of one name belong together.
 
     Raises
     ------
     DataError
-        If a label is unknown, or serves in two structures.
+        If a label is unknown, or is in two structures.
 
     Examples
     --------

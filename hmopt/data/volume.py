@@ -39,7 +39,7 @@ class Lattice:
     @property
     def centre_mm(self) -> NDArray[np.float64]:
         """(3,): the place of the middle of the box in the world."""
-        middle = (np.array(self.shape) - 1) / 2
+        middle = np.subtract(self.shape, 1) / 2
         place: NDArray[np.float64] = self.affine @ [*middle, 1.0]
         return place[:3]
 
@@ -66,7 +66,8 @@ def read_lattice(path: Path) -> Lattice:
     Raises
     ------
     DataError
-        If the file is missing or unreadable, has more than three axes longer than 1, or no usable affine.
+        If the file is missing or unreadable, has more than three axes longer than 1, or no usable
+        affine.
     """
     return _lattice(path, open_header(path))
 

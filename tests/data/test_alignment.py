@@ -99,7 +99,8 @@ def test_a_prepared_image_lies_over_its_template(template: Volume, tmp_path: Pat
     there = prepare(tmp_path / "template.nii.gz", template=tmp_path / "template.nii.gz")
     brought = prepare(tmp_path / "image.nii.gz", template=tmp_path / "template.nii.gz")
     assert np.corrcoef(there.data.ravel(), brought.data.ravel())[0, 1] > 0.97
-    # the prepared grid is the template's with one more plane below and above, and leads to the image's own voxels
+    # the prepared grid is the template's with one more plane below and above, and leads to the
+    # image's own voxels
     places = np.array([[13, 12, 13, 1], [8, 9, 9, 1], [17, 15, 14, 1]]).T
     in_template = places - np.array([[0, 0, 1, 0]]).T
     expected = np.linalg.inv(brought.original.affine) @ true_affine() @ in_template

@@ -1,4 +1,4 @@
-"""What must not matter to a prepared cohort: order of rows, names of subjects, orientation of files."""
+"""What must not matter: order of rows, names of subjects, orientation of files."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -44,7 +44,7 @@ def write(
     subjects: Sequence[str] = SUBJECTS,
     axes: Sequence[str] = ("RAS",),
 ) -> Path:
-    """Write the volumes and a manifest whose rows stand in some order; axes are those of the files in turn."""
+    """Write the volumes, on some axes in turn, and a manifest whose rows stand in some order."""
     rows = []
     for number in order:
         row: dict[str, object] = {"subject": subjects[number // 2], "age": 20 + number // 2}

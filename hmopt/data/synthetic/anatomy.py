@@ -1,4 +1,4 @@
-"""The common anatomy: named structures as signed distances, and the region that each one governs."""
+"""The common anatomy: named structures as signed distances, and the region that each governs."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hmopt.errors import DataError
+
+Array = NDArray[np.float64]
+"""Scalars on a grid, (*shape), or vectors, (axes, *shape)."""
 
 SMALLEST_AXIS = 24
 _SMALLEST_SLOPE = 1e-9
@@ -120,9 +123,11 @@ STRUCTURES = (
 )
 
 TRUE_ORDER = (("cortex", "ventricle", "white-matter"), ("hippocampus", "putamen", "thalamus"))
-"""Names of the rough and of the smooth structures, by the size of the details in which subjects differ.
+"""Names of the rough and of the smooth structures, by the size of the details in which subjects
+differ.
 
-The best regularization is higher for the second group; within a group, structures may change places.
+The best regularization is higher for the second group; within a group, structures may change
+places.
 """
 
 
@@ -143,18 +148,20 @@ class Anatomy:
     """
 
     structures: tuple[Structure, ...]
-    distances: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    distances: Array
+    shares: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along each axis."""
-        return self.distances.shape[1:]
+        _, *shape = self.distances.shape
+        return tuple(shape)
 
     @property
     def unit(self) -> float:
         """Voxels in one unit of the structures' lengths: half of the grid."""
-        return float(np.mean(self.shape)) / 2
+        length = float(np.mean(self.shape))
+        return length / 2
 
 
 def make_anatomy(shape: tuple[int, ...]) -> Anatomy:
@@ -184,19 +191,22 @@ def make_anatomy(shape: tuple[int, ...]) -> Anatomy:
     return Anatomy(structures=STRUCTURES, distances=distances, shares=shares)
 
 
-def paint(distances: NDArray[np.float64]) -> NDArray[np.uint8]:
+def paint(distances: Array) -> NDArray[np.uint8]:
     """Return the label map of signed distances: 0, or 1 + the index of the structure on top."""
-    labels = np.zeros(distances.shape[1:], dtype=np.uint8)
-    for index, distance in enumerate(distances):
-        labels[distance < 0] = index + 1
+    _, *shape = distances.shape
+    labels = np.zeros(shape, dtype=np.uint8)
+    for label, distance in enumerate(distances, start=1):
+        inside = distance < 0
+        labels[inside] = label
     return labels
 
 
-def _points(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the places (3, *shape) of voxels in halves of the grid, from -1 to 1; in 2-D, z is 0."""
+def _points(shape: tuple[int, ...]) -> Array:
+    """Return the places (3, *shape) of voxels in halves of the grid, in [-1, 1]; in 2-D, z is 0."""
     axes = []
     for size in shape:
-        from_middle = np.arange(size) - (size - 1) / 2
+        middle = (size - 1) / 2
+        from_middle = np.arange(size) - middle
         axes.append(from_middle / (size / 2))
     if len(shape) == 2:
         axes.append(np.zeros(1))
@@ -204,16 +214,16 @@ def _points(shape: tuple[int, ...]) -> NDArray[np.float64]:
     return points.reshape(3, *shape)
 
 
-def _distance(structure: Structure, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distance(structure: Structure, points: Array) -> Array:
     """Return the signed distance to the boundary of a structure, with its waves, at some points."""
     sides = [_ellipsoid(structure, points, side) for side in structure.sides]
     nearest = np.minimum.reduce(sides)
     waves = structure.folds_depth * _folds(points, structure.folds)
-    distance: NDArray[np.float64] = nearest + waves
+    distance: Array = nearest + waves
     return distance
 
 
-def _ellipsoid(structure: Structure, points: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def _ellipsoid(structure: Structure, points: Array, side: int) -> Array:
     """Return the approximate signed distance to an ellipsoid.
 
     At q = (x / a, y / b, z / c), in the axes of the ellipsoid of radii a, b, c, it is
@@ -226,10 +236,12 @@ def _ellipsoid(structure: Structure, points: NDArray[np.float64], side: int) -> 
     ----------
     https://iquilezles.org/articles/ellipsoids
     """
-    each_axis = (3, *[1] * (points.ndim - 1))
-    centre = np.array(structure.centre) * (side, 1, 1)
-    radii = np.array(structure.radii).reshape(each_axis)
-    x, y, z = points - centre.reshape(each_axis)
+    dimensions = points.ndim - 1
+    column = (3, *[1] * dimensions)
+    mirroring = (side, 1, 1)
+    centre = np.multiply(structure.centre, mirroring)
+    radii = np.reshape(structure.radii, column)
+    x, y, z = points - centre.reshape(column)
     angle = np.radians(structure.tilt_degrees) * side
     cosine = np.cos(angle)
     sine = np.sin(angle)
@@ -243,29 +255,31 @@ def _ellipsoid(structure: Structure, points: NDArray[np.float64], side: int) -> 
     return np.where(slope > _SMALLEST_SLOPE, distance, at_centre)
 
 
-def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    squares = np.sum(vectors**2, axis=0)
-    lengths: NDArray[np.float64] = np.sqrt(squares)
+def _length(vectors: Array) -> Array:
+    squares = vectors**2
+    lengths: Array = np.sqrt(np.sum(squares, axis=0))
     return lengths
 
 
-def _folds(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _folds(points: Array, count: int) -> Array:
     """Return waves in [-1, 1] around the centre."""
     x, y, z = points
     angle = np.arctan2(y, x)
     around = np.cos(count * angle)
     upwards = np.cos(count * z)
-    waves: NDArray[np.float64] = around * upwards
+    waves: Array = around * upwards
     return waves
 
 
-def _shares(labels: NDArray[np.uint8], unit: float) -> NDArray[np.float64]:
+def _shares(labels: NDArray[np.uint8], unit: float) -> Array:
     """Return smoothed indicators of the structures, (structures, *shape), of a sum of at most 1."""
     smoothed = []
-    for label in range(1, len(STRUCTURES) + 1):
-        inside = (labels == label).astype(float)
-        smoothed.append(ndimage.gaussian_filter(inside, _BLUR * unit))
+    count = len(STRUCTURES)
+    for label in range(1, count + 1):
+        inside = labels == label
+        share = ndimage.gaussian_filter(inside.astype(float), _BLUR * unit)
+        smoothed.append(share)
     total = np.sum(smoothed, axis=0)
     total = np.maximum(total, 0.05)
-    shares: NDArray[np.float64] = np.stack(smoothed) / total
+    shares: Array = np.stack(smoothed) / total
     return shares

@@ -1,4 +1,4 @@
-"""A synthetic cohort on disk: images, label maps, names, manifest, and the truth about every scan."""
+"""A synthetic cohort on disk: images, label maps, names, manifest, and the true deformations."""
 
 import gzip
 from pathlib import Path
@@ -112,10 +112,11 @@ def _write_scan(folder: Path, scan: Scan) -> list[dict[str, object]]:
 
 def _write_image(path: Path, array: NDArray[np.uint8] | NDArray[np.float32]) -> None:
     """Write an image whose middle is the world's origin; the same array gives the same bytes."""
+    dimensions = array.ndim
     spacing_mm = HEAD_MM / np.mean(array.shape)
-    middle = (np.array(array.shape) - 1) / 2
+    middle = np.subtract(array.shape, 1) / 2
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
-    affine[: array.ndim, 3] = -spacing_mm * middle
+    affine[:dimensions, 3] = -spacing_mm * middle
     image = nib.Nifti1Image(array, affine)
     content = gzip.compress(image.to_bytes(), mtime=0)
     with replacing(path) as beside:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hmopt.data.synthetic.anatomy import Anatomy, paint
+from hmopt.data.synthetic.anatomy import Anatomy, Array, paint
 
 SESSIONS = 2
 CONTRASTS = ("T1", "T2")
@@ -23,7 +23,7 @@ TEXTURE_SIZE = 0.06
 
 WHOLE_SIZE = 0.6
 WHOLE_VARIATION = 0.05
-"""Size and standard deviation of the velocity by which whole heads differ, in halves of the grid."""
+"""Size and standard deviation of the velocity by which heads differ, in halves of the grid."""
 
 SESSION_SIZE = 0.5
 SESSION_VARIATION = 0.02
@@ -53,8 +53,8 @@ class Deformation:
         `anatomy(x) = scan(x + inverse(x))`.
     """
 
-    displacement: NDArray[np.float64]
-    inverse: NDArray[np.float64]
+    displacement: Array
+    inverse: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +108,17 @@ def make_scans(anatomy: Anatomy, subject: int, seed: int) -> Iterator[Scan]:
         )
 
 
-def true_displacement(moving: Deformation, fixed: Deformation) -> NDArray[np.float64]:
+def true_displacement(moving: Deformation, fixed: Deformation) -> Array:
     """Return the displacement (axes, *shape), in voxels, that registers one scan to another.
 
     `fixed(x) = moving(x + displacement(x))` but for texture and noise.
     """
-    return compose(fixed.displacement, moving.inverse)
+    to_anatomy = fixed.displacement
+    to_moving = moving.inverse
+    return compose(to_anatomy, to_moving)
 
 
-def subject_velocity(
-    anatomy: Anatomy, age: float, random: np.random.Generator
-) -> NDArray[np.float64]:
+def subject_velocity(anatomy: Anatomy, age: float, random: np.random.Generator) -> Array:
     """Draw the velocity (axes, *shape), in voxels, by which a subject differs from the anatomy.
 
     It is the sum of a smooth velocity of the whole head, one velocity for each structure near that
@@ -135,21 +135,22 @@ def subject_velocity(
     return velocity + _widening(anatomy, age)
 
 
-def session_velocity(anatomy: Anatomy, random: np.random.Generator) -> NDArray[np.float64]:
+def session_velocity(anatomy: Anatomy, random: np.random.Generator) -> Array:
     """Draw the small smooth velocity (axes, *shape), in voxels, by which sessions differ."""
     unit = anatomy.unit
-    vectors = _random_vectors(anatomy.shape, SESSION_SIZE * unit, random)
+    size = SESSION_SIZE * unit
+    vectors = _random_vectors(anatomy.shape, size, random)
     return SESSION_VARIATION * unit * vectors
 
 
-def deform(velocity: NDArray[np.float64]) -> Deformation:
+def deform(velocity: Array) -> Deformation:
     """Return the deformation of a stationary velocity (axes, *shape), in voxels."""
     displacement = integrate(velocity)
     inverse = integrate(-velocity)
     return Deformation(displacement=displacement, inverse=inverse)
 
 
-def render_labels(anatomy: Anatomy, displacement: NDArray[np.float64]) -> NDArray[np.uint8]:
+def render_labels(anatomy: Anatomy, displacement: Array) -> NDArray[np.uint8]:
     """Return the label map (*shape) of a deformed anatomy: 0, or 1 + the structure's index."""
     distances = warp(anatomy.distances, displacement)
     return paint(distances)
@@ -157,15 +158,15 @@ def render_labels(anatomy: Anatomy, displacement: NDArray[np.float64]) -> NDArra
 
 def render(
     anatomy: Anatomy,
-    displacement: NDArray[np.float64],
+    displacement: Array,
     contrast: str,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Return an image (*shape) of a deformed anatomy, with texture and noise of this image alone."""
+    """Draw an image (*shape) of a deformed anatomy, with texture and noise of its own."""
     image = np.zeros(anatomy.shape)
     distances = warp(anatomy.distances, displacement)
     for structure, distance in zip(anatomy.structures, distances, strict=True):
-        # a voxel is covered in full half a voxel inside the boundary, not at all half a voxel outside
+        # from 1, half a voxel inside the boundary, to 0, half a voxel outside
         covered = np.clip(0.5 - distance, 0.0, 1.0)
         image += covered * (structure.intensities[contrast] - image)
     textures = [structure.texture for structure in anatomy.structures]
@@ -177,9 +178,7 @@ def render(
     return image.astype(np.float32)
 
 
-def random_field(
-    shape: tuple[int, ...], size: float, random: np.random.Generator
-) -> NDArray[np.float64]:
+def random_field(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Array:
     """Draw a pattern of mean 0 and standard deviation 1 with details about `size` voxels across.
 
     White noise is smoothed by a Gaussian of standard deviation σ = `size`. In d dimensions this
@@ -197,12 +196,13 @@ def random_field(
     noise = random.standard_normal(padded_shape)
     smooth = ndimage.gaussian_filter(noise, size, mode="wrap")
     inner = tuple(slice(margin, margin + length) for length in shape)
-    deviation = (2 * np.sqrt(np.pi) * size) ** (-dimensions / 2)
-    field: NDArray[np.float64] = smooth[inner] / deviation
+    width = 2 * np.sqrt(np.pi) * size
+    deviation = width ** (-dimensions / 2)
+    field: Array = smooth[inner] / deviation
     return field
 
 
-def integrate(velocity: NDArray[np.float64]) -> NDArray[np.float64]:
+def integrate(velocity: Array) -> Array:
     """Return the displacement after following a stationary velocity for unit time.
 
     Both are in voxels, shape (axes, *shape).
@@ -212,19 +212,19 @@ def integrate(velocity: NDArray[np.float64]) -> NDArray[np.float64]:
     Arsigny et al., MICCAI 2006: scaling and squaring, exp(v) = exp(v / 2ⁿ) ∘ … ∘ exp(v / 2ⁿ), by n
     compositions of a displacement with itself.
     """
-    displacement: NDArray[np.float64] = velocity / 2.0**SQUARINGS
+    displacement: Array = velocity / 2.0**SQUARINGS
     for _ in range(SQUARINGS):
         displacement = compose(displacement, displacement)
     return displacement
 
 
-def compose(first: NDArray[np.float64], then: NDArray[np.float64]) -> NDArray[np.float64]:
+def compose(first: Array, then: Array) -> Array:
     """Return the displacement of x -> y = x + first(x), followed by y -> y + then(y)."""
-    followed = warp(then, first)
-    return first + followed
+    second = warp(then, first)
+    return first + second
 
 
-def warp(fields: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDArray[np.float64]:
+def warp(fields: Array, displacement: Array) -> Array:
     """Return fields (n, *shape) at x + displacement(x).
 
     They are interpolated linearly; beyond the border they have the border's value.
@@ -238,7 +238,7 @@ def warp(fields: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDAr
     return np.stack(warped)
 
 
-def jacobian_determinant(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
+def jacobian_determinant(displacement: Array) -> Array:
     """Return det(I + ∂u/∂x), (*shape), of the mapping x -> x + u(x), by central differences."""
     axes, *shape = displacement.shape
     gradient = np.empty((*shape, axes, axes))
@@ -246,31 +246,30 @@ def jacobian_determinant(displacement: NDArray[np.float64]) -> NDArray[np.float6
         for column, derivative in enumerate(np.gradient(component)):
             gradient[..., row, column] = derivative
     jacobian = gradient + np.eye(axes)
-    determinants: NDArray[np.float64] = np.linalg.det(jacobian)
+    determinants: Array = np.linalg.det(jacobian)
     return determinants
 
 
-def _random_vectors(
-    shape: tuple[int, ...], size: float, random: np.random.Generator
-) -> NDArray[np.float64]:
+def _random_vectors(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Array:
     """Draw a random field for each axis, (axes, *shape)."""
     components = [random_field(shape, size, random) for _ in shape]
     return np.stack(components)
 
 
-def _widening(anatomy: Anatomy, age: float) -> NDArray[np.float64]:
-    """Return the velocity (axes, *shape) by which tissue leaves the centre, or at young ages nears it.
+def _widening(anatomy: Anatomy, age: float) -> Array:
+    """Return the velocity (axes, *shape) by which tissue leaves the centre with age.
 
-    At x from the centre it is proportional to x exp(-(|x| / r)²), and to the age from its mean.
+    At x from the centre it is proportional to x exp(-(|x| / r)²), and to the age less its mean.
     """
     young, old = AGES
-    relative_age = (age - (young + old) / 2) / (old - young)
+    mean_age = (young + old) / 2
+    relative_age = (age - mean_age) / (old - young)
     shape = anatomy.shape
-    each_axis = (-1, *[1] * len(shape))
-    centre = (np.array(shape) - 1) / 2
-    from_centre = np.indices(shape) - centre.reshape(each_axis)
-    squares = (from_centre / anatomy.unit) ** 2
-    radius = np.sqrt(np.sum(squares, axis=0))
+    centre = np.subtract(shape, 1) / 2
+    column = (-1, *[1] * len(shape))
+    from_centre = np.indices(shape) - centre.reshape(column)
+    in_units = from_centre / anatomy.unit
+    radius = np.sqrt(np.sum(in_units**2, axis=0))
     near_centre = np.exp(-((radius / WIDENING_RADIUS) ** 2))
-    widening: NDArray[np.float64] = -WIDENING * relative_age * from_centre * near_centre
+    widening: Array = -WIDENING * relative_age * from_centre * near_centre
     return widening
