@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hmopt.data.ahead import ahead
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
 from hmopt.losses import Terms
 from hmopt.metrics import Originals, measure
@@ -139,7 +138,7 @@ def run_training(
 
     steps = range(first, options.steps)
     # on a processor, a second thread that draws would take the cores from the one that trains
-    drawn = map(draw, steps) if device.type == "cpu" else ahead(draw, steps)
+    drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
     clock = _Clock(progress.minutes)
     for setting, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
