@@ -44,7 +44,7 @@ def possible_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) ->
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
     pairs = reduce(
-        PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds)
+        PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.tasks)
     )
     return list(pairs)
 
@@ -71,7 +71,7 @@ def draw_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> lis
         return list_pairs(section.csv, _items(cohort, split))
     count = section.search if split == SEARCH else section.tune
     drawn: list[Pair] = []
-    for kind in section.kinds:
+    for kind in section.tasks:
         rng = np.random.default_rng([section.seed, SIDES.index(split), *kind.encode()])
         pairs = _pairs_of(kind, cohort, section, split)
         subjects = pd.factorize(np.asarray(pairs.subjects))[0]
@@ -82,9 +82,9 @@ def draw_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> lis
     if not drawn:
         raise DataError(
             "pairs",
-            expected=f"pairs of kind {' or '.join(section.kinds)} among the {split} subjects",
+            expected=f"pairs of kind {' or '.join(section.tasks)} among the {split} subjects",
             got="none",
-            advice=f"Give split.{split} more subjects, or declare other kinds.",
+            advice=f"Give split.{split} more subjects, or declare other tasks.",
         )
     return list(dict.fromkeys(drawn))
 

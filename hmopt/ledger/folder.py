@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.declaration import SearchOptions
+from hmopt.declaration.renamed import current_names
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import content_hash, one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
@@ -200,11 +201,11 @@ def read_searched(folder: Path) -> Searched:
         labels=tuple(content.labels),
         spacing_mm=None if content.spacing_mm is None else tuple(content.spacing_mm),
         space=space,
-        loss=content.loss,
+        loss=current_names({"loss": content.loss})["loss"],
         loss_scale=content.loss_scale,
         steps=content.steps,
         search=content.search,
-        declared=content.declared,
+        declared=current_names(content.declared),
         log_hash=content.log_hash,
         pairs_hash=content.pairs_hash,
     )

@@ -13,6 +13,7 @@ from torch import nn
 
 import hmopt
 from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
+from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, read_tensors, sealed
@@ -89,7 +90,7 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
     Examples
     --------
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> declared = {"network": network, "hypernetwork": {"widths": [8]}, "hyperparameters": {"regularization": {}}}
     >>> build_hypermorph({"shape": [16, 16], **declared}).space.names
     ('regularization',)
     """
@@ -102,7 +103,7 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
     registration = RegistrationNetwork(
         NetworkOptions(**built_as["network"]), tuple(built_as["shape"])
     )
-    return Hypermorph(registration, space, HypernetworkOptions(**built_as["hypernetwork"]).units)
+    return Hypermorph(registration, space, HypernetworkOptions(**built_as["hypernetwork"]).widths)
 
 
 def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
     --------
     >>> import tempfile
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> declared = {"network": network, "hypernetwork": {"widths": [8]}, "hyperparameters": {"regularization": {}}}
     >>> built_as = {"shape": [16, 16], **declared}
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
     >>> save_hypermorph(path, build_hypermorph(built_as).hypernetwork.state_dict(), {"architecture": built_as})
@@ -247,7 +248,9 @@ def load_hypermorph(
             advice="Train again.",
         )
     for place, declared, got in (
-        _differences(trained_part(expected), trained_part(built_as)) if expected else ()
+        _differences(trained_part(expected), trained_part(current_names(built_as)))
+        if expected
+        else ()
     ):
         raise CheckpointError(
             f"{path}: {place}",

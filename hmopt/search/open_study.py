@@ -45,7 +45,7 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     folder = Path(folder)
     searched, pairs = read_searched(folder), read_pairs(folder)
     check_measured(metric, searched.search.measured)
-    scope = find_scope(criteria, pairs, searched.labels, searched.search.minimum_partners)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
         metrics=tuple(dict.fromkeys((metric, FOLDING))),

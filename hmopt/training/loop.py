@@ -205,16 +205,16 @@ def training_pairs(study: Study, cohort: PreparedCohort) -> dict[str, list[Pair]
         If there is none at all.
     """
     kinds: dict[str, list[Pair]] = {
-        kind: possible_pairs(cohort, study.pairs.model_copy(update={"kinds": [kind]}), "train")
-        for kind in study.pairs.kinds
+        kind: possible_pairs(cohort, study.pairs.model_copy(update={"tasks": [kind]}), "train")
+        for kind in study.pairs.tasks
     }
     pairs = {kind: found for kind, found in kinds.items() if found}
     if not pairs:
         raise DataError(
-            "pairs.kinds",
+            "pairs.tasks",
             expected="pairs among the subjects to train on",
             got="none",
-            advice="Declare other kinds, or more subjects in split.train.",
+            advice="Declare other tasks, or more subjects in split.train.",
         )
     return pairs
 

@@ -94,7 +94,7 @@ def make_optimizer(
     --------
     >>> from hmopt.networks import build_hypermorph
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> declared = {"network": network, "hypernetwork": {"widths": [8]}, "hyperparameters": {"regularization": {}}}
     >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
     >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions(learning_rate_share=0.5))
     >>> [group["share"] for group in optimizer.param_groups]
@@ -163,7 +163,7 @@ def take_step(
     --------
     >>> from hmopt.networks import build_hypermorph
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
+    >>> declared = {"network": network, "hypernetwork": {"widths": [8]}, "hyperparameters": {"regularization": {}}}
     >>> hypermorph = build_hypermorph({"shape": [16, 16], **declared})
     >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
     >>> loss = Loss(section=LossOptions(similarity="mse"), scale=2.0, overlap_labels=(), spacing=None)

@@ -65,7 +65,7 @@ def train(
     >>> manifest = make_cohort(folder / "data", subjects=5, shape=(24, 24))
     >>> values = {"name": "tiny", "cohort": {"manifest": manifest, "label_names": folder / "data" / "dseg.tsv"}}
     >>> values |= {"preprocessing": {"shape": [24, 24]}, "split": {"train": 2, "tune": 2, "search": 1}}
-    >>> values |= {"network": {"encoder": [4, 4], "decoder": [4], "final": []}, "hypernetwork": {"units": [4]}}
+    >>> values |= {"network": {"encoder": [4, 4], "decoder": [4], "final": []}, "hypernetwork": {"widths": [4]}}
     >>> study = parse_study({**values, "pairs": {"tune": 1}, "training": {"steps": 2, "batch": 1}})
     >>> cohort = prepare(study, folder)
     >>> path = train(study, cohort, folder)

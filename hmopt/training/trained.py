@@ -6,6 +6,7 @@ from typing import Any
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
+from hmopt.declaration.renamed import first_names
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
 from hmopt.networks import (
@@ -194,9 +195,8 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
-    return content_hash(
-        trained_part(architecture(study, cohort.shape)), _sections(study), cohort.identity
-    )
+    built_as = first_names(trained_part(architecture(study, cohort.shape)))
+    return content_hash(built_as, _sections(study), cohort.identity)
 
 
 def network_key(study: Study, cohort: PreparedCohort) -> str:
@@ -218,7 +218,7 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
     >>> from hmopt.declaration import parse_study
     >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
     >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
-    >>> one, other = (parse_study({**values, "hypernetwork": {"units": [units]}}) for units in (4, 8))
+    >>> one, other = (parse_study({**values, "hypernetwork": {"widths": [units]}}) for units in (4, 8))
     >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
     >>> network_key(one, cohort) == network_key(other, cohort), training_key(one, cohort) == training_key(other, cohort)
     (True, False)
@@ -229,10 +229,10 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
 
 def _sections(study: Study) -> list[dict[str, Any]]:
     training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
-    pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    return [
-        study.loss.model_dump(mode="json"),
-        training,
-        study.split.model_dump(mode="json"),
-        pairs,
-    ]
+    tables = {
+        "loss": study.loss.model_dump(mode="json"),
+        "training": training,
+        "split": study.split.model_dump(mode="json"),
+        "pairs": study.pairs.model_dump(mode="json", include={"tasks", "atlas", "same"}),
+    }
+    return list(first_names(tables).values())

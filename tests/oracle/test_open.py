@@ -30,7 +30,7 @@ encoder = [4, 4]
 decoder = [4]
 final = []
 [hypernetwork]
-units = [4]
+widths = [4]
 """
 
 

@@ -31,7 +31,7 @@ def declare(**sections: dict[str, Any]) -> Study:
         "split": {"train": 4, "tune": 2, "search": 2},
         "pairs": {"tune": 2},
         "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-        "hypernetwork": {"units": [4]},
+        "hypernetwork": {"widths": [4]},
         "loss": {"window": 5},
         "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
     }
@@ -151,7 +151,7 @@ def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: Prepare
         declare(loss={"regularization": "bending"}),
         declare(network={"final": [4]}),
         declare(split={"seed": 1}),
-        declare(pairs={"kinds": ["within"]}),
+        declare(pairs={"tasks": ["within"]}),
         declare(**WITH_LABELS),
     ):
         assert training_key(other, cohort) != key
@@ -226,9 +226,9 @@ def test_no_pair_to_train_on_is_refused_before_any_work(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"
+        DataError, match=r"^pairs\.tasks: expected pairs among the subjects to train on, got none"
     ):
-        train(declare(pairs={"kinds": ["within"]}), cohort, tmp_path)
+        train(declare(pairs={"tasks": ["within"]}), cohort, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

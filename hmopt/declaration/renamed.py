@@ -1,0 +1,110 @@
+"""Keys of `study.toml` that earlier versions named otherwise: both names are read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hmopt.errors import DeclarationError
+
+RENAMED = {
+    "pairs.kinds": "pairs.tasks",
+    "hypernetwork.units": "hypernetwork.widths",
+    "loss.regularization": "loss.regularizer",
+    "search.confirmations": "search.refinements",
+    "search.minimum_partners": "search.min_paired_subjects",
+    "compare.full_seeds": "compare.half_budget_seeds",
+}
+"""The key of earlier versions, and the one of today: same values, same meaning."""
+
+REMOVED = {
+    "search.folds": "search.splits",
+    "search.repeats": "search.splits",
+}
+"""A key of earlier versions that has no effect now, and the key that took its place."""
+
+_ALIGN, _PLACEMENT = "preprocessing.align", "preprocessing.placement"
+
+
+def current_names(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables of a declaration with today's names of keys; removed keys are left out.
+
+    Parameters
+    ----------
+    tables
+        By the name of the table, as `study.toml`, `search.json` or the header of a model holds them.
+
+    Raises
+    ------
+    DeclarationError
+        If a key is there under both of its names.
+
+    Examples
+    --------
+    >>> current_names({"name": "brains", "search": {"confirmations": 5, "repeats": 20, "seed": 0}})
+    {'name': 'brains', 'search': {'refinements': 5, 'seed': 0}}
+    """
+    return {
+        name: _renamed(name, content) if isinstance(content, Mapping) else content
+        for name, content in tables.items()
+    }
+
+
+def _renamed(table: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {}
+    for key, value in content.items():
+        dotted = f"{table}.{key}"
+        if dotted in REMOVED:
+            continue
+        name = RENAMED.get(dotted, dotted).removeprefix(f"{table}.")
+        if name in renamed or (name != key and name in content):
+            raise DeclarationError(
+                f"{table}.{name}",
+                expected=f"{name} or its older name {key}",
+                got="both",
+                advice=f"Remove {key}.",
+            )
+        renamed[name] = value
+    return renamed
+
+
+def first_names(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables of a declaration with the names that keys had at first.
+
+    Hashes are made of these, so that the hash of a declaration, by which its model is recognized, outlasts new names.
+
+    Examples
+    --------
+    >>> first_names({"loss": {"similarity": "mse", "regularizer": "gradient"}})
+    {'loss': {'similarity': 'mse', 'regularization': 'gradient'}}
+    """
+    first = {new: old for old, new in RENAMED.items()}
+    found = {}
+    for table, content in tables.items():
+        if not isinstance(content, Mapping):
+            found[table] = content
+            continue
+        names = {key: first.get(f"{table}.{key}", f"{table}.{key}") for key in content}
+        found[table] = {
+            names[key].removeprefix(f"{table}."): value for key, value in content.items()
+        }
+    return found
+
+
+def older_names(tables: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a remark for every key that stands in a declaration under an older name.
+
+    Examples
+    --------
+    >>> list(older_names({"search": {"confirmations": 5, "folds": 2}}))
+    ['search.confirmations is now search.refinements; hmopt reads both.', 'search.folds has no effect: ...']
+    """
+    for table, content in tables.items():
+        if not isinstance(content, Mapping):
+            continue
+        for key in content:
+            dotted = f"{table}.{key}"
+            if dotted in RENAMED:
+                yield f"{dotted} is now {RENAMED[dotted]}; hmopt reads both."
+            elif dotted == _ALIGN:
+                yield f"{_ALIGN} is now {_PLACEMENT}; hmopt reads both."
+            elif dotted in REMOVED:
+                yield f"{dotted} has no effect: {REMOVED[dotted]} replaces it. Remove it."
