@@ -148,7 +148,7 @@ def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: Prepare
         assert training_key(same, cohort) == key
     for other in (
         declare(training={"steps": 9}),
-        declare(loss={"regularization": "bending"}),
+        declare(loss={"regularizer": "bending"}),
         declare(network={"final": [4]}),
         declare(split={"seed": 1}),
         declare(pairs={"tasks": ["within"]}),
