@@ -16,7 +16,7 @@ from hmopt.space import Index, Space
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """What the axes of measurement arrays stand for: settings, pairs (by id) and labels."""
+    """Axes of arrays of measurements: settings (S), pairs by id (P), and labels (L)."""
 
     space: Space
     settings: tuple[Index, ...]
@@ -24,7 +24,7 @@ class Axes:
     labels: tuple[str, ...]
 
     def shape(self, metric: str) -> tuple[int, ...]:
-        """Give (settings, pairs, labels), or (settings, pairs) for a metric per pair."""
+        """Return (S, P, L), or (S, P) for a metric per pair."""
         shape = (len(self.settings), len(self.pairs), len(self.labels))
         return shape if find_metric(metric).per_label else shape[:2]
 
@@ -46,7 +46,10 @@ class Cells:
         self.known = {metric: np.zeros(axes.shape(metric), dtype=bool) for metric in metrics}
 
     def fill(self, path: Path, rows: pa.Table) -> None:
-        """Take the values of a shard's rows that lie on the axes; they take the place of those that are there.
+        """Take the values of a shard's rows that lie on the axes; they replace those that are there.
+
+        Each row has a place along every axis, -1 where it is not on it. Places become the flat index of a cell: with 3
+        pairs and 2 labels, setting 1, pair 2 and label 0 are cell (1 · 3 + 2) · 2 + 0 = 10.
 
         Parameters
         ----------
@@ -61,49 +64,66 @@ class Cells:
             If two rows have the same key, as in no shard that was written.
         """
         axes = self.axes
-        places = [
+        places = (
             _setting_places(rows, axes.space, axes.settings),
-            _places(rows["pair"], axes.pairs),
-            _places(rows["label"], axes.labels),
-        ]
-        value = rows["value"].to_numpy().astype(np.float64)
-        metric_place = _places(rows["metric"], [find_metric(metric).key for metric in self.values])
+            _name_places(rows["pair"], axes.pairs),
+            _name_places(rows["label"], axes.labels),
+        )
+        keys = [find_metric(metric).key for metric in self.values]
+        metric_places = _name_places(rows["metric"], keys)
+        row_values = rows["value"].to_numpy().astype(np.float64)
         for number, metric in enumerate(self.values):
-            used = places[: len(axes.shape(metric))]
-            here = (metric_place == number) & np.all([place >= 0 for place in used], axis=0)
-            cell = np.ravel_multi_index([place[here] for place in used], axes.shape(metric))
-            count = len(cell)
-            cell, first = np.unique(cell, return_index=True)
-            if len(cell) < count:
+            shape = axes.shape(metric)
+            used = places[: len(shape)]  # a metric per pair has no place along labels
+            on_axes = np.all([place >= 0 for place in used], axis=0)
+            taken = on_axes & (metric_places == number)
+            taken_places = [place[taken] for place in used]
+            cell = np.ravel_multi_index(taken_places, shape)
+            distinct, first = np.unique(cell, return_index=True)
+            if len(distinct) < len(cell):
                 raise damaged(path, f"several values of {metric} for one pair")
-            self.values[metric].flat[cell] = value[here][first]
-            self.known[metric].flat[cell] = True
+            self.values[metric].flat[distinct] = row_values[taken][first]
+            self.known[metric].flat[distinct] = True
 
     def complete(self, metric: str) -> NDArray[np.bool_]:
-        """Tell, shape (settings, pairs), where a metric is known for every label."""
+        """Return, shape (S, P), where a metric is known for every label."""
         known = self.known[metric]
-        return np.asarray(known.all(axis=tuple(range(2, known.ndim))))
+        if known.ndim == 2:
+            return known
+        return np.asarray(known.all(axis=2))
 
 
-def _places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
-    """Give the place of each row's name among `names`, -1 where it is not there; names are looked up once a chunk."""
+def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each row's name among `names`, -1 where it is not there.
+
+    A chunk of a column is a dictionary and indices into it, so that each name is looked up once, not for every row:
+    with the names [cortex, pons], the dictionary [pons, thalamus] has the places [0 -> 1, 1 -> -1], and its rows
+    [0, 0, 1, null] get [1, 1, -1, -1].
+    """
     value_set = pa.array(names, pa.string())
     parts = [np.empty(0, dtype=np.int64)]
     for chunk in column.chunks:
-        place = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=value_set)
-        lookup = np.append(pc.fill_null(place, -1).to_numpy(zero_copy_only=False), -1)
-        parts.append(
-            lookup[pc.fill_null(chunk.indices, len(lookup) - 1).to_numpy(zero_copy_only=False)]
-        )
+        found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=value_set)
+        place_of_name = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        places = np.append(place_of_name, -1)  # the last one is that of no name
+        indices = pc.fill_null(chunk.indices, len(place_of_name))
+        parts.append(places[indices.to_numpy(zero_copy_only=False)])
     return np.concatenate(parts).astype(np.int64)
 
 
 def _setting_places(rows: pa.Table, space: Space, settings: Sequence[Index]) -> NDArray[np.int64]:
-    if not space.names:  # an oracle that takes no setting, as that of unregistered pairs
+    """Return the place of each row's setting among `settings`, -1 where it is not there.
+
+    Settings are compared as one number each, their flat index on the lattice, by a binary search.
+    """
+    if not space.names:  # an oracle without hyperparameters, as that of unregistered pairs
         return np.zeros(rows.num_rows, dtype=np.int64)
-    shape = tuple(h.points for h in space.hyperparameters)
-    keys = np.ravel_multi_index(tuple(rows[name].to_numpy() for name in space.names), shape)
-    wanted = np.atleast_1d(np.ravel_multi_index(tuple(np.array(settings, dtype=np.int64).T), shape))
+    shape = tuple(hyperparameter.points for hyperparameter in space.hyperparameters)
+    columns = tuple(rows[name].to_numpy() for name in space.names)
+    found = np.ravel_multi_index(columns, shape)
+    wanted_columns = tuple(np.array(settings, dtype=np.int64).T)
+    wanted = np.atleast_1d(np.ravel_multi_index(wanted_columns, shape))
     order = np.argsort(wanted)
-    nearest = order[np.searchsorted(wanted, keys, sorter=order).clip(max=wanted.size - 1)]
-    return np.where(wanted[nearest] == keys, nearest, -1)
+    position = np.searchsorted(wanted, found, sorter=order).clip(max=wanted.size - 1)
+    candidate = order[position]
+    return np.where(wanted[candidate] == found, candidate, -1)
