@@ -13,6 +13,9 @@ from hmopt.ledger.seal import damaged
 from hmopt.metric import find_metric
 from hmopt.space import Index, Space
 
+Places = NDArray[np.int64]
+"""For each row its place along an axis, -1 where it is not on it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
@@ -25,8 +28,10 @@ class Axes:
 
     def shape(self, metric: str) -> tuple[int, ...]:
         """Return (S, P, L), or (S, P) for a metric per pair."""
-        shape = (len(self.settings), len(self.pairs), len(self.labels))
-        return shape if find_metric(metric).per_label else shape[:2]
+        pairs_at_settings = (len(self.settings), len(self.pairs))
+        if find_metric(metric).per_label:
+            return *pairs_at_settings, len(self.labels)
+        return pairs_at_settings
 
 
 class Cells:
@@ -42,8 +47,12 @@ class Cells:
 
     def __init__(self, axes: Axes, metrics: Sequence[str]) -> None:
         self.axes = axes
-        self.values = {metric: np.full(axes.shape(metric), np.nan) for metric in metrics}
-        self.known = {metric: np.zeros(axes.shape(metric), dtype=bool) for metric in metrics}
+        self.values: dict[str, NDArray[np.float64]] = {}
+        self.known: dict[str, NDArray[np.bool_]] = {}
+        for metric in metrics:
+            shape = axes.shape(metric)
+            self.values[metric] = np.full(shape, np.nan)
+            self.known[metric] = np.zeros(shape, dtype=bool)
 
     def fill(self, path: Path, rows: pa.Table) -> None:
         """Take the values of a shard's rows that lie on the axes; they replace those that are there.
@@ -75,14 +84,16 @@ class Cells:
         for number, metric in enumerate(self.values):
             shape = axes.shape(metric)
             used = places[: len(shape)]  # a metric per pair has no place along labels
-            on_axes = np.all([place >= 0 for place in used], axis=0)
-            taken = on_axes & (metric_places == number)
+            is_on_axes = np.all([place >= 0 for place in used], axis=0)
+            is_of_metric = metric_places == number
+            taken = is_on_axes & is_of_metric
             taken_places = [place[taken] for place in used]
-            cell = np.ravel_multi_index(taken_places, shape)
-            distinct, first = np.unique(cell, return_index=True)
-            if len(distinct) < len(cell):
+            cells = np.ravel_multi_index(taken_places, shape)
+            distinct, first = np.unique(cells, return_index=True)
+            if len(distinct) < len(cells):
                 raise damaged(path, f"several values of {metric} for one pair")
-            self.values[metric].flat[distinct] = row_values[taken][first]
+            taken_values = row_values[taken]
+            self.values[metric].flat[distinct] = taken_values[first]
             self.known[metric].flat[distinct] = True
 
     def complete(self, metric: str) -> NDArray[np.bool_]:
@@ -93,7 +104,7 @@ class Cells:
         return np.asarray(known.all(axis=2))
 
 
-def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
+def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> Places:
     """Return the place of each row's name among `names`, -1 where it is not there.
 
     A chunk of a column is a dictionary and indices into it, so that each name is looked up once, not for every row:
@@ -101,29 +112,34 @@ def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.in
     [0, 0, 1, null] get [1, 1, -1, -1].
     """
     value_set = pa.array(names, pa.string())
-    parts = [np.empty(0, dtype=np.int64)]
+    parts: list[Places] = [np.empty(0, dtype=np.int64)]
     for chunk in column.chunks:
-        found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=value_set)
+        dictionary = chunk.dictionary.cast(pa.string())
+        found = pc.index_in(dictionary, value_set=value_set)
         place_of_name = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
         places = np.append(place_of_name, -1)  # the last one is that of no name
         indices = pc.fill_null(chunk.indices, len(place_of_name))
-        parts.append(places[indices.to_numpy(zero_copy_only=False)])
+        indices = indices.to_numpy(zero_copy_only=False)
+        parts.append(places[indices])
     return np.concatenate(parts).astype(np.int64)
 
 
-def _setting_places(rows: pa.Table, space: Space, settings: Sequence[Index]) -> NDArray[np.int64]:
+def _setting_places(rows: pa.Table, space: Space, settings: Sequence[Index]) -> Places:
     """Return the place of each row's setting among `settings`, -1 where it is not there.
 
     Settings are compared as one number each, their flat index on the lattice, by a binary search.
     """
     if not space.names:  # an oracle without hyperparameters, as that of unregistered pairs
         return np.zeros(rows.num_rows, dtype=np.int64)
-    shape = tuple(hyperparameter.points for hyperparameter in space.hyperparameters)
+    shape = tuple(known.points for known in space.hyperparameters)
     columns = tuple(rows[name].to_numpy() for name in space.names)
     found = np.ravel_multi_index(columns, shape)
-    wanted_columns = tuple(np.array(settings, dtype=np.int64).T)
-    wanted = np.atleast_1d(np.ravel_multi_index(wanted_columns, shape))
+    wanted_columns = np.array(settings, dtype=np.int64).T
+    wanted = np.ravel_multi_index(tuple(wanted_columns), shape)
+    wanted = np.atleast_1d(wanted)
     order = np.argsort(wanted)
-    position = np.searchsorted(wanted, found, sorter=order).clip(max=wanted.size - 1)
-    candidate = order[position]
-    return np.where(wanted[candidate] == found, candidate, -1)
+    position = np.searchsorted(wanted, found, sorter=order)
+    last = wanted.size - 1
+    candidate = order[position.clip(max=last)]
+    is_wanted = wanted[candidate] == found
+    return np.where(is_wanted, candidate, -1)

@@ -15,6 +15,7 @@ from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.manifest import (
     Lattice,
+    OracleKey,
     Shard,
     ShardHeader,
     check_shard,
@@ -138,8 +139,10 @@ class Ledger:
         written = [block for block in blocks if block.pairs and block.values]
         if not written:
             return
-        metrics = {find_metric(metric).key for block in written for metric in block.values}
         settings = {block.index for block in written}
+        metrics: set[str] = set()
+        for block in written:
+            metrics |= {find_metric(metric).key for metric in block.values}
         rows = block_rows(space, written)
         with editing(self.folder) as shards:
             header = _header(len(shards), identity, lattice_of(space), metrics, settings)
@@ -240,11 +243,11 @@ class Ledger:
     def compact(self) -> None:
         """Merge the shards of each oracle into one; of rows that were written twice the first stays."""
         with editing(self.folder) as shards:
-            groups = _by_oracle(shards)
-            first_place = {oracle: shards.index(group[0]) for oracle, group in groups.items()}
-            shards[:] = [
-                self._merged(group, first_place[oracle]) for oracle, group in groups.items()
-            ]
+            merged = []
+            for group in _by_oracle(shards).values():
+                place = shards.index(group[0])
+                merged.append(self._merged(group, place))
+            shards[:] = merged
 
     def _merged(self, shards: list[Shard], place: int) -> Shard:
         first = shards[0]
@@ -283,13 +286,17 @@ class Ledger:
         settings = set(axes.settings)
         # the newest first, so that of two values under one key the first written one is filled in last
         for shard in reversed(read_manifest(self.folder)):
-            if shard.oracle == oracle and shard.metrics & keys and shard.settings & settings:
-                path = check_shard(self.folder, shard)
-                cells.fill(path, read_shard(path, axes, metrics))
+            can_hold = shard.metrics & keys and shard.settings & settings
+            if shard.oracle != oracle or not can_hold:
+                continue
+            path = check_shard(self.folder, shard)
+            rows = read_shard(path, axes, metrics)
+            cells.fill(path, rows)
         return cells
 
     def _holdings_once(self) -> list[Holding]:
-        groups = _by_oracle(read_manifest(self.folder))
+        shards = read_manifest(self.folder)
+        groups = _by_oracle(shards)
         return [self._holding(group) for group in groups.values()]
 
     def _holding(self, shards: list[Shard]) -> Holding:
@@ -360,10 +367,11 @@ def block_of(cells: Cells, place: int) -> Block:
     )
 
 
-def _by_oracle(shards: Iterable[Shard]) -> dict[tuple[str, Lattice], list[Shard]]:
-    groups: dict[tuple[str, Lattice], list[Shard]] = {}
+def _by_oracle(shards: Iterable[Shard]) -> dict[OracleKey, list[Shard]]:
+    groups: dict[OracleKey, list[Shard]] = {}
     for shard in shards:
-        groups.setdefault(shard.oracle, []).append(shard)
+        group = groups.setdefault(shard.oracle, [])
+        group.append(shard)
     return groups
 
 
@@ -384,7 +392,8 @@ def _settings(keys: pa.Table) -> set[Index]:
     hyperparameters = [name for name in keys.column_names if name not in NAMES]
     if not hyperparameters:  # an oracle without hyperparameters, as that of unregistered pairs
         return {()}
-    distinct = keys.select(hyperparameters).group_by(hyperparameters).aggregate([])
+    settings = keys.select(hyperparameters)
+    distinct = settings.group_by(hyperparameters).aggregate([])
     columns = [distinct[name].to_pylist() for name in hyperparameters]
     return set(zip(*columns, strict=True))
 
@@ -393,6 +402,8 @@ def _distinct(column: pa.ChunkedArray) -> set[str]:
     """Return the different names of a column; a dictionary can hold further ones that no row has."""
     found: set[str] = set()
     for chunk in column.chunks:
-        used = np.unique(pc.drop_null(chunk.indices).to_numpy())
-        found.update(chunk.dictionary.take(pa.array(used)).to_pylist())
+        indices = pc.drop_null(chunk.indices).to_numpy()
+        used = pa.array(np.unique(indices))
+        names = chunk.dictionary.take(used)
+        found.update(names.to_pylist())
     return found

@@ -28,6 +28,8 @@ HEADER = b"hmopt"
 Prior = Literal["uniform", "log-uniform"]
 Lattice = tuple[tuple[str, float, float, float, Prior], ...]
 """Meaning of lattice indices: name, low, high, step and prior of every hyperparameter."""
+OracleKey = tuple[str, Lattice]
+"""Identity of an oracle, and the meaning of its lattice indices."""
 
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
 """Names of files of interrupted writers."""
@@ -67,7 +69,18 @@ class Shard(_Strict):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        points = [_points(*hyperparameter) for hyperparameter in self.lattice]
+        points = []
+        for name, low, high, step, prior in self.lattice:
+            # a hyperparameter checks itself
+            known = Hyperparameter(
+                name=name,
+                low=low,
+                high=high,
+                step=step,
+                prior=prior,
+                default=low,
+            )
+            points.append(known.points)
         for setting in self.settings:
             places = zip(setting, points, strict=False)
             is_inside = all(place < count for place, count in places)
@@ -76,14 +89,9 @@ class Shard(_Strict):
         return self
 
     @property
-    def oracle(self) -> tuple[str, Lattice]:
+    def oracle(self) -> OracleKey:
         """What shards of the same oracle have in common."""
         return self.identity, self.lattice
-
-
-def _points(name: str, low: float, high: float, step: float, prior: Prior) -> int:
-    """Return the number of lattice points of a hyperparameter, which is refused where it cannot be one."""
-    return Hyperparameter(name=name, low=low, high=high, step=step, prior=prior, default=low).points
 
 
 class _Manifest(BaseModel):
@@ -155,7 +163,9 @@ def _read(path: Path) -> list[Shard]:
 
 def shard_files(folder: Path) -> list[Path]:
     """Return the Parquet files of a folder by name, except those that are still being written."""
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    paths = folder.glob("*.parquet")
+    finished = [path for path in paths if not path.name.startswith(".")]
+    return sorted(finished)
 
 
 def _described_shards(paths: Iterable[Path]) -> list[Shard]:

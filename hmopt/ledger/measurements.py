@@ -12,6 +12,9 @@ from hmopt.metric import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
 PAIR_COLUMNS = ("pair", "moving", "fixed", "moving_subject", "fixed_subject", "task")
 """Columns of every table of pairs; further ones are groups that a pair belongs to."""
 
@@ -67,22 +70,26 @@ class Measurements:
     settings: tuple[Index, ...]
     pairs: pd.DataFrame
     labels: tuple[str, ...]
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Array]
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
         if list(self.settings) != sorted(set(self.settings)):
-            raise _misfit("settings", "sorted settings", self.settings, "Sort them.")
+            raise LedgerError(
+                "settings", expected="sorted settings", got=self.settings, advice="Sort them."
+            )
         missing = [column for column in PAIR_COLUMNS if column not in self.pairs]
         if missing:
-            raise _misfit("pairs", f"columns {PAIR_COLUMNS}", f"none of {missing}", "Add them.")
+            expected, got = f"columns {PAIR_COLUMNS}", f"none of {missing}"
+            raise LedgerError("pairs", expected=expected, got=got, advice="Add them.")
         size = (len(self.settings), len(self.pairs), len(self.labels))
         for name, array in self.values.items():
             shape = size if find_metric(name).per_label else size[:2]
             if array.shape != shape:
-                raise _misfit(name, f"shape {shape}", array.shape, "Give a value per cell.")
+                expected, advice = f"shape {shape}", "Give a value per cell."
+                raise LedgerError(name, expected=expected, got=array.shape, advice=advice)
 
-    def array(self, metric: str) -> NDArray[np.float64]:
+    def array(self, metric: str) -> Array:
         """Return the values of a metric, shape (S, P, L) or (S, P).
 
         Raises
@@ -93,9 +100,7 @@ class Measurements:
         check_measured(metric, self.values)
         return self.values[metric]
 
-    def score(
-        self, metric: str, label: str | None = None, mask: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float64]:
+    def score(self, metric: str, label: str | None = None, mask: Mask | None = None) -> Array:
         """Return one value per setting and pair: of a label, or the mean over the labels that the pair has.
 
         Parameters
@@ -146,10 +151,6 @@ class Measurements:
         return self.labels.index(label)
 
 
-def _misfit(field: str, expected: str, got: object, advice: str) -> LedgerError:
-    return LedgerError(field, expected=expected, got=got, advice=advice)
-
-
 def check_measured(metric: str, measured: Iterable[str]) -> None:
     """Refuse a metric that was not measured.
 
@@ -168,7 +169,7 @@ def check_measured(metric: str, measured: Iterable[str]) -> None:
         )
 
 
-def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def mean(values: Array, axis: int) -> Array:
     """Return the mean of what was measured along an axis; NaN where nothing was.
 
     Examples
@@ -177,9 +178,11 @@ def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     array([ 2., nan])
     """
     was_measured = np.isfinite(values)
+    measured = np.where(was_measured, values, 0.0)
     count = was_measured.sum(axis=axis)
-    total = np.where(was_measured, values, 0.0).sum(axis=axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    total = measured.sum(axis=axis)
+    average = total / np.maximum(count, 1)
+    return np.where(count > 0, average, np.nan)
 
 
 def pair_records(pairs: pd.DataFrame) -> list[Pair]:

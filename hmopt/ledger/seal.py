@@ -66,7 +66,12 @@ def file_digest(path: Path, advice: str = RESTORE) -> str:
         If it is no Parquet file, or not the bytes that were written. A missing file is a FileNotFoundError.
     """
     status = path.stat()
-    state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    state = (
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
     return _digest(path, state, advice)
 
 
@@ -78,12 +83,15 @@ def _digest(path: Path, _state: tuple[int, ...], advice: str) -> str:
             return hashlib.sha256(content).hexdigest()
         start = content.rfind(claimed)
         stop = start + len(claimed)
-        digest = hashlib.sha256(memoryview(content)[:start])
-        digest.update(MARKER)
-        digest.update(memoryview(content)[stop:])
-    if start < 0 or digest.hexdigest().encode() != claimed:
+        view = memoryview(content)
+        hasher = hashlib.sha256(view[:start])
+        hasher.update(MARKER)
+        hasher.update(view[stop:])
+        view.release()
+    digest = hasher.hexdigest()
+    if start < 0 or digest.encode() != claimed:
         raise damaged(path, "bytes that were changed since", advice)
-    return digest.hexdigest()
+    return digest
 
 
 def read_metadata(path: Path, advice: str = RESTORE) -> dict[bytes, bytes]:

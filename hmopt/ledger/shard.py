@@ -58,17 +58,22 @@ def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
 
         b 1 | a 2 | b 3    in order of keys    a 2 | b 1 | b 3    the third is no new key    a 2 | b 1
     """
-    rows = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    hyperparameters = [name for name in rows.column_names if name not in (*NAMES, "value")]
-    keys = []
-    for name in ("metric", "label", *hyperparameters, "pair"):
-        column = rows[name]
-        keys.append(_ranks(column) if name in NAMES else column.to_numpy())
-    order = np.lexsort(keys[::-1])  # the last key is numpy's first
-    is_new = np.ones(len(order), dtype=bool)
+    rows = pa.concat_tables(tables)
+    rows = rows.unify_dictionaries().combine_chunks()
+    others = (*NAMES, "value")
+    hyperparameters = [name for name in rows.column_names if name not in others]
+    keys = [
+        _ranks(rows["metric"]),
+        _ranks(rows["label"]),
+        *(rows[name].to_numpy() for name in hyperparameters),
+        _ranks(rows["pair"]),
+    ]
+    order = np.lexsort(keys[::-1])  # numpy sorts by the last key first
     changes = [np.diff(key[order]) != 0 for key in keys]
+    is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = np.any(changes, axis=0)
-    return rows.take(pa.array(order[is_new]))
+    first_of_key = order[is_new]
+    return rows.take(pa.array(first_of_key))
 
 
 def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -79,24 +84,27 @@ def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """
     names = column.combine_chunks()
     dictionary = names.dictionary.to_numpy(zero_copy_only=False)
-    rank_of_name = np.argsort(np.argsort(dictionary))
+    order = np.argsort(dictionary)
+    rank_of_name = np.argsort(order)
     ranks = np.append(rank_of_name, -1)  # the last one is that of no name
-    indices = pc.fill_null(names.indices, len(rank_of_name)).to_numpy(zero_copy_only=False)
+    indices = pc.fill_null(names.indices, len(rank_of_name))
+    indices = indices.to_numpy(zero_copy_only=False)
     return np.asarray(ranks[indices])
 
 
 def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
     """Return the rows of one metric of a block: pair by pair, and of each pair label by label."""
     values = np.asarray(block.values[metric], dtype=np.float32)
-    pair_places = np.arange(len(block.pairs), dtype=np.int32)
-    label_places = np.arange(len(block.labels), dtype=np.int32)
+    count = values.size
+    pairs = np.arange(len(block.pairs), dtype=np.int32)
+    labels = np.arange(len(block.labels), dtype=np.int32)
     if values.ndim == 2:
-        pair = np.repeat(pair_places, len(label_places))
-        label = pa.array(np.tile(label_places, len(pair_places)))
+        pair = np.repeat(pairs, len(labels))
+        label = pa.array(np.tile(labels, len(pairs)))
     else:
-        pair = pair_places
-        label = pa.nulls(values.size, pa.int32())
-    same_metric = np.zeros(values.size, dtype=np.int32)
+        pair = pairs
+        label = pa.nulls(count, pa.int32())
+    same_metric = np.zeros(count, dtype=np.int32)
     columns: dict[str, pa.Array] = {
         "metric": _dictionary(pa.array(same_metric), [find_metric(metric).key]),
         "pair": _dictionary(pa.array(pair), block.pairs),
@@ -104,7 +112,8 @@ def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
         "value": pa.array(values.ravel()),
     }
     for name, place in zip(space.names, block.index, strict=True):
-        columns[name] = pa.array(np.full(values.size, place, dtype=np.int32))
+        same_place = np.full(count, place, dtype=np.int32)
+        columns[name] = pa.array(same_place)
     return pa.table(columns)
 
 
@@ -164,7 +173,8 @@ def _bounds(rows: pa.Table) -> list[int]:
     """
     metric = _ranks(rows["metric"])
     label = _ranks(rows["label"])
-    changes = np.flatnonzero(np.diff(metric) | np.diff(label)) + 1
+    is_change = np.diff(metric) | np.diff(label)
+    changes = np.flatnonzero(is_change) + 1
     bounds = [0]
     for place in changes.tolist():
         if place - bounds[-1] >= LEAST_ROWS:
@@ -180,12 +190,14 @@ def read_shard(path: Path, axes: Axes, metrics: Sequence[str]) -> pa.Table:
     LedgerError
         If the file is not a shard of measurements. A missing file is a FileNotFoundError.
     """
-    columns = [*NAMES, *axes.space.names, "value"]
+    hyperparameters = axes.space.names
+    columns = [*NAMES, *hyperparameters, "value"]
     with _reading(path), pq.ParquetFile(path, read_dictionary=list(NAMES)) as file:
-        _check_columns(path, file.schema_arrow, axes.space.names)
+        _check_columns(path, file.schema_arrow, hyperparameters)
         groups = groups_of(file.metadata, axes, metrics)
         rows = file.read_row_groups(groups, columns=columns)
-        has_hash = is_sealed(file.metadata.metadata or {})
+        metadata = file.metadata.metadata or {}
+        has_hash = is_sealed(metadata)
     if not has_hash:
         _check_values(path, rows, metrics)
     return rows
@@ -199,9 +211,10 @@ def read_keys(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
     LedgerError
         If the file is not a shard whose settings are of these hyperparameters.
     """
+    columns = [*NAMES, *hyperparameters]
     with _reading(path):
         _check_columns(path, pq.read_schema(path), hyperparameters)
-        return pq.read_table(path, columns=[*NAMES, *hyperparameters], read_dictionary=list(NAMES))
+        return pq.read_table(path, columns=columns, read_dictionary=list(NAMES))
 
 
 def read_all(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
@@ -259,9 +272,11 @@ def _check_values(path: Path, rows: pa.Table, metrics: Sequence[str]) -> None:
     values = rows["value"].to_numpy()
     for name in metrics:
         metric = find_metric(name)
-        is_of_metric = pc.equal(keys, metric.key).to_numpy(zero_copy_only=False)
+        is_of_metric = pc.equal(keys, metric.key)
+        is_of_metric = is_of_metric.to_numpy(zero_copy_only=False)
         of_metric = values[is_of_metric]
-        wrong = of_metric[~metric.can_be(of_metric)]
+        is_possible = metric.can_be(of_metric)
+        wrong = of_metric[~is_possible]
         if len(wrong):
             raise damaged(path, f"a {name} of {wrong[0]:g}")
 
@@ -278,15 +293,21 @@ def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> 
         0       amygdala … cortex    0 … 200           read
         1       hippocampus … pons   0 … 200           passed over: no label between is asked for
     """
+    keys = [find_metric(metric).key for metric in metrics]
     wanted: dict[str, list[Any]] = {
-        "metric": sorted(find_metric(metric).key for metric in metrics),
+        "metric": sorted(keys),
         "label": sorted(axes.labels),
         "pair": sorted(axes.pairs),
     }
     for place, name in enumerate(axes.space.names):
-        wanted[name] = sorted({setting[place] for setting in axes.settings})
-    groups = range(metadata.num_row_groups)
-    return [number for number in groups if _can_hold(metadata.row_group(number), wanted)]
+        indices = {setting[place] for setting in axes.settings}
+        wanted[name] = sorted(indices)
+    found = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if _can_hold(group, wanted):
+            found.append(number)
+    return found
 
 
 def _can_hold(group: pq.RowGroupMetaData, wanted: Mapping[str, list[Any]]) -> bool:
@@ -300,7 +321,11 @@ def _can_hold(group: pq.RowGroupMetaData, wanted: Mapping[str, list[Any]]) -> bo
 
 def _reaches(statistics: pq.Statistics | None, values: list[Any]) -> bool:
     """Return whether a column can hold one of these sorted values, or none at all: a metric per pair has no label."""
-    if statistics is None or not statistics.has_min_max or statistics.null_count:
+    if statistics is None or not statistics.has_min_max:
         return True
-    place = bisect_left(values, statistics.min)  # of the first that is not smaller than the least
-    return place < len(values) and bool(values[place] <= statistics.max)
+    if statistics.null_count:
+        return True
+    from_least = values[bisect_left(values, statistics.min) :]
+    if not from_least:
+        return False
+    return bool(from_least[0] <= statistics.max)

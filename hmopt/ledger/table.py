@@ -32,6 +32,7 @@ from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, sea
 from hmopt.metric import METRICS, find_metric
 from hmopt.space import Hyperparameter, Index, Space
 
+Array = NDArray[np.float64]
 HEADER = b"hmopt"
 RESTORE = "Restore it from a copy."
 SET_APART = "column: "
@@ -117,10 +118,12 @@ def _rows(measurements: Measurements) -> pa.Table:
     columns: dict[str, pa.Array] = {}
     for name, cells in measurements.pairs.items():
         stored = _stored_name(str(name), hyperparameters)
-        columns[stored] = _repeated(cells.astype(str).tolist(), pair)
-    values = [measurements.space.setting(index) for index in measurements.settings]
+        texts = cells.astype(str).tolist()
+        columns[stored] = _repeated(texts, pair)
+    settings = [measurements.space.setting(index) for index in measurements.settings]
     for name in hyperparameters:
-        columns[name] = _repeated([value[name] for value in values], setting)
+        values = [values_of[name] for values_of in settings]
+        columns[name] = _repeated(values, setting)
     columns["label"] = _repeated([*measurements.labels, None], label)
     for metric, array in measurements.values.items():
         columns[metric] = _column(array, labels)
@@ -144,7 +147,7 @@ def _repeated(
     return pa.array(values).take(pa.array(place))
 
 
-def _column(array: NDArray[np.float64], labels: int) -> pa.Array:
+def _column(array: Array, labels: int) -> pa.Array:
     """Return values, shape (settings, pairs, labels) or (settings, pairs), in the order of rows."""
     settings, pairs = array.shape[:2]
     cells = np.full((pairs, settings, labels + 1), np.nan, dtype=np.float32)
@@ -155,12 +158,14 @@ def _column(array: NDArray[np.float64], labels: int) -> pa.Array:
     return pa.array(cells.ravel())
 
 
-def _array(column: pa.ChunkedArray, metric: str, settings: int, labels: int) -> NDArray[np.float64]:
+def _array(column: pa.ChunkedArray, metric: str, settings: int, labels: int) -> Array:
     """Return a column as the array that `_column` made it of."""
     cells = column.to_numpy().reshape(-1, settings, labels + 1)
     if find_metric(metric).per_label:
-        return cells[:, :, :labels].transpose(1, 0, 2).astype(np.float64)
-    return cells[:, :, labels].T.astype(np.float64)
+        per_label = cells[:, :, :labels].transpose(1, 0, 2)
+        return np.asarray(per_label.astype(np.float64))
+    per_pair = cells[:, :, labels].T
+    return np.asarray(per_pair.astype(np.float64))
 
 
 def read_measurements(path: Path, part: Part | None = None) -> Measurements:
@@ -232,7 +237,12 @@ def _check_versions(path: Path, header: _Header) -> None:
 
 
 def _columns(header: _Header, space: Space) -> list[str]:
-    return [*_group_columns(header, space), *space.names, "label", *header.metrics]
+    return [
+        *_group_columns(header, space),
+        *space.names,
+        "label",
+        *header.metrics,
+    ]
 
 
 def _group_columns(header: _Header, space: Space) -> list[str]:
@@ -243,9 +253,12 @@ def _group_columns(header: _Header, space: Space) -> list[str]:
 
 
 def _rows_of(part: Part) -> pc.Expression:
-    of_pair = pc.field("pair").isin(part.pairs["pair"].tolist())
-    of_label = pc.field("label").isin(list(part.labels)) | pc.field("label").is_null()
-    return of_pair & of_label
+    pairs = part.pairs["pair"].tolist()
+    labels = list(part.labels)
+    is_of_pair = pc.field("pair").isin(pairs)
+    is_of_label = pc.field("label").isin(labels)
+    has_no_label = pc.field("label").is_null()
+    return is_of_pair & (is_of_label | has_no_label)
 
 
 def _measurements(path: Path, table: pa.Table, header: _Header, space: Space) -> Measurements:
