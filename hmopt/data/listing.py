@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from hmopt.csv_tables import restored
 from hmopt.data.formats import image_name
 from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
 from hmopt.records import Pair
-from hmopt.tables import restored
 
 
 def list_pairs(path: Path, items: pd.DataFrame) -> list[Pair]:

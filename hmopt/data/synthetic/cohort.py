@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.csv_tables import write_table
 from hmopt.data.synthetic.anatomy import Anatomy, make_anatomy
 from hmopt.data.synthetic.deformation import compose
 from hmopt.data.synthetic.structures import STRUCTURES
@@ -26,7 +27,6 @@ from hmopt.data.synthetic.subject import (
 from hmopt.errors import DataError
 from hmopt.files import replacing
 from hmopt.progress import Track, silent
-from hmopt.tables import write_table
 
 SESSIONS = 2
 HEAD_MM = 180.0
