@@ -41,17 +41,23 @@ def restored(cell: str) -> str:
     >>> restored("'=1+1"), restored("-0.5"), restored("'quoted'")
     ('=1+1', '-0.5', "'quoted'")
     """
-    return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
+    text = cell.removeprefix("'")
+    was_neutralized = text != cell and _is_formula(text)
+    return text if was_neutralized else cell
 
 
 def _is_formula(text: str) -> bool:
-    return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
+    if _NUMBER.fullmatch(text):
+        return False
+    return _FORMULA.match(text) is not None
 
 
 def write_table(
     table: "pd.DataFrame", path: Path, separator: str = ",", float_format: str | None = None
 ) -> None:
-    """Write a table without its index, whole or not at all; formulas in cells and names of columns are neutralized.
+    """Write a table without its index, whole or not at all.
+
+    Formulas in cells and names of columns are neutralized.
 
     Parameters
     ----------
@@ -151,7 +157,8 @@ def read_number_table(
     Raises
     ------
     HmoptError
-        If it is no such table, lacks a column, or a cell is no finite number. A missing file is a FileNotFoundError.
+        If it is no such table, lacks a column, or a cell is no finite number. A missing file is a
+        FileNotFoundError.
 
     Examples
     --------

@@ -84,7 +84,9 @@ _WHAT_WAS_FOUND = re.compile(r"( after validation, not \d+|, unable to .*)$")
 
 
 def first_fault(error: "ValidationError") -> Fault:
-    """Return the first broken rule; unknown keys come first, since they may be misspelt ones that are missed.
+    """Return the first broken rule.
+
+    Unknown keys come first: a key that is reported as missing may be one of them, misspelt.
 
     Examples
     --------

@@ -23,7 +23,9 @@ M = TypeVar("M", bound=BaseModel)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it is renamed to `path` when the block ends without an error.
+    """Yield a path beside `path` to write to.
+
+    It is renamed to `path` when the block ends without an error.
 
     Examples
     --------
@@ -44,9 +46,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def real_place(path: Path) -> Path:
-    """Return the absolute path of a file or folder; links are followed, except if the file itself is one.
+    """Return the absolute path of a file or folder.
 
-    A file of git-annex is a link to a file of another name in another folder; its own name and folder are kept.
+    Links are followed, except if the file itself is one.
+
+    A file of git-annex is a link to a file of another name in another folder; its own name and
+    folder are kept.
 
     Examples
     --------
@@ -62,7 +67,9 @@ def real_place(path: Path) -> Path:
 
 
 def content_hash(*parts: Any) -> str:
-    """Return a hash of JSON-like values, 16 hexadecimal digits; the order of keys makes no difference.
+    """Return a hash of JSON-like values, 16 hexadecimal digits.
+
+    The order of keys makes no difference.
 
     Examples
     --------
@@ -70,7 +77,8 @@ def content_hash(*parts: Any) -> str:
     True
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(text.encode())
+    return digest.hexdigest()[:16]
 
 
 def slug(name: str) -> str:
@@ -131,7 +139,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _without_hash(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if key != HASH_KEY}
+    kept = dict(content)
+    kept.pop(HASH_KEY, None)
+    return kept
 
 
 def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) -> dict[str, Any]:
@@ -267,7 +277,9 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
-    """Refuse outputs that would overwrite an input or each other, or that cannot be written; to call before any work.
+    """Refuse outputs that would overwrite an input or each other, or that cannot be written.
+
+    Call it before any work, so that no work is lost.
 
     Parameters
     ----------
@@ -316,7 +328,10 @@ def _would_be_same_file(one: Path, other: Path) -> bool:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    """Refuse a folder that no file can be written to; of one that does not exist yet, the nearest parent counts."""
+    """Refuse a folder that no file can be written to.
+
+    Of a folder that does not exist yet, the nearest parent is checked.
+    """
     nearest = folder.absolute()
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent

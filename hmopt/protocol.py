@@ -10,9 +10,9 @@ from hmopt.space import Index, Space
 class Oracle(Protocol):
     """Measures registrations of pairs at settings.
 
-    The registrations can be those of a hypermorph, of networks that are trained for one setting each, of an ensemble,
-    or of another program; or measurements can be read from a ledger. Each kind is a class of its own with these four
-    members, and the search works with any of them.
+    The registrations can be those of a hypermorph, of networks that are trained for one setting
+    each, of an ensemble, or of another program; or measurements can be read from a ledger. Each
+    kind is a class of its own with these four members, and the search works with any of them.
     """
 
     @property

@@ -70,8 +70,8 @@ class Block:
     labels
         Names of the labels, m of them.
     values
-        By metric: shape (n, m) for a metric per label, (n,) for one per pair. NaN where there is nothing to measure,
-        as for a label that one of the images lacks.
+        By metric: shape (n, m) for a metric per label, (n,) for one per pair. NaN where there is
+        nothing to measure, as for a label that one of the images lacks.
 
     Raises
     ------

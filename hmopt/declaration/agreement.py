@@ -42,8 +42,8 @@ def check_agreement(
     Raises
     ------
     DeclarationError
-        If the loss does not know a hyperparameter or its range is too wide, images lack the axis to flip, or
-        intensities that must lie in [0, 1] do not.
+        If the loss does not know a hyperparameter or its range is too wide, images lack the axis to
+        flip, or intensities that must lie in [0, 1] do not.
 
     Examples
     --------
@@ -104,7 +104,8 @@ def check_values(compare: CompareOptions, space: Space) -> None:
     Raises
     ------
     DeclarationError
-        If a hyperparameter is not declared, or its values are none, or not all different lattice points.
+        If a hyperparameter is not declared, or its values are none, or not all different lattice
+        points.
 
     Examples
     --------
@@ -125,9 +126,11 @@ def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]
             expected = f"a declared hyperparameter ({', '.join(declared)})"
             yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
+        hyperparameter = declared[name]
         for value in values:
-            if not _is_on_lattice(declared[name], value):
-                expected = f"points of its lattice ({_first_points(declared[name])})"
+            if not _is_on_lattice(hyperparameter, value):
+                points = _first_points(hyperparameter)
+                expected = f"points of its lattice ({points})"
                 yield Contradiction(field=field, expected=expected, got=value)
         if not values or len(set(values)) < len(values):
             expected = "different values, at least one"
@@ -137,12 +140,14 @@ def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]
 def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
     if not hyperparameter.low <= value <= hyperparameter.high:
         return False
-    nearest = hyperparameter.value(hyperparameter.index(value))
+    place = hyperparameter.index(value)
+    nearest = hyperparameter.value(place)
     return math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _first_points(hyperparameter: Hyperparameter) -> str:
-    first, second = hyperparameter.value(0), hyperparameter.value(1)
+    first = hyperparameter.value(0)
+    second = hyperparameter.value(1)
     return f"{first:g}, {second:g}, … {hyperparameter.high:g}"
 
 

@@ -52,8 +52,8 @@ class CompareOptions(Options):
     def grid(self, space: Space) -> list[Index]:
         """Return the settings of separate networks, sorted.
 
-        A hyperparameter without values stays at its default. Where no values are declared at all, the first
-        hyperparameter has nine even ones.
+        A hyperparameter without values stays at its default. Where no values are declared at all,
+        the first hyperparameter has nine even ones.
 
         Examples
         --------
@@ -65,10 +65,13 @@ class CompareOptions(Options):
         places = []
         for hyperparameter in space.hyperparameters:
             declared = values.get(hyperparameter.name, [hyperparameter.default])
-            places.append([hyperparameter.index(value) for value in declared])
+            indices = [hyperparameter.index(value) for value in declared]
+            places.append(indices)
         return sorted(itertools.product(*places))
 
 
 def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:
-    even = Space(hyperparameters=(hyperparameter,)).coarse(EVEN_VALUES)
-    return {hyperparameter.name: [hyperparameter.value(index) for (index,) in even]}
+    alone = Space(hyperparameters=(hyperparameter,))
+    settings = alone.coarse(EVEN_VALUES)
+    values = [hyperparameter.value(index) for (index,) in settings]
+    return {hyperparameter.name: values}

@@ -69,8 +69,9 @@ def table_meaning(options: type[Options]) -> str:
     >>> table_meaning(TrainingOptions)
     'The optimization.'
     """
-    first_line = (options.__doc__ or "").split("\n")[0]
-    meaning = first_line.partition(": ")[2]
+    documentation = options.__doc__ or ""
+    first_line, *_ = documentation.split("\n")
+    _, _, meaning = first_line.partition(": ")
     return meaning[:1].upper() + meaning[1:]
 
 
@@ -97,8 +98,9 @@ def _fill(
 
 def _holds_tables(value: object) -> bool:
     """Return whether a value is a table, or several by name, as `[hyperparameters.NAME]`."""
-    values = value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(one, Options) for one in values)
+    if isinstance(value, dict):
+        return any(isinstance(one, Options) for one in value.values())
+    return isinstance(value, Options)
 
 
 def _table(options: Options, path: str, remarks: Remarks) -> Table:

@@ -39,11 +39,14 @@ class OneOf:
 
     def check(self, given: str | list[str]) -> str | list[str]:
         """Return what was given, or raise a ValueError that lists all names, the most similar one in brackets."""
-        for name in [given] if isinstance(given, str) else given:
-            if name not in self.names:
-                similar = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
-                hint = f" ({similar[0]}?)" if similar else ""
-                raise ValueError(f"expected one of {', '.join(self.names)}{hint}")
+        names = [given] if isinstance(given, str) else given
+        for name in names:
+            if name in self.names:
+                continue
+            similar = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
+            hint = f" ({similar[0]}?)" if similar else ""
+            known = ", ".join(self.names)
+            raise ValueError(f"expected one of {known}{hint}")
         return given
 
     def __get_pydantic_core_schema__(
@@ -56,8 +59,8 @@ class OneOf:
 class Options(BaseModel):
     """One table of `study.toml`: immutable, without unknown keys, its numbers finite.
 
-    Pydantic alone would read `true` and `"3"` as numbers; here they are refused. Keys that an earlier version named
-    otherwise are read under both names.
+    Pydantic alone would read `true` and `"3"` as numbers; here they are refused. Keys that an
+    earlier version named otherwise are read under both names.
     """
 
     model_config = ConfigDict(
@@ -72,7 +75,8 @@ class Options(BaseModel):
     def _read_older_names(cls, values: Any) -> Any:
         if not cls.table or not isinstance(values, Mapping):
             return values
-        return current_names({cls.table: values})[cls.table]
+        renamed = current_names({cls.table: values})
+        return renamed[cls.table]
 
     @field_validator("*", mode="before")
     @classmethod

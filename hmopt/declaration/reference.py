@@ -4,7 +4,7 @@
 """
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -116,7 +116,8 @@ def reference() -> str:
     >>> reference().splitlines()[0]
     '# `study.toml`, key by key'
     """
-    return "\n".join((INTRODUCTION, *_lines(Study, "")))
+    lines = [INTRODUCTION, *_lines(Study, "")]
+    return "\n".join(lines)
 
 
 def example(table: str) -> str:
@@ -128,7 +129,8 @@ def example(table: str) -> str:
     [hypernetwork]
     widths = [32, 64, 64]
     """
-    lines = EXAMPLES.get(table, "").strip().splitlines()
+    text = EXAMPLES.get(table, "")
+    lines = text.strip().splitlines()
     return "\n".join(line.strip() for line in lines)
 
 
@@ -189,23 +191,32 @@ def allowed_values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     >>> allowed_values(int, [annotated_types.Ge(1), annotated_types.Le(4096)])
     'integer in [1, 4096]'
     """
-    origin, inner = get_origin(annotation), get_args(annotation)
+    origin = get_origin(annotation)
+    inner = get_args(annotation)
     if origin is Annotated:
-        return allowed_values(inner[0], [*inner[1:], *constraints])
+        plain, *further = inner
+        return allowed_values(plain, [*further, *constraints])
     known = _flat(constraints)
     names = [one for one in known if isinstance(one, OneOf)]
     if names and annotation is str:
-        return ", ".join(f'`"{name}"`' for name in names[0].names)
+        return _words(names[0].names)
     if origin is Literal:
-        return ", ".join(f"`{toml_value(word)}`" for word in inner)
+        return _words(inner)
     if origin in (Union, types.UnionType):
-        kinds = [one for one in inner if one is not types.NoneType]
-        return ", or ".join(allowed_values(one, known) for one in kinds)
+        kinds = [allowed_values(one, known) for one in inner if one is not types.NoneType]
+        return ", or ".join(kinds)
     if origin is list:
-        return f"list{_length(known)}: {allowed_values(inner[0], names)}"
+        length = _length(known)
+        entries = allowed_values(inner[0], names)
+        return f"list{length}: {entries}"
     if origin is dict:
-        return f"table: name = {allowed_values(inner[1])}"
+        entries = allowed_values(inner[1])
+        return f"table: name = {entries}"
     return _plain_values(annotation, known)
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"`{toml_value(word)}`" for word in words)
 
 
 def _flat(constraints: Sequence[Any]) -> list[Any]:
@@ -229,7 +240,10 @@ def _plain_values(annotation: Any, constraints: Sequence[Any]) -> str:
 
 
 def _bounds(constraints: Sequence[Any], smallest_step: int) -> str:
-    """Return the range of a number, as ` in (0, 1]`, ` ≥ 0` or ` > 0`; of an integer, ` in [1, 4096]`."""
+    """Return the range of a number, as ` in (0, 1]`, ` ≥ 0` or ` > 0`.
+
+    That of an integer is closed, as ` in [1, 4096]`.
+    """
     low, high = "", ""
     for one in constraints:
         if isinstance(one, annotated_types.Ge):

@@ -30,7 +30,8 @@ def current_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     tables
-        By the name of the table, as `study.toml`, `search.json` or the header of a model holds them.
+        By the name of the table, as `study.toml`, `search.json` or the header of a model holds
+        them.
 
     Raises
     ------
@@ -42,10 +43,11 @@ def current_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     >>> current_names({"name": "brains", "search": {"confirmations": 5, "repeats": 20, "seed": 0}})
     {'name': 'brains', 'search': {'refinements': 5, 'seed': 0}}
     """
-    return {
-        name: _renamed(name, content) if isinstance(content, Mapping) else content
-        for name, content in tables.items()
-    }
+    found = dict(tables)
+    for name, content in tables.items():
+        if isinstance(content, Mapping):
+            found[name] = _renamed(name, content)
+    return found
 
 
 def _renamed(table: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,23 +71,24 @@ def _renamed(table: str, content: Mapping[str, Any]) -> dict[str, Any]:
 def first_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Return tables of a declaration with the names that keys had at first.
 
-    Hashes are made of these, so that the hash of a declaration, by which its model is recognized, outlasts new names.
+    Hashes are made of these, so that the hash of a declaration, by which its model is recognized,
+    outlasts new names.
 
     Examples
     --------
     >>> first_names({"loss": {"similarity": "mse", "regularizer": "gradient"}})
     {'loss': {'similarity': 'mse', 'regularization': 'gradient'}}
     """
-    first = {new: old for old, new in RENAMED.items()}
-    found = {}
-    for table, content in tables.items():
-        if not isinstance(content, Mapping):
-            found[table] = content
+    found = dict(tables)
+    for older, newer in RENAMED.items():
+        table, name = newer.split(".")
+        content = tables.get(table)
+        if not isinstance(content, Mapping) or name not in content:
             continue
-        names = {key: first.get(f"{table}.{key}", f"{table}.{key}") for key in content}
-        found[table] = {
-            names[key].removeprefix(f"{table}."): value for key, value in content.items()
-        }
+        renamed = dict(found[table])
+        _, first_name = older.split(".")
+        renamed[first_name] = renamed.pop(name)
+        found[table] = renamed
     return found
 
 

@@ -63,16 +63,19 @@ class SearchOptions(Options):
     @classmethod
     def _rising_edges(cls, bins: dict[str, list[float]]) -> dict[str, list[float]]:
         for name, edges in bins.items():
-            if not edges or edges != sorted(set(edges)):
+            rising = sorted(set(edges))
+            if not edges or edges != rising:
                 raise ValueError(f"expected rising edges for {name}")
         return bins
 
     @property
     def deciding(self) -> tuple[str, ...]:
         """Metrics that decide which setting is best: the optimized one, and folding for its limit."""
-        return tuple(dict.fromkeys((self.metric, "folding")))
+        metrics = [self.metric, "folding"]
+        return tuple(dict.fromkeys(metrics))
 
     @property
     def measured(self) -> tuple[str, ...]:
         """Every metric that a sweep measures: those that decide, and the reported ones."""
-        return tuple(dict.fromkeys((*self.deciding, *self.reported)))
+        metrics = [*self.deciding, *self.reported]
+        return tuple(dict.fromkeys(metrics))

@@ -25,7 +25,8 @@ class Baseline:
     steps
         Optimizer steps of each training.
     seeds
-        Of initial weights and batches; with several, the velocities of as many networks are averaged.
+        Of initial weights and batches; with several, the velocities of as many networks are
+        averaged.
     identity
         The oracle's.
     networks
@@ -72,13 +73,13 @@ class Comparison:
     grid
         Settings of the separate networks, sorted.
     optimum, default
-        The best setting of the cohort by the model that was searched, and the default one: at both, separate networks
-        of more seeds were trained.
+        The best setting of the cohort by the model that was searched, and the default one: at both,
+        separate networks of more seeds were trained.
     baselines
         All that were measured.
     pair_operations, setting_operations
-        Floating-point operations of the registration network for a pair, and of the hypernetwork for a setting, both
-        without gradients; None where they were not counted.
+        Floating-point operations of the registration network for a pair, and of the hypernetwork
+        for a setting, both without gradients; None where they were not counted.
     """
 
     model: str
@@ -93,7 +94,10 @@ class Comparison:
 
     @property
     def full_steps(self) -> int | None:
-        """Steps of separate networks with a larger budget at the best setting; None where there are none."""
+        """Steps of separate networks with a larger budget at the best setting.
+
+        None where there are none.
+        """
         separate = [one.steps for one in self.baselines if one.role == "separate"]
         larger = [steps for steps in separate if steps > self.steps]
         return max(larger, default=None)

@@ -55,10 +55,16 @@ class Cells:
             self.known[metric] = np.zeros(shape, dtype=bool)
 
     def fill(self, path: Path, rows: pa.Table) -> None:
-        """Take the values of a shard's rows that lie on the axes; they replace those that are there.
+        """Take the values of a shard's rows that lie on the axes.
 
-        Each row has a place along every axis, -1 where it is not on it. Places become the flat index of a cell: with 3
-        pairs and 2 labels, setting 1, pair 2 and label 0 are cell (1 · 3 + 2) · 2 + 0 = 10.
+        They replace those that are there.
+
+        Each row has a place along every axis, -1 where it is not on it. The three places become
+        the flat index of a cell,
+
+            cell = (setting · P + pair) · L + label,
+
+        so that with 3 pairs and 2 labels, setting 1, pair 2 and label 0 are cell 10.
 
         Parameters
         ----------
@@ -107,9 +113,9 @@ class Cells:
 def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> Places:
     """Return the place of each row's name among `names`, -1 where it is not there.
 
-    A chunk of a column is a dictionary and indices into it, so that each name is looked up once, not for every row:
-    with the names [cortex, pons], the dictionary [pons, thalamus] has the places [0 -> 1, 1 -> -1], and its rows
-    [0, 0, 1, null] get [1, 1, -1, -1].
+    A chunk of a column is a dictionary and indices into it, so that each name is looked up once,
+    not for every row: with the names [cortex, pons], the dictionary [pons, thalamus] has the places
+    [0 -> 1, 1 -> -1], and its rows [0, 0, 1, null] get [1, 1, -1, -1].
     """
     value_set = pa.array(names, pa.string())
     parts: list[Places] = [np.empty(0, dtype=np.int64)]

@@ -100,10 +100,11 @@ class Holding:
 class Ledger:
     """Measurements of any number of oracles, as immutable Parquet shards and a manifest that names the live ones.
 
-    The key of a measurement is: the oracle's identity, the metric and its version, the setting as lattice indices, the
-    ordered pair, and the label. Its value is stored as float32. The first value written under a key stays; in which
-    order or shard rows are written makes no other difference. A NaN is stored as well, so that it is not measured
-    again. Any number of processes may read and write at the same time.
+    The key of a measurement is: the oracle's identity, the metric and its version, the setting as
+    lattice indices, the ordered pair, and the label. Its value is stored as float32. The first
+    value written under a key stays; in which order or shard rows are written makes no other
+    difference. A NaN is stored as well, so that it is not measured again. Any number of processes
+    may read and write at the same time.
 
     Parameters
     ----------
@@ -152,8 +153,9 @@ class Ledger:
     def settings(self, identity: str, space: Space) -> list[Index]:
         """Return every setting at which something of an oracle was measured, sorted."""
         oracle = (identity, lattice_of(space))
+        shards = read_manifest(self.folder)
         found: set[Index] = set()
-        for shard in read_manifest(self.folder):
+        for shard in shards:
             if shard.oracle == oracle:
                 found |= shard.settings
         return sorted(found)
@@ -181,7 +183,10 @@ class Ledger:
         metrics: Sequence[str],
         labels: Sequence[str],
     ) -> Block:
-        """Return the measurements at one setting, pairs by their ids; NaN also where nothing was measured."""
+        """Return the measurements at one setting, pairs by their ids.
+
+        Values that were not measured are NaN.
+        """
         axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
         return block_of(self.read(identity, axes, metrics), 0)
 
@@ -241,7 +246,10 @@ class Ledger:
         return self._undisturbed(self._holdings_once)
 
     def compact(self) -> None:
-        """Merge the shards of each oracle into one; of rows that were written twice the first stays."""
+        """Merge the shards of each oracle into one.
+
+        Of rows that were written twice the first stays.
+        """
         with editing(self.folder) as shards:
             merged = []
             for group in _by_oracle(shards).values():
@@ -259,11 +267,13 @@ class Ledger:
         metrics: set[str] = set()
         settings: set[Index] = set()
         for shard in shards:
-            tables.append(read_all(check_shard(self.folder, shard), hyperparameters))
+            path = check_shard(self.folder, shard)
+            tables.append(read_all(path, hyperparameters))
             metrics |= shard.metrics
             settings |= shard.settings
         header = _header(place, first.identity, first.lattice, metrics, settings)
-        return write_shard(self.folder, header, distinct_rows(tables))
+        rows = distinct_rows(tables)
+        return write_shard(self.folder, header, rows)
 
     def _undisturbed(self, read: Callable[[], T]) -> T:
         """Read again where another process compacted shards after the manifest was read."""
@@ -357,7 +367,10 @@ def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
 
 
 def block_of(cells: Cells, place: int) -> Block:
-    """Return the values at one setting of cells, by its place; NaN also where nothing was measured."""
+    """Return the values at one setting of cells, by its place.
+
+    Values that were not measured are NaN.
+    """
     axes = cells.axes
     return Block(
         index=axes.settings[place],
@@ -399,7 +412,10 @@ def _settings(keys: pa.Table) -> set[Index]:
 
 
 def _distinct(column: pa.ChunkedArray) -> set[str]:
-    """Return the different names of a column; a dictionary can hold further ones that no row has."""
+    """Return the different names of a column.
+
+    The dictionary of a column can hold further names that no row has.
+    """
     found: set[str] = set()
     for chunk in column.chunks:
         indices = pc.drop_null(chunk.indices).to_numpy()

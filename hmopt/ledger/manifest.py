@@ -1,8 +1,9 @@
 """The manifest of a ledger: one small file that names the live shards, and is replaced as a whole.
 
-A reader takes the list of shards from it, and opens only those that can hold what it looks for. A writer adds its shard
-first and the manifest afterwards, so that an interrupted writer leaves a shard that no manifest names. Each shard says
-in its footer what it holds; so it is found again at the next writing, and a lost manifest can be made again.
+A reader takes the list of shards from it, and opens only those that can hold what it looks for. A
+writer adds its shard first and the manifest afterwards, so that an interrupted writer leaves a
+shard that no manifest names. Each shard says in its footer what it holds; so it is found again at
+the next writing, and a lost manifest can be made again.
 """
 
 import re
@@ -40,7 +41,10 @@ _ADVICE = (
 
 
 def lattice_of(space: Space) -> Lattice:
-    """Return the meaning of lattice indices of a space; how it is sampled in training is no part of it."""
+    """Return the meaning of lattice indices of a space.
+
+    How it is sampled in training is no part of it.
+    """
     return tuple(
         (known.name, float(known.low), float(known.high), float(known.step), known.prior)
         for known in space.hyperparameters
@@ -118,15 +122,17 @@ class _NewerError(LedgerError):
 
 
 def read_manifest(folder: Path) -> list[Shard]:
-    """Return the live shards, in the order in which they were written; none where there is no ledger yet.
+    """Return the live shards, in the order in which they were written.
+
+    There are none where there is no ledger yet.
 
     A manifest that is lost or damaged is made again from the footers of the shards.
 
     Raises
     ------
     LedgerError
-        If the file is no manifest that this version can read, and some shard of an earlier version does not say what
-        it holds.
+        If the file is no manifest that this version can read, and some shard of an earlier version
+        does not say what it holds.
 
     Warns
     -----
@@ -171,7 +177,8 @@ def shard_files(folder: Path) -> list[Path]:
 def _described_shards(paths: Iterable[Path]) -> list[Shard]:
     """Return the shards that say in their footers what they hold, in the order in which they were written.
 
-    Files that say nothing are named in a warning. Of two files with the same content the first by name is taken.
+    Files that say nothing are named in a warning. Of two files with the same content the first by
+    name is taken.
     """
     described: list[tuple[int, Shard]] = []
     known: set[str] = set()
@@ -217,11 +224,13 @@ def _shard(path: Path, metadata: dict[bytes, bytes], digest: str) -> tuple[int, 
 
 @contextmanager
 def editing(folder: Path) -> Iterator[list[Shard]]:
-    """Yield the list of live shards to change, while no other writer can; it is written when the block ends.
+    """Yield the list of live shards to change, while no other writer can.
 
-    Shards that the block takes off the list are removed after the manifest is replaced; a reader that still wants one
-    reads the manifest again. Shards of interrupted writers, which no manifest names, are added to the list first; other
-    files are left alone.
+    The changed list is written when the block ends.
+
+    Shards that the block takes off the list are removed after the manifest is replaced; a reader
+    that still wants one reads the manifest again. Shards of interrupted writers, which no manifest
+    names, are added to the list first; other files are left alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):

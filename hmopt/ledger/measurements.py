@@ -1,4 +1,7 @@
-"""Measurements of one oracle as dense arrays, with the pairs they are of; and an oracle that answers from them."""
+"""Measurements of one oracle as dense arrays, with the pairs they are of.
+
+`Tabulated` is an oracle that answers from them.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,11 +35,12 @@ class Measurements:
     settings
         S settings as lattice indices, sorted.
     pairs
-        P rows with the columns of `PAIR_COLUMNS` and any groups, all of them text; index 0 to P - 1.
+        P rows, indexed from 0, with the columns of `PAIR_COLUMNS` and any groups, all of them text.
     labels
         Names of the L labels.
     values
-        By metric: shape (S, P, L) for a metric per label, (S, P) for one per pair; NaN where nothing is to measure.
+        By metric: shape (S, P, L) for a metric per label, (S, P) for one per pair; NaN where
+        nothing is to measure.
 
     Raises
     ------
@@ -209,8 +213,8 @@ class Tabulated:
         self._measurements = measurements
         self._identity = measurements.identity if identity is None else identity
         settings = enumerate(measurements.settings)
-        self._setting_places = {setting: place for place, setting in settings}
         pairs = enumerate(measurements.pairs["pair"])
+        self._setting_places = {setting: place for place, setting in settings}
         self._pair_places = {pair: place for place, pair in pairs}
 
     @property
@@ -248,8 +252,12 @@ class Tabulated:
         arrays = {metric: self._measurements.array(metric) for metric in metrics}
         for index in settings:
             here = self._setting_place(index)
-            values = {metric: array[here, places] for metric, array in arrays.items()}
-            yield Block(index=index, pairs=names, labels=self.labels, values=values)
+            yield Block(
+                index=index,
+                pairs=names,
+                labels=self.labels,
+                values={metric: array[here, places] for metric, array in arrays.items()},
+            )
 
     def _pair_place(self, name: str) -> int:
         if name not in self._pair_places:

@@ -1,7 +1,8 @@
 """Parquet files that hold a hash of their own bytes, so that any damage to them is seen.
 
-A file cannot contain the hash of itself, since the hash would change with its content. So a marker of the same length
-is written first, the hash is taken of the file with the marker in it, and then replaces the marker:
+A file cannot contain the hash of itself, since the hash would change with its content. So a marker
+of the same length is written first, the hash is taken of the file with the marker in it, and then
+replaces the marker:
 
     … footer … hmopt-sha256 = MARKER …      hash of these bytes: 3f9a…
     … footer … hmopt-sha256 = 3f9a…  …      the file as it is kept
@@ -51,19 +52,23 @@ def seal(path: Path) -> str:
 
 
 def file_digest(path: Path, advice: str = RESTORE) -> str:
-    """Return the hash of a Parquet file; of a sealed one it is checked. A file that stays the same is hashed once.
+    """Return the hash of a Parquet file.
+
+    The hash of a sealed file is checked. A file that stays the same is hashed once.
 
     Parameters
     ----------
     path
-        The file. One without a seal was written by an earlier version: its hash is that of its bytes.
+        The file. One without a seal was written by an earlier version: its hash is that of its
+        bytes.
     advice
         One sentence that says what to do where the file is damaged.
 
     Raises
     ------
     LedgerError
-        If it is no Parquet file, or not the bytes that were written. A missing file is a FileNotFoundError.
+        If it is no Parquet file, or not the bytes that were written. A missing file is a
+        FileNotFoundError.
     """
     status = path.stat()
     state = (

@@ -9,8 +9,8 @@ A row holds one value, and a column each part of its key; settings are lattice i
     dice@1   thalamus               20   a->b     0.88
     folding@1  null                 20   a->b     0.001     one value for the pair, none for each label
 
-Rows are sorted by metric, label, setting and pair. So the rows that a scope needs, as those of one label, stand
-together, in few of the groups of rows that Parquet reads as a whole.
+Rows are sorted by metric, label, setting and pair. So the rows that a scope needs, as those of one
+label, stand together, in few of the groups of rows that Parquet reads as a whole.
 """
 
 import itertools
@@ -79,8 +79,8 @@ def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
 def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return the place of each row's name in alphabetic order, -1 where it has none.
 
-    Names are sorted once, not row by row. For the dictionary [thalamus, cortex], whose ranks are [1, 0], rows with
-    the indices [0, 1, null, 0] have the ranks [1, 0, -1, 1].
+    Names are sorted once, not row by row. For the dictionary [thalamus, cortex], whose ranks are
+    [1, 0], rows with the indices [0, 1, null, 0] have the ranks [1, 0, -1, 1].
     """
     names = column.combine_chunks()
     dictionary = names.dictionary.to_numpy(zero_copy_only=False)
@@ -167,7 +167,8 @@ def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
 def _bounds(rows: pa.Table) -> list[int]:
     """Return where groups of rows begin, and the end: at another metric or label, once a group is large enough.
 
-    With groups of at least 4 rows, and three labels of 3 rows each, the second group begins at the third label:
+    With groups of at least 4 rows, and three labels of 3 rows each, the second group begins at the
+    third label:
 
         a a a b b b | c c c    bounds 0, 6, 9
     """
@@ -183,7 +184,9 @@ def _bounds(rows: pa.Table) -> list[int]:
 
 
 def read_shard(path: Path, axes: Axes, metrics: Sequence[str]) -> pa.Table:
-    """Return the rows of every group that can hold some on the axes, names as dictionaries; the rest is not read.
+    """Return the rows of every group that can hold some on the axes, names as dictionaries.
+
+    The rest is not read.
 
     Raises
     ------
@@ -244,11 +247,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _check_columns(path: Path, schema: pa.Schema, hyperparameters: Sequence[str]) -> None:
     """Refuse a file that lacks a column of a shard, has one of another type, or further ones."""
-    kinds = {
-        **dict.fromkeys(NAMES, "text"),
-        **dict.fromkeys(hyperparameters, "whole numbers"),
-        "value": "numbers",
-    }
+    kinds = dict.fromkeys(NAMES, "text")
+    kinds.update(dict.fromkeys(hyperparameters, "whole numbers"))
+    kinds["value"] = "numbers"
     for name, kind in kinds.items():
         if name not in schema.names:
             raise damaged(path, f"no column {name}")
@@ -284,8 +285,9 @@ def _check_values(path: Path, rows: pa.Table, metrics: Sequence[str]) -> None:
 def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> list[int]:
     """Return the groups of rows that can hold some on the axes, by the least and greatest value of each column.
 
-    Arrow's own filters (`pyarrow.parquet.read_table(filters=…)`) read the same groups, and then filter their rows one
-    by one, which takes 2 to 80 times as long as here, where `Cells.fill` finds the place of every row at once.
+    Arrow's own filters (`pyarrow.parquet.read_table(filters=…)`) read the same groups, and then
+    filter their rows one by one, which takes 2 to 80 times as long as here, where `Cells.fill`
+    finds the place of every row at once.
 
     For example, asked for the label `cortex` at setting 100, of these groups the first is read:
 

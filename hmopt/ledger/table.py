@@ -1,7 +1,7 @@
 """Measurements as one small Parquet file, which pandas alone can read.
 
-A row holds what was measured of one pair at one setting for one label, a column for each metric. Metrics that a pair
-has only one of stand in the row without a label:
+A row holds what was measured of one pair at one setting for one label, a column for each metric.
+Metrics that a pair has only one of stand in the row without a label:
 
     pair   …   regularization   label      dice   folding
     a->b                 0.1    cortex     0.71   NaN
@@ -9,7 +9,7 @@ has only one of stand in the row without a label:
     a->b                 0.1    null       NaN    0.001
     a->b                 0.5    cortex     0.69   NaN
 
-Rows are complete and in order (pair, setting, label), so that a column is an array (pairs, settings, labels + 1).
+Rows are complete and in order, so that a column is an array of shape (pairs, settings, labels + 1).
 """
 
 from collections.abc import Sequence
