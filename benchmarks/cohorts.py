@@ -129,4 +129,4 @@ def make_hypermorph(
     section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> Hypermorph:
     """Give an untrained hypermorph with hmopt's default hypernetwork."""
-    return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().units)
+    return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().widths)

@@ -66,7 +66,7 @@ def time_studies(folder: Path, studies: int) -> float:
     from hmopt.search.curve import find_curves
     from hmopt.search.scopes import list_scopes
 
-    section = SearchOptions(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
+    section = SearchOptions(scopes=[["subject", "label"]], reported=[], min_paired_subjects=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
     pairs, random, ledger = (
         make_pairs(cohort, 400),

@@ -38,7 +38,7 @@ tune = 2
 search = 4
 
 [pairs]
-kinds = ["cross", "within"]
+tasks = ["cross", "within"]
 same = ["modality"]
 search = 20
 tune = 2
@@ -49,7 +49,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [training]
 steps = 20
@@ -57,8 +57,8 @@ batch = 2
 
 [search]
 coarse = 5
-confirmations = 1
-minimum_partners = 3
+refinements = 1
+min_paired_subjects = 3
 """
 
 

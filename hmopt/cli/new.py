@@ -143,7 +143,7 @@ def _estimate(study: Study, found: "Inspection") -> Estimate:
     possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
     pairs = sum(
         min(study.pairs.search, round(possible[kind]))
-        for kind in study.pairs.kinds
+        for kind in study.pairs.tasks
         if kind in possible
     )
     return estimate_study(study, items, pairs, len(found.cohort.structures))

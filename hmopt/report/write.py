@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
+from hmopt.csv_tables import write_table
 from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.table import write_measurements
@@ -27,7 +28,6 @@ from hmopt.report.summary import summary
 from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
-from hmopt.tables import write_table
 
 
 def write_report(folder: Path, track: Track = silent) -> Path:

@@ -14,7 +14,7 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Space
 
-SECTION = SearchOptions(metric="dice", folding_limit=0.001, minimum_partners=5)
+SECTION = SearchOptions(metric="dice", folding_limit=0.001, min_paired_subjects=5)
 COHORT, CORTEX, THALAMUS = (
     Scope(criteria=()),
     Scope(criteria=(("label", "cortex"),)),

@@ -14,7 +14,7 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 
 SECTION = SearchOptions(
-    metric="dice", minimum_partners=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
+    metric="dice", min_paired_subjects=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
 )
 MARGIN = 0.002
 Make = Callable[..., Measurements]

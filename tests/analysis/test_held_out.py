@@ -222,7 +222,7 @@ def test_where_nobody_is_left_to_choose_nothing_is_judged(
 
 
 def find(measurements: Measurements, scopes: Sequence[Scope], **changes: object) -> list[Finding]:
-    section = SearchOptions(metric="dice", minimum_partners=3).model_copy(update=changes)
+    section = SearchOptions(metric="dice", min_paired_subjects=3).model_copy(update=changes)
     return find_all(measurements, None, scopes, section)
 
 
@@ -275,7 +275,7 @@ def test_where_all_divisions_are_used_no_seed_changes_a_gain_or_a_verdict(count:
     measurements = sweep(
         simulate(shifted([0.2, 0.4, 0.4], 0.1), count, count * (count - 1), seed=0)
     )
-    section = SearchOptions(scopes=[["cohort"], ["label"], ["subject"]], minimum_partners=3)
+    section = SearchOptions(scopes=[["cohort"], ["label"], ["subject"]], min_paired_subjects=3)
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     one, other = (find(measurements, scopes, seed=seed) for seed in (0, 17))
     assert len(one) > count

@@ -38,7 +38,7 @@ tune = 2
 search = 5
 
 [pairs]
-kinds = ["cross"]
+tasks = ["cross"]
 same = ["modality"]
 search = 20
 tune = 2
@@ -49,7 +49,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [loss]
 similarity = "mse"
@@ -63,7 +63,7 @@ averaging = 0.9
 [search]
 scopes = [["cohort"]]
 reported = ["folding"]
-confirmations = 1
+refinements = 1
 """
 
 Tensors = dict[str, Tensor]

@@ -47,7 +47,7 @@ class Prices:
 
     def searched(self, hyperparameters: int) -> int:
         """Give how many settings a search measures at most."""
-        return int(self.search.coarse**hyperparameters) + self.search.confirmations
+        return int(self.search.coarse**hyperparameters) + self.search.refinements
 
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Give what a grid of so many values of each hyperparameter costs."""
