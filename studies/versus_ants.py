@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.finding import find_all
 from hmopt.analysis.jackknife import jackknife
+from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, read_folder, read_searched
 from hmopt.search.scopes import Scope
@@ -24,7 +24,9 @@ MODEL = "hmopt"
 
 def held_out_scores(measurements: Measurements, folder: Path) -> pd.Series:
     """Return the held-out score of each pair, mean over its structures, by the pair's id."""
-    (cohort,) = find_all(measurements, None, [Scope(criteria=())], read_searched(folder).search)
+    (cohort,) = analyse_scopes(
+        measurements, None, [Scope(criteria=())], read_searched(folder).search
+    )
     held = cohort.held_out
     assert held is not None
     return pd.Series(held.scores, index=measurements.pairs["pair"].to_numpy()[held.pairs])

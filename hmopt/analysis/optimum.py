@@ -1,31 +1,43 @@
-"""The best setting of a scope, and how sure it is."""
+"""The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hmopt.analysis.between import between
 from hmopt.analysis.resampling import (
     COVERAGE,
     NOTHING,
     Estimate,
     Interval,
     Samples,
+    draw,
     estimate,
     interval,
 )
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger.measurements import Measurements
 from hmopt.metric import Metric
-from hmopt.search.curve import Curve
-from hmopt.space import Index, Setting
+from hmopt.search.curve import Curve, Curves
+from hmopt.search.scopes import Scope
+from hmopt.search.spline import evenly
+from hmopt.space import Index, Setting, Space
 
 MARGIN = {"1": 0.002, "mm": 0.02, "voxel": 0.02}
 """Differences that are negligible unless declared otherwise, by the metric's unit."""
 
+DRAWS = 1000
+"""Bootstrap samples of the subjects behind every interval."""
+
+CANDIDATES = 400
+"""Settings, about, at which the surface over several hyperparameters is evaluated."""
+
 
 def margin_of(metric: Metric, declared: float | None) -> float:
-    """Give the difference of a metric that is negligible: the declared one, or that of its unit.
+    """Return the negligible difference of a metric: the declared one, or that of its unit.
 
     Examples
     --------
@@ -45,13 +57,13 @@ class Optimum:
     index, setting
         The best setting, on the lattice and as values.
     intervals
-        By hyperparameter: 95 % interval of the best value over samples of the subjects, measured or not: between the
-        settings that were measured scores follow a smooth curve. It holds the best measured one.
+        By hyperparameter: 95 % bootstrap interval of the best value, measured or interpolated. It
+        holds the best measured one.
     equals
-        By hyperparameter: from the lowest to the highest value of the settings around the best one that are
+        By hyperparameter: lowest and highest value of the settings around the best one that are
         equivalent to it: their mean loss is below the margin with 95 % confidence.
     score
-        Mean over the pairs at the best setting, and its 95 % interval over samples of the subjects.
+        Mean over the pairs at the best setting, and its 95 % bootstrap interval.
     folding
         Mean share of folded voxels at the best setting; NaN where it was not measured.
     constrained
@@ -73,91 +85,171 @@ class Optimum:
 def find_optimum(
     response: Curve, samples: Samples, folding_limit: float, margin: float | None = None
 ) -> Optimum:
-    """Give the best measured setting of a response.
+    """Find the best measured setting of a response.
 
     Parameters
     ----------
     response
         Scores of n pairs at s settings.
     samples
-        Of the subjects of these pairs.
+        Bootstrap samples of the subjects of these pairs.
     folding_limit
-        The largest that the constrained optimum may have.
+        Largest mean folding of the constrained optimum.
     margin
         Loss that is negligible; left out: that of the metric's unit.
     """
-    best, constrained, names = (
-        response.best(),
-        response.best_within(folding_limit),
-        response.space.names,
-    )
-    drawn = _drawn_optima(response, samples)
-    equal = response.values[_equivalent(response, samples, margin_of(response.metric, margin))]
+    best = response.best()
+    best_values = response.space.setting(response.settings[best])
+
+    constrained_values = None
+    score_constrained = np.nan
+    constrained = response.best_within(folding_limit)
+    if constrained is not None:
+        constrained_values = response.space.setting(response.settings[constrained])
+        score_constrained = float(response.means[constrained])
+
+    resampled = _resampled_optima(response, samples)
+    equivalent = _equivalent(response, samples, margin_of(response.metric, margin))
+    measured = response.values
+    intervals = {}
+    equals = {}
+    for column, name in enumerate(response.space.names):
+        intervals[name] = _interval_around(best, measured[:, column], resampled[:, column])
+        equals[name] = _range(measured[equivalent, column])
+
+    score = estimate(samples, response.scores[best])
     return Optimum(
         index=response.settings[best],
-        setting=response.space.setting(response.settings[best]),
-        intervals={
-            name: _around(drawn[:, i], response.values[:, i], best) for i, name in enumerate(names)
-        },
-        equals={name: _range(equal[:, i]) for i, name in enumerate(names)},
-        score=within_range(response.metric, estimate(samples, response.scores[best])),
+        setting=best_values,
+        intervals=intervals,
+        equals=equals,
+        score=within_range(response.metric, score),
         folding=float(response.folding[best]),
-        constrained=None
-        if constrained is None
-        else response.space.setting(response.settings[constrained]),
-        score_constrained=np.nan if constrained is None else float(response.means[constrained]),
+        constrained=constrained_values,
+        score_constrained=score_constrained,
     )
 
 
 def within_range(metric: Metric, found: Estimate) -> Estimate:
-    """Give an estimate whose interval is cut to the values that the metric can have."""
+    """Return an estimate whose interval is clipped to the range of the metric."""
     low, high = np.clip([found.low, found.high], *metric.range)
     return Estimate(found.value, float(low), float(high))
 
 
-def _drawn_optima(response: Curve, samples: Samples) -> NDArray[np.float64]:
-    """Values of the best setting in each sample, shape (draws, hyperparameters); none of too few subjects."""
+@lru_cache(maxsize=64)
+def interpolation(
+    space: Space, settings: tuple[Index, ...]
+) -> tuple[list[Index], NDArray[np.float64]]:
+    """Return settings between the measured ones, and the matrix that interpolates scores there.
+
+    One hyperparameter: the cubic spline, on every lattice point from the first to the last measured
+    one. Several: a cubic radial basis function with a quadratic polynomial, on about `CANDIDATES`
+    evenly spread settings and the measured ones; the measured ones alone where they are too few.
+
+    Interpolation is linear in the scores, so that the matrix of the S unit vectors serves all
+    scores, pairs and bootstrap samples.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    settings
+        S measured settings, sorted.
+
+    Returns
+    -------
+    list of Index
+        C settings.
+    array
+        Shape (C, S). Exact on cubic polynomials of one hyperparameter, on parabolas of several.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
+    >>> candidates, matrix = interpolation(space, ((0,), (2,), (4,)))
+    >>> candidates, (matrix @ [0.0, 4.0, 16.0]).round(9).tolist()
+    ([(0,), (1,), (2,), (3,), (4,)], [0.0, 1.0, 4.0, 9.0, 16.0])
+    """
+    dimensions = len(space.hyperparameters)
+    measured = np.array(settings, dtype=float)
+    unit_vectors = np.eye(len(settings))
+    fewest = 2 if dimensions == 1 else (dimensions + 1) * (dimensions + 2)
+    if len(settings) < fewest:
+        return list(settings), unit_vectors
+    if dimensions == 1:
+        lattice = np.arange(settings[0][0], settings[-1][0] + 1)
+        spline = CubicSpline(measured[:, 0], unit_vectors)
+        return [(int(place),) for place in lattice], np.asarray(spline(lattice))
+    per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
+    candidates = sorted({*settings, *evenly(space, per_hyperparameter)})
+    last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
+    surface = RBFInterpolator(measured / last, unit_vectors, kernel="cubic", degree=2)
+    return candidates, np.asarray(surface(np.array(candidates) / last))
+
+
+def interpolated_values(response: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the settings between a curve's as values, shape (C, hyperparameters), and the matrix.
+
+    Both are of `interpolation`.
+    """
+    candidates, matrix = interpolation(response.space, response.settings)
+    values = [list(response.space.setting(index).values()) for index in candidates]
+    return np.array(values), matrix
+
+
+def _resampled_optima(response: Curve, samples: Samples) -> NDArray[np.float64]:
+    """Return the best setting in each sample, interpolated: shape (draws, hyperparameters).
+
+    No samples where there are too few subjects.
+    """
     if not samples.enough:
         return np.empty((0, len(response.space.names)))
-    candidates, matrix = between(response.space, response.settings)
+    values, matrix = interpolated_values(response)
     best = response.best_of(samples.means(response.scores) @ matrix.T)
-    return np.array([list(response.space.setting(index).values()) for index in candidates])[best]
+    return np.asarray(values[best])
 
 
-def _around(drawn: NDArray[np.float64], measured: NDArray[np.float64], best: int) -> Interval:
-    """Give the interval of drawn values, stretched to reach half-way from the best measured value to its neighbours.
+def _interval_around(
+    best: int, measured: NDArray[np.float64], resampled: NDArray[np.float64]
+) -> Interval:
+    """Compute the interval of resampled best values, at least half-way to the best's neighbours.
 
-    What lies nearer to the best value than half-way to the next measured one was never told from it.
+    What lies nearer to the best measured value than half-way to the next one was never told from
+    it. Measured 0, 0.2, 0.4 with the best at 0.2: the interval reaches from 0.1 to 0.3 or further.
     """
-    inner = interval(drawn)
+    inner = interval(resampled)
     if np.isnan(inner.low):
         return NOTHING
     values = np.unique(measured)
     place = int(np.searchsorted(values, measured[best]))
-    below, above = values[max(place - 1, 0)], values[min(place + 1, len(values) - 1)]
-    low, high = (values[place] + below) / 2, (values[place] + above) / 2
+    below = values[max(place - 1, 0)]
+    above = values[min(place + 1, len(values) - 1)]
+    low = (values[place] + below) / 2
+    high = (values[place] + above) / 2
     return Interval(min(inner.low, float(low)), max(inner.high, float(high)))
 
 
 def _equivalent(response: Curve, samples: Samples, margin: float) -> NDArray[np.intp]:
-    """Give the places of the settings that lose less than the margin to the best one with 95 % confidence.
+    """Return the places of the settings that lose less than the margin, with 95 % confidence.
 
-    The test has one side, as the best setting cannot be the worse one. Of one hyperparameter only the settings next to
-    each other around the best one count.
+    The test is one-sided, as the best setting cannot be the worse one. Of one hyperparameter, only
+    settings that are connected to the best one by equivalent settings count.
     """
     if not samples.enough:
         return np.empty(0, dtype=np.intp)
     best = response.best()
-    lost = response.signed[best] - response.signed
-    upper = np.quantile(samples.means(lost), COVERAGE, axis=0)
-    equal = upper <= margin
-    equal[best] = True
+    losses = response.signed[best] - response.signed
+    upper_bounds = np.quantile(samples.means(losses), COVERAGE, axis=0)
+    equivalent = upper_bounds <= margin
+    equivalent[best] = True
     if len(response.space.names) > 1:
-        return np.flatnonzero(equal)
-    first, last = best, best
-    while first > 0 and equal[first - 1]:
+        return np.flatnonzero(equivalent)
+    first = best
+    while first > 0 and equivalent[first - 1]:
         first -= 1
-    while last + 1 < len(equal) and equal[last + 1]:
+    last = best
+    while last + 1 < len(equivalent) and equivalent[last + 1]:
         last += 1
     return np.arange(first, last + 1)
 
@@ -167,9 +259,99 @@ def _range(values: NDArray[np.float64]) -> Interval:
 
 
 def band(response: Curve, samples: Samples) -> NDArray[np.float64]:
-    """Give the 95 % interval of the mean at each setting over samples of the subjects, shape (2, s)."""
+    """Compute the 95 % bootstrap interval of the mean at each setting, shape (2, s)."""
     if not samples.enough:
         return np.full((2, len(response.settings)), np.nan)
     means = samples.means(response.scores)
-    ends = [interval(means[:, setting]) for setting in range(means.shape[1])]
+    ends = [interval(at_setting) for at_setting in means.T]
     return np.clip(np.array(ends).T, *response.metric.range)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveAnalysis:
+    """The response of one scope with its optimum.
+
+    Parameters
+    ----------
+    response
+        Scores of its pairs.
+    band
+        95 % interval of the mean at each setting, shape (2, s).
+    optimum
+        The best setting.
+    """
+
+    response: Curve
+    band: NDArray[np.float64]
+    optimum: Optimum
+
+
+class ModelAnalysis:
+    """Optima of any scopes of one model; what scopes share is computed once.
+
+    Parameters
+    ----------
+    measurements
+        All that was measured.
+    options
+        Metric, folding limit, margin and seed.
+    """
+
+    def __init__(self, measurements: Measurements, options: SearchOptions) -> None:
+        self.measurements = measurements
+        self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
+        self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
+        self.curves = Curves(measurements, options.metric)
+        self._options = options
+        self._samples = lru_cache(maxsize=32)(self._draw)
+
+    def of(self, scope: Scope) -> CurveAnalysis | None:
+        """Analyse a scope; None where nothing was measured for it."""
+        response = self.curves.of(scope)
+        if response is None:
+            return None
+        samples = self.samples(scope, response)
+        folding_limit = self._options.folding_limit
+        optimum = find_optimum(response, samples, folding_limit, self._options.margin)
+        return CurveAnalysis(response=response, band=band(response, samples), optimum=optimum)
+
+    def samples(self, scope: Scope, response: Curve) -> Samples:
+        """Return bootstrap samples of the subjects of a response's pairs."""
+        return self._samples(tuple(response.pairs.tolist()), subject_of(scope))
+
+    def _draw(self, pairs: tuple[int, ...], always: str | None) -> Samples:
+        places = list(pairs)
+        return draw(self.moving[places], self.fixed[places], DRAWS, self._options.seed, always)
+
+    def sides(self, response: Curve) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Return the subjects that must be held out of a response's pairs: `held_out_sides`."""
+        moving = self.moving[response.pairs]
+        fixed = self.fixed[response.pairs]
+        return held_out_sides(response.scope, moving, fixed)
+
+
+def subject_of(scope: Scope) -> str | None:
+    """Return the subject that a scope is about, if it is about one."""
+    return dict(scope.criteria).get("subject")
+
+
+def held_out_sides(
+    scope: Scope, moving: NDArray[np.object_], fixed: NDArray[np.object_]
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return the subjects that must be held out of each pair.
+
+    They are both of its subjects. For a scope of one subject, who is in all its pairs, they are the
+    partner alone: the same array twice.
+
+    Parameters
+    ----------
+    scope
+        Of the pairs.
+    moving, fixed
+        Subjects of each pair, shape (n,).
+    """
+    subject = subject_of(scope)
+    if subject is None:
+        return moving, fixed
+    partner = np.where(moving == subject, fixed, moving)
+    return partner, partner

@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hmopt.analysis.resampling import FEWEST as FEWEST_FOR_INTERVALS
-from hmopt.data.power import FEWEST, POWER, what_subjects_tell
+from hmopt.analysis.resampling import FEWEST_SUBJECTS as FEWEST_FOR_INTERVALS
+from hmopt.data.power import FEWEST_SUBJECTS, POWER, what_subjects_tell
 
 CALIBRATION = Path(__file__).parents[2] / "studies/synthetic/results/calibration.csv"
 
@@ -15,8 +15,8 @@ def test_what_subjects_tell_is_what_the_calibration_found() -> None:
 
 
 def test_no_verdict_is_promised_where_there_is_no_interval() -> None:
-    assert FEWEST == FEWEST_FOR_INTERVALS
-    assert "no verdicts" in what_subjects_tell(FEWEST - 1)
+    assert FEWEST_SUBJECTS == FEWEST_FOR_INTERVALS
+    assert "no verdicts" in what_subjects_tell(FEWEST_SUBJECTS - 1)
 
 
 @pytest.mark.parametrize(("subjects", "cohorts"), [(5, 5), (7, 5), (8, 8), (19, 12), (300, 20)])
