@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.held_out import Splits, choose, split_subjects, sums_between
 from hmopt.analysis.jackknife import (
@@ -76,11 +76,11 @@ class Agreement:
 
     scope: Scope
     settings: tuple[Setting, ...]
-    amortized: NDArray[np.float64]
-    separate: NDArray[np.float64]
+    amortized: Floats
+    separate: Floats
     gaps: tuple[Mean, ...]
-    seed_spread: NDArray[np.float64]
-    amortized_spread: NDArray[np.float64]
+    seed_spread: Floats
+    amortized_spread: Floats
     mean_gap: Mean
     initializations: int
     rank_correlation: float
@@ -106,7 +106,7 @@ class Agreement:
         return of_difference(self.mean_gap)
 
     @property
-    def within_two_spreads(self) -> NDArray[np.bool_]:
+    def within_two_spreads(self) -> Mask:
         """Whether the gap is at most two standard deviations over seeds, shape (s,)."""
         gaps = np.array([gap.value for gap in self.gaps])
         return np.asarray(np.abs(gaps) <= 2 * self.seed_spread)
@@ -185,7 +185,7 @@ def _gap(separate: ModelScores, amortized: ModelScores, places: Sequence[int]) -
     )
 
 
-def seed_spread(models: ModelScores) -> NDArray[np.float64]:
+def seed_spread(models: ModelScores) -> Floats:
     """Compute the standard deviation of the mean score over models at each setting, shape (s,).
 
     NaN where fewer than two were measured.
@@ -197,9 +197,7 @@ def seed_spread(models: ModelScores) -> NDArray[np.float64]:
     return np.asarray(np.where(measured > 1, deviations, np.nan))
 
 
-def rank_correlation(
-    one: NDArray[np.float64], other: NDArray[np.float64], spread: NDArray[np.float64]
-) -> tuple[float, int, Evidence]:
+def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
     """Compute Spearman's correlation over the settings that the second curve can tell apart.
 
     From the best score of the second curve downwards, a setting is taken if it lies at least the
@@ -369,8 +367,8 @@ def _chosen(models: ModelScores, splits: Splits) -> list[Index | None]:
 
 
 def _held_out_scores(
-    models: ModelScores, settings: Sequence[Index | None], held_out: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+    models: ModelScores, settings: Sequence[Index | None], held_out: Mask
+) -> Floats:
     """Compute each model's and pair's mean score over the splits that hold it out, shape (m, n).
 
     Parameters
@@ -392,7 +390,7 @@ def _held_out_scores(
     return np.asarray(total / np.maximum(held_out.sum(axis=0), 1))
 
 
-def scores_at(models: ModelScores, setting: Index) -> NDArray[np.float64]:
+def scores_at(models: ModelScores, setting: Index) -> Floats:
     """Return the score of each model and pair at a setting, trained or not, shape (m, n).
 
     `find_regret` tells how scores are interpolated.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Places
 from hmopt.analysis.held_out import (
     Chosen,
     HeldOut,
@@ -178,9 +178,7 @@ class CrossValidation:
         everyone = np.ones((1, groups), dtype=bool)
         return [shared[place] for place in pooled_places(members, everyone)[:, 0]]
 
-    def _choice(
-        self, response: Curve, recommended: Index, pooled: NDArray[np.intp], own: NDArray[np.intp]
-    ) -> Choice:
+    def _choice(self, response: Curve, recommended: Index, pooled: Places, own: Places) -> Choice:
         held_out = self._held_out(response, pooled)
         unpooled = held_out
         if not np.array_equal(pooled, own):
@@ -192,7 +190,7 @@ class CrossValidation:
             held_out_unpooled=unpooled,
         )
 
-    def _held_out(self, response: Curve, places: NDArray[np.intp]) -> HeldOut | None:
+    def _held_out(self, response: Curve, places: Places) -> HeldOut | None:
         """Score the settings chosen for a scope on its held-out pairs."""
         sides = self.analysis.sides(response)
         held_out = self.splits.held_out_pairs(*sides)
@@ -225,9 +223,7 @@ def _shared_settings(responses: Sequence[Curve]) -> list[Index]:
     return sorted(shared)
 
 
-def _places_in(
-    response: Curve, settings: Sequence[Index], places: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _places_in(response: Curve, settings: Sequence[Index], places: Places) -> Places:
     """Return the places among a curve's settings of places among others; -1: not there."""
     of_curve = [response.place(index) for index in settings]
     # -1, no setting, is the last place of this table

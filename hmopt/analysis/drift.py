@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Places
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of
-from hmopt.analysis.resampling import NOTHING, Estimate, Samples, interval
+from hmopt.analysis.resampling import NOTHING, Estimate, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -260,7 +260,7 @@ def _of_the_same_pairs(curves: Sequence[Curve | None]) -> list[Curve]:
     return [_restricted(curve, common) for curve in present] if len(common) else []
 
 
-def _restricted(curve: Curve, pairs: NDArray[np.intp]) -> Curve:
+def _restricted(curve: Curve, pairs: Places) -> Curve:
     """Return a curve over some of its pairs; folding, a mean over all of them, becomes unknown."""
     kept = np.isin(curve.pairs, pairs)
     if kept.all():
@@ -307,45 +307,43 @@ def _drifts_of(
     return drifts
 
 
-def _means(curve: Curve, samples: Samples) -> NDArray[np.float64]:
+def _means(curve: Curve, samples: Samples) -> Floats:
     """Return mean scores over all subjects, then those of each sample: shape (1 + draws, s)."""
     return np.vstack([curve.means, samples.means(curve.scores)])
 
 
-def _best_values(curve: Curve, samples: Samples) -> NDArray[np.float64]:
+def _best_values(curve: Curve, samples: Samples) -> Floats:
     """Return the best setting by each row of `_means`: shape (1 + draws, hyperparameters)."""
-    values, matrix = interpolated_values(curve)
+    values, matrix = interpolated_values(curve.space, curve.settings)
     best = curve.best_of(_means(curve, samples) @ matrix.T)
     return np.asarray(values[best])
 
 
-def _loss(curve: Curve, setting: NDArray[np.float64], samples: Samples) -> Estimate:
+def _loss(curve: Curve, setting: Floats, samples: Samples) -> Estimate:
     """Return how much worse a setting is than the best one of all subjects."""
-    values, matrix = interpolated_values(curve)
+    values, matrix = interpolated_values(curve.space, curve.settings)
     nearest = int(np.abs(values - setting).sum(axis=1).argmin())
     means = _means(curve, samples) @ matrix.T
     best = int(curve.best_of(means[0]))
     return _estimate(gain(curve.metric, means[:, best], means[:, nearest]), samples)
 
 
-def _estimate(values: NDArray[np.float64], samples: Samples) -> Estimate:
+def _estimate(values: Floats, samples: Samples) -> Estimate:
     """Return the first value, of all subjects, with the interval of the others, of the samples."""
     ends = interval(values[1:]) if samples.enough else NOTHING
     return Estimate(float(values[0]), *ends)
 
 
-def _change(before: NDArray[np.float64], after: NDArray[np.float64], samples: Samples) -> Estimate:
+def _change(before: Floats, after: Floats, samples: Samples) -> Estimate:
     """Return a change, with the middle `CHANGE_COVERAGE` of the changes within each sample."""
     changes = after - before
     if not samples.enough:
         return Estimate(float(changes[0]), np.nan, np.nan)
-    tail = (1 - CHANGE_COVERAGE) / 2
-    low = np.quantile(changes[1:], tail, method="lower")
-    high = np.quantile(changes[1:], 1 - tail, method="higher")
-    return Estimate(float(changes[0]), float(low), float(high))
+    low, high = middle(changes[1:], CHANGE_COVERAGE).tolist()
+    return Estimate(float(changes[0]), low, high)
 
 
-def _optimum(values: NDArray[np.float64], samples: Samples) -> Estimate:
+def _optimum(values: Floats, samples: Samples) -> Estimate:
     """Return the best value of all subjects with its interval, stretched to hold it."""
     found = _estimate(values, samples)
     if not samples.enough:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from hmopt.analysis.arrays import Floats
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
 
@@ -44,7 +44,7 @@ class Evidence(Enum):
         return member
 
 
-def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+def holm(p_values: Sequence[float]) -> Floats:
     """Correct p-values of several questions so that they share one probability of false alarms.
 
     The k-th smallest of m p-values is multiplied by m - k + 1; a corrected value is never smaller

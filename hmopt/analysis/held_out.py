@@ -16,8 +16,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Mask, Names, Places
 from hmopt.analysis.jackknife import Mean, jackknife_rows
 from hmopt.search.curve import Curve, gain
 
@@ -27,7 +27,7 @@ HALF_FROM = 10
 MOST_GROUPS = 60
 """Subjects that are held out one by one; more are held out in so many groups."""
 
-Sides = tuple[NDArray[np.object_], NDArray[np.object_]]
+Sides = tuple[Names, Names]
 """Moving and fixed subject of each pair, shape (n,) each."""
 
 
@@ -49,8 +49,8 @@ class Splits:
     """
 
     subjects: pd.Index
-    group: NDArray[np.intp]
-    selection: NDArray[np.bool_]
+    group: Places
+    selection: Mask
     exhaustive: bool
 
     @cached_property
@@ -59,14 +59,12 @@ class Splits:
         sizes = np.bincount(self.group, minlength=self.selection.shape[1])
         return round(float((self.selection @ sizes).mean()))
 
-    def groups_of(self, names: NDArray[np.object_]) -> NDArray[np.intp]:
+    def groups_of(self, names: Names) -> Places:
         """Return the group of each of the named subjects."""
         places = self.subjects.get_indexer(pd.Index(names, dtype=object))
         return np.asarray(self.group[places])
 
-    def held_out_pairs(
-        self, moving: NDArray[np.object_], fixed: NDArray[np.object_]
-    ) -> NDArray[np.bool_]:
+    def held_out_pairs(self, moving: Names, fixed: Names) -> Mask:
         """Return whether both subjects of each pair are held out in each split, shape (r, n)."""
         first = self.groups_of(moving)
         second = self.groups_of(fixed)
@@ -133,11 +131,11 @@ class Sums:
         Number of these pairs, shape (g, g) or (g,).
     """
 
-    total: NDArray[np.float64]
-    count: NDArray[np.float64]
+    total: Floats
+    count: Floats
 
     @cached_property
-    def touched(self) -> NDArray[np.intp]:
+    def touched(self) -> Places:
         """Groups that have pairs, t of them, rising."""
         counts = self.count.reshape(len(self.count), -1)
         return np.flatnonzero(counts.any(axis=1))
@@ -146,9 +144,7 @@ class Sums:
         """Return the same at some of the settings."""
         return Sums(total=self.total[..., places], count=self.count)
 
-    def touching(
-        self, selected: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def touching(self, selected: Floats) -> tuple[Floats, Floats]:
         """Compute sum and number of the pairs of each touched group with selected groups.
 
         Parameters
@@ -174,9 +170,7 @@ class Sums:
         sums *= of_group[:, None, :]
         return sums, (count @ selected) * of_group
 
-    def among(
-        self, selected: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def among(self, selected: Floats) -> tuple[Floats, Floats]:
         """Compute sum and number of all pairs among selected groups, shape (s, r) and (r,).
 
         A pair of two groups touches both, a pair within a group touches it once. Hence the sum is
@@ -191,9 +185,7 @@ class Sums:
         return (sums.sum(axis=0) + inner) / 2, (counts.sum(axis=0) + inner_count) / 2
 
 
-def sums_between(
-    response: Curve, splits: Splits, moving: NDArray[np.object_], fixed: NDArray[np.object_]
-) -> Sums:
+def sums_between(response: Curve, splits: Splits, moving: Names, fixed: Names) -> Sums:
     """Sum a scope's scores between groups of subjects.
 
     Parameters
@@ -231,7 +223,7 @@ def sums_between(
     return Sums(total=total, count=count)
 
 
-def choose(sums: Sums, selection: NDArray[np.bool_]) -> NDArray[np.intp]:
+def choose(sums: Sums, selection: Mask) -> Places:
     """Choose the best setting on the selection set of each split.
 
     Parameters
@@ -265,9 +257,9 @@ class Chosen:
         The default setting.
     """
 
-    own: NDArray[np.intp]
-    common: NDArray[np.intp]
-    default: NDArray[np.intp]
+    own: Places
+    common: Places
+    default: Places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -294,15 +286,15 @@ class HeldOut:
     score: Mean
     over_common: Mean
     over_default: Mean
-    pairs: NDArray[np.intp]
-    scores: NDArray[np.float64]
-    gains: NDArray[np.float64]
-    default_gains: NDArray[np.float64]
+    pairs: Places
+    scores: Floats
+    gains: Floats
+    default_gains: Floats
     choosing: int
 
 
 def evaluate(
-    response: Curve, held_out: NDArray[np.bool_], chosen: Chosen, sides: Sides, choosing: int
+    response: Curve, held_out: Mask, chosen: Chosen, sides: Sides, choosing: int
 ) -> HeldOut | None:
     """Score chosen settings on held-out pairs; None where no pair is held out.
 
@@ -351,9 +343,7 @@ def evaluate(
     )
 
 
-def _mean_over_splits(
-    scores: NDArray[np.float64], places: NDArray[np.intp], splits: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _mean_over_splits(scores: Floats, places: Places, splits: Mask) -> Floats:
     """Compute each pair's mean over the splits in which it is held out, each at its own setting.
 
     Parameters

@@ -15,12 +15,13 @@ Independent trainings (random initializations) are a second source of variance, 
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from hmopt.analysis.arrays import Floats, Names
 from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS, NOTHING, Estimate, Interval
 
 ROUNDING = 1e-12
@@ -80,7 +81,7 @@ class Mean:
         """Return the one-sided confidence bounds of a level, as 0.95 for equivalence at 5 %."""
         if not self.known:
             return NOTHING
-        reach = float(stats.t.ppf(level, self.freedom)) * self.error
+        reach = _t_quantile(level, self.freedom) * self.error
         return Interval(self.value - reach, self.value + reach)
 
     def equivalent(self, margin: float) -> bool:
@@ -131,10 +132,15 @@ class Mean:
         return replace(self, error=math.sqrt(total), freedom=total**2 / shares)
 
 
+@lru_cache(maxsize=1024)
+def _t_quantile(level: float, freedom: float) -> float:
+    return float(stats.t.ppf(level, freedom))
+
+
 def jackknife(
-    values: NDArray[np.float64],
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    values: Floats,
+    moving: Names,
+    fixed: Names,
     always: str | None = None,
 ) -> Mean:
     """Compute a mean over pairs and its delete-one-subject jackknife standard error.
@@ -168,9 +174,9 @@ def jackknife(
 
 
 def jackknife_rows(
-    values: NDArray[np.float64],
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    values: Floats,
+    moving: Names,
+    fixed: Names,
     always: str | None = None,
 ) -> list[Mean]:
     """Compute the same for several values of the same pairs, shape (k, n)."""
@@ -192,11 +198,11 @@ def jackknife_rows(
 
 
 def _delete_one_means(
-    values: NDArray[np.float64],
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    values: Floats,
+    moving: Names,
+    fixed: Names,
     always: str | None,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Compute the means over the pairs without each subject in turn, shape (k, subjects).
 
     A subject that is in all pairs cannot be left out and has no replicate.
@@ -214,9 +220,7 @@ def _delete_one_means(
     return np.asarray(left / rest[kept])
 
 
-def mean_over_initializations(
-    values: NDArray[np.float64], moving: NDArray[np.object_], fixed: NDArray[np.object_]
-) -> Mean:
+def mean_over_initializations(values: Floats, moving: Names, fixed: Names) -> Mean:
     """Compute a mean over m trainings and n pairs, with the variance over both.
 
     Parameters
@@ -231,10 +235,10 @@ def mean_over_initializations(
 
 
 def difference_over_initializations(
-    ones: NDArray[np.float64],
-    others: NDArray[np.float64],
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    ones: Floats,
+    others: Floats,
+    moving: Names,
+    fixed: Names,
 ) -> Mean:
     """Compute the mean difference between m and k trainings on the same n pairs.
 
@@ -257,7 +261,7 @@ def difference_over_initializations(
     return difference
 
 
-def variance_of_mean(means: NDArray[np.float64]) -> tuple[float, float]:
+def variance_of_mean(means: Floats) -> tuple[float, float]:
     """Compute the variance of the mean of m trainings' scores, and its degrees of freedom.
 
     The variance is 0 for a single one: what another training would change is then unknown.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Names
 from hmopt.analysis.held_out import Sides
 from hmopt.analysis.optimum import held_out_sides
 from hmopt.errors import LedgerError
@@ -38,9 +38,9 @@ class ModelScores:
     space: Space
     metric: Metric
     settings: tuple[Index, ...]
-    moving: NDArray[np.object_]
-    fixed: NDArray[np.object_]
-    scores: NDArray[np.float64]
+    moving: Names
+    fixed: Names
+    scores: Floats
 
     @property
     def mean(self) -> Curve:
@@ -58,7 +58,7 @@ class ModelScores:
         )
 
     @property
-    def signed(self) -> NDArray[np.float64]:
+    def signed(self) -> Floats:
         """Scores such that more is better, shape (m, s, n)."""
         return gain(self.metric, self.scores, np.zeros(1))
 
@@ -80,7 +80,7 @@ class ModelScores:
         return replace(self, settings=tuple(kept), scores=self.scores[:, places])
 
 
-def complete_models(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def complete_models(scores: Floats) -> Floats:
     """Return the scores of the models that were measured at all settings, shape (k, s, n).
 
     Where no model was, the mean over models counts as a single one.

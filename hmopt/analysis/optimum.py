@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
+from hmopt.analysis.arrays import Floats, Names, Places
 from hmopt.analysis.resampling import (
     COVERAGE,
     NOTHING,
@@ -17,6 +17,7 @@ from hmopt.analysis.resampling import (
     draw,
     estimate,
     interval,
+    middle,
 )
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -137,9 +138,7 @@ def within_range(metric: Metric, found: Estimate) -> Estimate:
 
 
 @lru_cache(maxsize=64)
-def interpolation(
-    space: Space, settings: tuple[Index, ...]
-) -> tuple[list[Index], NDArray[np.float64]]:
+def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
     """Return settings between the measured ones, and the matrix that interpolates scores there.
 
     One hyperparameter: the cubic spline, on every lattice point from the first to the last measured
@@ -188,31 +187,27 @@ def interpolation(
     return candidates, np.asarray(surface(np.array(candidates) / last))
 
 
-def interpolated_values(response: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the settings between a curve's as values, shape (C, hyperparameters), and the matrix.
-
-    Both are of `interpolation`.
-    """
-    candidates, matrix = interpolation(response.space, response.settings)
-    values = [list(response.space.setting(index).values()) for index in candidates]
+@lru_cache(maxsize=64)
+def interpolated_values(space: Space, settings: tuple[Index, ...]) -> tuple[Floats, Floats]:
+    """Return what `interpolation` does, with the settings as values: (C, hyperparameters)."""
+    candidates, matrix = interpolation(space, settings)
+    values = [list(space.setting(index).values()) for index in candidates]
     return np.array(values), matrix
 
 
-def _resampled_optima(response: Curve, samples: Samples) -> NDArray[np.float64]:
+def _resampled_optima(response: Curve, samples: Samples) -> Floats:
     """Return the best setting in each sample, interpolated: shape (draws, hyperparameters).
 
     No samples where there are too few subjects.
     """
     if not samples.enough:
         return np.empty((0, len(response.space.names)))
-    values, matrix = interpolated_values(response)
+    values, matrix = interpolated_values(response.space, response.settings)
     best = response.best_of(samples.means(response.scores) @ matrix.T)
     return np.asarray(values[best])
 
 
-def _interval_around(
-    best: int, measured: NDArray[np.float64], resampled: NDArray[np.float64]
-) -> Interval:
+def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval:
     """Compute the interval of resampled best values, at least half-way to the best's neighbours.
 
     What lies nearer to the best measured value than half-way to the next one was never told from
@@ -230,7 +225,7 @@ def _interval_around(
     return Interval(min(inner.low, float(low)), max(inner.high, float(high)))
 
 
-def _equivalent(response: Curve, samples: Samples, margin: float) -> NDArray[np.intp]:
+def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
     """Return the places of the settings that lose less than the margin, with 95 % confidence.
 
     The test is one-sided, as the best setting cannot be the worse one. Of one hyperparameter, only
@@ -254,17 +249,16 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> NDArray[np.
     return np.arange(first, last + 1)
 
 
-def _range(values: NDArray[np.float64]) -> Interval:
+def _range(values: Floats) -> Interval:
     return Interval(float(values.min()), float(values.max())) if len(values) else NOTHING
 
 
-def band(response: Curve, samples: Samples) -> NDArray[np.float64]:
+def band(response: Curve, samples: Samples) -> Floats:
     """Compute the 95 % bootstrap interval of the mean at each setting, shape (2, s)."""
     if not samples.enough:
         return np.full((2, len(response.settings)), np.nan)
-    means = samples.means(response.scores)
-    ends = [interval(at_setting) for at_setting in means.T]
-    return np.clip(np.array(ends).T, *response.metric.range)
+    ends = middle(samples.means(response.scores))
+    return np.clip(ends, *response.metric.range)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +276,7 @@ class CurveAnalysis:
     """
 
     response: Curve
-    band: NDArray[np.float64]
+    band: Floats
     optimum: Optimum
 
 
@@ -323,7 +317,7 @@ class ModelAnalysis:
         places = list(pairs)
         return draw(self.moving[places], self.fixed[places], DRAWS, self._options.seed, always)
 
-    def sides(self, response: Curve) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    def sides(self, response: Curve) -> tuple[Names, Names]:
         """Return the subjects that must be held out of a response's pairs: `held_out_sides`."""
         moving = self.moving[response.pairs]
         fixed = self.fixed[response.pairs]
@@ -335,9 +329,7 @@ def subject_of(scope: Scope) -> str | None:
     return dict(scope.criteria).get("subject")
 
 
-def held_out_sides(
-    scope: Scope, moving: NDArray[np.object_], fixed: NDArray[np.object_]
-) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def held_out_sides(scope: Scope, moving: Names, fixed: Names) -> tuple[Names, Names]:
     """Return the subjects that must be held out of each pair.
 
     They are both of its subjects. For a scope of one subject, who is in all its pairs, they are the

@@ -29,8 +29,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Mask, Places
 from hmopt.analysis.held_out import Sums
 
 FEWEST_SCOPES = 2
@@ -57,7 +57,7 @@ class Member:
     group: int | None
 
 
-def pooled_places(members: Sequence[Member], selection: NDArray[np.bool_]) -> NDArray[np.intp]:
+def pooled_places(members: Sequence[Member], selection: Mask) -> Places:
     """Choose a setting for every scope of a family by its pooled curve, in each split.
 
     Parameters
@@ -85,9 +85,7 @@ def pooled_places(members: Sequence[Member], selection: NDArray[np.bool_]) -> ND
     return np.concatenate(parts, axis=1)
 
 
-def shrink(
-    means: NDArray[np.float64], variance: NDArray[np.float64], known: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def shrink(means: Floats, variance: Floats, known: Mask) -> Floats:
     """Compute the pooled curves of K scopes in each of r splits, up to a constant of the split.
 
     Parameters
@@ -155,7 +153,7 @@ class _Family:
         As of `shrink`.
     """
 
-    def __init__(self, members: Sequence[Member], selected: NDArray[np.float64]) -> None:
+    def __init__(self, members: Sequence[Member], selected: Floats) -> None:
         self._members = members
         self._selected = selected
         settings = members[0].sums.total.shape[-1]
@@ -172,7 +170,7 @@ class _Family:
             self.known[place] = known
             self._counts[place] = count
 
-    def variance(self) -> NDArray[np.float64]:
+    def variance(self) -> Floats:
         """Compute the delete-one-group jackknife variance of each scope's difference, (K, s, r).
 
         Leaving out group h changes the gain of scope k by δ_kh, 0 where it has no pairs of that
@@ -207,7 +205,7 @@ class _Family:
 
     def _changes(
         self,
-    ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]]:
+    ) -> Iterator[tuple[int, Places, Floats, Mask]]:
         """Yield for each scope: its place; the t groups it meets; δ, (t, s, r); met there, (t, r).
 
         δ is 0 where a group has no pairs with selected ones, and where it has all of them, so that
@@ -227,12 +225,13 @@ class _Family:
             yield place, member.sums.touched, change, has_pairs
 
 
-def _mean_of_known(means: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mean_of_known(means: Floats, known: Mask) -> Floats:
     """Compute the family's curve, the mean over the scopes that have scores, shape (s, r)."""
-    share = known / np.maximum(known.sum(axis=0), 1)
-    return np.einsum("kr,ksr->sr", share, means)
+    scopes = np.maximum(known.sum(axis=0), 1)
+    curve = np.einsum("kr,ksr->sr", known / scopes, means)
+    return np.asarray(curve)
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(part: Floats, whole: Floats) -> Floats:
     positive = whole > 0
     return np.where(positive, part / np.where(positive, whole, 1), 0)

@@ -12,12 +12,14 @@ subjects: drawing a, a, c gives n = (2, 0, 1), so that the pairs (a, b), (a, c),
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
+
+from hmopt.analysis.arrays import Floats, Mask, Names
 
 COVERAGE = 0.95
 
@@ -61,12 +63,12 @@ NOTHING = Interval(np.nan, np.nan)
 
 
 def draw_weights(
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    moving: Names,
+    fixed: Names,
     draws: int,
     seed: int,
     always: str | None = None,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Draw samples of the subjects with replacement; return the weight of each pair in each.
 
     Parameters
@@ -122,7 +124,7 @@ class Samples:
         Number of subjects that were resampled.
     """
 
-    weights: NDArray[np.float64]
+    weights: Floats
     subjects: int
 
     @property
@@ -130,11 +132,11 @@ class Samples:
         """Whether there are enough subjects for an interval."""
         return self.subjects >= FEWEST_SUBJECTS
 
-    def of(self, pairs: NDArray[np.bool_]) -> "Samples":
+    def of(self, pairs: Mask) -> "Samples":
         """Return the same samples of some of the pairs, a mask of shape (n,)."""
         return Samples(weights=self.weights[:, pairs], subjects=self.subjects)
 
-    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def means(self, values: Floats) -> Floats:
         """Compute the mean in each sample, its deviations widened for few subjects.
 
         Parameters
@@ -153,8 +155,8 @@ class Samples:
 
 
 def draw(
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    moving: Names,
+    fixed: Names,
     draws: int,
     seed: int,
     always: str | None = None,
@@ -165,6 +167,7 @@ def draw(
     return Samples(weights=weights, subjects=len(resampled))
 
 
+@lru_cache(maxsize=1024)
 def widening(subjects: int) -> float:
     """Compute the factor that makes the middle 95 % of bootstrap means a t interval.
 
@@ -192,9 +195,7 @@ def widening(subjects: int) -> float:
     return math.sqrt(subjects / (subjects - 1)) * of_quantiles
 
 
-def weighted_means(
-    weights: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def weighted_means(weights: Floats, values: Floats) -> Floats:
     """Compute the mean of values in each sample.
 
     Parameters
@@ -215,17 +216,22 @@ def weighted_means(
     return np.asarray((sums / total[kept]).T)
 
 
-def interval(samples: NDArray[np.float64]) -> Interval:
+def interval(samples: Floats) -> Interval:
     """Compute the middle 95 % of samples; both ends are samples, as λ on a lattice must be."""
     if not len(samples):
         return NOTHING
-    tail = (1 - COVERAGE) / 2
-    low = np.quantile(samples, tail, method="lower")
-    high = np.quantile(samples, (1 + COVERAGE) / 2, method="higher")
-    return Interval(float(low), float(high))
+    low, high = middle(samples).tolist()
+    return Interval(low, high)
 
 
-def estimate(samples: Samples, values: NDArray[np.float64]) -> Estimate:
+def middle(samples: Floats, coverage: float = COVERAGE) -> Floats:
+    """Compute the ends of the middle share of samples, shape (draws, ...): shape (2, ...)."""
+    low = np.quantile(samples, (1 - coverage) / 2, axis=0, method="lower")
+    high = np.quantile(samples, (1 + coverage) / 2, axis=0, method="higher")
+    return np.array([low, high])
+
+
+def estimate(samples: Samples, values: Floats) -> Estimate:
     """Compute the mean of values of n pairs, shape (n,), and its bootstrap interval."""
     ends = interval(samples.means(values)) if samples.enough else NOTHING
     return Estimate(float(values.mean()), *ends)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from hmopt.analysis.arrays import Floats
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import FEWEST_INITIALIZATIONS, mean_over_initializations
 from hmopt.analysis.model_scores import ModelsByName, shared_scores
@@ -49,11 +49,11 @@ class Robustness:
     scope: Scope
     models: int
     settings: tuple[Setting, ...]
-    scores: NDArray[np.float64]
-    optima: NDArray[np.float64]
+    scores: Floats
+    optima: Floats
     at: Setting
     score_spread: Estimate
-    curve_spread: NDArray[np.float64]
+    curve_spread: Floats
     optimum_spread: Mapping[str, Estimate]
 
 
@@ -99,7 +99,7 @@ def find_robustness(models: ModelsByName, scope: Scope, metric: str) -> Robustne
     )
 
 
-def spread(values: NDArray[np.float64]) -> Estimate:
+def spread(values: Floats) -> Estimate:
     """Compute the standard deviation s of n normal values and its 95 % interval; NaN of fewer than 2.
 
     The interval is s √(f / χ²), with the quantiles of χ² of f = n - 1 degrees of freedom.

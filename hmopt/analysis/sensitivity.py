@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_interval
 from hmopt.analysis.optimum import DRAWS
 from hmopt.analysis.resampling import (
@@ -131,7 +131,7 @@ def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivit
     ]
 
 
-def rank_effect(column: NDArray[np.float64], values: NDArray[np.float64], seed: int) -> Estimate:
+def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
     """Compute Spearman's correlation over subjects, and its bootstrap interval.
 
     Unknown with few subjects or where either does not vary. Fisher's transformation, artanh ρ,
@@ -152,9 +152,7 @@ def rank_effect(column: NDArray[np.float64], values: NDArray[np.float64], seed: 
     return Estimate(found, *_fisher_interval(found, correlations, subjects))
 
 
-def _row_correlations(
-    ones: NDArray[np.float64], others: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _row_correlations(ones: Floats, others: Floats) -> Floats:
     """Compute the correlation of each two rows; rows that do not vary are left out."""
     ones = ones - ones.mean(axis=1, keepdims=True)
     others = others - others.mean(axis=1, keepdims=True)
@@ -163,7 +161,7 @@ def _row_correlations(
     return np.asarray((ones * others).sum(axis=1)[varies] / scale[varies])
 
 
-def _fisher_interval(found: float, correlations: NDArray[np.float64], subjects: int) -> Interval:
+def _fisher_interval(found: float, correlations: Floats, subjects: int) -> Interval:
     transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
     deviation = float(transformed.std(ddof=1))
     if not deviation:
@@ -173,7 +171,7 @@ def _fisher_interval(found: float, correlations: NDArray[np.float64], subjects: 
     return Interval(float(np.tanh(centre - reach)), float(np.tanh(centre + reach)))
 
 
-def category_effect(inside: NDArray[np.bool_], values: NDArray[np.float64], seed: int) -> Estimate:
+def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:
     """Compute the mean of values inside a category less that outside, and its bootstrap interval.
 
     Subjects inside and outside are resampled independently. Unknown where either has fewer than
@@ -186,6 +184,6 @@ def category_effect(inside: NDArray[np.bool_], values: NDArray[np.float64], seed
     return Estimate(difference, *interval(resampled))
 
 
-def _resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def _resampled_means(values: Floats, seed: int) -> Floats:
     names = np.arange(len(values)).astype(str).astype(object)
     return draw(names, names, DRAWS, seed).means(values)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Places
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.spline import predict
@@ -42,7 +42,7 @@ SHARED = 0.7
 """Correlation of a pair's deviation with that of the same pair in the other direction."""
 
 
-def response(best: float, curvature: float) -> NDArray[np.float64]:
+def response(best: float, curvature: float) -> Floats:
     """Compute a mean curve over the lattice, shape (lattice,).
 
     It is a parabola that falls steeply where λ nears 1.
@@ -50,7 +50,7 @@ def response(best: float, curvature: float) -> NDArray[np.float64]:
     return np.asarray(0.75 - curvature * (LATTICE - best) ** 2 - 0.15 * LATTICE**24)
 
 
-def flat(labels: int) -> NDArray[np.float64]:
+def flat(labels: int) -> Floats:
     """Return curves on which no setting is better than another, shape (labels, lattice).
 
     Whatever is chosen gains exactly 0 in the population.
@@ -59,7 +59,7 @@ def flat(labels: int) -> NDArray[np.float64]:
 
 
 def simulate(
-    curves: NDArray[np.float64], subjects: int, pairs: int, seed: int, shared_by_labels: float = 0.0
+    curves: Floats, subjects: int, pairs: int, seed: int, shared_by_labels: float = 0.0
 ) -> Measurements:
     """Draw the measurements of a cohort, on the whole lattice, from known mean curves.
 
@@ -106,7 +106,7 @@ def simulate(
 
 def _drawn_pairs(
     generator: np.random.Generator, subjects: int, pairs: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[Places, Places]:
     """Draw ordered pairs of two subjects, each at most once."""
     moving, fixed = np.nonzero(~np.eye(subjects, dtype=bool))
     drawn = generator.permutation(len(moving))[:pairs]
@@ -114,8 +114,8 @@ def _drawn_pairs(
 
 
 def _deviations(
-    generator: np.random.Generator, subjects: int, moving: NDArray[np.intp], fixed: NDArray[np.intp]
-) -> NDArray[np.float64]:
+    generator: np.random.Generator, subjects: int, moving: Places, fixed: Places
+) -> Floats:
     """Draw the deviation of each pair's curve from the mean one, shape (lattice, pairs)."""
     of_subject = generator.normal(0, SUBJECT_SD, (subjects, len(SHAPES)))
     of_both_ways = generator.normal(0, PAIR_SD, (subjects, subjects, len(SHAPES)))
@@ -151,6 +151,6 @@ def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) 
     return measurements.at(settings)
 
 
-def shifted(bests: Sequence[float], curvature: float) -> NDArray[np.float64]:
+def shifted(bests: Sequence[float], curvature: float) -> Floats:
     """Return curves of labels with the given best settings, shape (labels, lattice)."""
     return np.stack([response(best, curvature) for best in bests])
