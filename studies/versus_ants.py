@@ -16,8 +16,9 @@ import pandas as pd
 from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.files import replacing
-from hmopt.ledger import Measurements, read_folder, read_searched
+from hmopt.ledger import Measurements
 from hmopt.search.scopes import Scope
+from hmopt.study_folder import StudyFolder, read_folder
 
 MODEL = "hmopt"
 
@@ -25,7 +26,7 @@ MODEL = "hmopt"
 def held_out_scores(measurements: Measurements, folder: Path) -> pd.Series:
     """Return the held-out score of each pair, mean over its structures, by the pair's id."""
     (cohort,) = analyse_scopes(
-        measurements, None, [Scope(criteria=())], read_searched(folder).search
+        measurements, None, [Scope(criteria=())], StudyFolder(folder).searched.search
     )
     held = cohort.held_out
     assert held is not None
