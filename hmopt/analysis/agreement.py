@@ -109,7 +109,9 @@ class Agreement:
     def within_two_spreads(self) -> Mask:
         """Whether the gap is at most two standard deviations over seeds, shape (s,)."""
         gaps = np.array([gap.value for gap in self.gaps])
-        return np.asarray(np.abs(gaps) <= 2 * self.seed_spread)
+        limits = 2 * self.seed_spread
+        within: Mask = np.abs(gaps) <= limits
+        return within
 
 
 def find_agreement(
@@ -173,7 +175,8 @@ def find_agreement(
 
 
 def _best_setting(side: ModelScores) -> Setting:
-    return side.space.setting(side.settings[side.mean.best()])
+    best = side.mean.best()
+    return side.space.setting(side.settings[best])
 
 
 def _gap(separate: ModelScores, amortized: ModelScores, places: Sequence[int]) -> Mean:
@@ -192,9 +195,11 @@ def seed_spread(models: ModelScores) -> Floats:
     """
     scores = models.scores.mean(axis=2)
     measured = np.isfinite(scores).sum(axis=0)
-    squares = mean((scores - mean(scores, axis=0)) ** 2, axis=0) * measured
-    deviations = np.sqrt(squares / np.maximum(measured - 1, 1))
-    return np.asarray(np.where(measured > 1, deviations, np.nan))
+    deviations = scores - mean(scores, axis=0)
+    squares = mean(deviations**2, axis=0) * measured
+    freedom = np.maximum(measured - 1, 1)
+    spread = np.sqrt(squares / freedom)
+    return np.where(measured > 1, spread, np.nan)
 
 
 def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
@@ -229,16 +234,22 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     """
     if len(one) < FEWEST_SETTINGS:
         return np.nan, len(one), Evidence.TOO_FEW
-    threshold = float(np.sqrt(np.nan_to_num(mean(spread**2, axis=0))))
-    taken: list[int] = []
-    for place in np.argsort(-other, kind="stable").tolist():
-        if not taken or other[taken[-1]] - other[place] >= threshold:
+    mean_square = np.nan_to_num(mean(spread**2, axis=0))
+    threshold = float(np.sqrt(mean_square))
+    downwards = np.argsort(-other, kind="stable").tolist()
+    taken = [downwards[0]]
+    for place in downwards[1:]:
+        below = other[taken[-1]] - other[place]
+        if below >= threshold:
             taken.append(place)
-    if len(taken) < FEWEST_DISTINCT or not np.ptp(one[taken]) or not np.ptp(other[taken]):
-        return np.nan, len(taken), Evidence.FLAT
-    correlation = float(stats.spearmanr(one[taken], other[taken]).statistic)
+    count = len(taken)
+    ones = one[taken]
+    others = other[taken]
+    if count < FEWEST_DISTINCT or not np.ptp(ones) or not np.ptp(others):
+        return np.nan, count, Evidence.FLAT
+    correlation = float(stats.spearmanr(ones, others).statistic)
     evidence = Evidence.FOUND if correlation > 0 else Evidence.NONE
-    return correlation, len(taken), evidence
+    return correlation, count, evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +373,9 @@ def find_regret(
 def _chosen(models: ModelScores, splits: Splits) -> list[Index | None]:
     """Return the setting that the mean over models chooses in each split; None without pairs."""
     curve = models.mean
-    places = choose(sums_between(curve, splits, *models.sides), splits.selection)
+    moving, fixed = models.sides
+    sums = sums_between(curve, splits, moving, fixed)
+    places = choose(sums, splits.selection)
     return [None if place < 0 else curve.settings[place] for place in places]
 
 
@@ -387,7 +400,9 @@ def _held_out_scores(
         splits = [place for place, chosen in enumerate(settings) if chosen == setting]
         times = held_out[splits].sum(axis=0)
         total += times * scores_at(models, setting)
-    return np.asarray(total / np.maximum(held_out.sum(axis=0), 1))
+    all_times = held_out.sum(axis=0)
+    means: Floats = total / np.maximum(all_times, 1)
+    return means
 
 
 def scores_at(models: ModelScores, setting: Index) -> Floats:
@@ -398,14 +413,17 @@ def scores_at(models: ModelScores, setting: Index) -> Floats:
     scores = models.scores
     measured = np.array(models.settings, dtype=float)
     if measured.shape[1] > 1:
-        nearest = np.linalg.norm(measured - setting, axis=1).argmin()
-        return np.asarray(scores[:, nearest])
+        distances = np.linalg.norm(measured - setting, axis=1)
+        return scores[:, distances.argmin()]
     places = measured[:, 0]
     (place,) = setting
     above = int(np.searchsorted(places, place))
-    if above == 0 or above == len(places):
-        return np.asarray(scores[:, min(above, len(places) - 1)])
+    last = len(places) - 1
+    if above == 0 or above > last:
+        return scores[:, min(above, last)]
     low = places[above - 1]
     high = places[above]
     share = (place - low) / (high - low)
-    return np.asarray((1 - share) * scores[:, above - 1] + share * scores[:, above])
+    below = scores[:, above - 1]
+    interpolated: Floats = (1 - share) * below + share * scores[:, above]
+    return interpolated

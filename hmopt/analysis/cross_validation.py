@@ -60,14 +60,16 @@ S = TypeVar("S", bound=Scoped)
 
 def kinds_of(scoped: Scoped) -> tuple[str, ...]:
     """Return the kinds of a scope's criteria, which are those of its family."""
-    return tuple(kind for kind, _ in scoped.scope.criteria)
+    criteria = scoped.scope.criteria
+    return tuple(kind for kind, _ in criteria)
 
 
 def by_kinds(scoped: Iterable[S]) -> dict[tuple[str, ...], list[S]]:
     """Group records into families, by the kinds of their scopes, in the order of their first."""
     families: dict[tuple[str, ...], list[S]] = {}
     for record in scoped:
-        families.setdefault(kinds_of(record), []).append(record)
+        kinds = kinds_of(record)
+        families.setdefault(kinds, []).append(record)
     return families
 
 
@@ -131,7 +133,8 @@ class CrossValidation:
         """
         sums = [self._sums(response) for response in responses]
         shared = _shared_settings(responses)
-        return self._recommended(responses, self._members(responses, sums, shared), shared)
+        members = self._members(responses, sums, shared)
+        return self._recommended(responses, members, shared)
 
     def choices(self, responses: Sequence[Curve]) -> list[Choice]:
         """Choose settings for the scopes of one family, and cross-validate them.
@@ -176,7 +179,8 @@ class CrossValidation:
             return [response.settings[response.best()] for response in responses]
         groups = self.splits.selection.shape[1]
         everyone = np.ones((1, groups), dtype=bool)
-        return [shared[place] for place in pooled_places(members, everyone)[:, 0]]
+        places = pooled_places(members, everyone)[:, 0]
+        return [shared[place] for place in places]
 
     def _choice(self, response: Curve, recommended: Index, pooled: Places, own: Places) -> Choice:
         held_out = self._held_out(response, pooled)
@@ -213,7 +217,8 @@ class CrossValidation:
         return int(self.splits.groups_of(np.array([subject], dtype=object))[0])
 
     def _sums(self, response: Curve) -> Sums:
-        return sums_between(response, self.splits, *self.analysis.sides(response))
+        moving, fixed = self.analysis.sides(response)
+        return sums_between(response, self.splits, moving, fixed)
 
 
 def _shared_settings(responses: Sequence[Curve]) -> list[Index]:

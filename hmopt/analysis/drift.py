@@ -20,7 +20,7 @@ import numpy as np
 
 from hmopt.analysis.arrays import Floats, Places
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of
-from hmopt.analysis.resampling import NOTHING, Estimate, Samples, interval, middle
+from hmopt.analysis.resampling import Estimate, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -234,12 +234,16 @@ def trend_of(
 
 def _one_way(values: Sequence[float]) -> bool:
     steps = np.diff(values)
-    return bool((steps > 0).all() or (steps < 0).all())
+    rises = bool((steps > 0).all())
+    falls = bool((steps < 0).all())
+    return rises or falls
 
 
 def _excludes_zero(change: Estimate) -> bool:
     """Check whether the interval of a change lies on the side of 0 on which the change is."""
-    return change.low > 0 if change.value > 0 else change.high < 0
+    if change.value > 0:
+        return change.low > 0
+    return change.high < 0
 
 
 def _shared_settings(measured: Sequence[Measurements]) -> list[Index]:
@@ -309,38 +313,48 @@ def _drifts_of(
 
 def _means(curve: Curve, samples: Samples) -> Floats:
     """Return mean scores over all subjects, then those of each sample: shape (1 + draws, s)."""
-    return np.vstack([curve.means, samples.means(curve.scores)])
+    of_samples = samples.means(curve.scores)
+    return np.vstack([curve.means, of_samples])
 
 
 def _best_values(curve: Curve, samples: Samples) -> Floats:
     """Return the best setting by each row of `_means`: shape (1 + draws, hyperparameters)."""
     values, matrix = interpolated_values(curve.space, curve.settings)
-    best = curve.best_of(_means(curve, samples) @ matrix.T)
-    return np.asarray(values[best])
+    interpolated = _means(curve, samples) @ matrix.T
+    best = curve.best_of(interpolated)
+    return values[best]
 
 
 def _loss(curve: Curve, setting: Floats, samples: Samples) -> Estimate:
     """Return how much worse a setting is than the best one of all subjects."""
     values, matrix = interpolated_values(curve.space, curve.settings)
-    nearest = int(np.abs(values - setting).sum(axis=1).argmin())
+    distances = np.abs(values - setting).sum(axis=1)
+    nearest = int(distances.argmin())
     means = _means(curve, samples) @ matrix.T
     best = int(curve.best_of(means[0]))
-    return _estimate(gain(curve.metric, means[:, best], means[:, nearest]), samples)
+    at_best = means[:, best]
+    at_setting = means[:, nearest]
+    losses = gain(curve.metric, at_best, at_setting)
+    return _estimate(losses, samples)
 
 
 def _estimate(values: Floats, samples: Samples) -> Estimate:
     """Return the first value, of all subjects, with the interval of the others, of the samples."""
-    ends = interval(values[1:]) if samples.enough else NOTHING
-    return Estimate(float(values[0]), *ends)
+    of_all = float(values[0])
+    if not samples.enough:
+        return Estimate(of_all, np.nan, np.nan)
+    low, high = interval(values[1:])
+    return Estimate(of_all, low, high)
 
 
 def _change(before: Floats, after: Floats, samples: Samples) -> Estimate:
     """Return a change, with the middle `CHANGE_COVERAGE` of the changes within each sample."""
     changes = after - before
+    of_all = float(changes[0])
     if not samples.enough:
-        return Estimate(float(changes[0]), np.nan, np.nan)
+        return Estimate(of_all, np.nan, np.nan)
     low, high = middle(changes[1:], CHANGE_COVERAGE).tolist()
-    return Estimate(float(changes[0]), low, high)
+    return Estimate(of_all, low, high)
 
 
 def _optimum(values: Floats, samples: Samples) -> Estimate:
@@ -348,4 +362,6 @@ def _optimum(values: Floats, samples: Samples) -> Estimate:
     found = _estimate(values, samples)
     if not samples.enough:
         return found
-    return Estimate(found.value, min(found.low, found.value), max(found.high, found.value))
+    low = min(found.low, found.value)
+    high = max(found.high, found.value)
+    return Estimate(found.value, low, high)

@@ -99,7 +99,9 @@ def of_mean(mean: Mean, p_adjusted: float, margin: float) -> Evidence:
         return Evidence.NEGLIGIBLE
     low, high = mean.interval
     excludes_zero = low > 0 or high < 0
-    return Evidence.FOUND if p_adjusted <= LEVEL and excludes_zero else Evidence.NONE
+    if excludes_zero and p_adjusted <= LEVEL:
+        return Evidence.FOUND
+    return Evidence.NONE
 
 
 def of_difference(mean: Mean) -> Evidence:
@@ -110,11 +112,16 @@ def of_difference(mean: Mean) -> Evidence:
     """
     if not mean.known:
         return Evidence.TOO_FEW
-    return of_interval(mean.estimate) if mean.error else Evidence.NONE
+    if not mean.error:
+        return Evidence.NONE
+    return of_interval(mean.estimate)
 
 
 def of_interval(estimate: Estimate) -> Evidence:
     """Judge a difference by whether its interval excludes 0."""
-    if not np.isfinite([estimate.low, estimate.high]).all():
+    ends = [estimate.low, estimate.high]
+    if not np.isfinite(ends).all():
         return Evidence.TOO_FEW
-    return Evidence.NONE if estimate.low <= 0 <= estimate.high else Evidence.FOUND
+    if estimate.low <= 0 <= estimate.high:
+        return Evidence.NONE
+    return Evidence.FOUND

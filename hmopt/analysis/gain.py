@@ -65,12 +65,14 @@ class Gain:
     @property
     def improves(self) -> bool:
         """Whether there is evidence of a gain."""
-        return self.evidence is Evidence.FOUND and self.mean.value > 0
+        found = self.evidence is Evidence.FOUND
+        return found and self.mean.value > 0
 
     @property
     def harms(self) -> bool:
         """Whether there is evidence of a loss."""
-        return self.evidence is Evidence.FOUND and self.mean.value < 0
+        found = self.evidence is Evidence.FOUND
+        return found and self.mean.value < 0
 
 
 def gains_of_scopes(

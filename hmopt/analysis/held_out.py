@@ -56,19 +56,23 @@ class Splits:
     @cached_property
     def choosing(self) -> int:
         """Number of subjects in a selection set, on average."""
-        sizes = np.bincount(self.group, minlength=self.selection.shape[1])
-        return round(float((self.selection @ sizes).mean()))
+        groups = self.selection.shape[1]
+        sizes = np.bincount(self.group, minlength=groups)
+        subjects = self.selection @ sizes
+        return round(float(subjects.mean()))
 
     def groups_of(self, names: Names) -> Places:
         """Return the group of each of the named subjects."""
-        places = self.subjects.get_indexer(pd.Index(names, dtype=object))
-        return np.asarray(self.group[places])
+        asked = pd.Index(names, dtype=object)
+        places = self.subjects.get_indexer(asked)
+        return self.group[places]
 
     def held_out_pairs(self, moving: Names, fixed: Names) -> Mask:
         """Return whether both subjects of each pair are held out in each split, shape (r, n)."""
-        first = self.groups_of(moving)
-        second = self.groups_of(fixed)
-        return np.asarray(~self.selection[:, first] & ~self.selection[:, second])
+        held_out = ~self.selection
+        of_moving = held_out[:, self.groups_of(moving)]
+        of_fixed = held_out[:, self.groups_of(fixed)]
+        return of_moving & of_fixed
 
 
 def split_subjects(subjects: Sequence[str], splits: int, seed: int) -> Splits:
@@ -137,12 +141,14 @@ class Sums:
     @cached_property
     def touched(self) -> Places:
         """Groups that have pairs, t of them, rising."""
-        counts = self.count.reshape(len(self.count), -1)
-        return np.flatnonzero(counts.any(axis=1))
+        by_group = self.count.reshape(len(self.count), -1)
+        has_pairs = by_group.any(axis=1)
+        return np.flatnonzero(has_pairs)
 
     def at(self, places: Sequence[int]) -> "Sums":
         """Return the same at some of the settings."""
-        return Sums(total=self.total[..., places], count=self.count)
+        total = self.total[..., places]
+        return Sums(total=total, count=self.count)
 
     def touching(self, selected: Floats) -> tuple[Floats, Floats]:
         """Compute sum and number of the pairs of each touched group with selected groups.
@@ -163,12 +169,16 @@ class Sums:
         total = self.total[self.touched]
         count = self.count[self.touched]
         if count.ndim == 1:
-            return total[:, :, None] * of_group[:, None, :], count[:, None] * of_group
+            sums = total[:, :, None] * of_group[:, None, :]
+            counts = count[:, None] * of_group
+            return sums, counts
         touched, groups, settings = total.shape
-        by_partner = total.transpose(0, 2, 1).reshape(touched * settings, groups)
-        sums = (by_partner @ selected).reshape(touched, settings, -1)
+        by_partner = total.transpose(0, 2, 1)
+        rows = by_partner.reshape(touched * settings, groups)
+        sums = (rows @ selected).reshape(touched, settings, -1)
         sums *= of_group[:, None, :]
-        return sums, (count @ selected) * of_group
+        counts = (count @ selected) * of_group
+        return sums, counts
 
     def among(self, selected: Floats) -> tuple[Floats, Floats]:
         """Compute sum and number of all pairs among selected groups, shape (s, r) and (r,).
@@ -177,12 +187,16 @@ class Sums:
         half of what all groups touch and of what lies within them.
         """
         if self.count.ndim == 1:
-            return self.total.T @ selected, self.count @ selected
+            total = self.total.T @ selected
+            count = self.count @ selected
+            return total, count
         sums, counts = self.touching(selected)
-        within = np.arange(len(self.count))
-        inner = self.total[within, within].T @ selected
-        inner_count = self.count[within, within] @ selected
-        return (sums.sum(axis=0) + inner) / 2, (counts.sum(axis=0) + inner_count) / 2
+        group = np.arange(len(self.count))
+        total_within = self.total[group, group].T @ selected
+        count_within = self.count[group, group] @ selected
+        total = (sums.sum(axis=0) + total_within) / 2
+        count = (counts.sum(axis=0) + count_within) / 2
+        return total, count
 
 
 def sums_between(response: Curve, splits: Splits, moving: Names, fixed: Names) -> Sums:
@@ -238,9 +252,11 @@ def choose(sums: Sums, selection: Mask) -> Places:
     array
         Places among the settings, shape (r,); -1 where the selection set has no pair.
     """
-    total, count = sums.among(selection.T.astype(float))
+    selected = selection.T.astype(float)
+    total, count = sums.among(selected)
     means = total / np.maximum(count, 1)
-    return np.where(count > 0, means.argmax(axis=0), -1)
+    best = means.argmax(axis=0)
+    return np.where(count > 0, best, -1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -355,11 +371,14 @@ def _mean_over_splits(scores: Floats, places: Places, splits: Mask) -> Floats:
     splits
         Whether each pair is held out in each split, shape (r, m).
     """
-    known = places >= 0
-    if not known.any():
-        return np.full(scores.shape[1], np.nan)
-    picked = np.zeros((len(places), len(scores)))
-    picked[np.flatnonzero(known), places[known]] = 1
+    settings, pairs = scores.shape
+    known = np.flatnonzero(places >= 0)
+    if not len(known):
+        return np.full(pairs, np.nan)
+    picked = np.zeros((len(places), settings))
+    picked[known, places[known]] = 1
     # in how many splits each setting was chosen while the pair was held out, shape (s, m)
     times = picked.T @ splits
-    return np.asarray((times * scores).sum(axis=0) / times.sum(axis=0))
+    total = (times * scores).sum(axis=0)
+    means: Floats = total / times.sum(axis=0)
+    return means

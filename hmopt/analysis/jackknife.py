@@ -55,12 +55,16 @@ class Mean:
     @property
     def known(self) -> bool:
         """Whether an interval exists: a known error, of at least `FEWEST_SUBJECTS` subjects."""
-        return self.subjects >= FEWEST_SUBJECTS and math.isfinite(self.error)
+        enough = self.subjects >= FEWEST_SUBJECTS
+        return enough and math.isfinite(self.error)
 
     @property
     def interval(self) -> Interval:
         """95 % interval by Student's t; NaN where it is unknown or the values do not vary."""
-        return self.within((1 + COVERAGE) / 2) if self.error else NOTHING
+        if not self.error:
+            return NOTHING
+        level = (1 + COVERAGE) / 2
+        return self.within(level)
 
     @property
     def estimate(self) -> Estimate:
@@ -104,7 +108,9 @@ class Mean:
         True
         """
         low, high = self.within(0.95)
-        return bool(-margin <= low and high <= margin)
+        above = -margin <= low
+        below = high <= margin
+        return above and below
 
     def with_initializations(self, variance: float, freedom: float) -> "Mean":
         """Return the same mean with a variance over initializations added to its own.
@@ -126,10 +132,13 @@ class Mean:
         """
         over_subjects = self.error**2
         total = over_subjects + variance
+        error = math.sqrt(total)
         if not math.isfinite(total) or not total:
-            return replace(self, error=math.sqrt(total))
-        shares = over_subjects**2 / self.freedom + variance**2 / freedom
-        return replace(self, error=math.sqrt(total), freedom=total**2 / shares)
+            return replace(self, error=error)
+        of_subjects = over_subjects**2 / self.freedom
+        of_initializations = variance**2 / freedom
+        both = total**2 / (of_subjects + of_initializations)
+        return replace(self, error=error, freedom=both)
 
 
 @lru_cache(maxsize=1024)
@@ -216,8 +225,10 @@ def _delete_one_means(
     touches = touches[names != always]
     rest = len(moving) - touches.sum(axis=1)
     kept = rest > 0
-    left = values.sum(axis=1, keepdims=True) - values @ touches[kept].T
-    return np.asarray(left / rest[kept])
+    without = values @ touches[kept].T
+    left = values.sum(axis=1, keepdims=True) - without
+    means: Floats = left / rest[kept]
+    return means
 
 
 def mean_over_initializations(values: Floats, moving: Names, fixed: Names) -> Mean:
@@ -231,7 +242,8 @@ def mean_over_initializations(values: Floats, moving: Names, fixed: Names) -> Me
         Subjects of each pair, shape (n,).
     """
     over_subjects = jackknife(values.mean(axis=0), moving, fixed)
-    return over_subjects.with_initializations(*variance_of_mean(values.mean(axis=1)))
+    variance, freedom = variance_of_mean(values.mean(axis=1))
+    return over_subjects.with_initializations(variance, freedom)
 
 
 def difference_over_initializations(
@@ -273,6 +285,10 @@ def variance_of_mean(means: Floats) -> tuple[float, float]:
     """
     if len(means) < FEWEST_INITIALIZATIONS:
         return 0.0, 1.0
+    freedom = float(len(means) - 1)
     variance = float(means.var(ddof=1) / len(means))
-    rounding = (ROUNDING * np.abs(means).max()) ** 2
-    return 0.0 if variance <= rounding else variance, float(len(means) - 1)
+    largest = np.abs(means).max()
+    rounding = (ROUNDING * largest) ** 2
+    if variance <= rounding:
+        return 0.0, freedom
+    return variance, freedom

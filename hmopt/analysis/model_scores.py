@@ -60,13 +60,16 @@ class ModelScores:
     @property
     def signed(self) -> Floats:
         """Scores such that more is better, shape (m, s, n)."""
-        return gain(self.metric, self.scores, np.zeros(1))
+        nothing = np.zeros(1)
+        return gain(self.metric, self.scores, nothing)
 
     @property
     def shared(self) -> tuple[Index, ...]:
         """The settings at which all models were measured."""
-        whole = np.isfinite(self.scores).all(axis=(0, 2))
-        return tuple(self.settings[place] for place in np.flatnonzero(whole))
+        measured = np.isfinite(self.scores)
+        whole = measured.all(axis=(0, 2))
+        places = np.flatnonzero(whole)
+        return tuple(self.settings[place] for place in places)
 
     @property
     def sides(self) -> Sides:
@@ -75,9 +78,11 @@ class ModelScores:
 
     def at(self, settings: Iterable[Index]) -> "ModelScores":
         """Return the same at some of the settings only, sorted."""
-        kept = sorted(set(settings) & set(self.settings))
+        common = set(settings) & set(self.settings)
+        kept = sorted(common)
         places = [self.settings.index(setting) for setting in kept]
-        return replace(self, settings=tuple(kept), scores=self.scores[:, places])
+        scores = self.scores[:, places]
+        return replace(self, settings=tuple(kept), scores=scores)
 
 
 def complete_models(scores: Floats) -> Floats:
@@ -91,7 +96,10 @@ def complete_models(scores: Floats) -> Floats:
         Shape (m, s, n); NaN where a model was not measured at a setting.
     """
     whole = np.isfinite(scores).all(axis=(1, 2))
-    return scores[whole] if whole.any() else mean(scores, axis=0)[None]
+    if whole.any():
+        return scores[whole]
+    of_all = mean(scores, axis=0)
+    return of_all[None]
 
 
 def shared_scores(
@@ -126,11 +134,14 @@ def shared_scores(
             return None
         curves.append(measured)
 
-    ids = [set(curve.ids) for of_group in curves for curve in of_group]
-    shared = sorted(set.intersection(*ids)) if ids else []
-    if not shared:
+    common: set[str] | None = None
+    for measured in curves:
+        for curve in measured:
+            ids = set(curve.ids)
+            common = ids if common is None else common & ids
+    if not common:
         return None
-    pairs = models[0][0].pairs.set_index("pair").loc[shared]
+    pairs = models[0][0].pairs.set_index("pair").loc[sorted(common)]
     return [_of_group(of_group, pairs) for of_group in curves]
 
 

@@ -46,7 +46,9 @@ def margin_of(metric: Metric, declared: float | None) -> float:
     >>> margin_of(find_metric("dice"), None), margin_of(find_metric("dice"), 0.005)
     (0.002, 0.005)
     """
-    return MARGIN[metric.unit] if declared is None else declared
+    if declared is not None:
+        return declared
+    return MARGIN[metric.unit]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +135,9 @@ def find_optimum(
 
 def within_range(metric: Metric, found: Estimate) -> Estimate:
     """Return an estimate whose interval is clipped to the range of the metric."""
-    low, high = np.clip([found.low, found.high], *metric.range)
-    return Estimate(found.value, float(low), float(high))
+    ends = [found.low, found.high]
+    low, high = np.clip(ends, *metric.range).tolist()
+    return Estimate(found.value, low, high)
 
 
 @lru_cache(maxsize=64)
@@ -203,8 +206,9 @@ def _resampled_optima(response: Curve, samples: Samples) -> Floats:
     if not samples.enough:
         return np.empty((0, len(response.space.names)))
     values, matrix = interpolated_values(response.space, response.settings)
-    best = response.best_of(samples.means(response.scores) @ matrix.T)
-    return np.asarray(values[best])
+    means = samples.means(response.scores)
+    best = response.best_of(means @ matrix.T)
+    return values[best]
 
 
 def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval:
@@ -250,15 +254,20 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
 
 
 def _range(values: Floats) -> Interval:
-    return Interval(float(values.min()), float(values.max())) if len(values) else NOTHING
+    if not len(values):
+        return NOTHING
+    low = float(values.min())
+    high = float(values.max())
+    return Interval(low, high)
 
 
 def band(response: Curve, samples: Samples) -> Floats:
     """Compute the 95 % bootstrap interval of the mean at each setting, shape (2, s)."""
     if not samples.enough:
-        return np.full((2, len(response.settings)), np.nan)
-    ends = middle(samples.means(response.scores))
-    return np.clip(ends, *response.metric.range)
+        settings = len(response.settings)
+        return np.full((2, settings), np.nan)
+    means = samples.means(response.scores)
+    return np.clip(middle(means), *response.metric.range)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,11 +320,14 @@ class ModelAnalysis:
 
     def samples(self, scope: Scope, response: Curve) -> Samples:
         """Return bootstrap samples of the subjects of a response's pairs."""
-        return self._samples(tuple(response.pairs.tolist()), subject_of(scope))
+        pairs = tuple(response.pairs.tolist())
+        return self._samples(pairs, subject_of(scope))
 
     def _draw(self, pairs: tuple[int, ...], always: str | None) -> Samples:
         places = list(pairs)
-        return draw(self.moving[places], self.fixed[places], DRAWS, self._options.seed, always)
+        moving = self.moving[places]
+        fixed = self.fixed[places]
+        return draw(moving, fixed, DRAWS, self._options.seed, always)
 
     def sides(self, response: Curve) -> tuple[Names, Names]:
         """Return the subjects that must be held out of a response's pairs: `held_out_sides`."""

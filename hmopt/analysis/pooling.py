@@ -73,15 +73,19 @@ def pooled_places(members: Sequence[Member], selection: Mask) -> Places:
         Places among the settings, shape (K, r); -1 where a scope has no pair in the selection set,
         or the subject that it is about is held out.
     """
+    splits, groups = selection.shape
     settings = members[0].sums.total.shape[-1]
-    largest = max(len(members), selection.shape[1]) * settings
-    splits_at_once = max(1, AT_ONCE // largest)
+    of_split = max(len(members), groups) * settings
+    splits_at_once = max(1, AT_ONCE // of_split)
     parts = []
-    for start in range(0, len(selection), splits_at_once):
-        selected = selection[start : start + splits_at_once].T.astype(float)
-        family = _Family(members, selected)
-        pooled = shrink(family.means, family.variance(), family.known)
-        parts.append(np.where(family.known, pooled.argmax(axis=1), -1))
+    for start in range(0, splits, splits_at_once):
+        some = selection[start : start + splits_at_once]
+        family = _Family(members, some.T.astype(float))
+        variance = family.variance()
+        pooled = shrink(family.means, variance, family.known)
+        best = pooled.argmax(axis=1)
+        places = np.where(family.known, best, -1)
+        parts.append(places)
     return np.concatenate(parts, axis=1)
 
 
@@ -125,16 +129,20 @@ def shrink(means: Floats, variance: Floats, known: Mask) -> Floats:
     difference = gain - family_gain
 
     # of K differences from their own mean, K - 1 are free
+    square = difference**2
     scopes = known.sum(axis=0)
-    excess = np.einsum("kr,ksr->sr", known.astype(float), difference**2 - variance)
-    true_variance = np.maximum(excess / np.maximum(scopes - 1, 1), 0)
+    freedom = np.maximum(scopes - 1, 1)
+    excess = np.einsum("kr,ksr->sr", known.astype(float), square - variance)
+    true_variance = np.maximum(excess / freedom, 0)
 
     by_family = _ratio(true_variance, true_variance + variance)
-    by_itself = np.maximum(1 - _ratio(variance, difference**2), 0)
-    weight = np.maximum(by_family, np.where(difference == 0, 0, by_itself))
-    pooled = known & (scopes >= FEWEST_SCOPES)
-    weight = np.where(pooled[:, None], weight, 0)
-    return np.asarray(family_gain + weight * difference)
+    by_itself = np.maximum(1 - _ratio(variance, square), 0)
+    by_itself = np.where(difference == 0, 0, by_itself)
+    weight = np.maximum(by_family, by_itself)
+    is_pooled = known & (scopes >= FEWEST_SCOPES)
+    weight = np.where(is_pooled[:, None], weight, 0)
+    pooled: Floats = family_gain + weight * difference
+    return pooled
 
 
 class _Family:
@@ -182,25 +190,28 @@ class _Family:
         A scope of one subject meets few groups. For the others a_kh = -δ̄_h, so that only the
         groups it meets are visited: Σ_h a_kh² = Σ_h δ̄_h² + Σ_met [a_kh² - δ̄_h²].
         """
-        share = self.known / np.maximum(self.known.sum(axis=0), 1)
-        takes_part = np.zeros(self._selected.shape, dtype=bool)
-        family_change = np.zeros((len(self._selected), *self.means.shape[1:]))
+        groups, splits = self._selected.shape
+        settings = self.means.shape[1]
+        scopes = np.maximum(self.known.sum(axis=0), 1)
+        share = self.known / scopes
+        takes_part = np.zeros((groups, splits), dtype=bool)
+        family_change = np.zeros((groups, settings, splits))
         for place, met, change, has_pairs in self._changes():
             family_change[met] += share[place] * change
             takes_part[met] |= has_pairs & self.known[place]
 
-        groups = np.maximum(takes_part.sum(axis=0), 1)
+        number = np.maximum(takes_part.sum(axis=0), 1)
         family_sum = family_change.sum(axis=0)
         family_squares = family_change**2
         family_square_sum = family_squares.sum(axis=0)
         variance = np.empty(self.means.shape)
         for place, met, change, _ in self._changes():
             deviations = change - family_change[met]
-            squares = (deviations**2).sum(axis=0)
-            squares += family_square_sum - family_squares[met].sum(axis=0)
+            squares_met = (deviations**2).sum(axis=0)
+            squares_not_met = family_square_sum - family_squares[met].sum(axis=0)
             total = change.sum(axis=0) - family_sum
-            around_mean = np.maximum(squares - total**2 / groups, 0)
-            variance[place] = (groups - 1) / groups * around_mean
+            squares = squares_met + squares_not_met - total**2 / number
+            variance[place] = (number - 1) / number * np.maximum(squares, 0)
         return variance
 
     def _changes(
@@ -234,4 +245,5 @@ def _mean_of_known(means: Floats, known: Mask) -> Floats:
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
     positive = whole > 0
-    return np.where(positive, part / np.where(positive, whole, 1), 0)
+    divisor = np.where(positive, whole, 1)
+    return np.where(positive, part / divisor, 0)

@@ -37,7 +37,9 @@ class Interval(NamedTuple):
 
     def __contains__(self, value: object) -> bool:
         """Whether a number lies inside, ends included."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        if not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high
 
 
 class Estimate(NamedTuple):
@@ -55,7 +57,11 @@ class Estimate(NamedTuple):
         >>> Estimate(0.7, 0.6, 0.8).columns("score")
         {'score': 0.7, 'score_low': 0.6, 'score_high': 0.8}
         """
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {
+            name: self.value,
+            f"{name}_low": self.low,
+            f"{name}_high": self.high,
+        }
 
 
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
@@ -107,9 +113,11 @@ def draw_weights(
         generator = np.random.default_rng(seed)
         counts[:, resampled] = generator.multinomial(len(resampled), even, size=draws)
     of_moving = counts[:, first]
-    weights = np.where(first == second, of_moving, of_moving * counts[:, second])
+    of_both = of_moving * counts[:, second]
+    weights = np.where(first == second, of_moving, of_both)
     has_pairs = weights.sum(axis=1) > 0
-    return np.asarray(weights[has_pairs])
+    kept: Floats = weights[has_pairs]
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +142,8 @@ class Samples:
 
     def of(self, pairs: Mask) -> "Samples":
         """Return the same samples of some of the pairs, a mask of shape (n,)."""
-        return Samples(weights=self.weights[:, pairs], subjects=self.subjects)
+        weights = self.weights[:, pairs]
+        return Samples(weights=weights, subjects=self.subjects)
 
     def means(self, values: Floats) -> Floats:
         """Compute the mean in each sample, its deviations widened for few subjects.
@@ -150,8 +159,10 @@ class Samples:
             Shape (draws, ...): m + `widening` · (m_b - m) of the mean m and that of sample b.
         """
         centre = values.mean(axis=-1)
-        deviations = weighted_means(self.weights, values) - centre
-        return np.asarray(centre + widening(self.subjects) * deviations)
+        means = weighted_means(self.weights, values)
+        deviations = widening(self.subjects) * (means - centre)
+        widened: Floats = centre + deviations
+        return widened
 
 
 def draw(
@@ -191,8 +202,10 @@ def widening(subjects: int) -> float:
     if subjects < 2:
         return 1.0
     level = (1 + COVERAGE) / 2
-    of_quantiles = float(stats.t.ppf(level, subjects - 1) / stats.norm.ppf(level))
-    return math.sqrt(subjects / (subjects - 1)) * of_quantiles
+    freedom = subjects - 1
+    of_variance = math.sqrt(subjects / freedom)
+    of_quantiles = stats.t.ppf(level, freedom) / stats.norm.ppf(level)
+    return of_variance * float(of_quantiles)
 
 
 def weighted_means(weights: Floats, values: Floats) -> Floats:
@@ -213,7 +226,8 @@ def weighted_means(weights: Floats, values: Floats) -> Floats:
     total = weights.sum(axis=1)
     kept = total > 0
     sums = values @ weights[kept].T
-    return np.asarray((sums / total[kept]).T)
+    means: Floats = sums / total[kept]
+    return means.T
 
 
 def interval(samples: Floats) -> Interval:
@@ -226,12 +240,17 @@ def interval(samples: Floats) -> Interval:
 
 def middle(samples: Floats, coverage: float = COVERAGE) -> Floats:
     """Compute the ends of the middle share of samples, shape (draws, ...): shape (2, ...)."""
-    low = np.quantile(samples, (1 - coverage) / 2, axis=0, method="lower")
-    high = np.quantile(samples, (1 + coverage) / 2, axis=0, method="higher")
+    below = (1 - coverage) / 2
+    above = (1 + coverage) / 2
+    low = np.quantile(samples, below, axis=0, method="lower")
+    high = np.quantile(samples, above, axis=0, method="higher")
     return np.array([low, high])
 
 
 def estimate(samples: Samples, values: Floats) -> Estimate:
     """Compute the mean of values of n pairs, shape (n,), and its bootstrap interval."""
-    ends = interval(samples.means(values)) if samples.enough else NOTHING
-    return Estimate(float(values.mean()), *ends)
+    mean = float(values.mean())
+    if not samples.enough:
+        return Estimate(mean, np.nan, np.nan)
+    low, high = interval(samples.means(values))
+    return Estimate(mean, low, high)

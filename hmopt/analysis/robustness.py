@@ -113,8 +113,9 @@ def spread(values: Floats) -> Estimate:
     if freedom < 1:
         return UNKNOWN
     deviation = float(values.std(ddof=1))
-    ends = np.sqrt(freedom / stats.chi2.ppf(TAILS, freedom))
-    low, high = (deviation * ends).tolist()
+    quantiles = stats.chi2.ppf(TAILS, freedom)
+    ends = deviation * np.sqrt(freedom / quantiles)
+    low, high = ends.tolist()
     return Estimate(deviation, low, high)
 
 
@@ -136,7 +137,8 @@ def spread_ratio(
         return UNKNOWN, Evidence.TOO_FEW
     ratio = one.value / other.value
     quantiles = stats.f.ppf(TAILS, models - 1, others - 1)
-    low, high = (ratio / np.sqrt(quantiles)).tolist()
+    ends = ratio / np.sqrt(quantiles)
+    low, high = ends.tolist()
     evidence = Evidence.NONE if low <= 1 <= high else Evidence.FOUND
     return Estimate(ratio, low, high), evidence
 

@@ -179,8 +179,12 @@ def _score_at(full: CurveAnalysis, setting: Setting | None) -> float:
     """Return a scope's mean score at a setting; NaN where it was not measured there."""
     if setting is None:
         return np.nan
-    place = full.response.place(full.response.space.index(setting))
-    return float(full.response.means[place]) if place >= 0 else np.nan
+    response = full.response
+    index = response.space.index(setting)
+    place = response.place(index)
+    if place < 0:
+        return np.nan
+    return float(response.means[place])
 
 
 def _unregularized(space: Space) -> Setting:
@@ -217,17 +221,24 @@ def _score_before(before: Measurements | None, full: CurveAnalysis) -> float:
 
 def _no_better(full: CurveAnalysis, unregistered: float) -> tuple[OptimumWarning, ...]:
     """Return the warning where registration at the best setting does not improve the score."""
+    metric = full.response.metric
     best = np.array([full.optimum.score.value])
-    improvement = gain(full.response.metric, best, np.array([unregistered]))[0]
-    is_better = np.isnan(unregistered) or improvement > 0
-    return () if is_better else (OptimumWarning.NO_BETTER,)
+    before = np.array([unregistered])
+    improvement = gain(metric, best, before)[0]
+    if np.isnan(unregistered) or improvement > 0:
+        return ()
+    return (OptimumWarning.NO_BETTER,)
 
 
 def _few(scope: Scope, subjects: int) -> tuple[OptimumWarning, ...]:
     """Return the warning of few subjects, or of few partners of the scope's subject."""
     if subject_of(scope) is None:
-        return (OptimumWarning.FEW_SUBJECTS,) if subjects < FEW else ()
-    return (OptimumWarning.FEW_PARTNERS,) if subjects - 1 < FEW else ()
+        few = subjects < FEW
+        warning = OptimumWarning.FEW_SUBJECTS
+    else:
+        few = subjects - 1 < FEW
+        warning = OptimumWarning.FEW_PARTNERS
+    return (warning,) if few else ()
 
 
 def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None) -> pd.DataFrame:
@@ -250,7 +261,8 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
         another metric of labels); then scores, held-out gains and counts. `loss_ratio` is
         λ / (1 - λ); `flags` are separated by semicolons.
     """
-    return pd.DataFrame([_row(result, loss_scale) for result in results])
+    rows = [_row(result, loss_scale) for result in results]
+    return pd.DataFrame(rows)
 
 
 def _row(result: ScopeResult, loss_scale: float | None) -> dict[str, object]:

@@ -146,29 +146,37 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
         return Estimate(found, found, found)
     generator = np.random.default_rng(seed)
     resampled = generator.integers(subjects, size=(DRAWS, subjects))
-    correlations = _row_correlations(
-        stats.rankdata(column[resampled], axis=1), stats.rankdata(values[resampled], axis=1)
-    )
-    return Estimate(found, *_fisher_interval(found, correlations, subjects))
+    column_ranks = stats.rankdata(column[resampled], axis=1)
+    value_ranks = stats.rankdata(values[resampled], axis=1)
+    correlations = _row_correlations(column_ranks, value_ranks)
+    low, high = _fisher_interval(found, correlations, subjects)
+    return Estimate(found, low, high)
 
 
 def _row_correlations(ones: Floats, others: Floats) -> Floats:
     """Compute the correlation of each two rows; rows that do not vary are left out."""
     ones = ones - ones.mean(axis=1, keepdims=True)
     others = others - others.mean(axis=1, keepdims=True)
-    scale = np.sqrt((ones**2).sum(axis=1) * (others**2).sum(axis=1))
+    products = (ones * others).sum(axis=1)
+    of_ones = (ones**2).sum(axis=1)
+    of_others = (others**2).sum(axis=1)
+    scale = np.sqrt(of_ones * of_others)
     varies = scale > 0
-    return np.asarray((ones * others).sum(axis=1)[varies] / scale[varies])
+    correlations: Floats = products[varies] / scale[varies]
+    return correlations
 
 
 def _fisher_interval(found: float, correlations: Floats, subjects: int) -> Interval:
-    transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
-    deviation = float(transformed.std(ddof=1))
+    clipped = np.clip(correlations, -0.999, 0.999)
+    deviation = float(np.arctanh(clipped).std(ddof=1))
     if not deviation:
         return NOTHING
-    reach = float(stats.t.ppf((1 + COVERAGE) / 2, subjects - 1)) * deviation
+    quantile = float(stats.t.ppf((1 + COVERAGE) / 2, subjects - 1))
+    reach = quantile * deviation
     centre = np.arctanh(found)
-    return Interval(float(np.tanh(centre - reach)), float(np.tanh(centre + reach)))
+    low = float(np.tanh(centre - reach))
+    high = float(np.tanh(centre + reach))
+    return Interval(low, high)
 
 
 def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:
@@ -177,13 +185,19 @@ def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:
     Subjects inside and outside are resampled independently. Unknown where either has fewer than
     two.
     """
-    if min(inside.sum(), (~inside).sum()) < 2:
+    ones = values[inside]
+    others = values[~inside]
+    if min(len(ones), len(others)) < 2:
         return UNKNOWN
-    difference = float(values[inside].mean() - values[~inside].mean())
-    resampled = _resampled_means(values[inside], seed) - _resampled_means(values[~inside], seed + 1)
-    return Estimate(difference, *interval(resampled))
+    difference = float(ones.mean() - others.mean())
+    of_ones = _resampled_means(ones, seed)
+    of_others = _resampled_means(others, seed + 1)
+    low, high = interval(of_ones - of_others)
+    return Estimate(difference, low, high)
 
 
 def _resampled_means(values: Floats, seed: int) -> Floats:
-    names = np.arange(len(values)).astype(str).astype(object)
-    return draw(names, names, DRAWS, seed).means(values)
+    numbers = np.arange(len(values))
+    names = numbers.astype(str).astype(object)
+    samples = draw(names, names, DRAWS, seed)
+    return samples.means(values)

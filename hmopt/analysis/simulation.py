@@ -47,7 +47,10 @@ def response(best: float, curvature: float) -> Floats:
 
     It is a parabola that falls steeply where λ nears 1.
     """
-    return np.asarray(0.75 - curvature * (LATTICE - best) ** 2 - 0.15 * LATTICE**24)
+    parabola = 0.75 - curvature * (LATTICE - best) ** 2
+    fall = 0.15 * LATTICE**24
+    curve: Floats = parabola - fall
+    return curve
 
 
 def flat(labels: int) -> Floats:
@@ -55,7 +58,8 @@ def flat(labels: int) -> Floats:
 
     Whatever is chosen gains exactly 0 in the population.
     """
-    return np.full((labels, len(LATTICE)), 0.75)
+    shape = (labels, len(LATTICE))
+    return np.full(shape, 0.75)
 
 
 def simulate(
@@ -108,8 +112,10 @@ def _drawn_pairs(
     generator: np.random.Generator, subjects: int, pairs: int
 ) -> tuple[Places, Places]:
     """Draw ordered pairs of two subjects, each at most once."""
-    moving, fixed = np.nonzero(~np.eye(subjects, dtype=bool))
-    drawn = generator.permutation(len(moving))[:pairs]
+    itself = np.eye(subjects, dtype=bool)
+    moving, fixed = np.nonzero(~itself)
+    order = generator.permutation(len(moving))
+    drawn = order[:pairs]
     return moving[drawn], fixed[drawn]
 
 
@@ -117,13 +123,19 @@ def _deviations(
     generator: np.random.Generator, subjects: int, moving: Places, fixed: Places
 ) -> Floats:
     """Draw the deviation of each pair's curve from the mean one, shape (lattice, pairs)."""
-    of_subject = generator.normal(0, SUBJECT_SD, (subjects, len(SHAPES)))
-    of_both_ways = generator.normal(0, PAIR_SD, (subjects, subjects, len(SHAPES)))
-    of_one_way = generator.normal(0, PAIR_SD, (len(moving), len(SHAPES)))
-    both_ways = of_both_ways[np.minimum(moving, fixed), np.maximum(moving, fixed)]
-    of_pair = np.sqrt(SHARED) * both_ways + np.sqrt(1 - SHARED) * of_one_way
-    coefficients = of_subject[moving] + of_subject[fixed] + of_pair
-    return np.asarray(SHAPES.T @ coefficients.T)
+    shapes = len(SHAPES)
+    pairs = len(moving)
+    of_subject = generator.normal(0, SUBJECT_SD, (subjects, shapes))
+    of_both_directions = generator.normal(0, PAIR_SD, (subjects, subjects, shapes))
+    of_direction = generator.normal(0, PAIR_SD, (pairs, shapes))
+    first = np.minimum(moving, fixed)
+    second = np.maximum(moving, fixed)
+    shared = np.sqrt(SHARED) * of_both_directions[first, second]
+    own = np.sqrt(1 - SHARED) * of_direction
+    of_subjects = of_subject[moving] + of_subject[fixed]
+    coefficients = of_subjects + (shared + own)
+    deviations: Floats = SHAPES.T @ coefficients.T
+    return deviations
 
 
 def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) -> Measurements:
@@ -153,4 +165,5 @@ def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) 
 
 def shifted(bests: Sequence[float], curvature: float) -> Floats:
     """Return curves of labels with the given best settings, shape (labels, lattice)."""
-    return np.stack([response(best, curvature) for best in bests])
+    curves = [response(best, curvature) for best in bests]
+    return np.stack(curves)

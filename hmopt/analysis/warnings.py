@@ -114,16 +114,12 @@ def find_warnings(
     half
         Of the same scope at half training, where it was measured.
     """
-    hardly_trained = any(
-        draws_near(hyperparameter, optimum.setting[hyperparameter.name]) < RARE
-        for hyperparameter in space.hyperparameters
-    )
     folding_known = bool(np.isfinite(optimum.folding))
     holds = {
         OptimumWarning.BOUND: _on_bound(space, optimum),
         OptimumWarning.FLAT: _flat(space, optimum),
         OptimumWarning.NOT_CONVERGED: half is not None and disagree(optimum, half),
-        OptimumWarning.NOT_TRAINED: hardly_trained,
+        OptimumWarning.NOT_TRAINED: _hardly_trained(space, optimum),
         OptimumWarning.FOLDS: folding_known and optimum.constrained is None,
     }
     return tuple(warning for warning, held in holds.items() if held)
@@ -132,9 +128,12 @@ def find_warnings(
 def response_warnings(response: Curve) -> tuple[OptimumWarning, ...]:
     """Return the warnings about a model whose response shows that it is broken."""
     largest_change = np.ptp(response.scores, axis=0).max()
-    if largest_change <= margin_of(response.metric, None) / 10:
+    margin = margin_of(response.metric, None)
+    if largest_change <= margin / 10:
         return (OptimumWarning.CONSTANT,)
-    return (OptimumWarning.ERRATIC,) if _erratic(response) else ()
+    if _erratic(response):
+        return (OptimumWarning.ERRATIC,)
+    return ()
 
 
 def _erratic(response: Curve) -> bool:
@@ -148,8 +147,10 @@ def _erratic(response: Curve) -> bool:
     if len(response.space.hyperparameters) > 1 or len(response.settings) < ORDERED:
         return False
     means = response.means
-    successive = float((np.diff(means) ** 2).sum())
-    around_mean = float(((means - means.mean()) ** 2).sum())
+    steps = np.diff(means)
+    deviations = means - means.mean()
+    successive = float((steps**2).sum())
+    around_mean = float((deviations**2).sum())
     return successive > DISORDER * around_mean
 
 
@@ -183,13 +184,27 @@ def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
     """
     place = hyperparameter.unit(value)
     rate = hyperparameter.end_point_rate
-    reach = min(place + NEAR, 1.0) - max(place - NEAR, 0.0)
+    low = max(place - NEAR, 0.0)
+    high = min(place + NEAR, 1.0)
+    uniform = (1 - 2 * rate) * (high - low)
     ends = (place <= NEAR) + (place >= 1 - NEAR)
-    return (1 - 2 * rate) * reach + rate * ends
+    return uniform + rate * ends
+
+
+def _hardly_trained(space: Space, optimum: Optimum) -> bool:
+    for hyperparameter in space.hyperparameters:
+        value = optimum.setting[hyperparameter.name]
+        if draws_near(hyperparameter, value) < RARE:
+            return True
+    return False
 
 
 def _on_bound(space: Space, optimum: Optimum) -> bool:
-    return any(optimum.setting[h.name] in (h.low, h.high) for h in space.hyperparameters)
+    for hyperparameter in space.hyperparameters:
+        ends = (hyperparameter.low, hyperparameter.high)
+        if optimum.setting[hyperparameter.name] in ends:
+            return True
+    return False
 
 
 def _flat(space: Space, optimum: Optimum) -> bool:

@@ -80,7 +80,11 @@ def test_a_constant_gap_is_told_at_each_setting_with_its_sign(
     assert found.rank_correlation == pytest.approx(1.0)
     assert found.shift == {"regularization": 0.0}
     assert len(found.settings) == 9
-    assert found.separate.tolist() == pytest.approx((hump(0.3) + 0.01).tolist(), abs=0.01)
+    of_pairs = amortized["0"].values["dice"][0].mean() - hump(0.3)[0]
+    assert found.amortized.tolist() == pytest.approx((hump(0.3) + of_pairs).tolist(), abs=1e-12)
+    assert found.separate.tolist() == pytest.approx(
+        (hump(0.3) + of_pairs + 0.01).tolist(), abs=1e-12
+    )
 
 
 def test_a_gap_of_surface_distance_is_positive_where_separate_networks_are_nearer(
