@@ -181,8 +181,10 @@ def _best_setting(side: ModelScores) -> Setting:
 
 def _gap(separate: ModelScores, amortized: ModelScores, places: Sequence[int]) -> Mean:
     """Compute how much better separate networks are on average over some of the settings."""
-    of_separate = mean(complete_models(separate.signed[:, places]), axis=1)
-    of_amortized = mean(complete_models(amortized.signed[:, places]), axis=1)
+    some_separate = complete_models(separate.signed[:, places])
+    some_amortized = complete_models(amortized.signed[:, places])
+    of_separate = mean(some_separate, axis=1)
+    of_amortized = mean(some_amortized, axis=1)
     return difference_over_initializations(
         of_separate, of_amortized, separate.moving, separate.fixed
     )

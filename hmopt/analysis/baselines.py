@@ -332,4 +332,6 @@ class _Comparing:
 
 
 def _known(count: int | None) -> float:
-    return np.nan if count is None else float(count)
+    if count is None:
+        return np.nan
+    return float(count)

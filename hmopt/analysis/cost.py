@@ -89,7 +89,8 @@ class Cost:
     @property
     def ratio(self) -> float:
         """Wall time of the grid, as a multiple of that of the amortized model."""
-        return self.separate.seconds / self.amortized.seconds
+        grid = self.separate.seconds
+        return grid / self.amortized.seconds
 
 
 def find_cost(
@@ -147,4 +148,5 @@ def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, sea
     of_setting = measured.seconds * pairs
     amortized = hypermorph.seconds + of_setting * searched
     of_network = separate.seconds + of_setting
-    return math.floor(amortized / of_network) + 1
+    equally_costly = amortized / of_network
+    return math.floor(equally_costly) + 1

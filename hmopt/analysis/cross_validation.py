@@ -20,7 +20,7 @@ from hmopt.analysis.held_out import (
     split_subjects,
     sums_between,
 )
-from hmopt.analysis.optimum import ModelAnalysis, subject_of
+from hmopt.analysis.optimum import ModelAnalysis, shared_settings, subject_of
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -132,7 +132,7 @@ class CrossValidation:
             Curves of the family's scopes.
         """
         sums = [self._sums(response) for response in responses]
-        shared = _shared_settings(responses)
+        shared = shared_settings(responses)
         members = self._members(responses, sums, shared)
         return self._recommended(responses, members, shared)
 
@@ -145,7 +145,7 @@ class CrossValidation:
             Curves of the family's scopes.
         """
         sums = [self._sums(response) for response in responses]
-        shared = _shared_settings(responses)
+        shared = shared_settings(responses)
         members = self._members(responses, sums, shared)
         recommended = self._recommended(responses, members, shared)
         own = [choose(of_scope, self.splits.selection) for of_scope in sums]
@@ -214,25 +214,21 @@ class CrossValidation:
         subject = subject_of(scope)
         if subject is None:
             return None
-        return int(self.splits.groups_of(np.array([subject], dtype=object))[0])
+        names = np.array([subject], dtype=object)
+        (group,) = self.splits.groups_of(names)
+        return int(group)
 
     def _sums(self, response: Curve) -> Sums:
         moving, fixed = self.analysis.sides(response)
         return sums_between(response, self.splits, moving, fixed)
 
 
-def _shared_settings(responses: Sequence[Curve]) -> list[Index]:
-    shared = set(responses[0].settings)
-    for response in responses[1:]:
-        shared &= set(response.settings)
-    return sorted(shared)
-
-
 def _places_in(response: Curve, settings: Sequence[Index], places: Places) -> Places:
     """Return the places among a curve's settings of places among others; -1: not there."""
     of_curve = [response.place(index) for index in settings]
     # -1, no setting, is the last place of this table
-    return np.array([*of_curve, -1])[places]
+    table = np.array([*of_curve, -1])
+    return table[places]
 
 
 def choose_for_all(

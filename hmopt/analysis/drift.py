@@ -19,7 +19,7 @@ from enum import Enum
 import numpy as np
 
 from hmopt.analysis.arrays import Floats, Places
-from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of
+from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
 from hmopt.analysis.resampling import Estimate, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
@@ -29,7 +29,6 @@ from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.scopes import Scope
-from hmopt.space import Index
 
 SECOND_HALF: tuple[Checkpoint, ...] = ("half", "three-quarters", "full")
 """The checkpoints without which drift is not assessed."""
@@ -97,12 +96,14 @@ class Drift:
     @property
     def values(self) -> tuple[float, ...]:
         """The best value at each checkpoint."""
-        return tuple(optimum.value for optimum in self.optima)
+        values = [optimum.value for optimum in self.optima]
+        return tuple(values)
 
     @property
     def late_values(self) -> tuple[float, ...]:
         """The best value at half training, at three quarters and at the end."""
-        return self.values[-len(SECOND_HALF) :]
+        checkpoints = len(SECOND_HALF)
+        return self.values[-checkpoints:]
 
 
 def find_drifts(
@@ -150,7 +151,7 @@ def find_drifts(
     if not set(SECOND_HALF) <= checkpoints.keys():
         return []
     known = tuple(checkpoint for checkpoint in CHECKPOINTS if checkpoint in checkpoints)
-    shared = _shared_settings(list(checkpoints.values()))
+    shared = shared_settings(checkpoints.values())
     measured = [checkpoints[checkpoint].at(shared) for checkpoint in known]
     curves_of = [Curves(measurements, options.metric) for measurements in measured]
     last = ModelAnalysis(measured[-1], options)
@@ -178,9 +179,11 @@ def warn_of_drift(results: Sequence[ScopeResult], drifts: Sequence[Drift]) -> li
     warned = []
     for result in results:
         if result.scope in drifting:
-            replaced = OptimumWarning.NOT_CONVERGED
-            others = tuple(warning for warning in result.warnings if warning is not replaced)
-            result = replace(result, warnings=(*others, OptimumWarning.DRIFTS))
+            warnings = list(result.warnings)
+            if OptimumWarning.NOT_CONVERGED in warnings:
+                warnings.remove(OptimumWarning.NOT_CONVERGED)
+            warnings.append(OptimumWarning.DRIFTS)
+            result = replace(result, warnings=tuple(warnings))
         warned.append(result)
     return warned
 
@@ -244,13 +247,6 @@ def _excludes_zero(change: Estimate) -> bool:
     if change.value > 0:
         return change.low > 0
     return change.high < 0
-
-
-def _shared_settings(measured: Sequence[Measurements]) -> list[Index]:
-    shared = set(measured[0].settings)
-    for measurements in measured[1:]:
-        shared &= set(measurements.settings)
-    return sorted(shared)
 
 
 def _of_the_same_pairs(curves: Sequence[Curve | None]) -> list[Curve]:

@@ -70,7 +70,8 @@ def holm(p_values: Sequence[float]) -> Floats:
     corrected = np.array(p_values, dtype=float)
     known = np.isfinite(corrected)
     if known.any():
-        corrected[known] = multipletests(corrected[known], method="holm")[1]
+        _, of_known, *_ = multipletests(corrected[known], method="holm")
+        corrected[known] = of_known
     return corrected
 
 

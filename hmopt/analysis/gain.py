@@ -90,7 +90,8 @@ def gains_of_scopes(
         What the gain is over.
     """
     scored = [result for result in results if result.held_out is not None]
-    return adjusted([_of_scope(result, over) for result in scored], margin)
+    gains = [_of_scope(result, over) for result in scored]
+    return adjusted(gains, margin)
 
 
 def granularities(
@@ -156,11 +157,13 @@ def family_gain(
 
 def adjusted(gains: Sequence[Gain], margin: float) -> list[Gain]:
     """Correct p-values for all questions together, and judge what each gain shows."""
-    p_values = holm([gain.p_value for gain in gains]).tolist()
+    p_values = [gain.p_value for gain in gains]
+    p_adjusted = holm(p_values).tolist()
     corrected = []
-    for gain, p_value in zip(gains, p_values, strict=True):
+    for gain, p_value in zip(gains, p_adjusted, strict=True):
         evidence = of_mean(gain.mean, p_value, margin)
-        corrected.append(replace(gain, p_adjusted=p_value, evidence=evidence))
+        tested = replace(gain, p_adjusted=p_value, evidence=evidence)
+        corrected.append(tested)
     return corrected
 
 

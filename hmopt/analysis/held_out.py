@@ -107,7 +107,8 @@ def split_subjects(subjects: Sequence[str], splits: int, seed: int) -> Splits:
     possible = math.comb(groups, held_out)
     exhaustive = held_out == 2 or possible <= 2 * splits
     if exhaustive:
-        sets = list(itertools.combinations(range(groups), min(held_out, groups)))
+        size = min(held_out, groups)
+        sets = list(itertools.combinations(range(groups), size))
         selection = np.ones((len(sets), groups), dtype=bool)
         for split, members in enumerate(sets):
             selection[split, list(members)] = False

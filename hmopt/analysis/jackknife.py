@@ -69,7 +69,8 @@ class Mean:
     @property
     def estimate(self) -> Estimate:
         """The mean with its 95 % interval."""
-        return Estimate(self.value, *self.interval)
+        low, high = self.interval
+        return Estimate(self.value, low, high)
 
     @property
     def p_value(self) -> float:
@@ -86,7 +87,9 @@ class Mean:
         if not self.known:
             return NOTHING
         reach = _t_quantile(level, self.freedom) * self.error
-        return Interval(self.value - reach, self.value + reach)
+        low = self.value - reach
+        high = self.value + reach
+        return Interval(low, high)
 
     def equivalent(self, margin: float) -> bool:
         """Check equivalence: two one-sided tests at 5 % place the mean within ±margin.
@@ -143,7 +146,8 @@ class Mean:
 
 @lru_cache(maxsize=1024)
 def _t_quantile(level: float, freedom: float) -> float:
-    return float(stats.t.ppf(level, freedom))
+    quantile = stats.t.ppf(level, freedom)
+    return float(quantile)
 
 
 def jackknife(
@@ -189,21 +193,24 @@ def jackknife_rows(
     always: str | None = None,
 ) -> list[Mean]:
     """Compute the same for several values of the same pairs, shape (k, n)."""
+    means = values.mean(axis=1)
     replicates = _delete_one_means(values, moving, fixed, always)
     count = replicates.shape[1]
     if count > 1:
         deviations = replicates - replicates.mean(axis=1, keepdims=True)
         squares = (deviations**2).sum(axis=1)
         errors = np.sqrt((count - 1) / count * squares)
-        errors[errors <= ROUNDING * np.abs(values).max(axis=1)] = 0
+        rounding = ROUNDING * np.abs(values).max(axis=1)
+        errors[errors <= rounding] = 0
     else:
         errors = np.full(len(values), math.nan)
     subjects = len({*moving, *fixed} - {always})
     freedom = max(count - 1, 1)
-    return [
-        Mean(value=float(value), error=float(error), freedom=freedom, subjects=subjects)
-        for value, error in zip(values.mean(axis=1), errors, strict=True)
-    ]
+    found = []
+    for value, error in zip(means.tolist(), errors.tolist(), strict=True):
+        mean = Mean(value=value, error=error, freedom=freedom, subjects=subjects)
+        found.append(mean)
+    return found
 
 
 def _delete_one_means(
@@ -241,8 +248,10 @@ def mean_over_initializations(values: Floats, moving: Names, fixed: Names) -> Me
     moving, fixed
         Subjects of each pair, shape (n,).
     """
-    over_subjects = jackknife(values.mean(axis=0), moving, fixed)
-    variance, freedom = variance_of_mean(values.mean(axis=1))
+    of_pairs = values.mean(axis=0)
+    of_trainings = values.mean(axis=1)
+    over_subjects = jackknife(of_pairs, moving, fixed)
+    variance, freedom = variance_of_mean(of_trainings)
     return over_subjects.with_initializations(variance, freedom)
 
 

@@ -1,8 +1,9 @@
 """The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from scipy.interpolate import CubicSpline, RBFInterpolator
@@ -140,6 +141,18 @@ def within_range(metric: Metric, found: Estimate) -> Estimate:
     return Estimate(found.value, low, high)
 
 
+class _HasSettings(Protocol):
+    @property
+    def settings(self) -> tuple[Index, ...]: ...
+
+
+def shared_settings(measured: Iterable[_HasSettings]) -> list[Index]:
+    """Return the settings that all of several curves or measurements have, sorted."""
+    sets = [set(one.settings) for one in measured]
+    shared = set.intersection(*sets)
+    return sorted(shared)
+
+
 @lru_cache(maxsize=64)
 def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
     """Return settings between the measured ones, and the matrix that interpolates scores there.
@@ -180,21 +193,29 @@ def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index
     if len(settings) < fewest:
         return list(settings), unit_vectors
     if dimensions == 1:
-        lattice = np.arange(settings[0][0], settings[-1][0] + 1)
+        (first,), (last,) = settings[0], settings[-1]
+        lattice = np.arange(first, last + 1)
         spline = CubicSpline(measured[:, 0], unit_vectors)
-        return [(int(place),) for place in lattice], np.asarray(spline(lattice))
+        candidates: list[Index] = [(place,) for place in lattice.tolist()]
+        return candidates, np.asarray(spline(lattice))
     per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
-    candidates = sorted({*settings, *evenly(space, per_hyperparameter)})
-    last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
-    surface = RBFInterpolator(measured / last, unit_vectors, kernel="cubic", degree=2)
-    return candidates, np.asarray(surface(np.array(candidates) / last))
+    even = evenly(space, per_hyperparameter)
+    candidates = sorted({*settings, *even})
+    steps = [hyperparameter.points - 1 for hyperparameter in space.hyperparameters]
+    scale = np.array(steps, dtype=float)
+    surface = RBFInterpolator(measured / scale, unit_vectors, kernel="cubic", degree=2)
+    wanted = np.array(candidates) / scale
+    return candidates, np.asarray(surface(wanted))
 
 
 @lru_cache(maxsize=64)
 def interpolated_values(space: Space, settings: tuple[Index, ...]) -> tuple[Floats, Floats]:
     """Return what `interpolation` does, with the settings as values: (C, hyperparameters)."""
     candidates, matrix = interpolation(space, settings)
-    values = [list(space.setting(index).values()) for index in candidates]
+    values = []
+    for index in candidates:
+        setting = space.setting(index)
+        values.append(list(setting.values()))
     return np.array(values), matrix
 
 
@@ -220,13 +241,17 @@ def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval
     inner = interval(resampled)
     if np.isnan(inner.low):
         return NOTHING
-    values = np.unique(measured)
-    place = int(np.searchsorted(values, measured[best]))
+    values = np.unique(measured).tolist()
+    value = float(measured[best])
+    place = values.index(value)
+    last = len(values) - 1
     below = values[max(place - 1, 0)]
-    above = values[min(place + 1, len(values) - 1)]
-    low = (values[place] + below) / 2
-    high = (values[place] + above) / 2
-    return Interval(min(inner.low, float(low)), max(inner.high, float(high)))
+    above = values[min(place + 1, last)]
+    half_way_down = (value + below) / 2
+    half_way_up = (value + above) / 2
+    low = min(inner.low, half_way_down)
+    high = max(inner.high, half_way_up)
+    return Interval(low, high)
 
 
 def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
@@ -239,7 +264,8 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
         return np.empty(0, dtype=np.intp)
     best = response.best()
     losses = response.signed[best] - response.signed
-    upper_bounds = np.quantile(samples.means(losses), COVERAGE, axis=0)
+    resampled = samples.means(losses)
+    upper_bounds = np.quantile(resampled, COVERAGE, axis=0)
     equivalent = upper_bounds <= margin
     equivalent[best] = True
     if len(response.space.names) > 1:
@@ -314,9 +340,10 @@ class ModelAnalysis:
         if response is None:
             return None
         samples = self.samples(scope, response)
-        folding_limit = self._options.folding_limit
-        optimum = find_optimum(response, samples, folding_limit, self._options.margin)
-        return CurveAnalysis(response=response, band=band(response, samples), optimum=optimum)
+        options = self._options
+        optimum = find_optimum(response, samples, options.folding_limit, options.margin)
+        of_means = band(response, samples)
+        return CurveAnalysis(response=response, band=of_means, optimum=optimum)
 
     def samples(self, scope: Scope, response: Curve) -> Samples:
         """Return bootstrap samples of the subjects of a response's pairs."""

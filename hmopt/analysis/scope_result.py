@@ -205,8 +205,10 @@ def _reported(other: ModelAnalysis, full: CurveAnalysis, folding_limit: float) -
     place = response.place(full.optimum.index)
     at_optimum = float(response.means[place]) if place >= 0 else np.nan
     optimum = None
-    if find_metric(response.metric.name).per_label:
-        optimum = find_optimum(response, other.samples(scope, response), folding_limit)
+    metric = find_metric(response.metric.name)
+    if metric.per_label:
+        samples = other.samples(scope, response)
+        optimum = find_optimum(response, samples, folding_limit)
     return Reported(at_optimum=at_optimum, optimum=optimum)
 
 
@@ -215,8 +217,10 @@ def _score_before(before: Measurements | None, full: CurveAnalysis) -> float:
     if before is None:
         return np.nan
     response = full.response
-    scores = before.score(response.metric.name, response.scope.label)
-    return float(scores[0, response.pairs].mean())
+    metric = response.metric.name
+    scores = before.score(metric, response.scope.label)
+    of_scope = scores[0, response.pairs]
+    return float(of_scope.mean())
 
 
 def _no_better(full: CurveAnalysis, unregistered: float) -> tuple[OptimumWarning, ...]:

@@ -79,9 +79,11 @@ def subject_optima(
     of_label = (("label", label),) if label else ()
     optima = {}
     for subject in subjects:
-        curve = curves.of(Scope(criteria=(("subject", subject), *of_label)))
+        scope = Scope(criteria=(("subject", subject), *of_label))
+        curve = curves.of(scope)
         if curve is not None:
-            optima[subject] = curve.space.setting(curve.settings[curve.best()])
+            best = curve.settings[curve.best()]
+            optima[subject] = curve.space.setting(best)
     names = list(measurements.space.names)
     return pd.DataFrame.from_dict(optima, orient="index", columns=names)
 

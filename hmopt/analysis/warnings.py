@@ -163,8 +163,10 @@ def disagree(one: Optimum, other: Optimum) -> bool:
     if any(np.isnan(interval.low) for interval in intervals):
         return False
     for name in one.setting:
-        one_outside = one.setting[name] not in other.intervals.get(name, NOTHING)
-        other_outside = other.setting[name] not in one.intervals.get(name, NOTHING)
+        of_one = one.intervals.get(name, NOTHING)
+        of_other = other.intervals.get(name, NOTHING)
+        one_outside = one.setting[name] not in of_other
+        other_outside = other.setting[name] not in of_one
         if one_outside and other_outside:
             return True
     return False

@@ -141,7 +141,7 @@ def gap(
 ) -> str:
     """Give the sentence on a mean gap, as if subjects and starts had said so."""
     mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
-    told = replace(compared.main.agreements[COHORT], mean_gap=mean, starts=starts)
+    told = replace(compared.main.agreements[COHORT], mean_gap=mean, initializations=starts)
     main = replace(compared.main, agreements={COHORT: told})
     return agreement.found(replace(compared, budgets=(*compared.budgets[:-1], main)), "dice")
 
@@ -301,7 +301,7 @@ def test_the_regret_says_whether_its_intervals_count_random_starts(
 ) -> None:
     (told,) = (note for note in sections["regret"].notes if "random start" in note)
     assert told == "Intervals count subjects (jackknife) and the 3 random starts of the networks."
-    regrets = {scope: replace(one, starts=1) for scope, one in alike.main.regrets.items()}
+    regrets = {scope: replace(one, initializations=1) for scope, one in alike.main.regrets.items()}
     single = replace(alike, budgets=(replace(alike.main, regrets=regrets),))
     made = regret.regret_section(replace(material, compared=single))
     assert made is not None
