@@ -108,9 +108,10 @@ class Agreement:
     @property
     def within_two_spreads(self) -> Mask:
         """Whether the gap is at most two standard deviations over seeds, shape (s,)."""
-        gaps = np.array([gap.value for gap in self.gaps])
+        values = [gap.value for gap in self.gaps]
+        gaps = np.abs(values)
         limits = 2 * self.seed_spread
-        within: Mask = np.abs(gaps) <= limits
+        within: Mask = gaps <= limits
         return within
 
 
@@ -176,7 +177,8 @@ def find_agreement(
 
 def _best_setting(side: ModelScores) -> Setting:
     best = side.mean.best()
-    return side.space.setting(side.settings[best])
+    index = side.settings[best]
+    return side.space.setting(index)
 
 
 def _gap(separate: ModelScores, amortized: ModelScores, places: Sequence[int]) -> Mean:
@@ -185,9 +187,8 @@ def _gap(separate: ModelScores, amortized: ModelScores, places: Sequence[int]) -
     some_amortized = complete_models(amortized.signed[:, places])
     of_separate = mean(some_separate, axis=1)
     of_amortized = mean(some_amortized, axis=1)
-    return difference_over_initializations(
-        of_separate, of_amortized, separate.moving, separate.fixed
-    )
+    moving, fixed = separate.moving, separate.fixed
+    return difference_over_initializations(of_separate, of_amortized, moving, fixed)
 
 
 def seed_spread(models: ModelScores) -> Floats:
@@ -395,7 +396,8 @@ def _held_out_scores(
     held_out
         Whether each pair is held out in each split, shape (r, n).
     """
-    total = np.zeros((len(models.scores), len(models.moving)))
+    shape = (len(models.scores), len(models.moving))
+    total = np.zeros(shape)
     for setting in dict.fromkeys(settings):
         if setting is None:
             continue

@@ -239,17 +239,28 @@ class _Comparing:
             singles[seed] = self.read(baseline).at(compared)
             if set(comparison.grid) <= set(singles[seed].settings):
                 whole[seed] = singles[seed]
-        minutes = [baseline.minutes / baseline.networks for baseline in baselines]
+        minutes = np.nan
+        learning_rate = None
+        if baselines:
+            of_networks = [baseline.minutes / baseline.networks for baseline in baselines]
+            minutes = float(np.median(of_networks))
+            learning_rate = baselines[0].learning_rate
+        members: Sequence[int] = ()
+        ensemble = None
         ensembles = comparison.ensembles(role, steps)
+        if ensembles:
+            largest = ensembles[-1]
+            members = largest.seeds
+            ensemble = self.read(largest)
         return _Trained(
             role=role,
             steps=steps,
-            minutes=float(np.median(minutes)) if minutes else np.nan,
-            learning_rate=baselines[0].learning_rate if baselines else None,
+            minutes=minutes,
+            learning_rate=learning_rate,
             singles=singles,
             whole=whole,
-            members=ensembles[-1].seeds if ensembles else (),
-            ensemble=self.read(ensembles[-1]) if ensembles else None,
+            members=members,
+            ensemble=ensemble,
         )
 
     def replicates(self, trained: _Trained) -> Replicates:
@@ -261,13 +272,19 @@ class _Comparing:
         ensemble = trained.ensemble
 
         def spread_along(scope: Scope) -> Robustness | None:
-            return find_robustness(trained.whole, scope, metric) if trained.whole else None
+            if not trained.whole:
+                return None
+            return find_robustness(trained.whole, scope, metric)
 
         def spread_at_optimum(scope: Scope) -> Robustness | None:
-            return find_robustness(at_optimum, scope, metric) if at_optimum else None
+            if not at_optimum:
+                return None
+            return find_robustness(at_optimum, scope, metric)
 
         def gain_of_ensemble(scope: Scope) -> Estimate | None:
-            return ensemble_gain(members, ensemble, scope, metric) if ensemble else None
+            if ensemble is None:
+                return None
+            return ensemble_gain(members, ensemble, scope, metric)
 
         return Replicates(
             role=trained.role,
@@ -283,13 +300,15 @@ class _Comparing:
     def budget(self, trained: _Trained, networks: _Trained, separate: Replicates) -> Budget:
         """Compare hypermorphs of one length of training with separate networks."""
         hypermorphs = self.replicates(trained)
-        amortized = trained.whole
+        options = self.options
 
         def agreement(scope: Scope) -> Agreement | None:
-            return find_agreement(amortized, networks.whole, scope, self.options.metric)
+            amortized = trained.whole
+            return find_agreement(amortized, networks.whole, scope, options.metric)
 
         def regret(scope: Scope) -> Regret | None:
-            return find_regret(amortized, networks.whole, scope, self.options)
+            amortized = trained.whole
+            return find_regret(amortized, networks.whole, scope, options)
 
         def ratio(scope: Scope) -> tuple[Estimate, Evidence] | None:
             one = hypermorphs.at_optimum.get(scope)
@@ -314,10 +333,11 @@ class _Comparing:
         if steps is None:
             return {}
         longer = self.trained("separate", steps).singles
-        at_optimum = {"model": model.at([self.comparison.optimum])}
+        at_optimum = model.at([self.comparison.optimum])
 
         def agreement(scope: Scope) -> Agreement | None:
-            return find_agreement(at_optimum, longer, scope, self.options.metric)
+            searched = {"model": at_optimum}
+            return find_agreement(searched, longer, scope, self.options.metric)
 
         return self._for_scopes(agreement)
 

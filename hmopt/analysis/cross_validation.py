@@ -151,11 +151,10 @@ class CrossValidation:
         own = [choose(of_scope, self.splits.selection) for of_scope in sums]
         pooled = own
         if members:
-            places = pooled_places(members, self.splits.selection)
-            pooled = [
-                _places_in(response, shared, of_scope)
-                for response, of_scope in zip(responses, places, strict=True)
-            ]
+            pooled = []
+            shared_places = pooled_places(members, self.splits.selection)
+            for response, places in zip(responses, shared_places, strict=True):
+                pooled.append(_places_in(response, shared, places))
         found = zip(responses, recommended, pooled, own, strict=True)
         return [self._choice(*of_scope) for of_scope in found]
 

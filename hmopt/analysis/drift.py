@@ -49,7 +49,8 @@ class Trend(Enum):
     @property
     def drifts(self) -> bool:
         """Whether it is a warning."""
-        return self in (Trend.STILL, Trend.THROUGHOUT)
+        drifting = (Trend.STILL, Trend.THROUGHOUT)
+        return self in drifting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +238,10 @@ def trend_of(
 
 def _one_way(values: Sequence[float]) -> bool:
     steps = np.diff(values)
-    rises = bool((steps > 0).all())
-    falls = bool((steps < 0).all())
-    return rises or falls
+    if (steps > 0).all():
+        return True
+    falls = (steps < 0).all()
+    return bool(falls)
 
 
 def _excludes_zero(change: Estimate) -> bool:
@@ -309,8 +311,9 @@ def _drifts_of(
 
 def _means(curve: Curve, samples: Samples) -> Floats:
     """Return mean scores over all subjects, then those of each sample: shape (1 + draws, s)."""
+    of_all = curve.means
     of_samples = samples.means(curve.scores)
-    return np.vstack([curve.means, of_samples])
+    return np.vstack([of_all, of_samples])
 
 
 def _best_values(curve: Curve, samples: Samples) -> Floats:
@@ -337,9 +340,10 @@ def _loss(curve: Curve, setting: Floats, samples: Samples) -> Estimate:
 def _estimate(values: Floats, samples: Samples) -> Estimate:
     """Return the first value, of all subjects, with the interval of the others, of the samples."""
     of_all = float(values[0])
+    of_samples = values[1:]
     if not samples.enough:
         return Estimate(of_all, np.nan, np.nan)
-    low, high = interval(values[1:])
+    low, high = interval(of_samples)
     return Estimate(of_all, low, high)
 
 

@@ -56,10 +56,11 @@ class Splits:
     @cached_property
     def choosing(self) -> int:
         """Number of subjects in a selection set, on average."""
-        groups = self.selection.shape[1]
+        _, groups = self.selection.shape
         sizes = np.bincount(self.group, minlength=groups)
         subjects = self.selection @ sizes
-        return round(float(subjects.mean()))
+        mean = float(subjects.mean())
+        return round(mean)
 
     def groups_of(self, names: Names) -> Places:
         """Return the group of each of the named subjects."""

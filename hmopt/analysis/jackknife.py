@@ -197,11 +197,12 @@ def jackknife_rows(
     replicates = _delete_one_means(values, moving, fixed, always)
     count = replicates.shape[1]
     if count > 1:
-        deviations = replicates - replicates.mean(axis=1, keepdims=True)
+        centre = replicates.mean(axis=1, keepdims=True)
+        deviations = replicates - centre
         squares = (deviations**2).sum(axis=1)
         errors = np.sqrt((count - 1) / count * squares)
-        rounding = ROUNDING * np.abs(values).max(axis=1)
-        errors[errors <= rounding] = 0
+        largest = np.abs(values).max(axis=1)
+        errors[errors <= ROUNDING * largest] = 0
     else:
         errors = np.full(len(values), math.nan)
     subjects = len({*moving, *fixed} - {always})
@@ -225,12 +226,13 @@ def _delete_one_means(
     """
     places, names = pd.factorize(np.concatenate([moving, fixed]))
     first, second = np.split(places, 2)
-    pairs = np.arange(len(moving))
-    touches = np.zeros((len(names), len(moving)))
+    count = len(moving)
+    pairs = np.arange(count)
+    touches = np.zeros((len(names), count))
     touches[first, pairs] = 1
     touches[second, pairs] = 1
     touches = touches[names != always]
-    rest = len(moving) - touches.sum(axis=1)
+    rest = count - touches.sum(axis=1)
     kept = rest > 0
     without = values @ touches[kept].T
     left = values.sum(axis=1, keepdims=True) - without
@@ -292,10 +294,11 @@ def variance_of_mean(means: Floats) -> tuple[float, float]:
     >>> variance_of_mean(np.array([1.0, 2.0, 3.0]))
     (0.3333333333333333, 2.0)
     """
-    if len(means) < FEWEST_INITIALIZATIONS:
+    count = len(means)
+    if count < FEWEST_INITIALIZATIONS:
         return 0.0, 1.0
-    freedom = float(len(means) - 1)
-    variance = float(means.var(ddof=1) / len(means))
+    freedom = float(count - 1)
+    variance = float(means.var(ddof=1) / count)
     largest = np.abs(means).max()
     rounding = (ROUNDING * largest) ** 2
     if variance <= rounding:

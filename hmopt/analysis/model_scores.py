@@ -134,14 +134,14 @@ def shared_scores(
             return None
         curves.append(measured)
 
-    common: set[str] | None = None
+    common = set(curves[0][0].ids)
     for measured in curves:
         for curve in measured:
-            ids = set(curve.ids)
-            common = ids if common is None else common & ids
+            common &= set(curve.ids)
     if not common:
         return None
-    pairs = models[0][0].pairs.set_index("pair").loc[sorted(common)]
+    first_model = models[0][0]
+    pairs = first_model.pairs.set_index("pair").loc[sorted(common)]
     return [_of_group(of_group, pairs) for of_group in curves]
 
 

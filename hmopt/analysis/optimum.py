@@ -263,7 +263,8 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
     if not samples.enough:
         return np.empty(0, dtype=np.intp)
     best = response.best()
-    losses = response.signed[best] - response.signed
+    scores = response.signed
+    losses = scores[best] - scores
     resampled = samples.means(losses)
     upper_bounds = np.quantile(resampled, COVERAGE, axis=0)
     equivalent = upper_bounds <= margin
@@ -293,7 +294,8 @@ def band(response: Curve, samples: Samples) -> Floats:
         settings = len(response.settings)
         return np.full((2, settings), np.nan)
     means = samples.means(response.scores)
-    return np.clip(middle(means), *response.metric.range)
+    low, high = response.metric.range
+    return np.clip(middle(means), low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +367,8 @@ class ModelAnalysis:
 
 def subject_of(scope: Scope) -> str | None:
     """Return the subject that a scope is about, if it is about one."""
-    return dict(scope.criteria).get("subject")
+    criteria = dict(scope.criteria)
+    return criteria.get("subject")
 
 
 def held_out_sides(scope: Scope, moving: Names, fixed: Names) -> tuple[Names, Names]:

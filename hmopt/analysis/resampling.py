@@ -104,14 +104,16 @@ def draw_weights(
     >>> draw_weights(subjects, np.roll(subjects, 1), draws=100, seed=0).shape[1]
     3
     """
-    places, names = pd.factorize(np.concatenate([moving, fixed]))
+    both_sides = np.concatenate([moving, fixed])
+    places, names = pd.factorize(both_sides)
     first, second = np.split(places, 2)
     resampled = np.flatnonzero(names != always)
+    subjects = len(resampled)
     counts = np.ones((draws, len(names)))
-    if len(resampled):
-        even = np.full(len(resampled), 1 / len(resampled))
+    if subjects:
         generator = np.random.default_rng(seed)
-        counts[:, resampled] = generator.multinomial(len(resampled), even, size=draws)
+        even = np.full(subjects, 1 / subjects)
+        counts[:, resampled] = generator.multinomial(subjects, even, size=draws)
     of_moving = counts[:, first]
     of_both = of_moving * counts[:, second]
     weights = np.where(first == second, of_moving, of_both)
@@ -204,8 +206,9 @@ def widening(subjects: int) -> float:
     level = (1 + COVERAGE) / 2
     freedom = subjects - 1
     of_variance = math.sqrt(subjects / freedom)
-    of_quantiles = stats.t.ppf(level, freedom) / stats.norm.ppf(level)
-    return of_variance * float(of_quantiles)
+    of_student = stats.t.ppf(level, freedom)
+    of_normal = stats.norm.ppf(level)
+    return of_variance * float(of_student / of_normal)
 
 
 def weighted_means(weights: Floats, values: Floats) -> Floats:
@@ -225,7 +228,8 @@ def weighted_means(weights: Floats, values: Floats) -> Floats:
     """
     total = weights.sum(axis=1)
     kept = total > 0
-    sums = values @ weights[kept].T
+    some = weights[kept]
+    sums = values @ some.T
     means: Floats = sums / total[kept]
     return means.T
 
@@ -252,5 +256,6 @@ def estimate(samples: Samples, values: Floats) -> Estimate:
     mean = float(values.mean())
     if not samples.enough:
         return Estimate(mean, np.nan, np.nan)
-    low, high = interval(samples.means(values))
+    means = samples.means(values)
+    low, high = interval(means)
     return Estimate(mean, low, high)

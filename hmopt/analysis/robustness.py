@@ -75,17 +75,21 @@ def find_robustness(models: ModelsByName, scope: Scope, metric: str) -> Robustne
         None where they share no measurement.
     """
     found = shared_scores([models], scope, metric)
-    if found is None or not found[0].shared:
+    if found is None:
         return None
-    shared = found[0].at(found[0].shared)
+    (scores,) = found
+    if not scores.shared:
+        return None
+    shared = scores.at(scores.shared)
     curve = shared.mean
     best = curve.best()
     means = shared.scores.mean(axis=2)
     spreads = [spread(at_setting) for at_setting in means.T]
-    optima = curve.values[curve.best_of(means)]
-    optimum_spread = {
-        name: spread(optima[:, column]) for column, name in enumerate(shared.space.names)
-    }
+    best_places = curve.best_of(means)
+    optima = curve.values[best_places]
+    optimum_spread = {}
+    for column, name in enumerate(shared.space.names):
+        optimum_spread[name] = spread(optima[:, column])
     return Robustness(
         scope=scope,
         models=len(means),
@@ -113,6 +117,7 @@ def spread(values: Floats) -> Estimate:
     if freedom < 1:
         return UNKNOWN
     deviation = float(values.std(ddof=1))
+    # from the upper to the lower quantile: from the lower to the upper end
     quantiles = stats.chi2.ppf(TAILS, freedom)
     ends = deviation * np.sqrt(freedom / quantiles)
     low, high = ends.tolist()
@@ -168,11 +173,15 @@ def ensemble_gain(
     both = shared_scores([models, {"ensemble": ensemble}], scope, metric)
     if both is None:
         return None
-    shared = set(both[0].shared) & set(both[1].settings)
+    members, together = both
+    shared = set(members.shared) & set(together.settings)
     if not shared:
         return None
-    members = both[0].at(shared)
-    together = both[1].at(shared)
+    members = members.at(shared)
+    together = together.at(shared)
     best = members.mean.best()
-    gains = gain(members.metric, together.mean.scores[best], members.scores[:, best])
-    return mean_over_initializations(gains, members.moving, members.fixed).estimate
+    of_members = members.scores[:, best]
+    of_ensemble = together.mean.scores[best]
+    gains = gain(members.metric, of_ensemble, of_members)
+    mean = mean_over_initializations(gains, members.moving, members.fixed)
+    return mean.estimate

@@ -202,8 +202,10 @@ def _reported(other: ModelAnalysis, full: CurveAnalysis, folding_limit: float) -
     response = other.curves.of(scope)
     if response is None:
         return Reported(at_optimum=np.nan, optimum=None)
+    at_optimum = np.nan
     place = response.place(full.optimum.index)
-    at_optimum = float(response.means[place]) if place >= 0 else np.nan
+    if place >= 0:
+        at_optimum = float(response.means[place])
     optimum = None
     metric = find_metric(response.metric.name)
     if metric.per_label:

@@ -76,10 +76,12 @@ def subject_optima(
         A row for each subject, a column for each hyperparameter.
     """
     curves = Curves(measurements, metric)
-    of_label = (("label", label),) if label else ()
     optima = {}
     for subject in subjects:
-        scope = Scope(criteria=(("subject", subject), *of_label))
+        criteria = {"subject": subject}
+        if label:
+            criteria["label"] = label
+        scope = Scope(criteria=tuple(criteria.items()))
         curve = curves.of(scope)
         if curve is not None:
             best = curve.settings[curve.best()]
@@ -104,8 +106,10 @@ def find_sensitivities(optima: pd.DataFrame, columns: pd.DataFrame, seed: int) -
     covariates = columns.reindex(optima.index)
     found = []
     for hyperparameter in optima.columns:
-        for column in covariates.columns:
-            found += _of_column(optima[hyperparameter], covariates[column], seed)
+        best = optima[hyperparameter]
+        for name in covariates.columns:
+            column = covariates[name]
+            found += _of_column(best, column, seed)
     return found
 
 

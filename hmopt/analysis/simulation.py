@@ -47,7 +47,8 @@ def response(best: float, curvature: float) -> Floats:
 
     It is a parabola that falls steeply where λ nears 1.
     """
-    parabola = 0.75 - curvature * (LATTICE - best) ** 2
+    distance = LATTICE - best
+    parabola = 0.75 - curvature * distance**2
     fall = 0.15 * LATTICE**24
     curve: Floats = parabola - fall
     return curve

@@ -114,15 +114,18 @@ def find_warnings(
     half
         Of the same scope at half training, where it was measured.
     """
-    folding_known = bool(np.isfinite(optimum.folding))
-    holds = {
-        OptimumWarning.BOUND: _on_bound(space, optimum),
-        OptimumWarning.FLAT: _flat(space, optimum),
-        OptimumWarning.NOT_CONVERGED: half is not None and disagree(optimum, half),
-        OptimumWarning.NOT_TRAINED: _hardly_trained(space, optimum),
-        OptimumWarning.FOLDS: folding_known and optimum.constrained is None,
-    }
-    return tuple(warning for warning, held in holds.items() if held)
+    found = []
+    if _on_bound(space, optimum):
+        found.append(OptimumWarning.BOUND)
+    if _flat(space, optimum):
+        found.append(OptimumWarning.FLAT)
+    if half is not None and disagree(optimum, half):
+        found.append(OptimumWarning.NOT_CONVERGED)
+    if _hardly_trained(space, optimum):
+        found.append(OptimumWarning.NOT_TRAINED)
+    if optimum.constrained is None and np.isfinite(optimum.folding):
+        found.append(OptimumWarning.FOLDS)
+    return tuple(found)
 
 
 def response_warnings(response: Curve) -> tuple[OptimumWarning, ...]:
@@ -149,9 +152,9 @@ def _erratic(response: Curve) -> bool:
     means = response.means
     steps = np.diff(means)
     deviations = means - means.mean()
-    successive = float((steps**2).sum())
-    around_mean = float((deviations**2).sum())
-    return successive > DISORDER * around_mean
+    successive = np.sum(steps**2)
+    around_mean = np.sum(deviations**2)
+    return bool(successive > DISORDER * around_mean)
 
 
 def disagree(one: Optimum, other: Optimum) -> bool:
@@ -162,12 +165,11 @@ def disagree(one: Optimum, other: Optimum) -> bool:
     intervals = [*one.intervals.values(), *other.intervals.values()]
     if any(np.isnan(interval.low) for interval in intervals):
         return False
-    for name in one.setting:
+    for name, value in one.setting.items():
+        other_value = other.setting[name]
         of_one = one.intervals.get(name, NOTHING)
         of_other = other.intervals.get(name, NOTHING)
-        one_outside = one.setting[name] not in of_other
-        other_outside = other.setting[name] not in of_one
-        if one_outside and other_outside:
+        if value not in of_other and other_value not in of_one:
             return True
     return False
 
