@@ -21,7 +21,7 @@ def check_declared(study: "Study") -> None:
     DataError
         If the CSV of pairs cannot be read.
     """
-    from hmopt.data.listing import read_pair_names
+    from hmopt.data.pairs import read_pair_names
     from hmopt.networks import check_architecture
 
     check_architecture(study.network, tuple(study.preprocessing.shape))

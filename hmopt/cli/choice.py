@@ -135,7 +135,7 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     SearchError
         If there is no such scope, or nothing was measured for it.
     """
-    from hmopt.analysis.finding import recommend
+    from hmopt.analysis.cross_validation import recommend
     from hmopt.search.open_study import study_of_scope
     from hmopt.search.scopes import find_scope, list_scopes
     from hmopt.study_folder import StudyFolder

@@ -71,7 +71,7 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
 
 
 def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
-    from hmopt.data.inference import infer_slices
+    from hmopt.data.inspection import infer_slices
 
     slices = infer_slices(found, axis)
     if slices is None:
@@ -107,7 +107,7 @@ def _rounded_up(length: float) -> float:
 
 
 def _split(found: "Inspection", remarks: Remarks) -> Values:
-    from hmopt.data.inference import infer_split
+    from hmopt.data.inspection import infer_split
 
     split = infer_split(found)
     remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."

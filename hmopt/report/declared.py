@@ -108,5 +108,5 @@ def _search(material: Material) -> str:
     return (
         f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
         f"{percent(search.folding_limit)}. Held-out scores: {divisions.choosing} of {len(divisions.subjects)} subjects "
-        f"choose, the others judge, in {len(divisions.chooses)} rounds; seed {search.seed}."
+        f"choose, the others judge, in {len(divisions.selection)} rounds; seed {search.seed}."
     )
