@@ -15,10 +15,12 @@ from hmopt.networks.operations import hypernetwork_operations, registration_oper
 from hmopt.networks.registration import RegistrationNetwork, check_architecture, coarsest_stride
 from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
+from hmopt.networks.unet import SLOPE
 
 __all__ = [
     "HYPERMORPH_FORMAT",
     "NETWORK_FORMAT",
+    "SLOPE",
     "Hypermorph",
     "Hypernetwork",
     "RegistrationNetwork",

@@ -115,10 +115,12 @@ def compare(
 
     Examples
     --------
-    After `hmopt.search`::
+    After `hmopt.search`:
 
-        compared = hmopt.compare("studies/mine", jobs=2, say=print)
-        [baseline.name for baseline in compared.comparison.baselines]
+    >>> import hmopt
+    >>> compared = hmopt.compare("studies/mine", jobs=2, say=print)  # doctest: +SKIP
+    >>> compared.comparison.baselines[0].name  # doctest: +SKIP
+    'hypermorph-3000-steps-seed-0'
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt compare"):

@@ -107,10 +107,11 @@ def inspect_ledger(folder: Path | str, *, compact: bool = False) -> LedgerConten
 
     Examples
     --------
-    After `hmopt.search`::
+    After `hmopt.search`:
 
-        content = hmopt.inspect_ledger("studies/mine")
-        content.rows, content.stale_rows
+    >>> import hmopt
+    >>> print(hmopt.inspect_ledger("studies/mine"))  # doctest: +SKIP
+    Stale: 0 of 1,209,600 rows
     """
     files = StudyFolder(folder)
     ledger = files.ledger

@@ -60,9 +60,11 @@ def report(folder: Path | str, *, results: bool = False, track: Track = silent) 
 
     Examples
     --------
-    From a searched study, or from a cloned repository with committed results::
+    From a searched study, or from a clone that has its committed results:
 
-        page = hmopt.report("studies/brains").page
+    >>> import hmopt
+    >>> hmopt.report("studies/brains").page.as_posix()  # doctest: +SKIP
+    'studies/brains/report/index.html'
     """
     files = StudyFolder(folder)
     check_report_places(files)

@@ -74,9 +74,11 @@ def run(
 
     Examples
     --------
-    After `hmopt.new`::
+    After `hmopt.new`:
 
-        hmopt.run("studies/mine", say=print).reported.page
+    >>> import hmopt
+    >>> hmopt.run("studies/mine").reported.page.as_posix()  # doctest: +SKIP
+    'studies/mine/report/index.html'
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt run"):
@@ -150,9 +152,8 @@ def demo(
 
     Examples
     --------
-    ::
-
-        print(hmopt.demo("demo"))
+    >>> import hmopt
+    >>> print(hmopt.demo("demo"))  # doctest: +SKIP
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt demo"):
