@@ -69,8 +69,8 @@ def report(folder: Path | str, *, results: bool = False, track: Track = silent) 
     files = StudyFolder(folder)
     check_report_places(files)
     files.check_together()
-    page = write_report(files.path, track)
-    committed = write_results(files.path, track) if results else None
+    page = write_report(files, track)
+    committed = write_results(files, track) if results else None
     return Reported(page=page, results=committed)
 
 
