@@ -154,5 +154,5 @@ def _total(holdings: tuple[Holding, ...]) -> str:
     """Return how much there is in all, as a line shows it."""
     rows = sum(rows_of(holding) for holding in holdings)
     shards = sum(holding.shards for holding in holdings)
-    size = humanize.naturalsize(sum(holding.size for holding in holdings))
-    return f"{rows:,} rows in {shards:,} shards, {size}"
+    size = sum(holding.size for holding in holdings)
+    return f"{rows:,} rows in {shards:,} shards, {humanize.naturalsize(size)}"

@@ -82,8 +82,8 @@ def check_report_places(files: StudyFolder) -> None:
     HmoptError
         If it is.
     """
-    written = [files.report.page_file, files.report.optima_file]
-    read = [
+    outputs = [files.report.page_file, files.report.optima_file]
+    inputs = [
         files.search_file,
         files.pairs_file,
         files.training_file,
@@ -93,8 +93,12 @@ def check_report_places(files: StudyFolder) -> None:
         files.results.pairs_file,
         files.results.optima_file,
     ]
+    check_outputs(_by_name(files.path, outputs), _by_name(files.path, inputs))
 
-    def by_name(paths: list[Path]) -> dict[str, Path]:
-        return {path.relative_to(files.path).as_posix(): path for path in paths}
 
-    check_outputs(by_name(written), by_name(read))
+def _by_name(folder: Path, paths: list[Path]) -> dict[str, Path]:
+    named = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        named[name] = path
+    return named

@@ -117,7 +117,8 @@ class Demonstrated:
         return f"Made so that λ* rises from {known}\nFound: {found}"
 
     def _of_group(self, names: Sequence[str]) -> str:
-        return ", ".join(f"{name} {self.optima[name]:g}" for name in names)
+        parts = [f"{name} {self.optima[name]:g}" for name in names]
+        return ", ".join(parts)
 
 
 def demo(

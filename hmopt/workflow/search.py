@@ -174,7 +174,8 @@ class StudySearch:
 
     def fill(self, oracle: Oracle, settings: Sequence[Index], metrics: Sequence[str]) -> None:
         """Measure an oracle at some settings, but for what the ledger holds already."""
-        sweep(Recorded(oracle, self._ledger), settings, self.pairs, metrics, self._track)
+        recorded = Recorded(oracle, self._ledger)
+        sweep(recorded, settings, self.pairs, metrics, self._track)
 
     def sweep(self, oracle: AmortizedOracle) -> Measurements:
         """Measure the coarse lattice, then settings near the optima of all scopes; return all measurements."""
@@ -229,7 +230,8 @@ class StudySearch:
 
     def write_examples(self, oracle: AmortizedOracle, measurements: Measurements) -> None:
         """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""
-        scopes = list_scopes(self.options, measurements.pairs, measurements.labels)
+        pairs, labels = measurements.pairs, measurements.labels
+        scopes = list_scopes(self.options, pairs, labels)
         shared = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
         curves = list(find_curves(measurements, shared, self.options.metric))
         for curve in self._track(curves, "Drawing examples", len(curves)):
