@@ -1,16 +1,16 @@
-"""The prior over settings, batches, the optimizer's steps, and the training of a study folder."""
+"""Training: of a study's hypermorph, and of the models that it is compared with."""
 
-from hmopt.training.batches import Batch
-from hmopt.training.step import Loss, make_optimizer, take_step
-from hmopt.training.train import train
-from hmopt.training.trained import is_trained, training_key
+from hmopt.training.identity import is_trained, network_key, training_key
+from hmopt.training.loss import study_scale
+from hmopt.training.train import train, train_hypermorph, train_network, with_budget
 
 __all__ = [
-    "Batch",
-    "Loss",
     "is_trained",
-    "make_optimizer",
-    "take_step",
+    "network_key",
+    "study_scale",
     "train",
+    "train_hypermorph",
+    "train_network",
     "training_key",
+    "with_budget",
 ]

@@ -4,7 +4,7 @@ import warnings
 
 import pandas as pd
 
-from hmopt.data.listing import read_pair_names
+from hmopt.data.pairs import read_pair_names
 from hmopt.data.pair_table import pair_table
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
