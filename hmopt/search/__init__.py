@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from hmopt.lazy import lazy
 
 if TYPE_CHECKING:
+    from hmopt.search import quiet
     from hmopt.search.curve import Curve, Curves, find_curves
     from hmopt.search.lattice import distributions
     from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
-    from hmopt.search.quiet import quiet
     from hmopt.search.sampler import CurveSampler
     from hmopt.search.scopes import Scope, list_scopes
     from hmopt.search.storage import open_storage
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy(
     __name__,
     {
+        "hmopt.search": ("quiet",),
         "hmopt.search.curve": (
             "Curve",
             "Curves",
@@ -28,7 +29,6 @@ __getattr__ = lazy(
             "confirming_settings",
             "dense_settings",
         ),
-        "hmopt.search.quiet": ("quiet",),
         "hmopt.search.sampler": ("CurveSampler",),
         "hmopt.search.scopes": (
             "Scope",
