@@ -5,6 +5,7 @@ from hmopt.oracle.baselines import BaselineOracles
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
 from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle
+from hmopt.oracle.registered import fitting_batch
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.oracle.sweep import sweep
 from hmopt.oracle.unregistered import UnregisteredOracle
@@ -15,6 +16,7 @@ __all__ = [
     "EnsembleOracle",
     "RetrainedOracle",
     "UnregisteredOracle",
+    "fitting_batch",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",

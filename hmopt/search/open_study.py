@@ -1,6 +1,5 @@
 """The Optuna study of any scope of a study folder, made when it is asked for."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
@@ -9,12 +8,18 @@ from hmopt.errors import SearchError
 from hmopt.ledger.measurements import check_measured
 from hmopt.ledger.table import Part
 from hmopt.search.curve import FOLDING, Curves
-from hmopt.search.scopes import find_scope
+from hmopt.search.scopes import COHORT, Criteria, find_scope, parse_scope
 from hmopt.search.studies import make_study, origin_of
 from hmopt.study_folder import StudyFolder
 
 
-def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> optuna.Study:
+def open_study(
+    folder: Path | str,
+    metric: str = "dice",
+    *,
+    scope: str | Criteria = COHORT,
+    **criteria: str,
+) -> optuna.Study:
     """Give the study of a scope, from a study folder's ledger or its committed results; neither model nor torch needed.
 
     Only the scope's pairs, its label, the metric and folding are read.
@@ -25,8 +30,10 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
         The study folder.
     metric
         A metric that was measured.
+    scope
+        What the scope's pairs have, as text or as a mapping: `"label=thalamus, task=within"`, or `"cohort"`.
     **criteria
-        What the scope's pairs have: `label`, `task`, `subject` (in either role), or a column of the cohort, as in
+        The same as keywords: `label`, `task`, `subject` (in either role), or a column of the cohort, as in
         `open_study("studies/brains", label="thalamus", task="within")`; none: the whole cohort.
 
     Returns
@@ -42,15 +49,15 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     SearchError
         If there is no such scope; near matches are named.
     """
-    return study_of_scope(StudyFolder(folder), metric, criteria)
+    return study_of_scope(StudyFolder(folder), metric, parse_scope(scope) | criteria)
 
 
-def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]) -> optuna.Study:
+def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optuna.Study:
     """Return the study of a scope, as `open_study` does, of a study folder that is read already."""
     searched = folder.searched
     pairs = folder.pairs
     check_measured(metric, searched.search.measured)
-    scope = find_scope(dict(criteria), pairs, searched.labels, searched.search.min_paired_subjects)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
         metrics=tuple(dict.fromkeys((metric, FOLDING))),

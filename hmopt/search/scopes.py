@@ -11,11 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.declaration import SearchOptions
-from hmopt.errors import SearchError
+from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
 
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
+COHORT = "cohort"
+
+Criteria = Mapping[str, str]
+"""Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
 def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
     """Give every declared scope that has pairs, each once.
 
-    A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
+    A subject, alone or in a product, is left out where it has fewer partners than `min_paired_subjects`.
 
     Parameters
     ----------
@@ -143,7 +147,7 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
 
 
 def expand_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], min_paired_subjects: int
 ) -> list[Scope]:
     """Give the scopes of criteria, declared or not, in which `*` stands for every value.
 
@@ -151,7 +155,7 @@ def expand_scope(
     ----------
     criteria
         Values by kind, as `{"label": "thalamus", "subject": "*"}`; none: the cohort.
-    pairs, labels, minimum_partners
+    pairs, labels, min_paired_subjects
         As for `find_scope`.
 
     Raises
@@ -163,14 +167,14 @@ def expand_scope(
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> found = expand_scope({"label": "thalamus", "subject": "*"}, pairs, ["thalamus"], minimum_partners=1)
+    >>> found = expand_scope({"label": "thalamus", "subject": "*"}, pairs, ["thalamus"], min_paired_subjects=1)
     >>> [scope.name for scope in found]
     ['label=thalamus, subject=a', 'label=thalamus, subject=b']
     """
     if EVERY not in criteria.values():
-        return [find_scope(criteria, pairs, labels, minimum_partners)]
+        return [find_scope(criteria, pairs, labels, min_paired_subjects)]
     known = {kind: _known_values(kind, value, pairs, labels) for kind, value in criteria.items()}
-    found = _large_enough([known], Groups(pairs), minimum_partners)
+    found = _large_enough([known], Groups(pairs), min_paired_subjects)
     if not found:
         asked = ", ".join(f"{kind}={value}" for kind, value in criteria.items())
         raise SearchError(
@@ -183,7 +187,7 @@ def expand_scope(
 
 
 def find_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], min_paired_subjects: int
 ) -> Scope:
     """Give the scope of criteria, declared or not.
 
@@ -193,7 +197,7 @@ def find_scope(
         Values by kind, as `{"label": "thalamus", "task": "within"}`.
     pairs, labels
         As for `list_scopes`.
-    minimum_partners
+    min_paired_subjects
         How many partners a subject must have.
 
     Raises
@@ -210,10 +214,10 @@ def find_scope(
         raise SearchError(
             "scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria."
         )
-    if not _is_large_enough(scope, groups, minimum_partners):
+    if not _is_large_enough(scope, groups, min_paired_subjects):
         raise SearchError(
             "scope",
-            expected=f"a subject with at least {minimum_partners} partners",
+            expected=f"a subject with at least {min_paired_subjects} partners",
             got=scope.name,
             advice="Lower search.min_paired_subjects, or search more pairs.",
         )
@@ -249,7 +253,7 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 
 def _large_enough(
-    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
+    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, min_paired_subjects: int
 ) -> list[Scope]:
     criteria = (
         zip(values, one, strict=True)
@@ -257,12 +261,63 @@ def _large_enough(
         for one in itertools.product(*values.values())
     )
     scopes = dict.fromkeys(Scope(criteria=tuple(pairs)) for pairs in criteria)
-    return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
+    return [scope for scope in scopes if _is_large_enough(scope, groups, min_paired_subjects)]
 
 
-def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:
+def _is_large_enough(scope: Scope, groups: Groups, min_paired_subjects: int) -> bool:
     positions = groups.positions(scope)
     subject = dict(scope.criteria).get("subject")
     if subject is None:
         return len(positions) > 0
-    return len(groups.partners(subject, positions)) >= minimum_partners
+    return len(groups.partners(subject, positions)) >= min_paired_subjects
+
+
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Return the content of `NAME=VALUE` arguments.
+
+    Raises
+    ------
+    DeclarationError
+        If one has another form.
+
+    Examples
+    --------
+    >>> parse_pairs("--group", ["task=within"])
+    {'task': 'within'}
+    """
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value.strip("=")):
+            raise DeclarationError(
+                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
+            )
+        pairs[name] = value
+    return pairs
+
+
+def parse_scope(scope: str | Criteria) -> dict[str, str]:
+    """Return the criteria of a scope; none of them: the cohort.
+
+    Parameters
+    ----------
+    scope
+        `"cohort"`, or values by kind as in `"label=thalamus, subject=*"`; criteria are returned as they are.
+
+    Raises
+    ------
+    DeclarationError
+        If it has another form.
+
+    Examples
+    --------
+    >>> parse_scope("label=thalamus, subject=*")
+    {'label': 'thalamus', 'subject': '*'}
+    >>> parse_scope("cohort")
+    {}
+    """
+    if not isinstance(scope, str):
+        return dict(scope)
+    if scope.strip() == COHORT:
+        return {}
+    return parse_pairs("--scope", [part.strip() for part in scope.split(",")])

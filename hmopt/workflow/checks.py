@@ -1,18 +1,22 @@
 """What a declaration asks of its cohort, checked by the first command that has both, before any training."""
 
 import warnings
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
-    from hmopt.data.prepared import PreparedCohort
-    from hmopt.declaration import Study
-    from hmopt.records import Pair
+from hmopt.data.pair_table import pair_table
+from hmopt.data.pairs import draw_pairs, read_pair_names
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study
+from hmopt.declaration.agreement import check_units
+from hmopt.errors import DeclarationError
+from hmopt.networks import check_architecture
+from hmopt.records import Pair
+from hmopt.search.scopes import list_scopes
 
 
-def check_declared(study: "Study") -> None:
-    """Refuse what needs no data to be seen to be wrong, before images are prepared.
+def check_declared(study: Study) -> None:
+    """Refuse a declaration that cannot be followed whatever the data are, before images are prepared.
 
     Raises
     ------
@@ -21,15 +25,12 @@ def check_declared(study: "Study") -> None:
     DataError
         If the CSV of pairs cannot be read.
     """
-    from hmopt.data.pairs import read_pair_names
-    from hmopt.networks import check_architecture
-
     check_architecture(study.network, tuple(study.preprocessing.shape))
     if study.pairs.csv is not None:
         read_pair_names(study.pairs.csv)
 
 
-def check_cohort(study: "Study", cohort: "PreparedCohort") -> "tuple[list[Pair], pd.DataFrame]":
+def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.DataFrame]:
     """Refuse a declaration that a later command could not follow on its cohort, and return the pairs to search.
 
     Parameters
@@ -58,35 +59,36 @@ def check_cohort(study: "Study", cohort: "PreparedCohort") -> "tuple[list[Pair],
     Warns
     -----
     UserWarning
-        If a declared scope will be empty, since no subject has partners enough.
+        If a declared scope will be empty, since no subject has enough partners.
     """
-    from hmopt.data.pair_table import pair_table
-    from hmopt.data.pairs import draw_pairs
-    from hmopt.declaration.agreement import check_units
-    from hmopt.search.scopes import list_scopes
-
-    section = study.search
+    options = study.search
     if cohort.spacing_mm is None:
-        check_units(section, "where the spacing of the images is not known")
+        check_units(options, "where the spacing of the images is not known")
     _check_labels(study, cohort)
     draw_pairs(cohort, study.pairs, "tune")
     pairs = draw_pairs(cohort, study.pairs, "search")
-    table = pair_table(pairs, cohort, section.bins)
-    scopes = list_scopes(section, table, cohort.labels)
-    found = {frozenset(kind for kind, _ in scope.criteria) for scope in scopes}
-    for kinds in section.scopes:
-        if "subject" in kinds and frozenset(kinds) - {"cohort"} not in found:
-            least = section.min_paired_subjects
-            warnings.warn(
-                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
-                stacklevel=2,
-            )
+    table = pair_table(pairs, cohort, options.bins)
+    _warn_of_empty_scopes(study, table, cohort.labels)
     return pairs, table
 
 
-def _check_labels(study: "Study", cohort: "PreparedCohort") -> None:
-    from hmopt.errors import DeclarationError
+def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, ...]) -> None:
+    options = study.search
+    found = set()
+    for scope in list_scopes(options, table, labels):
+        kinds_of_scope = frozenset(kind for kind, _ in scope.criteria)
+        found.add(kinds_of_scope)
+    least = options.min_paired_subjects
+    for kinds in options.scopes:
+        declared = frozenset(kinds) - {"cohort"}
+        if "subject" in kinds and declared not in found:
+            warnings.warn(
+                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
+                stacklevel=3,
+            )
 
+
+def _check_labels(study: Study, cohort: PreparedCohort) -> None:
     unknown = [name for name in study.loss.overlap_labels if name not in cohort.labels]
     if unknown:
         known = ", ".join(cohort.labels)
