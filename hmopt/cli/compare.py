@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hmopt.ledger import Baseline, Measurements
     from hmopt.ledger.baselines import Role
     from hmopt.oracle.baselines import Training
-    from hmopt.oracle.networked import NetworkOracle
+    from hmopt.oracle.registered import NetworkOracle
     from hmopt.protocol import Oracle
     from hmopt.space import Index
 
@@ -91,7 +91,7 @@ class Comparing:
         self.section, self.seed, self.space = study.compare, study.training.seed, study.space
         self.steps, self.hypermorph_steps = self.section.budgets(study.training.steps)
         self.full_steps, _ = CompareOptions().budgets(study.training.steps)
-        self.model = load_oracle(folder, study, cohort, "full", device).identity
+        self.model = load_oracle(folder, study, cohort, device).identity
         check_searched(folder, self.model, [pair.id for pair in self.search.pairs])
         measurements = read_folder(folder)
         self.grid = self.section.grid(self.space)

@@ -56,7 +56,7 @@ def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
     keep_freed_memory()
     search = Search(folder, talk)
     found = find_device(device)
-    full = load_oracle(folder, search.study, search.cohort, "full", found)
+    full = load_oracle(folder, search.study, search.cohort, found)
     earlier = load_checkpoints(folder, search.study, search.cohort, found)
     nothing = UnregisteredOracle(search.cohort, found)
     measurements = search.sweep(full)
@@ -80,7 +80,7 @@ def measure_densely(folder: Path, device: str | None, talk: Conversation) -> Non
     keep_freed_memory()
     settings = dense_settings(read_study(folder).space)
     search = Search(folder, talk)
-    oracle = load_oracle(folder, search.study, search.cohort, "full", find_device(device))
+    oracle = load_oracle(folder, search.study, search.cohort, find_device(device))
     search.fill(oracle, settings, search.section.deciding)
 
 
@@ -115,10 +115,8 @@ class Search:
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
         """Measure what the ledger lacks of an oracle at some settings."""
         from hmopt.ledger import Recorded
-        from hmopt.oracle import sweep
 
-        recorded = Recorded(oracle, self.ledger)
-        sweep(recorded, settings, self.pairs, metrics, self.talk.track)
+        Recorded(oracle, self.ledger).fill(settings, self.pairs, metrics, self.talk.track)
 
     def sweep(self, oracle: "AmortizedOracle") -> "Measurements":
         """Measure the coarse lattice and what confirms its optima, and give all measurements of the oracle."""

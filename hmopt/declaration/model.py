@@ -1,14 +1,40 @@
-"""The networks, the loss and how they are trained."""
+"""Where the model comes from; the networks, the loss and how they are trained."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmopt.declaration.options import Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Units = Annotated[int, Field(gt=0, le=8192)]
 Levels = Annotated[list[Features], Field(max_length=10)]
+
+
+class ModelOptions(Options):
+    """`[model]`: where the model comes from that settings are searched for."""
+
+    source: Literal["trained", "study", "file", "engine"] = "trained"
+    """Trained here, the model of another study folder, a file, or an engine: any function that registers two images."""
+    path: Path | None = None
+    """The other study folder, or the file; needed by `study` and `file`."""
+    callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
+    """Of an engine: `my_package.module:function`, or `my_engine.py:function`, a file relative to the study folder."""
+    version: Annotated[str, Field(min_length=1)] = "1"
+    """Of an engine: change it where its results change without a change of its file."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Refuse a key that is missing, or that the source has no use for."""
+        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
+        for key in ("path", "callable"):
+            given = getattr(self, key) is not None
+            if given and key != needed:
+                raise ValueError(f'expected no {key} with source = "{self.source}"')
+            if not given and key == needed:
+                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        return self
 
 
 class NetworkOptions(Options):

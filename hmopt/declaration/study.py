@@ -14,6 +14,7 @@ from hmopt.declaration.model import (
     HypernetworkOptions,
     HyperparameterOptions,
     LossOptions,
+    ModelOptions,
     NetworkOptions,
     TrainingOptions,
 )
@@ -37,6 +38,7 @@ class Study(Options):
     preprocessing: PreprocessingOptions
     split: SplitOptions
     pairs: PairsOptions = PairsOptions()
+    model: ModelOptions = ModelOptions()
     network: NetworkOptions = NetworkOptions()
     hypernetwork: HypernetworkOptions = HypernetworkOptions()
     hyperparameters: dict[str, HyperparameterOptions] = Field(
@@ -95,7 +97,8 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
         raise DeclarationError(
             f"{origin}: {field}", expected=expected, got=got, advice=advice
         ) from error
-    check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    if study.model.source != "engine":  # whose hyperparameters are its own
+        check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
@@ -118,6 +121,7 @@ def read_study(folder: Path) -> Study:
                 study.cohort, folder, ("manifest", "images", "labels", "label_names")
             ),
             "pairs": _resolved(study.pairs, folder, ("csv",)),
+            "model": _resolved(study.model, folder, ("path",)),
         }
     )
 

@@ -33,6 +33,7 @@ from hmopt.interop.itk import ItkPlace, find_itk_place
 from hmopt.model_file import MODEL_FILE, check_header
 from hmopt.networks import Hypermorph, RegistrationNetwork, load_hypermorph
 from hmopt.space import Setting, Space
+from hmopt.spatial.tensors import image_tensor
 
 Placement = Literal["header", "centre", "affine"]
 
@@ -253,13 +254,10 @@ class Registrar:
     def _displacement(
         self, network: RegistrationNetwork, moving: PreparedImage, fixed: PreparedImage
     ) -> NDArray[np.float32]:
-        moving_tensor, fixed_tensor = (
-            torch.from_numpy(np.ascontiguousarray(item.data))[None, None].to(self._device)
-            for item in (moving, fixed)
-        )
-        displacement: NDArray[np.float32] = (
-            network.displacement(network(moving_tensor, fixed_tensor))[0].cpu().numpy()
-        )
+        moving_tensor = image_tensor([moving.data]).to(self._device)
+        fixed_tensor = image_tensor([fixed.data]).to(self._device)
+        velocity = network(moving_tensor, fixed_tensor)
+        displacement: NDArray[np.float32] = network.displacement(velocity)[0].cpu().numpy()
         return displacement
 
 

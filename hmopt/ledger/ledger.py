@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
@@ -108,12 +107,7 @@ class Ledger:
         """Give what of an oracle is still to be measured, setting by setting."""
         ids = tuple(pair.id for pair in pairs)
         axes = Axes(space=space, settings=tuple(settings), pairs=ids, labels=tuple(labels))
-        cells = self._read(identity, axes, metrics)
-        unknown = np.stack([~cells.complete(metric) for metric in metrics])
-        gaps = [
-            _gap(index, unknown[:, place], pairs, metrics) for place, index in enumerate(settings)
-        ]
-        return [gap for gap in gaps if gap.pairs]
+        return find_gaps(self.read(identity, axes, metrics), pairs)
 
     def block(
         self,
@@ -126,13 +120,7 @@ class Ledger:
     ) -> Block:
         """Give the measurements at one setting, pairs by their ids; NaN also where nothing was measured."""
         axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
-        values = self._read(identity, axes, metrics).values
-        return Block(
-            index=index,
-            pairs=axes.pairs,
-            labels=axes.labels,
-            values={m: v[0] for m, v in values.items()},
-        )
+        return block_of(self.read(identity, axes, metrics), 0)
 
     def measurements(
         self,
@@ -161,7 +149,7 @@ class Ledger:
         ids = tuple(pairs["pair"])
         settings = tuple(self.settings(identity, space))
         axes = Axes(space=space, settings=settings, pairs=ids, labels=tuple(labels))
-        cells = self._read(identity, axes, metrics)
+        cells = self.read(identity, axes, metrics)
         whole = np.all([cells.complete(metric).all(axis=1) for metric in metrics], axis=0)
         if not whole.any():
             raise LedgerError(
@@ -206,7 +194,8 @@ class Ledger:
         """Give what there is of each oracle, in the order in which oracles were first written; no value is read."""
         return self._undisturbed(lambda: find_holdings(self.folder, read_manifest(self.folder)))
 
-    def _read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+    def read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+        """Return what is known of an oracle along some axes, from one reading of the shards."""
         return self._undisturbed(lambda: self._read_once(identity, axes, metrics))
 
     def _undisturbed(self, read: Callable[[], T]) -> T:
@@ -244,13 +233,40 @@ def _is_of(shard: Shard, identity: str, space: Space) -> bool:
     return shard.identity == identity and shard.lattice == lattice_of(space)
 
 
-def _gap(
-    index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metrics: Sequence[str]
-) -> Gap:
-    return Gap(
-        index=index,
-        pairs=tuple(pairs[place] for place in np.flatnonzero(unknown.any(axis=0))),
-        metrics=tuple(metrics[place] for place in np.flatnonzero(unknown.any(axis=1))),
+def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
+    """Return what is still to be measured for cells to be complete, setting by setting.
+
+    Parameters
+    ----------
+    cells
+        What a ledger holds of some settings, pairs and metrics.
+    pairs
+        The pairs along the second axis of the cells.
+    """
+    metrics = tuple(cells.values)
+    unknown = np.stack(
+        [~cells.complete(metric) for metric in metrics]
+    )  # (metrics, settings, pairs)
+    gaps = []
+    for place, index in enumerate(cells.axes.settings):
+        of_setting = unknown[:, place]
+        pair_places = np.flatnonzero(of_setting.any(axis=0))
+        metric_places = np.flatnonzero(of_setting.any(axis=1))
+        if len(pair_places):
+            lacking = tuple(pairs[place] for place in pair_places)
+            asked = tuple(metrics[place] for place in metric_places)
+            gaps.append(Gap(index=index, pairs=lacking, metrics=asked))
+    return gaps
+
+
+def block_of(cells: Cells, place: int) -> Block:
+    """Return the values at one setting of cells, by its place; NaN also where nothing was measured."""
+    axes = cells.axes
+    return Block(
+        index=axes.settings[place],
+        pairs=axes.pairs,
+        labels=axes.labels,
+        values={metric: values[place] for metric, values in cells.values.items()},
     )
 
 

@@ -9,7 +9,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.open import load_oracle
+from hmopt.oracle.open import load_trained
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
@@ -117,7 +117,7 @@ class BaselineOracles:
         """
         path = self.hypermorph_path(steps, seed)
         if path == self._folder / MODEL:
-            return load_oracle(self._folder, self._study, self._cohort, "full", self._device)
+            return load_trained(self._folder, self._study, self._cohort, self._device)
         study = with_budget(self._scaled, self._cohort, steps, seed)
         train_hypermorph(study, self._cohort, path, self._track, self._device)
         model, _ = load_hypermorph(path, architecture(study, self._cohort.shape))

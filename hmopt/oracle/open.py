@@ -1,20 +1,31 @@
-"""A study folder's oracle, as a script or a command wants it."""
+"""A study folder's oracle, as a script or a command wants it: the one place that knows where models come from."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
+from hmopt.errors import CheckpointError
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger.folder import LEDGER_FOLDER
-from hmopt.networks import architecture, load_hypermorph
+from hmopt.model_file import MODEL_FILE, check_header
+from hmopt.networks import Hypermorph, architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
+from hmopt.oracle.engine import open_engine
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
+from hmopt.space import Space
 from hmopt.training.trained import MODEL_FILES, check_key, check_steps, training_key
+
+_SAME_SPACING = 0.01
+"""Share by which the spacing of a cohort may differ from the one that a model was trained at."""
 
 
 def open_oracle(
@@ -23,12 +34,12 @@ def open_oracle(
     device: torch.device | str = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
-    """Give a study's oracle, which measures what its ledger does not hold yet, and the pairs that are searched.
+    """Return a study's oracle, which measures what its ledger does not hold yet, and the pairs that are searched.
 
     Parameters
     ----------
     folder
-        The study folder, with a trained model in it.
+        The study folder. Its `[model]` table says where the model comes from.
     model
         The model at the end of training, or as it was at an earlier checkpoint.
     device
@@ -51,32 +62,109 @@ def open_oracle(
     folder = Path(folder)
     study = read_study(folder)
     cohort = prepare(study, folder, track)
-    oracle = Recorded(
-        load_oracle(folder, study, cohort, model, device), Ledger(folder / LEDGER_FOLDER)
+    measuring = (
+        load_oracle(folder, study, cohort, device)
+        if model == "full"
+        else load_trained(folder, study, cohort, device, model)
     )
+    oracle = Recorded(measuring, Ledger(folder / LEDGER_FOLDER))
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
 def load_oracle(
+    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+) -> RegisteringOracle:
+    """Return the oracle that a study's `[model]` table declares.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or it does not fit the declaration or the cohort.
+    DeclarationError
+        If there is no such engine.
+    """
+    return SOURCES[study.model.source](folder, study, cohort, device)
+
+
+def load_trained(
     folder: Path,
     study: Study,
     cohort: PreparedCohort,
-    model: Checkpoint = "full",
     device: torch.device | str = "cpu",
+    checkpoint: Checkpoint = "full",
 ) -> AmortizedOracle:
-    """Give the oracle of the model in a study folder.
+    """Return the oracle of the model that was trained in a study folder.
 
     Raises
     ------
     CheckpointError
         If there is no such model, or it was trained under another declaration or on other images.
     """
-    path = folder / MODEL_FILES[model]
+    path = folder / MODEL_FILES[checkpoint]
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
-    check_steps(path, header, steps_at(model, study.training.steps))
+    check_steps(path, header, steps_at(checkpoint, study.training.steps))
     hypermorph.space = study.space
-    return AmortizedOracle(hypermorph, cohort, device)
+    declared_loss = study.loss.model_dump(mode="json")
+    return AmortizedOracle(hypermorph, cohort, device, facts=facts_of(header, declared_loss))
+
+
+def load_of_study(
+    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+) -> AmortizedOracle:
+    """Return the oracle of another study folder's model on this folder's cohort.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or the cohort was not prepared as the model's own was.
+    """
+    assert study.model.path is not None  # as the declaration has checked
+    return _load_foreign(study.model.path / MODEL_FILE, study, cohort, device)
+
+
+def load_of_file(
+    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+) -> AmortizedOracle:
+    """Return the oracle of a model in a file that hmopt wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such file, or the cohort was not prepared as the model's own was.
+    """
+    assert study.model.path is not None  # as the declaration has checked
+    path = study.model.path
+    if path.suffix != ".safetensors":
+        raise CheckpointError(
+            f"model.path {path}",
+            expected="a .safetensors file that hmopt wrote",
+            got=repr(path.suffix),
+            advice="Other formats are not read yet.",
+        )
+    return _load_foreign(path, study, cohort, device)
+
+
+Source = Callable[[Path, Study, PreparedCohort, torch.device | str], RegisteringOracle]
+
+SOURCES: Mapping[str, Source] = {
+    "trained": load_trained,
+    "study": load_of_study,
+    "file": load_of_file,
+    "engine": open_engine,
+}
+"""What opens the model of each `model.source`: a new kind of model is one function here, and its own class."""
 
 
 def load_checkpoints(
@@ -84,20 +172,117 @@ def load_checkpoints(
 ) -> dict[Checkpoint, AmortizedOracle]:
     """Return the oracles of the model as it was during its training, the earliest first; the end is not among them.
 
-    The model at half training is always one of them. Those at a quarter and three quarters are left out where the
-    training kept none: it was very short, or of a version that did not keep them.
+    Of a model that was trained here, the one at half training is always among them. Those at a quarter and three
+    quarters are left out where the training kept none: it was very short, or of a version that did not keep them. A
+    model that comes from elsewhere has none.
 
     Raises
     ------
     CheckpointError
         If there is no model of half training, or one that was trained under another declaration or on other images.
     """
-    during = [checkpoint for checkpoint in CHECKPOINTS if checkpoint != "full"]
-    kept = [
-        checkpoint
-        for checkpoint in during
-        if checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()
-    ]
-    return {
-        checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept
-    }
+    if study.model.source != "trained":
+        return {}
+    found: dict[Checkpoint, AmortizedOracle] = {}
+    for checkpoint in CHECKPOINTS:
+        is_kept = checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()
+        if checkpoint != "full" and is_kept:
+            found[checkpoint] = load_trained(folder, study, cohort, device, checkpoint)
+    return found
+
+
+def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> TrainingFacts:
+    """Return what the header of a model says of its training, and the `[loss]` that it was trained under.
+
+    Examples
+    --------
+    >>> facts_of({"loss": {"scale": 12.5}, "steps": 6000}, loss={"similarity": "lncc"}).loss_scale
+    12.5
+    """
+    scale = header.get("loss", {}).get("scale")
+    return TrainingFacts(loss=loss, loss_scale=scale, steps=header.get("steps"))
+
+
+def _load_foreign(
+    path: Path, study: Study, cohort: PreparedCohort, device: torch.device | str
+) -> AmortizedOracle:
+    hypermorph, header = load_hypermorph(path)
+    check_header(path, header, needed=["preprocessing"])
+    check_grid(path, header, study, cohort)
+    check_hyperparameters(path, hypermorph, study)
+    hypermorph.space = study.space
+    facts = facts_of(header, header.get("loss"))
+    return AmortizedOracle(hypermorph, cohort, device, facts=facts)
+
+
+def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
+    """Refuse a cohort that was not prepared as that of a model: another grid, spacing or normalization.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    study
+        The declaration that the cohort was prepared under.
+    cohort
+        The prepared images.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ; both numbers are told.
+    """
+    shape = tuple(header["architecture"]["shape"])
+    trained_spacing = header.get("spacing_mm")
+    if shape != cohort.shape:
+        raise _another_grid(path, "shape", _times(shape), _times(cohort.shape))
+    if not _is_same_spacing(trained_spacing, cohort.spacing_mm):
+        expected = f"{_times(trained_spacing)} mm"
+        raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
+    normalization = header["preprocessing"].get("normalization", study.preprocessing.normalization)
+    if normalization != study.preprocessing.normalization:
+        own = study.preprocessing.normalization
+        raise _another_grid(path, "normalization", normalization, own)
+
+
+def _is_same_spacing(trained: Sequence[float] | None, own: Sequence[float] | None) -> bool:
+    """Tell whether two spacings agree; one that is not known agrees with any."""
+    if trained is None or own is None:
+        return True
+    return np.allclose(trained, own, rtol=_SAME_SPACING)
+
+
+def check_hyperparameters(path: Path, hypermorph: Hypermorph, study: Study) -> None:
+    """Refuse hyperparameters that mean something else to a model: other names, ranges or priors.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ.
+    """
+    own = _ranges(hypermorph.space)
+    declared = _ranges(study.space)
+    if own != declared:
+        advice = "Declare [hyperparameters] as those that the model was trained with."
+        raise CheckpointError(f"{path}: hyperparameters", expected=own, got=declared, advice=advice)
+
+
+def _ranges(space: Space) -> str:
+    return "; ".join(
+        f"{h.name} in [{h.low:g}, {h.high:g}], {h.prior}" for h in space.hyperparameters
+    )
+
+
+def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {key}",
+        expected=f"a cohort prepared to {expected}",
+        got=got,
+        advice=f"Declare preprocessing.{key} as the model's.",
+    )
+
+
+def _times(numbers: Any) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

@@ -1,4 +1,4 @@
-"""The slow truth: an oracle that trains an ordinary network for every setting that it is asked about."""
+"""The baseline: an oracle that trains an ordinary network for every setting that it is asked about."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.files import content_hash
 from hmopt.networks import RegistrationNetwork, load_network
-from hmopt.oracle.networked import NetworkOracle
+from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index, Setting, Space
 from hmopt.training.baselines import train_network
@@ -63,15 +63,15 @@ class RetrainedOracle(NetworkOracle):
         return content_hash("retrained", network_key(self._study, self.cohort))
 
     def path(self, index: Index) -> Path:
-        """Give where the network of a setting is kept."""
+        """Return where the network of a setting is kept."""
         return self._folder / f"{setting_name(self.space.setting(index))}.safetensors"
 
     def missing(self, settings: Sequence[Index]) -> list[Index]:
-        """Give the settings whose networks are still to be trained."""
+        """Return the settings whose networks are still to be trained."""
         return [index for index in settings if not self.path(index).exists()]
 
     def train(self, index: Index) -> Path:
-        """Train the network of a setting if it is not there, and give its file.
+        """Train the network of a setting if it is not there, and return its file.
 
         Raises
         ------
@@ -87,14 +87,14 @@ class RetrainedOracle(NetworkOracle):
             )
 
     def make_network(self, index: Index) -> RegistrationNetwork:
-        """Give the network of a setting, which may take as long as a training does."""
+        """Return the network of a setting, which may take as long as a training does."""
         path = self.train(index)
         with torch.inference_mode(False):
             return load_network(path)[0].to(self.device).requires_grad_(False)
 
 
 def setting_name(setting: Setting) -> str:
-    """Give a file name that stands for a setting.
+    """Return a file name that stands for a setting.
 
     Examples
     --------

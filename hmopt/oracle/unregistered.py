@@ -1,9 +1,13 @@
-"""The oracle of doing nothing: how alike the pairs of a cohort are before registration."""
+"""The unregistered baseline: how alike the pairs of a cohort are before registration."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from hmopt.files import content_hash
-from hmopt.oracle.registered import Register, RegisteringOracle
+from hmopt.metrics import Originals
+from hmopt.oracle.registered import RegisteringOracle
+from hmopt.records import Pair
 from hmopt.space import Index, Space
 
 
@@ -13,7 +17,7 @@ class UnregisteredOracle(RegisteringOracle):
     Parameters
     ----------
     cohort
-        Where the images of pairs are.
+        Holds the images of pairs.
     device
         Where to compute.
     batch
@@ -30,10 +34,7 @@ class UnregisteredOracle(RegisteringOracle):
         """Hash of the prepared cohort."""
         return content_hash("unregistered", self.cohort.identity)
 
-    def register(self, index: Index) -> Register:
-        """Give what moves nothing."""
-        return _zero_displacement
-
-
-def _zero_displacement(moving: Tensor, fixed: Tensor) -> Tensor:
-    return moving.new_zeros(len(moving), moving.dim() - 2, *moving.shape[2:])
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return displacements of zero."""
+        count, _, *shape = images.moving.shape
+        return images.moving.new_zeros(count, len(shape), *shape)

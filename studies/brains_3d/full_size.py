@@ -22,7 +22,6 @@ from hmopt.files import replacing
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import build_hypermorph, load_hypermorph
 from hmopt.oracle import AmortizedOracle, UnregisteredOracle
-from hmopt.oracle.sweep import sweep
 from hmopt.records import Pair
 from hmopt.search.plan import coarse_settings
 
@@ -67,7 +66,7 @@ def main() -> None:
         oracle = AmortizedOracle(hypermorph.eval(), cohort)
         settings = coarse_settings(oracle.space, declared.search)
         started = time.perf_counter()
-        sweep(Recorded(oracle, Ledger(folder / "ledger")), settings, [pair], METRICS)
+        Recorded(oracle, Ledger(folder / "ledger")).fill(settings, [pair], METRICS)
         seconds = (time.perf_counter() - started) / len(settings)
         before = next(UnregisteredOracle(cohort).measure([()], [pair], ["dice"])).values["dice"]
         blocks = list(
