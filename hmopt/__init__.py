@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.search.objective import Objective
-    from hmopt.search.open_study import open_study
     from hmopt.search.sampler import CurveSampler
+    from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ _HOMES = {
     "Space": "hmopt.space",
     "Tabulated": "hmopt.ledger",
     "open_oracle": "hmopt.oracle.open",
-    "open_study": "hmopt.search.open_study",
+    "open_study": "hmopt.search.studies",
     "read_dense": "hmopt.ledger",
     "read_folder": "hmopt.ledger",
     "read_study": "hmopt.declaration.study",

@@ -14,7 +14,14 @@ from hmopt.model_file import MODEL_FILE, read_tensors, weights_hash
 from hmopt.space import Hyperparameter
 
 LOG_FILE = "training.csv"
-HOW_MUCH_IS_MEASURED = {"coarse", "confirmations", "storage"}
+HOW_MUCH_IS_MEASURED = {
+    "coarse",
+    "confirmations",
+    "sampler",
+    "sampler_options",
+    "trials",
+    "storage",
+}
 """Keys of `[search]` that change nothing about what was measured already."""
 
 

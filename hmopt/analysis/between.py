@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hmopt.search.spline import evenly
+from hmopt.search.lattice import even_lattice
 from hmopt.space import Index, Space
 
 CANDIDATES = 400
@@ -51,7 +51,7 @@ def between(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], NDA
         return [(int(place),) for place in lattice], np.asarray(
             CubicSpline(measured[:, 0], own)(lattice)
         )
-    candidates = sorted({*settings, *evenly(space, round(CANDIDATES ** (1 / dimensions)))})
+    candidates = sorted({*settings, *even_lattice(space, round(CANDIDATES ** (1 / dimensions)))})
     last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
     surface = RBFInterpolator(measured / last, own, kernel="cubic", degree=2)
     return candidates, np.asarray(surface(np.array(candidates) / last))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
-from hmopt.search.spline import predict
+from hmopt.search.plan import predict
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))

@@ -137,8 +137,8 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     """
     from hmopt.analysis.finding import recommend
     from hmopt.ledger import read_folder, read_searched
-    from hmopt.search.open_study import open_study
     from hmopt.search.scopes import find_scope, list_scopes
+    from hmopt.search.studies import open_study
     from hmopt.study_folder import check_together
 
     check_together(folder)

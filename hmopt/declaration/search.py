@@ -1,6 +1,7 @@
 """What is searched, for whom, and how the answer is judged."""
 
 import difflib
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +27,12 @@ class SearchOptions(Options):
     """Settings per hyperparameter that are measured for all scopes at once: even ones, and one near the upper end."""
     confirmations: int = Field(default=5, ge=0, le=10_000)
     """At most so many further settings, one after the other where all scopes together have most to gain."""
+    sampler: Annotated[str, Field(min_length=1)] = "plan"
+    """What chooses settings: `plan`, hmopt's own, or a sampler of Optuna by name (`TPESampler`) or dotted path."""
+    sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
+    """Arguments of the sampler."""
+    trials: int = Field(default=30, ge=1, le=100_000)
+    """Trials of the sampler in the study of each scope; `plan` has `coarse` and `confirmations` instead."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels that the constrained λ* may have."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
@@ -61,6 +68,13 @@ class SearchOptions(Options):
     def _known_metric(cls, name: str) -> str:
         return _metric(name)
 
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, name: str) -> str:
+        if name == "plan" or "." in name or ":" in name:
+            return name
+        return _one_of(name, ["plan", *_sampler_names()])
+
     @field_validator("reported")
     @classmethod
     def _known_metrics(cls, names: list[str]) -> list[str]:
@@ -94,9 +108,23 @@ class SearchOptions(Options):
 
 
 def _metric(name: str) -> str:
-    """Return the name of a metric, or raise a ValueError that names those there are, the nearest first."""
-    if name in METRICS:
+    return _one_of(name, METRICS)
+
+
+def _one_of(name: str, known: Collection[str]) -> str:
+    """Return a known name, or raise a ValueError that names those there are, and the nearest."""
+    if name in known:
         return name
-    near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" ({near[0]}?)" if near else ""
-    raise ValueError(f"expected one of {', '.join(METRICS)}{hint}")
+    raise ValueError(f"expected one of {', '.join(known)}{hint}")
+
+
+def _sampler_names() -> list[str]:
+    """Return the samplers that can be named without a path: Optuna's, hmopt's, and the one of OptunaHub."""
+    from optuna import samplers
+
+    own = ["CurveSampler", "AutoSampler"]
+    left_out = {"BaseSampler", "BaseGASampler", "PartialFixedSampler"}
+    named = [name for name in samplers.__all__ if name.endswith("Sampler")]
+    return [*sorted(set(named) - left_out), *own]

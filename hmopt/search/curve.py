@@ -1,4 +1,4 @@
-"""The response of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
+"""The response curve of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -74,36 +74,36 @@ class Curve:
         return np.array([list(self.space.setting(index).values()) for index in self.settings])
 
     def best(self) -> int:
-        """Give the place of the best setting; of equals the first."""
+        """Return the place of the best setting; of equals the first."""
         return int(self.signed_means.argmax())
 
     def best_within(self, folding_limit: float) -> int | None:
-        """Give the place of the best setting whose mean folding obeys a limit; None where none does."""
+        """Return the place of the best setting whose mean folding obeys a limit; None where none does."""
         feasible = self.folding <= folding_limit
-        return (
-            int(np.where(feasible, self.signed_means, -np.inf).argmax()) if feasible.any() else None
-        )
+        if not feasible.any():
+            return None
+        return int(np.where(feasible, self.signed_means, -np.inf).argmax())
 
     def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Give the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
+        """Return the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
         return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
 
     def at(self, settings: Sequence[Index]) -> "Curve":
-        """Give the same curve at some of its settings only."""
+        """Return the same curve at some of its settings only."""
         places = [self.settings.index(setting) for setting in settings]
         return replace(
             self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places]
         )
 
     def place(self, index: Index) -> int:
-        """Give the place of a setting, or -1 where not all pairs were measured at it."""
+        """Return the place of a setting, or -1 where not all pairs were measured at it."""
         return self.settings.index(index) if index in self.settings else -1
 
 
 def gain(
     metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give how much better `scores` are than `others`: positive is better, whichever direction that is."""
+    """Return how much better `scores` are than `others`: positive is better, whichever direction that is."""
     return _sign(metric) * (scores - others)
 
 
@@ -134,7 +134,7 @@ class Curves:
         self._of_label = cache(self._find_of_label)
 
     def of(self, scope: Scope) -> Curve | None:
-        """Give the curve of a scope, or None where nothing was measured for it.
+        """Return the curve of a scope, or None where nothing was measured for it.
 
         A pair without any measurement (the label is missing in one of its images) is left out; so is then a setting
         at which one of the others was not measured.
@@ -150,9 +150,7 @@ class Curves:
             scope=scope,
             space=self._measurements.space,
             metric=self._metric,
-            settings=settings
-            if len(whole) == len(settings)
-            else tuple(settings[place] for place in whole),
+            settings=tuple(settings[place] for place in whole),
             pairs=pairs,
             ids=tuple(self._ids[pairs]),
             scores=scores[np.ix_(whole, pairs)],
@@ -162,15 +160,17 @@ class Curves:
     def _find_of_label(
         self, label: str | None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return scores, which are finite, both (settings, pairs), and which pairs were measured at all, (pairs,)."""
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
-        return scores, finite, np.asarray(finite.any(axis=0))
+        measured = np.asarray(finite.any(axis=0))
+        return scores, finite, measured
 
 
 def find_curves(
     measurements: Measurements, scopes: Iterable[Scope], metric: str
 ) -> Iterator[Curve]:
-    """Give the curve of every scope for which something was measured.
+    """Yield the curve of every scope for which something was measured.
 
     Raises
     ------
@@ -178,7 +178,8 @@ def find_curves(
         If the metric was not measured.
     """
     curves = Curves(measurements, metric)
-    return (curve for scope in scopes if (curve := curves.of(scope)) is not None)
+    found = (curves.of(scope) for scope in scopes)
+    return (curve for curve in found if curve is not None)
 
 
 def _sign(metric: Metric) -> int:

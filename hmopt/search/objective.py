@@ -1,10 +1,11 @@
-"""How good a setting is, as Optuna asks it."""
+"""The objective of an Optuna study: the mean score of pairs at a setting."""
 
 import math
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
 from hmopt.errors import SearchError
@@ -97,12 +98,10 @@ class Objective:
             If the trial's study asks for the wrong direction, or see `Objective`.
         """
         self._check_direction(trial)
-        index = tuple(
-            _suggested(trial, hyperparameter)
-            for hyperparameter in self._oracle.space.hyperparameters
-        )
+        space = self._oracle.space
+        index = tuple(_suggested(trial, one) for one in space.hyperparameters)
         score, folding = self._measure(index)
-        trial.set_user_attr("setting", self._oracle.space.setting(index))
+        trial.set_user_attr("setting", space.setting(index))
         trial.set_user_attr("folding", folding)
         if self._folding_limit is not None:
             trial.set_constraint("folding", folding - self._folding_limit)
@@ -116,40 +115,46 @@ class Objective:
         directions = [direction.name.lower() for direction in study.directions]
         # an objective may be one of several of a study, whose places it does not know
         if self.direction not in directions:
+            wanted = self.direction
             raise SearchError(
                 "direction",
-                expected=f"{self.direction}, as {self._metric.name} asks for",
+                expected=f"{wanted}, as {self._metric.name} asks for",
                 got=", ".join(directions),
-                advice=f'Create the study with direction="{self.direction}" (`objective.direction`).',
+                advice=f'Create the study with direction="{wanted}" (`objective.direction`).',
             )
 
     def _measure(self, index: Index) -> tuple[float, float]:
+        """Return the mean score and the mean share of folded voxels of the pairs that have a score."""
         metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))
         blocks = list(self._oracle.measure([index], self._pairs, metrics))
         scores = np.concatenate([self._scores(block) for block in blocks])
         folding = np.concatenate([block.values[FOLDING] for block in blocks])
         measured = np.isfinite(scores)
         if not measured.any():
+            of_label = f"{self._metric.name} of {self._label or 'a label'}"
             raise SearchError(
                 "score",
-                expected=f"{self._metric.name} of {self._label or 'a label'} for some of {len(self._pairs)} pairs",
+                expected=f"{of_label} for some of {len(self._pairs)} pairs",
                 got="nothing that can be measured",
                 advice="Choose pairs whose images have the label.",
             )
-        return math.fsum(scores[measured]) / int(measured.sum()), float(folding[measured].mean())
+        # summed exactly, so that the order of pairs changes nothing
+        mean_score = math.fsum(scores[measured]) / int(measured.sum())
+        mean_folding = float(folding[measured].mean())
+        return mean_score, mean_folding
 
-    def _scores(self, block: Block) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def _scores(self, block: Block) -> NDArray[np.float64]:
+        """Return the score of each pair of a block."""
         values = block.values[self._metric.name]
         if not self._metric.per_label:
             return values
-        return (
-            mean(values, axis=1)
-            if self._label is None
-            else values[:, block.labels.index(self._label)]
-        )
+        if self._label is None:
+            return mean(values, axis=1)
+        return values[:, block.labels.index(self._label)]
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
+    """Return the lattice index nearest to the value that a trial suggests."""
     among = distribution(hyperparameter)
     with warnings.catch_warnings():  # an enqueued value outside is refused below
         warnings.filterwarnings("ignore", message=".*out of (the )?range", category=UserWarning)

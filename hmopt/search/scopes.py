@@ -1,4 +1,4 @@
-"""What a study chooses the setting for: the cohort, groups of pairs, subjects, labels, and products of those."""
+"""Scopes, what a setting is chosen for: the cohort, groups of pairs, subjects, labels, and products of those."""
 
 import difflib
 import itertools
@@ -71,46 +71,49 @@ class Groups:
         self._of_kind = cache(self._find_of_kind)
 
     def positions(self, scope: Scope) -> NDArray[np.intp]:
-        """Give the positions of a scope's pairs in the table, rising."""
-        nothing = np.empty(0, dtype=np.intp)
-        chosen = [
-            self._of_kind(kind).get(value, nothing)
-            for kind, value in scope.criteria
-            if kind != "label"
-        ]
+        """Return the positions of a scope's pairs in the table, rising."""
+        chosen = []
+        for kind, value in scope.criteria:
+            if kind != "label":
+                chosen.append(self._of_kind(kind).get(value, _NO_POSITIONS))
         if not chosen:
             return np.arange(len(self._pairs))
-        return reduce(partial(np.intersect1d, assume_unique=True), sorted(chosen, key=len))
+        chosen.sort(key=len)
+        return reduce(partial(np.intersect1d, assume_unique=True), chosen)
 
     def partners(self, subject: str, positions: NDArray[np.intp]) -> set[str]:
-        """Give the other subjects in the pairs at these positions."""
-        return {partner for side in self._subjects for partner in side[positions]} - {subject}
+        """Return the other subjects in the pairs at these positions."""
+        moving, fixed = (side[positions] for side in self._subjects)
+        return {*moving, *fixed} - {subject}
 
     def _find_of_kind(self, kind: str) -> dict[str, NDArray[np.intp]]:
         if kind != "subject":
             return _positions_by_value(self._pairs[kind])
         moving, fixed = (_positions_by_value(self._pairs[side]) for side in SIDES)
-        nothing = np.empty(0, dtype=np.intp)
-        return {
-            subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing))
-            for subject in moving | fixed
-        }
+        found = {}
+        for subject in moving | fixed:
+            as_moving = moving.get(subject, _NO_POSITIONS)
+            as_fixed = fixed.get(subject, _NO_POSITIONS)
+            found[subject] = np.union1d(as_moving, as_fixed)
+        return found
+
+
+_NO_POSITIONS = np.empty(0, dtype=np.intp)
 
 
 def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
-    return {
-        str(value): np.asarray(places) for value, places in column.groupby(column).indices.items()
-    }
+    indices = column.groupby(column).indices
+    return {str(value): np.asarray(positions) for value, positions in indices.items()}
 
 
-def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
-    """Give every declared scope that has pairs, each once.
+def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
+    """Return every declared scope that has pairs, each once.
 
     A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
 
     Parameters
     ----------
-    section
+    options
         `scopes` and `minimum_partners`.
     pairs
         Columns as of `Measurements.pairs`.
@@ -126,26 +129,21 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> section = SearchOptions(scopes=[["cohort"], ["label"], ["task", "label"]])
-    >>> [scope.name for scope in list_scopes(section, pairs, ["thalamus"])]
+    >>> options = SearchOptions(scopes=[["cohort"], ["label"], ["task", "label"]])
+    >>> [scope.name for scope in list_scopes(options, pairs, ["thalamus"])]
     ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
     """
-    values = {
-        kind: _values(kind, pairs, labels)
-        for kinds in section.scopes
-        for kind in kinds
-        if kind != "cohort"
-    }
-    products = [
-        {kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes
-    ]
-    return _large_enough(products, Groups(pairs), section.minimum_partners)
+    products = []
+    for kinds in options.scopes:
+        narrowing = [kind for kind in kinds if kind != "cohort"]
+        products.append({kind: _values(kind, pairs, labels) for kind in narrowing})
+    return _large_enough(products, Groups(pairs), options.minimum_partners)
 
 
 def expand_scope(
     criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
 ) -> list[Scope]:
-    """Give the scopes of criteria, declared or not, in which `*` stands for every value.
+    """Return the scopes of criteria, declared or not, in which `*` stands for every value.
 
     Parameters
     ----------
@@ -185,7 +183,7 @@ def expand_scope(
 def find_scope(
     criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
 ) -> Scope:
-    """Give the scope of criteria, declared or not.
+    """Return the scope of criteria, declared or not.
 
     Parameters
     ----------
@@ -245,18 +243,18 @@ def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[s
 
 def _near(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=5, cutoff=0.4) or list(known[:20])
-    return f"Choose one of: {', '.join(near)}{'' if len(near) == len(known) else ', …'}."
+    rest = "" if len(near) == len(known) else ", …"
+    return f"Choose one of: {', '.join(near)}{rest}."
 
 
 def _large_enough(
     products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
 ) -> list[Scope]:
-    criteria = (
-        zip(values, one, strict=True)
-        for values in products
-        for one in itertools.product(*values.values())
-    )
-    scopes = dict.fromkeys(Scope(criteria=tuple(pairs)) for pairs in criteria)
+    """Return the scopes of products of values by kind, each once, but for those that lack pairs or partners."""
+    scopes: dict[Scope, None] = {}
+    for values in products:
+        for one in itertools.product(*values.values()):
+            scopes[Scope(criteria=tuple(zip(values, one, strict=True)))] = None
     return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
 
 

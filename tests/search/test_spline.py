@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmopt.search.spline import predict, promise
+from hmopt.search.plan import predict, promise
 from hmopt.space import Hyperparameter, Space
 
 
