@@ -81,7 +81,8 @@ def check_together(folder: Path) -> None:
 
 def _check_model(folder: Path, searched: Searched) -> None:
     path = folder / MODEL_FILE
-    if not path.is_file():
+    trained_elsewhere = searched.declared.get("model", {}).get("source", "trained") != "trained"
+    if trained_elsewhere or not path.is_file():
         return
     identity = model_identity(path)
     if identity != searched.identity:
@@ -134,7 +135,8 @@ def _changes(study: Study, searched: Searched) -> Iterator[tuple[str, str, str]]
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
-    yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
+    if study.model.source == "trained":
+        yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
     yield from _differences("", searched.declared, declared_sections(study))
 
 
@@ -151,9 +153,19 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names"},
         "pairs": {"csv"},
+        "model": {"path"},
         "training": {"threads", "checkpoint_every"},
     }
-    names = ("cohort", "preprocessing", "split", "pairs", "network", "hypernetwork", "training")
+    names = (
+        "cohort",
+        "preprocessing",
+        "split",
+        "pairs",
+        "model",
+        "network",
+        "hypernetwork",
+        "training",
+    )
     return {
         name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
         for name in names

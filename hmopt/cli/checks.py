@@ -69,7 +69,8 @@ def check_cohort(study: "Study", cohort: "PreparedCohort") -> "tuple[list[Pair],
     if cohort.spacing_mm is None:
         check_units(section, "where the spacing of the images is not known")
     _check_labels(study, cohort)
-    draw_pairs(cohort, study.pairs, "tune")
+    if study.model.source == "trained":
+        draw_pairs(cohort, study.pairs, "tune")
     pairs = draw_pairs(cohort, study.pairs, "search")
     table = pair_table(pairs, cohort, section.bins)
     scopes = list_scopes(section, table, cohort.labels)

@@ -149,7 +149,7 @@ def register_files(
 ) -> None:
     """Register a moving to a fixed file and write the moved image and the displacement."""
     from hmopt.interop.displacement import check_name, save_image
-    from hmopt.interop.registration import Registrar
+    from hmopt.oracle import open_registrar
 
     for path in destinations:
         check_name(path)
@@ -157,7 +157,7 @@ def register_files(
     check_outputs(
         outputs, {"MOVING": files[0], "FIXED": files[1]} | _images_of_study(folder, outputs)
     )
-    registrar = Registrar(folder, find_device(device), _placement(placement))
+    registrar = open_registrar(folder, find_device(device), _placement(placement))
     setting = _setting(folder, registrar.space, choice, talk)
     found = registrar.register(*files, setting)
     for remark in found.remarks:

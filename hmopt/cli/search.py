@@ -16,7 +16,7 @@ from hmopt.files import file_hash
 
 if TYPE_CHECKING:
     from hmopt.ledger import Measurements
-    from hmopt.oracle import AmortizedOracle
+    from hmopt.oracle import RegisteringOracle
     from hmopt.protocol import Oracle
     from hmopt.records import Checkpoint
     from hmopt.space import Index
@@ -38,7 +38,7 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what is missing and run the Optuna studies of every declared scope."""
+    """Measure what is missing and export an Optuna study of every declared scope."""
     command = "hmopt search --dense" if dense else "hmopt search"
     with (
         conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk,
@@ -65,8 +65,8 @@ def search_study(folder: Path, device: str | None, talk: Conversation) -> None:
         search.fill(oracle, measurements.settings, search.section.deciding)
     search.fill(nothing, [()], search.section.measured)
     identities = {checkpoint: oracle.identity for checkpoint, oracle in earlier.items()}
-    search.keep(full.identity, identities, nothing.identity)
-    search.run_studies(measurements)
+    search.keep(full, identities, nothing.identity)
+    search.store_studies(measurements)
     search.write_examples(full, measurements)
     talk.say(f"Measured: {len(search.pairs)} pairs at {len(measurements.settings)} settings")
 
@@ -118,8 +118,38 @@ class Search:
 
         Recorded(oracle, self.ledger).fill(settings, self.pairs, metrics, self.talk.track)
 
-    def sweep(self, oracle: "AmortizedOracle") -> "Measurements":
-        """Measure the coarse lattice and what confirms its optima, and give all measurements of the oracle."""
+    def sweep(self, oracle: "Oracle") -> "Measurements":
+        """Measure the settings that the plan or a sampler asks for; return all measurements of the oracle."""
+        if self.section.sampler == "plan":
+            return self.sweep_by_plan(oracle)
+        return self.sweep_by_sampler(oracle)
+
+    def sweep_by_sampler(self, oracle: "Oracle") -> "Measurements":
+        """Let an Optuna sampler drive the study of each scope, then measure its settings for all pairs."""
+        from hmopt.ledger import Recorded
+        from hmopt.search.optimize import optimize_scopes
+        from hmopt.search.sampler import make_sampler
+        from hmopt.search.storage import open_storage
+
+        make_sampler(
+            self.section, oracle.space, self.section.seed
+        )  # refused before anything is measured
+        storage = open_storage(self.folder, self.section.storage)
+        default = oracle.space.index(oracle.space.default)
+        self.fill(oracle, [default], self.section.measured)
+        settings = optimize_scopes(
+            Recorded(oracle, self.ledger),
+            self._measurements(oracle),
+            self.section,
+            self.study.name,
+            storage,
+            self.talk.track,
+        )
+        self.fill(oracle, settings, self.section.measured)
+        return self._measurements(oracle)
+
+    def sweep_by_plan(self, oracle: "Oracle") -> "Measurements":
+        """Measure the coarse lattice, then settings near the optima of all scopes."""
         from hmopt.search.plan import coarse_settings, confirming_settings
 
         measured = self.section.measured
@@ -129,20 +159,20 @@ class Search:
         return self._measurements(oracle)
 
     def keep(
-        self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str
+        self,
+        oracle: "RegisteringOracle",
+        earlier: "Mapping[Checkpoint, str]",
+        identity_unregistered: str,
     ) -> None:
         """Write what was searched beside the ledger; `earlier` are identities of checkpoints before the end."""
         from hmopt.ledger import Searched, write_searched
-        from hmopt.model_file import MODEL_FILE, check_header
-        from hmopt.networks import read_header
         from hmopt.study_folder import LOG_FILE, declared_sections
 
-        path, log = self.folder / MODEL_FILE, self.folder / LOG_FILE
-        header = read_header(path)
-        check_header(path, header, needed=["loss"])
+        log = self.folder / LOG_FILE
+        facts = oracle.facts
         searched = Searched(
             name=self.study.name,
-            identity=identity,
+            identity=oracle.identity,
             identity_quarter=earlier.get("quarter"),
             identity_half=earlier.get("half"),
             identity_three_quarters=earlier.get("three-quarters"),
@@ -150,24 +180,24 @@ class Search:
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,
-            loss=self.study.loss.model_dump(mode="json"),
-            loss_scale=header["loss"]["scale"],
-            steps=header.get("steps"),
+            loss=facts.loss or {},
+            loss_scale=facts.loss_scale,
+            steps=facts.steps,
             search=self.section,
             declared=declared_sections(self.study),
             log_hash=file_hash(log) if log.is_file() else None,
         )
         write_searched(self.folder, searched, self.table)
 
-    def run_studies(self, measurements: "Measurements") -> None:
-        """Store the studies of cohort, groups and labels."""
+    def store_studies(self, measurements: "Measurements") -> None:
+        """Export the studies of cohort, groups and labels."""
         from hmopt.search.storage import open_storage
         from hmopt.search.studies import store_studies
 
         storage = open_storage(self.folder, self.section.storage)
         store_studies(measurements, self.section, self.study.name, storage, self.talk.track)
 
-    def write_examples(self, oracle: "AmortizedOracle", measurements: "Measurements") -> None:
+    def write_examples(self, oracle: "RegisteringOracle", measurements: "Measurements") -> None:
         """Draw a typical and the worst pair of every scope, those of subjects left out, at its best setting."""
         import numpy as np
 

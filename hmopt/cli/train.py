@@ -29,6 +29,11 @@ def train_study(folder: Path, device: str | None, talk: Conversation) -> None:
 
     keep_freed_memory()
     study = read_study(folder)
+    if study.model.source != "trained":
+        talk.say(
+            f"Nothing to train: model.source is {study.model.source}. Run `hmopt search {folder}`."
+        )
+        return
     check_declared(study)
     cohort = prepare(study, folder, talk.track)
     check_cohort(study, cohort)

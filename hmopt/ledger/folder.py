@@ -51,9 +51,9 @@ class Searched:
     space
         The hyperparameters.
     loss
-        `[loss]` as declared.
+        `[loss]` as declared; empty where the model was not trained by hmopt.
     loss_scale
-        What the similarity was multiplied by.
+        What the similarity was multiplied by; None where the model was not trained by hmopt.
     steps
         Optimizer steps of the whole training; None where they are not known.
     search
@@ -77,12 +77,18 @@ class Searched:
     spacing_mm: tuple[float, ...] | None
     space: Space
     loss: Mapping[str, Any]
-    loss_scale: float
+    loss_scale: float | None
     steps: int | None = None
     search: SearchOptions
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
+
+    @property
+    def engine(self) -> str | None:
+        """The function that was searched, as it was declared; None where it was a trained model."""
+        model = self.declared.get("model", {})
+        return model["callable"] if model.get("source") == "engine" else None
 
     def identity_of(self, model: Model) -> str | None:
         """Return what the measurements of a model go by; None where it was not measured."""
@@ -113,7 +119,7 @@ class _SearchFile(BaseModel):
     )
     space: Annotated[list[dict[str, Any]], Field(min_length=1)]
     loss: dict[str, Any]
-    loss_scale: Annotated[float, Field(gt=0)]
+    loss_scale: Annotated[float, Field(gt=0)] | None
     steps: Annotated[int, Field(ge=1)] | None = None
     search: SearchOptions
     declared: dict[str, Any] = {}

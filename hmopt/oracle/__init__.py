@@ -5,8 +5,8 @@ from hmopt.oracle.baselines import BaselineOracles
 from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
-from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle
-from hmopt.oracle.registered import TrainingFacts
+from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle, open_registrar
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.oracle.unregistered import UnregisteredOracle
 
@@ -15,11 +15,13 @@ __all__ = [
     "BaselineOracles",
     "EngineOracle",
     "EnsembleOracle",
+    "RegisteringOracle",
     "RetrainedOracle",
     "TrainingFacts",
     "UnregisteredOracle",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",
+    "open_registrar",
     "write_examples",
 ]

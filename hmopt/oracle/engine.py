@@ -16,15 +16,75 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.files import content_hash, file_hash, one_line
+from hmopt.interop.model import Image
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Setting, Space
 
-Engine = Callable[[NDArray[np.float32], NDArray[np.float32], Setting], NDArray[np.floating]]
+Engine = Callable[[Image, Image, Setting], NDArray[np.floating]]
 """`(moving, fixed, setting) -> displacement`: images (*shape), float32; displacement (d, *shape), in voxels."""
 
 _FIELD = "model.callable"
+
+
+class EngineModel:
+    """An engine as a model: what it returns is checked, and an error of it becomes one line.
+
+    Parameters
+    ----------
+    engine
+        Registers two prepared images at a setting: `moved(x) = moving(x + displacement(x))`.
+    space
+        The hyperparameters that the engine takes.
+    version
+        Stands for what the engine computes: measurements of another version are not reused.
+    """
+
+    def __init__(self, engine: Engine, space: Space, version: str) -> None:
+        self._engine = engine
+        self.space = space
+        self.version = version
+
+    def displacement(
+        self, moving: Image, fixed: Image, setting: Setting, pair: str | None = None
+    ) -> NDArray[np.float32]:
+        """Return the displacement (d, *shape), in voxels.
+
+        Parameters
+        ----------
+        moving, fixed
+            Prepared images, (*shape).
+        setting
+            A value for every hyperparameter.
+        pair
+            What a message calls the two images.
+
+        Raises
+        ------
+        SearchError
+            If the engine fails, or returns something else than a displacement.
+        """
+        where = f"the engine{f' on pair {pair}' if pair else ''} at {_told(setting)}"
+        shape = (moving.ndim, *moving.shape)
+        try:
+            # copies, so that an engine that writes into its arguments changes nothing here
+            found = np.asarray(self._engine(moving.copy(), fixed.copy(), dict(setting)))
+        except Exception as error:  # whatever somebody else's program raises
+            got = f"{type(error).__name__}: {one_line(error)}"
+            advice = "Correct the engine, or leave the setting or the pair out."
+            raise SearchError(where, expected="a displacement", got=got, advice=advice) from error
+        if found.shape != shape:
+            rule = f"a displacement of shape {shape}"
+            raise SearchError(where, expected=rule, got=found.shape, advice="Correct the engine.")
+        if found.dtype.kind not in "fiu":
+            got = f"values of type {found.dtype}"
+            raise SearchError(where, expected="numbers", got=got, advice="Correct the engine.")
+        if not np.isfinite(found).all():
+            got = f"{int((~np.isfinite(found)).sum())} others"
+            advice = "Correct the engine."
+            raise SearchError(where, expected="finite numbers", got=got, advice=advice)
+        return found.astype(np.float32)
 
 
 class EngineOracle(RegisteringOracle):
@@ -32,45 +92,31 @@ class EngineOracle(RegisteringOracle):
 
     Parameters
     ----------
-    engine
-        Registers two prepared images at a setting: `moved(x) = moving(x + displacement(x))`.
+    model
+        The engine.
     cohort
         Holds the images of pairs.
-    space
-        The hyperparameters that the engine takes.
-    version
-        Stands for what the engine computes: measurements of another version are not reused.
     device
         Where metrics are computed.
     batch
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
-
-    Examples
-    --------
-    An engine that moves nothing:
-
-    >>> def still(moving, fixed, setting):
-    ...     return np.zeros((moving.ndim, *moving.shape))
     """
 
     def __init__(
         self,
-        engine: Engine,
+        model: EngineModel,
         cohort: PreparedCohort,
-        space: Space,
-        version: str,
         device: torch.device | str = "cpu",
         batch: int | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._engine = engine
-        self._space = space
-        self._identity = content_hash("engine", version, cohort.identity)
+        self._model = model
+        self._identity = content_hash("engine", model.version, cohort.identity)
 
     @property
     def space(self) -> Space:
         """The hyperparameters that the engine takes."""
-        return self._space
+        return self._model.space
 
     @property
     def identity(self) -> str:
@@ -89,36 +135,14 @@ class EngineOracle(RegisteringOracle):
         moving = images.moving[:, 0].cpu().numpy()
         fixed = images.fixed[:, 0].cpu().numpy()
         displacements = [
-            self._displacement(moving[row], fixed[row], setting, pair)
+            self._model.displacement(moving[row], fixed[row], setting, pair.id)
             for row, pair in enumerate(pairs)
         ]
         return torch.from_numpy(np.stack(displacements)).to(self.device)
 
-    def _displacement(
-        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], setting: Setting, pair: Pair
-    ) -> NDArray[np.float32]:
-        where = f"the engine on pair {pair.id} at {_told(setting)}"
-        expected = (moving.ndim, *moving.shape)
-        try:
-            # copies, so that an engine that writes into its arguments changes nothing here
-            found = np.asarray(self._engine(moving.copy(), fixed.copy(), dict(setting)))
-        except Exception as error:  # whatever somebody else's program raises
-            got = f"{type(error).__name__}: {one_line(error)}"
-            advice = "Correct the engine, or leave the setting or the pair out."
-            raise SearchError(where, expected="a displacement", got=got, advice=advice) from error
-        if found.shape != expected:
-            rule = f"a displacement of shape {expected}"
-            raise SearchError(where, expected=rule, got=found.shape, advice="Correct the engine.")
-        if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
-            got = "others" if found.dtype.kind in "fiu" else f"values of type {found.dtype}"
-            raise SearchError(where, expected="finite numbers", got=got, advice="Correct it.")
-        return found.astype(np.float32)
 
-
-def open_engine(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
-) -> EngineOracle:
-    """Return the oracle of the engine that a study declares.
+def load_engine(folder: Path, study: Study) -> EngineModel:
+    """Return the engine that a study declares.
 
     Parameters
     ----------
@@ -126,10 +150,6 @@ def open_engine(
         The study folder, which the file of an engine is relative to.
     study
         The declaration, with `model.callable`.
-    cohort
-        Its prepared images.
-    device
-        Where metrics are computed.
 
     Raises
     ------
@@ -140,7 +160,7 @@ def open_engine(
     assert declared.callable is not None  # as the declaration has checked
     engine, content = find_engine(declared.callable, folder)
     version = content_hash(declared.callable, declared.version, content)
-    return EngineOracle(engine, cohort, study.space, version, device)
+    return EngineModel(engine, study.space, version)
 
 
 def find_engine(path: str, folder: Path) -> tuple[Engine, str]:

@@ -1,6 +1,7 @@
 """A study folder's oracle, as a script or a command wants it: the one place that knows where models come from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import torch
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import Study, read_study
+from hmopt.declaration import FILE_NAME, Study, read_study
 from hmopt.errors import CheckpointError
+from hmopt.interop.model import load_model
+from hmopt.interop.preparation import cohort_preparation, trained_preparation
+from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger.folder import LEDGER_FOLDER
 from hmopt.model_file import MODEL_FILE, check_header
 from hmopt.networks import Hypermorph, architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.engine import open_engine
+from hmopt.oracle.engine import EngineOracle, load_engine
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
@@ -71,6 +75,33 @@ def open_oracle(
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
+def open_registrar(
+    folder: Path | str, device: torch.device | str = "cpu", placement: Placement | None = None
+) -> Registrar:
+    """Return the model of a study folder, ready for images from outside the cohort.
+
+    Parameters
+    ----------
+    folder
+        The study folder. Of one whose model was trained there, only the model is needed, and the template where images
+        are aligned.
+    device
+        Where to compute.
+    placement
+        How the two images are laid on the prepared grid; None: as those of the cohort were.
+
+    Raises
+    ------
+    HmoptError
+        If there is no model, or it cannot be used.
+    """
+    folder = Path(folder)
+    if not (folder / FILE_NAME).is_file():
+        return _registrar_of_file(folder / MODEL_FILE, device, placement)
+    study = read_study(folder)
+    return source_of(folder, study).registrar(device, placement)
+
+
 def load_oracle(
     folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
 ) -> RegisteringOracle:
@@ -94,7 +125,124 @@ def load_oracle(
     DeclarationError
         If there is no such engine.
     """
-    return SOURCES[study.model.source](folder, study, cohort, device)
+    return source_of(folder, study).oracle(cohort, device)
+
+
+class ModelSource(ABC):
+    """Where the model of a study comes from.
+
+    To add a source, derive from this class, name it in `SOURCES`, and allow the name in `ModelOptions.source`.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    study
+        Its declaration.
+    """
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.folder = folder
+        self.study = study
+
+    @abstractmethod
+    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+        """Return what measures the model on a cohort that was prepared as the study declares."""
+
+    @abstractmethod
+    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+
+
+class TrainedHere(ModelSource):
+    """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
+
+    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+        """Return the oracle of the model at the end of its training."""
+        return load_trained(self.folder, self.study, cohort, device)
+
+    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+        return _registrar_of_file(self.folder / MODEL_FILE, device, placement)
+
+
+class OfFile(ModelSource):
+    """`source = "file"`: a model in a file, today one that hmopt wrote."""
+
+    @property
+    def file(self) -> Path:
+        """The model's file."""
+        path = self.study.model.path
+        assert path is not None  # as the declaration has checked
+        if path.suffix != ".safetensors":
+            raise CheckpointError(
+                f"model.path {path}",
+                expected="a .safetensors file that hmopt wrote",
+                got=repr(path.suffix),
+                advice="Other formats are not read yet.",
+            )
+        return path
+
+    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+        """Return the oracle of the model, refused where the cohort was prepared otherwise than the model's own."""
+        hypermorph, header = load_hypermorph(self.file)
+        check_header(self.file, header, needed=["preprocessing"])
+        check_grid(self.file, header, self.study, cohort)
+        check_hyperparameters(self.file, hypermorph, self.study)
+        hypermorph.space = self.study.space
+        facts = facts_of(header, header.get("loss"))
+        return AmortizedOracle(hypermorph, cohort, device, facts=facts)
+
+    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+        return _registrar_of_file(self.file, device, placement)
+
+
+class OfStudy(OfFile):
+    """`source = "study"`: the trained model of another study folder."""
+
+    @property
+    def file(self) -> Path:
+        """The other folder's model."""
+        path = self.study.model.path
+        assert path is not None  # as the declaration has checked
+        return path / MODEL_FILE
+
+
+class OfEngine(ModelSource):
+    """`source = "engine"`: a Python function that registers two images."""
+
+    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+        """Return the oracle of the engine."""
+        return EngineOracle(load_engine(self.folder, self.study), cohort, device)
+
+    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+        """Return what registers files with the engine, on the grid of the study's cohort."""
+        engine = load_engine(self.folder, self.study)
+        cohort = prepare(self.study, self.folder)
+        preparation = cohort_preparation(cohort, self.study.preprocessing)
+        return Registrar(engine, preparation, placement)
+
+
+SOURCES: Mapping[str, type[ModelSource]] = {
+    "trained": TrainedHere,
+    "study": OfStudy,
+    "file": OfFile,
+    "engine": OfEngine,
+}
+"""By `model.source`: the one place that tells kinds of models apart."""
+
+
+def source_of(folder: Path, study: Study) -> ModelSource:
+    """Return where the model of a study comes from."""
+    return SOURCES[study.model.source](folder, study)
+
+
+def _registrar_of_file(
+    path: Path, device: torch.device | str, placement: Placement | None
+) -> Registrar:
+    model, header = load_model(path, device)
+    return Registrar(model, trained_preparation(path, header), placement)
 
 
 def load_trained(
@@ -118,53 +266,6 @@ def load_trained(
     hypermorph.space = study.space
     declared_loss = study.loss.model_dump(mode="json")
     return AmortizedOracle(hypermorph, cohort, device, facts=facts_of(header, declared_loss))
-
-
-def load_of_study(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
-) -> AmortizedOracle:
-    """Return the oracle of another study folder's model on this folder's cohort.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such model, or the cohort was not prepared as the model's own was.
-    """
-    assert study.model.path is not None  # as the declaration has checked
-    return _load_foreign(study.model.path / MODEL_FILE, study, cohort, device)
-
-
-def load_of_file(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
-) -> AmortizedOracle:
-    """Return the oracle of a model in a file that hmopt wrote.
-
-    Raises
-    ------
-    CheckpointError
-        If it is no such file, or the cohort was not prepared as the model's own was.
-    """
-    assert study.model.path is not None  # as the declaration has checked
-    path = study.model.path
-    if path.suffix != ".safetensors":
-        raise CheckpointError(
-            f"model.path {path}",
-            expected="a .safetensors file that hmopt wrote",
-            got=repr(path.suffix),
-            advice="Other formats are not read yet.",
-        )
-    return _load_foreign(path, study, cohort, device)
-
-
-Source = Callable[[Path, Study, PreparedCohort, torch.device | str], RegisteringOracle]
-
-SOURCES: Mapping[str, Source] = {
-    "trained": load_trained,
-    "study": load_of_study,
-    "file": load_of_file,
-    "engine": open_engine,
-}
-"""What opens the model of each `model.source`: a new kind of model is one function here, and its own class."""
 
 
 def load_checkpoints(
@@ -201,18 +302,6 @@ def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> Train
     """
     scale = header.get("loss", {}).get("scale")
     return TrainingFacts(loss=loss, loss_scale=scale, steps=header.get("steps"))
-
-
-def _load_foreign(
-    path: Path, study: Study, cohort: PreparedCohort, device: torch.device | str
-) -> AmortizedOracle:
-    hypermorph, header = load_hypermorph(path)
-    check_header(path, header, needed=["preprocessing"])
-    check_grid(path, header, study, cohort)
-    check_hyperparameters(path, hypermorph, study)
-    hypermorph.space = study.space
-    facts = facts_of(header, header.get("loss"))
-    return AmortizedOracle(hypermorph, cohort, device, facts=facts)
 
 
 def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
