@@ -14,6 +14,8 @@ from hmopt.cli.options import Debug, Device, Folder, Quiet
 from hmopt.cli.progress import duration
 from hmopt.cli.search import Search
 from hmopt.commands import timed
+from hmopt.declaration import read_study
+from hmopt.errors import DeclarationError
 
 if TYPE_CHECKING:
     from hmopt.ledger import Baseline, Measurements
@@ -48,6 +50,14 @@ def compare(
 
 def compare_study(folder: Path, jobs: int, device: str | None, talk: Conversation) -> None:
     """Take a searched study to the measurements of everything that its model is compared with."""
+    source = read_study(folder).model.source
+    if source != "trained":
+        raise DeclarationError(
+            "model.source",
+            expected='"trained", as networks are trained here to compare with',
+            got=repr(source),
+            advice="Compare in the study folder that trained the model.",
+        )
     keep_freed_memory()
     comparing = Comparing(folder, find_device(device), talk)
     trainings = sorted(comparing.trainings(), key=lambda training: training.steps, reverse=True)

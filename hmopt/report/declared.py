@@ -33,10 +33,12 @@ def declared(material: Material) -> list[tuple[str, str]]:
     return entries
 
 
-def steps() -> list[tuple[str, str]]:
-    """Give the commands that made all this, and what each does."""
+def steps(material: Material) -> list[tuple[str, str]]:
+    """Return the commands that made all this, and what each does."""
+    declared_model = material.searched.declared.get("model", {})
+    trained_here = declared_model.get("source", "trained") == "trained"
     return [
-        ("hmopt train .", "trains the one network"),
+        *([("hmopt train .", "trains the one network")] if trained_here else []),
         ("hmopt search .", "measures settings on pairs, and finds the best ones"),
         ("hmopt report . --results", "writes this page and the results to keep"),
         (

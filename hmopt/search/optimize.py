@@ -1,5 +1,6 @@
 """The sweep of an Optuna sampler: its studies ask for settings, and an oracle measures them."""
 
+import warnings
 from collections.abc import Sequence
 
 import optuna
@@ -105,7 +106,10 @@ def optimize(
         trial.set_user_attr(SAMPLER, options.sampler)
         return objective(trial)
 
-    study.optimize(measured, n_trials=left)
+    with warnings.catch_warnings():
+        # some samplers cannot use the folding limit; the study and the report still tell what obeys it
+        warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
+        study.optimize(measured, n_trials=left)
     if _finished_trials(study, options.sampler) < options.trials:
         study.set_user_attr(EXHAUSTED, options.sampler)
 

@@ -138,6 +138,22 @@ def test_the_report_says_that_an_engine_was_searched_and_speaks_of_no_training(
     assert "hypernetwork" not in page
 
 
+def test_files_are_registered_with_an_engine_at_the_setting_that_was_found(folder: Path) -> None:
+    said("search", folder)
+    moving, fixed = folder / "sub-0_ses-1.nii.gz", folder / "sub-0_ses-2.nii.gz"
+    moved = folder / "moved.nii.gz"
+    arguments = ("--moved", moved, "--displacement", folder / "field.nii.gz")
+    said("register", folder, moving, fixed, *arguments, "--set", f"shift={SHIFT:g}")
+    found = nibabel.load(moved).get_fdata()
+    np.testing.assert_allclose(found, nibabel.load(fixed).get_fdata(), atol=1e-4)
+
+
+def test_comparing_an_engine_with_trained_networks_is_refused(folder: Path) -> None:
+    result = hmopt_command("compare", folder)
+    assert result.exit_code == 2
+    assert 'model.source: expected "trained"' in " ".join(result.output.split())
+
+
 def test_another_version_or_another_file_of_an_engine_is_another_oracle(folder: Path) -> None:
     first, _ = hmopt.open_oracle(folder)
     again, _ = hmopt.open_oracle(folder)
