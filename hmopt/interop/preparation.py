@@ -16,13 +16,13 @@ from hmopt.data.grid import ras_frame
 from hmopt.data.image import PreparedImage, find_place, resample_image
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE, PreparedCohort
-from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
 from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
 from hmopt.data.volume import Lattice, Volume, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import CheckpointError, DataError
 from hmopt.files import checked, read_json
 from hmopt.model_file import check_header
+from hmopt.study_folder import StudyFolder
 
 _PREPARE_AGAIN = "Remove that folder: the next command prepares the cohort again."
 
@@ -132,7 +132,7 @@ def trained_preparation(path: Path, header: Mapping[str, Any]) -> Preparation:
         what="the header of a trained model",
         advice="Restore the file, or move it away and train again.",
     )
-    prepared = path.parent / PREPARED_FOLDER / header["cohort"]
+    prepared = StudyFolder(path.parent).prepared_folder / header["cohort"]
     return Preparation(
         preprocessing=preprocessing,
         spacing_mm=_trained_spacing(header, prepared / RECORD),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.errors import SearchError
-from hmopt.files import replacing, slug
+from hmopt.files import replacing
 from hmopt.metric import find_metric
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
@@ -16,8 +16,7 @@ from hmopt.records import Pair
 from hmopt.space import Index
 from hmopt.spatial import warp
 from hmopt.spatial.tensors import image_tensor, label_tensor
-
-FOLDER = "examples"
+from hmopt.study_folder import StudyFolder
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -74,7 +73,7 @@ def write_examples(
         pictures["score"] = np.array(scores[row])
         for key, array in pictures.items():
             arrays[f"{role}_{key}"] = array
-    path = folder / FOLDER / f"{slug(name)}.npz"
+    path = StudyFolder(folder).example_file(name)
     with replacing(path) as beside:
         np.savez_compressed(beside, allow_pickle=False, **arrays)
     return path

@@ -11,14 +11,13 @@ import torch
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import FILE_NAME, Study, read_study
+from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError
 from hmopt.interop.model import load_model
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.registration import Placement, Registrar
-from hmopt.ledger import Ledger, Recorded
-from hmopt.ledger.folder import LEDGER_FOLDER
-from hmopt.model_file import MODEL_FILE, check_header
+from hmopt.ledger import Recorded
+from hmopt.model_file import check_header
 from hmopt.networks import Hypermorph, architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, load_engine
@@ -26,7 +25,8 @@ from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
 from hmopt.space import Space
-from hmopt.training.trained import MODEL_FILES, check_key, check_steps, training_key
+from hmopt.study_folder import StudyFolder
+from hmopt.training.trained import check_key, check_steps, training_key
 
 _SAME_SPACING = 0.01
 """Share by which the spacing of a cohort may differ from the one that a model was trained at."""
@@ -71,7 +71,7 @@ def open_oracle(
         if model == "full"
         else load_trained(folder, study, cohort, device, model)
     )
-    oracle = Recorded(measuring, Ledger(folder / LEDGER_FOLDER))
+    oracle = Recorded(measuring, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
@@ -96,8 +96,8 @@ def open_registrar(
         If there is no model, or it cannot be used.
     """
     folder = Path(folder)
-    if not (folder / FILE_NAME).is_file():
-        return _registrar_of_file(folder / MODEL_FILE, device, placement)
+    if not StudyFolder(folder).is_declared:
+        return _registrar_of_file(StudyFolder(folder).model_file(), device, placement)
     study = read_study(folder)
     return source_of(folder, study).registrar(device, placement)
 
@@ -163,7 +163,7 @@ class TrainedHere(ModelSource):
 
     def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of_file(self.folder / MODEL_FILE, device, placement)
+        return _registrar_of_file(StudyFolder(self.folder).model_file(), device, placement)
 
 
 class OfFile(ModelSource):
@@ -206,7 +206,7 @@ class OfStudy(OfFile):
         """The other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
-        return path / MODEL_FILE
+        return StudyFolder(path).model_file()
 
 
 class OfEngine(ModelSource):
@@ -259,7 +259,7 @@ def load_trained(
     CheckpointError
         If there is no such model, or it was trained under another declaration or on other images.
     """
-    path = folder / MODEL_FILES[checkpoint]
+    path = StudyFolder(folder).model_file(checkpoint)
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
     check_steps(path, header, steps_at(checkpoint, study.training.steps))
@@ -284,9 +284,10 @@ def load_checkpoints(
     """
     if study.model.source != "trained":
         return {}
+    files = StudyFolder(folder)
     found: dict[Checkpoint, AmortizedOracle] = {}
     for checkpoint in CHECKPOINTS:
-        is_kept = checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()
+        is_kept = checkpoint == "half" or files.model_file(checkpoint).exists()
         if checkpoint != "full" and is_kept:
             found[checkpoint] = load_trained(folder, study, cohort, device, checkpoint)
     return found

@@ -35,8 +35,7 @@ def declared(material: Material) -> list[tuple[str, str]]:
 
 def steps(material: Material) -> list[tuple[str, str]]:
     """Return the commands that made all this, and what each does."""
-    declared_model = material.searched.declared.get("model", {})
-    trained_here = declared_model.get("source", "trained") == "trained"
+    trained_here = material.searched.source == "trained"
     return [
         *([("hmopt train .", "trains the one network")] if trained_here else []),
         ("hmopt search .", "measures settings on pairs, and finds the best ones"),

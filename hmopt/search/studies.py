@@ -1,7 +1,7 @@
 """Optuna studies made of what a ledger holds: in memory, or exported to a storage."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, SearchError
 from hmopt.files import content_hash, one_line
-from hmopt.ledger.folder import read_pairs, read_searched
 from hmopt.ledger.manifest import lattice_of
 from hmopt.ledger.measurements import Measurements, check_measured
-from hmopt.ledger.part import read_part
 from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
 from hmopt.search.curve import FOLDING, Curve, Curves
@@ -23,6 +21,7 @@ from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import Scope, find_scope, list_scopes
 from hmopt.search.storage import quiet
 from hmopt.space import Index, Space
+from hmopt.study_folder import StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +81,13 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     SearchError
         If there is no such scope; near matches are named.
     """
-    folder = Path(folder)
-    searched = read_searched(folder)
-    pairs = read_pairs(folder)
+    return study_of_scope(StudyFolder(folder), metric, criteria)
+
+
+def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]) -> optuna.Study:
+    """Return the study of a scope, as `open_study` does, of a study folder that is read already."""
+    searched = folder.searched
+    pairs = folder.pairs
     check_measured(metric, searched.search.measured)
     scope = find_scope(criteria, pairs, searched.labels, searched.search.minimum_partners)
     part = Part(
@@ -92,7 +95,7 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
         metrics=tuple(dict.fromkeys((metric, FOLDING))),
         labels=searched.labels if scope.label is None else (scope.label,),
     )
-    measurements = read_part(folder, part)
+    measurements = folder.measurements_of_part(part)
     curve = Curves(measurements, metric).of(scope)
     if curve is None:
         raise SearchError(
