@@ -1,8 +1,9 @@
 """From a displacement on the prepared grid to one in mm that ITK and ANTs read.
 
-Coordinates. A voxel of the fixed file goes to the prepared grid, is displaced there, and goes on to a voxel of the
-moving file; the two grid matrices hold all that preprocessing did (orientation, spacing, crop, affine alignment), so
-that the result is one transformation from file to file. NIfTI world coordinates are RAS+ mm, those of ITK LPS+ mm.
+Coordinates. A voxel of the fixed file goes to the prepared grid, is displaced there, and goes on to
+a voxel of the moving file; the two grid matrices hold all that preprocessing did (orientation,
+spacing, crop, affine alignment), so that the result is one transformation from file to file. NIfTI
+world coordinates are RAS+ mm, those of ITK LPS+ mm.
 """
 
 from collections.abc import Mapping
@@ -30,15 +31,16 @@ def moving_coordinates(
     moving_grid: Floats,
     fixed_shape: tuple[int, int, int],
 ) -> Floats:
-    """Give the voxel of the moving file that each voxel of the fixed file is matched with.
+    """Return the voxel of the moving file that each voxel of the fixed file is matched with.
 
     Parameters
     ----------
     displacement
-        (d, *prepared shape), in voxels of the prepared grid, d 2 or 3. Beyond the prepared grid the vector at its
-        border goes on.
+        (d, *prepared shape), in voxels of the prepared grid, d 2 or 3. Beyond the prepared grid the
+        vector at its border goes on.
     fixed_grid, moving_grid
-        (4, 4), from a voxel of the prepared grid to a voxel of the file; a prepared slice is the plane z = 0.
+        (4, 4), from a voxel of the prepared grid to a voxel of the file; a prepared slice is the
+        plane z = 0.
     fixed_shape
         Voxels of the fixed file.
 
@@ -70,14 +72,15 @@ def slice_coordinates(
     moving_grids: Mapping[int, Floats],
     fixed_shape: tuple[int, int, int],
 ) -> Floats:
-    """Give what `moving_coordinates` gives, for a fixed volume of which only some slices were registered.
+    """Return moving coordinates of a fixed volume of which only some slices were registered.
 
     Parameters
     ----------
     displacements
         By slice: (2, *prepared shape), in voxels of the prepared grid.
     fixed_grids, moving_grids
-        By slice: (4, 4), from a voxel of the prepared grid (the slice is z = 0) to a voxel of the file.
+        By slice: (4, 4), from a voxel of the prepared grid (the slice is z = 0) to a voxel of the
+        file.
     fixed_shape
         Voxels of the fixed file.
 
@@ -107,7 +110,7 @@ def slice_coordinates(
 def resample(
     image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 1] = 1, outside: float = 0.0
 ) -> NDArray[np.float32]:
-    """Give the values of an image at coordinates.
+    """Return the values of an image at coordinates.
 
     Parameters
     ----------
@@ -118,7 +121,8 @@ def resample(
     order
         1 for intensities, 0 for label maps.
     outside
-        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel value.
+        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel
+        value.
 
     Examples
     --------
@@ -138,22 +142,24 @@ def resample(
 def displacement_image(
     coordinates: Floats, fixed: ItkPlace, moving: ItkPlace
 ) -> nibabel.Nifti1Image:
-    """Give the whole transformation as a displacement field that ITK and ANTs apply to the very files.
+    """Return the transformation as a displacement field that ITK and ANTs apply to the files.
 
     Parameters
     ----------
     coordinates
-        (x, y, z, 3): the voxel of the moving file for each voxel of the fixed file; where NaN, the field is 0.
+        (x, y, z, 3): the voxel of the moving file for each voxel of the fixed file; where NaN, the
+        field is 0.
     fixed, moving
         Where ITK puts the voxels of the two files.
 
     Returns
     -------
     Nifti1Image
-        (x, y, z, 1, 3), in LPS+ mm at the voxels of the fixed file, intent "vector". ITK takes such a field with one
-        voxel along the last axis for two-dimensional; the field of a plane in a 3-D file is therefore stored with its
-        axes in cyclic order, (1, x, y, 1, 3), and holds the same vectors at the same places of the world. Where ITK
-        reads both files as 2-D images: (x, y, 1, 1, 2).
+        (x, y, z, 1, 3), in LPS+ mm at the voxels of the fixed file, intent "vector". ITK takes such
+        a field with one voxel along the last axis for two-dimensional; the field of a plane in a
+        3-D file is therefore stored with its axes in cyclic order, (1, x, y, 1, 3), and holds the
+        same vectors at the same places of the world. Where ITK reads both files as 2-D images: (x,
+        y, 1, 1, 2).
 
     Examples
     --------
@@ -174,10 +180,10 @@ def displacement_image(
 
 
 def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
-    """Give a moved image as NIfTI on the grid of the fixed file, with what its header says about the place.
+    """Return a moved image as NIfTI on the grid of the fixed file.
 
-    qform, sform, their codes and the unit are those of the fixed file, so that every program finds the moved image
-    where it finds the fixed one.
+    qform, sform, their codes and the unit are those of the fixed file, so that every program finds
+    the moved image where it finds the fixed one.
 
     Parameters
     ----------
@@ -253,7 +259,8 @@ def check_name(path: Path) -> None:
     --------
     >>> check_name(Path("moved.png"))
     Traceback (most recent call last):
-    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, got '.png'. Choose such a name.
+    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, got '.png'.
+    Choose such a name.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         rule = "a name that ends in .nii or .nii.gz"

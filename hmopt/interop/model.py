@@ -27,7 +27,7 @@ class Model(Protocol):
         ...
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.floating]:
-        """Return the displacement (d, *shape), in voxels: `moved(x) = moving(x + displacement(x))`."""
+        """Return the displacement (d, *shape), in voxels."""
         ...
 
 

@@ -1,8 +1,9 @@
 """Two files laid on the prepared grid of a model, and what a user must know of how they lie on it.
 
-A model knows one grid: its shape, its spacing, the order of its axes, and how images were placed on it (`header`,
-`centre` or `affine`). `Preparation` is that knowledge; `prepare_pair` brings any two files to it. Wherever a choice is
-made that a user could not expect, a remark says so in one sentence.
+A model knows one grid: its shape, its spacing, the order of its axes, and how images were placed on
+it (`header`, `centre` or `affine`). `Preparation` is that knowledge; `prepare_pair` brings any two
+files to it. Wherever a choice is made that a user could not expect, a remark says so in one
+sentence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +30,14 @@ _PREPARE_AGAIN = "Remove that folder: the next command prepares the cohort again
 _SAME_SPACING = 0.01
 """Share by which two spacings may differ and count as one."""
 _WELL_INSIDE, _HARDLY_INSIDE = 0.5, 0.25
-"""Shares of the smaller image in the other from which headers count as of one space, or no longer do."""
+"""Shares of the smaller image inside the other: headers are of one space, or hardly."""
 _OTHER_SIZE = 5
 """Ratio of an image's length to the grid's from which its unit is doubted."""
 _OFF_PLACE = 0.75
 """Prepared voxels by which centring may differ from the headers without a word."""
 
 Spacing = tuple[float, ...] | Literal["unknown"] | None
-"""Of a prepared grid, in mm: "unknown" where headers were declared wrong, None where nobody tells."""
+"""Of a grid, in mm: "unknown" where headers were declared wrong, None where it is not told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +114,8 @@ def trained_preparation(path: Path, header: Mapping[str, Any]) -> Preparation:
     Parameters
     ----------
     path
-        The model's file. Beside it lies the prepared cohort, of which only the template is needed, and of older models
-        the record.
+        The model's file. Beside it lies the prepared cohort, of which only the template is needed,
+        and of older models the record.
     header
         Its header.
 
@@ -142,7 +143,7 @@ def trained_preparation(path: Path, header: Mapping[str, Any]) -> Preparation:
 
 
 def cohort_preparation(cohort: PreparedCohort, preprocessing: PreprocessingOptions) -> Preparation:
-    """Return how images are brought to the grid of a prepared cohort, for what was never trained on one."""
+    """Return how images are brought to the grid of a prepared cohort."""
     return Preparation(
         preprocessing=preprocessing,
         spacing_mm="unknown" if cohort.spacing_mm is None else cohort.spacing_mm,
@@ -152,7 +153,7 @@ def cohort_preparation(cohort: PreparedCohort, preprocessing: PreprocessingOptio
 
 
 def _trained_spacing(header: Mapping[str, Any], record: Path) -> Spacing:
-    """Return the spacing that a model was trained at; older models do not tell, the record of their cohort does."""
+    """Return the spacing that a model was trained at, of older ones from their cohort's record."""
     if "spacing_mm" in header:
         spacing = header["spacing_mm"]
     elif record.is_file():
@@ -170,8 +171,8 @@ def prepare_pair(preparation: Preparation, pair: FilePair) -> PreparedPair:
     Raises
     ------
     DataError
-        If an image cannot be used, the two lie in different planes, their spacings differ and the model's is unknown,
-        or the template is not there.
+        If an image cannot be used, the two lie in different planes, their spacings differ and the
+        model's is unknown, or the template is not there.
     """
     options, remarks = _at_trained_spacing(preparation, pair)
     reference, said = _reference_of(preparation, pair, options)
@@ -210,7 +211,7 @@ def _template_file(preparation: Preparation) -> Path:
 def _at_trained_spacing(
     preparation: Preparation, pair: FilePair
 ) -> tuple[PreprocessingOptions, list[str]]:
-    """Return the preprocessing with the spacing that the model was trained at, and what to say about it."""
+    """Return the preprocessing at the spacing that the model was trained at, and remarks."""
     options = preparation.preprocessing
     trained = preparation.spacing_mm
     if options.spacing_mm is not None or trained == "unknown":
@@ -237,8 +238,8 @@ def _at_trained_spacing(
         own = [spacing[axis] for axis in kept]
         if not np.allclose(own, trained, rtol=_SAME_SPACING):
             remarks.append(
-                f"{path.name}: its spacing, {_times(own)} mm, is not that of the images that the model was trained "
-                f"on; it is resampled to {_times(trained)} mm."
+                f"{path.name}: its spacing, {_times(own)} mm, is not that of the images that the "
+                f"model was trained on; it is resampled to {_times(trained)} mm."
             )
     return options.model_copy(update={"spacing_mm": list(trained)}), remarks
 
@@ -246,7 +247,7 @@ def _at_trained_spacing(
 def _reference_of(
     preparation: Preparation, pair: FilePair, options: PreprocessingOptions
 ) -> tuple[Reference, list[str]]:
-    """Return what both images are laid out by, and what to say about it."""
+    """Return what both images are laid out by, and remarks."""
     remarks = []
     trained = preparation.reference
     axes = common_axes(list(pair.lattices.values()), near=trained.axes)
@@ -291,11 +292,12 @@ def _kept_axes(options: PreprocessingOptions, pair: FilePair, reference: Referen
 def _slices_by_place(
     options: PreprocessingOptions, pair: FilePair, reference: Reference
 ) -> tuple[PreprocessingOptions, list[str]]:
-    """Return the preprocessing of the moving image: of each slice of the fixed one, that at the same place in mm.
+    """Return the preprocessing of the moving image, its slices at the places of the fixed ones.
 
-    A slice z of the fixed image lies, in voxels of the moving one, at M⁻¹ F (x, y, z, 1), where F and M take voxels of
-    the fixed and moving image to the world and (x, y) is the middle of the slice. Where the moving image has nothing
-    there, the headers are of different spaces, and slices of the same number are taken.
+    A slice z of the fixed image lies, in voxels of the moving one, at M⁻¹ F (x, y, z, 1), where F
+    and M take voxels of the fixed and moving image to the world and (x, y) is the middle of the
+    slice. Where the moving image has nothing there, the headers are of different spaces, and slices
+    of the same number are taken.
     """
     assert options.slices is not None
     axis = options.slices.axis
@@ -317,19 +319,20 @@ def _slices_by_place(
     off_mm = off * moving.spacing_mm[axis]
     if min(nearest) < 0 or max(nearest) >= moving.shape[axis]:
         return options, [
-            f"{pair.moving.name}: nothing of it lies at the places of slices {numbers} of {pair.fixed.name} "
-            f"({off_mm:.3g} mm off by the headers); slices of the same number are paired."
+            f"{pair.moving.name}: nothing of it lies at the places of slices {numbers} of "
+            f"{pair.fixed.name} ({off_mm:.3g} mm off by the headers); slices of the same number "
+            "are paired."
         ]
     places = ", ".join(str(index) for index in nearest)
     slices = options.slices.model_copy(update={"indices": nearest, "search_indices": []})
     return options.model_copy(update={"slices": slices}), [
-        f"{pair.moving.name}: its slices {places} lie where slices {numbers} of {pair.fixed.name} do and are paired "
-        f"with them; those of the same number lie up to {off_mm:.3g} mm off."
+        f"{pair.moving.name}: its slices {places} lie where slices {numbers} of {pair.fixed.name} "
+        f"do and are paired with them; those of the same number lie up to {off_mm:.3g} mm off."
     ]
 
 
 def _brought_near(lattice: Lattice, pair: FilePair) -> tuple[Lattice, list[str]]:
-    """Return the cohort's lattice, or where the fixed image lies elsewhere, the same moved to its middle."""
+    """Return the cohort's lattice, moved to the fixed image where that lies elsewhere."""
     fixed = pair.fixed_image.lattice
     if share_inside(lattice, fixed) >= _WELL_INSIDE:
         return lattice, []
@@ -340,13 +343,13 @@ def _brought_near(lattice: Lattice, pair: FilePair) -> tuple[Lattice, list[str]]
     affine[:3, 3] += lattice.affine[:3, :3] @ steps
     distance = float(np.linalg.norm(apart))
     return Lattice(shape=lattice.shape, affine=affine), [
-        f"{pair.fixed.name} lies {distance:.3g} mm from the images that the model was trained on; the grid is brought "
-        "to its middle, for both images."
+        f"{pair.fixed.name} lies {distance:.3g} mm from the images that the model was trained on; "
+        "the grid is brought to its middle, for both images."
     ]
 
 
 def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
-    """Return what to say where an image is so much larger or smaller than the grid that its unit may be wrong."""
+    """Return a remark where the size of an image makes its unit doubtful."""
     affine = item.original.affine
     image_mm = np.linalg.norm(affine[:3, :3], axis=0) * item.original.shape
     steps_mm = np.linalg.norm((affine @ item.grid)[:3, : item.data.ndim], axis=0)
@@ -364,11 +367,12 @@ def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
 def _centring_against_headers(
     pair: FilePair, moving: PreparedImage, fixed: PreparedImage, options: PreprocessingOptions
 ) -> list[str]:
-    """Return what to say where images are centred and their headers put them elsewhere in one space.
+    """Return a remark where images are centred and their headers put them elsewhere.
 
-    A point p of the prepared grid lies at A_m G_m p in the world of the moving header and at A_f G_f p in that of the
-    fixed one (G: prepared voxel to file voxel, A: file voxel to world). The mean distance of these two over points at a
-    quarter and three quarters of each axis is how far centring is from the headers.
+    A point p of the prepared grid lies at A_m G_m p in the world of the moving header and at A_f
+    G_f p in that of the fixed one (G: prepared voxel to file voxel, A: file voxel to world). The
+    mean distance of these two over points at a quarter and three quarters of each axis is how far
+    centring is from the headers.
     """
     dimensions = len(options.shape)
     quarters = np.array(list(np.ndindex(*[2] * dimensions))) / 2 + 0.25
@@ -388,19 +392,20 @@ def _centring_against_headers(
     if share < _WELL_INSIDE or apart_mm <= _OFF_PLACE * min(fixed.spacing_mm):
         return []
     return [
-        f"{pair.moving.name} and {pair.fixed.name} are laid centre on centre, {apart_mm:.3g} mm from where their "
-        f"headers put them, and by these {100 * share:.0f} % of the smaller image lies in the other. If the headers "
-        "are right, register with `--placement header`."
+        f"{pair.moving.name} and {pair.fixed.name} are laid centre on centre, {apart_mm:.3g} mm "
+        f"from where their headers put them, and by these {100 * share:.0f} % of the smaller "
+        "image lies in the other. If the headers are right, register with `--placement header`."
     ]
 
 
 def _headers_against_overlap(pair: FilePair) -> list[str]:
-    """Return what to say where images are placed by their headers and hardly overlap."""
+    """Return a remark where images are placed by their headers and hardly overlap."""
     share = share_inside(pair.moving_image.lattice, pair.fixed_image.lattice)
     if share >= _HARDLY_INSIDE:
         return []
     return [
-        f"{pair.moving.name} and {pair.fixed.name} are placed by their headers, and {100 * share:.0f} % of the smaller "
-        f"image lies in the other; their centres are {pair.apart_mm:.3g} mm apart. If their headers are not of one "
-        "space, register them with `--placement centre`."
+        f"{pair.moving.name} and {pair.fixed.name} are placed by their headers, and "
+        f"{100 * share:.0f} % of the smaller image lies in the other; their centres are "
+        f"{pair.apart_mm:.3g} mm apart. If their headers are not of one space, register them with "
+        "`--placement centre`."
     ]

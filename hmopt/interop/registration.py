@@ -38,8 +38,9 @@ class RegisteredFiles:
     Parameters
     ----------
     moved
-        The moving image on the grid of the fixed file, background outside it; what `displacement` makes of it. Where
-        slices were registered, the others hold the moving image where its header puts it.
+        The moving image on the grid of the fixed file, background outside it; what `displacement`
+        makes of it. Where slices were registered, the others hold the moving image where its header
+        puts it.
     displacement
         The whole transformation, as `displacement_image` returns it; 0 outside registered slices.
     remarks
@@ -93,8 +94,8 @@ class Registrar:
         Raises
         ------
         DataError
-            If an image cannot be used, the two lie in different planes, or their spacings differ and the model's is
-            unknown.
+            If an image cannot be used, the two lie in different planes, or their spacings differ
+            and the model's is unknown.
         DeclarationError
             If the setting is not of the model's space.
         """
@@ -129,7 +130,7 @@ class Registrar:
 
 
 def _coordinates(displacements: Sequence[NDArray[np.floating]], prepared: PreparedPair) -> Floats:
-    """Return the voxel of the moving file for each voxel of the fixed file, (x, y, z, 3); NaN off registered slices."""
+    """Return the voxel of the moving file for each of the fixed file; NaN off the slices."""
     first = prepared.fixed[0]
     shape = first.original.shape
     if first.slice < 0:
@@ -161,6 +162,6 @@ def _dimensions(moving: ItkPlace, fixed: ItkPlace) -> list[str]:
     if moving.dimensions == fixed.dimensions:
         return []
     return [
-        "one of the files is a 2-D image and the other a plane of a 3-D one: ITK and ANTs cannot apply a displacement "
-        "from one to the other; save both as (x, y, 1)."
+        "one of the files is a 2-D image and the other a plane of a 3-D one: ITK and ANTs cannot "
+        "apply a displacement from one to the other; save both as (x, y, 1)."
     ]

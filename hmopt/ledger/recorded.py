@@ -13,14 +13,14 @@ from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
 VALUES_A_SHARD = 2**15
-"""Values that are kept together: what a process that is killed can lose, half a minute of measuring brain slices."""
+"""Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
 
 
 class Recorded:
     """An oracle that asks a ledger first, and writes there what it has to measure.
 
-    Two ways to use it: `measure` returns values, as any oracle does; `fill` only sees to it that the ledger holds them.
-    Each reads the ledger once.
+    Two ways to use it: `measure` returns values, as any oracle does; `fill` only sees to it that
+    the ledger holds them. Each reads the ledger once.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ class Recorded:
     ) -> Iterator[Block]:
         """Yield what the ledger has, setting by setting, then the rest as it is measured.
 
-        Values are the same whether they were measured now or before, and those measured before an interruption are
-        reused.
+        Values are the same whether they were measured now or before, and those measured before an
+        interruption are reused.
         """
         axes = Axes(
             space=self.space,
@@ -114,7 +114,7 @@ class Recorded:
                 yield from block.pairs
 
     def _measured(self, gaps: Sequence[Gap]) -> Iterator[Block]:
-        """Measure gaps of the same pairs and metrics, and write what comes in shards of some size."""
+        """Measure gaps of the same pairs and metrics; write them in shards of some size."""
         settings = [gap.index for gap in gaps]
         fresh: list[Block] = []
         count = 0
@@ -148,7 +148,7 @@ def _part(block: Block, pairs: Sequence[str]) -> Block:
 
 
 def _joined(held: Block, fresh: Block) -> Block:
-    """Return what is known of a fresh block's pairs: fresh values, in the ledger's precision, over those it held."""
+    """Return fresh values, in the ledger's precision, over those that it held."""
     rounded = {
         metric: array.astype(np.float32).astype(np.float64)
         for metric, array in fresh.values.items()

@@ -1,4 +1,4 @@
-"""Oracles that register images: amortized, retrained, an ensemble, any engine, or unregistered pairs."""
+"""Oracles that register images: amortized, retrained, ensemble, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.baselines import BaselineOracles

@@ -47,7 +47,7 @@ class AmortizedOracle(NetworkOracle):
 
     @property
     def identity(self) -> str:
-        """Hash of the model's weights and architecture, its hyperparameters, and the prepared cohort."""
+        """Hash of the model's weights, architecture and hyperparameters, and of the cohort."""
         return self._identity
 
     @property
@@ -61,7 +61,7 @@ class AmortizedOracle(NetworkOracle):
 
 
 def model_hash(model: Hypermorph) -> str:
-    """Return 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters."""
+    """Return a hash of a model's weights, architecture and hyperparameters, 16 digits."""
     tensors = {
         name: tensor.detach().cpu().contiguous().numpy()
         for name, tensor in model.hypernetwork.state_dict().items()

@@ -1,4 +1,4 @@
-"""The oracles that a study's model is compared with: trained where they are not there yet, kept in the study folder."""
+"""The baselines of a study's model: oracles that are trained and kept in the study folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,21 +89,21 @@ class BaselineOracles:
             self.hypermorph(training.steps, training.seed)
 
     def separate(self, steps: int, seed: int) -> RetrainedOracle:
-        """Give the oracle of networks for one setting each, none of them trained before it is asked for."""
+        """Return the oracle of networks for one setting each, trained when they are asked for."""
         rate = self._study.compare.learning_rate
         study = with_budget(self._scaled, self._cohort, steps, seed, rate)
         folder = StudyFolder(self._folder).separate_folder(steps, seed, rate)
         return RetrainedOracle(study, self._cohort, folder, self._track, self._device)
 
     def hypermorph_path(self, steps: int, seed: int) -> Path:
-        """Give where a hypermorph is kept; the one of the study's own steps and seed is its model."""
+        """Return the file of a hypermorph; that of the study's own steps and seed is its model."""
         own = self._study.training
         if (steps, seed) == (own.steps, own.seed):
             return StudyFolder(self._folder).model_file()
         return StudyFolder(self._folder).hypermorph_file(steps, seed)
 
     def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:
-        """Give the oracle of a hypermorph, trained first where it is not there.
+        """Return the oracle of a hypermorph, trained first where it is not there.
 
         Raises
         ------

@@ -23,7 +23,7 @@ from hmopt.records import Pair
 from hmopt.space import Index, Setting, Space
 
 Engine = Callable[[Image, Image, Setting], NDArray[np.floating]]
-"""`(moving, fixed, setting) -> displacement`: images (*shape), float32; displacement (d, *shape), in voxels."""
+"""`(moving, fixed, setting) -> displacement`: images (*shape); (d, *shape), in voxels."""
 
 _FIELD = "model.callable"
 
@@ -182,7 +182,7 @@ def find_engine(path: str, folder: Path) -> tuple[Engine, str]:
     --------
     >>> find_engine("math:hypotenuse", Path("."))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: model.callable: expected a function that can be imported, got 'math:hypotenuse' ...
+    hmopt.errors.DeclarationError: model.callable: expected a function that can be imported, got ...
     """
     place, name = path.rsplit(":", 1)
     try:

@@ -1,4 +1,4 @@
-"""Networks from several random initializations as one oracle: their velocities are averaged, then integrated."""
+"""Networks of several random initializations as one oracle: their mean velocity is integrated."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ from hmopt.space import Index, Space
 class EnsembleOracle(RegisteringOracle):
     """Measures settings with the mean of its members' velocities, integrated once.
 
-    Of velocities v₁, …, v_m at a setting the displacement is that of exp((v₁ + … + v_m) / m): a mean of velocities is a
-    velocity, where a mean of displacements need not be invertible.
+    Of velocities v₁, …, v_m at a setting the displacement is that of exp((v₁ + … + v_m) / m): a
+    mean of velocities is a velocity, where a mean of displacements need not be invertible.
 
     Parameters
     ----------
     members
-        Oracles of the same cohort, space and network, on the same device, as hypermorphs of several seeds, or separate
-        networks of several seeds. Their order does not matter.
+        Oracles of the same cohort, space and network, on the same device, as hypermorphs of several
+        seeds, or separate networks of several seeds. Their order does not matter.
     batch
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
 

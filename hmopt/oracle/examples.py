@@ -31,7 +31,7 @@ def write_examples(
     metric: str = "dice",
     label: str | None = None,
 ) -> Path:
-    """Write pictures of the typical and of the worst pair of a scope at a setting, and return the file.
+    """Write pictures of the typical and the worst pair of a scope at a setting; return the file.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ def write_examples(
     Returns
     -------
     Path
-        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and
-        their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
-        `{role}_score`. And `setting`, (hyperparameters,). Of 3-D pairs, the plane across the last axis that has most
-        of the label.
+        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`,
+        `{role}_moved` in [0, 1] and their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y),
+        in the plane, in voxels; `{role}_pair`, `{role}_score`. And `setting`, (hyperparameters,).
+        Of 3-D pairs, the plane across the last axis that has most of the label.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def write_examples(
 
 
 def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
-    """Return the rows of the pair with the median score (of two, the worse) and of the one with the worst.
+    """Return the rows of the pair with the median score (of two, the worse) and with the worst.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
 def draw_pictures(
     oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None
 ) -> Arrays:
-    """Return 2-D pictures of a pair registered at a setting, as `write_examples` tells, without the role."""
+    """Return 2-D pictures of a pair registered at a setting, by key of `write_examples`."""
     cohort = oracle.cohort
     moving = cohort.image(pair.moving)
     fixed = cohort.image(pair.fixed)
@@ -131,7 +131,7 @@ def draw_pictures(
 
 
 def _fullest_plane(mask: NDArray[Any]) -> tuple[slice | int, ...]:
-    """Return the index of the plane across the last axis that has most of a mask; of a 2-D mask, all of it."""
+    """Return the index of the plane across the last axis that has most of a mask."""
     in_plane = (slice(None), slice(None))
     if mask.ndim == 2:
         return in_plane

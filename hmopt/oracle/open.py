@@ -1,4 +1,4 @@
-"""A study folder's oracle, as a script or a command wants it: the one place that knows where models come from."""
+"""The oracle of a study folder: the one place that knows where models come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def open_oracle(
     device: torch.device | str = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
-    """Return a study's oracle, which measures what its ledger does not hold yet, and the pairs that are searched.
+    """Return a study's oracle, in front of it the ledger, and the pairs that are searched.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def open_registrar(
     Parameters
     ----------
     folder
-        The study folder. Of one whose model was trained there, only the model is needed, and the template where images
-        are aligned.
+        The study folder. Of one whose model was trained there, only the model is needed, and the
+        template where images are aligned.
     device
         Where to compute.
     placement
@@ -131,7 +131,8 @@ def load_oracle(
 class ModelSource(ABC):
     """Where the model of a study comes from.
 
-    To add a source, derive from this class, name it in `SOURCES`, and allow the name in `ModelOptions.source`.
+    To add a source, derive from this class, name it in `SOURCES`, and allow the name in
+    `ModelOptions.source`.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ class OfFile(ModelSource):
         return path
 
     def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
-        """Return the oracle of the model, refused where the cohort was prepared otherwise than the model's own."""
+        """Return the oracle of the model, if the cohort was prepared as the model's own."""
         hypermorph, header = load_hypermorph(self.file)
         check_header(self.file, header, needed=["preprocessing"])
         check_grid(self.file, header, self.study, cohort)
@@ -271,16 +272,17 @@ def load_trained(
 def load_checkpoints(
     folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
 ) -> dict[Checkpoint, AmortizedOracle]:
-    """Return the oracles of the model as it was during its training, the earliest first; the end is not among them.
+    """Return the oracles of the model as it was during its training, the earliest first.
 
-    Of a model that was trained here, the one at half training is always among them. Those at a quarter and three
-    quarters are left out where the training kept none: it was very short, or of a version that did not keep them. A
-    model that comes from elsewhere has none.
+    Of a model that was trained here, the one at half training is always among them. Those at a
+    quarter and three quarters are left out where the training kept none: it was very short, or of a
+    version that did not keep them. A model that comes from elsewhere has none.
 
     Raises
     ------
     CheckpointError
-        If there is no model of half training, or one that was trained under another declaration or on other images.
+        If there is no model of half training, or one that was trained under another declaration or
+        on other images.
     """
     if study.model.source != "trained":
         return {}
@@ -294,7 +296,7 @@ def load_checkpoints(
 
 
 def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> TrainingFacts:
-    """Return what the header of a model says of its training, and the `[loss]` that it was trained under.
+    """Return what the header of a model says of its training.
 
     Examples
     --------
@@ -306,7 +308,7 @@ def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> Train
 
 
 def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
-    """Refuse a cohort that was not prepared as that of a model: another grid, spacing or normalization.
+    """Refuse a cohort on another grid, spacing or normalization than a model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What oracles that register images share: batches of pairs go in, blocks of measurements come out."""
+"""What oracles that register images share: from batches of pairs to blocks of measurements."""
 
 import math
 from abc import ABC, abstractmethod
@@ -26,10 +26,10 @@ BATCH_ON_CPU = 8
 """Pairs of a batch on a processor, at most: more make it no faster."""
 
 SETTINGS_AT_ONCE = 64
-"""Settings that every batch of pairs passes before the next batch: what a batch needs is computed once for all."""
+"""Settings that a batch of pairs passes before the next one is read."""
 
 KEPT_VOXELS = 2**28
-"""Voxels whose intensities and labels, 8 bytes each, stay on an accelerator between batches: 2 GiB."""
+"""Voxels, of 8 bytes with their labels, that stay on an accelerator between batches: 2 GiB."""
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By the dimensions of a convolution's weights: convolutions take half the time this way."""
@@ -37,7 +37,7 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """How the model behind an oracle was trained, for the report; None where it was not, or where it is not known.
+    """How the model of an oracle was trained; None where it was not, or it is not known.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ class TrainingFacts:
 class RegisteringOracle(ABC):
     """An oracle that registers the pairs of a cohort and measures the outcome.
 
-    To add a kind of model, derive from this class and write three members: `space`, `identity` and `register`. Reading
-    images, metrics, batches and blocks are done here; a ledger is put in front by `Recorded(oracle, ledger)`.
+    To add a kind of model, derive from this class and write three members: `space`, `identity` and
+    `register`. Reading images, metrics, batches and blocks are done here; a ledger is put in front
+    by `Recorded(oracle, ledger)`.
 
     Parameters
     ----------
@@ -192,7 +193,7 @@ class NetworkOracle(RegisteringOracle):
 
     @abstractmethod
     def make_network(self, index: Index) -> RegistrationNetwork:
-        """Return the network of a setting, on the oracle's device, its weights shared with no other."""
+        """Return the network of a setting, on the oracle's device, with weights of its own."""
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs with the network of a setting, which is made once."""
@@ -213,8 +214,8 @@ class NetworkOracle(RegisteringOracle):
 class CohortTensors:
     """Images and label maps of a cohort on a device, read a batch ahead.
 
-    On a processor nothing is kept: the cohort's arrays are memory-mapped, and the system keeps what there is room for.
-    An accelerator keeps the images used last.
+    On a processor nothing is kept: the cohort's arrays are memory-mapped, and the system keeps what
+    there is room for. An accelerator keeps the images used last.
 
     Parameters
     ----------
@@ -306,9 +307,10 @@ def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
 
     Examples
     --------
-    >>> fitting_batch((160, 160), torch.device("cpu")), fitting_batch((160, 160), torch.device("cuda"))
+    >>> cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    >>> fitting_batch((160, 160), cpu), fitting_batch((160, 160), cuda)
     (8, 163)
-    >>> fitting_batch((160, 192, 224), torch.device("cpu"))
+    >>> fitting_batch((160, 192, 224), cpu)
     1
     """
     fitting = max(1, BATCH_VOXELS // math.prod(shape))

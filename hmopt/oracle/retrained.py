@@ -1,4 +1,4 @@
-"""The baseline: an oracle that trains an ordinary network for every setting that it is asked about."""
+"""The baseline: an oracle that trains an ordinary network for every setting that it is asked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from hmopt.training.trained import network_key
 
 
 class RetrainedOracle(NetworkOracle):
-    """Measures settings on pairs of a cohort with networks that are trained for one setting each, and kept.
+    """Measures settings on pairs of a cohort with networks trained for one setting each.
 
     Parameters
     ----------
@@ -33,7 +33,8 @@ class RetrainedOracle(NetworkOracle):
     device
         Where to train and compute.
     batch
-        Pairs that are measured at a time; values do not depend on it. Left out: as many as fit well.
+        Pairs that are measured at a time; values do not depend on it. Left out: as many as fit
+        well.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class RetrainedOracle(NetworkOracle):
         self._study, self._folder, self._track = study, folder, track
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: it has no terminal to show the progress of a training on."""
+        """Return what another process needs: all but the display of progress."""
         return {**super().__getstate__(), "_track": silent}
 
     @property
@@ -59,7 +60,7 @@ class RetrainedOracle(NetworkOracle):
 
     @property
     def identity(self) -> str:
-        """Hash of how its networks are trained, seed and steps included, known before any of them is."""
+        """Hash of how its networks are trained, known before any of them is."""
         return content_hash("retrained", network_key(self._study, self.cohort))
 
     def path(self, index: Index) -> Path:

@@ -12,7 +12,7 @@ from hmopt.space import Index, Space
 
 
 class UnregisteredOracle(RegisteringOracle):
-    """Measures pairs of a cohort as they are; its space has no hyperparameter, so that `()` is the one setting.
+    """Measures pairs of a cohort as they are, at the one setting `()` of a space without axes.
 
     Parameters
     ----------

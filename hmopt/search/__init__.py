@@ -1,1 +1,1 @@
-"""From measurements to the best setting of every scope: scopes, the plan of a sweep, the sampler, Optuna studies."""
+"""Scopes, the plan of a sweep, samplers, and Optuna studies."""

@@ -1,4 +1,4 @@
-"""The response curve of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
+"""The response curve of a scope: scores of its pairs and mean folding at every setting."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -78,14 +78,14 @@ class Curve:
         return int(self.signed_means.argmax())
 
     def best_within(self, folding_limit: float) -> int | None:
-        """Return the place of the best setting whose mean folding obeys a limit; None where none does."""
+        """Return the place of the best setting within a folding limit; None where there is none."""
         feasible = self.folding <= folding_limit
         if not feasible.any():
             return None
         return int(np.where(feasible, self.signed_means, -np.inf).argmax())
 
     def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
+        """Return the place of the best setting by other means, shape (..., s)."""
         return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
 
     def at(self, settings: Sequence[Index]) -> "Curve":
@@ -103,7 +103,7 @@ class Curve:
 def gain(
     metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how much better `scores` are than `others`: positive is better, whichever direction that is."""
+    """Return how much better `scores` are than `others`: positive is better."""
     return _sign(metric) * (scores - others)
 
 
@@ -136,8 +136,8 @@ class Curves:
     def of(self, scope: Scope) -> Curve | None:
         """Return the curve of a scope, or None where nothing was measured for it.
 
-        A pair without any measurement (the label is missing in one of its images) is left out; so is then a setting
-        at which one of the others was not measured.
+        A pair without any measurement (the label is missing in one of its images) is left out; so
+        is then a setting at which one of the others was not measured.
         """
         scores, finite, measured = self._of_label(scope.label)
         pairs = self._groups.positions(scope)
@@ -160,7 +160,7 @@ class Curves:
     def _find_of_label(
         self, label: str | None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return scores, which are finite, both (settings, pairs), and which pairs were measured at all, (pairs,)."""
+        """Return scores and which are finite, (settings, pairs); which pairs were measured."""
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
         measured = np.asarray(finite.any(axis=0))

@@ -14,8 +14,9 @@ from hmopt.space import Hyperparameter, Index, Space
 def distribution(hyperparameter: Hyperparameter) -> FloatDistribution:
     """Return the values of a hyperparameter as Optuna is to suggest them.
 
-    Optuna has no steps on a logarithm, and takes only steps that divide the range in decimals; elsewhere the range is
-    continuous, and what is suggested is brought to the nearest lattice point before it is measured.
+    Optuna has no steps on a logarithm, and takes only steps that divide the range in decimals;
+    elsewhere the range is continuous, and what is suggested is brought to the nearest lattice point
+    before it is measured.
 
     Examples
     --------
@@ -40,7 +41,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def lattice_index(space: Space, params: Mapping[str, Any]) -> Index | None:
-    """Return the lattice point nearest to a trial's parameters; None where they are not, or not all, in the space."""
+    """Return the lattice point nearest to a trial's parameters; None off the space."""
     for h in space.hyperparameters:
         if h.name not in params or not h.low <= params[h.name] <= h.high:
             return None
@@ -48,10 +49,11 @@ def lattice_index(space: Space, params: Mapping[str, Any]) -> Index | None:
 
 
 def coarse_lattice(space: Space, points: int) -> list[Index]:
-    """Return `points` settings per hyperparameter in a product: even places from end to end, and one near the upper end.
+    """Return a product of `points` settings per hyperparameter, one of them near the upper end.
 
-    As λ nears 1, λ / (1 - λ), by which regularization outweighs the rest, rises ever faster, and scores bend with it:
-    in the last interval a place is added at a quarter of its length from the end.
+    As λ nears 1, λ / (1 - λ), by which regularization outweighs the rest, rises ever faster, and
+    scores bend with it: in the last interval a place is added at a quarter of its length from the
+    end.
 
     Examples
     --------

@@ -22,8 +22,8 @@ FOLDING = "folding"
 class Objective:
     """The mean score of pairs at a setting that a trial suggests: callable with any Optuna trial.
 
-    The trial keeps the setting that was measured (the lattice point nearest to what was suggested) and the mean share
-    of folded voxels as user attributes `setting` and `folding`.
+    The trial keeps the setting that was measured (the lattice point nearest to what was suggested)
+    and the mean share of folded voxels as user attributes `setting` and `folding`.
 
     Parameters
     ----------
@@ -36,27 +36,30 @@ class Objective:
     metric
         Name of a declared metric.
     folding_limit
-        Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial is feasible.
+        Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial
+        is feasible.
 
     Raises
     ------
     SearchError
-        If there are no pairs, or the oracle does not know the label; when called, if a value was enqueued that lies
-        outside its bounds, or no pair has the label.
+        If there are no pairs, or the oracle does not know the label; when called, if a value was
+        enqueued that lies outside its bounds, or no pair has the label.
 
     Examples
     --------
     >>> import optuna
     >>> from hmopt.space import Space
     >>> class Parabola:
-    ...     space, identity, labels = Space(hyperparameters=(Hyperparameter(name="regularization"),)), "0f", ("x",)
+    ...     space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    ...     identity, labels = "0f", ("x",)
     ...
     ...     def measure(self, settings, pairs, metrics):
     ...         for (index,) in settings:
     ...             dice, folding = np.array([[1 - (index / 200 - 0.35) ** 2]]), np.array([0.0])
     ...             values = {"dice": dice, "folding": folding}
     ...             yield Block(index=(index,), pairs=(pairs[0].id,), labels=("x",), values=values)
-    >>> objective = Objective(Parabola(), [Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")])
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> objective = Objective(Parabola(), [pair])
     >>> objective(optuna.trial.FixedTrial({"regularization": 0.35}))
     1.0
     """
@@ -108,7 +111,7 @@ class Objective:
         return score
 
     def _check_direction(self, trial: BaseTrial) -> None:
-        """Refuse a study that would search for the worst setting; trials without a study are taken as they are."""
+        """Refuse a study that would search for the worst setting."""
         study = getattr(trial, "study", None)
         if study is None:
             return
@@ -124,7 +127,7 @@ class Objective:
             )
 
     def _measure(self, index: Index) -> tuple[float, float]:
-        """Return the mean score and the mean share of folded voxels of the pairs that have a score."""
+        """Return the mean score and mean folding of the pairs that have a score."""
         metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))
         blocks = list(self._oracle.measure([index], self._pairs, metrics))
         scores = np.concatenate([self._scores(block) for block in blocks])

@@ -35,9 +35,10 @@ def optimize_scopes(
 ) -> list[Index]:
     """Run the declared sampler in the stored study of every scope but those of single subjects.
 
-    Each study gets `options.trials` trials of this sampler. Rerun to resume: finished trials count, one that was
-    interrupted is marked as failed, and what a ledger holds is not measured again. Trials that are there already,
-    exported or of another sampler, stay, and the sampler learns from them.
+    Each study gets `options.trials` trials of this sampler. Rerun to resume: finished trials count,
+    one that was interrupted is marked as failed, and what a ledger holds is not measured again.
+    Trials that are there already, exported or of another sampler, stay, and the sampler learns from
+    them.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ def optimize(
         return objective(trial)
 
     with warnings.catch_warnings():
-        # some samplers cannot use the folding limit; the study and the report still tell what obeys it
+        # some samplers cannot use the folding limit; the study and the report still tell what obeys
+        # it
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
         study.optimize(measured, n_trials=left)
     if _finished_trials(study, options.sampler) < options.trials:

@@ -1,26 +1,27 @@
 """Which settings a sweep measures: a coarse lattice, then those that promise most over all scopes.
 
-The plan, in equations. Scopes c = 1, …, n have scores f_c(x) at settings x; more is better. After the coarse settings,
-u_c(x) ≥ 0 is how much x may gain on the best that was measured of c: an optimistic curve through the scores
-(`promise`) less their maximum, at least 0. The most that c can gain is u_c* = max_x u_c(x). A setting that gains u_c(x)
-leaves u_c* - u_c(x) to be gained. Measured next is the setting that leaves least over all scopes,
+The plan, in equations. Scopes c = 1, …, n have scores f_c(x) at settings x; more is better. After
+the coarse settings, u_c(x) ≥ 0 is how much x may gain on the best that was measured of c: an
+optimistic curve through the scores (`promise`) less their maximum, at least 0. The most that c can
+gain is u_c* = max_x u_c(x). A setting that gains u_c(x) leaves u_c* - u_c(x) to be gained. Measured
+next is the setting that leaves least over all scopes,
 
     x_next = argmin_x Σ_c (u_c* - u_c(x))²,
 
-so that one setting serves many scopes whose optima are close; the square keeps a single scope with much to gain from
-being outvoted. The plan ends when scopes have little to gain on average, mean_c u_c* ≤ `NEGLIGIBLE`, or when
-`confirmations` settings were chosen.
+so that one setting serves many scopes whose optima are close; the square keeps a single scope with
+much to gain from being outvoted. The plan ends when scopes have little to gain on average, mean_c
+u_c* ≤ `NEGLIGIBLE`, or when `confirmations` settings were chosen.
 
 A worked example, settings 0, …, 4, of which 0, 2 and 4 are measured:
 
     setting              0      1       2      3       4
     scope a, measured   0.50          0.70           0.66
-             promise           0.63           0.71             u_a = (0, 0,      0, 0.01, 0), u_a* = 0.01
+             promise           0.63           0.71            u_a = (0, 0,      0, 0.01, 0)
     scope b, measured   0.70          0.69           0.30
-             promise           0.7425         0.5425           u_b = (0, 0.0425, 0, 0,    0), u_b* = 0.0425
+             promise           0.7425         0.5425          u_b = (0, 0.0425, 0, 0,    0)
 
-Setting 1 leaves 0.01² + 0² = 0.0001, setting 3 leaves 0² + 0.0425² = 0.0018: 1 is measured next. If b scores there what
-was promised, only a has something left to gain, and 3 follows.
+Setting 1 leaves 0.01² + 0² = 0.0001, setting 3 leaves 0² + 0.0425² = 0.0018: 1 is measured next. If
+b scores there what was promised, only a has something left to gain, and 3 follows.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ CANDIDATES = 1700
 
 
 def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
-    """Return the settings that are measured for all scopes at once: the coarse lattice, and the default.
+    """Return the settings that are measured first: the coarse lattice, and the default.
 
     Examples
     --------
@@ -83,10 +84,10 @@ def dense_settings(space: Space) -> list[Index]:
 
 
 def confirming_settings(measurements: Measurements, options: SearchOptions) -> list[Index]:
-    """Return what to measure next, one setting at most, so that the declared scopes come near their best.
+    """Return what to measure next, one setting at most, by the rule above.
 
-    The rule stands above. Only the coarse settings and what was chosen here before are looked at, so that whatever else
-    was measured changes nothing.
+    Only the coarse settings and what was chosen here before are looked at,
+    so that whatever else was measured changes nothing.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `confirmations` settings were chosen.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `confirmations` settings
+        were chosen.
 
     Examples
     --------
@@ -113,7 +115,8 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     if not scores.size or not place_of.keys() >= set(chosen):
         return []
     negligible = NEGLIGIBLE[find_metric(options.metric).unit]
-    # the plan is followed from its beginning: its choices that were measured are taken up, the first other is next
+    # the plan is followed from its beginning: its choices that were measured are taken up, the
+    # first other is next
     for _ in range(options.confirmations):
         at_chosen = scores[[place_of[setting] for setting in chosen]]
         promising = _most_promising(measurements.space, chosen, at_chosen, negligible)
@@ -126,7 +129,7 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
 
 
 def _scope_scores(measurements: Measurements, options: SearchOptions) -> NDArray[np.float64]:
-    """Return the scores of every scope that was measured at all settings, shape (settings, scopes); more is better."""
+    """Return the scores f_c of scopes measured at all settings, (settings, scopes)."""
     scopes = list_scopes(options, measurements.pairs, measurements.labels)
     curves = find_curves(measurements, scopes, options.metric)
     whole = [curve.signed_means for curve in curves if curve.settings == measurements.settings]
@@ -166,8 +169,9 @@ def promise(
 ) -> NDArray[np.float64]:
     """Return how high scores may be between measured lattice places, by two curves through them.
 
-    Akima's curve A never rises much above what was measured, so that a hump between two places escapes it; the cubic
-    spline C shows the hump, and rings where scores fall steeply. Where they disagree something is to be learned:
+    Akima's curve A never rises much above what was measured, so that a hump between two places
+    escapes it; the cubic spline C shows the hump, and rings where scores fall steeply. Where they
+    disagree something is to be learned:
 
         promise(x) = max(A(x), C(x)) + |A(x) - C(x)| / 2.
 
@@ -219,10 +223,12 @@ def predict(
     Returns
     -------
     list of Index
-        C settings: the whole lattice of one hyperparameter; for several about `CANDIDATES`, spread evenly.
+        C settings: the whole lattice of one hyperparameter; for several about `CANDIDATES`, spread
+        evenly.
     array
-        Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface through the scores, exact
-        on parabolas: a polyharmonic spline r³ with a polynomial of degree 2.
+        Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
+        through the scores, exact on parabolas: a polyharmonic spline r³ with a polynomial of degree
+        2.
     """
     dimensions = len(space.hyperparameters)
     if dimensions == 1:

@@ -23,7 +23,7 @@ from hmopt.search.plan import promise
 from hmopt.space import Index, Space
 
 COARSE = {1: 10, 2: 6}
-"""Coarse settings per hyperparameter, by how many hyperparameters there are; for more there is no coarse lattice."""
+"""Coarse settings per hyperparameter, for one and for two; for more there is no coarse lattice."""
 
 NEGLIGIBLE = 1e-4
 """Gains that are none, as a share of the range of the scores."""
@@ -34,11 +34,12 @@ CURVE_SAMPLER, AUTO_SAMPLER = "CurveSampler", "AutoSampler"
 class CurveSampler(BaseSampler):
     """Suggests settings on the declared lattice.
 
-    With one hyperparameter: coarse settings, end points first and then ever denser; when they are measured, the
-    unmeasured lattice point that promises most by curves through all scores, so that of two humps the higher one is
-    refined; where none promises more than the best there is, the middle of the widest gap. With two: coarse settings,
-    then Optuna's `GPSampler` (its `TPESampler` where torch is not installed). With more: `TPESampler`. Trials with
-    constraints are taken into account. Parameters that are not in the space are drawn at random.
+    With one hyperparameter: coarse settings, end points first and then ever denser; when they are
+    measured, the unmeasured lattice point that promises most by curves through all scores, so that
+    of two humps the higher one is refined; where none promises more than the best there is, the
+    middle of the widest gap. With two: coarse settings, then Optuna's `GPSampler` (its `TPESampler`
+    where torch is not installed). With more: `TPESampler`. Trials with constraints are taken into
+    account. Parameters that are not in the space are drawn at random.
 
     Parameters
     ----------
@@ -53,9 +54,11 @@ class CurveSampler(BaseSampler):
     --------
     >>> import optuna
     >>> from hmopt.space import Hyperparameter
-    >>> sampler = CurveSampler(Space(hyperparameters=(Hyperparameter(name="regularization"),)), coarse=6)
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    >>> sampler = CurveSampler(space, coarse=6)
     >>> study = optuna.create_study(sampler=sampler)
-    >>> objective = lambda trial: (trial.suggest_float("regularization", 0, 1, step=0.005) - 0.35) ** 2
+    >>> def objective(trial):
+    ...     return (trial.suggest_float("regularization", 0, 1, step=0.005) - 0.35) ** 2
     >>> study.optimize(objective, n_trials=10)
     >>> [trial.params["regularization"] for trial in study.trials[:6]]
     [0.0, 1.0, 0.5, 0.25, 0.75, 0.94]
@@ -63,20 +66,23 @@ class CurveSampler(BaseSampler):
     {'regularization': 0.35}
     """
 
-    # How one hyperparameter is refined, after the coarse settings. With scores f at measured places, more is better:
+    # How one hyperparameter is refined, after the coarse settings. With scores f at measured
+    # places, more is better:
     #
     #   worthwhile = max f over feasible places + NEGLIGIBLE * (max f - min f)
     #   next       = argmax over unmeasured feasible places x of max(promise(x), worthwhile)
     #
-    # The inner maximum makes all places equal that promise nothing worthwhile; of equals the one farthest from any
-    # measured place is taken. An example with places 0, …, 8, of which 0, 4 and 8 are measured:
+    # The inner maximum makes all places equal that promise nothing worthwhile; of equals the one
+    # farthest from any measured place is taken. An example with places 0, …, 8, of which 0, 4 and 8
+    # are measured:
     #
     #   place          0     1     2     3     4     5     6     7     8
     #   score        0.50                    0.80                    0.60
     #   promise             0.62  0.71  0.77        0.80  0.76  0.70
     #
-    # No place promises more than 0.80, so that all are equal, and 2 and 6 are farthest, at a distance of 2: place 2 is
-    # next. Say it scores 0.82. Then curves through four scores promise 0.845 at place 3, which is next.
+    # No place promises more than 0.80, so that all are equal, and 2 and 6 are farthest, at a
+    # distance of 2: place 2 is next. Say it scores 0.82. Then curves through four scores promise
+    # 0.845 at place 3, which is next.
 
     def __init__(self, space: Space, coarse: int | None = None, seed: int = 0) -> None:
         dimensions = len(space.hyperparameters)
@@ -153,7 +159,7 @@ class CurveSampler(BaseSampler):
     def _refined(
         self, study: Study, trials: Sequence[FrozenTrial], taken: set[Index | None]
     ) -> Index | None:
-        """Return the unmeasured lattice point to refine, as above; None where there is none left, or no curve."""
+        """Return the lattice point to refine, as above; None where there is none, or no curve."""
         measured: dict[int, FrozenTrial] = {}
         for trial in trials:
             index = self._index(trial)
@@ -186,7 +192,7 @@ def _violation(trial: FrozenTrial) -> float:
 def _farthest_of_best(
     hopes: NDArray[np.float64], free: Sequence[int], places: Sequence[int]
 ) -> int:
-    """Return the position in `free` of the highest hope; of equals, of the one farthest from what is measured."""
+    """Return the position in `free` of the highest hope; of equals, the farthest from any place."""
     tolerance = 1e-12 * max(1.0, abs(hopes.max()))
     equal = np.flatnonzero(hopes >= hopes.max() - tolerance)
     gaps = np.abs(np.asarray(free)[equal, None] - np.asarray(places))  # (equal, places)
@@ -195,9 +201,10 @@ def _farthest_of_best(
 
 
 def _spread_out(settings: Sequence[Index]) -> list[Index]:
-    """Return settings in an order in which each next one is the farthest from those before it.
+    """Return settings in an order in which each is the farthest from those before it.
 
-    Of the places 0, 50, 100, 150, 200: first 0, then 200 (the farthest), 100 (50 and 150 are nearer to an end), 50, 150.
+    Of the places 0, 50, 100, 150, 200: first 0, then 200 (the farthest), 100 (50 and 150 are nearer
+    to an end), 50, 150.
     """
     points = np.array(settings, dtype=float)
     points /= np.maximum(points.max(axis=0), 1)
@@ -226,8 +233,8 @@ def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler
     Parameters
     ----------
     options
-        `sampler`: the name of one of Optuna's, `CurveSampler`, `AutoSampler`, or a dotted path; `sampler_options`: its
-        arguments.
+        `sampler`: the name of one of Optuna's, `CurveSampler`, `AutoSampler`, or a dotted path;
+        `sampler_options`: its arguments.
     space
         The hyperparameters, for a sampler with an argument `space`.
     seed

@@ -1,4 +1,4 @@
-"""Scopes, what a setting is chosen for: the cohort, groups of pairs, subjects, labels, and products of those."""
+"""Scopes, what a setting is chosen for: cohort, groups of pairs, subjects, labels, products."""
 
 import difflib
 import itertools
@@ -25,8 +25,8 @@ class Scope:
     Parameters
     ----------
     criteria
-        Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a column of the pairs.
-        None of them: the cohort.
+        Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a
+        column of the pairs. None of them: the cohort.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Scope:
 
 
 class Groups:
-    """A table of pairs, grouped once for all scopes: a scope's pairs are looked up, not searched for.
+    """A table of pairs, grouped once for all scopes.
 
     Parameters
     ----------
@@ -109,7 +109,8 @@ def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
 def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
     """Return every declared scope that has pairs, each once.
 
-    A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
+    A subject, alone or in a product, is left out where it has fewer partners than
+    `minimum_partners`.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     Raises
     ------
     SearchError
-        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor a column of the pairs.
+        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor a column of the
+        pairs.
 
     Examples
     --------
@@ -161,7 +163,8 @@ def expand_scope(
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> found = expand_scope({"label": "thalamus", "subject": "*"}, pairs, ["thalamus"], minimum_partners=1)
+    >>> criteria = {"label": "thalamus", "subject": "*"}
+    >>> found = expand_scope(criteria, pairs, ["thalamus"], minimum_partners=1)
     >>> [scope.name for scope in found]
     ['label=thalamus, subject=a', 'label=thalamus, subject=b']
     """
@@ -197,8 +200,8 @@ def find_scope(
     Raises
     ------
     SearchError
-        If a kind or a value is unknown (near ones are named), no pair has all the values, or a subject has too few
-        partners.
+        If a kind or a value is unknown (near ones are named), no pair has all the values, or a
+        subject has too few partners.
     """
     for kind, value in criteria.items():
         _known_values(kind, value, pairs, labels)
@@ -250,7 +253,7 @@ def _near(word: str, known: Sequence[str]) -> str:
 def _large_enough(
     products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
 ) -> list[Scope]:
-    """Return the scopes of products of values by kind, each once, but for those that lack pairs or partners."""
+    """Return the scopes of products of values, each once, if they have pairs and partners."""
     scopes: dict[Scope, None] = {}
     for values in products:
         for one in itertools.product(*values.values()):

@@ -35,7 +35,7 @@ TABLES = {
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from telling of every study and trial; what the user chose holds again afterwards."""
+    """Silence messages of Optuna on studies and trials for a while."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     try:
@@ -47,9 +47,9 @@ def quiet() -> Iterator[None]:
 def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     """Return the storage that a study folder declares, made if it is not there.
 
-    SQLite is put into write-ahead logging: a dashboard can read while a search writes, and a trial is written without
-    waiting for the disk. A power failure can cost the last trials, which the same command writes again, but never
-    leaves a broken file.
+    SQLite is put into write-ahead logging: a dashboard can read while a search writes, and a trial
+    is written without waiting for the disk. A power failure can cost the last trials, which the
+    same command writes again, but never leaves a broken file.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     Raises
     ------
     SearchError
-        If it cannot be opened, or is a file that is no Optuna storage; the message shows no password.
+        If it cannot be opened, or is a file that is no Optuna storage; the message shows no
+        password.
 
     References
     ----------
@@ -89,7 +90,7 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
 
 
 def _check_file(url: str, own: Path) -> None:
-    """Refuse a file that is no database, or the database of another program: nothing is written into it."""
+    """Refuse a file that is no database, or that of another program."""
     try:
         name = make_url(url).database
     except ArgumentError:

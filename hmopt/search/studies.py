@@ -55,8 +55,8 @@ def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
 def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> optuna.Study:
     """Return the study of any scope of a study folder, made when it is asked for.
 
-    It is read from the folder's ledger or its committed results; neither model nor torch is needed. Only the scope's
-    pairs, its label, the metric and folding are read.
+    It is read from the folder's ledger or its committed results; neither model nor torch is needed.
+    Only the scope's pairs, its label, the metric and folding are read.
 
     Parameters
     ----------
@@ -65,14 +65,15 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     metric
         A metric that was measured.
     **criteria
-        What the scope's pairs have: `label`, `task`, `subject` (in either role), or a column of the cohort, as in
-        `open_study("studies/brains", label="thalamus", task="within")`; none: the whole cohort.
+        What the scope's pairs have: `label`, `task`, `subject` (in either role), or a column of the
+        cohort, as in `open_study("studies/brains", label="thalamus", task="within")`; none: the
+        whole cohort.
 
     Returns
     -------
     optuna.Study
-        In memory, with a trial for each setting that all its pairs were measured at, and the attributes of
-        `hmopt.search.studies.make_study`.
+        In memory, with a trial for each setting that all its pairs were measured at, and the
+        attributes of `hmopt.search.studies.make_study`.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]
 
 
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
-    """Return what a scope's study is called: the same for the same model, metric, pairs and limit, and for no others."""
+    """Return the name of a scope's study, unique to model, metric, pairs and folding limit."""
     lattice = lattice_of(origin.space)
     basis = content_hash(lattice, curve.metric.key, curve.ids, origin.folding_limit)
     about = f"{curve.scope.name}, {curve.metric.name}"
@@ -116,11 +117,11 @@ def study_name(name: str, curve: Curve, origin: Origin) -> str:
 
 
 def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
-    """Return the study of a scope in memory, a trial for each measured setting; its name begins with `name`.
+    """Return the study of a scope in memory, with a trial for each measured setting.
 
     `study.best_trial` obeys the folding limit, as Optuna's does; the user attributes `optimum` and
-    `optimum_constrained` hold the best setting without and with it (None where no setting obeys it), and `identity`,
-    `scope`, `metric` and `folding_limit` what it is about.
+    `optimum_constrained` hold the best setting without and with it (None where no setting obeys
+    it), and `identity`, `scope`, `metric` and `folding_limit` what it is about.
     """
     with quiet():
         study = optuna.create_study(
@@ -209,13 +210,13 @@ def store_studies(
     storage: RDBStorage,
     track: Track = silent,
 ) -> list[str]:
-    """Export the studies of the declared scopes without a subject into a storage, as `write_studies` does."""
+    """Export the studies of the declared scopes but those of single subjects."""
     scopes = shared_scopes(measurements, options)
     return write_studies(measurements, scopes, options, name, storage, track)
 
 
 def shared_scopes(measurements: Measurements, options: SearchOptions) -> list[Scope]:
-    """Return the declared scopes but those of single subjects, whose studies are made when they are asked for."""
+    """Return the declared scopes but those of single subjects."""
     scopes = list_scopes(options, measurements.pairs, measurements.labels)
     return [scope for scope in scopes if "subject" not in dict(scope.criteria)]
 
@@ -228,7 +229,7 @@ def write_studies(
     storage: RDBStorage,
     track: Track = silent,
 ) -> list[str]:
-    """Export the studies of scopes into a storage; what is there already stays, and what it lacks is added.
+    """Export the studies of scopes into a storage; trials that are there already stay.
 
     Parameters
     ----------

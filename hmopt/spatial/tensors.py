@@ -1,4 +1,4 @@
-"""From NumPy arrays of prepared images to tensors: the one place where shapes and types are decided."""
+"""From NumPy arrays of prepared images to tensors, of one shape and type everywhere."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,8 @@ def image_tensor(images: Sequence[NDArray[np.floating]]) -> Tensor:
     >>> image_tensor([np.zeros((4, 6)), np.ones((4, 6))]).shape
     torch.Size([2, 1, 4, 6])
     """
-    # stacked by numpy: threads that torch starts would take their processors from those that compute
+    # stacked by numpy: threads that torch starts would take their processors from those that
+    # compute
     stacked = np.stack(images).astype(np.float32, copy=False)
     return torch.from_numpy(stacked)[:, None]
 
