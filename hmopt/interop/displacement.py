@@ -59,10 +59,10 @@ def moving_coordinates(
     prepared = _prepared_coordinates(fixed_grid, fixed_shape)
     dimensions = displacement.shape[0]
     places = np.moveaxis(prepared[..., :dimensions], -1, 0)
+    places = places.copy()  # from here on, `prepared` is displaced
     for axis, component in enumerate(displacement):
-        prepared[..., axis] += ndimage.map_coordinates(
-            component, places.copy(), order=1, mode="nearest"
-        )
+        shift = ndimage.map_coordinates(component, places, order=1, mode="nearest")
+        prepared[..., axis] += shift
     return _apply(moving_grid, prepared)
 
 
@@ -98,11 +98,11 @@ def slice_coordinates(
     """
     coordinates = np.full((*fixed_shape, 3), np.nan)
     for index, displacement in displacements.items():
-        across = _prepared_coordinates(fixed_grids[index], fixed_shape)[..., 2]
+        fixed_grid = fixed_grids[index]
+        moving_grid = moving_grids[index]
+        across = _prepared_coordinates(fixed_grid, fixed_shape)[..., 2]
         on_slice = np.abs(across) < 0.5
-        found = moving_coordinates(
-            displacement, fixed_grids[index], moving_grids[index], fixed_shape
-        )
+        found = moving_coordinates(displacement, fixed_grid, moving_grid, fixed_shape)
         coordinates[on_slice] = found[on_slice]
     return coordinates
 
@@ -129,13 +129,12 @@ def resample(
     >>> resample(np.arange(8.0).reshape(2, 2, 2), np.array([[0.5, 0, 0], [7, 0, 0]]))
     array([2., 0.], dtype=float32)
     """
-    places = np.moveaxis(coordinates, -1, 0)
-    upper = np.array(image.shape).reshape(3, *[1] * (places.ndim - 1)) - 0.5
-    inside = ((places >= -0.5) & (places < upper)).all(axis=0)
-    values = np.full(places.shape[1:], outside, np.float32)
-    values[inside] = ndimage.map_coordinates(
-        image.astype(np.float32), places[:, inside], order=order, mode="nearest"
-    )
+    upper = np.array(image.shape) - 0.5
+    inside = ((coordinates >= -0.5) & (coordinates < upper)).all(axis=-1)
+    voxels = image.astype(np.float32)
+    places = coordinates[inside].T  # (3, points)
+    values = np.full(inside.shape, outside, np.float32)
+    values[inside] = ndimage.map_coordinates(voxels, places, order=order, mode="nearest")
     return values
 
 
@@ -169,14 +168,16 @@ def displacement_image(
     np.float32(-1.0)
     """
     shape = coordinates.shape[:3]
-    vectors = np.nan_to_num(
-        _apply(moving.affine_lps, coordinates) - _apply(fixed.affine_lps, _voxels(shape))
-    )
+    there = _apply(moving.affine_lps, coordinates)
+    here = _apply(fixed.affine_lps, _voxels(shape))
+    vectors = np.nan_to_num(there - here)
     if fixed.dimensions == 2 and moving.dimensions == 2:
         return _vector_image(vectors[..., :2], fixed, (0, 1, 2))
     # the first cyclic order whose last axis is longer than 1
-    orders = [order for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)) if shape[order[-1]] > 1]
-    return _vector_image(vectors, fixed, orders[0] if orders else (0, 1, 2))
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        if shape[order[-1]] > 1:
+            return _vector_image(vectors, fixed, order)
+    return _vector_image(vectors, fixed, (0, 1, 2))
 
 
 def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
@@ -198,8 +199,10 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
     if not isinstance(header, nibabel.Nifti1Header):
         return nibabel.Nifti1Image(values, affine)
     image = nibabel.Nifti1Image(values, None)
-    image.header.set_zooms(header.get_zooms()[: values.ndim])
-    image.header.set_xyzt_units(xyz=int(header["xyzt_units"]) % 8)
+    zooms = header.get_zooms()
+    space_unit = int(header["xyzt_units"]) % 8
+    image.header.set_zooms(zooms[: values.ndim])
+    image.header.set_xyzt_units(xyz=space_unit)
     qform, qform_code = coded_qform(header)
     sform, sform_code = header.get_sform(coded=True)
     image.set_qform(qform, qform_code)
@@ -210,9 +213,12 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
 def _vector_image(
     vectors: Floats, fixed: ItkPlace, order: tuple[int, int, int]
 ) -> nibabel.Nifti1Image:
-    data = np.transpose(vectors, (*order, 3))[:, :, :, None, :].astype(np.float32)
+    """Return vectors (x, y, z, components) as an image, its axes in another order."""
     columns = [*order, 3]
-    image = nibabel.Nifti1Image(data, (LPS_FROM_RAS @ fixed.affine_lps)[:, columns])
+    ordered = np.transpose(vectors, columns).astype(np.float32)
+    data = ordered[:, :, :, None, :]
+    affine = LPS_FROM_RAS @ fixed.affine_lps
+    image = nibabel.Nifti1Image(data, affine[:, columns])
     image.header.set_intent(VECTOR_INTENT, name="displacement")
     image.header.set_xyzt_units("mm")
     forms = fixed.forms
@@ -221,8 +227,10 @@ def _vector_image(
         image.set_sform(image.affine, 1)
         return image
     # both forms of the fixed file, so that each program finds the field where it finds the file
-    image.set_qform(None if forms.qform is None else forms.qform[:, columns], forms.qform_code)
-    image.set_sform(None if forms.sform is None else forms.sform[:, columns], forms.sform_code)
+    qform = None if forms.qform is None else forms.qform[:, columns]
+    sform = None if forms.sform is None else forms.sform[:, columns]
+    image.set_qform(qform, forms.qform_code)
+    image.set_sform(sform, forms.sform_code)
     return image
 
 
@@ -270,13 +278,19 @@ def check_name(path: Path) -> None:
 
 
 def _voxels(shape: tuple[int, ...]) -> Floats:
-    axes = [np.arange(size, dtype=np.float64) for size in shape]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    """Return the coordinates of every voxel of a grid, (*shape, axes)."""
+    coordinates = np.indices(shape, dtype=np.float64)
+    return np.moveaxis(coordinates, 0, -1)
 
 
 def _apply(matrix: Floats, points: Floats) -> Floats:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    linear = matrix[:3, :3]
+    shift = matrix[:3, 3]
+    return points @ linear.T + shift
 
 
 def _prepared_coordinates(fixed_grid: Floats, fixed_shape: tuple[int, int, int]) -> Floats:
-    return _apply(np.linalg.inv(fixed_grid).astype(np.float64), _voxels(fixed_shape))
+    """Return where each voxel of the fixed file lies on the prepared grid, (x, y, z, 3)."""
+    to_prepared = np.linalg.inv(fixed_grid).astype(np.float64)
+    voxels = _voxels(fixed_shape)
+    return _apply(to_prepared, voxels)

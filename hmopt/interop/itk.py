@@ -90,9 +90,8 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(
-        False
-    )  # what ITK would print is said in one line instead
+    # what ITK would print is said in one line instead
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -100,13 +99,13 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     dimensions = min(3, reader.GetDimension())
-    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[
-        :dimensions, :dimensions
-    ]
+    spacing = np.array(reader.GetSpacing())[:dimensions]
+    whole = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)
+    direction = whole[:dimensions, :dimensions]
     if abs(np.linalg.det(direction)) < 0.5:
         return "a 2-D file whose axes do not span the axial plane"
     affine = np.eye(4)
-    affine[:dimensions, :dimensions] = direction * np.array(reader.GetSpacing())[:dimensions]
+    affine[:dimensions, :dimensions] = direction * spacing
     affine[:dimensions, 3] = reader.GetOrigin()[:dimensions]
     return affine, dimensions
 
@@ -150,8 +149,11 @@ def _unread(path: Path, lattice: Lattice, reason: str) -> str:
 
 def _orthogonal(affine: Matrix) -> Matrix:
     """Return the nearest affine with orthogonal axes; spacing and first voxel stay."""
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    left, _, right = np.linalg.svd(affine[:3, :3] / edges)
+    linear = affine[:3, :3]
+    spacing = np.linalg.norm(linear, axis=0)
+    directions = linear / spacing
+    left, _, right = np.linalg.svd(directions)
+    rotation = left @ right
     nearest = affine.copy()
-    nearest[:3, :3] = left @ right * edges
+    nearest[:3, :3] = rotation * spacing
     return nearest

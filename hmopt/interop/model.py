@@ -59,14 +59,19 @@ class HypermorphModel:
         moving_tensor = image_tensor([moving]).to(self._device)
         fixed_tensor = image_tensor([fixed]).to(self._device)
         velocity = network(moving_tensor, fixed_tensor)
-        displacement: NDArray[np.float32] = network.displacement(velocity)[0].cpu().numpy()
-        return displacement
+        displacement = network.displacement(velocity)[0]
+        array: NDArray[np.float32] = displacement.cpu().numpy()
+        return array
 
     def _network(self, setting: Setting) -> RegistrationNetwork:
         """Return the network of a setting, that of the last call where it is the same."""
-        if self._baked is None or self._baked[0] != setting:
-            self._baked = (dict(setting), self._hypermorph.bake(setting))
-        return self._baked[1]
+        if self._baked is not None:
+            last, network = self._baked
+            if last == setting:
+                return network
+        network = self._hypermorph.bake(setting)
+        self._baked = (dict(setting), network)
+        return network
 
 
 def load_model(
@@ -80,4 +85,5 @@ def load_model(
         If the file cannot be used.
     """
     hypermorph, header = load_hypermorph(path)
-    return HypermorphModel(hypermorph, device), header
+    model = HypermorphModel(hypermorph, device)
+    return model, header

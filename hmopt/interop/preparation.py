@@ -84,19 +84,26 @@ class FilePair:
     @property
     def files(self) -> dict[Path, Volume]:
         """Both images by their paths."""
-        return {self.moving: self.moving_image, self.fixed: self.fixed_image}
+        return {
+            self.moving: self.moving_image,
+            self.fixed: self.fixed_image,
+        }
 
     @property
     def lattices(self) -> dict[str, Lattice]:
         """Where the voxels of both are, by their paths."""
-        return {str(path): image.lattice for path, image in self.files.items()}
+        return {
+            str(self.moving): self.moving_image.lattice,
+            str(self.fixed): self.fixed_image.lattice,
+        }
 
     @property
     def apart_mm(self) -> float:
         """How far the middles of the two boxes are apart, where the headers put them."""
-        moving = self.moving_image.lattice.centre_mm
-        fixed = self.fixed_image.lattice.centre_mm
-        return float(np.linalg.norm(moving - fixed))
+        moving = self.moving_image.lattice
+        fixed = self.fixed_image.lattice
+        apart = moving.centre_mm - fixed.centre_mm
+        return float(np.linalg.norm(apart))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +281,8 @@ def _reference_of(
 
 
 def _times(numbers: Sequence[float]) -> str:
-    return " x ".join(f"{number:.4g}" for number in numbers)
+    texts = [f"{number:.4g}" for number in numbers]
+    return " x ".join(texts)
 
 
 def _kept_axes(options: PreprocessingOptions, pair: FilePair, reference: Reference) -> list[int]:
@@ -337,10 +345,11 @@ def _brought_near(lattice: Lattice, pair: FilePair) -> tuple[Lattice, list[str]]
     if share_inside(lattice, fixed) >= _WELL_INSIDE:
         return lattice, []
     apart = fixed.centre_mm - lattice.centre_mm
+    to_world = lattice.affine[:3, :3]
     # whole voxels, so that images on the lattice are still not resampled
-    steps = np.round(np.linalg.inv(lattice.affine[:3, :3]) @ apart)
+    steps = np.round(np.linalg.inv(to_world) @ apart)
     affine = lattice.affine.copy()
-    affine[:3, 3] += lattice.affine[:3, :3] @ steps
+    affine[:3, 3] += to_world @ steps
     distance = float(np.linalg.norm(apart))
     return Lattice(shape=lattice.shape, affine=affine), [
         f"{pair.fixed.name} lies {distance:.3g} mm from the images that the model was trained on; "

@@ -143,15 +143,17 @@ def _part(block: Block, pairs: Sequence[str]) -> Block:
     """Return the rows of a block that are of some pairs."""
     places = {pair: place for place, pair in enumerate(block.pairs)}
     rows = [places[pair] for pair in pairs]
-    values = {metric: array[rows] for metric, array in block.values.items()}
+    values = {}
+    for metric, array in block.values.items():
+        values[metric] = array[rows]
     return replace(block, pairs=tuple(pairs), values=values)
 
 
 def _joined(held: Block, fresh: Block) -> Block:
     """Return fresh values, in the ledger's precision, over those that it held."""
-    rounded = {
-        metric: array.astype(np.float32).astype(np.float64)
-        for metric, array in fresh.values.items()
-    }
     part = _part(held, fresh.pairs)
-    return replace(part, values={**part.values, **rounded})
+    values = dict(part.values)
+    for metric, array in fresh.values.items():
+        rounded = array.astype(np.float32)
+        values[metric] = rounded.astype(np.float64)
+    return replace(part, values=values)

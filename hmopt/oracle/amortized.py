@@ -57,7 +57,8 @@ class AmortizedOracle(NetworkOracle):
 
     def make_network(self, index: Index) -> RegistrationNetwork:
         """Return the network whose weights the model predicts at a setting."""
-        return self._model.bake(self.space.setting(index))
+        setting = self.space.setting(index)
+        return self._model.bake(setting)
 
 
 def model_hash(model: Hypermorph) -> str:

@@ -65,26 +65,30 @@ class EngineModel:
         SearchError
             If the engine fails, or returns something else than a displacement.
         """
-        where = f"the engine{f' on pair {pair}' if pair else ''} at {_told(setting)}"
+        on_pair = "" if pair is None else f" on pair {pair}"
+        where = f"the engine{on_pair} at {_told(setting)}"
         shape = (moving.ndim, *moving.shape)
         try:
             # copies, so that an engine that writes into its arguments changes nothing here
-            found = np.asarray(self._engine(moving.copy(), fixed.copy(), dict(setting)))
+            returned = self._engine(moving.copy(), fixed.copy(), dict(setting))
+            found = np.asarray(returned)
         except Exception as error:  # whatever somebody else's program raises
             got = f"{type(error).__name__}: {one_line(error)}"
             advice = "Correct the engine, or leave the setting or the pair out."
             raise SearchError(where, expected="a displacement", got=got, advice=advice) from error
         if found.shape != shape:
-            rule = f"a displacement of shape {shape}"
-            raise SearchError(where, expected=rule, got=found.shape, advice="Correct the engine.")
+            raise _wrong(where, f"a displacement of shape {shape}", found.shape)
         if found.dtype.kind not in "fiu":
-            got = f"values of type {found.dtype}"
-            raise SearchError(where, expected="numbers", got=got, advice="Correct the engine.")
-        if not np.isfinite(found).all():
-            got = f"{int((~np.isfinite(found)).sum())} others"
-            advice = "Correct the engine."
-            raise SearchError(where, expected="finite numbers", got=got, advice=advice)
+            raise _wrong(where, "numbers", f"values of type {found.dtype}")
+        others = np.count_nonzero(~np.isfinite(found))
+        if others:
+            raise _wrong(where, "finite numbers", f"{others} others")
         return found.astype(np.float32)
+
+
+def _wrong(where: str, expected: str, got: object) -> SearchError:
+    advice = "Correct the engine."
+    return SearchError(where, expected=expected, got=got, advice=advice)
 
 
 class EngineOracle(RegisteringOracle):
@@ -134,11 +138,12 @@ class EngineOracle(RegisteringOracle):
         setting = self.space.setting(index)
         moving = images.moving[:, 0].cpu().numpy()
         fixed = images.fixed[:, 0].cpu().numpy()
-        displacements = [
-            self._model.displacement(moving[row], fixed[row], setting, pair.id)
-            for row, pair in enumerate(pairs)
-        ]
-        return torch.from_numpy(np.stack(displacements)).to(self.device)
+        displacements = []
+        for row, pair in enumerate(pairs):
+            found = self._model.displacement(moving[row], fixed[row], setting, pair.id)
+            displacements.append(found)
+        stacked = torch.from_numpy(np.stack(displacements))
+        return stacked.to(self.device)
 
 
 def load_engine(folder: Path, study: Study) -> EngineModel:
@@ -223,4 +228,5 @@ def _load_file(path: Path) -> Any:
 
 
 def _told(setting: Setting) -> str:
-    return ", ".join(f"{name} = {value:g}" for name, value in setting.items())
+    values = [f"{name} = {value:g}" for name, value in setting.items()]
+    return ", ".join(values)

@@ -60,7 +60,8 @@ class EnsembleOracle(RegisteringOracle):
     @property
     def identity(self) -> str:
         """Hash of the members' identities."""
-        return content_hash("ensemble", [member.identity for member in self._members])
+        identities = [member.identity for member in self._members]
+        return content_hash("ensemble", identities)
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs with the mean velocity of all members' networks."""

@@ -93,7 +93,8 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
     {'typical': 3, 'worst': 2}
     """
     maximized = find_metric(metric).direction == "maximize"
-    order = np.argsort(scores if maximized else -scores, kind="stable")
+    signed = scores if maximized else -scores
+    order = np.argsort(signed, kind="stable")
     measured = int(np.isfinite(scores).sum())
     if measured == 0:
         raise SearchError(
@@ -143,5 +144,6 @@ def _scaled(image: NDArray[np.float32], like: NDArray[np.float32]) -> NDArray[np
     """Return an image in [0, 1], from the darkest to the brightest voxel of another one."""
     low = float(like.min())
     high = float(like.max())
-    scaled = (image - low) / max(high - low, 1e-6)
+    width = max(high - low, 1e-6)
+    scaled = (image - low) / width
     return scaled.clip(0, 1).astype(np.float32)

@@ -28,6 +28,8 @@ from hmopt.space import Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.trained import check_key, check_steps, training_key
 
+Device = torch.device | str
+
 _SAME_SPACING = 0.01
 """Share by which the spacing of a cohort may differ from the one that a model was trained at."""
 
@@ -35,7 +37,7 @@ _SAME_SPACING = 0.01
 def open_oracle(
     folder: Path | str,
     model: Checkpoint = "full",
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
     """Return a study's oracle, in front of it the ledger, and the pairs that are searched.
@@ -76,7 +78,7 @@ def open_oracle(
 
 
 def open_registrar(
-    folder: Path | str, device: torch.device | str = "cpu", placement: Placement | None = None
+    folder: Path | str, device: Device = "cpu", placement: Placement | None = None
 ) -> Registrar:
     """Return the model of a study folder, ready for images from outside the cohort.
 
@@ -103,7 +105,7 @@ def open_registrar(
 
 
 def load_oracle(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+    folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
 ) -> RegisteringOracle:
     """Return the oracle that a study's `[model]` table declares.
 
@@ -147,24 +149,25 @@ class ModelSource(ABC):
         self.study = study
 
     @abstractmethod
-    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
 
     @abstractmethod
-    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
 
 
 class TrainedHere(ModelSource):
     """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
 
-    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
         return load_trained(self.folder, self.study, cohort, device)
 
-    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of_file(StudyFolder(self.folder).model_file(), device, placement)
+        path = StudyFolder(self.folder).model_file()
+        return _registrar_of_file(path, device, placement)
 
 
 class OfFile(ModelSource):
@@ -184,7 +187,7 @@ class OfFile(ModelSource):
             )
         return path
 
-    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model's own."""
         hypermorph, header = load_hypermorph(self.file)
         check_header(self.file, header, needed=["preprocessing"])
@@ -194,7 +197,7 @@ class OfFile(ModelSource):
         facts = facts_of(header, header.get("loss"))
         return AmortizedOracle(hypermorph, cohort, device, facts=facts)
 
-    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
         return _registrar_of_file(self.file, device, placement)
 
@@ -213,11 +216,12 @@ class OfStudy(OfFile):
 class OfEngine(ModelSource):
     """`source = "engine"`: a Python function that registers two images."""
 
-    def oracle(self, cohort: PreparedCohort, device: torch.device | str) -> RegisteringOracle:
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the engine."""
-        return EngineOracle(load_engine(self.folder, self.study), cohort, device)
+        engine = load_engine(self.folder, self.study)
+        return EngineOracle(engine, cohort, device)
 
-    def registrar(self, device: torch.device | str, placement: Placement | None) -> Registrar:
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
         engine = load_engine(self.folder, self.study)
         cohort = prepare(self.study, self.folder)
@@ -236,12 +240,11 @@ SOURCES: Mapping[str, type[ModelSource]] = {
 
 def source_of(folder: Path, study: Study) -> ModelSource:
     """Return where the model of a study comes from."""
-    return SOURCES[study.model.source](folder, study)
+    kind = SOURCES[study.model.source]
+    return kind(folder, study)
 
 
-def _registrar_of_file(
-    path: Path, device: torch.device | str, placement: Placement | None
-) -> Registrar:
+def _registrar_of_file(path: Path, device: Device, placement: Placement | None) -> Registrar:
     model, header = load_model(path, device)
     return Registrar(model, trained_preparation(path, header), placement)
 
@@ -250,7 +253,7 @@ def load_trained(
     folder: Path,
     study: Study,
     cohort: PreparedCohort,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     checkpoint: Checkpoint = "full",
 ) -> AmortizedOracle:
     """Return the oracle of the model that was trained in a study folder.
@@ -270,7 +273,7 @@ def load_trained(
 
 
 def load_checkpoints(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+    folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
 ) -> dict[Checkpoint, AmortizedOracle]:
     """Return the oracles of the model as it was during its training, the earliest first.
 
@@ -377,4 +380,5 @@ def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointEr
 
 
 def _times(numbers: Any) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
+    texts = [f"{number:g}" for number in numbers]
+    return " x ".join(texts)

@@ -139,7 +139,8 @@ class RegisteringOracle(ABC):
         """Return the displacement of one pair at a setting: (d, *shape), in voxels."""
         with torch.inference_mode():
             images = self._images.load([pair])
-            return self.register(index, [pair], images)[0]
+            displacements = self.register(index, [pair], images)
+            return displacements[0]
 
     def _blocks(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
@@ -181,7 +182,9 @@ class NetworkOracle(RegisteringOracle):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: networks are made again there."""
-        return {name: value for name, value in self.__dict__.items() if name != "network"}
+        state = dict(self.__dict__)
+        del state["network"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take what `__getstate__` returned."""
@@ -189,7 +192,8 @@ class NetworkOracle(RegisteringOracle):
         self._keep_networks()
 
     def _keep_networks(self) -> None:
-        self.network = lru_cache(maxsize=SETTINGS_AT_ONCE)(self._ready)
+        keep = lru_cache(maxsize=SETTINGS_AT_ONCE)
+        self.network = keep(self._ready)
 
     @abstractmethod
     def make_network(self, index: Index) -> RegistrationNetwork:
@@ -198,7 +202,9 @@ class NetworkOracle(RegisteringOracle):
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs with the network of a setting, which is made once."""
         network = self.network(index)
-        velocity = network(images.moving, images.fixed)
+        moving = images.moving
+        fixed = images.fixed
+        velocity = network(moving, fixed)
         displacement: Tensor = network.displacement(velocity)
         return displacement
 
@@ -240,8 +246,9 @@ class CohortTensors:
         self._keep_sent()
 
     def _keep_sent(self) -> None:
-        items = max(2, KEPT_VOXELS // math.prod(self.cohort.shape))
-        self._sent = lru_cache(maxsize=items)(self._send)
+        voxels = math.prod(self.cohort.shape)
+        keep = lru_cache(maxsize=max(2, KEPT_VOXELS // voxels))
+        self._sent = keep(self._send)
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """Refuse pairs of images that the cohort does not have.
@@ -265,8 +272,10 @@ class CohortTensors:
         self, pairs: Sequence[Pair], size: int
     ) -> Iterator[tuple[Sequence[Pair], Originals]]:
         """Yield some pairs at a time with their images, while the next ones are read."""
-        parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        return zip(parts, ahead(self.load, parts), strict=True)
+        starts = range(0, len(pairs), size)
+        parts = [pairs[start : start + size] for start in starts]
+        images = ahead(self.load, parts)
+        return zip(parts, images, strict=True)
 
     def load(self, pairs: Sequence[Pair]) -> Originals:
         """Return the images and label maps of some pairs."""
@@ -291,15 +300,17 @@ class CohortTensors:
         return images, labels
 
     def _read(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        images = image_tensor([self.cohort.image(name) for name in names])
-        labels = label_tensor([self.cohort.label_map(name) for name in names])
-        return images, labels
+        images = [self.cohort.image(name) for name in names]
+        label_maps = [self.cohort.label_map(name) for name in names]
+        return image_tensor(images), label_tensor(label_maps)
 
     def _send(self, name: str) -> tuple[Tensor, Tensor]:
         image, labels = self._read([name])
-        image_there = image.pin_memory().to(self.device, non_blocking=True)
-        labels_there = labels.pin_memory().to(self.device, non_blocking=True)
-        return image_there, labels_there
+        return self._sent_tensor(image), self._sent_tensor(labels)
+
+    def _sent_tensor(self, tensor: Tensor) -> Tensor:
+        pinned = tensor.pin_memory()
+        return pinned.to(self.device, non_blocking=True)
 
 
 def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
@@ -313,5 +324,8 @@ def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
     >>> fitting_batch((160, 192, 224), cpu)
     1
     """
-    fitting = max(1, BATCH_VOXELS // math.prod(shape))
-    return min(fitting, BATCH_ON_CPU) if device.type == "cpu" else fitting
+    voxels = math.prod(shape)
+    fitting = max(1, BATCH_VOXELS // voxels)
+    if device.type == "cpu":
+        return min(fitting, BATCH_ON_CPU)
+    return fitting

@@ -47,11 +47,15 @@ class RetrainedOracle(NetworkOracle):
         batch: int | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._study, self._folder, self._track = study, folder, track
+        self._study = study
+        self._folder = folder
+        self._track = track
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: all but the display of progress."""
-        return {**super().__getstate__(), "_track": silent}
+        state = super().__getstate__()
+        state["_track"] = silent
+        return state
 
     @property
     def space(self) -> Space:
@@ -61,11 +65,13 @@ class RetrainedOracle(NetworkOracle):
     @property
     def identity(self) -> str:
         """Hash of how its networks are trained, known before any of them is."""
-        return content_hash("retrained", network_key(self._study, self.cohort))
+        key = network_key(self._study, self.cohort)
+        return content_hash("retrained", key)
 
     def path(self, index: Index) -> Path:
         """Return where the network of a setting is kept."""
-        return self._folder / f"{setting_name(self.space.setting(index))}.safetensors"
+        setting = self.space.setting(index)
+        return self._folder / f"{setting_name(setting)}.safetensors"
 
     def missing(self, settings: Sequence[Index]) -> list[Index]:
         """Return the settings whose networks are still to be trained."""
@@ -91,7 +97,8 @@ class RetrainedOracle(NetworkOracle):
         """Return the network of a setting, which may take as long as a training does."""
         path = self.train(index)
         with torch.inference_mode(False):
-            return load_network(path)[0].to(self.device).requires_grad_(False)
+            network, _ = load_network(path)
+            return network.to(self.device).requires_grad_(False)
 
 
 def setting_name(setting: Setting) -> str:
@@ -102,4 +109,5 @@ def setting_name(setting: Setting) -> str:
     >>> setting_name({"regularization": 0.35, "label_weight": 0.5})
     'regularization-0.35-label_weight-0.5'
     """
-    return "-".join(f"{name}-{value:.12g}" for name, value in setting.items())
+    parts = [f"{name}-{value:.12g}" for name, value in setting.items()]
+    return "-".join(parts)

@@ -36,5 +36,6 @@ class UnregisteredOracle(RegisteringOracle):
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Return displacements of zero."""
-        count, _, *shape = images.moving.shape
-        return images.moving.new_zeros(count, len(shape), *shape)
+        moving = images.moving
+        count, _, *shape = moving.shape
+        return moving.new_zeros(count, len(shape), *shape)

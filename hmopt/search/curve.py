@@ -14,6 +14,8 @@ from hmopt.space import Index, Space
 
 FOLDING = "folding"
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
@@ -45,33 +47,42 @@ class Curve:
     settings: tuple[Index, ...]
     pairs: NDArray[np.intp]
     ids: tuple[str, ...]
-    scores: NDArray[np.float64]
-    folding: NDArray[np.float64]
+    scores: Floats
+    folding: Floats
 
     @cached_property
-    def means(self) -> NDArray[np.float64]:
+    def means(self) -> Floats:
         """Mean score over the pairs at each setting, shape (s,)."""
-        return np.asarray(self.scores.mean(axis=1))
+        means: Floats = self.scores.mean(axis=1)
+        return means
 
     @property
-    def signed_means(self) -> NDArray[np.float64]:
+    def signed_means(self) -> Floats:
         """Mean scores such that more is better, shape (s,)."""
-        return _sign(self.metric) * self.means
+        sign = _sign(self.metric)
+        return sign * self.means
 
     @property
-    def signed(self) -> NDArray[np.float64]:
+    def signed(self) -> Floats:
         """Scores such that more is better, shape (s, n)."""
-        return _sign(self.metric) * self.scores
+        sign = _sign(self.metric)
+        return sign * self.scores
 
     @property
-    def losses(self) -> NDArray[np.float64]:
+    def losses(self) -> Floats:
         """How much worse than the best each setting is, at least 0, shape (s,)."""
-        return np.asarray(self.signed_means.max() - self.signed_means)
+        means = self.signed_means
+        losses: Floats = means.max() - means
+        return losses
 
     @property
-    def values(self) -> NDArray[np.float64]:
+    def values(self) -> Floats:
         """The settings as values, shape (s, hyperparameters)."""
-        return np.array([list(self.space.setting(index).values()) for index in self.settings])
+        rows = []
+        for index in self.settings:
+            setting = self.space.setting(index)
+            rows.append(list(setting.values()))
+        return np.array(rows)
 
     def best(self) -> int:
         """Return the place of the best setting; of equals the first."""
@@ -82,29 +93,38 @@ class Curve:
         feasible = self.folding <= folding_limit
         if not feasible.any():
             return None
-        return int(np.where(feasible, self.signed_means, -np.inf).argmax())
+        means = np.where(feasible, self.signed_means, -np.inf)
+        best = means.argmax()
+        return int(best)
 
-    def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
+    def best_of(self, means: Floats) -> NDArray[np.intp]:
         """Return the place of the best setting by other means, shape (..., s)."""
-        return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
+        sign = _sign(self.metric)
+        places: NDArray[np.intp] = (sign * means).argmax(axis=-1)
+        return places
 
     def at(self, settings: Sequence[Index]) -> "Curve":
         """Return the same curve at some of its settings only."""
         places = [self.settings.index(setting) for setting in settings]
         return replace(
-            self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places]
+            self,
+            settings=tuple(settings),
+            scores=self.scores[places],
+            folding=self.folding[places],
         )
 
     def place(self, index: Index) -> int:
         """Return the place of a setting, or -1 where not all pairs were measured at it."""
-        return self.settings.index(index) if index in self.settings else -1
+        if index not in self.settings:
+            return -1
+        return self.settings.index(index)
 
 
-def gain(
-    metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def gain(metric: Metric, scores: Floats, others: Floats) -> Floats:
     """Return how much better `scores` are than `others`: positive is better."""
-    return _sign(metric) * (scores - others)
+    sign = _sign(metric)
+    difference = scores - others
+    return sign * difference
 
 
 class Curves:
@@ -159,7 +179,7 @@ class Curves:
 
     def _find_of_label(
         self, label: str | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
         """Return scores and which are finite, (settings, pairs); which pairs were measured."""
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
@@ -178,7 +198,7 @@ def find_curves(
         If the metric was not measured.
     """
     curves = Curves(measurements, metric)
-    found = (curves.of(scope) for scope in scopes)
+    found = map(curves.of, scopes)
     return (curve for curve in found if curve is not None)
 
 

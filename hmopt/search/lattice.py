@@ -28,8 +28,11 @@ def distribution(hyperparameter: Hyperparameter) -> FloatDistribution:
     if hyperparameter.prior == "log-uniform":
         return FloatDistribution(low, high, log=True)
     step = float(f"{hyperparameter.step * (high - low):.12g}")
-    rest = (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step))
-    return FloatDistribution(low, high, step=step if rest == 0 else None)
+    width = Decimal(str(high)) - Decimal(str(low))
+    divides = width % Decimal(str(step)) == 0
+    if divides:
+        return FloatDistribution(low, high, step=step)
+    return FloatDistribution(low, high)
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -42,10 +45,13 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 def lattice_index(space: Space, params: Mapping[str, Any]) -> Index | None:
     """Return the lattice point nearest to a trial's parameters; None off the space."""
+    setting = {}
     for h in space.hyperparameters:
-        if h.name not in params or not h.low <= params[h.name] <= h.high:
+        value = params.get(h.name)
+        if value is None or not h.low <= value <= h.high:
             return None
-    return space.index({name: params[name] for name in space.names})
+        setting[h.name] = value
+    return space.index(setting)
 
 
 def coarse_lattice(space: Space, points: int) -> list[Index]:
@@ -65,7 +71,8 @@ def coarse_lattice(space: Space, points: int) -> list[Index]:
         last = hyperparameter.points - 1
         interval = last / (points - 2)
         even = [round(number * interval) for number in range(points - 1)]
-        axes.append(sorted({*even, round(last - interval / 4)}))
+        near_the_end = round(last - interval / 4)
+        axes.append(sorted({*even, near_the_end}))
     return list(itertools.product(*axes))
 
 
@@ -79,6 +86,7 @@ def even_lattice(space: Space, points: int) -> list[Index]:
     """
     axes = []
     for hyperparameter in space.hyperparameters:
-        places = np.linspace(0, hyperparameter.points - 1, points).round().astype(int)
+        last = hyperparameter.points - 1
+        places = np.linspace(0, last, points).round().astype(int)
         axes.append(sorted(set(places.tolist())))
     return list(itertools.product(*axes))

@@ -103,8 +103,9 @@ class Objective:
         self._check_direction(trial)
         space = self._oracle.space
         index = tuple(_suggested(trial, one) for one in space.hyperparameters)
+        setting = space.setting(index)
         score, folding = self._measure(index)
-        trial.set_user_attr("setting", space.setting(index))
+        trial.set_user_attr("setting", setting)
         trial.set_user_attr("folding", folding)
         if self._folding_limit is not None:
             trial.set_constraint("folding", folding - self._folding_limit)
@@ -142,18 +143,21 @@ class Objective:
                 advice="Choose pairs whose images have the label.",
             )
         # summed exactly, so that the order of pairs changes nothing
-        mean_score = math.fsum(scores[measured]) / int(measured.sum())
+        count = int(measured.sum())
+        mean_score = math.fsum(scores[measured]) / count
         mean_folding = float(folding[measured].mean())
         return mean_score, mean_folding
 
     def _scores(self, block: Block) -> NDArray[np.float64]:
         """Return the score of each pair of a block."""
-        values = block.values[self._metric.name]
+        metric = self._metric.name
+        values = block.values[metric]
         if not self._metric.per_label:
             return values
         if self._label is None:
             return mean(values, axis=1)
-        return values[:, block.labels.index(self._label)]
+        column = block.labels.index(self._label)
+        return values[:, column]
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:

@@ -1,7 +1,6 @@
 """The sweep of an Optuna sampler: its studies ask for settings, and an oracle measures them."""
 
 import warnings
-from collections.abc import Sequence
 
 import optuna
 from optuna.storages import RDBStorage
@@ -118,17 +117,25 @@ def optimize(
 
 def _fail_interrupted(study: optuna.Study) -> None:
     """Mark trials that an interruption left unfinished: nobody will finish them."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in unfinished:
         study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _finished_trials(study: optuna.Study, sampler: str) -> int:
     """Return how many finished trials a sampler asked for."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sum(trial.user_attrs.get(SAMPLER) == sampler for trial in finished)
+    count = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.user_attrs.get(SAMPLER) == sampler:
+            count += 1
+    return count
 
 
 def _finished_settings(study: optuna.Study, space: Space) -> set[Index]:
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found: Sequence[Index | None] = [lattice_index(space, trial.params) for trial in trials]
-    return {index for index in found if index is not None}
+    """Return the lattice points of a study's finished trials."""
+    found = set()
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        index = lattice_index(space, trial.params)
+        if index is not None:
+            found.add(index)
+    return found

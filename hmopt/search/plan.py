@@ -56,7 +56,9 @@ def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     >>> coarse_settings(space, SearchOptions(coarse=4))
     [(0,), (60,), (100,), (175,), (200,)]
     """
-    return sorted({*coarse_lattice(space, options.coarse), space.index(space.default)})
+    coarse = coarse_lattice(space, options.coarse)
+    default = space.index(space.default)
+    return sorted({*coarse, default})
 
 
 def dense_settings(space: Space) -> list[Index]:
@@ -132,8 +134,10 @@ def _scope_scores(measurements: Measurements, options: SearchOptions) -> NDArray
     """Return the scores f_c of scopes measured at all settings, (settings, scopes)."""
     scopes = list_scopes(options, measurements.pairs, measurements.labels)
     curves = find_curves(measurements, scopes, options.metric)
-    whole = [curve.signed_means for curve in curves if curve.settings == measurements.settings]
-    return np.array(whole).reshape(len(whole), len(measurements.settings)).T
+    settings = measurements.settings
+    whole = [curve.signed_means for curve in curves if curve.settings == settings]
+    scores = np.array(whole).reshape(len(whole), len(settings))
+    return scores.T
 
 
 def _most_promising(
@@ -234,9 +238,12 @@ def predict(
     if dimensions == 1:
         lattice = range(space.hyperparameters[0].points)
         places = [place for (place,) in settings]
-        return [(place,) for place in lattice], promise(places, scores, lattice)
+        predicted = promise(places, scores, lattice)
+        return [(place,) for place in lattice], predicted
     per_axis = round(CANDIDATES ** (1 / dimensions))
     candidates = even_lattice(space, per_axis)
     last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
-    surface = RBFInterpolator(np.array(settings) / last, scores, kernel="cubic", degree=2)
-    return candidates, np.asarray(surface(np.array(candidates) / last))
+    measured_at = np.array(settings) / last  # in [0, 1] along each axis
+    wanted_at = np.array(candidates) / last
+    surface = RBFInterpolator(measured_at, scores, kernel="cubic", degree=2)
+    return candidates, np.asarray(surface(wanted_at))

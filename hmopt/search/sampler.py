@@ -112,10 +112,10 @@ class CurveSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Return the next setting."""
         self._raise_error_if_multi_objective(study)
-        others = [
-            other for other in study.get_trials(deepcopy=False) if other.number != trial.number
-        ]
-        taken = {self._index(other) for other in others if other.state != TrialState.FAIL}
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if other.number != trial.number]
+        tried = [other for other in others if other.state != TrialState.FAIL]
+        taken = {self._index(other) for other in tried}
         for index in self._coarse:
             if index not in taken:
                 return dict(self._space.setting(index))
@@ -171,9 +171,10 @@ class CurveSampler(BaseSampler):
         free = [place for place in range(places[0], places[-1]) if (place,) not in taken]
         if not free:
             return None
-        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-        scores = sign * np.array([measured[place].value for place in places], dtype=float)
-        violations = np.array([_violation(measured[place]) for place in places])
+        at_places = [measured[place] for place in places]
+        values = np.array([trial.value for trial in at_places], dtype=float)
+        violations = np.array([_violation(trial) for trial in at_places])
+        scores = values if study.direction == StudyDirection.MAXIMIZE else -values
         best_feasible = scores[violations <= 0].max(initial=-np.inf)
         worthwhile = best_feasible + NEGLIGIBLE * np.ptp(scores)
         hopes = np.maximum(promise(places, scores, free), worthwhile)
@@ -181,7 +182,8 @@ class CurveSampler(BaseSampler):
         is_feasible = np.interp(free, places, violations) <= 0
         if is_feasible.any():
             hopes = np.where(is_feasible, hopes, -np.inf)
-        return (free[_farthest_of_best(hopes, free, places)],)
+        chosen = _farthest_of_best(hopes, free, places)
+        return (free[chosen],)
 
 
 def _violation(trial: FrozenTrial) -> float:
@@ -193,11 +195,14 @@ def _farthest_of_best(
     hopes: NDArray[np.float64], free: Sequence[int], places: Sequence[int]
 ) -> int:
     """Return the position in `free` of the highest hope; of equals, the farthest from any place."""
-    tolerance = 1e-12 * max(1.0, abs(hopes.max()))
-    equal = np.flatnonzero(hopes >= hopes.max() - tolerance)
-    gaps = np.abs(np.asarray(free)[equal, None] - np.asarray(places))  # (equal, places)
+    highest = hopes.max()
+    tolerance = 1e-12 * max(1.0, abs(highest))
+    equal = np.flatnonzero(hopes >= highest - tolerance)
+    candidates = np.asarray(free)[equal]
+    gaps = np.abs(candidates[:, None] - np.asarray(places))  # (equal, places)
     nearest = gaps.min(axis=1)
-    return int(equal[nearest.argmax()])
+    farthest = nearest.argmax()
+    return int(equal[farthest])
 
 
 def _spread_out(settings: Sequence[Index]) -> list[Index]:

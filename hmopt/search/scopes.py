@@ -42,7 +42,10 @@ class Scope:
     @property
     def name(self) -> str:
         """What tells a person what is selected."""
-        return ", ".join(f"{kind}={value}" for kind, value in self.criteria) or "cohort"
+        if not self.criteria:
+            return "cohort"
+        parts = [f"{kind}={value}" for kind, value in self.criteria]
+        return ", ".join(parts)
 
     @property
     def label(self) -> str | None:
@@ -52,7 +55,8 @@ class Scope:
     def mask(self, pairs: pd.DataFrame) -> NDArray[np.bool_]:
         """Tell which rows of a table of pairs are selected, shape (P,)."""
         mask = np.zeros(len(pairs), dtype=bool)
-        mask[Groups(pairs).positions(self)] = True
+        positions = Groups(pairs).positions(self)
+        mask[positions] = True
         return mask
 
 
@@ -75,7 +79,8 @@ class Groups:
         chosen = []
         for kind, value in scope.criteria:
             if kind != "label":
-                chosen.append(self._of_kind(kind).get(value, _NO_POSITIONS))
+                groups = self._of_kind(kind)
+                chosen.append(groups.get(value, _NO_POSITIONS))
         if not chosen:
             return np.arange(len(self._pairs))
         chosen.sort(key=len)
@@ -83,8 +88,10 @@ class Groups:
 
     def partners(self, subject: str, positions: NDArray[np.intp]) -> set[str]:
         """Return the other subjects in the pairs at these positions."""
-        moving, fixed = (side[positions] for side in self._subjects)
-        return {*moving, *fixed} - {subject}
+        found: set[str] = set()
+        for side in self._subjects:
+            found.update(side[positions])
+        return found - {subject}
 
     def _find_of_kind(self, kind: str) -> dict[str, NDArray[np.intp]]:
         if kind != "subject":
@@ -225,14 +232,16 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if kind == "label":
         return list(labels)
     if kind == "subject":
-        return sorted({value for side in SIDES for value in pairs[side]})
+        moving, fixed = (pairs[side] for side in SIDES)
+        return sorted({*moving, *fixed})
     columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
     if kind != "task" and kind not in columns:
         known = ["cohort", "task", "label", "subject", *columns]
         raise SearchError(
             "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
         )
-    return sorted({value for value in pairs[kind] if value})
+    values = {value for value in pairs[kind] if value}
+    return sorted(values)
 
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
@@ -245,9 +254,11 @@ def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[s
 
 
 def _near(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=5, cutoff=0.4) or list(known[:20])
-    rest = "" if len(near) == len(known) else ", …"
-    return f"Choose one of: {', '.join(near)}{rest}."
+    near = difflib.get_close_matches(word, known, n=5, cutoff=0.4)
+    shown = near or list(known[:20])
+    names = ", ".join(shown)
+    rest = "" if len(shown) == len(known) else ", …"
+    return f"Choose one of: {names}{rest}."
 
 
 def _large_enough(
@@ -257,13 +268,17 @@ def _large_enough(
     scopes: dict[Scope, None] = {}
     for values in products:
         for one in itertools.product(*values.values()):
-            scopes[Scope(criteria=tuple(zip(values, one, strict=True)))] = None
+            criteria = tuple(zip(values, one, strict=True))
+            scopes[Scope(criteria=criteria)] = None
     return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
 
 
 def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:
+    """Tell whether a scope has pairs, and where it is about a subject, partners enough."""
+    criteria = dict(scope.criteria)
     positions = groups.positions(scope)
-    subject = dict(scope.criteria).get("subject")
+    subject = criteria.get("subject")
     if subject is None:
         return len(positions) > 0
-    return len(groups.partners(subject, positions)) >= minimum_partners
+    partners = groups.partners(subject, positions)
+    return len(partners) >= minimum_partners

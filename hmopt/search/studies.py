@@ -82,7 +82,8 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     SearchError
         If there is no such scope; near matches are named.
     """
-    return study_of_scope(StudyFolder(folder), metric, criteria)
+    files = StudyFolder(folder)
+    return study_of_scope(files, metric, criteria)
 
 
 def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]) -> optuna.Study:
@@ -112,8 +113,10 @@ def study_name(name: str, curve: Curve, origin: Origin) -> str:
     """Return the name of a scope's study, unique to model, metric, pairs and folding limit."""
     lattice = lattice_of(origin.space)
     basis = content_hash(lattice, curve.metric.key, curve.ids, origin.folding_limit)
-    about = f"{curve.scope.name}, {curve.metric.name}"
-    return f"{name}: {about} (model {origin.identity[:8]}, pairs {basis[:8]})"
+    scope = curve.scope.name
+    metric = curve.metric.name
+    model = origin.identity[:8]
+    return f"{name}: {scope}, {metric} (model {model}, pairs {basis[:8]})"
 
 
 def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
