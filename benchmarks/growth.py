@@ -168,7 +168,7 @@ def print_point(quantity: str, count: int) -> None:
     """Measure a point in this process, as hmopt's commands run, and print its seconds."""
     import torch
 
-    from hmopt.cli.memory import keep_freed_memory
+    from hmopt.workflow.machine import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(2)

@@ -206,9 +206,9 @@ def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path)
 
 def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
     """Fold everywhere but at the largest λ: the best setting exceeds the limit, and the largest is what remains."""
-    from hmopt.cli.choice import Found
+    from hmopt.workflow.choice import Recommendation
 
-    found = Found(
+    found = Recommendation(
         best={"regularization": 0.05},
         within_limit={"regularization": 0.35},
         folding=0.0041,
@@ -220,14 +220,16 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
         "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within it is "
         "regularization 0.35: add --within-folding-limit to take it."
     )
-    kept = Found(
+    kept = Recommendation(
         best={"regularization": 0.35},
         within_limit={"regularization": 0.35},
         folding=0.0,
         folding_limit=0.001,
     )
     assert kept.advice() is None
-    none = Found(best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001)
+    none = Recommendation(
+        best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001
+    )
     with pytest.raises(
         HmoptError, match="--within-folding-limit: expected a setting that folds at most"
     ):

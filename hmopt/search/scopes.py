@@ -11,11 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.declaration import SearchOptions
-from hmopt.errors import SearchError
+from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
 
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
+COHORT = "cohort"
+
+Criteria = Mapping[str, str]
+"""Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,3 +286,54 @@ def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> boo
         return len(positions) > 0
     partners = groups.partners(subject, positions)
     return len(partners) >= minimum_partners
+
+
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Return the content of `NAME=VALUE` arguments.
+
+    Raises
+    ------
+    DeclarationError
+        If one has another form.
+
+    Examples
+    --------
+    >>> parse_pairs("--group", ["task=within"])
+    {'task': 'within'}
+    """
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value.strip("=")):
+            raise DeclarationError(
+                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
+            )
+        pairs[name] = value
+    return pairs
+
+
+def parse_scope(scope: str | Criteria) -> dict[str, str]:
+    """Return the criteria of a scope; none of them: the cohort.
+
+    Parameters
+    ----------
+    scope
+        `"cohort"`, or values by kind as in `"label=thalamus, subject=*"`; criteria are returned as they are.
+
+    Raises
+    ------
+    DeclarationError
+        If it has another form.
+
+    Examples
+    --------
+    >>> parse_scope("label=thalamus, subject=*")
+    {'label': 'thalamus', 'subject': '*'}
+    >>> parse_scope("cohort")
+    {}
+    """
+    if not isinstance(scope, str):
+        return dict(scope)
+    if scope.strip() == COHORT:
+        return {}
+    return parse_pairs("--scope", [part.strip() for part in scope.split(",")])

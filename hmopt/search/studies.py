@@ -1,7 +1,7 @@
 """Optuna studies made of what a ledger holds: in memory, or exported to a storage."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
 from hmopt.search.curve import FOLDING, Curve, Curves
 from hmopt.search.lattice import distributions, lattice_index
-from hmopt.search.scopes import Scope, find_scope, list_scopes
+from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
 from hmopt.search.storage import quiet
 from hmopt.space import Index, Space
 from hmopt.study_folder import StudyFolder
@@ -52,7 +52,13 @@ def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
     )
 
 
-def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> optuna.Study:
+def open_study(
+    folder: Path | str,
+    metric: str = "dice",
+    *,
+    scope: str | Criteria = COHORT,
+    **criteria: str,
+) -> optuna.Study:
     """Return the study of any scope of a study folder, made when it is asked for.
 
     It is read from the folder's ledger or its committed results; neither model nor torch is needed.
@@ -64,8 +70,11 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
         The study folder.
     metric
         A metric that was measured.
+    scope
+        What the scope's pairs have, as text or as a mapping: `"label=thalamus, task=within"`, or
+        `"cohort"`.
     **criteria
-        What the scope's pairs have: `label`, `task`, `subject` (in either role), or a column of the
+        The same as keywords: `label`, `task`, `subject` (in either role), or a column of the
         cohort, as in `open_study("studies/brains", label="thalamus", task="within")`; none: the
         whole cohort.
 
@@ -83,10 +92,10 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
         If there is no such scope; near matches are named.
     """
     files = StudyFolder(folder)
-    return study_of_scope(files, metric, criteria)
+    return study_of_scope(files, metric, parse_scope(scope) | criteria)
 
 
-def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]) -> optuna.Study:
+def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optuna.Study:
     """Return the study of a scope, as `open_study` does, of a study folder that is read already."""
     searched = folder.searched
     pairs = folder.pairs

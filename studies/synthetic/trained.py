@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from hmopt.cli.search import search_study
+from hmopt.cli.train import train_study
 
 from hmopt.analysis.between import between
 from hmopt.analysis.flag import Flag, find_flags
 from hmopt.analysis.source import Source
 from hmopt.cli.conversation import Conversation, conversation
-from hmopt.cli.search import search_study
-from hmopt.cli.train import train_study
 from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
 from hmopt.declaration import FILE_NAME, SearchOptions
 from hmopt.files import replacing

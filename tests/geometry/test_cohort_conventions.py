@@ -10,7 +10,6 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from hmopt.cli.inference import infer_study
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
@@ -19,6 +18,7 @@ from hmopt.data.volume import Lattice
 from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.oracle import open_registrar
+from hmopt.workflow.proposal import infer_study
 from tests.geometry.conftest import SETTING, Array, Judge, affine, build_model, head
 
 SUBJECTS = 6
