@@ -85,7 +85,6 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
         check_units(options, "where the spacing of the images is not known")
     _check_labels(study, cohort)
     if study.model.source == "trained":
-        if study.model.source == "trained":
         draw_pairs(cohort, study.pairs, "tune")
     pairs = draw_pairs(cohort, study.pairs, "search")
     table = pair_table(pairs, cohort, options.bins)
