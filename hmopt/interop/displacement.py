@@ -100,7 +100,8 @@ def slice_coordinates(
     for index, displacement in displacements.items():
         fixed_grid = fixed_grids[index]
         moving_grid = moving_grids[index]
-        across = _prepared_coordinates(fixed_grid, fixed_shape)[..., 2]
+        prepared = _prepared_coordinates(fixed_grid, fixed_shape)
+        across = prepared[..., 2]
         on_slice = np.abs(across) < 0.5
         found = moving_coordinates(displacement, fixed_grid, moving_grid, fixed_shape)
         coordinates[on_slice] = found[on_slice]
@@ -267,8 +268,7 @@ def check_name(path: Path) -> None:
     --------
     >>> check_name(Path("moved.png"))
     Traceback (most recent call last):
-    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, got '.png'.
-    Choose such a name.
+    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, ...
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         rule = "a name that ends in .nii or .nii.gz"

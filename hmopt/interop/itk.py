@@ -104,9 +104,10 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     direction = whole[:dimensions, :dimensions]
     if abs(np.linalg.det(direction)) < 0.5:
         return "a 2-D file whose axes do not span the axial plane"
+    origin = reader.GetOrigin()
     affine = np.eye(4)
     affine[:dimensions, :dimensions] = direction * spacing
-    affine[:dimensions, 3] = reader.GetOrigin()[:dimensions]
+    affine[:dimensions, 3] = origin[:dimensions]
     return affine, dimensions
 
 

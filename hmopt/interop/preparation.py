@@ -103,7 +103,8 @@ class FilePair:
         moving = self.moving_image.lattice
         fixed = self.fixed_image.lattice
         apart = moving.centre_mm - fixed.centre_mm
-        return float(np.linalg.norm(apart))
+        distance = np.linalg.norm(apart)
+        return float(distance)
 
 
 @dataclass(frozen=True, kw_only=True)

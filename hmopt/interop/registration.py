@@ -134,13 +134,13 @@ def _coordinates(displacements: Sequence[NDArray[np.floating]], prepared: Prepar
     first = prepared.fixed[0]
     shape = first.original.shape
     if first.slice < 0:
-        return moving_coordinates(displacements[0], first.grid, prepared.moving[0].grid, shape)
+        moving_grid = prepared.moving[0].grid
+        return moving_coordinates(displacements[0], first.grid, moving_grid, shape)
     by_slice = {}
     fixed_grids = {}
     moving_grids = {}
-    for displacement, moving, fixed in zip(
-        displacements, prepared.moving, prepared.fixed, strict=True
-    ):
+    registered = zip(displacements, prepared.moving, prepared.fixed, strict=True)
+    for displacement, moving, fixed in registered:
         by_slice[fixed.slice] = displacement
         fixed_grids[fixed.slice] = fixed.grid
         moving_grids[fixed.slice] = moving.grid

@@ -240,7 +240,8 @@ SOURCES: Mapping[str, type[ModelSource]] = {
 
 def source_of(folder: Path, study: Study) -> ModelSource:
     """Return where the model of a study comes from."""
-    kind = SOURCES[study.model.source]
+    declared = study.model.source
+    kind = SOURCES[declared]
     return kind(folder, study)
 
 
@@ -359,8 +360,8 @@ def check_hyperparameters(path: Path, hypermorph: Hypermorph, study: Study) -> N
     """
     own = _ranges(hypermorph.space)
     declared = _ranges(study.space)
+    advice = "Declare [hyperparameters] as those that the model was trained with."
     if own != declared:
-        advice = "Declare [hyperparameters] as those that the model was trained with."
         raise CheckpointError(f"{path}: hyperparameters", expected=own, got=declared, advice=advice)
 
 

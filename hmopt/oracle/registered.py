@@ -295,9 +295,9 @@ class CohortTensors:
         if self.device.type == "cpu":
             return self._read(names)
         items = [self._sent(name) for name in names]
-        images = torch.cat([image for image, _ in items])
-        labels = torch.cat([label_map for _, label_map in items])
-        return images, labels
+        images = [image for image, _ in items]
+        label_maps = [label_map for _, label_map in items]
+        return torch.cat(images), torch.cat(label_maps)
 
     def _read(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         images = [self.cohort.image(name) for name in names]
@@ -327,5 +327,5 @@ def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
     voxels = math.prod(shape)
     fitting = max(1, BATCH_VOXELS // voxels)
     if device.type == "cpu":
-        return min(fitting, BATCH_ON_CPU)
+        fitting = min(fitting, BATCH_ON_CPU)
     return fitting

@@ -98,7 +98,8 @@ class RetrainedOracle(NetworkOracle):
         path = self.train(index)
         with torch.inference_mode(False):
             network, _ = load_network(path)
-            return network.to(self.device).requires_grad_(False)
+            network = network.to(self.device)
+            return network.requires_grad_(False)
 
 
 def setting_name(setting: Setting) -> str:
