@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def optima_of_thousand_scopes() -> Measured:
     section = SearchOptions(scopes=[["subject"]], minimum_partners=PARTNERS)
     with tempfile.TemporaryDirectory() as folder:
         ledger = full_ledger(Path(folder), measurements)
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "hmopt": lambda: find_optima(ledger, measurements.pairs, section, measurements.labels),
             "Optuna": lambda: run_studies(1000),
         }

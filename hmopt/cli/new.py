@@ -58,7 +58,7 @@ def new(
 
 def describe(made: "NewStudy") -> list[str]:
     """Return what was found in the data, and what the study will take, a line for each kind of fact."""
-    from hmopt.data.power import what_subjects_tell
+    from hmopt.data.split import describe_power
     from hmopt.workflow.estimate import duration
 
     found, estimate = made.found, made.estimate
@@ -85,7 +85,7 @@ def describe(made: "NewStudy") -> list[str]:
 
     subjects = made.subjects
     split = f"{subjects['train']} subjects to train, {subjects['tune']} to tune, {subjects['search']} to search on"
-    lines.append(f"Split: {split}. {what_subjects_tell(subjects['search'])}")
+    lines.append(f"Split: {split}. {describe_power(subjects['search'])}")
     times = f"training {duration(estimate.training_s)}, search {duration(estimate.search_s)}"
     lines.append(f"Time on this machine, roughly: {times}")
     lines.append(f"Disk: {estimate.disk_bytes / 1e9:.2f} GB")

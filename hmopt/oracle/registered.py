@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmopt.data.ahead import ahead
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
 from hmopt.metric import find_metric
 from hmopt.metrics import Originals, measure
@@ -274,7 +273,7 @@ class CohortTensors:
         """Yield some pairs at a time with their images, while the next ones are read."""
         starts = range(0, len(pairs), size)
         parts = [pairs[start : start + size] for start in starts]
-        images = ahead(self.load, parts)
+        images = prefetch(self.load, parts)
         return zip(parts, images, strict=True)
 
     def load(self, pairs: Sequence[Pair]) -> Originals:

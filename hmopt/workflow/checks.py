@@ -4,9 +4,8 @@ import warnings
 
 import pandas as pd
 
-from hmopt.data.listing import read_pair_names
 from hmopt.data.pair_table import pair_table
-from hmopt.data.pairs import draw_pairs
+from hmopt.data.pairs import draw_pairs, read_pair_names
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.declaration.agreement import check_units

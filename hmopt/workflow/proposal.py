@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.data.inference import infer_slices, infer_split
-from hmopt.data.inspection import Inspection
+from hmopt.data.inspection import Inspection, infer_slices, infer_split
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
 
 Values = dict[str, Any]

@@ -11,7 +11,7 @@ from hmopt.metric import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
-from hmopt.training.prior import draw_setting
+from hmopt.training.batches import draw_setting
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)

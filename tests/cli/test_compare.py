@@ -21,7 +21,7 @@ from hmopt.files import write_json
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder, read_folder
-from hmopt.training.baselines import with_budget
+from hmopt.training.train import with_budget
 
 DECLARATION = """
 name = "tiny"

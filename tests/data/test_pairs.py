@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.data.drawing import draw_evenly
-from hmopt.data.pairs import draw_pairs, pair_table, possible_pairs
+from hmopt.data.pairs import draw_evenly, draw_pairs, possible_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import PairsOptions
 from hmopt.declaration.study import read_declaration
@@ -238,38 +237,3 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, compla
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
         draw_pairs(make_cohort(4), section(csv=tmp_path / "pairs.csv"), "search")
-
-
-def test_the_table_groups_pairs_by_value_by_two_values_and_by_bin() -> None:
-    cohort = make_cohort(6, sessions=2)
-    pair = Pair(moving="0a", fixed="4b", moving_subject="s0", fixed_subject="s4")
-    within = Pair(moving="2b", fixed="2a", moving_subject="s2", fixed_subject="s2")
-    table = pair_table([pair, within], cohort, {"age": [40, 60]})
-    assert table.iloc[0].to_dict() == {
-        "pair": "0a->4b",
-        "moving": "0a",
-        "fixed": "4b",
-        "moving_subject": "s0",
-        "fixed_subject": "s4",
-        "task": "cross",
-        "session": "ses-1→ses-2",
-        "age": "<40→≥60",
-    }
-    assert table.loc[1, ["task", "session", "age"]].tolist() == ["within", "ses-2→ses-1", "40–60"]
-    assert pair_table([pair], cohort, {})["age"].tolist() == ["20→60"]
-
-
-def test_a_missing_value_is_a_group_of_its_own() -> None:
-    cohort = make_cohort(4)
-    cohort.images.loc["0a", ["session", "age"]] = ["", np.nan]
-    pair = Pair(moving="0a", fixed="1a", moving_subject="s0", fixed_subject="s1")
-    table = pair_table([pair], cohort, {"age": [40]})
-    assert table.loc[0, ["session", "age"]].tolist() == ["unknown→ses-1", "unknown→<40"]
-
-
-@pytest.mark.parametrize(
-    "bins", [{"age": [60, 40]}, {"age": []}, {"session": [1]}, {"height": [1]}]
-)
-def test_bins_that_cannot_be_are_refused(bins: dict[str, list[float]]) -> None:
-    with pytest.raises(DeclarationError, match=r"search.bins"):
-        pair_table([], make_cohort(4), bins)

@@ -7,7 +7,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from hmopt.data.image import prepare_image
+from hmopt.data.image import find_place, resample_image
+from hmopt.data.reference import Reference
+from hmopt.data.volume import read_image
 from hmopt.declaration import parse_study, read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.displacement import save_image
@@ -36,9 +38,12 @@ def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image
 
     section = read_study(tiny_study.folder).preprocessing
     network = load_hypermorph(tiny_study.folder / "model.safetensors")[0].bake(SETTING)
-    images = [
-        torch.from_numpy(prepare_image(path, section).data)[None, None] for path in (moving, fixed)
-    ]
+    images = []
+    for path in (moving, fixed):
+        image = read_image(path)
+        place = find_place(image, section, Reference(), template=None)
+        prepared = resample_image(image, section, place, str(path))[0]
+        images.append(torch.from_numpy(prepared.data)[None, None])
     with torch.no_grad():
         displacement = network.displacement(network(*images))
     raw = torch.from_numpy(np.asarray(nibabel.load(moving).dataobj, dtype=np.float32))[None, None]

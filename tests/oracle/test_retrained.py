@@ -22,7 +22,7 @@ from hmopt.oracle.registered import CohortTensors
 from hmopt.records import Pair
 from hmopt.search.objective import Objective
 from hmopt.spatial import velocity_to_displacement
-from hmopt.training.baselines import train_network, with_budget
+from hmopt.training.train import train_network, with_budget
 
 STEPS = 3
 

@@ -16,7 +16,7 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
-from hmopt.training.trained import is_trained, training_key
+from hmopt.training.identity import is_trained, training_key
 
 MODEL = "model.safetensors"
 MODEL_FILES = {
@@ -32,8 +32,8 @@ T = TypeVar("T")
 SHAPE = [16, 16]
 
 
-def declare(**sections: dict[str, Any]) -> Study:
-    """Give the declaration of a tiny training, with some keys changed."""
+def declare(**tables: dict[str, Any]) -> Study:
+    """Return the declaration of a tiny training, with some keys changed."""
     values: dict[str, Any] = {
         "cohort": {"manifest": Path("cohort.csv")},
         "preprocessing": {"shape": SHAPE},
@@ -44,11 +44,13 @@ def declare(**sections: dict[str, Any]) -> Study:
         "loss": {"window": 5},
         "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
     }
-    changed = {name: {**values.get(name, {}), **section} for name, section in sections.items()}
+    changed = {name: {**values.get(name, {}), **options} for name, options in tables.items()}
     return parse_study({"name": "discs", **values, **changed})
 
 
-WITH_LABELS = {"hyperparameters": {"regularization": {}, "label_weight": {}}}
+WITH_LABELS: dict[str, dict[str, Any]] = {
+    "hyperparameters": {"regularization": {}, "label_weight": {}}
+}
 AUGMENTED = {
     "augmentation": {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}
 }
@@ -208,9 +210,9 @@ def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(
 def test_training_lowers_its_loss_and_registers_better(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
-    section = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
+    options = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
     study = declare(
-        training=section,
+        training=options,
         loss={"similarity": "mse"},
         hyperparameters={"regularization": {"high": 0.1, "default": 0}},
     )

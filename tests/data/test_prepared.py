@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import Study, parse_study
@@ -126,3 +127,34 @@ def test_a_record_of_another_form_is_named(value: object, folder: Path) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **value} if isinstance(value, dict) else value))
     assert refused(folder).startswith(str(path))
+
+
+def test_the_next_is_made_while_the_last_is_used() -> None:
+    made = {number: threading.Event() for number in range(3)}
+
+    def make(number: int) -> int:
+        made[number].set()
+        return number
+
+    results = prefetch(make, range(3))
+    assert next(results) == 0
+    assert made[1].wait(timeout=10)  # without being asked for
+
+
+def test_nothing_is_made_further_ahead() -> None:
+    made = []
+    results = prefetch(lambda number: made.append(number) or number, range(5))
+    next(results)
+    results.close()
+    assert max(made) <= 1
+
+
+def test_what_fails_fails_where_it_is_asked_for() -> None:
+    results = prefetch(lambda number: 1 // number, [1, 0])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_nothing_comes_of_nothing() -> None:
+    assert list(prefetch(str, [])) == []

@@ -13,7 +13,7 @@ from hmopt.losses import one_hot
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_labels
-from hmopt.training.tuning import tune_dice
+from hmopt.training.loop import tune_dice
 
 PAIRS = [
     Pair(moving="sub-4", fixed="sub-5", moving_subject="sub-4", fixed_subject="sub-5"),
@@ -24,7 +24,7 @@ PAIRS = [
 
 @pytest.fixture
 def still() -> RegistrationNetwork:
-    """Give a network that moves nothing."""
+    """Return a network that moves nothing."""
     network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
     for weight in network.parameters():
         torch.nn.init.zeros_(weight)

@@ -1,4 +1,4 @@
-"""What a trained model was trained under, and whether that is what is declared."""
+"""Identity of a training: what decides its result, and whether a file holds that result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,27 +28,28 @@ def kept_models(folder: Path, steps: int) -> dict[int, Path]:
     folder
         The study folder.
     steps
-        Optimizer steps of the training. Fewer than four have no place for every checkpoint: then half and full
-        training are kept, and a quarter or three quarters only where they are steps of their own.
+        Optimizer steps of the training. Where there are fewer than four, several checkpoints fall
+        on one step: half and full training then are kept, and the others only at steps of their
+        own.
 
     Examples
     --------
     >>> {step: path.name for step, path in kept_models(Path("study"), 2).items()}
     {1: 'model-half.safetensors', 2: 'model.safetensors'}
     """
-    order: tuple[Checkpoint, ...] = (
-        "quarter",
-        "three-quarters",
-        "half",
-        "full",
-    )  # a later one takes a shared step
+    # a later one takes a shared step
+    order: tuple[Checkpoint, ...] = ("quarter", "three-quarters", "half", "full")
     files = StudyFolder(folder)
-    kept = {steps_at(checkpoint, steps): files.model_file(checkpoint) for checkpoint in order}
-    return {step: path for step, path in kept.items() if step > 0}
+    kept = {}
+    for checkpoint in order:
+        step = steps_at(checkpoint, steps)
+        if step > 0:
+            kept[step] = files.model_file(checkpoint)
+    return kept
 
 
 def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
-    """Tell whether a folder's model is the declared one, trained to its end.
+    """Return whether a folder's model is the declared one, trained to its end.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     Raises
     ------
     CheckpointError
-        If there is a model of another declaration or cohort, a file that is no model, or one that was damaged.
+        If there is a model of another declaration or cohort, a file that is no model, or one that
+        was damaged.
 
     Examples
     --------
@@ -70,14 +72,17 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     False
     """
     path = StudyFolder(folder).model_file()
-    if not path.exists() or not is_kept(path, HYPERMORPH_FORMAT, training_key(study, cohort)):
+    if not path.exists():
+        return False
+    key = training_key(study, cohort)
+    if not is_kept(path, HYPERMORPH_FORMAT, key):
         return False
     check_steps(path, read_header(path), study.training.steps)
     return True
 
 
 def is_kept(path: Path, form: str, key: str) -> bool:
-    """Tell whether what a training makes is in its file already.
+    """Return whether the result of a training is in its file already.
 
     Parameters
     ----------
@@ -86,7 +91,7 @@ def is_kept(path: Path, form: str, key: str) -> bool:
     form
         Its format.
     key
-        Stands for the declaration and its prepared images.
+        The training's `training_key`, or `network_key` with its setting.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def is_kept(path: Path, form: str, key: str) -> bool:
 
 
 def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
-    """Refuse a model that was trained for another number of steps, as that of half the training in place of the full.
+    """Check that a model was trained for so many steps: that of half the training is not the full.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
     Raises
     ------
     CheckpointError
-        If it was trained for others.
+        If it was trained for another number.
 
     Examples
     --------
@@ -140,7 +145,9 @@ def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
 
 
 def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
-    """Refuse a model of another declaration or cohort: of another split, above all, which would mix its subjects.
+    """Check that a model is of this declaration and cohort.
+
+    A model of another split, above all, was trained on subjects to search on.
 
     Parameters
     ----------
@@ -149,12 +156,12 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
     header
         Its header.
     key
-        Stands for the declaration and its prepared images.
+        The key that it must have.
 
     Raises
     ------
     CheckpointError
-        If it was trained under others.
+        If it has another one.
     """
     if header.get("training_key") != key:
         raise CheckpointError(
@@ -166,7 +173,7 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
 
 
 def training_key(study: Study, cohort: PreparedCohort) -> str:
-    """Give a hash of everything that decides what training makes, but for the machine.
+    """Return a hash of everything that decides a hypermorph's weights, except for the machine.
 
     Parameters
     ----------
@@ -179,23 +186,25 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     --------
     >>> from types import SimpleNamespace
     >>> from hmopt.declaration import parse_study
-    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
-    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
-    >>> one, renamed = (parse_study({**values, "name": name}) for name in ("one", "renamed"))
+    >>> values = {"cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> values["split"] = {"train": 1, "tune": 1, "search": 1}
+    >>> one = parse_study({**values, "name": "one"})
+    >>> renamed = parse_study({**values, "name": "renamed"})
     >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
     >>> training_key(one, cohort) == training_key(renamed, cohort)
     True
     """
-    return content_hash(
-        trained_part(architecture(study, cohort.shape)), _sections(study), cohort.identity
-    )
+    hypermorph = architecture(study, cohort.shape)
+    trained = trained_part(hypermorph)
+    declared = _declared(study)
+    return content_hash(trained, declared, cohort.identity)
 
 
 def network_key(study: Study, cohort: PreparedCohort) -> str:
-    """Give a hash of everything that decides what training one network for one setting makes, but for the setting.
+    """Return a hash of everything that decides the weights of a separate network, but its setting.
 
-    The hypernetwork is no part of it, nor are the ranges of hyperparameters: a hypermorph can be declared anew and
-    trained again, and separate networks stay what they are.
+    The hypernetwork is no part of it, nor are the ranges of hyperparameters: where a hypermorph is
+    declared anew and trained again, separate networks are reused.
 
     Parameters
     ----------
@@ -208,23 +217,30 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
     --------
     >>> from types import SimpleNamespace
     >>> from hmopt.declaration import parse_study
-    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
-    >>> values |= {"split": {"train": 1, "tune": 1, "search": 1}}
-    >>> one, other = (parse_study({**values, "hypernetwork": {"units": [units]}}) for units in (4, 8))
+    >>> values = {"cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> values["split"] = {"train": 1, "tune": 1, "search": 1}
+    >>> one = parse_study({"name": "x", **values, "hypernetwork": {"units": [4]}})
+    >>> other = parse_study({"name": "x", **values, "hypernetwork": {"units": [8]}})
     >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
-    >>> network_key(one, cohort) == network_key(other, cohort), training_key(one, cohort) == training_key(other, cohort)
-    (True, False)
+    >>> network_key(one, cohort) == network_key(other, cohort)
+    True
+    >>> training_key(one, cohort) == training_key(other, cohort)
+    False
     """
-    network = [list(cohort.shape), study.network.model_dump(), list(study.hyperparameters)]
-    return content_hash("separate", network, _sections(study), cohort.identity)
+    shape = list(cohort.shape)
+    hyperparameters = list(study.hyperparameters)
+    network = [shape, study.network.model_dump(), hyperparameters]
+    declared = _declared(study)
+    return content_hash("separate", network, declared, cohort.identity)
 
 
-def _sections(study: Study) -> list[dict[str, Any]]:
-    training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
-    pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
+def _declared(study: Study) -> list[dict[str, Any]]:
+    """Return what decides a training besides the networks: loss, optimization, split and pairs."""
+    not_deciding = {"threads", "checkpoint_every"}
+    of_training = {"kinds", "atlas", "same"}
     return [
         study.loss.model_dump(mode="json"),
-        training,
+        study.training.model_dump(mode="json", exclude=not_deciding),
         study.split.model_dump(mode="json"),
-        pairs,
+        study.pairs.model_dump(mode="json", include=of_training),
     ]

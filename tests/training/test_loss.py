@@ -5,7 +5,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
-from hmopt.training.scale import loss_scale
+from hmopt.training.loss import loss_scale
 
 PAIRS = [
     Pair(
@@ -34,8 +34,8 @@ def test_scaled_squared_error_of_unregistered_pairs_is_one(cohort: PreparedCohor
 
 @pytest.mark.parametrize("similarity", ["lncc", "mutual_information"])
 def test_scale_is_finite_for_every_similarity(cohort: PreparedCohort, similarity: str) -> None:
-    section = LossOptions.model_validate({"similarity": similarity})
-    assert 0 < loss_scale(cohort, PAIRS, section, seed=0) < 1e3
+    options = LossOptions.model_validate({"similarity": similarity})
+    assert 0 < loss_scale(cohort, PAIRS, options, seed=0) < 1e3
 
 
 def test_pairs_that_do_not_differ_are_refused(cohort: PreparedCohort) -> None:

@@ -17,16 +17,16 @@ from hmopt.networks import RegistrationNetwork, SeparateNetwork, load_hypermorph
 from hmopt.progress import Track
 from hmopt.spatial import warp
 from hmopt.training import train
-from hmopt.training.baselines import train_hypermorph, train_network, with_budget
 from hmopt.training.batches import draw_pairs, make_batch
-from hmopt.training.trained import network_key, training_key
+from hmopt.training.identity import network_key, training_key
+from hmopt.training.train import train_hypermorph, train_network, with_budget
 
 T = TypeVar("T")
 SETTING = {"regularization": 0.35}
 
 
 def declare(**changed: object) -> Study:
-    """Give the declaration of a tiny training, with some keys changed."""
+    """Return the declaration of a tiny training, with some keys changed."""
     augmentation = {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}
     return parse_study(
         {
@@ -67,18 +67,18 @@ def interrupting(after: int) -> Track:
 def trained_plainly(
     study: Study, cohort: PreparedCohort, strength: float
 ) -> dict[str, torch.Tensor]:
-    """Give the averaged weights of a registration network that a loop of a few lines trained."""
-    section = study.training
-    torch.manual_seed(section.seed)
+    """Return the averaged weights of a registration network that a loop of a few lines trained."""
+    options = study.training
+    torch.manual_seed(options.seed)
     network = RegistrationNetwork(study.network, cohort.shape)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     averages = {name: weight.clone() for name, weight in network.state_dict().items()}
     pairs = {"cross": possible_pairs(cohort, study.pairs, "train")}
-    for step in range(section.steps):
-        generator = np.random.default_rng([section.seed, step])
+    for step in range(options.steps):
+        generator = np.random.default_rng([options.seed, step])
         generator.random(2)  # from which a hypermorph draws its λ
-        chosen = draw_pairs(pairs, section.batch, generator)
-        batch = make_batch(cohort, chosen, section, generator, with_labels=False)
+        chosen = draw_pairs(pairs, options.batch, generator)
+        batch = make_batch(cohort, chosen, options, generator, with_labels=False)
         velocity = network(batch.moving, batch.fixed)
         moved = warp(batch.moving, network.displacement(velocity))
         similarity = find_similarity(study.loss)(moved, batch.fixed)
@@ -86,11 +86,11 @@ def trained_plainly(
             velocity, study.loss, None
         )
         optimizer.zero_grad()
-        (loss / max(1 - strength, 0.05)).backward()
-        rate = section.learning_rate * (1 + np.cos(np.pi * step / section.steps)) / 2
+        (loss / max(1 - strength, 0.05)).backward()  # type: ignore[no-untyped-call]
+        rate = options.learning_rate * (1 + np.cos(np.pi * step / options.steps)) / 2
         optimizer.param_groups[0]["lr"] = float(f"{rate:.12g}")
         optimizer.step()
-        share = 1 - min(section.averaging, (1 + step) / (10 + step))
+        share = 1 - min(options.averaging, (1 + step) / (10 + step))
         for name, weight in network.state_dict().items():
             averages[name].lerp_(weight, share)
     return averages
