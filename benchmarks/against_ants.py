@@ -21,9 +21,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from hmopt.data.pairs import draw_pairs
-from hmopt.data.prepared import PreparedCohort
-from hmopt.data.preprocessing import prepare
+from hmopt.data import PreparedCohort, draw_pairs, prepare
 from hmopt.declaration import read_study
 from hmopt.files import replacing
 from hmopt.oracle import AmortizedOracle, load_oracle

@@ -46,7 +46,7 @@ def sweep_cohort(folder: Path, subjects: int, images_each: int) -> None:
     from hmopt.declaration import NetworkOptions
     from hmopt.ledger import Ledger, Recorded
     from hmopt.oracle import AmortizedOracle
-    from hmopt.workflow.machine import keep_freed_memory
+    from hmopt.workflow import keep_freed_memory
 
     keep_freed_memory()
     cohort = open_cohort(folder, subjects, images_each=images_each)

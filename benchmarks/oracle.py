@@ -29,7 +29,7 @@ from benchmarks.cohorts import (
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph, dice_and_folding
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data import PreparedCohort
 from hmopt.declaration import NetworkOptions, SearchOptions
 from hmopt.oracle import AmortizedOracle
 from hmopt.records import Pair

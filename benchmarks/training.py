@@ -19,8 +19,7 @@ from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph
 from hmopt.declaration import HypernetworkOptions, LossOptions, NetworkOptions, TrainingOptions
-from hmopt.losses import Terms, find_similarity, regularize
-from hmopt.losses.objective import weighted_loss
+from hmopt.losses import Terms, find_similarity, regularize, weighted_loss
 from hmopt.spatial import warp
 from hmopt.training.batches import Batch
 from hmopt.training.loss import Loss

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hmopt.workflow.new import new
     from hmopt.workflow.register import register
     from hmopt.workflow.report import report
-    from hmopt.workflow.run import demo, run
+    from hmopt.workflow.run import demo, demo_declaration, run
     from hmopt.workflow.search import search
     from hmopt.workflow.train import train
 
@@ -54,6 +54,7 @@ _HOMES = {
     "Tabulated": "hmopt.ledger",
     "compare": "hmopt.workflow.compare",
     "demo": "hmopt.workflow.run",
+    "demo_declaration": "hmopt.workflow.run",
     "export": "hmopt.workflow.export",
     "inspect_ledger": "hmopt.workflow.ledger",
     "new": "hmopt.workflow.new",
@@ -84,6 +85,7 @@ __all__ = [
     "__version__",
     "compare",
     "demo",
+    "demo_declaration",
     "export",
     "inspect_ledger",
     "new",

@@ -244,3 +244,17 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     assert refusal(both).startswith(
         "--within-folding-limit: expected a setting to be looked up, got values"
     )
+
+
+def test_a_scope_on_the_command_line_is_written_as_one_option_or_by_its_parts(folder: Path) -> None:
+    """Both take the same setting, and what is wrong with either is told in the same words."""
+    label = StudyFolder(folder).searched.labels[0]
+    by_scope = register(folder, "--scope", f"label={label},task=cross")
+    by_parts = register(folder, "--label", label, "--group", "task=cross")
+    assert by_scope.exit_code == 0, by_scope.output
+    assert by_scope.stdout == by_parts.stdout
+    wrong_scope = refusal(register(folder, "--scope", "label=nowhere"))
+    assert wrong_scope == refusal(register(folder, "--label", "nowhere"))
+    assert refusal(register(folder, "--scope", "thalamus")).startswith(
+        "--scope: expected NAME=VALUE, got 'thalamus'"
+    )

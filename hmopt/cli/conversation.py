@@ -63,9 +63,7 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
             _show_warnings(debug)
             yield Conversation(track=tracker(Console(stderr=True), quiet=quiet), quiet=quiet)
     except KeyboardInterrupt:
-        typer.echo(
-            f"\nInterrupted. What is done is kept; the same command continues: {command}", err=True
-        )
+        typer.echo(f"\nInterrupted. Finished work is kept. Rerun to resume: {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (HmoptError, OSError) as error:
         if debug:

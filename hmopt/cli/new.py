@@ -94,6 +94,11 @@ def describe(made: "NewStudy") -> list[str]:
 
 def _range(values: NDArray[Any]) -> str:
     """Return the smallest and the largest of each column, as `80 x 96 to 80 x 100`; one where they are equal."""
-    low = " x ".join(f"{value:g}" for value in values.min(axis=0))
-    high = " x ".join(f"{value:g}" for value in values.max(axis=0))
+    low = _product(values.min(axis=0))
+    high = _product(values.max(axis=0))
     return low if low == high else f"{low} to {high}"
+
+
+def _product(values: NDArray[Any]) -> str:
+    parts = [f"{value:g}" for value in values]
+    return " x ".join(parts)

@@ -6,7 +6,7 @@ from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
 from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle, open_registrar
-from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts, fitting_batch
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.oracle.unregistered import UnregisteredOracle
 
@@ -19,6 +19,7 @@ __all__ = [
     "RetrainedOracle",
     "TrainingFacts",
     "UnregisteredOracle",
+    "fitting_batch",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",

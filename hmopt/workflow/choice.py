@@ -111,7 +111,8 @@ def setting_text(setting: Setting) -> str:
     >>> setting_text({"regularization": 0.25})
     'regularization 0.25'
     """
-    return ", ".join(f"{name} {value:g}" for name, value in setting.items())
+    parts = [f"{name} {value:g}" for name, value in setting.items()]
+    return ", ".join(parts)
 
 
 def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendation:

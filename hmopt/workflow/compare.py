@@ -118,10 +118,12 @@ def compare(
 
     Examples
     --------
-    After `hmopt.search`::
+    After `hmopt.search`:
 
-        compared = hmopt.compare("studies/mine", jobs=2, say=print)
-        [baseline.name for baseline in compared.comparison.baselines]
+    >>> import hmopt
+    >>> compared = hmopt.compare("studies/mine", jobs=2, say=print)  # doctest: +SKIP
+    >>> compared.comparison.baselines[0].name  # doctest: +SKIP
+    'hypermorph-3000-steps-seed-0'
     """
     files = StudyFolder(folder)
     check_trained_here(files.study)
@@ -185,7 +187,8 @@ class BaselinePlan:
 
     def seeds(self, count: int) -> list[int]:
         """Return that many seeds, the model's own first."""
-        return list(range(self.first_seed, self.first_seed + count))
+        end = self.first_seed + count
+        return list(range(self.first_seed, end))
 
     def hypermorph_seeds(self) -> dict[int, list[int]]:
         """Return the seeds of hypermorphs by their number of steps."""
@@ -315,12 +318,13 @@ class StudyComparison:
 
     def _measure_hypermorphs(self) -> Iterator[Baseline]:
         """Measure every hypermorph, and the ensemble of those of equal steps, at all settings."""
+        settings = self.plan.all_settings
         for steps, seeds in self.plan.hypermorph_seeds().items():
             oracles = {seed: self.oracles.hypermorph(steps, seed) for seed in seeds}
             for members in ensembles_of(seeds, {len(seeds)}):
                 files = [self.oracles.hypermorph_path(steps, seed) for seed in members]
-                of_members = {seed: oracles[seed] for seed in members}
-                yield self._measure("hypermorph", steps, of_members, self.plan.all_settings, files)
+                chosen = {seed: oracles[seed] for seed in members}
+                yield self._measure("hypermorph", steps, chosen, settings, files)
 
     def _measure_separate(self) -> Iterator[Baseline]:
         """Measure the separate networks of each seed, and ensembles of seeds at the settings that they share."""
@@ -334,8 +338,8 @@ class StudyComparison:
                 shared &= set(settings[seed])
             indices = sorted(shared)
             files = [oracles[seed].path(index) for seed in members for index in indices]
-            of_members = {seed: oracles[seed] for seed in members}
-            yield self._measure("separate", plan.steps, of_members, indices, files)
+            chosen = {seed: oracles[seed] for seed in members}
+            yield self._measure("separate", plan.steps, chosen, indices, files)
         for seed in plan.half_budget_seeds():
             oracle = self.oracles.separate(plan.half_of_model_steps, seed)
             files = [oracle.path(plan.optimum)]
@@ -398,9 +402,12 @@ def ensembles_of(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, 
     >>> ensembles_of([7, 8, 9], {3, 2, 1})
     [(7,), (8,), (9,), (7, 8), (7, 8, 9)]
     """
-    alone = [(seed,) for seed in seeds]
-    together = [tuple(seeds[:size]) for size in sorted(sizes) if size > 1]
-    return [*alone, *together]
+    ensembles: list[tuple[int, ...]] = [(seed,) for seed in seeds]
+    for size in sorted(sizes):
+        if size > 1:
+            first_ones = tuple(seeds[:size])
+            ensembles.append(first_ones)
+    return ensembles
 
 
 def check_searched(files: StudyFolder, identity: str, pairs: Sequence[str]) -> None:

@@ -70,10 +70,13 @@ def export(
 
     Examples
     --------
-    Every structure of every subject::
+    Every structure of the demo, in each task:
 
-        hmopt.export("studies/mine", "sqlite:///all.db", "label=*, subject=*")
-        hmopt.export("studies/mine", "sqlite:///all.db", label="thalamus", subject="*")
+    >>> import tempfile
+    >>> import hmopt
+    >>> storage = f"sqlite:///{tempfile.mkdtemp()}/all.db"
+    >>> len(hmopt.export("studies/synthetic/demo", storage, "label=*, task=*").studies)
+    12
     """
     asked = [parse_scope(scope) for scope in scopes]
     if criteria:

@@ -107,10 +107,11 @@ def inspect_ledger(folder: Path | str, *, compact: bool = False) -> LedgerConten
 
     Examples
     --------
-    After `hmopt.search`::
+    After `hmopt.search`:
 
-        content = hmopt.inspect_ledger("studies/mine")
-        content.rows, content.stale_rows
+    >>> import hmopt
+    >>> print(hmopt.inspect_ledger("studies/mine"))  # doctest: +SKIP
+    Stale: 0 of 1,209,600 rows
     """
     files = StudyFolder(folder)
     ledger = files.ledger
@@ -153,5 +154,5 @@ def _total(holdings: tuple[Holding, ...]) -> str:
     """Return how much there is in all, as a line shows it."""
     rows = sum(rows_of(holding) for holding in holdings)
     shards = sum(holding.shards for holding in holdings)
-    size = humanize.naturalsize(sum(holding.size for holding in holdings))
-    return f"{rows:,} rows in {shards:,} shards, {size}"
+    size = sum(holding.size for holding in holdings)
+    return f"{rows:,} rows in {shards:,} shards, {humanize.naturalsize(size)}"

@@ -91,10 +91,14 @@ def new(
 
     Examples
     --------
-    Declare, read `studies/mine/study.toml` through, then train::
-
-        made = hmopt.new("studies/mine", images="imagesTr", labels="labelsTr")
-        made.study.preprocessing.shape
+    >>> import tempfile
+    >>> import hmopt
+    >>> from hmopt.data.synthetic import make_cohort
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> manifest = make_cohort(folder / "data", subjects=6, shape=(24, 24))
+    >>> made = hmopt.new(folder / "study", manifest=manifest, label_names=folder / "data" / "dseg.tsv")
+    >>> made.study.preprocessing.shape, made.subjects
+    ([32, 32], {'train': 2, 'tune': 2, 'search': 2})
     """
     files = StudyFolder(folder)
     destination = files.declaration_file

@@ -164,4 +164,8 @@ def _bins(column: pd.Series) -> list[float]:
     """Return edges that cut a column of many different numbers into three groups of about equal size."""
     if column.dtype.kind not in "if" or column.nunique() <= MOST_GROUPS:
         return []
-    return sorted({float(f"{column.quantile(share):.3g}") for share in (1 / 3, 2 / 3)})
+    edges = set()
+    for share in (1 / 3, 2 / 3):
+        quantile = column.quantile(share)
+        edges.add(float(f"{quantile:.3g}"))
+    return sorted(edges)

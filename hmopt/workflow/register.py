@@ -121,10 +121,14 @@ def register(
 
     Examples
     --------
-    With the best λ of a structure, and with a given one::
+    With a given λ, and with the best one of a structure:
 
-        hmopt.register("studies/mine", "a.nii.gz", "b.nii.gz", moved="out.nii.gz", label="thalamus")
-        hmopt.register("studies/mine", "a.nii.gz", "b.nii.gz", setting={"regularization": 0.3}).moved_image
+    >>> import hmopt
+    >>> pair = ("studies/mine", "a.nii.gz", "b.nii.gz")
+    >>> hmopt.register(*pair, setting={"regularization": 0.3}).moved_image.shape  # doctest: +SKIP
+    (80, 96, 80)
+    >>> hmopt.register(*pair, moved="moved.nii.gz", label="thalamus").setting  # doctest: +SKIP
+    {'regularization': 0.35}
     """
     asked = _criteria(scope, criteria)
     _check_choice(setting, asked, within_folding_limit)

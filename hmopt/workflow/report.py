@@ -60,15 +60,17 @@ def report(folder: Path | str, *, results: bool = False, track: Track = silent) 
 
     Examples
     --------
-    From a searched study, or from a cloned repository with committed results::
+    From a searched study, or from a clone that has its committed results:
 
-        page = hmopt.report("studies/brains").page
+    >>> import hmopt
+    >>> hmopt.report("studies/brains").page.as_posix()  # doctest: +SKIP
+    'studies/brains/report/index.html'
     """
     files = StudyFolder(folder)
     check_report_places(files)
     files.check_together()
-    page = write_report(files.path, track)
-    committed = write_results(files.path, track) if results else None
+    page = write_report(files, track)
+    committed = write_results(files, track) if results else None
     return Reported(page=page, results=committed)
 
 
@@ -80,8 +82,8 @@ def check_report_places(files: StudyFolder) -> None:
     HmoptError
         If it is.
     """
-    written = [files.report.page_file, files.report.optima_file]
-    read = [
+    outputs = [files.report.page_file, files.report.optima_file]
+    inputs = [
         files.search_file,
         files.pairs_file,
         files.training_file,
@@ -91,8 +93,12 @@ def check_report_places(files: StudyFolder) -> None:
         files.results.pairs_file,
         files.results.optima_file,
     ]
+    check_outputs(_by_name(files.path, outputs), _by_name(files.path, inputs))
 
-    def by_name(paths: list[Path]) -> dict[str, Path]:
-        return {path.relative_to(files.path).as_posix(): path for path in paths}
 
-    check_outputs(by_name(written), by_name(read))
+def _by_name(folder: Path, paths: list[Path]) -> dict[str, Path]:
+    named = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        named[name] = path
+    return named

@@ -74,9 +74,11 @@ def run(
 
     Examples
     --------
-    After `hmopt.new`::
+    After `hmopt.new`:
 
-        hmopt.run("studies/mine", say=print).reported.page
+    >>> import hmopt
+    >>> hmopt.run("studies/mine").reported.page.as_posix()  # doctest: +SKIP
+    'studies/mine/report/index.html'
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt run"):
@@ -115,7 +117,8 @@ class Demonstrated:
         return f"Made so that λ* rises from {known}\nFound: {found}"
 
     def _of_group(self, names: Sequence[str]) -> str:
-        return ", ".join(f"{name} {self.optima[name]:g}" for name in names)
+        parts = [f"{name} {self.optima[name]:g}" for name in names]
+        return ", ".join(parts)
 
 
 def demo(
@@ -150,9 +153,8 @@ def demo(
 
     Examples
     --------
-    ::
-
-        print(hmopt.demo("demo"))
+    >>> import hmopt
+    >>> print(hmopt.demo("demo"))  # doctest: +SKIP
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt demo"):

@@ -93,10 +93,12 @@ def search(
 
     Examples
     --------
-    After `hmopt.train`::
+    After `hmopt.train`:
 
-        swept = hmopt.search("studies/mine", device="cpu")
-        swept.measurements.settings  # lattice indices of the measured settings
+    >>> import hmopt
+    >>> swept = hmopt.search("studies/mine", device="cpu")  # doctest: +SKIP
+    >>> len(swept.measurements.settings)  # doctest: +SKIP
+    16
     """
     files = StudyFolder(folder)
     command = "hmopt search --dense" if dense else "hmopt search"

@@ -90,10 +90,12 @@ def train(
 
     Examples
     --------
-    A study folder is declared with `hmopt.new`, then::
+    After `hmopt.new`:
 
-        trained = hmopt.train("studies/mine", device="cpu")
-        print(trained.model, trained.minutes)
+    >>> import hmopt
+    >>> trained = hmopt.train("studies/mine", device="cpu")  # doctest: +SKIP
+    >>> trained.model.as_posix(), trained.steps  # doctest: +SKIP
+    ('studies/mine/model.safetensors', 6000)
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt train"):

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.data.preprocessing import prepare
+from hmopt.data import prepare
 from hmopt.declaration import parse_study, read_study
 from hmopt.files import replacing
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import build_hypermorph, load_hypermorph
 from hmopt.oracle import AmortizedOracle, UnregisteredOracle
 from hmopt.records import Pair
-from hmopt.search.plan import coarse_settings
-from hmopt.workflow.machine import keep_freed_memory
+from hmopt.search import coarse_settings
+from hmopt.workflow import keep_freed_memory
 
 STUDY = Path(__file__).parent
 SHAPE = [160, 224, 176]

@@ -12,6 +12,7 @@ import pytest
 import hmopt
 from hmopt.data.synthetic import make_cohort
 from hmopt.errors import DeclarationError, HmoptError, SearchError
+from hmopt.files import read_json
 
 SMALL = """
 [network]
@@ -162,6 +163,23 @@ def test_a_scope_is_named_by_text_by_a_mapping_or_by_keywords(
         registered(label="nowhere")
     with pytest.raises(DeclarationError, match="either values or a scope"):
         registered(label=label, setting={"regularization": 0.3})
+
+
+def test_a_command_reads_the_record_of_a_search_once(
+    swept: Any, study: hmopt.StudyFolder, scans: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, **options: Any) -> dict[str, Any]:
+        read.append(path.name)
+        return read_json(path, **options)
+
+    monkeypatch.setattr("hmopt.study_folder.read_json", counted)
+    hmopt.register(study.path, *scans, label=swept.measurements.labels[0], device="cpu")
+    assert read == ["search.json"]
+    read.clear()
+    hmopt.report(study.path, results=True)
+    assert read == ["search.json"]
 
 
 def test_scopes_are_exported_by_text_or_by_keywords(
