@@ -65,7 +65,7 @@ def time_studies(folder: Path, studies: int) -> float:
     from hmopt.records import Block
     from hmopt.search import find_curves, list_scopes
 
-    section = SearchOptions(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
+    section = SearchOptions(scopes=[["subject", "label"]], reported=[], min_paired_subjects=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
     pairs, random, ledger = (
         make_pairs(cohort, 400),

@@ -149,7 +149,7 @@ def swept_studies() -> Iterator[Swept]:
         if dense is not None:
             declared = StudyFolder(folder).searched.search
             section = declared.model_copy(
-                update={"scopes": SCOPES, "minimum_partners": PARTNERS, **DEFAULTS}
+                update={"scopes": SCOPES, "min_paired_subjects": PARTNERS, **DEFAULTS}
             )
             scopes = list_scopes(section, dense.pairs, dense.labels)
             responses = tuple(
@@ -158,7 +158,7 @@ def swept_studies() -> Iterator[Swept]:
             yield Swept(name=folder.name, measurements=dense, section=section, responses=responses)
 
 
-DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "confirmations")}
+DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "refinements")}
 """How hmopt searches where a study declares nothing: what is judged here, whatever the studies declared."""
 
 

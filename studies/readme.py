@@ -19,8 +19,8 @@ import jinja2
 
 from hmopt.analysis import (
     COVERAGE,
+    FEWEST_SUBJECTS,
     HALF_FROM,
-    LEAST,
     LEVEL,
     MARGIN,
     MOST_GROUPS,
@@ -30,7 +30,11 @@ from hmopt.analysis import (
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, Role
-from hmopt.report import CLOSE, OTHER_SEEDS, words
+from hmopt.report import (
+    CLOSE,
+    OTHER_SEEDS,
+    words,
+)
 from hmopt.search import Curves, Scope
 from hmopt.study_folder import StudyFolder, read_folder
 from studies.synthetic import calibration
@@ -246,7 +250,7 @@ DEFINED = {
     "margin": MARGIN["1"],
     "gap_margin": NEGLIGIBLE_GAP["1"],
     "level": LEVEL,
-    "least": LEAST,
+    "least": FEWEST_SUBJECTS,
     "half_from": HALF_FROM,
     "most_groups": MOST_GROUPS,
     "coverage": COVERAGE,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis import find_all, jackknife
+from hmopt.analysis import analyse_scopes, jackknife
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
 from hmopt.search import Scope
@@ -24,7 +24,7 @@ MODEL = "hmopt"
 
 def held_out_scores(measurements: Measurements, folder: Path) -> pd.Series:
     """Return the held-out score of each pair, mean over its structures, by the pair's id."""
-    (cohort,) = find_all(
+    (cohort,) = analyse_scopes(
         measurements, None, [Scope(criteria=())], StudyFolder(folder).searched.search
     )
     held = cohort.held_out

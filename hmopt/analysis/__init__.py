@@ -1,56 +1,61 @@
 """What measurements say: best settings, how sure they are, and what choosing them gains on other subjects."""
 
-from hmopt.analysis import simulation
+from hmopt.analysis import jackknife, simulation
 from hmopt.analysis.agreement import find_agreement
 from hmopt.analysis.baselines import NEGLIGIBLE_GAP
-from hmopt.analysis.between import between
-from hmopt.analysis.evidence import LEAST, LEVEL, Evidence, holm
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import find_all
-from hmopt.analysis.flag import Flag, find_flags
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import LEVEL, Evidence, holm
 from hmopt.analysis.held_out import (
     HALF_FROM,
     MOST_GROUPS,
+    Chosen,
     HeldOut,
     choose,
-    divide,
-    judge,
+    evaluate,
+    split_subjects,
     sums_between,
 )
-from hmopt.analysis.jackknife import jackknife
-from hmopt.analysis.optimum import MARGIN, find_optimum
-from hmopt.analysis.resampling import COVERAGE, Samples, draw, draw_weights, weighted_means
-from hmopt.analysis.source import Source
-from hmopt.analysis.table import optima_table
+from hmopt.analysis.optimum import MARGIN, ModelAnalysis, find_optimum, interpolation
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    FEWEST_SUBJECTS,
+    Samples,
+    draw,
+    draw_weights,
+    weighted_means,
+)
+from hmopt.analysis.scope_result import analyse_scopes, optima_table
+from hmopt.analysis.warnings import OptimumWarning, find_warnings
 
 __all__ = [
     "COVERAGE",
+    "FEWEST_SUBJECTS",
     "HALF_FROM",
-    "LEAST",
     "LEVEL",
     "MARGIN",
     "MOST_GROUPS",
     "NEGLIGIBLE_GAP",
+    "Chosen",
     "Evidence",
-    "Flag",
     "HeldOut",
+    "ModelAnalysis",
+    "OptimumWarning",
     "Samples",
-    "Source",
-    "between",
+    "analyse_scopes",
+    "by_kinds",
     "choose",
-    "divide",
     "draw",
     "draw_weights",
-    "families",
+    "evaluate",
     "find_agreement",
-    "find_all",
-    "find_flags",
     "find_optimum",
+    "find_warnings",
     "holm",
+    "interpolation",
     "jackknife",
-    "judge",
     "optima_table",
     "simulation",
+    "split_subjects",
     "sums_between",
     "weighted_means",
 ]

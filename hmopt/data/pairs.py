@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.csv_tables import restored
 from hmopt.data.formats import image_name
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.split import SIDES
@@ -16,7 +17,6 @@ from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.declaration import PairsOptions
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
-from hmopt.tables import restored
 
 TRAIN, SEARCH = "train", "search"
 MOST_PAIRS = 1 << 22
@@ -103,7 +103,7 @@ def possible_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    first, *others = options.kinds
+    first, *others = options.tasks
     pairs = _pairs_of(first, cohort, options, split)
     for kind in others:
         pairs = pairs.joined(_pairs_of(kind, cohort, options, split))
@@ -132,7 +132,7 @@ def draw_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) -> lis
         return list_pairs(options.csv, _images_of(cohort, split))
     count = options.search if split == SEARCH else options.tune
     drawn: list[Pair] = []
-    for kind in options.kinds:
+    for kind in options.tasks:
         rng = _generator(options, split, kind)
         pairs = _pairs_of(kind, cohort, options, split)
         subjects, _ = pd.factorize(np.asarray(pairs.subjects))
@@ -141,9 +141,9 @@ def draw_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) -> lis
     if not drawn:
         raise DataError(
             "pairs",
-            expected=f"pairs of kind {' or '.join(options.kinds)} among the {split} subjects",
+            expected=f"pairs of kind {' or '.join(options.tasks)} among the {split} subjects",
             got="none",
-            advice=f"Give split.{split} more subjects, or declare other kinds.",
+            advice=f"Give split.{split} more subjects, or declare other tasks.",
         )
     return list(dict.fromkeys(drawn))
 

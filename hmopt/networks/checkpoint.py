@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import hmopt
 from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
+from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, read_tensors, sealed
@@ -95,7 +96,7 @@ def build_hypermorph(declared: dict[str, Any]) -> Hypermorph:
     Examples
     --------
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"units": [8]}}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
     >>> declared["hyperparameters"] = {"regularization": {}}
     >>> build_hypermorph(declared).space.names
     ('regularization',)
@@ -111,7 +112,7 @@ def build_hypermorph(declared: dict[str, Any]) -> Hypermorph:
     registration = RegistrationNetwork(network, shape)
 
     hypernetwork = HypernetworkOptions(**declared["hypernetwork"])
-    return Hypermorph(registration, space, hypernetwork.units)
+    return Hypermorph(registration, space, hypernetwork.widths)
 
 
 def save_hypermorph(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -130,7 +131,7 @@ def save_hypermorph(path: Path, tensors: Mapping[str, Tensor], header: Mapping[s
     --------
     >>> import tempfile
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"units": [8]}}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
     >>> declared["hyperparameters"] = {"regularization": {}}
     >>> hypermorph = build_hypermorph(declared)
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -258,7 +259,7 @@ def load_hypermorph(
         raise _not_of_its_architecture(path, got="another header")
     if expected is not None:
         wanted = trained_part(expected)
-        found = trained_part(declared)
+        found = trained_part(current_names(declared))
         _check_same(path, wanted, found)
     with building_from(path):
         hypermorph = build_hypermorph(declared)

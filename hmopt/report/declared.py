@@ -84,7 +84,7 @@ def _preprocessing(study: Study) -> str:
 def _network(study: Study) -> str:
     network, hyper, training = study.network, study.hypernetwork, study.training
     features = "-".join(str(count) for count in network.encoder)
-    units = "-".join(str(count) for count in hyper.units)
+    units = "-".join(str(count) for count in hyper.widths)
     return (
         f"U-Net {features} from stride {network.stride}, stationary velocity integrated in {network.integration_steps} "
         f"squarings; hypernetwork {units}. {training.steps} steps of {training.batch} pairs, Adam from "
@@ -95,7 +95,7 @@ def _network(study: Study) -> str:
 def _loss(material: Material) -> str:
     loss, names = material.searched.loss, material.searched.space.names
     similarity = SIMILARITIES.get(str(loss.get("similarity")), "similarity")
-    regularization = REGULARIZATIONS.get(str(loss.get("regularization")), "regularization")
+    regularization = REGULARIZATIONS.get(str(loss.get("regularizer")), "regularization")
     scale = number(material.searched.loss_scale, 3)
     if "label_weight" in names:
         terms = f"(1 − λ)(1 − γ) · {scale} · {similarity} + (1 − λ) γ · overlap loss"
@@ -114,5 +114,5 @@ def _search(material: Material) -> str:
     return (
         f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
         f"{percent(search.folding_limit)}. Held-out scores: {divisions.choosing} of {len(divisions.subjects)} subjects "
-        f"choose, the others judge, in {len(divisions.chooses)} rounds; seed {search.seed}."
+        f"choose, the others judge, in {len(divisions.selection)} rounds; seed {search.seed}."
     )

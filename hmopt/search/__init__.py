@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy(
     __name__,
     {
+        "hmopt.search": ("quiet",),
         "hmopt.search.curve": (
             "Curve",
             "Curves",

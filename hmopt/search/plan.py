@@ -10,7 +10,7 @@ next is the setting that leaves least over all scopes,
 
 so that one setting serves many scopes whose optima are close; the square keeps a single scope with
 much to gain from being outvoted. The plan ends when scopes have little to gain on average, mean_c
-u_c* ≤ `NEGLIGIBLE`, or when `confirmations` settings were chosen.
+u_c* ≤ `NEGLIGIBLE`, or when `refinements` settings were chosen.
 
 A worked example, settings 0, …, 4, of which 0, 2 and 4 are measured:
 
@@ -96,12 +96,12 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     measurements
         With all coarse settings, and what was chosen before.
     options
-        `scopes`, `metric`, `coarse` and `confirmations`.
+        `scopes`, `metric`, `coarse` and `refinements`.
 
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `confirmations` settings
+        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `refinements` settings
         were chosen.
 
     Examples
@@ -119,7 +119,7 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     negligible = NEGLIGIBLE[find_metric(options.metric).unit]
     # the plan is followed from its beginning: its choices that were measured are taken up, the
     # first other is next
-    for _ in range(options.confirmations):
+    for _ in range(options.refinements):
         at_chosen = scores[[place_of[setting] for setting in chosen]]
         promising = _most_promising(measurements.space, chosen, at_chosen, negligible)
         if promising is None:

@@ -121,12 +121,12 @@ def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     """Return every declared scope that has pairs, each once.
 
     A subject, alone or in a product, is left out where it has fewer partners than
-    `minimum_partners`.
+    `min_paired_subjects`.
 
     Parameters
     ----------
     options
-        `scopes` and `minimum_partners`.
+        `scopes` and `min_paired_subjects`.
     pairs
         Columns as of `Measurements.pairs`.
     labels
@@ -150,11 +150,14 @@ def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     for kinds in options.scopes:
         narrowing = [kind for kind in kinds if kind != "cohort"]
         products.append({kind: _values(kind, pairs, labels) for kind in narrowing})
-    return _large_enough(products, Groups(pairs), options.minimum_partners)
+    return _large_enough(products, Groups(pairs), options.min_paired_subjects)
 
 
 def expand_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> list[Scope]:
     """Return the scopes of criteria, declared or not, in which `*` stands for every value.
 
@@ -162,7 +165,7 @@ def expand_scope(
     ----------
     criteria
         Values by kind, as `{"label": "thalamus", "subject": "*"}`; none: the cohort.
-    pairs, labels, minimum_partners
+    pairs, labels, min_paired_subjects
         As for `find_scope`.
 
     Raises
@@ -175,14 +178,14 @@ def expand_scope(
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     >>> criteria = {"label": "thalamus", "subject": "*"}
-    >>> found = expand_scope(criteria, pairs, ["thalamus"], minimum_partners=1)
+    >>> found = expand_scope(criteria, pairs, ["thalamus"], min_paired_subjects=1)
     >>> [scope.name for scope in found]
     ['label=thalamus, subject=a', 'label=thalamus, subject=b']
     """
     if EVERY not in criteria.values():
-        return [find_scope(criteria, pairs, labels, minimum_partners)]
+        return [find_scope(criteria, pairs, labels, min_paired_subjects)]
     known = {kind: _known_values(kind, value, pairs, labels) for kind, value in criteria.items()}
-    found = _large_enough([known], Groups(pairs), minimum_partners)
+    found = _large_enough([known], Groups(pairs), min_paired_subjects)
     if not found:
         asked = ", ".join(f"{kind}={value}" for kind, value in criteria.items())
         raise SearchError(
@@ -195,7 +198,10 @@ def expand_scope(
 
 
 def find_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> Scope:
     """Return the scope of criteria, declared or not.
 
@@ -205,7 +211,7 @@ def find_scope(
         Values by kind, as `{"label": "thalamus", "task": "within"}`.
     pairs, labels
         As for `list_scopes`.
-    minimum_partners
+    min_paired_subjects
         How many partners a subject must have.
 
     Raises
@@ -222,12 +228,12 @@ def find_scope(
         raise SearchError(
             "scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria."
         )
-    if not _is_large_enough(scope, groups, minimum_partners):
+    if not _is_large_enough(scope, groups, min_paired_subjects):
         raise SearchError(
             "scope",
-            expected=f"a subject with at least {minimum_partners} partners",
+            expected=f"a subject with at least {min_paired_subjects} partners",
             got=scope.name,
-            advice="Lower search.minimum_partners, or search more pairs.",
+            advice="Lower search.min_paired_subjects, or search more pairs.",
         )
     return scope
 
@@ -266,7 +272,7 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 
 def _large_enough(
-    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
+    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, min_paired_subjects: int
 ) -> list[Scope]:
     """Return the scopes of products of values, each once, if they have pairs and partners."""
     scopes: dict[Scope, None] = {}
@@ -274,10 +280,10 @@ def _large_enough(
         for one in itertools.product(*values.values()):
             criteria = tuple(zip(values, one, strict=True))
             scopes[Scope(criteria=criteria)] = None
-    return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
+    return [scope for scope in scopes if _is_large_enough(scope, groups, min_paired_subjects)]
 
 
-def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:
+def _is_large_enough(scope: Scope, groups: Groups, min_paired_subjects: int) -> bool:
     """Tell whether a scope has pairs, and where it is about a subject, partners enough."""
     criteria = dict(scope.criteria)
     positions = groups.positions(scope)
@@ -285,7 +291,7 @@ def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> boo
     if subject is None:
         return len(positions) > 0
     partners = groups.partners(subject, positions)
-    return len(partners) >= minimum_partners
+    return len(partners) >= min_paired_subjects
 
 
 def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optu
     searched = folder.searched
     pairs = folder.pairs
     check_measured(metric, searched.search.measured)
-    scope = find_scope(criteria, pairs, searched.labels, searched.search.minimum_partners)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
         metrics=tuple(dict.fromkeys((metric, FOLDING))),

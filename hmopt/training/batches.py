@@ -110,17 +110,17 @@ def training_pairs(study: Study, cohort: PreparedCohort) -> dict[str, list[Pair]
         If there is none at all.
     """
     pairs = {}
-    for kind in study.pairs.kinds:
-        of_this_kind = study.pairs.model_copy(update={"kinds": [kind]})
+    for kind in study.pairs.tasks:
+        of_this_kind = study.pairs.model_copy(update={"tasks": [kind]})
         found = possible_pairs(cohort, of_this_kind, "train")
         if found:
             pairs[str(kind)] = found
     if not pairs:
         raise DataError(
-            "pairs.kinds",
+            "pairs.tasks",
             expected="pairs among the subjects to train on",
             got="none",
-            advice="Declare other kinds, or more subjects in split.train.",
+            advice="Declare other tasks, or more subjects in split.train.",
         )
     return pairs
 

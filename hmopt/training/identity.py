@@ -6,6 +6,7 @@ from typing import Any
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
+from hmopt.declaration.renamed import first_names
 from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
 from hmopt.networks import (
@@ -195,7 +196,7 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     True
     """
     hypermorph = architecture(study, cohort.shape)
-    trained = trained_part(hypermorph)
+    trained = first_names(trained_part(hypermorph))
     declared = _declared(study)
     return content_hash(trained, declared, cohort.identity)
 
@@ -219,8 +220,8 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
     >>> from hmopt.declaration import parse_study
     >>> values = {"cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
     >>> values["split"] = {"train": 1, "tune": 1, "search": 1}
-    >>> one = parse_study({"name": "x", **values, "hypernetwork": {"units": [4]}})
-    >>> other = parse_study({"name": "x", **values, "hypernetwork": {"units": [8]}})
+    >>> one = parse_study({"name": "x", **values, "hypernetwork": {"widths": [4]}})
+    >>> other = parse_study({"name": "x", **values, "hypernetwork": {"widths": [8]}})
     >>> cohort = SimpleNamespace(shape=(16, 16), identity="a hash")  # stands for a prepared cohort
     >>> network_key(one, cohort) == network_key(other, cohort)
     True
@@ -237,10 +238,11 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
 def _declared(study: Study) -> list[dict[str, Any]]:
     """Return what decides a training besides the networks: loss, optimization, split and pairs."""
     not_deciding = {"threads", "checkpoint_every"}
-    of_training = {"kinds", "atlas", "same"}
-    return [
-        study.loss.model_dump(mode="json"),
-        study.training.model_dump(mode="json", exclude=not_deciding),
-        study.split.model_dump(mode="json"),
-        study.pairs.model_dump(mode="json", include=of_training),
-    ]
+    of_training = {"tasks", "atlas", "same"}
+    tables = {
+        "loss": study.loss.model_dump(mode="json"),
+        "training": study.training.model_dump(mode="json", exclude=not_deciding),
+        "split": study.split.model_dump(mode="json"),
+        "pairs": study.pairs.model_dump(mode="json", include=of_training),
+    }
+    return list(first_names(tables).values())

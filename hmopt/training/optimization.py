@@ -42,7 +42,7 @@ def make_optimizer(
     --------
     >>> from hmopt.networks import build_hypermorph
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"units": [8]}}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
     >>> hypermorph = build_hypermorph({**declared, "hyperparameters": {"regularization": {}}})
     >>> training = TrainingOptions(learning_rate=1e-3)
     >>> optimizer = make_optimizer(hypermorph, training, HypernetworkOptions())
@@ -165,7 +165,7 @@ def take_step(
     >>> from hmopt.declaration import LossOptions
     >>> from hmopt.networks import build_hypermorph
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"units": [8]}}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
     >>> hypermorph = build_hypermorph({**declared, "hyperparameters": {"regularization": {}}})
     >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
     >>> options = LossOptions(similarity="mse")

@@ -81,7 +81,7 @@ def train(
     ...     "split": {"train": 2, "tune": 2, "search": 1},
     ...     "pairs": {"tune": 1},
     ...     "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-    ...     "hypernetwork": {"units": [4]},
+    ...     "hypernetwork": {"widths": [4]},
     ...     "training": {"steps": 2, "batch": 1},
     ... })
     >>> cohort = prepare(study, folder)

@@ -97,12 +97,12 @@ def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, 
     for scope in list_scopes(options, table, labels):
         kinds_of_scope = frozenset(kind for kind, _ in scope.criteria)
         found.add(kinds_of_scope)
-    least = options.minimum_partners
+    least = options.min_paired_subjects
     for kinds in options.scopes:
         declared = frozenset(kinds) - {"cohort"}
         if "subject" in kinds and declared not in found:
             warnings.warn(
-                f"search.scopes: no subject has {least} partners (search.minimum_partners) for {kinds}: left out.",
+                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
                 stacklevel=3,
             )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hmopt.analysis.finding import recommend
+from hmopt.analysis.cross_validation import recommend
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes
 from hmopt.search.studies import study_of_scope
@@ -141,7 +141,7 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
     study = study_of_scope(files, options.metric, criteria)
     measurements = files.measurements()
     pairs, labels = measurements.pairs, measurements.labels
-    scope = find_scope(criteria, pairs, labels, options.minimum_partners)
+    scope = find_scope(criteria, pairs, labels, options.min_paired_subjects)
 
     kinds = list(criteria) or [COHORT]
     family = list_scopes(options.model_copy(update={"scopes": [kinds]}), pairs, labels)

@@ -213,7 +213,7 @@ class BaselinePlan:
         """Return the seeds of separate networks with half the model's steps; none where all have that budget."""
         if self.half_of_model_steps == self.steps:
             return []
-        return self.seeds(self.options.full_seeds)
+        return self.seeds(self.options.half_budget_seeds)
 
     def missing(self, oracles: BaselineOracles) -> Iterator[Training]:
         """Yield the trainings that have not been finished."""

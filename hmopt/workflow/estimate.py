@@ -64,7 +64,7 @@ def estimate_study(
     """
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
-    settings = study.search.coarse ** len(study.hyperparameters) + study.search.confirmations
+    settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
     # the model is measured as it was at each checkpoint of its training
     measured = len(CHECKPOINTS) * settings * pairs
     trained = study.training.steps * study.training.batch

@@ -100,5 +100,5 @@ def _chosen_scopes(
         return list_scopes(options, pairs, labels)
     found: list[Scope] = []
     for criteria in asked:
-        found += expand_scope(criteria, pairs, labels, options.minimum_partners)
+        found += expand_scope(criteria, pairs, labels, options.min_paired_subjects)
     return list(dict.fromkeys(found))

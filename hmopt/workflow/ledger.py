@@ -7,7 +7,7 @@ from pathlib import Path
 import humanize
 
 from hmopt.errors import LedgerError
-from hmopt.ledger.holdings import Holding
+from hmopt.ledger.ledger import Holding
 from hmopt.ledger.searched import MODELS
 from hmopt.metric import METRICS
 from hmopt.study_folder import StudyFolder

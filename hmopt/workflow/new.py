@@ -155,7 +155,7 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
     share = count / len(found.subjects)
     possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
     pairs = 0
-    for kind in study.pairs.kinds:
+    for kind in study.pairs.tasks:
         if kind in possible:
             pairs += min(study.pairs.search, round(possible[kind]))
     return estimate_study(study, items, pairs, len(found.cohort.structures))

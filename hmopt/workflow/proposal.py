@@ -45,7 +45,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
         "preprocessing": _preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
-        "search": _search(images, searched, pairs["kinds"], remarks),
+        "search": _search(images, searched, pairs["tasks"], remarks),
     }
     return parse_study(values), remarks
 
@@ -129,8 +129,8 @@ def _pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
         )
     again = int(images.groupby(["subject", *same]).size().max()) > 1
     if again:
-        remarks["pairs.kinds"] = "Some subjects have several images."
-    return {"kinds": ["cross", "within"] if again else ["cross"], "same": same}
+        remarks["pairs.tasks"] = "Some subjects have several images."
+    return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
 
 
 def _count(side: int | list[str]) -> int:
@@ -151,7 +151,7 @@ def _search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Rema
             bins[str(name)] = edges
         if edges or 1 < column.nunique() <= MOST_GROUPS:
             scopes.append([str(name)])
-    if searched > SearchOptions().minimum_partners:
+    if searched > SearchOptions().min_paired_subjects:
         scopes.append(["subject"])
     else:
         remarks["search.scopes"] = (

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis import find_all, simulation
+from hmopt.analysis import analyse_scopes, simulation
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, Searched
@@ -65,7 +65,7 @@ def material(measurements: Measurements) -> Material:
         half=None,
         before=None,
         training=None,
-        findings=tuple(find_all(measurements, None, SCOPES, SECTION)),
+        findings=tuple(analyse_scopes(measurements, None, SCOPES, SECTION)),
     )
 
 

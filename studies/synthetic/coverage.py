@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis import Source, simulation
+from hmopt.analysis import ModelAnalysis, simulation
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.search import Scope
@@ -28,9 +28,9 @@ def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str
     for seed in range(cohorts):
         best = np.random.default_rng([seed, subjects, pairs]).uniform(0.2, 0.7)
         curve = simulation.response(best, curvature)
-        view = Source(
+        view = ModelAnalysis(
             simulation.sweep(simulation.simulate(curve[None], subjects, pairs, seed)), SECTION
-        ).view(Scope(criteria=()))
+        ).of(Scope(criteria=()))
         assert view is not None
         optimum = view.optimum
         (interval,) = optimum.intervals.values()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import hmopt
-from hmopt.analysis import Flag, Source, between, find_flags
+from hmopt.analysis import ModelAnalysis, OptimumWarning, find_warnings, interpolation
 from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
@@ -83,13 +83,14 @@ def declaration(sides: dict[str, list[str]], seed: int) -> str:
 def optima(folder: Path, seed: int) -> pd.DataFrame:
     """Give a row for each group and scope: its best setting and interval, and the best one of all groups together."""
     measurements = hmopt.read_folder(folder)
-    source, rows = Source(measurements, SECTION), []
+    analysis = ModelAnalysis(measurements, SECTION)
+    rows = []
     for scope in SCOPES:
-        everyone = source.view(scope)
+        everyone = analysis.of(scope)
         assert everyone is not None
-        flat = Flag.FLAT in find_flags(measurements.space, everyone.optimum, None)
+        flat = OptimumWarning.FLAT in find_warnings(measurements.space, everyone.optimum, None)
         for group in range(GROUPS):
-            view = source.view(Scope(criteria=(("group", str(group)), *scope.criteria)))
+            view = analysis.of(Scope(criteria=(("group", str(group)), *scope.criteria)))
             assert view is not None
             (interval,) = view.optimum.intervals.values()
             rows.append(
@@ -109,7 +110,7 @@ def optima(folder: Path, seed: int) -> pd.DataFrame:
 
 def peak(response: Curve) -> float:
     """Give where the smooth curve through the mean scores is highest, measured there or not."""
-    candidates, matrix = between(response.space, response.settings)
+    candidates, matrix = interpolation(response.space, response.settings)
     best = candidates[response.best_of(response.means @ matrix.T)]
     return response.space.setting(best)["regularization"]
 

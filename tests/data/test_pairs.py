@@ -66,14 +66,14 @@ def test_cross_pairs_are_all_ordered_pairs_of_two_subjects_of_the_side() -> None
 
 
 def test_within_pairs_are_of_one_subject_and_two_sessions() -> None:
-    pairs = possible_pairs(make_cohort(3, sessions=2), section(kinds=["within"]), "search")
+    pairs = possible_pairs(make_cohort(3, sessions=2), section(tasks=["within"]), "search")
     assert ids(pairs) == {"0a->0b", "0b->0a", "1a->1b", "1b->1a"}
 
 
 def test_atlas_pairs_have_the_atlas_as_their_fixed_image() -> None:
-    pairs = possible_pairs(make_cohort(4), section(kinds=["atlas"], atlas="3a"), "search")
+    pairs = possible_pairs(make_cohort(4), section(tasks=["atlas"], atlas="3a"), "search")
     assert ids(pairs) == {"0a->3a", "1a->3a", "2a->3a"}
-    among = possible_pairs(make_cohort(4), section(kinds=["cross", "atlas"], atlas="0a"), "search")
+    among = possible_pairs(make_cohort(4), section(tasks=["cross", "atlas"], atlas="0a"), "search")
     assert len(ids(among)) == 6
 
 
@@ -170,14 +170,14 @@ def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(
 ) -> None:
     cohort, everyone = make_cohort(31, sessions=2), 60
     monkeypatch.setattr("hmopt.data.pairs.MOST_PAIRS", 5 * everyone)
-    pairs = possible_pairs(cohort, section(kinds=["cross"]), "search")
+    pairs = possible_pairs(cohort, section(tasks=["cross"]), "search")
     assert len(ids(pairs)) == 5 * everyone
     assert set(Counter(pair.moving for pair in pairs).values()) == {5}
     assert {pair.task for pair in pairs} == {"cross"}
-    assert ids(pairs) == ids(possible_pairs(cohort, section(kinds=["cross"]), "search"))
+    assert ids(pairs) == ids(possible_pairs(cohort, section(tasks=["cross"]), "search"))
     drawn = draw_pairs(cohort, section(search=60), "search")
     assert set(Counter(pair.moving_subject for pair in drawn).values()) == {2}
-    assert len(ids(possible_pairs(cohort, section(kinds=["within"]), "search"))) == everyone
+    assert len(ids(possible_pairs(cohort, section(tasks=["within"]), "search"))) == everyone
 
 
 def test_the_seed_decides_which_pairs_are_drawn() -> None:
@@ -191,19 +191,19 @@ def test_the_seed_decides_which_pairs_are_drawn() -> None:
 
 def test_each_kind_has_its_own_number_and_all_are_taken_where_there_are_fewer() -> None:
     drawn = draw_pairs(
-        make_cohort(6, sessions=2), section(kinds=["cross", "within"], search=12), "search"
+        make_cohort(6, sessions=2), section(tasks=["cross", "within"], search=12), "search"
     )
     assert Counter(pair.task for pair in drawn) == {"cross": 12, "within": 10}
 
 
 def test_a_side_without_pairs_is_refused() -> None:
     with pytest.raises(DataError, match="pairs of kind within among the search subjects, got none"):
-        draw_pairs(make_cohort(4), section(kinds=["within"]), "search")
+        draw_pairs(make_cohort(4), section(tasks=["within"]), "search")
 
 
 def test_an_unknown_atlas_or_column_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"pairs\.atlas"):
-        possible_pairs(make_cohort(4), section(kinds=["atlas"], atlas="9a"), "search")
+        possible_pairs(make_cohort(4), section(tasks=["atlas"], atlas="9a"), "search")
     with pytest.raises(DeclarationError, match=r"pairs\.same"):
         possible_pairs(make_cohort(4), section(same=["modality"]), "search")
 

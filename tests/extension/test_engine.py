@@ -44,7 +44,7 @@ default = 1.5
 [search]
 reported = ["folding"]
 coarse = 5
-confirmations = 5
+refinements = 5
 scopes = [["cohort"], ["label"]]
 """
 

@@ -131,6 +131,7 @@ def volume(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:.*align is now")
 def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     moving, fixed = volume(tmp_path / "moving.nii", 0), volume(tmp_path / "fixed.nii", 1)
     found = open_registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
@@ -143,6 +144,7 @@ def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     assert not np.asarray(found.displacement.dataobj)[:, [0, 2, 4]].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*align is now")
 def test_an_aligned_study_needs_its_template(tmp_path: Path) -> None:
     image = volume(tmp_path / "image.nii", 0)
     with pytest.raises(DataError, match="template"):

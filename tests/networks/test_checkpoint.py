@@ -21,7 +21,7 @@ from hmopt.networks import (
 BUILT_AS: dict[str, Any] = {
     "shape": [16, 16],
     "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-    "hypernetwork": {"units": [8]},
+    "hypernetwork": {"widths": [8]},
     "hyperparameters": {"regularization": {"low": 0.0, "high": 0.5}},
 }
 

@@ -29,7 +29,7 @@ def hypermorph() -> Hypermorph:
         {
             "shape": [16, 16],
             "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-            "hypernetwork": {"units": [4]},
+            "hypernetwork": {"widths": [4]},
             "hyperparameters": {"regularization": {}, "label_weight": {}},
         }
     )

@@ -40,7 +40,7 @@ def declare(**tables: dict[str, Any]) -> Study:
         "split": {"train": 4, "tune": 2, "search": 2},
         "pairs": {"tune": 2},
         "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-        "hypernetwork": {"units": [4]},
+        "hypernetwork": {"widths": [4]},
         "loss": {"window": 5},
         "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
     }
@@ -159,10 +159,10 @@ def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: Prepare
         assert training_key(same, cohort) == key
     for other in (
         declare(training={"steps": 9}),
-        declare(loss={"regularization": "bending"}),
+        declare(loss={"regularizer": "bending"}),
         declare(network={"final": [4]}),
         declare(split={"seed": 1}),
-        declare(pairs={"kinds": ["within"]}),
+        declare(pairs={"tasks": ["within"]}),
         declare(**WITH_LABELS),
     ):
         assert training_key(other, cohort) != key
@@ -237,9 +237,9 @@ def test_no_pair_to_train_on_is_refused_before_any_work(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"
+        DataError, match=r"^pairs\.tasks: expected pairs among the subjects to train on, got none"
     ):
-        train(declare(pairs={"kinds": ["within"]}), cohort, tmp_path)
+        train(declare(pairs={"tasks": ["within"]}), cohort, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

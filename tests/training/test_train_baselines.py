@@ -36,7 +36,7 @@ def declare(**changed: object) -> Study:
             "split": {"train": 4, "tune": 2, "search": 2},
             "pairs": {"tune": 2},
             "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-            "hypernetwork": {"units": [4]},
+            "hypernetwork": {"widths": [4]},
             "loss": {"window": 5, "scale": 2.5},
             "training": {
                 "steps": 8,
@@ -187,7 +187,7 @@ def test_network_that_is_there_is_left_alone_and_another_one_refused(
 def test_a_network_outlives_another_hypernetwork_and_nothing_else(cohort: PreparedCohort) -> None:
     study = declare()
     for other in (
-        declare(hypernetwork={"units": [8]}),
+        declare(hypernetwork={"widths": [8]}),
         declare(hyperparameters={"regularization": {"high": 0.5, "end_point_rate": 0.05}}),
     ):
         assert network_key(other, cohort) == network_key(study, cohort)

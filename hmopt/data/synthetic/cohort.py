@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.csv_tables import write_table
 from hmopt.data.synthetic.anatomy import STRUCTURES, make_anatomy
 from hmopt.data.synthetic.scan import Deformation, Scan, make_scans
 from hmopt.errors import DataError
 from hmopt.files import replacing
 from hmopt.progress import Track, silent
-from hmopt.tables import write_table
 
 HEAD_MM = 180.0
 MANIFEST, NAMES, TRUTH = "cohort.csv", "dseg.tsv", "truth"

@@ -1,4 +1,4 @@
-"""Tables as CSV: written so that no spreadsheet takes a name for a formula, and read back as they were."""
+"""Tables in CSV files: no cell can be taken for a formula by a spreadsheet, and all are read back as they were."""
 
 import csv
 import io
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
-"""What a spreadsheet takes for the beginning of a formula, or the mark of it that `neutralized` set."""
+"""Beginning of a formula, possibly behind apostrophes that `neutralized` set before it."""
 _NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|'*[+-]?(inf|nan)", re.IGNORECASE)
 
 
 def neutralized(text: str) -> str:
-    """Return text as it stands in a cell: an apostrophe before what a spreadsheet would compute. Numbers stay.
+    """Return text as a cell: with an apostrophe before it where a spreadsheet would compute it. Numbers stay.
 
     References
     ----------
@@ -41,17 +41,23 @@ def restored(cell: str) -> str:
     >>> restored("'=1+1"), restored("-0.5"), restored("'quoted'")
     ('=1+1', '-0.5', "'quoted'")
     """
-    return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
+    text = cell.removeprefix("'")
+    was_neutralized = text != cell and _is_formula(text)
+    return text if was_neutralized else cell
 
 
 def _is_formula(text: str) -> bool:
-    return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
+    if _NUMBER.fullmatch(text):
+        return False
+    return _FORMULA.match(text) is not None
 
 
 def write_table(
     table: "pd.DataFrame", path: Path, separator: str = ",", float_format: str | None = None
 ) -> None:
-    """Write a table whole, without its index, formulas in its cells and in names of columns neutralized.
+    """Write a table without its index, whole or not at all.
+
+    Formulas in cells and names of columns are neutralized.
 
     Parameters
     ----------
@@ -62,7 +68,7 @@ def write_table(
     separator
         Between cells.
     float_format
-        Of numbers, as `%.6g`; None: all their digits.
+        Format of numbers, as `%.6g`; None: all digits.
 
     Examples
     --------
@@ -78,11 +84,14 @@ def write_table(
     safe = table.copy()
     for place, (_, column) in enumerate(table.items()):
         if column.dtype.kind not in "biufc":
-            cells = [neutralized(cell) if isinstance(cell, str) else cell for cell in column]
-            safe.isetitem(place, cells)
+            safe.isetitem(place, [_neutralized_cell(cell) for cell in column])
     safe.columns = [neutralized(str(name)) for name in table.columns]
     with replacing(path) as beside:
         safe.to_csv(beside, sep=separator, index=False, float_format=float_format)
+
+
+def _neutralized_cell(cell: object) -> object:
+    return neutralized(cell) if isinstance(cell, str) else cell
 
 
 def read_text_table(
@@ -97,12 +106,12 @@ def read_text_table(
     needed
         Columns that it must have.
     advice
-        One sentence that says what to do where it cannot be read.
+        Advice of the error where it cannot be read: one sentence that says what to do.
 
     Raises
     ------
     HmoptError
-        If it is no such table, or lacks a column. A file that is not there is a FileNotFoundError.
+        If it is no such table, or lacks a column. A missing file is a FileNotFoundError.
     """
     import pandas as pd
 
@@ -111,29 +120,27 @@ def read_text_table(
 
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        lines = io.StringIO(text, newline="")
+        rows = [row for row in csv.reader(lines, strict=True) if row]
     except FileNotFoundError:
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise refuse("a CSV table", one_line(error)) from error
     if not rows:
         raise refuse("a CSV table", "an empty file")
-    columns = [restored(name) for name in rows[0]]
+    header, *body = rows
+    columns = [restored(name) for name in header]
     lacking = [name for name in needed if name not in columns]
     if lacking:
         raise refuse(f"columns {', '.join(needed)}", f"no {', '.join(lacking)}")
     if len(set(columns)) < len(columns):
         raise refuse("each column once", ", ".join(columns))
-    uneven = next(
-        (place for place, row in enumerate(rows, start=1) if len(row) != len(columns)), None
-    )
-    if uneven is not None:
-        raise refuse(
-            f"{len(columns)} cells in each row", f"{len(rows[uneven - 1])} in row {uneven}"
-        )
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise refuse(f"{len(columns)} cells in each row", f"{len(row)} in row {number}")
     if not text.endswith("\n"):
         raise refuse("whole rows", "a last row that was cut short")
-    cells = [[restored(cell) for cell in row] for row in rows[1:]]
+    cells = [list(map(restored, row)) for row in body]
     return pd.DataFrame(cells, columns=columns, dtype=str)
 
 
@@ -150,8 +157,8 @@ def read_number_table(
     Raises
     ------
     HmoptError
-        If it is no such table, lacks a column, or a cell holds what is no finite number. A file that is not there is
-        a FileNotFoundError.
+        If it is no such table, lacks a column, or a cell is no finite number. A missing file is a
+        FileNotFoundError.
 
     Examples
     --------
@@ -174,10 +181,9 @@ def read_number_table(
         if len(wrong):
             rule = f"numbers in column {name}"
             raise HmoptError(str(path), expected=rule, got=repr(wrong.iloc[0]), advice=advice)
-        whole = (
-            len(given) == len(column)
-            and bool(given.str.fullmatch(r"[+-]?\d+").all())
-            and len(given) > 0
-        )
-        numbers[name] = values.astype(np.int64) if whole else values.reindex(column.index)
+        is_full = len(given) == len(column) > 0
+        if is_full and given.str.fullmatch(r"[+-]?\d+").all():
+            numbers[name] = values.astype(np.int64)
+        else:
+            numbers[name] = values.reindex(column.index)  # an empty cell is NaN
     return numbers

@@ -5,16 +5,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hmopt.analysis.finding import find_all
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import family_gain
-from hmopt.analysis.table import optima_table
+from hmopt.analysis.scope_result import analyse_scopes, optima_table
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Space
 
-SECTION = SearchOptions(metric="dice", folding_limit=0.001, minimum_partners=5)
+SECTION = SearchOptions(metric="dice", folding_limit=0.001, min_paired_subjects=5)
 COHORT, CORTEX, THALAMUS = (
     Scope(criteria=()),
     Scope(criteria=(("label", "cortex"),)),
@@ -33,7 +32,7 @@ def test_labels_with_different_optima_gain_by_choosing_each(
     random_dice: NDArray[np.float64],
 ) -> None:
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
-    findings = find_all(measurements, None, LABELS, SECTION)
+    findings = analyse_scopes(measurements, None, LABELS, SECTION)
     assert [finding.full.optimum.setting["regularization"] for finding in findings] == [0.0, 0.75]
     assert all(finding.held_out.over_common.interval.low > 0 for finding in findings)
     gain = family_gain(findings, measurements.pairs)
@@ -53,9 +52,9 @@ def test_a_scope_that_registration_does_not_help_is_flagged(
     measurements = make(all_cross, random_dice)
     values = {"dice": np.full((1, *random_dice.shape[1:]), dice_before)}
     before = replace(measurements, settings=((),), space=Space(hyperparameters=()), values=values)
-    (finding,) = find_all(measurements, None, [COHORT], SECTION, before=before)
+    (finding,) = analyse_scopes(measurements, None, [COHORT], SECTION, before=before)
     assert finding.score_unregistered == pytest.approx(dice_before)
-    assert (Flag.NO_BETTER in finding.flags) == flagged
+    assert (OptimumWarning.NO_BETTER in finding.warnings) == flagged
 
 
 def test_the_cohort_gains_nothing_over_itself(
@@ -63,7 +62,7 @@ def test_the_cohort_gains_nothing_over_itself(
     all_cross: list[tuple[str, str]],
     random_dice: NDArray[np.float64],
 ) -> None:
-    (finding,) = find_all(make(all_cross, random_dice), None, [COHORT], SECTION)
+    (finding,) = analyse_scopes(make(all_cross, random_dice), None, [COHORT], SECTION)
     gained = finding.held_out.over_common
     assert (gained.value, gained.error, gained.p_value) == (0.0, 0.0, 1.0)
     assert np.isnan(gained.interval).all()
@@ -78,13 +77,13 @@ def test_a_subject_is_judged_with_partners_that_did_not_choose(
     for pair, (moving, fixed) in enumerate(all_cross):
         other = fixed if moving == "a1" else moving
         dice[partner_best[other[0]], pair] = 0.7
-    (finding,) = find_all(
+    (finding,) = analyse_scopes(
         make(all_cross, dice), None, [Scope(criteria=(("subject", "a"),))], SECTION
     )
     assert finding.full.optimum.score.value == pytest.approx(0.5 + 0.2 * 4 / 7)
     assert finding.held_out.score.value < finding.full.optimum.score.value
     assert len(finding.held_out.pairs) == 14
-    assert finding.flags[-1] is Flag.FEW_PARTNERS
+    assert finding.warnings[-1] is OptimumWarning.FEW_PARTNERS
 
 
 def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(
@@ -93,9 +92,9 @@ def test_scopes_without_measurements_are_left_out_and_few_subjects_are_flagged(
     random_dice: NDArray[np.float64],
 ) -> None:
     random_dice[:, :, 1] = np.nan
-    findings = find_all(make(all_cross, random_dice), None, LABELS, SECTION)
+    findings = analyse_scopes(make(all_cross, random_dice), None, LABELS, SECTION)
     assert [finding.scope for finding in findings] == [CORTEX]
-    assert Flag.FEW_SUBJECTS in findings[0].flags
+    assert OptimumWarning.FEW_SUBJECTS in findings[0].warnings
 
 
 def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(
@@ -109,7 +108,7 @@ def test_the_table_has_a_row_for_each_scope_with_the_numbers_of_pandas(
         update={"scopes": [["cohort"], ["age"], ["label", "age"], ["subject"]]}
     )
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
-    table = optima_table(find_all(measurements, half, scopes, section), loss_scale=2.5)
+    table = optima_table(analyse_scopes(measurements, half, scopes, section), loss_scale=2.5)
     assert len(table) == len(scopes)
     required = (
         "scope value label metric regularization score score_held_out score_at_common folding pairs subjects trials "

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hmopt.csv_tables import neutralized, read_number_table, read_text_table, restored, write_table
 from hmopt.errors import HmoptError
-from hmopt.tables import neutralized, read_number_table, read_text_table, restored, write_table
 
 DANGEROUS = [
     "=1+1",
