@@ -324,7 +324,7 @@ def parse_scope(scope: str | Criteria) -> dict[str, str]:
     Parameters
     ----------
     scope
-        `"cohort"`, or values by kind as in `"label=thalamus, subject=*"`; criteria are returned as they are.
+        `"cohort"`, or values by kind as in `"label=thalamus, subject=*"`; criteria are returned.
 
     Raises
     ------
