@@ -147,7 +147,10 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
 
 
 def expand_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], min_paired_subjects: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> list[Scope]:
     """Give the scopes of criteria, declared or not, in which `*` stands for every value.
 
@@ -187,7 +190,10 @@ def expand_scope(
 
 
 def find_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], min_paired_subjects: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> Scope:
     """Give the scope of criteria, declared or not.
 
