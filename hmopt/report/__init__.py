@@ -1,10 +1,10 @@
 """The report of a study: tables, figures and the page, and the small results that are kept."""
 
-from hmopt.report import headline, words
+from hmopt.report import words
 from hmopt.report.baseline_curves import labels_figure
 from hmopt.report.curves import response_figure
 from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
-from hmopt.report.headline import improvements
+from hmopt.report.headline import headline, improvements
 from hmopt.report.material import OTHER_SEEDS, Material, read_material
 from hmopt.report.overview import optima_figure, overview_figure
 from hmopt.report.sections import make_sections
