@@ -1,6 +1,6 @@
 """The guide to `study.toml`, made from the declaration itself.
 
-`python -m hmopt.declaration.reference > docs/guides/study-file.md` writes it anew.
+`python -m hmopt.declaration.reference > docs/reference/study-file.md` writes it anew.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     described = set(re.findall(r"^::: hmopt\.(\w+)$", page, re.MULTILINE))
     public = {name for name in hmopt.__all__ if not name.startswith("__")}
     assert described == public
+
+
+def test_the_table_of_layers_is_the_import_graph() -> None:
+    page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]
+    layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")[
+        "layers"
+    ]
+    base = set(layers[-1].split(" : "))
+    shown = re.findall(r"^\| `hmopt/([^|]+?)` \|", page, re.MULTILINE)
+    assert set(shown[0].replace("`", "").split(", ")) == base
+    upwards = [name.strip("()") for name in reversed(layers[:-1])]
+    there = [name for name in upwards if (ROOT / "hmopt" / name).is_dir()]
+    assert [name.rstrip("/") for name in shown[1:]] == there
