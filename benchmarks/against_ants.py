@@ -121,7 +121,7 @@ def main() -> None:
     folder: Path = arguments.folder
     study = read_study(folder)
     cohort = prepare(study, folder)
-    oracle = load_oracle(folder, study, cohort, "full", "cpu")
+    oracle = load_oracle(folder, study, cohort)
     best = pd.read_csv(folder / "results" / "optima.csv").query("scope == 'cohort'").iloc[0]
     index = oracle.space.index({name: float(best[name]) for name in oracle.space.names})
     path = folder / "results" / "ants.csv"

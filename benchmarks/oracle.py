@@ -157,7 +157,7 @@ def hypernetwork_share() -> Measured:
         fresh.settings = iter([(index,) for index in range(199, -1, -1)])
         sides = {
             "sweep": lambda: sweep.run(pairs),
-            "weights": lambda: oracle.register(next(fresh.settings)),
+            "weights": lambda: oracle.network(next(fresh.settings)),
         }
         seconds = medians(sides, 3)
     return Measured(seconds["weights"] / seconds["sweep"], milliseconds(seconds))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.search.objective import Objective
-    from hmopt.search.open_study import open_study
     from hmopt.search.sampler import CurveSampler
+    from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
     from hmopt.workflow.compare import compare
@@ -59,7 +59,7 @@ _HOMES = {
     "inspect_ledger": "hmopt.workflow.ledger",
     "new": "hmopt.workflow.new",
     "open_oracle": "hmopt.oracle.open",
-    "open_study": "hmopt.search.open_study",
+    "open_study": "hmopt.search.studies",
     "read_dense": "hmopt.study_folder",
     "read_folder": "hmopt.study_folder",
     "read_study": "hmopt.declaration.study",

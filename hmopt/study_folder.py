@@ -532,7 +532,7 @@ class StudyFolder(_SearchFiles):
 
     def _check_model(self) -> None:
         searched, path = self.searched, self.model_file()
-        if not path.is_file():
+        if searched.source != "trained" or not path.is_file():
             return
         identity = model_identity(path)
         if identity != searched.identity:

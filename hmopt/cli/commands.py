@@ -62,7 +62,7 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the settings that the declared scopes need, and write an Optuna study for each scope."""
+    """Measure the settings that the declared scopes need, and export an Optuna study for each scope."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
 

@@ -1,14 +1,40 @@
-"""`[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]`, `[training]`: the model."""
+"""`[model]`, `[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]`, `[training]`."""
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmopt.declaration.options import Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Width = Annotated[int, Field(gt=0, le=8192)]
 Levels = Annotated[list[Features], Field(max_length=10)]
+
+
+class ModelOptions(Options):
+    """`[model]`: where the model comes from that settings are searched for."""
+
+    source: Literal["trained", "study", "file", "engine"] = "trained"
+    """Trained here, the model of another study folder, of a file, or a Python function."""
+    path: Path | None = None
+    """The other study folder, or the file; needed by `study` and `file`."""
+    callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
+    """`package.module:function`, or `file.py:function`, relative to the folder; for `engine`."""
+    version: Annotated[str, Field(min_length=1)] = "1"
+    """Of an engine: change it where its results change without a change of its file."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Refuse a key that is missing, or that the source has no use for."""
+        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
+        for key in ("path", "callable"):
+            is_given = getattr(self, key) is not None
+            if is_given and key != needed:
+                raise ValueError(f'expected no {key} with source = "{self.source}"')
+            if not is_given and key == needed:
+                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        return self
 
 
 class NetworkOptions(Options):

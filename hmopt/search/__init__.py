@@ -1,17 +1,16 @@
-"""From measurements to the best setting of every scope: scopes, the plan of a sweep, the sampler, Optuna studies."""
+"""Scopes, the plan of a sweep, samplers, and Optuna studies."""
 
 from typing import TYPE_CHECKING
 
 from hmopt.lazy import lazy
 
 if TYPE_CHECKING:
-    from hmopt.search import quiet
     from hmopt.search.curve import Curve, Curves, find_curves
     from hmopt.search.lattice import distributions
     from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
     from hmopt.search.sampler import CurveSampler
     from hmopt.search.scopes import Scope, list_scopes
-    from hmopt.search.storage import open_storage
+    from hmopt.search.storage import open_storage, quiet
     from hmopt.search.studies import write_studies
 
 __getattr__ = lazy(
@@ -34,7 +33,7 @@ __getattr__ = lazy(
             "Scope",
             "list_scopes",
         ),
-        "hmopt.search.storage": ("open_storage",),
+        "hmopt.search.storage": ("open_storage", "quiet"),
         "hmopt.search.studies": ("write_studies",),
     },
 )

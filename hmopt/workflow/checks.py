@@ -30,6 +30,24 @@ def check_declared(study: Study) -> None:
         read_pair_names(study.pairs.csv)
 
 
+def check_trained_here(study: Study) -> None:
+    """Refuse a study whose model comes from elsewhere, for a command that trains what it compares with.
+
+    Raises
+    ------
+    DeclarationError
+        If it does.
+    """
+    source = study.model.source
+    if source != "trained":
+        raise DeclarationError(
+            "model.source",
+            expected='"trained", as networks are trained here to compare with',
+            got=repr(source),
+            advice="Compare in the study folder that trained the model.",
+        )
+
+
 def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.DataFrame]:
     """Refuse a declaration that a later command could not follow on its cohort, and return the pairs to search.
 
@@ -65,7 +83,8 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     if cohort.spacing_mm is None:
         check_units(options, "where the spacing of the images is not known")
     _check_labels(study, cohort)
-    draw_pairs(cohort, study.pairs, "tune")
+    if study.model.source == "trained":
+        draw_pairs(cohort, study.pairs, "tune")
     pairs = draw_pairs(cohort, study.pairs, "search")
     table = pair_table(pairs, cohort, options.bins)
     _warn_of_empty_scopes(study, table, cohort.labels)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from hmopt.analysis.cross_validation import recommend
 from hmopt.errors import DeclarationError, SearchError
-from hmopt.search.open_study import study_of_scope
 from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes
+from hmopt.search.studies import study_of_scope
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
 

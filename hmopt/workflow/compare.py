@@ -40,13 +40,14 @@ from hmopt.networks import (
 )
 from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle
 from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
-from hmopt.oracle.networked import NetworkOracle
+from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.search.curve import find_curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
+from hmopt.workflow.checks import check_trained_here
 from hmopt.workflow.estimate import duration
 from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
 from hmopt.workflow.search import StudySearch
@@ -108,6 +109,8 @@ def compare(
 
     Raises
     ------
+    DeclarationError
+        If the model was not trained in this folder.
     LedgerError
         If the model has not been searched, or on other pairs than are declared.
     CheckpointError
@@ -123,6 +126,7 @@ def compare(
     'hypermorph-3000-steps-seed-0'
     """
     files = StudyFolder(folder)
+    check_trained_here(files.study)
     with timed(files.commands_file, "hmopt compare"):
         keep_freed_memory()
         work = StudyComparison(files, find_device(device), track)
@@ -250,7 +254,7 @@ class StudyComparison:
         self._track = track
         self.search = StudySearch(files, track)
         study, cohort = self.search.study, self.search.cohort
-        self._model = load_oracle(files.path, study, cohort, "full", device).identity
+        self._model = load_oracle(files.path, study, cohort, device).identity
         check_searched(files, self._model, [pair.id for pair in self.search.pairs])
         self.plan = BaselinePlan(
             options=study.compare,

@@ -10,7 +10,8 @@ from hmopt.data.cohort import list_images
 from hmopt.errors import DeclarationError, HmoptError
 from hmopt.files import check_outputs
 from hmopt.interop.displacement import check_name, save_image
-from hmopt.interop.registration import Placement, Registrar
+from hmopt.interop.registration import Placement
+from hmopt.oracle import open_registrar
 from hmopt.search.scopes import Criteria, parse_scope
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
@@ -138,7 +139,7 @@ def register(
     moving, fixed = Path(moving), Path(fixed)
     check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
 
-    registrar = Registrar(files.path, find_device(device), _placement(placement))
+    registrar = open_registrar(files.path, find_device(device), _placement(placement))
     advice = None
     if setting:
         chosen = given_setting(registrar.space, setting)

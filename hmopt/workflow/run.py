@@ -16,7 +16,7 @@ from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.report import Reported, report
 from hmopt.workflow.search import Swept, search_study
-from hmopt.workflow.train import Trained, train_study
+from hmopt.workflow.train import NothingToTrain, Trained, train_study
 
 
 def _ignore(_line: str) -> None:
@@ -33,7 +33,7 @@ class Run:
         What each of the three commands returned.
     """
 
-    trained: Trained
+    trained: Trained | NothingToTrain
     swept: Swept
     reported: Reported
 

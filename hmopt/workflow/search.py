@@ -11,24 +11,22 @@ from hmopt.data.preprocessing import prepare
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import declared_sections
-from hmopt.model_file import check_header
-from hmopt.networks import read_header
 from hmopt.oracle import (
-    AmortizedOracle,
+    RegisteringOracle,
     UnregisteredOracle,
     load_checkpoints,
     load_oracle,
-    sweep,
     write_examples,
 )
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint
 from hmopt.search.curve import Curve, find_curves
+from hmopt.search.optimize import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
-from hmopt.search.scopes import list_scopes
+from hmopt.search.sampler import make_sampler
 from hmopt.search.storage import open_storage
-from hmopt.search.studies import store_studies
+from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
@@ -64,7 +62,7 @@ def search(
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
-    """Measure the settings that the declared scopes need, and write an Optuna study for each scope.
+    """Measure the settings that the declared scopes need, and export an Optuna study for each scope.
 
     What the ledger holds already is not measured again, so that an interrupted search is resumed.
 
@@ -116,7 +114,7 @@ def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
     found = find_device(device)
     study_search = StudySearch(files, track)
     study, cohort = study_search.study, study_search.cohort
-    model = load_oracle(files.path, study, cohort, "full", found)
+    model = load_oracle(files.path, study, cohort, found)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
 
@@ -127,7 +125,7 @@ def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
     study_search.fill(unregistered, [()], study_search.options.measured)
 
     identities = {checkpoint: oracle.identity for checkpoint, oracle in earlier.items()}
-    study_search.write_record(model.identity, identities, unregistered.identity)
+    study_search.write_record(model, identities, unregistered.identity)
     studies = study_search.write_studies(measurements)
     study_search.write_examples(model, measurements)
     return Swept(measurements=measurements, studies=tuple(studies))
@@ -138,9 +136,8 @@ def _measure_densely(files: StudyFolder, track: Track, device: str | None) -> No
     keep_freed_memory()
     settings = dense_settings(files.study.space)
     study_search = StudySearch(files, track)
-    model = load_oracle(
-        files.path, study_search.study, study_search.cohort, "full", find_device(device)
-    )
+    found = find_device(device)
+    model = load_oracle(files.path, study_search.study, study_search.cohort, found)
     study_search.fill(model, settings, study_search.options.deciding)
 
 
@@ -174,11 +171,34 @@ class StudySearch:
 
     def fill(self, oracle: Oracle, settings: Sequence[Index], metrics: Sequence[str]) -> None:
         """Measure an oracle at some settings, but for what the ledger holds already."""
-        recorded = Recorded(oracle, self._ledger)
-        sweep(recorded, settings, self.pairs, metrics, self._track)
+        Recorded(oracle, self._ledger).fill(settings, self.pairs, metrics, self._track)
 
-    def sweep(self, oracle: AmortizedOracle) -> Measurements:
-        """Measure the coarse lattice, then settings near the optima of all scopes; return all measurements."""
+    def sweep(self, oracle: Oracle) -> Measurements:
+        """Measure the settings that the plan or a sampler asks for; return all measurements."""
+        if self.options.sampler == "plan":
+            return self._sweep_by_plan(oracle)
+        return self._sweep_by_sampler(oracle)
+
+    def _sweep_by_sampler(self, oracle: Oracle) -> Measurements:
+        """Let an Optuna sampler drive the study of each scope, then measure its settings on all pairs."""
+        # a wrong sampler or storage is refused before anything is measured
+        make_sampler(self.options, oracle.space, self.options.seed)
+        storage = open_storage(self._files.path, self.options.storage)
+        default = oracle.space.index(oracle.space.default)
+        self.fill(oracle, [default], self.options.measured)
+        settings = optimize_scopes(
+            Recorded(oracle, self._ledger),
+            self._measurements(oracle),
+            self.options,
+            self.study.name,
+            storage,
+            self._track,
+        )
+        self.fill(oracle, settings, self.options.measured)
+        return self._measurements(oracle)
+
+    def _sweep_by_plan(self, oracle: Oracle) -> Measurements:
+        """Measure the coarse lattice, then settings near the optima of all scopes."""
         self.fill(oracle, coarse_settings(oracle.space, self.options), self.options.measured)
         while True:
             measurements = self._measurements(oracle)
@@ -188,25 +208,27 @@ class StudySearch:
             self.fill(oracle, settings, self.options.measured)
 
     def write_record(
-        self, identity: str, earlier: Mapping[Checkpoint, str], identity_unregistered: str
+        self,
+        oracle: RegisteringOracle,
+        earlier: Mapping[Checkpoint, str],
+        identity_unregistered: str,
     ) -> None:
         """Write what was searched: `search.json` and `pairs.csv`.
 
         Parameters
         ----------
-        identity
-            Of the model.
+        oracle
+            The model that was searched.
         earlier
-            Of the model at checkpoints before the end of its training.
+            Identities of the model at checkpoints before the end of its training.
         identity_unregistered
-            Of the pairs as they are.
+            Identity of the pairs as they are.
         """
-        path, log = self._files.model_file(), self._files.training_file
-        header = read_header(path)
-        check_header(path, header, needed=["loss"])
+        log = self._files.training_file
+        facts = oracle.facts
         searched = Searched(
             name=self.study.name,
-            identity=identity,
+            identity=oracle.identity,
             identity_quarter=earlier.get("quarter"),
             identity_half=earlier.get("half"),
             identity_three_quarters=earlier.get("three-quarters"),
@@ -214,9 +236,9 @@ class StudySearch:
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,
-            loss=self.study.loss.model_dump(mode="json"),
-            loss_scale=header["loss"]["scale"],
-            steps=header.get("steps"),
+            loss=facts.loss or {},
+            loss_scale=facts.loss_scale,
+            steps=facts.steps,
             search=self.options,
             declared=declared_sections(self.study),
             log_hash=file_hash(log) if log.is_file() else None,
@@ -224,21 +246,19 @@ class StudySearch:
         self._files.write_search(searched, self.table)
 
     def write_studies(self, measurements: Measurements) -> list[str]:
-        """Write the Optuna studies of cohort, groups and labels; return their names."""
+        """Export the Optuna studies of cohort, groups and labels; return their names."""
         storage = open_storage(self._files.path, self.options.storage)
         return store_studies(measurements, self.options, self.study.name, storage, self._track)
 
-    def write_examples(self, oracle: AmortizedOracle, measurements: Measurements) -> None:
+    def write_examples(self, oracle: RegisteringOracle, measurements: Measurements) -> None:
         """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""
-        pairs, labels = measurements.pairs, measurements.labels
-        scopes = list_scopes(self.options, pairs, labels)
-        shared = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
-        curves = list(find_curves(measurements, shared, self.options.metric))
+        scopes = shared_scopes(measurements, self.options)
+        curves = list(find_curves(measurements, scopes, self.options.metric))
         for curve in self._track(curves, "Drawing examples", len(curves)):
             self._write_example(oracle, measurements, curve)
 
     def _write_example(
-        self, oracle: AmortizedOracle, measurements: Measurements, curve: Curve
+        self, oracle: RegisteringOracle, measurements: Measurements, curve: Curve
     ) -> None:
         metric, scope = self.options.metric, curve.scope
         best = curve.settings[curve.best()]

@@ -39,7 +39,26 @@ class Trained:
         return f"Trained: {self.model}"
 
 
-def train(folder: Path | str, *, track: Track = silent, device: str | None = None) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class NothingToTrain:
+    """The outcome of training a study whose model comes from elsewhere.
+
+    Parameters
+    ----------
+    source
+        Where it comes from, as `[model]` declares it.
+    """
+
+    source: str
+
+    def __str__(self) -> str:
+        """Return a line for a person."""
+        return f"Nothing to train: model.source is {self.source}. Next: hmopt search."
+
+
+def train(
+    folder: Path | str, *, track: Track = silent, device: str | None = None
+) -> Trained | NothingToTrain:
     """Train the hypermorph of a study: prepare its images where they are not prepared yet, then optimize.
 
     An interrupted training is resumed, a finished one is reused.
@@ -57,6 +76,8 @@ def train(folder: Path | str, *, track: Track = silent, device: str | None = Non
     -------
     Trained
         The model's file and facts of its training.
+    NothingToTrain
+        If the declared model comes from elsewhere.
 
     Raises
     ------
@@ -81,10 +102,12 @@ def train(folder: Path | str, *, track: Track = silent, device: str | None = Non
         return train_study(files, track, device)
 
 
-def train_study(files: StudyFolder, track: Track, device: str | None) -> Trained:
+def train_study(files: StudyFolder, track: Track, device: str | None) -> Trained | NothingToTrain:
     """Train as `train` does, as a part of a longer command."""
     keep_freed_memory()
     study = files.study
+    if study.model.source != "trained":
+        return NothingToTrain(source=study.model.source)
     check_declared(study)
     cohort = prepare(study, files.path, track)
     check_cohort(study, cohort)

@@ -20,7 +20,7 @@ from hmopt.declaration import parse_study, read_study
 from hmopt.files import replacing
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import build_hypermorph, load_hypermorph
-from hmopt.oracle import AmortizedOracle, UnregisteredOracle, sweep
+from hmopt.oracle import AmortizedOracle, UnregisteredOracle
 from hmopt.records import Pair
 from hmopt.search import coarse_settings
 from hmopt.workflow import keep_freed_memory
@@ -66,7 +66,7 @@ def main() -> None:
         oracle = AmortizedOracle(hypermorph.eval(), cohort)
         settings = coarse_settings(oracle.space, declared.search)
         started = time.perf_counter()
-        sweep(Recorded(oracle, Ledger(folder / "ledger")), settings, [pair], METRICS)
+        Recorded(oracle, Ledger(folder / "ledger")).fill(settings, [pair], METRICS)
         seconds = (time.perf_counter() - started) / len(settings)
         before = next(UnregisteredOracle(cohort).measure([()], [pair], ["dice"])).values["dice"]
         blocks = list(
