@@ -39,7 +39,6 @@ WITHOUT_EXAMPLE = {
     "Tabulated": STUDY,
     "read_measurements": STUDY,
     "write_measurements": STUDY,
-    "sweep": STUDY,
     "Curves": MEASURED,
     "choose": MEASURED,
     "confirming_settings": MEASURED,
@@ -81,6 +80,12 @@ WITHOUT_EXAMPLE = {
     "train_hypermorph": MEASURED,
     "train_network": MEASURED,
     "with_budget": MEASURED,
+    "EngineOracle": MEASURED,
+    "RegisteringOracle": MEASURED,
+    "headline": MEASURED,
+    "open_registrar": MEASURED,
+    "pair_table": MEASURED,
+    "quiet": MEASURED,
 }
 """Why an example of these would be longer than what it shows."""
 
