@@ -27,7 +27,7 @@ from hmopt.files import replacing
 from hmopt.ledger import Comparison, read_baseline, read_comparison, read_folder
 from hmopt.ledger.baselines import Role
 from hmopt.report.material import OTHER_SEEDS
-from hmopt.report.sections.agreement import CLOSE
+from hmopt.report.parts.agreement import CLOSE
 from hmopt.report.words import (
     listed,
     number,

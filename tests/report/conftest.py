@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hmopt.declaration.search import SearchOptions
-from hmopt.files import slug, write_json
+from hmopt.files import slug
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.ledger.folder import read_pairs
 from hmopt.records import Block
@@ -126,9 +125,6 @@ def write_study(folder: Path, section: SearchOptions, subjects: int = 12) -> Pat
     block = Block(index=(), pairs=tuple(pairs["pair"]), labels=tuple(BEST), values=before)
     ledger.write("before", Space(hyperparameters=()), [block])
     (folder / "study.toml").write_text(STUDY)
-    facts = json.loads((folder / "search.json").read_text())
-    facts["split"] = {"train": 20, "tune": 4, "search": subjects}
-    write_json(folder / "search.json", facts)
     steps = np.arange(1, 901)
     log = pd.DataFrame(
         {"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)}

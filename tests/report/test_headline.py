@@ -89,7 +89,7 @@ def test_the_single_best_setting_is_held_against_the_default(
 ) -> None:
     other = told(material, value, error, evidence)
     assert over_default(other).startswith(said)
-    assert f"λ = 0.35 is best for all together; {said}" in headline(other)
+    assert f"λ = 0.35 is best for the whole cohort; {said}" in headline(other)
     assert bool(improvements(other)) is claims
 
 
@@ -134,7 +134,7 @@ def test_of_a_broken_model_the_headline_says_what_is_broken(material: Material, 
 def test_an_optimum_at_an_end_of_the_range_is_told_in_the_headline(material: Material) -> None:
     findings = (replace(material.cohort, flags=(Flag.BOUND,)), *material.findings[1:])
     other = replace(material, findings=findings)
-    assert "λ = 0.35, at an end of the range, is best for all together" in headline(other)
+    assert "λ = 0.35, at an end of the range, is best for the whole cohort" in headline(other)
 
 
 def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Material) -> None:
