@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
-    from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated, read_dense, read_folder
+    from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.search.objective import Objective
     from hmopt.search.open_study import open_study
     from hmopt.search.sampler import CurveSampler
     from hmopt.space import Hyperparameter, Space
+    from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
 __version__ = "0.1.0"
 
@@ -35,11 +36,12 @@ _HOMES = {
     "Pair": "hmopt.records",
     "Recorded": "hmopt.ledger",
     "Space": "hmopt.space",
+    "StudyFolder": "hmopt.study_folder",
     "Tabulated": "hmopt.ledger",
     "open_oracle": "hmopt.oracle.open",
     "open_study": "hmopt.search.open_study",
-    "read_dense": "hmopt.ledger",
-    "read_folder": "hmopt.ledger",
+    "read_dense": "hmopt.study_folder",
+    "read_folder": "hmopt.study_folder",
     "read_study": "hmopt.declaration.study",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "Pair",
     "Recorded",
     "Space",
+    "StudyFolder",
     "Tabulated",
     "__version__",
     "open_oracle",

@@ -14,12 +14,8 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from hmopt.errors import DataError
-from hmopt.files import one_line, slug
-from hmopt.ledger.folder import RESULTS_FOLDER
+from hmopt.files import one_line
 from hmopt.report.figure import data_uri
-from hmopt.search.scopes import Scope
-
-EXAMPLES_FOLDER = "examples"
 
 ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
 SMOOTHING = 0.3
@@ -47,13 +43,6 @@ class Example:
     pair: str
     score: float
     pictures: tuple[Picture, ...]
-
-
-def examples_path(folder: Path, scope: Scope) -> Path:
-    """Return the file of a scope's pictures: in the study folder, or in its results where it has none of its own."""
-    own = folder / EXAMPLES_FOLDER
-    home = own if own.is_dir() else folder / RESULTS_FOLDER / EXAMPLES_FOLDER
-    return home / f"{slug(scope.name)}.npz"
 
 
 def read_examples(path: Path, code: int | None) -> list[Example]:

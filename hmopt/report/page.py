@@ -20,9 +20,10 @@ from hmopt.report import words
 from hmopt.report.advice import REGISTER, Advice, advise
 from hmopt.report.headline import caveats, fact, headline_clauses
 from hmopt.report.material import Material, held_out_score
-from hmopt.report.outlines import Example, examples_path, read_examples
+from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
+from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
 NEAREST = "dice_nearest"
@@ -368,7 +369,8 @@ def _examples(material: Material, finding: Finding) -> list[Example]:
     code = None
     if label is not None:
         code = material.measurements.labels.index(label) + 1
-    return read_examples(examples_path(material.folder, finding.scope), code)
+    path = StudyFolder(material.folder).readable_example_file(finding.scope.name)
+    return read_examples(path, code)
 
 
 def training_facts(material: Material) -> str:

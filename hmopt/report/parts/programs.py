@@ -13,6 +13,7 @@ from hmopt.files import read_record
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import criterion_name, gain_text, listed, number, signed
+from hmopt.study_folder import StudyFolder
 
 PATTERN = "versus_*.json"
 ADVICE = "Write it again, or remove it."
@@ -98,7 +99,7 @@ def read_programs(folder: Path) -> list[Compared]:
         If a file has other fields than those of `Method`.
     """
     compared: list[Compared] = []
-    for path in sorted((folder / "results").glob(PATTERN)):
+    for path in sorted(StudyFolder(folder).results.path.glob(PATTERN)):
         what = "scores of another program"
         content: Any = read_record(path, Programs, error=DataError, what=what, advice=ADVICE)
         program = path.stem.removeprefix("versus_")
