@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
+    from hmopt.report.part import Place, ReportPart, Section
+    from hmopt.report.parts import add_report_part
     from hmopt.search.objective import Objective
     from hmopt.search.open_study import open_study
     from hmopt.search.sampler import CurveSampler
@@ -34,10 +36,14 @@ _HOMES = {
     "Measurements": "hmopt.ledger",
     "Objective": "hmopt.search.objective",
     "Pair": "hmopt.records",
+    "Place": "hmopt.report.part",
     "Recorded": "hmopt.ledger",
+    "ReportPart": "hmopt.report.part",
+    "Section": "hmopt.report.part",
     "Space": "hmopt.space",
     "StudyFolder": "hmopt.study_folder",
     "Tabulated": "hmopt.ledger",
+    "add_report_part": "hmopt.report.parts",
     "open_oracle": "hmopt.oracle.open",
     "open_study": "hmopt.search.open_study",
     "read_dense": "hmopt.study_folder",
@@ -53,11 +59,15 @@ __all__ = [
     "Measurements",
     "Objective",
     "Pair",
+    "Place",
     "Recorded",
+    "ReportPart",
+    "Section",
     "Space",
     "StudyFolder",
     "Tabulated",
     "__version__",
+    "add_report_part",
     "open_oracle",
     "open_study",
     "read_dense",

@@ -230,7 +230,7 @@ class StudyFolder(_SearchFiles):
         return self.examples_folder / f"{slug(scope)}.npz"
 
     def readable_example_file(self, scope: str) -> Path:
-        """The pictures of a scope to read: the folder's own, or the committed ones."""
+        """Return the pictures of a scope to read: the folder's own, or the committed ones."""
         own = self.example_file(scope)
         return _first(own, self.results.examples_folder / own.name)
 

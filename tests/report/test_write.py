@@ -260,3 +260,16 @@ def test_without_training_log_half_training_and_declaration_the_report_says_less
     text = Page(write_report(tmp_path)).text
     assert "Half training was not measured" in text
     assert "running mean" not in text
+
+
+def test_pictures_of_pairs_are_kept_with_the_results_only_where_asked_for(
+    study_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study_folder, folder, ignore=shutil.ignore_patterns("results"))
+    assert not list(write_results(folder).rglob("*.npz"))
+    write_results(folder, pictures=True)
+    shutil.copytree(folder / "results", tmp_path / "cloned" / "results")
+    again = Page(write_report(tmp_path / "cloned"))
+    assert again.text.count("Worst pair") == 1
+    assert sum(tag == "image" for tag in again.tags) >= 8
