@@ -13,7 +13,7 @@ from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both
-from hmopt.report.words import duration, number, plural
+from hmopt.report.words import duration, number
 
 DRAWN = (2, 3, 5, 9, 15, 20)
 """Values of each hyperparameter on the grids of the figure."""
@@ -181,9 +181,11 @@ def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
 
 
 def _row(cost: Cost) -> dict[str, str]:
+    grid = f"{cost.settings} settings"
+    if cost.hyperparameters > 1:
+        grid += f", {cost.values} values of each hyperparameter"
     return {
-        "": f"{cost.values} values of {plural(cost.hyperparameters, 'hyperparameter')}",
-        "settings": str(cost.settings),
+        "": grid,
         "separate networks": duration(cost.separate.seconds / 60),
         "hypermorph and search": duration(cost.amortized.seconds / 60),
         "times as long": number(cost.ratio, 1),

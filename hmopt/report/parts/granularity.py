@@ -90,7 +90,7 @@ def _found(material: Material, tested: list[Gain]) -> str:
 
 def _named(material: Material, gain: Gain) -> str:
     name = f"{_row_title(material, gain)} over {_over(material, gain)}"
-    if gain.evidence is Evidence.TOO_FEW:
+    if gain.evidence in (Evidence.NONE, Evidence.TOO_FEW):
         return name
     return f"{name} ({signed(gain.gain.value)}, {p_text(gain.p_adjusted)})"
 
