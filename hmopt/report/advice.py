@@ -54,13 +54,13 @@ def advise(material: Material, finding: Finding) -> Advice:
         return _with_values(default, text)
     if _own_improves(material, finding):
         text = f"{setting_text(finding.recommended)}, its own: better than the default"
-        command = f"{REGISTER} {_scope_options(finding.scope)}".strip()
+        command = _with_scope(finding.scope)
         return Advice(text=text, setting=finding.recommended, command=command)
     if finding.scope.criteria and finding.common is not None and _common_improves(material):
         text = f"{setting_text(finding.common)}, the best for all"
         return _with_values(finding.common, text)
-    text = f"{_why_default(finding, default)}keep {setting_text(default)}"
-    return _with_values(default, text)
+    reason = _why_default(finding, default)
+    return _with_values(default, f"{reason}: keep {setting_text(default)}")
 
 
 def _own_improves(material: Material, finding: Finding) -> bool:
@@ -88,29 +88,30 @@ def _why_default(finding: Finding, default: Setting) -> str:
     name, *others = default
     equivalent = finding.full.optimum.equals[name]
     if others or default[name] not in equivalent:
-        return "no evidence for another: "
-    if equivalent.low == equivalent.high:
-        return f"{setting_value(equivalent.low)} is best: "
-    return f"{spread_values(equivalent.low, equivalent.high)} equally good: "
+        return "no evidence for another"
+    low = equivalent.low
+    high = equivalent.high
+    if low == high:
+        return f"{setting_value(low)} is best"
+    return f"{spread_values(low, high)} equally good"
 
 
 def _with_values(setting: Setting, text: str) -> Advice:
-    options = " ".join(_value_option(name, value) for name, value in setting.items())
-    return Advice(text=text, setting=setting, command=f"{REGISTER} {options}")
+    command = REGISTER
+    for name, value in setting.items():
+        if name == "regularization":
+            command += f" --regularization {value:g}"
+        else:
+            command += f" --set {name}={value:g}"
+    return Advice(text=text, setting=setting, command=command)
 
 
-def _value_option(name: str, value: float) -> str:
-    if name == "regularization":
-        return f"--regularization {value:g}"
-    return f"--set {name}={value:g}"
-
-
-def _scope_options(scope: Scope) -> str:
-    return " ".join(_scope_option(kind, value) for kind, value in scope.criteria)
-
-
-def _scope_option(kind: str, value: str) -> str:
-    if kind in ("label", "subject"):
-        return f"--{kind} {shlex.quote(value)}"
-    criterion = shlex.quote(f"{kind}={value}")
-    return f"--group {criterion}"
+def _with_scope(scope: Scope) -> str:
+    command = REGISTER
+    for kind, value in scope.criteria:
+        if kind in ("label", "subject"):
+            command += f" --{kind} {shlex.quote(value)}"
+        else:
+            criterion = shlex.quote(f"{kind}={value}")
+            command += f" --group {criterion}"
+    return command

@@ -30,9 +30,20 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     left = 0.7 / width
     right = 1 - 0.1 / width
     figure = Figure(figsize=(width, 3.9))
-    figure.subplots_adjust(left=left, right=right, bottom=0.13, top=0.98, **AXIS_TITLES)
+    figure.subplots_adjust(
+        left=left,
+        right=right,
+        bottom=0.13,
+        top=0.98,
+        **AXIS_TITLES,
+    )
     rows = figure.subplots(
-        2, columns, sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
+        2,
+        columns,
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=(2.2, 1),
     )
     for column, hyperparameter in enumerate(hyperparameters):
         scores, folding = rows[:, column]
@@ -49,9 +60,11 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
 
 def profile(view: View, column: int) -> NDArray[np.intp]:
     """Return the positions of the best setting for each value of one hyperparameter, by that value."""
-    values = view.response.values[:, column]
-    order = np.lexsort((view.response.losses, values))
-    is_new_value = np.append(True, np.diff(values[order]) > 0)
+    response = view.response
+    values = response.values[:, column]
+    order = np.lexsort((response.losses, values))
+    steps = np.diff(values[order])
+    is_new_value = np.append(True, steps > 0)
     return np.asarray(order[is_new_value])
 
 
@@ -61,8 +74,24 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
     values = view.response.values[positions, column]
     means = view.response.means[positions]
     low, high = view.band[:, positions]
-    axes.fill_between(values, low, high, color=OWN, alpha=0.15, linewidth=0, label="95 % interval")
-    axes.plot(values, means, "o-", color=OWN, markersize=3.5, linewidth=1.6, label="full training")
+    axes.fill_between(
+        values,
+        low,
+        high,
+        color=OWN,
+        alpha=0.15,
+        linewidth=0,
+        label="95 % interval",
+    )
+    axes.plot(
+        values,
+        means,
+        "o-",
+        color=OWN,
+        markersize=3.5,
+        linewidth=1.6,
+        label="full training",
+    )
     if finding.half is not None:
         _draw_half(axes, finding.half, column)
     _draw_best(axes, view, column)
@@ -72,7 +101,14 @@ def _draw_half(axes: Axes, half: View, column: int) -> None:
     positions = profile(half, column)
     values = half.response.values[positions, column]
     means = half.response.means[positions]
-    axes.plot(values, means, "--", color=MUTED, linewidth=1.3, label="half training")
+    axes.plot(
+        values,
+        means,
+        "--",
+        color=MUTED,
+        linewidth=1.3,
+        label="half training",
+    )
 
 
 def _draw_best(axes: Axes, view: View, column: int) -> None:
@@ -86,15 +122,35 @@ def _draw_best(axes: Axes, view: View, column: int) -> None:
     if constrained is None or constrained == optimum.setting:
         return
     label = "under folding limit"
-    axes.plot(constrained[name], optimum.score_constrained, "D", color=OTHER, zorder=5, label=label)
+    axes.plot(
+        constrained[name],
+        optimum.score_constrained,
+        "D",
+        color=OTHER,
+        zorder=5,
+        label=label,
+    )
 
 
 def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
     positions = profile(view, column)
-    values = view.response.values[positions, column]
-    percentages = 100 * view.response.folding[positions]
-    axes.plot(values, percentages, "s-", color=OTHER, markersize=3, linewidth=1.3)
-    axes.axhline(100 * folding_limit, color=MUTED, linewidth=1, linestyle=":")
+    response = view.response
+    values = response.values[positions, column]
+    percentages = 100 * response.folding[positions]
+    axes.plot(
+        values,
+        percentages,
+        "s-",
+        color=OTHER,
+        markersize=3,
+        linewidth=1.3,
+    )
+    axes.axhline(
+        100 * folding_limit,
+        color=MUTED,
+        linewidth=1,
+        linestyle=":",
+    )
     axes.set_ylim(bottom=0)
 
 
@@ -142,8 +198,20 @@ def _draw_loss(axes: Axes, training: pd.DataFrame) -> None:
     loss = training["loss"]
     span = max(2, len(training) // 25)
     running_mean = loss.ewm(span=span).mean()
-    axes.plot(steps, loss, color=GRID, linewidth=0.8, label="each step")
-    axes.plot(steps, running_mean, color=OWN, linewidth=1.8, label="running mean")
+    axes.plot(
+        steps,
+        loss,
+        color=GRID,
+        linewidth=0.8,
+        label="each step",
+    )
+    axes.plot(
+        steps,
+        running_mean,
+        color=OWN,
+        linewidth=1.8,
+        label="running mean",
+    )
     low, high = np.nanquantile(loss, [0.005, 0.995])
     if low < high:  # a log of a single row has no range
         axes.set_ylim(low, high)

@@ -104,7 +104,12 @@ def legend(figure: Figure, *drawn: Axes, columns: int = 2, handlelength: float =
 def to_svg(figure: Figure) -> str:
     """Return a figure as an SVG document."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer,
+        format="svg",
+        facecolor=PAPER,
+        metadata={"Date": None, "Creator": None},
+    )
     return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
 
 
@@ -126,10 +131,17 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     with replacing(folder / f"{name}.svg") as path:
         path.write_text(svg, encoding="utf-8")
     with replacing(folder / f"{name}.png") as path:
-        figure.savefig(path, format="png", facecolor=PAPER, dpi=160, metadata={"Software": None})
+        figure.savefig(
+            path,
+            format="png",
+            facecolor=PAPER,
+            dpi=160,
+            metadata={"Software": None},
+        )
     return svg
 
 
 def data_uri(content: bytes, media_type: str) -> str:
     """Return bytes as a `data:` URI."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    encoded = base64.b64encode(content).decode()
+    return f"data:{media_type};base64,{encoded}"

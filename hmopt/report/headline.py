@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from hmopt.analysis.evidence import LEAST, Evidence
 from hmopt.analysis.family import SEPARATOR, families
+from hmopt.analysis.finding import Finding
 from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import Gain
 from hmopt.report.material import Material
@@ -43,15 +44,18 @@ def headline_clauses(material: Material) -> list[str]:
     broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
     if broken:
         return broken[:1]
-    best = dict(material.cohort.full.optimum.setting)
-    whom = scope_phrase(material.cohort.scope)
-    improving = which_improves(material)
-    if best == dict(material.searched.space.default):
-        clauses = [f"{setting_text(best)}, the default, is best for {whom}", *improving]
+    cohort = material.cohort
+    best = dict(cohort.full.optimum.setting)
+    default = dict(material.searched.space.default)
+    whom = scope_phrase(cohort.scope)
+    clauses: list[str] = []
+    if best == default:
+        clauses.append(f"{setting_text(best)}, the default, is best for {whom}")
     else:
-        end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
-        first = f"{setting_text(best)}{end} is best for {whom}"
-        clauses = [first, over_default(material), *improving]
+        end = ", at an end of the range," if Flag.BOUND in cohort.flags else ""
+        clauses.append(f"{setting_text(best)}{end} is best for {whom}")
+        clauses.append(over_default(material))
+    clauses += which_improves(material)
     return [clause for clause in clauses if clause]
 
 
@@ -80,29 +84,35 @@ def over_default(material: Material) -> str:
 
 def which_improves(material: Material) -> list[str]:
     """Return which granularity improves on one setting for all, as clauses: the simplest of those that do."""
-    finer = [gain for gain in material.granularities if gain.over == "common" and _kinds(gain)]
+    over_common = [gain for gain in material.granularities if gain.over == "common"]
+    finer = [gain for gain in over_common if gain.name != "cohort"]
     improving = [gain for gain in finer if gain.improves]
     if not improving:
         return _no_improvement(material, finer)
-
-    def by_simplicity(gain: Gain) -> tuple[int, float]:
-        return len(_kinds(gain)), -gain.gain.value
-
-    return _improving(material, min(improving, key=by_simplicity))
+    simplicity = [(len(_kinds(gain)), -gain.gain.value) for gain in improving]
+    simplest = simplicity.index(min(simplicity))
+    return _improving(material, improving[simplest])
 
 
 def _no_improvement(material: Material, finer: Sequence[Gain]) -> list[str]:
-    few = [gain for gain in finer if gain.evidence is Evidence.TOO_FEW]
-    same = [gain for gain in finer if gain.evidence is Evidence.NEGLIGIBLE]
-    rest = [gain for gain in finer if gain not in (*few, *same)]
+    few = []
+    same = []
+    rest = []
+    for gain in finer:
+        if gain.evidence is Evidence.TOO_FEW:
+            few.append(gain)
+        elif gain.evidence is Evidence.NEGLIGIBLE:
+            same.append(gain)
+        else:
+            rest.append(gain)
     metric = _metric(material)
     choosing = f"choosing {value_name(material.searched.space)} per"
     clauses: list[str] = []
     if rest:
+        most = "at most " if len(rest) > 1 else ""
         best = max(rest, key=lambda gain: gain.gain.value)
-        amount = f"at most {_amount(best)}" if len(rest) > 1 else _amount(best)
         claim = f"{choosing} {_listed(rest)} improves held-out {metric}"
-        clauses.append(f"there is no evidence that {claim}: {amount}")
+        clauses.append(f"there is no evidence that {claim}: {most}{_amount(best)}")
     if same:
         change = f"changes held-out {metric} by less than {material.margin:g}"
         clauses.append(f"{choosing} {_listed(same)} {change}")
@@ -112,27 +122,33 @@ def _no_improvement(material: Material, finer: Sequence[Gain]) -> list[str]:
 
 
 def _improving(material: Material, gain: Gain) -> list[str]:
-    choosing = f"choosing {value_name(material.searched.space)} per {granularity_name(gain)}"
-    amount = f"{_amount(gain)}{_most(material, gain)}"
-    clauses = [f"{choosing} improves held-out {_metric(material)} over it by {amount}"]
-    own = _find_gain(material, gain.name, over="default")
-    if own is not None:
-        verdict = "" if own.improves or own.harms else f", {own.evidence.value}"
-        clauses.append(f"over the default it gains {_amount(own)}{verdict}")
+    value = value_name(material.searched.space)
+    choosing = f"choosing {value} per {granularity_name(gain)}"
+    metric = _metric(material)
+    amount = _amount(gain)
+    most = _most(material, gain)
+    clauses = [f"{choosing} improves held-out {metric} over it by {amount}{most}"]
+    over_default = _find_gain(material, gain.name, over="default")
+    if over_default is not None:
+        verdict = ""
+        if not over_default.improves and not over_default.harms:
+            verdict = f", {over_default.evidence.value}"
+        clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
         clauses.append("each structure then needs a registration of its own")
     return clauses
 
 
 def _find_gain(material: Material, name: str, over: str) -> Gain | None:
-    found = [gain for gain in material.granularities if (gain.name, gain.over) == (name, over)]
-    return found[0] if found else None
+    for gain in material.granularities:
+        if gain.name == name and gain.over == over:
+            return gain
+    return None
 
 
 def _kinds(gain: Gain) -> tuple[str, ...]:
-    """Return the kinds of a granularity; none of the whole cohort."""
-    kinds = tuple(gain.name.split(SEPARATOR))
-    return () if kinds == ("cohort",) else kinds
+    """Return the kinds of a granularity other than the whole cohort."""
+    return tuple(gain.name.split(SEPARATOR))
 
 
 def _listed(gains: Sequence[Gain]) -> str:
@@ -145,23 +161,30 @@ def _metric(material: Material) -> str:
 
 def _amount(gain: Gain) -> str:
     value, low, high = gain.gain
+    amount = signed(value)
     if math.isnan(low):
-        return f"{signed(value)}, with {gain.subjects} subjects"
-    return f"{signed(value)} (95 % interval {spread(low, high)}, {p_text(gain.p_adjusted)})"
+        return f"{amount}, with {gain.subjects} subjects"
+    interval = f"95 % interval {spread(low, high)}"
+    p_value = p_text(gain.p_adjusted)
+    return f"{amount} ({interval}, {p_value})"
 
 
 def _most(material: Material, granularity: Gain) -> str:
     """Return the member of a granularity that improves most, if any does with evidence."""
-    gained = {}
+    best: Finding | None = None
+    most = 0.0
     for finding in families(material.findings)[_kinds(granularity)]:
         gain = material.gains.get(finding.scope.name)
-        if gain is not None and gain.improves:
-            gained[finding.scope] = (gain.gain.value, finding)
-    if not gained:
+        if gain is None or not gain.improves:
+            continue
+        if gain.gain.value > most:
+            best = finding
+            most = gain.gain.value
+    if best is None:
         return ""
-    value, finding = max(gained.values(), key=lambda one: one[0])
-    where = setting_text(finding.recommended)
-    return f", most for {scope_title(finding.scope)} ({signed(value)} at {where})"
+    title = scope_title(best.scope)
+    where = setting_text(best.recommended)
+    return f", most for {title} ({signed(most)} at {where})"
 
 
 def caveats(material: Material) -> list[str]:

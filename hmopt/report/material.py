@@ -79,8 +79,10 @@ class Material:
     @property
     def cohort(self) -> Finding:
         """The finding for the whole cohort, or the first one where no setting was measured for all pairs and labels."""
-        whole = [finding for finding in self.findings if not finding.scope.criteria]
-        return whole[0] if whole else self.findings[0]
+        for finding in self.findings:
+            if not finding.scope.criteria:
+                return finding
+        return self.findings[0]
 
     def finding(self, **criteria: str) -> Finding:
         """Return the finding of a declared scope: `finding(label="thalamus", task="within")`.
@@ -156,7 +158,9 @@ class Material:
     def subjects(self) -> list[str]:
         """The subjects of all pairs."""
         pairs = self.measurements.pairs
-        return sorted({*pairs["moving_subject"], *pairs["fixed_subject"]})
+        moving = set(pairs["moving_subject"])
+        fixed = set(pairs["fixed_subject"])
+        return sorted(moving | fixed)
 
     @cached_property
     def agreeing_seeds(self) -> int | None:

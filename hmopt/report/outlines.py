@@ -66,7 +66,14 @@ def read_examples(path: Path, code: int | None) -> list[Example]:
         pair = str(arrays[f"{role}_pair"])
         score = float(arrays[f"{role}_score"])
         pictures = _pictures(own, code)
-        examples.append(Example(title=title, pair=pair, score=score, pictures=pictures))
+        examples.append(
+            Example(
+                title=title,
+                pair=pair,
+                score=score,
+                pictures=pictures,
+            )
+        )
     return examples
 
 
@@ -102,7 +109,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _damaged(path: Path, got: str) -> DataError:
     advice = "Remove it, and run `hmopt search` again to draw it."
-    return DataError(str(path), expected="pictures of pairs", got=got, advice=advice)
+    return DataError(
+        str(path),
+        expected="pictures of pairs",
+        got=got,
+        advice=advice,
+    )
 
 
 _NAMES = (
@@ -117,17 +129,20 @@ _NAMES = (
 
 
 def _pictures(arrays: dict[str, NDArray[Any]], code: int | None) -> tuple[Picture, ...]:
-    reference = _stroke(outline_path(arrays["fixed_labels"], code), "reference")
-    before = _stroke(outline_path(arrays["moving_labels"], code), "own")
-    after = _stroke(outline_path(arrays["moved_labels"], code), "own")
-    deformation = _stroke(deformation_path(arrays["displacement"]), "deformation")
-    panels = {
-        "moving": _panel(arrays["moving"], reference + before),
-        "fixed": _panel(arrays["fixed"], reference),
-        "moved": _panel(arrays["moved"], reference + after),
-        "deformation": _panel(arrays["moving"], deformation),
-    }
-    return tuple(Picture(caption=caption, svg=svg) for caption, svg in panels.items())
+    moving_path = outline_path(arrays["moving_labels"], code)
+    fixed_path = outline_path(arrays["fixed_labels"], code)
+    moved_path = outline_path(arrays["moved_labels"], code)
+    grid_path = deformation_path(arrays["displacement"])
+    reference = _stroke(fixed_path, "reference")
+    before = _stroke(moving_path, "own")
+    after = _stroke(moved_path, "own")
+    deformation = _stroke(grid_path, "deformation")
+    return (
+        Picture(caption="moving", svg=_panel(arrays["moving"], reference + before)),
+        Picture(caption="fixed", svg=_panel(arrays["fixed"], reference)),
+        Picture(caption="moved", svg=_panel(arrays["moved"], reference + after)),
+        Picture(caption="deformation", svg=_panel(arrays["moving"], deformation)),
+    )
 
 
 def outline_path(labels: NDArray[Any], code: int | None) -> str:
@@ -145,13 +160,16 @@ def outline_path(labels: NDArray[Any], code: int | None) -> str:
     >>> outline_path(np.pad(np.ones((1, 1), int), 1), code=None)
     'M2 1.5L1.5 2L1 1.5L1.5 1Z'
     """
-    codes = np.unique(labels[labels > 0]).tolist() if code is None else [code]
+    codes = [code]
+    if code is None:
+        codes = np.unique(labels[labels > 0]).tolist()
+    height = labels.shape[1]
     paths: list[str] = []
     for one in codes:
         mask = np.pad(labels == one, 1).astype(np.float64)
         for contour in find_contours(mask, 0.5):
             polygon = approximate_polygon(contour - 1, SMOOTHING)
-            paths.append(_path(polygon, labels.shape[1]))
+            paths.append(_path(polygon, height))
     return "".join(paths)
 
 
@@ -164,16 +182,26 @@ def deformation_path(displacement: NDArray[Any]) -> str:
         Shape (2, x, y), in voxels.
     """
     _, width, height = displacement.shape
-    places = np.moveaxis(np.indices((width, height)) + displacement, 0, -1)
-    lines = [*places[::GRID_SPACING], *np.moveaxis(places, 0, 1)[::GRID_SPACING]]
-    polygons = [approximate_polygon(line, SMOOTHING) for line in lines]
-    return "".join(_path(polygon, height, close="") for polygon in polygons)
+    grid = np.indices((width, height))
+    places = np.moveaxis(grid + displacement, 0, -1)  # (x, y, 2)
+    columns = places[::GRID_SPACING]
+    rows = places.swapaxes(0, 1)[::GRID_SPACING]
+    path = ""
+    for line in (*columns, *rows):
+        polygon = approximate_polygon(line, SMOOTHING)
+        path += _path(polygon, height, close="")
+    return path
 
 
 def _path(points: NDArray[Any], height: int, close: str = "Z") -> str:
     kept = points[:-1] if close else points
-    places = [f"{x + 0.5:.4g} {height - y - 0.5:.4g}" for x, y in kept]
-    return f"M{'L'.join(places)}{close}"
+    places: list[str] = []
+    for x, y in kept:
+        right = x + 0.5
+        down = height - y - 0.5
+        places.append(f"{right:.4g} {down:.4g}")
+    line = "L".join(places)
+    return f"M{line}{close}"
 
 
 def _stroke(path: str, role: str) -> Markup:
@@ -190,12 +218,20 @@ def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" stroke-width="{stroke}" stroke-linejoin="round">'
         '<image href="{uri}" width="{w}" height="{h}"/>{outlines}</svg>'
     )
-    return template.format(w=width, h=height, stroke=stroke, uri=uri, outlines=outlines)
+    return template.format(
+        w=width,
+        h=height,
+        stroke=stroke,
+        uri=uri,
+        outlines=outlines,
+    )
 
 
 def _image_uri(image: NDArray[Any]) -> str:
     """Return the image as a small JPEG, the first axis to the right and the second upwards."""
-    pixels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8).T[::-1]
+    shares = np.clip(np.nan_to_num(image), 0, 1)
+    grey = (255 * shares).astype(np.uint8)
+    pixels = grey.T[::-1]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)
     return data_uri(buffer.getvalue(), "image/jpeg")

@@ -132,13 +132,23 @@ def subjects_figure(material: Material, findings: Sequence[Finding]) -> Figure:
     figure = new_figure(5.4, 4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.4))
     edges = np.linspace(hyperparameter.low, hyperparameter.high, 21)
-    upper.hist(best, bins=edges.tolist(), color=OWN, edgecolor=PAPER)
+    upper.hist(
+        best,
+        bins=edges.tolist(),
+        color=OWN,
+        edgecolor=PAPER,
+    )
     upper.set(title=f"{symbol(name)}* of {len(findings)} subjects", ylabel="subjects")
     _draw_subject_gains(lower, findings, best)
     common = _common(material, hyperparameter)
     if common is not None:
         for axes in (upper, lower):
-            axes.axvline(common, color=MUTED, linewidth=1.2, linestyle=DASHED)
+            axes.axvline(
+                common,
+                color=MUTED,
+                linewidth=1.2,
+                linestyle=DASHED,
+            )
     metric = metric_name(material.searched.search.metric)
     lower.set_ylabel(f"held-out gain,\n{metric}")
     label = f"{symbol(name)}* (dashed: best single one for all)"
@@ -152,7 +162,14 @@ def _draw_subject_gains(axes: Axes, findings: Sequence[Finding], best: NDArray[n
         if finding.held_out is None:
             continue
         gained = finding.held_out.over_common.value
-        axes.plot(value, gained, "o", color=OWN, markerfacecolor=PAPER, markersize=5)
+        axes.plot(
+            value,
+            gained,
+            "o",
+            color=OWN,
+            markerfacecolor=PAPER,
+            markersize=5,
+        )
 
 
 def _common(material: Material, hyperparameter: Hyperparameter) -> float | None:
@@ -167,7 +184,13 @@ def _draw_optima(
     common = _common(material, hyperparameter)
     if common is not None:
         label = "best single one for all"
-        axes.axvline(common, color=MUTED, linewidth=1.2, linestyle=DASHED, label=label)
+        axes.axvline(
+            common,
+            color=MUTED,
+            linewidth=1.2,
+            linestyle=DASHED,
+            label=label,
+        )
     for height, finding in _name_rows(axes, groups):
         _draw_optimum(axes, height, finding, hyperparameter.name, material.margin)
     unit_axis(axes, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
@@ -178,11 +201,31 @@ def _draw_optimum(axes: Axes, height: float, finding: Finding, name: str, margin
     best = optimum.setting[name]
     rows = [height, height]
     equivalent = f"as good (within {margin:g})"
-    axes.plot(optimum.equals[name], rows, color=GRID, linewidth=9, zorder=1, label=equivalent)
     axes.plot(
-        optimum.intervals[name], rows, color=OWN, linewidth=2, zorder=2, label="95 % interval"
+        optimum.equals[name],
+        rows,
+        color=GRID,
+        linewidth=9,
+        zorder=1,
+        label=equivalent,
     )
-    axes.plot(best, height, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
+    axes.plot(
+        optimum.intervals[name],
+        rows,
+        color=OWN,
+        linewidth=2,
+        zorder=2,
+        label="95 % interval",
+    )
+    axes.plot(
+        best,
+        height,
+        "o",
+        color=OWN,
+        markersize=7,
+        zorder=4,
+        label=f"{symbol(name)}*",
+    )
     if optimum.constrained is None or optimum.constrained[name] == best:
         return
     look: dict[str, Any] = {
@@ -209,7 +252,13 @@ def _draw_gains(axes: Axes, material: Material, groups: Groups) -> None:
 def _draw_gain(axes: Axes, height: float, gain: Gain) -> None:
     colour, face, meaning = _look(gain)
     value, low, high = gain.gain
-    axes.plot([low, high], [height, height], color=colour, linewidth=2, zorder=2)
+    axes.plot(
+        [low, high],
+        [height, height],
+        color=colour,
+        linewidth=2,
+        zorder=2,
+    )
     look: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 7, "zorder": 3}
     axes.plot(value, height, "o", label=meaning, **look)
 

@@ -196,7 +196,9 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
     front = [group for group in groups if group.front]
     detailed = [row for group in groups if not group.compact for row in group.rows]
     first, *others = headline_clauses(material)
-    by_place = {place: _at(answers, place) for place in Place}
+    by_place: dict[Place, dict[str, Section]] = {place: {} for place in Place}
+    for part, section in answers.items():
+        by_place[part.place][part.anchor] = section
     return environment.get_template(TEMPLATE).render(
         w=words,
         name=material.searched.name,
@@ -232,21 +234,21 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
     )
 
 
-def _at(answers: Answers, place: Place) -> dict[str, Section]:
-    """Return the sections at a place, by their anchor."""
-    return {part.anchor: section for part, section in answers.items() if part.place is place}
-
-
 def _warnings(rows: Sequence[Row]) -> list[Flag]:
     """Return the warnings on the page, each once."""
-    raised = {flag for row in rows for flag in row.flags}
+    raised: set[Flag] = set()
+    for row in rows:
+        raised.update(row.flags)
     return [flag for flag in Flag if flag in raised]
 
 
 def _differing(groups: Sequence[Group]) -> list[str]:
     """Return the scopes whose best setting by nearest-neighbour Dice differs from that by partial-volume Dice."""
-    rows = [row for group in groups for row in group.rows]
-    return [row.title for row in rows if nearest_differs(row.finding)]
+    titles: list[str] = []
+    for group in groups:
+        differing = [row for row in group.rows if nearest_differs(row.finding)]
+        titles += [row.title for row in differing]
+    return titles
 
 
 def _unmeasured(material: Material) -> list[str]:
@@ -260,9 +262,10 @@ def _unmeasured(material: Material) -> list[str]:
 
 def few_everywhere(material: Material) -> str:
     """Return one sentence where all scopes have few subjects, so that no row need say it; else nothing."""
-    scopes = [finding for finding in material.findings if "subject" not in family(finding)]
-    if not all(Flag.FEW_SUBJECTS in finding.flags for finding in scopes):
-        return ""
+    for finding in material.findings:
+        of_subject = "subject" in family(finding)
+        if not of_subject and Flag.FEW_SUBJECTS not in finding.flags:
+            return ""
     subjects = material.cohort.subjects
     return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {subjects} subjects were searched."
 
@@ -297,8 +300,10 @@ def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str
     """Return the best value of each hyperparameter with its interval."""
     found: list[tuple[str, str | None, str]] = []
     for name, value in optimum.setting.items():
+        title = f"{words.symbol(name)}* {whose}"
+        best = words.setting_value(value)
         interval = words.setting_interval(optimum.intervals[name])
-        found.append((f"{words.symbol(name)}* {whose}", words.setting_value(value), interval))
+        found.append((title, best, interval))
     return found
 
 
@@ -410,15 +415,11 @@ def _data(material: Material) -> str:
     ]
     if material.study is not None:
         split = material.study.split
-        train = _count(split.train)
-        tune = _count(split.tune)
+        train = split.train if isinstance(split.train, int) else len(split.train)
+        tune = split.tune if isinstance(split.tune, int) else len(split.tune)
         sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
     sentences.append(f"{len(material.measurements.labels)} structures.")
     return " ".join(sentences)
-
-
-def _count(subjects: int | list[str]) -> int:
-    return subjects if isinstance(subjects, int) else len(subjects)
 
 
 def _preprocessing(study: Study) -> str:

@@ -61,7 +61,9 @@ def value_name(space: Space) -> str:
     >>> value_name(Space(hyperparameters=(Hyperparameter(name="regularization"),)))
     'λ'
     """
-    return symbol(space.names[0]) if len(space.names) == 1 else "a setting"
+    if len(space.names) > 1:
+        return "a setting"
+    return symbol(space.names[0])
 
 
 def best_name(space: Space) -> str:
@@ -97,7 +99,9 @@ def kind_name(kinds: Sequence[str]) -> str:
     'structure × task'
     """
     names = [KINDS.get(kind, kind.replace("_", " ")) for kind in kinds]
-    return " × ".join(names) or KINDS["cohort"]
+    if not names:
+        return KINDS["cohort"]
+    return " × ".join(names)
 
 
 def scope_title(scope: Scope) -> str:
@@ -110,8 +114,11 @@ def scope_title(scope: Scope) -> str:
     >>> scope_title(Scope(criteria=()))
     'whole cohort'
     """
-    names = [criterion_name(kind, value) for kind, value in scope.criteria]
-    return ", ".join(name for name in names if name) or KINDS["cohort"]
+    names: list[str] = []
+    for kind, value in scope.criteria:
+        if value:
+            names.append(criterion_name(kind, value))
+    return ", ".join(names) or KINDS["cohort"]
 
 
 def scope_phrase(scope: Scope) -> str:
@@ -122,7 +129,8 @@ def scope_phrase(scope: Scope) -> str:
     >>> scope_phrase(Scope(criteria=()))
     'the whole cohort'
     """
-    return scope_title(scope) if scope.criteria else f"the {KINDS['cohort']}"
+    title = scope_title(scope)
+    return title if scope.criteria else f"the {title}"
 
 
 def criterion_name(kind: str, value: str) -> str:
@@ -133,7 +141,9 @@ def criterion_name(kind: str, value: str) -> str:
     >>> criterion_name("task", "cross"), criterion_name("label", "thalamus")
     ('between subjects', 'thalamus')
     """
-    return TASKS.get(value, value) if kind == "task" else value
+    if kind == "task":
+        return TASKS.get(value, value)
+    return value
 
 
 def shorten(text: str, most: int = 28) -> str:
@@ -144,7 +154,9 @@ def shorten(text: str, most: int = 28) -> str:
     >>> shorten("left accumbens area", most=12)
     'left accumb…'
     """
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if len(text) <= most:
+        return text
+    return text[: most - 1] + "…"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -199,9 +211,13 @@ def spread(low: float, high: float, digits: int = 3) -> str:
     >>> spread(0.001, 0.02), spread(-0.0002, 0.0001)
     ('0.001 to 0.020', '−0.0002 to 0.0001')
     """
-    while digits < MOST_DIGITS and number(low, digits) == number(high, digits):
+    start = number(low, digits)
+    end = number(high, digits)
+    while start == end and digits < MOST_DIGITS:
         digits += 1
-    return f"{number(low, digits)} to {number(high, digits)}"
+        start = number(low, digits)
+        end = number(high, digits)
+    return f"{start} to {end}"
 
 
 def percent(share: float | None) -> str:
@@ -231,7 +247,12 @@ def duration(minutes: float) -> str:
         length = timedelta(seconds=round(60 * minutes))
         return humanize.precisedelta(length, format="%d")
     length = timedelta(minutes=round(minutes))
-    return humanize.precisedelta(length, minimum_unit="minutes", suppress=["days"], format="%d")
+    return humanize.precisedelta(
+        length,
+        minimum_unit="minutes",
+        suppress=["days"],
+        format="%d",
+    )
 
 
 def setting_interval(found: Interval) -> str:
@@ -314,7 +335,10 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     ('structure, task or subject', 'task')
     """
     *others, final = names
-    return f"{', '.join(others)} {last} {final}" if others else final
+    if not others:
+        return final
+    first = ", ".join(others)
+    return f"{first} {last} {final}"
 
 
 def spread_values(low: float, high: float) -> str:
@@ -360,7 +384,8 @@ def plural(count: int, noun: str) -> str:
     >>> plural(1, "start"), plural(3, "start")
     ('1 start', '3 starts')
     """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    ending = "" if count == 1 else "s"
+    return f"{count} {noun}{ending}"
 
 
 def family_name(family: Family, count: int = 2) -> str:

@@ -183,7 +183,8 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
 
 
 def _detailed(finding: Finding) -> bool:
-    return all(kind != "subject" for kind, _ in finding.scope.criteria)
+    kinds = [kind for kind, _ in finding.scope.criteria]
+    return "subject" not in kinds
 
 
 def _curve(finding: Finding, material: Material, folder: Path) -> Markup:

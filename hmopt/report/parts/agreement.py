@@ -1,7 +1,7 @@
 """Agreement of the hypermorph with networks that were trained for one setting each."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -122,9 +122,11 @@ def _bound(agreement: Agreement, limit: float) -> str:
 def _range(agreement: Agreement) -> str:
     """Return where the gap is least and largest: a mean of zero can hide that the curves differ."""
     values = [gap.value for gap in agreement.gaps]
-    low = setting_text(agreement.settings[np.argmin(values)])
-    high = setting_text(agreement.settings[np.argmax(values)])
-    return f"the gap goes from {signed(min(values))} at {low} to {signed(max(values))} at {high}"
+    lowest = agreement.settings[np.argmin(values)]
+    highest = agreement.settings[np.argmax(values)]
+    low = f"{signed(min(values))} at {setting_text(lowest)}"
+    high = f"{signed(max(values))} at {setting_text(highest)}"
+    return f"the gap goes from {low} to {high}"
 
 
 def _plural(agreement: Agreement) -> str:
@@ -182,8 +184,10 @@ def _notes(compared: Compared) -> list[str]:
 
 def _compared_with(compared: Compared) -> str:
     sides = (compared.main.hypermorphs, compared.separate)
-    names = [counted(family) for family in sides if COHORT in family.along]
-    return f"Compared are {' and, at each setting, '.join(names)}."
+    on_grid = [family for family in sides if COHORT in family.along]
+    names = [counted(family) for family in on_grid]
+    both = " and, at each setting, ".join(names)
+    return f"Compared are {both}."
 
 
 def _learning_rates(compared: Compared) -> str:
@@ -236,20 +240,24 @@ def _ranks(budget: Budget) -> str:
 
 def _numbers(budget: Budget) -> dict[str, Any]:
     agreement = budget.agreements[COHORT]
-    by_label = {
-        scope.label: list(one.mean_gap.estimate)
-        for scope, one in budget.agreements.items()
-        if scope.label
-    }
+    gaps: dict[str, list[float]] = {}
+    correlations: dict[str, float] = {}
+    shifts: dict[str, Setting] = {}
+    for scope, one in budget.agreements.items():
+        name = scope.label or "cohort"
+        correlations[name] = one.rank_correlation
+        shifts[name] = one.shift
+        if scope.label:
+            gaps[name] = list(one.mean_gap.estimate)
     return {
         **named("gap_to_separate", agreement.mean_gap.estimate),
         "gap_upper_bound": agreement.upper_bound,
         "gap_by_setting": _by_setting(agreement),
         "within_two_sd": int(agreement.within_two_spreads.sum()),
         "compared_settings": len(agreement.settings),
-        "rank_correlation": _by_scope(budget, lambda one: one.rank_correlation),
-        "gap_by_label": by_label,
-        "shift": _by_scope(budget, lambda one: one.shift),
+        "rank_correlation": correlations,
+        "gap_by_label": gaps,
+        "shift": shifts,
     }
 
 
@@ -259,10 +267,6 @@ def _by_setting(agreement: Agreement) -> list[dict[str, Any]]:
         {**setting, "gap": list(gap.estimate), "seed_sd": float(deviation)}
         for setting, gap, deviation in columns
     ]
-
-
-def _by_scope(budget: Budget, value_of: Callable[[Agreement], Any]) -> dict[str, Any]:
-    return {scope.label or "cohort": value_of(one) for scope, one in budget.agreements.items()}
 
 
 def _full_steps_numbers(compared: Compared) -> dict[str, Any]:
@@ -323,13 +327,27 @@ def _draw_curves(axes: Axes, agreement: Agreement, space: Space, size: float = 5
         low = mean - half_width
         high = mean + half_width
         if half_width.any():
-            axes.fill_between(values, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                values,
+                low,
+                high,
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
 
     amortized = agreement.amortized
     separate = agreement.separate
     band(amortized, agreement.amortized_spread, OWN)
     band(separate, agreement.seed_spread, OTHER)
-    axes.plot(values, amortized[places], "-", color=OWN, linewidth=1.5, label="hypermorph")
+    axes.plot(
+        values,
+        amortized[places],
+        "-",
+        color=OWN,
+        linewidth=1.5,
+        label="hypermorph",
+    )
     look: dict[str, Any] = {
         "color": OTHER,
         "markersize": size,
@@ -360,6 +378,20 @@ def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
     axes.axhline(0, color=INK, linewidth=1)
     if band.any():
         label = "2 SD over random starts"
-        axes.fill_between(values, -band, band, color=GRID, linewidth=0, label=label)
+        axes.fill_between(
+            values,
+            -band,
+            band,
+            color=GRID,
+            linewidth=0,
+            label=label,
+        )
     look: dict[str, Any] = {"color": MUTED, "markersize": 4.5, "capsize": 2.5}
-    axes.errorbar(values, gaps, yerr=bars, fmt="o", label="separate − hypermorph", **look)
+    axes.errorbar(
+        values,
+        gaps,
+        yerr=bars,
+        fmt="o",
+        label="separate − hypermorph",
+        **look,
+    )

@@ -101,13 +101,14 @@ def _structures_in(one: Slice, codes: Codes) -> tuple[int, int]:
 
 def _shown(codes: Codes, labels: NDArray[Any], name: str) -> dict[int, Finding]:
     """Return the structures of a slice, by their best value."""
-    present = [code for code in np.unique(labels).tolist() if code in codes]
-
-    def by_best_value(code: int) -> tuple[float, str]:
+    order: list[tuple[float, str, int]] = []
+    for code in np.unique(labels).tolist():
+        if code not in codes:
+            continue
         finding = codes[code]
-        return finding.full.optimum.setting[name], finding.scope.name
-
-    return {code: codes[code] for code in sorted(present, key=by_best_value)}
+        best = finding.full.optimum.setting[name]
+        order.append((best, finding.scope.name, code))
+    return {code: codes[code] for _, _, code in sorted(order)}
 
 
 def _aspect(material: Material) -> float:
@@ -126,7 +127,13 @@ def _draw(
     columns = -(-len(shown) // LINES)
     figure = new_figure(5.4 + 3.0 * columns, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(5.0, 3.0 * columns))
-    left.imshow(image.T, origin="lower", cmap="gray", interpolation="nearest", aspect=aspect)
+    left.imshow(
+        image.T,
+        origin="lower",
+        cmap="gray",
+        interpolation="nearest",
+        aspect=aspect,
+    )
     scale = Normalize(hyperparameter.low, hyperparameter.high)
     for number, (code, finding) in enumerate(shown.items(), start=1):
         best = finding.full.optimum.setting[hyperparameter.name]
@@ -135,7 +142,13 @@ def _draw(
         _tag(left, mask, number)
     left.set_axis_off()
     colours = ScalarMappable(scale, COLOURS)
-    bar = figure.colorbar(colours, ax=left, location="bottom", shrink=0.8, pad=0.02)
+    bar = figure.colorbar(
+        colours,
+        ax=left,
+        location="bottom",
+        shrink=0.8,
+        pad=0.02,
+    )
     bar.set_label(f"{symbol(hyperparameter.name)}*")
     _write_key(right, list(shown.values()), hyperparameter.name, columns)
     return figure
@@ -143,19 +156,38 @@ def _draw(
 
 def _fill(axes: Axes, mask: NDArray[np.bool_], colour: tuple[float, float, float, float]) -> None:
     # opaque: over an image, a transparent colour would be one that is not on the bar
-    layer = np.zeros((*mask.T.shape, 4))
-    layer[mask.T] = colour
-    axes.imshow(layer, origin="lower", interpolation="nearest", aspect=axes.get_aspect())
-    axes.contour(mask.T.astype(float), levels=[0.5], colors=WHITE, linewidths=0.7)
+    inside = mask.T
+    layer = np.zeros((*inside.shape, 4))
+    layer[inside] = colour
+    axes.imshow(
+        layer,
+        origin="lower",
+        interpolation="nearest",
+        aspect=axes.get_aspect(),
+    )
+    axes.contour(
+        inside.astype(float),
+        levels=[0.5],
+        colors=WHITE,
+        linewidths=0.7,
+    )
 
 
 def _tag(axes: Axes, mask: NDArray[np.bool_], number: int) -> None:
     """Write a structure's number where it is thickest."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    x, y = np.unravel_index(int(depth.argmax()), depth.shape)
+    padded = np.pad(mask, 1)
+    depth = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+    deepest = int(depth.argmax())
+    x, y = np.unravel_index(deepest, depth.shape)
     box = {"boxstyle": "round,pad=0.15", "facecolor": WHITE, "edgecolor": "none", "alpha": 0.85}
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
-    axes.annotate(str(number), (float(x), float(y)), color=BLACK, bbox=box, **centred)
+    axes.annotate(
+        str(number),
+        (float(x), float(y)),
+        color=BLACK,
+        bbox=box,
+        **centred,
+    )
 
 
 def _write_key(axes: Axes, shown: Sequence[Finding], name: str, columns: int) -> None:

@@ -135,7 +135,11 @@ def find_prices(
     seconds = single.seconds / single.evaluations
     measured = Work(seconds=seconds, evaluations=1, operations=pair)
     return Prices(
-        hypermorph=amortized, separate=single, measured=measured, pairs=pairs, search=search
+        hypermorph=amortized,
+        separate=single,
+        measured=measured,
+        pairs=pairs,
+        search=search,
     )
 
 
@@ -165,10 +169,30 @@ def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
     single = prices.separate.seconds / SECONDS_AN_HOUR
     figure = new_figure(6.6, 3.9)
     axes = figure.subplots()
-    axes.plot(DRAWN, separate, "s-", color=OTHER, markerfacecolor=PAPER, label="separate networks")
-    axes.plot(DRAWN, amortized, "-", color=OWN, linewidth=2, label="hypermorph and search")
+    axes.plot(
+        DRAWN,
+        separate,
+        "s-",
+        color=OTHER,
+        markerfacecolor=PAPER,
+        label="separate networks",
+    )
+    axes.plot(
+        DRAWN,
+        amortized,
+        "-",
+        color=OWN,
+        linewidth=2,
+        label="hypermorph and search",
+    )
     label = "one separate network"
-    axes.axhline(single, color=MUTED, linewidth=1, linestyle=":", label=label)
+    axes.axhline(
+        single,
+        color=MUTED,
+        linewidth=1,
+        linestyle=":",
+        label=label,
+    )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(DRAWN)

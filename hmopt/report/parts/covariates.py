@@ -73,7 +73,12 @@ def _without_mirrors(found: Sequence[Sensitivity], columns: pd.DataFrame) -> lis
     for column, values in columns.items():
         if values.nunique() == 2:
             second[str(column)] = max(values.dropna())
-    return [one for one in found if one.value is None or one.value != second.get(one.column)]
+    kept: list[Sensitivity] = []
+    for one in found:
+        is_mirror = one.value is not None and one.value == second.get(one.column)
+        if not is_mirror:
+            kept.append(one)
+    return kept
 
 
 def _found(found: Sequence[Sensitivity]) -> str:
@@ -96,8 +101,11 @@ def _found(found: Sequence[Sensitivity]) -> str:
 def _named(one: Sensitivity) -> str:
     if one.evidence is not Evidence.FOUND:
         return one.column
-    what = "rank correlation" if one.value is None else f"{one.value} against others"
-    return f"{one.column} ({what} {signed(one.effect.value, 2)})"
+    what = "rank correlation"
+    if one.value is not None:
+        what = f"{one.value} against others"
+    effect = signed(one.effect.value, 2)
+    return f"{one.column} ({what} {effect})"
 
 
 def _row(one: Sensitivity) -> dict[str, str]:
@@ -120,8 +128,10 @@ def _effect(one: Sensitivity) -> str:
 
 
 def _key(one: Sensitivity) -> str:
-    value = "" if one.value is None else f"={one.value}"
-    return f"{one.hyperparameter}, {one.column}{value}"
+    covariate = one.column
+    if one.value is not None:
+        covariate += f"={one.value}"
+    return f"{one.hyperparameter}, {covariate}"
 
 
 def _numbers(one: Sensitivity) -> dict[str, object]:

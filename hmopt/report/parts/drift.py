@@ -157,8 +157,9 @@ def _from_to(values: Sequence[float]) -> str:
     >>> _from_to([0.7, 0.62, 0.5])
     'from 0.70 over 0.62 to 0.50'
     """
-    first, *middle, last = [setting_value(value) for value in values]
-    return f"from {first} over {listed(middle)} to {last}"
+    first, *middle, last = map(setting_value, values)
+    between = listed(middle)
+    return f"from {first} over {between} to {last}"
 
 
 def _or_take(drift: Drift, fell: bool, equivalent: tuple[float, float] | None) -> str:
@@ -175,19 +176,22 @@ def _or_take(drift: Drift, fell: bool, equivalent: tuple[float, float] | None) -
 
 
 def _of_others(drifts: Sequence[Drift]) -> str:
-    told = [drift for drift in drifts if drift.trend is not Trend.TOO_FEW]
-    drifting = [drift for drift in told if drift.trend.drifts]
     what = _plural(drifts)
+    told = [drift for drift in drifts if drift.trend is not Trend.TOO_FEW]
     if not told:
         return f"For {what} there are too few subjects to say."
-    settled = sum(drift.trend is Trend.SETTLED for drift in told)
+    drifting = [drift for drift in told if drift.trend.drifts]
+    trends = [drift.trend for drift in told]
+    settled = trends.count(Trend.SETTLED)
     if not drifting:
         return f"There is no evidence of drift for any of the {len(told)} {what}; for {settled} it settled."
     several = len({drift.hyperparameter for drift in drifts}) > 1
     names: list[str] = []
     for drift in drifting[:NAMED]:
-        best = f"{symbol(drift.hyperparameter)}* " if several else ""
-        names.append(f"{scope_title(drift.scope)} ({best}{_from_to(drift.values)})")
+        path = _from_to(drift.values)
+        if several:
+            path = f"{symbol(drift.hyperparameter)}* {path}"
+        names.append(f"{scope_title(drift.scope)} ({path})")
     if len(drifting) > NAMED:
         names.append(f"{len(drifting) - NAMED} more")
     count = f"{len(drifting)} of {len(told)} {what}"
@@ -196,15 +200,20 @@ def _of_others(drifts: Sequence[Drift]) -> str:
 
 def _plural(drifts: Sequence[Drift]) -> str:
     """Return the noun for several scopes."""
-    only_labels = all(list(dict(drift.scope.criteria)) == ["label"] for drift in drifts)
-    return "structures" if only_labels else "structures and groups"
+    for drift in drifts:
+        kinds = [kind for kind, _ in drift.scope.criteria]
+        if kinds != ["label"]:
+            return "structures and groups"
+    return "structures"
 
 
 def _as_good(material: Material) -> AsGood:
     found: dict[tuple[Scope, str], tuple[float, float]] = {}
     for finding in material.findings:
-        for name, equivalent in finding.full.optimum.equals.items():
-            found[finding.scope, name] = (equivalent.low, equivalent.high)
+        equals = finding.full.optimum.equals
+        for name, equivalent in equals.items():
+            ends = (equivalent.low, equivalent.high)
+            found[finding.scope, name] = ends
     return found
 
 
@@ -290,7 +299,8 @@ def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
 
 
 def _count(drifts: Sequence[Drift]) -> int:
-    return sum(drift.trend.drifts for drift in drifts)
+    drifting = [drift for drift in drifts if drift.trend.drifts]
+    return len(drifting)
 
 
 def _numbers(drifts: Sequence[Drift]) -> dict[str, Any]:
@@ -335,7 +345,13 @@ def drift_figure(
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     figure = new_figure(2.55 * columns + 0.5, 1.75 * rows + 0.6)
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = figure.subplots(
+        rows,
+        columns,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    ).ravel()
     for axes, drift in zip(panels, drawn, strict=False):
         _draw(axes, drift, hyperparameter, steps)
     for axes in panels[max(count - columns, 0) : count]:
@@ -355,9 +371,22 @@ def _draw(axes: Axes, drift: Drift, hyperparameter: Hyperparameter, steps: int |
     face = colour if drift.trend.drifts else PAPER
     for place, optimum in zip(places, drift.optima, strict=True):
         ends = [optimum.low, optimum.high]
-        axes.plot([place, place], ends, color=colour, linewidth=2, alpha=0.45)
+        axes.plot(
+            [place, place],
+            ends,
+            color=colour,
+            linewidth=2,
+            alpha=0.45,
+        )
     axes.plot(places, drift.values, "-", color=colour, linewidth=1.4)
-    axes.plot(places, drift.values, "o", color=colour, markerfacecolor=face, markersize=6)
+    axes.plot(
+        places,
+        drift.values,
+        "o",
+        color=colour,
+        markerfacecolor=face,
+        markersize=6,
+    )
     margin = 0.05 * (hyperparameter.high - hyperparameter.low)
     ticks = [steps_at(checkpoint, total) for checkpoint in CHECKPOINTS if checkpoint != "quarter"]
     axes.set_ylim(hyperparameter.low - margin, hyperparameter.high + margin)

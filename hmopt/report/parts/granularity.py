@@ -51,7 +51,8 @@ def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
     """Return numbers by granularity and by what it is compared with."""
     numbers: dict[str, dict[str, object]] = {}
     for gain in gains:
-        numbers.setdefault(gain.name, {})[f"over_{gain.over}"] = gain_numbers(gain)
+        of_granularity = numbers.setdefault(gain.name, {})
+        of_granularity[f"over_{gain.over}"] = gain_numbers(gain)
     return numbers
 
 
@@ -89,25 +90,30 @@ def _found(material: Material, tested: list[Gain]) -> str:
 
 
 def _named(material: Material, gain: Gain) -> str:
-    name = f"{_row_title(material, gain)} over {_over(material, gain)}"
+    title = _row_title(material, gain)
+    name = f"{title} over {_over(material, gain)}"
     if gain.evidence in (Evidence.NONE, Evidence.TOO_FEW):
         return name
-    return f"{name} ({signed(gain.gain.value)}, {p_text(gain.p_adjusted)})"
+    amount = signed(gain.gain.value)
+    p_value = p_text(gain.p_adjusted)
+    return f"{name} ({amount}, {p_value})"
 
 
 def _table(material: Material, tested: list[Gain], groups: list[Gain]) -> pd.DataFrame:
-    titles = [(_row_title(material, gain), gain) for gain in tested]
-    titles += [(_group_title(gain), gain) for gain in groups]
-    rows = [
-        {"": title, "over": _over(material, gain), **gain_cells(gain)} for title, gain in titles
-    ]
+    rows: list[dict[str, str]] = []
+    for gain in (*tested, *groups):
+        is_group = "=" in gain.name
+        title = _group_title(gain) if is_group else _row_title(material, gain)
+        row = {"": title, "over": _over(material, gain)}
+        rows.append(row | gain_cells(gain))
     return pd.DataFrame(rows)
 
 
 def _row_title(material: Material, gain: Gain) -> str:
     value = value_name(material.searched.space)
-    whom = "all" if gain.name == "cohort" else f"each {granularity_name(gain)}"
-    return f"one {value} for {whom}"
+    if gain.name == "cohort":
+        return f"one {value} for all"
+    return f"one {value} for each {granularity_name(gain)}"
 
 
 def _over(material: Material, gain: Gain) -> str:
@@ -119,7 +125,9 @@ def _over(material: Material, gain: Gain) -> str:
 def _group_title(gain: Gain) -> str:
     kind, value = gain.name.split("=", maxsplit=1)
     name = criterion_name(kind, value)
-    return f"only {name}" if kind == "task" else f"only {kind} {name}"
+    if kind == "task":
+        return f"only {name}"
+    return f"only {kind} {name}"
 
 
 def _explained(material: Material) -> str:

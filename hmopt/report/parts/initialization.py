@@ -85,17 +85,15 @@ def found(compared: Compared, metric: str) -> str:
         return f"Too few random starts to compare: {amounts}."
     end = "there is no evidence that one is larger than the other"
     if evidence is Evidence.FOUND:
-        end = f"the hypermorph's is {_times(ratio)} as large"
+        interval = spread(ratio.low, ratio.high, 1)
+        times = f"{number(ratio.value, 1)} times (95 % interval {interval})"
+        end = f"the hypermorph's is {times} as large"
     return f"{amounts[0].upper()}{amounts[1:]}; {end}."
 
 
 def _deviation(deviation: Estimate) -> str:
     # deviations are small: one digit more than scores have
     return number(deviation.value, 4)
-
-
-def _times(ratio: Estimate) -> str:
-    return f"{number(ratio.value, 1)} times (95 % interval {spread(ratio.low, ratio.high, 1)})"
 
 
 def _row(compared: Compared, scope: Scope) -> dict[str, str]:
@@ -160,7 +158,9 @@ def _notes(families: Sequence[Family], compared: Compared) -> list[str]:
 
 
 def _along(family: Family) -> float:
-    return float(np.sqrt(np.mean(family.along[COHORT].curve_spread ** 2)))
+    deviations = family.along[COHORT].curve_spread
+    mean_square = np.mean(deviations**2)
+    return float(np.sqrt(mean_square))
 
 
 def _numbers(budget: Budget, separate: Family) -> dict[str, Any]:
@@ -222,27 +222,53 @@ def starts_figure(
     scores.set_title(f"Each start at {setting_text(optimum)}")
     deviations.set_title("SD over starts")
     optima.set_title(f"Each start's {symbol(first.name)}*")
-    figure.legend(handles=_marks(), loc="outside lower left", ncols=2, handlelength=2.2)
+    figure.legend(
+        handles=_marks(),
+        loc="outside lower left",
+        ncols=2,
+        handlelength=2.2,
+    )
     return figure
 
 
 def _marks() -> list[Line2D]:
     """Return the legend's entries for what is drawn alike of every family."""
-    mean = Line2D([], [], color=INK, marker="|", markersize=11, label="mean ± SD")
-    ensemble = Line2D([], [], color=INK, marker="*", markersize=11, linestyle="")
+    mean = Line2D(
+        [],
+        [],
+        color=INK,
+        marker="|",
+        markersize=11,
+        label="mean ± SD",
+    )
+    ensemble = Line2D(
+        [],
+        [],
+        color=INK,
+        marker="*",
+        markersize=11,
+        linestyle="",
+    )
     ensemble.set_label("average of their velocities")
     return [mean, ensemble]
 
 
 def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
     sign = 1 if find_metric(metric).direction == "maximize" else -1
-    for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
-        spread_of = family.at_optimum[COHORT]
-        scores = spread_of.scores[:, 0]
-        mean = scores.mean()
-        deviation = np.nan_to_num(spread_of.score_spread.value)
-        bar: dict[str, Any] = {"fmt": "|", "color": INK, "markersize": 14, "capsize": 4}
-        axes.errorbar(mean, -row, xerr=deviation, **bar)
+    for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
+        colour, mark, _ = look
+        over_starts = family.at_optimum[COHORT]
+        scores = over_starts.scores[:, 0]
+        deviation = np.nan_to_num(over_starts.score_spread.value)
+        axes.errorbar(
+            scores.mean(),
+            -row,
+            xerr=deviation,
+            fmt="|",
+            color=INK,
+            markersize=14,
+            capsize=4,
+        )
         _draw_marks(axes, scores, row, colour, mark)
         if COHORT in family.ensemble_gains:
             members = scores[: family.ensemble].mean()
@@ -266,27 +292,52 @@ def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> No
         values = [along.settings[place][first] for place in places]
         deviations = along.curve_spread[places]
         look = f"{mark}{line}"
-        axes.plot(values, deviations, look, color=colour, markersize=4, linewidth=1.4)
+        axes.plot(
+            values,
+            deviations,
+            look,
+            color=colour,
+            markersize=4,
+            linewidth=1.4,
+        )
     axes.set_ylim(bottom=0)
 
 
 def _draw_optima(axes: Axes, families: Sequence[Family]) -> None:
-    for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
-        if COHORT in family.along:
-            _draw_marks(axes, family.along[COHORT].optima[:, 0], row, colour, mark)
-    _name_rows(axes, ["" for _ in families])
+    for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
+        if COHORT not in family.along:
+            continue
+        colour, mark, _ = look
+        optima = family.along[COHORT].optima
+        _draw_marks(axes, optima[:, 0], row, colour, mark)
+    _name_rows(axes, [""] * len(families))
 
 
 def _draw_marks(axes: Axes, values: NDArray[np.float64], row: int, colour: str, mark: str) -> None:
     """Draw values of one row, at heights at which their marks do not hide each other."""
     count = len(values)
-    apart = np.linspace(APART, -APART, count) if count > 1 else np.zeros(1)
-    axes.plot(values, -row + apart, mark, color=colour, markerfacecolor=PAPER, markersize=5.5)
+    apart = np.zeros(1)
+    if count > 1:
+        apart = np.linspace(APART, -APART, count)
+    axes.plot(
+        values,
+        -row + apart,
+        mark,
+        color=colour,
+        markerfacecolor=PAPER,
+        markersize=5.5,
+    )
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    heights = [-row for row in range(len(names))]
+    count = len(names)
+    heights = [-row for row in range(count)]
     axes.set_yticks(heights, names)
-    axes.set_ylim(-len(names) + 0.4, 0.6)
+    axes.set_ylim(0.4 - count, 0.6)
     axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0, labelcolor=INK, color=MUTED)
+    axes.tick_params(
+        axis="y",
+        length=0,
+        labelcolor=INK,
+        color=MUTED,
+    )

@@ -63,21 +63,26 @@ class LabelsPart(ReportPart):
             table=pd.DataFrame([_row(material, finding) for finding in findings]),
             notes=tuple(notes),
             numbers={
-                "gain_per_label": _numbers(over_common),
-                "gain_per_label_over_default": _numbers(over_default),
+                "gain_per_label": {
+                    label: gain_numbers(gain) for label, gain in over_common.items()
+                },
+                "gain_per_label_over_default": {
+                    label: gain_numbers(gain) for label, gain in over_default.items()
+                },
             },
         )
 
 
 def _tested(material: Material) -> list[Finding]:
     """Return the structures whose gain was tested, the largest gain first."""
+    gains = material.gains
     labels = families(material.findings).get(KINDS, [])
-    tested = [finding for finding in labels if finding.scope.name in material.gains]
-    return sorted(tested, key=lambda finding: -material.gains[finding.scope.name].gain.value)
-
-
-def _numbers(gains: Gains) -> dict[str, dict[str, object]]:
-    return {label: gain_numbers(gain) for label, gain in gains.items()}
+    tested = [finding for finding in labels if finding.scope.name in gains]
+    tested.sort(
+        key=lambda finding: gains[finding.scope.name].gain.value,
+        reverse=True,
+    )
+    return tested
 
 
 def _found(material: Material, gains: Gains) -> str:
@@ -99,10 +104,14 @@ def _found(material: Material, gains: Gains) -> str:
 
 
 def _clause(shown: Gains, tested: int, verb: str) -> str:
-    named = [f"{label} ({signed(gain.gain.value)})" for label, gain in shown.items()]
-    most = "most " if len(shown) > NAMED else ""
-    structures = f"{len(shown)} of {tested} structures"
-    return f"{structures} {verb} with evidence: {most}{listed(named[:NAMED])}"
+    named: list[str] = []
+    for label, gain in shown.items():
+        amount = signed(gain.gain.value)
+        named.append(f"{label} ({amount})")
+    most = "most " if len(named) > NAMED else ""
+    names = listed(named[:NAMED])
+    count = f"{len(named)} of {tested} structures"
+    return f"{count} {verb} with evidence: {most}{names}"
 
 
 def _over(material: Material, gain: Gain) -> str:

@@ -1,5 +1,6 @@
 """Scores of other registration programs on the same pairs, from `results/versus_*.json`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ class Method(BaseModel):
     @property
     def estimate(self) -> Estimate:
         """The difference with its interval."""
-        low, high = (float("nan") if end is None else end for end in self.interval)
+        low, high = self.interval
+        if low is None or high is None:
+            return Estimate(self.difference, math.nan, math.nan)
         return Estimate(self.difference, low, high)
 
 
@@ -101,7 +104,13 @@ def read_programs(folder: Path) -> list[Compared]:
     compared: list[Compared] = []
     for path in sorted(StudyFolder(folder).results.path.glob(PATTERN)):
         what = "scores of another program"
-        content: Any = read_record(path, Programs, error=DataError, what=what, advice=ADVICE)
+        content: Any = read_record(
+            path,
+            Programs,
+            error=DataError,
+            what=what,
+            advice=ADVICE,
+        )
         program = path.stem.removeprefix("versus_")
         for task, methods in content.root.items():
             compared += [(task, _title(program, name), one) for name, one in methods.items()]
@@ -134,7 +143,7 @@ def _found(compared: list[Compared]) -> str:
 def _named(one: Compared) -> str:
     task, name, method = one
     where = criterion_name("task", task)
-    if method.estimate.low != method.estimate.low:
+    if math.isnan(method.estimate.low):
         return f"{name} {where}"
     return f"{name} {where} ({signed(method.difference)})"
 
@@ -147,10 +156,6 @@ def _row(task: str, name: str, method: Method) -> dict[str, str]:
         "Dice": number(method.dice_of_method),
         "Dice of hmopt, held out": number(method.dice_held_out),
         "difference (95 % interval)": gain_text(method.estimate),
-        "seconds a pair": _seconds(method.seconds_of_method),
-        "seconds a pair, hmopt": _seconds(method.seconds),
+        "seconds a pair": number(method.seconds_of_method),
+        "seconds a pair, hmopt": number(method.seconds),
     }
-
-
-def _seconds(seconds: float | None) -> str:
-    return number(seconds, 3 if seconds is not None and seconds < 0.1 else 2)
