@@ -12,16 +12,27 @@ from hmopt.files import check_outputs
 Results = Annotated[
     bool, typer.Option("--results", help="Also write FOLDER/results, small enough to be committed.")
 ]
+Pictures = Annotated[
+    bool,
+    typer.Option(
+        "--pictures",
+        help="With --results: keep pictures of pairs, which show images of the cohort.",
+    ),
+]
 
 
 def report(
-    folder: Folder, results: Results = False, quiet: Quiet = False, debug: Debug = False
+    folder: Folder,
+    results: Results = False,
+    pictures: Pictures = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Write FOLDER/report: index.html, optima.csv and figures. Needs neither model nor torch."""
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         report_study(folder, talk)
         if results:
-            keep_results(folder, talk)
+            keep_results(folder, talk, pictures=pictures)
 
 
 def report_study(folder: Path, talk: Conversation) -> None:
@@ -49,8 +60,8 @@ def check_places(folder: Path) -> None:
     check_outputs(pages, read | kept)
 
 
-def keep_results(folder: Path, talk: Conversation) -> None:
+def keep_results(folder: Path, talk: Conversation, pictures: bool = False) -> None:
     """Write what of a study is committed."""
     from hmopt.report import write_results
 
-    talk.say(f"Results: {write_results(folder, talk.track)}")
+    talk.say(f"Results: {write_results(folder, talk.track, pictures=pictures)}")

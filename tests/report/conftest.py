@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.files import slug
 from hmopt.ledger import Ledger, Searched
 from hmopt.records import Block
+from hmopt.report.material import Material
 from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder
 
@@ -164,6 +166,18 @@ def add_model() -> Callable[[Path, str, float], None]:
         )
 
     return add
+
+
+@pytest.fixture(scope="session")
+def with_gains() -> Callable[..., Material]:
+    """Give a study as if its `granularities`, `gains` or `default_gains` were others."""
+
+    def build(material: Material, **known: object) -> Material:
+        others = {name: property(lambda _, value=value: value) for name, value in known.items()}
+        kind = type("Told", (type(material),), others)
+        return kind(**{field.name: getattr(material, field.name) for field in fields(material)})
+
+    return build
 
 
 @pytest.fixture(scope="session")

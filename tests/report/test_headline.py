@@ -1,5 +1,6 @@
 """The sentence of a report: what it claims, and what it says of what was not shown."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,24 +25,26 @@ def material(study_folder: Path) -> Material:
     return read_material(study_folder)
 
 
-def told(
-    material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort"
-) -> Material:
+@pytest.fixture
+def told(with_gains: Callable[..., Material]) -> Callable[..., Material]:
     """The study as if one granularity had this gain over the default, or over the single best, and nothing else."""
-    mean = Mean(value=value, error=error, freedom=11, subjects=12)
-    gain = Gain(
-        name=name,
-        over="default" if name == "cohort" else "common",
-        mean=mean,
-        unpooled=mean,
-        p_adjusted=mean.p_value,
-        choosing=6,
-        evidence=evidence,
-    )
-    other = replace(material)
-    other.__dict__["granularities"] = [gain]
-    other.__dict__["gains"] = {}
-    return other
+
+    def build(
+        material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort"
+    ) -> Material:
+        mean = Mean(value=value, error=error, freedom=11, subjects=12)
+        gain = Gain(
+            name=name,
+            over="default" if name == "cohort" else "common",
+            mean=mean,
+            unpooled=mean,
+            p_adjusted=mean.p_value,
+            choosing=6,
+            evidence=evidence,
+        )
+        return with_gains(material, granularities=[gain], gains={})
+
+    return build
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,13 @@ def told(
     ],
 )
 def test_the_single_best_setting_is_held_against_the_default(
-    material: Material, value: float, error: float, evidence: Evidence, said: str, claims: bool
+    material: Material,
+    told: Callable[..., Material],
+    value: float,
+    error: float,
+    evidence: Evidence,
+    said: str,
+    claims: bool,
 ) -> None:
     other = told(material, value, error, evidence)
     assert over_default(other).startswith(said)
@@ -94,7 +103,7 @@ def test_the_single_best_setting_is_held_against_the_default(
 
 
 def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
-    material: Material,
+    material: Material, told: Callable[..., Material]
 ) -> None:
     sentence = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
     assert "choosing λ per structure improves held-out Dice over it by +0.010" in sentence
@@ -116,7 +125,7 @@ def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
 
 @pytest.mark.parametrize("evidence", [Evidence.NONE, Evidence.NEGLIGIBLE, Evidence.TOO_FEW])
 def test_what_is_not_evidence_is_no_claim_however_large(
-    material: Material, evidence: Evidence
+    material: Material, told: Callable[..., Material], evidence: Evidence
 ) -> None:
     other = told(material, 0.1, 0.001, evidence, "label")
     assert improvements(other) == []

@@ -92,7 +92,7 @@ def _found(material: Material, tested: list[Gain]) -> str:
 def _named(material: Material, gain: Gain) -> str:
     title = _row_title(material, gain)
     name = f"{title} over {_over(material, gain)}"
-    if gain.evidence in (Evidence.NONE, Evidence.TOO_FEW):
+    if gain.evidence is not Evidence.FOUND:
         return name
     amount = signed(gain.gain.value)
     p_value = p_text(gain.p_adjusted)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,15 +36,22 @@ def drawn_in_style() -> object:
         yield
 
 
-def with_evidence(material: Material, evidence: Evidence) -> Material:
+@pytest.fixture
+def with_evidence(with_gains: Callable[..., Material]) -> Callable[..., Material]:
     """The same study, as if all tests had said the same."""
-    other = replace(material)
-    for name in ("granularities", "gains", "default_gains"):
-        found = getattr(material, name)
-        one_by_one = found.items() if isinstance(found, dict) else enumerate(found)
-        changed = {key: replace(gain, evidence=evidence) for key, gain in one_by_one}
-        other.__dict__[name] = changed if isinstance(found, dict) else list(changed.values())
-    return other
+
+    def build(material: Material, evidence: Evidence) -> Material:
+        return with_gains(
+            material,
+            granularities=[replace(gain, evidence=evidence) for gain in material.granularities],
+            gains={name: replace(gain, evidence=evidence) for name, gain in material.gains.items()},
+            default_gains={
+                name: replace(gain, evidence=evidence)
+                for name, gain in material.default_gains.items()
+            },
+        )
+
+    return build
 
 
 def section(made: Section | None) -> Section:
@@ -150,7 +158,7 @@ def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> N
     ],
 )
 def test_what_is_not_shown_is_said_not_to_be(
-    material: Material, evidence: Evidence, said: str
+    material: Material, with_evidence: Callable[..., Material], evidence: Evidence, said: str
 ) -> None:
     told = with_evidence(material, evidence)
     assert which_improves(told)[0].startswith(said)
@@ -170,7 +178,9 @@ def test_each_structure_is_told_with_its_gain(material: Material) -> None:
     assert len(made.table) == len(numbers)
 
 
-def test_without_evidence_no_structure_is_named(material: Material) -> None:
+def test_without_evidence_no_structure_is_named(
+    material: Material, with_evidence: Callable[..., Material]
+) -> None:
     none, few = (
         section(LabelsPart().section(with_evidence(material, one)))
         for one in (Evidence.NONE, Evidence.TOO_FEW)
@@ -187,6 +197,8 @@ def test_without_evidence_no_structure_is_named(material: Material) -> None:
 
 def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
     material: Material,
+    with_evidence: Callable[..., Material],
+    with_gains: Callable[..., Material],
 ) -> None:
     told = with_evidence(material, Evidence.NONE)
     gains = dict(told.gains)
@@ -195,7 +207,7 @@ def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
         gains[f"label={label}"] = replace(
             gains[f"label={label}"], mean=mean, evidence=Evidence.FOUND
         )
-    told.__dict__["gains"] = gains
+    told = with_gains(told, gains=gains)
     assert section(LabelsPart().section(told)).found.startswith(
         "Over the single best setting for all, 1 of 5 structures improves with evidence: cortex (+0.020); "
         "1 of 5 structures becomes worse with evidence: thalamus (−0.010)."
