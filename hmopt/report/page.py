@@ -1,7 +1,7 @@
 """The page: what stands on it, and its rendering from the template."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -88,6 +88,8 @@ class Row:
         Held-out score; None where there are too few subjects.
     advice
         The recommendation.
+    command
+        Its command; empty where an earlier row shows it.
     flags
         Warnings, without those that the page gives once for all scopes.
     examples
@@ -99,6 +101,7 @@ class Row:
     finding: Finding
     score: Estimate | None
     advice: Advice
+    command: str
     flags: Sequence[Flag]
     examples: Sequence[Example]
 
@@ -318,10 +321,15 @@ def _nearest_tiles(finding: Finding) -> list[tuple[str, str | None, str]]:
 def _groups(material: Material, drawings: Drawings, told: Sequence[Flag]) -> list[Group]:
     """Return all families of scopes; `told` are the warnings that the page gives once for all."""
     groups: list[Group] = []
+    commands: set[str] = set()
     for kinds, findings in families(material.findings).items():
         name = words.kind_name(kinds)
         title = f"For each {name}" if kinds else name.capitalize()
-        rows = [_row(material, finding, told) for finding in sorted_for_reading(kinds, findings)]
+        rows: list[Row] = []
+        for finding in sorted_for_reading(kinds, findings):
+            row = _row(material, finding, told, commands)
+            rows.append(row)
+            commands.add(row.command)
         group = Group(
             title=title,
             anchor=f"details-{slug('-'.join(kinds) or 'cohort')}",
@@ -333,13 +341,17 @@ def _groups(material: Material, drawings: Drawings, told: Sequence[Flag]) -> lis
     return groups
 
 
-def _row(material: Material, finding: Finding, told: Sequence[Flag]) -> Row:
+def _row(
+    material: Material, finding: Finding, told: Sequence[Flag], commands: Container[str]
+) -> Row:
+    advice = advise(material, finding)
     return Row(
         title=words.scope_title(finding.scope),
         anchor=f"scope-{slug(finding.scope.name)}",
         finding=finding,
         score=held_out_score(finding),
-        advice=advise(material, finding),
+        advice=advice,
+        command="" if advice.command in commands else advice.command,
         flags=[flag for flag in finding.flags if flag not in told],
         examples=_examples(material, finding),
     )
