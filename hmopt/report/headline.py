@@ -252,8 +252,9 @@ def _limits_of_training(material: Material) -> list[str]:
 
 def _rescanned(material: Material) -> int:
     pairs = material.measurements.pairs
-    within = pairs["task"] == "within"
-    return int(pairs.loc[within, "fixed_subject"].nunique())
+    is_within = pairs["task"] == "within"
+    within = pairs[is_within]
+    return int(within["fixed_subject"].nunique())
 
 
 def fact(value: float | None, digits: int = 3) -> str | None:

@@ -142,9 +142,11 @@ class Material:
     def _gains(self, over: Over) -> dict[str, Gain]:
         gains: dict[str, Gain] = {}
         for kinds, members in families(self.findings).items():
-            if not kinds or "subject" in kinds or len(members) == 1:
+            is_tested = kinds and "subject" not in kinds
+            if not is_tested or len(members) == 1:
                 continue
-            for gain in gains_of_scopes(members, self.margin, over):
+            tested = gains_of_scopes(members, self.margin, over)
+            for gain in tested:
                 gains[gain.name] = gain
         return gains
 

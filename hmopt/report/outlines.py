@@ -183,7 +183,8 @@ def deformation_path(displacement: NDArray[Any]) -> str:
     """
     _, width, height = displacement.shape
     grid = np.indices((width, height))
-    places = np.moveaxis(grid + displacement, 0, -1)  # (x, y, 2)
+    moved = grid + displacement
+    places = np.moveaxis(moved, 0, -1)  # (x, y, 2)
     columns = places[::GRID_SPACING]
     rows = places.swapaxes(0, 1)[::GRID_SPACING]
     path = ""

@@ -137,7 +137,9 @@ class Row:
         regularization = self.optimum.setting.get("regularization")
         if regularization is None:
             return None
-        return regularization / (1 - regularization) if regularization < 1 else math.inf
+        if regularization == 1:
+            return math.inf
+        return regularization / (1 - regularization)
 
     @property
     def reported(self) -> Entries:
@@ -277,22 +279,27 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     """Return the numbers below the headline: name, value, and a remark; those that are not known are left out."""
     cohort = material.cohort
     optimum = cohort.full.optimum
-    metric = words.metric_name(material.searched.search.metric)
-    score = held_out_score(cohort)
-    remark = words.interval_remark(score) if score else ""
-    held_out = fact(score.value) if score else None
-    pairs = str(len(cohort.full.response.pairs))
-    folding = words.percent(optimum.folding)
-    limit = f"limit {words.percent(material.searched.search.folding_limit)}"
-    minutes = material.training_minutes
-    training = None if minutes is None else words.duration(minutes)
+    search = material.searched.search
+    metric = words.metric_name(search.metric)
     before = fact(cohort.score_unregistered)
+    score = held_out_score(cohort)
+    held_out = None
+    remark = ""
+    if score is not None:
+        held_out = fact(score.value)
+        remark = words.interval_remark(score)
+    folding = words.percent(optimum.folding)
+    limit = f"limit {words.percent(search.folding_limit)}"
+    pairs = len(cohort.full.response.pairs)
+    training = None
+    if material.training_minutes is not None:
+        training = words.duration(material.training_minutes)
     found = [
         (f"{metric} before registration", before, "mean over structures"),
         (f"{metric} held out", held_out, remark),
         *_best_tiles(optimum, "for all"),
         ("folded voxels there", folding, limit),
-        ("pairs", pairs, f"of {cohort.subjects} subjects"),
+        ("pairs", str(pairs), f"of {cohort.subjects} subjects"),
         *_nearest_tiles(cohort),
         ("training", training, "once, for all settings"),
     ]
@@ -375,8 +382,10 @@ def nearest_differs(finding: Finding) -> bool:
     if nearest is None or nearest.optimum is None:
         return False
     best = nearest.optimum.setting
-    for name, interval in finding.full.optimum.intervals.items():
-        if not math.isnan(interval.low) and best[name] not in interval:
+    intervals = finding.full.optimum.intervals
+    for name, interval in intervals.items():
+        is_known = not math.isnan(interval.low)
+        if is_known and best[name] not in interval:
             return True
     return False
 
@@ -403,17 +412,20 @@ def training_facts(material: Material) -> str:
 
 def declared(material: Material) -> Entries:
     """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
+    study = material.study
     entries = [("Data", _data(material))]
-    if material.study is not None:
-        entries.append(("Preprocessing", _preprocessing(material.study)))
-        entries.append(("Network", _network(material.study)))
+    if study is not None:
+        entries.append(("Preprocessing", _preprocessing(study)))
+        entries.append(("Network", _network(study)))
     entries.append(("Loss", _loss(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
-        took = [
-            f"{command.command} {words.duration(command.minutes)}" for command in material.commands
-        ]
-        entries.append(("Time", f"{', '.join(took)}."))
+        took: list[str] = []
+        for command in material.commands:
+            time = words.duration(command.minutes)
+            took.append(f"{command.command} {time}")
+        times = ", ".join(took)
+        entries.append(("Time", f"{times}."))
     return entries
 
 
@@ -436,7 +448,7 @@ def _data(material: Material) -> str:
 
 def _preprocessing(study: Study) -> str:
     options = study.preprocessing
-    grid = " × ".join(str(side) for side in options.shape)
+    grid = " × ".join(map(str, options.shape))
     parts = [f"{grid} voxels"]
     if options.spacing_mm is not None:
         spacing = " × ".join(f"{side:g}" for side in options.spacing_mm)
@@ -450,8 +462,9 @@ def _preprocessing(study: Study) -> str:
 def _network(study: Study) -> str:
     network = study.network
     training = study.training
-    features = "-".join(str(count) for count in network.encoder)
-    units = "-".join(str(count) for count in study.hypernetwork.units)
+    hypernetwork = study.hypernetwork
+    features = "-".join(map(str, network.encoder))
+    units = "-".join(map(str, hypernetwork.units))
     return (
         f"U-Net {features} from stride {network.stride}; stationary velocity, "
         f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "

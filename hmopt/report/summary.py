@@ -27,15 +27,17 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
     interval; `regularization` with its interval; the same for each scope under `scopes`, by family; `commands` with
     their minutes, and their `hours`. The numbers of each section follow.
     """
+    searched = material.searched
     commands = material.commands
     minutes = [command.minutes for command in commands]
-    numbers: Numbers = {"name": material.searched.name}
-    numbers["metric"] = material.searched.search.metric
+    numbers: Numbers = {}
+    numbers["name"] = searched.name
+    numbers["metric"] = searched.search.metric
     numbers |= _scope_numbers(material, material.cohort)
     numbers["training_minutes"] = material.training_minutes
     numbers["commands"] = [asdict(command) for command in commands]
     numbers["hours"] = sum(minutes) / 60 if commands else None
-    numbers["loss_scale"] = material.searched.loss_scale
+    numbers["loss_scale"] = searched.loss_scale
     numbers["scopes"] = _by_family(material)
     numbers |= _joined(sections)
     cleaned: Numbers = _without_nan(numbers)
@@ -113,11 +115,12 @@ def _nearest(finding: Finding) -> Optimum | None:
 
 def _held_out_numbers(finding: Finding, metric: str) -> Numbers:
     score = held_out_score(finding)
+    interval = score and [score.low, score.high]
     pooled = finding.held_out
     unpooled = finding.held_out_unpooled
     return {
         f"{metric}_held_out": score and score.value,
-        f"{metric}_held_out_interval": score and [score.low, score.high],
+        f"{metric}_held_out_interval": interval,
         "gain_over_common": pooled and list(pooled.over_common.estimate),
         "gain_over_default": pooled and list(pooled.over_default.estimate),
         "gain_over_common_unpooled": unpooled and list(unpooled.over_common.estimate),

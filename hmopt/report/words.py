@@ -171,7 +171,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "∞"
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{value:z.{digits}f}".replace("-", "−")
+    text = f"{value:z.{digits}f}"
+    return text.replace("-", "−")
 
 
 def setting_value(value: float | None) -> str:
@@ -299,7 +300,10 @@ def setting_text(setting: Setting | None) -> str:
     """
     if setting is None:
         return "none"
-    values = [f"{symbol(name)} = {setting_value(value)}" for name, value in setting.items()]
+    values: list[str] = []
+    for name, value in setting.items():
+        text = setting_value(value)
+        values.append(f"{symbol(name)} = {text}")
     return ", ".join(values)
 
 
