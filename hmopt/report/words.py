@@ -37,6 +37,8 @@ VERDICTS = {
     Evidence.NEGLIGIBLE: "negligible",
     Evidence.TOO_FEW: "too few subjects",
 }
+MOST_MINUTES = 120
+"""From this duration on, hours are given."""
 MISSING = "–"
 """What stands where a number is not known."""
 
@@ -243,10 +245,14 @@ def duration(minutes: float) -> str:
     --------
     >>> duration(0.52), duration(1), duration(44.7), duration(125)
     ('31 seconds', '1 minute', '45 minutes', '2 hours and 5 minutes')
+    >>> duration(71)
+    '71 minutes'
     """
     if minutes < 1:
         length = timedelta(seconds=round(60 * minutes))
         return humanize.precisedelta(length, format="%d")
+    if minutes < MOST_MINUTES:
+        return plural(round(minutes), "minute")
     length = timedelta(minutes=round(minutes))
     return humanize.precisedelta(
         length,

@@ -73,7 +73,9 @@ def _found(material: Material, tested: list[Gain]) -> str:
     metric = metric_name(material.searched.search.metric)
     loses = [gain for gain in tested if gain.harms]
     by_evidence = {kind: [gain for gain in tested if gain.evidence is kind] for kind in Evidence}
-    negligible = f"It changes by less than {material.margin:g}, with confidence, with"
+    negligible = (
+        f"Held-out {metric} changes by less than {material.margin:g}, with confidence, with"
+    )
     clauses = [
         (f"Held-out {metric} improves with", improvements(material)),
         (f"Held-out {metric} becomes worse with", loses),
