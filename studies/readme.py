@@ -18,10 +18,10 @@ from typing import Any
 import jinja2
 
 from hmopt.analysis.baselines import NEGLIGIBLE_GAP
-from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
+from hmopt.analysis.evidence import LEVEL, Evidence
 from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
 from hmopt.analysis.optimum import MARGIN
-from hmopt.analysis.resampling import COVERAGE
+from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison
@@ -254,7 +254,7 @@ DEFINED = {
     "margin": MARGIN["1"],
     "gap_margin": NEGLIGIBLE_GAP["1"],
     "level": LEVEL,
-    "least": LEAST,
+    "least": FEWEST_SUBJECTS,
     "half_from": HALF_FROM,
     "most_groups": MOST_GROUPS,
     "coverage": COVERAGE,

@@ -111,5 +111,5 @@ def regularize(velocity: Tensor, section: LossOptions, spacing: Sequence[float] 
     >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
-    loss = {"gradient": squared_gradient, "bending": bending_energy}[section.regularization]
+    loss = {"gradient": squared_gradient, "bending": bending_energy}[section.regularizer]
     return loss(velocity, spacing)

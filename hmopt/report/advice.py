@@ -3,10 +3,10 @@
 import shlex
 from dataclasses import dataclass
 
-from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.material import Material
 from hmopt.report.words import setting_text, setting_value, spread_values
 from hmopt.search.scopes import Scope
@@ -34,7 +34,7 @@ class Advice:
     command: str
 
 
-def advise(material: Material, finding: Finding) -> Advice:
+def advise(material: Material, finding: ScopeResult) -> Advice:
     """Return the recommendation for a scope: its own setting only where held-out subjects show that it is better.
 
     The first that holds of:
@@ -46,11 +46,11 @@ def advise(material: Material, finding: Finding) -> Advice:
     5. the default.
     """
     default = material.searched.space.default
-    if Flag.NO_BETTER in finding.flags:
+    if OptimumWarning.NO_BETTER in finding.warnings:
         text = "do not register: no setting is better than before"
         return Advice(text=text, setting=None, command="")
-    if finding.subjects < LEAST:
-        text = f"{setting_text(default)}, the default: fewer than {LEAST} subjects"
+    if finding.subjects < FEWEST_SUBJECTS:
+        text = f"{setting_text(default)}, the default: fewer than {FEWEST_SUBJECTS} subjects"
         return _with_values(default, text)
     if _own_improves(material, finding):
         text = f"{setting_text(finding.recommended)}, its own: better than the default"
@@ -63,7 +63,7 @@ def advise(material: Material, finding: Finding) -> Advice:
     return _with_values(default, f"{reason}: keep {setting_text(default)}")
 
 
-def _own_improves(material: Material, finding: Finding) -> bool:
+def _own_improves(material: Material, finding: ScopeResult) -> bool:
     if not finding.scope.criteria:
         return _common_improves(material)
     gain = material.default_gains.get(finding.scope.name)
@@ -83,7 +83,7 @@ def _cohort_gain(material: Material) -> Gain | None:
     return next((gain for gain in material.granularities if gain.name == name), None)
 
 
-def _why_default(finding: Finding, default: Setting) -> str:
+def _why_default(finding: ScopeResult, default: Setting) -> str:
     """Return the values that are equivalent to the best one, where the default is one of them."""
     name, *others = default
     equivalent = finding.full.optimum.equals[name]

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.source import View
+from hmopt.analysis.optimum import CurveAnalysis
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, unit_axis
 from hmopt.report.words import metric_name, symbol
 
@@ -19,7 +19,7 @@ POINTS = 400
 AXIS_TITLES = {"hspace": 0.12, "wspace": 0.08}
 
 
-def response_figure(finding: Finding, folding_limit: float) -> Figure:
+def response_figure(finding: ScopeResult, folding_limit: float) -> Figure:
     """Draw the score with its 95 % band over the folding, one column for each hyperparameter.
 
     With several hyperparameters, each value stands for the best setting that has it.
@@ -58,7 +58,7 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     return figure
 
 
-def profile(view: View, column: int) -> NDArray[np.intp]:
+def profile(view: CurveAnalysis, column: int) -> NDArray[np.intp]:
     """Return the positions of the best setting for each value of one hyperparameter, by that value."""
     response = view.response
     values = response.values[:, column]
@@ -68,7 +68,7 @@ def profile(view: View, column: int) -> NDArray[np.intp]:
     return np.asarray(order[is_new_value])
 
 
-def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
+def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
     view = finding.full
     positions = profile(view, column)
     values = view.response.values[positions, column]
@@ -97,7 +97,7 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
     _draw_best(axes, view, column)
 
 
-def _draw_half(axes: Axes, half: View, column: int) -> None:
+def _draw_half(axes: Axes, half: CurveAnalysis, column: int) -> None:
     positions = profile(half, column)
     values = half.response.values[positions, column]
     means = half.response.means[positions]
@@ -111,7 +111,7 @@ def _draw_half(axes: Axes, half: View, column: int) -> None:
     )
 
 
-def _draw_best(axes: Axes, view: View, column: int) -> None:
+def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
     optimum = view.optimum
     name = view.response.space.names[column]
     best = optimum.setting[name]
@@ -132,7 +132,7 @@ def _draw_best(axes: Axes, view: View, column: int) -> None:
     )
 
 
-def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
+def _draw_folding(axes: Axes, view: CurveAnalysis, column: int, folding_limit: float) -> None:
     positions = profile(view, column)
     response = view.response
     values = response.values[positions, column]

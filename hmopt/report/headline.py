@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from hmopt.analysis.evidence import LEAST, Evidence
-from hmopt.analysis.family import SEPARATOR, families
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import SEPARATOR, by_kinds
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.material import Material
 from hmopt.report.words import (
     granularity_name,
@@ -27,7 +28,7 @@ from hmopt.report.words import (
 FEW_RESCANNED = 10
 """Subjects with two scans below which results within subjects are called preliminary."""
 
-BROKEN = (Flag.CONSTANT, Flag.ERRATIC, Flag.NO_BETTER)
+BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BETTER)
 """Where one of these holds for the whole cohort, no setting is worth naming."""
 
 
@@ -41,7 +42,7 @@ def headline(material: Material) -> str:
 
 def headline_clauses(material: Material) -> list[str]:
     """Return the clauses of the headline, the most important first; of a broken model one whole sentence."""
-    broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
+    broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
         return broken[:1]
     cohort = material.cohort
@@ -52,7 +53,7 @@ def headline_clauses(material: Material) -> list[str]:
     if best == default:
         clauses.append(f"{setting_text(best)}, the default, is best for {whom}")
     else:
-        end = ", at an end of the range," if Flag.BOUND in cohort.flags else ""
+        end = ", at an end of the range," if OptimumWarning.BOUND in cohort.warnings else ""
         clauses.append(f"{setting_text(best)}{end} is best for {whom}")
         clauses.append(over_default(material))
     clauses += which_improves(material)
@@ -171,9 +172,9 @@ def _amount(gain: Gain) -> str:
 
 def _most(material: Material, granularity: Gain) -> str:
     """Return the member of a granularity that improves most, if any does with evidence."""
-    best: Finding | None = None
+    best: ScopeResult | None = None
     most = 0.0
-    for finding in families(material.findings)[_kinds(granularity)]:
+    for finding in by_kinds(material.findings)[_kinds(granularity)]:
         gain = material.gains.get(finding.scope.name)
         if gain is None or not gain.improves:
             continue
@@ -206,16 +207,16 @@ def caveats(material: Material) -> list[str]:
 def _limits_of_data(material: Material) -> list[str]:
     sentences: list[str] = []
     subjects = material.cohort.subjects
-    if subjects < LEAST:
+    if subjects < FEWEST_SUBJECTS:
         sentences.append(
-            f"{subjects} subjects were searched: below {LEAST} there are no intervals and no verdicts."
+            f"{subjects} subjects were searched: below {FEWEST_SUBJECTS} there are no intervals and no verdicts."
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(
             f"Only {rescanned} subjects were scanned twice: results within subjects are preliminary."
         )
-    if any("subject" in kinds for kinds in families(material.findings)):
+    if any("subject" in kinds for kinds in by_kinds(material.findings)):
         sentences.append(
             "The setting of a single subject was chosen with that subject's labels. Without labels, use the setting of "
             "its group."
@@ -233,12 +234,12 @@ def _limits_of_data(material: Material) -> list[str]:
 def _limits_of_training(material: Material) -> list[str]:
     findings = material.findings
     sentences: list[str] = []
-    moving = sum(Flag.DRIFTS in finding.flags for finding in findings)
+    moving = sum(OptimumWarning.DRIFTS in finding.warnings for finding in findings)
     if moving:
         sentences.append(
             f"For {moving} of {len(findings)} scopes the best setting drifted during training."
         )
-    disagreeing = sum(Flag.NOT_CONVERGED in finding.flags for finding in findings)
+    disagreeing = sum(OptimumWarning.NOT_CONVERGED in finding.warnings for finding in findings)
     if disagreeing:
         sentences.append(
             f"For {disagreeing} of {len(findings)} scopes half and full training disagree about the best setting."

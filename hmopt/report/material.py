@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, Compared, find_compared
-from hmopt.analysis.drift import Drift, find_drifts, flag_drifts
-from hmopt.analysis.family import Judged, families
-from hmopt.analysis.finding import Finding, find_all, judge_again
+from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
+from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
-from hmopt.analysis.held_out import Splits, divide
+from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
 from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.commands import Command
 from hmopt.declaration import Study
 from hmopt.errors import DataError
@@ -70,21 +70,21 @@ class Material:
     half: Measurements | None
     before: Measurements | None
     training: pd.DataFrame | None
-    findings: tuple[Finding, ...]
-    compared: Compared | None = None
+    findings: tuple[ScopeResult, ...]
+    compared: BaselineComparison | None = None
     commands: tuple[Command, ...] = ()
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
 
     @property
-    def cohort(self) -> Finding:
+    def cohort(self) -> ScopeResult:
         """The finding for the whole cohort, or the first one where no setting was measured for all pairs and labels."""
         for finding in self.findings:
             if not finding.scope.criteria:
                 return finding
         return self.findings[0]
 
-    def finding(self, **criteria: str) -> Finding:
+    def finding(self, **criteria: str) -> ScopeResult:
         """Return the finding of a declared scope: `finding(label="thalamus", task="within")`.
 
         Without criteria, that of the whole cohort.
@@ -115,12 +115,12 @@ class Material:
 
     @cached_property
     def granularities(self) -> list[Gain]:
-        """The held-out gain of each granularity, without families of one scope or without held-out pairs."""
+        """The held-out gain of each granularity, without by_kinds of one scope or without held-out pairs."""
         return self._granularities(self.findings)
 
-    def _granularities(self, judged: Sequence[Judged]) -> list[Gain]:
-        tested: list[Judged] = []
-        for kinds, members in families(judged).items():
+    def _granularities(self, judged: Sequence[CrossValidated]) -> list[Gain]:
+        tested: list[CrossValidated] = []
+        for kinds, members in by_kinds(judged).items():
             if not kinds or len(members) > 1:
                 tested.extend(members)
         found = granularities(tested, self.measurements.pairs, self.margin)
@@ -130,7 +130,7 @@ class Material:
     def gains(self) -> dict[str, Gain]:
         """The held-out gain of each scope over the single setting for all, by name, tested within its family.
 
-        Scopes of a single subject, which is too few for a test, and families of one scope are left out.
+        Scopes of a single subject, which is too few for a test, and by_kinds of one scope are left out.
         """
         return self._gains("common")
 
@@ -141,7 +141,7 @@ class Material:
 
     def _gains(self, over: Over) -> dict[str, Gain]:
         gains: dict[str, Gain] = {}
-        for kinds, members in families(self.findings).items():
+        for kinds, members in by_kinds(self.findings).items():
             is_tested = kinds and "subject" not in kinds
             if not is_tested or len(members) == 1:
                 continue
@@ -154,7 +154,7 @@ class Material:
     def divisions(self) -> Splits:
         """The divisions of the subjects into those who choose a setting and those it is scored on."""
         search = self.searched.search
-        return divide(self.subjects, search.splits, search.seed)
+        return split_subjects(self.subjects, search.splits, search.seed)
 
     @property
     def subjects(self) -> list[str]:
@@ -175,7 +175,7 @@ class Material:
         search = self.searched.search
         seeds = range(search.seed + 1, search.seed + 1 + OTHER_SEEDS)
         scopes = [finding.scope for finding in self.findings]
-        again = judge_again(self.measurements, scopes, search, seeds)
+        again = choose_with_seeds(self.measurements, scopes, search, seeds)
         expected = [gain.evidence for gain in self.granularities]
         agreeing = 0
         for choices in again:
@@ -192,7 +192,7 @@ class Material:
         return float(log["minutes"].max())
 
 
-def held_out_score(finding: Finding) -> Estimate | None:
+def held_out_score(finding: ScopeResult) -> Estimate | None:
     """Return the held-out score with its interval, cut to the range of the metric; None where there is none."""
     held = finding.held_out
     if held is None:
@@ -228,7 +228,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         before = files.measurements("unregistered")
     declared = list_scopes(search, measurements.pairs, measurements.labels)
     scopes = list(dict.fromkeys([COHORT, *declared]))
-    findings = tuple(find_all(measurements, half, scopes, search, track, before))
+    findings = tuple(analyse_scopes(measurements, half, scopes, search, track, before))
     if not findings:
         raise DataError(
             str(folder),
@@ -247,7 +247,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         half=half,
         before=before,
         training=files.training,
-        findings=tuple(flag_drifts(findings, drifts)),
+        findings=tuple(warn_of_drift(findings, drifts)),
         compared=_read_compared(files, measurements),
         commands=files.commands,
         checkpoints=checkpoints,
@@ -268,7 +268,7 @@ def _read_checkpoints(
     return read
 
 
-def _read_compared(files: StudyFolder, measurements: Measurements) -> Compared | None:
+def _read_compared(files: StudyFolder, measurements: Measurements) -> BaselineComparison | None:
     comparison = files.comparison
     if comparison is None:
         return None
@@ -276,4 +276,4 @@ def _read_compared(files: StudyFolder, measurements: Measurements) -> Compared |
     labels = [Scope(criteria=(("label", label),)) for label in searched.labels]
     scopes = [COHORT, *labels]
     read = files.baseline_measurements
-    return find_compared(comparison, read, measurements, scopes, searched.search)
+    return compare_baselines(comparison, read, measurements, scopes, searched.search)

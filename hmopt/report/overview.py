@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import (
     GRID,
     INK,
@@ -31,19 +31,19 @@ ROW = 0.27
 """Height of a row, in inches."""
 
 GAP = 0.6
-"""Space between two families, in rows."""
+"""Space between two by_kinds, in rows."""
 
 DASHED: Any = (0, (4, 3))
 
-Groups = Sequence[Sequence[Finding]]
+Groups = Sequence[Sequence[ScopeResult]]
 """Families of scopes, drawn from the top with a gap between them."""
 
 
-def front_groups(material: Material) -> list[list[Finding]]:
-    """Return the families of the first page, each in the order of reading."""
+def front_groups(material: Material) -> list[list[ScopeResult]]:
+    """Return the by_kinds of the first page, each in the order of reading."""
     return [
         sorted_for_reading(kinds, found)
-        for kinds, found in families(material.findings).items()
+        for kinds, found in by_kinds(material.findings).items()
         if on_front(kinds)
     ]
 
@@ -53,12 +53,12 @@ def on_front(kinds: tuple[str, ...]) -> bool:
     return len(kinds) <= 1 and "subject" not in kinds
 
 
-def sorted_for_reading(kinds: tuple[str, ...], findings: list[Finding]) -> list[Finding]:
-    """Return structures by their best values; other families in the order of the table."""
+def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> list[ScopeResult]:
+    """Return structures by their best values; other by_kinds in the order of the table."""
     if kinds != ("label",):
         return findings
 
-    def by_best_value(finding: Finding) -> tuple[tuple[float, ...], str]:
+    def by_best_value(finding: ScopeResult) -> tuple[tuple[float, ...], str]:
         best = tuple(finding.full.optimum.setting.values())
         return best, finding.scope.name
 
@@ -104,7 +104,7 @@ def optima_figure(
     return figure
 
 
-def gains_figure(material: Material, findings: Sequence[Finding]) -> Figure:
+def gains_figure(material: Material, findings: Sequence[ScopeResult]) -> Figure:
     """Draw the held-out gains of one family of scopes."""
     figure = new_figure(7.2, _height([findings]))
     axes = figure.subplots()
@@ -113,7 +113,7 @@ def gains_figure(material: Material, findings: Sequence[Finding]) -> Figure:
     return figure
 
 
-def subjects_figure(material: Material, findings: Sequence[Finding]) -> Figure:
+def subjects_figure(material: Material, findings: Sequence[ScopeResult]) -> Figure:
     """Draw a histogram of the subjects' best values over a strip of their gains, along the first hyperparameter.
 
     All subjects have the same mark: no interval is corrected for the number of subjects, so that some leave out 0 by
@@ -156,7 +156,9 @@ def subjects_figure(material: Material, findings: Sequence[Finding]) -> Figure:
     return figure
 
 
-def _draw_subject_gains(axes: Axes, findings: Sequence[Finding], best: NDArray[np.float64]) -> None:
+def _draw_subject_gains(
+    axes: Axes, findings: Sequence[ScopeResult], best: NDArray[np.float64]
+) -> None:
     axes.axhline(0, color=MUTED, linewidth=1)
     for value, finding in zip(best, findings, strict=True):
         if finding.held_out is None:
@@ -196,7 +198,9 @@ def _draw_optima(
     unit_axis(axes, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
 
 
-def _draw_optimum(axes: Axes, height: float, finding: Finding, name: str, margin: float) -> None:
+def _draw_optimum(
+    axes: Axes, height: float, finding: ScopeResult, name: str, margin: float
+) -> None:
     optimum = finding.full.optimum
     best = optimum.setting[name]
     rows = [height, height]
@@ -272,9 +276,9 @@ def _look(gain: Gain) -> tuple[str, str, str]:
     return MUTED, PAPER, "no evidence of a difference, or negligible"
 
 
-def _name_rows(axes: Axes, groups: Groups) -> list[tuple[float, Finding]]:
+def _name_rows(axes: Axes, groups: Groups) -> list[tuple[float, ScopeResult]]:
     """Set the names of the rows, and return the height of each."""
-    rows: list[tuple[float, Finding]] = []
+    rows: list[tuple[float, ScopeResult]] = []
     for gaps, group in enumerate(groups):
         for finding in group:
             height = -len(rows) - GAP * gaps

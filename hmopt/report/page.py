@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.family import families, family
-from hmopt.analysis.finding import Finding, Reported
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import by_kinds, kinds_of
 from hmopt.analysis.held_out import HeldOut
 from hmopt.analysis.optimum import Optimum
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
+from hmopt.analysis.scope_result import Reported, ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
@@ -98,11 +97,11 @@ class Row:
 
     title: str
     anchor: str
-    finding: Finding
+    finding: ScopeResult
     score: Estimate | None
     advice: Advice
     command: str
-    flags: Sequence[Flag]
+    flags: Sequence[OptimumWarning]
     examples: Sequence[Example]
 
     @property
@@ -196,7 +195,7 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
     names = material.searched.space.names
     search = material.searched.search
     few = few_everywhere(material)
-    groups = _groups(material, drawings, told=(Flag.FEW_SUBJECTS,) if few else ())
+    groups = _groups(material, drawings, told=(OptimumWarning.FEW_SUBJECTS,) if few else ())
     rows = [row for group in groups for row in group.rows]
     front = [group for group in groups if group.front]
     detailed = [row for group in groups if not group.compact for row in group.rows]
@@ -229,7 +228,7 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         caveats=caveats(material),
         folding_limit=words.percent(search.folding_limit),
         margin=f"{material.margin:g}",
-        least=LEAST,
+        least=FEWEST_SUBJECTS,
         few=few,
         nearest=any(row.nearest is not None for row in rows),
         differing=_differing(front),
@@ -239,12 +238,12 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
     )
 
 
-def _warnings(rows: Sequence[Row]) -> list[Flag]:
+def _warnings(rows: Sequence[Row]) -> list[OptimumWarning]:
     """Return the warnings on the page, each once."""
-    raised: set[Flag] = set()
+    raised: set[OptimumWarning] = set()
     for row in rows:
         raised.update(row.flags)
-    return [flag for flag in Flag if flag in raised]
+    return [flag for flag in OptimumWarning if flag in raised]
 
 
 def _differing(groups: Sequence[Group]) -> list[str]:
@@ -268,11 +267,11 @@ def _unmeasured(material: Material) -> list[str]:
 def few_everywhere(material: Material) -> str:
     """Return one sentence where all scopes have few subjects, so that no row need say it; else nothing."""
     for finding in material.findings:
-        of_subject = "subject" in family(finding)
-        if not of_subject and Flag.FEW_SUBJECTS not in finding.flags:
+        of_subject = "subject" in kinds_of(finding)
+        if not of_subject and OptimumWarning.FEW_SUBJECTS not in finding.warnings:
             return ""
     subjects = material.cohort.subjects
-    return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {subjects} subjects were searched."
+    return f"{OptimumWarning.FEW_SUBJECTS.message} This holds for all scopes: {subjects} subjects were searched."
 
 
 def tiles(material: Material) -> list[tuple[str, str, str]]:
@@ -317,7 +316,7 @@ def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str
     return found
 
 
-def _nearest_tiles(finding: Finding) -> list[tuple[str, str | None, str]]:
+def _nearest_tiles(finding: ScopeResult) -> list[tuple[str, str | None, str]]:
     """Return the best setting by nearest-neighbour Dice, where the search is by partial-volume Dice."""
     nearest = finding.reported.get(NEAREST)
     if nearest is None or nearest.optimum is None:
@@ -325,11 +324,11 @@ def _nearest_tiles(finding: Finding) -> list[tuple[str, str | None, str]]:
     return _best_tiles(nearest.optimum, "by nearest-neighbour Dice")
 
 
-def _groups(material: Material, drawings: Drawings, told: Sequence[Flag]) -> list[Group]:
-    """Return all families of scopes; `told` are the warnings that the page gives once for all."""
+def _groups(material: Material, drawings: Drawings, told: Sequence[OptimumWarning]) -> list[Group]:
+    """Return all by_kinds of scopes; `told` are the warnings that the page gives once for all."""
     groups: list[Group] = []
     commands: set[str] = set()
-    for kinds, findings in families(material.findings).items():
+    for kinds, findings in by_kinds(material.findings).items():
         name = words.kind_name(kinds)
         title = f"For each {name}" if kinds else name.capitalize()
         rows: list[Row] = []
@@ -349,7 +348,10 @@ def _groups(material: Material, drawings: Drawings, told: Sequence[Flag]) -> lis
 
 
 def _row(
-    material: Material, finding: Finding, told: Sequence[Flag], commands: Container[str]
+    material: Material,
+    finding: ScopeResult,
+    told: Sequence[OptimumWarning],
+    commands: Container[str],
 ) -> Row:
     advice = advise(material, finding)
     return Row(
@@ -359,7 +361,7 @@ def _row(
         score=held_out_score(finding),
         advice=advice,
         command="" if advice.command in commands else advice.command,
-        flags=[flag for flag in finding.flags if flag not in told],
+        flags=[flag for flag in finding.warnings if flag not in told],
         examples=_examples(material, finding),
     )
 
@@ -373,7 +375,7 @@ def _reported_text(reported: Reported) -> str:
     return f"{text}; best {words.number(own.score.value)} at {best}"
 
 
-def nearest_differs(finding: Finding) -> bool:
+def nearest_differs(finding: ScopeResult) -> bool:
     """Return whether nearest-neighbour Dice is best at a setting outside the interval of the best one.
 
     False without an interval, as of too few subjects.
@@ -390,7 +392,7 @@ def nearest_differs(finding: Finding) -> bool:
     return False
 
 
-def _examples(material: Material, finding: Finding) -> list[Example]:
+def _examples(material: Material, finding: ScopeResult) -> list[Example]:
     label = finding.scope.label
     code = None
     if label is not None:
@@ -464,7 +466,7 @@ def _network(study: Study) -> str:
     training = study.training
     hypernetwork = study.hypernetwork
     features = "-".join(map(str, network.encoder))
-    units = "-".join(map(str, hypernetwork.units))
+    units = "-".join(map(str, hypernetwork.widths))
     return (
         f"U-Net {features} from stride {network.stride}; stationary velocity, "
         f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "
@@ -475,7 +477,7 @@ def _network(study: Study) -> str:
 
 def _loss(material: Material) -> str:
     loss = material.searched.loss
-    kind = str(loss.get("regularization"))
+    kind = str(loss.get("regularizer"))
     similarity = SIMILARITIES.get(str(loss.get("similarity")), "similarity")
     regularizer = f"{REGULARIZERS.get(kind, 'regularizer')} of the velocity"
     scale = words.number(material.searched.loss_scale)
@@ -501,5 +503,5 @@ def _search(material: Material) -> str:
     return (
         f"{settings} settings ({ranges}), by {metric}; folding limit {limit}. Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
-        f"{len(divisions.chooses)} divisions, seed {search.seed}."
+        f"{len(divisions.selection)} divisions, seed {search.seed}."
     )

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from hmopt.analysis.baselines import Budget, Compared
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
+from hmopt.analysis.baselines import BaselineComparison, Budget
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.advice import advise
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.part import Section
@@ -46,7 +46,7 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
 
 def _by_family(material: Material) -> Numbers:
     found: Numbers = {}
-    for kinds, findings in families(material.findings).items():
+    for kinds, findings in by_kinds(material.findings).items():
         if "subject" in kinds:
             continue
         found[" × ".join(kinds)] = {
@@ -67,7 +67,7 @@ def _joined(sections: Iterable[Section]) -> Numbers:
     return joined
 
 
-def _scope_numbers(material: Material, finding: Finding) -> Numbers:
+def _scope_numbers(material: Material, finding: ScopeResult) -> Numbers:
     metric = material.searched.search.metric
     optimum = finding.full.optimum
     numbers: Numbers = {}
@@ -86,11 +86,11 @@ def _scope_numbers(material: Material, finding: Finding) -> Numbers:
     numbers["pairs"] = len(finding.full.response.pairs)
     numbers["subjects"] = finding.subjects
     numbers["trials"] = len(finding.full.response.settings)
-    numbers["flags"] = [flag.value for flag in finding.flags]
+    numbers["flags"] = [flag.value for flag in finding.warnings]
     return numbers
 
 
-def _setting_numbers(finding: Finding, name: str) -> Numbers:
+def _setting_numbers(finding: ScopeResult, name: str) -> Numbers:
     """Return the best values of one hyperparameter."""
     optimum = finding.full.optimum
     nearest = _nearest(finding)
@@ -108,12 +108,12 @@ def _setting_numbers(finding: Finding, name: str) -> Numbers:
     }
 
 
-def _nearest(finding: Finding) -> Optimum | None:
+def _nearest(finding: ScopeResult) -> Optimum | None:
     reported = finding.reported.get("dice_nearest")
     return None if reported is None else reported.optimum
 
 
-def _held_out_numbers(finding: Finding, metric: str) -> Numbers:
+def _held_out_numbers(finding: ScopeResult, metric: str) -> Numbers:
     score = held_out_score(finding)
     interval = score and [score.low, score.high]
     pooled = finding.held_out
@@ -149,7 +149,7 @@ def named(name: str, estimate: Estimate) -> Numbers:
     return {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
 
 
-def at_both(compared: Compared, numbers: Callable[[Budget], Numbers]) -> Numbers:
+def at_both(compared: BaselineComparison, numbers: Callable[[Budget], Numbers]) -> Numbers:
     """Return numbers of the hypermorphs that trained longest; under `equal_steps`, of those with equal steps."""
     found = numbers(compared.main)
     if compared.equal is None:

@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import humanize
 
-from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
-from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.family import SEPARATOR
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
+from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.search.scopes import Scope
@@ -32,11 +31,6 @@ KINDS = {"cohort": "whole cohort", "label": "structure", "task": "task", "subjec
 MOST_DIGITS = 6
 """Digits that the ends of a narrow interval are given with, at most."""
 TASKS = {"within": "within subjects", "cross": "between subjects"}
-VERDICTS = {
-    Evidence.NONE: "no evidence",
-    Evidence.NEGLIGIBLE: "negligible",
-    Evidence.TOO_FEW: "too few subjects",
-}
 MOST_MINUTES = 120
 """From this duration on, hours are given."""
 MISSING = "–"
@@ -366,7 +360,7 @@ def verdict(gain: Gain) -> str:
     """Return whether a choice of settings improves held-out scores, as a table says it."""
     if gain.improves:
         return "yes"
-    return "no, it loses" if gain.harms else VERDICTS[gain.evidence]
+    return "no, it loses" if gain.harms else gain.evidence.answer
 
 
 def granularity_name(gain: Gain) -> str:
@@ -398,14 +392,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{ending}"
 
 
-def family_name(family: Family, count: int = 2) -> str:
+def family_name(family: Replicates, count: int = 2) -> str:
     """Return the name of trainings of one kind, which differ in their seed alone."""
     kind = "hypermorph" if family.role == "hypermorph" else "separate network"
     ending = "" if count == 1 else "s"
     return f"{kind}{ending} ({family.steps} steps)"
 
 
-def counted(family: Family) -> str:
+def counted(family: Replicates) -> str:
     """Return how many trainings of one kind were measured at every setting of the grid."""
     count = family.along[COHORT].models
     return f"{count} {family_name(family, count)}"
@@ -424,7 +418,7 @@ def interval_text(estimate: Estimate) -> str:
     return f"95 % interval {spread(estimate.low, estimate.high)}"
 
 
-def budget_text(compared: Compared, budget: Budget) -> str:
+def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     """Return both sides of a comparison: how many trainings, their steps and the cost of one.
 
     A comparison says nothing without these, so that they stand in its sentence.

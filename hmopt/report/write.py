@@ -8,9 +8,9 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.table import optima_table
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.scope_result import ScopeResult, optima_table
+from hmopt.csv_tables import write_table
 from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.table import write_measurements
@@ -26,7 +26,6 @@ from hmopt.report.parts import make_sections
 from hmopt.report.summary import summary
 from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
-from hmopt.tables import write_table
 
 
 def write_report(folder: Path, track: Track = silent) -> Path:
@@ -171,7 +170,7 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
         for finding in track(detailed, "drawing", len(detailed))
     }
     overview = {name: f"overview-{name}" for name in material.searched.space.names}
-    subjects = {kinds: _subjects_name(kinds) for kinds in families(material.findings)}
+    subjects = {kinds: _subjects_name(kinds) for kinds in by_kinds(material.findings)}
     in_sections = [name for one in sections for name in (*one.figures, *one.pictures)]
     return Drawings(
         overview={name: elements[key] for name, key in overview.items() if key in elements},
@@ -182,12 +181,12 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
     )
 
 
-def _detailed(finding: Finding) -> bool:
+def _detailed(finding: ScopeResult) -> bool:
     kinds = [kind for kind, _ in finding.scope.criteria]
     return "subject" not in kinds
 
 
-def _curve(finding: Finding, material: Material, folder: Path) -> Markup:
+def _curve(finding: ScopeResult, material: Material, folder: Path) -> Markup:
     figure = response_figure(finding, material.searched.search.folding_limit)
     svg = to_svg(figure)
     _write_text(folder / f"scope-{slug(finding.scope.name)}.svg", svg)
@@ -201,7 +200,7 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
         for hyperparameter in material.searched.space.hyperparameters:
             name = f"overview-{hyperparameter.name}"
             figures[name] = overview_figure(material, hyperparameter)
-    for kinds, found in families(material.findings).items():
+    for kinds, found in by_kinds(material.findings).items():
         if "subject" in kinds:
             figures[_subjects_name(kinds)] = subjects_figure(material, found)
     for section in sections:

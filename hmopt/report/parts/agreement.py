@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget, Compared
+from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, BaselineComparison, Budget
 from hmopt.analysis.evidence import Evidence
 from hmopt.metric import find_metric
 from hmopt.report.figure import (
@@ -80,7 +80,7 @@ class AgreementPart(ReportPart):
         )
 
 
-def found(compared: Compared, metric: str) -> str:
+def found(compared: BaselineComparison, metric: str) -> str:
     """Return one sentence: what was compared, the gap, and whether it is negligible."""
     agreement = compared.main.agreements[COHORT]
     limit = NEGLIGIBLE_GAP[find_metric(metric).unit]
@@ -169,7 +169,7 @@ def _within(agreement: Agreement) -> str:
     return f"{agreement.within_two_spreads.sum()} of {len(agreement.settings)}"
 
 
-def _notes(compared: Compared) -> list[str]:
+def _notes(compared: BaselineComparison) -> list[str]:
     notes = [
         f"The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
         f"{_compared_with(compared)} Bands are two standard deviations (SD) over random starts. Bars and intervals "
@@ -182,15 +182,15 @@ def _notes(compared: Compared) -> list[str]:
     return [note for note in notes if note]
 
 
-def _compared_with(compared: Compared) -> str:
+def _compared_with(compared: BaselineComparison) -> str:
     sides = (compared.main.hypermorphs, compared.separate)
     on_grid = [family for family in sides if COHORT in family.along]
     names = [counted(family) for family in on_grid]
     both = " and, at each setting, ".join(names)
-    return f"Compared are {both}."
+    return f"BaselineComparison are {both}."
 
 
-def _learning_rates(compared: Compared) -> str:
+def _learning_rates(compared: BaselineComparison) -> str:
     """Return both learning rates where they differ."""
     theirs = compared.separate.learning_rate
     ours = compared.main.hypermorphs.learning_rate
@@ -201,7 +201,7 @@ def _learning_rates(compared: Compared) -> str:
     )
 
 
-def _equal_steps(compared: Compared) -> str:
+def _equal_steps(compared: BaselineComparison) -> str:
     equal = compared.equal
     if equal is None or equal is compared.main:
         return ""
@@ -210,7 +210,7 @@ def _equal_steps(compared: Compared) -> str:
     return f"For hypermorphs with as many steps as one separate network ({steps}) the gap is {gap}."
 
 
-def _full_steps(compared: Compared) -> str:
+def _full_steps(compared: BaselineComparison) -> str:
     if COHORT not in compared.confirmed:
         return ""
     gap = gain_text(compared.confirmed[COHORT].mean_gap.estimate)
@@ -269,7 +269,7 @@ def _by_setting(agreement: Agreement) -> list[dict[str, Any]]:
     ]
 
 
-def _full_steps_numbers(compared: Compared) -> dict[str, Any]:
+def _full_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
     if COHORT not in compared.confirmed:
         return {}
     gap = compared.confirmed[COHORT].mean_gap

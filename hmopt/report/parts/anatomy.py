@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.figure import new_figure
 from hmopt.report.material import Material
 from hmopt.report.outlines import ROLES, read_arrays
@@ -35,7 +35,7 @@ LINES = 24
 Slice = tuple[NDArray[Any], NDArray[Any]]
 """An image and its label map, each of shape (x, y)."""
 
-Codes = Mapping[int, Finding]
+Codes = Mapping[int, ScopeResult]
 """Findings by the code that their structure has in label maps."""
 
 
@@ -66,8 +66,8 @@ class AnatomyPart(ReportPart):
         )
 
 
-def _labels(material: Material) -> list[Finding]:
-    return families(material.findings).get(("label",), [])
+def _labels(material: Material) -> list[ScopeResult]:
+    return by_kinds(material.findings).get(("label",), [])
 
 
 def _codes(material: Material) -> Codes:
@@ -99,7 +99,7 @@ def _structures_in(one: Slice, codes: Codes) -> tuple[int, int]:
     return len(np.unique(seen)), len(seen)
 
 
-def _shown(codes: Codes, labels: NDArray[Any], name: str) -> dict[int, Finding]:
+def _shown(codes: Codes, labels: NDArray[Any], name: str) -> dict[int, ScopeResult]:
     """Return the structures of a slice, by their best value."""
     order: list[tuple[float, str, int]] = []
     for code in np.unique(labels).tolist():
@@ -190,19 +190,19 @@ def _tag(axes: Axes, mask: NDArray[np.bool_], number: int) -> None:
     )
 
 
-def _write_key(axes: Axes, shown: Sequence[Finding], name: str, columns: int) -> None:
+def _write_key(axes: Axes, shown: Sequence[ScopeResult], name: str, columns: int) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, columns), ylim=(-LINES, 0))
     for place, finding in enumerate(shown):
         column, line = divmod(place, LINES)
         title = shorten(scope_title(finding.scope), 24)
         best = setting_value(finding.full.optimum.setting[name])
-        flat = ", flat" if Flag.FLAT in finding.flags else ""
+        flat = ", flat" if OptimumWarning.FLAT in finding.warnings else ""
         text = f"{place + 1}  {title}  {best}{flat}"
         axes.annotate(text, (column, -line - 0.5), va="center", fontsize=8.5)
 
 
-def _found(shown: Sequence[Finding], hyperparameter: Hyperparameter, known: int) -> str:
+def _found(shown: Sequence[ScopeResult], hyperparameter: Hyperparameter, known: int) -> str:
     first = shown[0]
     last = shown[-1]
     name = hyperparameter.name
@@ -216,7 +216,7 @@ def _found(shown: Sequence[Finding], hyperparameter: Hyperparameter, known: int)
     return f"{start}: {symbol(name)}* rises from {low} ({lowest}) to {high} ({highest})."
 
 
-def _notes(codes: Codes, shown: Sequence[Finding]) -> list[str]:
+def _notes(codes: Codes, shown: Sequence[ScopeResult]) -> list[str]:
     notes = [
         "Structures are numbered by their best value. Where a response is flat, other values are as good."
     ]

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hmopt.analysis.baselines import Budget, Compared, Family
+from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
 from hmopt.declaration.search import SearchOptions
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
@@ -93,7 +93,7 @@ class Prices:
 
     def searched(self, hyperparameters: int) -> int:
         """Return how many settings a search measures at most."""
-        return int(self.search.coarse**hyperparameters) + self.search.confirmations
+        return int(self.search.coarse**hyperparameters) + self.search.refinements
 
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Return the cost of a grid with so many values of each hyperparameter."""
@@ -121,7 +121,7 @@ class Prices:
 
 
 def find_prices(
-    compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchOptions
+    compared: BaselineComparison, budget: Budget, batch: int, pairs: int, search: SearchOptions
 ) -> Prices:
     """Return what trainings took by the clock; a measured pair is taken to last as long as one in training.
 
@@ -143,12 +143,14 @@ def find_prices(
     )
 
 
-def _trained(family: Family, batch: int, operations: float) -> Work:
+def _trained(family: Replicates, batch: int, operations: float) -> Work:
     seconds_a_step = 60 * family.minutes / family.steps
     return training_work(family.steps, batch, seconds_a_step, operations)
 
 
-def found(compared: Compared, settings: int, of_searched: int, searched_steps: int) -> str:
+def found(
+    compared: BaselineComparison, settings: int, of_searched: int, searched_steps: int
+) -> str:
     """Return both trainings by the clock, and from how many settings on a hypermorph is cheaper."""
     hypermorphs = compared.main.hypermorphs
     separate = compared.separate
@@ -224,7 +226,7 @@ def _thousands(work: Work) -> str:
 
 
 def _numbers(
-    budget: Budget, separate: Family, prices: Prices, hyperparameters: int
+    budget: Budget, separate: Replicates, prices: Prices, hyperparameters: int
 ) -> dict[str, Any]:
     operations_ratio = prices.hypermorph.operations / prices.separate.operations
     return {

@@ -4,19 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from hmopt.analysis.evidence import LEAST, Evidence
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
 from hmopt.analysis.sensitivity import Sensitivity, find_sensitivities, subject_optima
 from hmopt.data.pair_table import subject_columns
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import MISSING, listed, number, signed, spread, symbol
 from hmopt.search.scopes import Groups, Scope
-
-ANSWERS = {
-    Evidence.FOUND: "yes",
-    Evidence.NONE: "no evidence",
-    Evidence.TOO_FEW: "too few subjects",
-}
 
 
 class CovariatesPart(ReportPart):
@@ -62,7 +57,7 @@ def _with_enough_partners(pairs: pd.DataFrame, subjects: Sequence[str]) -> list[
     kept: list[str] = []
     for subject in subjects:
         positions = groups.positions(Scope(criteria=(("subject", subject),)))
-        if len(groups.partners(subject, positions)) >= LEAST:
+        if len(groups.partners(subject, positions)) >= FEWEST_SUBJECTS:
             kept.append(subject)
     return kept
 
@@ -116,7 +111,7 @@ def _row(one: Sensitivity) -> dict[str, str]:
         "measured as": "rank correlation" if is_number else "difference of the mean",
         "effect, 95 % interval": _effect(one),
         "subjects": str(one.subjects),
-        "evidence?": ANSWERS.get(one.evidence, one.evidence.value),
+        "evidence?": one.evidence.answer,
     }
 
 
@@ -145,8 +140,8 @@ def _numbers(one: Sensitivity) -> dict[str, object]:
 
 def _explained(found: Sequence[Sensitivity]) -> str:
     sentences = [
-        f"Each subject's best value is over its pairs with at least {LEAST} partners, who are nearly the same for all. "
-        "Intervals: bootstrap over subjects.",
+        f"Each subject's best value is over its pairs with at least {FEWEST_SUBJECTS} partners, who are nearly the "
+        "same for all. Intervals: bootstrap over subjects.",
         "An association need not be a cause.",
     ]
     if len(found) > 1:

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from hmopt.analysis.evidence import LEAST, Evidence
-from hmopt.analysis.family import families
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
 from hmopt.report.headline import improvements
 from hmopt.report.material import OTHER_SEEDS, Material
 from hmopt.report.part import Place, ReportPart, Section
@@ -59,7 +60,7 @@ def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
 def _group_gains(material: Material) -> list[Gain]:
     """Return the gains of the groups of every family but that of labels, which have a section of their own."""
     found: list[Gain] = []
-    for kinds, members in families(material.findings).items():
+    for kinds, members in by_kinds(material.findings).items():
         if len(kinds) != 1 or kinds == ("label",):
             continue
         for finding in members:
@@ -152,7 +153,7 @@ def _how_divided(material: Material) -> str:
         return f"{chosen} the other two, for all pairs of subjects"
     ways = "in all ways"
     if not divisions.exhaustive:
-        ways = f"in {len(divisions.chooses) // 2} random ways"
+        ways = f"in {len(divisions.selection) // 2} random ways"
     return f"{chosen} the others, {ways} and the other way round"
 
 
@@ -174,6 +175,6 @@ def _too_few(groups: list[Gain]) -> list[str]:
     for title, count in subjects.items():
         name = title.removeprefix("only ").capitalize()
         notes.append(
-            f"{name}: {count} subjects are too few for a test, which needs at least {LEAST}."
+            f"{name}: {count} subjects are too few for a test, which needs at least {FEWEST_SUBJECTS}."
         )
     return notes

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.metric import find_metric
@@ -70,7 +70,7 @@ class InitializationPart(ReportPart):
         )
 
 
-def found(compared: Compared, metric: str) -> str:
+def found(compared: BaselineComparison, metric: str) -> str:
     """Return one sentence: the standard deviation of either over random starts, and whether one is larger."""
     hypermorphs = compared.main.hypermorphs.at_optimum[COHORT]
     separate = compared.separate.at_optimum[COHORT]
@@ -96,7 +96,7 @@ def _deviation(deviation: Estimate) -> str:
     return number(deviation.value, 4)
 
 
-def _row(compared: Compared, scope: Scope) -> dict[str, str]:
+def _row(compared: BaselineComparison, scope: Scope) -> dict[str, str]:
     hypermorphs = compared.main.hypermorphs
     separate = compared.separate
     row = {
@@ -121,20 +121,20 @@ def _ratio(ratio: Estimate, evidence: Evidence) -> str:
     return f"{number(ratio.value, 1)} ({spread(ratio.low, ratio.high, 1)})"
 
 
-def _optimum_deviation(family: Family, scope: Scope, name: str) -> str:
+def _optimum_deviation(family: Replicates, scope: Scope, name: str) -> str:
     if scope not in family.along:
         return MISSING
     deviation = family.along[scope].optimum_spread[name].value
     return setting_value(round(deviation, 3))
 
 
-def _gained(family: Family, scope: Scope) -> str:
+def _gained(family: Replicates, scope: Scope) -> str:
     if scope not in family.ensemble_gains:
         return MISSING
     return signed(family.ensemble_gains[scope].value)
 
 
-def _notes(families: Sequence[Family], compared: Compared) -> list[str]:
+def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list[str]:
     notes = [
         "SD: standard deviation over random starts. A start decides the first weights, the order of pairs and their "
         "augmentation. Intervals of deviations assume normally distributed scores; those of few starts are wide."
@@ -157,13 +157,13 @@ def _notes(families: Sequence[Family], compared: Compared) -> list[str]:
     return notes
 
 
-def _along(family: Family) -> float:
+def _along(family: Replicates) -> float:
     deviations = family.along[COHORT].curve_spread
     mean_square = np.mean(deviations**2)
     return float(np.sqrt(mean_square))
 
 
-def _numbers(budget: Budget, separate: Family) -> dict[str, Any]:
+def _numbers(budget: Budget, separate: Replicates) -> dict[str, Any]:
     if COHORT not in budget.spread_ratios:
         return {}
     ratio, evidence = budget.spread_ratios[COHORT]
@@ -175,7 +175,7 @@ def _numbers(budget: Budget, separate: Family) -> dict[str, Any]:
     }
 
 
-def _family_numbers(family: Family, name: str) -> dict[str, Any]:
+def _family_numbers(family: Replicates, name: str) -> dict[str, Any]:
     at_optimum = family.at_optimum[COHORT]
     along = family.along.get(COHORT)
     optima = {}
@@ -193,7 +193,7 @@ def _family_numbers(family: Family, name: str) -> dict[str, Any]:
 
 
 def starts_figure(
-    families: Sequence[Family], space: Space, metric: str, optimum: Setting
+    families: Sequence[Replicates], space: Space, metric: str, optimum: Setting
 ) -> Figure:
     """Draw each start's score at one setting, the deviation at each setting, and each start's best setting.
 
@@ -253,7 +253,7 @@ def _marks() -> list[Line2D]:
     return [mean, ensemble]
 
 
-def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
+def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> None:
     sign = 1 if find_metric(metric).direction == "maximize" else -1
     for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
         colour, mark, _ = look
@@ -278,7 +278,7 @@ def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> None:
+def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -> None:
     first, *others = space.names
     default = space.setting(space.index(space.default))
     for family, (colour, mark, line) in zip(families, LOOKS, strict=False):
@@ -303,7 +303,7 @@ def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> No
     axes.set_ylim(bottom=0)
 
 
-def _draw_optima(axes: Axes, families: Sequence[Family]) -> None:
+def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
     for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
         if COHORT not in family.along:
             continue

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.material import Material
 from hmopt.report.overview import gains_figure
 from hmopt.report.part import Place, ReportPart, Section
@@ -73,10 +73,10 @@ class LabelsPart(ReportPart):
         )
 
 
-def _tested(material: Material) -> list[Finding]:
+def _tested(material: Material) -> list[ScopeResult]:
     """Return the structures whose gain was tested, the largest gain first."""
     gains = material.gains
-    labels = families(material.findings).get(KINDS, [])
+    labels = by_kinds(material.findings).get(KINDS, [])
     tested = [finding for finding in labels if finding.scope.name in gains]
     tested.sort(
         key=lambda finding: gains[finding.scope.name].gain.value,
@@ -120,7 +120,7 @@ def _over(material: Material, gain: Gain) -> str:
     return f"the default {setting_text(material.searched.space.default)}"
 
 
-def _row(material: Material, finding: Finding) -> dict[str, str]:
+def _row(material: Material, finding: ScopeResult) -> dict[str, str]:
     over_common = material.gains[finding.scope.name]
     over_default = material.default_gains[finding.scope.name]
     row = {"": scope_title(finding.scope)}

@@ -89,11 +89,11 @@ class ProgramsPart(ReportPart):
         )
 
 
-Compared = tuple[str, str, Method]
+MethodScores = tuple[str, str, Method]
 """Task, name of the method, and its scores."""
 
 
-def read_programs(folder: Path) -> list[Compared]:
+def read_programs(folder: Path) -> list[MethodScores]:
     """Read every `results/versus_*.json` of a study folder.
 
     Raises
@@ -101,7 +101,7 @@ def read_programs(folder: Path) -> list[Compared]:
     DataError
         If a file has other fields than those of `Method`.
     """
-    compared: list[Compared] = []
+    compared: list[MethodScores] = []
     for path in sorted(StudyFolder(folder).results.path.glob(PATTERN)):
         what = "scores of another program"
         content: Any = read_record(
@@ -122,8 +122,8 @@ def _title(program: str, method: str) -> str:
     return f"{name} {method}"
 
 
-def _found(compared: list[Compared]) -> str:
-    by_evidence: dict[Evidence, list[Compared]] = {kind: [] for kind in Evidence}
+def _found(compared: list[MethodScores]) -> str:
+    by_evidence: dict[Evidence, list[MethodScores]] = {kind: [] for kind in Evidence}
     for one in compared:
         by_evidence[of_interval(one[2].estimate)].append(one)
     shown = by_evidence[Evidence.FOUND]
@@ -140,7 +140,7 @@ def _found(compared: list[Compared]) -> str:
     return " ".join(f"{start} {listed(names)}." for start, names in sentences if names)
 
 
-def _named(one: Compared) -> str:
+def _named(one: MethodScores) -> str:
     task, name, method = one
     where = criterion_name("task", task)
     if math.isnan(method.estimate.low):

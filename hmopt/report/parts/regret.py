@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget, Compared
+from hmopt.analysis.agreement import Regret
+from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, BaselineComparison, Budget
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.regret import Regret
 from hmopt.metric import find_metric
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
@@ -53,7 +53,7 @@ class RegretPart(ReportPart):
         )
 
 
-def _notes(compared: Compared, best: str) -> list[str]:
+def _notes(compared: BaselineComparison, best: str) -> list[str]:
     settings = len(compared.main.agreements[COHORT].settings)
     notes = [
         "All scores are of networks trained for one setting each, on subjects that were not used to choose "
@@ -72,9 +72,9 @@ def _notes(compared: Compared, best: str) -> list[str]:
 
 def _starts(regret: Regret) -> str:
     """Return whether intervals count the networks' random starts."""
-    if regret.starts > 1:
+    if regret.initializations > 1:
         return (
-            f"Intervals count subjects (jackknife) and the {regret.starts} random starts of the "
+            f"Intervals count subjects (jackknife) and the {regret.initializations} random starts of the "
             "networks."
         )
     return "Each setting has a network of one random start: intervals do not count the variation between starts."
