@@ -193,9 +193,10 @@ def caveats(material: Material) -> list[str]:
     names = material.searched.space.names
     symbols = listed([symbol(name) for name in names])
     are = "is that" if len(names) == 1 else "are those"
+    what = "network and this loss" if material.searched.engine is None else "engine"
     sentences = [
-        f"{symbols} {are} of this network and this loss: no parameter of another program, such as SyN's, has the same "
-        "meaning or the same best value.",
+        f"{symbols} {are} of this {what}: no parameter of another program, such as SyN's, has the same meaning or the "
+        "same best value.",
         "Held-out scores are of subjects that were not used to choose the setting, but of the same cohort. Another "
         "scanner or population may need another setting.",
         "Intervals describe the variation between subjects of the same population, not between trainings of the model.",
@@ -244,7 +245,7 @@ def _limits_of_training(material: Material) -> list[str]:
         sentences.append(
             f"For {disagreeing} of {len(findings)} scopes half and full training disagree about the best setting."
         )
-    if material.half is None:
+    if material.half is None and material.searched.engine is None:
         sentences.append(
             "Half training was not measured: it is not known whether the best settings still drift."
         )

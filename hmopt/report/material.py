@@ -200,7 +200,7 @@ def held_out_score(finding: ScopeResult) -> Estimate | None:
     return within_range(finding.full.response.metric, held.score.estimate)
 
 
-def read_material(folder: Path | str, track: Track = silent) -> Material:
+def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Material:
     """Read and analyse a study folder, or its committed results where it was not searched here.
 
     Parameters
@@ -217,7 +217,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     DataError
         If nothing was measured for any scope.
     """
-    files = StudyFolder(folder)
+    files = StudyFolder.of(folder)
     searched = files.searched
     search = searched.search
     measurements = files.measurements()

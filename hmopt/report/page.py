@@ -37,14 +37,6 @@ PLACEMENTS = {
     "header": "where headers put them",
     "centre": "centre on centre",
 }
-STEPS = (
-    ("hmopt train .", "train the hypermorph"),
-    ("hmopt search .", "measure settings on pairs, and find the best ones"),
-    ("hmopt report . --results", "write this page, and the results to commit"),
-    (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
-)
-"""Commands in a study folder, and what each does."""
-
 Answers = Mapping[ReportPart, Section]
 Entries = list[tuple[str, str]]
 """Terms and what they are."""
@@ -224,7 +216,7 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         scale=material.searched.loss_scale,
         training=training_facts(material),
         declared=declared(material),
-        steps=STEPS,
+        steps=steps(material),
         caveats=caveats(material),
         folding_limit=words.percent(search.folding_limit),
         margin=f"{material.margin:g}",
@@ -415,11 +407,16 @@ def training_facts(material: Material) -> str:
 def declared(material: Material) -> Entries:
     """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
     study = material.study
+    engine = material.searched.engine
     entries = [("Data", _data(material))]
     if study is not None:
         entries.append(("Preprocessing", _preprocessing(study)))
+    if engine is not None:
+        entries.append(("Engine", f"{engine}; nothing was trained."))
+    elif study is not None and study.model.source == "trained":
         entries.append(("Network", _network(study)))
-    entries.append(("Loss", _loss(material)))
+    if engine is None:
+        entries.append(("Loss", _loss(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
         took: list[str] = []
@@ -429,6 +426,18 @@ def declared(material: Material) -> Entries:
         times = ", ".join(took)
         entries.append(("Time", f"{times}."))
     return entries
+
+
+def steps(material: Material) -> Entries:
+    """Return the commands in a study folder, and what each does."""
+    commands = [
+        ("hmopt search .", "measure settings on pairs, and find the best ones"),
+        ("hmopt report . --results", "write this page, and the results to commit"),
+        (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
+    ]
+    if material.searched.source == "trained":
+        commands.insert(0, ("hmopt train .", "train the hypermorph"))
+    return commands
 
 
 def _data(material: Material) -> str:

@@ -28,7 +28,7 @@ from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
 
 
-def write_report(folder: Path, track: Track = silent) -> Path:
+def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
     """Write `report/` of a study folder, and return its page.
 
     Parameters
@@ -48,9 +48,9 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     LedgerError
         If nothing was searched or measured.
     """
-    folder = Path(folder)
-    material = read_material(folder, track)
-    destination = StudyFolder(folder).report
+    files = StudyFolder.of(folder)
+    material = read_material(files, track)
+    destination = files.report
     with style():
         answers = make_sections(material)
         sections = list(answers.values())
@@ -60,7 +60,9 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     return destination.page_file
 
 
-def write_results(folder: Path, track: Track = silent, *, pictures: bool = False) -> Path:
+def write_results(
+    folder: Path | str | StudyFolder, track: Track = silent, *, pictures: bool = False
+) -> Path:
     """Write `results/` of a study folder, small enough to be committed, and return it.
 
     Parameters
@@ -85,8 +87,8 @@ def write_results(folder: Path, track: Track = silent, *, pictures: bool = False
     LedgerError
         If nothing was searched or measured.
     """
-    files = StudyFolder(folder)
-    material = read_material(folder, track)
+    files = StudyFolder.of(folder)
+    material = read_material(files, track)
     destination = files.results
     _write_checkpoints(destination, material)
     if material.before is not None:

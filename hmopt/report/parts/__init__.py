@@ -41,6 +41,12 @@ def add_report_part(part: ReportPart) -> None:
     ------
     DeclarationError
         If another part has the same anchor.
+
+    Examples
+    --------
+    >>> add_report_part(CostPart())
+    >>> [part.anchor for part in PARTS][-1]
+    'cost'
     """
     for position, known in enumerate(PARTS):
         if known.anchor != part.anchor:
