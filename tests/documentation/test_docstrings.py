@@ -50,6 +50,7 @@ WITHOUT_EXAMPLE = {
     "find_curves": MEASURED,
     "find_optimum": MEASURED,
     "GranularityPart": MEASURED,
+    "headline": MEASURED,
     "improvements": MEASURED,
     "keep_freed_memory": MEASURED,
     "label_dtype": MEASURED,
