@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
+    from hmopt.report.part import Place, ReportPart, Section
+    from hmopt.report.parts import add_report_part
     from hmopt.search.objective import Objective
     from hmopt.search.sampler import CurveSampler
     from hmopt.search.studies import open_study
@@ -48,10 +50,14 @@ _HOMES = {
     "Measurements": "hmopt.ledger",
     "Objective": "hmopt.search.objective",
     "Pair": "hmopt.records",
+    "Place": "hmopt.report.part",
     "Recorded": "hmopt.ledger",
+    "ReportPart": "hmopt.report.part",
+    "Section": "hmopt.report.part",
     "Space": "hmopt.space",
     "StudyFolder": "hmopt.study_folder",
     "Tabulated": "hmopt.ledger",
+    "add_report_part": "hmopt.report.parts",
     "compare": "hmopt.workflow.compare",
     "demo": "hmopt.workflow.run",
     "demo_declaration": "hmopt.workflow.run",
@@ -78,11 +84,15 @@ __all__ = [
     "Measurements",
     "Objective",
     "Pair",
+    "Place",
     "Recorded",
+    "ReportPart",
+    "Section",
     "Space",
     "StudyFolder",
     "Tabulated",
     "__version__",
+    "add_report_part",
     "compare",
     "demo",
     "demo_declaration",

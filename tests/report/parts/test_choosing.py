@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
 from hmopt.report.headline import headline, improvements, which_improves
 from hmopt.report.material import Material, read_material
-from hmopt.report.section import Section
-from hmopt.report.sections.anatomy import anatomy_section
-from hmopt.report.sections.granularity import granularity_section
-from hmopt.report.sections.labels import labels_section
-from hmopt.report.sections.sensitivity import sensitivity_section
+from hmopt.report.part import Section
+from hmopt.report.parts.anatomy import AnatomyPart
+from hmopt.report.parts.covariates import CovariatesPart
+from hmopt.report.parts.granularity import GranularityPart
+from hmopt.report.parts.labels import LabelsPart
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +36,22 @@ def drawn_in_style() -> object:
         yield
 
 
-def with_evidence(material: Material, evidence: Evidence) -> Material:
+@pytest.fixture
+def with_evidence(with_gains: Callable[..., Material]) -> Callable[..., Material]:
     """The same study, as if all tests had said the same."""
-    other = replace(material)
-    for name in ("granularities", "gains", "default_gains"):
-        found = getattr(material, name)
-        one_by_one = found.items() if isinstance(found, dict) else enumerate(found)
-        changed = {key: replace(gain, evidence=evidence) for key, gain in one_by_one}
-        other.__dict__[name] = changed if isinstance(found, dict) else list(changed.values())
-    return other
+
+    def build(material: Material, evidence: Evidence) -> Material:
+        return with_gains(
+            material,
+            granularities=[replace(gain, evidence=evidence) for gain in material.granularities],
+            gains={name: replace(gain, evidence=evidence) for name, gain in material.gains.items()},
+            default_gains={
+                name: replace(gain, evidence=evidence)
+                for name, gain in material.default_gains.items()
+            },
+        )
+
+    return build
 
 
 def section(made: Section | None) -> Section:
@@ -52,7 +60,7 @@ def section(made: Section | None) -> Section:
 
 
 def test_structures_with_their_own_optima_make_that_granularity_improve(material: Material) -> None:
-    made = section(granularity_section(material))
+    made = section(GranularityPart().section(material))
     assert made.found.startswith(
         "Held-out Dice improves with one λ for each structure over the single best for all (+0.0"
     )
@@ -68,7 +76,7 @@ def test_structures_with_their_own_optima_make_that_granularity_improve(material
 def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
     material: Material,
 ) -> None:
-    made = section(granularity_section(material))
+    made = section(GranularityPart().section(material))
     assert made.table is not None
     rows = made.table[["", "over"]].to_numpy().tolist()
     assert rows[0] == ["one λ for all", "the default λ = 0.50"]
@@ -87,7 +95,7 @@ def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
 def test_a_section_says_how_many_subjects_chose_and_that_no_seed_matters(
     material: Material,
 ) -> None:
-    made = section(granularity_section(material))
+    made = section(GranularityPart().section(material))
     assert made.numbers["subjects_choosing"] == 6
     assert made.numbers["agreeing_seeds"] is None
     assert "gains are those of choosing on 6 subjects" in made.notes[0]
@@ -115,7 +123,7 @@ def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: 
             gain.evidence for gain in random.granularities
         ]
     assert random.agreeing_seeds == expected
-    note = section(granularity_section(random)).notes[1]
+    note = section(GranularityPart().section(random)).notes[1]
     assert (
         note
         == f"With 9 other seeds of the divisions, all verdicts are the same in {expected} of 9."
@@ -123,7 +131,7 @@ def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: 
 
 
 def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> None:
-    made = section(granularity_section(material))
+    made = section(GranularityPart().section(material))
     groups = made.numbers["gain_per_group"]["task=within"]
     assert groups["over_common"]["subjects"] == groups["over_default"]["subjects"] == 4
     assert groups["over_common"]["gain"] != groups["over_default"]["gain"]
@@ -150,15 +158,15 @@ def test_four_rescanned_subjects_are_said_to_be_too_few(material: Material) -> N
     ],
 )
 def test_what_is_not_shown_is_said_not_to_be(
-    material: Material, evidence: Evidence, said: str
+    material: Material, with_evidence: Callable[..., Material], evidence: Evidence, said: str
 ) -> None:
     told = with_evidence(material, evidence)
-    assert which_improves(told).startswith(said)
+    assert which_improves(told)[0].startswith(said)
     assert improvements(told) == []
 
 
 def test_each_structure_is_told_with_its_gain(material: Material) -> None:
-    made = section(labels_section(material))
+    made = section(LabelsPart().section(material))
     numbers = made.numbers["gain_per_label"]
     assert set(numbers) == set(material.measurements.labels)
     gains = [one["gain"] for one in numbers.values()]
@@ -170,9 +178,11 @@ def test_each_structure_is_told_with_its_gain(material: Material) -> None:
     assert len(made.table) == len(numbers)
 
 
-def test_without_evidence_no_structure_is_named(material: Material) -> None:
+def test_without_evidence_no_structure_is_named(
+    material: Material, with_evidence: Callable[..., Material]
+) -> None:
     none, few = (
-        section(labels_section(with_evidence(material, one)))
+        section(LabelsPart().section(with_evidence(material, one)))
         for one in (Evidence.NONE, Evidence.TOO_FEW)
     )
     assert none.found == (
@@ -187,6 +197,8 @@ def test_without_evidence_no_structure_is_named(material: Material) -> None:
 
 def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
     material: Material,
+    with_evidence: Callable[..., Material],
+    with_gains: Callable[..., Material],
 ) -> None:
     told = with_evidence(material, Evidence.NONE)
     gains = dict(told.gains)
@@ -195,15 +207,15 @@ def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
         gains[f"label={label}"] = replace(
             gains[f"label={label}"], mean=mean, evidence=Evidence.FOUND
         )
-    told.__dict__["gains"] = gains
-    assert section(labels_section(told)).found.startswith(
+    told = with_gains(told, gains=gains)
+    assert section(LabelsPart().section(told)).found.startswith(
         "Over the single best setting for all, 1 of 5 structures improves with evidence: cortex (+0.020); "
         "1 of 5 structures becomes worse with evidence: thalamus (−0.010)."
     )
 
 
 def test_a_structures_gain_is_told_over_both_and_without_pooling(material: Material) -> None:
-    made = section(labels_section(material))
+    made = section(LabelsPart().section(material))
     assert set(made.numbers["gain_per_label_over_default"]) == set(made.numbers["gain_per_label"])
     for label, numbers in made.numbers["gain_per_label_over_default"].items():
         held = material.finding(label=label).held_out
@@ -215,7 +227,7 @@ def test_a_structures_gain_is_told_over_both_and_without_pooling(material: Mater
 
 
 def test_the_best_settings_are_drawn_where_structures_lie(material: Material) -> None:
-    made = section(anatomy_section(material))
+    made = section(AnatomyPart().section(material))
     assert made.found.startswith("Of 5 structures this slice shows 5: λ* rises from 0.0")
     key = [text.get_text() for text in made.pictures["anatomy"].axes[1].texts]
     assert key[0].split("  ")[1] == "cortex"
@@ -233,13 +245,13 @@ def test_of_several_slices_that_with_most_structures_is_drawn(
     for role in ("typical", "worst"):
         full[f"{role}_fixed_labels"] = np.minimum(full[f"{role}_fixed_labels"], 2)
     np.savez_compressed(examples / "cohort.npz", allow_pickle=False, **full)
-    assert "shows 5" in section(anatomy_section(read_material(tmp_path / "study"))).found
+    assert "shows 5" in section(AnatomyPart().section(read_material(tmp_path / "study"))).found
 
 
 def test_a_picture_of_the_anatomy_stays_in_the_report(study_folder: Path) -> None:
     page, results = write_report(study_folder), write_results(study_folder)
     assert (page.parent / "figures" / "anatomy.png").is_file()
-    assert "Where does which λ fit?" in page.read_text(encoding="utf-8")
+    assert "λ* by location" in page.read_text(encoding="utf-8")
     assert (results / "figures" / "gain-per-label.png").is_file()
     assert not list(results.rglob("anatomy*"))
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
@@ -247,7 +259,7 @@ def test_a_picture_of_the_anatomy_stays_in_the_report(study_folder: Path) -> Non
 
 
 def test_without_pictures_there_is_no_anatomy(material: Material, tmp_path: Path) -> None:
-    assert anatomy_section(replace(material, folder=tmp_path)) is None
+    assert AnatomyPart().section(replace(material, folder=tmp_path)) is None
 
 
 def aged(material: Material, ages: dict[str, float]) -> Material:
@@ -262,7 +274,7 @@ def aged(material: Material, ages: dict[str, float]) -> Material:
 
 
 def test_nothing_known_of_subjects_is_no_section(material: Material) -> None:
-    assert sensitivity_section(material) is None
+    assert CovariatesPart().section(material) is None
 
 
 def test_an_age_that_goes_with_the_best_setting_is_found(material: Material) -> None:
@@ -274,11 +286,11 @@ def test_an_age_that_goes_with_the_best_setting_is_found(material: Material) -> 
         for name in subjects
     }
     older = {name: 40 + 40 * best[name]["regularization"] for name in subjects}
-    made = section(sensitivity_section(aged(material, older)))
+    made = section(CovariatesPart().section(aged(material, older)))
     assert made.numbers["sensitivity"]["regularization, age"]["effect"] == pytest.approx(1.0)
     assert (
         made.found
-        == "There is evidence that subjects' best λ goes with age (rank correlation +1.00)."
+        == "There is evidence that subjects' best λ is associated with age (rank correlation +1.00)."
     )
 
 
@@ -286,8 +298,8 @@ def test_an_age_that_has_nothing_to_do_with_it_is_no_evidence(material: Material
     subjects = sorted({*material.measurements.pairs["moving_subject"]})
     order = np.random.default_rng(4).permutation(len(subjects))
     made = section(
-        sensitivity_section(
+        CovariatesPart().section(
             aged(material, {name: 20.0 + n for name, n in zip(subjects, order, strict=True)})
         )
     )
-    assert made.found == "There is no evidence that subjects' best λ goes with age."
+    assert made.found == "There is no evidence that subjects' best λ is associated with age."

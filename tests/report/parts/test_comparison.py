@@ -18,8 +18,8 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.report import write_report
 from hmopt.report.figure import style
 from hmopt.report.material import Material, read_material
-from hmopt.report.section import Section
-from hmopt.report.sections import agreement, cost, make_sections, regret, robustness
+from hmopt.report.part import Section
+from hmopt.report.parts import agreement, cost, initialization, make_sections, regret
 from hmopt.report.summary import summary
 from hmopt.space import Hyperparameter, Space
 
@@ -74,25 +74,25 @@ def alike(build: Build) -> BaselineComparison:
 def sections(material: Material, alike: BaselineComparison) -> dict[str, Section]:
     with style():
         made = make_sections(replace(material, compared=alike))
-    return {section.anchor: section for section in made}
+    return {part.anchor: section for part, section in made.items()}
 
 
 def test_what_was_not_compared_is_not_told(material: Material) -> None:
     with style():
-        anchors = {section.anchor for section in make_sections(material)}
-    assert not anchors & {"agreement", "regret", "robustness", "cost"}
+        anchors = {part.anchor for part in make_sections(material)}
+    assert not anchors & {"agreement", "regret", "initialization", "cost"}
 
 
 def test_a_comparison_is_told_in_four_sections_with_rows_for_each_structure(
     sections: dict[str, Section], material: Material
 ) -> None:
-    for anchor in ("agreement", "regret", "robustness"):
+    for anchor in ("agreement", "regret", "initialization"):
         table = sections[anchor].table
         assert table is not None
         assert len(table) == 1 + len(material.measurements.labels)
-        assert table.iloc[0, 0] == "all together"
+        assert table.iloc[0, 0] == "whole cohort"
     assert set(sections["agreement"].figures) == {"agreement", "agreement-structures"}
-    assert set(sections["robustness"].figures) == {"random-starts"}
+    assert set(sections["initialization"].figures) == {"random-starts"}
     assert set(sections["cost"].figures) == {"cost"}
 
 
@@ -131,8 +131,8 @@ def test_the_page_shows_the_sections(
         told = replace(material, compared=alike, findings=material.findings[:1])
         patch.setattr("hmopt.report.write.read_material", lambda *_: told)
         page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "Does it answer as separately trained networks do?" in page
-    assert "What does one lose by retraining at its λ*?" in page
+    assert "Agreement with separately trained networks" in page
+    assert "How much Dice is lost by retraining at λ*?" in page
     assert (tmp_path / "report" / "figures" / "agreement-structures.png").is_file()
 
 
@@ -224,7 +224,7 @@ def test_learning_rates_are_told_where_they_differ(
     separate = replace(alike.separate, learning_rate=theirs)
     compared = replace(alike, separate=separate, budgets=(*alike.budgets[:-1], main))
     with style():
-        section = agreement.agreement_section(replace(material, compared=compared))
+        section = agreement.AgreementPart().section(replace(material, compared=compared))
     assert section is not None
     sentence = "The learning rate of separate networks was 0.002, that of the hypermorphs 0.0005."
     assert (sentence in section.notes) is told
@@ -248,7 +248,7 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
     compared = build(hump(0.875), hump(0.25))
     told = replace(material, compared=compared)
     with style():
-        sections = [agreement.agreement_section(told), regret.regret_section(told)]
+        sections = [agreement.AgreementPart().section(told), regret.RegretPart().section(told)]
     curves, loss = (section for section in sections if section is not None)
     assert curves.table is not None
     assert curves.table.iloc[0, -1] == "+0.625"
@@ -303,15 +303,15 @@ def test_the_regret_says_whether_its_intervals_count_random_starts(
     assert told == "Intervals count subjects (jackknife) and the 3 random starts of the networks."
     regrets = {scope: replace(one, initializations=1) for scope, one in alike.main.regrets.items()}
     single = replace(alike, budgets=(replace(alike.main, regrets=regrets),))
-    made = regret.regret_section(replace(material, compared=single))
+    made = regret.RegretPart().section(replace(material, compared=single))
     assert made is not None
     (told,) = (note for note in made.notes if "random start" in note)
-    assert told.endswith("intervals leave out what another start would change.")
+    assert told.endswith("intervals do not count the variation between starts.")
 
 
 def spreads(compared: BaselineComparison, ratio: Estimate, evidence: Evidence) -> str:
     budget = replace(compared.main, spread_ratios={COHORT: (ratio, evidence)})
-    return robustness.found(replace(compared, budgets=(budget,)), "dice")
+    return initialization.found(replace(compared, budgets=(budget,)), "dice")
 
 
 def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(
@@ -368,8 +368,8 @@ def test_trainings_without_known_time_have_no_cost(
     alike: BaselineComparison, material: Material
 ) -> None:
     timeless = replace(alike, separate=replace(alike.separate, minutes=float("nan")))
-    assert cost.cost_section(replace(material, compared=timeless)) is None
-    assert cost.cost_section(replace(material, compared=alike, study=None)) is None
+    assert cost.CostPart().section(replace(material, compared=timeless)) is None
+    assert not cost.CostPart().has_needed(replace(material, compared=alike, study=None))
 
 
 def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
@@ -394,7 +394,7 @@ def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
     compared = replace(alike, budgets=tuple(wide(budget) for budget in alike.budgets))
     searched = replace(material.searched, space=both)
     with style():
-        section = agreement.agreement_section(
+        section = agreement.AgreementPart().section(
             replace(material, searched=searched, compared=compared)
         )
     assert section is not None

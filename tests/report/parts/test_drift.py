@@ -12,8 +12,8 @@ from hmopt.analysis.drift import Trend
 from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
 from hmopt.report.material import Material, read_material
-from hmopt.report.section import Section
-from hmopt.report.sections.drift import drift_section
+from hmopt.report.part import Section
+from hmopt.report.parts.drift import DriftPart
 from hmopt.study_folder import StudyFolder
 
 
@@ -45,7 +45,7 @@ def material(folder: Path) -> Material:
 
 def section(material: Material) -> Section:
     with style():
-        made = drift_section(material)
+        made = DriftPart().section(material)
     assert made is not None
     return made
 
@@ -53,7 +53,7 @@ def section(material: Material) -> Section:
 def test_it_says_how_the_best_value_moved_and_what_to_do(material: Material) -> None:
     made = section(material)
     assert made.title == "Does λ* still drift with training?"
-    assert made.found.startswith("λ* for all together fell from ")
+    assert made.found.startswith("λ* for the whole cohort fell from ")
     assert " in the second half of training (−0.0" in made.found
     assert ": train longer" in made.found
     assert made.table is not None
@@ -67,10 +67,10 @@ def test_it_says_how_the_best_value_moved_and_what_to_do(material: Material) -> 
 
 def test_the_sentence_fits_what_was_found(material: Material) -> None:
     said = {
-        Trend.SETTLED: "λ* for all together settled",
-        Trend.NONE: "There is no evidence that λ* for all together still drifts",
-        Trend.THROUGHOUT: "λ* for all together fell all through training, from ",
-        Trend.TOO_FEW: "Too few subjects to say whether λ* for all together still drifts",
+        Trend.SETTLED: "λ* for the whole cohort settled",
+        Trend.NONE: "There is no evidence that λ* for the whole cohort still drifts",
+        Trend.THROUGHOUT: "λ* for the whole cohort fell all through training, from ",
+        Trend.TOO_FEW: "Too few subjects to say whether λ* for the whole cohort still drifts",
     }
     for trend, start in said.items():
         drifts = tuple(replace(drift, trend=trend) for drift in material.drifts)
@@ -80,7 +80,7 @@ def test_the_sentence_fits_what_was_found(material: Material) -> None:
 def test_a_study_with_half_and_full_training_alone_has_no_such_section(study_folder: Path) -> None:
     material = read_material(study_folder)
     assert material.half is not None
-    assert drift_section(material) is None
+    assert not DriftPart().has_needed(material)
 
 
 def test_checkpoints_are_kept_with_the_results_and_give_the_same_section(
