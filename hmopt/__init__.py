@@ -13,6 +13,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hmopt.catalogue import (
+        Metric,
+        Regularizer,
+        Similarity,
+        WeightedTerm,
+        add_hyperparameter,
+        add_metric,
+        add_regularizer,
+        add_similarity,
+    )
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated, read_dense, read_folder
@@ -31,11 +41,19 @@ _HOMES = {
     "Hyperparameter": "hmopt.space",
     "Ledger": "hmopt.ledger",
     "Measurements": "hmopt.ledger",
+    "Metric": "hmopt.catalogue",
     "Objective": "hmopt.search.objective",
     "Pair": "hmopt.records",
     "Recorded": "hmopt.ledger",
+    "Regularizer": "hmopt.catalogue",
+    "Similarity": "hmopt.catalogue",
     "Space": "hmopt.space",
     "Tabulated": "hmopt.ledger",
+    "WeightedTerm": "hmopt.catalogue",
+    "add_hyperparameter": "hmopt.catalogue",
+    "add_metric": "hmopt.catalogue",
+    "add_regularizer": "hmopt.catalogue",
+    "add_similarity": "hmopt.catalogue",
     "open_oracle": "hmopt.oracle.open",
     "open_study": "hmopt.search.open_study",
     "read_dense": "hmopt.ledger",
@@ -49,12 +67,20 @@ __all__ = [
     "Hyperparameter",
     "Ledger",
     "Measurements",
+    "Metric",
     "Objective",
     "Pair",
     "Recorded",
+    "Regularizer",
+    "Similarity",
     "Space",
     "Tabulated",
+    "WeightedTerm",
     "__version__",
+    "add_hyperparameter",
+    "add_metric",
+    "add_regularizer",
+    "add_similarity",
     "open_oracle",
     "open_study",
     "read_dense",

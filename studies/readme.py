@@ -17,11 +17,11 @@ from typing import Any
 
 import jinja2
 
-from hmopt.analysis.baselines import NEGLIGIBLE_GAP
+from hmopt.analysis.baselines import negligible_gap
 from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
 from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
-from hmopt.analysis.optimum import MARGIN
 from hmopt.analysis.resampling import COVERAGE
+from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, read_baseline, read_comparison, read_folder
@@ -248,8 +248,8 @@ FILTERS = {
 }
 
 DEFINED = {
-    "margin": MARGIN["1"],
-    "gap_margin": NEGLIGIBLE_GAP["1"],
+    "margin": find_metric("dice").tolerance,
+    "gap_margin": negligible_gap("dice"),
     "level": LEVEL,
     "least": LEAST,
     "half_from": HALF_FROM,

@@ -14,7 +14,7 @@ from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.source import Source, View, subject_of
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.progress import Track, silent
 from hmopt.search.curve import Curve, gain
 from hmopt.search.scopes import Scope

@@ -143,7 +143,7 @@ def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
     >>> round(draws_near(Hyperparameter(name="regularization", end_point_rate=0.1), 0.3), 3)
     0.08
     """
-    place, rate = hyperparameter.unit(value), hyperparameter.end_point_rate
+    place, rate = hyperparameter.to_unit_interval(value), hyperparameter.end_point_rate
     reach = min(place + NEAR, 1.0) - max(place - NEAR, 0.0)
     return (1 - 2 * rate) * reach + rate * ((place <= NEAR) + (place >= 1 - NEAR))
 
@@ -158,4 +158,4 @@ def _flat(space: Space, optimum: Optimum) -> bool:
         for h in space.hyperparameters
         if np.isfinite(optimum.equals[h.name].low)
     ]
-    return any(h.unit(equal.high) - h.unit(equal.low) >= FLAT_SHARE for h, equal in spans)
+    return any(h.to_unit_interval(equal.high) - h.to_unit_interval(equal.low) >= FLAT_SHARE for h, equal in spans)

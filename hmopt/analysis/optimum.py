@@ -16,24 +16,21 @@ from hmopt.analysis.resampling import (
     estimate,
     interval,
 )
-from hmopt.metric import Metric
+from hmopt.catalogue import Metric
 from hmopt.search.curve import Curve
 from hmopt.space import Index, Setting
 
-MARGIN = {"1": 0.002, "mm": 0.02, "voxel": 0.02}
-"""Differences that are negligible unless declared otherwise, by the metric's unit."""
-
 
 def margin_of(metric: Metric, declared: float | None) -> float:
-    """Give the difference of a metric that is negligible: the declared one, or that of its unit.
+    """Give the difference of a metric that is negligible: the declared one, or its tolerance.
 
     Examples
     --------
-    >>> from hmopt.metric import find_metric
+    >>> from hmopt.catalogue import find_metric
     >>> margin_of(find_metric("dice"), None), margin_of(find_metric("dice"), 0.005)
     (0.002, 0.005)
     """
-    return MARGIN[metric.unit] if declared is None else declared
+    return metric.tolerance if declared is None else declared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,10 +106,12 @@ def table_rows(holding: "Holding", models: Mapping[str, str]) -> list[list[str]]
 
 def stale(identity: str, metric: str, models: Mapping[str, str]) -> str:
     """Give why measurements are of no more use, or nothing where they are."""
-    from hmopt.metric import METRICS
+    from hmopt.catalogue import METRICS
 
     name = metric.split("@")[0]
-    if name not in METRICS or METRICS[name].key != metric:
+    if name not in METRICS:
+        return "unknown metric: no plugin that adds it"
+    if METRICS[name].key != metric:
         return "stale: metric of another version"
     return "stale: no such model here" if models and identity not in models else ""
 
@@ -117,7 +119,11 @@ def stale(identity: str, metric: str, models: Mapping[str, str]) -> str:
 def stale_line(holdings: "Sequence[Holding]", models: Mapping[str, str]) -> str:
     """Give how much is stale."""
     every = [(holding.identity, kept) for holding in holdings for kept in holding.metrics]
-    old = sum(kept.rows for identity, kept in every if stale(identity, kept.metric, models))
+    old = sum(
+        kept.rows
+        for identity, kept in every
+        if stale(identity, kept.metric, models).startswith("stale")
+    )
     return f"Stale: {old:,} of {sum(kept.rows for _, kept in every):,} rows"
 
 

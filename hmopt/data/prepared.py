@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.data.layout import NO_SLICE
 from hmopt.data.reference import Reference
+from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
@@ -53,6 +54,8 @@ class PreparedCohort:
         Slices on which λ is searched; empty: all.
     reference
         What the images are laid out by.
+    files
+        Of the original images, by their names (those in column `scan`).
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class PreparedCohort:
     identity: str
     search_slices: tuple[int, ...] = ()
     reference: Reference = field(default_factory=Reference)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def template(self) -> Path | None:
@@ -84,6 +88,25 @@ class PreparedCohort:
         A 2-D item's voxel is (first, second, 0, 1).
         """
         return _row(self.folder, GRIDS, self._row(name))
+
+    def to_world(self, name: str) -> NDArray[np.float64]:
+        """Return the matrix from prepared voxel to the world of the original file, in mm: (4, 4).
+
+        Raises
+        ------
+        DataError
+            If it is no item of the cohort, or its original file is not known or not there.
+        """
+        grid = self.grid(name)
+        scan = str(self.images.at[name, "scan"])
+        if scan not in self.files:
+            raise DataError(
+                scan,
+                expected="a cohort with its original files",
+                got="none",
+                advice="Prepare it from `study.toml`.",
+            )
+        return np.asarray(read_lattice(self.files[scan]).affine @ grid)
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse items that are not what was written; each is read once in a process to see that.
@@ -284,4 +307,5 @@ def open_prepared(
         identity=folder.name,
         search_slices=tuple(section.slices.search_indices) if section.slices else (),
         reference=Reference.from_record(record.reference),
+        files=images["image"].to_dict() if "image" in images else {},
     )

@@ -8,11 +8,8 @@ from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import HyperparameterOptions, LossOptions, TrainingOptions
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
-from hmopt.metric import METRICS
+from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES
 from hmopt.space import Space
-
-WEIGHTS_OF_THE_LOSS = ("regularization", "label_weight")
-"""Hyperparameters that the loss knows, each a share in [0, 1]."""
 
 
 def check_agreement(
@@ -125,14 +122,14 @@ def _hyperparameters(
     sections: Mapping[str, HyperparameterOptions],
 ) -> Iterator[tuple[str, str, str]]:
     for name, section in sections.items():
-        if name not in WEIGHTS_OF_THE_LOSS:
-            yield f"hyperparameters.{name}", " or ".join(WEIGHTS_OF_THE_LOSS), repr(name)
-        if section.low < 0 or section.high > 1:
-            yield (
-                f"hyperparameters.{name}",
-                "a range inside [0, 1]",
-                f"{section.low} to {section.high}",
-            )
+        field = f"hyperparameters.{name}"
+        if name not in HYPERPARAMETERS:
+            yield field, " or ".join(HYPERPARAMETERS), repr(name)
+            continue
+        known = HYPERPARAMETERS[name]
+        if section.low < known.least or section.high > known.most:
+            expected = f"a range inside [{known.least:g}, {known.most:g}]"
+            yield field, expected, f"{section.low} to {section.high}"
 
 
 def _axes(
@@ -147,7 +144,7 @@ def _intensities(
     preprocessing: PreprocessingOptions, loss: LossOptions, training: TrainingOptions
 ) -> Iterator[tuple[str, str, str]]:
     needing = {
-        "loss.similarity mutual_information": loss.similarity == "mutual_information",
+        f"loss.similarity {loss.similarity}": SIMILARITIES[loss.similarity].needs_unit_range,
         "training.augmentation.intensity": training.augmentation.intensity > 0,
     }
     for name in (

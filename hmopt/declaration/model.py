@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hmopt.declaration.options import Options, Seed
+from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.declaration.options import Options, Seed, known_name
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Units = Annotated[int, Field(gt=0, le=8192)]
@@ -55,16 +56,26 @@ class HyperparameterOptions(Options):
 class LossOptions(Options):
     """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularization."""
 
-    similarity: Literal["mse", "lncc", "mutual_information"] = "lncc"
-    """Mean squared error, local normalized cross-correlation, or mutual information."""
+    similarity: str = "lncc"
+    """`mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or one of your own."""
     window: int = Field(default=9, ge=3, le=255)
     """Side of the window of local cross-correlation, in voxels; odd."""
-    regularization: Literal["gradient", "bending"] = "gradient"
-    """Mean squared gradient, or bending energy, of the velocity."""
+    regularization: str = "gradient"
+    """Of the velocity: `gradient` (mean squared), `bending` (energy), or one of your own."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
     """What the similarity is multiplied by; left out: set on training subjects, and kept with the model."""
     overlap_labels: list[str] = []
     """Labels that the overlap loss sees; empty: all. Judge γ on the others."""
+
+    @field_validator("similarity")
+    @classmethod
+    def _known_similarity(cls, name: str) -> str:
+        return known_name(name, SIMILARITIES)
+
+    @field_validator("regularization")
+    @classmethod
+    def _known_regularizer(cls, name: str) -> str:
+        return known_name(name, REGULARIZERS)
 
     @field_validator("window")
     @classmethod

@@ -1,7 +1,8 @@
 """What all sections of `study.toml` share."""
 
+import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -35,6 +36,23 @@ class Options(BaseModel):
             if isinstance(one, float) and not math.isfinite(one):
                 raise ValueError("expected a finite number")
         return value
+
+
+def known_name(name: str, known: Iterable[str]) -> str:
+    """Return a name that is known, or raise a ValueError that lists those that are, the nearest one first of all.
+
+    Examples
+    --------
+    >>> known_name("dise", ["dice", "folding"])
+    Traceback (most recent call last):
+    ValueError: expected one of dice, folding (dice?)
+    """
+    names = list(known)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" ({near[0]}?)" if near else ""
+    raise ValueError(f"expected one of {', '.join(names)}{hint}")
 
 
 def _kinds(annotation: Any) -> Iterator[type]:

@@ -1,12 +1,11 @@
 """What is searched, for whom, and how the answer is judged."""
 
-import difflib
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from hmopt.declaration.options import Options, Seed
-from hmopt.metric import METRICS
+from hmopt.declaration.options import Options, Seed, known_name
+from hmopt.catalogue import METRICS
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
@@ -59,12 +58,12 @@ class SearchOptions(Options):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, name: str) -> str:
-        return _metric(name)
+        return known_name(name, METRICS)
 
     @field_validator("reported")
     @classmethod
     def _known_metrics(cls, names: list[str]) -> list[str]:
-        return [_metric(name) for name in names]
+        return [known_name(name, METRICS) for name in names]
 
     @field_validator("scopes")
     @classmethod
@@ -91,12 +90,3 @@ class SearchOptions(Options):
     def measured(self) -> tuple[str, ...]:
         """Every metric that a sweep measures: those that decide, and the reported ones."""
         return tuple(dict.fromkeys((*self.deciding, *self.reported)))
-
-
-def _metric(name: str) -> str:
-    """Return the name of a metric, or raise a ValueError that names those there are, the nearest first."""
-    if name in METRICS:
-        return name
-    near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
-    hint = f" ({near[0]}?)" if near else ""
-    raise ValueError(f"expected one of {', '.join(METRICS)}{hint}")

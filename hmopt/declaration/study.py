@@ -5,8 +5,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
+from hmopt.catalogue import HYPERPARAMETERS, load_plugins
 from hmopt.declaration.agreement import check_agreement, check_search, check_values
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.compare import CompareOptions
@@ -33,6 +34,8 @@ class Study(Options):
 
     name: str
     """What the study is called in reports and Optuna studies."""
+    plugins: list[str] = []
+    """Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters."""
     cohort: CohortOptions
     preprocessing: PreprocessingOptions
     split: SplitOptions
@@ -47,6 +50,17 @@ class Study(Options):
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
 
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _with_known_ranges(cls, hyperparameters: Any) -> Any:
+        """Let a hyperparameter whose range is not declared have that of the catalogue."""
+        if not isinstance(hyperparameters, dict):
+            return hyperparameters
+        return {
+            name: {**_known_range(name), **declared} if isinstance(declared, dict) else declared
+            for name, declared in hyperparameters.items()
+        }
+
     @property
     def space(self) -> Space:
         """The declared hyperparameters."""
@@ -58,7 +72,16 @@ class Study(Options):
         )
 
 
-def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
+def _known_range(name: str) -> dict[str, float]:
+    if name not in HYPERPARAMETERS:
+        return {}
+    known = HYPERPARAMETERS[name]
+    return {"low": known.low, "high": known.high, "default": known.default}
+
+
+def parse_study(
+    values: dict[str, Any], origin: str = FILE_NAME, folder: Path | None = None
+) -> Study:
     """Check values as they stand in `study.toml`.
 
     Parameters
@@ -67,11 +90,14 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
         The tables of the file.
     origin
         What an error names as the place.
+    folder
+        Where its `plugins` are; they are imported first. Left out: the working directory.
 
     Raises
     ------
     DeclarationError
-        If a key is unknown or missing, a value breaks its rule, or sections contradict each other.
+        If a key is unknown or missing, a value breaks its rule, sections contradict each other, or a plugin cannot be
+        imported.
 
     Examples
     --------
@@ -79,6 +105,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
+    _load_plugins(values.get("plugins"), folder or Path())
     try:
         study = Study.model_validate(values)
         space = study.space  # hyperparameters check themselves when made
@@ -149,7 +176,31 @@ def read_declaration(folder: Path) -> Study:
         raise DeclarationError(
             str(path), expected="TOML", got=one_line(error), advice="Correct that line."
         ) from error
-    return parse_study(values, str(path))
+    return parse_study(values, str(path), folder)
+
+
+def load_declared_plugins(folder: Path) -> None:
+    """Import the plugins of a study folder, where it has a declaration that can be read.
+
+    For who reads what was searched before the declaration: metrics of one's own are known then.
+
+    Raises
+    ------
+    DeclarationError
+        If one cannot be imported.
+    """
+    path = folder / FILE_NAME
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # which is told when the declaration itself is read
+    _load_plugins(values.get("plugins"), folder)
+
+
+def _load_plugins(plugins: Any, folder: Path) -> None:
+    """Import what `plugins` names; what is no list of names is told by the check of all keys."""
+    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+        load_plugins(plugins, folder)
 
 
 def _rule(message: str) -> str:

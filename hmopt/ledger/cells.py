@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmopt.ledger.seal import damaged
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.space import Index, Space
 
 

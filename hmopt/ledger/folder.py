@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.declaration import SearchOptions
+from hmopt.declaration.study import load_declared_plugins
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import content_hash, one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
@@ -174,6 +175,7 @@ def read_searched(folder: Path) -> Searched:
     LedgerError
         If there is none, or it was damaged.
     """
+    load_declared_plugins(folder)  # metrics of one's own may have been searched
     path = search_file(folder)
     if not path.is_file():
         raise LedgerError(

@@ -23,7 +23,7 @@ from hmopt.ledger.manifest import (
 )
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 

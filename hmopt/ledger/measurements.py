@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.errors import LedgerError
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.records import Pair
 from hmopt.space import Index, Space
 

@@ -17,7 +17,7 @@ from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
-from hmopt.metric import METRICS, find_metric
+from hmopt.catalogue import METRICS, find_metric
 from hmopt.space import Hyperparameter, Index, Space
 
 HEADER = b"hmopt"
@@ -122,13 +122,16 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
         file_digest(path, RESTORE)
         header = _read_header(path)
         space = header.hyperparameters()
+        wanted = header.metrics if part is None else part.metrics
+        # a metric that a plugin adds is not there without it
+        metrics = {
+            metric: header.metrics[metric]
+            for metric in wanted
+            if metric in header.metrics and metric in METRICS
+        }
+        header = header.model_copy(update={"metrics": metrics})
         if part is not None:
-            metrics = {
-                metric: header.metrics[metric]
-                for metric in part.metrics
-                if metric in header.metrics
-            }
-            header = header.model_copy(update={"labels": list(part.labels), "metrics": metrics})
+            header = header.model_copy(update={"labels": list(part.labels)})
         _check_versions(path, header)
         filters = None if part is None else _rows_of(part)
         table = pq.read_table(path, columns=_columns(header, space), filters=filters)

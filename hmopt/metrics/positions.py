@@ -9,7 +9,7 @@ from hmopt.spatial import identity_grid
 
 
 def sampled_positions(displacement: Tensor) -> Tensor:
-    """Give where each fixed voxel takes its value, clamped to the grid.
+    """Return where each fixed voxel takes its value, clamped to the grid.
 
     Parameters
     ----------
@@ -28,12 +28,13 @@ def sampled_positions(displacement: Tensor) -> Tensor:
     """
     shape = tuple(displacement.shape[2:])
     positions = (identity_grid(shape, displacement.device) + displacement).flatten(2)
-    last = torch.tensor(shape, dtype=positions.dtype, device=positions.device).sub(1)[:, None]
+    size = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
+    last = (size - 1)[:, None]
     return positions.clamp(min=0).minimum(last)
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give how many places of a flattened map lie between neighbours along each axis.
+    """Return how many places of a flattened map lie between neighbours along each axis.
 
     Examples
     --------
@@ -44,7 +45,7 @@ def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Give the places in a flattened stack of maps of whole-numbered coordinates.
+    """Return the places in a flattened stack of maps of whole-numbered coordinates.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
-    """Give the labels of the moving voxels nearest to some positions.
+    """Return the labels of the moving voxels nearest to some positions.
 
     Parameters
     ----------
@@ -85,6 +86,14 @@ def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
     -------
     Tensor
         (n, *shape).
+
+    Examples
+    --------
+    >>> labels = torch.tensor([[[1, 2, 3]]])
+    >>> nearest_labels(labels, sampled_positions(torch.full((1, 2, 1, 3), 0.75)))
+    tensor([[[2, 3, 3]]])
     """
-    places = flat_places(positions.round(), tuple(moving_labels.shape[1:]))
-    return moving_labels.reshape(-1).index_select(0, places.flatten()).reshape(moving_labels.shape)
+    shape = tuple(moving_labels.shape[1:])
+    places = flat_places(positions.round(), shape).flatten()
+    moved = moving_labels.reshape(-1).index_select(0, places)
+    return moved.reshape(moving_labels.shape)

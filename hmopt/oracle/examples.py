@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hmopt.errors import SearchError
 from hmopt.files import replacing, slug
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair

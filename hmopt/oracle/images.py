@@ -89,6 +89,8 @@ class CohortTensors:
             fixed_labels=fixed_labels,
             label_count=len(self.cohort.labels),
             spacing_mm=self.cohort.spacing_mm,
+            pairs=tuple(pairs),
+            world_of=self.cohort.to_world,
         )
 
     def _stacked(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.metrics import Originals, measure
 from hmopt.oracle.images import CohortTensors
 from hmopt.records import Block, Pair

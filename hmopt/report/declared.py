@@ -1,15 +1,11 @@
 """What was done, in words: data, split, network, loss, search, and the commands to do it again."""
 
+from collections.abc import Mapping
+
+from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
 from hmopt.declaration.study import Study
 from hmopt.report.material import Material
 from hmopt.report.words import metric_name, number, percent, symbol
-
-SIMILARITIES = {
-    "mse": "mean squared error",
-    "lncc": "local normalized cross-correlation",
-    "mutual_information": "mutual information",
-}
-REGULARIZATIONS = {"gradient": "mean squared gradient", "bending": "bending energy"}
 
 
 def declared(material: Material) -> list[tuple[str, str]]:
@@ -88,16 +84,34 @@ def _network(study: Study) -> str:
 
 def _loss(material: Material) -> str:
     loss, names = material.searched.loss, material.searched.space.names
-    similarity = SIMILARITIES.get(str(loss.get("similarity")), "similarity")
-    regularization = REGULARIZATIONS.get(str(loss.get("regularization")), "regularization")
+    similarity = _title(SIMILARITIES, loss.get("similarity"), "similarity")
+    regularization = _title(REGULARIZERS, loss.get("regularization"), "regularization")
+    others = "".join(f" {_further_term(name)}" for name in names if name not in _WRITTEN_OUT)
     scale = number(material.searched.loss_scale, 3)
     if "label_weight" in names:
         terms = f"(1 − λ)(1 − γ) · {scale} · {similarity} + (1 − λ) γ · overlap loss"
-        return f"{terms} + λ · {regularization} of the velocity."
+        return f"{terms} + λ · {regularization} of the velocity.{others}"
     return (
         f"(1 − λ) · {scale} · {similarity} + λ · {regularization} of the velocity. Elsewhere, weigh the regularization "
-        f"with λ / ((1 − λ) · {scale}) against a similarity of weight 1."
+        f"with λ / ((1 − λ) · {scale}) against a similarity of weight 1.{others}"
     )
+
+
+_WRITTEN_OUT = ("regularization", "label_weight")
+
+
+def _title(records: Mapping[str, Record], name: object, otherwise: str) -> str:
+    return records[str(name)].title if str(name) in records else otherwise
+
+
+def _further_term(name: str) -> str:
+    """Say what a hyperparameter other than λ and γ does to the loss."""
+    if name not in HYPERPARAMETERS:
+        return f"{symbol(name)} weighs a further term."
+    record = HYPERPARAMETERS[name]
+    if record.effect == "added":
+        return f"{record.symbol} · {record.title} is added."
+    return f"{record.symbol} is the {record.effect} that is {record.title}."
 
 
 def _search(material: Material) -> str:

@@ -22,7 +22,7 @@ from hmopt.files import read_json
 from hmopt.ledger.baselines import read_baseline, read_comparison
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from hmopt.analysis.baselines import COHORT, Family
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.report.budgets import family_name
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
 from hmopt.report.words import metric_name, setting_text, symbol

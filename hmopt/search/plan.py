@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.search.curve import find_curves
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.scopes import list_scopes
 from hmopt.search.spline import predict
 from hmopt.space import Index, Space
 
-NEGLIGIBLE = {"1": 0.00025, "mm": 0.0025, "voxel": 0.0025}
-"""What scopes may still have to gain on average, by the metric's unit, when a sweep ends."""
+NEGLIGIBLE_SHARE = 1 / 8
+"""What scopes may still have to gain on average when a sweep ends, as a share of the metric's tolerance."""
 
 
 def coarse_settings(space: Space, section: SearchOptions) -> list[Index]:
@@ -73,7 +73,7 @@ def confirming_settings(measurements: Measurements, section: SearchOptions) -> l
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `confirmations` settings were chosen.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `confirmations` settings were chosen.
 
     Examples
     --------
@@ -85,13 +85,12 @@ def confirming_settings(measurements: Measurements, section: SearchOptions) -> l
     chosen = coarse_settings(measurements.space, section)
     place_of = {setting: place for place, setting in enumerate(measurements.settings)}
     gains = _gains(measurements, section)
+    negligible = NEGLIGIBLE_SHARE * find_metric(section.metric).tolerance
     if not gains.size or not place_of.keys() >= set(chosen):
         return []
     for _ in range(section.confirmations):
         scores = gains[[place_of[setting] for setting in chosen]]
-        promising = _most_promising(
-            measurements.space, chosen, scores, NEGLIGIBLE[find_metric(section.metric).unit]
-        )
+        promising = _most_promising(measurements.space, chosen, scores, negligible)
         if promising is None:
             return []
         if promising not in place_of:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from hmopt.catalogue import find_hyperparameter
 from hmopt.errors import CheckpointError
 from hmopt.files import one_line, replacing
 from hmopt.space import Space
@@ -50,7 +51,9 @@ class Log:
 
     def __init__(self, path: Path, space: Space, step: int) -> None:
         self.path = path
-        self.columns = [*COLUMNS, *(f"setting_{name}" for name in space.names)]
+        terms = [find_hyperparameter(name).term_column for name in space.names]
+        settings = [f"setting_{name}" for name in space.names]
+        self.columns = list(dict.fromkeys([*COLUMNS, *terms, *settings]))
         kept = _rows_until(path, step) if step else []
         with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")

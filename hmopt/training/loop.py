@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmopt.catalogue import find_hyperparameter
 from hmopt.data.ahead import ahead
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.pairs import possible_pairs
@@ -129,7 +130,7 @@ class Training:
         setting = self.learner.draw(generator)
         pairs = draw_pairs(self.pairs, self.section.batch, generator)
         batch = make_batch(
-            self.cohort, pairs, self.section, generator, with_labels="label_weight" in setting
+            self.cohort, pairs, self.section, generator, with_labels=_needs_labels(setting)
         )
         return setting, batch.to(self.device)
 
@@ -142,9 +143,11 @@ class Training:
         return {
             "learning_rate": rate,
             "loss": total,
-            "similarity": float(terms.similarity.detach()),
-            "regularization_term": float(terms.regularization.detach()),
-            "overlap": float(terms.overlap.detach()),
+            "similarity": float(terms.dissimilarity),
+            **{
+                find_hyperparameter(name).term_column: float(term)
+                for name, term in terms.weighted.items()
+            },
             **{f"setting_{name}": value for name, value in setting.items()},
         }
 
@@ -188,6 +191,10 @@ class Training:
             "minutes": round(self.progress.minutes, 2),
             "device": str(self.device),
         }
+
+
+def _needs_labels(setting: Setting) -> bool:
+    return any(find_hyperparameter(name).needs_labels for name in setting)
 
 
 def study_scale(study: Study, cohort: PreparedCohort) -> float:

@@ -36,5 +36,5 @@ def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
         share, unit = generator.random(2)
         rate = hyperparameter.end_point_rate
         place = 0.0 if share < rate else 1.0 if share >= 1 - rate else unit
-        setting[hyperparameter.name] = hyperparameter.from_unit(float(place))
+        setting[hyperparameter.name] = hyperparameter.from_unit_interval(float(place))
     return setting

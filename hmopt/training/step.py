@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
 from hmopt.errors import DataError
-from hmopt.losses import Terms, balanced_loss, dice_loss, find_similarity, one_hot, regularize
+from hmopt.losses import RegisteredBatch, Terms, balanced_loss, loss_terms
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.space import Setting
-from hmopt.spatial import warp
 from hmopt.training.batches import Batch
 
 
@@ -56,19 +55,19 @@ class Loss:
     def terms(self, model: Model, batch: Batch, setting: Setting) -> Terms:
         """Register a batch at a setting and give the terms of its loss; without label maps the overlap loss is 0."""
         velocity = model(batch.moving, batch.fixed, setting)
-        displacement = model.registration.displacement(velocity)
-        moved = warp(batch.moving, displacement)
-        return Terms(
-            similarity=find_similarity(self.section)(moved, batch.fixed),
-            overlap=self._overlap(batch, displacement),
-            regularization=regularize(velocity, self.section, self.spacing),
+        registered = RegisteredBatch(
+            moving=batch.moving,
+            fixed=batch.fixed,
+            moving_labels=batch.moving_labels,
+            fixed_labels=batch.fixed_labels,
+            velocity=velocity,
+            displacement=model.registration.displacement(velocity),
+            spacing=self.spacing,
+            options=self.section,
+            overlap_labels=self.overlap_labels,
+            scale=self.scale,
         )
-
-    def _overlap(self, batch: Batch, displacement: Tensor) -> Tensor:
-        if batch.moving_labels is None or batch.fixed_labels is None:
-            return displacement.new_zeros(())
-        moved = warp(one_hot(batch.moving_labels, self.overlap_labels), displacement)
-        return dice_loss(moved, one_hot(batch.fixed_labels, self.overlap_labels))
+        return loss_terms(registered, setting)
 
 
 def make_optimizer(
@@ -170,7 +169,7 @@ def take_step(
     >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
     >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0}, rate=1e-4)
-    >>> total, float(terms.similarity)
+    >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
     for group in optimizer.param_groups:
@@ -185,11 +184,7 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return value, _detached(terms)
-
-
-def _detached(terms: Terms) -> Terms:
-    return Terms(**{name: term.detach() for name, term in vars(terms).items()})
+    return value, terms.detach()
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hmopt.catalogue import Record, find_hyperparameter, find_regularizer, find_similarity
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError
@@ -230,9 +231,21 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
 def _sections(study: Study) -> list[dict[str, Any]]:
     training = study.training.model_dump(mode="json", exclude={"threads", "checkpoint_every"})
     pairs = study.pairs.model_dump(mode="json", include={"kinds", "atlas", "same"})
-    return [
+    declared = [
         study.loss.model_dump(mode="json"),
         training,
         study.split.model_dump(mode="json"),
         pairs,
     ]
+    raised = _raised_versions(study)
+    return [*declared, raised] if raised else declared
+
+
+def _raised_versions(study: Study) -> dict[str, int]:
+    """Return the versions of what the loss is made of, where they are not the first."""
+    records: list[Record] = [
+        find_similarity(study.loss.similarity),
+        find_regularizer(study.loss.regularization),
+        *(find_hyperparameter(name) for name in study.hyperparameters),
+    ]
+    return {record.name: record.version for record in records if record.version != 1}

@@ -14,7 +14,7 @@ from hmopt.cli.app import app
 from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Searched, write_searched
 from hmopt.ledger.measurements import PAIR_COLUMNS
-from hmopt.metric import METRICS
+from hmopt.catalogue import METRICS
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hmopt.ledger import Ledger, Recorded
-from hmopt.metric import METRICS as DECLARED
+from hmopt.catalogue import METRICS as DECLARED
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmopt.errors import DeclarationError, HmoptError
-from hmopt.metric import METRICS
+from hmopt.catalogue import METRICS
 from hmopt.metrics import Originals, measure
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget, Compared
+from hmopt.analysis.baselines import COHORT, Budget, Compared, negligible_gap
 from hmopt.analysis.evidence import Evidence
-from hmopt.metric import find_metric
 from hmopt.report.baseline_curves import agreement_figure, labels_figure
 from hmopt.report.budgets import at_both, budget_text, counted, interval_text, named
 from hmopt.report.material import Material
@@ -53,8 +52,8 @@ def agreement_section(material: Material) -> Section | None:
 
 def found(compared: Compared, metric: str) -> str:
     """Give one sentence: what was compared, who is better by how much, and whether the gap is negligible."""
-    agreement, unit = compared.main.agreements[COHORT], find_metric(metric).unit
-    gap, limit = agreement.mean_gap, NEGLIGIBLE_GAP[unit]
+    agreement, limit = compared.main.agreements[COHORT], negligible_gap(metric)
+    gap = agreement.mean_gap
     amount = (
         f"separate − hypermorph {signed(gap.value)} {metric_name(metric)} {_average(agreement)} "
         f"({interval_text(gap.estimate)})"

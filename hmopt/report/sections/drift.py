@@ -353,7 +353,7 @@ def _draw(axes: Axes, drift: Drift, hyperparameter: Hyperparameter, steps: int |
         [steps_at(checkpoint, total) for checkpoint in CHECKPOINTS if checkpoint != "quarter"]
     )
     axes.set_title(shorten(scope_title(drift.scope), PANEL_TITLE))
-    last = hyperparameter.unit(drift.values[-1])
+    last = hyperparameter.to_unit_interval(drift.values[-1])
     height = 0.05 if last > 0.5 else 0.88  # where the line does not end
     axes.text(
         0.97,

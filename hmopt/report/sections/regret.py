@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, Budget
+from hmopt.analysis.baselines import COHORT, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.regret import Regret
-from hmopt.metric import find_metric
 from hmopt.report.budgets import at_both, interval_text, named
 from hmopt.report.material import Material
 from hmopt.report.section import Section
@@ -62,7 +61,6 @@ def best_name(space: Space) -> str:
 
 def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     """Give one sentence: what is lost at the hypermorph's best setting and at the default, and whether that differs."""
-    unit = find_metric(metric).unit
     losses = (
         f"retraining at the hypermorph's {best_name(space)} loses {number(regret.retraining.value)} "
         f"{metric_name(metric)} ({interval_text(regret.retraining.estimate)}), at the default "
@@ -76,12 +74,12 @@ def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
         verdict = "; there is no evidence that either loses more"
     else:
         verdict = "" if regret.default_more.value > 0 else "; the default is the better choice"
-    return f"{losses[0].upper()}{losses[1:]}{verdict}{_missed(regret, unit)}."
+    return f"{losses[0].upper()}{losses[1:]}{verdict}{_missed(regret, metric)}."
 
 
-def _missed(regret: Regret, unit: str) -> str:
+def _missed(regret: Regret, metric: str) -> str:
     """Say which of what is asked of the loss does not hold."""
-    lost, limit = regret.retraining.value, NEGLIGIBLE_GAP[unit]
+    lost, limit = regret.retraining.value, negligible_gap(metric)
     upper = regret.retraining.within(0.95).high
     missed = [
         f"the first may be as large as {number(upper)} (95 % bound), and {limit:g} is negligible"
