@@ -26,8 +26,8 @@ class Hyperparameter:
     low, high
         The range, end points included.
     step
-        Distance of neighbouring lattice points as a share of the range, or of its logarithm where `prior` is
-        log-uniform; its inverse must be whole.
+        Distance of neighbouring lattice points as a share of the range, or of its logarithm where
+        `prior` is log-uniform; its inverse must be whole.
     prior
         How values are drawn in training.
     end_point_rate
@@ -160,7 +160,9 @@ class Space:
     def setting(self, index: Index) -> Setting:
         """Return the values at lattice indices."""
         places = zip(self.hyperparameters, index, strict=True)
-        return {hyperparameter.name: hyperparameter.value(place) for hyperparameter, place in places}
+        return {
+            hyperparameter.name: hyperparameter.value(place) for hyperparameter, place in places
+        }
 
     def index(self, setting: Mapping[str, float]) -> Index:
         """Return the lattice indices nearest to a setting.

@@ -10,7 +10,7 @@ from hmopt.declaration.study import read_declaration
 from hmopt.errors import CheckpointError, DeclarationError, HmoptError, LedgerError
 from hmopt.files import content_hash, file_hash, one_line
 from hmopt.ledger.folder import SEARCH_FILE, Searched, read_searched, search_file
-from hmopt.model_file import MODEL_FILE, read_tensors, weights_hash
+from hmopt.model_file import MODEL_FILE, in_trained_order, read_tensors, weights_hash
 from hmopt.space import Hyperparameter
 
 LOG_FILE = "training.csv"
@@ -37,7 +37,7 @@ def model_identity(path: Path) -> str:
     metadata, tensors = read_tensors(path, what)
     try:
         header = json.loads(metadata["hmopt"])
-        declared = header["architecture"]["hyperparameters"]
+        declared = in_trained_order(header)
         hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
         network = NetworkOptions(**header["architecture"]["network"])
         cohort = header["cohort"]

@@ -124,7 +124,9 @@ def find_agreement(
     one, many = both[0].at(both[1].settings), both[1].at(both[0].settings)
     sides = one.moving, one.fixed
     spread = seed_spread(many)
-    correlation, ranked, ranking = rank_correlation(one.mean.signed_means, many.mean.signed_means, spread)
+    correlation, ranked, ranking = rank_correlation(
+        one.mean.signed_means, many.mean.signed_means, spread
+    )
     best, theirs = (side.space.setting(side.settings[side.mean.best()]) for side in (one, many))
     theirs_signed, own_signed = _signed(many), _signed(one)
     return Agreement(

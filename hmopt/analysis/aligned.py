@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import Samples, draw
 from hmopt.analysis.source import DRAWS, held_out_sides, subject_of
+from hmopt.catalogue import Metric
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.catalogue import Metric
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Space

@@ -12,9 +12,9 @@ from hmopt.analysis.held_out import HeldOut, Sums, choose, divide, judge, sums_b
 from hmopt.analysis.optimum import Optimum, find_optimum
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.source import Source, View, subject_of
+from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
-from hmopt.catalogue import find_metric
 from hmopt.progress import Track, silent
 from hmopt.search.curve import Curve, gain
 from hmopt.search.scopes import Scope

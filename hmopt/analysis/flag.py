@@ -158,4 +158,7 @@ def _flat(space: Space, optimum: Optimum) -> bool:
         for h in space.hyperparameters
         if np.isfinite(optimum.equals[h.name].low)
     ]
-    return any(h.to_unit_interval(equal.high) - h.to_unit_interval(equal.low) >= FLAT_SHARE for h, equal in spans)
+    return any(
+        h.to_unit_interval(equal.high) - h.to_unit_interval(equal.low) >= FLAT_SHARE
+        for h, equal in spans
+    )

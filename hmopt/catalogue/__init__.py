@@ -1,8 +1,7 @@
 """What can be declared by name, one record each: metrics, similarities, regularizers and hyperparameters.
 
-A record holds everything that the rest of hmopt needs to know of it, and the dotted path of the function that computes
-it. Torch is loaded when that function is.
-"""
+A record holds everything that the rest of hmopt needs to know of it, and the dotted path of the
+function that computes it. Torch is loaded when that function is."""
 
 from hmopt.catalogue.hyperparameters import (
     HYPERPARAMETERS,

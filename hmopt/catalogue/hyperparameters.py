@@ -18,8 +18,8 @@ Effect = Literal["share of the loss", "share of the data term", "added"]
 class WeightedTerm(Record):
     """A hyperparameter, and the term of the loss that it weighs.
 
-    Its `function` takes attributes of `hmopt.losses.RegisteredBatch`, as `velocity`, `displacement`, `moved`, `fixed` or
-    `spacing`, and returns a number.
+    Its `function` takes attributes of `hmopt.losses.RegisteredBatch`, as `velocity`,
+    `displacement`, `moved`, `fixed` or `spacing`, and returns a number.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from hmopt.catalogue.record import Record, add, find
 class Similarity(Record):
     """A measure of how badly a moved image matches a fixed one.
 
-    Its `function` takes `moved` and `fixed`, (batch, 1, *shape), and returns a number that falls as images get more
-    alike. It can also take keys of `[loss]` by their names, as `window`.
+    Its `function` takes `moved` and `fixed`, (batch, 1, *shape), and returns a number that falls as
+    images get more alike. It can also take keys of `[loss]` by their names, as `window`.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class Similarity(Record):
 class Regularizer(Record):
     """A measure of how rough a velocity is.
 
-    Its `function` takes `velocity`, (batch, d, *shape) in voxels, and `spacing`, the sides of a voxel or None where all
-    are equal, and returns a number >= 0: 0 for a constant velocity.
+    Its `function` takes `velocity`, (batch, d, *shape) in voxels, and `spacing`, the sides of a
+    voxel or None where all are equal, and returns a number >= 0: 0 for a constant velocity.
 
     Parameters
     ----------

@@ -18,9 +18,9 @@ ROUNDING = 1e-4
 class Metric(Record):
     """One metric of a registered pair.
 
-    Its `function` takes attributes of `hmopt.metrics.Registration`, as `displacement`, `moved` or `moved_labels`, of n
-    pairs and returns a tensor: (n, labels) for a metric per label, (n,) for one per pair. NaN says that there is
-    nothing to measure.
+    Its `function` takes attributes of `hmopt.metrics.Registration`, as `displacement`, `moved` or
+    `moved_labels`, of n pairs and returns a tensor: (n, labels) for a metric per label, (n,) for
+    one per pair. NaN says that there is nothing to measure.
 
     Parameters
     ----------

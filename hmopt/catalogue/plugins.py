@@ -27,7 +27,8 @@ def load_plugins(plugins: Sequence[str], folder: Path) -> None:
     Raises
     ------
     DeclarationError
-        If one cannot be imported, or adds a name that there is already. Nothing of it is added then.
+        If one cannot be imported, or adds a name that there is already. Nothing of it is added
+        then.
 
     Examples
     --------

@@ -21,9 +21,10 @@ class Record:
     title
         What text and plots call it.
     function
-        What computes it: a function, or its dotted path, as `"hmopt.metrics.overlap:dice"`, which is imported when it
-        is first used. Its arguments are taken by name from what is at hand, as pytest does with fixtures; the kinds of
-        records say what that is. An argument of another name needs a default.
+        What computes it: a function, or its dotted path, as `"hmopt.metrics.overlap:dice"`, which
+        is imported when it is first used. Its arguments are taken by name from what is at hand, as
+        pytest does with fixtures; the kinds of records say what that is. An argument of another
+        name needs a default.
     version
         Raised whenever the same name begins to mean other numbers.
     """

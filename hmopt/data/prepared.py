@@ -307,5 +307,5 @@ def open_prepared(
         identity=folder.name,
         search_slices=tuple(section.slices.search_indices) if section.slices else (),
         reference=Reference.from_record(record.reference),
-        files=images["image"].to_dict() if "image" in images else {},
+        files={str(scan): Path(path) for scan, path in images["image"].items()},
     )

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES
 from hmopt.declaration.cohort import CohortOptions, PreprocessingOptions
 from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import HyperparameterOptions, LossOptions, TrainingOptions
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
-from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES
 from hmopt.space import Space
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from hmopt.declaration.options import Options, Seed, known_name
 from hmopt.catalogue import METRICS
+from hmopt.declaration.options import Options, Seed, known_name
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.holdings import Holding, find_holdings
@@ -23,7 +24,6 @@ from hmopt.ledger.manifest import (
 )
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
-from hmopt.catalogue import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.errors import LedgerError
 from hmopt.catalogue import find_metric
+from hmopt.errors import LedgerError
 from hmopt.records import Pair
 from hmopt.space import Index, Space
 

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hmopt.catalogue import METRICS, find_metric
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
-from hmopt.catalogue import METRICS, find_metric
 from hmopt.space import Hyperparameter, Index, Space
 
 HEADER = b"hmopt"

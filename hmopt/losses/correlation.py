@@ -1,6 +1,7 @@
 """Local normalized cross-correlation of two images, and its gradient in closed form.
 
-For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of the grid, let
+For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of the
+grid, let
 
     μ_I(x) = mean of I over W(x)
     v_I(x) = mean of I² over W(x) - μ_I(x)²             variance
@@ -8,19 +9,20 @@ For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at 
     s(x)   = c / (v_I v_J + ε)                          slope
     ρ²(x)  = s c                                        squared correlation
 
-The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the covariance and the variance:
+The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the covariance
+and the variance:
 
     ∂c(x) / ∂I(y)   = (J(y) - μ_J(x)) / N(x)
     ∂v_I(x) / ∂I(y) = 2 (I(y) - μ_I(x)) / N(x)
     ½ ∂ρ²(x) / ∂I(y) = s ∂c / ∂I(y) - ½ s² v_J ∂v_I / ∂I(y)
 
-y lies in W(x) just where x lies in W(y). So with a = s / N and b = s² v_J / N, the sum over all x is one over a window:
+y lies in W(x) just where x lies in W(y). So with a = s / N and b = s² v_J / N, the sum over all x
+is one over a window:
 
     ½ Σ_x ∂ρ²(x) / ∂I(y) = J(y) Σ_W(y) a - I(y) Σ_W(y) b - Σ_W(y) (a μ_J - b μ_I)
 
-This takes three sums over windows for a gradient, where automatic differentiation takes more and keeps every
-intermediate.
-"""
+This takes three sums over windows for a gradient, where automatic differentiation takes more and
+keeps every intermediate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,14 +40,15 @@ VARIANCE_FLOOR = 1e-8
 def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
     """Compute 1 - the mean squared local normalized cross-correlation of two images.
 
-    Pairs are taken few at a time, so that what is computed of them stays in a processor's cache, and gradients (first
-    ones; there are no second ones) are computed with it.
+    Pairs are taken few at a time, so that what is computed of them stays in a processor's cache,
+    and gradients (first ones; there are no second ones) are computed with it.
 
     Parameters
     ----------
     moved, fixed
-        (batch, 1, *shape), intensities of the order of 1. An offset of a whole image does not matter; in windows whose
-        variance is not well above 1e-4, as where an image is flat, the correlation tends to 0.
+        (batch, 1, *shape), intensities of the order of 1. An offset of a whole image does not
+        matter; in windows whose variance is not well above 1e-4, as where an image is flat, the
+        correlation tends to 0.
     window
         Side of the cubic window, in voxels; odd. Windows are cut at the border of the grid.
 
@@ -94,8 +97,9 @@ class _MeanCorrelation(torch.autograd.Function):
             torch.cat(moved_gradients).view_as(moved) if for_moved else None,
             torch.cat(fixed_gradients).view_as(fixed) if for_fixed else None,
         )
-        context.voxels = moved.numel()
-        return total / context.voxels
+        voxels = moved.numel()
+        context.voxels = voxels
+        return total / voxels
 
     @staticmethod
     @once_differentiable

@@ -110,14 +110,16 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
 def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
     """Compute (1 - λ) D + λ · regularization with D = (1 - γ) · scale · dissimilarity + γ · overlap.
 
-    Other hyperparameters do to the loss what their `effect` says (see `hmopt.catalogue.WeightedTerm`).
+    Other hyperparameters do to the loss what their `effect` says (see
+    `hmopt.catalogue.WeightedTerm`).
 
     Parameters
     ----------
     terms
         The terms of the loss.
     setting
-        Values by hyperparameter, as λ by `regularization` and γ by `label_weight`; one that is not there counts as 0.
+        Values by hyperparameter, as λ by `regularization` and γ by `label_weight`; one that is not
+        there counts as 0.
     scale
         What the dissimilarity is multiplied by.
 
@@ -149,7 +151,8 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
 def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
     """Compute the weighted loss divided by max(1 - λ, 0.05): the same minimum, gradients of like size at every λ.
 
-    Without it a batch at high λ hardly moves weights that an optimizer with one step size shares among all λ.
+    Without it a batch at high λ hardly moves weights that an optimizer with one step size shares
+    among all λ.
 
     Parameters
     ----------

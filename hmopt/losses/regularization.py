@@ -12,8 +12,8 @@ from hmopt.declaration import LossOptions
 def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
     """Compute the mean over voxels, components and axes of the squared forward differences.
 
-    With sides s of a voxel, component c of the velocity counts in lengths, s_c v_c, and a step along axis a is s_a
-    long, so that each slope is that of lengths over lengths:
+    With sides s of a voxel, component c of the velocity counts in lengths, s_c v_c, and a step
+    along axis a is s_a long, so that each slope is that of lengths over lengths:
 
         1 / d²  Σ_a Σ_c  mean over x of  ((s_c / s_a) · (v_c(x + e_a) - v_c(x)))²
 
@@ -96,15 +96,17 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
 def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:
     """Return (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two.
 
-        v(x + e) - 2 v(x) + v(x - e)
-        (v(x + e + f) - v(x + e - f) - v(x - e + f) + v(x - e - f)) / 4
+    v(x + e) - 2 v(x) + v(x - e)
+    (v(x + e + f) - v(x + e - f) - v(x - e + f) + v(x - e - f)) / 4
     """
     if one == other:
         ahead = _shifted(velocity, {one: 1})
         behind = _shifted(velocity, {one: -1})
         return ahead - 2 * _shifted(velocity, {}) + behind
     slope_ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
-    slope_behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(velocity, {one: -1, other: -1})
+    slope_behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(
+        velocity, {one: -1, other: -1}
+    )
     return (slope_ahead - slope_behind) / 4
 
 

@@ -47,7 +47,8 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     Returns
     -------
     Tensor
-        A number in nats: about 0 for independent images, the further below 0 the more one tells about the other.
+        A number in nats: about 0 for independent images, the further below 0 the more one tells
+        about the other.
 
     References
     ----------
@@ -86,6 +87,8 @@ def find_similarity(options: LossOptions) -> ImageLoss:
     record = catalogue.find_similarity(options.similarity)
     loss: ImageLoss = record.load()
     declared = {
-        name: getattr(options, name) for name in record.parameters if name in type(options).model_fields
+        name: getattr(options, name)
+        for name in record.parameters
+        if name in type(options).model_fields
     }
     return partial(loss, **declared) if declared else loss

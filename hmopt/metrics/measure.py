@@ -22,8 +22,8 @@ from hmopt.spatial import jacobian_determinant, warp
 class Registration:
     """n pairs of images on one grid with the displacements that register them: what metrics are computed from.
 
-    A metric is a function whose arguments are named after these attributes. Each is computed when it is first asked
-    for, and kept: several metrics share it.
+    A metric is a function whose arguments are named after these attributes. Each is computed when
+    it is first asked for, and kept: several metrics share it.
 
     Parameters
     ----------
@@ -109,7 +109,10 @@ class Registration:
 
     @cached_property
     def moving_to_world(self) -> NDArray[np.float64]:
-        """Voxels of the grid to the world of each moving image's file: (n, 4, 4), in mm; 2-D voxels are (x, y, 0, 1)."""
+        """Voxels of the grid to the world of each moving image's file: (n, 4, 4), in mm.
+
+        A voxel of a 2-D image is (x, y, 0, 1).
+        """
         return self.originals.to_world(self.moving_names)
 
     @cached_property
@@ -117,9 +120,7 @@ class Registration:
         """Voxels of the grid to the world of each fixed image's file: (n, 4, 4), in mm."""
         return self.originals.to_world(self.fixed_names)
 
-    def map_points_mm(
-        self, place: int, points_mm: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def map_points_mm(self, place: int, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points of a fixed image to the moving image.
 
         Parameters
@@ -127,7 +128,8 @@ class Registration:
         place
             Which of the n pairs.
         points_mm
-            (k, 3), in the world of the fixed image's file, as its affine says: x to the right, y to the front, z up.
+            (k, 3), in the world of the fixed image's file, as its affine says: x to the right, y to
+            the front, z up.
 
         Returns
         -------
@@ -197,8 +199,8 @@ def measure(
     Returns
     -------
     dict
-        By metric: (n, label_count) for a metric per label, (n,) for one per pair. NaN says that there is nothing to
-        measure, as for a label that is missing in either original image.
+        By metric: (n, label_count) for a metric per label, (n,) for one per pair. NaN says that
+        there is nothing to measure, as for a label that is missing in either original image.
 
     Raises
     ------

@@ -32,8 +32,8 @@ class Originals:
     pairs
         Whose images they are; empty where they are of no cohort.
     world_of
-        Returns the matrix (4, 4) from voxels of the grid to the world of an image's file, by the name of the image;
-        None where they are of no cohort.
+        Returns the matrix (4, 4) from voxels of the grid to the world of an image's file, by the
+        name of the image; None where they are of no cohort.
 
     Raises
     ------

@@ -13,17 +13,21 @@ from hmopt.metrics.positions import flat_places, strides
 def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
     """Compute how much of each fixed label each moved label covers, with labels interpolated linearly.
 
-    Every fixed voxel x takes its value at a position p, between the 2^d moving voxels that are the corners of a cube.
-    Corner q has the share w(q) of the cube's volume that lies across from it, as in linear interpolation, and
+    Every fixed voxel x takes its value at a position p, between the 2^d moving voxels that are the
+    corners of a cube. Corner q has the share w(q) of the cube's volume that lies across from it, as
+    in linear interpolation, and
 
-        H(f, m) = Σ w(q)  over fixed voxels x with label f, and corners q of their cubes with label m.
+        H(f, m) = Σ w(q)  over fixed voxels x with label f, and corners q of their cubes with label
+        m.
 
-    Voxels whose corners are all background over background are passed over, so that H(0, 0) means nothing.
+    Voxels whose corners are all background over background are passed over, so that H(0, 0) means
+    nothing.
 
     Parameters
     ----------
     positions
-        (n, d, voxels): where fixed voxels take values, as of `hmopt.metrics.positions.sampled_positions`.
+        (n, d, voxels): where fixed voxels take values, as of
+        `hmopt.metrics.positions.sampled_positions`.
     originals
         The n pairs.
 
@@ -83,8 +87,8 @@ def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
 def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """Return how far after the lowest corner of a cube another lies in a flattened map.
 
-    Along an axis of one voxel a cube has no far side: its own voxel stands for that, with a share of 0.
-    """
+    Along an axis of one voxel a cube has no far side: its own voxel stands for that, with a share
+    of 0."""
     step = 0
     for is_far, stride, side in zip(corner, strides(shape), shape, strict=True):
         if is_far and side > 1:
@@ -95,7 +99,10 @@ def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
 def _share_of(corner: tuple[int, ...], along: Tensor) -> Tensor:
     """Compute w, (kept,): the product over axes of how near a position is to a corner of its cube."""
     nearness = [part if is_far else 1 - part for part, is_far in zip(along, corner, strict=True)]
-    return math.prod(nearness[1:], start=nearness[0])
+    share = nearness[0]
+    for factor in nearness[1:]:
+        share = share * factor
+    return share
 
 
 def dice(positions: Tensor, originals: Originals) -> Tensor:
@@ -106,15 +113,16 @@ def dice(positions: Tensor, originals: Originals) -> Tensor:
     Parameters
     ----------
     positions
-        (n, d, voxels): where fixed voxels take values, as of `hmopt.metrics.positions.sampled_positions`.
+        (n, d, voxels): where fixed voxels take values, as of
+        `hmopt.metrics.positions.sampled_positions`.
     originals
         The n pairs.
 
     Returns
     -------
     Tensor
-        (n, label_count), float64, in [0, 1]. NaN where a label is missing in either original map; 0 where the
-        displacement leaves nothing of it.
+        (n, label_count), float64, in [0, 1]. NaN where a label is missing in either original map; 0
+        where the displacement leaves nothing of it.
 
     Examples
     --------

@@ -46,8 +46,9 @@ def local_moments(image: Tensor) -> LocalMoments:
 def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tensor:
     """Compute the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
 
-    With covariance c and variances v in a window, the mean over windows of c² / (v_moved v_fixed + 1e-5). Windows are
-    cut at the border of the grid. The scale and offset of intensities do not matter.
+    With covariance c and variances v in a window, the mean over windows of c² / (v_moved v_fixed +
+    1e-5). Windows are cut at the border of the grid. The scale and offset of intensities do not
+    matter.
 
     Parameters
     ----------

@@ -24,9 +24,9 @@ def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
     Returns
     -------
     Tensor
-        (n, label_count), float64, in mm. NaN where a label is missing in either original map, and everywhere if the
-        spacing is unknown; the diagonal of the grid, which no distance exceeds, where the displacement leaves nothing
-        of a label.
+        (n, label_count), float64, in mm. NaN where a label is missing in either original map, and
+        everywhere if the spacing is unknown; the diagonal of the grid, which no distance exceeds,
+        where the displacement leaves nothing of a label.
 
     Examples
     --------

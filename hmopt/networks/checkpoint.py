@@ -15,7 +15,7 @@ import hmopt
 from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
-from hmopt.model_file import check_header, check_weights, read_tensors, sealed
+from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
@@ -136,9 +136,8 @@ def save_tensors(
     path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
 ) -> None:
     """Write tensors of whatever is trained, with a header that also names their format and the version of hmopt."""
-    header_text = json.dumps(
-        {"format": form, "version": hmopt.__version__, **header}, sort_keys=True
-    )
+    # in the order given: that of hyperparameters is the order of the hypernetwork's inputs
+    header_text = json.dumps({"format": form, "version": hmopt.__version__, **header})
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = sealed(
         {"hmopt": header_text}, {name: tensor.numpy() for name, tensor in kept.items()}
@@ -246,8 +245,14 @@ def load_hypermorph(
             got="another header",
             advice="Train again.",
         )
+    if built_as.get("hyperparameters"):
+        declared_order = None if expected is None else expected.get("hyperparameters")
+        hyperparameters = in_trained_order(header, declared_order)
+        built_as = {**built_as, "hyperparameters": hyperparameters}
     for place, declared, got in (
-        _differences(trained_part(expected), trained_part(built_as)) if expected else ()
+        _differences(_ordered(trained_part(expected)), _ordered(trained_part(built_as)))
+        if expected
+        else ()
     ):
         raise CheckpointError(
             f"{path}: {place}",
@@ -276,6 +281,12 @@ def load_hypermorph(
             advice="Train again.",
         ) from error
     return hypermorph.eval(), header
+
+
+def _ordered(built_as: dict[str, Any]) -> dict[str, Any]:
+    """Return an architecture that also tells the order of its hyperparameters."""
+    names = list(built_as.get("hyperparameters", {}))
+    return {**built_as, "order of hyperparameters": ", ".join(names)}
 
 
 def _differences(

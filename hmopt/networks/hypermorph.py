@@ -52,7 +52,9 @@ class Hypermorph(nn.Module):
     def weights(self, setting: Mapping[str, float]) -> dict[str, Tensor]:
         """Give the registration network's weights at a setting."""
         base = self.hypernetwork.base
-        places = torch.tensor(self.space.to_unit_interval(setting), dtype=base.dtype, device=base.device)
+        places = torch.tensor(
+            self.space.to_unit_interval(setting), dtype=base.dtype, device=base.device
+        )
         weights: dict[str, Tensor] = self.hypernetwork(places)
         return weights
 

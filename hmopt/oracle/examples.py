@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.files import replacing, slug
-from hmopt.catalogue import find_metric
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmopt.data.prepared import PreparedCohort
 from hmopt.catalogue import find_metric
+from hmopt.data.prepared import PreparedCohort
 from hmopt.metrics import Originals, measure
 from hmopt.oracle.images import CohortTensors
 from hmopt.records import Block, Pair

@@ -15,6 +15,7 @@ from hmopt.analysis.finding import Finding, find_all, judge_again
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.held_out import Splits, divide
 from hmopt.analysis.optimum import margin_of
+from hmopt.catalogue import find_metric
 from hmopt.commands import COMMANDS_FILE, Command, read_commands
 from hmopt.declaration.study import FILE_NAME, Study, read_declaration
 from hmopt.errors import DataError, LedgerError
@@ -22,7 +23,6 @@ from hmopt.files import read_json
 from hmopt.ledger.baselines import read_baseline, read_comparison
 from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
 from hmopt.ledger.measurements import Measurements
-from hmopt.catalogue import find_metric
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import BaseTrial
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import mean
-from hmopt.catalogue import find_metric
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
 from hmopt.search.lattice import distribution

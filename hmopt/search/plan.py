@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
-from hmopt.catalogue import find_metric
 from hmopt.search.curve import find_curves
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.scopes import list_scopes

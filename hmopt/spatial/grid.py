@@ -39,8 +39,8 @@ def identity_grid(shape: tuple[int, ...], device: torch.device = torch.device("c
 def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
     """Return a displacement on a grid that is finer by a whole factor.
 
-    A coarse voxel i is centred on the fine voxels from `factor * i` to `factor * i + factor - 1`; vectors are counted
-    in voxels of the fine grid.
+    A coarse voxel i is centred on the fine voxels from `factor * i` to `factor * i + factor - 1`;
+    vectors are counted in voxels of the fine grid.
 
     Parameters
     ----------

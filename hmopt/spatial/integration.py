@@ -9,8 +9,8 @@ from hmopt.spatial.warping import warp
 def integrate(velocity: Tensor, steps: int) -> Tensor:
     """Compute the displacement at time 1 of the flow of a stationary velocity, by scaling and squaring.
 
-    A small part of the flow is nearly its velocity, u_0(x) = v(x) / 2^steps. Each step follows the flow for twice as
-    long, by following it twice: u_{k+1}(x) = u_k(x) + u_k(x + u_k(x)).
+    A small part of the flow is nearly its velocity, u_0(x) = v(x) / 2^steps. Each step follows the
+    flow for twice as long, by following it twice: u_{k+1}(x) = u_k(x) + u_k(x + u_k(x)).
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ from torch import Tensor
 def jacobian_determinant(displacement: Tensor) -> Tensor:
     """Compute the determinant of the Jacobian of x + displacement(x), by central differences.
 
-    Row a of the Jacobian is the slope along axis a, (displacement(x + e_a) - displacement(x - e_a)) / 2 + e_a.
+    Row a of the Jacobian is the slope along axis a, (displacement(x + e_a) - displacement(x - e_a))
+    / 2 + e_a.
 
     Parameters
     ----------

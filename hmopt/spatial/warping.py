@@ -20,8 +20,8 @@ def warp(
     image
         (batch, channel, *shape), of the displacement's floating-point type.
     displacement
-        (batch, d, *shape) with d = 2 or 3, in voxels, axes in array order. Not NaN where gradients are taken:
-        they crash torch on a CPU.
+        (batch, d, *shape) with d = 2 or 3, in voxels, axes in array order. Not NaN where gradients
+        are taken: they crash torch on a CPU.
     mode
         Interpolation.
 

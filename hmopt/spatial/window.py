@@ -14,8 +14,8 @@ CACHED_VOXELS = 2**17
 def window_sum(image: Tensor, window: int) -> Tensor:
     """Compute the sum over the part of a cubic window around each voxel that lies inside the grid.
 
-    Only sums of what lies in the window are formed, so that nothing is lost to cancellation; its cost grows with the
-    logarithm of the window. Its adjoint is itself.
+    Only sums of what lies in the window are formed, so that nothing is lost to cancellation; its
+    cost grows with the logarithm of the window. Its adjoint is itself.
 
     Parameters
     ----------
@@ -99,8 +99,9 @@ def inverse_count(
 def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
     """Compute the sum over a window along one axis by doubling.
 
-    Sums of 1, 2, 4, ... neighbours are each the sum of two of the one before, and those that the binary digits of the
-    window ask for are put together. For a window of 5 = 1 + 4 voxels, with p the image padded by 2 zeros on each side:
+    Sums of 1, 2, 4, ... neighbours are each the sum of two of the one before, and those that the
+    binary digits of the window ask for are put together. For a window of 5 = 1 + 4 voxels, with p
+    the image padded by 2 zeros on each side:
 
         pairs(x) = p(x) + p(x + 1)
         fours(x) = pairs(x) + pairs(x + 2)

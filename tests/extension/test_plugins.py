@@ -31,7 +31,10 @@ def test_reading_a_study_twice_imports_its_plugin_once(make_study: MakeStudy) ->
 @pytest.mark.parametrize(
     ("plugin", "message"),
     [
-        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (
+            "import nothing_of_this_name",
+            "ModuleNotFoundError: No module named 'nothing_of_this_name'",
+        ),
         ("hmopt is", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
@@ -39,7 +42,9 @@ def test_reading_a_study_twice_imports_its_plugin_once(make_study: MakeStudy) ->
 def test_plugin_that_cannot_be_imported_is_told_in_one_line(
     make_study: MakeStudy, plugin: str, message: str
 ) -> None:
-    with pytest.raises(DeclarationError, match=r"^plugins: expected a file or module to import") as told:
+    with pytest.raises(
+        DeclarationError, match=r"^plugins: expected a file or module to import"
+    ) as told:
         read_study(make_study(plugin, ""))
     assert "'plugin.py'" in str(told.value)
     assert message in str(told.value)
@@ -86,7 +91,10 @@ def test_module_that_python_can_import_is_a_plugin(
 def test_another_process_that_reads_the_study_has_the_plugin(make_study: MakeStudy) -> None:
     """As the processes of `hmopt compare --jobs` do."""
     folder = make_study(ADD.format(name="mine"), '[loss]\nsimilarity = "mine"')
-    code = f"from pathlib import Path; from hmopt import read_study; print(read_study(Path({str(folder)!r})).loss.similarity)"
+    code = (
+        "from pathlib import Path; from hmopt import read_study; "
+        f"print(read_study(Path({str(folder)!r})).loss.similarity)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "mine"
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hmopt.catalogue import METRICS as DECLARED
 from hmopt.errors import LedgerError
 from hmopt.ledger import Ledger
-from hmopt.catalogue import METRICS as DECLARED
 from hmopt.records import Block, Pair
 from hmopt.space import Hyperparameter, Index, Space
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hmopt.ledger import Ledger, Recorded
 from hmopt.catalogue import METRICS as DECLARED
+from hmopt.ledger import Ledger, Recorded
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")

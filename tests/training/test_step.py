@@ -60,7 +60,9 @@ def test_terms_are_those_of_the_registered_batch(hypermorph: Hypermorph) -> None
     torch.testing.assert_close(
         terms.weighted["label_weight"], dice_loss(moved_labels, one_hot(one.fixed_labels, (1, 3)))
     )
-    torch.testing.assert_close(terms.weighted["regularization"], squared_gradient(velocity, (1.0, 3.0)))
+    torch.testing.assert_close(
+        terms.weighted["regularization"], squared_gradient(velocity, (1.0, 3.0))
+    )
 
 
 def test_without_labels_there_is_no_overlap_loss(hypermorph: Hypermorph) -> None:
