@@ -22,7 +22,8 @@ is one over a window:
     ½ Σ_x ∂ρ²(x) / ∂I(y) = J(y) Σ_W(y) a - I(y) Σ_W(y) b - Σ_W(y) (a μ_J - b μ_I)
 
 This takes three sums over windows for a gradient, where automatic differentiation takes more and
-keeps every intermediate."""
+keeps every intermediate.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -88,7 +88,8 @@ def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """Return how far after the lowest corner of a cube another lies in a flattened map.
 
     Along an axis of one voxel a cube has no far side: its own voxel stands for that, with a share
-    of 0."""
+    of 0.
+    """
     step = 0
     for is_far, stride, side in zip(corner, strides(shape), shape, strict=True):
         if is_far and side > 1:
@@ -99,7 +100,7 @@ def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
 def _share_of(corner: tuple[int, ...], along: Tensor) -> Tensor:
     """Compute w, (kept,): the product over axes of how near a position is to a corner of its cube."""
     nearness = [part if is_far else 1 - part for part, is_far in zip(along, corner, strict=True)]
-    share = nearness[0]
+    share: Tensor = nearness[0]
     for factor in nearness[1:]:
         share = share * factor
     return share
