@@ -1,5 +1,6 @@
 # make demo: everything on a synthetic cohort.   make test: all tests.   make lint: style, types, layers.
-# make bench: speed and scale beside other programs, as ratios.
+# make check: style, layers and the fast tests.  make coverage: all tests, and the lines that none runs.
+# make docs: the documentation site.             make bench: speed and scale beside other programs, as ratios.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
@@ -8,13 +9,26 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WORKERS ?= auto
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test check lint coverage docs bench clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
 
 test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" tests
+
+coverage: $(DEV_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term:skip-covered
+
+docs: $(DEV_STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Documentation: site/index.html"
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -26,7 +40,7 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.11 or newer, got none. Install one, or: make PYTHON=/path/to/python"; exit 2; }

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.resampling import draw_weights, weighted_means
 from hmopt.declaration import SearchOptions
-from hmopt.ledger import Measurements, read_dense, read_searched
+from hmopt.ledger import Measurements
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.scopes import list_scopes
+from hmopt.study_folder import StudyFolder, read_dense
 
 STUDIES = Path(__file__).parent.parent / "studies"
 LATTICE = np.arange(201) / 200
@@ -146,7 +147,7 @@ def swept_studies() -> Iterator[Swept]:
     for folder in sorted(STUDIES.iterdir()):
         dense = read_dense(folder) if (folder / "results").is_dir() else None
         if dense is not None:
-            declared = read_searched(folder).search
+            declared = StudyFolder(folder).searched.search
             section = declared.model_copy(
                 update={"scopes": SCOPES, "minimum_partners": PARTNERS, **DEFAULTS}
             )

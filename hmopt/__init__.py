@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     )
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
-    from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated, read_dense, read_folder
+    from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
     from hmopt.search.objective import Objective
     from hmopt.search.open_study import open_study
     from hmopt.search.sampler import CurveSampler
     from hmopt.space import Hyperparameter, Space
+    from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _HOMES = {
     "Regularizer": "hmopt.catalogue",
     "Similarity": "hmopt.catalogue",
     "Space": "hmopt.space",
+    "StudyFolder": "hmopt.study_folder",
     "Tabulated": "hmopt.ledger",
     "WeightedTerm": "hmopt.catalogue",
     "add_hyperparameter": "hmopt.catalogue",
@@ -56,8 +58,8 @@ _HOMES = {
     "add_similarity": "hmopt.catalogue",
     "open_oracle": "hmopt.oracle.open",
     "open_study": "hmopt.search.open_study",
-    "read_dense": "hmopt.ledger",
-    "read_folder": "hmopt.ledger",
+    "read_dense": "hmopt.study_folder",
+    "read_folder": "hmopt.study_folder",
     "read_study": "hmopt.declaration.study",
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "Regularizer",
     "Similarity",
     "Space",
+    "StudyFolder",
     "Tabulated",
     "WeightedTerm",
     "__version__",

@@ -14,7 +14,6 @@ from hmopt.errors import HmoptError
 from hmopt.files import one_line
 from hmopt.tables import neutralized, restored
 
-COMMANDS_FILE = "commands.csv"
 _COLUMNS = ("command", "started", "minutes", "version")
 
 
@@ -35,36 +34,36 @@ class Command:
 
 
 @contextmanager
-def timed(folder: Path, command: str) -> Iterator[None]:
-    """Write down in a study folder how long the block took; interrupted work counts, work that failed does not.
+def timed(path: Path, command: str) -> Iterator[None]:
+    """Append a row to a table of commands: how long the block took. Interrupted work counts, failed work does not.
 
     Parameters
     ----------
-    folder
-        The study folder.
+    path
+        The file, which is made where it is not there.
     command
         What was asked for, without the folder.
 
     Examples
     --------
     >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> with timed(folder, "hmopt train"):
+    >>> path = Path(tempfile.mkdtemp()) / "commands.csv"
+    >>> with timed(path, "hmopt train"):
     ...     pass
-    >>> [known.command for known in read_commands(folder / COMMANDS_FILE)]
+    >>> [known.command for known in read_commands(path)]
     ['hmopt train']
     """
-    started, clock = datetime.now(UTC), time.monotonic()
+    started = datetime.now(UTC)
+    clock = time.monotonic()
     try:
         yield
     except KeyboardInterrupt:
-        _append(folder, command, started, clock)
+        _append(path, command, started, clock)
         raise
-    _append(folder, command, started, clock)
+    _append(path, command, started, clock)
 
 
-def _append(folder: Path, command: str, started: datetime, clock: float) -> None:
-    path = folder / COMMANDS_FILE
+def _append(path: Path, command: str, started: datetime, clock: float) -> None:
     new = not path.is_file()
     # a line is added in place, since several commands may work on a folder at a time
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -79,7 +78,7 @@ def _append(folder: Path, command: str, started: datetime, clock: float) -> None
 
 
 def read_commands(path: Path) -> list[Command]:
-    """Return the commands in a file, each once, in the order in which they were first given; none without the file.
+    """Return the commands of a table, each once, in the order in which they were first given; none without the file.
 
     Raises
     ------

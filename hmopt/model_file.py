@@ -1,6 +1,7 @@
 """Files of tensors: written with a hash of what is in them, read without torch, and refused where they are damaged."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 
 from hmopt.catalogue import HYPERPARAMETERS
 from hmopt.declaration import NetworkOptions
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import HASH_KEY, checked, content_hash, one_line
+from hmopt.space import Hyperparameter
 
 Arrays = dict[str, NDArray[Any]]
 
-MODEL_FILE = "model.safetensors"
 LARGEST_WEIGHT = 1e6
 """No trained network comes near it; a file that was damaged does."""
 
@@ -206,3 +207,32 @@ def weights_hash(
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return content_hash(digest.hexdigest(), network.model_dump(), hyperparameters)
+
+
+def model_identity(path: Path) -> str:
+    """Return the identity under which a model is measured: a hash of its weights, architecture and prepared cohort.
+
+    Parameters
+    ----------
+    path
+        The file of a trained hypermorph.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none, or was damaged.
+    """
+    what = "a trained model"
+    metadata, tensors = read_tensors(path, what)
+    try:
+        header = json.loads(metadata["hmopt"])
+        declared = in_trained_order(header)
+        hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
+        network = NetworkOptions(**header["architecture"]["network"])
+        cohort = header["cohort"]
+    except (KeyError, TypeError, AttributeError, ValueError, HmoptError) as error:
+        raise CheckpointError(
+            str(path), expected=what, got=one_line(error), advice=_ADVICE
+        ) from error
+    ranges = [(h.name, h.low, h.high, h.prior) for h in hyperparameters]
+    return content_hash(weights_hash(tensors, network, ranges), cohort)

@@ -1,167 +1,612 @@
-"""Which files of a study folder belong together: the declaration, the model, and the search of it."""
+"""The files of a study folder: what each holds, which command writes it, and which belong together.
 
-import json
-from collections.abc import Iterator, Mapping
+A study folder is declared by its user and filled by the commands:
+
+===========  ===========================================================================================
+command      writes
+===========  ===========================================================================================
+hmopt new    `study.toml`
+hmopt train  `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
+hmopt search `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`
+hmopt compare `compare.json`, `compare/`, and more measurements in `ledger/`
+hmopt report `report/`, and with `--results` also `results/`
+all of them  `commands.csv`
+===========  ===========================================================================================
+
+Only `study.toml` and `results/` are committed. `results/` repeats in small what a report needs, so that everything
+that reads a study folder reads one that was cloned, too: **a file of the folder itself is taken where it is there, and
+the one in `results/` otherwise**. Measurements are taken from the ledger where the folder was searched here.
+"""
+
+import math
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hmopt.declaration import FILE_NAME, NetworkOptions, Study
-from hmopt.declaration.study import read_declaration
-from hmopt.errors import CheckpointError, DeclarationError, HmoptError, LedgerError
-from hmopt.files import content_hash, file_hash, one_line
-from hmopt.ledger.folder import SEARCH_FILE, Searched, read_searched, search_file
-from hmopt.model_file import MODEL_FILE, in_trained_order, read_tensors, weights_hash
-from hmopt.space import Hyperparameter
+from hmopt.commands import Command, read_commands
+from hmopt.declaration import FILE_NAME, Study, read_study
+from hmopt.declaration.study import load_declared_plugins, read_declaration
+from hmopt.errors import DeclarationError, LedgerError
+from hmopt.files import file_hash, read_json, slug
+from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
+from hmopt.ledger.ledger import Ledger
+from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
+from hmopt.ledger.searched import (
+    ADVICE,
+    EXPECTED,
+    Model,
+    Searched,
+    changed_keys,
+    pairs_hash,
+    parse_searched,
+    write_searched,
+)
+from hmopt.ledger.table import Part, read_measurements
+from hmopt.model_file import model_identity
+from hmopt.records import Checkpoint
+from hmopt.tables import read_number_table, read_text_table, write_table
 
-LOG_FILE = "training.csv"
-HOW_MUCH_IS_MEASURED = {"coarse", "confirmations", "storage"}
-"""Keys of `[search]` that change nothing about what was measured already."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def model_identity(path: Path) -> str:
-    """Return what the measurements of a model go by: a hash of its weights, architecture and prepared cohort.
-
-    Torch is not needed.
+class _SearchFiles:
+    """The files that a searched folder has, and that are repeated in its `results/`.
 
     Parameters
     ----------
     path
-        The file of a trained hypermorph.
-
-    Raises
-    ------
-    CheckpointError
-        If it is none, or was damaged.
+        The folder.
     """
-    what = "a trained model"
-    metadata, tensors = read_tensors(path, what)
-    try:
-        header = json.loads(metadata["hmopt"])
-        declared = in_trained_order(header)
-        hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
-        network = NetworkOptions(**header["architecture"]["network"])
-        cohort = header["cohort"]
-    except (KeyError, TypeError, AttributeError, ValueError, HmoptError) as error:
-        advice = "Restore the file, or move it away and train again."
-        raise CheckpointError(
-            str(path), expected=what, got=one_line(error), advice=advice
-        ) from error
-    ranges = [(h.name, h.low, h.high, h.prior) for h in hyperparameters]
-    return content_hash(weights_hash(tensors, network, ranges), cohort)
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def search_file(self) -> Path:
+        """`search.json`: what was searched, as `Searched`. Written last by a search."""
+        return self.path / "search.json"
+
+    @property
+    def pairs_file(self) -> Path:
+        """`pairs.csv`: a row for each pair that was measured, with its images, subjects and groups."""
+        return self.path / "pairs.csv"
+
+    @property
+    def comparison_file(self) -> Path:
+        """`compare.json`: the baselines that the model was compared with, as `Comparison`."""
+        return self.path / "compare.json"
+
+    @property
+    def training_file(self) -> Path:
+        """`training.csv`: loss and its terms by step; in `results/` thinned to some hundred rows."""
+        return self.path / "training.csv"
+
+    @property
+    def commands_file(self) -> Path:
+        """`commands.csv`: the commands that made the study, and how long they took."""
+        return self.path / "commands.csv"
 
 
-def check_together(folder: Path) -> None:
-    """Refuse a model and a declaration that are not those that were searched; either may be missing.
+class ResultsFolder(_SearchFiles):
+    """`results/` of a study folder: what is committed of it.
+
+    Parameters
+    ----------
+    path
+        The folder `results/` itself.
+
+    Examples
+    --------
+    >>> ResultsFolder("studies/brains/results").measurements_file("half").name
+    'measurements-half.parquet'
+    """
+
+    def measurements_file(self, model: Model = "full") -> Path:
+        """`measurements.parquet`, `measurements-half.parquet` …: every measurement of a model."""
+        name = "measurements" if model == "full" else f"measurements-{model}"
+        return self.path / f"{name}.parquet"
+
+    @property
+    def dense_file(self) -> Path:
+        """`measurements-dense.parquet`: what decides the optimum, at every value of the one hyperparameter."""
+        return self.path / "measurements-dense.parquet"
+
+    @property
+    def baselines_folder(self) -> Path:
+        """`compare/`: the measurements of each baseline of a comparison."""
+        return self.path / "compare"
+
+    def baseline_file(self, baseline: Baseline) -> Path:
+        """`compare/NAME.parquet`: the measurements of one baseline."""
+        return self.baselines_folder / f"{baseline.name}.parquet"
+
+    @property
+    def optima_file(self) -> Path:
+        """`optima.csv`: a row for each scope with its best setting, as in `report/`."""
+        return self.path / "optima.csv"
+
+    @property
+    def summary_file(self) -> Path:
+        """`summary.json`: the numbers of the report."""
+        return self.path / "summary.json"
+
+    @property
+    def figures_folder(self) -> Path:
+        """`figures/`: the figures of the report's first page, as SVG."""
+        return self.path / "figures"
+
+
+class ReportFolder:
+    """`report/` of a study folder.
+
+    Parameters
+    ----------
+    path
+        The folder `report/` itself.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def page_file(self) -> Path:
+        """`index.html`: the report; it needs no other file."""
+        return self.path / "index.html"
+
+    @property
+    def optima_file(self) -> Path:
+        """`optima.csv`: a row for each scope with its best setting, its interval and its gain."""
+        return self.path / "optima.csv"
+
+    @property
+    def figures_folder(self) -> Path:
+        """`figures/`: every figure as SVG."""
+        return self.path / "figures"
+
+
+class StudyFolder(_SearchFiles):
+    """A study folder: its files, and what they hold.
+
+    Each file is read once, when it is first asked for. Make another object to read a folder that was changed since;
+    `write_search` and `write_comparison` of the object itself are seen at once.
+
+    Parameters
+    ----------
+    path
+        The folder. It may hold anything from nothing to a whole study, or committed results alone.
+
+    Examples
+    --------
+    >>> folder = StudyFolder("studies/brains")
+    >>> folder.model_file("half").as_posix()
+    'studies/brains/model-half.safetensors'
+    """
+
+    # --- files that only the study folder itself has
+
+    @property
+    def declaration_file(self) -> Path:
+        """`study.toml`: what the user declares; `hmopt new` writes the first version."""
+        return self.path / FILE_NAME
+
+    @property
+    def prepared_folder(self) -> Path:
+        """`prepared/`: images and label maps on the declared grid, in a folder for each identity of a cohort."""
+        return self.path / "prepared"
+
+    def model_file(self, checkpoint: Checkpoint = "full") -> Path:
+        """`model.safetensors`, `model-half.safetensors` …: the trained hypermorph at a checkpoint of its training."""
+        name = "model" if checkpoint == "full" else f"model-{checkpoint}"
+        return self.path / f"{name}.safetensors"
+
+    @property
+    def training_state_file(self) -> Path:
+        """`training-state.safetensors`: what an interrupted training resumes from; removed at its end."""
+        return self.path / "training-state.safetensors"
+
+    @property
+    def ledger_folder(self) -> Path:
+        """`ledger/`: every measurement of every model that this folder had."""
+        return self.path / "ledger"
+
+    @property
+    def studies_file(self) -> Path:
+        """`studies.db`: the Optuna studies, where `[search] storage` names no other database."""
+        return self.path / "studies.db"
+
+    @property
+    def examples_folder(self) -> Path:
+        """`examples/`: pictures of a typical and the worst registration of each scope."""
+        return self.path / "examples"
+
+    def example_file(self, scope: str) -> Path:
+        """`examples/SCOPE.npz`: the pictures of the scope of that name."""
+        return self.examples_folder / f"{slug(scope)}.npz"
+
+    @property
+    def baselines_folder(self) -> Path:
+        """`compare/`: the networks and hypermorphs that `hmopt compare` trained."""
+        return self.path / "compare"
+
+    def hypermorph_file(self, steps: int, seed: int) -> Path:
+        """`compare/hypermorph-…`: a hypermorph of another seed or of other steps."""
+        return self.baselines_folder / f"hypermorph-{steps}-steps-seed-{seed}.safetensors"
+
+    def separate_folder(self, steps: int, seed: int, learning_rate: float | None) -> Path:
+        """`compare/separate-…/`: networks for one setting each, a file for each setting.
+
+        Parameters
+        ----------
+        steps, seed
+            Of each training.
+        learning_rate
+            As `[compare]` declares it; None: that of the hypermorph, and the name tells none.
+        """
+        at_rate = "" if learning_rate is None else f"-rate-{learning_rate:g}"
+        return self.baselines_folder / f"separate-{steps}-steps{at_rate}-seed-{seed}"
+
+    @property
+    def report(self) -> ReportFolder:
+        """`report/`: the page and its figures."""
+        return ReportFolder(self.path / "report")
+
+    @property
+    def results(self) -> ResultsFolder:
+        """`results/`: what is committed."""
+        return ResultsFolder(self.path / "results")
+
+    # --- where to read from
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether `study.toml` is there."""
+        return self.declaration_file.is_file()
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether the folder was searched here: measurements are read from its ledger, not from its results."""
+        return self.search_file.is_file() and self.ledger_folder.is_dir()
+
+    @property
+    def has_compared(self) -> bool:
+        """Whether the model was compared here: its ledger holds the measurements of the baselines."""
+        return self.has_ledger and self.comparison_file.is_file()
+
+    @property
+    def readable_search_file(self) -> Path:
+        """The `search.json` to read: the folder's own, or the committed one."""
+        return _first(self.search_file, self.results.search_file)
+
+    # --- what the files hold
+
+    @cached_property
+    def study(self) -> Study:
+        """The declaration, its paths absolute.
+
+        Raises
+        ------
+        DeclarationError
+            If `study.toml` is not there or breaks a rule, or a path in it names a variable that is not set.
+        """
+        return read_study(self.path)
+
+    @cached_property
+    def declaration(self) -> Study | None:
+        """The declaration, its paths as they stand there, for who needs no data; None without `study.toml`.
+
+        Raises
+        ------
+        DeclarationError
+            If `study.toml` breaks a rule.
+        """
+        return read_declaration(self.path) if self.is_declared else None
+
+    @cached_property
+    def search_record(self) -> dict[str, Any]:
+        """The content of `search.json` as JSON.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or the file was damaged.
+        """
+        path = self.readable_search_file
+        if not path.is_file():
+            raise LedgerError(
+                str(self.path),
+                expected=f"{path.name} of a search",
+                got="none",
+                advice="Run `hmopt search` first.",
+            )
+        return read_json(path, error=LedgerError, what=EXPECTED, advice=ADVICE)
+
+    @cached_property
+    def searched(self) -> Searched:
+        """What was searched.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `search.json` was damaged.
+        """
+        load_declared_plugins(self.path)  # a metric of one's own may have been searched
+        return parse_searched(self.search_record, self.readable_search_file)
+
+    @cached_property
+    def pairs(self) -> "pd.DataFrame":
+        """The table of the pairs that were searched, every cell as text.
+
+        Raises
+        ------
+        LedgerError
+            If there is none, or it is not the one that was searched.
+        """
+        path = _first(self.pairs_file, self.results.pairs_file)
+        try:
+            pairs = read_text_table(path, PAIR_COLUMNS, ADVICE)
+        except FileNotFoundError as error:
+            raise LedgerError(
+                str(path), expected="the pairs of a search", got="no file", advice=ADVICE
+            ) from error
+        known = self.searched.pairs_hash
+        if known is not None and known != pairs_hash(pairs):
+            expected = f"the pairs that {self.search_file.name} is about"
+            raise LedgerError(str(path), expected=expected, got="others", advice=ADVICE)
+        return pairs
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """The comparison of the searched model; None where it was not compared, or another model was.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `compare.json` was damaged.
+        """
+        path = _first(self.comparison_file, self.results.comparison_file)
+        if not path.is_file():
+            return None
+        comparison = read_comparison(path, self.searched.space)
+        return comparison if comparison.model == self.searched.identity else None
+
+    @cached_property
+    def training(self) -> "pd.DataFrame | None":
+        """The log of the training, a row for each step or mean of steps; None where there is none.
+
+        Raises
+        ------
+        HmoptError
+            If the file was damaged.
+        """
+        path = _first(self.training_file, self.results.training_file)
+        advice = "Restore it from a copy, or move it away."
+        return read_number_table(path, ["step"], advice) if path.is_file() else None
+
+    @cached_property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that made the study, each once; empty where they were not written down.
+
+        Raises
+        ------
+        HmoptError
+            If the file was damaged.
+        """
+        path = _first(self.commands_file, self.results.commands_file)
+        return tuple(read_commands(path))
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every measurement that was made here."""
+        return Ledger(self.ledger_folder)
+
+    def measurements(self, model: Model = "full") -> Measurements:
+        """Read what was measured of a model: from the ledger, or from the committed results where there is none.
+
+        Parameters
+        ----------
+        model
+            The model at the end of training, at an earlier checkpoint, or `unregistered`. Of earlier checkpoints only
+            the metrics that decide which setting is best are read.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was measured.
+        """
+        if not self.has_ledger:
+            return read_measurements(self.results.measurements_file(model))
+        return self._read_ledger(model, self.searched.metrics_of(model))
+
+    def dense_measurements(self) -> Measurements | None:
+        """Read the optimized metric and folding at every setting of the lattice; None where some were not measured.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was measured.
+        """
+        if not self.has_ledger:
+            path = self.results.dense_file
+            return read_measurements(path) if path.is_file() else None
+        measurements = self._read_ledger("full", self.searched.search.deciding)
+        points = [hyperparameter.points for hyperparameter in self.searched.space.hyperparameters]
+        return measurements if len(measurements.settings) == math.prod(points) else None
+
+    def measurements_of_part(self, part: Part) -> Measurements:
+        """Read some pairs, labels and metrics of the model, at every setting at which all these were measured.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was measured.
+        """
+        if not self.has_ledger:
+            return read_measurements(self.results.measurements_file(), part)
+        searched = self.searched
+        return self.ledger.measurements(
+            searched.identity, searched.space, part.pairs, part.metrics, part.labels
+        )
+
+    def baseline_measurements(self, baseline: Baseline) -> Measurements:
+        """Read the optimized metric and folding of a baseline, at every setting where all pairs were measured.
+
+        Parameters
+        ----------
+        baseline
+            One of those of `comparison`.
+
+        Raises
+        ------
+        LedgerError
+            If it was not measured.
+        """
+        if not self.has_compared:
+            return read_measurements(self.results.baseline_file(baseline))
+        searched = self.searched
+        return self.ledger.measurements(
+            baseline.identity,
+            searched.space,
+            self.pairs,
+            searched.search.deciding,
+            searched.labels,
+        )
+
+    def _read_ledger(self, model: Model, metrics: tuple[str, ...]) -> Measurements:
+        searched = self.searched
+        identity = searched.identity_of(model)
+        if identity is None:
+            raise LedgerError(
+                str(self.path),
+                expected=f"measurements of model {model!r}",
+                got="none",
+                advice="Run `hmopt search` again.",
+            )
+        space = searched.space_of(model)
+        return self.ledger.measurements(identity, space, self.pairs, metrics, searched.labels)
+
+    # --- writing what several files must agree on
+
+    def write_search(self, searched: Searched, pairs: "pd.DataFrame") -> None:
+        """Write `pairs.csv` and `search.json`, which holds its hash.
+
+        Parameters
+        ----------
+        searched
+            What was searched.
+        pairs
+            The table of its pairs.
+        """
+        write_table(pairs, self.pairs_file)
+        write_searched(self.search_file, searched, pairs)
+        self._forget("search_record", "searched", "pairs", "comparison")
+
+    def write_comparison(self, comparison: Comparison) -> None:
+        """Write `compare.json`, its settings as values of the searched hyperparameters."""
+        write_comparison(self.comparison_file, comparison, self.searched.space)
+        self._forget("comparison")
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    # --- what belongs together
+
+    def check_together(self) -> None:
+        """Refuse a model, a log or a declaration that is not the one that was searched; each may be missing.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or another model than the one in the folder.
+        DeclarationError
+            If `study.toml` declares something else than what was searched.
+        """
+        self._check_model()
+        self._check_log()
+        self._check_declaration()
+
+    def _check_model(self) -> None:
+        searched, path = self.searched, self.model_file()
+        if not path.is_file():
+            return
+        identity = model_identity(path)
+        if identity != searched.identity:
+            raise LedgerError(
+                str(self.readable_search_file),
+                expected=f"a search of the model in {path} ({identity})",
+                got=f"one of another model ({searched.identity})",
+                advice=f"Run `hmopt search {self.path}`, or restore the model that was searched.",
+            )
+
+    def _check_log(self) -> None:
+        """Refuse the log of another training than that of the searched model, or one that was damaged."""
+        known, path = self.searched.log_hash, self.training_file
+        was_searched_here = self.search_file.is_file()
+        if not was_searched_here or known is None or not path.is_file():
+            return
+        if file_hash(path) != known:
+            again = f"run `hmopt search {self.path}` again"
+            raise LedgerError(
+                str(path),
+                expected=f"the log of the training whose model {self.search_file.name} is about",
+                got="another one, or one that was damaged",
+                advice=f"Restore it from a copy, move it away, or {again}.",
+            )
+
+    def _check_declaration(self) -> None:
+        study = self.declaration
+        if study is None:
+            return
+        for key, before, now in changed_keys(study, self.searched):
+            raise DeclarationError(
+                f"{self.declaration_file}: {key}",
+                expected=f"{before} as in {self.readable_search_file}",
+                got=now,
+                advice=f"Run `hmopt search {self.path}`, or restore what was declared then.",
+            )
+
+
+def _first(own: Path, committed: Path) -> Path:
+    """Return the folder's own file where it is there, and the committed one otherwise."""
+    return own if own.is_file() else committed
+
+
+def read_folder(folder: Path | str, model: Model = "full") -> Measurements:
+    """Read what was measured in a study folder: from its ledger, or from its committed results where it has none.
 
     Parameters
     ----------
     folder
-        A study folder that was searched, or that holds committed results.
+        The study folder.
+    model
+        The model at the end of training, at an earlier checkpoint, or `unregistered`. Of earlier checkpoints only the
+        metrics that decide which setting is best are read.
 
     Raises
     ------
     LedgerError
-        If nothing was searched, or another model than the one in the folder.
-    DeclarationError
-        If `study.toml` declares something else than what was searched.
+        If nothing was measured.
     """
-    searched = read_searched(folder)
-    _check_model(folder, searched)
-    _check_log(folder, searched)
-    if (folder / FILE_NAME).is_file():
-        _check_declaration(folder, searched)
+    return StudyFolder(folder).measurements(model)
 
 
-def _check_model(folder: Path, searched: Searched) -> None:
-    path = folder / MODEL_FILE
-    if not path.is_file():
-        return
-    identity = model_identity(path)
-    if identity != searched.identity:
-        raise LedgerError(
-            str(search_file(folder)),
-            expected=f"a search of the model in {path} ({identity})",
-            got=f"one of another model ({searched.identity})",
-            advice=f"Run `hmopt search {folder}`, or restore the model that was searched.",
-        )
+def read_dense(folder: Path | str) -> Measurements | None:
+    """Read the optimized metric and folding at every setting of the lattice, as `hmopt search --dense` measures them.
 
+    Parameters
+    ----------
+    folder
+        The study folder; its ledger is read, or its committed results where it has none.
 
-def _check_log(folder: Path, searched: Searched) -> None:
-    """Refuse the log of another training than that of the model that was searched, or one that was damaged."""
-    path = folder / LOG_FILE
-    was_searched_here = (folder / SEARCH_FILE).is_file()
-    if not was_searched_here or searched.log_hash is None or not path.is_file():
-        return
-    if file_hash(path) != searched.log_hash:
-        raise LedgerError(
-            str(path),
-            expected=f"the log of the training whose model {SEARCH_FILE} is about",
-            got="another one, or one that was damaged",
-            advice=f"Restore it from a copy, move it away, or run `hmopt search {folder}` again.",
-        )
+    Returns
+    -------
+    Measurements or None
+        None where some setting was not measured.
 
-
-def _check_declaration(folder: Path, searched: Searched) -> None:
-    study = read_declaration(folder)
-    for key, before, now in _changes(study, searched):
-        raise DeclarationError(
-            f"{folder / FILE_NAME}: {key}",
-            expected=f"{before} as in {search_file(folder)}",
-            got=now,
-            advice=f"Run `hmopt search {folder}`, or restore what was declared then.",
-        )
-
-
-def _changes(study: Study, searched: Searched) -> Iterator[tuple[str, str, str]]:
-    """Yield the dotted keys at which a declaration differs from the one that was searched, with both values."""
-    kept = searched.search.model_dump(
-        mode="json", include=searched.search.model_fields_set - HOW_MUCH_IS_MEASURED
-    )
-    yield from _differences("search", kept, study.search.model_dump(mode="json"))
-    for known in searched.space.hyperparameters:
-        if known.name not in study.hyperparameters:
-            yield f"hyperparameters.{known.name}", "declared", "none"
-            return
-        section = study.hyperparameters[known.name].model_dump(mode="json")
-        yield from _differences(f"hyperparameters.{known.name}", vars(known), section)
-    for name in study.hyperparameters:
-        if name not in searched.space.names:
-            yield f"hyperparameters.{name}", "none", "declared"
-    yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
-    yield from _differences("", searched.declared, declared_sections(study))
-
-
-def declared_sections(study: Study) -> dict[str, Any]:
-    """Return the sections of a declaration that decide what is measured, as JSON holds them; paths are no part of it.
-
-    Examples
-    --------
-    >>> from hmopt.declaration import parse_study
-    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
-    >>> declared_sections(parse_study({**values, "split": {"train": 1, "tune": 1, "search": 1}}))["split"]["train"]
-    1
+    Raises
+    ------
+    LedgerError
+        If nothing was measured.
     """
-    left_out = {
-        "cohort": {"manifest", "images", "labels", "label_names"},
-        "pairs": {"csv"},
-        "training": {"threads", "checkpoint_every"},
-    }
-    names = ("cohort", "preprocessing", "split", "pairs", "network", "hypernetwork", "training")
-    return {
-        name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
-        for name in names
-    }
-
-
-def _differences(
-    place: str, before: Mapping[str, Any], now: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield where two tables differ in a key that both have."""
-    for key, value in before.items():
-        if key not in now:
-            continue
-        inner = f"{place}.{key}".lstrip(".")
-        if isinstance(value, Mapping) and isinstance(now[key], Mapping) and place == "":
-            yield from _differences(inner, value, now[key])
-        elif json.loads(json.dumps(value)) != now[key]:
-            yield inner, repr(value), repr(now[key])
+    return StudyFolder(folder).dense_measurements()

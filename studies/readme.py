@@ -24,7 +24,7 @@ from hmopt.analysis.resampling import COVERAGE
 from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import replacing
-from hmopt.ledger import Comparison, read_baseline, read_comparison, read_folder
+from hmopt.ledger import Comparison
 from hmopt.ledger.baselines import Role
 from hmopt.report.material import OTHER_SEEDS
 from hmopt.report.sections.agreement import CLOSE
@@ -40,6 +40,7 @@ from hmopt.report.words import (
 )
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
+from hmopt.study_folder import StudyFolder, read_folder
 from studies.synthetic import calibration
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +105,7 @@ class Study:
     @cached_property
     def comparison(self) -> Comparison:
         """Who was compared with its model."""
-        found = read_comparison(self.folder)
+        found = StudyFolder(self.folder).comparison
         assert found is not None
         return found
 
@@ -120,7 +121,9 @@ class Study:
         """Return the best λ of each random start that was measured at every λ of the grid."""
         best = []
         for one in self.comparison.singles(role, steps):
-            curve = Curves(read_baseline(self.folder, one), "dice").of(Scope(criteria=()))
+            curve = Curves(StudyFolder(self.folder).baseline_measurements(one), "dice").of(
+                Scope(criteria=())
+            )
             assert curve is not None
             if len(curve.settings) == len(self.comparison.grid):
                 best.append(float(curve.values[curve.best(), 0]))

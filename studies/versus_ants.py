@@ -16,15 +16,18 @@ import pandas as pd
 from hmopt.analysis.finding import find_all
 from hmopt.analysis.jackknife import jackknife
 from hmopt.files import replacing
-from hmopt.ledger import Measurements, read_folder, read_searched
+from hmopt.ledger import Measurements
 from hmopt.search.scopes import Scope
+from hmopt.study_folder import StudyFolder, read_folder
 
 MODEL = "hmopt"
 
 
 def held_out_scores(measurements: Measurements, folder: Path) -> pd.Series:
     """Return the held-out score of each pair, mean over its structures, by the pair's id."""
-    (cohort,) = find_all(measurements, None, [Scope(criteria=())], read_searched(folder).search)
+    (cohort,) = find_all(
+        measurements, None, [Scope(criteria=())], StudyFolder(folder).searched.search
+    )
     held = cohort.held_out
     assert held is not None
     return pd.Series(held.scores, index=measurements.pairs["pair"].to_numpy()[held.pairs])

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from hmopt.cli.app import app
 from hmopt.errors import HmoptError
 from hmopt.files import write_json
+from hmopt.model_file import model_identity
 from hmopt.networks import read_header, save_hypermorph
 from hmopt.oracle import open_oracle
-from hmopt.study_folder import check_together, model_identity
+from hmopt.study_folder import StudyFolder
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -136,7 +137,7 @@ def test_what_changes_nothing_that_was_measured_may_change(
     before: str, after: str, folder: Path
 ) -> None:
     declare(folder, before, after)
-    check_together(folder)
+    StudyFolder(folder).check_together()
 
 
 def test_a_search_of_an_earlier_version_is_still_compared_with_what_it_tells(folder: Path) -> None:
@@ -147,24 +148,24 @@ def test_a_search_of_an_earlier_version_is_still_compared_with_what_it_tells(fol
         if key not in ("declared", "pairs_hash", "sha256")
     }
     (folder / "search.json").write_text(json.dumps(old))
-    check_together(folder)
+    StudyFolder(folder).check_together()
     declare(folder, *CHANGES["preprocessing.shape"])
-    check_together(folder)  # it does not tell
+    StudyFolder(folder).check_together()  # it does not tell
     declare(folder, *CHANGES["search.metric"])
     with pytest.raises(HmoptError, match=r"search.metric: expected 'dice' as in"):
-        check_together(folder)
+        StudyFolder(folder).check_together()
 
 
 def test_results_without_a_model_are_reported(folder: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
-    check_together(folder)
+    StudyFolder(folder).check_together()
 
 
 @pytest.mark.parametrize(
     "study", sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/study.toml"))
 )
 def test_committed_results_belong_to_their_declaration(study: str) -> None:
-    check_together(REPOSITORY / "studies" / study)
+    StudyFolder(REPOSITORY / "studies" / study).check_together()
 
 
 def test_pairs_that_were_cut_are_refused(folder: Path) -> None:

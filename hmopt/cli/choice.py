@@ -136,15 +136,15 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
         If there is no such scope, or nothing was measured for it.
     """
     from hmopt.analysis.finding import recommend
-    from hmopt.ledger import read_folder, read_searched
-    from hmopt.search.open_study import open_study
+    from hmopt.search.open_study import study_of_scope
     from hmopt.search.scopes import find_scope, list_scopes
-    from hmopt.study_folder import check_together
+    from hmopt.study_folder import StudyFolder
 
-    check_together(folder)
-    section = read_searched(folder).search
-    study = open_study(folder, section.metric, **criteria)
-    measurements = read_folder(folder)
+    files = StudyFolder(folder)
+    files.check_together()
+    section = files.searched.search
+    study = study_of_scope(files, section.metric, criteria)
+    measurements = files.measurements()
     scope = find_scope(criteria, measurements.pairs, measurements.labels, section.minimum_partners)
     family = section.model_copy(update={"scopes": [list(criteria) or ["cohort"]]})
     members = list_scopes(family, measurements.pairs, measurements.labels)

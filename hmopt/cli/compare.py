@@ -41,7 +41,7 @@ def compare(
     """Train what the model stands for, one network for each setting, and measure both; what is done is kept."""
     with (
         conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk,
-        timed(folder, "hmopt compare"),
+        timed(folder / "commands.csv", "hmopt compare"),
     ):
         compare_study(folder, jobs, device, talk)
 
@@ -78,8 +78,8 @@ class Comparing:
 
     def __init__(self, folder: Path, device: str, talk: Conversation) -> None:
         from hmopt.declaration.compare import CompareOptions
-        from hmopt.ledger import read_folder
         from hmopt.oracle import BaselineOracles, load_oracle
+        from hmopt.study_folder import StudyFolder
 
         self.folder, self.device, self.talk, self.search = (
             folder,
@@ -93,7 +93,7 @@ class Comparing:
         self.full_steps, _ = CompareOptions().budgets(study.training.steps)
         self.model = load_oracle(folder, study, cohort, "full", device).identity
         check_searched(folder, self.model, [pair.id for pair in self.search.pairs])
-        measurements = read_folder(folder)
+        measurements = StudyFolder(folder).measurements()
         self.grid = self.section.grid(self.space)
         self.optimum = best_setting(measurements, self.search.section.metric)
         self.default = self.space.index(self.space.default)
@@ -146,11 +146,12 @@ class Comparing:
         from hmopt.model_file import check_header
         from hmopt.networks import read_header
         from hmopt.oracle.baselines import HypermorphTraining
-        from hmopt.training.trained import MODEL
+        from hmopt.study_folder import StudyFolder
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
-        header = read_header(self.folder / MODEL)
-        check_header(self.folder / MODEL, header, needed=["minutes", "steps", "device"])
+        path = StudyFolder(self.folder).model_file()
+        header = read_header(path)
+        check_header(path, header, needed=["minutes", "steps", "device"])
         minutes = (
             sum(training.steps for training in trainings) * header["minutes"] / header["steps"]
         )
@@ -219,13 +220,14 @@ class Comparing:
 
     def keep(self, baselines: Sequence["Baseline"]) -> None:
         """Write who was measured beside the ledger."""
-        from hmopt.ledger import Comparison, write_comparison
+        from hmopt.ledger import Comparison
         from hmopt.networks import (
             architecture,
             build_hypermorph,
             hypernetwork_operations,
             registration_operations,
         )
+        from hmopt.study_folder import StudyFolder
 
         shape = self.search.cohort.shape
         hypermorph = build_hypermorph(architecture(self.search.study, shape))
@@ -240,7 +242,7 @@ class Comparing:
             pair_operations=registration_operations(hypermorph.registration, shape),
             setting_operations=hypernetwork_operations(hypermorph.hypernetwork),
         )
-        write_comparison(self.folder, comparison, self.space)
+        StudyFolder(self.folder).write_comparison(comparison)
 
     def _measured(
         self,
@@ -313,14 +315,14 @@ def check_searched(folder: Path, identity: str, pairs: Sequence[str]) -> None:
         If it was, or if there was none.
     """
     from hmopt.errors import LedgerError
-    from hmopt.ledger import read_searched
-    from hmopt.ledger.folder import PAIRS_FILE, SEARCH_FILE, read_pairs
+    from hmopt.study_folder import StudyFolder
 
-    searched = read_searched(folder)
-    known = list(read_pairs(folder)["pair"]) if (folder / PAIRS_FILE).is_file() else []
+    files = StudyFolder(folder)
+    searched = files.searched
+    known = list(files.pairs["pair"]) if files.pairs_file.is_file() else []
     if searched.identity != identity or known != list(pairs):
         raise LedgerError(
-            str(folder / SEARCH_FILE),
+            str(files.search_file),
             expected="a search of this model on the declared pairs",
             got="one of others",
             advice="Run `hmopt search` again.",

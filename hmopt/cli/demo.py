@@ -29,7 +29,7 @@ def demo(
     """Make a synthetic cohort, train, search and report: all that hmopt does, in about three minutes."""
     with (
         conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk,
-        timed(folder, "hmopt demo"),
+        timed(folder / "commands.csv", "hmopt demo"),
     ):
         make_demo(folder, talk)
         run_study(folder, device, talk)

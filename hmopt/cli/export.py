@@ -53,12 +53,13 @@ def export(
 
 def export_studies(folder: Path, url: str, asked: Sequence[str], talk: Conversation) -> None:
     """Write the studies of the scopes that were asked for, or of all declared ones."""
-    from hmopt.ledger import read_folder, read_searched
     from hmopt.search.storage import open_storage
     from hmopt.search.studies import write_studies
+    from hmopt.study_folder import StudyFolder
 
     criteria = [parse_scope(text) for text in asked]
-    searched, measurements = read_searched(folder), read_folder(folder)
+    files = StudyFolder(folder)
+    searched, measurements = files.searched, files.measurements()
     scopes = chosen_scopes(criteria, searched, measurements)
     storage = open_storage(folder, url)
     names = write_studies(measurements, scopes, searched.search, searched.name, storage, talk.track)

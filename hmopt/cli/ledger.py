@@ -42,10 +42,9 @@ def ledger(
 def show_ledger(folder: Path, compact: bool, talk: Conversation) -> None:
     """Print the table of what a ledger holds, after bringing its shards together where that was asked for."""
     from hmopt.errors import LedgerError
-    from hmopt.ledger import Ledger
-    from hmopt.ledger.folder import LEDGER_FOLDER
+    from hmopt.study_folder import StudyFolder
 
-    kept = Ledger(folder / LEDGER_FOLDER)
+    kept = StudyFolder(folder).ledger
     holdings = kept.holdings()
     if not holdings:
         raise LedgerError(
@@ -69,14 +68,15 @@ def model_names(folder: Path) -> dict[str, str]:
     Empty where it was not searched.
     """
     from hmopt.errors import LedgerError
-    from hmopt.ledger import read_comparison, read_searched
-    from hmopt.ledger.folder import MODELS
+    from hmopt.ledger.searched import MODELS
+    from hmopt.study_folder import StudyFolder
 
+    files = StudyFolder(folder)
     try:
-        searched = read_searched(folder)
+        searched = files.searched
     except LedgerError:
         return {}
-    comparison = read_comparison(folder)
+    comparison = files.comparison
     compared = (
         {} if comparison is None else {one.identity: one.name for one in comparison.baselines}
     )

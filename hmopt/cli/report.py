@@ -27,10 +27,10 @@ def report(
 def report_study(folder: Path, talk: Conversation) -> None:
     """Write the report of a searched study, or of its committed results."""
     from hmopt.report import write_report
-    from hmopt.study_folder import check_together
+    from hmopt.study_folder import StudyFolder
 
     check_places(folder)
-    check_together(folder)
+    StudyFolder(folder).check_together()
     page = write_report(folder, talk.track)
     talk.say(f"Report: {page}")
 

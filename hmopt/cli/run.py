@@ -14,7 +14,7 @@ def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debu
     """Train, search and report; what is done already is kept."""
     with (
         conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk,
-        timed(folder, "hmopt run"),
+        timed(folder / "commands.csv", "hmopt run"),
     ):
         run_study(folder, device, talk)
 

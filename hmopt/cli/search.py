@@ -42,7 +42,7 @@ def search(
     command = "hmopt search --dense" if dense else "hmopt search"
     with (
         conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk,
-        timed(folder, command),
+        timed(folder / "commands.csv", command),
     ):
         if dense:
             measure_densely(folder, device, talk)
@@ -98,8 +98,7 @@ class Search:
     def __init__(self, folder: Path, talk: Conversation) -> None:
         from hmopt.data.preprocessing import prepare
         from hmopt.declaration import read_study
-        from hmopt.ledger import Ledger
-        from hmopt.ledger.folder import LEDGER_FOLDER
+        from hmopt.study_folder import StudyFolder
 
         self.folder, self.talk = folder, talk
         self.study = read_study(folder)
@@ -110,7 +109,7 @@ class Search:
         self.cohort.check(
             dict.fromkeys(name for pair in self.pairs for name in (pair.moving, pair.fixed))
         )
-        self.ledger = Ledger(folder / LEDGER_FOLDER)
+        self.ledger = StudyFolder(folder).ledger
 
     def fill(self, oracle: "Oracle", settings: "Sequence[Index]", metrics: Sequence[str]) -> None:
         """Measure what the ledger lacks of an oracle at some settings."""
@@ -134,12 +133,14 @@ class Search:
         self, identity: str, earlier: "Mapping[Checkpoint, str]", identity_unregistered: str
     ) -> None:
         """Write what was searched beside the ledger; `earlier` are identities of checkpoints before the end."""
-        from hmopt.ledger import Searched, write_searched
-        from hmopt.model_file import MODEL_FILE, check_header
+        from hmopt.ledger import Searched
+        from hmopt.ledger.searched import declared_sections
+        from hmopt.model_file import check_header
         from hmopt.networks import read_header
-        from hmopt.study_folder import LOG_FILE, declared_sections
+        from hmopt.study_folder import StudyFolder
 
-        path, log = self.folder / MODEL_FILE, self.folder / LOG_FILE
+        files = StudyFolder(self.folder)
+        path, log = files.model_file(), files.training_file
         header = read_header(path)
         check_header(path, header, needed=["loss"])
         searched = Searched(
@@ -159,7 +160,7 @@ class Search:
             declared=declared_sections(self.study),
             log_hash=file_hash(log) if log.is_file() else None,
         )
-        write_searched(self.folder, searched, self.table)
+        files.write_search(searched, self.table)
 
     def run_studies(self, measurements: "Measurements") -> None:
         """Store the studies of cohort, groups and labels."""

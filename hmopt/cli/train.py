@@ -16,7 +16,7 @@ def train(
     """Train the hypermorph of a study; an interrupted training goes on where it stopped."""
     with (
         conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk,
-        timed(folder, "hmopt train"),
+        timed(folder / "commands.csv", "hmopt train"),
     ):
         train_study(folder, device, talk)
 

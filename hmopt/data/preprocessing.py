@@ -19,10 +19,9 @@ from hmopt.data.volume import read_lattice
 from hmopt.declaration import Study
 from hmopt.errors import DeclarationError
 from hmopt.progress import Track, silent
+from hmopt.study_folder import StudyFolder
 
-__all__ = ["FOLDER", "PreparedImage", "prepare", "prepare_image"]
-
-FOLDER = "prepared"
+__all__ = ["PreparedImage", "prepare", "prepare_image"]
 
 
 def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort:
@@ -57,7 +56,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     identity = cohort_identity(
         study.cohort, study.preprocessing, images, template, track, reference
     )
-    place = folder / FOLDER / identity
+    place = StudyFolder(folder).prepared_folder / identity
     if not place.is_dir():
         cohort = read_cohort(study.cohort, track)
         with _appearing(place) as beside:

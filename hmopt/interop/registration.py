@@ -15,7 +15,6 @@ from hmopt.data.image import PreparedImage, background_of, find_place, resample_
 from hmopt.data.opening import open_header
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE
-from hmopt.data.preprocessing import FOLDER as PREPARED_FOLDER
 from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
 from hmopt.data.volume import Lattice, Volume, read_image
 from hmopt.declaration import PreprocessingOptions
@@ -30,9 +29,10 @@ from hmopt.interop.displacement import (
     slice_coordinates,
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
-from hmopt.model_file import MODEL_FILE, check_header
+from hmopt.model_file import check_header
 from hmopt.networks import Hypermorph, RegistrationNetwork, load_hypermorph
 from hmopt.space import Setting, Space
+from hmopt.study_folder import StudyFolder
 
 Placement = Literal["header", "centre", "affine"]
 
@@ -90,13 +90,15 @@ class Registrar:
     ) -> None:
         self._device = torch.device(device)
         self._model: Hypermorph
-        self._model, header = load_hypermorph(folder / MODEL_FILE)
-        check_header(folder / MODEL_FILE, header, needed=["preprocessing", "cohort"])
+        files = StudyFolder(folder)
+        path = files.model_file()
+        self._model, header = load_hypermorph(path)
+        check_header(path, header, needed=["preprocessing", "cohort"])
         self._model.to(self._device)
-        self._preprocessing = _preprocessing(folder / MODEL_FILE, header["preprocessing"])
+        self._preprocessing = _preprocessing(path, header["preprocessing"])
         if placement is not None:
             self._preprocessing = self._preprocessing.model_copy(update={"placement": placement})
-        prepared = folder / PREPARED_FOLDER / header["cohort"]
+        prepared = files.prepared_folder / header["cohort"]
         self._template: Path = prepared / TEMPLATE
         self._reference = Reference.from_record(header.get("reference"))
         self._trained_spacing = _trained_spacing(header, prepared / RECORD)

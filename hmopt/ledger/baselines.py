@@ -1,4 +1,4 @@
-"""What a comparison leaves in a study folder: who was measured, and reading each back."""
+"""What a model was compared with: the record that `compare.json` holds."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,14 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt,
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
-from hmopt.ledger.folder import LEDGER_FOLDER, RESULTS_FOLDER, has_ledger, read_pairs, read_searched
-from hmopt.ledger.ledger import Ledger
-from hmopt.ledger.measurements import Measurements
-from hmopt.ledger.table import read_measurements
 from hmopt.space import Index, Space
-
-COMPARISON_FILE = "compare.json"
-COMPARED_FOLDER = "compare"
 
 Role = Literal["separate", "hypermorph"]
 """Networks that were trained for one setting each, or one hypermorph for all settings."""
@@ -128,79 +121,23 @@ class Comparison:
         return tuple(sorted(found, key=lambda one: len(one.seeds)))
 
 
-def write_comparison(folder: Path, comparison: Comparison, space: Space) -> None:
-    """Write `compare.json` into a folder, its settings as values."""
-    content = asdict(comparison) | {
-        "grid": [space.setting(index) for index in comparison.grid],
-        "optimum": space.setting(comparison.optimum),
-        "default": space.setting(comparison.default),
-    }
-    write_json(folder / COMPARISON_FILE, content)
-
-
-def read_comparison(folder: Path) -> Comparison | None:
-    """Read `compare.json` of a study folder, or of its `results` where it was not compared here.
+def write_comparison(path: Path, comparison: Comparison, space: Space) -> None:
+    """Write `compare.json`, its settings as values.
 
     Parameters
     ----------
-    folder
-        The study folder.
-
-    Returns
-    -------
-    Comparison or None
-        None where the model that was searched has not been compared.
-
-    Raises
-    ------
-    LedgerError
-        If nothing was searched, or the file was damaged.
+    path
+        The file.
+    comparison
+        Its content.
+    space
+        The searched hyperparameters.
     """
-    folder = Path(folder)
-    path = next((path for path in _places(folder) if path.is_file()), None)
-    if path is None:
-        return None
-    searched = read_searched(folder)
-    comparison = _comparison(path, searched.space)
-    return comparison if comparison.model == searched.identity else None
-
-
-def read_baseline(folder: Path, baseline: Baseline) -> Measurements:
-    """Read the optimized metric and folding of a baseline, at every setting where all pairs were measured.
-
-    Parameters
-    ----------
-    folder
-        The study folder; its ledger is read, or its committed results where it was not compared here.
-    baseline
-        One of a comparison's.
-
-    Raises
-    ------
-    LedgerError
-        If it was not measured.
-    """
-    folder = Path(folder)
-    if not (has_ledger(folder) and (folder / COMPARISON_FILE).is_file()):
-        return read_measurements(baseline_path(folder, baseline))
-    searched = read_searched(folder)
-    ledger = Ledger(folder / LEDGER_FOLDER)
-    return ledger.measurements(
-        baseline.identity,
-        searched.space,
-        read_pairs(folder),
-        searched.search.deciding,
-        searched.labels,
-    )
-
-
-def baseline_path(folder: Path, baseline: Baseline) -> Path:
-    """Give where the committed measurements of a baseline are."""
-    return folder / RESULTS_FOLDER / COMPARED_FOLDER / f"{baseline.name}.parquet"
-
-
-def _places(folder: Path) -> tuple[Path, Path]:
-    return folder / COMPARISON_FILE, folder / RESULTS_FOLDER / COMPARISON_FILE
+    content = asdict(comparison)
+    content["grid"] = [space.setting(index) for index in comparison.grid]
+    content["optimum"] = space.setting(comparison.optimum)
+    content["default"] = space.setting(comparison.default)
+    write_json(path, content)
 
 
 class _BaselineEntry(BaseModel):
@@ -236,7 +173,21 @@ class _ComparisonFile(BaseModel):
     setting_operations: int | None = None
 
 
-def _comparison(path: Path, space: Space) -> Comparison:
+def read_comparison(path: Path, space: Space) -> Comparison:
+    """Read `compare.json`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    space
+        The searched hyperparameters.
+
+    Raises
+    ------
+    LedgerError
+        If the file was damaged.
+    """
     what, advice = (
         "what `hmopt compare` wrote",
         "Restore it from a copy, or run `hmopt compare` again.",

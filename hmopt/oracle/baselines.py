@@ -13,11 +13,9 @@ from hmopt.oracle.open import load_oracle
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
+from hmopt.study_folder import StudyFolder
 from hmopt.training.baselines import train_hypermorph, with_budget
 from hmopt.training.loop import study_scale
-from hmopt.training.trained import MODEL
-
-FOLDER = "compare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +92,15 @@ class BaselineOracles:
         """Give the oracle of networks for one setting each, none of them trained before it is asked for."""
         rate = self._study.compare.learning_rate
         study = with_budget(self._scaled, self._cohort, steps, seed, rate)
-        at_rate = "" if rate is None else f"-rate-{rate:g}"
-        folder = self._folder / FOLDER / f"separate-{steps}-steps{at_rate}-seed-{seed}"
+        folder = StudyFolder(self._folder).separate_folder(steps, seed, rate)
         return RetrainedOracle(study, self._cohort, folder, self._track, self._device)
 
     def hypermorph_path(self, steps: int, seed: int) -> Path:
         """Give where a hypermorph is kept; the one of the study's own steps and seed is its model."""
         own = self._study.training
         if (steps, seed) == (own.steps, own.seed):
-            return self._folder / MODEL
-        return self._folder / FOLDER / f"hypermorph-{steps}-steps-seed-{seed}.safetensors"
+            return StudyFolder(self._folder).model_file()
+        return StudyFolder(self._folder).hypermorph_file(steps, seed)
 
     def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:
         """Give the oracle of a hypermorph, trained first where it is not there.
@@ -116,7 +113,7 @@ class BaselineOracles:
             If the loss ceases to be a finite number.
         """
         path = self.hypermorph_path(steps, seed)
-        if path == self._folder / MODEL:
+        if path == StudyFolder(self._folder).model_file():
             return load_oracle(self._folder, self._study, self._cohort, "full", self._device)
         study = with_budget(self._scaled, self._cohort, steps, seed)
         train_hypermorph(study, self._cohort, path, self._track, self._device)

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
-from hmopt.files import replacing, slug
+from hmopt.files import replacing
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
 from hmopt.space import Index
 from hmopt.spatial import warp
-
-FOLDER = "examples"
+from hmopt.study_folder import StudyFolder
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -71,7 +70,7 @@ def write_examples(
         pictures = draw_pictures(oracle, index, pairs[row], label)
         pictures |= {"pair": np.array(pairs[row].id), "score": np.array(scores[row])}
         arrays |= {f"{role}_{key}": array for key, array in pictures.items()}
-    path = folder / FOLDER / f"{slug(name)}.npz"
+    path = StudyFolder(folder).example_file(name)
     with replacing(path) as beside:
         np.savez_compressed(beside, allow_pickle=False, **arrays)
     return path

@@ -8,13 +8,13 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
-from hmopt.ledger import Ledger, Recorded
-from hmopt.ledger.folder import LEDGER_FOLDER
+from hmopt.ledger import Recorded
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
-from hmopt.training.trained import MODEL_FILES, check_key, check_steps, training_key
+from hmopt.study_folder import StudyFolder
+from hmopt.training.trained import check_key, check_steps, training_key
 
 
 def open_oracle(
@@ -51,9 +51,8 @@ def open_oracle(
     folder = Path(folder)
     study = read_study(folder)
     cohort = prepare(study, folder, track)
-    oracle = Recorded(
-        load_oracle(folder, study, cohort, model, device), Ledger(folder / LEDGER_FOLDER)
-    )
+    loaded = load_oracle(folder, study, cohort, model, device)
+    oracle = Recorded(loaded, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
@@ -71,7 +70,7 @@ def load_oracle(
     CheckpointError
         If there is no such model, or it was trained under another declaration or on other images.
     """
-    path = folder / MODEL_FILES[model]
+    path = StudyFolder(folder).model_file(model)
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
     check_steps(path, header, steps_at(model, study.training.steps))
@@ -92,11 +91,12 @@ def load_checkpoints(
     CheckpointError
         If there is no model of half training, or one that was trained under another declaration or on other images.
     """
+    files = StudyFolder(folder)
     during = [checkpoint for checkpoint in CHECKPOINTS if checkpoint != "full"]
     kept = [
         checkpoint
         for checkpoint in during
-        if checkpoint == "half" or (folder / MODEL_FILES[checkpoint]).exists()
+        if checkpoint == "half" or files.model_file(checkpoint).exists()
     ]
     return {
         checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept

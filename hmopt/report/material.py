@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,17 @@ from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.held_out import Splits, divide
 from hmopt.analysis.optimum import margin_of
 from hmopt.catalogue import find_metric
-from hmopt.commands import COMMANDS_FILE, Command, read_commands
-from hmopt.declaration.study import FILE_NAME, Study, read_declaration
-from hmopt.errors import DataError, LedgerError
-from hmopt.files import read_json
-from hmopt.ledger.baselines import read_baseline, read_comparison
-from hmopt.ledger.folder import RESULTS_FOLDER, SEARCH_FILE, Searched, read_folder, read_searched
-from hmopt.ledger.measurements import Measurements
+from hmopt.commands import Command
+from hmopt.declaration import Study
+from hmopt.errors import DataError
+from hmopt.ledger import Measurements, Searched
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes
-from hmopt.tables import read_number_table
+from hmopt.study_folder import StudyFolder
 
-TRAINING_FILE = "training.csv"
-EXAMPLES_FOLDER = "examples"
 OTHER_SEEDS = 9
 """Seeds that a verdict is tried with beside its own."""
-ADVICE = "Restore it from a copy, or move it away."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,14 +193,14 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     DataError
         If nothing was measured for any scope.
     """
-    folder = Path(folder)
-    searched = read_searched(folder)
-    measurements = read_folder(folder, "full")
-    checkpoints = _read_checkpoints(folder, searched, measurements)
+    files = StudyFolder(folder)
+    searched = files.searched
+    measurements = files.measurements()
+    checkpoints = _read_checkpoints(files, measurements)
     half = checkpoints.get("half")
     declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
     scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
-    before = None if searched.identity_unregistered is None else read_folder(folder, "unregistered")
+    before = None if searched.identity_unregistered is None else files.measurements("unregistered")
     findings = tuple(find_all(measurements, half, scopes, searched.search, track, before))
     if not findings:
         raise DataError(
@@ -218,49 +212,42 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     drifts = find_drifts(
         checkpoints, [finding.scope for finding in findings], searched.search, track
     )
-    training = _either(folder, TRAINING_FILE)
     return Material(
-        folder=folder,
-        study=read_declaration(folder) if (folder / FILE_NAME).is_file() else None,
+        folder=files.path,
+        study=files.declaration,
         searched=searched,
-        facts=read_json(
-            _either(folder, SEARCH_FILE), error=LedgerError, what="what was searched", advice=ADVICE
-        ),
+        facts=files.search_record,
         measurements=measurements,
         half=half,
         before=before,
-        training=read_number_table(training, ["step"], ADVICE) if training.is_file() else None,
+        training=files.training,
         findings=tuple(flag_drifts(findings, drifts)),
-        compared=_read_compared(folder, searched, measurements),
-        commands=tuple(read_commands(_either(folder, COMMANDS_FILE))),
+        compared=_read_compared(files, measurements),
+        commands=files.commands,
         checkpoints=checkpoints,
         drifts=tuple(drifts),
     )
 
 
 def _read_checkpoints(
-    folder: Path, searched: Searched, measurements: Measurements
+    files: StudyFolder, measurements: Measurements
 ) -> dict[Checkpoint, Measurements]:
     """Read what was measured at each checkpoint of training; `measurements` are those of its end."""
     read: dict[Checkpoint, Measurements] = {}
     for checkpoint in CHECKPOINTS:
         if checkpoint == "full":
             read[checkpoint] = measurements
-        elif searched.identity_of(checkpoint) is not None:
-            read[checkpoint] = read_folder(folder, checkpoint)
+        elif files.searched.identity_of(checkpoint) is not None:
+            read[checkpoint] = files.measurements(checkpoint)
     return read
 
 
-def _read_compared(folder: Path, searched: Searched, measurements: Measurements) -> Compared | None:
-    comparison = read_comparison(folder)
+def _read_compared(files: StudyFolder, measurements: Measurements) -> Compared | None:
+    comparison = files.comparison
     if comparison is None:
         return None
+    searched = files.searched
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
     return find_compared(
-        comparison, partial(read_baseline, folder), measurements, scopes, searched.search
+        comparison, files.baseline_measurements, measurements, scopes, searched.search
     )
-
-
-def _either(folder: Path, name: str) -> Path:
-    own = folder / name
-    return own if own.is_file() else folder / RESULTS_FOLDER / name

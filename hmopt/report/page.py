@@ -19,9 +19,10 @@ from hmopt.report import words
 from hmopt.report.advice import advise
 from hmopt.report.declared import declared, steps
 from hmopt.report.headline import caveats, fact, headline
-from hmopt.report.material import EXAMPLES_FOLDER, Material
+from hmopt.report.material import Material
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.section import Section
+from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
 
@@ -265,9 +266,8 @@ def _ratio(regularization: float) -> float:
 def _examples(material: Material, finding: Finding) -> list[Example]:
     label = finding.scope.label
     code = None if label is None else material.measurements.labels.index(label) + 1
-    return read_examples(
-        material.folder / EXAMPLES_FOLDER / f"{slug(finding.scope.name)}.npz", code
-    )
+    path = StudyFolder(material.folder).example_file(finding.scope.name)
+    return read_examples(path, code)
 
 
 def training_facts(training: pd.DataFrame | None) -> str:

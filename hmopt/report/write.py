@@ -10,30 +10,14 @@ from matplotlib.figure import Figure
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.table import optima_table
-from hmopt.commands import COMMANDS_FILE
 from hmopt.files import replacing, slug
-from hmopt.ledger.baselines import (
-    COMPARED_FOLDER,
-    COMPARISON_FILE,
-    baseline_path,
-    read_baseline,
-    read_comparison,
-    write_comparison,
-)
-from hmopt.ledger.folder import (
-    PAIRS_FILE,
-    RESULTS_FOLDER,
-    SEARCH_FILE,
-    dense_path,
-    read_dense,
-    results_path,
-)
+from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.report.curves import response_figure
 from hmopt.report.figure import inline, save, style, to_svg
-from hmopt.report.material import TRAINING_FILE, Material, read_material
+from hmopt.report.material import Material, read_material
 from hmopt.report.overview import optima_figure, overview_figure
 from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
 from hmopt.report.section import Section
@@ -42,9 +26,8 @@ from hmopt.report.subjects import subjects_figure
 from hmopt.report.summary import summary
 from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
+from hmopt.study_folder import ResultsFolder, StudyFolder
 from hmopt.tables import write_table
-
-REPORT_FOLDER, FIGURES_FOLDER = "report", "figures"
 
 
 def write_report(folder: Path, track: Track = silent) -> Path:
@@ -69,14 +52,14 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     """
     folder = Path(folder)
     material = read_material(folder, track)
-    destination = folder / REPORT_FOLDER
+    destination = StudyFolder(folder).report
     with style():
         sections = make_sections(material)
-        drawings = _draw(material, sections, destination / FIGURES_FOLDER, track)
-    _write_optima(material, destination)
-    page = destination / "index.html"
-    _write_text(page, render(material, drawings, sections))
-    return page
+        drawings = _draw(material, sections, destination.figures_folder, track)
+    _write_optima(material, destination.optima_file)
+    page = render(material, drawings, sections)
+    _write_text(destination.page_file, page)
+    return destination.page_file
 
 
 def write_results(folder: Path, track: Track = silent) -> Path:
@@ -101,64 +84,66 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     LedgerError
         If nothing was searched or measured.
     """
-    folder = Path(folder)
+    files = StudyFolder(folder)
     material = read_material(folder, track)
-    destination = folder / RESULTS_FOLDER
-    _write_checkpoints(folder, material)
+    destination = files.results
+    _write_checkpoints(destination, material)
     if material.before is not None:
-        write_measurements(material.before, results_path(folder, "unregistered"))
-    _write_dense(folder)
-    _write_comparison(folder, material)
-    write_table(material.measurements.pairs, destination / PAIRS_FILE)
-    _write_text(destination / SEARCH_FILE, _json(material.facts))
-    if (folder / COMMANDS_FILE).is_file():
-        _write_text(
-            destination / COMMANDS_FILE, (folder / COMMANDS_FILE).read_text(encoding="utf-8")
-        )
-    _write_optima(material, destination)
+        write_measurements(material.before, destination.measurements_file("unregistered"))
+    _write_dense(files)
+    _write_comparison(files)
+    write_table(material.measurements.pairs, destination.pairs_file)
+    _write_text(destination.search_file, _json(material.facts))
+    if files.commands_file.is_file():
+        commands = files.commands_file.read_text(encoding="utf-8")
+        _write_text(destination.commands_file, commands)
+    _write_optima(material, destination.optima_file)
     if material.training is not None:
-        write_table(thinned(material.training), destination / TRAINING_FILE, float_format="%.6g")
+        rows = thinned(material.training)
+        write_table(rows, destination.training_file, float_format="%.6g")
     with style():
         sections = make_sections(material)
         for name, figure in _kept_figures(material, sections).items():
-            save(figure, destination / FIGURES_FOLDER, name)
-    _write_text(destination / "summary.json", _json(summary(material, sections)))
-    return destination
+            save(figure, destination.figures_folder, name)
+    _write_text(destination.summary_file, _json(summary(material, sections)))
+    return destination.path
 
 
-def _write_checkpoints(folder: Path, material: Material) -> None:
+def _write_checkpoints(destination: ResultsFolder, material: Material) -> None:
     """Write the measurements at each checkpoint; those that an earlier model had at others go."""
     for checkpoint in CHECKPOINTS:
-        path = results_path(folder, checkpoint)
+        path = destination.measurements_file(checkpoint)
         if checkpoint in material.checkpoints:
             write_measurements(material.checkpoints[checkpoint], path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _write_dense(folder: Path) -> None:
+def _write_dense(files: StudyFolder) -> None:
     """Write the dense sweep; one of an earlier model goes."""
-    dense = read_dense(folder)
+    dense = files.dense_measurements()
+    path = files.results.dense_file
     if dense is None:
-        dense_path(folder).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     else:
-        write_measurements(dense, dense_path(folder))
+        write_measurements(dense, path)
 
 
-def _write_comparison(folder: Path, material: Material) -> None:
+def _write_comparison(files: StudyFolder) -> None:
     """Write who the model was compared with and their measurements; those of an earlier model go."""
-    comparison = read_comparison(folder)
+    comparison = files.comparison
+    results = files.results
     baselines = () if comparison is None else comparison.baselines
-    kept = {baseline_path(folder, one): read_baseline(folder, one) for one in baselines}
-    for path in (folder / RESULTS_FOLDER / COMPARED_FOLDER).glob("*.parquet"):
+    kept = {results.baseline_file(one): files.baseline_measurements(one) for one in baselines}
+    for path in results.baselines_folder.glob("*.parquet"):
         if path not in kept:
             path.unlink()
     for path, measurements in kept.items():
         write_measurements(measurements, path)
     if comparison is None:
-        (folder / RESULTS_FOLDER / COMPARISON_FILE).unlink(missing_ok=True)
+        results.comparison_file.unlink(missing_ok=True)
     else:
-        write_comparison(folder / RESULTS_FOLDER, comparison, material.searched.space)
+        write_comparison(results.comparison_file, comparison, files.searched.space)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
@@ -244,9 +229,9 @@ def _subjects_name(kinds: tuple[str, ...]) -> str:
     return slug("-".join(kinds))
 
 
-def _write_optima(material: Material, folder: Path) -> None:
+def _write_optima(material: Material, path: Path) -> None:
     table = optima_table(material.findings, material.searched.loss_scale)
-    write_table(table, folder / "optima.csv", float_format="%.6g")
+    write_table(table, path, float_format="%.6g")
 
 
 def _json(content: object) -> str:

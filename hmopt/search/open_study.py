@@ -1,17 +1,17 @@
 """The Optuna study of any scope of a study folder, made when it is asked for."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
 
 from hmopt.errors import SearchError
-from hmopt.ledger.folder import read_pairs, read_searched
 from hmopt.ledger.measurements import check_measured
-from hmopt.ledger.part import read_part
 from hmopt.ledger.table import Part
 from hmopt.search.curve import FOLDING, Curves
 from hmopt.search.scopes import find_scope
 from hmopt.search.studies import make_study, origin_of
+from hmopt.study_folder import StudyFolder
 
 
 def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> optuna.Study:
@@ -42,16 +42,21 @@ def open_study(folder: Path | str, metric: str = "dice", **criteria: str) -> opt
     SearchError
         If there is no such scope; near matches are named.
     """
-    folder = Path(folder)
-    searched, pairs = read_searched(folder), read_pairs(folder)
+    return study_of_scope(StudyFolder(folder), metric, criteria)
+
+
+def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]) -> optuna.Study:
+    """Return the study of a scope, as `open_study` does, of a study folder that is read already."""
+    searched = folder.searched
+    pairs = folder.pairs
     check_measured(metric, searched.search.measured)
-    scope = find_scope(criteria, pairs, searched.labels, searched.search.minimum_partners)
+    scope = find_scope(dict(criteria), pairs, searched.labels, searched.search.minimum_partners)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
         metrics=tuple(dict.fromkeys((metric, FOLDING))),
         labels=searched.labels if scope.label is None else (scope.label,),
     )
-    measurements = read_part(folder, part)
+    measurements = folder.measurements_of_part(part)
     curve = Curves(measurements, metric).of(scope)
     if curve is None:
         raise SearchError(

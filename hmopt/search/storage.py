@@ -12,8 +12,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from hmopt.errors import SearchError
 from hmopt.files import one_line
 from hmopt.search.quiet import quiet
+from hmopt.study_folder import StudyFolder
 
-FILE_NAME = "studies.db"
 SECONDS_TO_WAIT = 60
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
@@ -55,7 +55,7 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     ----------
     https://www.sqlite.org/pragma.html#pragma_synchronous: NORMAL in WAL mode.
     """
-    own = (Path(folder) / FILE_NAME).resolve()
+    own = StudyFolder(folder).studies_file.resolve()
     url = url or f"sqlite:///{own}"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:

@@ -7,11 +7,10 @@ import torch
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.progress import Track, silent
+from hmopt.study_folder import StudyFolder
 from hmopt.training.learner import HypermorphLearner
 from hmopt.training.loop import Files, Training
-from hmopt.training.trained import MODEL, is_trained, kept_models, training_key
-
-STATE, LOG = "training-state.safetensors", "training.csv"
+from hmopt.training.trained import is_trained, kept_models, training_key
 
 
 def train(
@@ -72,12 +71,15 @@ def train(
     >>> path.name, is_trained(study, cohort, folder)
     ('model.safetensors', True)
     """
-    path = folder / MODEL
+    study_folder = StudyFolder(folder)
+    path = study_folder.model_file()
     if is_trained(study, cohort, folder):
         return path
     place = torch.device(device)
     models = kept_models(folder, study.training.steps)
-    files = Files(models=models, state=folder / STATE, log=folder / LOG)
+    files = Files(
+        models=models, state=study_folder.training_state_file, log=study_folder.training_file
+    )
     key = training_key(study, cohort)
     Training(
         study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place

@@ -18,16 +18,7 @@ from hmopt.networks import (
     trained_part,
 )
 from hmopt.records import Checkpoint, steps_at
-
-MODEL, HALF_MODEL = "model.safetensors", "model-half.safetensors"
-
-MODEL_FILES: dict[Checkpoint, str] = {
-    "quarter": "model-quarter.safetensors",
-    "half": HALF_MODEL,
-    "three-quarters": "model-three-quarters.safetensors",
-    "full": MODEL,
-}
-"""Names of the files that hold the averaged weights of each checkpoint."""
+from hmopt.study_folder import StudyFolder
 
 
 def kept_models(folder: Path, steps: int) -> dict[int, Path]:
@@ -52,7 +43,8 @@ def kept_models(folder: Path, steps: int) -> dict[int, Path]:
         "half",
         "full",
     )  # a later one takes a shared step
-    kept = {steps_at(checkpoint, steps): folder / MODEL_FILES[checkpoint] for checkpoint in order}
+    files = StudyFolder(folder)
+    kept = {steps_at(checkpoint, steps): files.model_file(checkpoint) for checkpoint in order}
     return {step: path for step, path in kept.items() if step > 0}
 
 
@@ -78,7 +70,7 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     >>> is_trained(study=None, cohort=None, folder=Path("nowhere"))
     False
     """
-    path = folder / MODEL
+    path = StudyFolder(folder).model_file()
     if not path.exists() or not is_kept(path, HYPERMORPH_FORMAT, training_key(study, cohort)):
         return False
     check_steps(path, read_header(path), study.training.steps)

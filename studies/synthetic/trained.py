@@ -21,9 +21,9 @@ from hmopt.cli.train import train_study
 from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
 from hmopt.declaration import FILE_NAME, SearchOptions
 from hmopt.files import replacing
-from hmopt.ledger import read_folder
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
+from hmopt.study_folder import read_folder
 
 WORK = Path(__file__).parents[2] / "build" / "synthetic"
 RESULTS = Path(__file__).parent / "results"

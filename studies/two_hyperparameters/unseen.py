@@ -19,11 +19,12 @@ from hmopt.analysis.optimum import find_optimum
 from hmopt.analysis.resampling import Samples, draw
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
-from hmopt.ledger import Measurements, read_folder, read_searched
+from hmopt.ledger import Measurements
 from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
+from hmopt.study_folder import StudyFolder, read_folder
 
 STUDY = Path(__file__).parent
 DRAWS = 1000
@@ -169,7 +170,7 @@ def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
 
 def main() -> None:
     """Write the tables and the figure."""
-    searched, measurements = read_searched(STUDY), read_folder(STUDY)
+    searched, measurements = StudyFolder(STUDY).searched, read_folder(STUDY)
     metric = searched.search.metric
     known = [
         name

@@ -18,9 +18,9 @@ from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
 from hmopt.files import write_json
-from hmopt.ledger import read_baseline, read_comparison, read_folder, read_searched
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
+from hmopt.study_folder import StudyFolder, read_folder
 from hmopt.training.baselines import with_budget
 
 DECLARATION = """
@@ -102,7 +102,7 @@ def compared(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Compar
 
 def test_it_says_first_what_it_will_train(compared: Compared) -> None:
     _, said, _ = compared
-    best = read_comparison(compared[0])
+    best = StudyFolder(compared[0]).comparison
     assert best is not None
     at_optimum = {best.optimum, best.default}
     networks = 2 * len({*best.grid, *at_optimum}) + len(at_optimum)
@@ -113,9 +113,9 @@ def test_it_says_first_what_it_will_train(compared: Compared) -> None:
 
 def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
     folder = compared[0]
-    comparison = read_comparison(folder)
+    comparison = StudyFolder(folder).comparison
     assert comparison is not None
-    assert comparison.model == read_searched(folder).identity
+    assert comparison.model == StudyFolder(folder).searched.identity
     assert (comparison.steps, comparison.hypermorph_steps) == (2, 4)
     assert comparison.grid == ((0,), (50,), (200,))
     known = {*comparison.grid, comparison.optimum, comparison.default}
@@ -132,7 +132,7 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
         ("hypermorph", 4): [(0,), (1,), (0, 1)],
     }
     for one in comparison.baselines:
-        measurements = read_baseline(folder, one)
+        measurements = StudyFolder(folder).baseline_measurements(one)
         fewer = one.role == "separate" and 2 in one.seeds
         expected = {comparison.optimum, comparison.default} if fewer else known
         assert (
@@ -146,7 +146,7 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
 
 
 def test_the_model_itself_is_one_of_the_hypermorphs(compared: Compared) -> None:
-    comparison = read_comparison(compared[0])
+    comparison = StudyFolder(compared[0]).comparison
     assert comparison is not None
     assert comparison.singles("hypermorph", 4)[0].identity == comparison.model
 
@@ -155,11 +155,11 @@ def test_separate_networks_are_measured_as_their_oracle_measures(
     compared: Compared, tmp_path: Path
 ) -> None:
     folder = compared[0]
-    comparison, study = read_comparison(folder), read_study(folder)
+    comparison, study = StudyFolder(folder).comparison, read_study(folder)
     assert comparison is not None
     cohort = prepare(study, folder)
     oracle = RetrainedOracle(with_budget(study, cohort, steps=2, seed=1), cohort, tmp_path)
-    measurements = read_baseline(folder, comparison.singles("separate", 2)[1])
+    measurements = StudyFolder(folder).baseline_measurements(comparison.singles("separate", 2)[1])
     pairs = draw_pairs(cohort, study.pairs, "search")
     (block,) = oracle.measure([(50,)], pairs, ["dice"])
     assert oracle.identity == measurements.identity
@@ -181,7 +181,7 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
 ) -> None:
     folder = tmp_path / "again"
     shutil.copytree(compared[0], folder)
-    comparison = read_comparison(folder)
+    comparison = StudyFolder(folder).comparison
     assert comparison is not None
     lost = ("separate-2-steps-seed-1/regularization-0.25", "hypermorph-4-steps-seed-1")
     for name in lost:
@@ -192,7 +192,7 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
     assert result.output.startswith(
         "To train: 1 networks for one setting each (2 steps) and 1 hypermorphs"
     )
-    again = read_comparison(folder)
+    again = StudyFolder(folder).comparison
     assert again is not None
     assert [one.identity for one in again.baselines] == [
         one.identity for one in comparison.baselines
@@ -221,7 +221,7 @@ def test_an_error_comes_back_from_the_process_that_it_ended(
 def test_a_search_measures_every_checkpoint_at_the_settings_of_the_model(
     compared: Compared,
 ) -> None:
-    searched, full = read_searched(compared[0]), read_folder(compared[0])
+    searched, full = StudyFolder(compared[0]).searched, read_folder(compared[0])
     assert searched.steps == 4
     for checkpoint in CHECKPOINTS[:-1]:
         measured = read_folder(compared[0], checkpoint)
@@ -240,11 +240,11 @@ def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(
         (folder / f"{name}.safetensors").unlink()
     for command in ("train", "search", "compare"):
         assert run(command, folder).exit_code == 0
-    comparison = read_comparison(folder)
+    comparison = StudyFolder(folder).comparison
     assert comparison is not None
     assert comparison.full_steps == 3
     (confirmed,) = comparison.singles("separate", 3)
-    assert read_baseline(folder, confirmed).settings == (comparison.optimum,)
+    assert StudyFolder(folder).baseline_measurements(confirmed).settings == (comparison.optimum,)
 
 
 def test_separate_networks_can_learn_at_a_rate_of_their_own(
@@ -257,7 +257,7 @@ def test_separate_networks_can_learn_at_a_rate_of_their_own(
     result = run("compare", folder)
     assert result.exit_code == 0, result.output
     assert " 0 hypermorphs" in result.output.splitlines()[0]
-    before, after = read_comparison(compared[0]), read_comparison(folder)
+    before, after = StudyFolder(compared[0]).comparison, StudyFolder(folder).comparison
     assert before is not None
     assert after is not None
     rates = {
@@ -284,11 +284,14 @@ def test_committed_results_hold_the_comparison(compared: Compared, tmp_path: Pat
     assert run("report", folder, "--results").exit_code == 0
     clone = tmp_path / "clone"
     shutil.copytree(folder / "results", clone / "results")
-    comparison = read_comparison(clone)
-    assert comparison == read_comparison(folder)
+    comparison = StudyFolder(clone).comparison
+    assert comparison == StudyFolder(folder).comparison
     assert comparison is not None
     for one in comparison.baselines:
-        ours, theirs = read_baseline(folder, one), read_baseline(clone, one)
+        ours, theirs = (
+            StudyFolder(folder).baseline_measurements(one),
+            StudyFolder(clone).baseline_measurements(one),
+        )
         assert ours.settings == theirs.settings
         np.testing.assert_allclose(ours.values["dice"], theirs.values["dice"], rtol=1e-6)
 
@@ -300,7 +303,7 @@ def test_a_comparison_of_an_earlier_model_does_not_count(
     shutil.copytree(compared[0], folder)
     content: dict[str, Any] = json.loads((folder / "search.json").read_text(encoding="utf-8"))
     write_json(folder / "search.json", content | {"identity": "0" * 16})
-    assert read_comparison(folder) is None
+    assert StudyFolder(folder).comparison is None
 
 
 def test_what_was_not_trained_or_not_searched_is_refused(searched: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import hmopt
 from hmopt.catalogue import METRICS
 from hmopt.cli.app import app
 from hmopt.declaration import SearchOptions
-from hmopt.ledger import Ledger, Searched, write_searched
+from hmopt.ledger import Ledger, Searched
 from hmopt.ledger.measurements import PAIR_COLUMNS
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
+from hmopt.study_folder import StudyFolder
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 SUBJECTS = ("007", "017", "027", "037")
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
         loss_scale=1.0,
         search=SECTION,
     )
-    write_searched(tmp_path, searched, PAIRS)
+    StudyFolder(tmp_path).write_search(searched, PAIRS)
     ledger = Ledger(tmp_path / "ledger")
     for place in SETTINGS:
         ledger.write("f" * 16, SPACE, [block(place)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hmopt.data.image import prepare_image
-from hmopt.data.preprocessing import FOLDER, prepare
+from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, parse_study
 from hmopt.errors import DataError
 
@@ -158,7 +158,7 @@ def test_nothing_is_written_where_an_image_is_bad(
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), manifest.parent / "sub-4_ses-1.nii.gz")
     with pytest.raises(DataError, match=r"sub-4_ses-1.nii.gz: expected finite intensities"):
         prepare(declare(manifest), tmp_path / "study")
-    assert not (tmp_path / "study" / FOLDER).exists()
+    assert not (tmp_path / "study" / "prepared").exists()
 
 
 def test_too_few_subjects_are_refused_before_anything_is_written(
@@ -183,7 +183,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(
     study = declare(write_cohort())
     with pytest.raises(KeyboardInterrupt):
         prepare(study, tmp_path / "study", interrupted)
-    assert not (tmp_path / "study" / FOLDER).exists()
+    assert not (tmp_path / "study" / "prepared").exists()
     assert len(prepare(study, tmp_path / "study").images) == 6
 
 

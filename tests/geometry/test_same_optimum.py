@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hmopt.cli.app import app
 from hmopt.cli.choice import searched_setting
-from hmopt.ledger import read_folder
+from hmopt.study_folder import read_folder
 from tests.geometry.conftest import Array, affine, head
 
 STUDY = """

@@ -8,10 +8,10 @@ import pytest
 
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import slug, write_json
-from hmopt.ledger import Ledger, Searched, write_searched
-from hmopt.ledger.folder import read_pairs
+from hmopt.ledger import Ledger, Searched
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
+from hmopt.study_folder import StudyFolder
 
 EVIL = '<b onclick="x">R&D $\\frac{1</b>'
 BEST = {"cortex": 0.05, "ventricle": 0.15, "thalamus": 0.55, "putamen": 0.7, EVIL: 0.35}
@@ -111,7 +111,7 @@ def write_study(folder: Path, section: SearchOptions, subjects: int = 12) -> Pat
         loss_scale=2.5,
         search=section,
     )
-    write_searched(folder, searched, pairs)
+    StudyFolder(folder).write_search(searched, pairs)
     ledger = Ledger(folder / "ledger")
     ledger.write("full", SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=0.0))
     ledger.write("half", SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=0.03))
@@ -162,7 +162,7 @@ def add_model() -> Callable[[Path, str, float], None]:
     """Add measurements of another model to a study folder, all best values of which are higher by so much."""
 
     def add(folder: Path, identity: str, shift: float) -> None:
-        pairs = read_pairs(folder)
+        pairs = StudyFolder(folder).pairs
         Ledger(folder / "ledger").write(
             identity, SPACE, make_blocks(pairs, SPACE.coarse(21), seed=1, shift=shift)
         )

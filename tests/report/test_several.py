@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 
 from hmopt.declaration.search import SearchOptions
-from hmopt.ledger import Ledger, Searched, write_searched
+from hmopt.ledger import Ledger, Searched
 from hmopt.records import Block
 from hmopt.report import write_report
 from hmopt.space import Hyperparameter, Space
+from hmopt.study_folder import StudyFolder
 
 
 def test_two_hyperparameters_are_reported_side_by_side(
@@ -29,7 +30,7 @@ def test_two_hyperparameters_are_reported_side_by_side(
         loss_scale=1.0,
         search=SearchOptions(reported=["folding"], scopes=[["cohort"]]),
     )
-    write_searched(tmp_path, searched, pairs)
+    StudyFolder(tmp_path).write_search(searched, pairs)
     blocks = []
     for index in space.coarse(5):
         first, second = space.setting(index).values()

@@ -10,12 +10,12 @@ import pytest
 
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import slug, write_json
-from hmopt.ledger import Ledger, read_folder, read_measurements
-from hmopt.ledger.folder import dense_path
+from hmopt.ledger import Ledger, read_measurements
 from hmopt.records import Block
 from hmopt.report import write_report, write_results
 from hmopt.report.words import metric_name
 from hmopt.search.scopes import list_scopes
+from hmopt.study_folder import StudyFolder, read_folder
 
 VOID = {"meta", "br", "img", "link", "path", "image", "use", "rect"}
 LABELS = ["cortex", "ventricle", "thalamus", "putamen"]
@@ -229,10 +229,10 @@ def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(
 ) -> None:
     folder = tmp_path / "study"
     shutil.copytree(study_folder, folder)
-    dense_path(folder).parent.mkdir(exist_ok=True)
-    dense_path(folder).write_bytes(b"of an earlier model")
+    StudyFolder(folder).results.dense_file.parent.mkdir(exist_ok=True)
+    StudyFolder(folder).results.dense_file.write_bytes(b"of an earlier model")
     write_results(folder)
-    assert not dense_path(folder).exists()
+    assert not StudyFolder(folder).results.dense_file.exists()
     measured = read_folder(folder)
     pairs, labels = tuple(measured.pairs["pair"]), measured.labels
     of_labels, of_pairs = np.full((len(pairs), len(labels)), 0.5), np.zeros(len(pairs))
@@ -243,7 +243,7 @@ def test_a_dense_sweep_is_kept_and_one_of_an_earlier_model_is_not(
     ]
     Ledger(folder / "ledger").write(measured.identity, measured.space, blocks)
     write_results(folder)
-    assert len(read_measurements(dense_path(folder)).settings) == 201
+    assert len(read_measurements(StudyFolder(folder).results.dense_file).settings) == 201
 
 
 def test_without_training_log_half_training_and_declaration_the_report_says_less(

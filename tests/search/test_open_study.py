@@ -9,9 +9,9 @@ import pytest
 import hmopt
 from hmopt.declaration import SearchOptions
 from hmopt.errors import LedgerError, SearchError
-from hmopt.ledger import Ledger, Measurements, Searched, write_measurements, write_searched
-from hmopt.ledger.folder import results_path
+from hmopt.ledger import Ledger, Measurements, Searched, write_measurements
 from hmopt.records import Block
+from hmopt.study_folder import StudyFolder
 
 CURVES = {"thalamus": lambda x: 0.8 - (x - 0.6) ** 2, "cortex": lambda x: 0.7 - (x - 0.1) ** 2}
 SETTINGS = [(place,) for place in range(0, 201, 20)]
@@ -43,10 +43,10 @@ def folder(
     request: pytest.FixtureRequest, measurements: Measurements, searched: Searched, tmp_path: Path
 ) -> Path:
     if request.param == "results":
-        write_measurements(measurements, results_path(tmp_path))
-        write_searched(tmp_path / "results", searched, measurements.pairs)
+        write_measurements(measurements, StudyFolder(tmp_path).results.measurements_file())
+        StudyFolder(tmp_path / "results").write_search(searched, measurements.pairs)
         return tmp_path
-    write_searched(tmp_path, searched, measurements.pairs)
+    StudyFolder(tmp_path).write_search(searched, measurements.pairs)
     ids = tuple(measurements.pairs["pair"])
     blocks = [
         Block(
@@ -89,8 +89,8 @@ def test_a_scope_whose_pairs_lack_the_label_is_said_so(
     measurements: Measurements, searched: Searched, tmp_path: Path
 ) -> None:
     measurements.values["dice"][:, 6:, 1] = np.nan
-    write_measurements(measurements, results_path(tmp_path))
-    write_searched(tmp_path / "results", searched, measurements.pairs)
+    write_measurements(measurements, StudyFolder(tmp_path).results.measurements_file())
+    StudyFolder(tmp_path / "results").write_search(searched, measurements.pairs)
     with pytest.raises(
         SearchError, match="expected a score for some pair, got label=cortex, task=within"
     ):

@@ -16,8 +16,17 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
-from hmopt.training.train import LOG, STATE
-from hmopt.training.trained import MODEL, MODEL_FILES, is_trained, training_key
+from hmopt.training.trained import is_trained, training_key
+
+MODEL = "model.safetensors"
+MODEL_FILES = {
+    "quarter": "model-quarter.safetensors",
+    "half": "model-half.safetensors",
+    "three-quarters": "model-three-quarters.safetensors",
+    "full": MODEL,
+}
+STATE = "training-state.safetensors"
+LOG = "training.csv"
 
 T = TypeVar("T")
 SHAPE = [16, 16]

@@ -16,13 +16,13 @@ from scipy import ndimage
 from hmopt.analysis.family import families
 from hmopt.analysis.finding import Finding
 from hmopt.analysis.flag import Flag
-from hmopt.files import slug
 from hmopt.report.figure import new_figure
-from hmopt.report.material import EXAMPLES_FOLDER, Material
+from hmopt.report.material import Material
 from hmopt.report.outlines import ROLES, read_arrays
 from hmopt.report.section import Section
 from hmopt.report.words import listed, scope_title, setting_value, shorten, symbol
 from hmopt.space import Hyperparameter
+from hmopt.study_folder import StudyFolder
 
 COLOURS = colormaps["viridis"]
 """Apart for every kind of colour blindness, darker where λ is lower when printed without colours, and nowhere grey."""
@@ -65,9 +65,9 @@ def _of_labels(material: Material) -> list[Finding]:
 
 def _fullest_slice(material: Material, codes: Sequence[int]) -> Slice | None:
     """Give the fixed image and labels of the example that shows most structures; of those, most of them."""
-    folder = material.folder / EXAMPLES_FOLDER
+    folder = StudyFolder(material.folder)
     scopes = [material.cohort.scope, *(finding.scope for finding in _of_labels(material))]
-    paths = [folder / f"{slug(scope.name)}.npz" for scope in scopes]
+    paths = [folder.example_file(scope.name) for scope in scopes]
     slices = [one for path in paths if path.is_file() for one in _read_slices(path)]
     return max(slices, key=lambda one: _structures(one[1], codes), default=None)
 

@@ -124,17 +124,14 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
     json.dumps(numbers, allow_nan=False)
 
 
-def test_the_page_shows_the_sections(
-    study_folder: Path, material: Material, alike: Compared, tmp_path: Path
-) -> None:
+def test_the_page_shows_the_sections(material: Material, alike: Compared, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         told = replace(material, compared=alike, findings=material.findings[:1])
         patch.setattr("hmopt.report.write.read_material", lambda *_: told)
-        patch.setattr("hmopt.report.write.REPORT_FOLDER", str(tmp_path))
-        page = write_report(study_folder).read_text(encoding="utf-8")
+        page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "Does it answer as separately trained networks do?" in page
     assert "What does one lose by retraining at its λ*?" in page
-    assert (tmp_path / "figures" / "agreement-structures.png").is_file()
+    assert (tmp_path / "report" / "figures" / "agreement-structures.png").is_file()
 
 
 def gap(compared: Compared, value: float, error: float, subjects: int = 9, starts: int = 3) -> str:

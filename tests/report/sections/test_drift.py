@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from hmopt.analysis.drift import Trend
-from hmopt.ledger import read_searched, write_searched
-from hmopt.ledger.folder import read_pairs, results_path
 from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
 from hmopt.report.material import Material, read_material
 from hmopt.report.section import Section
 from hmopt.report.sections.drift import drift_section
+from hmopt.study_folder import StudyFolder
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +27,12 @@ def folder(
     folder = tmp_path_factory.mktemp("drifting") / "study"
     shutil.copytree(study_folder, folder)
     searched = replace(
-        read_searched(folder),
+        StudyFolder(folder).searched,
         identity_quarter="quarter",
         identity_three_quarters="three",
         identity_half="at half",
     )
-    write_searched(folder, replace(searched, steps=900), read_pairs(folder))
+    StudyFolder(folder).write_search(replace(searched, steps=900), StudyFolder(folder).pairs)
     for identity, shift in (("quarter", 0.14), ("at half", 0.08), ("three", 0.03)):
         add_model(folder, identity, shift)
     return folder
@@ -90,7 +89,7 @@ def test_checkpoints_are_kept_with_the_results_and_give_the_same_section(
     write_results(folder)
     shutil.copytree(folder / "results", tmp_path / "results")
     for checkpoint in ("quarter", "half", "three-quarters"):
-        assert results_path(tmp_path, checkpoint).is_file()
+        assert StudyFolder(tmp_path).results.measurements_file(checkpoint).is_file()
     again = section(read_material(tmp_path))
     assert again.numbers["drift"]["cohort"]["regularization"]["says"] == "still moves"
     summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))

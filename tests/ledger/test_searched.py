@@ -9,17 +9,9 @@ import pytest
 
 from hmopt.declaration import SearchOptions
 from hmopt.errors import LedgerError
-from hmopt.ledger import (
-    Ledger,
-    Searched,
-    read_dense,
-    read_folder,
-    read_searched,
-    write_measurements,
-    write_searched,
-)
-from hmopt.ledger.folder import dense_path, results_path
+from hmopt.ledger import Ledger, Searched, write_measurements
 from hmopt.records import Pair
+from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
 
 @pytest.fixture
@@ -41,7 +33,7 @@ def searched(oracle: Any) -> Searched:
 def folder(
     oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame, tmp_path: Path
 ) -> Path:
-    write_searched(tmp_path, searched, pair_table)
+    StudyFolder(tmp_path).write_search(searched, pair_table)
     block = oracle.block((70,), [pair.id for pair in pairs], ["dice", "folding", "similarity"])
     Ledger(tmp_path / "ledger").write(oracle.identity, oracle.space, [block])
     return tmp_path
@@ -51,7 +43,7 @@ def test_what_was_searched_is_read_back_without_the_storages_password(
     folder: Path, searched: Searched
 ) -> None:
     without = searched.search.model_copy(update={"storage": None})
-    assert read_searched(folder) == replace(searched, search=without)
+    assert StudyFolder(folder).searched == replace(searched, search=without)
     assert "secret" not in (folder / "search.json").read_text()
 
 
@@ -71,10 +63,10 @@ def test_a_folder_without_a_ledger_is_read_from_its_results(
 ) -> None:
     measurements = read_folder(folder)
     clone = tmp_path_factory.mktemp("clone")
-    write_measurements(measurements, results_path(clone))
+    write_measurements(measurements, StudyFolder(clone).results.measurements_file())
     (clone / "results" / "search.json").write_text((folder / "search.json").read_text())
     assert read_folder(clone).settings == measurements.settings
-    assert read_searched(clone).name == "small"
+    assert StudyFolder(clone).searched.name == "small"
 
 
 def test_a_dense_sweep_is_read_when_every_setting_has_what_decides(
@@ -99,7 +91,7 @@ def test_a_dense_sweep_is_read_when_every_setting_has_what_decides(
     assert read_folder(folder).settings == ((70,),)  # where the reported metrics are measured too
     clone = tmp_path_factory.mktemp("clone")
     assert read_dense(clone) is None
-    write_measurements(dense, dense_path(clone))
+    write_measurements(dense, StudyFolder(clone).results.dense_file)
     again = read_dense(clone)
     assert again is not None
     np.testing.assert_allclose(again.values["dice"], dense.values["dice"], rtol=1e-6)
@@ -111,7 +103,7 @@ def test_a_folder_without_measurements_says_what_to_do(
     with pytest.raises(LedgerError, match="Run `hmopt search` first"):
         read_folder(tmp_path_factory.mktemp("empty"))
     with pytest.raises(LedgerError, match="Run `hmopt search` first"):
-        read_searched(tmp_path_factory.mktemp("empty"))
+        _ = StudyFolder(tmp_path_factory.mktemp("empty")).searched
     with pytest.raises(LedgerError, match="expected measurements of model 'half', got none"):
         read_folder(folder, "half")
 
@@ -124,7 +116,7 @@ def test_what_was_searched_before_checkpoints_were_kept_is_read(
     for key in ("identity_quarter", "identity_three_quarters", "steps", "sha256"):
         del content[key]
     path.write_text(json.dumps(content | {"identity_half": "0f"}))
-    old = read_searched(folder)
+    old = StudyFolder(folder).searched
     assert old.identity_of("half") == "0f"
     assert old.identity_of("full") == searched.identity
     assert old.identity_of("quarter") is None
@@ -134,8 +126,10 @@ def test_what_was_searched_before_checkpoints_were_kept_is_read(
 def test_of_checkpoints_before_the_end_only_what_decides_is_read(
     folder: Path, oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame
 ) -> None:
-    write_searched(folder, replace(searched, identity_quarter="early", steps=100), pair_table)
-    assert read_searched(folder).identity_of("quarter") == "early"
+    StudyFolder(folder).write_search(
+        replace(searched, identity_quarter="early", steps=100), pair_table
+    )
+    assert StudyFolder(folder).searched.identity_of("quarter") == "early"
     block = oracle.block((70,), [pair.id for pair in pairs], ["dice", "folding"])
     Ledger(folder / "ledger").write("early", oracle.space, [block])
     assert tuple(read_folder(folder, "quarter").values) == ("dice", "folding")

@@ -1,0 +1,275 @@
+"""What a search was made of: the record that `search.json` holds, and whether a declaration still agrees with it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from hmopt.declaration import SearchOptions, Study
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import checked, content_hash, one_line, write_json
+from hmopt.records import CHECKPOINTS, Checkpoint
+from hmopt.space import Hyperparameter, Space
+
+ADVICE = "Restore it from a copy, or run `hmopt search` again: what was measured is kept."
+EXPECTED = "what `hmopt search` wrote"
+"""What a message expects `search.json` to be."""
+
+Model = Checkpoint | Literal["unregistered"]
+"""The model at a checkpoint of its training, or none: the pairs as they are, at the one setting `()`."""
+
+MODELS: tuple[Model, ...] = (*CHECKPOINTS, "unregistered")
+
+WITHOUT_EFFECT_ON_MEASUREMENTS = {"coarse", "confirmations", "storage"}
+"""Keys of `[search]` that change nothing about what was measured already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What was searched: the model, what it was measured on, and how the search was declared.
+
+    Parameters
+    ----------
+    name
+        The study's.
+    identity, identity_half, identity_unregistered
+        Of the model at full and at half training, and of the pairs as they are; None where they were not measured.
+    identity_quarter, identity_three_quarters
+        Of the model after a quarter and three quarters of its training; None where they were not measured.
+    labels
+        Names of the measured labels.
+    spacing_mm
+        Of the prepared grid; None where it is unknown.
+    space
+        The hyperparameters.
+    loss
+        `[loss]` as declared.
+    loss_scale
+        What the similarity was multiplied by.
+    steps
+        Optimizer steps of the whole training; None where they are not known.
+    search
+        `[search]` as declared.
+    declared
+        The tables of the declaration that decide what was measured, as JSON holds them; empty where an earlier
+        version searched.
+    log_hash
+        Hash of `training.csv`; None where there was none, or an earlier version searched.
+    pairs_hash
+        Hash of the table of pairs; None where an earlier version searched.
+    """
+
+    name: str
+    identity: str
+    identity_half: str | None
+    identity_unregistered: str | None = None
+    identity_quarter: str | None = None
+    identity_three_quarters: str | None = None
+    labels: tuple[str, ...]
+    spacing_mm: tuple[float, ...] | None
+    space: Space
+    loss: Mapping[str, Any]
+    loss_scale: float
+    steps: int | None = None
+    search: SearchOptions
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    log_hash: str | None = None
+    pairs_hash: str | None = field(default=None, compare=False)
+
+    def identity_of(self, model: Model) -> str | None:
+        """Return the identity under which a model was measured; None where it was not."""
+        identities: dict[Model, str | None] = {
+            "quarter": self.identity_quarter,
+            "half": self.identity_half,
+            "three-quarters": self.identity_three_quarters,
+            "full": self.identity,
+            "unregistered": self.identity_unregistered,
+        }
+        return identities[model]
+
+    def space_of(self, model: Model) -> Space:
+        """Return the space of the settings at which a model was measured: that of no registration has none."""
+        return Space(hyperparameters=()) if model == "unregistered" else self.space
+
+    def metrics_of(self, model: Model) -> tuple[str, ...]:
+        """Return the metrics measured of a model: of earlier checkpoints only those that decide a setting."""
+        everything = model in ("full", "unregistered")
+        return tuple(self.search.measured if everything else self.search.deciding)
+
+
+class _SearchFile(BaseModel):
+    """What `search.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    name: str
+    identity: Annotated[str, Field(min_length=1)]
+    identity_quarter: str | None = None
+    identity_half: str | None
+    identity_three_quarters: str | None = None
+    identity_unregistered: str | None = None
+    labels: Annotated[list[str], Field(min_length=1)]
+    spacing_mm: (
+        Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
+    )
+    space: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    loss: dict[str, Any]
+    loss_scale: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    search: SearchOptions
+    declared: dict[str, Any] = {}
+    log_hash: str | None = None
+    pairs_hash: str | None = None
+
+    def hyperparameters(self) -> Space:
+        """Return the space of the settings."""
+        return Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in self.space))
+
+
+def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
+    """Write `search.json`.
+
+    The storage URL is left out: it can hold a password, and the file is committed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    searched
+        Its content, but for the hash of the pairs.
+    pairs
+        The table of pairs that was searched, whose hash is written.
+    """
+    content = {
+        "name": searched.name,
+        "identity": searched.identity,
+        "identity_quarter": searched.identity_quarter,
+        "identity_half": searched.identity_half,
+        "identity_three_quarters": searched.identity_three_quarters,
+        "identity_unregistered": searched.identity_unregistered,
+        "labels": searched.labels,
+        "spacing_mm": searched.spacing_mm,
+        "space": [asdict(h) for h in searched.space.hyperparameters],
+        "loss": dict(searched.loss),
+        "loss_scale": searched.loss_scale,
+        "steps": searched.steps,
+        "metric": searched.search.metric,
+        "search": searched.search.model_dump(mode="json", exclude={"storage"}),
+        "declared": dict(searched.declared),
+        "log_hash": searched.log_hash,
+        "pairs_hash": pairs_hash(pairs),
+    }
+    write_json(path, content)
+
+
+def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
+    """Check the content of `search.json` and return its record.
+
+    Parameters
+    ----------
+    content
+        As JSON holds it.
+    path
+        The file, which an error names.
+
+    Raises
+    ------
+    LedgerError
+        If a key is missing, or a value breaks its rule.
+    """
+    found = checked(
+        dict(content),
+        _SearchFile,
+        field=str(path),
+        error=LedgerError,
+        what=EXPECTED,
+        advice=ADVICE,
+    )
+    try:
+        space = found.hyperparameters()
+    except (TypeError, HmoptError) as error:
+        got = f"space: {one_line(error)}"
+        raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE) from error
+    values = dict(found)
+    values["labels"] = tuple(found.labels)
+    values["spacing_mm"] = None if found.spacing_mm is None else tuple(found.spacing_mm)
+    values["space"] = space
+    return Searched(**values)
+
+
+def pairs_hash(pairs: pd.DataFrame) -> str:
+    """Return a hash of a table of pairs, whose cells are text."""
+    columns = [str(name) for name in pairs.columns]
+    cells = pairs.astype(str).to_numpy().tolist()
+    return content_hash(columns, cells)
+
+
+def declared_sections(study: Study) -> dict[str, Any]:
+    """Return the tables of a declaration that decide what is measured, as JSON holds them, without paths.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "preprocessing": {"shape": [16, 16]}}
+    >>> declared_sections(parse_study({**values, "split": {"train": 1, "tune": 1, "search": 1}}))["split"]["train"]
+    1
+    """
+    left_out = {
+        "cohort": {"manifest", "images", "labels", "label_names"},
+        "pairs": {"csv"},
+        "training": {"threads", "checkpoint_every"},
+    }
+    names = ("cohort", "preprocessing", "split", "pairs", "network", "hypernetwork", "training")
+    return {
+        name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
+        for name in names
+    }
+
+
+def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, str]]:
+    """Yield the dotted keys at which a declaration differs from the one that was searched, with both values.
+
+    Keys that only say how much is measured are no difference.
+
+    Parameters
+    ----------
+    study
+        The declaration as it is now.
+    searched
+        What was searched.
+    """
+    options = searched.search
+    kept = options.model_fields_set - WITHOUT_EFFECT_ON_MEASUREMENTS
+    before = options.model_dump(mode="json", include=kept)
+    yield from _differences("search", before, study.search.model_dump(mode="json"))
+    for known in searched.space.hyperparameters:
+        key = f"hyperparameters.{known.name}"
+        if known.name not in study.hyperparameters:
+            yield key, "declared", "none"
+            return
+        now = study.hyperparameters[known.name].model_dump(mode="json")
+        yield from _differences(key, vars(known), now)
+    for name in study.hyperparameters:
+        if name not in searched.space.names:
+            yield f"hyperparameters.{name}", "none", "declared"
+    yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
+    now = declared_sections(study)
+    for table, values in searched.declared.items():
+        if table in now:
+            yield from _differences(table, values, now[table])
+
+
+def _differences(
+    table: str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield where two tables differ in a key that both have."""
+    for key, value in before.items():
+        if key not in now:
+            continue
+        as_json = json.loads(json.dumps(value))
+        if as_json != now[key]:
+            yield f"{table}.{key}", repr(value), repr(now[key])
