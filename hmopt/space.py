@@ -216,4 +216,6 @@ class Space:
 
 def _even_indices(available: int, points: int) -> list[int]:
     last = available - 1
-    return sorted({round(place * last / (points - 1)) for place in range(points)})
+    steps = points - 1
+    indices = {round(place * last / steps) for place in range(points)}
+    return sorted(indices)

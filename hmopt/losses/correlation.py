@@ -132,12 +132,15 @@ def _moments(image: Tensor, window: int) -> _Moments:
 
 def _half_gradient(one: _Moments, other: _Moments, slope: Tensor, window: int) -> Tensor:
     """Compute half the derivative of the sum of ρ² by the images of `one`, as at the head of this module."""
-    inverse = inverse_count(tuple(slope.shape[1:]), window, slope.dtype, slope.device)
-    b = slope.square().mul_(other.variance).mul_(inverse)
+    inverse = _inverse_count(slope, window)
+    b = slope.square().mul_(other.variance)
+    b.mul_(inverse)
     a = slope * inverse
     by_means = (a * other.mean).addcmul_(b, one.mean, value=-1)
-    gradient = window_sum(a, window).mul_(other.image)
-    gradient.addcmul_(window_sum(b, window), one.image, value=-1)
+    gradient = window_sum(a, window)
+    gradient.mul_(other.image)
+    sum_of_b = window_sum(b, window)
+    gradient.addcmul_(sum_of_b, one.image, value=-1)
     gradient.sub_(window_sum(by_means, window))
     # the offset that was taken from the image
     return gradient.sub_(_grid_mean(gradient))
@@ -145,8 +148,14 @@ def _half_gradient(one: _Moments, other: _Moments, slope: Tensor, window: int) -
 
 def _window_mean(image: Tensor, window: int) -> Tensor:
     """Compute the mean over the window around each voxel: (n, *shape)."""
-    inverse = inverse_count(tuple(image.shape[1:]), window, image.dtype, image.device)
-    return window_sum(image, window).mul_(inverse)
+    total = window_sum(image, window)
+    return total.mul_(_inverse_count(image, window))
+
+
+def _inverse_count(image: Tensor, window: int) -> Tensor:
+    """Return 1 / N(x): (1, *shape)."""
+    shape = tuple(image.shape[1:])
+    return inverse_count(shape, window, image.dtype, image.device)
 
 
 def _grid_mean(images: Tensor) -> Tensor:

@@ -59,12 +59,14 @@ def dice_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     tensor(0.)
     """
     axes = tuple(range(2, moved.dim()))
-    common = (moved * fixed).sum(axes)
+    covered = (moved * fixed).sum(axes)
     moved_volume = moved.sum(axes)
     fixed_volume = fixed.sum(axes)
+    volumes = moved_volume + fixed_volume
+    dice = 2 * covered / volumes.clamp(min=1e-6)
     in_both = (moved_volume > 0) & (fixed_volume > 0)
-    dice = 2 * common / (moved_volume + fixed_volume).clamp(min=1e-6)
-    return 1 - (dice * in_both).sum() / in_both.sum().clamp(min=1)
+    count = in_both.sum().clamp(min=1)
+    return 1 - (dice * in_both).sum() / count
 
 
 def overlap_loss(

@@ -43,11 +43,12 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
     sides = [1.0] * d if spacing is None else spacing
     total = velocity.new_zeros(())
     for axis in range(d):
-        difference = velocity.diff(dim=axis + 2)
+        squared = velocity.diff(dim=axis + 2).square()
         # one number for each component
-        squared = difference.square().movedim(1, 0).flatten(1).mean(1)
-        ratios = velocity.new_tensor([(side / sides[axis]) ** 2 for side in sides])
-        total = total + (squared * ratios).mean()
+        of_components = squared.movedim(1, 0).flatten(1).mean(1)
+        ratios = [(side / sides[axis]) ** 2 for side in sides]
+        slopes = of_components * velocity.new_tensor(ratios)
+        total = total + slopes.mean()
     return total / d
 
 
@@ -84,12 +85,16 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     """
     d = velocity.shape[1]
     sides = [1.0] * d if spacing is None else [side / min(spacing) for side in spacing]
-    velocity = velocity * velocity.new_tensor(sides).reshape(1, d, *[1] * d)
+    lengths = velocity.new_tensor(sides).reshape(1, d, *[1] * d)
+    velocity = velocity * lengths
     total = velocity.new_zeros(())
     for one, other in combinations_with_replacement(range(d), 2):
         area = sides[one] * sides[other]
-        energy = (_second_difference(velocity, one, other) / area).square().mean()
-        total = total + (energy if one == other else 2 * energy)
+        curvature = _second_difference(velocity, one, other) / area
+        energy = curvature.square().mean()
+        if one != other:
+            energy = 2 * energy
+        total = total + energy
     return total
 
 

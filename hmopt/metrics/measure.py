@@ -141,15 +141,19 @@ class Registration:
         HmoptError
             If the images are of no cohort.
         """
-        ones = np.ones((len(points_mm), 1))
-        fixed_voxels = np.hstack([points_mm, ones]) @ np.linalg.inv(self.fixed_to_world[place]).T
+        # columns of homogeneous coordinates: (4, k)
+        fixed_mm = np.vstack([points_mm.T, np.ones(len(points_mm))])
+        from_world = np.linalg.inv(self.fixed_to_world[place])
+        voxels = from_world @ fixed_mm
         displacement = self.displacement[place].double().cpu().numpy()
-        moving_voxels = fixed_voxels.copy()
-        for axis, component in enumerate(displacement):
-            within = fixed_voxels[:, : len(displacement)].T
-            moving_voxels[:, axis] += map_coordinates(component, within, order=1, mode="nearest")
-        moving_mm = moving_voxels @ self.moving_to_world[place].T
-        return np.asarray(moving_mm[:, :3])
+        on_grid = voxels[: len(displacement)]
+        shifts = [
+            map_coordinates(component, on_grid, order=1, mode="nearest")
+            for component in displacement
+        ]
+        voxels[: len(displacement)] += np.stack(shifts)
+        moving_mm = self.moving_to_world[place] @ voxels
+        return np.asarray(moving_mm[:3].T)
 
     @cached_property
     def positions(self) -> Tensor:

@@ -61,26 +61,31 @@ def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
     moving = originals.moving_labels.reshape(-1)
 
     # the corner of each cube with the smallest coordinates; the last voxel of an axis is the far side of a cube
-    last_low = torch.tensor([max(side - 2, 0) for side in shape], device=positions.device)
-    low = positions.floor().minimum(last_low.to(positions.dtype)[:, None])
+    last_low = [max(side - 2, 0) for side in shape]
+    bound = torch.tensor(last_low, dtype=positions.dtype, device=positions.device)
+    low = positions.floor().minimum(bound[:, None])
     places = flat_places(low, shape).flatten()
 
     # the rows of the stack (n · voxels) that can add anything
-    near = originals.near_foreground.reshape(-1).index_select(0, places)
-    kept = (near | (fixed > 0)).nonzero().squeeze(1)
+    near_foreground = originals.near_foreground.reshape(-1)
+    counts = near_foreground.index_select(0, places) | (fixed > 0)
+    kept = counts.nonzero().squeeze(1)
     places = places.index_select(0, kept)
     # (d, kept): how far along each axis of its cube a position is, in [0, 1]
-    along = (positions - low).movedim(1, 0).flatten(1).index_select(1, kept)
+    along = (positions - low).movedim(1, 0).flatten(1)
+    along = along.index_select(1, kept)
 
     # H is counted flat: pair p, fixed label f and moved label m have the code (p · codes + f) · codes + m
     pair = (kept // math.prod(shape)).to(fixed.dtype)
-    row = (pair * codes + fixed.index_select(0, kept)) * codes
-    histogram = torch.zeros(count * codes**2, dtype=torch.float64, device=positions.device)
+    fixed_label = fixed.index_select(0, kept)
+    row = (pair * codes + fixed_label) * codes
+    cells = count * codes**2
+    histogram = torch.zeros(cells, dtype=torch.float64, device=positions.device)
     for corner in itertools.product((0, 1), repeat=len(shape)):
-        step = _step_to(corner, shape)
-        code = row + moving[step:].index_select(0, places)
+        at_corner = moving[_step_to(corner, shape) :]
+        code = row + at_corner.index_select(0, places)
         share = _share_of(corner, along).double()
-        histogram += torch.bincount(code, share, minlength=len(histogram))
+        histogram += torch.bincount(code, share, minlength=cells)
     return histogram.reshape(count, codes, codes)
 
 
@@ -173,4 +178,5 @@ def dice_nearest(moved_labels: Tensor, originals: Originals) -> Tensor:
 
 def _ratio(covered: Tensor, volumes: Tensor, originals: Originals) -> Tensor:
     """Compute 2 · covered / volumes, NaN where one of the images lacks the label."""
-    return (2 * covered / volumes).masked_fill(originals.missing, torch.nan)
+    ratio = 2 * covered / volumes
+    return ratio.masked_fill(originals.missing, torch.nan)

@@ -27,10 +27,11 @@ def sampled_positions(displacement: Tensor) -> Tensor:
     tensor([0.2500, 0.2500, 1.0000, 1.0000])
     """
     shape = tuple(displacement.shape[2:])
-    positions = (identity_grid(shape, displacement.device) + displacement).flatten(2)
+    grid = identity_grid(shape, displacement.device)
+    positions = (grid + displacement).flatten(2)
     size = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
-    last = (size - 1)[:, None]
-    return positions.clamp(min=0).minimum(last)
+    last = size - 1
+    return positions.clamp(min=0).minimum(last[:, None])
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,7 +42,11 @@ def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     >>> strides((4, 5, 6))
     (30, 6, 1)
     """
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    found = []
+    for axis in range(len(shape)):
+        faster_sides = shape[axis + 1 :]
+        found.append(math.prod(faster_sides))
+    return tuple(found)
 
 
 def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -65,10 +70,12 @@ def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
     tensor([[ 7],
             [20]])
     """
-    size = math.prod(shape)
-    places = torch.arange(len(voxels), device=voxels.device)[:, None] * size
+    map_size = math.prod(shape)
+    number = torch.arange(len(voxels), device=voxels.device)
+    places = number[:, None] * map_size
     for axis, stride in enumerate(strides(shape)):
-        places = places + voxels[:, axis].long() * stride
+        coordinate = voxels[:, axis].long()
+        places = places + coordinate * stride
     return places
 
 

@@ -79,6 +79,7 @@ def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tens
 
 def _standardized(image: Tensor) -> Tensor:
     """Return images with mean 0 and standard deviation 1; a flat one stays near 0."""
-    voxels = tuple(range(1, image.dim()))
-    deviation, mean = torch.std_mean(image, voxels, correction=0, keepdim=True)
-    return (image - mean) / deviation.clamp(min=1e-6)
+    axes = tuple(range(1, image.dim()))
+    deviation, mean = torch.std_mean(image, axes, correction=0, keepdim=True)
+    centred = image - mean
+    return centred / deviation.clamp(min=1e-6)

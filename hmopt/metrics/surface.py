@@ -76,4 +76,5 @@ def _bounding_box(mask: Tensor) -> tuple[slice, ...]:
     places = mask.nonzero()
     first = places.amin(0).tolist()
     last = places.amax(0).tolist()
-    return tuple(slice(low, high + 1) for low, high in zip(first, last, strict=True))
+    sides = zip(first, last, strict=True)
+    return tuple(slice(low, high + 1) for low, high in sides)

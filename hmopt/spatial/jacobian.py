@@ -55,4 +55,8 @@ def _determinant(rows: list[Tensor]) -> Tensor:
     a, b, c = rows[0].unbind(1)
     d, e, f = rows[1].unbind(1)
     g, h, i = rows[2].unbind(1)
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    # along the first row
+    without_a = e * i - f * h
+    without_b = d * i - f * g
+    without_c = d * h - e * g
+    return a * without_a - b * without_b + c * without_c

@@ -59,10 +59,11 @@ def window_mean(images: Tensor, window: int) -> Tensor:
     >>> window_mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]), 3)[0, 0, 0]
     tensor([1.5000, 3.0000, 4.5000])
     """
-    inverse = inverse_count(tuple(images.shape[2:]), window, images.dtype, images.device)
+    shape = tuple(images.shape[2:])
     parts = cached_parts(images.flatten(0, 1))
     sums = torch.cat([window_sum(part, window) for part in parts])
-    return (sums * inverse).view_as(images)
+    means = sums * inverse_count(shape, window, images.dtype, images.device)
+    return means.view_as(images)
 
 
 def cached_parts(images: Tensor) -> tuple[Tensor, ...]:

@@ -11,9 +11,9 @@ import torch
 
 from hmopt.catalogue import find_metric
 from hmopt.declaration import read_study
-from hmopt.ledger import read_folder
 from hmopt.metrics import Originals, measure
 from hmopt.records import Pair
+from hmopt.study_folder import read_folder
 
 PLUGIN = '''
 """Target registration error: how far apart the points of a fixed and a moving image are after registration."""
