@@ -72,7 +72,9 @@ class Record:
         function = self.load()
         arguments = {}
         for parameter in _parameters(function):
-            if hasattr(given, parameter.name):
+            # asked of the class, since looking at a property would compute it
+            is_known = hasattr(type(given), parameter.name) or parameter.name in vars(given)
+            if is_known:
                 arguments[parameter.name] = getattr(given, parameter.name)
             elif parameter.default is parameter.empty:
                 raise DeclarationError(
