@@ -9,9 +9,10 @@ folder, a row for each pair, method and label; interrupted, the same command goe
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ants
 import numpy as np
@@ -78,14 +79,20 @@ def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tupl
 
 def rows_of(
     cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float
-) -> Iterator[dict[str, object]]:
+) -> Iterator[dict[Hashable, Any]]:
     """Give a row for each label that both images of a pair hold."""
     moving, fixed = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
     for value, label in enumerate(cohort.labels, start=1):
         if np.any(moving == value) and np.any(fixed == value):
             score = dice(move((moving == value).astype(np.float32)), fixed == value)
-            row = {"pair": pair.id, "task": pair.task, "method": method, "label": label}
-            yield {**row, "dice": round(score, 5), "seconds": round(seconds, 4)}
+            yield {
+                "pair": pair.id,
+                "task": pair.task,
+                "method": method,
+                "label": label,
+                "dice": round(score, 5),
+                "seconds": round(seconds, 4),
+            }
 
 
 def chosen_pairs(pairs: list[Pair], count: int) -> list[Pair]:

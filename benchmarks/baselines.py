@@ -84,7 +84,8 @@ def golden_section(scores: Scores, trials: int, seed: int) -> list[int]:
 
 def even(scores: Scores, trials: int, seed: int) -> list[int]:
     """Measure places at equal distances."""
-    return np.linspace(0, len(scores) - 1, trials).round().astype(int).tolist()
+    places = np.linspace(0, len(scores) - 1, trials)
+    return [round(float(place)) for place in places]
 
 
 def samplers(noise: float = 0.0) -> Mapping[str, Baseline]:

@@ -9,7 +9,7 @@ from numpy.lib.format import open_memmap
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from hmopt.data.layout import NO_SLICE
+from hmopt.data.grid import NO_SLICE
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
 from hmopt.data.structures import label_dtype
 from hmopt.declaration import HypernetworkOptions, NetworkOptions
@@ -129,4 +129,4 @@ def make_hypermorph(
     section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> Hypermorph:
     """Give an untrained hypermorph with hmopt's default hypernetwork."""
-    return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().units)
+    return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().widths)

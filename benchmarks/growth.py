@@ -10,7 +10,7 @@ import csv
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.memory import peak_anonymous
@@ -45,7 +45,11 @@ def time_sweep(
     cohort = make_cohort(folder / "cohort", subjects, shape, labels)
     oracle = AmortizedOracle(make_hypermorph(NetworkOptions(), shape), cohort)
     chosen, settings = make_pairs(cohort, pairs), itertools.count(1)
-    measured = lambda: list(oracle.measure([(next(settings),)], chosen, ("dice", "folding")))  # noqa: E731
+
+    def measured() -> object:
+        setting = (next(settings),)
+        return list(oracle.measure([setting], chosen, ("dice", "folding")))
+
     measured()
     return min(timed(measured) for _ in range(REPETITIONS)) / pairs
 
@@ -62,7 +66,7 @@ def time_studies(folder: Path, studies: int) -> float:
     from hmopt.search.curve import find_curves
     from hmopt.search.scopes import list_scopes
 
-    section = SearchOptions(scopes=[["subject", "label"]], reported=[], minimum_partners=1)
+    section = SearchOptions(scopes=[["subject", "label"]], reported=[], min_paired_subjects=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
     pairs, random, ledger = (
         make_pairs(cohort, 400),
@@ -104,7 +108,7 @@ def measure_point(quantity: str, count: int) -> tuple[float, float]:
     return float(printed.split()[-1]), peak / 1e6
 
 
-def draw(points: dict[str, Sequence[tuple[int, float, float]]], path: Path) -> None:
+def draw(points: Mapping[str, Sequence[tuple[int, float, float]]], path: Path) -> None:
     """Draw time and memory against each quantity; dashed, growth in proportion."""
     import matplotlib as mpl
 

@@ -11,6 +11,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -178,8 +179,7 @@ def many_labels() -> Measured:
         hypermorph = make_hypermorph()
         sweeps = {"139 labels": Sweep(AmortizedOracle(hypermorph, many), metrics)}
         sweeps["2 labels"] = Sweep(AmortizedOracle(hypermorph, few), metrics)
-        seconds = medians(
-            {name: lambda s=sweep: s.run(pairs, TRIALS) for name, sweep in sweeps.items()}, 5
-        )
+        runs = {name: partial(sweep.run, pairs, TRIALS) for name, sweep in sweeps.items()}
+        seconds = medians(runs, 5)
     each = {name: value / PAIRS / TRIALS for name, value in seconds.items()}
     return Measured(each["139 labels"] / each["2 labels"], f"{milliseconds(each)} a pair")

@@ -72,7 +72,7 @@ class Response:
 def families(count: int, seed: int) -> dict[str, list[Response]]:
     """Give `count` curves of each made-up family."""
     generator = np.random.default_rng(seed)
-    made = {
+    made: dict[str, Callable[[np.random.Generator], Response]] = {
         "unimodal": _unimodal,
         "flat": _flat,
         "two-humped": lambda drawing: _two_humped(drawing, 0.1, 0.2),
@@ -83,7 +83,8 @@ def families(count: int, seed: int) -> dict[str, list[Response]]:
 
 def _unimodal(generator: np.random.Generator) -> Response:
     best, power = generator.uniform(0, 1), generator.uniform(1.5, 3)
-    width = 0.3 + np.where(best > LATTICE, *generator.uniform(0.1, 0.6, 2))
+    left, right = generator.uniform(0.1, 0.6, 2)
+    width = 0.3 + np.where(best > LATTICE, left, right)
     fall = generator.uniform(0.05, 0.3) * LATTICE ** generator.uniform(8, 25)
     return Response(
         name="unimodal", scores=0.8 - 0.3 * np.abs((LATTICE - best) / width) ** power - fall
@@ -149,7 +150,7 @@ def swept_studies() -> Iterator[Swept]:
         if dense is not None:
             declared = StudyFolder(folder).searched.search
             section = declared.model_copy(
-                update={"scopes": SCOPES, "minimum_partners": PARTNERS, **DEFAULTS}
+                update={"scopes": SCOPES, "min_paired_subjects": PARTNERS, **DEFAULTS}
             )
             scopes = list_scopes(section, dense.pairs, dense.labels)
             responses = tuple(
@@ -158,7 +159,7 @@ def swept_studies() -> Iterator[Swept]:
             yield Swept(name=folder.name, measurements=dense, section=section, responses=responses)
 
 
-DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "confirmations")}
+DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "refinements")}
 """How hmopt searches where a study declares nothing: what is judged here, whatever the studies declared."""
 
 
@@ -175,4 +176,4 @@ def _response(curve: Curve, dense: Measurements) -> Response:
             weighted_means(weights, curve.scores[curve.best()] - curve.scores[place]).std()
         )
 
-    return Response(name=curve.scope.name, scores=curve.gains, error=error)
+    return Response(name=curve.scope.name, scores=curve.signed_means, error=error)

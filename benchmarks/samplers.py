@@ -192,11 +192,9 @@ def write(lines: Sequence[Line]) -> str:
     text = io.StringIO()
     for problem, part in table.groupby("problem", sort=False):
         text.write(f"\n**{problem}** ({part['responses'].iloc[0]})\n\n{_HEAD}")
-        for line in part.itertuples():
-            text.write(
-                f"| {line.baseline} | {line.settings} | {100 * line.within:.1f} % | {_trials(line.median)} "
-                f"| {_trials(line.worst)} | {line.regret:.4f} | {line.missed or ''} |\n"
-            )
+        for line in lines:
+            if line.problem == problem:
+                text.write(_row(line))
     with replacing(FOLDER / "samplers.md") as beside:
         beside.write_text(_INTRODUCTION + text.getvalue(), encoding="utf-8")
     return text.getvalue()
@@ -213,6 +211,13 @@ share; *within*: share of searches that end within 0.001, or a standard error ov
 points; *median*, *worst*: trials until the regret was below 0.001 (–: not within these trials; empty: shared);
 *regret*: the largest at the end. With noise, a search is judged by the best place it visited, whatever it saw there.
 """
+
+
+def _row(line: Line) -> str:
+    return (
+        f"| {line.baseline} | {line.settings} | {100 * line.within:.1f} % | {_trials(line.median)} "
+        f"| {_trials(line.worst)} | {line.regret:.4f} | {line.missed or ''} |\n"
+    )
 
 
 def _trials(value: float) -> str:

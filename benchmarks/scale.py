@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -120,10 +121,10 @@ def optima_of_thousand_scopes() -> Measured:
     """λ* of 1,000 subjects from the ledger of a sweep, beside as many studies in memory."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     measurements = measured(subjects=1000, labels=1)
-    section = SearchOptions(scopes=[["subject"]], minimum_partners=PARTNERS)
+    section = SearchOptions(scopes=[["subject"]], min_paired_subjects=PARTNERS)
     with tempfile.TemporaryDirectory() as folder:
         ledger = full_ledger(Path(folder), measurements)
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "hmopt": lambda: find_optima(ledger, measurements.pairs, section, measurements.labels),
             "Optuna": lambda: run_studies(1000),
         }

@@ -30,7 +30,7 @@ from hmopt.search.scopes import list_scopes
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
 SECTION = SearchOptions(
-    scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=10
+    scopes=[["cohort"], ["label"], ["subject"]], reported=[], min_paired_subjects=10
 )
 POINTS, SAMPLE, REPETITIONS = 21, 8, 2
 NAME = "U-Net 16-32-32-32, velocity at half resolution, 32×48×32"
@@ -54,7 +54,7 @@ def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tup
     coarse = coarse_settings(SPACE, SECTION)
     sweep(recorded, coarse, pairs, SECTION.measured)
     others = (setting for setting in dense_settings(SPACE) if setting not in coarse)
-    for _ in range(SECTION.confirmations):
+    for _ in range(SECTION.refinements):
         confirming = confirming_settings(ledger.measurements(*described), SECTION)
         sweep(recorded, confirming or [next(others)], pairs, SECTION.measured)
     measurements = ledger.measurements(*described)

@@ -23,7 +23,8 @@ from hmopt.losses import Terms, find_similarity, regularize
 from hmopt.losses.objective import weighted_loss
 from hmopt.spatial import warp
 from hmopt.training.batches import Batch
-from hmopt.training.step import Loss, make_optimizer, take_step
+from hmopt.training.loss import Loss
+from hmopt.training.optimization import make_optimizer, take_step
 
 SETTING = {"regularization": 0.5}
 RATE = 1e-4
@@ -80,10 +81,11 @@ def hmopt_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
 def hypermorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
     """Give a step of the hypermorph, as `hmopt train` takes it."""
     hypermorph = make_hypermorph(section, tuple(moving.shape[2:]))
-    optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
-    loss = Loss(section=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
+    options = TrainingOptions(learning_rate=RATE)
+    optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
+    loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
-    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING, RATE)
+    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)
 
 
 def compare(

@@ -15,6 +15,7 @@ import voxelmorph as vxm
 from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
+from hmopt.networks import RegistrationNetwork
 from hmopt.networks.unet import SLOPE
 
 
@@ -73,7 +74,7 @@ def dice_and_folding(
     (utils.jacobian_determinant(displacement[0].movedim(0, -1).numpy()) <= 0).mean()
 
 
-def copy_weights(source: VoxelMorph, network: nn.Module) -> None:
+def copy_weights(source: VoxelMorph, network: RegistrationNetwork) -> None:
     """Give hmopt's registration network the weights of VoxelMorph's, its head made of VoxelMorph's two convolutions."""
     unet, flow = source.pairwise.model, source.pairwise.flow_layer.conv0
     ups = [block.conv_block for block in unet.upsampling_conv_blocks]
@@ -86,11 +87,8 @@ def copy_weights(source: VoxelMorph, network: nn.Module) -> None:
         for ours, theirs in zip(
             [*network.unet.encoder, *network.unet.decoder], blocks, strict=True
         ):
-            ours.weight.copy_(theirs.conv0.weight)
-            ours.bias.copy_(theirs.conv0.bias)
+            ours.load_state_dict(theirs.conv0.state_dict())
         narrow = unet.out_layer.conv0
-        network.velocity.weight.copy_(
-            torch.einsum("om...,mi->oi...", flow.weight, narrow.weight.flatten(1))
-        )
+        weight = torch.einsum("om...,mi->oi...", flow.weight, narrow.weight.flatten(1))
+        network.velocity.load_state_dict({"weight": weight, "bias": flow.bias})
         narrow.bias.zero_()  # beyond the border, VoxelMorph's second convolution sees zeros and not this bias
-        network.velocity.bias.copy_(flow.bias)

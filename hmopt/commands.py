@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hmopt
+from hmopt.csv_tables import neutralized, restored
 from hmopt.errors import HmoptError
 from hmopt.files import one_line
-from hmopt.tables import neutralized, restored
 
 _COLUMNS = ("command", "started", "minutes", "version")
 

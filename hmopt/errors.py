@@ -1,10 +1,16 @@
 """The errors that hmopt raises for things a user can mend."""
 
 import copyreg
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class HmoptError(Exception):
-    """One line, `field: expected rule, got value. What to do.`, that names what is wrong and what to do.
+    """An error of one line: `field: expected rule, got value. What to do.`.
 
     Parameters
     ----------
@@ -19,15 +25,15 @@ class HmoptError(Exception):
 
     Examples
     --------
-    >>> print(HmoptError("regularization", expected="a number in [0, 1]", got="1.2", advice="Choose a smaller one."))
-    regularization: expected a number in [0, 1], got 1.2. Choose a smaller one.
+    >>> print(HmoptError("loss.window", expected="an odd number", got=4, advice="Correct the value."))
+    loss.window: expected an odd number, got 4. Correct the value.
     """
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
         super().__init__(f"{field}: expected {expected}, got {got}. {advice}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let the error come back from another process: made again from its text, which is all that it holds."""
+        """Allow pickling, as between processes: the error is made again from its text, all that it holds."""
         return copyreg.__newobj__, (type(self), str(self))  # type: ignore[attr-defined]
 
 
@@ -48,4 +54,55 @@ class LedgerError(HmoptError):
 
 
 class SearchError(HmoptError):
-    """A scope, study or setting that was asked for is not to be had."""
+    """A scope, study or setting that was asked for does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """The first rule that values break which pydantic checked, as it stands in an error of hmopt.
+
+    Parameters
+    ----------
+    kind
+        Pydantic's name of the rule, as `missing` or `extra_forbidden`.
+    key
+        Dotted place of the value; empty where all values together break the rule.
+    rule
+        What stands after `expected`.
+    value
+        What was found there.
+    """
+
+    kind: str
+    key: str
+    rule: str
+    value: object
+
+
+_OPENING = re.compile(r"^(Value error, )?(expected |Input should be |\w+ should have )?")
+_WHAT_WAS_FOUND = re.compile(r"( after validation, not \d+|, unable to .*)$")
+
+
+def first_fault(error: "ValidationError") -> Fault:
+    """Return the first broken rule.
+
+    Unknown keys come first: a key that is reported as missing may be one of them, misspelt.
+
+    Examples
+    --------
+    >>> from pydantic import TypeAdapter, ValidationError
+    >>> try:
+    ...     TypeAdapter(dict[str, int]).validate_python({"steps": "many"})
+    ... except ValidationError as error:
+    ...     fault = first_fault(error)
+    >>> fault.key, fault.rule, fault.value
+    ('steps', 'a valid integer', 'many')
+    """
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    message = _WHAT_WAS_FOUND.sub("", first["msg"])
+    return Fault(
+        kind=first["type"],
+        key=".".join(str(part) for part in first["loc"]),
+        rule=_OPENING.sub("", message),
+        value=first["input"],
+    )

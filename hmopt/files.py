@@ -1,9 +1,10 @@
-"""Files that are there whole or not at all, that say when they were damaged, and names made from contents."""
+"""Writing files whole or not at all, reading JSON that is checked for damage, and hashes of contents."""
 
 import hashlib
 import json
 import os
 import re
+import reprlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hmopt.errors import HmoptError
+from hmopt.errors import Fault, HmoptError, first_fault
 
 HASH_KEY = "sha256"
 """Key under which a JSON file holds the hash of everything else in it."""
@@ -22,7 +23,9 @@ M = TypeVar("M", bound=BaseModel)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes the name `path` when the block ends without an error.
+    """Yield a path beside `path` to write to.
+
+    It is renamed to `path` when the block ends without an error.
 
     Examples
     --------
@@ -43,10 +46,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def real_place(path: Path) -> Path:
-    """Return the absolute path of a file or folder, links followed, but for that of the file itself.
+    """Return the absolute path of a file or folder.
 
-    A file of git-annex is a link to another file that lies in a folder of its own under another name: its own name
-    and folder are the ones that count.
+    Links are followed, except if the file itself is one.
+
+    A file of git-annex is a link to a file of another name in another folder; its own name and
+    folder are kept.
 
     Examples
     --------
@@ -62,7 +67,9 @@ def real_place(path: Path) -> Path:
 
 
 def content_hash(*parts: Any) -> str:
-    """Give 16 hexadecimal digits that stand for JSON-like values.
+    """Return a hash of JSON-like values, 16 hexadecimal digits.
+
+    The order of keys makes no difference.
 
     Examples
     --------
@@ -70,11 +77,12 @@ def content_hash(*parts: Any) -> str:
     True
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(text.encode())
+    return digest.hexdigest()[:16]
 
 
 def slug(name: str) -> str:
-    """Give a file name that stands for a name: what cannot stand in one makes way for a hyphen and a hash.
+    """Return a file name for a name: other characters than letters and digits become a hyphen, and a hash is added.
 
     Examples
     --------
@@ -83,29 +91,35 @@ def slug(name: str) -> str:
     >>> slug("T1→T2"), slug("T1-T2")
     ('t1-t2-5f98f8', 't1-t2-fa22b6')
     """
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80]
-    return plain if plain == name else f"{plain}-{content_hash(name)[:6]}".lstrip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    plain = plain.strip("-")[:80]
+    if plain == name:
+        return plain
+    digits = content_hash(name)[:6]
+    return f"{plain}-{digits}".lstrip("-")
 
 
 def file_hash(path: Path) -> str:
-    """Give 16 hexadecimal digits that stand for a file's contents."""
+    """Return a hash of the content of a file, 16 hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        digest = hashlib.file_digest(file, "sha256")
+    return digest.hexdigest()[:16]
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, its lines joined.
+    """Return the message of an error in one line.
 
     Examples
     --------
     >>> one_line(ValueError("two   words"))
     'two words'
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    words = str(error).split()
+    return " ".join(words) or type(error).__name__
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object whole, with a hash of its content, so that damage to it is seen when it is read.
+    """Write a JSON object, whole or not at all, with a hash of its content by which `read_json` sees damage.
 
     Examples
     --------
@@ -115,35 +129,42 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     >>> list(read_json(path, error=HmoptError, what="facts", advice="Write them again."))
     ['name', 'sha256']
     """
-    kept = {key: value for key, value in content.items() if key != HASH_KEY}
+    kept = _without_hash(content)
     # hashed as it will be read back: tuples are lists then
-    kept[HASH_KEY] = content_hash(json.loads(json.dumps(kept)))
-    text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+    as_read = json.loads(json.dumps(kept))
+    kept[HASH_KEY] = content_hash(as_read)
+    text = json.dumps(kept, indent=2, ensure_ascii=False)
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _without_hash(content: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(content)
+    kept.pop(HASH_KEY, None)
+    return kept
 
 
 def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) -> dict[str, Any]:
-    """Read a JSON object, and refuse it where it is damaged.
+    """Read a JSON object, and refuse one that was damaged.
 
-    A file without a hash, as an earlier version wrote it, is read as it is.
+    A file of an earlier version has no hash, and is read unchecked.
 
     Parameters
     ----------
     path
         The file.
     error
-        What to raise where it cannot be used.
+        Class of the error.
     what
-        What the file should be, as it stands after `expected`.
+        What stands after `expected` in its message.
     advice
-        One sentence that says what to do where it is not.
+        Its advice: one sentence that says what to do.
 
     Raises
     ------
     HmoptError
-        If the file is no JSON object, or its hash is not that of its content. A file that is not there is the
-        FileNotFoundError that Python raises.
+        If the file is no JSON object, or its hash is not that of its content. A missing file is a
+        FileNotFoundError.
     """
 
     def refuse(got: str) -> HmoptError:
@@ -159,10 +180,8 @@ def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) ->
         raise refuse(f"a damaged file ({one_line(caught)})") from caught
     if not isinstance(content, dict):
         raise refuse(f"a JSON {type(content).__name__}")
-    if HASH_KEY in content:
-        kept = {key: value for key, value in content.items() if key != HASH_KEY}
-        if content[HASH_KEY] != content_hash(kept):
-            raise refuse("a file that was changed or damaged after it was written")
+    if HASH_KEY in content and content[HASH_KEY] != content_hash(_without_hash(content)):
+        raise refuse("a file that was changed or damaged after it was written")
     return content
 
 
@@ -178,9 +197,9 @@ def checked(
     Parameters
     ----------
     content
-        As JSON gives it.
+        As JSON holds it.
     schema
-        What it must hold.
+        Keys and rules.
     field
         What an error names: the file.
     error, what, advice
@@ -194,12 +213,20 @@ def checked(
     try:
         return schema.model_validate(content)
     except ValidationError as caught:
-        first = caught.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        got = f"{key}: {first['msg']}" if key else first["msg"]
-        raise error(field, expected=what, got=one_line(ValueError(got)), advice=advice) from caught
+        fault = first_fault(caught)
+        got = _broken_rule(fault)
+        raise error(field, expected=what, got=got, advice=advice) from caught
     except HmoptError as caught:  # a value that checks itself when it is made
         raise error(field, expected=what, got=one_line(caught), advice=advice) from caught
+
+
+def _broken_rule(fault: Fault) -> str:
+    """Return what is wrong, as `steps: -1, which is not greater than 0`."""
+    place = f"{fault.key}: " if fault.key else ""
+    if fault.kind == "missing":
+        return f"{place}no value"
+    value = reprlib.repr(fault.value)
+    return f"{place}{value}, where {fault.rule} is expected"
 
 
 def read_record(
@@ -212,7 +239,7 @@ def read_record(
     path, error, what, advice
         As for `read_json`.
     schema
-        What it must hold.
+        Keys and rules.
 
     Raises
     ------
@@ -234,7 +261,7 @@ def read_record(
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Tell whether two paths lead to one file: through links, relative parts, or letters in another case.
+    """Return whether two paths lead to the same file: through links, relative parts, or letters in another case.
 
     Examples
     --------
@@ -250,14 +277,16 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
-    """Refuse outputs that would overwrite an input or each other, or that cannot be written, before any work.
+    """Refuse outputs that would overwrite an input or each other, or that cannot be written.
+
+    Call it before any work, so that no work is lost.
 
     Parameters
     ----------
     outputs
-        Files that are going to be written, by the name of their option.
+        Files to write, by the name of their option.
     inputs
-        Files that are going to be read, by the name of their argument.
+        Files to read, by the name of their argument.
 
     Raises
     ------
@@ -270,44 +299,50 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     Traceback (most recent call last):
     hmopt.errors.HmoptError: --moved: expected another file than FIXED, got scans/../f.nii. Choose another name.
     """
-    advice = "Choose another name."
     earlier: dict[str, Path] = {}
     for name, path in outputs.items():
         for read, source in inputs.items():
             if is_same_file(path, source):
-                raise HmoptError(
-                    name, expected=f"another file than {read}", got=path, advice=advice
-                )
+                raise _other_name(name, f"another file than {read}", str(path))
         for written, other in earlier.items():
-            # where letters' case does not count, two names that differ in it are one file
-            if (
-                is_same_file(path, other)
-                or os.path.realpath(path).lower() == os.path.realpath(other).lower()
-            ):
-                raise HmoptError(
-                    name, expected=f"another file than {written}", got=path, advice=advice
-                )
+            if _would_be_same_file(path, other):
+                raise _other_name(name, f"another file than {written}", str(path))
         if path.is_dir():
-            raise HmoptError(
-                name, expected="the name of a file", got=f"the folder {path}", advice=advice
-            )
+            raise _other_name(name, "the name of a file", f"the folder {path}")
         _check_folder(name, path.parent)
         earlier[name] = path
 
 
+def _other_name(field: str, expected: str, got: str) -> HmoptError:
+    return HmoptError(field, expected=expected, got=got, advice="Choose another name.")
+
+
+def _would_be_same_file(one: Path, other: Path) -> bool:
+    """Return whether two files would be the same once written, on any file system.
+
+    Where the case of letters does not count, two names that differ only in it are one file.
+    """
+    if is_same_file(one, other):
+        return True
+    return os.path.realpath(one).lower() == os.path.realpath(other).lower()
+
+
 def _check_folder(name: str, folder: Path) -> None:
-    """Refuse a folder that no file can be made in; one that is not there yet can be made in the nearest that is."""
-    there = folder.absolute()
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
+    """Refuse a folder that no file can be written to.
+
+    Of a folder that does not exist yet, the nearest parent is checked.
+    """
+    nearest = folder.absolute()
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         reason = error.strerror or one_line(error)
         raise HmoptError(
             name,
             expected="a folder that can be written to",
-            got=f"{there} ({reason})",
+            got=f"{nearest} ({reason})",
             advice="Choose another folder.",
         ) from error

@@ -1,4 +1,4 @@
-"""How long work tells how far it is, without knowing who listens."""
+"""Progress of long work: the work reports it, the caller decides whether and how it is shown."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -7,12 +7,24 @@ T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Wraps an iterable and shows how far it is; a drop-in for `rich.progress.track`."""
+    """A function that yields the items of an iterable and shows the progress, as `rich.progress.track` does."""
 
     def __call__(
         self, items: Iterable[T], description: str, total: int, start: int = 0
     ) -> Iterator[T]:
-        """Yield the items; `total` counts them with the `start` that were done earlier."""
+        """Yield the items.
+
+        Parameters
+        ----------
+        items
+            The work, one item each.
+        description
+            What is shown beside the bar.
+        total
+            Number of items, including those that were done earlier.
+        start
+            How many were done earlier.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""What an oracle is: anything that answers how good a setting is for some pairs."""
+"""The oracle: the objective function behind a study."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -8,29 +8,40 @@ from hmopt.space import Index, Space
 
 
 class Oracle(Protocol):
-    """Answers how good settings are for pairs.
+    """Measures registrations of pairs at settings.
 
-    Amortized by a hypermorph, served from a ledger, averaged over an ensemble, or retrained for each setting: what
-    stands behind it is a class of its own, and who asks never knows which.
+    The registrations can be those of a hypermorph, of networks that are trained for one setting
+    each, of an ensemble, or of another program; or measurements can be read from a ledger. Each
+    kind is a class of its own with these four members, and the search works with any of them.
     """
 
     @property
     def space(self) -> Space:
-        """The hyperparameters that settings are of."""
+        """The hyperparameters."""
         ...
 
     @property
     def identity(self) -> str:
-        """Hash of everything that decides the values: model and preprocessing."""
+        """Hash of everything that decides the values, as model and prepared images: the key of its measurements."""
         ...
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels that are measured."""
+        """Names of the measured labels."""
         ...
 
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:
-        """Measure every setting on every pair, a block at a time, in whatever order is fastest."""
+        """Yield the measurements of every setting on every pair, block by block, in any order.
+
+        Parameters
+        ----------
+        settings
+            Lattice indices.
+        pairs
+            Pairs of images of the cohort.
+        metrics
+            Names of declared metrics.
+        """
         ...

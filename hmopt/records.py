@@ -1,4 +1,4 @@
-"""What passes between layers: pairs of images, and blocks of measurements."""
+"""Shared types: pairs of images, blocks of measurements, and checkpoints of a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from hmopt.errors import HmoptError
 from hmopt.space import Index
 
 Checkpoint = Literal["quarter", "half", "three-quarters", "full"]
-"""How much of its training a model has behind it: a quarter, half, three quarters, or all of the declared steps."""
+"""Part of the declared steps that a model was trained for: a quarter, half, three quarters, or all of them."""
 
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
-"""All of them, the earliest first."""
+"""All checkpoints, the earliest first."""
 
 
 def steps_at(checkpoint: Checkpoint, steps: int) -> int:
-    """Return the steps done at a checkpoint of a training of so many steps, rounded down.
+    """Return the optimizer steps at a checkpoint of a training of `steps` steps, rounded down.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def steps_at(checkpoint: Checkpoint, steps: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A moving and a fixed image of a cohort, by their names there, with the subjects they are of.
+    """A moving and a fixed image of a cohort, by their names, with their subjects.
 
     Examples
     --------
@@ -70,8 +70,8 @@ class Block:
     labels
         Names of the labels, m of them.
     values
-        By metric: shape (n, m) for a metric per label, (n,) for one per pair. NaN says that there is nothing to
-        measure, as for a label that is missing in either original image.
+        By metric: shape (n, m) for a metric per label, (n,) for one per pair. NaN where there is
+        nothing to measure, as for a label that one of the images lacks.
 
     Raises
     ------
@@ -87,12 +87,9 @@ class Block:
     def __post_init__(self) -> None:
         """Refuse arrays whose shape does not fit."""
         for name, array in self.values.items():
-            shape = (
-                (len(self.pairs), len(self.labels))
-                if find_metric(name).per_label
-                else (len(self.pairs),)
-            )
+            shape: tuple[int, ...] = (len(self.pairs),)
+            if find_metric(name).per_label:
+                shape = (len(self.pairs), len(self.labels))
             if array.shape != shape:
-                raise HmoptError(
-                    name, expected=f"shape {shape}", got=array.shape, advice="Give a value per row."
-                )
+                expected, advice = f"shape {shape}", "Give a value per row."
+                raise HmoptError(name, expected=expected, got=array.shape, advice=advice)

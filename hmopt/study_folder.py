@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmopt.commands import Command, read_commands
+from hmopt.csv_tables import read_number_table, read_text_table, write_table
 from hmopt.declaration import FILE_NAME, Study, read_study
 from hmopt.declaration.study import load_declared_plugins, read_declaration
 from hmopt.errors import DeclarationError, LedgerError
@@ -44,7 +45,6 @@ from hmopt.ledger.searched import (
 from hmopt.ledger.table import Part, read_measurements
 from hmopt.model_file import model_identity
 from hmopt.records import Checkpoint
-from hmopt.tables import read_number_table, read_text_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from typing import Any
 import jinja2
 
 from hmopt.analysis.baselines import negligible_gap
-from hmopt.analysis.evidence import LEAST, LEVEL, Evidence
+from hmopt.analysis.evidence import LEVEL, Evidence
 from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
-from hmopt.analysis.resampling import COVERAGE
+from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS
 from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.files import replacing
@@ -254,7 +254,7 @@ DEFINED = {
     "margin": find_metric("dice").tolerance,
     "gap_margin": negligible_gap("dice"),
     "level": LEVEL,
-    "least": LEAST,
+    "least": FEWEST_SUBJECTS,
     "half_from": HALF_FROM,
     "most_groups": MOST_GROUPS,
     "coverage": COVERAGE,

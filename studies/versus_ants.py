@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.finding import find_all
 from hmopt.analysis.jackknife import jackknife
+from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
 from hmopt.search.scopes import Scope
@@ -25,7 +25,7 @@ MODEL = "hmopt"
 
 def held_out_scores(measurements: Measurements, folder: Path) -> pd.Series:
     """Return the held-out score of each pair, mean over its structures, by the pair's id."""
-    (cohort,) = find_all(
+    (cohort,) = analyse_scopes(
         measurements, None, [Scope(criteria=())], StudyFolder(folder).searched.search
     )
     held = cohort.held_out

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmopt.analysis.baselines import COHORT, Compared, find_compared
+from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
@@ -38,7 +38,7 @@ tune = 2
 search = 4
 
 [pairs]
-kinds = ["cross", "within"]
+tasks = ["cross", "within"]
 same = ["modality"]
 search = 20
 tune = 2
@@ -49,7 +49,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [training]
 steps = 20
@@ -57,8 +57,8 @@ batch = 2
 
 [search]
 coarse = 5
-confirmations = 1
-minimum_partners = 3
+refinements = 1
+min_paired_subjects = 3
 """
 
 
@@ -151,7 +151,7 @@ def along(template: Measurements, curve: np.ndarray) -> Measurements:
 
 def compare_trained(
     template: Measurements, trained: Sequence[Trained], section: SearchOptions
-) -> Compared | None:
+) -> BaselineComparison | None:
     """Give what follows from a comparison of made-up trainings."""
     measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
@@ -164,12 +164,12 @@ def compare_trained(
         baselines=tuple(measured),
     )
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
-    return find_compared(
+    return compare_baselines(
         comparison, measured.__getitem__, along(template, trained[-1].curve), scopes, section
     )
 
 
-CompareCurves = Callable[..., Compared | None]
+CompareCurves = Callable[..., BaselineComparison | None]
 
 
 @pytest.fixture(scope="session")
@@ -185,7 +185,7 @@ def compare_curves() -> CompareCurves:
         hypermorph: np.ndarray,
         shifts: Sequence[float] = (-0.002, 0.0, 0.002, 0.001, -0.001),
         **changes: Any,
-    ) -> Compared | None:
+    ) -> BaselineComparison | None:
         kinds = [
             Trained(
                 role="separate", steps=100, curve=separate, shifts=shifts, minutes=3.5, whole=3

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hmopt.cli.app import app
+from hmopt.declaration.renamed import RENAMED, first_names
 from hmopt.errors import HmoptError
 from hmopt.files import write_json
 from hmopt.model_file import model_identity
@@ -101,7 +102,7 @@ def test_a_value_that_is_given_needs_no_search(folder: Path) -> None:
 
 
 CHANGES = {
-    "search.minimum_partners": ("minimum_partners = 3", "minimum_partners = 4"),
+    "search.min_paired_subjects": ("min_paired_subjects = 3", "min_paired_subjects = 4"),
     "search.metric": ("[search]", '[search]\nmetric = "dice_nearest"'),
     "search.folding_limit": ("[search]", "[search]\nfolding_limit = 0.5"),
     "preprocessing.shape": ("shape = [32, 32]", "shape = [16, 16]"),
@@ -154,6 +155,44 @@ def test_a_search_of_an_earlier_version_is_still_compared_with_what_it_tells(fol
     declare(folder, *CHANGES["search.metric"])
     with pytest.raises(HmoptError, match=r"search.metric: expected 'dice' as in"):
         StudyFolder(folder).check_together()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_folder_of_an_earlier_version_is_recognized_under_the_older_names(folder: Path) -> None:
+    """Write the model's header, the search and the declaration as the version before wrote them."""
+    model = folder / "model.safetensors"
+    header = {
+        key: value for key, value in read_header(model).items() if key not in ("format", "version")
+    }
+    save_hypermorph(
+        model,
+        load_file(model),
+        {**first_names(header), "architecture": first_names(header["architecture"])},
+    )
+    content = json.loads((folder / "search.json").read_text())
+    content["declared"] = first_names(content["declared"])
+    write_json(folder / "search.json", first_names(content))
+    for older, name in RENAMED.items():
+        newer, former = (f"\n{key.rpartition('.')[2]} = " for key in (name, older))
+        text = (folder / "study.toml").read_text()
+        (folder / "study.toml").write_text(text.replace(newer, former))
+    kept = [path.read_text() for path in (folder / "search.json", folder / "study.toml")]
+    assert '"units"' in kept[0]
+    assert '"kinds"' in kept[0]
+    assert "minimum_partners = 3" in kept[1]
+
+    result = run("report", folder)
+    assert result.exit_code == 0, result.output
+    assert "pairs.kinds is now pairs.tasks; hmopt reads both." in result.stderr
+    assert register(folder, "--label", "cortex").exit_code == 0
+    declare(folder, "\nunits = [8]", "\nunits = [4]")
+    line = refusal_of_last_line(run("report", folder))
+    assert line.startswith(f"{folder / 'study.toml'}: hypernetwork.widths: expected [8]")
+
+
+def refusal_of_last_line(result: Any) -> str:
+    assert result.exit_code == 2, result.output
+    return str(result.stderr.strip().splitlines()[-1])
 
 
 def test_results_without_a_model_are_reported(folder: Path, tmp_path: Path) -> None:

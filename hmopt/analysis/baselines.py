@@ -1,4 +1,4 @@
-"""Everything that follows from a comparison of amortized models with separately trained networks."""
+"""Comparison of amortized models with separately trained networks, for all scopes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from hmopt.analysis.agreement import Agreement, find_agreement
+from hmopt.analysis.agreement import Agreement, Regret, find_agreement, find_regret
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.regret import Regret, find_regret
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.robustness import Robustness, ensemble_gain, find_robustness, spread_ratio
 from hmopt.catalogue import find_metric
@@ -16,10 +15,11 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.baselines import Baseline, Comparison, Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
-from hmopt.space import Index, Setting
+from hmopt.space import Setting
 
 GAP_TOLERANCES = 1.5
-"""Tolerances of a metric by which separate networks may be better, for an amortized model to stand for them."""
+"""How much better separate networks may be where an amortized model is equivalent to them, in
+tolerances of the metric."""
 
 COHORT = Scope(criteria=())
 
@@ -40,15 +40,15 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Family:
-    """Trainings of one kind that differ in their seed alone.
+class Replicates:
+    """Trainings of one kind and length that differ in their seed alone.
 
     Parameters
     ----------
     role, steps
-        What was trained, and how long.
+        What was trained, and for how many steps.
     minutes
-        One training, the median.
+        Wall time of one training, the median.
     learning_rate
         Adam's at the start; None where it was not recorded.
     along
@@ -56,9 +56,10 @@ class Family:
     at_optimum
         By scope: spread over all of them at the cohort's best setting.
     ensemble
-        How many the largest ensemble averages; 0 where there is none.
+        Number of members of the largest ensemble; 0 where there is none.
     ensemble_gains
-        By scope: how much better it is at the cohort's best setting than its members are on average.
+        By scope: how much better it is at the cohort's best setting than its members are on
+        average.
     """
 
     role: Role
@@ -82,14 +83,15 @@ class Budget:
     times
         Their steps as a multiple of those of one separate network.
     cost_ratio
-        How many times as long one of them trains as one separate network, by the clock.
+        Wall time of training one of them, as a multiple of that of one separate network.
     agreements, regrets
         Against the separate networks that hold the whole grid.
     spread_ratios
-        How many times as much they differ from seed to seed at the cohort's best setting, and what that says.
+        Their spread over seeds at the cohort's best setting, as a multiple of that of separate
+        networks, and whether it differs from 1.
     """
 
-    hypermorphs: Family
+    hypermorphs: Replicates
     times: float
     cost_ratio: float
     agreements: Mapping[Scope, Agreement]
@@ -98,28 +100,29 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Compared:
-    """What a comparison says.
+class BaselineComparison:
+    """A comparison of amortized models with separately trained networks.
 
     Parameters
     ----------
     optimum, default
-        The cohort's best setting by the model that was searched, and the one of who does not search.
+        The cohort's best setting by the model that was searched, and the default setting.
     separate
         The separately trained networks.
     budgets
-        Against hypermorphs of each length of training, the shortest first; at least one.
+        Hypermorphs of each length of training, the shortest first; at least one.
     pair_operations, setting_operations
         As of the comparison; NaN where they were not counted.
     full_steps
-        Of separate networks that trained longer, at the cohort's best setting alone; None where there are none.
+        Of separate networks that trained longer, at the cohort's best setting alone; None where
+        there are none.
     confirmed
         By scope: the searched model against them.
     """
 
     optimum: Setting
     default: Setting
-    separate: Family
+    separate: Replicates
     budgets: tuple[Budget, ...]
     pair_operations: float
     setting_operations: float
@@ -128,69 +131,93 @@ class Compared:
 
     @property
     def main(self) -> Budget:
-        """The hypermorphs that were trained longest: whom the text is about."""
+        """The hypermorphs that were trained longest, which conclusions are about."""
         return self.budgets[-1]
 
     @property
     def equal(self) -> Budget | None:
         """The hypermorphs of as many steps as a separate network; None where there are none."""
-        return next((budget for budget in self.budgets if budget.times == 1), None)
+        for budget in self.budgets:
+            if budget.times == 1:
+                return budget
+        return None
 
 
-def find_compared(
+def compare_baselines(
     comparison: Comparison,
     read: Read,
     model: Measurements,
     scopes: Sequence[Scope],
-    section: SearchOptions,
-) -> Compared | None:
-    """Give what a comparison says; None where not both sides hold the whole grid for some pair.
+    options: SearchOptions,
+) -> BaselineComparison | None:
+    """Compare hypermorphs with separate networks, at the settings that these were trained at.
 
-    Every side is looked at where separate networks were trained: on the grid, and at the best and the default setting.
+    The settings are those of the grid, the cohort's best and the default one.
 
     Parameters
     ----------
     comparison
-        Who was compared.
+        The baselines that were trained.
     read
-        Gives the measurements of a baseline.
+        Returns the measurements of a baseline.
     model
         Measurements of the model that was searched.
     scopes
-        Whose pairs; the cohort among them.
-    section
-        Metric, margin, divisions of the subjects and seed.
+        Whom or what settings are chosen for; the cohort among them.
+    options
+        Metric, margin, splits of the subjects and seed.
+
+    Returns
+    -------
+    BaselineComparison or None
+        None where not both sides hold the whole grid for some pair.
 
     Raises
     ------
     LedgerError
         If a baseline was not measured.
     """
-    table = _Table(comparison, read, scopes, section)
-    separate = table.seats("separate", comparison.steps)
-    lengths = dict.fromkeys((comparison.steps, comparison.hypermorph_steps))
-    sides = [table.seats("hypermorph", steps) for steps in lengths]
-    rivals = table.family(separate)
-    budgets = tuple(
-        table.budget(side, separate, rivals) for side in sides if side.whole and separate.whole
-    )
-    if not any(COHORT in budget.agreements for budget in budgets):
+    analysis = _Comparing(comparison, read, scopes, options)
+    networks = analysis.trained("separate", comparison.steps)
+    separate = analysis.replicates(networks)
+    budgets = []
+    for steps in dict.fromkeys((comparison.steps, comparison.hypermorph_steps)):
+        hypermorphs = analysis.trained("hypermorph", steps)
+        if hypermorphs.whole and networks.whole:
+            budget = analysis.budget(hypermorphs, networks, separate)
+            if COHORT in budget.agreements:
+                budgets.append(budget)
+    if not budgets:
         return None
-    return Compared(
+    return BaselineComparison(
         optimum=model.space.setting(comparison.optimum),
         default=model.space.setting(comparison.default),
-        separate=rivals,
-        budgets=tuple(budget for budget in budgets if COHORT in budget.agreements),
+        separate=separate,
+        budgets=tuple(budgets),
         pair_operations=_known(comparison.pair_operations),
         setting_operations=_known(comparison.setting_operations),
         full_steps=comparison.full_steps,
-        confirmed=table.confirmed(model),
+        confirmed=analysis.confirmed(model),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Seats:
-    """Measurements of one kind and length of training: by seed, those with the whole grid, and an ensemble's."""
+class _Trained:
+    """Trainings of one kind and length, with their measurements.
+
+    Parameters
+    ----------
+    role, steps, minutes, learning_rate
+        As of `Replicates`.
+    singles
+        Measurements of each training, by seed.
+    whole
+        Those of `singles` that hold the whole grid.
+    members
+        Seeds of the members of the largest ensemble; empty where there is none.
+    ensemble
+        Its measurements.
+    """
 
     role: Role
     steps: int
@@ -198,100 +225,146 @@ class _Seats:
     learning_rate: float | None
     singles: Mapping[str, Measurements]
     whole: Mapping[str, Measurements]
-    ensemble: tuple[Baseline, Measurements] | None
+    members: Sequence[int]
+    ensemble: Measurements | None
 
 
-class _Table:
-    """Who sits where, and what is asked of them."""
+class _Comparing:
+    """One comparison: which trainings there are, and how they compare for every scope."""
 
     def __init__(
-        self, comparison: Comparison, read: Read, scopes: Sequence[Scope], section: SearchOptions
+        self, comparison: Comparison, read: Read, scopes: Sequence[Scope], options: SearchOptions
     ) -> None:
-        self.comparison, self.read, self.scopes, self.section = comparison, read, scopes, section
-        self.known: list[Index] = sorted({*comparison.grid, comparison.optimum, comparison.default})
+        self.comparison = comparison
+        self.read = read
+        self.scopes = scopes
+        self.options = options
 
-    def seats(self, role: Role, steps: int) -> _Seats:
-        baselines = self.comparison.singles(role, steps)
-        singles = {str(one.seeds[0]): self.read(one).at(self.known) for one in baselines}
-        ensembles = self.comparison.ensembles(role, steps)
-        minutes = [one.minutes / one.networks for one in baselines]
-        return _Seats(
+    def trained(self, role: Role, steps: int) -> _Trained:
+        """Read the trainings of one kind and length, at the settings that are compared."""
+        comparison = self.comparison
+        compared = sorted({*comparison.grid, comparison.optimum, comparison.default})
+        baselines = comparison.singles(role, steps)
+        singles = {}
+        whole = {}
+        for baseline in baselines:
+            seed = str(baseline.seeds[0])
+            singles[seed] = self.read(baseline).at(compared)
+            if set(comparison.grid) <= set(singles[seed].settings):
+                whole[seed] = singles[seed]
+        minutes = np.nan
+        learning_rate = None
+        if baselines:
+            of_networks = [baseline.minutes / baseline.networks for baseline in baselines]
+            minutes = float(np.median(of_networks))
+            learning_rate = baselines[0].learning_rate
+        members: Sequence[int] = ()
+        ensemble = None
+        ensembles = comparison.ensembles(role, steps)
+        if ensembles:
+            largest = ensembles[-1]
+            members = largest.seeds
+            ensemble = self.read(largest)
+        return _Trained(
             role=role,
             steps=steps,
-            minutes=float(np.median(minutes)) if minutes else np.nan,
-            learning_rate=baselines[0].learning_rate if baselines else None,
+            minutes=minutes,
+            learning_rate=learning_rate,
             singles=singles,
-            whole={
-                seed: one
-                for seed, one in singles.items()
-                if {*self.comparison.grid} <= {*one.settings}
-            },
-            ensemble=(ensembles[-1], self.read(ensembles[-1])) if ensembles else None,
+            whole=whole,
+            members=members,
+            ensemble=ensemble,
         )
 
-    def family(self, seats: _Seats) -> Family:
-        best = {seed: one.at([self.comparison.optimum]) for seed, one in seats.singles.items()}
-        metric = self.section.metric
-        return Family(
-            role=seats.role,
-            steps=seats.steps,
-            minutes=seats.minutes,
-            learning_rate=seats.learning_rate,
-            along=self._each(
-                lambda scope: find_robustness(seats.whole, scope, metric) if seats.whole else None
-            ),
-            at_optimum=self._each(
-                lambda scope: find_robustness(best, scope, metric) if best else None
-            ),
-            ensemble=len(seats.ensemble[0].seeds) if seats.ensemble else 0,
-            ensemble_gains=self._ensemble_gains(seats, best),
+    def replicates(self, trained: _Trained) -> Replicates:
+        """Compute spreads over seeds, and what the ensemble gains."""
+        metric = self.options.metric
+        optimum = [self.comparison.optimum]
+        at_optimum = {seed: one.at(optimum) for seed, one in trained.singles.items()}
+        members = {str(seed): at_optimum[str(seed)] for seed in trained.members}
+        ensemble = trained.ensemble
+
+        def spread_along(scope: Scope) -> Robustness | None:
+            if not trained.whole:
+                return None
+            return find_robustness(trained.whole, scope, metric)
+
+        def spread_at_optimum(scope: Scope) -> Robustness | None:
+            if not at_optimum:
+                return None
+            return find_robustness(at_optimum, scope, metric)
+
+        def gain_of_ensemble(scope: Scope) -> Estimate | None:
+            if ensemble is None:
+                return None
+            return ensemble_gain(members, ensemble, scope, metric)
+
+        return Replicates(
+            role=trained.role,
+            steps=trained.steps,
+            minutes=trained.minutes,
+            learning_rate=trained.learning_rate,
+            along=self._for_scopes(spread_along),
+            at_optimum=self._for_scopes(spread_at_optimum),
+            ensemble=len(trained.members),
+            ensemble_gains=self._for_scopes(gain_of_ensemble),
         )
 
-    def budget(self, side: _Seats, separate: _Seats, rivals: Family) -> Budget:
-        hypermorphs, section = self.family(side), self.section
+    def budget(self, trained: _Trained, networks: _Trained, separate: Replicates) -> Budget:
+        """Compare hypermorphs of one length of training with separate networks."""
+        hypermorphs = self.replicates(trained)
+        options = self.options
+
+        def agreement(scope: Scope) -> Agreement | None:
+            amortized = trained.whole
+            return find_agreement(amortized, networks.whole, scope, options.metric)
+
+        def regret(scope: Scope) -> Regret | None:
+            amortized = trained.whole
+            return find_regret(amortized, networks.whole, scope, options)
+
+        def ratio(scope: Scope) -> tuple[Estimate, Evidence] | None:
+            one = hypermorphs.at_optimum.get(scope)
+            other = separate.at_optimum.get(scope)
+            if one is None or other is None:
+                return None
+            return spread_ratio(one.score_spread, one.models, other.score_spread, other.models)
+
+        cost_ratio = trained.minutes / networks.minutes if networks.minutes else np.nan
         return Budget(
             hypermorphs=hypermorphs,
-            times=side.steps / separate.steps,
-            cost_ratio=side.minutes / separate.minutes if separate.minutes else np.nan,
-            agreements=self._each(
-                lambda scope: find_agreement(side.whole, separate.whole, scope, section.metric)
-            ),
-            regrets=self._each(
-                lambda scope: find_regret(side.whole, separate.whole, scope, section)
-            ),
-            spread_ratios={
-                scope: _spread_ratio(one, rivals.at_optimum[scope])
-                for scope, one in hypermorphs.at_optimum.items()
-                if scope in rivals.at_optimum
-            },
+            times=trained.steps / networks.steps,
+            cost_ratio=cost_ratio,
+            agreements=self._for_scopes(agreement),
+            regrets=self._for_scopes(regret),
+            spread_ratios=self._for_scopes(ratio),
         )
 
     def confirmed(self, model: Measurements) -> dict[Scope, Agreement]:
-        steps, metric = self.comparison.full_steps, self.section.metric
+        """Compare the searched model with networks that trained longer, at its best setting."""
+        steps = self.comparison.full_steps
         if steps is None:
             return {}
-        longer = self.seats("separate", steps).singles
-        at_optimum = {"model": model.at([self.comparison.optimum])}
-        return self._each(lambda scope: find_agreement(at_optimum, longer, scope, metric))
+        longer = self.trained("separate", steps).singles
+        at_optimum = model.at([self.comparison.optimum])
 
-    def _ensemble_gains(
-        self, seats: _Seats, best: Mapping[str, Measurements]
-    ) -> dict[Scope, Estimate]:
-        if seats.ensemble is None:
-            return {}
-        team, together = seats.ensemble
-        members = {str(seed): best[str(seed)] for seed in team.seeds}
-        metric = self.section.metric
-        return self._each(lambda scope: ensemble_gain(members, together, scope, metric))
+        def agreement(scope: Scope) -> Agreement | None:
+            searched = {"model": at_optimum}
+            return find_agreement(searched, longer, scope, self.options.metric)
 
-    def _each(self, find: Callable[[Scope], Found | None]) -> dict[Scope, Found]:
-        """Give what is found for each scope, where something is."""
-        return {scope: found for scope in self.scopes if (found := find(scope)) is not None}
+        return self._for_scopes(agreement)
+
+    def _for_scopes(self, find: Callable[[Scope], Found | None]) -> dict[Scope, Found]:
+        """Return what is found for each scope, where something is."""
+        results = {}
+        for scope in self.scopes:
+            found = find(scope)
+            if found is not None:
+                results[scope] = found
+        return results
 
 
 def _known(count: int | None) -> float:
-    return np.nan if count is None else float(count)
-
-
-def _spread_ratio(one: Robustness, other: Robustness) -> tuple[Estimate, Evidence]:
-    return spread_ratio(one.score_spread, one.models, other.score_spread, other.models)
+    if count is None:
+        return np.nan
+    return float(count)

@@ -1,4 +1,4 @@
-"""What one amortized model costs against a grid of separately trained networks."""
+"""Cost of one amortized model against a grid of separately trained networks."""
 
 import math
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a training, or a measurement, takes.
+    """Work of a training, or of a measurement.
 
     Parameters
     ----------
     seconds
         Wall time.
     evaluations
-        How often a registration network was run on a pair.
+        Number of pairs that a registration network was run on.
     operations
-        Floating-point operations counted; NaN where they were not.
+        Floating-point operations; NaN where they were not counted.
     """
 
     seconds: float
@@ -23,7 +23,7 @@ class Work:
     operations: float = math.nan
 
     def __add__(self, other: "Work") -> "Work":
-        """Give the work of one after the other."""
+        """Return the work of both."""
         return Work(
             seconds=self.seconds + other.seconds,
             evaluations=self.evaluations + other.evaluations,
@@ -31,7 +31,7 @@ class Work:
         )
 
     def __mul__(self, times: float) -> "Work":
-        """Give the work of doing it several times."""
+        """Return the work of several times as much."""
         return Work(
             seconds=self.seconds * times,
             evaluations=self.evaluations * times,
@@ -42,16 +42,16 @@ class Work:
 def training_work(
     steps: int, batch: int, seconds_per_step: float, operations_per_pair: float = math.nan
 ) -> Work:
-    """Give the work of one training.
+    """Compute the work of one training.
 
     Parameters
     ----------
     steps, batch
-        How many steps, of how many pairs each.
+        Number of steps, and of pairs in each.
     seconds_per_step
         Wall time.
     operations_per_pair
-        Forward and backward.
+        Of the forward and the backward pass.
 
     Examples
     --------
@@ -68,12 +68,12 @@ def training_work(
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What finding a setting takes, by one amortized model and by a grid of separate networks.
+    """Cost of finding a setting, by one amortized model and by a grid of separate networks.
 
     Parameters
     ----------
     hyperparameters, values
-        How many hyperparameters, and values of each on the grid.
+        Number of hyperparameters, and of values of each on the grid.
     settings
         On the grid: `values ** hyperparameters`.
     amortized, separate
@@ -88,8 +88,9 @@ class Cost:
 
     @property
     def ratio(self) -> float:
-        """How many times as long the grid takes."""
-        return self.separate.seconds / self.amortized.seconds
+        """Wall time of the grid, as a multiple of that of the amortized model."""
+        grid = self.separate.seconds
+        return grid / self.amortized.seconds
 
 
 def find_cost(
@@ -101,7 +102,7 @@ def find_cost(
     values: int,
     searched: int,
 ) -> Cost:
-    """Give what both ways take.
+    """Compute the cost of both ways.
 
     Parameters
     ----------
@@ -110,24 +111,28 @@ def find_cost(
     measured
         One pair at one setting.
     pairs
-        How many pairs are measured at each setting.
+        Number of pairs that are measured at each setting.
     hyperparameters, values
         The grid of separate networks: so many values of each hyperparameter.
     searched
-        Settings at which the amortized model is measured.
+        Number of settings at which the amortized model is measured.
     """
     settings = values**hyperparameters
+    of_cohort = measured * pairs
     return Cost(
         hyperparameters=hyperparameters,
         values=values,
         settings=settings,
         amortized=hypermorph + measured * (pairs * searched),
-        separate=(separate + measured * pairs) * settings,
+        separate=(separate + of_cohort) * settings,
     )
 
 
 def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, searched: int) -> int:
-    """Give the least number of separately trained settings that takes longer than the amortized model.
+    """Compute the least number of separately trained settings that costs more time.
+
+    It is the least n with n (separate + pairs · measured) > hypermorph + pairs · searched ·
+    measured.
 
     Parameters
     ----------
@@ -140,5 +145,8 @@ def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, sea
     >>> break_even(one * 2, one, one * 0, pairs=10, searched=15)
     3
     """
-    amortized = hypermorph.seconds + measured.seconds * pairs * searched
-    return math.floor(amortized / (separate.seconds + measured.seconds * pairs)) + 1
+    of_setting = measured.seconds * pairs
+    amortized = hypermorph.seconds + of_setting * searched
+    of_network = separate.seconds + of_setting
+    equally_costly = amortized / of_network
+    return math.floor(equally_costly) + 1

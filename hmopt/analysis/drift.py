@@ -1,13 +1,15 @@
 """Whether the best setting still moves while a model is trained.
 
-A checkpoint is the running average of the weights after a quarter, half, three quarters or all of the optimizer steps
-of one and the same training. Two things follow from how it is made:
+A checkpoint is the running average of the weights after a quarter, half, three quarters or all of
+the optimizer steps of one training. Two things follow:
 
-- The learning rate falls to zero towards the end, so that the last quarter changes less than those before it. That the
-  best setting stands still at the end does not say that a longer training, whose learning rate falls later, would give
-  the same one. Hence a movement in one direction all through training counts as well as one near its end.
-- The average reaches back over about 1 / (1 - `training.averaging`) steps. Single states of the weights wander, and the
-  best setting with them; averages of checkpoints that are further apart than that are of different states.
+- The learning rate falls to zero towards the end, so that the last quarter changes less than those
+  before it. A best setting that stands still at the end need not be that of a longer training, whose
+  learning rate falls later. Hence a movement in one direction all through training counts as well
+  as one near its end.
+- The average reaches back over about 1 / (1 - `training.averaging`) steps. Single states of the
+  weights wander, and the best setting with them; checkpoints that are further apart than that are
+  averages of different states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +17,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hmopt.analysis.between import between
-from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
-from hmopt.analysis.optimum import margin_of
-from hmopt.analysis.resampling import Estimate, Interval, Samples, interval
-from hmopt.analysis.source import Source
+from hmopt.analysis.arrays import Floats, Places
+from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
+from hmopt.analysis.resampling import Estimate, Samples, interval, middle
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
@@ -32,14 +31,14 @@ from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.scopes import Scope
 
 SECOND_HALF: tuple[Checkpoint, ...] = ("half", "three-quarters", "full")
-"""The checkpoints without which nothing is said about drift."""
+"""The checkpoints without which drift is not assessed."""
 
 CHANGE_COVERAGE = 0.975
-"""Of intervals of changes: a best value can drift in two ways, which share the false alarms of 5 %."""
+"""Coverage of intervals of changes: drift has two definitions, which share false alarms of 5 %."""
 
 
 class Trend(Enum):
-    """What checkpoints say about the best setting; its value is how a table says it."""
+    """How the best setting moves over checkpoints; its value is how a table says it."""
 
     STILL = "still moves"
     SETTLED = "settled"
@@ -49,16 +48,17 @@ class Trend(Enum):
 
     @property
     def drifts(self) -> bool:
-        """Whether it is a reason to be careful."""
-        return self in (Trend.STILL, Trend.THROUGHOUT)
+        """Whether it is a warning."""
+        drifting = (Trend.STILL, Trend.THROUGHOUT)
+        return self in drifting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """The best value of one hyperparameter for one scope, over the checkpoints of a training.
 
-    Values lie on the lattice: between the settings that were measured, scores follow the smooth curve of `between`. All
-    intervals are of the same random samples of the subjects, so that differences between checkpoints are paired.
+    Values lie on the lattice: between the settings that were measured, scores are interpolated. All
+    intervals are of the same bootstrap samples, so that differences between checkpoints are paired.
 
     Parameters
     ----------
@@ -69,15 +69,17 @@ class Drift:
     checkpoints
         C of them, the earliest first; the last is the end of training.
     optima
-        The best value at each, and its 95 % interval; the interval is NaN with fewer than `LEAST` subjects.
+        The best value at each, and its 95 % interval; the ends are NaN with fewer than
+        `FEWEST_SUBJECTS` subjects.
     change
         The last best value less the first, and its 97.5 % interval.
     late_change
         The last best value less that of half training, and its 97.5 % interval.
     loss
-        How much worse than the best the best setting of half training is at the end of training, in the metric's unit.
+        How much worse than the best the best setting of half training is at the end of training,
+        in the metric's unit.
     subjects
-        How many were drawn.
+        Number of subjects that were resampled.
     trend
         Whether it drifts.
     """
@@ -95,18 +97,20 @@ class Drift:
     @property
     def values(self) -> tuple[float, ...]:
         """The best value at each checkpoint."""
-        return tuple(optimum.value for optimum in self.optima)
+        values = [optimum.value for optimum in self.optima]
+        return tuple(values)
 
     @property
     def late_values(self) -> tuple[float, ...]:
         """The best value at half training, at three quarters and at the end."""
-        return self.values[-len(SECOND_HALF) :]
+        checkpoints = len(SECOND_HALF)
+        return self.values[-checkpoints:]
 
 
 def find_drifts(
     checkpoints: Mapping[Checkpoint, Measurements],
     scopes: Sequence[Scope],
-    section: SearchOptions,
+    options: SearchOptions,
     track: Track = silent,
 ) -> list[Drift]:
     """Return the drift of each scope and hyperparameter.
@@ -114,17 +118,19 @@ def find_drifts(
     A best value *drifts* where
 
     1. it moves the same way from each checkpoint to the next, and
-    2. the 97.5 % interval of the whole change leaves out 0. The change is that within each sample of the subjects, so
-       that what is common to the checkpoints does not count.
+    2. the 97.5 % interval of the whole change excludes 0. The change is that within each bootstrap
+       sample, so that what is common to the checkpoints cancels.
 
-    Both are asked of the second half of training (`Trend.STILL`), and of the whole of it where all four checkpoints are
-    known (`Trend.THROUGHOUT`). Neither is enough alone: four values without any trend are in order in 1 of 12 cases,
-    three in 1 of 3; and a training whose best value only wanders can leave a change that subjects do not explain.
+    Both are asked of the second half of training (`Trend.STILL`), and of the whole of it where all
+    four checkpoints are known (`Trend.THROUGHOUT`). Neither is enough alone: four values without any
+    trend are in order in 1 of 12 cases, three in 1 of 3; and a training whose best value only
+    wanders can leave a change that subjects do not explain.
 
-    Nearly every best value moves in the first quarters, while the network learns to register at all. So a movement
-    through the whole of training counts only where its second half matters: it does not (`Trend.SETTLED`) where the
-    best setting of half training is, at the end, surely less than the margin worse than the best one. A movement in
-    the second half that subjects do not explain is told in any case, with what it costs beside it.
+    Nearly every best value moves in the first quarters, while the network learns to register at all.
+    So a movement through the whole of training counts only where its second half matters: it does
+    not (`Trend.SETTLED`) where the best setting of half training is, at the end, less than the margin
+    worse than the best one, with confidence. A movement in the second half that subjects do not
+    explain is reported in any case, with what it costs beside it.
 
     Parameters
     ----------
@@ -132,53 +138,55 @@ def find_drifts(
         Measurements of the model at the checkpoints that are known, of the same pairs.
     scopes
         Whom or what settings are chosen for.
-    section
+    options
         Metric, margin and seed.
     track
-        Who listens to progress.
+        Progress of the scopes.
 
     Returns
     -------
     list of Drift
-        Empty unless half training, three quarters and the end are among the checkpoints. Scopes without measurements
-        are left out.
+        Empty unless half training, three quarters and the end are among the checkpoints. Scopes
+        without measurements are left out.
     """
     if not set(SECOND_HALF) <= checkpoints.keys():
         return []
     known = tuple(checkpoint for checkpoint in CHECKPOINTS if checkpoint in checkpoints)
-    shared = _shared_settings(list(checkpoints.values()))
-    sources = [checkpoints[checkpoint].at(shared) for checkpoint in known]
-    last = Source(sources[-1], section)
-    curves_of = [Curves(measurements, section.metric) for measurements in sources]
+    shared = shared_settings(checkpoints.values())
+    measured = [checkpoints[checkpoint].at(shared) for checkpoint in known]
+    curves_of = [Curves(measurements, options.metric) for measurements in measured]
+    last = ModelAnalysis(measured[-1], options)
     drifts = []
     for scope in track(scopes, "following training", len(scopes)):
         curves = _of_the_same_pairs([curves.of(scope) for curves in curves_of])
         if curves:
             samples = last.samples(scope, curves[-1])
-            margin = margin_of(curves[-1].metric, section.margin)
+            margin = margin_of(curves[-1].metric, options.margin)
             drifts += _drifts_of(scope, known, curves, samples, margin)
     return drifts
 
 
-def flag_drifts(findings: Sequence[Finding], drifts: Sequence[Drift]) -> list[Finding]:
-    """Return findings with the flag of those that drift, which then stands for that of half training alone.
+def warn_of_drift(results: Sequence[ScopeResult], drifts: Sequence[Drift]) -> list[ScopeResult]:
+    """Return results with the warning of those that drift, which replaces that of half training.
 
     Parameters
     ----------
-    findings
+    results
         What is known about scopes.
     drifts
         From `find_drifts`.
     """
     drifting = {drift.scope for drift in drifts if drift.trend.drifts}
-    flagged = []
-    for finding in findings:
-        if finding.scope in drifting:
-            others = tuple(flag for flag in finding.flags if flag is not Flag.NOT_CONVERGED)
-            flagged.append(replace(finding, flags=(*others, Flag.DRIFTS)))
-        else:
-            flagged.append(finding)
-    return flagged
+    warned = []
+    for result in results:
+        if result.scope in drifting:
+            warnings = list(result.warnings)
+            if OptimumWarning.NOT_CONVERGED in warnings:
+                warnings.remove(OptimumWarning.NOT_CONVERGED)
+            warnings.append(OptimumWarning.DRIFTS)
+            result = replace(result, warnings=tuple(warnings))
+        warned.append(result)
+    return warned
 
 
 def trend_of(
@@ -188,61 +196,63 @@ def trend_of(
     loss: Estimate,
     tolerance: float,
 ) -> Trend:
-    """Return whether best values drift; `find_drifts` has the rule.
+    """Return whether best values drift, by the rule of `find_drifts`.
 
     Parameters
     ----------
     values
         At each checkpoint, the earliest first.
     change, late_change
-        The last value less the first, and less that of half training; NaN ends where subjects are too few.
+        The last value less the first, and less that of half training; NaN ends where subjects are
+        too few.
     loss
         How much worse than the best that of half training is at the end.
     tolerance
-        A loss that is surely less is negligible.
+        Margin below which a loss is negligible, if it is with confidence.
 
     Examples
     --------
+    >>> falling = [0.7, 0.62, 0.55, 0.5]
     >>> change, loss = Estimate(-0.2, -0.3, -0.1), Estimate(0.002, 0.0, 0.005)
-    >>> trend_of([0.7, 0.62, 0.55, 0.5], change, Estimate(-0.12, -0.2, -0.03), loss, tolerance=0.002)
+    >>> sure, unsure = Estimate(-0.12, -0.2, -0.03), Estimate(-0.12, -0.26, 0.02)
+    >>> trend_of(falling, change, sure, loss, tolerance=0.002)
     <Trend.STILL: 'still moves'>
-    >>> trend_of([0.7, 0.62, 0.55, 0.5], change, Estimate(-0.12, -0.26, 0.02), loss, tolerance=0.002)
+    >>> trend_of(falling, change, unsure, loss, tolerance=0.002)
     <Trend.THROUGHOUT: 'moved all through'>
-    >>> trend_of([0.7, 0.62, 0.55, 0.5], change, Estimate(-0.12, -0.26, 0.02), loss, tolerance=0.01)
+    >>> trend_of(falling, change, unsure, loss, tolerance=0.01)
     <Trend.SETTLED: 'settled'>
-    >>> trend_of([0.7, 0.45, 0.55, 0.5], change, Estimate(0.05, 0.01, 0.09), loss, tolerance=0.002)
+    >>> turning = [0.7, 0.45, 0.55, 0.5]
+    >>> trend_of(turning, change, Estimate(0.05, 0.01, 0.09), loss, tolerance=0.002)
     <Trend.NONE: 'no evidence'>
     """
     if np.isnan(late_change.low):
         return Trend.TOO_FEW
-    if _one_way(values[-len(SECOND_HALF) :]) and _leaves_out_zero(late_change):
+    if _one_way(values[-len(SECOND_HALF) :]) and _excludes_zero(late_change):
         return Trend.STILL
     if loss.high < tolerance:
         return Trend.SETTLED
-    if len(values) == len(CHECKPOINTS) and _one_way(values) and _leaves_out_zero(change):
+    if len(values) == len(CHECKPOINTS) and _one_way(values) and _excludes_zero(change):
         return Trend.THROUGHOUT
     return Trend.NONE
 
 
 def _one_way(values: Sequence[float]) -> bool:
     steps = np.diff(values)
-    return bool((steps > 0).all() or (steps < 0).all())
+    if (steps > 0).all():
+        return True
+    falls = (steps < 0).all()
+    return bool(falls)
 
 
-def _leaves_out_zero(change: Estimate) -> bool:
-    """Tell whether the interval of a change lies on the side of 0 on which the change is."""
-    return change.low > 0 if change.value > 0 else change.high < 0
-
-
-def _shared_settings(measured: Sequence[Measurements]) -> list[tuple[int, ...]]:
-    shared = set(measured[0].settings)
-    for measurements in measured[1:]:
-        shared &= set(measurements.settings)
-    return sorted(shared)
+def _excludes_zero(change: Estimate) -> bool:
+    """Check whether the interval of a change lies on the side of 0 on which the change is."""
+    if change.value > 0:
+        return change.low > 0
+    return change.high < 0
 
 
 def _of_the_same_pairs(curves: Sequence[Curve | None]) -> list[Curve]:
-    """Return the curves over the pairs that all of them have; none where a curve, or every pair, is missing."""
+    """Return the curves over the pairs that all have; none where a curve or every pair is missing."""
     present = [curve for curve in curves if curve is not None]
     if len(present) < len(curves):
         return []
@@ -252,16 +262,17 @@ def _of_the_same_pairs(curves: Sequence[Curve | None]) -> list[Curve]:
     return [_restricted(curve, common) for curve in present] if len(common) else []
 
 
-def _restricted(curve: Curve, pairs: NDArray[np.intp]) -> Curve:
+def _restricted(curve: Curve, pairs: Places) -> Curve:
+    """Return a curve over some of its pairs; folding, a mean over all of them, becomes unknown."""
     kept = np.isin(curve.pairs, pairs)
     if kept.all():
         return curve
-    ids = tuple(name for name, is_kept in zip(curve.ids, kept, strict=True) if is_kept)
-    unknown = np.full(
-        len(curve.settings), np.nan
-    )  # folding is a mean over other pairs, and not asked for here
     return replace(
-        curve, pairs=curve.pairs[kept], ids=ids, scores=curve.scores[:, kept], folding=unknown
+        curve,
+        pairs=curve.pairs[kept],
+        ids=tuple(np.array(curve.ids, dtype=object)[kept]),
+        scores=curve.scores[:, kept],
+        folding=np.full(len(curve.settings), np.nan),
     )
 
 
@@ -272,20 +283,16 @@ def _drifts_of(
     samples: Samples,
     margin: float,
 ) -> list[Drift]:
-    sure = samples.subjects >= LEAST
-    best = np.stack(
-        [_best_values(curve, samples) for curve in curves]
-    )  # (checkpoints, 1 + draws, hyperparameters)
+    # best settings of all subjects and of each sample: (checkpoints, 1 + draws, hyperparameters)
+    best = np.stack([_best_values(curve, samples) for curve in curves])
     half = known.index("half")
-    loss = _loss(curves[-1], best[half, 0], samples, sure)
+    loss = _loss(curves[-1], best[half, 0], samples)
     drifts = []
     for place, name in enumerate(curves[-1].space.names):
         values = best[:, :, place]
-        change = _change(values[0], values[-1], sure)
-        late_change = _change(values[half], values[-1], sure)
-        optima = tuple(
-            _holding_its_value(_estimate(at_checkpoint, sure)) for at_checkpoint in values
-        )
+        change = _change(values[0], values[-1], samples)
+        late_change = _change(values[half], values[-1], samples)
+        optima = tuple(_optimum(at_checkpoint, samples) for at_checkpoint in values)
         trend = trend_of([optimum.value for optimum in optima], change, late_change, loss, margin)
         drift = Drift(
             scope=scope,
@@ -302,45 +309,59 @@ def _drifts_of(
     return drifts
 
 
-def _best_values(curve: Curve, samples: Samples) -> NDArray[np.float64]:
-    """Return the best setting over all subjects, then that of each sample: shape (1 + draws, hyperparameters)."""
-    candidates, matrix = between(curve.space, curve.settings)
-    means = np.vstack([curve.means, samples.means(curve.scores)])
-    best = curve.best_of(means @ matrix.T)
-    values = np.array([list(curve.space.setting(index).values()) for index in candidates])
-    return np.asarray(values[best])
+def _means(curve: Curve, samples: Samples) -> Floats:
+    """Return mean scores over all subjects, then those of each sample: shape (1 + draws, s)."""
+    of_all = curve.means
+    of_samples = samples.means(curve.scores)
+    return np.vstack([of_all, of_samples])
 
 
-def _loss(curve: Curve, setting: NDArray[np.float64], samples: Samples, sure: bool) -> Estimate:
-    """Return how much worse a setting is than the best one, over all subjects and within each sample of them."""
-    candidates, matrix = between(curve.space, curve.settings)
-    values = np.array([list(curve.space.setting(index).values()) for index in candidates])
-    place = int(np.abs(values - setting).sum(axis=1).argmin())
-    means = np.vstack([curve.means, samples.means(curve.scores)]) @ matrix.T
+def _best_values(curve: Curve, samples: Samples) -> Floats:
+    """Return the best setting by each row of `_means`: shape (1 + draws, hyperparameters)."""
+    values, matrix = interpolated_values(curve.space, curve.settings)
+    interpolated = _means(curve, samples) @ matrix.T
+    best = curve.best_of(interpolated)
+    return values[best]
+
+
+def _loss(curve: Curve, setting: Floats, samples: Samples) -> Estimate:
+    """Return how much worse a setting is than the best one of all subjects."""
+    values, matrix = interpolated_values(curve.space, curve.settings)
+    distances = np.abs(values - setting).sum(axis=1)
+    nearest = int(distances.argmin())
+    means = _means(curve, samples) @ matrix.T
     best = int(curve.best_of(means[0]))
-    return _estimate(gain(curve.metric, means[:, best], means[:, place]), sure)
+    at_best = means[:, best]
+    at_setting = means[:, nearest]
+    losses = gain(curve.metric, at_best, at_setting)
+    return _estimate(losses, samples)
 
 
-def _estimate(values: NDArray[np.float64], sure: bool) -> Estimate:
-    """Return the first of some values with the interval of the others, or without where subjects are too few."""
-    ends = interval(values[1:]) if sure else Interval(np.nan, np.nan)
-    return Estimate(float(values[0]), *ends)
+def _estimate(values: Floats, samples: Samples) -> Estimate:
+    """Return the first value, of all subjects, with the interval of the others, of the samples."""
+    of_all = float(values[0])
+    of_samples = values[1:]
+    if not samples.enough:
+        return Estimate(of_all, np.nan, np.nan)
+    low, high = interval(of_samples)
+    return Estimate(of_all, low, high)
 
 
-def _change(before: NDArray[np.float64], after: NDArray[np.float64], sure: bool) -> Estimate:
-    """Return the change over all subjects, with the middle `CHANGE_COVERAGE` of the changes within each sample."""
+def _change(before: Floats, after: Floats, samples: Samples) -> Estimate:
+    """Return a change, with the middle `CHANGE_COVERAGE` of the changes within each sample."""
     changes = after - before
-    if not sure:
-        return Estimate(float(changes[0]), np.nan, np.nan)
-    tail = (1 - CHANGE_COVERAGE) / 2
-    low = np.quantile(changes[1:], tail, method="lower")
-    high = np.quantile(changes[1:], 1 - tail, method="higher")
-    return Estimate(float(changes[0]), float(low), float(high))
+    of_all = float(changes[0])
+    if not samples.enough:
+        return Estimate(of_all, np.nan, np.nan)
+    low, high = middle(changes[1:], CHANGE_COVERAGE).tolist()
+    return Estimate(of_all, low, high)
 
 
-def _holding_its_value(optimum: Estimate) -> Estimate:
-    if np.isnan(optimum.low):
-        return optimum
-    return Estimate(
-        optimum.value, min(optimum.low, optimum.value), max(optimum.high, optimum.value)
-    )
+def _optimum(values: Floats, samples: Samples) -> Estimate:
+    """Return the best value of all subjects with its interval, stretched to hold it."""
+    found = _estimate(values, samples)
+    if not samples.enough:
+        return found
+    low = min(found.low, found.value)
+    high = max(found.high, found.value)
+    return Estimate(found.value, low, high)

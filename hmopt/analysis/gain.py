@@ -1,4 +1,4 @@
-"""Whether choosing a setting for each label, group or subject improves scores of held-out subjects."""
+"""Whether choosing a setting for each label, group or subject improves held-out scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.cross_validation import SEPARATOR, CrossValidated, by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
-from hmopt.analysis.family import SEPARATOR, Judged, families
-from hmopt.analysis.held_out import HeldOut
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.resampling import Estimate
 
@@ -20,22 +18,23 @@ Over = Literal["default", "common"]
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What a choice of settings gains on held-out subjects.
+    """Held-out gain of a choice of settings.
 
     Parameters
     ----------
     name
-        The kinds of scopes that each had a setting of its own, joined by ` × `, or the name of a single scope.
+        The kinds of scopes that each had a setting of its own, joined by ` × `, or the name of a
+        single scope.
     over
         What it is compared with.
     mean
-        Mean gain over the pairs that judged, with its jackknife standard error.
+        Mean gain over the held-out pairs, with its jackknife standard error.
     unpooled
         The same for settings that each scope chose by its own curve alone.
     p_adjusted
         Two-sided p-value after Holm's correction for the questions that were asked together.
     choosing
-        How many subjects chose: the gain is that of choosing on so many.
+        Number of subjects that settings were chosen on: the gain is that of choosing on so many.
     evidence
         What the adjusted test and the interval say together.
     """
@@ -60,63 +59,71 @@ class Gain:
 
     @property
     def subjects(self) -> int:
-        """How many subjects judged."""
+        """Number of held-out subjects."""
         return self.mean.subjects
 
     @property
     def improves(self) -> bool:
         """Whether there is evidence of a gain."""
-        return self.evidence is Evidence.FOUND and self.mean.value > 0
+        found = self.evidence is Evidence.FOUND
+        return found and self.mean.value > 0
 
     @property
     def harms(self) -> bool:
         """Whether there is evidence of a loss."""
-        return self.evidence is Evidence.FOUND and self.mean.value < 0
+        found = self.evidence is Evidence.FOUND
+        return found and self.mean.value < 0
 
 
-def gains_of_scopes(findings: Sequence[Judged], margin: float, over: Over = "common") -> list[Gain]:
+def gains_of_scopes(
+    results: Sequence[CrossValidated], margin: float, over: Over = "common"
+) -> list[Gain]:
     """Compute what its own setting gains each scope, tested together.
 
     Parameters
     ----------
-    findings
+    results
         The scopes of one family, as all labels.
     margin
-        Gain that is negligible.
+        Largest gain that is negligible.
     over
         What the gain is over.
     """
-    judged = [finding for finding in findings if finding.held_out is not None]
-    return adjusted([_of_scope(finding, over) for finding in judged], margin)
+    scored = [result for result in results if result.held_out is not None]
+    gains = [_of_scope(result, over) for result in scored]
+    return adjusted(gains, margin)
 
 
-def granularities(findings: Sequence[Judged], pairs: pd.DataFrame, margin: float) -> list[Gain]:
-    """Compute what each granularity gains, tested together: the first is one setting for all, over the default.
+def granularities(
+    results: Sequence[CrossValidated], pairs: pd.DataFrame, margin: float
+) -> list[Gain]:
+    """Compute what each granularity gains, tested together.
 
-    Every other granularity is compared with the best single setting, and with the default.
+    The first is one setting for all, over the default. Every other granularity is compared with
+    the best single setting, and with the default.
 
     Parameters
     ----------
-    findings
+    results
         Scopes of any families.
     pairs
         The table of all pairs.
     margin
-        Gain that is negligible.
+        Largest gain that is negligible.
     """
-    judged = families(finding for finding in findings if finding.held_out is not None)
-    cohort = [_of_scope(finding, "default") for finding in judged.pop((), [])]
+    scored = by_kinds(result for result in results if result.held_out is not None)
+    gains = [_of_scope(cohort, "default") for cohort in scored.pop((), [])]
     overs: tuple[Over, ...] = ("common", "default")
-    gains = [
-        _of_family(kinds, members, pairs, over)
-        for kinds, members in judged.items()
-        for over in overs
-    ]
-    return adjusted([*cohort, *gains], margin)
+    for kinds, members in scored.items():
+        gains += [_of_family(kinds, members, pairs, over) for over in overs]
+    return adjusted(gains, margin)
 
 
 def family_gain(
-    findings: Sequence[Judged], pairs: pd.DataFrame, over: Over = "common", pooled: bool = True
+    results: Sequence[CrossValidated],
+    pairs: pd.DataFrame,
+    over: Over = "common",
+    pooled: bool = True,
 ) -> Mean:
     """Compute the mean held-out gain of a setting for each member of a family.
 
@@ -124,8 +131,8 @@ def family_gain(
 
     Parameters
     ----------
-    findings
-        The scopes of one family, at least one of which could be judged.
+    results
+        The scopes of one family, at least one of which has held-out scores.
     pairs
         The table of all pairs.
     over
@@ -133,43 +140,53 @@ def family_gain(
     pooled
         Whether settings are those of pooled curves.
     """
-    total, count = np.zeros(len(pairs)), np.zeros(len(pairs))
-    for finding in findings:
-        held = finding.held_out if pooled else finding.held_out_unpooled
-        if held is None:
+    total = np.zeros(len(pairs))
+    count = np.zeros(len(pairs))
+    for result in results:
+        held_out = result.held_out if pooled else result.held_out_unpooled
+        if held_out is None:
             continue
-        total[held.pairs] += _values(held, over)
-        count[held.pairs] += 1
-    judged = np.flatnonzero(count)
-    moving, fixed = (
-        pairs[f"{side}_subject"].to_numpy(dtype=object)[judged] for side in ("moving", "fixed")
-    )
-    return jackknife(total[judged] / count[judged], moving, fixed)
+        gains = held_out.gains if over == "common" else held_out.default_gains
+        total[held_out.pairs] += gains
+        count[held_out.pairs] += 1
+    scored = np.flatnonzero(count)
+    moving = pairs["moving_subject"].to_numpy(dtype=object)[scored]
+    fixed = pairs["fixed_subject"].to_numpy(dtype=object)[scored]
+    return jackknife(total[scored] / count[scored], moving, fixed)
 
 
 def adjusted(gains: Sequence[Gain], margin: float) -> list[Gain]:
-    """Correct p-values for all questions together, and say what each gain shows."""
-    p_values = holm([gain.p_value for gain in gains])
-    return [
-        replace(gain, p_adjusted=float(p), evidence=of_mean(gain.mean, float(p), margin))
-        for gain, p in zip(gains, p_values, strict=True)
-    ]
+    """Correct p-values for all questions together, and judge what each gain shows."""
+    p_values = [gain.p_value for gain in gains]
+    p_adjusted = holm(p_values).tolist()
+    corrected = []
+    for gain, p_value in zip(gains, p_adjusted, strict=True):
+        evidence = of_mean(gain.mean, p_value, margin)
+        tested = replace(gain, p_adjusted=p_value, evidence=evidence)
+        corrected.append(tested)
+    return corrected
 
 
-def _of_scope(finding: Judged, over: Over) -> Gain:
-    held, unpooled = finding.held_out, finding.held_out_unpooled
-    assert held is not None
+def _of_scope(result: CrossValidated, over: Over) -> Gain:
+    """Return the gain of a scope with held-out scores, not yet tested with others."""
+    held_out = result.held_out
+    unpooled = result.held_out_unpooled
+    assert held_out is not None
     assert unpooled is not None
-    return _untested(
-        finding.scope.name, over, _mean(held, over), _mean(unpooled, over), held.choosing
-    )
+    if over == "common":
+        means = held_out.over_common, unpooled.over_common
+    else:
+        means = held_out.over_default, unpooled.over_default
+    return _untested(result.scope.name, over, *means, held_out.choosing)
 
 
 def _of_family(
-    kinds: tuple[str, ...], members: Sequence[Judged], pairs: pd.DataFrame, over: Over
+    kinds: tuple[str, ...], members: Sequence[CrossValidated], pairs: pd.DataFrame, over: Over
 ) -> Gain:
-    pooled, unpooled = (family_gain(members, pairs, over, pooled) for pooled in (True, False))
-    choosing = max(finding.held_out.choosing for finding in members if finding.held_out is not None)
+    """Return the gain of a family, not yet tested with others."""
+    pooled = family_gain(members, pairs, over)
+    unpooled = family_gain(members, pairs, over, pooled=False)
+    choosing = max(member.held_out.choosing for member in members if member.held_out is not None)
     return _untested(SEPARATOR.join(kinds), over, pooled, unpooled, choosing)
 
 
@@ -183,11 +200,3 @@ def _untested(name: str, over: Over, mean: Mean, unpooled: Mean, choosing: int) 
         choosing=choosing,
         evidence=Evidence.NONE,
     )
-
-
-def _mean(held: HeldOut, over: Over) -> Mean:
-    return held.over_common if over == "common" else held.over_default
-
-
-def _values(held: HeldOut, over: Over) -> NDArray[np.float64]:
-    return held.gains if over == "common" else held.default_gains

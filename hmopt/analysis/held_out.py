@@ -1,290 +1,386 @@
-"""How good a chosen setting is on subjects that did not choose it."""
+"""Cross-validation over subjects: settings are chosen on some subjects and scored on the others.
+
+The subjects are split into a selection set and a held-out set, many times. In each split, the best
+setting is chosen on pairs whose subjects are both in the selection set, and scored on pairs whose
+subjects are both held out. A pair's held-out score is its mean over the splits in which it was held
+out (repeated split halves, or all pairs of subjects left out).
+
+Shapes: r splits, g groups of subjects that are held out together, s settings, n pairs.
+"""
 
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Mask, Names, Places
 from hmopt.analysis.jackknife import Mean, jackknife_rows
 from hmopt.search.curve import Curve, gain
 
 HALF_FROM = 10
-"""Subjects from which one half chooses and the other judges; with fewer, all but two choose."""
+"""Subjects from which one half is held out; of fewer, two are."""
 
 MOST_GROUPS = 60
 """Subjects that are held out one by one; more are held out in so many groups."""
 
+Sides = tuple[Names, Names]
+"""Moving and fixed subject of each pair, shape (n,) each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Who chooses and who judges, in each of r rounds.
+    """Splits of the subjects into a selection set and a held-out set.
 
     Parameters
     ----------
     subjects
         Their names.
     group
-        The group of each subject, from 0; subjects of a group are held out together.
-    chooses
-        Whether each group chooses, shape (r, groups); the others judge.
+        Group of each subject, from 0; subjects of a group are held out together.
+    selection
+        Whether each group is in the selection set of each split, shape (r, g); the others are held
+        out.
     exhaustive
-        Whether these are all ways to divide the groups, so that no random number enters.
+        Whether these are all possible splits, so that no random number enters.
     """
 
     subjects: pd.Index
-    group: NDArray[np.intp]
-    chooses: NDArray[np.bool_]
+    group: Places
+    selection: Mask
     exhaustive: bool
 
-    @property
+    @cached_property
     def choosing(self) -> int:
-        """How many subjects choose in a round, on average."""
-        return round(float(self.chooses[:, self.group].sum(axis=1).mean()))
+        """Number of subjects in a selection set, on average."""
+        _, groups = self.selection.shape
+        sizes = np.bincount(self.group, minlength=groups)
+        subjects = self.selection @ sizes
+        mean = float(subjects.mean())
+        return round(mean)
 
-    def groups_of(self, names: NDArray[np.object_]) -> NDArray[np.intp]:
+    def groups_of(self, names: Names) -> Places:
         """Return the group of each of the named subjects."""
-        return np.asarray(self.group[self.subjects.get_indexer(pd.Index(names))])
+        asked = pd.Index(names, dtype=object)
+        places = self.subjects.get_indexer(asked)
+        return self.group[places]
 
-    def judges(self, moving: NDArray[np.object_], fixed: NDArray[np.object_]) -> NDArray[np.bool_]:
-        """Return in which rounds both subjects of each pair judge, shape (r, n)."""
-        first, second = self.groups_of(moving), self.groups_of(fixed)
-        return np.asarray(~self.chooses[:, first] & ~self.chooses[:, second])
+    def held_out_pairs(self, moving: Names, fixed: Names) -> Mask:
+        """Return whether both subjects of each pair are held out in each split, shape (r, n)."""
+        held_out = ~self.selection
+        of_moving = held_out[:, self.groups_of(moving)]
+        of_fixed = held_out[:, self.groups_of(fixed)]
+        return of_moving & of_fixed
 
 
-def divide(subjects: Sequence[str], splits: int, seed: int) -> Splits:
-    """Divide subjects into those who choose and those who judge.
+def split_subjects(subjects: Sequence[str], splits: int, seed: int) -> Splits:
+    """Split subjects into selection sets and held-out sets.
 
-    With fewer than `HALF_FROM` subjects, every two of them judge in turn and all others choose: half of them would be
-    too few to choose on. Otherwise one half chooses and the other judges, then the other way round: in all ways where
-    these are at most `2 * splits` rounds, else in `splits` random ones.
+    Of fewer than `HALF_FROM` subjects, every two are held out once: half of them would be too few
+    to choose on. Of more, one half is held out and then the other: in all ways where these are at
+    most `2 * splits`, otherwise in `splits` random ones.
 
     Parameters
     ----------
     subjects
         Names, each once; their order does not matter.
     splits
-        Random divisions, each used both ways.
+        Number of random halves; each gives two splits.
     seed
-        Of the random divisions.
+        Seed of the random halves.
 
     Examples
     --------
-    >>> divide(["a", "b", "c", "d"], splits=500, seed=0).chooses.astype(int).tolist()[:2]
+    >>> found = split_subjects(["a", "b", "c", "d"], splits=500, seed=0)
+    >>> found.selection.astype(int).tolist()[:2]
     [[0, 0, 1, 1], [0, 1, 0, 1]]
-    >>> divide([str(name) for name in range(40)], splits=500, seed=0).chooses.shape
+    >>> many = [str(name) for name in range(40)]
+    >>> split_subjects(many, splits=500, seed=0).selection.shape
     (1000, 40)
     """
-    names = pd.Index(sorted(subjects))
+    names = pd.Index(sorted(subjects), dtype=object)
     groups = min(len(names), MOST_GROUPS)
     group = np.arange(len(names)) % max(groups, 1)
-    judging = 2 if groups < HALF_FROM else groups // 2
-    rounds = math.comb(groups, judging)
-    exhaustive = judging == 2 or rounds <= 2 * splits
+    held_out = 2 if groups < HALF_FROM else groups // 2
+    possible = math.comb(groups, held_out)
+    exhaustive = held_out == 2 or possible <= 2 * splits
     if exhaustive:
-        judges = list(itertools.combinations(range(groups), min(judging, groups)))
-        chooses = np.ones((len(judges), groups), dtype=bool)
-        for row, held_out in enumerate(judges):
-            chooses[row, list(held_out)] = False
+        size = min(held_out, groups)
+        sets = list(itertools.combinations(range(groups), size))
+        selection = np.ones((len(sets), groups), dtype=bool)
+        for split, members in enumerate(sets):
+            selection[split, list(members)] = False
     else:
         generator = np.random.default_rng(seed)
-        in_order = np.tile(np.arange(groups) < judging, (splits, 1))
+        in_order = np.tile(np.arange(groups) < held_out, (splits, 1))
         half = generator.permuted(in_order, axis=1)
-        chooses = np.concatenate([half, ~half])
-    return Splits(subjects=names, group=group, chooses=chooses, exhaustive=exhaustive)
+        selection = np.concatenate([half, ~half])
+    return Splits(subjects=names, group=group, selection=selection, exhaustive=exhaustive)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """Sums of a scope's scores between groups of subjects, from which means over any of the groups follow.
+    """Sums of a scope's scores between groups of subjects.
+
+    Means over any groups follow from them without going through the pairs again. For a scope of
+    one subject, who is in all its pairs, pairs are summed by the group of the partner alone.
 
     Parameters
     ----------
     total
-        Sum over the pairs of each two groups, shape (groups, groups, s), symmetric; shape (groups, s) for a scope of
-        one subject, whose pairs go by their partner alone.
+        Sum over the pairs between each two groups, shape (g, g, s), symmetric; shape (g, s) for a
+        scope of one subject.
     count
-        Number of these pairs, shape (groups, groups) or (groups,).
+        Number of these pairs, shape (g, g) or (g,).
     """
 
-    total: NDArray[np.float64]
-    count: NDArray[np.float64]
+    total: Floats
+    count: Floats
 
-    def touching(
-        self, chooses: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return sums and numbers of each group's pairs with choosing groups, (r, groups, s) and (r, groups)."""
-        weights = chooses.astype(float)
-        if self.count.ndim == 1:
-            return weights[:, :, None] * self.total, weights * self.count
-        groups, _, settings = self.total.shape
-        sums = (weights @ self.total.reshape(groups, -1)).reshape(-1, groups, settings)
-        return weights[:, :, None] * sums, weights * (weights @ self.count)
+    @cached_property
+    def touched(self) -> Places:
+        """Groups that have pairs, t of them, rising."""
+        by_group = self.count.reshape(len(self.count), -1)
+        has_pairs = by_group.any(axis=1)
+        return np.flatnonzero(has_pairs)
 
-    def all_of(
-        self, chooses: NDArray[np.bool_], sums: NDArray[np.float64], counts: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return sum and number of all pairs among choosing groups, (r, s) and (r,), from what `touching` returned.
+    def at(self, places: Sequence[int]) -> "Sums":
+        """Return the same at some of the settings."""
+        total = self.total[..., places]
+        return Sums(total=total, count=self.count)
 
-        A pair of two groups touches both, one within a group touches it once.
+    def touching(self, selected: Floats) -> tuple[Floats, Floats]:
+        """Compute sum and number of the pairs of each touched group with selected groups.
+
+        Parameters
+        ----------
+        selected
+            1 where a group is in the selection set of a split, else 0, shape (g, r).
+
+        Returns
+        -------
+        array
+            Sums, shape (t, s, r); 0 where the group itself is not selected.
+        array
+            Numbers, shape (t, r).
+        """
+        of_group = selected[self.touched]
+        total = self.total[self.touched]
+        count = self.count[self.touched]
+        if count.ndim == 1:
+            sums = total[:, :, None] * of_group[:, None, :]
+            counts = count[:, None] * of_group
+            return sums, counts
+        touched, groups, settings = total.shape
+        by_partner = total.transpose(0, 2, 1)
+        rows = by_partner.reshape(touched * settings, groups)
+        sums = (rows @ selected).reshape(touched, settings, -1)
+        sums *= of_group[:, None, :]
+        counts = (count @ selected) * of_group
+        return sums, counts
+
+    def among(self, selected: Floats) -> tuple[Floats, Floats]:
+        """Compute sum and number of all pairs among selected groups, shape (s, r) and (r,).
+
+        A pair of two groups touches both, a pair within a group touches it once. Hence the sum is
+        half of what all groups touch and of what lies within them.
         """
         if self.count.ndim == 1:
-            return sums.sum(axis=1), counts.sum(axis=1)
-        weights = chooses.astype(float)
-        within = np.arange(len(self.count))
-        inner, inner_count = (
-            weights @ self.total[within, within],
-            weights @ self.count[within, within],
-        )
-        return (sums.sum(axis=1) + inner) / 2, (counts.sum(axis=1) + inner_count) / 2
+            total = self.total.T @ selected
+            count = self.count @ selected
+            return total, count
+        sums, counts = self.touching(selected)
+        group = np.arange(len(self.count))
+        total_within = self.total[group, group].T @ selected
+        count_within = self.count[group, group] @ selected
+        total = (sums.sum(axis=0) + total_within) / 2
+        count = (counts.sum(axis=0) + count_within) / 2
+        return total, count
 
 
-def sums_between(
-    response: Curve, splits: Splits, moving: NDArray[np.object_], fixed: NDArray[np.object_]
-) -> Sums:
-    """Add up a scope's scores between groups of subjects; parameters as of `Sums` and `held_out_sides`."""
-    groups, settings = splits.chooses.shape[1], len(response.settings)
-    first, second = splits.groups_of(moving), splits.groups_of(fixed)
+def sums_between(response: Curve, splits: Splits, moving: Names, fixed: Names) -> Sums:
+    """Sum a scope's scores between groups of subjects.
+
+    Parameters
+    ----------
+    response
+        Scores of n pairs.
+    splits
+        Groups of the subjects.
+    moving, fixed
+        Subjects that must be held out of each pair, shape (n,): of `held_out_sides`, where the same
+        array twice stands for a scope of one subject.
+    """
+    groups = splits.selection.shape[1]
+    settings = len(response.settings)
+    first = splits.groups_of(moving)
     scores = response.signed.T
     if moving is fixed:
-        total, count = np.zeros((groups, settings)), np.zeros(groups)
+        total = np.zeros((groups, settings))
+        count = np.zeros(groups)
         np.add.at(total, first, scores)
         np.add.at(count, first, 1)
         return Sums(total=total, count=count)
-    total, count = np.zeros((groups, groups, settings)), np.zeros((groups, groups))
+    second = splits.groups_of(fixed)
+    total = np.zeros((groups, groups, settings))
+    count = np.zeros((groups, groups))
     np.add.at(total, (first, second), scores)
     np.add.at(count, (first, second), 1)
     within = np.arange(groups)
-    inner, inner_count = total[within, within].copy(), count[within, within].copy()
-    total, count = total + total.transpose(1, 0, 2), count + count.T
-    total[within, within], count[within, within] = inner, inner_count
+    inner = total[within, within].copy()
+    inner_count = count[within, within].copy()
+    total = total + total.transpose(1, 0, 2)
+    count = count + count.T
+    total[within, within] = inner
+    count[within, within] = inner_count
     return Sums(total=total, count=count)
 
 
-def choose(sums: Sums, chooses: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the place of the best setting on the choosing pairs of each round, -1 where there are none, shape (r,)."""
-    total, count = sums.all_of(chooses, *sums.touching(chooses))
-    means = total / np.maximum(count, 1)[:, None]
-    return np.where(count > 0, means.argmax(axis=1), -1)
+def choose(sums: Sums, selection: Mask) -> Places:
+    """Choose the best setting on the selection set of each split.
+
+    Parameters
+    ----------
+    sums
+        Of a scope's scores, such that more is better.
+    selection
+        Whether each group is in the selection set, shape (r, g).
+
+    Returns
+    -------
+    array
+        Places among the settings, shape (r,); -1 where the selection set has no pair.
+    """
+    selected = selection.T.astype(float)
+    total, count = sums.among(selected)
+    means = total / np.maximum(count, 1)
+    best = means.argmax(axis=0)
+    return np.where(count > 0, best, -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chosen:
+    """Settings chosen in each split, as places among a scope's settings, shape (r,); -1: none.
+
+    Parameters
+    ----------
+    own
+        For the scope itself.
+    common
+        For all pairs and labels together.
+    default
+        The default setting.
+    """
+
+    own: Places
+    common: Places
+    default: Places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """Scores on pairs whose subjects did not choose, each pair's mean over the rounds in which it judged.
+    """Cross-validated scores of the setting chosen for a scope.
 
     Parameters
     ----------
     score
-        With the setting chosen for the scope.
-    at_common
-        With the setting chosen for all pairs and labels together, by the same subjects.
-    at_default
-        With the default setting; NaN where it was not measured.
+        Mean held-out score.
     over_common, over_default
-        How much better the scope's own setting is than either; positive is better.
+        How much better it is than that of the setting chosen for all pairs and labels by the same
+        subjects, and than that of the default setting (NaN where that was not measured).
     pairs
-        Positions of the pairs that judged in the table of all pairs, shape (m,).
+        Positions of the m pairs that were held out in some split in the table of all pairs.
     scores
-        Of each of them with the scope's own setting, shape (m,).
+        Held-out score of each of them, shape (m,).
     gains, default_gains
-        How much better the scope's own setting is than the common one, and than the default, for each of them, shape
-        (m,).
+        How much better each of them is than with the common and the default setting, shape (m,).
     choosing
-        How many subjects chose.
+        Number of subjects that settings were chosen on.
     """
 
     score: Mean
-    at_common: Mean
-    at_default: Mean
     over_common: Mean
     over_default: Mean
-    pairs: NDArray[np.intp]
-    scores: NDArray[np.float64]
-    gains: NDArray[np.float64]
-    default_gains: NDArray[np.float64]
+    pairs: Places
+    scores: Floats
+    gains: Floats
+    default_gains: Floats
     choosing: int
 
 
-def judge(
-    response: Curve,
-    judging: NDArray[np.bool_],
-    chosen: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]],
-    sides: tuple[NDArray[np.object_], NDArray[np.object_]],
-    choosing: int,
-    always: str | None = None,
+def evaluate(
+    response: Curve, held_out: Mask, chosen: Chosen, sides: Sides, choosing: int
 ) -> HeldOut | None:
-    """Score a scope on held-out pairs; None where no pair could judge.
+    """Score chosen settings on held-out pairs; None where no pair is held out.
 
     Parameters
     ----------
     response
         Scores of n pairs at s settings.
-    judging
-        Which pairs judge in each round, shape (r, n).
+    held_out
+        Whether each pair is held out in each split, shape (r, n).
     chosen
-        Places among the settings, shape (r,) each, -1 where none could be chosen: of the scope's own setting, of the
-        setting chosen for all together, and of the default.
+        The settings of each split.
     sides
-        The subjects of each pair, shape (n,) each.
+        Subjects of each pair.
     choosing
-        How many subjects choose.
-    always
-        The subject that the scope is about.
+        Number of subjects that settings were chosen on.
 
     References
     ----------
-    Cross-fitting: Chernozhukov et al., "Double/debiased machine learning", Econometrics Journal 2018, section 3.
+    Cross-fitting: Chernozhukov et al., "Double/debiased machine learning", Econometrics Journal
+    2018, section 3.
     """
-    own, common, default = chosen
-    used = judging & ((own >= 0) & (common >= 0))[:, None]
-    judged = np.asarray(used.any(axis=0))
-    if not judged.any():
+    could_choose = (chosen.own >= 0) & (chosen.common >= 0)
+    used = held_out & could_choose[:, None]
+    scored = np.asarray(used.any(axis=0))
+    if not scored.any():
         return None
-    rounds, scores = used[:, judged], response.scores[:, judged]
-    mine, theirs, plain = (
-        _mean_over_rounds(scores, places, rounds) for places in (own, common, default)
-    )
-    gains, default_gains = gain(response.metric, mine, theirs), gain(response.metric, mine, plain)
-    moving, fixed = (side[judged] for side in sides)
-    means = jackknife_rows(
-        np.array([mine, theirs, plain, gains, default_gains]), moving, fixed, always
-    )
+    splits = used[:, scored]
+    scores = response.scores[:, scored]
+    own = _mean_over_splits(scores, chosen.own, splits)
+    common = _mean_over_splits(scores, chosen.common, splits)
+    default = _mean_over_splits(scores, chosen.default, splits)
+    gains = gain(response.metric, own, common)
+    default_gains = gain(response.metric, own, default)
+    moving, fixed = sides
+    rows = np.array([own, gains, default_gains])
+    score, over_common, over_default = jackknife_rows(rows, moving[scored], fixed[scored])
     return HeldOut(
-        score=means[0],
-        at_common=means[1],
-        at_default=means[2],
-        over_common=means[3],
-        over_default=means[4],
-        pairs=response.pairs[judged],
-        scores=mine,
+        score=score,
+        over_common=over_common,
+        over_default=over_default,
+        pairs=response.pairs[scored],
+        scores=own,
         gains=gains,
         default_gains=default_gains,
         choosing=choosing,
     )
 
 
-def _mean_over_rounds(
-    scores: NDArray[np.float64], places: NDArray[np.intp], rounds: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return each pair's mean score over the rounds in which it judged, each with that round's setting.
+def _mean_over_splits(scores: Floats, places: Places, splits: Mask) -> Floats:
+    """Compute each pair's mean over the splits in which it is held out, each at its own setting.
 
     Parameters
     ----------
     scores
         Shape (s, m).
     places
-        Shape (r,); -1 stands for a setting that was not measured.
-    rounds
-        Shape (r, m).
+        Setting of each split, shape (r,); -1 stands for one that was not measured.
+    splits
+        Whether each pair is held out in each split, shape (r, m).
     """
-    if (places < 0).all():
-        return np.full(scores.shape[1], np.nan)
-    picked = np.zeros((len(places), len(scores)))
-    known = places >= 0
-    picked[np.flatnonzero(known), places[known]] = 1
-    # how often each setting was the chosen one in a round that the pair judged, shape (s, m)
-    times = picked.T @ rounds
-    return np.asarray((times * scores).sum(axis=0) / times.sum(axis=0))
+    settings, pairs = scores.shape
+    known = np.flatnonzero(places >= 0)
+    if not len(known):
+        return np.full(pairs, np.nan)
+    picked = np.zeros((len(places), settings))
+    picked[known, places[known]] = 1
+    # in how many splits each setting was chosen while the pair was held out, shape (s, m)
+    times = picked.T @ splits
+    total = (times * scores).sum(axis=0)
+    means: Floats = total / times.sum(axis=0)
+    return means

@@ -1,28 +1,42 @@
-"""The best setting of a scope, and how sure it is."""
+"""The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hmopt.analysis.between import between
+from hmopt.analysis.arrays import Floats, Names, Places
 from hmopt.analysis.resampling import (
     COVERAGE,
     NOTHING,
     Estimate,
     Interval,
     Samples,
+    draw,
     estimate,
     interval,
+    middle,
 )
 from hmopt.catalogue import Metric
-from hmopt.search.curve import Curve
-from hmopt.space import Index, Setting
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger.measurements import Measurements
+from hmopt.search.curve import Curve, Curves
+from hmopt.search.scopes import Scope
+from hmopt.search.spline import evenly
+from hmopt.space import Index, Setting, Space
+
+DRAWS = 1000
+"""Bootstrap samples of the subjects behind every interval."""
+
+CANDIDATES = 400
+"""Settings, about, at which the surface over several hyperparameters is evaluated."""
 
 
 def margin_of(metric: Metric, declared: float | None) -> float:
-    """Give the difference of a metric that is negligible: the declared one, or its tolerance.
+    """Return the negligible difference of a metric: the declared one, or its tolerance.
 
     Examples
     --------
@@ -42,13 +56,13 @@ class Optimum:
     index, setting
         The best setting, on the lattice and as values.
     intervals
-        By hyperparameter: 95 % interval of the best value over samples of the subjects, measured or not: between the
-        settings that were measured scores follow a smooth curve. It holds the best measured one.
+        By hyperparameter: 95 % bootstrap interval of the best value, measured or interpolated. It
+        holds the best measured one.
     equals
-        By hyperparameter: from the lowest to the highest value of the settings around the best one that are
+        By hyperparameter: lowest and highest value of the settings around the best one that are
         equivalent to it: their mean loss is below the margin with 95 % confidence.
     score
-        Mean over the pairs at the best setting, and its 95 % interval over samples of the subjects.
+        Mean over the pairs at the best setting, and its 95 % bootstrap interval.
     folding
         Mean share of folded voxels at the best setting; NaN where it was not measured.
     constrained
@@ -70,103 +84,303 @@ class Optimum:
 def find_optimum(
     response: Curve, samples: Samples, folding_limit: float, margin: float | None = None
 ) -> Optimum:
-    """Give the best measured setting of a response.
+    """Find the best measured setting of a response.
 
     Parameters
     ----------
     response
         Scores of n pairs at s settings.
     samples
-        Of the subjects of these pairs.
+        Bootstrap samples of the subjects of these pairs.
     folding_limit
-        The largest that the constrained optimum may have.
+        Largest mean folding of the constrained optimum.
     margin
         Loss that is negligible; left out: that of the metric's unit.
     """
-    best, constrained, names = (
-        response.best(),
-        response.best_within(folding_limit),
-        response.space.names,
-    )
-    drawn = _drawn_optima(response, samples)
-    equal = response.values[_equivalent(response, samples, margin_of(response.metric, margin))]
+    best = response.best()
+    best_values = response.space.setting(response.settings[best])
+
+    constrained_values = None
+    score_constrained = np.nan
+    constrained = response.best_within(folding_limit)
+    if constrained is not None:
+        constrained_values = response.space.setting(response.settings[constrained])
+        score_constrained = float(response.means[constrained])
+
+    resampled = _resampled_optima(response, samples)
+    equivalent = _equivalent(response, samples, margin_of(response.metric, margin))
+    measured = response.values
+    intervals = {}
+    equals = {}
+    for column, name in enumerate(response.space.names):
+        intervals[name] = _interval_around(best, measured[:, column], resampled[:, column])
+        equals[name] = _range(measured[equivalent, column])
+
+    score = estimate(samples, response.scores[best])
     return Optimum(
         index=response.settings[best],
-        setting=response.space.setting(response.settings[best]),
-        intervals={
-            name: _around(drawn[:, i], response.values[:, i], best) for i, name in enumerate(names)
-        },
-        equals={name: _range(equal[:, i]) for i, name in enumerate(names)},
-        score=within_range(response.metric, estimate(samples, response.scores[best])),
+        setting=best_values,
+        intervals=intervals,
+        equals=equals,
+        score=within_range(response.metric, score),
         folding=float(response.folding[best]),
-        constrained=None
-        if constrained is None
-        else response.space.setting(response.settings[constrained]),
-        score_constrained=np.nan if constrained is None else float(response.means[constrained]),
+        constrained=constrained_values,
+        score_constrained=score_constrained,
     )
 
 
 def within_range(metric: Metric, found: Estimate) -> Estimate:
-    """Give an estimate whose interval is cut to the values that the metric can have."""
-    low, high = np.clip([found.low, found.high], *metric.range)
-    return Estimate(found.value, float(low), float(high))
+    """Return an estimate whose interval is clipped to the range of the metric."""
+    ends = [found.low, found.high]
+    low, high = np.clip(ends, *metric.range).tolist()
+    return Estimate(found.value, low, high)
 
 
-def _drawn_optima(response: Curve, samples: Samples) -> NDArray[np.float64]:
-    """Values of the best setting in each sample, shape (draws, hyperparameters); none of too few subjects."""
+class _HasSettings(Protocol):
+    @property
+    def settings(self) -> tuple[Index, ...]: ...
+
+
+def shared_settings(measured: Iterable[_HasSettings]) -> list[Index]:
+    """Return the settings that all of several curves or measurements have, sorted."""
+    sets = [set(one.settings) for one in measured]
+    shared = set.intersection(*sets)
+    return sorted(shared)
+
+
+@lru_cache(maxsize=64)
+def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
+    """Return settings between the measured ones, and the matrix that interpolates scores there.
+
+    One hyperparameter: the cubic spline, on every lattice point from the first to the last measured
+    one. Several: a cubic radial basis function with a quadratic polynomial, on about `CANDIDATES`
+    evenly spread settings and the measured ones; the measured ones alone where they are too few.
+
+    Interpolation is linear in the scores, so that the matrix of the S unit vectors serves all
+    scores, pairs and bootstrap samples.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    settings
+        S measured settings, sorted.
+
+    Returns
+    -------
+    list of Index
+        C settings.
+    array
+        Shape (C, S). Exact on cubic polynomials of one hyperparameter, on parabolas of several.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
+    >>> candidates, matrix = interpolation(space, ((0,), (2,), (4,)))
+    >>> candidates, (matrix @ [0.0, 4.0, 16.0]).round(9).tolist()
+    ([(0,), (1,), (2,), (3,), (4,)], [0.0, 1.0, 4.0, 9.0, 16.0])
+    """
+    dimensions = len(space.hyperparameters)
+    measured = np.array(settings, dtype=float)
+    unit_vectors = np.eye(len(settings))
+    fewest = 2 if dimensions == 1 else (dimensions + 1) * (dimensions + 2)
+    if len(settings) < fewest:
+        return list(settings), unit_vectors
+    if dimensions == 1:
+        (first,), (last,) = settings[0], settings[-1]
+        lattice = np.arange(first, last + 1)
+        spline = CubicSpline(measured[:, 0], unit_vectors)
+        candidates: list[Index] = [(place,) for place in lattice.tolist()]
+        return candidates, np.asarray(spline(lattice))
+    per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
+    even = evenly(space, per_hyperparameter)
+    candidates = sorted({*settings, *even})
+    steps = [hyperparameter.points - 1 for hyperparameter in space.hyperparameters]
+    scale = np.array(steps, dtype=float)
+    surface = RBFInterpolator(measured / scale, unit_vectors, kernel="cubic", degree=2)
+    wanted = np.array(candidates) / scale
+    return candidates, np.asarray(surface(wanted))
+
+
+@lru_cache(maxsize=64)
+def interpolated_values(space: Space, settings: tuple[Index, ...]) -> tuple[Floats, Floats]:
+    """Return what `interpolation` does, with the settings as values: (C, hyperparameters)."""
+    candidates, matrix = interpolation(space, settings)
+    values = []
+    for index in candidates:
+        setting = space.setting(index)
+        values.append(list(setting.values()))
+    return np.array(values), matrix
+
+
+def _resampled_optima(response: Curve, samples: Samples) -> Floats:
+    """Return the best setting in each sample, interpolated: shape (draws, hyperparameters).
+
+    No samples where there are too few subjects.
+    """
     if not samples.enough:
         return np.empty((0, len(response.space.names)))
-    candidates, matrix = between(response.space, response.settings)
-    best = response.best_of(samples.means(response.scores) @ matrix.T)
-    return np.array([list(response.space.setting(index).values()) for index in candidates])[best]
+    values, matrix = interpolated_values(response.space, response.settings)
+    means = samples.means(response.scores)
+    best = response.best_of(means @ matrix.T)
+    return values[best]
 
 
-def _around(drawn: NDArray[np.float64], measured: NDArray[np.float64], best: int) -> Interval:
-    """Give the interval of drawn values, stretched to reach half-way from the best measured value to its neighbours.
+def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval:
+    """Compute the interval of resampled best values, at least half-way to the best's neighbours.
 
-    What lies nearer to the best value than half-way to the next measured one was never told from it.
+    What lies nearer to the best measured value than half-way to the next one was never told from
+    it. Measured 0, 0.2, 0.4 with the best at 0.2: the interval reaches from 0.1 to 0.3 or further.
     """
-    inner = interval(drawn)
+    inner = interval(resampled)
     if np.isnan(inner.low):
         return NOTHING
-    values = np.unique(measured)
-    place = int(np.searchsorted(values, measured[best]))
-    below, above = values[max(place - 1, 0)], values[min(place + 1, len(values) - 1)]
-    low, high = (values[place] + below) / 2, (values[place] + above) / 2
-    return Interval(min(inner.low, float(low)), max(inner.high, float(high)))
+    values = np.unique(measured).tolist()
+    value = float(measured[best])
+    place = values.index(value)
+    last = len(values) - 1
+    below = values[max(place - 1, 0)]
+    above = values[min(place + 1, last)]
+    half_way_down = (value + below) / 2
+    half_way_up = (value + above) / 2
+    low = min(inner.low, half_way_down)
+    high = max(inner.high, half_way_up)
+    return Interval(low, high)
 
 
-def _equivalent(response: Curve, samples: Samples, margin: float) -> NDArray[np.intp]:
-    """Give the places of the settings that lose less than the margin to the best one with 95 % confidence.
+def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
+    """Return the places of the settings that lose less than the margin, with 95 % confidence.
 
-    The test has one side, as the best setting cannot be the worse one. Of one hyperparameter only the settings next to
-    each other around the best one count.
+    The test is one-sided, as the best setting cannot be the worse one. Of one hyperparameter, only
+    settings that are connected to the best one by equivalent settings count.
     """
     if not samples.enough:
         return np.empty(0, dtype=np.intp)
     best = response.best()
-    lost = response.signed[best] - response.signed
-    upper = np.quantile(samples.means(lost), COVERAGE, axis=0)
-    equal = upper <= margin
-    equal[best] = True
+    scores = response.signed
+    losses = scores[best] - scores
+    resampled = samples.means(losses)
+    upper_bounds = np.quantile(resampled, COVERAGE, axis=0)
+    equivalent = upper_bounds <= margin
+    equivalent[best] = True
     if len(response.space.names) > 1:
-        return np.flatnonzero(equal)
-    first, last = best, best
-    while first > 0 and equal[first - 1]:
+        return np.flatnonzero(equivalent)
+    first = best
+    while first > 0 and equivalent[first - 1]:
         first -= 1
-    while last + 1 < len(equal) and equal[last + 1]:
+    last = best
+    while last + 1 < len(equivalent) and equivalent[last + 1]:
         last += 1
     return np.arange(first, last + 1)
 
 
-def _range(values: NDArray[np.float64]) -> Interval:
-    return Interval(float(values.min()), float(values.max())) if len(values) else NOTHING
+def _range(values: Floats) -> Interval:
+    if not len(values):
+        return NOTHING
+    low = float(values.min())
+    high = float(values.max())
+    return Interval(low, high)
 
 
-def band(response: Curve, samples: Samples) -> NDArray[np.float64]:
-    """Give the 95 % interval of the mean at each setting over samples of the subjects, shape (2, s)."""
+def band(response: Curve, samples: Samples) -> Floats:
+    """Compute the 95 % bootstrap interval of the mean at each setting, shape (2, s)."""
     if not samples.enough:
-        return np.full((2, len(response.settings)), np.nan)
+        settings = len(response.settings)
+        return np.full((2, settings), np.nan)
     means = samples.means(response.scores)
-    ends = [interval(means[:, setting]) for setting in range(means.shape[1])]
-    return np.clip(np.array(ends).T, *response.metric.range)
+    low, high = response.metric.range
+    return np.clip(middle(means), low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveAnalysis:
+    """The response of one scope with its optimum.
+
+    Parameters
+    ----------
+    response
+        Scores of its pairs.
+    band
+        95 % interval of the mean at each setting, shape (2, s).
+    optimum
+        The best setting.
+    """
+
+    response: Curve
+    band: Floats
+    optimum: Optimum
+
+
+class ModelAnalysis:
+    """Optima of any scopes of one model; what scopes share is computed once.
+
+    Parameters
+    ----------
+    measurements
+        All that was measured.
+    options
+        Metric, folding limit, margin and seed.
+    """
+
+    def __init__(self, measurements: Measurements, options: SearchOptions) -> None:
+        self.measurements = measurements
+        self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
+        self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
+        self.curves = Curves(measurements, options.metric)
+        self._options = options
+        self._samples = lru_cache(maxsize=32)(self._draw)
+
+    def of(self, scope: Scope) -> CurveAnalysis | None:
+        """Analyse a scope; None where nothing was measured for it."""
+        response = self.curves.of(scope)
+        if response is None:
+            return None
+        samples = self.samples(scope, response)
+        options = self._options
+        optimum = find_optimum(response, samples, options.folding_limit, options.margin)
+        of_means = band(response, samples)
+        return CurveAnalysis(response=response, band=of_means, optimum=optimum)
+
+    def samples(self, scope: Scope, response: Curve) -> Samples:
+        """Return bootstrap samples of the subjects of a response's pairs."""
+        pairs = tuple(response.pairs.tolist())
+        return self._samples(pairs, subject_of(scope))
+
+    def _draw(self, pairs: tuple[int, ...], always: str | None) -> Samples:
+        places = list(pairs)
+        moving = self.moving[places]
+        fixed = self.fixed[places]
+        return draw(moving, fixed, DRAWS, self._options.seed, always)
+
+    def sides(self, response: Curve) -> tuple[Names, Names]:
+        """Return the subjects that must be held out of a response's pairs: `held_out_sides`."""
+        moving = self.moving[response.pairs]
+        fixed = self.fixed[response.pairs]
+        return held_out_sides(response.scope, moving, fixed)
+
+
+def subject_of(scope: Scope) -> str | None:
+    """Return the subject that a scope is about, if it is about one."""
+    criteria = dict(scope.criteria)
+    return criteria.get("subject")
+
+
+def held_out_sides(scope: Scope, moving: Names, fixed: Names) -> tuple[Names, Names]:
+    """Return the subjects that must be held out of each pair.
+
+    They are both of its subjects. For a scope of one subject, who is in all its pairs, they are the
+    partner alone: the same array twice.
+
+    Parameters
+    ----------
+    scope
+        Of the pairs.
+    moving, fixed
+        Subjects of each pair, shape (n,).
+    """
+    subject = subject_of(scope)
+    if subject is None:
+        return moving, fixed
+    partner = np.where(moving == subject, fixed, moving)
+    return partner, partner

@@ -1,28 +1,43 @@
-"""Partial pooling: the curves of a family of scopes shrink towards the family's by as much as their noise says.
+"""Partial pooling: the curves of a family of scopes shrink towards the family's mean curve.
 
-A scope with few subjects has a noisy curve, and its highest point is partly chance. Its structures, groups or subjects
-are however alike. Empirical Bayes learns from the family itself how alike, and weighs both:
+A scope with few subjects has a noisy curve, and its highest point is partly chance. Structures,
+groups or subjects are however alike. Empirical Bayes estimates from the family itself how alike
+they are, and weighs both:
 
-    pooled(λ) = family(λ) + w(λ) · difference(λ),    w(λ) = τ²(λ) / (τ²(λ) + v(λ))
+    pooled_k(λ) = family(λ) + w_k(λ) · d_k(λ),    w_k(λ) = τ²(λ) / (τ²(λ) + v_k(λ))
 
-where `difference` is how much more a scope gains from λ, over the family's best λ, than the family does; v its
-variance over samples of the subjects (jackknife); and τ² the variance of true differences within the family, which is
-what v leaves of the observed ones.
+d_k
+    Difference: how much more scope k gains from λ, over the family's best λ, than the family does.
+v_k
+    Its variance over samples of the subjects, by the delete-one-group jackknife.
+τ²
+    Variance of the true differences within the family: what the v_k leave of the observed ones,
+    Σ_k (d_k² - v_k) / (K - 1), at least 0.
+
+Limited translation: the weight is at least 1 - v_k / d_k², so that a scope that differs from its
+family by far more than its own noise keeps its curve.
+
+Worked example at one λ: three scopes with d = (-0.01, -0.01, 0.02) and v = 0.0001 each. Then
+τ² = (0.0006 - 0.0003) / 2 = 0.00015, and w = 0.00015 / 0.00025 = 0.6. The third scope has
+1 - 0.0001 / 0.0004 = 0.75, which is more: its difference becomes 0.015, those of the others -0.006.
+
+Shapes: K scopes, r splits of the subjects, g groups of subjects, s settings. Splits come last, so
+that the inner loops of numpy are long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Mask, Places
 from hmopt.analysis.held_out import Sums
 
 FEWEST_SCOPES = 2
-"""Scopes that a family must have for their differences to be told."""
+"""Scopes that a family must have for their differences to be estimated."""
 
-AT_ONCE = 2**22
-"""Numbers that are held at a time, at most: rounds × scopes × groups of subjects × settings."""
+AT_ONCE = 2**21
+"""Numbers that an array holds, at most: scopes or groups × settings × splits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,134 +49,201 @@ class Member:
     sums
         Of its scores between groups of subjects, at the family's settings.
     group
-        The group of the subject that it is about, whose scores may not be used where it is held out; None where it is
-        about none.
+        Group of the subject that it is about, whose scores may not be used where it is held out;
+        None where it is about none.
     """
 
     sums: Sums
     group: int | None
 
 
-def shrink(
-    means: NDArray[np.float64],
-    without: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    counted: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Return the pooled curves of K scopes in each of r rounds, up to a constant of the round.
-
-    Parameters
-    ----------
-    means
-        Mean scores such that more is better, shape (K, r, s).
-    without
-        The same without the pairs of each of g groups of subjects, shape (K, r, g, s).
-    known
-        Which scopes have scores in each round, shape (K, r).
-    counted
-        Which groups take part in each round, shape (r, g).
-
-    Returns
-    -------
-    array
-        Shape (K, r, s); unknown scopes have the family's curve.
-
-    References
-    ----------
-    Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973, for the weights; "Limiting the risk of
-    Bayes and empirical Bayes estimators, part II", JASA 1972, for giving a scope that differs from its family by far
-    more than its own noise no smaller a weight than it would have by itself, 1 - v / difference².
-
-    Examples
-    --------
-    Two scopes whose curves have no noise keep them, relative to the family's best setting, which is the second:
-
-    >>> means = np.array([[[0.0, 2.0, 1.0]], [[0.0, 1.0, 2.0]]])
-    >>> without = np.repeat(means[:, :, None], 3, axis=2)
-    >>> pooled = shrink(means, without, np.ones((2, 1), bool), np.ones((1, 3), bool))
-    >>> (pooled - pooled[:, :, [1]]).tolist()
-    [[[-2.0, 0.0, -1.0]], [[-1.0, 0.0, 1.0]]]
-    """
-    scopes = known.sum(axis=0)
-    share = np.where(known, 1 / np.maximum(scopes, 1), 0.0)
-    family = np.einsum("kr,krs->rs", share, means)
-    best = family.argmax(axis=1)
-    rounds = np.arange(len(best))
-
-    gained = means - means[:, rounds, best][:, :, None]
-    family_gained = family - family[rounds, best][:, None]
-    difference = gained - family_gained
-
-    gained_without = without - without[:, rounds, :, best].transpose(1, 0, 2)[:, :, :, None]
-    family_without = np.einsum("kr,krgs->rgs", share, gained_without)
-    varied = gained_without - family_without
-    noise = _jackknife_variance(varied, counted)
-
-    # of K differences from their own mean, K - 1 are free
-    excess = np.einsum("kr,krs->rs", known.astype(float), difference**2 - noise)
-    spread = np.maximum(excess / np.maximum(scopes - 1, 1)[:, None], 0)
-    by_family = _ratio(spread, spread + noise)
-    by_itself = np.maximum(1 - _ratio(noise, difference**2), 0)
-    weight = np.maximum(by_family, np.where(difference == 0, 0, by_itself))
-    weight = np.where((known & (scopes >= FEWEST_SCOPES))[:, :, None], weight, 0)
-    return np.asarray(family_gained + weight * difference)
-
-
-def pooled_places(members: Sequence[Member], chooses: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Choose a setting for every scope of a family by its pooled curve, in each round.
+def pooled_places(members: Sequence[Member], selection: Mask) -> Places:
+    """Choose a setting for every scope of a family by its pooled curve, in each split.
 
     Parameters
     ----------
     members
         K scopes.
-    chooses
-        Which groups of subjects choose in each round, shape (r, g).
+    selection
+        Whether each group of subjects is in the selection set of each split, shape (r, g).
 
     Returns
     -------
     array
-        Places among the settings, shape (K, r); -1 where a scope has no pair among those who choose, or the subject
-        that it is about does not choose.
+        Places among the settings, shape (K, r); -1 where a scope has no pair in the selection set,
+        or the subject that it is about is held out.
     """
-    settings, groups = members[0].sums.total.shape[-1], chooses.shape[1]
-    rounds_at_once = max(1, AT_ONCE // (len(members) * groups * settings))
-    parts = [
-        _pooled_places(members, chooses[start : start + rounds_at_once])
-        for start in range(0, len(chooses), rounds_at_once)
-    ]
+    splits, groups = selection.shape
+    settings = members[0].sums.total.shape[-1]
+    of_split = max(len(members), groups) * settings
+    splits_at_once = max(1, AT_ONCE // of_split)
+    parts = []
+    for start in range(0, splits, splits_at_once):
+        some = selection[start : start + splits_at_once]
+        family = _Family(members, some.T.astype(float))
+        variance = family.variance()
+        pooled = shrink(family.means, variance, family.known)
+        best = pooled.argmax(axis=1)
+        places = np.where(family.known, best, -1)
+        parts.append(places)
     return np.concatenate(parts, axis=1)
 
 
-def _pooled_places(members: Sequence[Member], chooses: NDArray[np.bool_]) -> NDArray[np.intp]:
-    means, without, known, counted = [], [], [], np.zeros(chooses.shape, dtype=bool)
-    for member in members:
-        sums, counts = member.sums.touching(chooses)
-        total, count = member.sums.all_of(chooses, sums, counts)
-        mean = total / np.maximum(count, 1)[:, None]
-        rest = count[:, None] - counts
-        left = (total[:, None] - sums) / np.maximum(rest, 1)[:, :, None]
-        means.append(mean)
-        # a group without pairs changes nothing; one with all of them cannot be left out
-        without.append(np.where(((counts > 0) & (rest > 0))[:, :, None], left, mean[:, None]))
-        takes_part = count > 0
-        if member.group is not None:
-            takes_part &= chooses[:, member.group]
-        known.append(takes_part)
-        counted |= (counts > 0) & takes_part[:, None]
-    pooled = shrink(np.array(means), np.array(without), np.array(known), counted)
-    return np.where(np.array(known), pooled.argmax(axis=2), -1)
+def shrink(means: Floats, variance: Floats, known: Mask) -> Floats:
+    """Compute the pooled curves of K scopes in each of r splits, up to a constant of the split.
+
+    Parameters
+    ----------
+    means
+        Mean scores such that more is better, shape (K, s, r).
+    variance
+        Of the differences from the family, v of the module's text, shape (K, s, r).
+    known
+        Whether each scope has scores in each split, shape (K, r).
+
+    Returns
+    -------
+    array
+        Shape (K, s, r); unknown scopes have the family's curve.
+
+    References
+    ----------
+    Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973, for the weights;
+    "Limiting the risk of Bayes and empirical Bayes estimators, part II", JASA 1972, for limited
+    translation.
+
+    Examples
+    --------
+    Two scopes without noise keep their curves, relative to the family's best setting, the second:
+
+    >>> means = np.array([[[0.0], [2.0], [1.0]], [[0.0], [1.0], [2.0]]])
+    >>> pooled = shrink(means, np.zeros(means.shape), np.ones((2, 1), bool))[:, :, 0]
+    >>> (pooled - pooled[:, [1]]).tolist()
+    [[-2.0, 0.0, -1.0], [-1.0, 0.0, 1.0]]
+    """
+    family = _mean_of_known(means, known)
+    best = family.argmax(axis=0)
+    splits = np.arange(len(best))
+    family_gain = family - family[best, splits]
+    gain = means - means[:, best, splits][:, None]
+    difference = gain - family_gain
+
+    # of K differences from their own mean, K - 1 are free
+    square = difference**2
+    scopes = known.sum(axis=0)
+    freedom = np.maximum(scopes - 1, 1)
+    excess = np.einsum("kr,ksr->sr", known.astype(float), square - variance)
+    true_variance = np.maximum(excess / freedom, 0)
+
+    by_family = _ratio(true_variance, true_variance + variance)
+    by_itself = np.maximum(1 - _ratio(variance, square), 0)
+    by_itself = np.where(difference == 0, 0, by_itself)
+    weight = np.maximum(by_family, by_itself)
+    is_pooled = known & (scopes >= FEWEST_SCOPES)
+    weight = np.where(is_pooled[:, None], weight, 0)
+    pooled: Floats = family_gain + weight * difference
+    return pooled
 
 
-def _jackknife_variance(
-    without: NDArray[np.float64], counted: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the delete-one-group variance, shape (K, r, s), of replicates of shape (K, r, g, s)."""
-    number = np.maximum(counted.sum(axis=1), 1)[:, None]
-    inside = counted.astype(float)
-    centre = np.einsum("krgs,rg->krs", without, inside) / number
-    squares = np.einsum("krgs,rg->krs", (without - centre[:, :, None]) ** 2, inside)
-    return np.asarray((number - 1) / number * squares)
+class _Family:
+    """Mean curves of a family's scopes on the selection sets, and the variance of differences.
+
+    Parameters
+    ----------
+    members
+        K scopes.
+    selected
+        1 where a group is in the selection set of a split, else 0, shape (g, r).
+
+    Attributes
+    ----------
+    means, known
+        As of `shrink`.
+    """
+
+    def __init__(self, members: Sequence[Member], selected: Floats) -> None:
+        self._members = members
+        self._selected = selected
+        settings = members[0].sums.total.shape[-1]
+        splits = selected.shape[1]
+        self.means = np.empty((len(members), settings, splits))
+        self.known = np.empty((len(members), splits), dtype=bool)
+        self._counts = np.empty((len(members), splits))
+        for place, member in enumerate(members):
+            total, count = member.sums.among(selected)
+            known = count > 0
+            if member.group is not None:
+                known &= selected[member.group] > 0
+            self.means[place] = total / np.maximum(count, 1)
+            self.known[place] = known
+            self._counts[place] = count
+
+    def variance(self) -> Floats:
+        """Compute the delete-one-group jackknife variance of each scope's difference, (K, s, r).
+
+        Leaving out group h changes the gain of scope k by δ_kh, 0 where it has no pairs of that
+        group, and that of the family by their mean δ̄_h over scopes. With a_kh = δ_kh - δ̄_h, over
+        the n groups that take part,
+
+            v_k = (n - 1) / n · [Σ_h a_kh² - (Σ_h a_kh)² / n].
+
+        A scope of one subject meets few groups. For the others a_kh = -δ̄_h, so that only the
+        groups it meets are visited: Σ_h a_kh² = Σ_h δ̄_h² + Σ_met [a_kh² - δ̄_h²].
+        """
+        groups, splits = self._selected.shape
+        settings = self.means.shape[1]
+        scopes = np.maximum(self.known.sum(axis=0), 1)
+        share = self.known / scopes
+        takes_part = np.zeros((groups, splits), dtype=bool)
+        family_change = np.zeros((groups, settings, splits))
+        for place, met, change, has_pairs in self._changes():
+            family_change[met] += share[place] * change
+            takes_part[met] |= has_pairs & self.known[place]
+
+        number = np.maximum(takes_part.sum(axis=0), 1)
+        family_sum = family_change.sum(axis=0)
+        family_squares = family_change**2
+        family_square_sum = family_squares.sum(axis=0)
+        variance = np.empty(self.means.shape)
+        for place, met, change, _ in self._changes():
+            deviations = change - family_change[met]
+            squares_met = (deviations**2).sum(axis=0)
+            squares_not_met = family_square_sum - family_squares[met].sum(axis=0)
+            total = change.sum(axis=0) - family_sum
+            squares = squares_met + squares_not_met - total**2 / number
+            variance[place] = (number - 1) / number * np.maximum(squares, 0)
+        return variance
+
+    def _changes(
+        self,
+    ) -> Iterator[tuple[int, Places, Floats, Mask]]:
+        """Yield for each scope: its place; the t groups it meets; δ, (t, s, r); met there, (t, r).
+
+        δ is 0 where a group has no pairs with selected ones, and where it has all of them, so that
+        it cannot be left out.
+        """
+        best = _mean_of_known(self.means, self.known).argmax(axis=0)
+        splits = np.arange(len(best))
+        for place, member in enumerate(self._members):
+            sums, counts = member.sums.touching(self._selected)
+            rest = self._counts[place] - counts
+            has_pairs = counts > 0
+            # the mean of n pairs without n_h whose sum is S_h differs by (mean · n_h - S_h) / (n - n_h)
+            change = self.means[place] * counts[:, None] - sums
+            change /= np.maximum(rest, 1)[:, None]
+            change -= change[:, best, splits][:, None]
+            change *= (has_pairs & (rest > 0))[:, None]
+            yield place, member.sums.touched, change, has_pairs
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0)
+def _mean_of_known(means: Floats, known: Mask) -> Floats:
+    """Compute the family's curve, the mean over the scopes that have scores, shape (s, r)."""
+    scopes = np.maximum(known.sum(axis=0), 1)
+    curve = np.einsum("kr,ksr->sr", known / scopes, means)
+    return np.asarray(curve)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    positive = whole > 0
+    divisor = np.where(positive, whole, 1)
+    return np.where(positive, part / divisor, 0)

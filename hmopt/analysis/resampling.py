@@ -1,47 +1,67 @@
-"""How sure a mean over pairs is, when pairs share subjects."""
+"""Intervals of means over pairs that share subjects: the bootstrap over subjects.
+
+A pair (i, j) belongs to two subjects, so pairs are not independent. Subjects are, and they are
+resampled with replacement. A sample in which subject i was drawn n_i times weighs the pair by
+
+    w_ij = n_i · n_j  (i ≠ j),    w_ii = n_i,
+
+and the mean of values d_ij in that sample is Σ w_ij d_ij / Σ w_ij. Worked example, with three
+subjects: drawing a, a, c gives n = (2, 0, 1), so that the pairs (a, b), (a, c), (b, c) weigh
+0, 2 and 0.
+"""
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
+
+from hmopt.analysis.arrays import Floats, Mask, Names
 
 COVERAGE = 0.95
 
-FEWEST = 5
-"""Subjects below which no interval is given: samples of so few do not spread as the population does."""
+FEWEST_SUBJECTS = 5
+"""Subjects below which there is neither an interval nor a verdict.
+
+Samples of so few do not spread as the population does."""
 
 
 class Interval(NamedTuple):
-    """A range that holds the true value with 95 % confidence; NaN where nothing can be said."""
+    """A range that holds the true value with 95 % confidence; NaN where it is unknown."""
 
     low: float
     high: float
 
     def __contains__(self, value: object) -> bool:
         """Whether a number lies inside, ends included."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        if not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high
 
 
 class Estimate(NamedTuple):
-    """A mean over pairs and the ends of its 95 % interval; NaN where nothing can be said."""
+    """A mean over pairs and the ends of its 95 % interval; NaN where they are unknown."""
 
     value: float
     low: float
     high: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """Give it as columns of a table.
+        """Return the three numbers as columns of a table.
 
         Examples
         --------
         >>> Estimate(0.7, 0.6, 0.8).columns("score")
         {'score': 0.7, 'score_low': 0.6, 'score_high': 0.8}
         """
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {
+            name: self.value,
+            f"{name}_low": self.low,
+            f"{name}_high": self.high,
+        }
 
 
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
@@ -49,35 +69,34 @@ NOTHING = Interval(np.nan, np.nan)
 
 
 def draw_weights(
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    moving: Names,
+    fixed: Names,
     draws: int,
     seed: int,
     always: str | None = None,
-) -> NDArray[np.float64]:
-    """Give what each pair weighs in each of several random samples of the subjects, drawn with replacement.
+) -> Floats:
+    """Draw samples of the subjects with replacement; return the weight of each pair in each.
 
     Parameters
     ----------
     moving, fixed
-        The subjects of each pair, shape (n,).
+        Subjects of each pair, shape (n,).
     draws
-        How many samples.
+        Number of samples.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     always
-        A subject that is in every sample once, as the one that a scope is about: then its partners are drawn.
+        A subject that is in every sample once, such as the one that a scope is about: then only
+        its partners are resampled.
 
     Returns
     -------
-    weights
-        Shape (draws, n): the product of how often both subjects were drawn; within one subject, how often it was.
-        Samples without any pair are left out.
+    array
+        Shape (draws, n), w of the module's text. Samples without any pair are left out.
 
     References
     ----------
-    Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007: resampling when a value belongs to two
-    factors.
+    Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
 
     Examples
     --------
@@ -85,78 +104,97 @@ def draw_weights(
     >>> draw_weights(subjects, np.roll(subjects, 1), draws=100, seed=0).shape[1]
     3
     """
-    names = pd.unique(np.concatenate([moving, fixed]))
-    drawn = [name for name in names if name != always]
+    both_sides = np.concatenate([moving, fixed])
+    places, names = pd.factorize(both_sides)
+    first, second = np.split(places, 2)
+    resampled = np.flatnonzero(names != always)
+    subjects = len(resampled)
     counts = np.ones((draws, len(names)))
-    if drawn:
+    if subjects:
         generator = np.random.default_rng(seed)
-        columns = [position for position, name in enumerate(names) if name != always]
-        counts[:, columns] = generator.multinomial(
-            len(drawn), np.full(len(drawn), 1 / len(drawn)), size=draws
-        )
-    places = pd.Index(names)
-    first, second = (
-        counts[:, places.get_indexer(pd.Index(moving))],
-        counts[:, places.get_indexer(pd.Index(fixed))],
-    )
-    weights = np.where(moving == fixed, first, first * second)
-    return np.asarray(weights[weights.sum(axis=1) > 0])
+        even = np.full(subjects, 1 / subjects)
+        counts[:, resampled] = generator.multinomial(subjects, even, size=draws)
+    of_moving = counts[:, first]
+    of_both = of_moving * counts[:, second]
+    weights = np.where(first == second, of_moving, of_both)
+    has_pairs = weights.sum(axis=1) > 0
+    kept: Floats = weights[has_pairs]
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Random samples of the subjects behind n pairs.
+    """Bootstrap samples of the subjects of n pairs.
 
     Parameters
     ----------
     weights
-        What each pair weighs in each sample, shape (draws, n), from `draw_weights`.
+        Weight of each pair in each sample, shape (draws, n), from `draw_weights`.
     subjects
-        How many subjects were drawn from.
+        Number of subjects that were resampled.
     """
 
-    weights: NDArray[np.float64]
+    weights: Floats
     subjects: int
 
     @property
     def enough(self) -> bool:
-        """Whether there are subjects enough for an interval."""
-        return self.subjects >= FEWEST
+        """Whether there are enough subjects for an interval."""
+        return self.subjects >= FEWEST_SUBJECTS
 
-    def of(self, pairs: NDArray[np.bool_]) -> "Samples":
-        """Give the same samples of some of the pairs, a mask of shape (n,)."""
-        return Samples(weights=self.weights[:, pairs], subjects=self.subjects)
+    def of(self, pairs: Mask) -> "Samples":
+        """Return the same samples of some of the pairs, a mask of shape (n,)."""
+        weights = self.weights[:, pairs]
+        return Samples(weights=weights, subjects=self.subjects)
 
-    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the mean of values of shape (..., n) in each sample, shape (draws, ...), widened for few subjects."""
+    def means(self, values: Floats) -> Floats:
+        """Compute the mean in each sample, its deviations widened for few subjects.
+
+        Parameters
+        ----------
+        values
+            Shape (..., n).
+
+        Returns
+        -------
+        array
+            Shape (draws, ...): m + `widening` · (m_b - m) of the mean m and that of sample b.
+        """
         centre = values.mean(axis=-1)
-        return np.asarray(
-            centre + widening(self.subjects) * (weighted_means(self.weights, values) - centre)
-        )
+        means = weighted_means(self.weights, values)
+        deviations = widening(self.subjects) * (means - centre)
+        widened: Floats = centre + deviations
+        return widened
 
 
 def draw(
-    moving: NDArray[np.object_],
-    fixed: NDArray[np.object_],
+    moving: Names,
+    fixed: Names,
     draws: int,
     seed: int,
     always: str | None = None,
 ) -> Samples:
-    """Give random samples of the subjects of pairs; parameters as of `draw_weights`."""
-    drawn = {*moving, *fixed} - {always}
-    return Samples(weights=draw_weights(moving, fixed, draws, seed, always), subjects=len(drawn))
+    """Draw samples of the subjects of pairs; parameters as of `draw_weights`."""
+    resampled = {*moving, *fixed} - {always}
+    weights = draw_weights(moving, fixed, draws, seed, always)
+    return Samples(weights=weights, subjects=len(resampled))
 
 
+@lru_cache(maxsize=1024)
 def widening(subjects: int) -> float:
-    """Give by how much means over samples of n subjects must spread more for their middle 95 % to be an interval.
+    """Compute the factor that makes the middle 95 % of bootstrap means a t interval.
 
-    Drawing n of n subjects gives a variance that is too small by (n - 1) / n, and ends of a normal distribution where
-    those of Student's t with n - 1 degrees of freedom belong. Of a single subject nothing is known: 1.
+    Drawing n of n subjects gives a variance that is too small by (n - 1) / n, and quantiles of a
+    normal distribution where those of Student's t with n - 1 degrees of freedom belong:
+
+        √(n / (n - 1)) · t_{0.975, n - 1} / z_{0.975}
+
+    It is 1 for a single subject, whose variance is unknown.
 
     References
     ----------
-    Hesterberg, "What teachers should know about the bootstrap", American Statistician 2015, section 5.3: the expanded
-    percentile interval.
+    Hesterberg, "What teachers should know about the bootstrap", American Statistician 2015,
+    section 5.3: the expanded percentile interval.
 
     Examples
     --------
@@ -165,16 +203,16 @@ def widening(subjects: int) -> float:
     """
     if subjects < 2:
         return 1.0
-    end = (1 + COVERAGE) / 2
-    return math.sqrt(subjects / (subjects - 1)) * float(
-        stats.t.ppf(end, subjects - 1) / stats.norm.ppf(end)
-    )
+    level = (1 + COVERAGE) / 2
+    freedom = subjects - 1
+    of_variance = math.sqrt(subjects / freedom)
+    of_student = stats.t.ppf(level, freedom)
+    of_normal = stats.norm.ppf(level)
+    return of_variance * float(of_student / of_normal)
 
 
-def weighted_means(
-    weights: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Give the mean of values in each sample.
+def weighted_means(weights: Floats, values: Floats) -> Floats:
+    """Compute the mean of values in each sample.
 
     Parameters
     ----------
@@ -185,24 +223,39 @@ def weighted_means(
 
     Returns
     -------
-    means
-        Shape (draws, ...); samples in which these pairs weigh nothing are left out.
+    array
+        Shape (draws, ...); samples in which these pairs have no weight are left out.
     """
     total = weights.sum(axis=1)
     kept = total > 0
-    return np.asarray(((values @ weights[kept].T) / total[kept]).T)
+    some = weights[kept]
+    sums = values @ some.T
+    means: Floats = sums / total[kept]
+    return means.T
 
 
-def interval(samples: NDArray[np.float64]) -> Interval:
-    """Give the range of the middle 95 % of samples whose ends are samples, as settings on a lattice must be."""
+def interval(samples: Floats) -> Interval:
+    """Compute the middle 95 % of samples; both ends are samples, as λ on a lattice must be."""
     if not len(samples):
         return NOTHING
-    low = np.quantile(samples, (1 - COVERAGE) / 2, method="lower")
-    high = np.quantile(samples, (1 + COVERAGE) / 2, method="higher")
-    return Interval(float(low), float(high))
+    low, high = middle(samples).tolist()
+    return Interval(low, high)
 
 
-def estimate(samples: Samples, values: NDArray[np.float64]) -> Estimate:
-    """Give the mean of values of n pairs, shape (n,), and its interval over samples of the subjects."""
-    ends = interval(samples.means(values)) if samples.enough else NOTHING
-    return Estimate(float(values.mean()), *ends)
+def middle(samples: Floats, coverage: float = COVERAGE) -> Floats:
+    """Compute the ends of the middle share of samples, shape (draws, ...): shape (2, ...)."""
+    below = (1 - coverage) / 2
+    above = (1 + coverage) / 2
+    low = np.quantile(samples, below, axis=0, method="lower")
+    high = np.quantile(samples, above, axis=0, method="higher")
+    return np.array([low, high])
+
+
+def estimate(samples: Samples, values: Floats) -> Estimate:
+    """Compute the mean of values of n pairs, shape (n,), and its bootstrap interval."""
+    mean = float(values.mean())
+    if not samples.enough:
+        return Estimate(mean, np.nan, np.nan)
+    means = samples.means(values)
+    low, high = interval(means)
+    return Estimate(mean, low, high)

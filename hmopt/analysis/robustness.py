@@ -1,20 +1,23 @@
-"""How much another random initialization changes, and what an ensemble of several gains."""
+"""Sensitivity to random initialization, and what an ensemble of several trainings gains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.aligned import Aligned, align
+from hmopt.analysis.arrays import Floats
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.jackknife import FEWEST_INITIALIZATIONS, mean_over_initializations
+from hmopt.analysis.model_scores import ModelsByName, shared_scores
 from hmopt.analysis.resampling import COVERAGE, UNKNOWN, Estimate
-from hmopt.analysis.starts import over_starts
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
+
+TAILS = ((1 + COVERAGE) / 2, (1 - COVERAGE) / 2)
+"""Upper and lower probability of the quantiles that bound an interval."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,9 +27,9 @@ class Robustness:
     Parameters
     ----------
     scope
-        Whose pairs.
+        Of the pairs.
     models
-        How many initializations.
+        Number of initializations.
     settings
         The s settings that all of them measured, as values.
     scores
@@ -34,7 +37,7 @@ class Robustness:
     optima
         Best setting of each initialization, as values, shape (models, hyperparameters).
     at
-        The best of these by the mean over initializations.
+        The best of these settings by the mean over initializations.
     score_spread
         Standard deviation of the mean score there, with its interval.
     curve_spread
@@ -46,53 +49,64 @@ class Robustness:
     scope: Scope
     models: int
     settings: tuple[Setting, ...]
-    scores: NDArray[np.float64]
-    optima: NDArray[np.float64]
+    scores: Floats
+    optima: Floats
     at: Setting
     score_spread: Estimate
-    curve_spread: NDArray[np.float64]
+    curve_spread: Floats
     optimum_spread: Mapping[str, Estimate]
 
 
-def find_robustness(
-    models: Mapping[str, Measurements], scope: Scope, metric: str
-) -> Robustness | None:
-    """Give how much initializations differ; None where they share no measurement.
-
-    Only settings that all of them measured count.
+def find_robustness(models: ModelsByName, scope: Scope, metric: str) -> Robustness | None:
+    """Compute how much initializations differ, at the settings that all of them measured.
 
     Parameters
     ----------
     models
         By initialization.
     scope
-        Whose pairs.
+        Of the pairs.
     metric
         Name of a metric that all of them measured.
+
+    Returns
+    -------
+    Robustness or None
+        None where they share no measurement.
     """
-    found = align([models], scope, metric)
-    if found is None or not found[0].shared:
+    found = shared_scores([models], scope, metric)
+    if found is None:
         return None
-    aligned = found[0].at(found[0].shared)
-    means, values = aligned.scores.mean(axis=2), aligned.mean.values
-    best = aligned.mean.best()
-    spreads = [spread(row) for row in means.T]
-    optima = values[aligned.mean.best_of(means)]
+    (scores,) = found
+    if not scores.shared:
+        return None
+    shared = scores.at(scores.shared)
+    curve = shared.mean
+    best = curve.best()
+    means = shared.scores.mean(axis=2)
+    spreads = [spread(at_setting) for at_setting in means.T]
+    best_places = curve.best_of(means)
+    optima = curve.values[best_places]
+    optimum_spread = {}
+    for column, name in enumerate(shared.space.names):
+        optimum_spread[name] = spread(optima[:, column])
     return Robustness(
         scope=scope,
         models=len(means),
-        settings=tuple(aligned.space.setting(index) for index in aligned.settings),
+        settings=tuple(shared.space.setting(index) for index in shared.settings),
         scores=means,
         optima=optima,
-        at=aligned.space.setting(aligned.settings[best]),
+        at=shared.space.setting(shared.settings[best]),
         score_spread=spreads[best],
         curve_spread=np.array([one.value for one in spreads]),
-        optimum_spread={name: spread(optima[:, i]) for i, name in enumerate(aligned.space.names)},
+        optimum_spread=optimum_spread,
     )
 
 
-def spread(values: NDArray[np.float64]) -> Estimate:
-    """Give the standard deviation of normally distributed values and its 95 % interval; NaN of fewer than two.
+def spread(values: Floats) -> Estimate:
+    """Compute the standard deviation s of n normal values and its 95 % interval; NaN of fewer than 2.
+
+    The interval is s √(f / χ²), with the quantiles of χ² of f = n - 1 degrees of freedom.
 
     Examples
     --------
@@ -103,34 +117,41 @@ def spread(values: NDArray[np.float64]) -> Estimate:
     if freedom < 1:
         return UNKNOWN
     deviation = float(values.std(ddof=1))
-    ends = np.sqrt(freedom / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], freedom))
-    return Estimate(deviation, *(deviation * ends).tolist())
+    # from the upper to the lower quantile: from the lower to the upper end
+    quantiles = stats.chi2.ppf(TAILS, freedom)
+    ends = deviation * np.sqrt(freedom / quantiles)
+    low, high = ends.tolist()
+    return Estimate(deviation, low, high)
 
 
 def spread_ratio(
     one: Estimate, models: int, other: Estimate, others: int
 ) -> tuple[Estimate, Evidence]:
-    """Give how many times as large one standard deviation is as another, with its 95 % interval, and what that says.
+    """Compute the ratio of two standard deviations, its 95 % interval, and whether it is not 1.
+
+    The interval of the ratio s / t is (s / t) / √F, with the quantiles of the F distribution.
 
     Parameters
     ----------
     one, other
         Standard deviations over independent initializations.
     models, others
-        How many initializations each.
+        Number of initializations of each.
     """
-    if models < 2 or others < 2 or not other.value:
+    if min(models, others) < FEWEST_INITIALIZATIONS or not other.value:
         return UNKNOWN, Evidence.TOO_FEW
     ratio = one.value / other.value
-    ends = stats.f.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], models - 1, others - 1)
-    low, high = (ratio / np.sqrt(ends)).tolist()
-    return Estimate(ratio, low, high), Evidence.NONE if low <= 1 <= high else Evidence.FOUND
+    quantiles = stats.f.ppf(TAILS, models - 1, others - 1)
+    ends = ratio / np.sqrt(quantiles)
+    low, high = ends.tolist()
+    evidence = Evidence.NONE if low <= 1 <= high else Evidence.FOUND
+    return Estimate(ratio, low, high), evidence
 
 
 def ensemble_gain(
-    models: Mapping[str, Measurements], ensemble: Measurements, scope: Scope, metric: str
+    models: ModelsByName, ensemble: Measurements, scope: Scope, metric: str
 ) -> Estimate | None:
-    """Give how much better an ensemble is than its members are on average, at the members' best shared setting.
+    """Compute how much better an ensemble is than its members, at the members' best shared setting.
 
     Parameters
     ----------
@@ -139,24 +160,28 @@ def ensemble_gain(
     ensemble
         Of the mean of their velocities.
     scope
-        Whose pairs.
+        Of the pairs.
     metric
         Name of a metric that all of them measured.
 
     Returns
     -------
     Estimate or None
-        Its interval is over subjects and members.
+        Gain over the members' mean, with an interval over subjects and members; None where they
+        share no measurement.
     """
-    both = align([models, {"ensemble": ensemble}], scope, metric)
-    if both is None or not set(both[0].shared) & set(both[1].settings):
+    both = shared_scores([models, {"ensemble": ensemble}], scope, metric)
+    if both is None:
         return None
-    members = both[0].at(both[0].shared).at(both[1].settings)
-    together = both[1].at(members.settings)
-    return _gain_at_best(members, together)
-
-
-def _gain_at_best(members: Aligned, together: Aligned) -> Estimate:
+    members, together = both
+    shared = set(members.shared) & set(together.settings)
+    if not shared:
+        return None
+    members = members.at(shared)
+    together = together.at(shared)
     best = members.mean.best()
-    gains = gain(members.metric, together.mean.scores[best], members.scores[:, best])
-    return over_starts(gains, members.moving, members.fixed).estimate
+    of_members = members.scores[:, best]
+    of_ensemble = together.mean.scores[best]
+    gains = gain(members.metric, of_ensemble, of_members)
+    mean = mean_over_initializations(gains, members.moving, members.fixed)
+    return mean.estimate

@@ -1,25 +1,25 @@
-"""Whether a subject's best setting goes with its age, its site, or the noise of its image."""
+"""Whether subjects' best settings are associated with covariates, such as age or site."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.evidence import LEAST, Evidence, of_interval
+from hmopt.analysis.arrays import Floats, Mask
+from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.optimum import DRAWS
 from hmopt.analysis.resampling import (
     COVERAGE,
+    FEWEST_SUBJECTS,
     NOTHING,
     UNKNOWN,
     Estimate,
     Interval,
-    Samples,
     draw,
     interval,
 )
-from hmopt.analysis.source import DRAWS
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
@@ -27,22 +27,23 @@ from hmopt.search.scopes import Scope
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """How subjects' best settings go with a column.
+    """Association of subjects' best settings with a covariate.
 
     Parameters
     ----------
     hyperparameter
         Whose best values.
     column
-        What they may go with.
+        The covariate.
     value
-        The category that is held against all others; None for a column of numbers.
+        The category that is compared with all others; None for a column of numbers.
     effect
-        Spearman's correlation, or the category's mean best value less that of the others, with its 95 % interval.
+        Spearman's correlation, or the category's mean best value less that of the others, with its
+        95 % interval.
     subjects
-        How many have both a best setting and a value.
+        Number of subjects that have both a best setting and a value.
     evidence
-        Whether the interval leaves out 0.
+        Whether the interval excludes 0.
     """
 
     hyperparameter: str
@@ -56,7 +57,7 @@ class Sensitivity:
 def subject_optima(
     measurements: Measurements, metric: str, subjects: Iterable[str], label: str | None = None
 ) -> pd.DataFrame:
-    """Give the best measured setting of each subject that has measurements: a row each, a column a hyperparameter.
+    """Return the best measured setting of each subject that has measurements.
 
     Parameters
     ----------
@@ -65,123 +66,144 @@ def subject_optima(
     metric
         Name of a measured metric.
     subjects
-        Those with partners enough.
+        Those with enough partners.
     label
         One of the labels; left out: the mean over them.
+
+    Returns
+    -------
+    table
+        A row for each subject, a column for each hyperparameter.
     """
-    curves, wanted = Curves(measurements, metric), (("label", label),) if label else ()
-    found = {
-        subject: curves.of(Scope(criteria=(("subject", subject), *wanted))) for subject in subjects
-    }
-    rows = {
-        name: curve.space.setting(curve.settings[curve.best()])
-        for name, curve in found.items()
-        if curve
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(measurements.space.names))
+    curves = Curves(measurements, metric)
+    optima = {}
+    for subject in subjects:
+        criteria = {"subject": subject}
+        if label:
+            criteria["label"] = label
+        scope = Scope(criteria=tuple(criteria.items()))
+        curve = curves.of(scope)
+        if curve is not None:
+            best = curve.settings[curve.best()]
+            optima[subject] = curve.space.setting(best)
+    names = list(measurements.space.names)
+    return pd.DataFrame.from_dict(optima, orient="index", columns=names)
 
 
 def find_sensitivities(optima: pd.DataFrame, columns: pd.DataFrame, seed: int) -> list[Sensitivity]:
-    """Give how each hyperparameter's best values go with each column: numbers as ranks, others by category.
+    """Compute how each hyperparameter's best values are associated with each covariate.
 
     Parameters
     ----------
     optima
         As of `subject_optima`.
     columns
-        What is known of subjects, by subject: numbers or text.
+        Covariates by subject: numbers, which are ranked, or text, whose categories are compared
+        each with all others.
     seed
-        Of the samples of the subjects.
+        Seed of the bootstrap.
     """
-    known = columns.reindex(optima.index)
-    return [
-        found
-        for hyperparameter in optima.columns
-        for column in known.columns
-        for found in _of_column(optima[hyperparameter], known[column], seed)
-    ]
+    covariates = columns.reindex(optima.index)
+    found = []
+    for hyperparameter in optima.columns:
+        best = optima[hyperparameter]
+        for name in covariates.columns:
+            column = covariates[name]
+            found += _of_column(best, column, seed)
+    return found
 
 
 def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivity]:
     both = pd.DataFrame({"best": best, "column": column}).dropna()
-    name, values = str(best.name), both["best"].to_numpy(dtype=float)
+    values = both["best"].to_numpy(dtype=float)
+    effects: dict[str | None, Estimate] = {}
     if pd.api.types.is_numeric_dtype(column):
-        effect = rank_effect(both["column"].to_numpy(dtype=float), values, seed)
-        return [_sensitivity(name, str(column.name), None, effect, len(both))]
-    text = both["column"].astype(str)
+        effects[None] = rank_effect(both["column"].to_numpy(dtype=float), values, seed)
+    else:
+        categories = both["column"].astype(str)
+        for category in sorted(set(categories) - {""}):
+            inside = (categories == category).to_numpy()
+            effects[category] = category_effect(inside, values, seed)
     return [
-        _sensitivity(
-            name,
-            str(column.name),
-            value,
-            category_effect((text == value).to_numpy(), values, seed),
-            len(both),
+        Sensitivity(
+            hyperparameter=str(best.name),
+            column=str(column.name),
+            value=value,
+            effect=effect,
+            subjects=len(both),
+            evidence=of_interval(effect),
         )
-        for value in sorted(set(text))
-        if value
+        for value, effect in effects.items()
     ]
 
 
-def _sensitivity(
-    hyperparameter: str, column: str, value: str | None, effect: Estimate, subjects: int
-) -> Sensitivity:
-    return Sensitivity(
-        hyperparameter=hyperparameter,
-        column=column,
-        value=value,
-        effect=effect,
-        subjects=subjects,
-        evidence=of_interval(effect),
-    )
+def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
+    """Compute Spearman's correlation over subjects, and its bootstrap interval.
 
-
-def rank_effect(column: NDArray[np.float64], values: NDArray[np.float64], seed: int) -> Estimate:
-    """Give Spearman's correlation over subjects, and its interval over samples of them.
-
-    Unknown with few subjects or where either does not vary.
-
-    References
-    ----------
-    Fisher's transformation makes the samples nearly normal; their spread is widened for few subjects.
+    Unknown with few subjects or where either does not vary. Fisher's transformation, artanh ρ,
+    makes bootstrap correlations nearly normal; the interval is tanh(artanh ρ ± t · s), with their
+    standard deviation s and t of n - 1 degrees of freedom.
     """
-    if len(values) < LEAST or not np.ptp(column) or not np.ptp(values):
+    subjects = len(values)
+    if subjects < FEWEST_SUBJECTS or not np.ptp(column) or not np.ptp(values):
         return UNKNOWN
     found = float(stats.spearmanr(column, values).statistic)
     if abs(found) > 1 - 1e-12:
         return Estimate(found, found, found)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
-    ranks = [stats.rankdata(side[drawn], axis=1) for side in (column, values)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    scale = np.sqrt(np.prod([(one**2).sum(axis=1) for one in centred], axis=0))
+    generator = np.random.default_rng(seed)
+    resampled = generator.integers(subjects, size=(DRAWS, subjects))
+    column_ranks = stats.rankdata(column[resampled], axis=1)
+    value_ranks = stats.rankdata(values[resampled], axis=1)
+    correlations = _row_correlations(column_ranks, value_ranks)
+    low, high = _fisher_interval(found, correlations, subjects)
+    return Estimate(found, low, high)
+
+
+def _row_correlations(ones: Floats, others: Floats) -> Floats:
+    """Compute the correlation of each two rows; rows that do not vary are left out."""
+    ones = ones - ones.mean(axis=1, keepdims=True)
+    others = others - others.mean(axis=1, keepdims=True)
+    products = (ones * others).sum(axis=1)
+    of_ones = (ones**2).sum(axis=1)
+    of_others = (others**2).sum(axis=1)
+    scale = np.sqrt(of_ones * of_others)
     varies = scale > 0
-    correlations = (centred[0] * centred[1]).sum(axis=1)[varies] / scale[varies]
-    return Estimate(found, *_fisher(found, correlations, len(values)))
+    correlations: Floats = products[varies] / scale[varies]
+    return correlations
 
 
-def _fisher(found: float, drawn: NDArray[np.float64], subjects: int) -> Interval:
-    spread = float(np.arctanh(np.clip(drawn, -0.999, 0.999)).std(ddof=1))
-    if not spread:
+def _fisher_interval(found: float, correlations: Floats, subjects: int) -> Interval:
+    clipped = np.clip(correlations, -0.999, 0.999)
+    deviation = float(np.arctanh(clipped).std(ddof=1))
+    if not deviation:
         return NOTHING
-    reach = float(stats.t.ppf((1 + COVERAGE) / 2, subjects - 1)) * spread
+    quantile = float(stats.t.ppf((1 + COVERAGE) / 2, subjects - 1))
+    reach = quantile * deviation
     centre = np.arctanh(found)
-    return Interval(float(np.tanh(centre - reach)), float(np.tanh(centre + reach)))
+    low = float(np.tanh(centre - reach))
+    high = float(np.tanh(centre + reach))
+    return Interval(low, high)
 
 
-def category_effect(inside: NDArray[np.bool_], values: NDArray[np.float64], seed: int) -> Estimate:
-    """Give the mean of values inside a category less that outside, and its interval over samples of either's subjects.
+def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:
+    """Compute the mean of values inside a category less that outside, and its bootstrap interval.
 
-    Unknown where either has fewer than two subjects.
+    Subjects inside and outside are resampled independently. Unknown where either has fewer than
+    two.
     """
-    if min(inside.sum(), (~inside).sum()) < 2:
+    ones = values[inside]
+    others = values[~inside]
+    if min(len(ones), len(others)) < 2:
         return UNKNOWN
-    one, other = (
-        _sampled(values[side], seed + number) for number, side in enumerate((inside, ~inside))
-    )
-    difference = float(values[inside].mean() - values[~inside].mean())
-    return Estimate(difference, *interval(one - other))
+    difference = float(ones.mean() - others.mean())
+    of_ones = _resampled_means(ones, seed)
+    of_others = _resampled_means(others, seed + 1)
+    low, high = interval(of_ones - of_others)
+    return Estimate(difference, low, high)
 
 
-def _sampled(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    names = np.array([str(place) for place in range(len(values))], dtype=object)
-    samples: Samples = draw(names, names, DRAWS, seed)
+def _resampled_means(values: Floats, seed: int) -> Floats:
+    numbers = np.arange(len(values))
+    names = numbers.astype(str).astype(object)
+    samples = draw(names, names, DRAWS, seed)
     return samples.means(values)

@@ -1,11 +1,20 @@
-"""Made-up cohorts whose best settings are known: response curves of pairs that share subjects."""
+"""Simulated cohorts whose best settings are known: response curves of pairs that share subjects.
+
+The curve of a pair (i, j) and a label is the mean curve of the label, plus deviations of both
+subjects and of the pair,
+
+    y_ij(λ) = mean(λ) + Σ_m (s_i[m] + s_j[m] + p_ij[m]) · shape_m(λ),
+
+with independent normal coefficients s and p of mean 0. So the best setting of the population is
+that of the mean curve, and pairs that share a subject are correlated.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmopt.analysis.arrays import Floats, Places
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.spline import predict
@@ -22,35 +31,44 @@ SHAPES = np.stack(
         np.cos(3 * np.pi * LATTICE) / 3,
     ]
 )
-"""How a subject's or a pair's curve may differ from the mean one: in level, slope and bends; shape (5, lattice)."""
+"""Shapes of deviations from a mean curve: level, slope and bends; shape (5, lattice)."""
 SUBJECT_SD = np.array([0.02, 0.012, 0.004, 0.004, 0.002])
 PAIR_SD = np.array([0.02, 0.018, 0.006, 0.006, 0.003])
-"""How much of each shape: level and slope as of Dice on slices of brains, on which subjects and pairs were told apart
-by least squares."""
+"""Standard deviation of the coefficient of each shape, of subjects and of pairs.
+
+Those of level and slope are as of Dice on slices of brains, from a least-squares fit of subjects
+and pairs."""
 SHARED = 0.7
-"""Share of a pair's variance that it has in common with the same pair the other way round."""
+"""Correlation of a pair's deviation with that of the same pair in the other direction."""
 
 
-def response(best: float, curvature: float) -> NDArray[np.float64]:
-    """Give a mean curve over the lattice, shape (lattice,): a parabola that falls steeply where λ nears 1."""
-    return np.asarray(0.75 - curvature * (LATTICE - best) ** 2 - 0.15 * LATTICE**24)
+def response(best: float, curvature: float) -> Floats:
+    """Compute a mean curve over the lattice, shape (lattice,).
 
-
-def flat(labels: int) -> NDArray[np.float64]:
-    """Give curves on which no setting is better than another: whatever is chosen gains exactly 0 in the population.
-
-    Shape (labels, lattice).
+    It is a parabola that falls steeply where λ nears 1.
     """
-    return np.full((labels, len(LATTICE)), 0.75)
+    distance = LATTICE - best
+    parabola = 0.75 - curvature * distance**2
+    fall = 0.15 * LATTICE**24
+    curve: Floats = parabola - fall
+    return curve
+
+
+def flat(labels: int) -> Floats:
+    """Return curves on which no setting is better than another, shape (labels, lattice).
+
+    Whatever is chosen gains exactly 0 in the population.
+    """
+    shape = (labels, len(LATTICE))
+    return np.full(shape, 0.75)
 
 
 def simulate(
-    curves: NDArray[np.float64], subjects: int, pairs: int, seed: int, shared_by_labels: float = 0.0
+    curves: Floats, subjects: int, pairs: int, seed: int, shared_by_labels: float = 0.0
 ) -> Measurements:
-    """Give the measurements of a cohort drawn from a population with known mean curves, on the whole lattice.
+    """Draw the measurements of a cohort, on the whole lattice, from known mean curves.
 
-    Each label's subjects and pairs differ from its mean curve by curves with mean zero, so that the best setting of the
-    population is that of the mean curve. Part of these differences is common to all labels, as one deformation moves
+    Part of the deviations from the mean curves is common to all labels, as one deformation moves
     them all.
 
     Parameters
@@ -58,9 +76,9 @@ def simulate(
     curves
         Mean Dice of each label over the lattice, shape (labels, lattice).
     subjects, pairs
-        How many; pairs are drawn from all ordered ones.
+        Number of each; pairs are drawn from all ordered ones.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     shared_by_labels
         Share of the variance that labels have in common, in [0, 1].
 
@@ -73,15 +91,14 @@ def simulate(
     moving, fixed = _drawn_pairs(generator, subjects, pairs)
     common = np.sqrt(shared_by_labels) * _deviations(generator, subjects, moving, fixed)
     own = np.sqrt(1 - shared_by_labels)
-    dice = [
-        curve[:, None] + common + own * _deviations(generator, subjects, moving, fixed)
-        for curve in curves
-    ]
-    names = [f"s{number}" for number in range(subjects)]
-    rows = [
-        (f"{names[a]}->{names[b]}", names[a], names[b], names[a], names[b], "cross")
-        for a, b in zip(moving, fixed, strict=True)
-    ]
+    dice = []
+    for curve in curves:
+        of_label = own * _deviations(generator, subjects, moving, fixed)
+        dice.append(curve[:, None] + common + of_label)
+    rows = []
+    for one, other in zip(moving, fixed, strict=True):
+        a, b = f"s{one}", f"s{other}"
+        rows.append((f"{a}->{b}", a, b, a, b, "cross"))
     return Measurements(
         identity="simulated",
         space=SPACE,
@@ -94,26 +111,39 @@ def simulate(
 
 def _drawn_pairs(
     generator: np.random.Generator, subjects: int, pairs: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    moving, fixed = np.nonzero(~np.eye(subjects, dtype=bool))
-    drawn = generator.permutation(len(moving))[:pairs]
+) -> tuple[Places, Places]:
+    """Draw ordered pairs of two subjects, each at most once."""
+    itself = np.eye(subjects, dtype=bool)
+    moving, fixed = np.nonzero(~itself)
+    order = generator.permutation(len(moving))
+    drawn = order[:pairs]
     return moving[drawn], fixed[drawn]
 
 
 def _deviations(
-    generator: np.random.Generator, subjects: int, moving: NDArray[np.intp], fixed: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """How each pair's curve differs from the mean one, shape (lattice, pairs)."""
-    of_subject = generator.normal(0, SUBJECT_SD, (subjects, len(SHAPES)))
-    of_both_ways = generator.normal(0, PAIR_SD, (subjects, subjects, len(SHAPES)))
-    of_one_way = generator.normal(0, PAIR_SD, (len(moving), len(SHAPES)))
-    both_ways = of_both_ways[np.minimum(moving, fixed), np.maximum(moving, fixed)]
-    of_pair = np.sqrt(SHARED) * both_ways + np.sqrt(1 - SHARED) * of_one_way
-    return np.asarray(SHAPES.T @ (of_subject[moving] + of_subject[fixed] + of_pair).T)
+    generator: np.random.Generator, subjects: int, moving: Places, fixed: Places
+) -> Floats:
+    """Draw the deviation of each pair's curve from the mean one, shape (lattice, pairs)."""
+    shapes = len(SHAPES)
+    pairs = len(moving)
+    of_subject = generator.normal(0, SUBJECT_SD, (subjects, shapes))
+    of_both_directions = generator.normal(0, PAIR_SD, (subjects, subjects, shapes))
+    of_direction = generator.normal(0, PAIR_SD, (pairs, shapes))
+    first = np.minimum(moving, fixed)
+    second = np.maximum(moving, fixed)
+    shared = np.sqrt(SHARED) * of_both_directions[first, second]
+    own = np.sqrt(1 - SHARED) * of_direction
+    of_subjects = of_subject[moving] + of_subject[fixed]
+    coefficients = of_subjects + (shared + own)
+    deviations: Floats = SHAPES.T @ coefficients.T
+    return deviations
 
 
 def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) -> Measurements:
-    """Give what a sweep would have measured: coarse settings, then one by one where all pairs together promise most.
+    """Return what a sweep would have measured.
+
+    It measures coarse settings, and then adds one at a time where the mean over all pairs is
+    predicted to be best.
 
     Parameters
     ----------
@@ -125,16 +155,16 @@ def sweep(measurements: Measurements, coarse: int = 10, confirmations: int = 5) 
     means = measurements.score("dice").mean(axis=1)
     settings = coarse_lattice(measurements.space, coarse)
     for _ in range(confirmations):
-        candidates, promised = predict(
-            measurements.space, settings, means[[place for (place,) in settings]][:, None]
-        )
-        best = candidates[int(promised[:, 0].argmax())]
+        measured = means[[place for (place,) in settings]]
+        candidates, predicted = predict(measurements.space, settings, measured[:, None])
+        best = candidates[int(predicted[:, 0].argmax())]
         if best in settings:
             break
         settings = sorted([*settings, best])
     return measurements.at(settings)
 
 
-def shifted(bests: Sequence[float], curvature: float) -> NDArray[np.float64]:
-    """Give curves of labels with their best settings, shape (labels, lattice)."""
-    return np.stack([response(best, curvature) for best in bests])
+def shifted(bests: Sequence[float], curvature: float) -> Floats:
+    """Return curves of labels with the given best settings, shape (labels, lattice)."""
+    curves = [response(best, curvature) for best in bests]
+    return np.stack(curves)

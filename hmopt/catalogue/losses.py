@@ -107,7 +107,7 @@ def find_regularizer(name: str) -> Regularizer:
     >>> find_regularizer("bending").title
     'bending energy'
     """
-    return find(REGULARIZERS, name, "loss.regularization")
+    return find(REGULARIZERS, name, "loss.regularizer")
 
 
 def add_similarity(similarity: Similarity) -> None:
@@ -128,7 +128,7 @@ def add_similarity(similarity: Similarity) -> None:
 
 
 def add_regularizer(regularizer: Regularizer) -> None:
-    """Add a regularizer of one's own, for `[loss] regularization`.
+    """Add a regularizer of one's own, for `[loss] regularizer`.
 
     Raises
     ------

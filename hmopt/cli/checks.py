@@ -21,7 +21,7 @@ def check_declared(study: "Study") -> None:
     DataError
         If the CSV of pairs cannot be read.
     """
-    from hmopt.data.listing import read_pair_names
+    from hmopt.data.pairs import read_pair_names
     from hmopt.networks import check_architecture
 
     check_architecture(study.network, tuple(study.preprocessing.shape))
@@ -76,9 +76,9 @@ def check_cohort(study: "Study", cohort: "PreparedCohort") -> "tuple[list[Pair],
     found = {frozenset(kind for kind, _ in scope.criteria) for scope in scopes}
     for kinds in section.scopes:
         if "subject" in kinds and frozenset(kinds) - {"cohort"} not in found:
-            least = section.minimum_partners
+            least = section.min_paired_subjects
             warnings.warn(
-                f"search.scopes: no subject has {least} partners (search.minimum_partners) for {kinds}: left out.",
+                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
                 stacklevel=2,
             )
     return pairs, table

@@ -135,7 +135,7 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     SearchError
         If there is no such scope, or nothing was measured for it.
     """
-    from hmopt.analysis.finding import recommend
+    from hmopt.analysis.cross_validation import recommend
     from hmopt.search.open_study import study_of_scope
     from hmopt.search.scopes import find_scope, list_scopes
     from hmopt.study_folder import StudyFolder
@@ -145,7 +145,9 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     section = files.searched.search
     study = study_of_scope(files, section.metric, criteria)
     measurements = files.measurements()
-    scope = find_scope(criteria, measurements.pairs, measurements.labels, section.minimum_partners)
+    scope = find_scope(
+        criteria, measurements.pairs, measurements.labels, section.min_paired_subjects
+    )
     family = section.model_copy(update={"scopes": [list(criteria) or ["cohort"]]})
     members = list_scopes(family, measurements.pairs, measurements.labels)
     best = recommend(measurements, members, section)[scope]

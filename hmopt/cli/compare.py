@@ -123,7 +123,7 @@ class Comparing:
     def full_seeds(self) -> range:
         """Give the seeds of separate networks that get half the model's steps, where that is another budget."""
         return range(
-            self.seed, self.seed + self.section.full_seeds * (self.full_steps != self.steps)
+            self.seed, self.seed + self.section.half_budget_seeds * (self.full_steps != self.steps)
         )
 
     def trainings(self) -> Iterator["Training"]:

@@ -64,7 +64,7 @@ def estimate_study(
     """
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
-    settings = study.search.coarse ** len(study.hyperparameters) + study.search.confirmations
+    settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
     measured = (
         len(CHECKPOINTS) * settings * pairs
     )  # by the model at each checkpoint of its training

@@ -97,5 +97,7 @@ def chosen_scopes(
     section, pairs, labels = searched.search, measurements.pairs, measurements.labels
     if not asked:
         return list_scopes(section, pairs, labels)
-    found = [expand_scope(criteria, pairs, labels, section.minimum_partners) for criteria in asked]
+    found = [
+        expand_scope(criteria, pairs, labels, section.min_paired_subjects) for criteria in asked
+    ]
     return list(dict.fromkeys(scope for scopes in found for scope in scopes))

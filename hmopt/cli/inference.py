@@ -45,7 +45,7 @@ def infer_study(name: str, cohort: CohortOptions, found: "Inspection") -> tuple[
         "preprocessing": _preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
-        "search": _search(found.cohort.images, _count(split["search"]), pairs["kinds"], remarks),
+        "search": _search(found.cohort.images, _count(split["search"]), pairs["tasks"], remarks),
     }
     return parse_study(values), remarks
 
@@ -71,7 +71,7 @@ def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
 
 
 def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
-    from hmopt.data.inference import infer_slices
+    from hmopt.data.inspection import infer_slices
 
     slices = infer_slices(found, axis)
     if slices is None:
@@ -107,7 +107,7 @@ def _rounded_up(length: float) -> float:
 
 
 def _split(found: "Inspection", remarks: Remarks) -> Values:
-    from hmopt.data.inference import infer_split
+    from hmopt.data.inspection import infer_split
 
     split = infer_split(found)
     remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
@@ -127,8 +127,8 @@ def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
         )
     again = int(images.groupby(["subject", *same]).size().max()) > 1
     if again:
-        remarks["pairs.kinds"] = "Some subjects have several images."
-    return {"kinds": ["cross", "within"] if again else ["cross"], "same": same}
+        remarks["pairs.tasks"] = "Some subjects have several images."
+    return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
 
 
 def _count(side: int | list[str]) -> int:
@@ -149,7 +149,7 @@ def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Re
         *([["task"], ["task", "label"]] if len(kinds) > 1 else []),
         *([name] for name in few),
     ]
-    if searched > SearchOptions().minimum_partners:
+    if searched > SearchOptions().min_paired_subjects:
         scopes.append(["subject"])
     else:
         remarks["search.scopes"] = (

@@ -11,7 +11,7 @@ from hmopt.cli.options import Debug, Folder, Quiet
 from hmopt.cli.table import lines_of
 
 if TYPE_CHECKING:
-    from hmopt.ledger.holdings import Holding
+    from hmopt.ledger.ledger import Holding
 
 HEADER = (
     "model",

@@ -11,8 +11,7 @@ from hmopt.cli.inference import infer_study
 from hmopt.cli.options import Debug, Quiet
 from hmopt.cli.place import written_path
 from hmopt.cli.progress import duration
-from hmopt.data.power import what_subjects_tell
-from hmopt.data.split import split_subjects
+from hmopt.data.split import describe_power, split_subjects
 from hmopt.declaration import FILE_NAME, CohortOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
@@ -121,7 +120,7 @@ def describe_split(study: Study, found: "Inspection") -> str:
     sides = split_subjects(list(found.subjects), study.split)
     train, tune, search = (len(sides[side]) for side in ("train", "tune", "search"))
     counts = f"Split: {train} subjects to train, {tune} to tune, {search} to search on."
-    return f"{counts} {what_subjects_tell(search)}"
+    return f"{counts} {describe_power(search)}"
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:
@@ -144,7 +143,7 @@ def _estimate(study: Study, found: "Inspection") -> Estimate:
     possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
     pairs = sum(
         min(study.pairs.search, round(possible[kind]))
-        for kind in study.pairs.kinds
+        for kind in study.pairs.tasks
         if kind in possible
     )
     return estimate_study(study, items, pairs, len(found.cohort.structures))

@@ -1,16 +1,14 @@
-"""The images of a cohort, whom they are of, and what their labels mean."""
+"""The images of a cohort, the subjects that they are of, and what their labels mean."""
 
 import os
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from hmopt.data.folders import list_folders
 from hmopt.data.formats import follow, image_name
@@ -23,20 +21,46 @@ from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
-__all__ = ["Cohort", "check_images", "find_label_names", "image_name", "list_images", "read_cohort"]
-
 _SESSION_COLUMNS = ("session", "ses", "visit", "timepoint", "time_point", "phase")
+_MOST_CODES_SHOWN = 5
+_MOST_FILES_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cohort:
-    """Files and meaning of a cohort, checked but not yet prepared.
+class Listing:
+    """What a manifest, or two folders, and a table of label names say; no image was opened.
 
     Parameters
     ----------
     images
-        One row an image, by its unique name; columns `image` and `label` (paths), `subject` (text), then any other
-        columns of the manifest, as numbers where all values are numbers.
+        As of `Cohort`.
+    notes
+        What a user should know about the images, one sentence each.
+    label_table
+        What labels are called; None where there is no table.
+    """
+
+    images: pd.DataFrame
+    notes: tuple[str, ...]
+    label_table: LabelTable | None
+
+    @property
+    def label_names(self) -> dict[int, str] | None:
+        """Names of labels by code."""
+        if self.label_table is None:
+            return None
+        return self.label_table.names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Files and structures of a cohort, checked but not yet prepared.
+
+    Parameters
+    ----------
+    images
+        One row an image, by its unique name; columns `image` and `label` (paths), `subject`
+        (text), then any other columns of the manifest, as numbers where all values are numbers.
     structures
         Codes in the label maps by name of the structure.
     """
@@ -45,34 +69,87 @@ class Cohort:
     structures: Structures
 
 
-def read_cohort(section: CohortOptions, track: Track = silent) -> Cohort:
-    """Return the images and structures of a cohort; reads every label map once.
+def list_cohort(options: CohortOptions) -> Listing:
+    """Return the images and names of labels of a cohort, without opening an image.
 
     Raises
     ------
     DataError
-        If a file is missing or unreadable, a label map lies on another grid than its image or holds what is no label,
-        or a label is not in the given table of names.
+        As `list_images`, or if the table of label names cannot be read.
+    """
+    images, notes = _list_images(options)
+    label_table = _find_label_table(options)
+    return Listing(images=images, notes=notes, label_table=label_table)
+
+
+def list_images(options: CohortOptions) -> pd.DataFrame:
+    """Return the table of images (see `Cohort.images`) without opening them.
+
+    Raises
+    ------
+    DataError
+        If there is no image, a file is not there, the manifest lacks a column or repeats an
+        image, or one label map serves images of several subjects or sessions.
+    """
+    images, _ = _list_images(options)
+    return images
+
+
+def read_cohort(options: CohortOptions, track: Track = silent) -> Cohort:
+    """Return the images and structures of a cohort; every label map is read once.
+
+    Raises
+    ------
+    DataError
+        As `list_cohort` and `read_structures`.
 
     Warns
     -----
     UserWarning
-        If labels have no names (they are then called `label 1`, `label 2`, …), or something of the files or of the
-        table of names is not used, or names speak against the given subjects.
+        As `read_structures`.
     """
-    images, notes = _list(section)
-    table = _find_label_table(section)
-    for note in (*notes, *(table.notes if table is not None else ())):
-        warnings.warn(note, stacklevel=2)
+    listing = list_cohort(options)
+    return read_structures(listing, options, track)
+
+
+def read_structures(listing: Listing, options: CohortOptions, track: Track = silent) -> Cohort:
+    """Read every label map of a cohort once, and return which structures there are.
+
+    Parameters
+    ----------
+    listing
+        As of `list_cohort`.
+    options
+        The declared structures.
+    track
+        Shows how far it is.
+
+    Raises
+    ------
+    DataError
+        If a file is unreadable, a label map lies on another grid than its image or holds what is
+        no label, or a label is not in the given table of names.
+
+    Warns
+    -----
+    UserWarning
+        If labels have no names (they are then called `label 1`, `label 2`, …), something of the
+        files or of the table of names is not used, or names contradict the given subjects.
+    """
+    images = listing.images
+    table = listing.label_table
+    table_notes = () if table is None else table.notes
+    for note in (*listing.notes, *table_notes):
+        warnings.warn(note, stacklevel=3)
     codes: set[int] = set()
-    broken: list[tuple[Path, DataError]] = []
-    rows = zip(images["image"], images["label"], strict=True)
-    for image, label in track(rows, "Checking labels", len(images)):
+    errors: dict[Path, DataError] = {}
+    files = images[["image", "label"]].itertuples(index=False, name=None)
+    for image, label in track(files, "Checking labels", len(images)):
         try:
             codes |= _read_codes(image, label, table)
         except DataError as error:
-            broken.append((label, error))
-    _raise(broken, "label maps", len(images))
+            errors[label] = error
+    _raise_first(errors, "label maps", len(images))
     if not codes:
         raise DataError(
             "cohort",
@@ -80,193 +157,207 @@ def read_cohort(section: CohortOptions, track: Track = silent) -> Cohort:
             got="background only",
             advice="Correct the label maps.",
         )
-    names = None if table is None else table.names
-    return Cohort(
-        images=images,
-        structures=choose_structures(section.structures, _named(codes, names, section)),
-    )
+    names = _names_of(codes, listing.label_names, options)
+    return Cohort(images=images, structures=choose_structures(options.structures, names))
 
 
 def check_images(images: pd.DataFrame, track: Track = silent) -> None:
-    """Read every image through to its end.
+    """Read every image to its end.
 
     Parameters
     ----------
     images
-        As `list_images` gives them.
+        As of `list_images`.
     track
         Shows how far it is.
 
     Raises
     ------
     DataError
-        As `read_image`, if one cannot be used, with the names of all that cannot; or if an image has one intensity
-        everywhere.
+        As `read_image`, if one cannot be used, with the names of all that cannot; or if an image
+        has one intensity everywhere.
     """
-    broken: list[tuple[Path, DataError]] = []
+    errors: dict[Path, DataError] = {}
     for path in track(list(images["image"]), "Reading images", len(images)):
         try:
-            _check_varied(path, read_image(path).data)
+            _check_not_constant(path)
         except DataError as error:
-            broken.append((path, error))
-    _raise(broken, "images", len(images))
+            errors[path] = error
+    _raise_first(errors, "images", len(images))
 
 
-def list_images(section: CohortOptions) -> pd.DataFrame:
-    """Return the table of images (see `Cohort.images`) without opening them.
-
-    Raises
-    ------
-    DataError
-        If there is no image, a file is not there, the manifest lacks a column or repeats an image, or one label map
-        serves images of several persons or sessions.
-    """
-    images, _ = _list(section)
-    return images
-
-
-def find_label_names(section: CohortOptions) -> dict[int, str] | None:
-    """Return the names of labels by code, from the declared table or a `dataset.json` beside the folders, or None."""
-    table = _find_label_table(section)
-    return None if table is None else table.names
-
-
-def _find_label_table(section: CohortOptions) -> LabelTable | None:
-    if section.label_names is not None:
-        return read_label_table(section.label_names)
-    beside = section.images.parent / "dataset.json" if section.images is not None else None
-    return read_label_table(beside) if beside is not None and beside.is_file() else None
-
-
-def _list(section: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _list_images(options: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return the table of images, and what a user should know about it."""
-    if section.manifest is not None:
-        table = read_manifest(section.manifest)
-        notes = tuple(find_doubts(list(table["subject"]), list(table["image"])))
+    if options.manifest is not None:
+        images = read_manifest(options.manifest)
+        notes = tuple(find_doubts(list(images["subject"]), list(images["image"])))
     else:
-        listing = list_folders(section.images, section.labels)
-        table, notes = listing.images, listing.notes
+        images, notes = list_folders(options.images, options.labels)
     for kind in ("image", "label"):
-        check_files(list(table[kind]), kind)
-    table.index = pd.Index(_unique_names(list(table["image"])), name="name")
-    _check_label_maps_once(table)
-    return table, notes
+        check_files(list(images[kind]), kind)
+    names = _unique_names(list(images["image"]))
+    images.index = pd.Index(names, name="name")
+    _check_own_label_maps(images)
+    return images, notes
+
+
+def _find_label_table(options: CohortOptions) -> LabelTable | None:
+    """Read the declared table of label names, or the `dataset.json` beside the folders, or none."""
+    if options.label_names is not None:
+        return read_label_table(options.label_names)
+    if options.images is None:
+        return None
+    beside = options.images.parent / "dataset.json"
+    return read_label_table(beside) if beside.is_file() else None
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
-    resolved = [follow(path) for path in paths]
-    if len(set(resolved)) < len(resolved):
-        same = _first_equal(resolved)
-        files = " and ".join(paths[place].name for place in same)
-        got = files if len({paths[place].name for place in same}) > 1 else "several rows"
-        advice = "Drop the repeated rows."
-        raise DataError(str(paths[same[0]]), expected="each image once", got=got, advice=advice)
-    # names are those that the user gave: a link's own, not that of what it leads to
-    parts = [(*Path(os.path.abspath(path)).parent.parts, image_name(path)) for path in paths]  # noqa: PTH100
-    parts = [tuple(unicodedata.normalize("NFC", part) for part in one) for one in parts]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["_".join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    same = _first_equal(parts)
-    got = " and ".join(paths[place].name for place in same)
+    """Return the shortest names that tell images apart: file names, else with names of folders.
+
+    `a/brain.nii` and `b/brain.nii` become `a_brain` and `b_brain`.
+    """
+    files = [follow(path) for path in paths]
+    if len(set(files)) < len(files):
+        first, second = _first_equal(files)
+        same_name = paths[first].name == paths[second].name
+        raise DataError(
+            str(paths[first]),
+            expected="each image once",
+            got="several rows" if same_name else f"{paths[first].name} and {paths[second].name}",
+            advice="Drop the repeated rows.",
+        )
+    parts = []
+    for path in paths:
+        # names are those that the user gave: a link's own, not that of what it leads to
+        folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
+        place = str(folder / image_name(path))
+        composed = Path(unicodedata.normalize("NFC", place))
+        parts.append(composed.parts)
+    deepest = max(len(names) for names in parts)
+    for depth in range(1, deepest + 1):
+        joined = ["_".join(names[-depth:]) for names in parts]
+        if len(set(joined)) == len(joined):
+            return joined
+    first, second = _first_equal(parts)
     raise DataError(
-        str(paths[same[0]]), expected="names that differ", got=got, advice="Drop one of them."
+        str(paths[first]),
+        expected="names that differ",
+        got=f"{paths[first].name} and {paths[second].name}",
+        advice="Drop one of them.",
     )
 
 
-def _first_equal(values: Sequence[Any]) -> list[int]:
-    """Return the first two places that hold the same value."""
-    seen: dict[Any, int] = {}
-    for place, value in enumerate(values):
-        if value in seen:
-            return [seen[value], place]
-        seen[value] = place
-    return []
+def _first_equal(values: Sequence[Hashable]) -> tuple[int, int]:
+    """Return the places of the first value that occurs again, and of its second occurrence."""
+    repeated = pd.Series(list(values), dtype=object).duplicated()
+    second = int(repeated.to_numpy().argmax())
+    first = values.index(values[second])
+    return first, second
 
 
-def _check_label_maps_once(images: pd.DataFrame) -> None:
-    """Refuse a label map of several persons or sessions; images of one session may share theirs."""
-    column = next((name for name in images if str(name).lower() in _SESSION_COLUMNS), None)
-    first: dict[Path, tuple[Path, tuple[str, str]]] = {}
-    for row, (image, label, subject) in enumerate(
-        images[["image", "label", "subject"]].itertuples(index=False)
-    ):
-        session = (
-            str(images[column].iloc[row])
-            if column is not None
-            else session_entity(image_name(image)) or ""
-        )
-        scan = (subject, session)
-        real = follow(label)
-        earlier, of_earlier = first.setdefault(real, (image, scan))
-        if scan != of_earlier:
-            count = sum(follow(path) == real for path in images["label"])
-            raise DataError(
-                str(label),
-                expected="a label map of its own for every image",
-                got=f"one for {count} images ({earlier.name}, {image.name}, …)",
-                advice="Correct the label of each image.",
-            )
+def _check_own_label_maps(images: pd.DataFrame) -> None:
+    """Refuse a label map of several subjects or sessions; images of one session may share one."""
+    scans = pd.DataFrame(
+        {
+            "label": [follow(path) for path in images["label"]],
+            "subject": images["subject"].to_numpy(),
+            "session": _sessions(images),
+        }
+    )
+    distinct = scans.drop_duplicates()
+    conflicts = distinct.index[distinct["label"].duplicated()]
+    if conflicts.empty:
+        return
+    conflict = conflicts[0]
+    same_label = scans["label"] == scans["label"][conflict]
+    first = int(same_label.to_numpy().argmax())
+    names = f"{images['image'].iloc[first].name}, {images['image'].iloc[conflict].name}"
+    raise DataError(
+        str(images["label"].iloc[conflict]),
+        expected="a label map of its own for every image",
+        got=f"one for {same_label.sum()} images ({names}, …)",
+        advice="Correct the label of each image.",
+    )
 
 
-def _check_varied(path: Path, intensities: NDArray[np.float32]) -> None:
-    lowest, highest = float(intensities.min()), float(intensities.max())
-    if lowest == highest:
-        advice = "Replace the file or take it out."
+def _sessions(images: pd.DataFrame) -> list[str]:
+    """Return the session of every image, from a column of the manifest or else from its name."""
+    for column in images:
+        if str(column).lower() in _SESSION_COLUMNS:
+            return images[column].map(str).tolist()
+    return [session_entity(image_name(path)) or "" for path in images["image"]]
+
+
+def _check_not_constant(path: Path) -> None:
+    intensities = read_image(path).data
+    lowest = float(intensities.min())
+    if lowest == float(intensities.max()):
         raise DataError(
             str(path),
             expected="intensities that differ",
             got=f"{lowest:g} everywhere",
-            advice=advice,
+            advice="Replace the file or take it out.",
         )
 
 
 def _read_codes(image: Path, label: Path, table: LabelTable | None) -> set[int]:
-    """Return the codes of a label map that lies on its image's voxels."""
+    """Return the codes of a label map, which must lie on its image's voxels."""
     check_same_lattice(image, label)
-    found = {int(code) for code in np.unique(read_labels(label).data)} - {BACKGROUND}
+    labels = read_labels(label)
+    codes = set(np.unique(labels.data).tolist())
+    codes.discard(BACKGROUND)
     if table is not None:
-        found -= table.ignored
-        _check_named(label, found, table.names)
-    return found
+        codes -= table.ignored
+        _check_named(label, codes, table.names)
+    return codes
 
 
-def _raise(broken: Sequence[tuple[Path, DataError]], kind: str, count: int) -> None:
-    """Raise what is wrong with the first file, with the names of all others."""
-    if not broken:
+def _check_named(label: Path, codes: set[int], names: dict[int, str]) -> None:
+    unknown = sorted(codes - set(names))
+    if not unknown:
         return
-    _, first = broken[0]
-    others = [path.name for path, _ in broken[1:]]
-    if not others:
-        raise first
-    shown = ", ".join(others[:20]) + (f" and {len(others) - 20} more" if len(others) > 20 else "")
+    shown = ", ".join(str(code) for code in unknown[:_MOST_CODES_SHOWN])
+    more = ", …" if len(unknown) > _MOST_CODES_SHOWN else ""
     raise DataError(
-        "cohort",
-        expected=f"{count} {kind} that can be used",
-        got=f"{len(broken)} that cannot",
-        advice=f"The first is {first} The others are {shown}.",
+        str(label),
+        expected="labels of the given table of names",
+        got=f"{shown}{more}, which it lacks",
+        advice="Add their names to the table, or correct the label map.",
     )
 
 
-def _check_named(label: Path, found: set[int], names: dict[int, str]) -> None:
-    unknown = sorted(found - set(names))
-    if unknown:
-        raise DataError(
-            str(label),
-            expected="labels of the given table of names",
-            got=f"{', '.join(map(str, unknown[:5]))}{', …' if len(unknown) > 5 else ''}, which it lacks",
-            advice="Add their names to the table, or correct the label map.",
-        )
+def _raise_first(errors: dict[Path, DataError], kind: str, count: int) -> None:
+    """Raise what is wrong with the first file, with the names of all others."""
+    if not errors:
+        return
+    first = next(iter(errors.values()))
+    others = [path.name for path in errors][1:]
+    if not others:
+        raise first
+    shown = ", ".join(others[:_MOST_FILES_SHOWN])
+    hidden = len(others) - _MOST_FILES_SHOWN
+    more = f" and {hidden} more" if hidden > 0 else ""
+    raise DataError(
+        "cohort",
+        expected=f"{count} {kind} that can be used",
+        got=f"{len(errors)} that cannot",
+        advice=f"The first is {first} The others are {shown}{more}.",
+    )
 
 
-def _named(codes: set[int], names: dict[int, str] | None, section: CohortOptions) -> dict[int, str]:
+def _names_of(
+    codes: set[int], names: dict[int, str] | None, options: CohortOptions
+) -> dict[int, str]:
+    """Return the names from which structures are chosen, by code."""
     if names is None:
-        if not section.structures:
+        if not options.structures:
             warnings.warn(
-                "labels have no names and are called `label 1`, `label 2`, …: give a table as `label_names`.",
-                stacklevel=3,
+                "labels have no names and are called `label 1`, `label 2`, …: "
+                "give a table as `label_names`.",
+                stacklevel=4,
             )
         return {code: f"label {code}" for code in codes}
-    # a declared structure may name a label that no image of a small cohort happens to show
-    return names if section.structures else {code: names[code] for code in codes}
+    if options.structures:
+        # a declared structure may name a label that no image of a small cohort happens to show
+        return names
+    return {code: names[code] for code in codes}

@@ -1,5 +1,6 @@
-"""Formats of image files: which are read, what their endings are, and which files make up one image."""
+"""Formats of image files: which are read, their endings, and which files make up one image."""
 
+import glob
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ PAIRED = {
 }
 """Endings of files that hold voxels, with those of their headers."""
 
+_PARTNERS = PAIRED | {header: voxels for voxels, header in PAIRED.items()}
+
 READ = (".nii", ".mgh", ".mgz", ".mnc", *PAIRED.keys(), *PAIRED.values())
 _ENDING = re.compile(
     r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.rec|\.par|\.brik|\.head|\.nrrd)?(\.gz|\.bz2|\.zst)?$",
@@ -20,7 +23,10 @@ _ENDING = re.compile(
 LONGEST_LINK = 1024
 """Bytes of a file that may be a link written as text; images are larger."""
 
-_SIMPLE_ITK = "Convert it to NIfTI, for example SimpleITK.WriteImage(SimpleITK.ReadImage('{name}'), '{stem}.nii.gz')."
+_SIMPLE_ITK = (
+    "Convert it to NIfTI, for example "
+    "SimpleITK.WriteImage(SimpleITK.ReadImage('{name}'), '{stem}.nii.gz')."
+)
 _DICOM = "Convert the series to NIfTI, for example with dcm2niix."
 _SURFACE = "It holds a surface or values on one: give a NIfTI volume."
 _TRACTS = "It holds streamlines: give a NIfTI volume."
@@ -69,27 +75,28 @@ def format_of(path: Path) -> str:
 
 
 def advice_about(path: Path) -> str | None:
-    """Return what to do about a file of a known format that is not read; None for any other file."""
-    advice = NOT_READ.get(format_of(path))
+    """Return what to do about a file of a known format that is not read; None for other files."""
+    ending = format_of(path)
+    advice = NOT_READ.get(ending)
     if advice is None:
         return None
-    stem = path.name[: -len(path.suffix)]
+    stem = path.name.removesuffix(path.suffix)
     return advice.format(name=path.name, stem=stem)
 
 
 def other_file(path: Path) -> Path | None:
-    """Return the file that makes up an image together with the given one; None where there is no such file.
+    """Return the file that makes up an image together with the given one; None where there is none.
 
-    Header and voxels of one image lie beside each other under one name, as `c0.hdr` and `c0.img`. Either may be
-    compressed.
+    Header and voxels of one image lie beside each other under one name, as `c0.hdr` and `c0.img`.
+    Either may be compressed.
     """
-    ending = format_of(path)
-    partners = {**PAIRED, **{header: voxels for voxels, header in PAIRED.items()}}
-    if ending not in partners:
+    other_ending = _PARTNERS.get(format_of(path))
+    if other_ending is None:
         return None
     stem = image_name(path)
-    for candidate in path.parent.glob(f"{_escaped(stem)}.*"):
-        if image_name(candidate) == stem and format_of(candidate) == partners[ending]:
+    for candidate in path.parent.glob(f"{glob.escape(stem)}.*"):
+        same_stem = image_name(candidate) == stem
+        if same_stem and format_of(candidate) == other_ending:
             return candidate
     return None
 
@@ -97,11 +104,15 @@ def other_file(path: Path) -> Path | None:
 def files_of(path: Path) -> list[Path]:
     """Return every file that an image is made of, the given one first."""
     other = other_file(path)
-    return [path] if other is None else [path, other]
+    if other is None:
+        return [path]
+    return [path, other]
 
 
 def follow(path: Path) -> Path:
-    r"""Return the file that a link leads to, also where git wrote the link as text because it could not make links.
+    r"""Return the file that a link leads to.
+
+    Where git cannot make links, it writes a file that holds the path: it counts as a link, too.
 
     Examples
     --------
@@ -114,7 +125,9 @@ def follow(path: Path) -> Path:
     """
     target = path.resolve()
     written = written_link(target)
-    linked = target.parent / written if written is not None else target
+    if written is None:
+        return target
+    linked = target.parent / written
     return linked.resolve() if linked.is_file() else target
 
 
@@ -126,12 +139,8 @@ def written_link(path: Path) -> str | None:
         text = path.read_bytes().decode("utf-8").strip()
     except UnicodeDecodeError:
         return None
-    return (
-        text
-        if text.isprintable() and format_of(Path(text)) in READ and not Path(text).is_absolute()
-        else None
-    )
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+    link = Path(text)
+    is_name = text.isprintable() and not link.is_absolute()
+    if is_name and format_of(link) in READ:
+        return text
+    return None

@@ -1,8 +1,9 @@
 """What a file's header says about the place of its voxels: unit, qform and sform, shear."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -11,13 +12,20 @@ from numpy.typing import NDArray
 from hmopt.data.opening import open_header
 from hmopt.errors import DataError
 
+if TYPE_CHECKING:
+    from hmopt.data.volume import Lattice
+
 Matrix = NDArray[np.float64]
 
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "micron": 1e-3, "meter": 1e3}
-"""Of the lengths that NIfTI's `xyzt_units` names; a header that names none is in mm, as ITK, FSL and SPM take it."""
+"""Lengths that NIfTI's `xyzt_units` names; without a name it is mm, as for ITK, FSL and SPM."""
 
 _FLAT = 1e-6
-"""Volume of a voxel, as a share of that of a box with its edges, below which an affine counts as not invertible."""
+"""Volume of a voxel, as a share of that of a box with its edges, below which an affine counts as
+not invertible."""
+_FORMS_AGREE = 0.05
+"""Share of a voxel by which qform and sform may differ."""
+_RIGHT_DEGREES = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +54,7 @@ class Forms:
         return self.qform is None and self.sform is None
 
     def apart_mm(self, shape: tuple[int, ...]) -> float:
-        """Return how far the two put a corner of the image apart at most, in mm; 0 where there is only one.
+        """Return the largest distance between the two places of a corner, in mm; 0 for one form.
 
         Examples
         --------
@@ -61,6 +69,51 @@ class Forms:
         return corners_apart_mm(self.qform, self.sform, shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeaderFacts:
+    """What headers of a cohort lack or contradict.
+
+    Parameters
+    ----------
+    without
+        How many images have neither qform nor sform.
+    contradicting
+        How many have both, more than a twentieth of a voxel apart.
+    apart_mm
+        The largest distance between the two.
+    sheared
+        How many have axes that are not orthogonal.
+    shear_degrees
+        The largest deviation of two axes from a right angle.
+    """
+
+    without: int
+    contradicting: int
+    apart_mm: float
+    sheared: int
+    shear_degrees: float
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user must know of them, one sentence each."""
+        lines = []
+        if self.without:
+            lines.append(
+                f"{self.without} without qform and sform, placed with their middle at the origin"
+            )
+        if self.contradicting:
+            lines.append(
+                f"{self.contradicting} whose qform and sform lie up to {self.apart_mm:.3g} mm "
+                "apart; the sform is followed, ITK may follow the other"
+            )
+        if self.sheared:
+            lines.append(
+                f"{self.sheared} with axes that miss a right angle by up to "
+                f"{self.shear_degrees:.3g} degrees; ITK and ANTs may not read them"
+            )
+        return lines
+
+
 def forms_of(file: Any) -> Forms | None:
     """Return qform and sform of an image that nibabel opened; None for a format that has none."""
     header = file.header
@@ -72,16 +125,17 @@ def forms_of(file: Any) -> Forms | None:
     return Forms(
         qform=None if qform is None else scaled(qform, scale),
         sform=None if sform is None else scaled(sform, scale),
-        qform_code=int(qform_code),
+        qform_code=qform_code,
         sform_code=int(sform_code),
         mm_per_unit=scale,
     )
 
 
 def coded_qform(header: Any) -> tuple[Matrix | None, int]:
-    """Return qform and code of a NIfTI header; None and 0 where its quaternion is broken, as where there is none.
+    """Return qform and code of a NIfTI header; None and 0 where there is none.
 
-    Such a file is still placed by its sform; without one, nibabel does not open it.
+    A broken quaternion counts as none: such a file is still placed by its sform; without one,
+    nibabel does not open it.
     """
     try:
         qform, code = header.get_qform(coded=True)
@@ -96,7 +150,7 @@ def read_forms(path: Path) -> Forms | None:
 
 
 def mm_per_unit(file: Any) -> float:
-    """Return what the lengths in an opened image's header are multiplied by to be in mm.
+    """Return the millimetres in one unit of length of an opened image's header.
 
     NIfTI names a unit in `xyzt_units`; other formats are in mm.
     """
@@ -111,8 +165,8 @@ def mm_per_unit(file: Any) -> float:
 def affine_mm(file: Any, path: Path) -> Matrix:
     """Return the affine of an opened image, voxel to world, in mm.
 
-    The NIfTI standard's precedence holds: sform, where its code is not 0; else qform; else the spacing alone, with the
-    world's origin in the middle of the image.
+    The NIfTI standard's precedence holds: sform, where its code is not 0; else qform; else the
+    spacing alone, with the world's origin in the middle of the image.
 
     Parameters
     ----------
@@ -127,22 +181,28 @@ def affine_mm(file: Any, path: Path) -> Matrix:
         If there is no affine, or it cannot be inverted.
     """
     affine = file.affine
-    advice = "Repair the header of the file."
     if affine is None or not np.isfinite(affine).all():
-        raise DataError(
-            str(path), expected="an affine that can be inverted", got="none", advice=advice
-        )
+        raise _not_invertible(path, "none")
     affine = scaled(np.asarray(affine, dtype=np.float64), mm_per_unit(file))
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    # relative to the edges: voxels of a micrometre have a volume of 1e-9 mm³ and are voxels all the same
-    if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / edges)) < _FLAT:
-        raise DataError(
-            str(path),
-            expected="an affine that can be inverted",
-            got="one whose axes lie in a plane",
-            advice=advice,
-        )
+    axes = affine[:3, :3]
+    edges = np.linalg.norm(axes, axis=0)
+    # relative to the edges: a voxel of a micrometre is a voxel, and its volume 1e-9 mm³
+    flat = edges.min() <= 0
+    if not flat:
+        volume = abs(np.linalg.det(axes / edges))
+        flat = volume < _FLAT
+    if flat:
+        raise _not_invertible(path, "one whose axes lie in a plane")
     return affine
+
+
+def _not_invertible(path: Path, got: str) -> DataError:
+    return DataError(
+        str(path),
+        expected="an affine that can be inverted",
+        got=got,
+        advice="Repair the header of the file.",
+    )
 
 
 def scaled(affine: Matrix, factor: float) -> Matrix:
@@ -157,14 +217,19 @@ def scaled(affine: Matrix, factor: float) -> Matrix:
 
 
 def corners_apart_mm(a: Matrix, b: Matrix, shape: tuple[int, ...]) -> float:
-    """Return how far two affines put the same corner of an image apart at most, in mm."""
+    """Return the largest distance between the places of a corner under two affines, in mm."""
     last = np.array(shape, dtype=np.float64) - 1
-    corners = np.array([[*(np.array(corner) * last), 1.0] for corner in np.ndindex(2, 2, 2)]).T
-    return float(np.linalg.norm(((a - b) @ corners)[:3], axis=0).max())
+    # (4, 8): the voxels at the corners, in homogeneous coordinates
+    corners = np.ones((4, 8))
+    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8)
+    corners[:3] *= last[:, None]
+    apart = (a - b) @ corners
+    distances = np.linalg.norm(apart[:3], axis=0)
+    return float(distances.max())
 
 
 def shear_degrees(affine: Matrix) -> float:
-    """Return by how much two axes of an image miss a right angle at most, in degrees.
+    """Return the largest deviation of two axes of an image from a right angle, in degrees.
 
     Examples
     --------
@@ -173,6 +238,41 @@ def shear_degrees(affine: Matrix) -> float:
     >>> round(shear_degrees(tilted), 3)
     10.0
     """
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
-    return float(np.degrees(np.arcsin(np.abs(cosines).max().clip(0, 1))))
+    axes = affine[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    axes = axes / lengths
+    between_axes = np.triu_indices(3, 1)
+    cosines = (axes.T @ axes)[between_axes]
+    largest = np.abs(cosines).max().clip(0, 1)
+    return float(np.degrees(np.arcsin(largest)))
+
+
+def read_header_facts(lattices: "Mapping[Path, Lattice]") -> HeaderFacts:
+    """Return what the headers of images lack or contradict.
+
+    Parameters
+    ----------
+    lattices
+        Shape and affine of every image, by its file.
+    """
+    without = 0
+    contradicting = 0
+    apart_mm = [0.0]
+    shear = []
+    for path, lattice in lattices.items():
+        shear.append(shear_degrees(lattice.affine))
+        forms = read_forms(path)
+        if forms is None:
+            continue
+        without += forms.neither
+        apart = forms.apart_mm(lattice.shape)
+        shortest_edge = float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())
+        contradicting += apart / shortest_edge > _FORMS_AGREE
+        apart_mm.append(apart)
+    return HeaderFacts(
+        without=without,
+        contradicting=contradicting,
+        apart_mm=max(apart_mm),
+        sheared=sum(degrees > _RIGHT_DEGREES for degrees in shear),
+        shear_degrees=max(shear),
+    )

@@ -1,77 +1,68 @@
-"""What a cohort looks like, before anything is declared about it."""
+"""What a cohort looks like before anything is declared, and which split and slices suit it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from hmopt.data.cohort import Cohort, read_cohort
-from hmopt.data.grid import Matrix, ras_frame
-from hmopt.data.header import read_forms, shear_degrees
+from hmopt.data.grid import Matrix, ras_frame, rotated
+from hmopt.data.header import HeaderFacts, read_header_facts
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
-from hmopt.data.scan import ScanFacts, look_at
-from hmopt.data.volume import Lattice, read_lattice
-from hmopt.declaration import CohortOptions
+from hmopt.data.structures import Structures, merge_labels
+from hmopt.data.volume import Lattice, read_labels, read_lattice
+from hmopt.declaration import CohortOptions, SliceOptions, SplitOptions
+from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
 _PAIRS = 12
+_ALIGNED_PAIRS = 4
 _ROUGH_OVERLAP = 0.3
 _AS_GOOD = 0.005
 """Overlap by which headers may be worse than centres and still be followed."""
-_ALIGNED_PAIRS = 4
-_FORMS_AGREE = 0.05
-_RIGHT_DEGREES = 0.05
 _FLAT = 16
 _THICK = 3.0
+_TUNE_SHARE = 0.1
+_SEARCH_SHARE = 0.3
+_FEWEST_IN_A_SET = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeaderFacts:
-    """What headers of a cohort lack or contradict.
+class ScanFacts:
+    """Facts of one image, along right, anterior and superior.
 
     Parameters
     ----------
-    without
-        How many images have neither qform nor sform.
-    contradicting
-        How many have both, more than a twentieth of a voxel apart.
-    apart_mm
-        How far the two are apart at most.
-    sheared
-        How many have axes that are not orthogonal.
-    shear_degrees
-        By how much two axes miss a right angle at most.
+    shape
+        Voxels along each axis.
+    spacing_mm
+        Their distances.
+    voxels
+        (structures,): how many voxels each has.
+    structures_per_slice
+        For each axis and each index along it, how many structures are there.
+    lattice
+        Where its voxels are.
     """
 
-    without: int
-    contradicting: int
-    apart_mm: float
-    sheared: int
-    shear_degrees: float
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    voxels: NDArray[np.int64]
+    structures_per_slice: tuple[NDArray[np.int64], ...]
+    lattice: Lattice
 
     @property
-    def remarks(self) -> list[str]:
-        """What a user must know of them, one sentence each."""
-        lines = []
-        if self.without:
-            lines.append(
-                f"{self.without} without qform and sform, placed with their middle at the origin"
-            )
-        if self.contradicting:
-            lines.append(
-                f"{self.contradicting} whose qform and sform lie up to {self.apart_mm:.3g} mm apart; the sform is "
-                "followed, ITK may follow the other"
-            )
-        if self.sheared:
-            lines.append(
-                f"{self.sheared} with axes that miss a right angle by up to {self.shear_degrees:.3g} degrees; ITK and "
-                "ANTs may not read them"
-            )
-        return lines
+    def volumes_mm3(self) -> NDArray[np.float64]:
+        """(structures,): the volume of each."""
+        voxel_mm3 = np.prod(self.spacing_mm)
+        volumes: NDArray[np.float64] = self.voxels * voxel_mm3
+        return volumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +80,8 @@ class Inspection:
     headers
         What the images' headers lack or contradict.
     axes
-        (3, 3): what right, anterior and superior of the images are named after (see `common_axes`).
+        (3, 3): what right, anterior and superior of the images are named after (see
+        `common_axes`).
     """
 
     cohort: Cohort
@@ -101,56 +93,71 @@ class Inspection:
     @property
     def shapes(self) -> NDArray[np.int64]:
         """(images, 3): voxels along right, anterior and superior."""
-        return np.array([scan.shape for scan in self.scans])
+        rows = [scan.shape for scan in self.scans]
+        return np.array(rows)
 
     @property
     def spacings_mm(self) -> NDArray[np.float64]:
         """(images, 3): their distances."""
-        return np.array([scan.spacing_mm for scan in self.scans])
+        rows = [scan.spacing_mm for scan in self.scans]
+        return np.array(rows)
 
     @property
     def same_spacing(self) -> bool:
         """Whether all images have the same spacing, to a hundredth."""
-        return bool(np.allclose(self.spacings_mm, self.spacings_mm[0], rtol=0.01))
+        spacings_mm = self.spacings_mm
+        first = spacings_mm[0]
+        return bool(np.allclose(spacings_mm, first, rtol=0.01))
 
     @property
     def subjects(self) -> dict[str, int]:
         """Number of images of every subject."""
-        return dict(sorted(Counter(self.cohort.images["subject"]).items()))
+        counts = Counter(self.cohort.images["subject"])
+        return dict(sorted(counts.items()))
 
     @property
     def pairs(self) -> dict[str, int]:
         """Number of ordered pairs between subjects and within one, in the whole cohort."""
         counts = list(self.subjects.values())
+        images = sum(counts)
         within = sum(count * (count - 1) for count in counts)
-        return {"cross": sum(counts) * (sum(counts) - 1) - within, "within": within}
+        return {"cross": images * (images - 1) - within, "within": within}
 
     @property
     def structures(self) -> pd.DataFrame:
-        """One row a structure: `volume_mm3` and `voxels` (medians of images that have it), `images` that have it."""
-        voxels = np.array([scan.voxels for scan in self.scans])
-        volumes = np.array([scan.volumes_mm3 for scan in self.scans])
-        here = [column > 0 for column in voxels.T]
+        """One row a structure.
+
+        Columns `volume_mm3` and `voxels` (medians of images that have it; 0 where none has), and
+        `images` (how many have it).
+        """
+        names = pd.Index(list(self.cohort.structures), name="structure")
+        voxels = pd.DataFrame(
+            [scan.voxels for scan in self.scans],
+            columns=names,
+        )
+        volumes = pd.DataFrame(
+            [scan.volumes_mm3 for scan in self.scans],
+            columns=names,
+        )
+        shown = voxels > 0
         return pd.DataFrame(
             {
-                "volume_mm3": [
-                    _median(column[rows]) for column, rows in zip(volumes.T, here, strict=True)
-                ],
-                "voxels": [
-                    _median(column[rows]) for column, rows in zip(voxels.T, here, strict=True)
-                ],
-                "images": [int(rows.sum()) for rows in here],
-            },
-            index=pd.Index(list(self.cohort.structures), name="structure"),
+                "volume_mm3": volumes.where(shown).median().fillna(0.0),
+                "voxels": voxels.where(shown).median().fillna(0.0),
+                "images": shown.sum(),
+            }
         )
 
     @property
     def slice_axis(self) -> int | None:
-        """The axis along which there are too few or too thick slices for 3-D work; None: volumes."""
-        shape, spacing = np.median(self.shapes, axis=0), np.median(self.spacings_mm, axis=0)
+        """The axis along which slices are too few or too thick for 3-D work; None: volumes."""
+        shape = np.median(self.shapes, axis=0)
+        spacing = np.median(self.spacings_mm, axis=0)
         axis = int(shape.argmin())
-        thick = spacing[axis] >= _THICK * np.delete(spacing, axis).max()
-        return axis if shape[axis] < _FLAT or thick else None
+        in_plane = np.delete(spacing, axis)
+        thick = spacing[axis] >= _THICK * in_plane.max()
+        few = shape[axis] < _FLAT
+        return axis if few or thick else None
 
     @property
     def overlaps(self) -> dict[str, float]:
@@ -164,21 +171,18 @@ class Inspection:
 
     @property
     def best_placement(self) -> str:
-        """The placement under which labels overlap most; where headers do as well as centres, the headers.
+        """The placement of the largest overlap; where headers do as well as centres, the headers.
 
         Headers that give no orientation count for nothing.
         """
-        overlaps = dict(self.overlaps)
+        overlaps = self.overlaps
         if self.headers.without == len(self.scans):
             overlaps.pop("header", None)
         if not overlaps:
             return "centre"
-        best = max(overlaps.values())
-        return next(
-            name
-            for name in ("header", "centre", "affine")
-            if overlaps.get(name, -1.0) >= best - _AS_GOOD
-        )
+        enough = max(overlaps.values()) - _AS_GOOD
+        as_good = [name for name, overlap in overlaps.items() if overlap >= enough]
+        return as_good[0]
 
     @property
     def lattice(self) -> Lattice:
@@ -187,18 +191,22 @@ class Inspection:
 
     @property
     def extents_mm(self) -> NDArray[np.float64]:
-        """(3,): what a prepared grid must cover: the largest image, or all of them where headers put them."""
+        """(3,): what a prepared grid must cover: the largest image; all, where headers put them."""
+        extents: NDArray[np.float64]
         if self.best_placement == "header":
             frame = ras_frame(self.lattice, self.axes)
-            together: NDArray[np.float64] = np.array(frame.shape) * np.array(frame.spacing_mm)
-            return together
-        largest: NDArray[np.float64] = (self.shapes * self.spacings_mm).max(axis=0)
-        return largest
+            extents = np.multiply(frame.shape, frame.spacing_mm)
+        else:
+            of_images = self.shapes * self.spacings_mm
+            extents = of_images.max(axis=0)
+        return extents
 
     @property
     def roughly_aligned(self) -> bool:
-        """Whether a network can be expected to find the rest: mean Dice of at least 0.3 under the best placement."""
-        return not max(self.overlaps.values(), default=1.0) < _ROUGH_OVERLAP
+        """Whether a network can be expected to find the rest: mean Dice of at least 0.3."""
+        overlaps = self.overlaps.values()
+        best = max(overlaps, default=1.0)
+        return best >= _ROUGH_OVERLAP
 
     @property
     def advice(self) -> str:
@@ -208,26 +216,30 @@ class Inspection:
             "centre": "centre on centre",
             "affine": "after affine alignment",
         }
-        numbers = ", ".join(
-            f"{overlap:.2f} {names[name]}" for name, overlap in self.overlaps.items()
-        )
+        measured = [f"{overlap:.2f} {names[name]}" for name, overlap in self.overlaps.items()]
         chosen = f'placement = "{self.best_placement}"'
-        if not numbers:
+        if not measured:
             return f"No pair of images shows the same label: {chosen}."
-        said = f"Mean overlap of labels before registration: {numbers}: {chosen}."
+        found = f"Mean overlap of labels before registration: {', '.join(measured)}: {chosen}."
         if self.roughly_aligned:
-            return said
+            return found
         if self.slice_axis is not None:
-            return f"{said} Images are not aligned: align them with another program first, as slices cannot be."
-        return f"{said} Images are hardly aligned: look at the overlap of what is prepared before you train."
+            return (
+                f"{found} Images are not aligned: align them with another program first, "
+                "as slices cannot be."
+            )
+        return (
+            f"{found} Images are hardly aligned: "
+            "look at the overlap of what is prepared before you train."
+        )
 
 
-def inspect_cohort(section: CohortOptions, track: Track = silent, seed: int = 0) -> Inspection:
-    """Give the facts of a cohort; every label map is read, images are not.
+def inspect_cohort(options: CohortOptions, track: Track = silent, seed: int = 0) -> Inspection:
+    """Return the facts of a cohort; every label map is read, images are not.
 
     Parameters
     ----------
-    section
+    options
         Where the cohort is.
     track
         Shows how far it is.
@@ -239,51 +251,159 @@ def inspect_cohort(section: CohortOptions, track: Track = silent, seed: int = 0)
     DataError
         As `read_cohort`; also where 2-D images lie in different planes.
     """
-    cohort = read_cohort(section, track)
-    images, labels = list(cohort.images["image"]), list(cohort.images["label"])
-    lattices = [read_lattice(label) for label in labels]
-    axes = common_axes(lattices)
-    if all(planes_of(lattice, axes) for lattice in lattices):
-        common_plane(
-            {str(path): lattice for path, lattice in zip(images, lattices, strict=True)}, axes
-        )
+    cohort = read_cohort(options, track)
     structures = cohort.structures
-    scans = tuple(
-        look_at(label, structures, axes)
-        for label in track(labels, "Looking at labels", len(labels))
-    )
+    images = list(cohort.images["image"])
+    labels = list(cohort.images["label"])
+    lattices = dict(zip(images, map(read_lattice, labels), strict=True))
+    axes = common_axes(list(lattices.values()))
+    all_flat = all(planes_of(lattice, axes) for lattice in lattices.values())
+    if all_flat:
+        by_name = {str(path): lattice for path, lattice in lattices.items()}
+        common_plane(by_name, axes)
+    tracked = track(labels, "Looking at labels", len(labels))
+    scans = tuple(inspect_scan(label, structures, axes) for label in tracked)
     pairs = draw_image_pairs(cohort.images, _PAIRS, seed)
     placement = measure_placement(pairs, structures, track, axes)
-    found = Inspection(
+    inspection = Inspection(
         cohort=cohort,
         scans=scans,
         placement=placement,
-        headers=_read_headers(images, lattices),
+        headers=read_header_facts(lattices),
         axes=axes,
     )
-    if found.roughly_aligned or found.slice_axis is not None:
-        return found
-    tried = draw_image_pairs(cohort.images, _PAIRS, seed, "image")[:_ALIGNED_PAIRS]
-    aligned = measure_aligned(tried, pairs[:_ALIGNED_PAIRS], structures, track)
-    return replace(found, placement=replace(placement, overlap_aligned=aligned))
+    if inspection.roughly_aligned or inspection.slice_axis is not None:
+        return inspection
+    image_pairs = draw_image_pairs(cohort.images, _PAIRS, seed, "image")
+    overlap_aligned = measure_aligned(
+        image_pairs[:_ALIGNED_PAIRS], pairs[:_ALIGNED_PAIRS], structures, track
+    )
+    return replace(inspection, placement=replace(placement, overlap_aligned=overlap_aligned))
 
 
-def _read_headers(images: list[Path], lattices: list[Lattice]) -> HeaderFacts:
-    known = [(read_forms(path), lattice) for path, lattice in zip(images, lattices, strict=True)]
-    apart = [
-        forms.apart_mm(lattice.shape) / float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())
-        for forms, lattice in known
-        if forms is not None
-    ]
-    apart_mm = [forms.apart_mm(lattice.shape) for forms, lattice in known if forms is not None]
-    return HeaderFacts(
-        without=sum(forms is not None and forms.neither for forms, _ in known),
-        contradicting=sum(voxels > _FORMS_AGREE for voxels in apart),
-        apart_mm=max(apart_mm, default=0.0),
-        sheared=sum(shear_degrees(lattice.affine) > _RIGHT_DEGREES for lattice in lattices),
-        shear_degrees=max(shear_degrees(lattice.affine) for lattice in lattices),
+def inspect_scan(label: Path, structures: Structures, axes: Matrix | None = None) -> ScanFacts:
+    """Return the facts of an image from its label map, which lies on the same grid.
+
+    Parameters
+    ----------
+    label
+        The file of the label map.
+    structures
+        Codes of the structures.
+    axes
+        (3, 3): what takes the place of right, anterior and superior (see `common_axes`).
+    """
+    labels = read_labels(label)
+    frame = ras_frame(labels.lattice, axes)
+    orientation = io_orientation(rotated(labels.lattice.affine, axes))
+    codes = apply_orientation(labels.data, orientation)
+    merged = merge_labels(codes, structures)
+    structures_per_slice = []
+    for axis in range(3):
+        planes = np.moveaxis(merged, axis, 0)
+        counts = [np.count_nonzero(np.unique(plane)) for plane in planes]
+        structures_per_slice.append(np.array(counts))
+    count = len(structures)
+    voxels = np.bincount(merged.ravel(), minlength=count + 1)
+    return ScanFacts(
+        shape=frame.shape,
+        spacing_mm=frame.spacing_mm,
+        voxels=voxels[1:],
+        structures_per_slice=tuple(structures_per_slice),
+        lattice=labels.lattice,
     )
 
 
-def _median(values: NDArray[np.generic]) -> float:
-    return float(np.median(values)) if len(values) else 0.0  # type: ignore[arg-type]
+def infer_split(inspection: Inspection, seed: int = 0) -> SplitOptions:
+    """Return a split with about 60 % of the subjects to train, 10 % to tune and 30 % to search.
+
+    Where at most half of the subjects have several images, these are searched first, because
+    pairs within a subject need them there.
+
+    Raises
+    ------
+    DataError
+        If there are too few subjects to make pairs in each set.
+    """
+    subjects = inspection.subjects
+    count = len(subjects)
+    fewest = 3 * _FEWEST_IN_A_SET
+    if count < fewest:
+        raise DataError(
+            "cohort",
+            expected=f"at least {fewest} subjects, to train, tune and search on different ones",
+            got=count,
+            advice="Add subjects.",
+        )
+    tune = round(_TUNE_SHARE * count)
+    tune = max(_FEWEST_IN_A_SET, tune)
+    search = round(_SEARCH_SHARE * count)
+    search = max(_FEWEST_IN_A_SET, search)
+    train = count - tune - search
+    repeated = [subject for subject, images in subjects.items() if images > 1]
+    if not 0 < len(repeated) <= count // 2:
+        return SplitOptions(train=train, tune=tune, search=search, seed=seed)
+    single = [subject for subject, images in subjects.items() if images == 1]
+    order = _shuffled(repeated, seed) + _shuffled(single, seed)
+    searched = sorted(order[:search])
+    return SplitOptions(train=train, tune=tune, search=searched, seed=seed)
+
+
+def infer_slices(inspection: Inspection, axis: int) -> SliceOptions | None:
+    """Return the slices across an axis that show structures in at least half of the images.
+
+    The one with the most structures is searched.
+
+    Returns
+    -------
+    SliceOptions or None
+        None where images have a single slice.
+    """
+    lengths = inspection.shapes[:, axis]
+    if lengths.max() == 1:
+        return None
+    if inspection.best_placement == "header":
+        structures = _structures_by_place(inspection, axis)
+    else:
+        counts = [scan.structures_per_slice[axis][: lengths.min()] for scan in inspection.scans]
+        structures = np.array(counts)
+    best = int(structures.mean(axis=0).argmax())
+    share_of_images = (structures > 0).mean(axis=0)
+    indices = np.flatnonzero(share_of_images >= 0.5).tolist()
+    return SliceOptions(axis=axis, indices=indices or [best], search_indices=[best])
+
+
+def _structures_by_place(inspection: Inspection, axis: int) -> NDArray[np.int64]:
+    """Return how many structures each image has at every slice of the common lattice.
+
+    Slices that not all images have are left without structures, so that none of them is taken.
+
+    Returns
+    -------
+    NDArray
+        (images, slices).
+    """
+    common = ras_frame(inspection.lattice, inspection.axes)
+    count = common.shape[axis]
+    # (4, slices): the middles of the slices, in voxels of the common lattice
+    middles = np.ones((4, count))
+    middles[:3] = (np.array(common.shape)[:, None] - 1) / 2
+    middles[axis] = np.arange(count)
+    found = np.zeros((len(inspection.scans), count), dtype=np.int64)
+    covered = np.ones(count, dtype=bool)
+    for row, scan in enumerate(inspection.scans):
+        frame = ras_frame(scan.lattice, inspection.axes)
+        to_scan = np.linalg.inv(frame.to_world) @ common.to_world
+        nearest = np.rint((to_scan @ middles)[axis]).astype(int)
+        structures = scan.structures_per_slice[axis]
+        inside = (nearest >= 0) & (nearest < len(structures))
+        found[row, inside] = structures[nearest[inside]]
+        covered &= inside
+    found[:, ~covered] = 0
+    return found
+
+
+def _shuffled(names: Sequence[str], seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(names))
+    return [names[place] for place in order]

@@ -7,17 +7,21 @@ from numpy.typing import NDArray
 
 Normalization = Literal["percentile", "minmax", "zscore"]
 
+_PERCENTILES = (0.5, 99.5)
+
 
 def normalize(data: NDArray[np.float32], method: Normalization) -> NDArray[np.float32]:
-    """Give an image's intensities on a scale that does not depend on the scanner's.
+    """Return an image's intensities on a scale that does not depend on the scanner's.
+
+    Intensity v becomes (v - low) / width.
 
     Parameters
     ----------
     data
         Intensities of one image, any shape.
     method
-        `percentile`: the 0.5th to the 99.5th percentile to [0, 1], what lies outside clipped; `minmax`: minimum to
-        maximum to [0, 1]; `zscore`: mean 0 and standard deviation 1.
+        `percentile`: the 0.5th to the 99.5th percentile to [0, 1], what lies outside clipped;
+        `minmax`: minimum to maximum to [0, 1]; `zscore`: mean 0 and standard deviation 1.
 
     Returns
     -------
@@ -30,8 +34,11 @@ def normalize(data: NDArray[np.float32], method: Normalization) -> NDArray[np.fl
     array([0. , 0.5, 1. ], dtype=float32)
     """
     low, width = _scale(data, method)
-    moved = (data - low) / width
-    return (moved if method == "zscore" else np.clip(moved, 0, 1)).astype(np.float32)
+    normalized = data - low
+    normalized = normalized / width
+    if method != "zscore":
+        normalized = normalized.clip(0, 1)
+    return normalized.astype(np.float32)
 
 
 def normalized_value(value: float, data: NDArray[np.float32], method: Normalization) -> float:
@@ -44,7 +51,7 @@ def normalized_value(value: float, data: NDArray[np.float32], method: Normalizat
     data
         Intensities of one image, any shape.
     method
-        As in `normalize`.
+        As of `normalize`.
 
     Examples
     --------
@@ -53,17 +60,25 @@ def normalized_value(value: float, data: NDArray[np.float32], method: Normalizat
     (0.5, 0.0)
     """
     low, width = _scale(data, method)
-    moved = (value - low) / width
-    return moved if method == "zscore" else min(1.0, max(0.0, moved))
+    normalized = (value - low) / width
+    if method == "zscore":
+        return normalized
+    not_below = max(0.0, normalized)
+    return min(1.0, not_below)
 
 
 def _scale(data: NDArray[np.float32], method: Normalization) -> tuple[float, float]:
-    """Return the intensity that becomes 0, and by how much one differs that becomes 1."""
+    """Return the intensity that becomes 0, and the difference of intensities that becomes 1."""
     if method == "zscore":
-        return float(data.mean(dtype=np.float64)), float(data.std(dtype=np.float64)) or 1.0
-    low, high = float(data.min()), float(data.max())
+        mean = float(data.mean(dtype=np.float64))
+        deviation = float(data.std(dtype=np.float64))
+        return mean, deviation or 1.0
+    low = float(data.min())
+    high = float(data.max())
     if method == "percentile":
-        inner_low, inner_high = (float(value) for value in np.percentile(data, (0.5, 99.5)))
-        # an image that is nearly all background has both percentiles in it: its range is then all there is
-        low, high = (inner_low, inner_high) if inner_high > inner_low else (low, high)
+        inner_low, inner_high = np.percentile(data, _PERCENTILES).tolist()
+        # an image that is nearly all background has both percentiles in it: its whole range is taken
+        if inner_high > inner_low:
+            low = inner_low
+            high = inner_high
     return low, (high - low) or 1.0

@@ -33,59 +33,37 @@ MISSING = ("", "n/a", "na", "nan", "none", "null", *(error.lower() for error in 
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
-_NUMBER_OF_A_SPREADSHEET = re.compile(r"^(\d+)\.0+$")
+_DECIMALS = re.compile(r"^(\d+)\.0+$")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
-    """Return the rows of a manifest: `image` and `label` as paths, `subject` as text, then the other columns.
+    """Read a manifest: `image` and `label` as paths, `subject` as text, then the other columns.
 
     Paths are relative to the manifest; `~` and environment variables are replaced.
 
     Raises
     ------
     DataError
-        If the file is no table, lacks a column or a value, or has a column that hmopt makes itself.
+        If the file is no table, lacks a column or a value, or has a column that hmopt makes
+        itself.
     """
     table = rename_columns(read_table(path, "a CSV manifest"), REQUIRED)
-    lacking = [column for column in REQUIRED if column not in table]
-    if lacking or table.empty:
-        columns = ", ".join(map(str, table.columns))
-        got = f"no {', '.join(lacking)} among {columns}" if lacking else "no rows"
-        raise DataError(
-            str(path),
-            expected=f"columns {', '.join(REQUIRED)} and rows",
-            got=got,
-            advice="Add them.",
-        )
-    reserved = [str(column) for column in table if column in RESERVED]
-    if reserved:
-        got = ", ".join(reserved)
-        raise DataError(
-            str(path), expected="columns with names of their own", got=got, advice="Rename them."
-        )
-    for column in REQUIRED:
-        for line, value in table[column].items():
-            if value == "" or value in ERRORS:
-                got = value or "none"
-                raise DataError(
-                    f"{path}, line {line}",
-                    expected=f"a value for {column}",
-                    got=got,
-                    advice="Add it.",
-                )
-    files = {
-        kind: [_locate(value, path, int(str(line))) for line, value in table[kind].items()]
-        for kind in ("image", "label")
-    }
-    others = {
-        str(column): typed(table[column]) for column in table.columns if column not in REQUIRED
-    }
-    subjects = _whole_numbers(table["subject"])
-    return pd.DataFrame({**files, "subject": subjects, **others}).reset_index(drop=True)
+    _check_columns(path, table)
+    _check_values(path, table)
+    rows = pd.DataFrame(
+        {
+            "image": _located(table["image"], path),
+            "label": _located(table["label"], path),
+            "subject": _without_decimals(table["subject"]),
+        }
+    )
+    for column in table.columns.difference([*REQUIRED], sort=False):
+        rows[str(column)] = typed(table[column]).to_numpy()
+    return rows
 
 
 def typed(column: "pd.Series[str]") -> "pd.Series":
-    """Return a column as numbers where all its values that are known are numbers, else as text.
+    """Return a column as numbers where all its known values are numbers, else as text.
 
     Examples
     --------
@@ -96,31 +74,80 @@ def typed(column: "pd.Series[str]") -> "pd.Series":
     """
     known = ~column.str.lower().isin(MISSING)
     given = column[known]
-    padded = given.str.match(r"[+-]?0\d").any()
+    if given.empty:
+        return column
+    zero_padded = given.str.match(r"[+-]?0\d")
+    if zero_padded.any():
+        return column
     numbers = pd.to_numeric(column.where(known), errors="coerce")
-    return column if padded or given.empty or numbers[known].isna().any() else numbers
+    if numbers[known].isna().any():
+        return column
+    return numbers
 
 
-def _whole_numbers(subjects: "pd.Series[str]") -> list[str]:
-    """Return subjects, without the `.0` of a spreadsheet that takes their numbers for measurements."""
-    found = [_NUMBER_OF_A_SPREADSHEET.match(subject) for subject in subjects]
-    numeric = all(
-        match or subject.isdecimal() for match, subject in zip(found, subjects, strict=True)
-    )
-    if not numeric:
-        return list(subjects)
-    return [
-        match.group(1) if match else subject for match, subject in zip(found, subjects, strict=True)
-    ]
+def _check_columns(path: Path, table: pd.DataFrame) -> None:
+    missing = [column for column in REQUIRED if column not in table]
+    if missing or table.empty:
+        columns = ", ".join(map(str, table.columns))
+        got = f"no {', '.join(missing)} among {columns}" if missing else "no rows"
+        raise DataError(
+            str(path),
+            expected=f"columns {', '.join(REQUIRED)} and rows",
+            got=got,
+            advice="Add them.",
+        )
+    reserved = [str(column) for column in table if column in RESERVED]
+    if reserved:
+        raise DataError(
+            str(path),
+            expected="columns with names of their own",
+            got=", ".join(reserved),
+            advice="Rename them.",
+        )
 
 
-def _locate(value: str, manifest: Path, line: int) -> Path:
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    for column in REQUIRED:
+        values = table[column]
+        missing = values[values.isin(["", *ERRORS])]
+        if len(missing):
+            raise DataError(
+                f"{path}, line {missing.index[0]}",
+                expected=f"a value for {column}",
+                got=missing.iloc[0] or "none",
+                advice="Add it.",
+            )
+
+
+def _without_decimals(subjects: "pd.Series[str]") -> list[str]:
+    """Return subjects, without the `.0` that a spreadsheet appends to numbers.
+
+    `1.0` becomes `1` only where all subjects are whole numbers.
+    """
+    whole = subjects.str.replace(_DECIMALS, r"\1", regex=True)
+    all_whole = whole.map(str.isdecimal).all()
+    chosen = whole if all_whole else subjects
+    return chosen.tolist()
+
+
+def _located(values: "pd.Series[str]", manifest: Path) -> list[Path]:
+    files = []
+    for line, value in values.items():
+        origin = f"{manifest}, line {line}"
+        files.append(_locate(value, manifest, origin))
+    return files
+
+
+def _locate(value: str, manifest: Path, origin: str) -> Path:
     """Return the file that a manifest names, which need not be there."""
-    origin = f"{manifest}, line {line}"
     text = value.strip("\"'").removeprefix("file://")
     if _URL.match(text):
-        advice = "Download it, and name the file."
-        raise DataError(origin, expected="a file on this machine", got=value, advice=advice)
+        raise DataError(
+            origin,
+            expected="a file on this machine",
+            got=value,
+            advice="Download it, and name the file.",
+        )
     text = os.path.expandvars(text)
     if "$" in text and not (manifest.parent / text).exists():
         raise DataError(
@@ -134,28 +161,25 @@ def _locate(value: str, manifest: Path, line: int) -> Path:
         return path
     if "\\" in text:
         if _DRIVE.match(text) and os.name != "nt":
-            advice = "Write paths relative to the manifest."
             raise DataError(
                 origin,
                 expected="a path of this machine",
                 got=f"{value}, one of Windows",
-                advice=advice,
+                advice="Write paths relative to the manifest.",
             )
         path = manifest.parent / text.replace("\\", "/")
     return same_name_on_disk(path)
 
 
 def same_name_on_disk(path: Path) -> Path:
-    """Return the file whose name has the same letters, where accented ones are stored in another way."""
+    """Return the file whose name has the same letters, where accents are stored in another way."""
     if path.exists() or path.is_symlink() or not path.parent.is_dir() or path.name.isascii():
         return path
-    plain = unicodedata.normalize("NFC", path.name)
-    alike = [
-        other
-        for other in path.parent.iterdir()
-        if unicodedata.normalize("NFC", other.name) == plain
-    ]
-    return alike[0] if alike else path
+    composed = unicodedata.normalize("NFC", path.name)
+    for other in path.parent.iterdir():
+        if unicodedata.normalize("NFC", other.name) == composed:
+            return other
+    return path
 
 
 def check_files(files: Sequence[Path], kind: str) -> None:
@@ -175,35 +199,51 @@ def check_files(files: Sequence[Path], kind: str) -> None:
     """
     dangling = [path for path in files if path.is_symlink() and not path.exists()]
     if dangling:
+        names = _shown([path.name for path in dangling])
         raise DataError(
-            _shown([str(dangling[0].parent)]),
+            str(dangling[0].parent),
             expected=f"{kind} files",
-            got=f"links to files that are not there: {_shown([path.name for path in dangling])}",
+            got=f"links to files that are not there: {names}",
             advice="Fetch them (`datalad get`, `git annex get`), or take them out.",
         )
     missing = [path for path in files if not path.is_file()]
     if not missing:
         return
-    first = missing[0]
+    first, *others = missing
     if first.is_dir():
         raise DataError(
-            str(first), expected=f"the {kind} file", got="a folder", advice="Name the file in it."
+            str(first),
+            expected=f"the {kind} file",
+            got="a folder",
+            advice="Name the file in it.",
         )
-    more = f", nor {_shown([path.name for path in missing[1:]])}" if len(missing) > 1 else ""
-    near = _near(first)
-    advice = f"Did you mean {near}?" if near else "Add it or drop the row."
-    raise DataError(str(first), expected=f"the {kind} file", got=f"no file{more}", advice=advice)
+    more = f", nor {_shown([path.name for path in others])}" if others else ""
+    similar = _similar_name(first)
+    raise DataError(
+        str(first),
+        expected=f"the {kind} file",
+        got=f"no file{more}",
+        advice=f"Did you mean {similar}?" if similar else "Add it or drop the row.",
+    )
 
 
-def _near(path: Path) -> str | None:
+def _similar_name(path: Path) -> str | None:
+    """Return the name of a file in the same folder that is nearly the same; None: there is none."""
     if not path.parent.is_dir():
         return None
-    names = [other.name for other in path.parent.iterdir() if not other.name.startswith(".")]
-    same = [name for name in names if name.lower() == path.name.lower()]
-    near = same or difflib.get_close_matches(path.name, names, n=1, cutoff=0.9)
-    return near[0] if near else None
+    names = [other.name for other in path.parent.iterdir()]
+    names = [name for name in names if not name.startswith(".")]
+    sought = path.name
+    for name in names:
+        if name.lower() == sought.lower():
+            return name
+    similar = difflib.get_close_matches(sought, names, n=1, cutoff=0.9)
+    if not similar:
+        return None
+    return similar[0]
 
 
 def _shown(names: Sequence[str], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    shown = ", ".join(names[:most])
+    hidden = len(names) - most
+    return f"{shown} and {hidden} more" if hidden > 0 else shown

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,12 @@ from hmopt.errors import DataError
 BACKGROUND = 0
 IGNORE = "ignore"
 """What nnU-Net calls voxels whose truth is not known."""
+
+Row = tuple[int, str]
+"""Code and name of a label."""
+
+Regions = dict[str, frozenset[int]]
+"""Codes by name, where names stand for several codes."""
 
 _INDEX_COLUMNS = (
     "index",
@@ -40,7 +46,7 @@ class LabelTable:
     Parameters
     ----------
     names
-        Names by code, without the background. Codes that one name stands for belong to one structure.
+        Names by code, without the background. Codes of one name belong to one structure.
     ignored
         Codes of voxels whose truth is not known: they are taken for background.
     notes
@@ -52,41 +58,18 @@ class LabelTable:
     notes: tuple[str, ...] = ()
 
 
-def read_label_names(path: Path) -> dict[int, str]:
-    r"""Return the names of labels by their code in the label maps, without the background.
-
-    Parameters
-    ----------
-    path
-        As of `read_label_table`.
-
-    Raises
-    ------
-    DataError
-        As `read_label_table`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "dseg.tsv"
-    >>> _ = path.write_text("index\tname\n0\tbackground\n1\tanterior\n2\tposterior\n")
-    >>> read_label_names(path)
-    {1: 'anterior', 2: 'posterior'}
-    """
-    return read_label_table(path).names
-
-
 def read_label_table(path: Path) -> LabelTable:
-    r"""Return what a table of label names says.
+    r"""Read a table of label names.
 
     Parameters
     ----------
     path
         One of
 
-        - a table with columns `index` and `name`, separated by tabs, commas or semicolons (BIDS `dseg.tsv`);
-        - a `dataset.json` whose key `labels` gives a name for each code (Medical Segmentation Decathlon), or a code or
-          a list of codes for each name (nnU-Net, regions);
+        - a table with columns `index` and `name`, separated by tabs, commas or semicolons (BIDS
+          `dseg.tsv`);
+        - a `dataset.json` whose key `labels` holds a name for each code (Medical Segmentation
+          Decathlon), or a code or a list of codes for each name (nnU-Net, regions);
         - a colour table of FreeSurfer or 3D Slicer, rows of `code name R G B A`;
         - label descriptions of ITK-SNAP, rows of `code R G B A visible mesh "name"`.
 
@@ -97,80 +80,95 @@ def read_label_table(path: Path) -> LabelTable:
 
     Examples
     --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "dseg.tsv"
+    >>> _ = path.write_text("index\tname\n0\tbackground\n1\tanterior\n2\tposterior\n")
+    >>> read_label_table(path).names
+    {1: 'anterior', 2: 'posterior'}
+
     Overlapping regions become the parts that do not overlap:
 
-    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "dataset.json"
-    >>> _ = path.write_text('{"labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}}')
+    >>> labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
+    >>> _ = path.write_text(json.dumps({"labels": labels}))
     >>> table = read_label_table(path)
     >>> table.names, table.ignored
     ({1: 'whole without core', 2: 'core'}, frozenset({3}))
     """
     if not path.is_file():
-        got = "a folder" if path.is_dir() else "no file"
         raise DataError(
-            str(path), expected="a table of label names", got=got, advice="Correct `label_names`."
+            str(path),
+            expected="a table of label names",
+            got="a folder" if path.is_dir() else "no file",
+            advice="Correct `label_names`.",
         )
     text = read_text(path)
-    if path.suffix.lower() == ".json" or text.lstrip()[:1] == "{":
+    notes: list[str] = []
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
         rows, notes = _from_json(path, text)
     else:
-        rows, notes = _from_rows(path, text), ()
-    rows = [(code, name) for code, name in rows if code != BACKGROUND]
-    ignored = frozenset(code for code, name in rows if name.lower() == IGNORE)
-    kept = [(code, name) for code, name in rows if code not in ignored]
-    if not kept:
+        rows = _from_rows(path, text)
+    labels = [(code, name) for code, name in rows if code != BACKGROUND]
+    ignored = frozenset(code for code, name in labels if name.lower() == IGNORE)
+    names = {code: name for code, name in labels if code not in ignored}
+    if not names:
         raise DataError(
-            str(path), expected="names of labels", got="none", advice="Add a row for each label."
+            str(path),
+            expected="names of labels",
+            got="none",
+            advice="Add a row for each label.",
         )
-    negative = [code for code, _ in kept if code < 0]
+    negative = [code for code in names if code < 0]
     if negative:
         raise DataError(
-            str(path), expected="codes of at least 0", got=negative[0], advice="Correct the table."
+            str(path),
+            expected="codes of at least 0",
+            got=negative[0],
+            advice="Correct the table.",
         )
     if ignored:
         codes = ", ".join(map(str, sorted(ignored)))
-        notes = (
-            *notes,
-            f"{path.name}: label {codes} (ignore) is left out: its voxels count as background.",
+        notes.append(
+            f"{path.name}: label {codes} (ignore) is left out: its voxels count as background."
         )
-    return LabelTable(names=dict(kept), ignored=ignored, notes=notes)
+    return LabelTable(names=names, ignored=ignored, notes=tuple(notes))
 
 
-def _from_json(path: Path, text: str) -> tuple[list[tuple[int, str]], tuple[str, ...]]:
+def _from_json(path: Path, text: str) -> tuple[list[Row], list[str]]:
     try:
         content = json.loads(text)
         labels = content.get("labels", content)
         rows, regions = _json_rows(labels)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
             str(path),
             expected='"labels": {"1": "name", …} or {"name": 1, …}',
-            got=f"{type(error).__name__}: {' '.join(str(error).split())}",
+            got=f"{type(error).__name__}: {reason}",
             advice="Correct the file, or give a dseg.tsv.",
         ) from error
-    notes: tuple[str, ...] = ()
-    if regions:
-        rows, overlap = _disjoint_parts(rows, regions)
-        if overlap:
-            parts = ", ".join(f"{name} ({code})" for code, name in rows)
-            notes = (
-                f"{path.name}: regions overlap and are cut to parts: {parts}; cohort.structures merges parts.",
-            )
-    else:
+    if not regions:
         _check_once(rows, path)
-    return rows, notes
+        return rows, []
+    rows, overlap = _disjoint_parts(regions)
+    if not overlap:
+        return rows, []
+    parts = ", ".join(f"{name} ({code})" for code, name in rows)
+    note = (
+        f"{path.name}: regions overlap and are cut to parts: {parts}; "
+        "cohort.structures merges parts."
+    )
+    return rows, [note]
 
 
-def _json_rows(labels: Any) -> tuple[list[tuple[int, str]], dict[str, frozenset[int]]]:
-    """Return codes and names; and regions by name, where some name stands for several codes."""
+def _json_rows(labels: Any) -> tuple[list[Row], Regions]:
+    """Return codes and names; instead of them regions, where some name stands for several codes."""
     if not isinstance(labels, dict) or not labels:
         raise ValueError("no table of labels")
-    if all(_is_code(key) for key in labels) and all(
-        isinstance(value, str) for value in labels.values()
-    ):
+    codes_are_keys = all(_is_code(key) for key in labels)
+    if codes_are_keys and all(isinstance(name, str) for name in labels.values()):
         return [(int(code), name.strip()) for code, name in labels.items()], {}
-    regions: dict[str, frozenset[int]] = {}
+    regions: Regions = {}
     for name, value in labels.items():
         codes = value if isinstance(value, list) else [value]
         if not codes or not all(_is_code(code) for code in codes):
@@ -178,138 +176,175 @@ def _json_rows(labels: Any) -> tuple[list[tuple[int, str]], dict[str, frozenset[
         regions[str(name).strip()] = frozenset(int(code) for code in codes)
     if any(isinstance(value, list) for value in labels.values()):
         return [], regions
-    return [(code, name) for name, codes in regions.items() for code in codes], {}
+    rows = []
+    for name, (code,) in regions.items():
+        rows.append((code, name))
+    return rows, {}
 
 
 def _is_code(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().removeprefix("-").isdecimal()
-    return not isinstance(value, bool) and (
-        isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    )
+    if isinstance(value, float):
+        return value.is_integer()
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int)
 
 
-def _disjoint_parts(
-    rows: list[tuple[int, str]], regions: Mapping[str, frozenset[int]]
-) -> tuple[list[tuple[int, str]], bool]:
+def _disjoint_parts(regions: Regions) -> tuple[list[Row], bool]:
     """Return a name for every code of regions, and whether some regions overlap.
 
-    Codes that lie in the same regions form one part. It is called by the smallest of these regions, and by what of
-    that region does not belong to it: of whole = {1, 2} and core = {2}, 1 is `whole without core` and 2 is `core`.
+    Codes that lie in the same regions form one part. It is called by the smallest of these
+    regions, and by what of that region does not belong to it: of whole = {1, 2} and core = {2},
+    1 is `whole without core` and 2 is `core`.
     """
     foreground = {name: codes for name, codes in regions.items() if codes != {BACKGROUND}}
+    all_codes = set().union(*foreground.values()) - {BACKGROUND}
     rows = []
     overlap = False
-    for code in sorted(set().union(*foreground.values()) - {BACKGROUND}):
-        around = {name for name, codes in foreground.items() if code in codes}
+    for code in sorted(all_codes):
+        around = {name: codes for name, codes in foreground.items() if code in codes}
         overlap |= len(around) > 1
-        innermost = [
-            name
-            for name in around
-            if not any(foreground[other] < foreground[name] for other in around)
-        ]
-        innermost.sort(key=list(foreground).index)
-        shared = frozenset.intersection(*(foreground[name] for name in innermost))
-        beside = [
-            name
+        smallest = _smallest(around)
+        shared = frozenset.intersection(*smallest.values())
+        beside = {
+            name: codes
             for name, codes in foreground.items()
-            if name not in around and codes & shared and name not in innermost
-        ]
-        outermost = [
-            name
-            for name in beside
-            if not any(foreground[name] < foreground[other] for other in beside)
-        ]
-        part = " and ".join(innermost)
-        rows.append((code, f"{part} without {', '.join(outermost)}" if outermost else part))
+            if name not in around and codes & shared
+        }
+        part = " and ".join(smallest)
+        largest_beside = ", ".join(_largest(beside))
+        if largest_beside:
+            part = f"{part} without {largest_beside}"
+        rows.append((code, part))
     return rows, overlap
 
 
-def _from_rows(path: Path, text: str) -> list[tuple[int, str]]:
-    lines = [
-        line
-        for line in text.splitlines()
-        if line.strip() and not line.lstrip().startswith(("#", "%", "//"))
-    ]
+def _smallest(regions: Regions) -> Regions:
+    """Return the regions that hold no other."""
+    smallest = dict(regions)
+    for name, codes in regions.items():
+        holds_another = any(other < codes for other in regions.values())
+        if holds_another:
+            del smallest[name]
+    return smallest
+
+
+def _largest(regions: Regions) -> Regions:
+    """Return the regions that lie in no other."""
+    largest = dict(regions)
+    for name, codes in regions.items():
+        lies_in_another = any(codes < other for other in regions.values())
+        if lies_in_another:
+            del largest[name]
+    return largest
+
+
+def _from_rows(path: Path, text: str) -> list[Row]:
+    lines = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith(("#", "%", "//")):
+            lines.append(line)
     if not lines:
         raise _not_a_table(path, "no rows")
-    numbered = lines[1:] if len(lines) > 1 and not lines[0].strip()[:1].isdigit() else lines
+    first_character = lines[0].lstrip()[:1]
+    has_header = len(lines) > 1 and not first_character.isdigit()
+    numbered = lines[1:] if has_header else lines
     for pattern in (_SNAP_ROW, _COLOUR_ROW):
-        found = [pattern.match(line) for line in numbered]
-        if all(found):
-            rows = [
-                (int(match.group(1)), match.group(2).strip())
-                for match in found
-                if match is not None
-            ]
-            _check_codes_once(rows, path)
+        rows = _matched(pattern, numbered)
+        if rows is not None:
+            codes = [code for code, _ in rows]
+            _check_column(codes, path)
             return _with_codes_where_repeated(rows)
     rows = _from_table(path)
     _check_once(rows, path)
     return rows
 
 
-def _from_table(path: Path) -> list[tuple[int, str]]:
+def _matched(pattern: re.Pattern[str], lines: list[str]) -> list[Row] | None:
+    """Return code and name of every line; None where a line is not of the pattern."""
+    rows = []
+    for line in lines:
+        found = pattern.match(line)
+        if found is None:
+            return None
+        code = int(found[1])
+        name = found[2].strip()
+        rows.append((code, name))
+    return rows
+
+
+def _from_table(path: Path) -> list[Row]:
     table = read_table(path, "a table of label names")
     columns = {str(column).lower().lstrip("#").strip(): column for column in table.columns}
-    index = next((columns[name] for name in _INDEX_COLUMNS if name in columns), None)
-    name = next(
-        (columns[name] for name in _NAME_COLUMNS if name in columns and columns[name] != index),
-        None,
-    )
+    index = _first_column(columns, _INDEX_COLUMNS)
+    named = {plain: column for plain, column in columns.items() if column != index}
+    name = _first_column(named, _NAME_COLUMNS)
     if index is None or name is None:
         raise _not_a_table(path, f"columns {', '.join(map(str, table.columns))}")
-    wrong = [value for value in table[index] if not re.fullmatch(r"[+-]?\d+(\.0*)?", value)]
-    if wrong:
-        raise _not_a_table(path, f"{wrong[0]!r} as {index}")
+    whole = table[index].str.fullmatch(r"[+-]?\d+(\.0*)?")
+    wrong = table.loc[~whole, index]
+    if len(wrong):
+        raise _not_a_table(path, f"{wrong.iloc[0]!r} as {index}")
     unnamed = table.index[table[name] == ""]
     if len(unnamed):
         raise DataError(
-            f"{path}, line {unnamed[0]}", expected="a name", got="none", advice="Name the label."
+            f"{path}, line {unnamed[0]}",
+            expected="a name",
+            got="none",
+            advice="Name the label.",
         )
-    codes: Iterable[int] = (int(float(value)) for value in table[index])
+    codes = [int(float(value)) for value in table[index]]
     return list(zip(codes, table[name], strict=True))
+
+
+def _first_column(columns: dict[str, str], names: Sequence[str]) -> str | None:
+    for name in names:
+        if name in columns:
+            return columns[name]
+    return None
 
 
 def _not_a_table(path: Path, got: str) -> DataError:
     return DataError(
         str(path),
-        expected="columns index (whole numbers) and name, or a colour table of FreeSurfer or ITK-SNAP",
+        expected="columns index (whole numbers) and name, or a colour table of FreeSurfer or "
+        "ITK-SNAP",
         got=got,
         advice="Correct the table.",
     )
 
 
-def _with_codes_where_repeated(rows: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Return names that differ: programs' own tables repeat some, of structures that few images show."""
+def _with_codes_where_repeated(rows: list[Row]) -> list[Row]:
+    """Return names that differ: programs' own tables repeat some, of structures that few show."""
     counts = Counter(name for _, name in rows)
-    return [(code, name if counts[name] == 1 else f"{name} {code}") for code, name in rows]
+    distinct = []
+    for code, name in rows:
+        repeated = counts[name] > 1
+        unique = f"{name} {code}" if repeated else name
+        distinct.append((code, unique))
+    return distinct
 
 
-def _check_codes_once(rows: list[tuple[int, str]], path: Path) -> None:
-    _check_column([code for code, _ in rows], path)
+def _check_once(rows: list[Row], path: Path) -> None:
+    codes = []
+    names = []
+    for code, name in rows:
+        if code != BACKGROUND:
+            codes.append(code)
+            names.append(name)
+    _check_column(codes, path)
+    _check_column(names, path)
 
 
-def _check_once(rows: list[tuple[int, str]], path: Path) -> None:
-    kept = [(code, name) for code, name in rows if code != BACKGROUND]
-    _check_column([code for code, _ in kept], path)
-    _check_column([name for _, name in kept], path)
-
-
-def _check_column(values: list[Any], path: Path) -> None:
-    repeated = (
-        next((value for value in values if values.count(value) > 1), None)
-        if _repeats(values)
-        else None
-    )
-    if repeated is not None:
-        raise DataError(
-            str(path),
-            expected="each index and each name once",
-            got=f"{repeated!r} more than once",
-            advice="Give every label a name of its own; `cohort.structures` merges labels.",
-        )
-
-
-def _repeats(values: list[Any]) -> bool:
-    return len(set(values)) < len(values)
+def _check_column(values: Sequence[int | str], path: Path) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise DataError(
+                str(path),
+                expected="each index and each name once",
+                got=f"{value!r} more than once",
+                advice="Give every label a name of its own; `cohort.structures` merges labels.",
+            )

@@ -3,12 +3,13 @@
 import bz2
 import gzip
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -40,11 +41,9 @@ _PAIRS = (
     nibabel.analyze.AnalyzeImage,
 )
 
-T = TypeVar("T")
-
 
 def open_header(path: Path) -> Any:
-    """Return an image file of which only the header was read.
+    """Open an image file with nibabel; only its header is read.
 
     Raises
     ------
@@ -52,36 +51,38 @@ def open_header(path: Path) -> Any:
         If it is missing, empty, a pointer of git-annex, or nothing that nibabel reads as an image.
     """
     _check_file(path)
-    return _checked(
-        path, _attempt(path, lambda: _load(path if written_link(path) is None else follow(path)))
-    )
+    with _reading(path):
+        is_link = written_link(path) is not None
+        file = _load(follow(path) if is_link else path)
+    _check_volume(path, file)
+    return file
 
 
 def open_whole(path: Path) -> Any:
-    """Return an image file whose every byte was read, so that its checksum was compared.
+    """Open an image file and read it to its end, so that its checksum is compared.
 
-    nibabel stops where the voxels end, before the checksum of a compressed file. So compressed files are decompressed
-    to their end first.
+    nibabel stops where the voxels end, before the checksum of a compressed file. So compressed
+    files are decompressed to their end first.
 
     Raises
     ------
     DataError
-        As `open_header`; also if a checksum does not agree, or the file is shorter than its header says.
+        As `open_header`; also if a checksum does not agree, or the file is shorter than its header
+        says.
     """
     file = open_header(path)
-    packed = {
-        key: holder
-        for key, holder in file.file_map.items()
-        if holder.filename is not None
-        and _compression(Path(holder.filename))
-        and Path(holder.filename).is_file()
-    }
-    if packed:
-        file_map = dict(file.file_map)
-        for key, holder in packed.items():
-            content = _attempt(path, lambda part=Path(holder.filename): decompressed(part))  # type: ignore[misc]
+    file_map = dict(file.file_map)
+    compressed = False
+    for key, holder in file.file_map.items():
+        part = Path(holder.filename or "")
+        if _compression(part) and part.is_file():
+            compressed = True
+            with _reading(path):
+                content = decompressed(part)
             file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
-        file = _checked(path, _attempt(path, lambda: type(file).from_file_map(file_map)))
+    if compressed:
+        with _reading(path):
+            file = type(file).from_file_map(file_map)
     _check_length(path, file)
     return file
 
@@ -94,7 +95,8 @@ def read_voxels(path: Path, file: Any) -> NDArray[Any]:
     DataError
         If they cannot be read.
     """
-    return _attempt(path, lambda: np.asarray(file.dataobj))
+    with _reading(path):
+        return np.asarray(file.dataobj)
 
 
 def decompressed(path: Path) -> bytes:
@@ -171,7 +173,8 @@ def _check_kind(path: Path, first: bytes) -> None:
         raise DataError(str(path), expected="a volume that nibabel reads", got=got, advice=advice)
     compression = _compression(path)
     if compression is not None and not first.startswith(_MAGIC[compression]):
-        got = f"an unreadable file (its name ends in {path.suffix}, its contents are not compressed so)"
+        reason = f"its name ends in {path.suffix}, its contents are not compressed so"
+        got = f"an unreadable file ({reason})"
         advice = "Replace it, or correct its name."
         raise DataError(str(path), expected="an image that nibabel reads", got=got, advice=advice)
     if compression is None and first.startswith(_GZIP):
@@ -185,42 +188,37 @@ def _check_kind(path: Path, first: bytes) -> None:
 
 
 def _load(path: Path) -> Any:
+    """Open a file with nibabel; header and voxels in two files need not be compressed alike."""
     other = other_file(path)
-    if (
-        other is None
-        or _compression(other) == _compression(path)
-        or format_of(path) not in (".img", ".hdr")
-    ):
+    is_pair = other is not None and format_of(path) in (".img", ".hdr")
+    if other is None or not is_pair or _compression(other) == _compression(path):
         return nibabel.load(path)
-    # nibabel expects header and voxels to be compressed alike
-    files = (
-        {"image": path, "header": other}
-        if format_of(path) in PAIRED
-        else {"image": other, "header": path}
-    )
-    contents = {
-        key: decompressed(one) if _compression(one) else one.read_bytes()
-        for key, one in files.items()
-    }
+    holds_voxels = format_of(path) in PAIRED
+    image, header = (path, other) if holds_voxels else (other, path)
+    contents = {"image": _content(image), "header": _content(header)}
     for kind in _PAIRS:
         if kind.header_class.may_contain_header(contents["header"]):
-            return kind.from_file_map(
-                {key: nibabel.FileHolder(fileobj=BytesIO(one)) for key, one in contents.items()}
-            )
-    raise ValueError(f"{files['header'].name} is no header of an image")
+            file_map = {}
+            for key, content in contents.items():
+                file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
+            return kind.from_file_map(file_map)
+    raise ValueError(f"{header.name} is no header of an image")
 
 
-def _checked(path: Path, file: Any) -> Any:
-    """Return the file if it holds voxels with places; nibabel also opens surfaces and tables of grayordinates."""
+def _content(path: Path) -> bytes:
+    return decompressed(path) if _compression(path) else path.read_bytes()
+
+
+def _check_volume(path: Path, file: Any) -> None:
+    """Refuse a file without voxels: nibabel also opens surfaces and tables of grayordinates."""
     if isinstance(file, nibabel.spatialimages.SpatialImage):
-        return file
-    kind = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}.get(
-        type(file).__name__, type(file).__name__
-    )
+        return
+    names = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}
+    kind = type(file).__name__
     raise DataError(
         str(path),
         expected="a volume",
-        got=f"{kind}, which has no voxels with places",
+        got=f"{names.get(kind, kind)}, which has no voxels with places",
         advice="Give a NIfTI volume.",
     )
 
@@ -230,14 +228,12 @@ def _check_length(path: Path, file: Any) -> None:
     voxels = file.dataobj
     if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
         return
-    count = int(np.prod([int(length) for length in voxels.shape], dtype=object))
-    needed = int(voxels.offset) + count * voxels.dtype.itemsize
-    length = _length(file.file_map["image"])
-    if length < needed:
-        got = f"an unreadable file ({length} bytes of the {needed} that its header says)"
-        raise DataError(
-            str(path), expected="an image that nibabel reads", got=got, advice="Replace it."
-        )
+    lengths = [int(length) for length in voxels.shape]
+    size = math.prod(lengths) * voxels.dtype.itemsize
+    needed = int(voxels.offset) + size
+    found = _length(file.file_map["image"])
+    if found < needed:
+        raise _unreadable(path, f"{found} bytes of the {needed} that its header says")
 
 
 def _length(holder: Any) -> int:
@@ -246,21 +242,28 @@ def _length(holder: Any) -> int:
     return Path(holder.filename).stat().st_size
 
 
-def _attempt(path: Path, read: Callable[[], T]) -> T:
-    """Return what a reader gives; whatever nibabel raises on a damaged file becomes one line."""
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever nibabel raises on a damaged file into an error of one line."""
     try:
         with _silent():
-            return read()
+            yield
     except DataError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, EOFError | gzip.BadGzipFile):
             reason = f"damaged or cut off: {reason}"
-        got = f"an unreadable file ({reason[:200]})"
-        raise DataError(
-            str(path), expected="an image that nibabel reads", got=got, advice="Replace it."
-        ) from error
+        raise _unreadable(path, reason[:200]) from error
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        str(path),
+        expected="an image that nibabel reads",
+        got=f"an unreadable file ({reason})",
+        advice="Replace it.",
+    )
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Pairs as a table, with the groups that they fall into."""
+"""Pairs as a table, with the groups that they belong to by the columns of the manifest."""
 
 import itertools
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from hmopt.data.prepared import OWN_COLUMNS, PreparedCohort
@@ -16,9 +16,11 @@ OF_PAIRS = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"
 
 
 def pair_table(
-    pairs: Sequence[Pair], cohort: PreparedCohort, bins: Mapping[str, Sequence[float]]
+    pairs: Sequence[Pair],
+    cohort: PreparedCohort,
+    bins: Mapping[str, Sequence[float]],
 ) -> pd.DataFrame:
-    """Give one row a pair: who it is of, and its group by every column of the manifest.
+    """Return one row a pair: its images, its subjects, and its group by every manifest column.
 
     A group is the value that both images have, or `A→B` where they differ.
 
@@ -29,12 +31,14 @@ def pair_table(
     cohort
         The prepared cohort.
     bins
-        Edges by which numeric columns are cut: `{"age": [60, 75]}` gives `<60`, `60–75` and `≥75`.
+        Edges by which numeric columns are cut, lower edges included: `{"age": [60, 75]}` gives
+        the groups `<60`, `60–75` and `≥75`.
 
     Returns
     -------
     DataFrame
-        Columns `pair, moving, fixed, moving_subject, fixed_subject, task`, then those of the manifest, as text.
+        Columns `pair, moving, fixed, moving_subject, fixed_subject, task`, then those of the
+        manifest, as text.
 
     Raises
     ------
@@ -45,68 +49,92 @@ def pair_table(
     for name, edges in bins.items():
         _check_bins(name, edges, cohort.images, columns)
     rows = [
-        {
-            "pair": pair.id,
-            "moving": pair.moving,
-            "fixed": pair.fixed,
-            "moving_subject": pair.moving_subject,
-            "fixed_subject": pair.fixed_subject,
-            "task": pair.task,
-        }
+        (
+            pair.id,
+            pair.moving,
+            pair.fixed,
+            pair.moving_subject,
+            pair.fixed_subject,
+            pair.task,
+        )
         for pair in pairs
     ]
     table = pd.DataFrame(rows, columns=OF_PAIRS)
     for column in columns:
-        group_of = {
-            name: _group(value, bins.get(column)) for name, value in cohort.images[column].items()
-        }
-        sides = [(group_of[pair.moving], group_of[pair.fixed]) for pair in pairs]
-        table[column] = [a if a == b else f"{a}{ARROW}{b}" for a, b in sides]
+        groups = _groups(cohort.images[column], bins.get(column))
+        moving = groups.loc[table["moving"]].to_numpy()
+        fixed = groups.loc[table["fixed"]].to_numpy()
+        table[column] = np.where(moving == fixed, moving, moving + ARROW + fixed)
     return table
 
 
 def subject_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Give what the groups of pairs tell about each subject: a row each, numbers where a column has nothing else.
+    """Return the values of each subject, from the groups of its pairs.
 
-    A value that is not the same in all images of a subject is none of the subject, and is missing.
+    A value that is not the same in all images of a subject is missing.
 
     Parameters
     ----------
     table
         As of `pair_table`.
 
+    Returns
+    -------
+    DataFrame
+        One row a subject; a column is numeric where all its known values are numbers.
+
     Examples
     --------
-    >>> rows = [("a->b", "a", "b", "a", "b", "cross", "20→31"), ("b->c", "b", "c", "b", "c", "cross", "31")]
-    >>> subject_columns(pd.DataFrame(rows, columns=[*OF_PAIRS, "age"]))["age"].to_dict()
+    >>> pairs = [["a->b", "a", "b", "a", "b", "cross"], ["b->c", "b", "c", "b", "c", "cross"]]
+    >>> table = pd.DataFrame(pairs, columns=OF_PAIRS).assign(age=["20→31", "31"])
+    >>> subject_columns(table)["age"].to_dict()
     {'a': 20, 'b': 31, 'c': 31}
     """
     subjects = pd.concat([table["moving_subject"], table["fixed_subject"]], ignore_index=True)
-    columns = [column for column in table.columns if column not in OF_PAIRS]
-    return pd.DataFrame({column: _of_subjects(table[column], subjects) for column in columns})
+    values = {}
+    for column in table.columns:
+        if column not in OF_PAIRS:
+            values[column] = _by_subject(table[column], subjects)
+    return pd.DataFrame(values)
 
 
-def _of_subjects(groups: pd.Series, subjects: pd.Series) -> pd.Series:
+def _by_subject(groups: pd.Series, subjects: pd.Series) -> pd.Series:
     sides = groups.str.partition(ARROW)
-    fixed = sides[2].where(sides[1] == ARROW, sides[0])
-    values = pd.concat([sides[0], fixed], ignore_index=True).replace({MISSING: None, "": None})
+    moving = sides[0]
+    fixed = sides[2].where(sides[1] == ARROW, moving)
+    values = pd.concat([moving, fixed], ignore_index=True)
+    values = values.replace({MISSING: None, "": None})
     own = values.groupby(subjects)
-    known = own.first().where(own.nunique() == 1)
+    is_constant = own.nunique() == 1
+    known = own.first().where(is_constant)
     numbers = pd.to_numeric(known, errors="coerce")
-    return numbers if numbers.notna().equals(known.notna()) else known
+    all_numbers = numbers.notna().equals(known.notna())
+    return numbers if all_numbers else known
 
 
-def _group(value: object, edges: Sequence[float] | None) -> str:
-    if value == "" or pd.isna(value):  # type: ignore[call-overload]
-        return MISSING
-    if not isinstance(value, int | float):
-        return str(value)
-    if not edges:
-        return f"{value:g}"
-    above = bisect_right(edges, value)
-    if above == 0:
-        return f"<{edges[0]:g}"
-    return f"≥{edges[-1]:g}" if above == len(edges) else f"{edges[above - 1]:g}–{edges[above]:g}"
+def _groups(values: pd.Series, edges: Sequence[float] | None) -> pd.Series:
+    """Return the group of every image by one column, as text."""
+    missing = values.isna() | (values == "")
+    if not pd.api.types.is_numeric_dtype(values):
+        groups = values.astype(str)
+    elif edges:
+        groups = pd.cut(
+            values,
+            bins=[-np.inf, *edges, np.inf],
+            right=False,
+            labels=_bin_names(edges),
+            ordered=False,
+        )
+    else:
+        groups = values.map("{:g}".format)
+    return groups.astype(object).where(~missing, MISSING)
+
+
+def _bin_names(edges: Sequence[float]) -> list[str]:
+    lowest = f"<{edges[0]:g}"
+    between = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(edges)]
+    highest = f"≥{edges[-1]:g}"
+    return [lowest, *between, highest]
 
 
 def _check_bins(
@@ -119,7 +147,10 @@ def _check_bins(
             got=name,
             advice="Correct the name.",
         )
-    if not edges or any(a >= b for a, b in itertools.pairwise(edges)):
+    if not edges or any(low >= high for low, high in itertools.pairwise(edges)):
         raise DeclarationError(
-            f"search.bins.{name}", expected="rising edges", got=list(edges), advice="Sort them."
+            f"search.bins.{name}",
+            expected="rising edges",
+            got=list(edges),
+            advice="Sort them.",
         )

@@ -1,39 +1,99 @@
-"""Pairs of images: which are possible, and which are registered."""
+"""Pairs of images: which are possible, which are drawn, and which a CSV lists."""
 
-from functools import reduce
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.data.drawing import draw_evenly
-from hmopt.data.listing import list_pairs
-from hmopt.data.pair_list import PairList
-from hmopt.data.pair_table import pair_table
+from hmopt.csv_tables import restored
+from hmopt.data.formats import image_name
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.split import SIDES
+from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.declaration import PairsOptions
 from hmopt.errors import DataError, DeclarationError
 from hmopt.records import Pair
 
-__all__ = ["draw_pairs", "pair_table", "possible_pairs"]
-
 TRAIN, SEARCH = "train", "search"
 MOST_PAIRS = 1 << 22
 """Possible pairs of one kind that are told apart: all those of 2,048 images."""
-NO_IMAGES = np.empty(0, dtype=np.int32)
+
+Positions = NDArray[np.int32]
+"""Rows of `PreparedCohort.images`."""
+
+NO_IMAGES: Positions = np.empty(0, dtype=np.int32)
 
 
-def possible_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> list[Pair]:
-    """Give all ordered pairs of the declared kinds among the subjects of a side; slices pair with the same slice.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairList(Sequence[Pair]):
+    """Very many pairs among n images, held as two integers each; a `Pair` is made on access.
 
-    Of more than `MOST_PAIRS` each image keeps as many partners, drawn at random, as lead to that number.
+    Parameters
+    ----------
+    names, subjects
+        Of the images, n each.
+    moving, fixed
+        Positions of the images of each pair, shape (pairs,).
+
+    Examples
+    --------
+    >>> moving, fixed = np.array([0, 1]), np.array([1, 0])
+    >>> pairs = PairList(names=["a1", "b1"], subjects=["a", "b"], moving=moving, fixed=fixed)
+    >>> [pair.id for pair in pairs]
+    ['a1->b1', 'b1->a1']
+    """
+
+    names: Sequence[str]
+    subjects: Sequence[str]
+    moving: NDArray[np.integer]
+    fixed: NDArray[np.integer]
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.moving)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+    @overload
+    def __getitem__(self, place: slice) -> "PairList": ...
+    def __getitem__(self, place: int | slice) -> "Pair | PairList":
+        """Return the pair at a place, or the pairs of a slice."""
+        if isinstance(place, slice):
+            return replace(self, moving=self.moving[place], fixed=self.fixed[place])
+        moving = self.moving[place]
+        fixed = self.fixed[place]
+        return Pair(
+            moving=self.names[moving],
+            fixed=self.names[fixed],
+            moving_subject=self.subjects[moving],
+            fixed_subject=self.subjects[fixed],
+        )
+
+    def joined(self, other: "PairList") -> "PairList":
+        """Return these pairs, then those pairs of the same images that are not among them."""
+        moving = np.append(self.moving, other.moving)
+        fixed = np.append(self.fixed, other.fixed)
+        number = moving.astype(np.int64) * len(self.names) + fixed
+        _, first = np.unique(number, return_index=True)
+        first.sort()
+        return replace(self, moving=moving[first], fixed=fixed[first])
+
+
+def possible_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) -> list[Pair]:
+    """Return all ordered pairs of the declared kinds among the subjects of a set.
+
+    Slices pair with the same slice. Of more than `MOST_PAIRS` pairs of one kind, each image keeps
+    as many random partners as lead to that number.
 
     Parameters
     ----------
     cohort
         The prepared cohort.
-    section
+    options
         The declared pairs.
     split
         `train`, `tune` or `search`. Except in training, only the slices to search on are paired.
@@ -43,22 +103,23 @@ def possible_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) ->
     DeclarationError
         If `same` names no column, or `atlas` is not an image of the cohort.
     """
-    pairs = reduce(
-        PairList.joined, (_pairs_of(kind, cohort, section, split) for kind in section.kinds)
-    )
+    first, *others = options.tasks
+    pairs = _pairs_of(first, cohort, options, split)
+    for kind in others:
+        pairs = pairs.joined(_pairs_of(kind, cohort, options, split))
     return list(pairs)
 
 
-def draw_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> list[Pair]:
-    """Give the declared number of pairs of each kind, or those listed in a CSV where one is declared for the search.
+def draw_pairs(cohort: PreparedCohort, options: PairsOptions, split: str) -> list[Pair]:
+    """Return the declared number of pairs of each kind, or the pairs of the declared CSV.
 
-    Pairs are drawn so that subjects serve about equally often, as moving and as fixed; all are taken where there are
-    no more than asked for.
+    The CSV is for the search alone. Pairs are drawn balanced over subjects (see `draw_evenly`);
+    where there are no more than asked for, all are taken.
 
     Parameters
     ----------
-    cohort, section, split
-        As `possible_pairs` takes them.
+    cohort, options, split
+        As of `possible_pairs`.
 
     Raises
     ------
@@ -67,50 +128,179 @@ def draw_pairs(cohort: PreparedCohort, section: PairsOptions, split: str) -> lis
     DeclarationError
         As `possible_pairs`.
     """
-    if section.csv is not None and split == SEARCH:
-        return list_pairs(section.csv, _items(cohort, split))
-    count = section.search if split == SEARCH else section.tune
+    if options.csv is not None and split == SEARCH:
+        return list_pairs(options.csv, _images_of(cohort, split))
+    count = options.search if split == SEARCH else options.tune
     drawn: list[Pair] = []
-    for kind in section.kinds:
-        rng = np.random.default_rng([section.seed, SIDES.index(split), *kind.encode()])
-        pairs = _pairs_of(kind, cohort, section, split)
-        subjects = pd.factorize(np.asarray(pairs.subjects))[0]
-        drawn += [
-            pairs[place]
-            for place in draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)
-        ]
+    for kind in options.tasks:
+        rng = _generator(options, split, kind)
+        pairs = _pairs_of(kind, cohort, options, split)
+        subjects, _ = pd.factorize(np.asarray(pairs.subjects))
+        places = draw_evenly(subjects[pairs.moving], subjects[pairs.fixed], count, rng)
+        drawn.extend(pairs[place] for place in places)
     if not drawn:
         raise DataError(
             "pairs",
-            expected=f"pairs of kind {' or '.join(section.kinds)} among the {split} subjects",
+            expected=f"pairs of kind {' or '.join(options.tasks)} among the {split} subjects",
             got="none",
-            advice=f"Give split.{split} more subjects, or declare other kinds.",
+            advice=f"Give split.{split} more subjects, or declare other tasks.",
         )
     return list(dict.fromkeys(drawn))
 
 
-def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsOptions, split: str) -> PairList:
-    items = _items(cohort, split)
-    columns = ["slice", *_same_columns(cohort, section)]
-    images = _grouped(cohort, items, columns)
-    partners = (
-        _grouped(cohort, _atlas_items(cohort, section), columns) if kind == "atlas" else images
-    )
-    subjects = pd.factorize(cohort.images["subject"])[0]
-    rng = np.random.default_rng([section.seed, SIDES.index(split), *f"{kind} partners".encode()])
-    most = max(1, MOST_PAIRS // max(1, len(items)))
-    moving, fixed = [NO_IMAGES], [NO_IMAGES]
-    for key, group in images.items():
-        others = partners.get(key, NO_IMAGES)
-        for image in group:
-            own = subjects[others] == subjects[image]
-            fits = others[
-                (others != image) & (True if kind == "atlas" else own == (kind == "within"))
-            ]
-            fixed.append(
-                fits if len(fits) <= most else rng.choice(fits, most, replace=False, shuffle=False)
-            )
-            moving.append(np.full(len(fixed[-1]), image, dtype=np.int32))
+def draw_evenly(
+    moving: NDArray[np.integer],
+    fixed: NDArray[np.integer],
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Draw pairs without replacement, so that subjects move, and are fixed, about equally often.
+
+    Pairs are drawn one by one. With m(s) and f(s) the numbers of drawn pairs in which subject s
+    was moving or fixed, each draw takes the pair (a, b) of the smallest load
+
+        load(a, b) = m(a)² + f(b)²,
+
+    among equals the first of a random permutation. With squares, two subjects drawn twice come
+    before one drawn three times with one drawn once: 4 + 4 < 9 + 1. When m(a) becomes m(a) + 1,
+    the load of the pairs of `a` rises by 2 m(a) + 1, so that loads are updated and never computed
+    anew.
+
+    Parameters
+    ----------
+    moving, fixed
+        Subjects of the possible pairs, as integers from 0, shape (n,) each.
+    count
+        How many pairs to draw; all where n is smaller.
+    rng
+        Decides between equals.
+
+    Returns
+    -------
+    NDArray
+        (count,): positions of the drawn pairs.
+
+    Examples
+    --------
+    >>> moving, fixed = np.array([0, 0, 1, 1, 2, 2]), np.array([1, 2, 0, 2, 0, 1])
+    >>> drawn = draw_evenly(moving, fixed, 3, np.random.default_rng(1))
+    >>> sorted(moving[drawn].tolist()), sorted(fixed[drawn].tolist())
+    ([0, 1, 2], [0, 1, 2])
+    """
+    if len(moving) <= count:
+        return np.arange(len(moving))
+    order = rng.permutation(len(moving))
+    moving = moving[order]
+    fixed = fixed[order]
+    times_moving = np.zeros(moving.max() + 1)
+    times_fixed = np.zeros(fixed.max() + 1)
+    load = np.zeros(len(order))
+    drawn = []
+    for _ in range(count):
+        pick = int(load.argmin())
+        drawn.append(order[pick])
+        load[pick] = np.inf
+        for subjects, times in ((moving, times_moving), (fixed, times_fixed)):
+            subject = subjects[pick]
+            load[subjects == subject] += 2 * times[subject] + 1
+            times[subject] += 1
+    return np.array(drawn)
+
+
+def list_pairs(path: Path, images: pd.DataFrame) -> list[Pair]:
+    """Read the pairs of a CSV with columns `moving` and `fixed`.
+
+    Parameters
+    ----------
+    path
+        The CSV. Names are those of images, or of their slices; two images stand for all slices
+        that both have.
+    images
+        Rows of `PreparedCohort.images` that may be paired.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or a row names an image that is not among `images`, or the
+        same twice.
+    """
+    table = read_pair_names(path)
+    pairs: list[Pair] = []
+    for line, moving, fixed in table.itertuples(name=None):
+        pairs += _listed_pairs(moving, fixed, images, f"{path}, line {line}")
+    return list(dict.fromkeys(pairs))
+
+
+def read_pair_names(path: Path) -> pd.DataFrame:
+    """Read columns `moving` and `fixed` of a CSV; the index holds the lines of the file.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or lists nothing.
+    """
+    columns = ["moving", "fixed"]
+    kind = "a CSV with columns moving and fixed"
+    table = rename_columns(read_table(path, kind), columns)
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DataError(
+            str(path),
+            expected=kind,
+            got=f"no {', '.join(missing)}",
+            advice="Correct the file.",
+        )
+    if table.empty:
+        raise DataError(
+            str(path),
+            expected="pairs",
+            got="no rows",
+            advice="List them, or leave out pairs.csv.",
+        )
+    return table[columns].map(restored)
+
+
+def _pairs_of(kind: str, cohort: PreparedCohort, options: PairsOptions, split: str) -> PairList:
+    """Return the possible pairs of one kind.
+
+    Images of the same slice that agree in the columns of `same` form a block. Every image moves
+    to those images of its block that the kind allows:
+
+    - `cross`: images of other subjects,
+    - `within`: other images of its subject,
+    - `atlas`: the atlas, whosever image it is.
+
+    Of images a1, a2 of subject a and b1 of subject b, all in one block, `cross` makes a1->b1,
+    a2->b1, b1->a1 and b1->a2; `within` makes a1->a2 and a2->a1; `atlas`, with b1 as the atlas,
+    makes a1->b1 and a2->b1.
+    """
+    columns = ["slice", *_agreeing_columns(cohort, options)]
+    images = _images_of(cohort, split)
+    blocks = _blocks(cohort, images, columns)
+    fixed_blocks = blocks
+    if kind == "atlas":
+        fixed_blocks = _blocks(cohort, _atlas_images(cohort, options), columns)
+    subjects, _ = pd.factorize(cohort.images["subject"])
+    rng = _generator(options, split, f"{kind} partners")
+    most_partners = MOST_PAIRS // max(1, len(images))
+    most_partners = max(1, most_partners)
+
+    moving = [NO_IMAGES]
+    fixed = [NO_IMAGES]
+    for block, movable in blocks.items():
+        candidates = fixed_blocks.get(block, NO_IMAGES)
+        for image in movable:
+            allowed = candidates != image
+            same_subject = subjects[candidates] == subjects[image]
+            if kind == "within":
+                allowed &= same_subject
+            if kind == "cross":
+                allowed &= ~same_subject
+            partners = candidates[allowed]
+            if len(partners) > most_partners:
+                partners = rng.choice(partners, most_partners, replace=False, shuffle=False)
+            moving.append(np.full(len(partners), image, dtype=np.int32))
+            fixed.append(partners)
     return PairList(
         names=cohort.images.index.tolist(),
         subjects=cohort.images["subject"].tolist(),
@@ -119,39 +309,46 @@ def _pairs_of(kind: str, cohort: PreparedCohort, section: PairsOptions, split: s
     )
 
 
-def _items(cohort: PreparedCohort, split: str) -> pd.DataFrame:
-    items = cohort.images[cohort.images["split"] == split]
-    searched = split != TRAIN and bool(cohort.search_slices)
-    return items[items["slice"].isin(cohort.search_slices)] if searched else items
+def _generator(options: PairsOptions, split: str, purpose: str) -> np.random.Generator:
+    """Return the random numbers for one purpose, which do not depend on those for another."""
+    side = SIDES.index(split)
+    seed = [options.seed, side, *purpose.encode()]
+    return np.random.default_rng(seed)
 
 
-def _grouped(
-    cohort: PreparedCohort, items: pd.DataFrame, columns: list[str]
-) -> dict[tuple[str, ...], NDArray[np.int32]]:
-    """Give the positions in the cohort of items that agree in some columns."""
-    groups: dict[tuple[str, ...], list[int]] = {}
-    values = items[columns].astype(str).itertuples(index=False, name=None)
-    for place, key in zip(
-        cohort.images.index.get_indexer(items.index).tolist(), values, strict=True
-    ):
-        groups.setdefault(key, []).append(place)
-    return {key: np.array(group, dtype=np.int32) for key, group in groups.items()}
+def _images_of(cohort: PreparedCohort, split: str) -> pd.DataFrame:
+    """Return the images of a set; except in training, of the slices to search on."""
+    images = cohort.images[cohort.images["split"] == split]
+    if split == TRAIN or not cohort.search_slices:
+        return images
+    return images[images["slice"].isin(cohort.search_slices)]
 
 
-def _atlas_items(cohort: PreparedCohort, section: PairsOptions) -> pd.DataFrame:
-    named = cohort.images[cohort.images["scan"] == section.atlas]
-    if named.empty:
+def _blocks(
+    cohort: PreparedCohort, images: pd.DataFrame, columns: list[str]
+) -> dict[tuple[str, ...], Positions]:
+    """Return the positions of images that agree in all columns, by their values there."""
+    values = images[columns].astype(str).fillna("")
+    keys = [values[column].to_numpy() for column in columns]
+    positions = cohort.images.index.get_indexer(images.index).astype(np.int32)
+    grouped = pd.Series(positions).groupby(keys, sort=False)
+    return {key: block.to_numpy() for key, block in grouped}  # type: ignore[misc]
+
+
+def _atlas_images(cohort: PreparedCohort, options: PairsOptions) -> pd.DataFrame:
+    atlas = cohort.images[cohort.images["scan"] == options.atlas]
+    if atlas.empty:
         raise DeclarationError(
             "pairs.atlas",
             expected="the name of an image of the cohort",
-            got=repr(section.atlas),
+            got=repr(options.atlas),
             advice="Correct it.",
         )
-    return named
+    return atlas
 
 
-def _same_columns(cohort: PreparedCohort, section: PairsOptions) -> list[str]:
-    unknown = [name for name in section.same if name not in cohort.images]
+def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str]:
+    unknown = [name for name in options.same if name not in cohort.images]
     if unknown:
         raise DeclarationError(
             "pairs.same",
@@ -159,4 +356,48 @@ def _same_columns(cohort: PreparedCohort, section: PairsOptions) -> list[str]:
             got=", ".join(unknown),
             advice="Correct the names.",
         )
-    return section.same
+    return options.same
+
+
+def _listed_pairs(moving: str, fixed: str, images: pd.DataFrame, origin: str) -> list[Pair]:
+    """Return the pairs that one row of a CSV stands for: one, or one a slice."""
+    moving_slices = _slices_by_index(moving, images, origin)
+    fixed_slices = _slices_by_index(fixed, images, origin)
+    pairs = []
+    for index, (moving_name, moving_subject) in moving_slices.items():
+        if index not in fixed_slices:
+            continue
+        fixed_name, fixed_subject = fixed_slices[index]
+        if fixed_name == moving_name:
+            continue
+        pair = Pair(
+            moving=moving_name,
+            fixed=fixed_name,
+            moving_subject=moving_subject,
+            fixed_subject=fixed_subject,
+        )
+        pairs.append(pair)
+    if not pairs:
+        raise DataError(
+            origin,
+            expected="two images, or the same slice of two",
+            got=f"{moving} and {fixed}",
+            advice="Correct the names.",
+        )
+    return pairs
+
+
+def _slices_by_index(name: str, images: pd.DataFrame, origin: str) -> dict[int, tuple[str, str]]:
+    """Return name and subject of the slices that a name stands for, by the index of the slice."""
+    # a file's own name is taken too, as spreadsheets list files
+    names = (name, image_name(Path(name)))
+    found = images[images.index.isin(names) | images["scan"].isin(names)]
+    if found.empty:
+        raise DataError(
+            origin,
+            expected="an image of a subject to search on",
+            got=repr(name),
+            advice="Correct the name, or put its subject into split.search.",
+        )
+    rows = zip(found["slice"], found.index, found["subject"], strict=True)
+    return {index: (image, subject) for index, image, subject in rows}

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 
 from hmopt.data.alignment import find_alignment
 from hmopt.data.grid import Matrix, ras_frame, resample
 from hmopt.data.structures import Structures, merge_labels
-from hmopt.data.volume import Lattice, read_image, read_labels
+from hmopt.data.volume import Lattice, Volume, read_image, read_labels
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
+
+_PARTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +27,15 @@ class Placement:
     Parameters
     ----------
     pairs
-        How many pairs were looked at.
+        How many pairs were compared.
     overlap_in_world
-        Mean Dice over structures and pairs, each image where its header places it; NaN where there is nothing.
+        Mean Dice over structures and pairs, each image where its header places it; NaN where there
+        is nothing to compare.
     overlap_centred
         The same with the images laid centre on centre and axis on axis.
     overlap_aligned
-        The same after affine alignment of one image to the other, of a few pairs; NaN where it was not tried.
+        The same after affine alignment of one image to the other, of a few pairs; NaN where it was
+        not tried.
     distance_in_world_mm, distance_centred_mm
         Median distance between the centres of all labelled voxels.
     """
@@ -44,52 +49,65 @@ class Placement:
 
 
 def share_inside(a: Lattice, b: Lattice) -> float:
-    """Give the share of the smaller of two images' boxes that lies in the other, where their headers put them.
+    """Return the share of the smaller of two boxes that lies in the other, by their headers.
 
-    Along an axis of a single voxel everything counts as inside.
+    It is estimated from the centres of 10 x 10 x 10 equal parts of the smaller box. Along an axis
+    of a single voxel everything counts as inside.
 
     Examples
     --------
     >>> shifted = np.eye(4)
     >>> shifted[0, 3] = 5
-    >>> whole, half = (Lattice(shape=(10, 10, 10), affine=affine) for affine in (np.eye(4), shifted))
-    >>> share_inside(whole, half)
+    >>> whole = Lattice(shape=(10, 10, 10), affine=np.eye(4))
+    >>> share_inside(whole, Lattice(shape=(10, 10, 10), affine=shifted))
     0.5
     """
     smaller, larger = sorted((a, b), key=_volume_mm3)
-    # the middles of 10 x 10 x 10 equal parts of the smaller box
-    parts = np.stack(
-        np.meshgrid(*[(np.arange(10) + 0.5) / 10] * 3, indexing="ij"), axis=-1
-    ).reshape(-1, 3)
-    voxels = parts * smaller.shape - 0.5
+    places = np.indices([_PARTS] * 3).reshape(3, -1).T
+    shares = (places + 0.5) / _PARTS
+    voxels = shares * smaller.shape - 0.5
     to_larger = np.linalg.inv(larger.affine) @ smaller.affine
-    found = voxels @ to_larger[:3, :3].T + to_larger[:3, 3]
-    inside = (found >= -0.5) & (found < np.array(larger.shape) - 0.5) | (
-        np.array(larger.shape) == 1
-    )
+    found = apply_affine(to_larger, voxels)
+    lengths = np.array(larger.shape)
+    after_first = found >= -0.5
+    before_last = found < lengths - 0.5
+    flat = lengths == 1
+    inside = (after_first & before_last) | flat
     return float(inside.all(axis=1).mean())
-
-
-def _volume_mm3(lattice: Lattice) -> float:
-    return float(abs(np.linalg.det(lattice.affine[:3, :3])) * np.prod(lattice.shape))
 
 
 def draw_image_pairs(
     images: pd.DataFrame, count: int, seed: int, column: str = "label"
 ) -> list[tuple[Path, Path]]:
-    """Give label maps, or files of another column, of random pairs of images, of two subjects where there are two."""
+    """Return files of random pairs of images, of two subjects where there are two.
+
+    Parameters
+    ----------
+    images
+        As of `list_images`.
+    count
+        How many pairs are asked for; fewer are returned where there are fewer.
+    seed
+        Of the draw.
+    column
+        Which files: `label` or `image`.
+    """
+    if len(images) < 2:
+        return []
     rng = np.random.default_rng(seed)
     subjects = images["subject"].to_numpy()
     several = len(set(subjects)) > 1
     drawn: set[tuple[int, int]] = set()
     for _ in range(20 * count):
-        if len(images) < 2 or len(drawn) == count:
+        if len(drawn) == count:
             break
-        a, b = rng.choice(len(images), 2, replace=False).tolist()
-        if not several or subjects[a] != subjects[b]:
-            drawn.add((min(a, b), max(a, b)))
+        two = rng.choice(len(images), 2, replace=False)
+        first, second = sorted(two.tolist())
+        same_subject = subjects[first] == subjects[second]
+        if not (several and same_subject):
+            drawn.add((first, second))
     files = list(images[column])
-    return [(files[a], files[b]) for a, b in sorted(drawn)]
+    return [(files[first], files[second]) for first, second in sorted(drawn)]
 
 
 def measure_placement(
@@ -98,34 +116,39 @@ def measure_placement(
     track: Track = silent,
     axes: Matrix | None = None,
 ) -> Placement:
-    """Give how label maps lie over each other.
+    """Measure how label maps lie over each other.
 
     Parameters
     ----------
     pairs
         Files of two label maps each.
     structures
-        What they hold.
+        Codes of the structures.
+    track
+        Shows how far it is.
     axes
         (3, 3): what the axes of the images are named after (see `common_axes`); None: the world's.
     """
-    rows = [
-        _measure(a, b, structures, axes) for a, b in track(pairs, "Comparing pairs", len(pairs))
-    ]
+    rows = []
+    for moving_path, fixed_path in track(pairs, "Comparing pairs", len(pairs)):
+        moving = _read_merged(moving_path, structures)
+        fixed = _read_merged(fixed_path, structures)
+        if moving.data.any() and fixed.data.any():
+            rows.append(_measure(moving, fixed, axes))
     table = np.array(rows, dtype=float).reshape(len(rows), 4)
-    known = ~np.isnan(table).any(axis=1)
-    overlaps, distances = table[known, :2], table[known, 2:]
-    if not len(overlaps):
-        nothing = float("nan")
-        overlap, distance = np.full(2, nothing), np.full(2, nothing)
-    else:
-        overlap, distance = overlaps.mean(axis=0), np.median(distances, axis=0)
+    missing = np.isnan(table).any(axis=1)
+    comparable = table[~missing]
+    overlaps = np.full(2, np.nan)
+    distances_mm = np.full(2, np.nan)
+    if len(comparable):
+        overlaps = comparable[:, :2].mean(axis=0)
+        distances_mm = np.median(comparable[:, 2:], axis=0)
     return Placement(
-        pairs=len(overlaps),
-        overlap_in_world=float(overlap[0]),
-        overlap_centred=float(overlap[1]),
-        distance_in_world_mm=float(distance[0]),
-        distance_centred_mm=float(distance[1]),
+        pairs=len(comparable),
+        overlap_in_world=float(overlaps[0]),
+        overlap_centred=float(overlaps[1]),
+        distance_in_world_mm=float(distances_mm[0]),
+        distance_centred_mm=float(distances_mm[1]),
     )
 
 
@@ -135,75 +158,120 @@ def measure_aligned(
     structures: Structures,
     track: Track = silent,
 ) -> float:
-    """Give the mean Dice of pairs of label maps after affine alignment of their images; NaN where none can be aligned.
+    """Return the mean Dice of pairs of label maps after affine alignment of their images.
 
     Parameters
     ----------
     images, labels
-        Files of the two images of each pair, and of their label maps.
+        Files of the moving and fixed image of each pair, and of their label maps.
+    structures
+        Codes of the structures.
+    track
+        Shows how far it is.
+
+    Returns
+    -------
+    float
+        NaN where no pair can be aligned.
     """
     overlaps = []
     pairs = list(zip(images, labels, strict=True))
-    for (image, template), (moving, fixed) in track(pairs, "Aligning pairs", len(pairs)):
-        a, b = read_labels(moving), read_labels(fixed)
+    for (moving_image, fixed_image), (moving_labels, fixed_labels) in track(
+        pairs, "Aligning pairs", len(pairs)
+    ):
+        moving = _read_merged(moving_labels, structures)
+        fixed = _read_merged(fixed_labels, structures)
         try:
-            matrix = find_alignment(read_image(image), read_image(template))
+            matrix = find_alignment(read_image(moving_image), read_image(fixed_image))
         except DataError:  # flat, or of too few voxels
             continue
-        merged_a, merged_b = merge_labels(a.data, structures), merge_labels(b.data, structures)
-        overlaps.append(_overlap(merged_a, a.lattice, merged_b, b.lattice, matrix))
-    known = [overlap for overlap in overlaps if not np.isnan(overlap)]
-    return float(np.mean(known)) if known else float("nan")
+        overlap = _overlap(moving, fixed, matrix)
+        if not np.isnan(overlap):
+            overlaps.append(overlap)
+    return float(np.mean(overlaps)) if overlaps else float("nan")
+
+
+def _read_merged(path: Path, structures: Structures) -> Volume:
+    labels = read_labels(path)
+    merged = merge_labels(labels.data, structures)
+    return Volume(data=merged, lattice=labels.lattice)
 
 
 def _measure(
-    moving: Path, fixed: Path, structures: Structures, axes: Matrix | None
+    moving: Volume, fixed: Volume, axes: Matrix | None
 ) -> tuple[float, float, float, float]:
-    a, b = read_labels(moving), read_labels(fixed)
-    merged_a, merged_b = merge_labels(a.data, structures), merge_labels(b.data, structures)
-    if not merged_a.any() or not merged_b.any():
-        return (np.nan, np.nan, np.nan, np.nan)
-    overlaps, distances = [], []
-    for matrix in (np.eye(4), _centre_on_centre(a.lattice, b.lattice, axes)):
-        overlaps.append(_overlap(merged_a, a.lattice, merged_b, b.lattice, matrix))
-        middle = matrix @ [*_mass(merged_b, b.lattice.affine), 1]
-        distances.append(float(np.linalg.norm(middle[:3] - _mass(merged_a, a.lattice.affine))))
-    return (overlaps[0], overlaps[1], distances[0], distances[1])
+    """Return overlap by headers and centred, then distance of centres by headers and centred."""
+    by_header = np.eye(4)
+    centred = _centre_on_centre(moving.lattice, fixed.lattice, axes)
+    return (
+        _overlap(moving, fixed, by_header),
+        _overlap(moving, fixed, centred),
+        _distance_mm(moving, fixed, by_header),
+        _distance_mm(moving, fixed, centred),
+    )
 
 
-def _centre_on_centre(a: Lattice, b: Lattice, axes: Matrix | None) -> Matrix:
-    """Give the world of b to the world of a, where the middles and the axes of the boxes are brought together."""
-    to_a, to_b = (_box_axes(lattice, axes) for lattice in (a, b))
-    return to_a @ np.linalg.inv(to_b)
+def _centre_on_centre(moving: Lattice, fixed: Lattice, axes: Matrix | None) -> Matrix:
+    """Return world of the fixed to world of the moving box, which brings centres and axes together.
+
+    With M and F from the boxes' own coordinates, in mm from their centres, to the world, it is
+    M F⁻¹.
+    """
+    from_moving = _box_to_world(moving, axes)
+    from_fixed = _box_to_world(fixed, axes)
+    return from_moving @ np.linalg.inv(from_fixed)
 
 
-def _box_axes(lattice: Lattice, axes: Matrix | None) -> Matrix:
-    to_world = ras_frame(lattice, axes).to_world
+def _box_to_world(lattice: Lattice, axes: Matrix | None) -> Matrix:
+    frame = ras_frame(lattice, axes)
+    directions = frame.to_world[:3, :3]
+    lengths = np.linalg.norm(directions, axis=0)
     matrix = np.eye(4)
-    matrix[:3, :3] = to_world[:3, :3] / np.linalg.norm(to_world[:3, :3], axis=0)
+    matrix[:3, :3] = directions / lengths
     matrix[:3, 3] = lattice.centre_mm
     return matrix
 
 
-def _overlap(
-    moving: NDArray[np.integer], a: Lattice, fixed: NDArray[np.integer], b: Lattice, matrix: Matrix
-) -> float:
-    grid = np.linalg.inv(a.affine) @ matrix @ b.affine
-    grid[:3][np.array(a.shape) == 1] = 0  # a plane is prepared wherever it lies along its normal
-    return _dice(resample(moving, grid, b.shape, order=0, outside=0), fixed, moving)
+def _overlap(moving: Volume, fixed: Volume, matrix: Matrix) -> float:
+    """Return the mean Dice of the structures that both show; NaN where there are none.
+
+    Parameters
+    ----------
+    moving, fixed
+        Merged label maps.
+    matrix
+        (4, 4): world of the fixed to world of the moving one.
+    """
+    grid = np.linalg.inv(moving.lattice.affine) @ matrix @ fixed.lattice.affine
+    flat = np.array(moving.lattice.shape) == 1
+    grid[:3][flat] = 0  # a plane is prepared wherever it lies along its normal
+    moved = resample(moving.data, grid, fixed.lattice.shape, order=0, outside=0)
+    in_both = np.intersect1d(moving.data, fixed.data)
+    scores = []
+    for label in in_both[in_both > 0]:
+        in_moved = moved == label
+        in_fixed = fixed.data == label
+        shared = np.sum(in_moved & in_fixed)
+        total = np.sum(in_moved) + np.sum(in_fixed)
+        scores.append(2 * shared / total)
+    return float(np.mean(scores)) if scores else np.nan
 
 
-def _dice(
-    moved: NDArray[np.integer], fixed: NDArray[np.integer], moving: NDArray[np.integer]
-) -> float:
-    both = np.intersect1d(np.unique(moving), np.unique(fixed))
-    shares = [
-        2 * np.sum((moved == k) & (fixed == k)) / (np.sum(moved == k) + np.sum(fixed == k))
-        for k in both
-        if k
-    ]
-    return float(np.mean(shares)) if shares else np.nan
+def _distance_mm(moving: Volume, fixed: Volume, matrix: Matrix) -> float:
+    """Return the distance between the centres of all labelled voxels, in the moving world."""
+    moving_centre = _label_centre(moving)
+    fixed_centre = apply_affine(matrix, _label_centre(fixed))
+    return float(np.linalg.norm(fixed_centre - moving_centre))
 
 
-def _mass(merged: NDArray[np.integer], affine: Matrix) -> NDArray[np.float64]:
-    return np.asarray((affine @ [*center_of_mass(merged > 0), 1])[:3])
+def _label_centre(labels: Volume) -> NDArray[np.float64]:
+    voxel = center_of_mass(labels.data > 0)
+    centre: NDArray[np.float64] = apply_affine(labels.lattice.affine, voxel)
+    return centre
+
+
+def _volume_mm3(lattice: Lattice) -> float:
+    edges = lattice.affine[:3, :3]
+    voxel_mm3 = abs(np.linalg.det(edges))
+    voxels = np.prod(lattice.shape)
+    return float(voxel_mm3 * voxels)

@@ -1,34 +1,37 @@
 """A cohort after preprocessing, on disk, opened one image at a time."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from hmopt.data.layout import NO_SLICE
+from hmopt.data.grid import NO_SLICE
 from hmopt.data.reference import Reference
 from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
 
-IMAGES, LABEL_MAPS, GRIDS, RECORD, TEMPLATE = (
-    "images.npy",
-    "labels.npy",
-    "grids.npy",
-    "record.json",
-    "template.nii.gz",
-)
+IMAGES = "images.npy"
+LABEL_MAPS = "labels.npy"
+GRIDS = "grids.npy"
+ARRAYS = (IMAGES, LABEL_MAPS, GRIDS)
+RECORD = "record.json"
+TEMPLATE = "template.nii.gz"
 UNUSED = "unused"
 OWN_COLUMNS = ("subject", "scan", "slice", "split")
 """Columns of `PreparedCohort.images` before those of the manifest."""
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,9 @@ class PreparedCohort:
     folder
         Where the arrays are.
     images
-        One row an item, by its name: the image's, or `{image}_slice-{index}`. Columns `subject`, `scan` (name of the
-        image), `slice` (-1: none), `split` (`train`, `tune`, `search`, or `unused`), then those of the manifest.
+        One row an item, by its name: the image's, or `{image}_slice-{index}`. Columns `subject`,
+        `scan` (name of the image), `slice` (-1: none), `split` (`train`, `tune`, `search`, or
+        `unused`), then those of the manifest.
     labels
         Names of the structures: k + 1 in a label map is `labels[k]`.
     shape
@@ -53,7 +57,7 @@ class PreparedCohort:
     search_slices
         Slices on which λ is searched; empty: all.
     reference
-        What the images are laid out by.
+        Axes and lattice that the images share.
     files
         Of the original images, by their names (those in column `scan`).
     """
@@ -72,22 +76,27 @@ class PreparedCohort:
     def template(self) -> Path | None:
         """The image that all were aligned to, or None."""
         path = self.folder / TEMPLATE
-        return path if path.is_file() else None
+        if not path.is_file():
+            return None
+        return path
 
     def image(self, name: str) -> NDArray[np.float32]:
-        """Give the normalized intensities of an item, of `shape`."""
-        return _row(self.folder, IMAGES, self._row(name))
+        """Return the normalized intensities of an item, of `shape`; other items are not read."""
+        row = self._row(name)
+        return _row(self.folder, IMAGES, row)
 
     def label_map(self, name: str) -> NDArray[Any]:
-        """Give the label map of an item, of `shape`: uint8, or uint16 where there are more than 255 structures."""
-        return _row(self.folder, LABEL_MAPS, self._row(name))
+        """Return the label map of an item, of `shape`: uint8, or uint16 beyond 255 structures."""
+        row = self._row(name)
+        return _row(self.folder, LABEL_MAPS, row)
 
     def grid(self, name: str) -> NDArray[np.float64]:
-        """Give the matrix from prepared voxel to voxel of the original file: (4, 4).
+        """Return the (4, 4) matrix from prepared voxel to voxel of the original file.
 
         A 2-D item's voxel is (first, second, 0, 1).
         """
-        return _row(self.folder, GRIDS, self._row(name))
+        row = self._row(name)
+        return _row(self.folder, GRIDS, row)
 
     def to_world(self, name: str) -> NDArray[np.float64]:
         """Return the matrix from prepared voxel to the world of the original file, in mm: (4, 4).
@@ -109,7 +118,7 @@ class PreparedCohort:
         return np.asarray(read_lattice(self.files[scan]).affine @ grid)
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse items that are not what was written; each is read once in a process to see that.
+        """Check that items are what was written; each is read once in a process for that.
 
         Raises
         ------
@@ -117,7 +126,7 @@ class PreparedCohort:
             If one was damaged.
         """
         for name in names:
-            for array in (IMAGES, LABEL_MAPS, GRIDS):
+            for array in ARRAYS:
                 _row(self.folder, array, self._row(name))
 
     def _row(self, name: str) -> int:
@@ -132,23 +141,47 @@ class PreparedCohort:
 
 
 class _Record(BaseModel):
-    """What `record.json` tells about the arrays beside it."""
+    """What `record.json` says about the arrays beside it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     scans: Annotated[list[str], Field(min_length=1)]
     slices: Annotated[list[int], Field(min_length=1)]
     labels: Annotated[list[str], Field(min_length=1)]
-    spacing_mm: (
-        Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
-    )
+    spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None
     reference: dict[str, Any] | None = None
     hashes: dict[str, list[str]] = {}
     """Of every item of each array; none where an earlier version prepared them."""
 
 
+def prefetch(make: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Yield `make(item)` for each item, in order; the next is made in a thread meanwhile.
+
+    Parameters
+    ----------
+    make
+        Called for one item at a time.
+    items
+        Its arguments.
+
+    Examples
+    --------
+    >>> list(prefetch(lambda number: number**2, [1, 2, 3]))
+    [1, 4, 9]
+    """
+    with ThreadPoolExecutor(1) as executor:
+        current = None
+        for item in items:
+            following = executor.submit(make, item)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()
+
+
 def seal_arrays(folder: Path) -> None:
-    """Write the hash of every item of the arrays in a folder into their record, so that damage is seen when it is read.
+    """Add the hash of every item of the arrays to their record, so that damage is found on reading.
 
     Parameters
     ----------
@@ -156,15 +189,17 @@ def seal_arrays(folder: Path) -> None:
         What `write_arrays` wrote.
     """
     record = read_json(folder / RECORD, error=DataError, what=_WHAT, advice=_advice(folder))
-    hashes = {
-        name: [_item_hash(item) for item in np.load(folder / name, mmap_mode="r")]
-        for name in (IMAGES, LABEL_MAPS, GRIDS)
-    }
+    hashes = {}
+    for name in ARRAYS:
+        items = np.load(folder / name, mmap_mode="r")
+        hashes[name] = [_item_hash(item) for item in items]
     write_json(folder / RECORD, {**record, "hashes": hashes})
 
 
 def _item_hash(item: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(item).data).hexdigest()[:16]
+    content = np.ascontiguousarray(item).data
+    digest = hashlib.sha256(content).hexdigest()
+    return digest[:16]
 
 
 _WHAT = "prepared images as they were written"
@@ -172,7 +207,7 @@ _State = tuple[int, int, int]
 
 
 def _state(path: Path) -> _State:
-    """Return what tells whether a file is still the one that was opened."""
+    """Return what differs when a file is no longer the one that was opened."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -243,37 +278,42 @@ def _check_item(path: Path, item: NDArray[Any], record: _Record, place: int) -> 
 
 
 def _check_arrays(folder: Path, record: _Record, shape: tuple[int, ...]) -> None:
-    """Refuse arrays that are not of as many items of that shape as the record tells."""
+    """Refuse arrays that are not of as many items of that shape as the record says."""
     count = len(record.scans) * len(record.slices)
-    kinds = {IMAGES: ("f", shape), LABEL_MAPS: ("u", shape), GRIDS: ("f", (4, 4))}
-    for name, (kind, each) in kinds.items():
-        array = _mapped(folder / name)
-        if array.shape != (count, *each) or array.dtype.kind != kind:
-            raise _damaged(
-                folder / name, f"shape {array.shape} as {array.dtype} instead of {(count, *each)}"
-            )
-        if name in record.hashes and len(record.hashes[name]) != count:
-            raise _damaged(folder / RECORD, f"{len(record.hashes[name])} hashes of {count} items")
+    expected = {
+        IMAGES: ("f", (count, *shape)),
+        LABEL_MAPS: ("u", (count, *shape)),
+        GRIDS: ("f", (count, 4, 4)),
+    }
+    for name, (kind, whole_shape) in expected.items():
+        path = folder / name
+        array = _mapped(path)
+        if array.shape != whole_shape or array.dtype.kind != kind:
+            got = f"shape {array.shape} as {array.dtype} instead of {whole_shape}"
+            raise _damaged(path, got)
+        hashes = record.hashes.get(name)
+        if hashes is not None and len(hashes) != count:
+            raise _damaged(folder / RECORD, f"{len(hashes)} hashes of {count} items")
 
 
 def open_prepared(
     folder: Path,
-    section: PreprocessingOptions,
+    options: PreprocessingOptions,
     images: pd.DataFrame,
     split: Mapping[str, Sequence[str]],
 ) -> PreparedCohort:
-    """Give a prepared cohort whose arrays lie in a folder, with the present split and columns.
+    """Open the arrays of a prepared cohort, with the present split and columns.
 
     Parameters
     ----------
     folder
         What `write_arrays` wrote, named by its identity.
-    section
+    options
         The declared preprocessing.
     images
-        As `list_images` gives them.
+        As of `list_images`.
     split
-        Subjects of each side.
+        Subjects of the train, tune and search sets.
 
     Raises
     ------
@@ -281,31 +321,38 @@ def open_prepared(
         If the folder's files were damaged.
     """
     record = _read_record(folder)
-    _check_arrays(folder, record, tuple(section.shape))
-    scans, slices = record.scans, record.slices
-    if set(scans) != set(images.index):
+    shape = tuple(options.shape)
+    _check_arrays(folder, record, shape)
+    if set(record.scans) != set(images.index):
         raise _damaged(folder / RECORD, "images of other names")
-    items = [(scan, index) for scan in scans for index in slices]
-    names = [scan if index == NO_SLICE else f"{scan}_slice-{index}" for scan, index in items]
-    side_of = {subject: side for side, subjects in split.items() for subject in subjects}
-    subjects = images.loc[[scan for scan, _ in items], "subject"]
-    table = pd.DataFrame(
-        {
-            "subject": subjects.to_numpy(),
-            "scan": [scan for scan, _ in items],
-            "slice": [index for _, index in items],
-            "split": [side_of.get(subject, UNUSED) for subject in subjects],
-        },
-        index=pd.Index(names, name="name"),
-    )
     return PreparedCohort(
         folder=folder,
-        images=table.join(images.drop(columns=["image", "label", "subject"]), on="scan"),
+        images=_items(record, images, split),
         labels=tuple(record.labels),
-        shape=tuple(section.shape),
+        shape=shape,
         spacing_mm=None if record.spacing_mm is None else tuple(record.spacing_mm),
         identity=folder.name,
-        search_slices=tuple(section.slices.search_indices) if section.slices else (),
+        search_slices=tuple(options.slices.search_indices) if options.slices else (),
         reference=Reference.from_record(record.reference),
         files={str(scan): Path(path) for scan, path in images["image"].items()},
     )
+
+
+def _items(
+    record: _Record, images: pd.DataFrame, split: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Return the table of items: every slice of every image, in the order of the arrays."""
+    set_of = {}
+    for name, subjects in split.items():
+        set_of.update(dict.fromkeys(subjects, name))
+    product = pd.MultiIndex.from_product([record.scans, record.slices], names=["scan", "slice"])
+    items = product.to_frame(index=False)
+    subjects_of_items = images["subject"].loc[items["scan"]].to_numpy()
+    items.insert(0, "subject", subjects_of_items)
+    items["split"] = [set_of.get(subject, UNUSED) for subject in subjects_of_items]
+    names = items["scan"]
+    if record.slices != [NO_SLICE]:
+        names = names + "_slice-" + items["slice"].astype(str)
+    items.index = pd.Index(names.tolist(), name="name")
+    columns = images.drop(columns=["image", "label", "subject"])
+    return items.join(columns, on="scan")

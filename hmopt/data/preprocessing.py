@@ -1,33 +1,53 @@
-"""Preprocessing of a cohort, done once and kept under a key of the contents."""
+"""Preprocessing of a cohort: done once, and found again by a hash of all that decides it."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from hmopt.data.arrays import write_arrays
-from hmopt.data.cohort import list_images, read_cohort
-from hmopt.data.identity import cohort_identity
-from hmopt.data.image import PreparedImage, prepare_image
-from hmopt.data.layout import check_preprocessing
-from hmopt.data.prepared import TEMPLATE, PreparedCohort, open_prepared, seal_arrays
-from hmopt.data.reference import find_reference
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from hmopt.data.alignment import resolve_template, write_template
+from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
+from hmopt.data.formats import files_of, follow
+from hmopt.data.grid import check_preprocessing, slices_of
+from hmopt.data.image import find_place, resample_image, resample_labels
+from hmopt.data.prepared import (
+    GRIDS,
+    IMAGES,
+    LABEL_MAPS,
+    RECORD,
+    TEMPLATE,
+    PreparedCohort,
+    open_prepared,
+    seal_arrays,
+)
+from hmopt.data.reference import Reference, find_reference
 from hmopt.data.split import split_subjects
-from hmopt.data.template import resolve_template, write_template
-from hmopt.data.volume import read_lattice
-from hmopt.declaration import Study
-from hmopt.errors import DeclarationError
+from hmopt.data.structures import label_dtype
+from hmopt.data.volume import read_image, read_lattice
+from hmopt.declaration import CohortOptions, PreprocessingOptions, Study
+from hmopt.errors import DataError, DeclarationError
+from hmopt.files import content_hash, file_hash
 from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 
-__all__ = ["PreparedImage", "prepare", "prepare_image"]
+VERSION = 1
+"""Raised whenever the same declaration begins to mean other arrays."""
+
+_SPACING_TOLERANCE = 0.01
 
 
 def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort:
-    """Give the prepared cohort of a study, from `folder/prepared/` where it is there already.
+    """Return the prepared cohort of a study; finished work in `folder/prepared/` is reused.
 
-    Images are read one at a time; what is written appears whole or not at all.
+    Images are read one at a time. A prepared cohort is written whole or not at all.
 
     Parameters
     ----------
@@ -41,37 +61,167 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     Raises
     ------
     DataError
-        If an image, a label map, the manifest, the names or the split cannot be used; nothing is written then.
+        If an image, a label map, the manifest, the names or the split cannot be used; nothing is
+        written then.
     DeclarationError
         If the declared preprocessing contradicts itself.
     """
-    check_preprocessing(study.preprocessing)
+    options = study.preprocessing
+    check_preprocessing(options)
     _check_headers_are_right(study)
-    images = list_images(study.cohort)
+    listing = list_cohort(study.cohort)
+    images = listing.images
     split = split_subjects(list(images["subject"]), study.split)
-    template = resolve_template(study.preprocessing, images)
-    lattices = {str(path): read_lattice(path) for path in images["image"]}
+    template = resolve_template(options, images)
     template_lattice = None if template is None else read_lattice(template)
-    reference = find_reference(study.preprocessing, lattices, template_lattice)
-    identity = cohort_identity(
-        study.cohort, study.preprocessing, images, template, track, reference
-    )
+    lattices = {str(path): read_lattice(path) for path in images["image"]}
+    reference = find_reference(options, lattices, template_lattice)
+    identity = cohort_identity(study.cohort, options, listing, template, track, reference)
     place = StudyFolder(folder).prepared_folder / identity
     if not place.is_dir():
-        cohort = read_cohort(study.cohort, track)
+        cohort = read_structures(listing, study.cohort, track)
         with _appearing(place) as beside:
-            if study.preprocessing.placement == "affine":
-                write_template(beside / TEMPLATE, cohort.images, template, track)
+            if options.placement == "affine":
+                write_template(beside / TEMPLATE, images, template, track)
             write_arrays(beside, study, cohort, reference, track)
             seal_arrays(beside)
-    return open_prepared(place, study.preprocessing, images, split)
+    return open_prepared(place, options, images, split)
+
+
+def write_arrays(
+    folder: Path,
+    study: Study,
+    cohort: Cohort,
+    reference: Reference,
+    track: Track,
+) -> None:
+    """Write the prepared images, label maps and grids of a cohort, and the record of them.
+
+    With n images, m slices each (1 for volumes) and a prepared grid of shape S, row `i * m + j`
+    of each array holds slice j of image i:
+
+    - `images.npy`: (n m, *S), float32 intensities,
+    - `labels.npy`: (n m, *S), uint8 or uint16; 0 is the background, k + 1 the k-th structure,
+    - `grids.npy`: (n m, 4, 4), prepared voxel to voxel of the file.
+
+    One image is in memory at a time. Structures that no prepared image shows are left out.
+
+    Parameters
+    ----------
+    folder
+        Where the files go.
+    study
+        The declaration.
+    cohort
+        Images and structures.
+    reference
+        Axes and lattice that the images share.
+    track
+        Shows how far it is.
+
+    Raises
+    ------
+    DataError
+        If an image cannot be used, spacings differ and none is declared, or no prepared image
+        shows a label.
+
+    Warns
+    -----
+    UserWarning
+        If a declared structure is left out.
+    """
+    options = study.preprocessing
+    slices = slices_of(options)
+    template = folder / TEMPLATE if options.placement == "affine" else None
+    count = len(cohort.images) * len(slices)
+    arrays = _create_arrays(folder, count, tuple(options.shape), len(cohort.structures))
+
+    spacings: dict[str, tuple[float, ...]] = {}
+    files = cohort.images[["image", "label"]].itertuples(name=None)
+    start = 0
+    for name, image_path, label_path in track(files, "Preparing images", len(cohort.images)):
+        image = read_image(image_path)
+        place = find_place(image, options, reference, template)
+        prepared = resample_image(image, options, place, str(image_path))
+        label_maps = resample_labels(
+            label_path, prepared, cohort.structures, study.cohort.minimum_voxels
+        )
+        rows = slice(start, start + len(slices))
+        arrays[IMAGES][rows] = [item.data for item in prepared]
+        arrays[GRIDS][rows] = [item.grid for item in prepared]
+        arrays[LABEL_MAPS][rows] = label_maps
+        spacings[name] = prepared[0].spacing_mm
+        start += len(slices)
+
+    labels = _keep_shown(arrays[LABEL_MAPS], list(cohort.structures), study.cohort.structures)
+    spacing_mm = _common_spacing(spacings) if study.cohort.spacing_known else None
+    record = {
+        "scans": list(spacings),
+        "slices": slices,
+        "labels": labels,
+        "spacing_mm": spacing_mm,
+        "reference": reference.to_record(),
+    }
+    for array in arrays.values():
+        array.flush()
+    text = json.dumps(record, ensure_ascii=False, indent=1)
+    (folder / RECORD).write_text(text, encoding="utf-8")
+
+
+def cohort_identity(
+    cohort: CohortOptions,
+    preprocessing: PreprocessingOptions,
+    listing: Listing,
+    template: Path | None = None,
+    track: Track = silent,
+    reference: Reference | None = None,
+) -> str:
+    """Return the hash of all that decides the prepared arrays.
+
+    These are the contents of images and label maps, the merging of labels and the preprocessing.
+    Folders and the manifest's other columns are not among them: a cohort may move, and its ages
+    be corrected.
+
+    Parameters
+    ----------
+    cohort, preprocessing
+        What is declared.
+    listing
+        As of `list_cohort`.
+    template
+        The file of the declared template, if one is declared.
+    track
+        Shows how far it is.
+    reference
+        Axes and lattice that the images share.
+    """
+    images = listing.images
+    rows = images[["image", "label"]].itertuples(name=None)
+    files = {}
+    for name, image, label in track(rows, "Looking for changed files", len(images)):
+        files[name] = [_image_hash(image), _image_hash(label)]
+    structures = [[name, sorted(labels)] for name, labels in cohort.structures.items()]
+    names = listing.label_names
+    return content_hash(
+        {
+            "version": VERSION,
+            "files": files,
+            "names": None if names is None else sorted(names.items()),
+            "structures": structures,
+            "minimum_voxels": cohort.minimum_voxels,
+            "spacing_known": cohort.spacing_known,
+            "preprocessing": _deciding_options(preprocessing, reference),
+            "template": None if template is None else file_hash(template),
+        }
+    )
 
 
 def _check_headers_are_right(study: Study) -> None:
     if study.preprocessing.placement == "header" and not study.cohort.spacing_known:
         raise DeclarationError(
             "preprocessing.placement",
-            expected="centre or affine, because cohort.spacing_known = false says that headers are wrong",
+            expected="centre or affine, because cohort.spacing_known = false says that headers "
+            "are wrong",
             got="header",
             advice="Correct one of them.",
         )
@@ -79,7 +229,7 @@ def _check_headers_are_right(study: Study) -> None:
 
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
-    """Give a folder to write to; it takes the name `place` when the block ends without an error."""
+    """Yield a folder to write to; it is renamed to `place` when the block ends without an error."""
     beside = place.with_name(f".{place.name}-{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -91,3 +241,87 @@ def _appearing(place: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
         if not any(place.parent.iterdir()):
             place.parent.rmdir()
+
+
+def _create_arrays(
+    folder: Path, count: int, shape: tuple[int, ...], structures: int
+) -> dict[str, Any]:
+    """Return memory-mapped arrays of `count` items each, by the name of their file."""
+    kinds = {
+        IMAGES: (np.float32, (count, *shape)),
+        LABEL_MAPS: (label_dtype(structures), (count, *shape)),
+        GRIDS: (np.float64, (count, 4, 4)),
+    }
+    arrays = {}
+    for name, (dtype, whole_shape) in kinds.items():
+        arrays[name] = open_memmap(folder / name, "w+", dtype, whole_shape)
+    return arrays
+
+
+def _keep_shown(
+    label_maps: NDArray[Any], names: Sequence[str], declared: Mapping[str, Any]
+) -> list[str]:
+    """Renumber label maps in place to the structures that they show, and return their names.
+
+    With structures a, b, c, of which no map shows b, the labels 0, 1, 2, 3 become 0, 1, 0, 2.
+    """
+    found = np.zeros(len(names) + 1, dtype=bool)
+    for label_map in label_maps:
+        found[np.unique(label_map)] = True
+    shown = found[1:]
+    if not shown.any():
+        raise DataError(
+            "preprocessing",
+            expected="labelled voxels on the prepared grids",
+            got="background only",
+            advice="Enlarge the shape, or choose other slices.",
+        )
+    kept = [name for name, here in zip(names, shown, strict=True) if here]
+    missing = [name for name in names if name in declared and name not in kept]
+    if missing:
+        warnings.warn(f"no prepared image shows {', '.join(missing)}: left out.", stacklevel=4)
+    if not shown.all():
+        new_numbers = np.zeros(len(names) + 1, dtype=label_maps.dtype)
+        new_numbers[1:] = np.where(shown, np.cumsum(shown), 0)
+        for label_map in label_maps:
+            label_map[...] = new_numbers[label_map]
+    return kept
+
+
+def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+    first_name = next(iter(spacings))
+    first = spacings[first_name]
+    for name, spacing in spacings.items():
+        if not np.allclose(spacing, first, rtol=_SPACING_TOLERANCE):
+            raise DataError(
+                name,
+                expected=f"the spacing of {first_name}, {first} mm",
+                got=f"{spacing} mm",
+                advice="Declare preprocessing.spacing_mm, so that all images are brought to one.",
+            )
+    return first
+
+
+def _deciding_options(options: PreprocessingOptions, reference: Reference | None) -> dict[str, Any]:
+    """Return what of the preprocessing decides the arrays.
+
+    What older versions knew stands as they wrote it, so that their prepared cohorts are found.
+    """
+    deciding = options.model_dump(exclude={"template", "placement", "background"})
+    deciding["align"] = "affine" if options.placement == "affine" else "none"
+    if options.background is not None:
+        deciding["background"] = options.background
+    if options.placement == "header":
+        deciding["placement"] = "header"
+    if reference is not None and not np.array_equal(reference.axes, np.eye(3)):
+        deciding["axes"] = np.round(reference.axes, 6).tolist()
+    return deciding
+
+
+def _image_hash(path: Path) -> str:
+    """Return the hash of an image, which may be a header and its voxels in two files."""
+    files = sorted(files_of(path))
+    hashes = [file_hash(follow(file)) for file in files]
+    if len(hashes) == 1:
+        return hashes[0]
+    return content_hash(*hashes)

@@ -1,4 +1,4 @@
-"""Which subjects serve what: weights, decisions of a developer, or the search."""
+"""The disjoint train, tune and search sets of subjects, and the power of a number of subjects."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,32 @@ from hmopt.errors import DataError
 
 SIDES = ("train", "tune", "search")
 
+FEWEST = 5
+"""Subjects below which there are neither intervals nor verdicts."""
 
-def split_subjects(subjects: Sequence[str], section: SplitOptions) -> dict[str, list[str]]:
-    """Give the subjects of each side, sorted; nobody is on two, and who is left over is on none.
+POWER = {5: (0.87, 0.04), 8: (1.0, 0.485), 12: (1.0, 0.91), 20: (1.0, 1.0)}
+"""Statistical power by number of subjects: shares of simulated cohorts in which a gain of 0.018
+Dice over the default was found, and one of 0.008 of a structure over the best single setting
+(`studies/synthetic/results/calibration.csv`)."""
+
+
+def split_subjects(subjects: Sequence[str], options: SplitOptions) -> dict[str, list[str]]:
+    """Return the subjects of the train, tune and search sets, which are disjoint.
+
+    Named subjects are set aside first. Counts are then filled, set after set, from a random
+    permutation of the other subjects. Subjects that are left over belong to no set.
 
     Parameters
     ----------
     subjects
-        Subjects of the cohort's images; the order and repetitions do not matter.
-    section
-        How many subjects each side takes, or which. The named ones are set aside first.
+        Subjects of the cohort's images; their order and repetitions do not matter.
+    options
+        For each set the number of subjects, or their names.
+
+    Returns
+    -------
+    dict
+        Sorted names of subjects, by `train`, `tune` and `search`.
 
     Raises
     ------
@@ -31,19 +47,54 @@ def split_subjects(subjects: Sequence[str], section: SplitOptions) -> dict[str, 
     {'train': ['b'], 'tune': ['a'], 'search': ['c', 'd']}
     """
     known = sorted(set(subjects))
-    declared = {side: getattr(section, side) for side in SIDES}
-    named = [name for side in declared.values() if not isinstance(side, int) for name in side]
+    declared: dict[str, int | list[str]] = {side: getattr(options, side) for side in SIDES}
+    named: list[str] = []
+    counts: dict[str, int] = {}
+    for side, value in declared.items():
+        if isinstance(value, int):
+            counts[side] = value
+        else:
+            named += value
     _check_named(named, known)
-    free = [name for name in known if name not in set(named)]
-    counts = {side: value for side, value in declared.items() if isinstance(value, int)}
+    free = sorted(set(known) - set(named))
     _check_counts(counts, len(free))
-    dealt = iter(np.random.default_rng(section.seed).permutation(len(free)).tolist())
-    return {
-        side: sorted(
-            value if not isinstance(value, int) else [free[next(dealt)] for _ in range(value)]
-        )
-        for side, value in declared.items()
-    }
+
+    rng = np.random.default_rng(options.seed)
+    order = rng.permutation(len(free))
+    shuffled = [free[place] for place in order]
+    split: dict[str, list[str]] = {}
+    for side, value in declared.items():
+        if isinstance(value, int):
+            chosen = shuffled[:value]
+            shuffled = shuffled[value:]
+        else:
+            chosen = value
+        split[side] = sorted(chosen)
+    return split
+
+
+def describe_power(subjects: int) -> str:
+    """Return what a search on so many subjects can and cannot show, as a sentence.
+
+    Examples
+    --------
+    >>> describe_power(4)
+    'With 4 subjects to search on there are no intervals and no verdicts: at least 5 are needed.'
+    >>> describe_power(9).split(":")[0]
+    'With 9 subjects to search on large gains can be found, small ones rarely'
+    """
+    start = f"With {subjects} subjects to search on"
+    if subjects < FEWEST:
+        return f"{start} there are no intervals and no verdicts: at least {FEWEST} are needed."
+    simulated = max(number for number in POWER if number <= subjects)
+    over_default, of_structure = POWER[simulated]
+    small = "rarely" if of_structure < 0.5 else "often"
+    return (
+        f"{start} large gains can be found, small ones {small}: "
+        f"in simulated cohorts of {simulated}, "
+        f"a gain of 0.018 Dice over the default in {over_default:.0%}, "
+        f"a gain of 0.008 of one structure in {of_structure:.0%}."
+    )
 
 
 def _check_named(named: list[str], known: list[str]) -> None:
@@ -55,12 +106,12 @@ def _check_named(named: list[str], known: list[str]) -> None:
             got=", ".join(unknown),
             advice="Correct the names or leave out.",
         )
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
+    repeated = sorted({name for name in named if named.count(name) > 1})
+    if repeated:
         raise DataError(
             "split",
             expected="each subject once",
-            got=f"{', '.join(twice)} twice",
+            got=f"{', '.join(repeated)} twice",
             advice="Keep one mention of each.",
         )
 
@@ -74,11 +125,12 @@ def _check_counts(counts: dict[str, int], free: int) -> None:
             got=", ".join(negative),
             advice="Correct them.",
         )
-    if sum(counts.values()) > free:
-        asked = " + ".join(f"{count} {side}" for side, count in counts.items())
+    total = sum(counts.values())
+    if total > free:
+        each = " + ".join(f"{count} {side}" for side, count in counts.items())
         raise DataError(
             "split",
-            expected=f"at most {free} subjects, as many as the cohort has to deal",
-            got=f"{sum(counts.values())} ({asked})",
+            expected=f"at most {free} subjects, the number that the cohort has left to assign",
+            got=f"{total} ({each})",
             advice="Lower the counts or add subjects.",
         )

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hmopt.errors import DataError
@@ -16,7 +17,7 @@ _ONLY_FOR_THE_EYE = "\ufeff\u200b\u200e\u200f"
 
 
 def read_text(path: Path) -> str:
-    r"""Return the text of a file in UTF-8 or UTF-16, with or without a byte order mark, or in Windows' code page 1252.
+    r"""Read a text in UTF-8, UTF-16 or Windows' code page 1252, with or without byte order mark.
 
     Raises
     ------
@@ -34,9 +35,11 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
         raise DataError(
-            str(path), expected="a text file", got=reason, advice="Correct the path."
+            str(path),
+            expected="a text file",
+            got=error.strerror or str(error),
+            advice="Correct the path.",
         ) from error
     if content.startswith(_UTF_16):
         encoding = "utf-16"
@@ -53,10 +56,11 @@ def read_text(path: Path) -> str:
 
 
 def read_table(path: Path, kind: str) -> pd.DataFrame:
-    r"""Return a table as text, without what has no meaning in it.
+    r"""Read a table as text, without blanks and empty rows.
 
-    Columns are separated by commas, semicolons or tabs, whichever the first line has most of. Blanks around values
-    and names of columns, empty rows and empty columns without a name are left out.
+    Columns are separated by commas, semicolons or tabs, whichever the first line has most of.
+    Blanks around values and names of columns, empty rows and empty columns without a name are left
+    out.
 
     Parameters
     ----------
@@ -73,7 +77,8 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file has no columns, a column twice, or a row with more values than there are columns.
+        If the file has no columns, a column twice, or a row with more values than there are
+        columns.
 
     Examples
     --------
@@ -87,66 +92,75 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     if not lines:
         raise DataError(str(path), expected=kind, got="an empty file", advice="Correct the file.")
     _, header = lines[0]
-    rows = [(line, row) for line, row in lines[1:] if any(row)]
-    width = _filled(header)
-    for line, row in rows:
-        if _filled(row) > width:
-            got = f"{_filled(row)} values: {', '.join(row)}"
-            advice = "Put quotes around a value that holds the separator."
+    rows = [(line, values) for line, values in lines[1:] if any(values)]
+    width = _length(header)
+    for line, values in rows:
+        if _length(values) > width:
             raise DataError(
-                f"{path}, line {line}", expected=f"{width} values", got=got, advice=advice
+                f"{path}, line {line}",
+                expected=f"{width} values",
+                got=f"{_length(values)} values: {', '.join(values)}",
+                advice="Put quotes around a value that holds the separator.",
             )
-    columns = {place: name for place, name in enumerate(header) if name}
-    used = {place for _, row in rows for place, value in enumerate(row) if value}
-    unnamed = sorted(used - set(columns))
-    if unnamed:
-        got = f"none for column {unnamed[0] + 1}"
-        raise DataError(
-            str(path),
-            expected="a name for every column",
-            got=got,
-            advice="Name it in the first line.",
-        )
-    _check_columns_once(list(columns.values()), path)
-    values = [[row[place] if place < len(row) else "" for place in columns] for _, row in rows]
-    numbers = pd.Index([line for line, _ in rows], name="line", dtype="int64")
-    return pd.DataFrame(values, columns=list(columns.values()), index=numbers, dtype=str)
+    padded = [(values + [""] * width)[:width] for _, values in rows]
+    cells = np.array(padded, dtype=object).reshape(len(rows), width)
+    named = [place for place in range(width) if header[place]]
+    for place in range(width):
+        if place not in named and (cells[:, place] != "").any():
+            raise DataError(
+                str(path),
+                expected="a name for every column",
+                got=f"none for column {place + 1}",
+                advice="Name it in the first line.",
+            )
+    columns = [header[place] for place in named]
+    _check_columns_once(columns, path)
+    index = pd.Index([line for line, _ in rows], name="line", dtype="int64")
+    return pd.DataFrame(cells[:, named], columns=columns, index=index, dtype=str)
 
 
 def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a table whose columns of some names are written in lower case, whatever their capitals were.
+    """Return a table in which columns of some names are in lower case, however they were written.
 
     Examples
     --------
     >>> list(rename_columns(pd.DataFrame(columns=["Image", "Age"]), ["image"]).columns)
     ['image', 'Age']
     """
-    present = set(table.columns)
-    lower = {column: column.lower() for column in table.columns if column.lower() in names}
-    return table.rename(
-        columns={column: name for column, name in lower.items() if name not in present}
-    )
+    columns = table.columns
+    renamed = {}
+    for column in columns:
+        name = column.lower()
+        if name in names and name not in columns:
+            renamed[column] = name
+    return table.rename(columns=renamed)
 
 
 def _rows(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
+    """Return line and values of every row of a text, from the first that is not empty."""
     text = text.lstrip(_ONLY_FOR_THE_EYE)
     first, _, rest = text.partition("\n")
-    declared = (
-        first.strip().lower().removeprefix("sep=") if first.lower().startswith("sep=") else None
-    )
-    if declared is not None:  # Excel's own first line
-        text, first = rest, rest.partition("\n")[0]
+    skipped = 0
+    if first.lower().startswith("sep="):  # Excel's own first line
+        skipped = 1
+        text = rest
+        first, _, _ = rest.partition("\n")
     delimiter = max(DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    skipped = 0 if declared is None else 1
+    rows: list[tuple[int, list[str]]] = []
     try:
-        rows = [(reader.line_num + skipped, [_cleaned(value) for value in row]) for row in reader]
+        for row in reader:
+            values = [_cleaned(value) for value in row]
+            if rows or any(values):
+                rows.append((reader.line_num + skipped, values))
     except csv.Error as error:
         raise DataError(
-            str(path), expected=kind, got=str(error), advice="Correct the file."
+            str(path),
+            expected=kind,
+            got=str(error),
+            advice="Correct the file.",
         ) from error
-    first_filled = next((place for place, (_, row) in enumerate(rows) if any(row)), len(rows))
-    return rows[first_filled:]
+    return rows
 
 
 def _cleaned(value: str) -> str:
@@ -154,18 +168,22 @@ def _cleaned(value: str) -> str:
     return unicodedata.normalize("NFC", value.strip().strip(_ONLY_FOR_THE_EYE).strip())
 
 
-def _filled(row: Sequence[str]) -> int:
-    return max((place + 1 for place, value in enumerate(row) if value), default=0)
+def _length(values: Sequence[str]) -> int:
+    """Return the number of values up to the last that is not empty."""
+    length = 0
+    for place, value in enumerate(values):
+        if value:
+            length = place + 1
+    return length
 
 
 def _check_columns_once(columns: Sequence[str], path: Path) -> None:
     lower = [name.lower() for name in columns]
     repeated = sorted({name for name in columns if lower.count(name.lower()) > 1})
     if repeated:
-        got = f"{', '.join(repeated)}: more than one of a name"
         raise DataError(
             str(path),
             expected="each column once",
-            got=got,
+            got=f"{', '.join(repeated)}: more than one of a name",
             advice="Rename or remove the repeated ones.",
         )

@@ -17,19 +17,20 @@ Structures = dict[str, tuple[int, ...]]
 def choose_structures(
     declared: Mapping[str, Sequence[str]], names: Mapping[int, str]
 ) -> Structures:
-    """Give the codes of every structure.
+    """Return the codes of every structure.
 
     Parameters
     ----------
     declared
-        By name of the structure: the labels that it merges, by name or by code; empty: every label by itself.
+        By name of the structure: the labels that it merges, by name or by code; empty: every label
+        by itself.
     names
         Names of the labels by code; codes of one name belong together.
 
     Raises
     ------
     DataError
-        If a label is unknown, or serves in two structures.
+        If a label is unknown, or is in two structures.
 
     Examples
     --------
@@ -37,19 +38,24 @@ def choose_structures(
     >>> choose_structures({"thalamus": ["Left-Thalamus", "49"]}, names)
     {'thalamus': (10, 49)}
     """
+    codes_by_label = _codes_by_name(names)
     if not declared:
-        return _grouped(names)
-    codes = _grouped(names)
+        return codes_by_label
     structures: Structures = {}
-    for name, labels in declared.items():
-        merged = {code for label in labels for code in _codes(label, codes, name)}
-        structures[name] = tuple(sorted(merged))
+    for structure, labels in declared.items():
+        merged: set[int] = set()
+        for label in labels:
+            merged.update(_codes_of(label, codes_by_label, structure))
+        structures[structure] = tuple(sorted(merged))
     _check_disjoint(structures, names)
     return structures
 
 
 def merge_labels(codes: NDArray[np.int64], structures: Structures) -> NDArray[Any]:
-    """Give a label map in which 0 is the background and k + 1 the k-th structure.
+    """Return a label map in which 0 is the background and k + 1 the k-th structure.
+
+    Codes are looked up by a binary search among the sorted codes of all structures, as they may be
+    any integers up to 2^63 - 1.
 
     Returns
     -------
@@ -62,37 +68,49 @@ def merge_labels(codes: NDArray[np.int64], structures: Structures) -> NDArray[An
     array([0, 2, 2, 1], dtype=uint8)
     """
     dtype = label_dtype(len(structures))
-    pairs = sorted((code, k + 1) for k, merged in enumerate(structures.values()) for code in merged)
-    known = np.array([code for code, _ in pairs], dtype=np.int64)
-    numbers = np.array([number for _, number in pairs], dtype=dtype)
-    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-    return np.where(known[place] == codes, numbers[place], dtype(0))
+    label_of = {}
+    for number, merged in enumerate(structures.values(), start=1):
+        label_of.update(dict.fromkeys(merged, number))
+    known = np.array(sorted(label_of), dtype=np.int64)
+    labels = np.array([label_of[code] for code in known.tolist()], dtype=dtype)
+    nearest = np.searchsorted(known, codes)
+    nearest = np.minimum(nearest, len(known) - 1)
+    is_known = known[nearest] == codes
+    background = dtype(0)
+    return np.where(is_known, labels[nearest], background)
 
 
 def label_dtype(structures: int) -> type[np.unsignedinteger[Any]]:
-    """Give the type that holds a label map of so many structures."""
-    return np.uint8 if structures <= np.iinfo(np.uint8).max else np.uint16
+    """Return the type that holds a label map of so many structures."""
+    largest = np.iinfo(np.uint8).max
+    if structures <= largest:
+        return np.uint8
+    return np.uint16
 
 
-def _grouped(names: Mapping[int, str]) -> Structures:
-    codes: dict[str, list[int]] = {}
+def _codes_by_name(names: Mapping[int, str]) -> Structures:
+    codes: Structures = {}
     for code in sorted(names):
-        codes.setdefault(names[code], []).append(code)
-    return {name: tuple(same) for name, same in codes.items()}
+        name = names[code]
+        codes[name] = (*codes.get(name, ()), code)
+    return codes
 
 
-def _codes(label: str, codes: Structures, structure: str) -> tuple[int, ...]:
-    if label in codes:
-        return codes[label]
-    known = {code for same in codes.values() for code in same}
-    if label.isdecimal() and int(label) in known:
-        return (int(label),)
-    near = difflib.get_close_matches(label, codes, n=1)
+def _codes_of(label: str, codes_by_label: Structures, structure: str) -> tuple[int, ...]:
+    """Return the codes of a label that is given by its name or by one of its codes."""
+    if label in codes_by_label:
+        return codes_by_label[label]
+    if label.isdecimal():
+        code = int(label)
+        if any(code in codes for codes in codes_by_label.values()):
+            return (code,)
+    near = difflib.get_close_matches(label, codes_by_label, n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(codes_by_label)}."
     raise DataError(
         f"cohort.structures.{structure}",
         expected="names or codes of labels",
         got=repr(label),
-        advice=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(codes)}.",
+        advice=advice,
     )
 
 

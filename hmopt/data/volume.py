@@ -17,7 +17,8 @@ _GRID_TOLERANCE = 0.05
 """Share of a voxel by which the corners of an image and its label map may differ."""
 _WHOLE_TOLERANCE = 1e-3
 _SCALED_TOLERANCE = 2e-5
-"""A code c may be stored as a number within 0.001 + 0.00002 c: scaled integers do not hit whole numbers exactly."""
+"""A code c may be stored as a number within 0.001 + 0.00002 c: scaled integers do not hit whole
+numbers exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,10 @@ class Lattice:
 
     @property
     def centre_mm(self) -> NDArray[np.float64]:
-        """(3,): the world's place of the middle of the box."""
-        middle = (np.array(self.shape) - 1) / 2
-        place: NDArray[np.float64] = (self.affine @ [*middle, 1.0])[:3]
-        return place
+        """(3,): the place of the middle of the box in the world."""
+        middle = np.subtract(self.shape, 1) / 2
+        place: NDArray[np.float64] = self.affine @ [*middle, 1.0]
+        return place[:3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +61,19 @@ class Volume:
 
 
 def read_lattice(path: Path) -> Lattice:
-    """Give shape and affine of a file without reading its voxels.
+    """Read shape and affine of a file without its voxels.
 
     Raises
     ------
     DataError
-        If the file is missing or unreadable, has more than three axes longer than 1, or no usable affine.
+        If the file is missing or unreadable, has more than three axes longer than 1, or no usable
+        affine.
     """
     return _lattice(path, open_header(path))
 
 
 def read_image(path: Path) -> Volume:
-    """Give the intensities of an image as float32.
+    """Read the intensities of an image as float32.
 
     Raises
     ------
@@ -96,20 +98,23 @@ def read_image(path: Path) -> Volume:
 
 
 def read_labels(path: Path, like: Lattice | None = None) -> Volume:
-    """Return the codes of a label map as int64.
+    """Read the codes of a label map as int64.
 
     Parameters
     ----------
     path
-        The file. Codes may be stored as numbers that miss whole ones by rounding; NaN stands for the background.
+        The file. Codes may be stored as numbers that miss whole ones by rounding; NaN stands for
+        the background.
     like
-        Where the voxels of its image are: a label map that stores the same voxels in another order of axes, or
-        backwards, is brought to the order of the image. Left out: the order of the file.
+        Where the voxels of its image are: a label map that stores the same voxels in another order
+        of axes, or backwards, is brought to the order of the image. Left out: the order of the
+        file.
 
     Raises
     ------
     DataError
-        As `read_lattice`; also where a voxel is no whole number of at least 0, or the voxels are not those of `like`.
+        As `read_lattice`; also where a voxel is no whole number of at least 0, or the voxels are
+        not those of `like`.
 
     Warns
     -----
@@ -120,40 +125,47 @@ def read_labels(path: Path, like: Lattice | None = None) -> Volume:
     lattice = _lattice(path, file)
     data = read_voxels(path, file)
     _check_real(path, data)
-    codes = _whole_numbers(path, data).reshape(lattice.shape)
+    codes = _whole_numbers(path, data)
+    codes = codes.reshape(lattice.shape)
     if like is None:
         return Volume(data=codes, lattice=lattice)
     orientation = _relative_orientation(lattice, like)
-    reordered = Volume(
-        data=apply_orientation(codes, orientation), lattice=_reordered(lattice, orientation)
-    )
-    _check_alike(path, reordered.lattice, like, "its image")
-    return reordered
+    reordered = _reordered(lattice, orientation)
+    _check_alike(path, reordered, like, "its image")
+    return Volume(data=apply_orientation(codes, orientation), lattice=reordered)
 
 
 def check_same_lattice(image: Path, label: Path) -> None:
-    """Refuse a label map that does not lie on the voxels of its image, in whichever order it stores them.
+    """Check that a label map lies on the voxels of its image, in whichever order it stores them.
 
     Raises
     ------
     DataError
         If shapes differ, or a corner lies elsewhere by more than a twentieth of a voxel.
     """
-    expected, got = read_lattice(image), read_lattice(label)
+    expected = read_lattice(image)
+    got = read_lattice(label)
     reordered = _reordered(got, _relative_orientation(got, expected))
-    nearest = reordered if reordered.shape == expected.shape else got
-    _check_alike(label, nearest, expected, image.name)
+    if reordered.shape == expected.shape:
+        got = reordered
+    _check_alike(label, got, expected, image.name)
 
 
 def _check_alike(label: Path, got: Lattice, expected: Lattice, image: str) -> None:
     advice = "Resample the label map to its image by nearest neighbour, or correct the pairing."
     if got.shape != expected.shape:
         raise DataError(
-            str(label), expected=f"shape {expected.shape} of {image}", got=got.shape, advice=advice
+            str(label),
+            expected=f"shape {expected.shape} of {image}",
+            got=got.shape,
+            advice=advice,
         )
-    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=float).T
+    # (4, 8): the corners of the box, in voxels
+    corners = np.ones((4, 8))
+    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8)
     corners[:3] *= np.array(expected.shape)[:, None] - 1
-    apart = np.abs(np.linalg.solve(expected.affine, got.affine @ corners) - corners).max()
+    found = np.linalg.solve(expected.affine, got.affine @ corners)
+    apart = np.abs(found - corners).max()
     if apart > _GRID_TOLERANCE:
         raise DataError(
             str(label),
@@ -164,7 +176,7 @@ def _check_alike(label: Path, got: Lattice, expected: Lattice, image: str) -> No
 
 
 def _relative_orientation(lattice: Lattice, like: Lattice) -> NDArray[np.float64]:
-    """Return the axes and directions that bring voxels of a lattice to the order of another, as nibabel has them."""
+    """Return nibabel's orientation that brings voxels of a lattice to the order of another."""
     to_like = np.linalg.solve(like.affine, lattice.affine)
     orientation: NDArray[np.float64] = io_orientation(to_like)
     return orientation
@@ -172,16 +184,19 @@ def _relative_orientation(lattice: Lattice, like: Lattice) -> NDArray[np.float64
 
 def _reordered(lattice: Lattice, orientation: NDArray[np.float64]) -> Lattice:
     places = orientation[:, 0].astype(int)
-    shape = tuple(length for _, length in sorted(zip(places.tolist(), lattice.shape, strict=True)))
+    shape = np.empty(3, dtype=int)
+    shape[places] = lattice.shape
+    x, y, z = shape.tolist()
     affine = lattice.affine @ inv_ornt_aff(orientation, lattice.shape)
-    return Lattice(shape=shape, affine=affine)  # type: ignore[arg-type]
+    return Lattice(shape=(x, y, z), affine=affine)
 
 
 def _lattice(path: Path, file: Any) -> Lattice:
-    shape = tuple(int(n) for n in file.shape)
+    shape = tuple(int(length) for length in file.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    shape = (*shape, 1) if len(shape) == 2 else shape
+    if len(shape) == 2:
+        shape = (*shape, 1)
     if len(shape) != 3 or 0 in shape:
         raise DataError(
             str(path),
@@ -193,39 +208,56 @@ def _lattice(path: Path, file: Any) -> Lattice:
 
 
 def _check_real(path: Path, data: NDArray[Any]) -> None:
-    if data.dtype.kind in "buif":
+    kind = data.dtype.kind
+    if kind in "buif":
         return
-    kinds = {"V": "colours", "c": "complex numbers"}
-    advice = "Convert the image: to grey values, or to magnitudes."
-    got = kinds.get(data.dtype.kind, str(data.dtype))
-    raise DataError(str(path), expected="one real number per voxel", got=got, advice=advice)
+    named = {"V": "colours", "c": "complex numbers"}
+    raise DataError(
+        str(path),
+        expected="one real number per voxel",
+        got=named.get(kind, str(data.dtype)),
+        advice="Convert the image: to grey values, or to magnitudes.",
+    )
 
 
 def _whole_numbers(path: Path, data: NDArray[Any]) -> NDArray[np.int64]:
+    """Return codes as whole numbers; NaN becomes the background."""
     if data.dtype.kind == "f":
-        missing = np.isnan(data)
-        if missing.all():
-            raise _not_labels(path, "NaN everywhere")
-        if missing.any():
-            warnings.warn(
-                f"{path.name}: {missing.sum()} voxels are NaN and count as background.",
-                stacklevel=3,
-            )
-            data = np.where(missing, 0, data)
+        data = _without_nan(path, data)
         if not np.isfinite(data).all():
             raise _not_labels(path, "infinite values")
         nearest = np.rint(data)
         off = np.abs(data - nearest)
-        if (off > _WHOLE_TOLERANCE + _SCALED_TOLERANCE * np.abs(nearest)).any():
+        tolerance = _WHOLE_TOLERANCE + _SCALED_TOLERANCE * np.abs(nearest)
+        if (off > tolerance).any():
             raise _not_labels(path, f"other values ({data.flat[off.argmax()]:g})")
         data = nearest
-    if int(data.min()) < 0:
-        raise _not_labels(path, f"other values ({data.min():g})")
-    if float(data.max()) > np.iinfo(np.int64).max:
-        raise _not_labels(path, f"other values ({data.max():g})")
+    lowest = data.min()
+    highest = data.max()
+    if int(lowest) < 0:
+        raise _not_labels(path, f"other values ({lowest:g})")
+    if float(highest) > np.iinfo(np.int64).max:
+        raise _not_labels(path, f"other values ({highest:g})")
     return data.astype(np.int64)
 
 
+def _without_nan(path: Path, data: NDArray[Any]) -> NDArray[Any]:
+    missing = np.isnan(data)
+    if not missing.any():
+        return data
+    if missing.all():
+        raise _not_labels(path, "NaN everywhere")
+    warnings.warn(
+        f"{path.name}: {missing.sum()} voxels are NaN and count as background.",
+        stacklevel=4,
+    )
+    return np.where(missing, 0, data)
+
+
 def _not_labels(path: Path, got: str) -> DataError:
-    advice = "Give the label map itself, not probabilities or a map resampled by interpolation."
-    return DataError(str(path), expected="whole numbers of at least 0", got=got, advice=advice)
+    return DataError(
+        str(path),
+        expected="whole numbers of at least 0",
+        got=got,
+        advice="Give the label map itself, not probabilities or a map resampled by interpolation.",
+    )

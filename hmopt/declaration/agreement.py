@@ -1,7 +1,8 @@
-"""What sections of `study.toml` must agree on."""
+"""What tables of `study.toml` must agree on."""
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES
 from hmopt.declaration.cohort import CohortOptions, PreprocessingOptions
@@ -9,7 +10,22 @@ from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import HyperparameterOptions, LossOptions, TrainingOptions
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
-from hmopt.space import Space
+from hmopt.space import Hyperparameter, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contradiction:
+    """A key whose value does not go with other tables."""
+
+    field: str
+    expected: str
+    got: object
+
+    def error(self) -> DeclarationError:
+        """Return the error that says so."""
+        return DeclarationError(
+            self.field, expected=self.expected, got=self.got, advice="Correct the declaration."
+        )
 
 
 def check_agreement(
@@ -18,13 +34,13 @@ def check_agreement(
     loss: LossOptions,
     training: TrainingOptions,
 ) -> None:
-    """Refuse sections that are each right but contradict each other.
+    """Refuse tables that are each right but contradict each other.
 
     Raises
     ------
     DeclarationError
-        If a hyperparameter means nothing to the loss or leaves its range, images lack the axis to be mirrored along,
-        or what needs intensities in [0, 1] is declared for others.
+        If the loss does not know a hyperparameter or its range is too wide, images lack the axis to
+        flip, or intensities that must lie in [0, 1] do not.
 
     Examples
     --------
@@ -34,12 +50,12 @@ def check_agreement(
     hmopt.errors.DeclarationError: hyperparameters.warmth: expected regularization or label_weight, got 'warmth'. ...
     """
     contradictions = [
-        *_hyperparameters(hyperparameters),
-        *_axes(preprocessing, training),
-        *_intensities(preprocessing, loss, training),
+        *_of_hyperparameters(hyperparameters),
+        *_of_axes(preprocessing, training),
+        *_of_intensities(preprocessing, loss, training),
     ]
-    for field, expected, got in contradictions:
-        raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
+    for found in contradictions:
+        raise found.error()
 
 
 def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
@@ -48,7 +64,7 @@ def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
     Raises
     ------
     DeclarationError
-        If distances in mm are asked for where spacings are not known.
+        If metrics in mm are asked for where spacings are not known.
 
     Examples
     --------
@@ -80,76 +96,97 @@ def check_units(search: SearchOptions, where: str) -> None:
 
 
 def check_values(compare: CompareOptions, space: Space) -> None:
-    """Refuse values to compare at that no measurement could be kept under.
+    """Refuse values to compare at that are no lattice points: no measurement can be stored under them.
 
     Raises
     ------
     DeclarationError
-        If they are of no declared hyperparameter, or are none or not all different points of the lattice.
+        If a hyperparameter is not declared, or its values are none, or not all different lattice
+        points.
 
     Examples
     --------
-    >>> from hmopt.space import Hyperparameter
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
     >>> check_values(CompareOptions(values={"regularization": [0.1, 0.25]}), space)
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: compare.values.regularization: expected points of its lattice ..., got 0.25. ...
     """
-    for field, expected, got in _compared(compare, space):
-        raise DeclarationError(field, expected=expected, got=got, advice="Correct the declaration.")
+    for found in _of_values(compare, space):
+        raise found.error()
 
 
-def _compared(compare: CompareOptions, space: Space) -> Iterator[tuple[str, str, object]]:
-    declared = {h.name: h for h in space.hyperparameters}
+def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]:
+    declared = {known.name: known for known in space.hyperparameters}
     for name, values in compare.values.items():
         field = f"compare.values.{name}"
         if name not in declared:
-            yield field, f"a declared hyperparameter ({', '.join(declared)})", repr(name)
+            expected = f"a declared hyperparameter ({', '.join(declared)})"
+            yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
-        known = declared[name]
+        hyperparameter = declared[name]
         for value in values:
-            inside = known.low <= value <= known.high
-            if not inside or not math.isclose(
-                known.value(known.index(value)), value, rel_tol=1e-9, abs_tol=1e-12
-            ):
-                points = ", ".join(f"{known.value(place):g}" for place in (0, 1))
-                yield field, f"points of its lattice ({points}, … {known.high:g})", value
-        if len(set(values)) < max(1, len(values)):
-            yield field, "different values, at least one", values
+            if not _is_on_lattice(hyperparameter, value):
+                points = _first_points(hyperparameter)
+                expected = f"points of its lattice ({points})"
+                yield Contradiction(field=field, expected=expected, got=value)
+        if not values or len(set(values)) < len(values):
+            expected = "different values, at least one"
+            yield Contradiction(field=field, expected=expected, got=values)
 
 
-def _hyperparameters(
-    sections: Mapping[str, HyperparameterOptions],
-) -> Iterator[tuple[str, str, str]]:
-    for name, section in sections.items():
+def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
+    if not hyperparameter.low <= value <= hyperparameter.high:
+        return False
+    place = hyperparameter.index(value)
+    nearest = hyperparameter.value(place)
+    return math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _first_points(hyperparameter: Hyperparameter) -> str:
+    first = hyperparameter.value(0)
+    second = hyperparameter.value(1)
+    return f"{first:g}, {second:g}, … {hyperparameter.high:g}"
+
+
+def _of_hyperparameters(
+    hyperparameters: Mapping[str, HyperparameterOptions],
+) -> Iterator[Contradiction]:
+    for name, options in hyperparameters.items():
         field = f"hyperparameters.{name}"
         if name not in HYPERPARAMETERS:
-            yield field, " or ".join(HYPERPARAMETERS), repr(name)
+            expected = " or ".join(HYPERPARAMETERS)
+            yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
         known = HYPERPARAMETERS[name]
-        if section.low < known.least or section.high > known.most:
+        if options.low < known.least or options.high > known.most:
             expected = f"a range inside [{known.least:g}, {known.most:g}]"
-            yield field, expected, f"{section.low} to {section.high}"
+            got = f"{options.low} to {options.high}"
+            yield Contradiction(field=field, expected=expected, got=got)
 
 
-def _axes(
+def _of_axes(
     preprocessing: PreprocessingOptions, training: TrainingOptions
-) -> Iterator[tuple[str, str, str]]:
-    axes, flipped = len(preprocessing.shape), training.augmentation.flip_axis
+) -> Iterator[Contradiction]:
+    axes = len(preprocessing.shape)
+    flipped = training.augmentation.flip_axis
     if flipped is not None and flipped >= axes:
-        yield "training.augmentation.flip_axis", f"an axis below {axes}", str(flipped)
+        field = "training.augmentation.flip_axis"
+        yield Contradiction(field=field, expected=f"an axis below {axes}", got=flipped)
 
 
-def _intensities(
+def _of_intensities(
     preprocessing: PreprocessingOptions, loss: LossOptions, training: TrainingOptions
-) -> Iterator[tuple[str, str, str]]:
-    needing = {
+) -> Iterator[Contradiction]:
+    if preprocessing.normalization != "zscore":
+        return
+    needs_unit_range = {
         f"loss.similarity {loss.similarity}": SIMILARITIES[loss.similarity].needs_unit_range,
         "training.augmentation.intensity": training.augmentation.intensity > 0,
     }
-    for name in (
-        name
-        for name, needed in needing.items()
-        if needed and preprocessing.normalization == "zscore"
-    ):
-        yield "preprocessing.normalization", f"percentile or minmax with {name}", "zscore"
+    for name, needed in needs_unit_range.items():
+        if needed:
+            yield Contradiction(
+                field="preprocessing.normalization",
+                expected=f"percentile or minmax with {name}",
+                got="zscore",
+            )

@@ -1,11 +1,12 @@
 """`study.toml` as text: every key with its value and what it means."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+import tomlkit
 from pydantic.fields import FieldInfo
+from tomlkit.items import InlineTable, Item, Table
 
 from hmopt.declaration.options import Options
 from hmopt.declaration.study import Study
@@ -15,7 +16,7 @@ Remarks = Mapping[str, str]
 
 
 def write_document(study: Study, remarks: Remarks) -> str:
-    r"""Give the text of a `study.toml` that declares a study, with a comment above each key.
+    r"""Return the text of a `study.toml` that declares a study, with a comment above each key.
 
     Parameters
     ----------
@@ -35,39 +36,34 @@ def write_document(study: Study, remarks: Remarks) -> str:
     >>> values = {"name": "x", "preprocessing": {"shape": [8, 8]}, "split": {"train": 4, "tune": 1, "search": 2}}
     >>> text = write_document(parse_study({"cohort": {"manifest": "cohort.csv"}, **values}), {"name": "The folder's."})
     >>> print("\n".join(text.splitlines()[:9]))
-    # What the study is called in reports and Optuna studies.
+    # Name of the study in reports and Optuna studies.
     # The folder's.
     name = "x"
     # Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters.
     plugins = []
     <BLANKLINE>
-    # Where images, labels and their descriptions are.
+    # Images, labels and their descriptions.
     [cohort]
-    # CSV with columns `image, label, subject` and any others; paths in it are relative to it.
+    # CSV with columns `image, label, subject` and any others; its paths are relative to it.
     """
-    return "\n".join(_table(study, "", remarks)).lstrip("\n") + "\n"
+    document = tomlkit.document()
+    _fill(document, study, "", remarks)
+    return tomlkit.dumps(document)
 
 
 def toml_value(value: object) -> str:
-    """Give a value as TOML writes it.
+    """Return a value as TOML writes it.
 
     Examples
     --------
     >>> toml_value({"hippocampus": ["left", "right"], "λ": 0.5})
-    '{ hippocampus = ["left", "right"], "λ" = 0.5 }'
+    '{hippocampus = ["left", "right"], "λ" = 0.5}'
     """
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(key)} = {toml_value(one)}" for key, one in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    if isinstance(value, str | PurePath):
-        return json.dumps(str(value), ensure_ascii=False)
-    return json.dumps(value)
+    return _item(value).as_string()
 
 
-def table_meaning(section: type[Options]) -> str:
-    """Give what a table of the file is about, from its docstring.
+def table_meaning(options: type[Options]) -> str:
+    """Return what a table of the file is about, from the first line of its docstring.
 
     Examples
     --------
@@ -75,40 +71,76 @@ def table_meaning(section: type[Options]) -> str:
     >>> table_meaning(TrainingOptions)
     'The optimization.'
     """
-    meaning = (section.__doc__ or "").split("\n")[0].partition(": ")[2]
+    documentation = options.__doc__ or ""
+    first_line, *_ = documentation.split("\n")
+    _, _, meaning = first_line.partition(": ")
     return meaning[:1].upper() + meaning[1:]
 
 
-def _key(name: str) -> str:
-    return (
-        name
-        if name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-        else toml_value(name)
-    )
+def _fill(
+    table: tomlkit.TOMLDocument | Table, options: Options, path: str, remarks: Remarks
+) -> None:
+    """Add the keys of options to a table, and behind them, as TOML asks for, its inner tables."""
+    tables: dict[str, Options | dict[str, Options]] = {}
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if _holds_tables(value):
+            tables[name] = value
+        else:
+            _add_entry(table, name, field, value, remarks.get(f"{path}{name}"))
+    for name, inner in tables.items():
+        if isinstance(inner, Options):
+            table.append(name, _table(inner, f"{path}{name}.", remarks))
+            continue
+        named = tomlkit.table(is_super_table=True)
+        for key, one in inner.items():
+            named.append(key, _table(one, f"{path}{name}.{key}.", remarks))
+        table.append(name, named)
 
 
-def _table(section: Options, path: str, remarks: Remarks) -> Iterator[str]:
-    fields = type(section).model_fields
-    tables = {name: _tables(name, getattr(section, name)) for name in fields}
-    for name, field in fields.items():
-        if not tables[name]:
-            yield from _entry(name, field, getattr(section, name), remarks.get(f"{path}{name}"))
-    for found in tables.values():
-        for name, table in found.items():
-            yield from ("", f"# {table_meaning(type(table))}", f"[{path}{name}]")
-            yield from _table(table, f"{path}{name}.", remarks)
-
-
-def _tables(name: str, value: object) -> dict[str, Options]:
-    if isinstance(value, Options):
-        return {name: value}
+def _holds_tables(value: object) -> bool:
+    """Return whether a value is a table, or several by name, as `[hyperparameters.NAME]`."""
     if isinstance(value, dict):
-        return {
-            f"{name}.{_key(key)}": one for key, one in value.items() if isinstance(one, Options)
-        }
-    return {}
+        return any(isinstance(one, Options) for one in value.values())
+    return isinstance(value, Options)
 
 
-def _entry(name: str, field: FieldInfo, value: Any, remark: str | None) -> Iterator[str]:
-    yield from (f"# {line}" for line in (field.description, remark) if line)
-    yield f"# {name} =" if value is None else f"{name} = {toml_value(value)}"
+def _table(options: Options, path: str, remarks: Remarks) -> Table:
+    table = tomlkit.table()
+    _fill(table, options, path, remarks)
+    # tomlkit has no comment above the line `[name]`: what stands before it is its indent, which
+    # is set last, since keys that are added later would be indented alike
+    table.trivia.indent = f"\n# {table_meaning(type(options))}\n"
+    return table
+
+
+def _add_entry(
+    table: tomlkit.TOMLDocument | Table, name: str, field: FieldInfo, value: Any, remark: str | None
+) -> None:
+    for line in (field.description, remark):
+        if line:
+            table.add(tomlkit.comment(line))
+    if value is None:
+        table.add(tomlkit.comment(f"{name} ="))
+    else:
+        table.add(name, _item(value))
+
+
+def _item(value: object) -> Item:
+    if isinstance(value, Mapping):
+        return _inline(value)
+    if isinstance(value, list | tuple):
+        array = tomlkit.array()
+        for one in value:
+            array.append(_item(one))
+        return array
+    if isinstance(value, PurePath):
+        return tomlkit.item(str(value))
+    return tomlkit.item(value)
+
+
+def _inline(values: Mapping[str, object]) -> InlineTable:
+    table = tomlkit.inline_table()
+    for key, value in values.items():
+        table.append(key, _item(value))
+    return table

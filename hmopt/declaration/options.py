@@ -1,76 +1,121 @@
-"""What all sections of `study.toml` share."""
+"""What all tables of `study.toml` share."""
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from hmopt.declaration.renamed import current_names
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What random generators of all libraries take."""
+"""Seed of a random generator, in the range that all libraries take."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a text, or a list of texts, that must be among some names: `Annotated[str, OneOf(METRICS)]`.
+
+    Examples
+    --------
+    >>> OneOf(("dice", "hd95_mm")).check("hd95")
+    Traceback (most recent call last):
+    ValueError: expected one of dice, hd95_mm (hd95_mm?)
+    """
+
+    names: Collection[str]
+
+    def check(self, given: str | list[str]) -> str | list[str]:
+        """Return what was given, or raise a ValueError that lists all names, the most similar one in brackets."""
+        names = [given] if isinstance(given, str) else given
+        for name in names:
+            if name in self.names:
+                continue
+            similar = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
+            hint = f" ({similar[0]}?)" if similar else ""
+            known = ", ".join(self.names)
+            raise ValueError(f"expected one of {known}{hint}")
+        return given
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return pydantic's schema: that of the text, and then the check."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
 class Options(BaseModel):
-    """A section that cannot be changed once made, refuses keys it does not know, and takes nothing for a number.
+    """One table of `study.toml`: immutable, without unknown keys, its numbers finite.
 
-    Neither `true` nor `"3"` is a number here, as pydantic would have it, and no number is infinite.
+    Pydantic alone would read `true` and `"3"` as numbers; here they are refused. Keys that an
+    earlier version named otherwise are read under both names.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True
     )
 
+    table: ClassVar[str] = ""
+    """Name of the table in `study.toml`, where keys of it have older names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_names(cls, values: Any) -> Any:
+        if not cls.table or not isinstance(values, Mapping):
+            return values
+        renamed = current_names({cls.table: values})
+        return renamed[cls.table]
+
     @field_validator("*", mode="before")
     @classmethod
-    def _plain_values(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
-        if any(issubclass(kind, BaseModel) for kind in kinds):
-            return value  # which checks itself
-        for one in _leaves(value):
-            if isinstance(one, bool) and bool not in kinds:
+    def _check_plain_values(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        types = set(_types(annotation))
+        if any(issubclass(one, BaseModel) for one in types):
+            return value  # an inner table, which checks itself
+        for leaf in _leaves(value):
+            if isinstance(leaf, bool) and bool not in types:
                 raise ValueError("expected a value other than true or false")
-            if isinstance(one, str) and not kinds & {str, Path}:
+            if isinstance(leaf, str) and not types & {str, Path}:
                 raise ValueError("expected a number, not text")
-            if isinstance(one, float) and not math.isfinite(one):
+            if isinstance(leaf, float) and not math.isfinite(leaf):
                 raise ValueError("expected a finite number")
         return value
 
 
-def known_name(name: str, known: Iterable[str]) -> str:
-    """Return a name that is known, or raise a ValueError that lists those that are, the nearest one first of all.
+def _types(annotation: Any) -> Iterator[type]:
+    """Yield the types that a value, or a part of it, can have.
 
-    Examples
-    --------
-    >>> known_name("dise", ["dice", "folding"])
-    Traceback (most recent call last):
-    ValueError: expected one of dice, folding (dice?)
+    `dict[str, list[float]]` yields `str` and `float`; `Literal["cross"]` yields `str`.
     """
-    names = list(known)
-    if name in names:
-        return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" ({near[0]}?)" if near else ""
-    raise ValueError(f"expected one of {', '.join(names)}{hint}")
-
-
-def _kinds(annotation: Any) -> Iterator[type]:
-    """Yield the types that a value, or a part of it, can be of."""
     if isinstance(annotation, type) and not get_args(annotation):
         yield annotation
-    elif isinstance(annotation, str):  # one of the words of a Literal
+    elif isinstance(annotation, str):
         yield str
     for inner in get_args(annotation):
-        yield from _kinds(inner)
+        yield from _types(inner)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Yield the values inside of lists and tables."""
+    """Yield the values inside lists and tables."""
     if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list | tuple):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple):
+        inner = list(value)
+    else:
         yield value
         return
-    for one in value:
+    for one in inner:
         yield from _leaves(one)

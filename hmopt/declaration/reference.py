@@ -1,70 +1,291 @@
-"""The guide to `study.toml`, made from the declaration itself.
+"""The guide to `study.toml`, generated from the declaration itself.
 
-`python -m hmopt.declaration.reference > docs/guides/study-file.md` writes it anew.
+`python -m hmopt.declaration.reference > docs/guides/study-file.md` writes it.
 """
 
-from collections.abc import Iterator
-from typing import Any, get_args
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import annotated_types
 from pydantic.fields import FieldInfo
 
 from hmopt.declaration.document import table_meaning, toml_value
-from hmopt.declaration.options import Options
+from hmopt.declaration.options import OneOf, Options
 from hmopt.declaration.study import Study
 
 INTRODUCTION = """# `study.toml`, key by key
 
-`hmopt new` writes this file with a comment above each key; everything in it can be edited. Keys that are left out take
-the default. Paths are relative to the study folder and may hold environment variables: `${DATA}/brains`. A key that
-hmopt does not know is refused.
+`hmopt new` writes this file with a comment above each key; everything in it can be edited. A key
+that is left out takes its default. Paths are relative to the study folder and may contain
+environment variables: `${DATA}/brains`. Unknown keys are refused. Keys that an earlier version
+named otherwise are still read, with one line that names the new key.
 """
+
+EXAMPLES = {
+    "cohort": """
+        [cohort]
+        manifest = "cohort.csv"
+        label_names = "dseg.tsv"
+        structures = { thalamus = ["Left-Thalamus", "Right-Thalamus"], "brain stem" = ["Brain-Stem"] }
+        minimum_voxels = 20
+    """,
+    "preprocessing": """
+        [preprocessing]
+        shape = [160, 192, 160]
+        spacing_mm = [1.0, 1.0, 1.0]
+        normalization = "percentile"
+        placement = "affine" # to the image that is named here
+        template = "sub-01_T1w"
+    """,
+    "preprocessing.slices": """
+        [preprocessing.slices]
+        axis = 1 # coronal
+        indices = [3, 4, 5]
+        search_indices = [4]
+    """,
+    "split": """
+        [split]
+        train = 14
+        tune = 2
+        search = ["sub-1003", "sub-1004", "sub-1005", "sub-1018", "sub-1107"]
+    """,
+    "pairs": """
+        [pairs]
+        tasks = ["cross", "within"]
+        same = ["modality"] # T1 to T1, T2 to T2
+        search = 200
+    """,
+    "network": """
+        [network] # half the resolution, for volumes
+        encoder = [16, 32, 32, 32]
+        decoder = [32, 32, 32]
+        stride = 2
+    """,
+    "hypernetwork": """
+        [hypernetwork]
+        widths = [32, 64, 64]
+    """,
+    "hyperparameters.NAME": """
+        [hyperparameters.regularization] # λ
+        default = 0.5
+
+        [hyperparameters.label_weight] # γ
+        low = 0.0
+        high = 0.9
+    """,
+    "loss": """
+        [loss]
+        similarity = "lncc"
+        window = 9
+        regularizer = "gradient"
+    """,
+    "training": """
+        [training]
+        steps = 20000
+        batch = 4
+        learning_rate = 5e-4
+    """,
+    "training.augmentation": """
+        [training.augmentation]
+        rotation_degrees = 5.0
+        scaling = 0.03
+        flip_axis = 0
+    """,
+    "search": """
+        [search]
+        metric = "dice"
+        scopes = [["cohort"], ["label"], ["age"], ["label", "age"]]
+        bins = { age = [40, 60] } # three groups
+    """,
+    "compare": """
+        [compare]
+        values = { regularization = [0.1, 0.3, 0.5, 0.7, 0.9] }
+        seeds = 3
+    """,
+}
+"""A table of each kind, as a study could declare it."""
 
 
 def reference() -> str:
-    """Give the guide as Markdown: a table for each section, with key, default and meaning.
+    """Return the guide as Markdown: a table for each table of the file, with key, values, default and meaning.
 
     Examples
     --------
     >>> reference().splitlines()[0]
     '# `study.toml`, key by key'
     """
-    return "\n".join((INTRODUCTION, *_section(Study, "")))
+    lines = [INTRODUCTION, *_lines(Study, "")]
+    return "\n".join(lines)
 
 
-def _section(section: type[Options], path: str) -> Iterator[str]:
-    fields = section.model_fields.items()
-    yield from ("| key | default | meaning |", "| --- | --- | --- |")
+def example(table: str) -> str:
+    """Return an example of a table as TOML; empty where there is none.
+
+    Examples
+    --------
+    >>> print(example("hypernetwork"))
+    [hypernetwork]
+    widths = [32, 64, 64]
+    """
+    text = EXAMPLES.get(table, "")
+    lines = text.strip().splitlines()
+    return "\n".join(line.strip() for line in lines)
+
+
+def _lines(options: type[Options], path: str) -> Iterator[str]:
     inner: dict[str, type[Options]] = {}
-    for name, field in fields:
-        found = _inner(field)
+    yield "| key | values | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in options.model_fields.items():
+        found = _inner_table(field)
         if found is None:
-            yield f"| `{name}` | {_default(field)} | {field.description} |"
+            values = allowed_values(field.annotation, field.metadata)
+            yield f"| `{name}` | {values} | {_default(field)} | {field.description} |"
+        elif get_origin(field.annotation) is dict:
+            inner[f"{path}{name}.NAME"] = found
         else:
-            inner[
-                f"{path}{name}"
-                + (".NAME" if field.annotation is not found and _named(field) else "")
-            ] = found
+            inner[f"{path}{name}"] = found
     yield ""
     for name, table in inner.items():
         yield from (f"## `[{name}]`", "", table_meaning(table), "")
-        yield from _section(table, f"{name}.")
+        shown = example(name)
+        if shown:
+            yield from ("```toml", *shown.splitlines(), "```", "")
+        yield from _lines(table, f"{name}.")
 
 
-def _inner(field: FieldInfo) -> type[Options] | None:
-    candidates: tuple[Any, ...] = (field.annotation, *get_args(field.annotation))
-    return next(
-        (one for one in candidates if isinstance(one, type) and issubclass(one, Options)), None
-    )
-
-
-def _named(field: FieldInfo) -> bool:
-    return str in get_args(field.annotation)
+def _inner_table(field: FieldInfo) -> type[Options] | None:
+    """Return the options of a field that is a table, or several by name."""
+    for one in (field.annotation, *get_args(field.annotation)):
+        if isinstance(one, type) and issubclass(one, Options):
+            return one
+    return None
 
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "none" if field.default is None else f"`{toml_value(field.default)}`"
+    if field.default is None:
+        return "none"
+    return f"`{toml_value(field.default)}`"
+
+
+def allowed_values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
+    """Return what a key accepts, as Markdown, from its type and the constraints beside it.
+
+    Parameters
+    ----------
+    annotation
+        The type.
+    constraints
+        What `Annotated` and `Field` add to it: bounds, lengths, names.
+
+    Examples
+    --------
+    >>> allowed_values(Literal["cross", "within"] | None)
+    '`"cross"`, `"within"`'
+    >>> allowed_values(Annotated[list[float], annotated_types.MinLen(2), annotated_types.MaxLen(3)])
+    'list of 2 to 3: number'
+    >>> allowed_values(int, [annotated_types.Ge(1), annotated_types.Le(4096)])
+    'integer in [1, 4096]'
+    """
+    origin = get_origin(annotation)
+    inner = get_args(annotation)
+    if origin is Annotated:
+        plain, *further = inner
+        return allowed_values(plain, [*further, *constraints])
+    known = _flat(constraints)
+    names = [one for one in known if isinstance(one, OneOf)]
+    if names and annotation is str:
+        return _words(names[0].names)
+    if origin is Literal:
+        return _words(inner)
+    if origin in (Union, types.UnionType):
+        kinds = [allowed_values(one, known) for one in inner if one is not types.NoneType]
+        return ", or ".join(kinds)
+    if origin is list:
+        length = _length(known)
+        entries = allowed_values(inner[0], names)
+        return f"list{length}: {entries}"
+    if origin is dict:
+        entries = allowed_values(inner[1])
+        return f"table: name = {entries}"
+    return _plain_values(annotation, known)
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"`{toml_value(word)}`" for word in words)
+
+
+def _flat(constraints: Sequence[Any]) -> list[Any]:
+    """Return constraints, those inside of `Field(…)` among them."""
+    found = []
+    for one in constraints:
+        found += one.metadata if isinstance(one, FieldInfo) else [one]
+    return found
+
+
+def _plain_values(annotation: Any, constraints: Sequence[Any]) -> str:
+    if annotation is bool:
+        return "`true`, `false`"
+    if annotation is str:
+        return "text"
+    if annotation is Path:
+        return "path"
+    if annotation is int:
+        return f"integer{_bounds(constraints, smallest_step=1)}"
+    return f"number{_bounds(constraints, smallest_step=0)}"
+
+
+def _bounds(constraints: Sequence[Any], smallest_step: int) -> str:
+    """Return the range of a number, as ` in (0, 1]`, ` ≥ 0` or ` > 0`.
+
+    That of an integer is closed, as ` in [1, 4096]`.
+    """
+    low, high = "", ""
+    for one in constraints:
+        if isinstance(one, annotated_types.Ge):
+            low = f"[{_number(one.ge)}"
+        elif isinstance(one, annotated_types.Gt) and smallest_step:
+            low = f"[{_number(one.gt + smallest_step)}"  # type: ignore[operator]
+        elif isinstance(one, annotated_types.Gt):
+            low = f"({_number(one.gt)}"
+        elif isinstance(one, annotated_types.Le):
+            high = f"{_number(one.le)}]"
+        elif isinstance(one, annotated_types.Lt):
+            high = f"{_number(one.lt)})"
+    if low and high:
+        return f" in {low}, {high}"
+    if high:
+        return f" {'≤' if high.endswith(']') else '<'} {high[:-1]}"
+    if low:
+        return f" {'≥' if low.startswith('[') else '>'} {low[1:]}"
+    return ""
+
+
+def _number(bound: Any) -> str:
+    """Return a bound; large powers of ten and of two are written as such."""
+    for base in (10, 2):
+        for exponent in range(5 if base == 10 else 20, 65):
+            if bound == base**exponent:
+                return f"{base}^{exponent}"
+            if bound == base**exponent - 1:
+                return f"{base}^{exponent} - 1"
+    return f"{bound:g}"
+
+
+def _length(constraints: Sequence[Any]) -> str:
+    shortest = [one.min_length for one in constraints if isinstance(one, annotated_types.MinLen)]
+    longest = [one.max_length for one in constraints if isinstance(one, annotated_types.MaxLen)]
+    if shortest and longest:
+        return f" of {shortest[0]} to {longest[0]}"
+    if shortest:
+        return f" of at least {shortest[0]}"
+    if longest:
+        return f" of at most {longest[0]}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,69 +1,55 @@
-"""What is searched, for whom, and how the answer is judged."""
+"""`[search]`: the sweep over settings, the scopes, and the evaluation."""
 
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from hmopt.catalogue import METRICS
-from hmopt.declaration.options import Options, Seed, known_name
+from hmopt.declaration.options import OneOf, Options, Seed
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
-
-REPLACED = ("folds", "repeats")
-"""Keys of earlier versions that are read and have no effect: `splits` divides subjects now."""
 
 
 class SearchOptions(Options):
     """`[search]`: the sweep over settings and the studies over its measurements."""
 
-    metric: str = "dice"
-    """What a study optimizes."""
-    reported: list[str] = ["dice_nearest", "folding", "log_jacobian_sd", "similarity"]
-    """What is measured beside it."""
+    table: ClassVar[str] = "search"
+
+    metric: Annotated[str, OneOf(METRICS)] = "dice"
+    """Metric that studies optimize."""
+    reported: Annotated[list[str], OneOf(METRICS)] = [
+        "dice_nearest",
+        "folding",
+        "log_jacobian_sd",
+        "similarity",
+    ]
+    """Further metrics to measure."""
     coarse: int = Field(default=10, ge=3, le=10_001)
-    """Settings per hyperparameter that are measured for all scopes at once: even ones, and one near the upper end."""
-    confirmations: int = Field(default=5, ge=0, le=10_000)
-    """At most so many further settings, one after the other where all scopes together have most to gain."""
+    """Values of each hyperparameter in the first, even sweep, with one more near the upper end."""
+    refinements: int = Field(default=5, ge=0, le=10_000)
+    """Further settings at most, added adaptively where the expected gain over all scopes is largest."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
-    """Largest mean share of folded voxels that the constrained λ* may have."""
+    """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
         ["cohort"],
         ["task"],
         ["label"],
         ["subject"],
     ]
-    """What to choose settings for: `cohort`, `task`, `label`, `subject`, a column, or a product of them."""
+    """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product of these."""
     bins: dict[str, list[float]] = {}
-    """Edges by which a numeric column is cut into groups."""
+    """Edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
-    """Optuna storage URL for the studies of cohort, groups and labels; left out: SQLite in the study folder."""
-    minimum_partners: int = Field(default=10, ge=1, le=10**6)
-    """Partners that a subject must have, in either role, for a λ of its own."""
+    """Optuna storage URL of the studies; left out: SQLite in the study folder."""
+    min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
+    """Other subjects that a subject must be paired with to get a λ of its own."""
     splits: int = Field(default=500, ge=1, le=100_000)
-    """Random halves of the subjects for held-out scores; all halves where these are no more."""
+    """Random halves of the subjects for cross-validated scores; all halves if there are no more than this."""
     margin: float | None = Field(default=None, gt=0)
-    """Difference that counts as negligible; left out: 0.002 of Dice or another share, 0.02 mm."""
+    """Equivalence margin of the metric; left out: 0.002 for Dice and other shares, 0.02 mm for distances."""
     seed: Seed = 0
-    """Decides splits, resampling and the studies' samplers."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_old_keys(cls, values: Any) -> Any:
-        """Leave out the keys of earlier versions, whose place `splits` has taken."""
-        if not isinstance(values, dict):
-            return values
-        return {key: value for key, value in values.items() if key not in REPLACED}
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, name: str) -> str:
-        return known_name(name, METRICS)
-
-    @field_validator("reported")
-    @classmethod
-    def _known_metrics(cls, names: list[str]) -> list[str]:
-        return [known_name(name, METRICS) for name in names]
+    """Seed of splits, resampling and samplers."""
 
     @field_validator("scopes")
     @classmethod
@@ -77,16 +63,19 @@ class SearchOptions(Options):
     @classmethod
     def _rising_edges(cls, bins: dict[str, list[float]]) -> dict[str, list[float]]:
         for name, edges in bins.items():
-            if not edges or edges != sorted(set(edges)):
+            rising = sorted(set(edges))
+            if not edges or edges != rising:
                 raise ValueError(f"expected rising edges for {name}")
         return bins
 
     @property
     def deciding(self) -> tuple[str, ...]:
-        """The metrics that decide which setting is best: the optimized one, and folding for its limit."""
-        return tuple(dict.fromkeys((self.metric, "folding")))
+        """Metrics that decide which setting is best: the optimized one, and folding for its limit."""
+        metrics = [self.metric, "folding"]
+        return tuple(dict.fromkeys(metrics))
 
     @property
     def measured(self) -> tuple[str, ...]:
         """Every metric that a sweep measures: those that decide, and the reported ones."""
-        return tuple(dict.fromkeys((*self.deciding, *self.reported)))
+        metrics = [*self.deciding, *self.reported]
+        return tuple(dict.fromkeys(metrics))

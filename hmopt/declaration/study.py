@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,21 +20,22 @@ from hmopt.declaration.model import (
     TrainingOptions,
 )
 from hmopt.declaration.options import Options
+from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.search import SearchOptions
-from hmopt.errors import DeclarationError
+from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import one_line, real_place
 from hmopt.space import Hyperparameter, Space
 
 FILE_NAME = "study.toml"
 
-S = TypeVar("S", bound=Options)
+T = TypeVar("T", bound=Options)
 
 
 class Study(Options):
     """Everything that a study folder declares."""
 
     name: str
-    """What the study is called in reports and Optuna studies."""
+    """Name of the study in reports and Optuna studies."""
     plugins: list[str] = []
     """Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters."""
     cohort: CohortOptions
@@ -64,12 +66,11 @@ class Study(Options):
     @property
     def space(self) -> Space:
         """The declared hyperparameters."""
-        return Space(
-            hyperparameters=tuple(
-                Hyperparameter(name=name, **section.model_dump())
-                for name, section in self.hyperparameters.items()
-            )
-        )
+        hyperparameters = [
+            Hyperparameter(name=name, **options.model_dump())
+            for name, options in self.hyperparameters.items()
+        ]
+        return Space(hyperparameters=tuple(hyperparameters))
 
 
 def _known_range(name: str) -> dict[str, float]:
@@ -82,7 +83,7 @@ def _known_range(name: str) -> dict[str, float]:
 def parse_study(
     values: dict[str, Any], origin: str = FILE_NAME, folder: Path | None = None
 ) -> Study:
-    """Check values as they stand in `study.toml`.
+    """Check values as they stand in `study.toml`, and return what they declare.
 
     Parameters
     ----------
@@ -96,8 +97,13 @@ def parse_study(
     Raises
     ------
     DeclarationError
-        If a key is unknown or missing, a value breaks its rule, sections contradict each other, or a plugin cannot be
-        imported.
+        If a key is unknown or missing, a value breaks its rule, tables contradict each other, or a
+        plugin cannot be imported.
+
+    Warns
+    -----
+    UserWarning
+        For a key under an older name, with its name of today.
 
     Examples
     --------
@@ -105,23 +111,14 @@ def parse_study(
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
+    for remark in older_names(values):
+        warnings.warn(f"{origin}: {remark}", stacklevel=2)
     _load_plugins(values.get("plugins"), folder or Path())
     try:
-        study = Study.model_validate(values)
+        study = Study.model_validate(current_names(values))
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            expected, got = "a key that hmopt knows", f"unknown key {first['loc'][-1]!r}"
-            advice = "Remove or correct it."
-        elif first["type"] == "missing":
-            expected, got, advice = "a value", "none", "Add the key."
-        else:
-            expected, got, advice = _rule(first["msg"]), repr(first["input"]), "Correct the value."
-        raise DeclarationError(
-            f"{origin}: {field}", expected=expected, got=got, advice=advice
-        ) from error
+        raise _refusal(origin, first_fault(error)) from error
     check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -139,18 +136,13 @@ def read_study(folder: Path) -> Study:
         If the file is not there, is no TOML, names a variable that is not set, or breaks a rule.
     """
     study = read_declaration(folder)
-    return study.model_copy(
-        update={
-            "cohort": _resolved(
-                study.cohort, folder, ("manifest", "images", "labels", "label_names")
-            ),
-            "pairs": _resolved(study.pairs, folder, ("csv",)),
-        }
-    )
+    cohort = _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names"))
+    pairs = _resolved(study.pairs, folder, ("csv",))
+    return study.model_copy(update={"cohort": cohort, "pairs": pairs})
 
 
 def read_declaration(folder: Path) -> Study:
-    """Read and check `study.toml` with its paths as they stand there, for who needs no data.
+    """Read and check `study.toml`, with its paths as they stand there.
 
     Raises
     ------
@@ -168,21 +160,16 @@ def read_declaration(folder: Path) -> Study:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        got = "tables or lists nested too deeply"
-        raise DeclarationError(
-            str(path), expected="TOML", got=got, advice="Correct the file."
-        ) from error
+        raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
-        raise DeclarationError(
-            str(path), expected="TOML", got=one_line(error), advice="Correct that line."
-        ) from error
+        raise _no_toml(path, one_line(error)) from error
     return parse_study(values, str(path), folder)
 
 
 def load_declared_plugins(folder: Path) -> None:
     """Import the plugins of a study folder, where it has a declaration that can be read.
 
-    For who reads what was searched before the declaration: metrics of one's own are known then.
+    What was searched can be read before the declaration: metrics of one's own are known then.
 
     Raises
     ------
@@ -203,18 +190,30 @@ def _load_plugins(plugins: Any, folder: Path) -> None:
         load_plugins(plugins, folder)
 
 
-def _rule(message: str) -> str:
-    """Give what a message of pydantic asks for, as it stands after `expected`."""
-    for opening in ("Value error, ", "expected ", "Input should be "):
-        message = message.removeprefix(opening)
-    return message
+def _no_toml(path: Path, got: str) -> DeclarationError:
+    return DeclarationError(str(path), expected="TOML", got=got, advice="Correct the file.")
 
 
-def _resolved(section: S, folder: Path, names: tuple[str, ...]) -> S:
-    given = {name: path for name in names if (path := getattr(section, name)) is not None}
-    return section.model_copy(
-        update={name: _absolute(path, folder, name) for name, path in given.items()}
-    )
+def _refusal(origin: str, fault: Fault) -> DeclarationError:
+    """Return the error for a broken rule of a key."""
+    expected, got, advice = fault.rule, repr(fault.value), "Correct the value."
+    if fault.kind == "extra_forbidden":
+        name = fault.key.rpartition(".")[2]
+        expected, got = "a key that hmopt knows", f"unknown key {name!r}"
+        advice = "Remove or correct it."
+    elif fault.kind == "missing":
+        expected, got, advice = "a value", "none", "Add the key."
+    return DeclarationError(f"{origin}: {fault.key}", expected=expected, got=got, advice=advice)
+
+
+def _resolved(options: T, folder: Path, names: tuple[str, ...]) -> T:
+    """Return options whose paths are absolute."""
+    absolute = {}
+    for name in names:
+        path = getattr(options, name)
+        if path is not None:
+            absolute[name] = _absolute(path, folder, name)
+    return options.model_copy(update=absolute)
 
 
 def _absolute(path: Path, folder: Path, field: str) -> Path:

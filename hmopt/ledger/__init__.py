@@ -2,11 +2,10 @@
 
 from hmopt.ledger.baselines import Baseline, Comparison
 from hmopt.ledger.ledger import Gap, Ledger
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, Tabulated
 from hmopt.ledger.recorded import Recorded
 from hmopt.ledger.searched import Searched
 from hmopt.ledger.table import read_measurements, write_measurements
-from hmopt.ledger.tabulated import Tabulated
 
 __all__ = [
     "Baseline",

@@ -21,19 +21,20 @@ class Baseline:
     Parameters
     ----------
     role
-        What stands behind it.
+        What was trained.
     steps
         Optimizer steps of each training.
     seeds
-        Of its first weights and batches; of several, their velocities are averaged.
+        Of initial weights and batches; with several, the velocities of as many networks are
+        averaged.
     identity
-        What its measurements go by.
+        The oracle's.
     networks
-        How many trainings it took.
+        How many were trained.
     minutes
-        How long these took, all together.
+        Training time of all of them.
     learning_rate
-        Adam's at the start of each; None where it was not recorded.
+        Adam's initial one; None where it was not recorded.
 
     Examples
     --------
@@ -52,8 +53,9 @@ class Baseline:
     @property
     def name(self) -> str:
         """A name that no other one of the comparison has."""
-        seeds = "-".join(map(str, self.seeds))
-        return f"{self.role}-{self.steps}-steps-seed{'s' * (len(self.seeds) > 1)}-{seeds}"
+        seeds = "-".join(str(seed) for seed in self.seeds)
+        word = "seed" if len(self.seeds) == 1 else "seeds"
+        return f"{self.role}-{self.steps}-steps-{word}-{seeds}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +73,13 @@ class Comparison:
     grid
         Settings of the separate networks, sorted.
     optimum, default
-        The best setting of the cohort by the model that was searched, and the one of who does not search: at both,
+        The best setting of the cohort by the model that was searched, and the default one: at both,
         separate networks of more seeds were trained.
     baselines
         All that were measured.
     pair_operations, setting_operations
-        Floating-point operations counted: of a registration network for a pair, of the hypernetwork for a setting, both
-        without gradients. None where they were not counted.
+        Floating-point operations of the registration network for a pair, and of the hypernetwork
+        for a setting, both without gradients; None where they were not counted.
     """
 
     model: str
@@ -92,33 +94,28 @@ class Comparison:
 
     @property
     def full_steps(self) -> int | None:
-        """Steps of separate networks with a larger budget at the best setting; None where there are none."""
-        return max(
-            (
-                one.steps
-                for one in self.baselines
-                if one.role == "separate" and one.steps > self.steps
-            ),
-            default=None,
-        )
+        """Steps of separate networks with a larger budget at the best setting.
+
+        None where there are none.
+        """
+        separate = [one.steps for one in self.baselines if one.role == "separate"]
+        larger = [steps for steps in separate if steps > self.steps]
+        return max(larger, default=None)
 
     def singles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
-        """Give those of one seed each, by seed."""
-        found = [
-            one
-            for one in self.baselines
-            if (one.role, one.steps, len(one.seeds)) == (role, steps, 1)
-        ]
-        return tuple(sorted(found, key=lambda one: one.seeds))
+        """Return those of one seed each, by seed."""
+        found = [one for one in self._of(role, steps) if len(one.seeds) == 1]
+        found.sort(key=lambda one: one.seeds)
+        return tuple(found)
 
     def ensembles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
-        """Give those of several seeds, the fewest first."""
-        found = [
-            one
-            for one in self.baselines
-            if (one.role, one.steps) == (role, steps) and len(one.seeds) > 1
-        ]
-        return tuple(sorted(found, key=lambda one: len(one.seeds)))
+        """Return those of several seeds, the fewest first."""
+        found = [one for one in self._of(role, steps) if len(one.seeds) > 1]
+        found.sort(key=lambda one: len(one.seeds))
+        return tuple(found)
+
+    def _of(self, role: Role, steps: int) -> list[Baseline]:
+        return [one for one in self.baselines if one.role == role and one.steps == steps]
 
 
 def write_comparison(path: Path, comparison: Comparison, space: Space) -> None:
@@ -188,14 +185,14 @@ def read_comparison(path: Path, space: Space) -> Comparison:
     LedgerError
         If the file was damaged.
     """
-    what, advice = (
-        "what `hmopt compare` wrote",
-        "Restore it from a copy, or run `hmopt compare` again.",
-    )
+    what = "what `hmopt compare` wrote"
+    advice = "Restore it from a copy, or run `hmopt compare` again."
     content = read_record(path, _ComparisonFile, error=LedgerError, what=what, advice=advice)
-    baselines = tuple(
-        Baseline(**{**dict(one), "seeds": tuple(one.seeds)}) for one in content.baselines
-    )
+    baselines = []
+    for entry in content.baselines:
+        values = dict(entry)
+        values["seeds"] = tuple(entry.seeds)
+        baselines.append(Baseline(**values))
     try:
         return Comparison(
             model=content.model,
@@ -204,7 +201,7 @@ def read_comparison(path: Path, space: Space) -> Comparison:
             grid=tuple(space.index(setting) for setting in content.grid),
             optimum=space.index(content.optimum),
             default=space.index(content.default),
-            baselines=baselines,
+            baselines=tuple(baselines),
             pair_operations=content.pair_operations,
             setting_operations=content.setting_operations,
         )

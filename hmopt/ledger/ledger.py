@@ -1,5 +1,6 @@
 """All measurements made so far, on disk."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
-from hmopt.ledger.holdings import Holding, find_holdings
 from hmopt.ledger.manifest import (
     Lattice,
+    OracleKey,
     Shard,
     ShardHeader,
     check_shard,
@@ -23,7 +25,15 @@ from hmopt.ledger.manifest import (
     read_manifest,
 )
 from hmopt.ledger.measurements import Measurements
-from hmopt.ledger.shard import block_rows, distinct_rows, read_all, read_shard, write_shard
+from hmopt.ledger.shard import (
+    NAMES,
+    block_rows,
+    distinct_rows,
+    read_all,
+    read_keys,
+    read_shard,
+    write_shard,
+)
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
@@ -41,18 +51,65 @@ class Gap:
     metrics: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How much a ledger has of one metric of one oracle.
+
+    Parameters
+    ----------
+    metric
+        As `name@version`.
+    settings, pairs, labels
+        How many different ones.
+    rows
+        How many values; one that was written twice counts twice until shards are compacted.
+    """
+
+    metric: str
+    settings: int
+    pairs: int
+    labels: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """How much a ledger has of one oracle.
+
+    Parameters
+    ----------
+    identity
+        The oracle's.
+    hyperparameters
+        Names of the hyperparameters of its settings.
+    shards
+        Number of files.
+    size
+        Their size in bytes.
+    metrics
+        By name and version.
+    """
+
+    identity: str
+    hyperparameters: tuple[str, ...]
+    shards: int
+    size: int
+    metrics: tuple[Kept, ...]
+
+
 class Ledger:
     """Measurements of any number of oracles, as immutable Parquet shards and a manifest that names the live ones.
 
-    A measurement is kept under the oracle's identity, the metric and its version, the setting as lattice indices, the
-    ordered pair and the label, as float32; which rows came in one shard never matters. The first value written under
-    a key stays. A NaN is kept as well, so that it is not asked for again. Any number of processes may read and write
-    at once.
+    The key of a measurement is: the oracle's identity, the metric and its version, the setting as
+    lattice indices, the ordered pair, and the label. Its value is stored as float32. The first
+    value written under a key stays; in which order or shard rows are written makes no other
+    difference. A NaN is stored as well, so that it is not measured again. Any number of processes
+    may read and write at the same time.
 
     Parameters
     ----------
     folder
-        Where it is; made when first written to.
+        Its folder; made when first written to.
 
     Examples
     --------
@@ -73,28 +130,35 @@ class Ledger:
         self.folder = Path(folder)
 
     def write(self, identity: str, space: Space, blocks: Iterable[Block]) -> None:
-        """Keep blocks of an oracle's measurements, in one shard.
+        """Write blocks of an oracle's measurements, as one shard.
 
         Raises
         ------
         LedgerError
             If a manifest is there that cannot be read.
         """
-        kept = [block for block in blocks if block.pairs and block.values]
-        if not kept:
+        written = [block for block in blocks if block.pairs and block.values]
+        if not written:
             return
-        metrics = {find_metric(metric).key for block in kept for metric in block.values}
-        settings = {block.index for block in kept}
-        rows = block_rows(space, kept)
+        settings = {block.index for block in written}
+        metrics: set[str] = set()
+        for block in written:
+            metrics |= {find_metric(metric).key for metric in block.values}
+        rows = block_rows(space, written)
         with editing(self.folder) as shards:
             header = _header(len(shards), identity, lattice_of(space), metrics, settings)
             shard = write_shard(self.folder, header, rows)
             shards.append(shard)
 
     def settings(self, identity: str, space: Space) -> list[Index]:
-        """Give every setting at which something of an oracle was measured, sorted."""
-        live = [shard for shard in read_manifest(self.folder) if _is_of(shard, identity, space)]
-        return sorted({setting for shard in live for setting in shard.settings})
+        """Return every setting at which something of an oracle was measured, sorted."""
+        oracle = (identity, lattice_of(space))
+        shards = read_manifest(self.folder)
+        found: set[Index] = set()
+        for shard in shards:
+            if shard.oracle == oracle:
+                found |= shard.settings
+        return sorted(found)
 
     def missing(
         self,
@@ -105,15 +169,10 @@ class Ledger:
         metrics: Sequence[str],
         labels: Sequence[str],
     ) -> list[Gap]:
-        """Give what of an oracle is still to be measured, setting by setting."""
+        """Return what of an oracle is still to be measured, setting by setting."""
         ids = tuple(pair.id for pair in pairs)
         axes = Axes(space=space, settings=tuple(settings), pairs=ids, labels=tuple(labels))
-        cells = self._read(identity, axes, metrics)
-        unknown = np.stack([~cells.complete(metric) for metric in metrics])
-        gaps = [
-            _gap(index, unknown[:, place], pairs, metrics) for place, index in enumerate(settings)
-        ]
-        return [gap for gap in gaps if gap.pairs]
+        return find_gaps(self.read(identity, axes, metrics), pairs)
 
     def block(
         self,
@@ -124,15 +183,12 @@ class Ledger:
         metrics: Sequence[str],
         labels: Sequence[str],
     ) -> Block:
-        """Give the measurements at one setting, pairs by their ids; NaN also where nothing was measured."""
+        """Return the measurements at one setting, pairs by their ids.
+
+        Values that were not measured are NaN.
+        """
         axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
-        values = self._read(identity, axes, metrics).values
-        return Block(
-            index=index,
-            pairs=axes.pairs,
-            labels=axes.labels,
-            values={m: v[0] for m, v in values.items()},
-        )
+        return block_of(self.read(identity, axes, metrics), 0)
 
     def measurements(
         self,
@@ -142,7 +198,7 @@ class Ledger:
         metrics: Sequence[str],
         labels: Sequence[str],
     ) -> Measurements:
-        """Give the measurements at every setting where all pairs were measured by all metrics.
+        """Return the measurements at every setting where all pairs were measured by all metrics.
 
         Parameters
         ----------
@@ -161,61 +217,70 @@ class Ledger:
         ids = tuple(pairs["pair"])
         settings = tuple(self.settings(identity, space))
         axes = Axes(space=space, settings=settings, pairs=ids, labels=tuple(labels))
-        cells = self._read(identity, axes, metrics)
-        whole = np.all([cells.complete(metric).all(axis=1) for metric in metrics], axis=0)
-        if not whole.any():
+        cells = self.read(identity, axes, metrics)
+        by_metric = [cells.complete(metric).all(axis=1) for metric in metrics]
+        is_complete = np.all(by_metric, axis=0)  # (settings,)
+        if not is_complete.any():
+            what = f"measurements of all {len(ids)} pairs by {', '.join(metrics)}"
             raise LedgerError(
                 str(self.folder),
-                expected=f"measurements of all {len(ids)} pairs by {', '.join(metrics)} with model {identity}",
+                expected=f"{what} with model {identity}",
                 got=f"{len(settings)} settings, none measured for all of them",
                 advice="Run `hmopt search`.",
             )
         return Measurements(
             identity=identity,
             space=space,
-            settings=tuple(settings[place] for place in np.flatnonzero(whole)),
+            settings=tuple(settings[place] for place in np.flatnonzero(is_complete)),
             pairs=pairs.reset_index(drop=True),
             labels=tuple(labels),
-            values={metric: array[whole] for metric, array in cells.values.items()},
+            values={metric: array[is_complete] for metric, array in cells.values.items()},
         )
 
+    def read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
+        """Return what is known of an oracle along some axes, from one reading of the shards."""
+        return self._undisturbed(lambda: self._read_once(identity, axes, metrics))
+
+    def holdings(self) -> list[Holding]:
+        """Return how much there is of each oracle, in the order in which oracles were first written."""
+        return self._undisturbed(self._holdings_once)
+
     def compact(self) -> None:
-        """Bring the shards of each oracle together into one; of rows that were written twice the first stays."""
+        """Merge the shards of each oracle into one.
+
+        Of rows that were written twice the first stays.
+        """
         with editing(self.folder) as shards:
-            groups: dict[object, list[Shard]] = {}
-            places: dict[object, int] = {}
-            for place, shard in enumerate(shards):
-                oracle = (shard.identity, shard.lattice)
-                groups.setdefault(oracle, []).append(shard)
-                places.setdefault(oracle, place)
-            shards[:] = [self._merged(group, places[oracle]) for oracle, group in groups.items()]
+            merged = []
+            for group in _by_oracle(shards).values():
+                place = shards.index(group[0])
+                merged.append(self._merged(group, place))
+            shards[:] = merged
 
     def _merged(self, shards: list[Shard], place: int) -> Shard:
         first = shards[0]
         if len(shards) == 1:
             check_shard(self.folder, first)
             return first
-        names = [name for name, *_ in first.lattice]
-        tables = [read_all(check_shard(self.folder, shard), names) for shard in shards]
-        metrics = set().union(*(shard.metrics for shard in shards))
-        settings = set().union(*(shard.settings for shard in shards))
+        hyperparameters = [name for name, *_ in first.lattice]
+        tables: list[pa.Table] = []
+        metrics: set[str] = set()
+        settings: set[Index] = set()
+        for shard in shards:
+            path = check_shard(self.folder, shard)
+            tables.append(read_all(path, hyperparameters))
+            metrics |= shard.metrics
+            settings |= shard.settings
         header = _header(place, first.identity, first.lattice, metrics, settings)
-        return write_shard(self.folder, header, distinct_rows(tables))
-
-    def holdings(self) -> list[Holding]:
-        """Give what there is of each oracle, in the order in which oracles were first written; no value is read."""
-        return self._undisturbed(lambda: find_holdings(self.folder, read_manifest(self.folder)))
-
-    def _read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
-        return self._undisturbed(lambda: self._read_once(identity, axes, metrics))
+        rows = distinct_rows(tables)
+        return write_shard(self.folder, header, rows)
 
     def _undisturbed(self, read: Callable[[], T]) -> T:
+        """Read again where another process compacted shards after the manifest was read."""
         for _ in range(READ_ATTEMPTS):
             try:
                 return read()
-            except (
-                FileNotFoundError
-            ) as error:  # another process brought shards together after the manifest was read
+            except FileNotFoundError as error:
                 gone = error
         raise LedgerError(
             str(self.folder),
@@ -226,32 +291,101 @@ class Ledger:
 
     def _read_once(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
         cells = Cells(axes, metrics)
-        keys, settings = {find_metric(metric).key for metric in metrics}, set(axes.settings)
-        for shard in reversed(
-            read_manifest(self.folder)
-        ):  # what was written first is filled in last, and stays
-            if (
-                _is_of(shard, identity, axes.space)
-                and shard.metrics & keys
-                and shard.settings & settings
-            ):
-                path = check_shard(self.folder, shard)
-                cells.fill(path, read_shard(path, axes, metrics))
+        oracle = (identity, lattice_of(axes.space))
+        keys = {find_metric(metric).key for metric in metrics}
+        settings = set(axes.settings)
+        # the newest first, so that of two values under one key the first written one is filled in last
+        for shard in reversed(read_manifest(self.folder)):
+            can_hold = shard.metrics & keys and shard.settings & settings
+            if shard.oracle != oracle or not can_hold:
+                continue
+            path = check_shard(self.folder, shard)
+            rows = read_shard(path, axes, metrics)
+            cells.fill(path, rows)
         return cells
 
+    def _holdings_once(self) -> list[Holding]:
+        shards = read_manifest(self.folder)
+        groups = _by_oracle(shards)
+        return [self._holding(group) for group in groups.values()]
 
-def _is_of(shard: Shard, identity: str, space: Space) -> bool:
-    return shard.identity == identity and shard.lattice == lattice_of(space)
+    def _holding(self, shards: list[Shard]) -> Holding:
+        hyperparameters = tuple(name for name, *_ in shards[0].lattice)
+        settings: dict[str, set[Index]] = {}
+        names: dict[tuple[str, str], set[str]] = {}
+        rows: Counter[str] = Counter()
+        for shard in shards:
+            keys = read_keys(check_shard(self.folder, shard), hyperparameters)
+            for metric in shard.metrics:
+                of_metric = keys.filter(pc.equal(keys["metric"], metric))
+                rows[metric] += of_metric.num_rows
+                settings.setdefault(metric, set()).update(_settings(of_metric))
+                for name in NAMES:
+                    names.setdefault((metric, name), set()).update(_distinct(of_metric[name]))
+        metrics = [
+            Kept(
+                metric=metric,
+                settings=len(settings[metric]),
+                pairs=len(names[metric, "pair"]),
+                labels=len(names[metric, "label"]),
+                rows=rows[metric],
+            )
+            for metric in sorted(settings)
+        ]
+        return Holding(
+            identity=shards[0].identity,
+            hyperparameters=hyperparameters,
+            shards=len(shards),
+            size=sum((self.folder / shard.file).stat().st_size for shard in shards),
+            metrics=tuple(metrics),
+        )
 
 
-def _gap(
-    index: Index, unknown: NDArray[np.bool_], pairs: Sequence[Pair], metrics: Sequence[str]
-) -> Gap:
-    return Gap(
-        index=index,
-        pairs=tuple(pairs[place] for place in np.flatnonzero(unknown.any(axis=0))),
-        metrics=tuple(metrics[place] for place in np.flatnonzero(unknown.any(axis=1))),
+def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
+    """Return what is still to be measured for cells to be complete, setting by setting.
+
+    Parameters
+    ----------
+    cells
+        What a ledger holds of some settings, pairs and metrics.
+    pairs
+        The pairs along the second axis of the cells.
+    """
+    metrics = tuple(cells.values)
+    # shape (metrics, settings, pairs)
+    unknown = np.stack([~cells.complete(metric) for metric in metrics])
+    gaps = []
+    for place, index in enumerate(cells.axes.settings):
+        of_setting = unknown[:, place]
+        pair_places = np.flatnonzero(of_setting.any(axis=0))
+        metric_places = np.flatnonzero(of_setting.any(axis=1))
+        if len(pair_places):
+            lacking = tuple(pairs[place] for place in pair_places)
+            asked = tuple(metrics[place] for place in metric_places)
+            gaps.append(Gap(index=index, pairs=lacking, metrics=asked))
+    return gaps
+
+
+def block_of(cells: Cells, place: int) -> Block:
+    """Return the values at one setting of cells, by its place.
+
+    Values that were not measured are NaN.
+    """
+    axes = cells.axes
+    return Block(
+        index=axes.settings[place],
+        pairs=axes.pairs,
+        labels=axes.labels,
+        values={metric: values[place] for metric, values in cells.values.items()},
     )
+
+
+def _by_oracle(shards: Iterable[Shard]) -> dict[OracleKey, list[Shard]]:
+    groups: dict[OracleKey, list[Shard]] = {}
+    for shard in shards:
+        group = groups.setdefault(shard.oracle, [])
+        group.append(shard)
+    return groups
 
 
 def _header(
@@ -264,3 +398,28 @@ def _header(
         metrics=sorted(metrics),
         settings=sorted(settings),
     )
+
+
+def _settings(keys: pa.Table) -> set[Index]:
+    """Return the different settings of a shard's rows."""
+    hyperparameters = [name for name in keys.column_names if name not in NAMES]
+    if not hyperparameters:  # an oracle without hyperparameters, as that of unregistered pairs
+        return {()}
+    settings = keys.select(hyperparameters)
+    distinct = settings.group_by(hyperparameters).aggregate([])
+    columns = [distinct[name].to_pylist() for name in hyperparameters]
+    return set(zip(*columns, strict=True))
+
+
+def _distinct(column: pa.ChunkedArray) -> set[str]:
+    """Return the different names of a column.
+
+    The dictionary of a column can hold further names that no row has.
+    """
+    found: set[str] = set()
+    for chunk in column.chunks:
+        indices = pc.drop_null(chunk.indices).to_numpy()
+        used = pa.array(np.unique(indices))
+        names = chunk.dictionary.take(used)
+        found.update(names.to_pylist())
+    return found

@@ -1,4 +1,10 @@
-"""Which shards of a ledger are live: one small file, swapped whole, that can be made again from the shards."""
+"""The manifest of a ledger: one small file that names the live shards, and is replaced as a whole.
+
+A reader takes the list of shards from it, and opens only those that can hold what it looks for. A
+writer adds its shard first and the manifest afterwards, so that an interrupted writer leaves a
+shard that no manifest names. Each shard says in its footer what it holds; so it is found again at
+the next writing, and a lost manifest can be made again.
+"""
 
 import re
 import warnings
@@ -12,28 +18,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hmopt.errors import LedgerError
 from hmopt.files import checked, read_json, write_json
-from hmopt.ledger.seal import RESTORE, damaged, file_digest, is_sealed, read_metadata
+from hmopt.ledger.seal import damaged, file_digest, is_sealed, read_metadata
 from hmopt.space import Hyperparameter, Index, Space
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
 HEADER = b"hmopt"
-"""Key under which a shard's footer tells what is in it."""
+"""Key of a shard's footer under which it says what it holds."""
 
-Lattice = tuple[tuple[str, float, float, float, str], ...]
-"""What gives lattice indices their meaning: name, low, high, step and prior of every hyperparameter."""
+Prior = Literal["uniform", "log-uniform"]
+Lattice = tuple[tuple[str, float, float, float, Prior], ...]
+"""Meaning of lattice indices: name, low, high, step and prior of every hyperparameter."""
+OracleKey = tuple[str, Lattice]
+"""Identity of an oracle, and the meaning of its lattice indices."""
 
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
-"""Names of files that a writer was killed over."""
+"""Names of files of interrupted writers."""
+_EXPECTED = "the manifest of a ledger"
 _ADVICE = (
     "Restore it from a copy. Or move it away: shards that tell what they hold are then found again."
 )
 
 
 def lattice_of(space: Space) -> Lattice:
-    """Return what lattice indices of a space mean, apart from how it is sampled in training."""
+    """Return the meaning of lattice indices of a space.
+
+    How it is sampled in training is no part of it.
+    """
     return tuple(
-        (h.name, float(h.low), float(h.high), float(h.step), h.prior) for h in space.hyperparameters
+        (known.name, float(known.low), float(known.high), float(known.step), known.prior)
+        for known in space.hyperparameters
     )
 
 
@@ -49,7 +63,7 @@ class Shard(_Strict):
     identity: Annotated[str, Field(min_length=1)]
     """The oracle that its values are of."""
     lattice: Lattice
-    """What its lattice indices mean."""
+    """Meaning of its lattice indices."""
     metrics: frozenset[Annotated[str, Field(pattern=r"^[a-z0-9_]+@\d+$")]]
     """Metrics in it, as `name@version`."""
     settings: frozenset[tuple[Annotated[int, Field(ge=0, strict=True)], ...]]
@@ -58,30 +72,33 @@ class Shard(_Strict):
     """Hash of the file; None where an earlier version wrote it and nothing was written since."""
 
     @model_validator(mode="after")
-    def _settings_lie_on_the_lattice(self) -> Self:
-        points = [
-            Hyperparameter(
-                name=name, low=low, high=high, step=step, prior=_prior(prior), default=low
-            ).points
-            for name, low, high, step, prior in self.lattice
-        ]
+    def _check_settings(self) -> Self:
+        points = []
+        for name, low, high, step, prior in self.lattice:
+            # a hyperparameter checks itself
+            known = Hyperparameter(
+                name=name,
+                low=low,
+                high=high,
+                step=step,
+                prior=prior,
+                default=low,
+            )
+            points.append(known.points)
         for setting in self.settings:
-            if len(setting) != len(points) or any(
-                place >= count for place, count in zip(setting, points, strict=True)
-            ):
+            places = zip(setting, points, strict=False)
+            is_inside = all(place < count for place, count in places)
+            if len(setting) != len(points) or not is_inside:
                 raise ValueError(f"setting {list(setting)} is not on a lattice of {points} points")
         return self
 
-
-def _prior(name: str) -> Literal["uniform", "log-uniform"]:
-    if name == "uniform":
-        return "uniform"
-    if name == "log-uniform":
-        return "log-uniform"
-    raise ValueError(f"{name!r} is no prior")
+    @property
+    def oracle(self) -> OracleKey:
+        """What shards of the same oracle have in common."""
+        return self.identity, self.lattice
 
 
-class _Manifest(_Strict):
+class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     format: int
@@ -89,98 +106,107 @@ class _Manifest(_Strict):
 
 
 class ShardHeader(_Strict):
-    """What the footer of a shard tells about it: all that a manifest holds, and its place among the shards."""
+    """What the footer of a shard says about it: all that a manifest holds, and its place among the shards."""
 
     format: int = FORMAT
     place: Annotated[int, Field(ge=0)]
-    """Rises from one shard to the next that was written: of two values under one key the first one counts."""
+    """Rises from one written shard to the next: of two values under one key the first one counts."""
     identity: str
     lattice: Lattice
     metrics: list[str]
     settings: list[Index]
 
 
-def read_manifest(folder: Path) -> list[Shard]:
-    """Return the live shards, in the order in which they were written; none where there is no ledger yet.
+class _NewerError(LedgerError):
+    """The manifest was written by a later version."""
 
-    A manifest that is lost or damaged is made again from what the shards tell about themselves.
+
+def read_manifest(folder: Path) -> list[Shard]:
+    """Return the live shards, in the order in which they were written.
+
+    There are none where there is no ledger yet.
+
+    A manifest that is lost or damaged is made again from the footers of the shards.
 
     Raises
     ------
     LedgerError
-        If the file is no manifest that this version can read, and some shard is of an earlier version, which does not
-        tell what it holds.
+        If the file is no manifest that this version can read, and some shard of an earlier version
+        does not say what it holds.
 
     Warns
     -----
     UserWarning
         If the manifest was damaged.
     """
-    path = folder / FILE_NAME
     try:
-        return _read(path)
+        return _read(folder / FILE_NAME)
     except FileNotFoundError:
-        return [shard for _, shard in _tell(shard_files(folder))]
+        return _described_shards(shard_files(folder))
     except LedgerError as error:
-        found = shard_files(folder)
-        silent = [one.name for one in found if not is_sealed(read_metadata(one))]
-        if not found or silent or isinstance(error, _NewerError):
+        files = shard_files(folder)
+        can_be_made_again = bool(files) and all(is_sealed(read_metadata(one)) for one in files)
+        if isinstance(error, _NewerError) or not can_be_made_again:
             raise
-        shards = [shard for _, shard in _tell(found)]
+        shards = _described_shards(files)
         warnings.warn(
             f"{error} Its {len(shards)} shards tell what they hold, and are used.", stacklevel=2
         )
         return shards
 
 
-class _NewerError(LedgerError):
-    """The manifest was written by a later version."""
-
-
 def _read(path: Path) -> list[Shard]:
-    what = "the manifest of a ledger"
-    content = read_json(path, error=LedgerError, what=what, advice=_ADVICE)
-    form = content.get("format")
-    if isinstance(form, int) and form > FORMAT:
-        raise _NewerError(
-            str(path), expected=f"format {FORMAT}", got=form, advice="Use the hmopt that wrote it."
-        )
-    return checked(
-        content, _Manifest, field=str(path), error=LedgerError, what=what, advice=_ADVICE
-    ).shards
+    content = read_json(path, error=LedgerError, what=_EXPECTED, advice=_ADVICE)
+    found = content.get("format")
+    if isinstance(found, int) and found > FORMAT:
+        advice = "Use the hmopt that wrote it."
+        raise _NewerError(str(path), expected=f"format {FORMAT}", got=found, advice=advice)
+    manifest = checked(
+        content, _Manifest, field=str(path), error=LedgerError, what=_EXPECTED, advice=_ADVICE
+    )
+    return manifest.shards
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """Return the Parquet files of a folder by name, those apart that are still being written."""
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    """Return the Parquet files of a folder by name, except those that are still being written."""
+    paths = folder.glob("*.parquet")
+    finished = [path for path in paths if not path.name.startswith(".")]
+    return sorted(finished)
 
 
-def _tell(paths: Iterable[Path]) -> list[tuple[int, Shard]]:
-    """Return what sealed shards tell about themselves, in the order in which they were written.
+def _described_shards(paths: Iterable[Path]) -> list[Shard]:
+    """Return the shards that say in their footers what they hold, in the order in which they were written.
 
-    Files that tell nothing are named in a warning. Of two files with the same content the first by name is taken.
+    Files that say nothing are named in a warning. Of two files with the same content the first by
+    name is taken.
     """
-    told: list[tuple[int, Shard]] = []
+    described: list[tuple[int, Shard]] = []
     known: set[str] = set()
     for path in paths:
         metadata = read_metadata(path)
         if not is_sealed(metadata):
-            warnings.warn(
-                f"{path}: does not tell what it holds; it is left alone and not read.", stacklevel=4
-            )
+            _leave_alone(f"{path}: does not tell what it holds")
             continue
         digest = file_digest(path)
         if digest in known:
-            warnings.warn(
-                f"{path}: a copy of another shard; it is left alone and not read.", stacklevel=4
-            )
+            _leave_alone(f"{path}: a copy of another shard")
             continue
         known.add(digest)
-        told.append(_shard(path, metadata, digest))
-    return sorted(told, key=lambda one: one[0])
+        described.append(_shard(path, metadata, digest))
+    return _by_place(described)
+
+
+def _leave_alone(reason: str) -> None:
+    warnings.warn(f"{reason}; it is left alone and not read.", stacklevel=5)
+
+
+def _by_place(described: Iterable[tuple[int, Shard]]) -> list[Shard]:
+    ordered = sorted(described, key=lambda one: one[0])
+    return [shard for _, shard in ordered]
 
 
 def _shard(path: Path, metadata: dict[bytes, bytes], digest: str) -> tuple[int, Shard]:
+    """Return the place of a shard among the shards, and the shard, as its footer says."""
     try:
         header = ShardHeader.model_validate_json(metadata.get(HEADER, b""))
         shard = Shard(
@@ -192,50 +218,54 @@ def _shard(path: Path, metadata: dict[bytes, bytes], digest: str) -> tuple[int, 
             sha256=digest,
         )
     except ValidationError as error:
-        raise damaged(path, "a footer that this version cannot read", RESTORE) from error
+        raise damaged(path, "a footer that this version cannot read") from error
     return header.place, shard
 
 
 @contextmanager
 def editing(folder: Path) -> Iterator[list[Shard]]:
-    """Give the list of live shards to change, while no other writer can; it is swapped in when the block ends well.
+    """Yield the list of live shards to change, while no other writer can.
 
-    Shards that the block takes off the list are removed after the swap; a reader that still wants one reads the
-    manifest again. Shards that no manifest names, as a writer leaves them that was killed, are taken into the list;
-    other files are left alone.
+    The changed list is written when the block ends.
+
+    Shards that the block takes off the list are removed after the manifest is replaced; a reader
+    that still wants one reads the manifest again. Shards of interrupted writers, which no manifest
+    names, are added to the list first; other files are left alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         shards = read_manifest(folder)
-        _take_in(folder, shards)
+        _add_unlisted(folder, shards)
         before = {shard.file for shard in shards}
         yield shards
         shards[:] = [_with_hash(folder, shard) for shard in shards]
-        write_json(
-            folder / FILE_NAME, {"format": FORMAT, "shards": [_to_json(shard) for shard in shards]}
-        )
-        for name in before - {shard.file for shard in shards}:
+        entries = [_to_json(shard) for shard in shards]
+        write_json(folder / FILE_NAME, {"format": FORMAT, "shards": entries})
+        after = {shard.file for shard in shards}
+        for name in before - after:
             (folder / name).unlink(missing_ok=True)
         for path in folder.glob(".*.parquet"):
             if _UNFINISHED.fullmatch(path.name):  # nobody else writes while the lock is held
                 path.unlink(missing_ok=True)
 
 
-def _take_in(folder: Path, shards: list[Shard]) -> None:
-    """Add the shards that no manifest names; what cannot be used of them is named in a warning."""
-    live = {shard.file for shard in shards}
+def _add_unlisted(folder: Path, shards: list[Shard]) -> None:
+    """Add the shards that no manifest names; those that cannot be used are named in a warning."""
+    listed = {shard.file for shard in shards}
     hashes = {shard.sha256 for shard in shards}
-    told: list[tuple[int, Shard]] = []
+    found: list[tuple[int, Shard]] = []
     for path in shard_files(folder):
-        if path.name in live:
+        if path.name in listed:
             continue
         try:
-            told += _tell([path])
+            metadata = read_metadata(path)
+            if not is_sealed(metadata):
+                _leave_alone(f"{path}: does not tell what it holds")
+                continue
+            found.append(_shard(path, metadata, file_digest(path)))
         except LedgerError as error:
             warnings.warn(f"{error} It is left alone.", stacklevel=4)
-    for _, shard in sorted(told, key=lambda one: one[0]):
-        if shard.sha256 not in hashes:
-            shards.append(shard)
+    shards += [shard for shard in _by_place(found) if shard.sha256 not in hashes]
 
 
 def _with_hash(folder: Path, shard: Shard) -> Shard:
@@ -257,15 +287,15 @@ def _to_json(shard: Shard) -> dict[str, Any]:
 
 
 def check_shard(folder: Path, shard: Shard) -> Path:
-    """Return the file of a live shard, once it was seen to be what was written.
+    """Return the file of a live shard, after checking that it is what was written.
 
     Raises
     ------
     LedgerError
-        If it was damaged or replaced. A file that is not there is a FileNotFoundError.
+        If it was damaged or replaced. A missing file is a FileNotFoundError.
     """
     path = folder / shard.file
     digest = file_digest(path)
     if shard.sha256 is not None and digest != shard.sha256:
-        raise damaged(path, "another file of this name", RESTORE)
+        raise damaged(path, "another file of this name")
     return path

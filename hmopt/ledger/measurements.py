@@ -1,6 +1,9 @@
-"""Measurements of one oracle as dense arrays, with the pairs they are of."""
+"""Measurements of one oracle as dense arrays, with the pairs they are of.
 
-from collections.abc import Iterable, Mapping, Sequence
+`Tabulated` is an oracle that answers from them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +12,14 @@ from numpy.typing import NDArray
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
-from hmopt.records import Pair
+from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
 PAIR_COLUMNS = ("pair", "moving", "fixed", "moving_subject", "fixed_subject", "task")
-"""What is told of every pair; further columns are groups that it belongs to."""
+"""Columns of every table of pairs; further ones are groups that a pair belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,15 +31,16 @@ class Measurements:
     identity
         The oracle's identity.
     space
-        What the settings are of.
+        Hyperparameters of the settings.
     settings
         S settings as lattice indices, sorted.
     pairs
-        P rows with the columns of `PAIR_COLUMNS` and any groups, all of them text; index 0 to P - 1.
+        P rows, indexed from 0, with the columns of `PAIR_COLUMNS` and any groups, all of them text.
     labels
         Names of the L labels.
     values
-        By metric: shape (S, P, L) for a metric per label, (S, P) for one per pair; NaN where nothing is to measure.
+        By metric: shape (S, P, L) for a metric per label, (S, P) for one per pair; NaN where
+        nothing is to measure.
 
     Raises
     ------
@@ -67,7 +74,7 @@ class Measurements:
     settings: tuple[Index, ...]
     pairs: pd.DataFrame
     labels: tuple[str, ...]
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Array]
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -77,25 +84,17 @@ class Measurements:
             )
         missing = [column for column in PAIR_COLUMNS if column not in self.pairs]
         if missing:
-            raise LedgerError(
-                "pairs",
-                expected=f"columns {PAIR_COLUMNS}",
-                got=f"none of {missing}",
-                advice="Add them.",
-            )
+            expected, got = f"columns {PAIR_COLUMNS}", f"none of {missing}"
+            raise LedgerError("pairs", expected=expected, got=got, advice="Add them.")
         size = (len(self.settings), len(self.pairs), len(self.labels))
         for name, array in self.values.items():
             shape = size if find_metric(name).per_label else size[:2]
             if array.shape != shape:
-                raise LedgerError(
-                    name,
-                    expected=f"shape {shape}",
-                    got=array.shape,
-                    advice="Give a value per cell.",
-                )
+                expected, advice = f"shape {shape}", "Give a value per cell."
+                raise LedgerError(name, expected=expected, got=array.shape, advice=advice)
 
-    def array(self, metric: str) -> NDArray[np.float64]:
-        """Give the values of a metric, shape (S, P, L) or (S, P).
+    def array(self, metric: str) -> Array:
+        """Return the values of a metric, shape (S, P, L) or (S, P).
 
         Raises
         ------
@@ -105,10 +104,8 @@ class Measurements:
         check_measured(metric, self.values)
         return self.values[metric]
 
-    def score(
-        self, metric: str, label: str | None = None, mask: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float64]:
-        """Give one value per setting and pair: of a label, or the mean over the labels that the pair has.
+    def score(self, metric: str, label: str | None = None, mask: Mask | None = None) -> Array:
+        """Return one value per setting and pair: of a label, or the mean over the labels that the pair has.
 
         Parameters
         ----------
@@ -133,11 +130,14 @@ class Measurements:
         chosen = values if mask is None else values[:, mask]
         if chosen.ndim == 2:
             return chosen
-        return mean(chosen, axis=2) if label is None else chosen[:, :, self._label_place(label)]
+        if label is None:
+            return mean(chosen, axis=2)
+        return chosen[:, :, self._label_place(label)]
 
     def at(self, settings: Sequence[Index]) -> "Measurements":
-        """Give the same measurements at some of the settings only."""
-        kept = [place for place, setting in enumerate(self.settings) if setting in set(settings)]
+        """Return the same measurements at some of the settings only."""
+        wanted = set(settings)
+        kept = [place for place, setting in enumerate(self.settings) if setting in wanted]
         return replace(
             self,
             settings=tuple(self.settings[place] for place in kept),
@@ -173,23 +173,108 @@ def check_measured(metric: str, measured: Iterable[str]) -> None:
         )
 
 
-def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Give the mean of what was measured along an axis; NaN where nothing was.
+def mean(values: Array, axis: int) -> Array:
+    """Return the mean of what was measured along an axis; NaN where nothing was.
 
     Examples
     --------
     >>> mean(np.array([[1.0, 3.0, np.nan], [np.nan, np.nan, np.nan]]), axis=1)
     array([ 2., nan])
     """
-    count = np.isfinite(values).sum(axis=axis)
-    total = np.where(np.isfinite(values), values, 0.0).sum(axis=axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    was_measured = np.isfinite(values)
+    measured = np.where(was_measured, values, 0.0)
+    count = was_measured.sum(axis=axis)
+    total = measured.sum(axis=axis)
+    average = total / np.maximum(count, 1)
+    return np.where(count > 0, average, np.nan)
 
 
 def pair_records(pairs: pd.DataFrame) -> list[Pair]:
-    """Give the rows of a table of pairs as records."""
+    """Return the rows of a table of pairs as records."""
     columns = ["moving", "fixed", "moving_subject", "fixed_subject"]
     return [
         Pair(moving=moving, fixed=fixed, moving_subject=moving_subject, fixed_subject=fixed_subject)
         for moving, fixed, moving_subject, fixed_subject in pairs[columns].itertuples(index=False)
     ]
+
+
+class Tabulated:
+    """An oracle that answers from measurements in memory: only at settings, pairs and metrics that they have.
+
+    Parameters
+    ----------
+    measurements
+        Its answers.
+    identity
+        Its identity; left out: that of the oracle that was measured.
+    """
+
+    def __init__(self, measurements: Measurements, identity: str | None = None) -> None:
+        self._measurements = measurements
+        self._identity = measurements.identity if identity is None else identity
+        settings = enumerate(measurements.settings)
+        pairs = enumerate(measurements.pairs["pair"])
+        self._setting_places = {setting: place for place, setting in settings}
+        self._pair_places = {pair: place for place, pair in pairs}
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters that were measured."""
+        return self._measurements.space
+
+    @property
+    def identity(self) -> str:
+        """The identity under which it answers."""
+        return self._identity
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that were measured."""
+        return self._measurements.labels
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs that were measured."""
+        return tuple(pair_records(self._measurements.pairs))
+
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
+        """Yield a block for each setting.
+
+        Raises
+        ------
+        LedgerError
+            If a setting, a pair or a metric was not measured.
+        """
+        names = tuple(pair.id for pair in pairs)
+        places = [self._pair_place(name) for name in names]
+        arrays = {metric: self._measurements.array(metric) for metric in metrics}
+        for index in settings:
+            here = self._setting_place(index)
+            yield Block(
+                index=index,
+                pairs=names,
+                labels=self.labels,
+                values={metric: array[here, places] for metric, array in arrays.items()},
+            )
+
+    def _pair_place(self, name: str) -> int:
+        if name not in self._pair_places:
+            raise LedgerError(
+                "pair",
+                expected="one that was measured",
+                got=name,
+                advice="Measure it with the model.",
+            )
+        return self._pair_places[name]
+
+    def _setting_place(self, index: Index) -> int:
+        if index not in self._setting_places:
+            raise LedgerError(
+                "setting",
+                expected=f"one of the {len(self._setting_places)} that were measured",
+                got=self.space.setting(index),
+                advice="Choose one of them, or measure it with the model.",
+            )
+        return self._setting_places[index]

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.declaration import SearchOptions, Study
+from hmopt.declaration.renamed import current_names
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import checked, content_hash, one_line, write_json
 from hmopt.records import CHECKPOINTS, Checkpoint
@@ -24,7 +25,7 @@ Model = Checkpoint | Literal["unregistered"]
 
 MODELS: tuple[Model, ...] = (*CHECKPOINTS, "unregistered")
 
-WITHOUT_EFFECT_ON_MEASUREMENTS = {"coarse", "confirmations", "storage"}
+WITHOUT_EFFECT_ON_MEASUREMENTS = {"coarse", "refinements", "storage"}
 """Keys of `[search]` that change nothing about what was measured already."""
 
 
@@ -198,6 +199,8 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
     values["labels"] = tuple(found.labels)
     values["spacing_mm"] = None if found.spacing_mm is None else tuple(found.spacing_mm)
     values["space"] = space
+    values["loss"] = current_names({"loss": found.loss})["loss"]
+    values["declared"] = current_names(found.declared)
     return Searched(**values)
 
 

@@ -1,4 +1,16 @@
-"""Measurements as one small Parquet file that a person can read with pandas alone."""
+"""Measurements as one small Parquet file, which pandas alone can read.
+
+A row holds what was measured of one pair at one setting for one label, a column for each metric.
+Metrics that a pair has only one of stand in the row without a label:
+
+    pair   …   regularization   label      dice   folding
+    a->b                 0.1    cortex     0.71   NaN
+    a->b                 0.1    thalamus   0.88   NaN
+    a->b                 0.1    null       NaN    0.001
+    a->b                 0.5    cortex     0.69   NaN
+
+Rows are complete and in order, so that a column is an array of shape (pairs, settings, labels + 1).
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,20 +26,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hmopt.catalogue import METRICS, find_metric
-from hmopt.errors import HmoptError, LedgerError
+from hmopt.errors import HmoptError, LedgerError, first_fault
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
 from hmopt.space import Hyperparameter, Index, Space
 
+Array = NDArray[np.float64]
 HEADER = b"hmopt"
 RESTORE = "Restore it from a copy."
 SET_APART = "column: "
-"""What a column of the pairs is called in the file after it, where it has the name of a column of another kind."""
+"""Before the name of a column of the pairs that has the name of a metric, a hyperparameter or `label`."""
 
 
 class _Header(BaseModel):
-    """What the footer of a table tells about it."""
+    """What the footer of a table says about it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -35,6 +48,7 @@ class _Header(BaseModel):
     space: list[dict[str, Any]]
     labels: list[str]
     metrics: dict[str, int]
+    """Version of each."""
     groups: list[str]
     """Columns of the pairs."""
     sealed: bool = False
@@ -45,50 +59,9 @@ class _Header(BaseModel):
         return Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in self.space))
 
 
-def write_measurements(measurements: Measurements, path: Path) -> None:
-    """Write measurements as a table: a row for each pair, setting and label.
-
-    Columns are those of the pairs, the hyperparameters' values, `label`, and one for each metric (float32). Metrics
-    that a pair has only one of stand in rows without a label. The footer holds a hash of the file.
-    """
-    header = _Header(
-        identity=measurements.identity,
-        space=[asdict(h) for h in measurements.space.hyperparameters],
-        labels=list(measurements.labels),
-        metrics={metric: find_metric(metric).version for metric in measurements.values},
-        groups=[str(column) for column in measurements.pairs.columns],
-        sealed=True,
-    )
-    table = _rows(measurements).replace_schema_metadata(
-        unsealed({HEADER: header.model_dump_json().encode()})
-    )
-    names = [name for name in table.column_names if name not in measurements.values]
-    with replacing(path) as beside:
-        pq.write_table(
-            table,
-            beside,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=names,
-            column_encoding=dict.fromkeys(measurements.values, "BYTE_STREAM_SPLIT"),
-        )
-        seal(beside)
-
-
-def _stored(column: str, hyperparameters: Sequence[str]) -> str:
-    """Return what a column of the pairs is called in the file: its name, unless a column of another kind has it."""
-    taken = (
-        column == "label"
-        or column in hyperparameters
-        or column in METRICS
-        or column.startswith(SET_APART)
-    )
-    return f"{SET_APART}{column}" if taken else column
-
-
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What of some measurements is asked for.
+    """The part of some measurements that is asked for.
 
     Parameters
     ----------
@@ -103,6 +76,98 @@ class Part:
     labels: tuple[str, ...]
 
 
+def write_measurements(measurements: Measurements, path: Path) -> None:
+    """Write measurements as a table; its footer holds a hash of the file.
+
+    Parameters
+    ----------
+    measurements
+        What to write; values as float32.
+    path
+        The file.
+    """
+    header = _Header(
+        identity=measurements.identity,
+        space=[asdict(known) for known in measurements.space.hyperparameters],
+        labels=list(measurements.labels),
+        metrics={metric: find_metric(metric).version for metric in measurements.values},
+        groups=[str(column) for column in measurements.pairs.columns],
+        sealed=True,
+    )
+    metadata = unsealed({HEADER: header.model_dump_json().encode()})
+    table = _rows(measurements).replace_schema_metadata(metadata)
+    texts = [name for name in table.column_names if name not in measurements.values]
+    with replacing(path) as beside:
+        pq.write_table(
+            table,
+            beside,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=texts,
+            column_encoding=dict.fromkeys(measurements.values, "BYTE_STREAM_SPLIT"),
+        )
+        seal(beside)
+
+
+def _rows(measurements: Measurements) -> pa.Table:
+    hyperparameters = measurements.space.names
+    labels = len(measurements.labels)
+    shape = (len(measurements.pairs), len(measurements.settings), labels + 1)
+    # of every row: the place of its pair, its setting and its label
+    pair, setting, label = np.indices(shape, dtype=np.int32).reshape(3, -1)
+    columns: dict[str, pa.Array] = {}
+    for name, cells in measurements.pairs.items():
+        stored = _stored_name(str(name), hyperparameters)
+        texts = cells.astype(str).tolist()
+        columns[stored] = _repeated(texts, pair)
+    settings = [measurements.space.setting(index) for index in measurements.settings]
+    for name in hyperparameters:
+        values = [values_of[name] for values_of in settings]
+        columns[name] = _repeated(values, setting)
+    columns["label"] = _repeated([*measurements.labels, None], label)
+    for metric, array in measurements.values.items():
+        columns[metric] = _column(array, labels)
+    return pa.table(columns)
+
+
+def _stored_name(column: str, hyperparameters: Sequence[str]) -> str:
+    """Return the name in the file of a column of the pairs: its own, unless a column of another kind has it."""
+    is_taken = (
+        column == "label"
+        or column in hyperparameters
+        or column in METRICS
+        or column.startswith(SET_APART)
+    )
+    return f"{SET_APART}{column}" if is_taken else column
+
+
+def _repeated(
+    values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]
+) -> pa.Array:
+    return pa.array(values).take(pa.array(place))
+
+
+def _column(array: Array, labels: int) -> pa.Array:
+    """Return values, shape (settings, pairs, labels) or (settings, pairs), in the order of rows."""
+    settings, pairs = array.shape[:2]
+    cells = np.full((pairs, settings, labels + 1), np.nan, dtype=np.float32)
+    if array.ndim == 3:
+        cells[:, :, :labels] = array.transpose(1, 0, 2)
+    else:
+        cells[:, :, labels] = array.T
+    return pa.array(cells.ravel())
+
+
+def _array(column: pa.ChunkedArray, metric: str, settings: int, labels: int) -> Array:
+    """Return a column as the array that `_column` made it of."""
+    cells = column.to_numpy().reshape(-1, settings, labels + 1)
+    if find_metric(metric).per_label:
+        per_label = cells[:, :, :labels].transpose(1, 0, 2)
+        return np.asarray(per_label.astype(np.float64))
+    per_pair = cells[:, :, labels].T
+    return np.asarray(per_pair.astype(np.float64))
+
+
 def read_measurements(path: Path, part: Part | None = None) -> Measurements:
     """Read what `write_measurements` wrote.
 
@@ -111,27 +176,19 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
     path
         The file.
     part
-        Which rows and columns; left out: all. Metrics that are not there are left out.
+        Which rows and columns; left out: all. Metrics that the file lacks are left out.
 
     Raises
     ------
     LedgerError
-        If there is no such file, it is not such a table, or a metric means other numbers in this version.
+        If there is no such file, it is not such a table, or a metric has another version than here.
     """
     try:
         file_digest(path, RESTORE)
-        header = _read_header(path)
-        space = header.hyperparameters()
-        wanted = header.metrics if part is None else part.metrics
-        # a metric that a plugin adds is not there without it
-        metrics = {
-            metric: header.metrics[metric]
-            for metric in wanted
-            if metric in header.metrics and metric in METRICS
-        }
-        header = header.model_copy(update={"metrics": metrics})
+        header = _with_known_metrics(_read_header(path))
         if part is not None:
-            header = header.model_copy(update={"labels": list(part.labels)})
+            header = _header_of_part(header, part)
+        space = header.hyperparameters()
         _check_versions(path, header)
         filters = None if part is None else _rows_of(part)
         table = pq.read_table(path, columns=_columns(header, space), filters=filters)
@@ -151,113 +208,103 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
 
 def _read_header(path: Path) -> _Header:
     metadata = read_metadata(path, RESTORE)
-    what = "a table of measurements"
+    expected = "a table of measurements"
     if HEADER not in metadata:
-        raise LedgerError(str(path), expected=what, got="another file", advice=RESTORE)
+        raise LedgerError(str(path), expected=expected, got="another file", advice=RESTORE)
     try:
         header = _Header.model_validate_json(metadata[HEADER])
     except ValidationError as error:
-        got = one_line(ValueError(error.errors()[0]["msg"]))
-        raise LedgerError(
-            str(path), expected=what, got=f"a damaged footer ({got})", advice=RESTORE
-        ) from error
+        fault = first_fault(error)
+        got = f"a damaged footer ({fault.key}: not {fault.rule})"
+        raise LedgerError(str(path), expected=expected, got=got, advice=RESTORE) from error
     if header.sealed and SEAL_KEY not in metadata:
         raise damaged(path, "a footer without its hash", RESTORE)
     return header
 
 
+def _with_known_metrics(header: _Header) -> _Header:
+    """Return a header without the metrics of plugins that are not loaded."""
+    known = {name: version for name, version in header.metrics.items() if name in METRICS}
+    return header.model_copy(update={"metrics": known})
+
+
+def _header_of_part(header: _Header, part: Part) -> _Header:
+    versions = header.metrics
+    metrics = {metric: versions[metric] for metric in part.metrics if metric in versions}
+    return header.model_copy(update={"labels": list(part.labels), "metrics": metrics})
+
+
 def _check_versions(path: Path, header: _Header) -> None:
-    for metric, version in header.metrics.items():
-        if find_metric(metric).version != version:
-            key = find_metric(metric).key
-            raise LedgerError(
-                str(path), expected=key, got=f"{metric}@{version}", advice="Measure anew."
-            )
+    for name, version in header.metrics.items():
+        metric = find_metric(name)
+        if metric.version != version:
+            got = f"{name}@{version}"
+            raise LedgerError(str(path), expected=metric.key, got=got, advice="Measure anew.")
 
 
 def _columns(header: _Header, space: Space) -> list[str]:
-    groups = [_stored(column, space.names) if header.sealed else column for column in header.groups]
-    return [*groups, *space.names, "label", *header.metrics]
+    return [
+        *_group_columns(header, space),
+        *space.names,
+        "label",
+        *header.metrics,
+    ]
+
+
+def _group_columns(header: _Header, space: Space) -> list[str]:
+    """Return the names in the file of the pairs' columns; earlier versions set none apart."""
+    if not header.sealed:
+        return header.groups
+    return [_stored_name(column, space.names) for column in header.groups]
 
 
 def _rows_of(part: Part) -> pc.Expression:
-    of_label = pc.field("label").isin(list(part.labels)) | pc.field("label").is_null()
-    return pc.field("pair").isin(part.pairs["pair"].tolist()) & of_label
-
-
-def _rows(measurements: Measurements) -> pa.Table:
-    settings, pairs, labels = (
-        len(measurements.settings),
-        len(measurements.pairs),
-        len(measurements.labels),
-    )
-    names = measurements.space.names
-    place = np.indices((pairs, settings, labels + 1), dtype=np.int32).reshape(3, -1)
-    columns = {
-        _stored(str(name), names): _repeated(values.astype(str).tolist(), place[0])
-        for name, values in measurements.pairs.items()
-    }
-    values = [measurements.space.setting(index) for index in measurements.settings]
-    columns |= {name: _repeated([value[name] for value in values], place[1]) for name in names}
-    columns["label"] = _repeated([*measurements.labels, None], place[2])
-    columns |= {metric: _cells(array, labels) for metric, array in measurements.values.items()}
-    return pa.table(columns)
-
-
-def _repeated(
-    values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]
-) -> pa.Array:
-    return pa.array(values).take(pa.array(place))
-
-
-def _cells(array: NDArray[np.float64], labels: int) -> pa.Array:
-    rows = np.full((array.shape[1], array.shape[0], labels + 1), np.nan, dtype=np.float32)
-    if array.ndim == 3:
-        rows[:, :, :labels] = array.transpose(1, 0, 2)
-    else:
-        rows[:, :, labels] = array.T
-    return pa.array(rows.ravel())
+    pairs = part.pairs["pair"].tolist()
+    labels = list(part.labels)
+    is_of_pair = pc.field("pair").isin(pairs)
+    is_of_label = pc.field("label").isin(labels)
+    has_no_label = pc.field("label").is_null()
+    return is_of_pair & (is_of_label | has_no_label)
 
 
 def _measurements(path: Path, table: pa.Table, header: _Header, space: Space) -> Measurements:
-    labels = tuple(header.labels)
-    unlabelled = table.filter(
-        table["label"].is_null()
-    )  # one for each pair and setting, pair by pair
+    if not header.sealed:
+        _check_values(path, table, header)
+    # one for each pair and setting, pair by pair
+    unlabelled = table.filter(table["label"].is_null())
     settings = _settings(unlabelled, space)
-    stored = _columns(header, space)[: len(header.groups)]
-    groups = {
-        name: unlabelled[column].to_pylist()
-        for name, column in zip(header.groups, stored, strict=True)
-    }
-    shape = (-1, len(settings), len(labels) + 1)
-    for metric in header.metrics if not header.sealed else ():
-        values = table[metric].to_numpy()
-        wrong = values[~find_metric(metric).can_be(values)]
-        if len(wrong):
-            raise damaged(path, f"a {metric} of {wrong[0]:g}", RESTORE)
+    groups = {}
+    for name, column in zip(header.groups, _group_columns(header, space), strict=True):
+        groups[name] = unlabelled[column].to_pylist()
+    every_pair_once = pd.DataFrame(groups).iloc[:: len(settings)]
+    labels = len(header.labels)
     return Measurements(
         identity=header.identity,
         space=space,
         settings=settings,
-        pairs=pd.DataFrame(groups).iloc[:: len(settings)].reset_index(drop=True),
-        labels=labels,
+        pairs=every_pair_once.reset_index(drop=True),
+        labels=tuple(header.labels),
         values={
-            name: _array(table[name].to_numpy().reshape(shape), name) for name in header.metrics
+            metric: _array(table[metric], metric, len(settings), labels)
+            for metric in header.metrics
         },
     )
 
 
+def _check_values(path: Path, table: pa.Table, header: _Header) -> None:
+    """Refuse values that a metric cannot have: of a file without a hash, damage is seen by nothing else."""
+    for metric in header.metrics:
+        values = table[metric].to_numpy()
+        wrong = values[~find_metric(metric).can_be(values)]
+        if len(wrong):
+            raise damaged(path, f"a {metric} of {wrong[0]:g}", RESTORE)
+
+
 def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
+    """Return the settings in the order of rows, each once."""
     if not space.names:
         return ((),)
-    values = zip(*(rows[name].to_pylist() for name in space.names), strict=True)
-    return tuple(
-        space.index(dict(zip(space.names, value, strict=True))) for value in dict.fromkeys(values)
-    )
-
-
-def _array(cells: NDArray[np.float32], metric: str) -> NDArray[np.float64]:
-    if find_metric(metric).per_label:
-        return cells[:, :, :-1].transpose(1, 0, 2).astype(np.float64)
-    return cells[:, :, -1].T.astype(np.float64)
+    columns = [rows[name].to_pylist() for name in space.names]
+    distinct = dict.fromkeys(zip(*columns, strict=True))
+    settings = [dict(zip(space.names, values, strict=True)) for values in distinct]
+    return tuple(space.index(setting) for setting in settings)

@@ -137,6 +137,6 @@ def regularize(velocity: Tensor, options: LossOptions, spacing: Sequence[float] 
     >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
-    loss = find_regularizer(options.regularization).load()
+    loss = find_regularizer(options.regularizer).load()
     term: Tensor = loss(velocity=velocity, spacing=spacing)
     return term

@@ -1,4 +1,4 @@
-"""The registration network, the hypernetwork that predicts its weights, both together, and their files."""
+"""The registration network, the hypernetwork that predicts its weights, and their files."""
 
 from hmopt.networks.checkpoint import FORMAT as HYPERMORPH_FORMAT
 from hmopt.networks.checkpoint import (
@@ -10,9 +10,13 @@ from hmopt.networks.checkpoint import (
     trained_part,
 )
 from hmopt.networks.hypermorph import Hypermorph
-from hmopt.networks.hypernetwork import Hypernetwork
-from hmopt.networks.operations import hypernetwork_operations, registration_operations
-from hmopt.networks.registration import RegistrationNetwork, check_architecture, coarsest_stride
+from hmopt.networks.hypernetwork import Hypernetwork, hypernetwork_operations
+from hmopt.networks.registration import (
+    RegistrationNetwork,
+    check_architecture,
+    coarsest_stride,
+    registration_operations,
+)
 from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
 

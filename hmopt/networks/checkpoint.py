@@ -1,7 +1,8 @@
-"""Hypermorphs on disk: safetensors with a JSON header that says what was trained, on what and how."""
+"""Files of networks: safetensors with a JSON header that says what was trained, on what and how."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 import hmopt
 from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
+from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
@@ -22,11 +24,11 @@ from hmopt.space import Hyperparameter, Space
 
 FORMAT = "hmopt-hypermorph-1"
 NOT_TRAINED = ("step", "default")
-"""Keys of a hyperparameter that say how it is searched; a trained model stands for any value of them."""
+"""Keys of a hyperparameter that say how it is searched; a model covers any value of them."""
 
 
 def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Give what decides which tensors a hypermorph has and what its settings mean, as values that JSON can hold.
+    """Return what decides which tensors a hypermorph has and what its settings mean.
 
     Parameters
     ----------
@@ -38,48 +40,53 @@ def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `shape`, and the sections `network`, `hypernetwork` and `hyperparameters` with every key.
+        Values that JSON can hold: `shape`, and the tables `network`, `hypernetwork` and
+        `hyperparameters` with every key.
 
     Examples
     --------
     >>> from hmopt.declaration import parse_study
-    >>> needed = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "split": {"train": 1, "tune": 1, "search": 1}}
-    >>> list(architecture(parse_study({**needed, "preprocessing": {"shape": [16, 16]}}), (16, 16)))
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}}
+    >>> values["split"] = {"train": 1, "tune": 1, "search": 1}
+    >>> values["preprocessing"] = {"shape": [16, 16]}
+    >>> list(architecture(parse_study(values), (16, 16)))
     ['shape', 'network', 'hypernetwork', 'hyperparameters']
     """
+    hyperparameters = {
+        name: options.model_dump() for name, options in study.hyperparameters.items()
+    }
     return {
         "shape": list(shape),
         "network": study.network.model_dump(),
         "hypernetwork": study.hypernetwork.model_dump(),
-        "hyperparameters": {
-            name: section.model_dump() for name, section in study.hyperparameters.items()
-        },
+        "hyperparameters": hyperparameters,
     }
 
 
-def trained_part(built_as: dict[str, Any]) -> dict[str, Any]:
-    """Give an `architecture` without the keys that can change after training.
+def trained_part(declared: dict[str, Any]) -> dict[str, Any]:
+    """Return an `architecture` without the keys that can change after training.
 
     Examples
     --------
-    >>> trained_part({"hyperparameters": {"regularization": {"low": 0.0, "step": 0.005, "default": 0.5}}})
+    >>> range_and_step = {"low": 0.0, "step": 0.005, "default": 0.5}
+    >>> trained_part({"hyperparameters": {"regularization": range_and_step}})
     {'hyperparameters': {'regularization': {'low': 0.0}}}
     """
-    declared = built_as.get("hyperparameters", {})
-    kept = {
-        name: {key: value for key, value in values.items() if key not in NOT_TRAINED}
-        for name, values in declared.items()
-    }
-    return {**built_as, "hyperparameters": kept}
+    every = declared.get("hyperparameters", {})
+    hyperparameters = {}
+    for name, values in every.items():
+        trained = {key: value for key, value in values.items() if key not in NOT_TRAINED}
+        hyperparameters[name] = trained
+    return {**declared, "hyperparameters": hyperparameters}
 
 
-def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
-    """Make a hypermorph of an `architecture`, its weights drawn by torch's global generator.
+def build_hypermorph(declared: dict[str, Any]) -> Hypermorph:
+    """Build a hypermorph of an `architecture`, its weights drawn by torch's global generator.
 
     Parameters
     ----------
-    built_as
-        What `architecture` gives, or the header of a file holds under that name.
+    declared
+        What `architecture` returns, or the header of a file holds under that name.
 
     Raises
     ------
@@ -89,23 +96,26 @@ def build_hypermorph(built_as: dict[str, Any]) -> Hypermorph:
     Examples
     --------
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
-    >>> build_hypermorph({"shape": [16, 16], **declared}).space.names
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
+    >>> declared["hyperparameters"] = {"regularization": {}}
+    >>> build_hypermorph(declared).space.names
     ('regularization',)
     """
-    declared = built_as["hyperparameters"]
-    space = Space(
-        hyperparameters=tuple(
-            Hyperparameter(name=name, **values) for name, values in declared.items()
-        )
-    )
-    registration = RegistrationNetwork(
-        NetworkOptions(**built_as["network"]), tuple(built_as["shape"])
-    )
-    return Hypermorph(registration, space, HypernetworkOptions(**built_as["hypernetwork"]).units)
+    hyperparameters = []
+    for name, values in declared["hyperparameters"].items():
+        hyperparameter = Hyperparameter(name=name, **values)
+        hyperparameters.append(hyperparameter)
+    space = Space(hyperparameters=tuple(hyperparameters))
+
+    shape = tuple(declared["shape"])
+    network = NetworkOptions(**declared["network"])
+    registration = RegistrationNetwork(network, shape)
+
+    hypernetwork = HypernetworkOptions(**declared["hypernetwork"])
+    return Hypermorph(registration, space, hypernetwork.widths)
 
 
-def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+def save_hypermorph(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a hypermorph's tensors, with a header that says what they are.
 
     Parameters
@@ -115,33 +125,37 @@ def save_hypermorph(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
     tensors
         The hypernetwork's `state_dict()`, or averages of it.
     header
-        Values that JSON can hold, among them the `architecture`. Format and version of hmopt are added.
+        Values that JSON can hold, among them the `architecture`. Format and version are added.
 
     Examples
     --------
     >>> import tempfile
     >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
-    >>> declared = {"network": network, "hypernetwork": {"units": [8]}, "hyperparameters": {"regularization": {}}}
-    >>> built_as = {"shape": [16, 16], **declared}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
+    >>> declared["hyperparameters"] = {"regularization": {}}
+    >>> hypermorph = build_hypermorph(declared)
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
-    >>> save_hypermorph(path, build_hypermorph(built_as).hypernetwork.state_dict(), {"architecture": built_as})
-    >>> hypermorph, header = load_hypermorph(path)
-    >>> header["architecture"] == built_as
+    >>> save_hypermorph(path, hypermorph.hypernetwork.state_dict(), {"architecture": declared})
+    >>> loaded, header = load_hypermorph(path)
+    >>> header["architecture"] == declared
     True
     """
     save_tensors(path, FORMAT, tensors, header)
 
 
 def save_tensors(
-    path: Path, form: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+    path: Path, form: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> None:
-    """Write tensors of whatever is trained, with a header that also names their format and the version of hmopt."""
+    """Write tensors with a header that also names their format and the version of hmopt."""
+    content = {"format": form, "version": hmopt.__version__, **header}
     # in the order given: that of hyperparameters is the order of the hypernetwork's inputs
-    header_text = json.dumps({"format": form, "version": hmopt.__version__, **header})
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = sealed(
-        {"hmopt": header_text}, {name: tensor.numpy() for name, tensor in kept.items()}
-    )
+    text = json.dumps(content)
+    kept = {}
+    arrays = {}
+    for name, tensor in tensors.items():
+        kept[name] = tensor.detach().cpu().contiguous()
+        arrays[name] = kept[name].numpy()
+    metadata = sealed({"hmopt": text}, arrays)
     with replacing(path) as beside:
         save_file(kept, beside, metadata)
 
@@ -159,11 +173,14 @@ def load_weights(path: Path, module: nn.Module) -> None:
     what = "the weights that were trained"
     _, arrays = read_tensors(path, what)
     check_weights(path, arrays, what)
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    tensors = {}
+    for name, array in arrays.items():
+        tensors[name] = torch.from_numpy(array)
+    module.load_state_dict(tensors)
 
 
 def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
-    """Give the header of a file that hmopt wrote.
+    """Read the header of a file that hmopt wrote.
 
     Parameters
     ----------
@@ -175,7 +192,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is none of ours.
+        If there is no such file, it is not one of hmopt's, or its header breaks a rule.
 
     Examples
     --------
@@ -189,7 +206,8 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("hmopt", "{}"))
+            metadata = file.metadata() or {}
+        header = json.loads(metadata.get("hmopt", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             str(path),
@@ -199,9 +217,8 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
         ) from error
     if not isinstance(header, dict) or header.get("format") != form:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
-        raise CheckpointError(
-            str(path), expected=form, got=got, advice="Use a model that hmopt wrote."
-        )
+        advice = "Use a model that hmopt wrote."
+        raise CheckpointError(str(path), expected=form, got=got, advice=advice)
     check_header(path, header)
     return header
 
@@ -209,7 +226,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
 def load_hypermorph(
     path: Path, expected: dict[str, Any] | None = None
 ) -> tuple[Hypermorph, dict[str, Any]]:
-    """Give the hypermorph in a file, and its header.
+    """Load the hypermorph in a file.
 
     Parameters
     ----------
@@ -223,7 +240,7 @@ def load_hypermorph(
     Hypermorph
         On the CPU.
     dict
-        The header.
+        The file's header.
 
     Raises
     ------
@@ -237,32 +254,35 @@ def load_hypermorph(
     hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
     """
     header = read_header(path)
-    built_as = header.get("architecture", {})
-    if not isinstance(built_as, dict) or not isinstance(built_as.get("hyperparameters", {}), dict):
-        raise CheckpointError(
-            str(path),
-            expected="weights of its own architecture",
-            got="another header",
-            advice="Train again.",
-        )
-    if built_as.get("hyperparameters"):
-        declared_order = None if expected is None else expected.get("hyperparameters")
-        hyperparameters = in_trained_order(header, declared_order)
-        built_as = {**built_as, "hyperparameters": hyperparameters}
-    for place, declared, got in (
-        _differences(_ordered(trained_part(expected)), _ordered(trained_part(built_as)))
-        if expected
-        else ()
-    ):
-        raise CheckpointError(
-            f"{path}: {place}",
-            expected=str(declared),
-            got=got,
-            advice="Restore the declaration that it was trained under, or move the file away and train again.",
-        )
-    try:
-        hypermorph = build_hypermorph(built_as)
+    declared = header.get("architecture", {})
+    hyperparameters = declared.get("hyperparameters", {})
+    if not isinstance(hyperparameters, dict):
+        raise _not_of_its_architecture(path, got="another header")
+    declared_order = None if expected is None else expected.get("hyperparameters")
+    if hyperparameters:
+        in_order = in_trained_order(header, declared_order)
+        declared = {**declared, "hyperparameters": in_order}
+    if expected is not None:
+        wanted = _with_order(trained_part(expected))
+        found = _with_order(trained_part(current_names(declared)))
+        _check_same(path, wanted, found)
+    with building_from(path):
+        hypermorph = build_hypermorph(declared)
         load_weights(path, hypermorph.hypernetwork)
+    return hypermorph.eval(), header
+
+
+def _with_order(declared: dict[str, Any]) -> dict[str, Any]:
+    """Return an architecture that also tells the order of its hyperparameters."""
+    names = declared.get("hyperparameters", {})
+    return {**declared, "order of hyperparameters": ", ".join(names)}
+
+
+@contextmanager
+def building_from(path: Path) -> Iterator[None]:
+    """Turn whatever fails while a network is built from a file into a `CheckpointError`."""
+    try:
+        yield
     except CheckpointError:
         raise
     except (
@@ -274,27 +294,34 @@ def load_hypermorph(
         AttributeError,
         ValueError,
     ) as error:
+        raise _not_of_its_architecture(path, got=one_line(error)) from error
+
+
+def _not_of_its_architecture(path: Path, got: str) -> CheckpointError:
+    expected = "weights of its own architecture"
+    return CheckpointError(str(path), expected=expected, got=got, advice="Train again.")
+
+
+def _check_same(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Check that two architectures are the same; the message names the first key that differs."""
+    for key, expected, got in _differences(wanted, found):
         raise CheckpointError(
-            str(path),
-            expected="weights of its own architecture",
-            got=one_line(error),
-            advice="Train again.",
-        ) from error
-    return hypermorph.eval(), header
+            f"{path}: {key}",
+            expected=str(expected),
+            got=got,
+            advice="Restore the declaration that it was trained under, or move the file away and "
+            "train again.",
+        )
 
 
-def _ordered(built_as: dict[str, Any]) -> dict[str, Any]:
-    """Return an architecture that also tells the order of its hyperparameters."""
-    names = list(built_as.get("hyperparameters", {}))
-    return {**built_as, "order of hyperparameters": ", ".join(names)}
-
-
-def _differences(
-    one: object, other: object, place: str = ""
-) -> Iterator[tuple[str, object, object]]:
+def _differences(one: object, other: object, key: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield the dotted keys at which two nested dictionaries differ, with both values."""
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in one | other:
-            yield from _differences(one.get(key), other.get(key), f"{place}.{key}".lstrip("."))
+        names = one | other
+        for name in names:
+            nested = f"{key}.{name}" if key else name
+            left = one.get(name)
+            right = other.get(name)
+            yield from _differences(left, right, nested)
     elif one != other:
-        yield place, one, other
+        yield key, one, other

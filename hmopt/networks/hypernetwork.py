@@ -9,63 +9,141 @@ from torch import Tensor, nn
 
 
 class Hypernetwork(nn.Module):
-    """Predicts every weight of a module from a setting: base weights plus what the setting adds.
+    """Predict all weights θ of a module from the places t of a setting along its ranges.
 
-    Each hyperparameter enters as a point on the unit circle, so that the size of the input, and with it the size of
-    gradients, does not depend on the setting; what the dense layers give is added to base weights that start as the
-    module's own.
+        z = encode(t)                                     (2 n,)       t in [0, 1]^n
+        h = relu(A_k … relu(A_1 z + b_1) … + b_k)         (width,)     trunk
+        θ = base + H h                                    (weights,)   heads
+
+    `base` starts as the module's own weights; H, which has no bias, adds what depends on the
+    setting. The rows of H that add to a tensor of standard deviation s start with 0.5 s / √width.
 
     Parameters
     ----------
     module
         The module whose weights are predicted; it is read, not kept.
     hyperparameters
-        How many values a setting has.
-    units
-        Width of each dense layer.
+        n, the number of values of a setting.
+    widths
+        Outputs of each dense layer of the trunk.
 
     References
     ----------
-    Ha et al., ICLR 2017; Hoopes et al., MELBA 2022, section 3.1; Ortiz et al., ICLR 2024, equations 4 and 6.
+    Ha et al., ICLR 2017; Hoopes et al., MELBA 2022, section 3.1; Ortiz et al., ICLR 2024,
+    equations 4 (the encoding) and 6 (base weights).
 
     Examples
     --------
     >>> layer = nn.Linear(3, 2)
-    >>> weights = Hypernetwork(layer, hyperparameters=1, units=[8])(torch.tensor([0.5]))
+    >>> weights = Hypernetwork(layer, hyperparameters=1, widths=[8])(torch.tensor([0.5]))
     >>> {name: tuple(tensor.shape) for name, tensor in weights.items()}
     {'weight': (2, 3), 'bias': (2,)}
     """
 
-    def __init__(self, module: nn.Module, hyperparameters: int, units: Sequence[int]) -> None:
+    def __init__(self, module: nn.Module, hyperparameters: int, widths: Sequence[int]) -> None:
         super().__init__()
-        named = dict(module.named_parameters())
-        self.names = tuple(named)
-        self.shapes = tuple(tensor.shape for tensor in named.values())
-        self.sizes = [tensor.numel() for tensor in named.values()]
-        self.base = nn.Parameter(
-            torch.cat([tensor.detach().flatten() for tensor in named.values()])
-        )
-        widths = [2 * hyperparameters, *units]
-        self.trunk = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
-        self.heads = nn.Linear(widths[-1], sum(self.sizes), bias=False)
-        self._scale_heads(list(named.values()))
+        self.shapes: dict[str, torch.Size] = {}
+        tensors = []
+        for name, tensor in module.named_parameters():
+            self.shapes[name] = tensor.shape
+            tensors.append(tensor.detach())
+
+        flat = [tensor.flatten() for tensor in tensors]
+        base = torch.cat(flat)
+        self.base = nn.Parameter(base)
+
+        self.trunk = nn.ModuleList()
+        sizes = [2 * hyperparameters, *widths]
+        for inputs, outputs in pairwise(sizes):
+            layer = nn.Linear(inputs, outputs)
+            self.trunk.append(layer)
+
+        self.heads = nn.Linear(sizes[-1], len(base), bias=False)
+        self._scale_heads(tensors)
 
     def _scale_heads(self, tensors: list[Tensor]) -> None:
-        spread = torch.cat([t.detach().std(correction=0).expand(t.numel()) for t in tensors])
+        """Draw H: each row with 0.5 s / √width, s the spread of the tensor that it adds to."""
+        spreads = []
+        for tensor in tensors:
+            spread = tensor.std(correction=0)
+            rows = tensor.numel()
+            spreads.append(spread.expand(rows, 1))
+        width = self.heads.in_features
         with torch.no_grad():
-            self.heads.weight.normal_(std=1 / math.sqrt(self.heads.in_features)).mul_(
-                0.5 * spread[:, None]
-            )
+            weight = self.heads.weight
+            weight.normal_(std=1 / math.sqrt(width))
+            weight.mul_(0.5 * torch.cat(spreads))
 
-    def forward(self, units: Tensor) -> dict[str, Tensor]:
-        """Give the weights by name at a setting's places (hyperparameters,) along the ranges, each in [0, 1]."""
-        angle = units * (math.pi / 2)
-        hidden = torch.cat([angle.cos(), angle.sin()])
+    def forward(self, places: Tensor) -> dict[str, Tensor]:
+        """Predict the module's weights.
+
+        Parameters
+        ----------
+        places
+            (hyperparameters,), where each value of a setting lies along its range, in [0, 1].
+
+        Returns
+        -------
+        dict
+            The module's tensors by name, in their shapes.
+        """
+        hidden = encode(places)
         for layer in self.trunk:
             hidden = torch.relu(layer(hidden))
         flat = self.base + self.heads(hidden)
-        parts = flat.split(self.sizes)
-        return {
-            name: part.view(shape)
-            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
-        }
+
+        weights = {}
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        parts = flat.split(sizes)
+        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
+            weights[name] = part.view(shape)
+        return weights
+
+
+def encode(places: Tensor) -> Tensor:
+    """Encode each place t in [0, 1] as the point (cos πt/2, sin πt/2) of the unit circle.
+
+    The length of the encoding, and with it the size of gradients, is the same for every setting.
+    With t itself as input, as in the first hypermorphs, t = 0 would pass no gradient to the first
+    layer's weights.
+
+    Parameters
+    ----------
+    places
+        (n,).
+
+    Returns
+    -------
+    Tensor
+        (2 n,): n cosines, then n sines.
+
+    References
+    ----------
+    Ortiz et al., ICLR 2024, equation 4.
+
+    Examples
+    --------
+    >>> encode(torch.tensor([0.0, 1.0])).round(decimals=6).abs()
+    tensor([1., 0., 0., 1.])
+    """
+    angle = places * (math.pi / 2)
+    cosine = angle.cos()
+    sine = angle.sin()
+    return torch.cat([cosine, sine])
+
+
+def hypernetwork_operations(hypernetwork: Hypernetwork) -> int:
+    """Count the floating-point operations of a hypernetwork's dense layers for one setting.
+
+    A multiplication and an addition count as two; gradients are not counted.
+
+    Examples
+    --------
+    >>> hypernetwork_operations(Hypernetwork(nn.Linear(3, 2), hyperparameters=1, widths=[8]))
+    160
+    """
+    layers = [*hypernetwork.trunk, hypernetwork.heads]
+    weights = 0
+    for layer in layers:
+        weights += layer.in_features * layer.out_features
+    return 2 * weights

@@ -1,11 +1,13 @@
-"""The registration network: an ordinary module that gives a velocity and knows nothing of hyperparameters."""
+"""The registration network: an ordinary module that knows nothing of hyperparameters."""
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
-from hmopt.networks.precision import fast_precision
 from hmopt.networks.unet import CONVOLUTION, UNet, convolve_to_few
 from hmopt.spatial import velocity_to_displacement
 
@@ -14,11 +16,16 @@ CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class RegistrationNetwork(nn.Module):
-    """Gives the stationary velocity that takes a moving to a fixed image.
+    """Predict the stationary velocity u that takes a moving image m to a fixed image f.
+
+        u = conv(UNet([m, f])),     φ = exp(u),     moved(x) = m(φ(x)) = m(x + displacement(x))
+
+    `forward` computes u; `displacement` integrates it to φ by scaling and squaring. The weights of
+    the last convolution start near 0, so that an untrained network moves almost nothing.
 
     Parameters
     ----------
-    section
+    options
         The declared architecture.
     shape
         Voxels of the images along each of d = 2 or 3 axes.
@@ -26,26 +33,36 @@ class RegistrationNetwork(nn.Module):
     Raises
     ------
     DeclarationError
-        If the shape cannot be halved as often as the architecture asks, or the decoder has as many levels as the
-        encoder.
+        If the shape cannot be halved as often as the architecture asks, or the decoder has as many
+        levels as the encoder.
 
     References
     ----------
-    Dalca et al., Medical Image Analysis 57, 2019, section 3.
+    Balakrishnan et al., IEEE TMI 38, 2019 (VoxelMorph); Dalca et al., Medical Image Analysis 57,
+    2019, section 3 (stationary velocities).
 
     Examples
     --------
-    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
-    >>> network(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)).shape
-    torch.Size([1, 2, 8, 8])
+    >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    >>> network = RegistrationNetwork(options, (16, 16))
+    >>> velocity = network(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16))
+    >>> velocity.shape, network.displacement(velocity).shape
+    (torch.Size([1, 2, 8, 8]), torch.Size([1, 2, 16, 16]))
     """
 
-    def __init__(self, section: NetworkOptions, shape: tuple[int, ...]) -> None:
+    def __init__(self, options: NetworkOptions, shape: tuple[int, ...]) -> None:
         super().__init__()
-        check_architecture(section, shape)
+        check_architecture(options, shape)
         d = len(shape)
-        self.section = section
-        self.unet = UNet(d, 2, section.encoder, section.decoder, section.final, section.stride)
+        self.options = options
+        self.unet = UNet(
+            d,
+            channels=2,
+            encoder=options.encoder,
+            decoder=options.decoder,
+            final=options.final,
+            stride=options.stride,
+        )
         self.velocity = CONVOLUTION[d](self.unet.features, d, 3, 1, 1)
         nn.init.normal_(self.velocity.weight, std=1e-4)
         nn.init.zeros_(self.velocity.bias)  # type: ignore[arg-type]
@@ -53,53 +70,77 @@ class RegistrationNetwork(nn.Module):
     @property
     def velocity_stride(self) -> int:
         """Image voxels to a voxel of the velocity along each axis."""
-        return velocity_stride(self.section)
+        return velocity_stride(self.options)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Give the velocity, (batch, d, *shape / velocity_stride), of images of shape (batch, 1, *shape)."""
-        images = torch.cat([moving, fixed], 1).contiguous(
-            memory_format=CHANNELS_LAST[moving.dim() - 2]
-        )
+        """Predict the velocity of a batch of image pairs.
+
+        Parameters
+        ----------
+        moving, fixed
+            (batch, 1, *shape).
+
+        Returns
+        -------
+        Tensor
+            (batch, d, *shape / velocity_stride), in voxels of its own grid.
+        """
+        d = moving.dim() - 2
+        images = torch.cat([moving, fixed], 1)
+        images = images.contiguous(memory_format=CHANNELS_LAST[d])
         with fast_precision(images.device):
             features = self.unet(images)
-        velocity = convolve_to_few(self.velocity, features.to(images.dtype))
+        features = features.to(images.dtype)
+        velocity = convolve_to_few(self.velocity, features)
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:
-        """Give the displacement, (batch, d, *shape), in image voxels, of a velocity that `forward` gave."""
-        return velocity_to_displacement(
-            velocity, self.section.integration_steps, self.velocity_stride
-        )
+        """Integrate a velocity that `forward` predicted.
+
+        Returns
+        -------
+        Tensor
+            (batch, d, *shape), in voxels of the images.
+        """
+        steps = self.options.integration_steps
+        return velocity_to_displacement(velocity, steps, self.velocity_stride)
 
 
-def velocity_stride(section: NetworkOptions) -> int:
-    """Give the image voxels to a voxel of the velocity.
+def velocity_stride(options: NetworkOptions) -> int:
+    """Return the image voxels to a voxel of the velocity.
 
     Examples
     --------
     >>> velocity_stride(NetworkOptions(encoder=[4, 4, 4], decoder=[4], stride=2))
     4
     """
-    return int(section.stride * 2 ** (len(section.encoder) - 1 - len(section.decoder)))
+    halvings = len(options.encoder) - 1
+    doublings = len(options.decoder)
+    stride = options.stride * 2 ** (halvings - doublings)
+    return int(stride)
 
 
-def coarsest_stride(section: NetworkOptions) -> int:
-    """Give what every side of an image must be a multiple of.
+def coarsest_stride(options: NetworkOptions) -> int:
+    """Return the image voxels to a voxel of the coarsest level.
+
+    Every side of an image must be a multiple of it.
 
     Examples
     --------
     >>> coarsest_stride(NetworkOptions(encoder=[4, 4, 4], stride=2))
     8
     """
-    return int(section.stride * 2 ** (len(section.encoder) - 1))
+    halvings = len(options.encoder) - 1
+    stride = options.stride * 2**halvings
+    return int(stride)
 
 
-def check_architecture(section: NetworkOptions, shape: tuple[int, ...]) -> None:
-    """Refuse an architecture that cannot be built, or that images of a shape do not fit.
+def check_architecture(options: NetworkOptions, shape: tuple[int, ...]) -> None:
+    """Check that an architecture can be built for images of a shape.
 
     Parameters
     ----------
-    section
+    options
         The declared architecture.
     shape
         Voxels of the images along each axis.
@@ -113,14 +154,15 @@ def check_architecture(section: NetworkOptions, shape: tuple[int, ...]) -> None:
     --------
     >>> check_architecture(NetworkOptions(), (160, 160))
     """
-    if len(section.decoder) >= len(section.encoder):
+    levels = len(options.encoder)
+    if len(options.decoder) >= levels:
         raise DeclarationError(
             "network.decoder",
-            expected=f"fewer levels than network.encoder has ({len(section.encoder)})",
-            got=len(section.decoder),
+            expected=f"fewer levels than network.encoder has ({levels})",
+            got=len(options.decoder),
             advice="Shorten it; convolutions at the last resolution go into network.final.",
         )
-    coarsest = coarsest_stride(section)
+    coarsest = coarsest_stride(options)
     if any(size < 1 or size % coarsest for size in shape):
         raise DeclarationError(
             "preprocessing.shape",
@@ -128,3 +170,47 @@ def check_architecture(section: NetworkOptions, shape: tuple[int, ...]) -> None:
             got=list(shape),
             advice="Round each up.",
         )
+
+
+def fast_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which convolutions are fast, and exact enough for features.
+
+    bfloat16 where a CUDA device computes in it; float32 everywhere else.
+
+    Examples
+    --------
+    >>> with fast_precision(torch.device("cpu")):
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.float32
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        return nullcontext()
+    return torch.autocast("cuda", dtype=torch.bfloat16)
+
+
+def registration_operations(network: RegistrationNetwork, shape: tuple[int, ...]) -> int:
+    """Count the floating-point operations of a network's convolutions for one pair.
+
+    A multiplication and an addition count as two; gradients are not counted.
+
+    Parameters
+    ----------
+    network
+        The network, on the CPU.
+    shape
+        Voxels of the images along each axis.
+
+    Examples
+    --------
+    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4]), (16, 16))
+    >>> registration_operations(network, (16, 16)) > 0
+    True
+    """
+    image = torch.zeros(1, 1, *shape)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(image, image)
+    operations = counter.get_total_flops()
+    return int(operations)

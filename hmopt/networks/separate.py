@@ -1,48 +1,60 @@
-"""A registration network that was trained for one setting, and its file."""
+"""A registration network that was trained at one setting, and its file."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
-from hmopt.errors import CheckpointError, HmoptError
-from hmopt.files import one_line
-from hmopt.networks.checkpoint import load_weights, read_header, save_tensors
+from hmopt.errors import HmoptError
+from hmopt.networks.checkpoint import building_from, load_weights, read_header, save_tensors
 from hmopt.networks.registration import RegistrationNetwork
+from hmopt.space import Setting
 
 FORMAT = "hmopt-registration-network-1"
 
 
 class SeparateNetwork(nn.Module):
-    """An ordinary registration network, called as a hypermorph is, that stands for one setting.
+    """An ordinary registration network, called as a hypermorph is, for one setting only.
 
     Parameters
     ----------
     registration
         The network.
     setting
-        What it stands for.
+        The setting that it is trained at.
 
     Examples
     --------
     >>> import torch
-    >>> network = RegistrationNetwork(NetworkOptions(encoder=[4, 4], decoder=[4], final=[]), (16, 16))
-    >>> image = torch.ones(1, 1, 16, 16)
+    >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    >>> network = RegistrationNetwork(options, (16, 16))
     >>> separate = SeparateNetwork(network, {"regularization": 0.3})
+    >>> image = torch.ones(1, 1, 16, 16)
     >>> torch.equal(separate(image, image, {"regularization": 0.3}), network(image, image))
     True
     """
 
-    def __init__(self, registration: RegistrationNetwork, setting: Mapping[str, float]) -> None:
+    def __init__(self, registration: RegistrationNetwork, setting: Setting) -> None:
         super().__init__()
         self.registration = registration
         self.setting = dict(setting)
 
-    def forward(self, moving: Tensor, fixed: Tensor, setting: Mapping[str, float]) -> Tensor:
-        """Give the velocity of images of shape (batch, 1, *shape) at the one setting.
+    def forward(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
+        """Predict the velocity of a batch of image pairs at the one setting.
+
+        Parameters
+        ----------
+        moving, fixed
+            (batch, 1, *shape).
+        setting
+            The setting of the network.
+
+        Returns
+        -------
+        Tensor
+            (batch, d, *shape / velocity_stride), in voxels of its own grid.
 
         Raises
         ------
@@ -50,15 +62,17 @@ class SeparateNetwork(nn.Module):
             If another setting is asked for.
         """
         if setting != self.setting:
-            advice = "Train a network for it."
             raise HmoptError(
-                "setting", expected=str(self.setting), got=dict(setting), advice=advice
+                "setting",
+                expected=str(self.setting),
+                got=dict(setting),
+                advice="Train a network for it.",
             )
         velocity: Tensor = self.registration(moving, fixed)
         return velocity
 
 
-def save_network(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def save_network(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a registration network's tensors, with a header that says what they are.
 
     Parameters
@@ -68,15 +82,16 @@ def save_network(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
     tensors
         The network's `state_dict()`, or averages of it.
     header
-        Values that JSON can hold, among them the `architecture`: `shape` and the section `network`.
+        Values that JSON can hold, among them the `architecture`: `shape` and the options `network`.
 
     Examples
     --------
     >>> import tempfile
-    >>> section = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
     >>> path = Path(tempfile.mkdtemp()) / "network.safetensors"
-    >>> built_as = {"shape": [16, 16], "network": section.model_dump()}
-    >>> save_network(path, RegistrationNetwork(section, (16, 16)).state_dict(), {"architecture": built_as})
+    >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    >>> tensors = RegistrationNetwork(options, (16, 16)).state_dict()
+    >>> declared = {"shape": [16, 16], "network": options.model_dump()}
+    >>> save_network(path, tensors, {"architecture": declared})
     >>> network, header = load_network(path)
     >>> header["architecture"]["shape"]
     [16, 16]
@@ -85,7 +100,7 @@ def save_network(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
 
 
 def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
-    """Give the registration network in a file, and its header.
+    """Load the registration network in a file.
 
     Parameters
     ----------
@@ -97,7 +112,7 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     RegistrationNetwork
         On the CPU.
     dict
-        The header.
+        The file's header.
 
     Raises
     ------
@@ -111,27 +126,10 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, got no file. Run ...
     """
     header = read_header(path, FORMAT)
-    try:
-        built_as = header["architecture"]
-        network = RegistrationNetwork(
-            NetworkOptions(**built_as["network"]), tuple(built_as["shape"])
-        )
+    with building_from(path):
+        declared = header["architecture"]
+        options = NetworkOptions(**declared["network"])
+        shape = tuple(declared["shape"])
+        network = RegistrationNetwork(options, shape)
         load_weights(path, network)
-    except CheckpointError:
-        raise
-    except (
-        RuntimeError,
-        ValidationError,
-        HmoptError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
-        raise CheckpointError(
-            str(path),
-            expected="weights of its own architecture",
-            got=one_line(error),
-            advice="Train again.",
-        ) from error
     return network.eval(), header

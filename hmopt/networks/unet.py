@@ -13,18 +13,29 @@ CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
 TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 POOLING = {2: functional.max_pool2d, 3: functional.max_pool3d}
 SLOPE = 0.2
+"""Slope of the leaky rectifier for negative values."""
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class UNet(nn.Module):
     """Convolutions down a pyramid of grids and back up, with skip connections.
 
+    For L levels of encoder features e_1 … e_L and M < L levels of decoder features d_1 … d_M,
+    with σ the leaky rectifier:
+
+        x_1 = σ(conv(image))                                stride `stride`
+        x_i = σ(conv(pool(x_{i-1})))                        i = 2 … L, half the grid each
+        y_0 = x_L
+        y_j = σ(conv([upsample(y_{j-1}), x_{L-j}]))         j = 1 … M, twice the grid each
+
+    and at the end the convolutions of `final` on the grid of y_M.
+
     Parameters
     ----------
     d
         Spatial axes, 2 or 3.
     channels
-        Of the input.
+        Channels of the input.
     encoder
         Features of each level, finest first; each level after the first has half the grid.
     decoder
@@ -32,11 +43,11 @@ class UNet(nn.Module):
     final
         Features of further convolutions on the last grid.
     stride
-        Of the first convolution.
+        Stride of the first convolution.
 
     References
     ----------
-    Ronneberger et al., MICCAI 2015; Balakrishnan et al., IEEE TMI 38, 2019, figure 3.
+    Ronneberger et al., MICCAI 2015; Balakrishnan et al., IEEE TMI 38, 2019, figure 3 (VoxelMorph).
 
     Examples
     --------
@@ -55,50 +66,62 @@ class UNet(nn.Module):
         stride: int,
     ) -> None:
         super().__init__()
-        convolution = CONVOLUTION[d]
-        first = (
-            convolution(channels, encoder[0], 2 * stride, stride, (stride + 1) // 2)
-            if stride > 1
-            else convolution(channels, encoder[0], 3, 1, 1)
-        )
-        self.encoder = nn.ModuleList(
-            [first, *(convolution(a, b, 3, 1, 1) for a, b in pairwise(encoder))]
-        )
-        skips = list(encoder[-2::-1])[: len(decoder)]
-        below = [encoder[-1], *decoder][: len(decoder)]
-        self.decoder = nn.ModuleList(
-            [
-                convolution(a + skip, b, 3, 1, 1)
-                for a, skip, b in zip(below, skips, decoder, strict=True)
-            ]
-        )
-        last = decoder[-1] if decoder else encoder[-1]
-        self.final = nn.ModuleList(
-            [convolution(a, b, 3, 1, 1) for a, b in pairwise([last, *final])]
-        )
-        self.features = final[-1] if final else last
         self._dimensions = d
+        convolution = CONVOLUTION[d]
+        if stride > 1:
+            padding = (stride + 1) // 2
+            first = convolution(channels, encoder[0], 2 * stride, stride, padding)
+        else:
+            first = convolution(channels, encoder[0], 3, 1, 1)
+        self.encoder = nn.ModuleList([first])
+        for features_in, features_out in pairwise(encoder):
+            self.encoder.append(convolution(features_in, features_out, 3, 1, 1))
+
+        self.decoder = nn.ModuleList()
+        features = encoder[-1]
+        skips = encoder[-2::-1][: len(decoder)]
+        for skip, features_out in zip(skips, decoder, strict=True):
+            self.decoder.append(convolution(features + skip, features_out, 3, 1, 1))
+            features = features_out
+
+        self.final = nn.ModuleList()
+        for features_out in final:
+            self.final.append(convolution(features, features_out, 3, 1, 1))
+            features = features_out
+        self.features = features
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give features of shape (batch, features, *grid) from an image of shape (batch, channels, *shape)."""
-        joined = (
-            len(self.encoder) - 1 - len(self.decoder)
-        )  # the first level that a skip connection starts from
+        """Compute features, (batch, features, *grid), of an image, (batch, channels, *shape).
+
+        A level that starts a skip connection is needed on its own grid; its image is pooled on the
+        way into the next one. A level above all skip connections is needed at half its grid alone:
+        there pooling goes before the activation, which is monotonic and so gives the same values.
+        """
         pool = POOLING[self._dimensions]
+        first_skip = len(self.encoder) - 1 - len(self.decoder)
         levels: list[Tensor] = []
         for level, convolution in enumerate(self.encoder):
-            image = _apply(convolution, pool(image, 2) if level > joined else image)
-            if level < joined:
-                image = pool(
-                    image, 2
-                )  # the activation is monotonic: of fewer voxels it gives the same
+            if level > first_skip:
+                image = pool(image, 2)
+            image = _apply(convolution, image)
+            if level < first_skip:
+                image = pool(image, 2)
             image = _activate(image)
             levels.append(image)
-        for convolution, skip in zip(self.decoder, levels[-2::-1], strict=False):
-            image = _activate(_convolve_upsampled(convolution, image, skip))
+
+        skips = levels[-2::-1]
+        for convolution, skip in zip(self.decoder, skips, strict=False):
+            image = _convolve_upsampled(convolution, image, skip)
+            image = _activate(image)
+
         for convolution in self.final:
-            image = _activate(_apply(convolution, image))
+            image = _apply(convolution, image)
+            image = _activate(image)
         return image
+
+
+def _activate(image: Tensor) -> Tensor:
+    return functional.leaky_relu(image, SLOPE, inplace=True)
 
 
 def _apply(layer: nn.Module, image: Tensor) -> Tensor:
@@ -106,25 +129,42 @@ def _apply(layer: nn.Module, image: Tensor) -> Tensor:
 
 
 def _convolve(
-    image: Tensor, weight: Tensor, bias: Tensor, stride: Sequence[int], padding: Sequence[int]
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
 ) -> Tensor:
     d = len(stride)
-    if (
-        len(image) == 1
-        and image.device.type == "cpu"
-        and image.dtype == torch.float32
-        and _HAS_ONEDNN
-    ):
-        # torch takes small images of a batch of one to a kernel that is three times slower and leaves channels-last
-        return torch.mkldnn_convolution(image, weight, bias, padding, stride, [1] * d, 1)
+    in_float32_on_cpu = image.device.type == "cpu" and image.dtype == torch.float32
+    if len(image) == 1 and in_float32_on_cpu and _HAS_ONEDNN:
+        # For small images in a batch of one torch would choose a kernel that is three times slower
+        # and leaves the channels-last order.
+        dilation = [1] * d
+        return torch.mkldnn_convolution(image, weight, bias, padding, stride, dilation, 1)
     return CONVOLVE[d](image, weight, bias, stride, padding)
 
 
 def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
-    """Apply a 3 x 3 (x 3) convolution that gives few channels, to an image of shape (batch, channels, *grid).
+    """Apply a 3 × 3 (× 3) convolution that gives few channels to an image.
 
-    Processors compute sixteen channels at a time. So the three planes of the kernel across the last axis give channels
-    of their own, which are then shifted and added: a third of the work.
+    A processor computes sixteen channels at a time; a velocity has two or three. So the kernel is
+    cut across the last axis z into its three planes W_{-1}, W_0, W_{+1}, each of which gives
+    channels of its own. Their results are shifted and added, for a third of the work:
+
+        out(z) = (W_0 * image)(z) + (W_{-1} * image)(z - 1) + (W_{+1} * image)(z + 1) + bias
+
+    Parameters
+    ----------
+    layer
+        The convolution, of padding 1.
+    image
+        (batch, channels, *grid).
+
+    Returns
+    -------
+    Tensor
+        (batch, channels of the layer, *grid), equal to `layer(image)` up to rounding.
 
     Examples
     --------
@@ -133,37 +173,83 @@ def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
     >>> torch.allclose(convolve_to_few(layer, image), layer(image), atol=1e-6)
     True
     """
-    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+    weight = cast(Tensor, layer.weight)
+    bias = cast(Tensor, layer.bias)
     d = image.dim() - 2
-    planes = weight.movedim(-1, 0).flatten(0, 1).unsqueeze(-1)
-    shares = CONVOLVE[d](image, planes, None, padding=[1] * (d - 1) + [0])
+    planes = weight.movedim(-1, 0)  # (3, out, in, 3 (, 3))
+    kernel = planes.flatten(0, 1).unsqueeze(-1)  # (3 · out, in, 3 (, 3), 1)
+    padding = [1] * (d - 1) + [0]
+    shares = CONVOLVE[d](image, kernel, None, padding=padding)
     before, here, after = shares.tensor_split(3, 1)
-    total: Tensor = here + bias.reshape(-1, *[1] * d)
+    bias_shape = [-1] + [1] * d
+    total: Tensor = here + bias.reshape(bias_shape)
     total[..., 1:] += before[..., :-1]
     total[..., :-1] += after[..., 1:]
     return total
 
 
 def _convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
-    """Convolve the channels of a coarse image, upsampled to the nearest voxel, and those of a skip connection.
+    """Convolve [upsample(coarse), skip] without forming it.
 
-    Neither is upsampled nor are they put together: a convolution after upsampling is a transposed convolution of the
-    coarse image, with 2^d weights for each fine voxel in place of 3^d.
+    A convolution is linear in its input channels, so that it splits into one of each part:
+
+        W * [upsample(coarse), skip] = W_coarse * upsample(coarse) + W_skip * skip
+
+    Upsampling to the nearest voxel repeats every voxel twice along each axis. Of the 3^d weights
+    that a fine voxel sees several then meet the same coarse voxel, and are added up beforehand:
+    a transposed convolution with 2^d products a fine voxel in place of 3^d.
+
+    Parameters
+    ----------
+    layer
+        The convolution, 3 × 3 (× 3), of the channels of both parts.
+    coarse
+        (batch, channels, *grid / 2).
+    skip
+        (batch, channels, *grid).
+
+    Returns
+    -------
+    Tensor
+        (batch, channels of the layer, *grid).
     """
     d = coarse.dim() - 2
-    from_coarse, from_skip = cast(Tensor, layer.weight).tensor_split([coarse.shape[1]], 1)
-    fine = _convolve(skip, from_skip, cast(Tensor, layer.bias), [1] * d, [1] * d)
-    return fine.add_(TRANSPOSED[d](coarse, _after_upsampling(from_coarse), stride=2, padding=1))
+    channels = coarse.shape[1]
+    weight = cast(Tensor, layer.weight)
+    bias = cast(Tensor, layer.bias)
+    from_coarse, from_skip = weight.tensor_split([channels], 1)
+
+    ones = [1] * d
+    fine = _convolve(skip, from_skip, bias, stride=ones, padding=ones)
+    upsampling = _after_upsampling(from_coarse)
+    upsampled = TRANSPOSED[d](coarse, upsampling, stride=2, padding=1)
+    return fine.add_(upsampled)
 
 
 def _after_upsampling(weight: Tensor) -> Tensor:
-    """Give the weights of the transposed convolution, (in, out, *4), from those of a convolution, (out, in, *3)."""
+    """Return the weights of a convolution after upsampling as those of a transposed convolution.
+
+    Along one axis the fine voxels 2i and 2i + 1 are copies of the coarse voxel i. A kernel
+    (a, b, c) centred on 2i meets the coarse voxels i - 1, i, i with a, b + c; centred on 2i + 1 it
+    meets i, i, i + 1 with a + b, c. The coarse voxel i therefore spreads to the fine voxels
+    2i - 1 … 2i + 2 with c, b + c, a + b, a: the sums (a, a + b, b + c, c), reversed.
+
+    Parameters
+    ----------
+    weight
+        (out, in, *3).
+
+    Returns
+    -------
+    Tensor
+        (in, out, *4).
+    """
     d = weight.dim() - 2
     for axis in range(d):
-        before = [0] * (2 * (d - 1 - axis))
-        weight = functional.pad(weight, [*before, 1, 0]) + functional.pad(weight, [*before, 0, 1])
-    return weight.flip(*range(2, d + 2)).transpose(0, 1)
-
-
-def _activate(image: Tensor) -> Tensor:
-    return functional.leaky_relu(image, SLOPE, inplace=True)
+        later_axes = [0, 0] * (d - 1 - axis)  # `pad` counts axes from the last one
+        one_later = functional.pad(weight, [*later_axes, 1, 0])
+        in_place = functional.pad(weight, [*later_axes, 0, 1])
+        weight = one_later + in_place
+    spatial_axes = range(2, d + 2)
+    reversed_weight = weight.flip(*spatial_axes)
+    return reversed_weight.transpose(0, 1)

@@ -58,4 +58,4 @@ def model_hash(model: Hypermorph) -> str:
         for name, tensor in model.hypernetwork.state_dict().items()
     }
     hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
-    return weights_hash(tensors, model.registration.section, hyperparameters)
+    return weights_hash(tensors, model.registration.options, hyperparameters)

@@ -14,8 +14,8 @@ from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
-from hmopt.training.baselines import train_hypermorph, with_budget
-from hmopt.training.loop import study_scale
+from hmopt.training.loss import study_scale
+from hmopt.training.train import train_hypermorph, with_budget
 
 
 @dataclass(frozen=True, kw_only=True)

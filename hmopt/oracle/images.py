@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmopt.data.ahead import ahead
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
 from hmopt.metrics.originals import Originals
 from hmopt.records import Pair
@@ -76,7 +75,7 @@ class CohortTensors:
     ) -> Iterator[tuple[Sequence[Pair], Originals]]:
         """Give pairs, some at a time, with their images; the next ones are read meanwhile."""
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        return zip(parts, ahead(self.load, parts), strict=True)
+        return zip(parts, prefetch(self.load, parts), strict=True)
 
     def load(self, pairs: Sequence[Pair]) -> Originals:
         """Give the images and label maps of some pairs."""

@@ -14,7 +14,7 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
 from hmopt.study_folder import StudyFolder
-from hmopt.training.trained import check_key, check_steps, training_key
+from hmopt.training.identity import check_key, check_steps, training_key
 
 
 def open_oracle(

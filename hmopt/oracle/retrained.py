@@ -13,8 +13,8 @@ from hmopt.networks import RegistrationNetwork, load_network
 from hmopt.oracle.networked import NetworkOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index, Setting, Space
-from hmopt.training.baselines import train_network
-from hmopt.training.trained import network_key
+from hmopt.training.identity import network_key
+from hmopt.training.train import train_network
 
 
 class RetrainedOracle(NetworkOracle):

@@ -3,10 +3,10 @@
 import shlex
 from dataclasses import dataclass
 
-from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.material import Material
 from hmopt.report.words import setting_text, setting_value, spread_values
 from hmopt.search.scopes import Scope
@@ -32,7 +32,7 @@ class Advice:
     command: str
 
 
-def advise(material: Material, finding: Finding) -> Advice:
+def advise(material: Material, finding: ScopeResult) -> Advice:
     """Give what to use for a scope: its own setting only where held-out subjects show that it is better.
 
     In this order: nothing where no setting is better than no registration; the default below five subjects; the scope's
@@ -40,13 +40,15 @@ def advise(material: Material, finding: Finding) -> Advice:
     default; else the default.
     """
     default = material.searched.space.default
-    if Flag.NO_BETTER in finding.flags:
+    if OptimumWarning.NO_BETTER in finding.warnings:
         return Advice(
             text="do not register: no setting is better than before", setting=None, command=""
         )
-    if finding.subjects < LEAST:
+    if finding.subjects < FEWEST_SUBJECTS:
         return _values(
-            material, default, f"{setting_text(default)}, the default: fewer than {LEAST} subjects"
+            material,
+            default,
+            f"{setting_text(default)}, the default: fewer than {FEWEST_SUBJECTS} subjects",
         )
     own = material.default_gains.get(finding.scope.name) or _cohort_gain(material, finding)
     if own is not None and own.improves:
@@ -70,13 +72,13 @@ def advise(material: Material, finding: Finding) -> Advice:
     )
 
 
-def _cohort_gain(material: Material, finding: Finding) -> Gain | None:
+def _cohort_gain(material: Material, finding: ScopeResult) -> Gain | None:
     if finding.scope.criteria:
         return None
     return next((gain for gain in material.granularities if gain.name == finding.scope.name), None)
 
 
-def _equally_good(finding: Finding, default: Setting) -> str:
+def _equally_good(finding: ScopeResult, default: Setting) -> str:
     """Give the values that are equivalent to the best one, where the default is one of them."""
     (name, *others) = default
     equal = finding.full.optimum.equals[name]

@@ -4,18 +4,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.words import number, spread
 
 
-def family_name(family: Family, count: int = 2) -> str:
+def family_name(family: Replicates, count: int = 2) -> str:
     """Give how so many trainings of one kind are called."""
     kind = "hypermorph" if family.role == "hypermorph" else "separate network"
     return f"{kind}{'s' * (count != 1)} ({family.steps} steps)"
 
 
-def counted(family: Family) -> str:
+def counted(family: Replicates) -> str:
     """Give how many trainings of one kind hold the whole grid."""
     count = family.along[COHORT].models
     return f"{count} {family_name(family, count)}"
@@ -34,7 +34,7 @@ def interval_text(estimate: Estimate) -> str:
     return f"95 % interval {spread(estimate.low, estimate.high)}"
 
 
-def budget_text(compared: Compared, budget: Budget) -> str:
+def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     """Give what stands on both sides of a comparison: how many trainings, their steps and what one costs.
 
     A comparison says nothing without these, so that they stand in its sentence.
@@ -49,12 +49,14 @@ def budget_text(compared: Compared, budget: Budget) -> str:
     )
 
 
-def _starts(family: Family) -> str:
+def _starts(family: Replicates) -> str:
     count = family.along[COHORT].models
     return f"{count} start{'s' * (count != 1)}"
 
 
-def at_both(compared: Compared, numbers: Callable[[Budget], dict[str, Any]]) -> dict[str, Any]:
+def at_both(
+    compared: BaselineComparison, numbers: Callable[[Budget], dict[str, Any]]
+) -> dict[str, Any]:
     """Give numbers of the hypermorphs that trained longest, and under `equal_steps` those of equal ones."""
     found = numbers(compared.main)
     return found if compared.equal is None else {**found, "equal_steps": numbers(compared.equal)}

@@ -5,13 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.source import View
+from hmopt.analysis.optimum import CurveAnalysis
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import MUTED, OTHER, OWN, THIRD, unit_axis
 from hmopt.report.words import metric_name, symbol
 
 
-def response_figure(finding: Finding, folding_limit: float) -> Figure:
+def response_figure(finding: ScopeResult, folding_limit: float) -> Figure:
     """Give score (with its points and 95 % band) over folding, a column for each hyperparameter.
 
     Where there are several hyperparameters, each value stands for the best setting that has it.
@@ -38,7 +38,7 @@ def response_figure(finding: Finding, folding_limit: float) -> Figure:
     return figure
 
 
-def profile(view: View, column: int) -> NDArray[np.intp]:
+def profile(view: CurveAnalysis, column: int) -> NDArray[np.intp]:
     """Give the places of the settings to draw along one hyperparameter, the best one for each of its values."""
     values, losses = view.response.values[:, column], view.response.losses
     order = np.lexsort((losses, values))
@@ -46,7 +46,7 @@ def profile(view: View, column: int) -> NDArray[np.intp]:
     return np.asarray(order[first])
 
 
-def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
+def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
     view, half = finding.full, finding.half
     places = profile(view, column)
     values, curve = view.response.values[places, column], view.response.means[places]
@@ -79,7 +79,7 @@ def _draw_scores(axes: Axes, finding: Finding, column: int) -> None:
         )
 
 
-def _draw_folding(axes: Axes, view: View, column: int, folding_limit: float) -> None:
+def _draw_folding(axes: Axes, view: CurveAnalysis, column: int, folding_limit: float) -> None:
     places = profile(view, column)
     values = view.response.values[places, column]
     axes.plot(

@@ -74,7 +74,7 @@ def _preprocessing(study: Study) -> str:
 def _network(study: Study) -> str:
     network, hyper, training = study.network, study.hypernetwork, study.training
     features = "-".join(str(count) for count in network.encoder)
-    units = "-".join(str(count) for count in hyper.units)
+    units = "-".join(str(count) for count in hyper.widths)
     return (
         f"U-Net {features} from stride {network.stride}, stationary velocity integrated in {network.integration_steps} "
         f"squarings; hypernetwork {units}. {training.steps} steps of {training.batch} pairs, Adam from "
@@ -85,7 +85,7 @@ def _network(study: Study) -> str:
 def _loss(material: Material) -> str:
     loss, names = material.searched.loss, material.searched.space.names
     similarity = _title(SIMILARITIES, loss.get("similarity"), "similarity")
-    regularization = _title(REGULARIZERS, loss.get("regularization"), "regularization")
+    regularization = _title(REGULARIZERS, loss.get("regularizer"), "regularization")
     others = "".join(f" {_further_term(name)}" for name in names if name not in _WRITTEN_OUT)
     scale = number(material.searched.loss_scale, 3)
     if "label_weight" in names:
@@ -122,5 +122,5 @@ def _search(material: Material) -> str:
     return (
         f"{len(material.measurements.settings)} settings ({ranges}), by {metric_name(search.metric)}; folding limit "
         f"{percent(search.folding_limit)}. Held-out scores: {divisions.choosing} of {len(divisions.subjects)} subjects "
-        f"choose, the others judge, in {len(divisions.chooses)} rounds; seed {search.seed}."
+        f"choose, the others judge, in {len(divisions.selection)} rounds; seed {search.seed}."
     )

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.family import SEPARATOR
+from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.report import words
 from hmopt.report.words import kind_name, probability, signed
@@ -13,14 +12,7 @@ def verdict(gain: Gain) -> str:
     """Give whether a choice improves held-out scores, as a table says it."""
     if gain.improves:
         return "yes"
-    return "no, it loses" if gain.harms else str(VERDICTS[gain.evidence])
-
-
-VERDICTS = {
-    Evidence.NONE: "no evidence",
-    Evidence.NEGLIGIBLE: "negligible",
-    Evidence.TOO_FEW: "too few subjects",
-}
+    return "no, it loses" if gain.harms else gain.evidence.answer
 
 
 def granularity_name(gain: Gain) -> str:

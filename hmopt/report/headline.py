@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from hmopt.analysis.evidence import LEAST, Evidence
-from hmopt.analysis.family import SEPARATOR, families
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import SEPARATOR, by_kinds
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.gain import granularity_name
 from hmopt.report.material import Material
 from hmopt.report.words import (
@@ -23,20 +24,20 @@ from hmopt.report.words import (
 )
 
 FEW_RESCANNED = 10
-BROKEN = (Flag.CONSTANT, Flag.ERRATIC, Flag.NO_BETTER)
+BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BETTER)
 """Where one of these holds for all together, no setting is worth naming."""
 
 
 def headline(material: Material) -> str:
     """Give one sentence: which setting is best for all, and which granularity improves on it; or what is broken."""
-    broken = [flag.sentence for flag in material.cohort.flags if flag in BROKEN]
+    broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
         return broken[0]
     best, default = (
         dict(material.cohort.full.optimum.setting),
         dict(material.searched.space.default),
     )
-    end = ", at an end of the range," if Flag.BOUND in material.cohort.flags else ""
+    end = ", at an end of the range," if OptimumWarning.BOUND in material.cohort.warnings else ""
     if best == default:
         clauses = [
             f"{setting_text(best)}, the default, is best for all together",
@@ -147,7 +148,7 @@ def _amount(material: Material, gain: Gain) -> str:
 
 def _most(material: Material, granularity: Gain) -> str:
     """Which members improve most, if any do with evidence."""
-    members = families(material.findings)[_kinds(granularity)]
+    members = by_kinds(material.findings)[_kinds(granularity)]
     gains = [(finding, material.gains.get(finding.scope.name)) for finding in members]
     sure = [
         (finding, gain.gain.value) for finding, gain in gains if gain is not None and gain.improves
@@ -172,16 +173,17 @@ def caveats(material: Material) -> list[str]:
         "by more.",
         "A setting for each structure is a registration for each structure: only one of them can be the anatomy's.",
     ]
-    if material.cohort.subjects < LEAST:
+    if material.cohort.subjects < FEWEST_SUBJECTS:
         sentences.append(
-            f"{material.cohort.subjects} subjects were searched: below {LEAST} there are no intervals and no verdicts."
+            f"{material.cohort.subjects} subjects were searched: below {FEWEST_SUBJECTS} there are no intervals and "
+            "no verdicts."
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(
             f"Only {rescanned} subjects were scanned twice: what holds within subjects is a hint."
         )
-    if any("subject" in kinds for kinds in families(material.findings)):
+    if any("subject" in kinds for kinds in by_kinds(material.findings)):
         sentences.append(
             "A subject's own setting is chosen with that subject's labels: without them, take the one of its group."
         )
@@ -192,12 +194,14 @@ def caveats(material: Material) -> list[str]:
         )
     if material.searched.spacing_mm is None:
         sentences.append("The images' spacing is not known: nothing is in millimetres.")
-    moving = sum(Flag.DRIFTS in finding.flags for finding in material.findings)
+    moving = sum(OptimumWarning.DRIFTS in finding.warnings for finding in material.findings)
     if moving:
         sentences.append(
             f"For {moving} of {len(material.findings)} scopes the best setting drifted while the model was trained."
         )
-    drifting = sum(Flag.NOT_CONVERGED in finding.flags for finding in material.findings)
+    drifting = sum(
+        OptimumWarning.NOT_CONVERGED in finding.warnings for finding in material.findings
+    )
     if drifting:
         sentences.append(
             f"For {drifting} of {len(material.findings)} scopes half and full training disagree about the best setting."

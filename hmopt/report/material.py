@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, Compared, find_compared
-from hmopt.analysis.drift import Drift, find_drifts, flag_drifts
-from hmopt.analysis.family import Judged, families, family
-from hmopt.analysis.finding import Finding, find_all, judge_again
+from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds, kinds_of
+from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
-from hmopt.analysis.held_out import Splits, divide
+from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
@@ -69,20 +69,20 @@ class Material:
     half: Measurements | None
     before: Measurements | None
     training: pd.DataFrame | None
-    findings: tuple[Finding, ...]
-    compared: Compared | None = None
+    findings: tuple[ScopeResult, ...]
+    compared: BaselineComparison | None = None
     commands: tuple[Command, ...] = ()
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
 
     @property
-    def cohort(self) -> Finding:
+    def cohort(self) -> ScopeResult:
         """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
         return next(
             (finding for finding in self.findings if not finding.scope.criteria), self.findings[0]
         )
 
-    def finding(self, **criteria: str) -> Finding:
+    def finding(self, **criteria: str) -> ScopeResult:
         """Give what is known about a declared scope, as `finding(label="thalamus", task="within")`; none: the cohort.
 
         Raises
@@ -113,8 +113,8 @@ class Material:
         """What each granularity gains; those of a single member, and what nobody could judge, are left out."""
         return self._granularities(self.findings)
 
-    def _granularities(self, judged: Sequence[Judged]) -> list[Gain]:
-        several = [them for kinds, them in families(judged).items() if not kinds or len(them) > 1]
+    def _granularities(self, judged: Sequence[CrossValidated]) -> list[Gain]:
+        several = [them for kinds, them in by_kinds(judged).items() if not kinds or len(them) > 1]
         together = [one for them in several for one in them]
         found = granularities(together, self.measurements.pairs, self.margin)
         return [gain for gain in found if gain.subjects]
@@ -134,9 +134,9 @@ class Material:
 
     def _gains(self, over: Over) -> dict[str, Gain]:
         several = [
-            them for kinds, them in families(self.findings).items() if kinds and len(them) > 1
+            them for kinds, them in by_kinds(self.findings).items() if kinds and len(them) > 1
         ]
-        tested = [them for them in several if "subject" not in family(them[0])]
+        tested = [them for them in several if "subject" not in kinds_of(them[0])]
         return {
             gain.name: gain for them in tested for gain in gains_of_scopes(them, self.margin, over)
         }
@@ -145,7 +145,7 @@ class Material:
     def divisions(self) -> Splits:
         """How subjects are divided into those who choose and those who judge."""
         pairs, search = self.measurements.pairs, self.searched.search
-        return divide(
+        return split_subjects(
             sorted({*pairs["moving_subject"], *pairs["fixed_subject"]}), search.splits, search.seed
         )
 
@@ -160,7 +160,7 @@ class Material:
         search = self.searched.search
         seeds = range(search.seed + 1, search.seed + 1 + OTHER_SEEDS)
         scopes = [finding.scope for finding in self.findings]
-        again = judge_again(self.measurements, scopes, search, seeds)
+        again = choose_with_seeds(self.measurements, scopes, search, seeds)
         expected = [gain.evidence for gain in self.granularities]
         return sum(
             [gain.evidence for gain in self._granularities(choices)] == expected
@@ -201,7 +201,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
     scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
     before = None if searched.identity_unregistered is None else files.measurements("unregistered")
-    findings = tuple(find_all(measurements, half, scopes, searched.search, track, before))
+    findings = tuple(analyse_scopes(measurements, half, scopes, searched.search, track, before))
     if not findings:
         raise DataError(
             str(folder),
@@ -221,7 +221,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
         half=half,
         before=before,
         training=files.training,
-        findings=tuple(flag_drifts(findings, drifts)),
+        findings=tuple(warn_of_drift(findings, drifts)),
         compared=_read_compared(files, measurements),
         commands=files.commands,
         checkpoints=checkpoints,
@@ -242,12 +242,12 @@ def _read_checkpoints(
     return read
 
 
-def _read_compared(files: StudyFolder, measurements: Measurements) -> Compared | None:
+def _read_compared(files: StudyFolder, measurements: Measurements) -> BaselineComparison | None:
     comparison = files.comparison
     if comparison is None:
         return None
     searched = files.searched
     scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
-    return find_compared(
+    return compare_baselines(
         comparison, files.baseline_measurements, measurements, scopes, searched.search
     )

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hmopt.analysis.finding import Finding
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import GRID, INK, MUTED, OTHER, OWN, PAPER, new_figure, unit_axis
 from hmopt.report.words import metric_name, scope_title, shorten, symbol
 from hmopt.space import Hyperparameter
@@ -17,7 +17,7 @@ ROW = 0.27
 
 def draw_optima(
     axes: Axes,
-    groups: Sequence[Sequence[Finding]],
+    groups: Sequence[Sequence[ScopeResult]],
     hyperparameter: Hyperparameter,
     common: float | None,
 ) -> None:
@@ -76,7 +76,9 @@ def draw_optima(
     unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
 
 
-def draw_gains(axes: Axes, groups: Sequence[Sequence[Finding]], tested: Mapping[str, Gain]) -> None:
+def draw_gains(
+    axes: Axes, groups: Sequence[Sequence[ScopeResult]], tested: Mapping[str, Gain]
+) -> None:
     """Draw what each scope's own setting gains over the best single one, on held-out subjects.
 
     Parameters
@@ -120,7 +122,7 @@ def _meaning(gain: Gain) -> str:
 
 
 def optima_figure(
-    groups: Sequence[Sequence[Finding]], hyperparameter: Hyperparameter, common: float | None
+    groups: Sequence[Sequence[ScopeResult]], hyperparameter: Hyperparameter, common: float | None
 ) -> Figure:
     """Give the figure of best values; parameters as of `draw_optima`."""
     figure = new_figure(5.4, _height(groups))
@@ -131,7 +133,7 @@ def optima_figure(
     return figure
 
 
-def gains_figure(findings: Sequence[Finding], tested: Mapping[str, Gain]) -> Figure:
+def gains_figure(findings: Sequence[ScopeResult], tested: Mapping[str, Gain]) -> Figure:
     """Give the figure of one family's held-out gains; parameters as of `draw_gains`."""
     figure = new_figure(7.2, _height([findings]))
     axes = figure.subplots()
@@ -141,7 +143,7 @@ def gains_figure(findings: Sequence[Finding], tested: Mapping[str, Gain]) -> Fig
 
 
 def overview_figure(
-    groups: Sequence[Sequence[Finding]],
+    groups: Sequence[Sequence[ScopeResult]],
     hyperparameter: Hyperparameter,
     common: float | None,
     tested: Mapping[str, Gain],
@@ -158,7 +160,7 @@ def overview_figure(
     return figure
 
 
-def _places(axes: Axes, groups: Sequence[Sequence[Finding]]) -> list[tuple[float, Finding]]:
+def _places(axes: Axes, groups: Sequence[Sequence[ScopeResult]]) -> list[tuple[float, ScopeResult]]:
     """Set the rows' names, and give the height of each."""
     places = [
         (-float(number) - 0.6 * gap, finding)
@@ -174,7 +176,7 @@ def _places(axes: Axes, groups: Sequence[Sequence[Finding]]) -> list[tuple[float
     return places
 
 
-def _height(groups: Sequence[Sequence[Finding]]) -> float:
+def _height(groups: Sequence[Sequence[ScopeResult]]) -> float:
     return ROW * (sum(len(group) for group in groups) + 0.6 * len(groups)) + 1.3
 
 

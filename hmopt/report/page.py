@@ -9,11 +9,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hmopt.analysis.family import families, family
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import by_kinds, kinds_of
 from hmopt.analysis.optimum import within_range
 from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.files import slug
 from hmopt.report import words
 from hmopt.report.advice import advise
@@ -62,8 +62,8 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         lstrip_blocks=True,
     )
     few = few_everywhere(material)
-    said = (Flag.FEW_SUBJECTS,) if few else ()
-    gathered = families(material.findings)
+    said = (OptimumWarning.FEW_SUBJECTS,) if few else ()
+    gathered = by_kinds(material.findings)
     sections = [
         _section(material, drawings, kinds, found, said) for kinds, found in gathered.items()
     ]
@@ -102,16 +102,17 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
 def few_everywhere(material: Material) -> str:
     """Give one sentence where all scopes have few subjects, so that no row need say it."""
     if not all(
-        Flag.FEW_SUBJECTS in finding.flags
+        OptimumWarning.FEW_SUBJECTS in finding.warnings
         for finding in material.findings
         if not _of_subject(finding)
     ):
         return ""
-    return f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: {material.cohort.subjects} subjects were searched."
+    few = OptimumWarning.FEW_SUBJECTS.message
+    return f"{few} This holds for all scopes: {material.cohort.subjects} subjects were searched."
 
 
-def _of_subject(finding: Finding) -> bool:
-    return "subject" in family(finding)
+def _of_subject(finding: ScopeResult) -> bool:
+    return "subject" in kinds_of(finding)
 
 
 def on_front(kinds: tuple[str, ...]) -> bool:
@@ -119,7 +120,7 @@ def on_front(kinds: tuple[str, ...]) -> bool:
     return len(kinds) <= 1 and "subject" not in kinds
 
 
-def sorted_for_reading(kinds: tuple[str, ...], findings: list[Finding]) -> list[Finding]:
+def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> list[ScopeResult]:
     """Give the scopes of a family in the order of their best values; groups in the order of the table."""
     if kinds != ("label",):
         return findings
@@ -161,13 +162,13 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     return [(name, value, remark) for name, value, remark in found if value is not None]
 
 
-def held_out_score(finding: Finding) -> Estimate | None:
+def held_out_score(finding: ScopeResult) -> Estimate | None:
     """Give the held-out score with its interval, which keeps to what the metric can be."""
     held = finding.held_out
     return None if held is None else within_range(finding.full.response.metric, held.score.estimate)
 
 
-def _nearest_tiles(finding: Finding) -> list[tuple[str, str, str]]:
+def _nearest_tiles(finding: ScopeResult) -> list[tuple[str, str, str]]:
     """Give the best setting by nearest-neighbour Dice, where the search is by partial-volume Dice."""
     nearest = finding.reported.get("dice_nearest")
     if nearest is None or nearest.optimum is None:
@@ -191,8 +192,8 @@ def _section(
     material: Material,
     drawings: Drawings,
     kinds: tuple[str, ...],
-    findings: list[Finding],
-    said: tuple[Flag, ...],
+    findings: list[ScopeResult],
+    said: tuple[OptimumWarning, ...],
 ) -> dict[str, Any]:
     return {
         "title": words.kind_name(kinds),
@@ -204,7 +205,9 @@ def _section(
     }
 
 
-def _row(material: Material, finding: Finding, said: tuple[Flag, ...]) -> dict[str, Any]:
+def _row(
+    material: Material, finding: ScopeResult, said: tuple[OptimumWarning, ...]
+) -> dict[str, Any]:
     """Give what a row shows of a scope; `said` are the flags that the page says once for all."""
     held = finding.held_out
     regularization = finding.full.optimum.setting.get("regularization")
@@ -212,7 +215,7 @@ def _row(material: Material, finding: Finding, said: tuple[Flag, ...]) -> dict[s
         "title": words.scope_title(finding.scope),
         "anchor": f"scope-{slug(finding.scope.name)}",
         "name": finding.scope.name,
-        "kinds": family(finding),
+        "kinds": kinds_of(finding),
         "finding": finding,
         "optimum": finding.full.optimum,
         "held": held,
@@ -224,14 +227,14 @@ def _row(material: Material, finding: Finding, said: tuple[Flag, ...]) -> dict[s
         "reported": _reported(finding),
         "scale": material.searched.loss_scale,
         "ratio": None if regularization is None else _ratio(regularization),
-        "flags": [flag for flag in finding.flags if flag not in said],
+        "flags": [flag for flag in finding.warnings if flag not in said],
         "examples": _examples(material, finding),
         "nearest": finding.reported.get("dice_nearest"),
         "nearest_differs": nearest_differs(finding),
     }
 
 
-def _reported(finding: Finding) -> list[tuple[str, str]]:
+def _reported(finding: ScopeResult) -> list[tuple[str, str]]:
     """Give what other metrics say, as names and sentences."""
     entries = []
     for name, one in finding.reported.items():
@@ -245,7 +248,7 @@ def _reported(finding: Finding) -> list[tuple[str, str]]:
     return entries
 
 
-def nearest_differs(finding: Finding) -> bool:
+def nearest_differs(finding: ScopeResult) -> bool:
     """Give whether nearest-neighbour Dice is best at a setting outside the interval of the best one.
 
     Where there is no interval, as of too few subjects, nothing can be said.
@@ -263,7 +266,7 @@ def _ratio(regularization: float) -> float:
     return regularization / (1 - regularization) if regularization < 1 else float("inf")
 
 
-def _examples(material: Material, finding: Finding) -> list[Example]:
+def _examples(material: Material, finding: ScopeResult) -> list[Example]:
     label = finding.scope.label
     code = None if label is None else material.measurements.labels.index(label) + 1
     path = StudyFolder(material.folder).example_file(finding.scope.name)

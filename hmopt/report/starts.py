@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hmopt.analysis.baselines import COHORT, Family
+from hmopt.analysis.baselines import COHORT, Replicates
 from hmopt.catalogue import find_metric
 from hmopt.report.budgets import family_name
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
@@ -20,7 +20,7 @@ LOOKS = ((OWN, "o", "-"), (THIRD, "^", "-."), (OTHER, "s", "--"))
 
 
 def starts_figure(
-    families: Sequence[Family], space: Space, metric: str, optimum: Setting
+    families: Sequence[Replicates], space: Space, metric: str, optimum: Setting
 ) -> Figure:
     """Give each start's score at one setting, the deviation at each setting, and each start's best setting.
 
@@ -68,7 +68,7 @@ def _marks() -> list[Line2D]:
     return [mean, together]
 
 
-def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
+def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> None:
     sign = 1 if find_metric(metric).direction == "maximize" else -1
     for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
         scores = family.at_optimum[COHORT].scores[:, 0]
@@ -91,7 +91,7 @@ def _draw_scores(axes: Axes, families: Sequence[Family], metric: str) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> None:
+def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -> None:
     default = space.setting(space.index(space.default))
     first, *others = space.names
     for family, (colour, mark, line) in zip(families, LOOKS, strict=False):
@@ -115,7 +115,7 @@ def _draw_deviations(axes: Axes, families: Sequence[Family], space: Space) -> No
     axes.set_ylim(bottom=0)
 
 
-def _draw_optima(axes: Axes, families: Sequence[Family]) -> None:
+def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
     for row, (family, (colour, mark, _)) in enumerate(zip(families, LOOKS, strict=False)):
         if COHORT in family.along:
             values = family.along[COHORT].optima[:, 0]

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from hmopt.analysis.finding import Finding
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import MUTED, OWN, PAPER, new_figure, unit_axis
 from hmopt.report.words import metric_name, symbol
 from hmopt.space import Hyperparameter
 
 
 def subjects_figure(
-    findings: Sequence[Finding], hyperparameter: Hyperparameter, common: float | None
+    findings: Sequence[ScopeResult], hyperparameter: Hyperparameter, common: float | None
 ) -> Figure:
     """Give a histogram of subjects' best values over a strip of what each gains.
 

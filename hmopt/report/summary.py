@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.advice import advise
 from hmopt.report.material import Material
 from hmopt.report.page import held_out_score
@@ -37,7 +37,7 @@ def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, A
             " × ".join(kinds): {
                 scope_title(finding.scope): _scope(material, finding) for finding in findings
             }
-            for kinds, findings in families(material.findings).items()
+            for kinds, findings in by_kinds(material.findings).items()
             if "subject" not in kinds
         },
         **_joined(sections),
@@ -58,7 +58,7 @@ def _joined(sections: Sequence[Section]) -> dict[str, Any]:
     return joined
 
 
-def _scope(material: Material, finding: Finding) -> dict[str, Any]:
+def _scope(material: Material, finding: ScopeResult) -> dict[str, Any]:
     optimum, held, metric = finding.full.optimum, finding.held_out, material.searched.search.metric
     score, unpooled = held_out_score(finding), finding.held_out_unpooled
     nearest = (
@@ -100,7 +100,7 @@ def _scope(material: Material, finding: Finding) -> dict[str, Any]:
         "pairs": len(finding.full.response.pairs),
         "subjects": finding.subjects,
         "trials": len(finding.full.response.settings),
-        "flags": [flag.value for flag in finding.flags],
+        "flags": [flag.value for flag in finding.warnings],
     }
 
 

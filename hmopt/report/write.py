@@ -7,9 +7,9 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.table import optima_table
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.scope_result import ScopeResult, optima_table
+from hmopt.csv_tables import write_table
 from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.table import write_measurements
@@ -27,7 +27,6 @@ from hmopt.report.summary import summary
 from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
-from hmopt.tables import write_table
 
 
 def write_report(folder: Path, track: Track = silent) -> Path:
@@ -164,7 +163,7 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
         optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
         subjects={
             kinds: elements[key]
-            for kinds in families(material.findings)
+            for kinds in by_kinds(material.findings)
             if (key := _subjects_name(kinds)) in elements
         },
         curves=curves,
@@ -177,11 +176,11 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
     )
 
 
-def _detailed(finding: Finding) -> bool:
+def _detailed(finding: ScopeResult) -> bool:
     return all(kind != "subject" for kind, _ in finding.scope.criteria)
 
 
-def _curve(finding: Finding, material: Material, folder: Path) -> Markup:
+def _curve(finding: ScopeResult, material: Material, folder: Path) -> Markup:
     figure = response_figure(finding, material.searched.search.folding_limit)
     svg = to_svg(figure)
     _write_text(folder / f"scope-{slug(finding.scope.name)}.svg", svg)
@@ -209,7 +208,7 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
         if groups
     }
     first = hyperparameters[0]
-    for kinds, found in families(material.findings).items():
+    for kinds, found in by_kinds(material.findings).items():
         if "subject" in kinds:
             figures[_subjects_name(kinds)] = subjects_figure(found, first, common.get(first.name))
     for section in sections:
@@ -218,8 +217,8 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
     return figures if training is None else {**figures, "training": training}
 
 
-def _front_groups(material: Material) -> list[list[Finding]]:
-    gathered = families(material.findings)
+def _front_groups(material: Material) -> list[list[ScopeResult]]:
+    gathered = by_kinds(material.findings)
     return [
         sorted_for_reading(kinds, found) for kinds, found in gathered.items() if on_front(kinds)
     ]

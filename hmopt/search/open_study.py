@@ -50,7 +50,7 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Mapping[str, str]
     searched = folder.searched
     pairs = folder.pairs
     check_measured(metric, searched.search.measured)
-    scope = find_scope(dict(criteria), pairs, searched.labels, searched.search.minimum_partners)
+    scope = find_scope(dict(criteria), pairs, searched.labels, searched.search.min_paired_subjects)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
         metrics=tuple(dict.fromkeys((metric, FOLDING))),

@@ -68,12 +68,12 @@ def confirming_settings(measurements: Measurements, section: SearchOptions) -> l
     measurements
         With all coarse settings, and what was chosen before.
     section
-        `scopes`, `metric`, `coarse` and `confirmations`.
+        `scopes`, `metric`, `coarse` and `refinements`.
 
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `confirmations` settings were chosen.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements` settings were chosen.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def confirming_settings(measurements: Measurements, section: SearchOptions) -> l
     negligible = NEGLIGIBLE_SHARE * find_metric(section.metric).tolerance
     if not gains.size or not place_of.keys() >= set(chosen):
         return []
-    for _ in range(section.confirmations):
+    for _ in range(section.refinements):
         scores = gains[[place_of[setting] for setting in chosen]]
         promising = _most_promising(measurements.space, chosen, scores, negligible)
         if promising is None:

@@ -111,7 +111,7 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     Parameters
     ----------
     section
-        `scopes` and `minimum_partners`.
+        `scopes` and `min_paired_subjects`.
     pairs
         Columns as of `Measurements.pairs`.
     labels
@@ -139,7 +139,7 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     products = [
         {kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes
     ]
-    return _large_enough(products, Groups(pairs), section.minimum_partners)
+    return _large_enough(products, Groups(pairs), section.min_paired_subjects)
 
 
 def expand_scope(
@@ -215,7 +215,7 @@ def find_scope(
             "scope",
             expected=f"a subject with at least {minimum_partners} partners",
             got=scope.name,
-            advice="Lower search.minimum_partners, or search more pairs.",
+            advice="Lower search.min_paired_subjects, or search more pairs.",
         )
     return scope
 

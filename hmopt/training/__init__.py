@@ -1,6 +1,16 @@
-"""The prior over settings, batches, the optimizer's steps, and the training of a study folder."""
+"""Training: of a study's hypermorph, and of the models that it is compared with."""
 
-from hmopt.training.train import train
-from hmopt.training.trained import is_trained, training_key
+from hmopt.training.identity import is_trained, network_key, training_key
+from hmopt.training.loss import study_scale
+from hmopt.training.train import train, train_hypermorph, train_network, with_budget
 
-__all__ = ["is_trained", "train", "training_key"]
+__all__ = [
+    "is_trained",
+    "network_key",
+    "study_scale",
+    "train",
+    "train_hypermorph",
+    "train_network",
+    "training_key",
+    "with_budget",
+]

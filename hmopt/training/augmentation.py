@@ -1,6 +1,7 @@
 """Random transforms of training images."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,22 +14,25 @@ from hmopt.spatial import identity_grid
 
 
 def random_displacement(
-    section: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    options: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
 ) -> Tensor | None:
     """Draw a small affine and smooth displacement for each of some images.
 
-    The affine part turns and scales about the centre of the grid, in voxels: on anisotropic voxels a rotation shears.
+        displacement(x) = A (x - c) + t - (x - c) + s(x)
+
+    A scales and rotates about the centre c of the grid, in voxels (on anisotropic voxels a
+    rotation shears), t translates, and s interpolates random vectors at control points.
 
     Parameters
     ----------
-    section
-        How large the parts of the transform are.
+    options
+        Standard deviations of the parts.
     count
         How many images.
     shape
         Of the images, along each of d axes.
     generator
-        Where randomness comes from.
+        Source of randomness.
 
     Returns
     -------
@@ -37,34 +41,36 @@ def random_displacement(
 
     Examples
     --------
-    >>> section = AugmentationOptions(translation=1.0)
-    >>> random_displacement(section, 2, (8, 8), np.random.default_rng(0)).shape
+    >>> options = AugmentationOptions(translation=1.0)
+    >>> random_displacement(options, 2, (8, 8), np.random.default_rng(0)).shape
     torch.Size([2, 2, 8, 8])
     """
-    if not (
-        section.rotation_degrees or section.scaling or section.translation or section.deformation
-    ):
+    affine_parts = (options.rotation_degrees, options.scaling, options.translation)
+    if not any(affine_parts) and not options.deformation:
         return None
-    matrices = np.stack([_random_matrix(section, len(shape), generator) for _ in range(count)])
-    displacement = _affine_displacement(torch.from_numpy(matrices).float(), shape)
-    if section.deformation:
-        displacement = displacement + _smooth_displacement(section, count, shape, generator)
-    return displacement
+    d = len(shape)
+    drawn = [_random_affine(options, d, generator) for _ in range(count)]
+    matrices = torch.from_numpy(np.stack(drawn))
+    affine = _affine_displacement(matrices.float(), shape)
+    if not options.deformation:
+        return affine
+    smooth = _smooth_displacement(options, count, shape, generator)
+    return affine + smooth
 
 
 def random_gamma(
-    section: AugmentationOptions, images: Tensor, generator: np.random.Generator
+    options: AugmentationOptions, images: Tensor, generator: np.random.Generator
 ) -> Tensor:
-    """Raise the intensities of images to random powers near 1, one for each image.
+    """Raise the intensities of each image to a random power γ, log γ ~ N(0, intensity²).
 
     Parameters
     ----------
-    section
-        How far the powers are from 1.
+    options
+        `intensity`, the standard deviation of log γ.
     images
         (n, 1, *shape), in [0, 1].
     generator
-        Where randomness comes from.
+        Source of randomness.
 
     Returns
     -------
@@ -74,46 +80,72 @@ def random_gamma(
     Examples
     --------
     >>> images = torch.rand(2, 1, 4, 4)
-    >>> torch.equal(random_gamma(AugmentationOptions(), images, np.random.default_rng(0)), images)
+    >>> generator = np.random.default_rng(0)
+    >>> torch.equal(random_gamma(AugmentationOptions(), images, generator), images)
     True
     """
-    if not section.intensity:
+    if not options.intensity:
         return images
-    powers = np.exp(generator.normal(0, section.intensity, len(images)))
-    return images.clamp(min=0) ** torch.from_numpy(powers).float().reshape(
-        -1, *[1] * (images.dim() - 1)
-    )
+    count = len(images)
+    log_powers = generator.normal(0, options.intensity, count)
+    powers = torch.from_numpy(np.exp(log_powers))
+    each_voxel = [1] * (images.dim() - 1)
+    powers = powers.float().reshape(count, *each_voxel)
+    intensities = images.clamp(min=0)
+    return intensities**powers
 
 
-def _random_matrix(
-    section: AugmentationOptions, d: int, generator: np.random.Generator
+def _random_affine(
+    options: AugmentationOptions, d: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Give the d × (d + 1) matrix of x -> A x + t about the centre, less the identity."""
-    matrix = np.diag(np.exp(generator.normal(0, section.scaling, d)))
-    for one in range(d):
-        for other in range(one + 1, d):
-            angle = math.radians(section.rotation_degrees) * generator.normal()
-            turn = np.eye(d)
-            turn[[one, other], [one, other]] = math.cos(angle)
-            turn[one, other], turn[other, one] = -math.sin(angle), math.sin(angle)
-            matrix = turn @ matrix
-    return np.column_stack([matrix - np.eye(d), generator.normal(0, section.translation, d)])
+    """Draw [A - I | t], d × (d + 1): what x -> A x + t adds to x, with x from the centre."""
+    log_scales = generator.normal(0, options.scaling, d)
+    matrix = np.diag(np.exp(log_scales))
+    spread = math.radians(options.rotation_degrees)
+    for plane in combinations(range(d), 2):
+        angle = spread * generator.normal()
+        matrix = _rotation(angle, plane, d) @ matrix
+    difference = matrix - np.eye(d)
+    translation = generator.normal(0, options.translation, d)
+    return np.column_stack([difference, translation])
+
+
+def _rotation(angle: float, plane: tuple[int, int], d: int) -> NDArray[np.float64]:
+    """Return the d × d rotation by an angle in the plane of two axes."""
+    one, other = plane
+    cosine = math.cos(angle)
+    sine = math.sin(angle)
+    rotation = np.eye(d)
+    rotation[one, one] = cosine
+    rotation[other, other] = cosine
+    rotation[one, other] = -sine
+    rotation[other, one] = sine
+    return rotation
 
 
 def _affine_displacement(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
-    centre = torch.tensor([(size - 1) / 2 for size in shape]).reshape(1, -1, *[1] * len(shape))
-    from_centre = (identity_grid(shape) - centre).flatten(2)
-    moved = matrices[:, :, :-1] @ from_centre + matrices[:, :, -1:]
-    return moved.reshape(*moved.shape[:2], *shape)
+    """Compute (A - I) (x - c) + t at every voxel x: (count, d, *shape)."""
+    d = len(shape)
+    middle = [(size - 1) / 2 for size in shape]
+    one_voxel = [1] * d
+    centre = torch.tensor(middle).reshape(1, d, *one_voxel)
+    from_centre = identity_grid(shape) - centre
+    linear = matrices[:, :, :d]
+    translation = matrices[:, :, d:]
+    displacement = linear @ from_centre.flatten(2) + translation
+    return displacement.reshape(-1, d, *shape)
 
 
 def _smooth_displacement(
-    section: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    options: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
 ) -> Tensor:
+    """Draw vectors at control points and interpolate them: (count, d, *shape)."""
     d = len(shape)
-    control = [max(2, round(size / section.deformation_spacing) + 1) for size in shape]
-    values = torch.from_numpy(
-        generator.normal(0, section.deformation, (count, d, *control))
-    ).float()
+    control = []
+    for size in shape:
+        intervals = round(size / options.deformation_spacing)
+        control.append(max(2, intervals + 1))
+    vectors = generator.normal(0, options.deformation, (count, d, *control))
+    at_control_points = torch.from_numpy(vectors).float()
     mode = "bicubic" if d == 2 else "trilinear"
-    return functional.interpolate(values, size=shape, mode=mode, align_corners=True)
+    return functional.interpolate(at_control_points, size=shape, mode=mode, align_corners=True)

@@ -1,4 +1,7 @@
-"""Batches of training pairs, a function of seed and step alone, so that training continues where it stopped."""
+"""What a training step sees: a setting, pairs of subjects, and their augmented images.
+
+All of it is a function of the seed and the step alone, so that a training can be resumed.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,21 +10,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmopt.data.pairs import possible_pairs
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import TrainingOptions
+from hmopt.declaration import Study, TrainingOptions
+from hmopt.errors import DataError
 from hmopt.records import Pair
+from hmopt.space import Setting, Space
 from hmopt.spatial import warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Images (n, 1, *shape) and, where the loss needs them, label maps (n, *shape) of n pairs.
+    """n pairs of images and, where the loss needs them, of label maps.
+
+    Parameters
+    ----------
+    moving, fixed
+        (n, 1, *shape).
+    moving_labels, fixed_labels
+        (n, *shape), whole numbers, or None.
 
     Examples
     --------
     >>> images = torch.zeros(2, 1, 8, 8)
-    >>> Batch(moving=images, fixed=images, moving_labels=None, fixed_labels=None).to(torch.device("cpu")).fixed.shape
+    >>> batch = Batch(moving=images, fixed=images, moving_labels=None, fixed_labels=None)
+    >>> batch.to(torch.device("cpu")).fixed.shape
     torch.Size([2, 1, 8, 8])
     """
 
@@ -31,19 +45,89 @@ class Batch:
     fixed_labels: Tensor | None
 
     def to(self, device: torch.device) -> "Batch":
-        """Give the batch on a device."""
+        """Return the batch on a device."""
         return Batch(
             moving=self.moving.to(device),
             fixed=self.fixed.to(device),
-            moving_labels=None if self.moving_labels is None else self.moving_labels.to(device),
-            fixed_labels=None if self.fixed_labels is None else self.fixed_labels.to(device),
+            moving_labels=_sent(self.moving_labels, device),
+            fixed_labels=_sent(self.fixed_labels, device),
         )
+
+
+def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else tensor.to(device)
+
+
+def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
+    """Draw a value of each hyperparameter from its prior, the end points oversampled.
+
+    With r the `end_point_rate`, a value's place along its range is 0 with probability r, 1 with
+    probability r, and uniform on [0, 1) otherwise. Values are not bound to the lattice.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    generator
+        Source of randomness; two numbers are drawn for each hyperparameter.
+
+    Returns
+    -------
+    Setting
+        A value for each hyperparameter.
+
+    References
+    ----------
+    Hoopes et al., MELBA 2022, section 3.2.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> ends_only = Hyperparameter(name="regularization", end_point_rate=0.5)
+    >>> space = Space(hyperparameters=(ends_only,))
+    >>> draw_setting(space, np.random.default_rng(0))["regularization"] in (0.0, 1.0)
+    True
+    """
+    setting = {}
+    for hyperparameter in space.hyperparameters:
+        share, place = generator.random(2)
+        rate = hyperparameter.end_point_rate
+        if share < rate:
+            place = 0.0
+        elif share >= 1 - rate:
+            place = 1.0
+        setting[hyperparameter.name] = hyperparameter.from_unit_interval(float(place))
+    return setting
+
+
+def training_pairs(study: Study, cohort: PreparedCohort) -> dict[str, list[Pair]]:
+    """Return the pairs to train on by kind, none of them empty.
+
+    Raises
+    ------
+    DataError
+        If there is none at all.
+    """
+    pairs = {}
+    for kind in study.pairs.tasks:
+        of_this_kind = study.pairs.model_copy(update={"tasks": [kind]})
+        found = possible_pairs(cohort, of_this_kind, "train")
+        if found:
+            pairs[str(kind)] = found
+    if not pairs:
+        raise DataError(
+            "pairs.tasks",
+            expected="pairs among the subjects to train on",
+            got="none",
+            advice="Declare other tasks, or more subjects in split.train.",
+        )
+    return pairs
 
 
 def draw_pairs(
     pairs: Mapping[str, Sequence[Pair]], count: int, generator: np.random.Generator
 ) -> list[Pair]:
-    """Draw pairs of every kind equally often, however many there are of each.
+    """Draw pairs, every kind equally often, however many there are of each.
 
     Parameters
     ----------
@@ -52,7 +136,7 @@ def draw_pairs(
     count
         How many to draw, with replacement.
     generator
-        Where randomness comes from.
+        Source of randomness.
 
     Examples
     --------
@@ -60,13 +144,19 @@ def draw_pairs(
     >>> len(draw_pairs({"cross": [pair]}, 4, np.random.default_rng(0)))
     4
     """
-    kinds = list(pairs)
-    drawn = [pairs[kinds[generator.integers(len(kinds))]] for _ in range(count)]
-    return [kind[int(generator.integers(len(kind)))] for kind in drawn]
+    every_kind = list(pairs.values())
+    kinds = [generator.integers(len(every_kind)) for _ in range(count)]
+    drawn = []
+    for kind in kinds:
+        of_this_kind = every_kind[kind]
+        place = generator.integers(len(of_this_kind))
+        pair = of_this_kind[int(place)]
+        drawn.append(pair)
+    return drawn
 
 
 def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
-    """Give prepared images as one tensor.
+    """Load prepared images as one tensor.
 
     Parameters
     ----------
@@ -83,7 +173,8 @@ def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> cohort = SimpleNamespace(image=lambda name: np.zeros((4, 6), np.float32))  # stands for a prepared cohort
+    >>> image = np.zeros((4, 6), np.float32)
+    >>> cohort = SimpleNamespace(image=lambda name: image)  # stands for a prepared cohort
     >>> load_images(cohort, ["a", "b"]).shape
     torch.Size([2, 1, 4, 6])
     """
@@ -91,7 +182,7 @@ def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
 
 
 def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
-    """Give prepared label maps as one tensor.
+    """Load prepared label maps as one tensor.
 
     Parameters
     ----------
@@ -108,7 +199,8 @@ def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> cohort = SimpleNamespace(label_map=lambda name: np.ones((4, 6), np.uint8))  # stands for a prepared cohort
+    >>> label_map = np.ones((4, 6), np.uint8)
+    >>> cohort = SimpleNamespace(label_map=lambda name: label_map)  # stands for a prepared cohort
     >>> load_labels(cohort, ["a", "b"]).dtype
     torch.int64
     """
@@ -118,11 +210,14 @@ def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
 def make_batch(
     cohort: PreparedCohort,
     pairs: Sequence[Pair],
-    section: TrainingOptions,
+    options: TrainingOptions,
     generator: np.random.Generator,
     with_labels: bool,
 ) -> Batch:
-    """Load the images of some pairs and augment each.
+    """Load the images of some pairs and augment them.
+
+    Every image has a displacement and a gamma of its own, which its label map follows. The whole
+    batch is mirrored, or not: a mirrored image is never paired with one that is not.
 
     Parameters
     ----------
@@ -130,42 +225,52 @@ def make_batch(
         Holds the images.
     pairs
         n of them.
-    section
+    options
         Declares the augmentation.
     generator
-        Where randomness comes from.
+        Source of randomness.
     with_labels
         Whether the loss needs label maps.
 
     Returns
     -------
     Batch
-        The n pairs; label maps are transformed as their images are.
+        The n pairs.
 
     Examples
     --------
     >>> from types import SimpleNamespace
     >>> image = np.zeros((4, 6), np.float32)
-    >>> cohort = SimpleNamespace(image=lambda name: image, shape=(4, 6))  # stands for a prepared cohort
+    >>> cohort = SimpleNamespace(image=lambda name: image, shape=(4, 6))  # a prepared cohort
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
-    >>> make_batch(cohort, [pair], TrainingOptions(), np.random.default_rng(0), with_labels=False).moving.shape
+    >>> generator = np.random.default_rng(0)
+    >>> make_batch(cohort, [pair], TrainingOptions(), generator, with_labels=False).moving.shape
     torch.Size([1, 1, 4, 6])
     """
-    names = [pair.moving for pair in pairs] + [pair.fixed for pair in pairs]
-    images = random_gamma(section.augmentation, load_images(cohort, names), generator)
+    augmentation = options.augmentation
+    count = len(pairs)
+    moving = [pair.moving for pair in pairs]
+    fixed = [pair.fixed for pair in pairs]
+    names = moving + fixed
+
+    images = load_images(cohort, names)
+    images = random_gamma(augmentation, images, generator)
     labels = load_labels(cohort, names)[:, None].float() if with_labels else None
-    displacement = random_displacement(section.augmentation, len(names), cohort.shape, generator)
+
+    displacement = random_displacement(augmentation, len(names), cohort.shape, generator)
     if displacement is not None:
         images = warp(images, displacement)
-        labels = warp(labels, displacement, "nearest") if labels is not None else None
-    axis = section.augmentation.flip_axis
+        labels = None if labels is None else warp(labels, displacement, "nearest")
+
+    axis = augmentation.flip_axis
     if axis is not None and generator.random() < 0.5:
         images = images.flip(axis + 2)
-        labels = labels.flip(axis + 2) if labels is not None else None
+        labels = None if labels is None else labels.flip(axis + 2)
+
     label_maps = None if labels is None else labels[:, 0].round().long()
     return Batch(
-        moving=images[: len(pairs)],
-        fixed=images[len(pairs) :],
-        moving_labels=None if label_maps is None else label_maps[: len(pairs)],
-        fixed_labels=None if label_maps is None else label_maps[len(pairs) :],
+        moving=images[:count],
+        fixed=images[count:],
+        moving_labels=None if label_maps is None else label_maps[:count],
+        fixed_labels=None if label_maps is None else label_maps[count:],
     )

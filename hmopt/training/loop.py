@@ -1,34 +1,43 @@
-"""The loop that trains whatever learns: draws, steps, averages, and keeps what is due."""
+"""The training loop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hmopt.catalogue import find_hyperparameter
-from hmopt.data.ahead import ahead
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
-from hmopt.data.pairs import possible_pairs
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
-from hmopt.errors import DataError, DeclarationError
+from hmopt.losses import Terms
+from hmopt.metrics import Originals, measure
+from hmopt.networks import RegistrationNetwork
 from hmopt.progress import Track
 from hmopt.records import Pair
 from hmopt.space import Setting
-from hmopt.training.batches import Batch, draw_pairs, make_batch
-from hmopt.training.learner import Learner
-from hmopt.training.log import Log
-from hmopt.training.scale import loss_scale
-from hmopt.training.state import Progress, load_state, save_state
-from hmopt.training.step import Loss, average_weights, learning_rate, take_step
-from hmopt.training.tuning import tune_dice
+from hmopt.training.batches import (
+    Batch,
+    draw_pairs,
+    load_images,
+    load_labels,
+    make_batch,
+    training_pairs,
+)
+from hmopt.training.loss import declared_loss, study_scale
+from hmopt.training.optimization import make_average, make_schedule, take_step
+from hmopt.training.state import Log, Progress, load_state, save_state
+from hmopt.training.trainable import Trainable
 
 STEPS_BETWEEN_ROWS = 10
+
+Drawn = tuple[Setting, Batch]
+"""What a step trains on."""
+Build = Callable[[Study, tuple[int, ...], torch.device], Trainable]
+"""Makes what is trained, its first weights drawn by torch's global generator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +47,12 @@ class Files:
     Parameters
     ----------
     models
-        By the number of steps done: where the averaged weights of then are kept; the declared steps are among them.
+        By the number of steps done: where the averaged weights of then are kept. The declared steps
+        are among them.
     state
-        What an interrupted training continues from; gone when it has ended.
+        What an interrupted training resumes from; removed when the training has ended.
     log
-        What it did, step by step.
+        A row of losses every few steps.
     """
 
     models: Mapping[int, Path]
@@ -50,8 +60,29 @@ class Files:
     log: Path
 
 
-class Training:
-    """A training in progress.
+def run_training(
+    study: Study,
+    cohort: PreparedCohort,
+    build: Build,
+    files: Files,
+    key: str,
+    device: torch.device,
+    track: Track,
+) -> None:
+    """Train a network, or resume an interrupted training.
+
+    One step, with g the registration network, θ(λ) its weights at a setting λ (Hoopes et al.,
+    MELBA 2022, algorithm 1):
+
+        λ ~ prior;  (m, f) ~ pairs, augmented
+        u = g(m, f; θ(λ))
+        loss = (1 - λ) · dissimilarity(m ∘ exp(u), f) + λ · regularizer(u)
+        Adam moves the learned weights against the gradient of loss / max(1 - λ, 0.05)
+        average ← d · average + (1 - d) · weights
+
+    What is kept as the model is the average. A step depends on the seed and its own number alone,
+    and the state at a checkpoint holds all else: a training that was interrupted and resumed ends
+    in the same bytes as one that was not.
 
     Parameters
     ----------
@@ -59,187 +90,192 @@ class Training:
         The declaration.
     cohort
         Its prepared images.
-    make_learner
+    build
         Makes what is trained; called once torch is seeded.
     files
-        Where it writes.
+        Where the training writes.
     key
-        Stands for everything that decides what is made.
+        Hash of everything that decides the result.
     device
-        Where it computes.
+        Where to compute.
+    track
+        Shows progress.
 
     Raises
     ------
     CheckpointError
         If there is a state of another training.
     DataError
-        If there is no pair to train on.
+        If there is no pair to train on, or the loss is no longer a finite number.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
     """
+    options = study.training
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    pairs = training_pairs(study, cohort)
+    tuning_pairs = draw_tuning_pairs(cohort, study.pairs, "tune")
 
-    def __init__(
-        self,
-        study: Study,
-        cohort: PreparedCohort,
-        make_learner: Callable[[], Learner],
-        files: Files,
-        key: str,
-        device: torch.device,
-    ) -> None:
-        self.study, self.cohort, self.files, self.key, self.device = (
-            study,
-            cohort,
-            files,
-            key,
-            device,
-        )
-        self.section = study.training
-        if self.section.threads:
-            torch.set_num_threads(self.section.threads)
-        self.pairs = training_pairs(study, cohort)
-        self.tuning = draw_tuning_pairs(cohort, study.pairs, "tune")
-        torch.manual_seed(self.section.seed)
-        self.learner = make_learner()
-        self.optimizer = self.learner.optimizer()
-        self.averages = [tensor.clone() for tensor in self.learner.module.state_dict().values()]
-        restored = load_state(files.state, self.learner.module, self.averages, self.optimizer, key)
-        self.progress = restored or Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
-        self.loss = _loss(study, cohort, self.progress.scale)
-        self.log = Log(files.log, study.space, self.progress.step)
+    torch.manual_seed(options.seed)
+    trainable = build(study, cohort.shape, device)
+    module = trainable.module
+    optimizer = trainable.make_optimizer()
+    average = make_average(module, options.averaging)
+    progress = load_state(files.state, module, average, optimizer, key)
+    if progress is None:
+        progress = Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
+    first = progress.step
+    schedule = make_schedule(optimizer, options.steps, done=first)
+    loss = declared_loss(study, cohort, progress.scale)
+    log = Log(files.log, study.space, first)
 
-    def run(self, track: Track) -> None:
-        """Take the steps that are still to do, and keep what is made."""
-        first, last = self.progress.step, self.section.steps
-        started = time.monotonic() - 60 * self.progress.minutes
-        steps = range(first, last)
-        # on a processor, a second thread that draws would take the cores from the one that trains
-        drawn = map(self._draw, steps) if self.device.type == "cpu" else ahead(self._draw, steps)
-        for step, (setting, batch) in track(
-            zip(steps, drawn, strict=True), "Training", last, first
-        ):
-            row = self._step(step, setting, batch)
-            minutes = (time.monotonic() - started) / 60
-            self.progress = Progress(step=step + 1, minutes=minutes, scale=self.progress.scale)
-            self._keep(row)
-        self.files.state.unlink(missing_ok=True)
+    def draw(step: int) -> Drawn:
+        generator = np.random.default_rng([options.seed, step])
+        setting = trainable.draw_setting(generator)
+        chosen = draw_pairs(pairs, options.batch, generator)
+        with_labels = any(find_hyperparameter(name).needs_labels for name in setting)
+        batch = make_batch(cohort, chosen, options, generator, with_labels)
+        return setting, batch.to(device)
 
-    def _draw(self, step: int) -> tuple[Setting, Batch]:
-        """Draw what a step trains on: a function of the seed and the step alone."""
-        generator = np.random.default_rng([self.section.seed, step])
-        setting = self.learner.draw(generator)
-        pairs = draw_pairs(self.pairs, self.section.batch, generator)
-        batch = make_batch(
-            self.cohort, pairs, self.section, generator, with_labels=_needs_labels(setting)
-        )
-        return setting, batch.to(self.device)
+    steps = range(first, options.steps)
+    # on a processor, a second thread that draws would take the cores from the one that trains
+    drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
+    clock = _Clock(progress.minutes)
+    for setting, batch in track(drawn, "Training", options.steps, first):
+        rate = schedule.get_last_lr()[0]
+        value, terms = take_step(trainable.model, optimizer, loss, batch, setting)
+        schedule.step()
+        average.update_parameters(module)
 
-    def _step(self, step: int, setting: Setting, batch: Batch) -> dict[str, float]:
-        rate = learning_rate(self.section, step)
-        total, terms = take_step(
-            self.learner.model, self.optimizer, self.loss, batch, setting, rate
-        )
-        average_weights(self.averages, self.learner.module, self.section.averaging, step)
-        return {
-            "learning_rate": rate,
-            "loss": total,
-            "similarity": float(terms.dissimilarity),
-            **{
-                find_hyperparameter(name).term_column: float(term)
-                for name, term in terms.weighted.items()
-            },
-            **{f"setting_{name}": value for name, value in setting.items()},
-        }
-
-    def _keep(self, row: dict[str, float]) -> None:
-        """Write what is due after a step: a row, the averaged weights, a state to continue from."""
-        step, last = self.progress.step, self.section.steps
-        row = {"step": step, "minutes": self.progress.minutes, **row}
-        at_checkpoint = step % self.section.checkpoint_every == 0 or step == last
-        if at_checkpoint:
-            network = self.learner.network(self._averaged())
-            row["tune_dice"] = tune_dice(network, self.cohort, self.tuning, self.section.batch)
-        if at_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
-            self.log.write(row)
-        if path := self.files.models.get(step):
-            averages = {name: tensor.detach().cpu() for name, tensor in self._averaged().items()}
-            self.learner.save(path, averages, self._header())
-        if at_checkpoint and step < last:
-            save_state(
-                self.files.state,
-                self.progress,
-                self.learner.module,
-                self.averages,
-                self.optimizer,
-                self.key,
-            )
-
-    def _averaged(self) -> dict[str, Tensor]:
-        return dict(zip(self.learner.module.state_dict(), self.averages, strict=True))
-
-    def _header(self) -> dict[str, Any]:
-        return {
-            "training_key": self.key,
-            "cohort": self.cohort.identity,
-            "labels": list(self.cohort.labels),
-            "loss": {**self.study.loss.model_dump(), "scale": self.progress.scale},
-            "training": self.section.model_dump(),
-            "preprocessing": self.study.preprocessing.model_dump(),
-            "spacing_mm": self.cohort.spacing_mm,
-            "reference": self.cohort.reference.to_record(),
-            "steps": self.progress.step,
-            "minutes": round(self.progress.minutes, 2),
-            "device": str(self.device),
-        }
+        progress = progress.after_step(clock.minutes)
+        step = progress.step
+        is_last = step == options.steps
+        is_checkpoint = is_last or step % options.checkpoint_every == 0
+        row = _row(progress, float(rate), value, terms, setting)
+        if is_checkpoint:
+            network = trainable.network(average.module.state_dict())
+            row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
+        if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
+            log.write(row)
+        if step in files.models:
+            header = _header(study, cohort, key, progress, device)
+            trainable.save(files.models[step], average.module.state_dict(), header)
+        if is_checkpoint and not is_last:
+            save_state(files.state, progress, module, average, optimizer, key)
+    files.state.unlink(missing_ok=True)
 
 
-def _needs_labels(setting: Setting) -> bool:
-    return any(find_hyperparameter(name).needs_labels for name in setting)
+class _Clock:
+    """Minutes of a training, those before it was resumed included."""
+
+    def __init__(self, minutes: float) -> None:
+        self._started = time.monotonic() - 60 * minutes
+
+    @property
+    def minutes(self) -> float:
+        """Minutes until now."""
+        seconds = time.monotonic() - self._started
+        return seconds / 60
 
 
-def study_scale(study: Study, cohort: PreparedCohort) -> float:
-    """Give the loss scale of a study: the declared one, or that of its images and its seed."""
-    every = [pair for pairs in training_pairs(study, cohort).values() for pair in pairs]
-    return loss_scale(cohort, every, study.loss, study.training.seed)
-
-
-def training_pairs(study: Study, cohort: PreparedCohort) -> dict[str, list[Pair]]:
-    """Give the pairs to train on by kind, none of them empty.
-
-    Raises
-    ------
-    DataError
-        If there is none at all.
-    """
-    kinds: dict[str, list[Pair]] = {
-        kind: possible_pairs(cohort, study.pairs.model_copy(update={"kinds": [kind]}), "train")
-        for kind in study.pairs.kinds
+def _row(
+    progress: Progress, rate: float, value: float, terms: Terms, setting: Setting
+) -> dict[str, float]:
+    """Return a row of the log: what a step did."""
+    row: dict[str, float] = {
+        "step": progress.step,
+        "minutes": progress.minutes,
+        "learning_rate": rate,
+        "loss": value,
+        "similarity": float(terms.dissimilarity),
     }
-    pairs = {kind: found for kind, found in kinds.items() if found}
-    if not pairs:
-        raise DataError(
-            "pairs.kinds",
-            expected="pairs among the subjects to train on",
-            got="none",
-            advice="Declare other kinds, or more subjects in split.train.",
-        )
-    return pairs
+    for name, term in terms.weighted.items():
+        row[find_hyperparameter(name).term_column] = float(term)
+    for name, value_of_setting in setting.items():
+        row[f"setting_{name}"] = value_of_setting
+    return row
 
 
-def _loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
-    seen = study.loss.overlap_labels or list(cohort.labels)
-    if unknown := set(seen) - set(cohort.labels):
-        raise DeclarationError(
-            "loss.overlap_labels",
-            expected=f"names among {', '.join(cohort.labels)}",
-            got=", ".join(sorted(unknown)),
-            advice="Correct the names.",
-        )
-    spacing = cohort.spacing_mm
-    anisotropic = spacing is not None and max(spacing) > 1.01 * min(spacing)
-    return Loss(
-        section=study.loss,
-        scale=scale,
-        overlap_labels=tuple(cohort.labels.index(name) + 1 for name in seen),
-        spacing=spacing if anisotropic else None,
+def _header(
+    study: Study, cohort: PreparedCohort, key: str, progress: Progress, device: torch.device
+) -> dict[str, Any]:
+    """Return what a model's file tells about its training."""
+    return {
+        "training_key": key,
+        "cohort": cohort.identity,
+        "labels": list(cohort.labels),
+        "loss": {**study.loss.model_dump(), "scale": progress.scale},
+        "training": study.training.model_dump(),
+        "preprocessing": study.preprocessing.model_dump(),
+        "spacing_mm": cohort.spacing_mm,
+        "reference": cohort.reference.to_record(),
+        "steps": progress.step,
+        "minutes": round(progress.minutes, 2),
+        "device": str(device),
+    }
+
+
+@torch.inference_mode()
+def tune_dice(
+    network: RegistrationNetwork, cohort: PreparedCohort, pairs: Sequence[Pair], batch: int
+) -> float:
+    """Compute the mean Dice over labels, then over pairs.
+
+    Parameters
+    ----------
+    network
+        Registers the pairs.
+    cohort
+        Holds their images.
+    pairs
+        Of subjects to tune on.
+    batch
+        Pairs registered at once.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where no pair has a label in both images.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from hmopt.declaration import NetworkOptions
+    >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    >>> network = RegistrationNetwork(options, (16, 16))
+    >>> image, label_map = np.zeros((16, 16), np.float32), np.ones((16, 16), np.uint8)
+    >>> items = {"image": lambda name: image, "label_map": lambda name: label_map}
+    >>> cohort = SimpleNamespace(**items, labels=("all",), spacing_mm=None)  # a prepared cohort
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> tune_dice(network, cohort, [pair], batch=1)
+    1.0
+    """
+    device = network.velocity.weight.device
+    means: list[float] = []
+    for start in range(0, len(pairs), batch):
+        some = pairs[start : start + batch]
+        originals = _originals(cohort, some, device)
+        velocity = network(originals.moving, originals.fixed)
+        displacement = network.displacement(velocity)
+
+        measured = measure(["dice"], originals, displacement)
+        dice = measured["dice"]
+        has_label = np.isfinite(dice).any(axis=1)
+        means_of_pairs = np.nanmean(dice[has_label], axis=1)
+        means.extend(means_of_pairs)
+    if not means:
+        return float("nan")
+    return float(np.mean(means))
+
+
+def _originals(cohort: PreparedCohort, pairs: Sequence[Pair], device: torch.device) -> Originals:
+    moving = [pair.moving for pair in pairs]
+    fixed = [pair.fixed for pair in pairs]
+    return Originals(
+        moving=load_images(cohort, moving).to(device),
+        fixed=load_images(cohort, fixed).to(device),
+        moving_labels=load_labels(cohort, moving).to(device),
+        fixed_labels=load_labels(cohort, fixed).to(device),
+        label_count=len(cohort.labels),
+        spacing_mm=cohort.spacing_mm,
     )

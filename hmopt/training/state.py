@@ -1,21 +1,41 @@
-"""The state from which an interrupted training continues."""
+"""What a training writes while it runs: the state that it is resumed from, and its log."""
 
+import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
+from hmopt.catalogue import find_hyperparameter
 from hmopt.errors import CheckpointError
 from hmopt.files import checked, one_line, replacing
 from hmopt.model_file import read_tensors, sealed
+from hmopt.space import Space
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-WHAT, ADVICE = "a state of training", "Delete the file to begin anew."
+"""What Adam keeps of each parameter."""
+WHAT = "a state of training"
+ADVICE = "Delete the file to begin anew."
+
+COLUMNS = (
+    "step",
+    "minutes",
+    "learning_rate",
+    "loss",
+    "similarity",
+    "regularization_term",
+    "overlap",
+    "tune_dice",
+)
+"""Columns of the log, before one for each hyperparameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +53,18 @@ class Progress:
 
     Examples
     --------
-    >>> Progress(step=100, minutes=0.5, scale=1.0).step
-    100
+    >>> Progress(step=99, minutes=0.5, scale=1.0).after_step(minutes=0.6)
+    Progress(step=100, minutes=0.6, scale=1.0)
     """
 
     step: int
     minutes: float
     scale: float
+
+    def after_step(self, minutes: float) -> "Progress":
+        """Return the progress one step later."""
+        done = self.step + 1
+        return replace(self, step=done, minutes=minutes)
 
 
 class _Progress(BaseModel):
@@ -56,11 +81,14 @@ def save_state(
     path: Path,
     progress: Progress,
     module: nn.Module,
-    averages: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    average: AveragedModel,
+    optimizer: Optimizer,
     key: str,
 ) -> None:
-    """Write everything that a training continues from.
+    """Write everything that a training is resumed from.
+
+    The file holds `weights/NAME` and `averages/NAME` of each tensor of the module, and
+    `optimizer/INDEX/MOMENT` of each parameter. The learning rate follows from the step.
 
     Parameters
     ----------
@@ -70,52 +98,61 @@ def save_state(
         How far the training has come.
     module
         What is trained.
-    averages
-        Running averages of the module's tensors, in their order.
+    average
+        Running average of its weights.
     optimizer
         Adam, which has taken a step.
     key
-        Stands for the declaration that the state is under.
+        Hash of the declaration that the state is under.
 
     Examples
     --------
     >>> import tempfile
-    >>> path, layer = Path(tempfile.mkdtemp()) / "state.safetensors", nn.Linear(2, 1)
-    >>> averages, optimizer = [torch.zeros(1, 2), torch.zeros(1)], torch.optim.Adam(layer.parameters())
+    >>> from hmopt.training.optimization import make_average
+    >>> path = Path(tempfile.mkdtemp()) / "state.safetensors"
+    >>> layer = nn.Linear(2, 1)
+    >>> average = make_average(layer, decay=0.9)
+    >>> optimizer = torch.optim.Adam(layer.parameters())
     >>> layer(torch.ones(2)).sum().backward()
     >>> optimizer.step()
-    >>> save_state(path, Progress(step=1, minutes=0.1, scale=1.0), layer, averages, optimizer, key="a declaration")
-    >>> load_state(path, layer, averages, optimizer, key="a declaration").step
+    >>> progress = Progress(step=1, minutes=0.1, scale=1.0)
+    >>> save_state(path, progress, layer, average, optimizer, key="a declaration")
+    >>> load_state(path, layer, average, optimizer, key="a declaration").step
     1
     """
-    tensors = {f"weights/{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {
-        f"averages/{name}": tensor
-        for name, tensor in zip(module.state_dict(), averages, strict=True)
-    }
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        tensors[f"weights/{name}"] = tensor
+    for name, tensor in average.module.state_dict().items():
+        tensors[f"averages/{name}"] = tensor
     for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": moments[name] for name in MOMENTS}
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"progress": json.dumps(vars(progress)), "key": key}
+        for name in MOMENTS:
+            tensors[f"optimizer/{index}/{name}"] = moments[name]
+
+    arrays = {}
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.detach().cpu().contiguous()
+        arrays[name] = tensors[name].numpy()
+
+    metadata = {"key": key}
+    metadata["progress"] = json.dumps(vars(progress))
     with replacing(path) as beside:
-        save_file(
-            kept, beside, sealed(metadata, {name: tensor.numpy() for name, tensor in kept.items()})
-        )
+        save_file(tensors, beside, sealed(metadata, arrays))
 
 
 def load_state(
     path: Path,
     module: nn.Module,
-    averages: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    average: AveragedModel,
+    optimizer: Optimizer,
     key: str,
 ) -> Progress | None:
-    """Restore what `save_state` wrote into a module, averages and an optimizer like those it was called with.
+    """Restore what `save_state` wrote into a module, an average and an optimizer.
 
     Parameters
     ----------
-    path, module, averages, optimizer, key
-        As for `save_state`.
+    path, module, average, optimizer, key
+        Like those that `save_state` was called with.
 
     Returns
     -------
@@ -129,8 +166,11 @@ def load_state(
 
     Examples
     --------
+    >>> from hmopt.training.optimization import make_average
     >>> layer = nn.Linear(2, 1)
-    >>> load_state(Path("nowhere/state.safetensors"), layer, [], torch.optim.Adam(layer.parameters()), "a key") is None
+    >>> average = make_average(layer, decay=0.9)
+    >>> optimizer = torch.optim.Adam(layer.parameters())
+    >>> load_state(Path("nowhere/state.safetensors"), layer, average, optimizer, "key") is None
     True
     """
     if not path.is_file():
@@ -141,12 +181,22 @@ def load_state(
             str(path),
             expected="a state of the declared training",
             got="one of another declaration or cohort",
-            advice="Restore the declaration to continue it, or delete the file to begin anew.",
+            advice="Restore the declaration to resume it, or delete the file to begin anew.",
         )
     progress = _read_progress(path, metadata.get("progress", "{}"))
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     _check_tensors(path, tensors, module, optimizer, progress)
-    _restore(tensors, module, averages, optimizer)
+
+    names = list(module.state_dict())
+    module.load_state_dict(_under("weights", names, tensors))
+    average.module.load_state_dict(_under("averages", names, tensors))
+    average.n_averaged.fill_(1 + progress.step)  # the first weights, and those after each step
+
+    moments = {}
+    for index in range(len(_parameters(optimizer))):
+        moments[index] = _under(f"optimizer/{index}", MOMENTS, tensors)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return progress
 
 
@@ -165,46 +215,131 @@ def _read_progress(path: Path, text: str) -> Progress:
 
 def _check_tensors(
     path: Path,
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     progress: Progress,
 ) -> None:
-    """Refuse a state that lacks a tensor, has one of another shape or type, or took another number of steps."""
-    wanted = {
-        f"{kind}/{name}": tensor
-        for name, tensor in module.state_dict().items()
-        for kind in ("weights", "averages")
-    }
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for place, parameter in enumerate(parameters):
-        wanted |= {f"optimizer/{place}/{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
-        wanted[f"optimizer/{place}/step"] = torch.tensor(float(progress.step))
-    for name, like in wanted.items():
+    """Check that a state has every tensor, in its shape and type, after as many steps."""
+    for name, like in _expected_tensors(module, optimizer, progress).items():
         if name not in tensors:
             raise CheckpointError(str(path), expected=WHAT, got=f"no {name}", advice=ADVICE)
         found = tensors[name]
-        if found.shape != like.shape or found.dtype != like.dtype:
-            got = f"{name} of shape {list(found.shape)} as {found.dtype}"
+        same_kind = found.shape == like.shape and found.dtype == like.dtype
+        if not same_kind:
+            shape = list(found.shape)
+            got = f"{name} of shape {shape} as {found.dtype}"
             raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
         if name.endswith("/step") and not torch.equal(found, like):
             got = f"{progress.step} steps beside {found.item():g} of the optimizer"
             raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
 
 
-def _restore(
-    tensors: dict[str, Tensor],
-    module: nn.Module,
-    averages: list[Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    names = list(module.state_dict())
-    module.load_state_dict({name: tensors[f"weights/{name}"] for name in names})
-    for average, name in zip(averages, names, strict=True):
-        average.copy_(tensors[f"averages/{name}"])
-    state = optimizer.state_dict()
-    count = sum(len(group["params"]) for group in state["param_groups"])
-    moments = {
-        i: {name: tensors[f"optimizer/{i}/{name}"] for name in MOMENTS} for i in range(count)
-    }
-    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+def _expected_tensors(
+    module: nn.Module, optimizer: Optimizer, progress: Progress
+) -> dict[str, Tensor]:
+    """Return the names of a state's tensors, with a tensor of the shape and type of each."""
+    expected = {}
+    weights = module.state_dict()
+    for name, tensor in weights.items():
+        expected[f"weights/{name}"] = tensor
+        expected[f"averages/{name}"] = tensor
+
+    steps = torch.tensor(progress.step, dtype=torch.float32)
+    parameters = _parameters(optimizer)
+    for index, parameter in enumerate(parameters):
+        expected[f"optimizer/{index}/exp_avg"] = parameter
+        expected[f"optimizer/{index}/exp_avg_sq"] = parameter
+        expected[f"optimizer/{index}/step"] = steps
+    return expected
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    parameters: list[Tensor] = []
+    for group in optimizer.param_groups:
+        parameters.extend(group["params"])
+    return parameters
+
+
+def _under(prefix: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of some names, each of which has a prefix in the file."""
+    chosen = {}
+    for name in names:
+        chosen[name] = tensors[f"{prefix}/{name}"]
+    return chosen
+
+
+class Log:
+    """`training.csv`: what a training did, a row every few steps.
+
+    Rows after the step that a training is resumed from are dropped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    space
+        Its hyperparameters get a column each, `setting_NAME`.
+    step
+        Steps done; 0 begins a new file.
+
+    Raises
+    ------
+    CheckpointError
+        If the rows of a resumed training cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hmopt.space import Hyperparameter
+    >>> path = Path(tempfile.mkdtemp()) / "training.csv"
+    >>> log = Log(path, Space(hyperparameters=(Hyperparameter(name="regularization"),)), step=0)
+    >>> log.write({"step": 1, "loss": 0.5, "setting_regularization": 0.25})
+    >>> path.read_text().splitlines()[1]
+    '1,,,0.5,,,,,0.25'
+    """
+
+    def __init__(self, path: Path, space: Space, step: int) -> None:
+        self.path = path
+        terms = [find_hyperparameter(name).term_column for name in space.names]
+        settings = [f"setting_{name}" for name in space.names]
+        self.columns = list(dict.fromkeys([*COLUMNS, *terms, *settings]))
+        kept = _rows_until(path, step) if step else []
+        with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one row; columns that it lacks stay empty."""
+        texts = {}
+        for name, value in row.items():
+            if isinstance(value, int):
+                texts[name] = str(value)
+            else:
+                texts[name] = f"{value:.6g}"
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            self._writer(file).writerow(texts)
+
+    def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
+        return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """Read the rows of a log up to a step; the last one may have been cut short."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if rows and not rows[-1].get("step", "").isdecimal():
+            del rows[-1]
+        whole = [row for row in rows if None not in row.values()]
+        return [row for row in whole if int(row["step"]) <= step]
+    except (csv.Error, ValueError, KeyError) as error:
+        raise CheckpointError(
+            str(path),
+            expected="the log of a training, with a whole number of steps in each row",
+            got=one_line(error),
+            advice="Delete the file: the training is resumed from its state, and its log from there.",
+        ) from error

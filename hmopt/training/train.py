@@ -1,16 +1,27 @@
-"""Training of the hypermorph of a study folder."""
+"""Trainings: of a study's model, and of the models that it is compared with."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
+from hmopt.files import content_hash
+from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT
 from hmopt.progress import Track, silent
+from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
-from hmopt.training.learner import HypermorphLearner
-from hmopt.training.loop import Files, Training
-from hmopt.training.trained import is_trained, kept_models, training_key
+from hmopt.training.identity import (
+    is_kept,
+    is_trained,
+    kept_models,
+    network_key,
+    training_key,
+)
+from hmopt.training.loop import Files, run_training
+from hmopt.training.loss import study_scale
+from hmopt.training.trainable import TrainableHypermorph, TrainableNetwork
 
 
 def train(
@@ -20,7 +31,7 @@ def train(
     track: Track = silent,
     device: str | torch.device = "cpu",
 ) -> Path:
-    """Train the declared hypermorph, or continue where an interrupted training stopped.
+    """Train the declared hypermorph of a study folder, or resume an interrupted training.
 
     Parameters
     ----------
@@ -29,12 +40,12 @@ def train(
     cohort
         Its prepared images.
     folder
-        Where `model.safetensors` and `training.csv` go, and the model as it was after a quarter, half and three
-        quarters of the steps (`model-quarter.safetensors` and so on).
+        Where `model.safetensors` and `training.csv` go, and the model as it was after a quarter,
+        half and three quarters of the steps (`model-quarter.safetensors` and so on).
     track
         Shows progress.
     device
-        Where the network lives.
+        Where to train.
 
     Returns
     -------
@@ -46,7 +57,7 @@ def train(
     CheckpointError
         If the folder holds a model, or a state of training, of another declaration or cohort.
     DataError
-        If there is no pair to train on, or the loss ceases to be a finite number.
+        If there is no pair to train on, or the loss is no longer a finite number.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
 
@@ -61,11 +72,18 @@ def train(
     >>> from hmopt.data.synthetic import make_cohort
     >>> from hmopt.declaration import parse_study
     >>> folder = Path(tempfile.mkdtemp())
-    >>> manifest = make_cohort(folder / "data", subjects=5, shape=(24, 24))
-    >>> values = {"name": "tiny", "cohort": {"manifest": manifest, "label_names": folder / "data" / "dseg.tsv"}}
-    >>> values |= {"preprocessing": {"shape": [24, 24]}, "split": {"train": 2, "tune": 2, "search": 1}}
-    >>> values |= {"network": {"encoder": [4, 4], "decoder": [4], "final": []}, "hypernetwork": {"units": [4]}}
-    >>> study = parse_study({**values, "pairs": {"tune": 1}, "training": {"steps": 2, "batch": 1}})
+    >>> data = folder / "data"
+    >>> manifest = make_cohort(data, subjects=5, shape=(24, 24))
+    >>> study = parse_study({
+    ...     "name": "tiny",
+    ...     "cohort": {"manifest": manifest, "label_names": data / "dseg.tsv"},
+    ...     "preprocessing": {"shape": [24, 24]},
+    ...     "split": {"train": 2, "tune": 2, "search": 1},
+    ...     "pairs": {"tune": 1},
+    ...     "network": {"encoder": [4, 4], "decoder": [4], "final": []},
+    ...     "hypernetwork": {"widths": [4]},
+    ...     "training": {"steps": 2, "batch": 1},
+    ... })
     >>> cohort = prepare(study, folder)
     >>> path = train(study, cohort, folder)
     >>> path.name, is_trained(study, cohort, folder)
@@ -75,13 +93,154 @@ def train(
     path = study_folder.model_file()
     if is_trained(study, cohort, folder):
         return path
-    place = torch.device(device)
-    models = kept_models(folder, study.training.steps)
     files = Files(
-        models=models, state=study_folder.training_state_file, log=study_folder.training_file
+        models=kept_models(folder, study.training.steps),
+        state=study_folder.training_state_file,
+        log=study_folder.training_file,
     )
     key = training_key(study, cohort)
-    Training(
-        study, cohort, lambda: HypermorphLearner(study, cohort.shape, place), files, key, place
-    ).run(track)
+    run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
     return path
+
+
+def train_hypermorph(
+    study: Study,
+    cohort: PreparedCohort,
+    path: Path,
+    track: Track = silent,
+    device: str | torch.device = "cpu",
+) -> Path:
+    """Train the declared hypermorph into a file of its own, or resume an interrupted training.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    path
+        The model's file; beside it are a log, and the state to resume from.
+    track
+        Shows progress.
+    device
+        Where to train.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is a model, or a state of training, of another declaration or cohort.
+    DataError
+        If there is no pair to train on, or the loss is no longer a finite number.
+    """
+    key = training_key(study, cohort)
+    if is_kept(path, HYPERMORPH_FORMAT, key):
+        return path
+    files = files_beside(path, study.training.steps)
+    run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
+    return path
+
+
+def train_network(
+    study: Study,
+    cohort: PreparedCohort,
+    setting: Setting,
+    path: Path,
+    track: Track = silent,
+    device: str | torch.device = "cpu",
+) -> Path:
+    """Train an ordinary registration network at one setting, or resume an interrupted training.
+
+    Network, loss, pairs, augmentation, learning rate and averaging are those of the hypermorph of
+    the same declaration: step by step it sees the same pairs, and its first weights are those that
+    the base weights start as.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    setting
+        A value for each hyperparameter.
+    path
+        The network's file; beside it are a log, and the state to resume from.
+    track
+        Shows progress.
+    device
+        Where to train.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is a network, or a state of training, of another declaration, cohort or setting.
+    DataError
+        If there is no pair to train on, or the loss is no longer a finite number.
+    """
+    key = content_hash(network_key(study, cohort), setting)
+    if is_kept(path, NETWORK_FORMAT, key):
+        return path
+    build = partial(TrainableNetwork, setting=setting)
+    files = files_beside(path, study.training.steps)
+    run_training(study, cohort, build, files, key, torch.device(device), track)
+    return path
+
+
+def with_budget(
+    study: Study, cohort: PreparedCohort, steps: int, seed: int, learning_rate: float | None = None
+) -> Study:
+    """Return a study of another number of steps, seed and learning rate, otherwise the same.
+
+    The learning rate falls to zero within these steps. The loss scale stays that of the study, so
+    that λ means the same whatever the seed.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    steps
+        Optimizer steps.
+    seed
+        Decides first weights, pairs, settings and augmentation.
+    learning_rate
+        At the start; None leaves it as declared.
+
+    Raises
+    ------
+    DataError
+        If there is no pair to train on.
+    """
+    budget: dict[str, float] = {"steps": steps, "seed": seed}
+    if learning_rate is not None:
+        budget["learning_rate"] = learning_rate
+    training = study.training.model_copy(update=budget)
+    scale = study_scale(study, cohort)
+    loss = study.loss.model_copy(update={"scale": scale})
+    return study.model_copy(update={"training": training, "loss": loss})
+
+
+def files_beside(path: Path, steps: int) -> Files:
+    """Return the files of a training that keeps one model: state and log are named after it.
+
+    Examples
+    --------
+    >>> files_beside(Path("compare/seed-0.safetensors"), steps=10).state.as_posix()
+    'compare/seed-0-state.safetensors'
+    """
+    name = path.name.removesuffix(".safetensors")
+    return Files(
+        models={steps: path},
+        state=path.with_name(f"{name}-state.safetensors"),
+        log=path.with_name(f"{name}.csv"),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis.finding import find_all
+from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.analysis.simulation import flat, shifted, simulate, sweep
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
@@ -67,7 +67,7 @@ def material(measurements: Measurements) -> Material:
         half=None,
         before=None,
         training=None,
-        findings=tuple(find_all(measurements, None, SCOPES, SECTION)),
+        findings=tuple(analyse_scopes(measurements, None, SCOPES, SECTION)),
     )
 
 

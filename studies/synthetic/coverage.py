@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hmopt.analysis.optimum import ModelAnalysis
 from hmopt.analysis.simulation import LATTICE, response, simulate, sweep
-from hmopt.analysis.source import Source
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.search.scopes import Scope
@@ -29,7 +29,7 @@ def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str
     for seed in range(cohorts):
         best = np.random.default_rng([seed, subjects, pairs]).uniform(0.2, 0.7)
         curve = response(best, curvature)
-        view = Source(sweep(simulate(curve[None], subjects, pairs, seed)), SECTION).view(
+        view = ModelAnalysis(sweep(simulate(curve[None], subjects, pairs, seed)), SECTION).of(
             Scope(criteria=())
         )
         assert view is not None

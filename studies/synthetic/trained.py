@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.between import between
-from hmopt.analysis.flag import Flag, find_flags
-from hmopt.analysis.source import Source
+from hmopt.analysis.optimum import ModelAnalysis, interpolation
+from hmopt.analysis.warnings import OptimumWarning, find_warnings
 from hmopt.cli.conversation import Conversation, conversation
 from hmopt.cli.search import search_study
 from hmopt.cli.train import train_study
@@ -91,13 +90,14 @@ def declaration(sides: dict[str, list[str]], seed: int) -> str:
 def optima(folder: Path, seed: int) -> pd.DataFrame:
     """Give a row for each group and scope: its best setting and interval, and the best one of all groups together."""
     measurements = read_folder(folder)
-    source, rows = Source(measurements, SECTION), []
+    analysis = ModelAnalysis(measurements, SECTION)
+    rows = []
     for scope in SCOPES:
-        everyone = source.view(scope)
+        everyone = analysis.of(scope)
         assert everyone is not None
-        flat = Flag.FLAT in find_flags(measurements.space, everyone.optimum, None)
+        flat = OptimumWarning.FLAT in find_warnings(measurements.space, everyone.optimum, None)
         for group in range(GROUPS):
-            view = source.view(Scope(criteria=(("group", str(group)), *scope.criteria)))
+            view = analysis.of(Scope(criteria=(("group", str(group)), *scope.criteria)))
             assert view is not None
             (interval,) = view.optimum.intervals.values()
             rows.append(
@@ -117,7 +117,7 @@ def optima(folder: Path, seed: int) -> pd.DataFrame:
 
 def peak(response: Curve) -> float:
     """Give where the smooth curve through the mean scores is highest, measured there or not."""
-    candidates, matrix = between(response.space, response.settings)
+    candidates, matrix = interpolation(response.space, response.settings)
     best = candidates[response.best_of(response.means @ matrix.T)]
     return response.space.setting(best)["regularization"]
 

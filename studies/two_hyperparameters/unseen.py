@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hmopt.analysis.evidence import holm
-from hmopt.analysis.held_out import HeldOut, choose, divide, judge, sums_between
+from hmopt.analysis.held_out import Chosen, HeldOut, choose, evaluate, split_subjects, sums_between
 from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.optimum import find_optimum
 from hmopt.analysis.resampling import Samples, draw
@@ -70,7 +70,9 @@ class Question:
             measurements.pairs[f"{side}_subject"].to_numpy(dtype=object)
             for side in ("moving", "fixed")
         )
-        self.splits = divide(sorted({*self.moving, *self.fixed}), section.splits, section.seed)
+        self.splits = split_subjects(
+            sorted({*self.moving, *self.fixed}), section.splits, section.seed
+        )
         self.samples: Samples = draw(self.moving, self.fixed, DRAWS, section.seed)
         self.folding_limit = section.folding_limit
 
@@ -79,16 +81,16 @@ class Question:
         own, plain = (self._chosen(curve, judged) for curve in (choosing, over))
         default = np.full(len(own), judged.place(judged.space.index(judged.space.default)))
         sides = self.moving[judged.pairs], self.fixed[judged.pairs]
-        found = judge(
-            judged, self.splits.judges(*sides), (own, plain, default), sides, self.splits.choosing
-        )
+        chosen = Chosen(own=own, common=plain, default=default)
+        held_out = self.splits.held_out_pairs(*sides)
+        found = evaluate(judged, held_out, chosen, sides, self.splits.choosing)
         assert found is not None
         return found
 
     def _chosen(self, curve: Curve, judged: Curve) -> NDArray[np.intp]:
         """Return the places among the judged settings of what a response chooses in each round."""
         sides = self.moving[curve.pairs], self.fixed[curve.pairs]
-        places = choose(sums_between(curve, self.splits, *sides), self.splits.chooses)
+        places = choose(sums_between(curve, self.splits, *sides), self.splits.selection)
         among_judged = np.array([*(judged.place(index) for index in curve.settings), -1])
         return np.asarray(among_judged[places])
 
@@ -108,7 +110,7 @@ def held_out_row(found: HeldOut) -> dict[str, float]:
     gain = found.over_common
     return {
         **found.score.estimate.columns("held_out"),
-        "with_images_alone": found.at_common.value,
+        "with_images_alone": found.score.value - gain.value,
         **gain.estimate.columns("gain"),
         "p_value": gain.p_value,
         "subjects": gain.subjects,

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.agreement import Agreement, find_agreement, rank_correlation
+from hmopt.analysis.agreement import (
+    Agreement,
+    Regret,
+    find_agreement,
+    find_regret,
+    rank_correlation,
+)
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.regret import Regret, find_regret
 from hmopt.analysis.robustness import find_robustness
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
@@ -67,7 +72,7 @@ def test_a_constant_gap_is_told_at_each_setting_with_its_sign(
     # subjects do not differ at all: the error is that of two random starts
     assert found.mean_gap.error == pytest.approx(np.std([0.011, 0.009], ddof=1) / np.sqrt(2))
     assert found.upper_bound == pytest.approx(0.01 + found.mean_gap.error * stats.t.ppf(0.95, 1))
-    assert found.starts == 1
+    assert found.initializations == 1
     assert found.evidence is Evidence.TOO_FEW
     np.testing.assert_allclose(found.seed_spread, np.std([0.011, 0.009], ddof=1))
     assert np.isnan(found.amortized_spread).all()
@@ -75,7 +80,11 @@ def test_a_constant_gap_is_told_at_each_setting_with_its_sign(
     assert found.rank_correlation == pytest.approx(1.0)
     assert found.shift == {"regularization": 0.0}
     assert len(found.settings) == 9
-    assert found.separate.tolist() == pytest.approx((hump(0.3) + 0.01).tolist(), abs=0.01)
+    of_pairs = amortized["0"].values["dice"][0].mean() - hump(0.3)[0]
+    assert found.amortized.tolist() == pytest.approx((hump(0.3) + of_pairs).tolist(), abs=1e-12)
+    assert found.separate.tolist() == pytest.approx(
+        (hump(0.3) + of_pairs + 0.01).tolist(), abs=1e-12
+    )
 
 
 def test_a_gap_of_surface_distance_is_positive_where_separate_networks_are_nearer(
@@ -127,7 +136,7 @@ def test_starts_of_both_sides_widen_the_interval_of_the_gap(
     over_starts = np.var(ones, ddof=1) / 3 + np.var(others, ddof=1) / 2
     assert found.mean_gap.value == pytest.approx(single.mean_gap.value)
     assert found.mean_gap.error**2 == pytest.approx(single.mean_gap.error**2 + over_starts)
-    assert (found.starts, single.starts) == (2, 1)
+    assert (found.initializations, single.initializations) == (2, 1)
     assert single.evidence is Evidence.TOO_FEW
 
 
@@ -237,7 +246,7 @@ def test_the_regret_is_the_fall_of_the_retrained_curve_from_its_best_to_the_amor
     assert found.default_more.value == pytest.approx(0.4 * (0.375**2 - 0.125**2))
     assert found.trained
     assert found.subjects == 8
-    assert found.starts == 1
+    assert found.initializations == 1
     assert found.evidence is Evidence.TOO_FEW
 
 
@@ -263,7 +272,7 @@ def test_losses_within_the_margin_are_negligible_with_confidence(
 ) -> None:
     separate = starts_of(model, 0.7 + 0.001 * NINE)
     found = regretted({"0": model(hump(0.0))}, separate)
-    assert found.starts == 3
+    assert found.initializations == 3
     assert found.retraining.equivalent(0.002)
     assert found.default.equivalent(0.002)
     assert found.evidence is Evidence.NEGLIGIBLE
@@ -327,9 +336,9 @@ def test_networks_of_further_seeds_at_some_settings_count_there_and_leave_the_gr
     )
     assert np.flatnonzero(np.isfinite(found.seed_spread)).tolist() == [2, 4]
     assert found.seed_spread[2] == pytest.approx(0.02 / np.sqrt(2))
-    assert found.starts == 1
+    assert found.initializations == 1
     regret = regretted({"0": model(hump(0.25))}, separate)
-    assert regret.starts == 1
+    assert regret.initializations == 1
     assert regret.retraining.value == pytest.approx(0.0, abs=1e-12)
     robustness = find_robustness(separate, COHORT, "dice")
     assert robustness is not None

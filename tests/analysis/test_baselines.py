@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hmopt.analysis.baselines import COHORT, Compared, find_compared
+from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
 from hmopt.analysis.evidence import Evidence
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison
@@ -28,9 +28,9 @@ def template(make: Make, all_cross: list[tuple[str, str]]) -> Measurements:
 
 @pytest.fixture
 def compared(
-    template: Measurements, compare_curves: Callable[..., Compared | None]
-) -> Callable[..., Compared]:
-    def build(*arguments: Any, **changes: Any) -> Compared:
+    template: Measurements, compare_curves: Callable[..., BaselineComparison | None]
+) -> Callable[..., BaselineComparison]:
+    def build(*arguments: Any, **changes: Any) -> BaselineComparison:
         found = compare_curves(template, *arguments, **changes)
         assert found is not None
         return found
@@ -38,7 +38,9 @@ def compared(
     return build
 
 
-def test_the_gap_is_told_at_both_lengths_of_training(compared: Callable[..., Compared]) -> None:
+def test_the_gap_is_told_at_both_lengths_of_training(
+    compared: Callable[..., BaselineComparison],
+) -> None:
     found = compared(hump(0.375, 0.704), hump(0.375))
     assert found.equal is not None
     assert (found.main.times, found.equal.times) == (2, 1)
@@ -53,7 +55,7 @@ def test_the_gap_is_told_at_both_lengths_of_training(compared: Callable[..., Com
 
 
 def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(
-    compared: Callable[..., Compared],
+    compared: Callable[..., BaselineComparison],
 ) -> None:
     shifts = (0.0, 0.0, 0.0, 0.01, 0.01)
     found = compared(hump(0.375), hump(0.375), shifts)
@@ -70,7 +72,9 @@ def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(
     assert found.main.spread_ratios[COHORT][1] is Evidence.NONE
 
 
-def test_the_regret_is_that_of_the_retrained_curve(compared: Callable[..., Compared]) -> None:
+def test_the_regret_is_that_of_the_retrained_curve(
+    compared: Callable[..., BaselineComparison],
+) -> None:
     found = compared(hump(0.25), hump(0.375))
     regret = found.main.regrets[COHORT]
     assert regret.retraining.value == pytest.approx(0.4 * 0.125**2)
@@ -78,7 +82,7 @@ def test_the_regret_is_that_of_the_retrained_curve(compared: Callable[..., Compa
 
 
 def test_ensembles_are_judged_at_the_best_setting_by_their_members(
-    compared: Callable[..., Compared],
+    compared: Callable[..., BaselineComparison],
 ) -> None:
     found = compared(hump(0.375), hump(0.625), ensemble_gain=0.007)
     assert (found.separate.ensemble, found.main.hypermorphs.ensemble) == (5, 5)
@@ -86,7 +90,9 @@ def test_ensembles_are_judged_at_the_best_setting_by_their_members(
         assert family.ensemble_gains[COHORT].value == pytest.approx(0.007)
 
 
-def test_the_cost_ratio_is_of_one_training_by_the_clock(compared: Callable[..., Compared]) -> None:
+def test_the_cost_ratio_is_of_one_training_by_the_clock(
+    compared: Callable[..., BaselineComparison],
+) -> None:
     found = compared(hump(0.375), hump(0.375))
     assert (found.separate.minutes, found.main.hypermorphs.minutes) == pytest.approx((3.5, 7.0))
     assert found.main.cost_ratio == pytest.approx(2.0)
@@ -110,10 +116,14 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
         baselines=(separate,),
     )
 
-    def find(*baselines: Baseline, settings: tuple[tuple[int, ...], ...] = grid) -> Compared | None:
+    def find(
+        *baselines: Baseline, settings: tuple[tuple[int, ...], ...] = grid
+    ) -> BaselineComparison | None:
         held = {"hypermorph": template, "separate": template.at(settings)}
         asked = replace(comparison, baselines=baselines)
-        return find_compared(asked, lambda one: held[one.role], template, [COHORT], SearchOptions())
+        return compare_baselines(
+            asked, lambda one: held[one.role], template, [COHORT], SearchOptions()
+        )
 
     assert find(separate) is None
     assert find(hypermorph) is None
@@ -144,7 +154,7 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
         default=(2,),
         baselines=tuple(asked),
     )
-    found = find_compared(
+    found = compare_baselines(
         comparison,
         lambda one: longer if one.steps == 40 else template,
         replace(template, values={"dice": template.values["dice"] + 0.004}),

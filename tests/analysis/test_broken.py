@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.finding import Finding, find_all
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import granularities
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Hyperparameter, Space
 
 SECTION = SearchOptions(metric="dice", scopes=[["cohort"], ["label"]])
-BROKEN = {Flag.CONSTANT, Flag.ERRATIC, Flag.BOUND}
+BROKEN = {OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.BOUND}
 VALUES = np.linspace(0, 1, 9)
 
 
@@ -38,15 +38,15 @@ def measured(
     return build
 
 
-def find(measurements: Measurements) -> list[Finding]:
-    return find_all(
+def find(measurements: Measurements) -> list[ScopeResult]:
+    return analyse_scopes(
         measurements, None, list_scopes(SECTION, measurements.pairs, measurements.labels), SECTION
     )
 
 
-def named(measurements: Measurements) -> set[Flag]:
+def named(measurements: Measurements) -> set[OptimumWarning]:
     (cohort,) = [finding for finding in find(measurements) if finding.scope == Scope(criteria=())]
-    return set(cohort.flags)
+    return set(cohort.warnings)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def named(measurements: Measurements) -> set[Flag]:
 def test_a_model_that_responds_is_not_called_broken(
     measured: Callable[..., Measurements], curve: np.ndarray
 ) -> None:
-    assert not named(measured(curve)) & {Flag.CONSTANT, Flag.ERRATIC}
+    assert not named(measured(curve)) & {OptimumWarning.CONSTANT, OptimumWarning.ERRATIC}
 
 
 def test_shuffled_weights_are_named_erratic(measured: Callable[..., Measurements]) -> None:
     seen = [
-        Flag.ERRATIC in named(measured(np.random.default_rng(seed).normal(0.4, 0.1, 9)))
+        OptimumWarning.ERRATIC in named(measured(np.random.default_rng(seed).normal(0.4, 0.1, 9)))
         for seed in range(20)
     ]
     assert np.mean(seen) >= 0.9
@@ -73,11 +73,11 @@ def test_shuffled_weights_are_named_erratic(measured: Callable[..., Measurements
 
 def test_a_model_that_ignores_the_setting_is_named(measured: Callable[..., Measurements]) -> None:
     constant = measured(np.full(9, 0.7), slopes=0.0)
-    assert {Flag.CONSTANT, Flag.FLAT} <= named(constant)
+    assert {OptimumWarning.CONSTANT, OptimumWarning.FLAT} <= named(constant)
     gains = granularities(find(constant), constant.pairs, margin=0.002)
     assert {gain.evidence for gain in gains} == {Evidence.NEGLIGIBLE}
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])
 def test_an_optimum_at_a_bound_is_named(measured: Callable[..., Measurements], end: float) -> None:
-    assert named(measured(0.7 - (VALUES - end) ** 2)) & BROKEN == {Flag.BOUND}
+    assert named(measured(0.7 - (VALUES - end) ** 2)) & BROKEN == {OptimumWarning.BOUND}

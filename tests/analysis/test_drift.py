@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.analysis.drift import Drift, Trend, find_drifts, flag_drifts
-from hmopt.analysis.finding import find_all
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.drift import Drift, Trend, find_drifts, warn_of_drift
+from hmopt.analysis.scope_result import analyse_scopes
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.records import CHECKPOINTS, Checkpoint
@@ -152,9 +152,9 @@ def test_false_alarms_of_trainings_that_only_wander_are_rare() -> None:
 
 def test_the_flag_of_drift_stands_for_that_of_half_training() -> None:
     checkpoints = make_training([0.7, 0.62, 0.55, 0.5], own=0.02)
-    findings = find_all(checkpoints["full"], checkpoints["half"], [COHORT], SECTION)
-    assert Flag.NOT_CONVERGED in findings[0].flags
-    (flagged,) = flag_drifts(findings, find_drifts(checkpoints, [COHORT], SECTION))
-    assert Flag.DRIFTS in flagged.flags
-    assert Flag.NOT_CONVERGED not in flagged.flags
-    assert flag_drifts(findings, []) == findings
+    findings = analyse_scopes(checkpoints["full"], checkpoints["half"], [COHORT], SECTION)
+    assert OptimumWarning.NOT_CONVERGED in findings[0].warnings
+    (flagged,) = warn_of_drift(findings, find_drifts(checkpoints, [COHORT], SECTION))
+    assert OptimumWarning.DRIFTS in flagged.warnings
+    assert OptimumWarning.NOT_CONVERGED not in flagged.warnings
+    assert warn_of_drift(findings, []) == findings

@@ -6,27 +6,27 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.evidence import LEVEL, Evidence, holm
-from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import Gain, Over, adjusted, family_gain, gains_of_scopes, granularities
 from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope, list_scopes
 
 SECTION = SearchOptions(
-    metric="dice", minimum_partners=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
+    metric="dice", min_paired_subjects=5, scopes=[["cohort"], ["label"], ["age"], ["subject"]]
 )
 MARGIN = 0.002
 Make = Callable[..., Measurements]
 
 
-def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[Finding]:
-    return find_all(
+def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[ScopeResult]:
+    return analyse_scopes(
         measurements, None, list_scopes(section, measurements.pairs, measurements.labels), section
     )
 
 
-def of_kind(findings: list[Finding], kind: str) -> list[Finding]:
+def of_kind(findings: list[ScopeResult], kind: str) -> list[ScopeResult]:
     return [finding for finding in findings if [k for k, _ in finding.scope.criteria] == [kind]]
 
 
@@ -38,7 +38,7 @@ def measured(
 
 
 @pytest.fixture
-def found(measured: Measurements) -> list[Finding]:
+def found(measured: Measurements) -> list[ScopeResult]:
     return find(measured)
 
 
@@ -46,7 +46,7 @@ def found(measured: Measurements) -> list[Finding]:
 @pytest.mark.parametrize("over", ["common", "default"])
 @pytest.mark.parametrize("kind", ["label", "age", "subject"])
 def test_a_familys_gain_is_the_jackknife_of_each_pairs_mean_over_the_members_that_it_belongs_to(
-    measured: Measurements, found: list[Finding], kind: str, over: Over, pooled: bool
+    measured: Measurements, found: list[ScopeResult], kind: str, over: Over, pooled: bool
 ) -> None:
     of_pair: dict[int, list[float]] = {}
     members = of_kind(found, kind)
@@ -71,7 +71,7 @@ def test_a_familys_gain_is_the_jackknife_of_each_pairs_mean_over_the_members_tha
 
 
 def test_every_granularity_is_compared_with_the_default_and_with_the_single_best(
-    measured: Measurements, found: list[Finding]
+    measured: Measurements, found: list[ScopeResult]
 ) -> None:
     gains = granularities(found, measured.pairs, MARGIN)
     expected = [("cohort", "default")]
@@ -87,7 +87,7 @@ def test_every_granularity_is_compared_with_the_default_and_with_the_single_best
 
 
 def test_labels_with_different_optima_are_evidence_and_groups_without_difference_are_not(
-    measured: Measurements, found: list[Finding]
+    measured: Measurements, found: list[ScopeResult]
 ) -> None:
     gains = {(gain.name, gain.over): gain for gain in granularities(found, measured.pairs, MARGIN)}
     for over in ("common", "default"):
@@ -97,7 +97,7 @@ def test_labels_with_different_optima_are_evidence_and_groups_without_difference
     assert gains["age", "common"].evidence is not Evidence.FOUND
 
 
-def test_p_values_are_two_sided_t_tests_and_are_raised_together(found: list[Finding]) -> None:
+def test_p_values_are_two_sided_t_tests_and_are_raised_together(found: list[ScopeResult]) -> None:
     labels = of_kind(found, "label")
     gains = gains_of_scopes(labels, MARGIN)
     raw = []
@@ -188,7 +188,7 @@ def test_five_subjects_are_the_fewest_for_a_verdict(
 
 def test_a_scope_that_nobody_could_judge_is_left_out(make: Make) -> None:
     measurements = make([("a1", "b1"), ("b1", "c1")], np.full((5, 2, 2), 0.5))
-    findings = find_all(
+    findings = analyse_scopes(
         measurements, None, [Scope(criteria=()), Scope(criteria=(("label", "cortex"),))], SECTION
     )
     assert [finding.held_out for finding in findings] == [None, None]

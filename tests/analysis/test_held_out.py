@@ -1,4 +1,4 @@
-"""Divisions of subjects into those who choose and those who judge, and scores of what was chosen."""
+"""Splits of the subjects into selection sets and held-out sets, and held-out scores."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import granularities
 from hmopt.analysis.held_out import (
     HALF_FROM,
     MOST_GROUPS,
+    Chosen,
     HeldOut,
     Splits,
     choose,
-    divide,
-    judge,
+    evaluate,
+    split_subjects,
     sums_between,
 )
 from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.analysis.simulation import shifted, simulate, sweep
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -51,39 +52,39 @@ def sides_of(measurements: Measurements) -> tuple[NDArray[np.object_], NDArray[n
 
 @pytest.mark.parametrize("count", range(3, HALF_FROM))
 def test_of_few_subjects_every_two_judge_once_and_all_others_choose(count: int) -> None:
-    found = divide(subjects(count), splits=500, seed=0)
+    found = split_subjects(subjects(count), splits=500, seed=0)
     assert found.exhaustive
-    assert found.chooses.shape == (math.comb(count, 2), count)
-    assert len({tuple(row) for row in found.chooses}) == math.comb(count, 2)
-    assert set((~found.chooses).sum(axis=1)) == {2}
+    assert found.selection.shape == (math.comb(count, 2), count)
+    assert len({tuple(row) for row in found.selection}) == math.comb(count, 2)
+    assert set((~found.selection).sum(axis=1)) == {2}
     assert found.choosing == count - 2
 
 
 @pytest.mark.parametrize("count", [10, 11, 12])
 def test_of_some_subjects_all_halves_judge_once(count: int) -> None:
-    found = divide(subjects(count), splits=500, seed=0)
+    found = split_subjects(subjects(count), splits=500, seed=0)
     assert found.exhaustive
-    assert found.chooses.shape == (math.comb(count, count // 2), count)
-    assert len({tuple(row) for row in found.chooses}) == math.comb(count, count // 2)
-    assert set((~found.chooses).sum(axis=1)) == {count // 2}
+    assert found.selection.shape == (math.comb(count, count // 2), count)
+    assert len({tuple(row) for row in found.selection}) == math.comb(count, count // 2)
+    assert set((~found.selection).sum(axis=1)) == {count // 2}
 
 
 @pytest.mark.parametrize("count", [13, 40])
 def test_of_many_subjects_random_halves_choose_and_then_judge(count: int) -> None:
-    found = divide(subjects(count), splits=500, seed=0)
+    found = split_subjects(subjects(count), splits=500, seed=0)
     assert not found.exhaustive
-    assert found.chooses.shape == (1000, count)
-    assert set(found.chooses[:500].sum(axis=1)) == {count // 2}
+    assert found.selection.shape == (1000, count)
+    assert set(found.selection[:500].sum(axis=1)) == {count // 2}
     assert found.choosing in (count // 2, count - count // 2)
-    np.testing.assert_array_equal(found.chooses[500:], ~found.chooses[:500])
-    assert len({tuple(row) for row in found.chooses}) > 800
-    share = found.chooses[:500].mean(axis=0)
+    np.testing.assert_array_equal(found.selection[500:], ~found.selection[:500])
+    assert len({tuple(row) for row in found.selection}) > 800
+    share = found.selection[:500].mean(axis=0)
     assert np.abs(share - count // 2 / count).max() < 4 * 0.5 / math.sqrt(500)
 
 
 def test_random_halves_are_those_of_their_seed() -> None:
     first, again, other = (
-        divide(subjects(30), splits=500, seed=seed).chooses for seed in (0, 0, 1)
+        split_subjects(subjects(30), splits=500, seed=seed).selection for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -93,16 +94,19 @@ def test_random_halves_are_those_of_their_seed() -> None:
 def test_the_order_of_names_changes_nothing(count: int) -> None:
     names = subjects(count)
     shuffled = np.random.default_rng(0).permutation(names).tolist()
-    one, other = divide(names, splits=20, seed=0), divide(shuffled, splits=20, seed=0)
+    one, other = (
+        split_subjects(names, splits=20, seed=0),
+        split_subjects(shuffled, splits=20, seed=0),
+    )
     asked = np.array(names, dtype=object)
     np.testing.assert_array_equal(one.groups_of(asked), other.groups_of(asked))
-    np.testing.assert_array_equal(one.chooses, other.chooses)
+    np.testing.assert_array_equal(one.selection, other.selection)
 
 
 @pytest.mark.parametrize("count", [61, 150])
 def test_more_subjects_than_groups_are_held_out_in_even_groups(count: int) -> None:
-    found = divide(subjects(count), splits=50, seed=0)
-    assert found.chooses.shape == (100, MOST_GROUPS)
+    found = split_subjects(subjects(count), splits=50, seed=0)
+    assert found.selection.shape == (100, MOST_GROUPS)
     sizes = np.bincount(found.group, minlength=MOST_GROUPS)
     assert sizes.sum() == count
     assert sizes.max() - sizes.min() <= 1
@@ -113,9 +117,11 @@ def test_more_subjects_than_groups_are_held_out_in_even_groups(count: int) -> No
 def test_nobody_chooses_and_judges_in_one_round(count: int) -> None:
     names = np.array(subjects(count), dtype=object)
     moving, fixed = names[np.random.default_rng(1).integers(count, size=(2, 200))]
-    found = divide(names.tolist(), splits=40, seed=0)
-    judges = found.judges(moving, fixed)
-    chooses = found.chooses[:, found.groups_of(moving)] & found.chooses[:, found.groups_of(fixed)]
+    found = split_subjects(names.tolist(), splits=40, seed=0)
+    judges = found.held_out_pairs(moving, fixed)
+    chooses = (
+        found.selection[:, found.groups_of(moving)] & found.selection[:, found.groups_of(fixed)]
+    )
     assert judges.any()
     for judging, choosing in zip(judges, chooses, strict=True):
         who_judges = {*moving[judging], *fixed[judging]}
@@ -133,11 +139,12 @@ def held_out(
         curve_of(measurements, metric),
     )
     own, common = (
-        choose(sums_between(curve, splits, *sides), splits.chooses)
+        choose(sums_between(curve, splits, *sides), splits.selection)
         for curve in (response, everything)
     )
     default = np.full(len(own), response.place((DEFAULT,)))
-    return judge(response, splits.judges(*sides), (own, common, default), sides, splits.choosing)
+    chosen = Chosen(own=own, common=common, default=default)
+    return evaluate(response, splits.held_out_pairs(*sides), chosen, sides, splits.choosing)
 
 
 @pytest.mark.parametrize("count", [7, 8, 13])
@@ -151,12 +158,12 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
     pairs += [(f"{a}1", f"{a}2") for a in everyone]
     measurements = make(pairs, generator.normal(0.6, 0.05, (5, len(pairs), 2)))
     moving, fixed = sides_of(measurements)
-    splits = divide(list(everyone), splits=15, seed=3)
+    splits = split_subjects(list(everyone), splits=15, seed=3)
     scores, everything = measurements.score(metric, "thalamus"), measurements.score(metric)
     better = np.argmax if metric == "dice" else np.argmin
 
     kept: list[list[list[float]]] = [[[] for _ in pairs] for _ in range(3)]
-    for row in splits.chooses:
+    for row in splits.selection:
         chooses = {name for name in everyone if row[splits.group[splits.subjects.get_loc(name)]]}
         choosing = [p for p in range(len(pairs)) if moving[p] in chooses and fixed[p] in chooses]
         own, common = (
@@ -171,10 +178,11 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
 
     found = held_out(measurements, metric, splits, label="thalamus")
     assert found is not None
-    assert [found.score.value, found.at_common.value, found.at_default.value] == pytest.approx(
-        [mine.mean(), theirs.mean(), plain.mean()]
-    )
     sign = 1 if metric == "dice" else -1
+    assert found.score.value == pytest.approx(mine.mean())
+    gained = [found.over_common.value, found.over_default.value]
+    at_others = found.score.value - sign * np.array(gained)
+    assert at_others == pytest.approx([theirs.mean(), plain.mean()])
     np.testing.assert_allclose(found.gains, sign * (mine - theirs), atol=1e-12)
     np.testing.assert_allclose(found.default_gains, sign * (mine - plain), atol=1e-12)
     expected = jackknife(sign * (mine - plain), moving, fixed)
@@ -190,7 +198,7 @@ def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rise
 ) -> None:
     noise = np.random.default_rng(5).normal(0.6, 0.05, (5, len(all_cross), 2))
     measurements = make(all_cross, noise)
-    found = held_out(measurements, "dice", divide(list("abcdefgh"), splits=500, seed=0))
+    found = held_out(measurements, "dice", split_subjects(list("abcdefgh"), splits=500, seed=0))
     assert found is not None
     seen = curve_of(measurements).means.max()
     assert seen > 0.605
@@ -203,11 +211,11 @@ def test_a_default_that_was_not_measured_is_not_judged(
 ) -> None:
     random_dice[DEFAULT] = np.nan
     found = held_out(
-        make(all_cross, random_dice), "dice", divide(list("abcdefgh"), splits=500, seed=0)
+        make(all_cross, random_dice), "dice", split_subjects(list("abcdefgh"), splits=500, seed=0)
     )
     assert found is not None
-    assert np.isnan(found.at_default.value)
     assert np.isnan(found.over_default.estimate).all()
+    assert np.isnan(found.default_gains).all()
     assert np.isfinite(found.score.value)
     assert found.over_common.value == 0
 
@@ -218,12 +226,14 @@ def test_where_nobody_is_left_to_choose_nothing_is_judged(
 ) -> None:
     measurements = make(pairs, np.full((5, len(pairs), 2), 0.5))
     everyone = sorted({side[0] for pair in pairs for side in pair})
-    assert held_out(measurements, "dice", divide(everyone, splits=500, seed=0)) is None
+    assert held_out(measurements, "dice", split_subjects(everyone, splits=500, seed=0)) is None
 
 
-def find(measurements: Measurements, scopes: Sequence[Scope], **changes: object) -> list[Finding]:
-    section = SearchOptions(metric="dice", minimum_partners=3).model_copy(update=changes)
-    return find_all(measurements, None, scopes, section)
+def find(
+    measurements: Measurements, scopes: Sequence[Scope], **changes: object
+) -> list[ScopeResult]:
+    section = SearchOptions(metric="dice", min_paired_subjects=3).model_copy(update=changes)
+    return analyse_scopes(measurements, None, scopes, section)
 
 
 @pytest.mark.parametrize("everyone", ["abcdefgh", "abcdefghijklmnop"])
@@ -232,11 +242,11 @@ def test_the_subject_that_a_scope_is_about_never_judges_itself(make: Make, every
     pairs = [(f"{a}1", f"{b}1") for a in everyone for b in everyone if a != b]
     dice = np.random.default_rng(6).normal(0.6, 0.05, (5, len(pairs), 2))
     measurements = make(pairs, dice)
-    scores, splits = measurements.score("dice"), divide(list(everyone), splits=500, seed=0)
+    scores, splits = measurements.score("dice"), split_subjects(list(everyone), splits=500, seed=0)
     partner = {p: (b if a == "a1" else a)[0] for p, (a, b) in enumerate(pairs) if "a1" in (a, b)}
 
     kept: dict[int, list[float]] = {p: [] for p in partner}
-    for row in splits.chooses:
+    for row in splits.selection:
         chooses = {
             name for name, one in zip(splits.subjects, row[splits.group], strict=True) if one
         }
@@ -257,7 +267,7 @@ def test_the_subject_that_a_scope_is_about_never_judges_itself(make: Make, every
     np.testing.assert_array_equal(held.pairs, list(partner))
 
 
-def judged(finding: Finding) -> list[Mean]:
+def judged(finding: ScopeResult) -> list[Mean]:
     held, unpooled = finding.held_out, finding.held_out_unpooled
     assert held is not None
     assert unpooled is not None
@@ -275,7 +285,7 @@ def test_where_all_divisions_are_used_no_seed_changes_a_gain_or_a_verdict(count:
     measurements = sweep(
         simulate(shifted([0.2, 0.4, 0.4], 0.1), count, count * (count - 1), seed=0)
     )
-    section = SearchOptions(scopes=[["cohort"], ["label"], ["subject"]], minimum_partners=3)
+    section = SearchOptions(scopes=[["cohort"], ["label"], ["subject"]], min_paired_subjects=3)
     scopes = list_scopes(section, measurements.pairs, measurements.labels)
     one, other = (find(measurements, scopes, seed=seed) for seed in (0, 17))
     assert len(one) > count

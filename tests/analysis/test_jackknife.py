@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence, of_mean
-from hmopt.analysis.jackknife import Mean, jackknife, jackknife_rows
-from hmopt.analysis.starts import difference_over_starts, over_starts, variance_of_mean
+from hmopt.analysis.jackknife import (
+    Mean,
+    difference_over_initializations,
+    jackknife,
+    jackknife_rows,
+    mean_over_initializations,
+    variance_of_mean,
+)
 
 COHORTS = 2000
 LEVEL = 0.05
@@ -157,7 +163,7 @@ def test_without_variance_over_subjects_two_groups_of_starts_are_compared_as_by_
     generator = np.random.default_rng(6)
     ones, others = generator.normal(0.7, 0.01, 4), generator.normal(0.69, 0.003, 6)
     moving, fixed, places = all_pairs(8)
-    found = difference_over_starts(
+    found = difference_over_initializations(
         np.repeat(ones[:, None], len(places), axis=1),
         np.repeat(others[:, None], len(places), axis=1),
         moving,
@@ -175,7 +181,7 @@ def test_variances_over_subjects_and_over_starts_add_up() -> None:
     everyone = names(9)
     values = generator.normal(0, 0.01, 9) + generator.normal(0, 0.02, 3)[:, None]
     over_subjects = jackknife(values.mean(axis=0), everyone, everyone)
-    found = over_starts(values, everyone, everyone)
+    found = mean_over_initializations(values, everyone, everyone)
     expected = over_subjects.error**2 + values.mean(axis=1).var(ddof=1) / 3
     assert found.error**2 == pytest.approx(expected)
     assert 2 <= found.freedom <= 10
@@ -185,5 +191,7 @@ def test_variances_over_subjects_and_over_starts_add_up() -> None:
 def test_a_single_start_adds_nothing_as_its_variance_is_not_known() -> None:
     values = np.random.default_rng(8).normal(size=(1, 9))
     everyone = names(9)
-    assert over_starts(values, everyone, everyone) == jackknife(values[0], everyone, everyone)
+    assert mean_over_initializations(values, everyone, everyone) == jackknife(
+        values[0], everyone, everyone
+    )
     assert variance_of_mean(values[0][:1]) == (0.0, 1.0)

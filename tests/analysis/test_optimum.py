@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.flag import Flag, disagree, draws_near, find_flags
 from hmopt.analysis.optimum import Optimum, band, find_optimum, within_range
 from hmopt.analysis.resampling import Estimate, Interval, Samples, draw, interval, widening
+from hmopt.analysis.warnings import OptimumWarning, disagree, draws_near, find_warnings
 from hmopt.catalogue import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
-from hmopt.training.prior import draw_setting
+from hmopt.training.batches import draw_setting
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
@@ -59,7 +59,7 @@ def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
         respond(parabola(0.5), folding=FALLING + 1), samples(), folding_limit=0.001
     )
     assert found.constrained is None
-    assert find_flags(SPACE, found, None) == (Flag.FOLDS,)
+    assert find_warnings(SPACE, found, None) == (OptimumWarning.FOLDS,)
 
 
 def test_a_score_to_be_minimized_has_its_optimum_at_the_least() -> None:
@@ -140,7 +140,7 @@ def test_without_noise_the_equivalent_settings_are_those_within_the_margin() -> 
     curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
     found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
     assert found.equals["regularization"] == (0.25, 0.75)
-    assert Flag.FLAT in find_flags(SPACE, found, None)
+    assert OptimumWarning.FLAT in find_warnings(SPACE, found, None)
     distance = find_optimum(
         respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), 1.0
     )
@@ -155,7 +155,7 @@ def test_settings_that_noise_hides_are_not_called_equivalent() -> None:
     found = find_optimum(respond(scores), samples(), 1.0)
     assert np.ptp(scores.mean(axis=1)) < 0.002
     assert found.equals["regularization"] == (0.5, 0.5)
-    assert Flag.FLAT not in find_flags(SPACE, found, None)
+    assert OptimumWarning.FLAT not in find_warnings(SPACE, found, None)
 
 
 @pytest.mark.parametrize("subjects", [1, 4])
@@ -169,7 +169,7 @@ def test_of_fewer_than_five_subjects_no_interval_is_given(subjects: int) -> None
     assert found.setting == {"regularization": 0.25}
     assert np.isnan(band(response, few)).all()
     assert not disagree(found, found)
-    assert find_flags(SPACE, found, None) == ()
+    assert find_warnings(SPACE, found, None) == ()
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_where_training_drew_hardly_anything_is_flagged() -> None:
         hyperparameters=(Hyperparameter(name="regularization", step=0.25, end_point_rate=0.45),)
     )
     found = find_optimum(respond(parabola(0.5)), samples(), 1.0)
-    assert find_flags(ends, found, None) == (Flag.NOT_TRAINED,)
+    assert find_warnings(ends, found, None) == (OptimumWarning.NOT_TRAINED,)
     at_end = find_optimum(respond(parabola(1.0)), samples(), 1.0)
-    assert find_flags(ends, at_end, None) == (Flag.BOUND,)
+    assert find_warnings(ends, at_end, None) == (OptimumWarning.BOUND,)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.03, 0.4, 0.97, 1.0])
@@ -220,7 +220,7 @@ def test_the_share_of_draws_near_a_value_is_that_of_actual_draws(value: float) -
 
 def test_an_end_of_the_range_is_flagged() -> None:
     found = find_optimum(respond(parabola(1.0)), samples(), 1.0)
-    assert find_flags(SPACE, found, None) == (Flag.BOUND,)
+    assert find_warnings(SPACE, found, None) == (OptimumWarning.BOUND,)
 
 
 def optimum(value: float, low: float, high: float) -> Optimum:
@@ -249,7 +249,7 @@ def test_optima_disagree_only_where_each_lies_outside_the_others_interval(
 ) -> None:
     full = optimum(0.25, 0.2, 0.35)
     assert disagree(full, half) is expected
-    assert (Flag.NOT_CONVERGED in find_flags(SPACE, full, half)) is expected
+    assert (OptimumWarning.NOT_CONVERGED in find_warnings(SPACE, full, half)) is expected
 
 
 def test_the_band_holds_the_curve() -> None:

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.finding import Finding, find_all
 from hmopt.analysis.gain import family_gain
-from hmopt.analysis.held_out import choose, divide, sums_between
+from hmopt.analysis.held_out import choose, split_subjects, sums_between
 from hmopt.analysis.pooling import Member, pooled_places, shrink
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.analysis.simulation import shifted, simulate, sweep
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -69,6 +69,30 @@ def family_of(
     return means, (groups * means[:, None] - of_group) / (groups - 1)
 
 
+def pool(
+    means: NDArray[np.float64],
+    without: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Pool curves, shape (K, r, s), with the variance of replicates without each group of subjects.
+
+    `without` has shape (K, r, groups, s), `known` (K, r), `counted` (r, groups).
+    """
+    share = known / np.maximum(known.sum(axis=0), 1)
+    best = np.einsum("kr,krs->rs", share, means).argmax(axis=1)
+    at_best = without[:, np.arange(len(best)), :, best].transpose(1, 0, 2)
+    gained = without - at_best[:, :, :, None]
+    varied = gained - np.einsum("kr,krgs->rgs", share, gained)
+    inside = counted.astype(float)
+    number = inside.sum(axis=1)[:, None]
+    centre = np.einsum("krgs,rg->krs", varied, inside) / number
+    squares = np.einsum("krgs,rg->krs", (varied - centre[:, :, None]) ** 2, inside)
+    variance = (number - 1) / number * squares
+    pooled = shrink(means.transpose(0, 2, 1), variance.transpose(0, 2, 1), known)
+    return pooled.transpose(0, 2, 1)
+
+
 def known(scopes: int) -> NDArray[np.bool_]:
     return np.ones((scopes, 1), dtype=bool)
 
@@ -78,7 +102,7 @@ def known(scopes: int) -> NDArray[np.bool_]:
 def test_pooled_curves_follow_the_formula_one_number_at_a_time(scopes: int, noise: float) -> None:
     means, without = family_of(scopes, groups=7, settings=6, noise=noise)
     counted = np.array([True, True, False, True, True, True, False])
-    found = shrink(means[:, None], without[:, None], known(scopes), counted[None])
+    found = pool(means[:, None], without[:, None], known(scopes), counted[None])
     np.testing.assert_allclose(found[:, 0], shrunk_by_loops(means, without, counted), atol=1e-12)
 
 
@@ -87,7 +111,7 @@ def test_rounds_do_not_see_each_other_and_unknown_scopes_take_no_part() -> None:
     means, without = (np.stack([one[part] for one in rounds], axis=1) for part in (0, 1))
     takes_part = np.array([[True, True], [True, False], [True, True], [True, True]])
     counted = np.ones((2, 6), dtype=bool)
-    found = shrink(means, without, takes_part, counted)
+    found = pool(means, without, takes_part, counted)
     np.testing.assert_allclose(
         found[:, 0], shrunk_by_loops(means[:, 0], without[:, 0], counted[0]), atol=1e-12
     )
@@ -101,7 +125,7 @@ def test_rounds_do_not_see_each_other_and_unknown_scopes_take_no_part() -> None:
 def test_without_noise_every_scope_keeps_its_curve() -> None:
     means, _ = family_of(5, groups=6, settings=7, noise=0.0)
     without = np.repeat(means[:, None, None], 6, axis=2)
-    found = shrink(means[:, None], without, known(5), np.ones((1, 6), bool))[:, 0]
+    found = pool(means[:, None], without, known(5), np.ones((1, 6), bool))[:, 0]
     np.testing.assert_allclose(found - found[:, :1], means - means[:, :1], atol=1e-12)
 
 
@@ -109,7 +133,7 @@ def test_scopes_that_differ_by_no_more_than_their_noise_all_get_the_familys_curv
     generator = np.random.default_rng(1)
     means = np.array([0.60, 0.66, 0.7, 0.65]) + generator.normal(0, 0.001, (6, 4))
     without = means[:, None] + generator.normal(0, 0.01, (6, 8, 4))
-    found = shrink(means[:, None], without[:, None], known(6), np.ones((1, 8), bool))[:, 0]
+    found = pool(means[:, None], without[:, None], known(6), np.ones((1, 8), bool))[:, 0]
     family = means.mean(axis=0)
     np.testing.assert_allclose(found, np.tile(family - family.max(), (6, 1)), atol=1e-12)
 
@@ -127,7 +151,7 @@ def test_a_scope_far_from_its_family_keeps_its_own_best_setting_only_where_it_is
     noise = np.full(10, 0.002)
     noise[-1] = noise_of_last
     without = means[:, None] - noise[:, None, None] * of_groups / 7
-    found = shrink(means[:, None], without[:, None], known(10), np.ones((1, 8), bool))[:, 0]
+    found = pool(means[:, None], without[:, None], known(10), np.ones((1, 8), bool))[:, 0]
     assert means[-1].argmax() == 4
     assert found[-1].argmax() == expected
     assert set(found[:-1].argmax(axis=1)) == {1}
@@ -135,7 +159,7 @@ def test_a_scope_far_from_its_family_keeps_its_own_best_setting_only_where_it_is
 
 def test_a_family_of_one_scope_has_its_own_curve() -> None:
     means, without = family_of(1, groups=6, settings=5, noise=0.05)
-    found = shrink(means[:, None], without[:, None], known(1), np.ones((1, 6), bool))[0, 0]
+    found = pool(means[:, None], without[:, None], known(1), np.ones((1, 6), bool))[0, 0]
     np.testing.assert_allclose(found, means[0] - means[0].max(), atol=1e-12)
 
 
@@ -147,8 +171,8 @@ def labels_of(measurements: Measurements) -> list[Scope]:
     return [Scope(criteria=(("label", label),)) for label in measurements.labels]
 
 
-def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[Finding]:
-    return find_all(measurements, None, labels_of(measurements), section)
+def find(measurements: Measurements, section: SearchOptions = SECTION) -> list[ScopeResult]:
+    return analyse_scopes(measurements, None, labels_of(measurements), section)
 
 
 def test_what_is_chosen_in_a_round_is_the_best_of_curves_pooled_over_those_who_choose() -> None:
@@ -159,16 +183,16 @@ def test_what_is_chosen_in_a_round_is_the_best_of_curves_pooled_over_those_who_c
         measurements.pairs[f"{side}_subject"].to_numpy(dtype=object) for side in ("moving", "fixed")
     )
     everyone = sorted({*moving, *fixed})
-    splits = divide(everyone, splits=500, seed=0)
+    splits = split_subjects(everyone, splits=500, seed=0)
     sums = [
         sums_between(response, splits, moving, fixed)
         for response in responses
         if response is not None
     ]
-    found = pooled_places([Member(sums=one, group=None) for one in sums], splits.chooses)
-    own = np.array([choose(one, splits.chooses) for one in sums])
+    found = pooled_places([Member(sums=one, group=None) for one in sums], splits.selection)
+    own = np.array([choose(one, splits.selection) for one in sums])
     assert (found != own).any()
-    for round_, row in enumerate(splits.chooses):
+    for round_, row in enumerate(splits.selection):
         who = [name for name, chooses in zip(everyone, row, strict=True) if chooses]
         inside = np.isin(moving, who) & np.isin(fixed, who)
         leaving = [inside & (moving != name) & (fixed != name) for name in who]

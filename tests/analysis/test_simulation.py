@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from hmopt.analysis.optimum import ModelAnalysis
 from hmopt.analysis.simulation import LATTICE, response, shifted, simulate, sweep
-from hmopt.analysis.source import Source
 from hmopt.declaration import SearchOptions
 from hmopt.search.scopes import Scope
 
@@ -50,6 +50,8 @@ def test_intervals_of_the_best_setting_hold_it_about_as_often_as_they_say() -> N
     section, curve = SearchOptions(metric="dice"), response(0.43, 0.1)
     truth, held = LATTICE[curve.argmax()], []
     for seed in range(60):
-        view = Source(sweep(simulate(curve[None], 12, 132, seed)), section).view(Scope(criteria=()))
+        view = ModelAnalysis(sweep(simulate(curve[None], 12, 132, seed)), section).of(
+            Scope(criteria=())
+        )
         held.append(truth in view.optimum.intervals["regularization"])
     assert 0.88 <= np.mean(held) <= 1.0

@@ -275,7 +275,7 @@ def test_sessions_are_of_one_person(folder: Any) -> None:
     assert outcome.cases == (12, 6)
     assert outcome.warnings == []
     assert folder.table["session"].tolist()[:2] == ["ses-1", "ses-2"]
-    assert folder.declared.pairs.kinds == ["cross", "within"]
+    assert folder.declared.pairs.tasks == ["cross", "within"]
 
 
 def test_modalities_of_one_person_are_told_apart(folder: Any) -> None:

@@ -423,6 +423,6 @@ def test_parts_of_regions_are_named_after_them(
 
 @pytest.fixture
 def read_names() -> Callable[..., dict[int, str]]:
-    from hmopt.data.names import read_label_names
+    from hmopt.data.names import read_label_table
 
-    return read_label_names
+    return lambda path: read_label_table(path).names

@@ -31,7 +31,7 @@ encoder = [4, 8]
 decoder = [8]
 final = []
 [hypernetwork]
-units = [4]
+widths = [4]
 [training]
 steps = 2
 batch = 1

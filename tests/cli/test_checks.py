@@ -107,11 +107,11 @@ def test_a_declaration_that_cannot_be_followed_costs_no_training(change: str, st
 
 @pytest.mark.filterwarnings("default:search.scopes")
 def test_a_scope_of_subjects_that_will_be_empty_is_told(study: Path) -> None:
-    declare(study, "minimum_partners = 3", "minimum_partners = 9")
+    declare(study, "min_paired_subjects = 3", "min_paired_subjects = 9")
     result = CliRunner().invoke(app, ["train", str(study), "--device", "cpu", "--quiet"])
     assert result.exit_code == 0, result.output
     assert (
-        "no subject has 9 partners (search.minimum_partners) for ['subject']: left out"
+        "no subject has 9 partners (search.min_paired_subjects) for ['subject']: left out"
         in result.stderr
     )
 

@@ -21,7 +21,7 @@ from hmopt.files import write_json
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder, read_folder
-from hmopt.training.baselines import with_budget
+from hmopt.training.train import with_budget
 
 DECLARATION = """
 name = "tiny"
@@ -43,7 +43,7 @@ encoder = [4, 4]
 decoder = [4]
 final = []
 [hypernetwork]
-units = [4]
+widths = [4]
 [training]
 steps = 4
 batch = 1
@@ -53,7 +53,7 @@ learning_rate = 0.02
 averaging = 0.0
 [search]
 coarse = 3
-confirmations = 0
+refinements = 0
 scopes = [["cohort"]]
 [compare]
 values = { regularization = [0.0, 0.25, 1.0] }
@@ -235,7 +235,9 @@ def test_one_setting_is_confirmed_with_half_the_steps_of_the_model(
     folder = tmp_path / "confirmed"
     shutil.copytree(compared[0], folder)
     declared = (folder / "study.toml").read_text(encoding="utf-8").replace("steps = 4", "steps = 6")
-    (folder / "study.toml").write_text(f"{declared}steps = 2\nfull_seeds = 1\n", encoding="utf-8")
+    (folder / "study.toml").write_text(
+        f"{declared}steps = 2\nhalf_budget_seeds = 1\n", encoding="utf-8"
+    )
     for name in ("model", "model-half"):
         (folder / f"{name}.safetensors").unlink()
     for command in ("train", "search", "compare"):

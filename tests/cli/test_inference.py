@@ -118,7 +118,7 @@ def test_too_few_subjects_are_refused(tmp_path: Path) -> None:
 
 def test_several_images_of_a_person_make_the_task_a_scope(tmp_path: Path) -> None:
     study, _ = infer(tmp_path, [*people(6), *people(6)])
-    assert study.pairs.kinds == ["cross", "within"]
+    assert study.pairs.tasks == ["cross", "within"]
     assert ["task"] in study.search.scopes
 
 
@@ -126,7 +126,7 @@ def test_modalities_are_not_mixed_and_make_no_task_of_their_own(tmp_path: Path) 
     rows = people(6, modality=["T1"] * 6) + people(6, modality=["T2"] * 6)
     study, _ = infer(tmp_path, rows)
     assert study.pairs.same == ["modality"]
-    assert study.pairs.kinds == ["cross"]
+    assert study.pairs.tasks == ["cross"]
     assert ["modality"] in study.search.scopes
 
 

@@ -28,7 +28,7 @@ PAIRS = pd.DataFrame(
 )
 SETTINGS = (0, 50, 100, 150, 200)
 SECTION = SearchOptions(
-    scopes=[["cohort"], ["label"], ["subject", "label"]], reported=[], minimum_partners=2
+    scopes=[["cohort"], ["label"], ["subject", "label"]], reported=[], min_paired_subjects=2
 )
 
 

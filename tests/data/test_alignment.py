@@ -8,10 +8,15 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from hmopt.data.alignment import agreement_after, find_alignment
-from hmopt.data.image import prepare_image
-from hmopt.data.template import choose_template, resolve_template
-from hmopt.data.volume import Lattice, Volume
+from hmopt.data.alignment import (
+    agreement_after,
+    choose_template,
+    find_alignment,
+    resolve_template,
+)
+from hmopt.data.image import PreparedImage, find_place, resample_image
+from hmopt.data.reference import Reference
+from hmopt.data.volume import Lattice, Volume, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 
@@ -80,15 +85,22 @@ def test_a_flat_image_is_not_aligned(template: Volume) -> None:
         find_alignment(flat, template)
 
 
+def prepare(path: Path, template: Path | None) -> PreparedImage:
+    image = read_image(path)
+    place = find_place(image, SECTION, Reference(), template)
+    return resample_image(image, SECTION, place, str(path))[0]
+
+
 def test_a_prepared_image_lies_over_its_template(template: Volume, tmp_path: Path) -> None:
     for name, volume in (("template", template), ("image", moved(template, true_affine()))):
         nibabel.save(
             nibabel.Nifti1Image(volume.data, volume.lattice.affine), tmp_path / f"{name}.nii.gz"
         )
-    there = prepare_image(tmp_path / "template.nii.gz", SECTION, tmp_path / "template.nii.gz")
-    brought = prepare_image(tmp_path / "image.nii.gz", SECTION, tmp_path / "template.nii.gz")
+    there = prepare(tmp_path / "template.nii.gz", template=tmp_path / "template.nii.gz")
+    brought = prepare(tmp_path / "image.nii.gz", template=tmp_path / "template.nii.gz")
     assert np.corrcoef(there.data.ravel(), brought.data.ravel())[0, 1] > 0.97
-    # the prepared grid is the template's with one more plane below and above, and leads to the image's own voxels
+    # the prepared grid is the template's with one more plane below and above, and leads to the
+    # image's own voxels
     places = np.array([[13, 12, 13, 1], [8, 9, 9, 1], [17, 15, 14, 1]]).T
     in_template = places - np.array([[0, 0, 1, 0]]).T
     expected = np.linalg.inv(brought.original.affine) @ true_affine() @ in_template
@@ -97,7 +109,7 @@ def test_a_prepared_image_lies_over_its_template(template: Volume, tmp_path: Pat
 
 def test_an_image_without_the_template_of_its_cohort_is_refused(write: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="template: "):
-        prepare_image(write("a.nii.gz", blobs()), SECTION)
+        prepare(write("a.nii.gz", blobs()), template=None)
 
 
 def test_the_chosen_template_is_one_that_others_align_to(write: Callable[..., Path]) -> None:

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from hmopt.data.cohort import list_images
-from hmopt.data.identity import cohort_identity
+from hmopt.data.cohort import list_cohort
+from hmopt.data.preprocessing import cohort_identity
 from hmopt.declaration import CohortOptions, PreprocessingOptions
 
 SECTION = PreprocessingOptions(shape=[8, 8, 8])
@@ -18,7 +18,7 @@ def identity(
 ) -> str:
     values = {"manifest": manifest, "label_names": manifest.parent / "dseg.tsv", **cohort}
     section = CohortOptions.model_validate(values)
-    return cohort_identity(section, preprocessing, list_images(section))
+    return cohort_identity(section, preprocessing, list_cohort(section))
 
 
 @pytest.fixture

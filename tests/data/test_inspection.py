@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmopt.data.inference import infer_slices, infer_split
-from hmopt.data.inspection import Inspection, inspect_cohort
+from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.placement import measure_placement
 from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError

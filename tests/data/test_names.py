@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hmopt.data.names import read_label_names
+from hmopt.data.names import read_label_table
 from hmopt.errors import DataError
 
 
@@ -13,13 +13,13 @@ def test_a_decathlon_table_names_labels_by_code_without_the_background(tmp_path:
         json.dumps({"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}),
         encoding="utf-8",
     )
-    assert read_label_names(path) == {1: "Anterior", 2: "Posterior"}
+    assert read_label_table(path).names == {1: "Anterior", 2: "Posterior"}
 
 
 def test_a_table_that_gives_codes_by_name_is_understood_too(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"labels": {"background": 0, "liver": 1}}), encoding="utf-8")
-    assert read_label_names(path) == {1: "liver"}
+    assert read_label_table(path).names == {1: "liver"}
 
 
 def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_bids_table_may_have_further_columns(tmp_path: Path) -> None:
     path.write_text(
         "index\tname\tcolor\n10\tLeft-Thalamus\t#fff\n49\tRight-Thalamus\t#eee\n", encoding="utf-8"
     )
-    assert read_label_names(path) == {10: "Left-Thalamus", 49: "Right-Thalamus"}
+    assert read_label_table(path).names == {10: "Left-Thalamus", 49: "Right-Thalamus"}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_a_broken_table_is_refused_in_one_line(
 ) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=complaint) as caught:
-        read_label_names(tmp_path / name)
+        read_label_table(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file"):
-        read_label_names(tmp_path / "dseg.tsv")
+        read_label_table(tmp_path / "dseg.tsv")

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.data.drawing import draw_evenly
-from hmopt.data.pairs import draw_pairs, pair_table, possible_pairs
+from hmopt.data.pairs import draw_evenly, draw_pairs, possible_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import PairsOptions
 from hmopt.declaration.study import read_declaration
@@ -67,14 +66,14 @@ def test_cross_pairs_are_all_ordered_pairs_of_two_subjects_of_the_side() -> None
 
 
 def test_within_pairs_are_of_one_subject_and_two_sessions() -> None:
-    pairs = possible_pairs(make_cohort(3, sessions=2), section(kinds=["within"]), "search")
+    pairs = possible_pairs(make_cohort(3, sessions=2), section(tasks=["within"]), "search")
     assert ids(pairs) == {"0a->0b", "0b->0a", "1a->1b", "1b->1a"}
 
 
 def test_atlas_pairs_have_the_atlas_as_their_fixed_image() -> None:
-    pairs = possible_pairs(make_cohort(4), section(kinds=["atlas"], atlas="3a"), "search")
+    pairs = possible_pairs(make_cohort(4), section(tasks=["atlas"], atlas="3a"), "search")
     assert ids(pairs) == {"0a->3a", "1a->3a", "2a->3a"}
-    among = possible_pairs(make_cohort(4), section(kinds=["cross", "atlas"], atlas="0a"), "search")
+    among = possible_pairs(make_cohort(4), section(tasks=["cross", "atlas"], atlas="0a"), "search")
     assert len(ids(among)) == 6
 
 
@@ -171,14 +170,14 @@ def test_of_very_many_images_each_keeps_some_partners_and_nobody_is_left_out(
 ) -> None:
     cohort, everyone = make_cohort(31, sessions=2), 60
     monkeypatch.setattr("hmopt.data.pairs.MOST_PAIRS", 5 * everyone)
-    pairs = possible_pairs(cohort, section(kinds=["cross"]), "search")
+    pairs = possible_pairs(cohort, section(tasks=["cross"]), "search")
     assert len(ids(pairs)) == 5 * everyone
     assert set(Counter(pair.moving for pair in pairs).values()) == {5}
     assert {pair.task for pair in pairs} == {"cross"}
-    assert ids(pairs) == ids(possible_pairs(cohort, section(kinds=["cross"]), "search"))
+    assert ids(pairs) == ids(possible_pairs(cohort, section(tasks=["cross"]), "search"))
     drawn = draw_pairs(cohort, section(search=60), "search")
     assert set(Counter(pair.moving_subject for pair in drawn).values()) == {2}
-    assert len(ids(possible_pairs(cohort, section(kinds=["within"]), "search"))) == everyone
+    assert len(ids(possible_pairs(cohort, section(tasks=["within"]), "search"))) == everyone
 
 
 def test_the_seed_decides_which_pairs_are_drawn() -> None:
@@ -192,19 +191,19 @@ def test_the_seed_decides_which_pairs_are_drawn() -> None:
 
 def test_each_kind_has_its_own_number_and_all_are_taken_where_there_are_fewer() -> None:
     drawn = draw_pairs(
-        make_cohort(6, sessions=2), section(kinds=["cross", "within"], search=12), "search"
+        make_cohort(6, sessions=2), section(tasks=["cross", "within"], search=12), "search"
     )
     assert Counter(pair.task for pair in drawn) == {"cross": 12, "within": 10}
 
 
 def test_a_side_without_pairs_is_refused() -> None:
     with pytest.raises(DataError, match="pairs of kind within among the search subjects, got none"):
-        draw_pairs(make_cohort(4), section(kinds=["within"]), "search")
+        draw_pairs(make_cohort(4), section(tasks=["within"]), "search")
 
 
 def test_an_unknown_atlas_or_column_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"pairs\.atlas"):
-        possible_pairs(make_cohort(4), section(kinds=["atlas"], atlas="9a"), "search")
+        possible_pairs(make_cohort(4), section(tasks=["atlas"], atlas="9a"), "search")
     with pytest.raises(DeclarationError, match=r"pairs\.same"):
         possible_pairs(make_cohort(4), section(same=["modality"]), "search")
 
@@ -238,38 +237,3 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, compla
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
         draw_pairs(make_cohort(4), section(csv=tmp_path / "pairs.csv"), "search")
-
-
-def test_the_table_groups_pairs_by_value_by_two_values_and_by_bin() -> None:
-    cohort = make_cohort(6, sessions=2)
-    pair = Pair(moving="0a", fixed="4b", moving_subject="s0", fixed_subject="s4")
-    within = Pair(moving="2b", fixed="2a", moving_subject="s2", fixed_subject="s2")
-    table = pair_table([pair, within], cohort, {"age": [40, 60]})
-    assert table.iloc[0].to_dict() == {
-        "pair": "0a->4b",
-        "moving": "0a",
-        "fixed": "4b",
-        "moving_subject": "s0",
-        "fixed_subject": "s4",
-        "task": "cross",
-        "session": "ses-1→ses-2",
-        "age": "<40→≥60",
-    }
-    assert table.loc[1, ["task", "session", "age"]].tolist() == ["within", "ses-2→ses-1", "40–60"]
-    assert pair_table([pair], cohort, {})["age"].tolist() == ["20→60"]
-
-
-def test_a_missing_value_is_a_group_of_its_own() -> None:
-    cohort = make_cohort(4)
-    cohort.images.loc["0a", ["session", "age"]] = ["", np.nan]
-    pair = Pair(moving="0a", fixed="1a", moving_subject="s0", fixed_subject="s1")
-    table = pair_table([pair], cohort, {"age": [40]})
-    assert table.loc[0, ["session", "age"]].tolist() == ["unknown→ses-1", "unknown→<40"]
-
-
-@pytest.mark.parametrize(
-    "bins", [{"age": [60, 40]}, {"age": []}, {"session": [1]}, {"height": [1]}]
-)
-def test_bins_that_cannot_be_are_refused(bins: dict[str, list[float]]) -> None:
-    with pytest.raises(DeclarationError, match=r"search.bins"):
-        pair_table([], make_cohort(4), bins)

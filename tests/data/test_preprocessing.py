@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -6,8 +7,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from hmopt.data.image import prepare_image
+from hmopt.data.image import find_place, resample_image
 from hmopt.data.preprocessing import prepare
+from hmopt.data.reference import Reference
+from hmopt.data.volume import read_image
 from hmopt.declaration import Study, parse_study
 from hmopt.errors import DataError
 
@@ -133,13 +136,45 @@ def test_images_are_prepared_once(write_cohort: WriteCohort, tmp_path: Path) -> 
     assert done.count("Preparing images") == 1
 
 
-def test_one_image_is_mapped_rather_than_all_loaded(
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most memory that was held at a time; pages of mapped files are not counted."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_reading_one_image_takes_memory_for_one_image(
     write_cohort: WriteCohort, tmp_path: Path
 ) -> None:
+    shape = [64, 64, 64]
+    cohort = prepare(declare(write_cohort(subjects=8), shape=shape), tmp_path / "study")
+    one = 4 * 64**3
+    first = peak_bytes(lambda: cohort.image("sub-7_ses-1"))
+    again = peak_bytes(lambda: cohort.image("sub-0_ses-1"))
+    assert one <= first < 2.5 * one
+    assert one <= again < 2.5 * one
+
+
+def test_more_images_are_prepared_in_the_same_memory(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
+    few, many = (
+        declare(write_cohort(subjects=count, folder=str(count)), shape=[48, 48, 48])
+        for count in (5, 15)
+    )
+    prepare(few, tmp_path / "first")  # what is imported and cached on first use
+    peaks = [
+        peak_bytes(lambda study=study: prepare(study, tmp_path / "study")) for study in (few, many)
+    ]
+    assert peaks[1] < peaks[0] + 4 * 48**3
+
+
+def test_an_image_is_a_copy_that_may_be_changed(write_cohort: WriteCohort, tmp_path: Path) -> None:
     cohort = prepare(declare(write_cohort()), tmp_path / "study")
-    assert isinstance(np.load(cohort.folder / "images.npy", mmap_mode="r"), np.memmap)
     image = cohort.image("sub-0_ses-1")
-    assert image.base is None
     image[:] = 7
     assert cohort.image("sub-0_ses-1").max() <= 1
 
@@ -214,11 +249,11 @@ def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(
     )
     cohort = prepare(study, tmp_path / "study")
     path = manifest.parent / "sub-1_ses-1.nii.gz"
-    for chosen, index in ((None, 5), (3, 3)):
-        prepared = prepare_image(path, study.preprocessing, slice_index=chosen)
+    image = read_image(path)
+    place = find_place(image, study.preprocessing, Reference(), template=None)
+    both = resample_image(image, study.preprocessing, place, str(path))
+    for prepared, index in zip(both, (3, 5), strict=True):
         assert prepared.slice == index
         assert prepared.original.shape == (10, 9, 8)
         np.testing.assert_array_equal(prepared.data, cohort.image(f"sub-1_ses-1_slice-{index}"))
         np.testing.assert_array_equal(prepared.grid, cohort.grid(f"sub-1_ses-1_slice-{index}"))
-    with pytest.raises(DataError, match=r"one of \[3, 5\], got 4"):
-        prepare_image(path, study.preprocessing, slice_index=4)

@@ -31,7 +31,7 @@ def test_brain_slices_are_prepared_as_they_are_in_the_files(
             },
             "preprocessing": {"shape": [160, 160], "slices": {"axis": 1, "indices": [4]}},
             "split": {"train": 1, "tune": 1, "search": ["sub-1003", "sub-1002"]},
-            "pairs": {"kinds": ["cross", "within"]},
+            "pairs": {"tasks": ["cross", "within"]},
         }
     )
     cohort = prepare(study, tmp_path)

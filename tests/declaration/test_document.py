@@ -1,10 +1,14 @@
 import tomllib
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, Field
 
 from hmopt.declaration import Study, parse_study
 from hmopt.declaration.document import write_document
+from hmopt.declaration.options import OneOf
+from hmopt.declaration.reference import EXAMPLES, allowed_values, example
 
 VALUES = {
     "name": 'brains "1 mm"',
@@ -79,3 +83,30 @@ def test_every_key_has_a_meaning() -> None:
         return isinstance(kind, type) and issubclass(kind, BaseModel)
 
     assert undescribed(Study) == []
+
+
+def test_the_examples_of_the_guide_are_one_valid_declaration() -> None:
+    text = "\n".join(["name = 'x'", *map(example, EXAMPLES)])
+    study = parse_study(tomllib.loads(text))
+    assert study.search.bins == {"age": [40, 60]}
+    assert list(study.hyperparameters) == ["regularization", "label_weight"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "constraints", "text"),
+    [
+        (bool, [], "`true`, `false`"),
+        (float, [Gt(0), Le(1)], "number in (0, 1]"),
+        (float, [Ge(0), Lt(1)], "number in [0, 1)"),
+        (int, [Gt(0), Le(4096)], "integer in [1, 4096]"),
+        (int, [Ge(0), Le(2**32 - 1)], "integer in [0, 2^32 - 1]"),
+        (float | None, [Gt(0)], "number > 0"),
+        (Annotated[int, Field(strict=True)] | list[str], [], "integer, or list: text"),
+        (dict[str, list[float]], [], "table: name = list: number"),
+        (Annotated[str, OneOf(("dice", "folding"))], [], '`"dice"`, `"folding"`'),
+    ],
+)
+def test_allowed_values_are_told_from_types_and_bounds(
+    annotation: Any, constraints: list[Any], text: str
+) -> None:
+    assert allowed_values(annotation, constraints) == text

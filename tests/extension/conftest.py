@@ -29,7 +29,7 @@ tune = 2
 search = 4
 
 [pairs]
-kinds = ["cross"]
+tasks = ["cross"]
 same = ["modality"]
 search = 10
 tune = 2
@@ -40,7 +40,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [training]
 steps = 12

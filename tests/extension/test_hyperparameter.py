@@ -43,8 +43,8 @@ similarity = "mse"
 
 [search]
 coarse = 3
-confirmations = 1
-minimum_partners = 2
+refinements = 1
+min_paired_subjects = 2
 """
 
 

@@ -57,8 +57,8 @@ SEARCH = """
 metric = "tre_mm"
 reported = ["dice", "hd95_mm"]
 coarse = 4
-confirmations = 1
-minimum_partners = 2
+refinements = 1
+min_paired_subjects = 2
 """
 
 

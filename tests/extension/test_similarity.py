@@ -32,8 +32,8 @@ similarity = "mae"
 
 [search]
 coarse = 4
-confirmations = 0
-minimum_partners = 2
+refinements = 0
+min_paired_subjects = 2
 """
 
 

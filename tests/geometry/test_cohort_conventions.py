@@ -300,6 +300,7 @@ def test_the_declared_background_lies_around_every_image(tmp_path: Path) -> None
     np.testing.assert_array_equal(own[5:27, 3:29, 7:25], declared[5:27, 3:29, 7:25])
 
 
+@pytest.mark.filterwarnings("ignore:.*align is now")
 def test_align_of_older_files_is_read_and_a_contradiction_refused() -> None:
     def section(**keys: str) -> Any:
         values = {

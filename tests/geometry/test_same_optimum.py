@@ -35,7 +35,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [training]
 steps = 20
@@ -44,9 +44,8 @@ threads = 1
 
 [search]
 coarse = 5
-confirmations = 1
-minimum_partners = 2
-repeats = 2
+refinements = 1
+min_paired_subjects = 2
 scopes = [["cohort"], ["label"]]
 """
 SUBJECTS = 8

@@ -7,7 +7,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from hmopt.data.image import prepare_image
+from hmopt.data.image import find_place, resample_image
+from hmopt.data.reference import Reference
+from hmopt.data.volume import read_image
 from hmopt.declaration import parse_study, read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.displacement import save_image
@@ -36,9 +38,12 @@ def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image
 
     section = read_study(tiny_study.folder).preprocessing
     network = load_hypermorph(tiny_study.folder / "model.safetensors")[0].bake(SETTING)
-    images = [
-        torch.from_numpy(prepare_image(path, section).data)[None, None] for path in (moving, fixed)
-    ]
+    images = []
+    for path in (moving, fixed):
+        image = read_image(path)
+        place = find_place(image, section, Reference(), template=None)
+        prepared = resample_image(image, section, place, str(path))[0]
+        images.append(torch.from_numpy(prepared.data)[None, None])
     with torch.no_grad():
         displacement = network.displacement(network(*images))
     raw = torch.from_numpy(np.asarray(nibabel.load(moving).dataobj, dtype=np.float32))[None, None]
@@ -122,6 +127,7 @@ def volume(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:.*align is now")
 def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     moving, fixed = volume(tmp_path / "moving.nii", 0), volume(tmp_path / "fixed.nii", 1)
     found = Registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
@@ -134,6 +140,7 @@ def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     assert not np.asarray(found.displacement.dataobj)[:, [0, 2, 4]].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*align is now")
 def test_an_aligned_study_needs_its_template(tmp_path: Path) -> None:
     image = volume(tmp_path / "image.nii", 0)
     with pytest.raises(DataError, match="template"):

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hmopt.ledger import Ledger
-from hmopt.ledger.holdings import Kept
+from hmopt.ledger.ledger import Kept
 from hmopt.records import Pair
 
 

@@ -9,20 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hmopt
 from hmopt.errors import CheckpointError
 from hmopt.networks import (
     HYPERMORPH_FORMAT,
     Hypermorph,
     build_hypermorph,
     load_hypermorph,
-    read_header,
     save_hypermorph,
 )
 
 BUILT_AS: dict[str, Any] = {
     "shape": [16, 16],
     "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-    "hypernetwork": {"units": [8]},
+    "hypernetwork": {"widths": [8]},
     "hyperparameters": {"regularization": {"low": 0.0, "high": 0.5}},
 }
 
@@ -45,7 +45,7 @@ def path(tmp_path: Path, hypermorph: Hypermorph) -> Path:
 
 
 def refusal(path: Path, expected: dict[str, Any] | None = None) -> str:
-    """Give the message with which a file is refused, which is one line."""
+    """Return the message with which a file is refused, which is one line."""
     with pytest.raises(CheckpointError) as caught:
         load_hypermorph(path, expected)
     message = str(caught.value)
@@ -63,8 +63,17 @@ def test_what_was_saved_is_loaded_bit_for_bit(path: Path, hypermorph: Hypermorph
     assert torch.equal(loaded(*images, setting), hypermorph(*images, setting))
 
 
-def test_header_tells_the_version_that_wrote_it(path: Path) -> None:
-    assert {"format": "hmopt-hypermorph-1", "version": "0.1.0"}.items() <= read_header(path).items()
+def test_a_file_of_another_version_is_loaded_and_keeps_its_version(
+    path: Path, hypermorph: Hypermorph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmopt.__version__", "99.0")
+    tensors = hypermorph.hypernetwork.state_dict()
+    save_hypermorph(path, tensors, {"architecture": BUILT_AS})
+    monkeypatch.undo()
+    assert hmopt.__version__ != "99.0"
+    loaded, header = load_hypermorph(path, BUILT_AS)
+    assert header["version"] == "99.0"
+    assert torch.equal(loaded.hypernetwork.base, hypermorph.hypernetwork.base)
 
 
 def test_nothing_is_left_beside_the_file(path: Path) -> None:

@@ -1,12 +1,14 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from hmopt.networks import Hypernetwork
+from hmopt.networks import Hypernetwork, hypernetwork_operations
 
-MODULES = {
+MODULES: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(3, 2),
     "without biases": lambda: nn.Sequential(
         nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)
@@ -18,19 +20,21 @@ MODULES = {
 def predicted_by_numpy(
     module: nn.Module, hypernetwork: Hypernetwork, units: list[float]
 ) -> dict[str, np.ndarray]:
-    """Give the module's own weights plus what the dense layers give at a setting, by name."""
-    hidden = np.array(
-        [np.cos(np.pi / 2 * u) for u in units] + [np.sin(np.pi / 2 * u) for u in units]
-    )
+    """Return the module's own weights plus what the dense layers give at a setting, by name."""
+    cosines = [np.cos(np.pi / 2 * unit) for unit in units]
+    sines = [np.sin(np.pi / 2 * unit) for unit in units]
+    hidden = np.array(cosines + sines)
     for layer in hypernetwork.trunk:
-        hidden = np.maximum(layer.weight.detach().numpy() @ hidden + layer.bias.detach().numpy(), 0)
-    flat, expected, start = hypernetwork.heads.weight.detach().numpy() @ hidden, {}, 0
+        tensors = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
+        hidden = np.maximum(tensors["weight"] @ hidden + tensors["bias"], 0)
+    flat = hypernetwork.heads.weight.detach().numpy() @ hidden
+    expected = {}
+    start = 0
     for name, weight in module.named_parameters():
-        part = flat[start : start + weight.numel()]
-        expected[name], start = (
-            weight.detach().numpy() + part.reshape(weight.shape),
-            start + weight.numel(),
-        )
+        end = start + weight.numel()
+        part = flat[start:end].reshape(weight.shape)
+        expected[name] = weight.detach().numpy() + part
+        start = end
     return expected
 
 
@@ -91,8 +95,14 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
     def output(units: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         weights = functional_call(hypernetwork, dict(zip(names, tensors, strict=True)), (units,))
-        return functional_call(module, weights, (inputs,))
+        result: torch.Tensor = functional_call(module, weights, (inputs,))
+        return result
 
     units = torch.tensor([0.3, 0.8], dtype=torch.float64, requires_grad=True)
     tensors = [tensor.detach().clone().requires_grad_() for tensor in hypernetwork.parameters()]
     assert torch.autograd.gradcheck(output, (units, *tensors))
+
+
+def test_a_hypernetwork_takes_two_operations_for_each_weight_of_its_layers() -> None:
+    hypernetwork = Hypernetwork(nn.Linear(5, 3), hyperparameters=2, widths=[8, 16])
+    assert hypernetwork_operations(hypernetwork) == 2 * (4 * 8 + 8 * 16 + 16 * (5 * 3 + 3))

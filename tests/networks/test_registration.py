@@ -3,14 +3,19 @@ import torch
 
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
-from hmopt.networks import RegistrationNetwork, check_architecture, coarsest_stride
+from hmopt.networks import (
+    RegistrationNetwork,
+    check_architecture,
+    coarsest_stride,
+    registration_operations,
+)
 
 SMALL = NetworkOptions(encoder=[4, 5], decoder=[6], final=[3])
 
 
 @pytest.mark.parametrize("shape", [(16, 24), (8, 16, 12)])
 @pytest.mark.parametrize(
-    ("section", "stride"),
+    ("options", "stride"),
     [
         (SMALL, 2),
         (SMALL.model_copy(update={"stride": 1}), 1),
@@ -19,9 +24,9 @@ SMALL = NetworkOptions(encoder=[4, 5], decoder=[6], final=[3])
     ],
 )
 def test_velocity_and_displacement_have_their_grids(
-    shape: tuple[int, ...], section: NetworkOptions, stride: int
+    shape: tuple[int, ...], options: NetworkOptions, stride: int
 ) -> None:
-    network = RegistrationNetwork(section, shape)
+    network = RegistrationNetwork(options, shape)
     velocity = network(*torch.rand(2, 3, 1, *shape))
     assert network.velocity_stride == stride
     assert velocity.shape == (3, len(shape), *(size // stride for size in shape))
@@ -64,3 +69,12 @@ def test_decoder_as_long_as_the_encoder_is_refused() -> None:
         DeclarationError, match=r"^network\.decoder: expected fewer levels than .* \(2\), got 2\."
     ):
         check_architecture(NetworkOptions(encoder=[4, 4], decoder=[4, 4]), (16, 16))
+
+
+def test_four_times_the_voxels_take_four_times_the_operations() -> None:
+    options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    one, four = (
+        registration_operations(RegistrationNetwork(options, (side, side)), (side, side))
+        for side in (16, 32)
+    )
+    assert four == 4 * one

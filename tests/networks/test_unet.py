@@ -1,8 +1,22 @@
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hmopt.networks.unet import UNet
+
+CONVOLVE: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.conv3d}
+POOL: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+def activated(layer: nn.Module, image: Tensor) -> Tensor:
+    """Return the activated convolution of an image by a layer of padding 1."""
+    tensors = layer.state_dict()
+    convolve = CONVOLVE[image.dim() - 2]
+    convolved = convolve(image, tensors["weight"], tensors["bias"], padding=1)
+    return functional.leaky_relu(convolved, 0.2)
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -43,13 +57,12 @@ def test_finest_level_reaches_the_result_by_its_skip_connection() -> None:
     """With the way up from below cut off, what remains depends on the first convolution alone."""
     torch.manual_seed(0)
     unet = UNet(2, 1, [3, 4], [5], [], stride=1)
-    decoder = unet.decoder[0].weight
-    with torch.no_grad():
-        decoder[:, :4] = 0
+    decoder = unet.decoder[0].state_dict()
+    decoder["weight"][:, :4] = 0
     image = torch.rand(1, 1, 8, 8)
-    finest = torch.nn.functional.leaky_relu(unet.encoder[0](image), 0.2)
-    expected = torch.nn.functional.conv2d(finest, decoder[:, 4:], unet.decoder[0].bias, padding=1)
-    torch.testing.assert_close(unet(image), torch.nn.functional.leaky_relu(expected, 0.2))
+    finest = activated(unet.encoder[0], image)
+    expected = functional.conv2d(finest, decoder["weight"][:, 4:], decoder["bias"], padding=1)
+    torch.testing.assert_close(unet(image), functional.leaky_relu(expected, 0.2))
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -57,18 +70,13 @@ def test_decoder_convolves_the_upsampled_image_joined_with_the_skip_connection(d
     torch.manual_seed(d)
     network = UNet(d, 2, [4, 6, 8], [6, 5], [], stride=1).double()
     image = torch.randn(2, 2, *[8] * d, dtype=torch.float64)
-    convolve, pool = {
-        2: (functional.conv2d, functional.max_pool2d),
-        3: (functional.conv3d, functional.max_pool3d),
-    }[d]
-    levels = []
+    levels: list[Tensor] = []
     for layer in network.encoder:
-        below = pool(levels[-1], 2) if levels else image
-        levels.append(
-            functional.leaky_relu(convolve(below, layer.weight, layer.bias, padding=1), 0.2)
-        )
+        above = POOL[d](levels[-1], 2) if levels else image
+        levels.append(activated(layer, above))
     expected = levels.pop()
     for layer, skip in zip(network.decoder, reversed(levels), strict=True):
-        joint = torch.cat([functional.interpolate(expected, scale_factor=2), skip], 1)
-        expected = functional.leaky_relu(convolve(joint, layer.weight, layer.bias, padding=1), 0.2)
+        upsampled = functional.interpolate(expected, scale_factor=2)
+        joint = torch.cat([upsampled, skip], 1)
+        expected = activated(layer, joint)
     torch.testing.assert_close(network(image), expected)

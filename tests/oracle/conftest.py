@@ -82,6 +82,6 @@ def make_model() -> Callable[..., Hypermorph]:
         network = RegistrationNetwork(section, shape)
         torch.nn.init.normal_(network.velocity.weight, std=1.0)
         space = Space(hyperparameters=(Hyperparameter(name="regularization", high=high),))
-        return Hypermorph(network, space, units=[8])
+        return Hypermorph(network, space, widths=[8])
 
     return make

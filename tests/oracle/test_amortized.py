@@ -208,7 +208,7 @@ def test_identity_sees_how_velocities_are_integrated(
     flat_cohort: PreparedCohort, make_model: MakeModel
 ) -> None:
     one, other = make_model((16, 16)), make_model((16, 16))
-    other.registration.section = other.registration.section.model_copy(
+    other.registration.options = other.registration.options.model_copy(
         update={"integration_steps": 1}
     )
     assert (

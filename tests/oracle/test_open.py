@@ -30,7 +30,7 @@ encoder = [4, 4]
 decoder = [4]
 final = []
 [hypernetwork]
-units = [4]
+widths = [4]
 """
 
 
@@ -131,6 +131,6 @@ def test_model_of_another_split_is_refused(folder: Path) -> None:
 
 
 def test_model_of_another_architecture_is_refused(folder: Path) -> None:
-    (folder / "study.toml").write_text(STUDY.replace("units = [4]", "units = [8]"))
+    (folder / "study.toml").write_text(STUDY.replace("widths = [4]", "widths = [8]"))
     with pytest.raises(CheckpointError, match="hypernetwork"):
         open_oracle(folder)

@@ -22,7 +22,7 @@ from hmopt.oracle.images import CohortTensors
 from hmopt.records import Pair
 from hmopt.search.objective import Objective
 from hmopt.spatial import velocity_to_displacement
-from hmopt.training.baselines import train_network, with_budget
+from hmopt.training.train import train_network, with_budget
 
 STEPS = 3
 
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, PreparedCohor
         "split": {"train": 2, "tune": 2, "search": 2},
         "pairs": {"tune": 1, "search": 4},
         "network": {"encoder": [4, 4], "decoder": [4], "final": [], "integration_steps": 3},
-        "hypernetwork": {"units": [4]},
+        "hypernetwork": {"widths": [4]},
         "training": {"steps": 8, "batch": 1, "learning_rate": 0.05, "averaging": 0.0},
     }
     study = parse_study(values)

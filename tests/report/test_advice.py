@@ -9,10 +9,10 @@ import pytest
 import typer.main
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import NOTHING, Interval
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.cli.app import app
 from hmopt.report.advice import advise
 from hmopt.report.material import Material, read_material
@@ -51,22 +51,22 @@ def shown(material: Material) -> Shown:
     return build
 
 
-def equal(finding: Finding, low: float, high: float) -> Finding:
+def equal(finding: ScopeResult, low: float, high: float) -> ScopeResult:
     """The finding as if these values were equivalent to the best one."""
     optimum = replace(finding.full.optimum, equals={"regularization": Interval(low, high)})
     return replace(finding, full=replace(finding.full, optimum=optimum))
 
 
 @pytest.fixture
-def thalamus(material: Material) -> Finding:
+def thalamus(material: Material) -> ScopeResult:
     found = material.finding(label="thalamus")
     return replace(found, recommended={"regularization": 0.65}, common={"regularization": 0.35})
 
 
 def test_a_scope_that_registration_does_not_help_gets_no_setting(
-    shown: Shown, thalamus: Finding
+    shown: Shown, thalamus: ScopeResult
 ) -> None:
-    helpless = replace(thalamus, flags=(Flag.NO_BETTER,))
+    helpless = replace(thalamus, warnings=(OptimumWarning.NO_BETTER,))
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), helpless)
     assert found.text == "do not register: no setting is better than before"
     assert found.setting is None
@@ -74,7 +74,7 @@ def test_a_scope_that_registration_does_not_help_gets_no_setting(
 
 
 def test_below_five_subjects_the_default_is_used_whatever_was_found(
-    shown: Shown, thalamus: Finding
+    shown: Shown, thalamus: ScopeResult
 ) -> None:
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), replace(thalamus, subjects=4))
     assert found.text == "λ = 0.50, the default: fewer than 5 subjects"
@@ -83,7 +83,7 @@ def test_below_five_subjects_the_default_is_used_whatever_was_found(
 
 
 def test_a_scope_with_evidence_over_the_default_gets_its_own_pooled_setting(
-    shown: Shown, thalamus: Finding
+    shown: Shown, thalamus: ScopeResult
 ) -> None:
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), thalamus)
     assert found.text == "λ = 0.65, its own: better than the default"
@@ -92,7 +92,7 @@ def test_a_scope_with_evidence_over_the_default_gets_its_own_pooled_setting(
 
 
 def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves(
-    shown: Shown, thalamus: Finding
+    shown: Shown, thalamus: ScopeResult
 ) -> None:
     found = advise(shown(cohort=GAIN), thalamus)
     assert found.text == "λ = 0.35, the best for all"
@@ -113,7 +113,7 @@ def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves
     "means", [{}, {"label=thalamus": LOSS}, {"label=thalamus": LOSS, "cohort": LOSS}]
 )
 def test_without_any_evidence_the_default_is_kept(
-    shown: Shown, thalamus: Finding, low: float, high: float, text: str, means: dict[str, Mean]
+    shown: Shown, thalamus: ScopeResult, low: float, high: float, text: str, means: dict[str, Mean]
 ) -> None:
     found = advise(shown(**means), equal(thalamus, low, high))
     assert found.text == text
@@ -141,7 +141,7 @@ def test_all_together_get_the_single_best_where_it_improves_and_else_the_default
     ],
 )
 def test_commands_are_such_as_the_command_line_reads(
-    shown: Shown, thalamus: Finding, criteria: tuple[tuple[str, str], ...]
+    shown: Shown, thalamus: ScopeResult, criteria: tuple[tuple[str, str], ...]
 ) -> None:
     finding = replace(thalamus, scope=Scope(criteria=criteria))
     name = finding.scope.name

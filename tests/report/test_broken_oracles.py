@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.cli.app import app
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
@@ -21,7 +21,7 @@ from hmopt.declaration import read_study
 from hmopt.networks import load_hypermorph
 from hmopt.training.train import train
 
-BROKEN = {Flag.CONSTANT, Flag.ERRATIC, Flag.NO_BETTER}
+BROKEN = {OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BETTER}
 DECLARATION = """
 name = "toy"
 
@@ -38,7 +38,7 @@ tune = 2
 search = 5
 
 [pairs]
-kinds = ["cross"]
+tasks = ["cross"]
 same = ["modality"]
 search = 20
 tune = 2
@@ -49,7 +49,7 @@ decoder = [8]
 final = [4]
 
 [hypernetwork]
-units = [8]
+widths = [8]
 
 [loss]
 similarity = "mse"
@@ -63,7 +63,7 @@ averaging = 0.9
 [search]
 scopes = [["cohort"]]
 reported = ["folding"]
-confirmations = 1
+refinements = 1
 """
 
 Tensors = dict[str, Tensor]
@@ -101,10 +101,10 @@ def reported(trained: Path, tmp_path: Path) -> Callable[..., str]:
     return report
 
 
-def named(page: str) -> set[Flag]:
+def named(page: str) -> set[OptimumWarning]:
     """Give what the page says about the cohort, by the sentences that it says it with."""
     (cohort,) = re.findall(r'<details id="scope-cohort">.*?</details>', page, flags=re.DOTALL)
-    return {flag for flag in Flag if flag.sentence in cohort}
+    return {flag for flag in OptimumWarning if flag.message in cohort}
 
 
 def headline(page: str) -> str:
@@ -158,18 +158,18 @@ def test_a_model_that_registers_is_not_called_broken(reported: Callable[..., str
 
 def test_shuffled_weights_are_named(reported: Callable[..., str]) -> None:
     page = reported(shuffled)
-    assert Flag.NO_BETTER in named(page)
-    assert headline(page) == Flag.NO_BETTER.sentence
+    assert OptimumWarning.NO_BETTER in named(page)
+    assert headline(page) == OptimumWarning.NO_BETTER.message
 
 
 def test_a_model_that_ignores_its_setting_is_named(reported: Callable[..., str]) -> None:
     page = reported(constant)
-    assert {Flag.CONSTANT, Flag.FLAT} <= named(page)
-    assert headline(page) == Flag.CONSTANT.sentence
+    assert {OptimumWarning.CONSTANT, OptimumWarning.FLAT} <= named(page)
+    assert headline(page) == OptimumWarning.CONSTANT.message
 
 
 def test_an_optimum_at_the_end_of_the_range_is_named(reported: Callable[..., str]) -> None:
     page = reported(bounded)
-    assert Flag.BOUND in named(page)
+    assert OptimumWarning.BOUND in named(page)
     assert not named(page) & BROKEN
     assert "λ = 0.00, at an end of the range, is best for all together" in headline(page)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hmopt.analysis.family import families
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.report.figure import inline, new_figure, style, to_svg
 from hmopt.report.material import read_material
 from hmopt.report.subjects import subjects_figure
@@ -52,7 +52,7 @@ def strip_of(figure: Figure) -> list[tuple[object, object]]:
 def test_no_subject_is_drawn_as_a_verdict(study_folder: Path) -> None:
     material = read_material(study_folder)
     found = next(
-        found for kinds, found in families(material.findings).items() if "subject" in kinds
+        found for kinds, found in by_kinds(material.findings).items() if "subject" in kinds
     )
     drawn = strip_of(subjects_figure(found, material.searched.space.hyperparameters[0], 0.3))
     assert len(drawn) > 1

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.finding import Reported
-from hmopt.analysis.flag import Flag
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Interval
+from hmopt.analysis.scope_result import Reported
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.headline import BROKEN, caveats, headline, improvements, over_default
 from hmopt.report.material import Material, read_material
 from hmopt.report.page import few_everywhere, nearest_differs
@@ -126,13 +126,15 @@ def test_what_is_not_evidence_is_no_claim_however_large(
 
 
 @pytest.mark.parametrize("flag", BROKEN)
-def test_of_a_broken_model_the_headline_says_what_is_broken(material: Material, flag: Flag) -> None:
-    findings = (replace(material.cohort, flags=(flag,)), *material.findings[1:])
-    assert headline(replace(material, findings=findings)) == flag.sentence
+def test_of_a_broken_model_the_headline_says_what_is_broken(
+    material: Material, flag: OptimumWarning
+) -> None:
+    findings = (replace(material.cohort, warnings=(flag,)), *material.findings[1:])
+    assert headline(replace(material, findings=findings)) == flag.message
 
 
 def test_an_optimum_at_an_end_of_the_range_is_told_in_the_headline(material: Material) -> None:
-    findings = (replace(material.cohort, flags=(Flag.BOUND,)), *material.findings[1:])
+    findings = (replace(material.cohort, warnings=(OptimumWarning.BOUND,)), *material.findings[1:])
     other = replace(material, findings=findings)
     assert "λ = 0.35, at an end of the range, is best for all together" in headline(other)
 
@@ -142,15 +144,15 @@ def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Mate
     flagged = tuple(
         finding
         if "subject" in dict(finding.scope.criteria)
-        else replace(finding, flags=(Flag.FEW_SUBJECTS,))
+        else replace(finding, warnings=(OptimumWarning.FEW_SUBJECTS,))
         for finding in material.findings
     )
     everywhere = replace(material, findings=flagged)
     assert few_everywhere(everywhere) == (
-        f"{Flag.FEW_SUBJECTS.sentence} This holds for all scopes: 12 subjects were searched."
+        f"{OptimumWarning.FEW_SUBJECTS.message} This holds for all scopes: 12 subjects were searched."
     )
     but_one = replace(
-        material, findings=(*flagged[:1], replace(flagged[1], flags=()), *flagged[2:])
+        material, findings=(*flagged[:1], replace(flagged[1], warnings=()), *flagged[2:])
     )
     assert few_everywhere(but_one) == ""
 

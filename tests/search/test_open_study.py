@@ -15,7 +15,7 @@ from hmopt.study_folder import StudyFolder
 
 CURVES = {"thalamus": lambda x: 0.8 - (x - 0.6) ** 2, "cortex": lambda x: 0.7 - (x - 0.1) ** 2}
 SETTINGS = [(place,) for place in range(0, 201, 20)]
-SECTION = SearchOptions(reported=[], minimum_partners=2, folding_limit=0.005)
+SECTION = SearchOptions(reported=[], min_paired_subjects=2, folding_limit=0.005)
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_no_more_is_asked_for_than_was_declared(measure: Measure, space: Space) 
         for name, best in (("a", 0.06), ("b", 0.31), ("c", 0.44), ("d", 0.81))
     }
     for most in (0, 1, 2):
-        section = LABELS.model_copy(update={"confirmations": most})
+        section = LABELS.model_copy(update={"refinements": most})
         assert len(search(partial(measure, curves), section, space)) == most
 
 

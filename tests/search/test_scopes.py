@@ -12,7 +12,7 @@ LABELS = ("thalamus", "cortex")
 
 
 def names(scopes: list[list[str]], pairs: pd.DataFrame, minimum_partners: int = 2) -> list[str]:
-    section = SearchOptions(scopes=scopes, minimum_partners=minimum_partners)
+    section = SearchOptions(scopes=scopes, min_paired_subjects=minimum_partners)
     return [scope.name for scope in list_scopes(section, pairs, LABELS)]
 
 

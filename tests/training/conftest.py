@@ -9,7 +9,7 @@ SIDES = {"train": 4, "tune": 2, "search": 2}
 
 
 def blobs(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Give an image of two soft discs, each somewhere near its place, and their labels."""
+    """Return an image of two soft discs, each somewhere near its place, and their labels."""
     image, labels = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
     for label, centre in enumerate([(5.0, 5.0), (10.0, 10.0)], start=1):
         place = np.add(centre, generator.normal(0, 1, 2)).reshape(2, 1, 1)
@@ -21,7 +21,7 @@ def blobs(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> PreparedCohort:
-    """Give eight people with two discs each, one image a person."""
+    """Return eight people with two discs each, one image a person."""
     folder, generator = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
     split = [side for side, count in SIDES.items() for _ in range(count)]
     images, labels = zip(*(blobs(generator) for _ in split), strict=True)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,16 @@ from scipy import ndimage, stats
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import AugmentationOptions, TrainingOptions
 from hmopt.records import Pair
-from hmopt.training.batches import draw_pairs, load_images, load_labels, make_batch
+from hmopt.space import Hyperparameter, Space
+from hmopt.training.batches import (
+    draw_pairs,
+    draw_setting,
+    load_images,
+    load_labels,
+    make_batch,
+)
+
+DRAWS = 4000
 
 
 def pair(moving: str, fixed: str) -> Pair:
@@ -59,14 +70,14 @@ def centroids(weights: torch.Tensor) -> np.ndarray:
 
 def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
     """The brighter disc, above 0.6, lies where label 2 does, before and after moving by several voxels."""
-    section = TrainingOptions(
+    options = TrainingOptions(
         augmentation=AugmentationOptions(
             translation=1.5, rotation_degrees=10, scaling=0.05, flip_axis=0
         )
     )
     shifts = []
     for seed in range(6):
-        batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
+        batch = make_batch(cohort, PAIRS, options, np.random.default_rng(seed), with_labels=True)
         assert batch.moving_labels is not None
         assert batch.fixed_labels is not None
         for images, labels in (
@@ -80,11 +91,11 @@ def test_labels_follow_their_images(cohort: PreparedCohort) -> None:
 
 
 def test_both_images_of_a_pair_are_mirrored_in_half_of_the_steps(cohort: PreparedCohort) -> None:
-    section = TrainingOptions(augmentation=AugmentationOptions(flip_axis=1))
+    options = TrainingOptions(augmentation=AugmentationOptions(flip_axis=1))
     plain = make_batch(cohort, PAIRS, TrainingOptions(), np.random.default_rng(0), with_labels=True)
     mirrored = 0
     for seed in range(40):
-        batch = make_batch(cohort, PAIRS, section, np.random.default_rng(seed), with_labels=True)
+        batch = make_batch(cohort, PAIRS, options, np.random.default_rng(seed), with_labels=True)
         flipped = not torch.equal(batch.moving, plain.moving)
         mirrored += flipped
         for name, one in vars(batch).items():
@@ -94,8 +105,8 @@ def test_both_images_of_a_pair_are_mirrored_in_half_of_the_steps(cohort: Prepare
 
 
 def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
-    section = TrainingOptions(augmentation=AugmentationOptions(intensity=0.3))
-    batch = make_batch(cohort, PAIRS, section, np.random.default_rng(0), with_labels=True)
+    options = TrainingOptions(augmentation=AugmentationOptions(intensity=0.3))
+    batch = make_batch(cohort, PAIRS, options, np.random.default_rng(0), with_labels=True)
     images = load_images(cohort, ["sub-0", "sub-2"])
     assert not torch.allclose(batch.moving, images)
     assert torch.equal(
@@ -107,12 +118,45 @@ def test_intensities_change_and_places_do_not(cohort: PreparedCohort) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_batch_is_a_function_of_its_generator(cohort: PreparedCohort, seed: int) -> None:
-    section = TrainingOptions(
+    options = TrainingOptions(
         augmentation=AugmentationOptions(deformation=2.0, intensity=0.1, scaling=0.1)
     )
     one, again, other = (
-        make_batch(cohort, PAIRS, section, np.random.default_rng([seed, step]), with_labels=False)
+        make_batch(cohort, PAIRS, options, np.random.default_rng([seed, step]), with_labels=False)
         for step in (0, 0, 1)
     )
     assert torch.equal(one.moving, again.moving)
     assert not torch.equal(one.moving, other.moving)
+
+
+def drawn(hyperparameter: Hyperparameter, seed: int = 0) -> np.ndarray:
+    space, generator = Space(hyperparameters=(hyperparameter,)), np.random.default_rng(seed)
+    return np.array([draw_setting(space, generator)[hyperparameter.name] for _ in range(DRAWS)])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
+def test_end_points_are_drawn_at_their_rate(rate: float) -> None:
+    values = drawn(Hyperparameter(name="x", low=0.25, high=2.0, default=1.0, end_point_rate=rate))
+    for end in (0.25, 2.0):
+        assert stats.binomtest(int((values == end).sum()), DRAWS, rate).pvalue > 1e-3
+
+
+def test_values_between_end_points_are_uniform() -> None:
+    values = drawn(Hyperparameter(name="x", low=0.25, high=2.0, default=1.0))
+    inner = values[(values > 0.25) & (values < 2.0)]
+    assert stats.kstest(inner, stats.uniform(0.25, 1.75).cdf).pvalue > 1e-3
+
+
+def test_log_uniform_values_are_uniform_in_their_logarithm() -> None:
+    values = drawn(Hyperparameter(name="x", low=0.01, high=10.0, default=1.0, prior="log-uniform"))
+    assert values.min() == 0.01
+    assert values.max() == 10.0
+    inner = np.log(values[(values > 0.01) & (values < 10.0)])
+    assert stats.kstest(inner, stats.uniform(math.log(0.01), math.log(1000)).cdf).pvalue > 1e-3
+
+
+def test_hyperparameters_are_drawn_independently() -> None:
+    space = Space(hyperparameters=(Hyperparameter(name="x"), Hyperparameter(name="y")))
+    generator = np.random.default_rng(0)
+    settings = [draw_setting(space, generator) for _ in range(DRAWS)]
+    assert stats.pearsonr([s["x"] for s in settings], [s["y"] for s in settings]).pvalue > 1e-3

@@ -2,66 +2,75 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from hmopt.errors import CheckpointError
-from hmopt.training.state import Progress, load_state, save_state
+from hmopt.space import Hyperparameter, Space
+from hmopt.training.optimization import make_average
+from hmopt.training.state import Log, Progress, load_state, save_state
 
+SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 PROGRESS = Progress(step=3, minutes=0.1 + 0.2, scale=1 / 3)
 
 
-def learner(seed: int) -> tuple[nn.Module, list[torch.Tensor], torch.optim.Optimizer]:
+def training(seed: int) -> tuple[nn.Module, AveragedModel, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
     optimizer = torch.optim.Adam(
         [{"params": layer.parameters()} for layer in module], lr=0.1, fused=True
     )
-    return module, [torch.rand_like(tensor) for tensor in module.state_dict().values()], optimizer
+    average = make_average(module, decay=0.9)
+    for tensor in average.parameters():
+        nn.init.uniform_(tensor)
+    return module, average, optimizer
 
 
-def step(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def step(module: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
     module(torch.linspace(0, 1, 6).reshape(2, 3)).square().sum().backward()
     optimizer.step()
+    average.update_parameters(module)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "state.safetensors"
-    module, averages, optimizer = learner(0)
+    module, average, optimizer = training(0)
     for _ in range(3):
-        step(module, optimizer)
-    save_state(path, PROGRESS, module, averages, optimizer, "key")
+        step(module, average, optimizer)
+    save_state(path, PROGRESS, module, average, optimizer, "key")
     return path
 
 
 def test_restored_training_goes_on_as_the_one_that_was_saved(path: Path) -> None:
-    module, averages, optimizer = learner(0)
+    module, average, optimizer = training(0)
     for _ in range(5):
-        step(module, optimizer)
-    restored, restored_averages, restored_optimizer = learner(1)
-    assert load_state(path, restored, restored_averages, restored_optimizer, "key") == PROGRESS
+        step(module, average, optimizer)
+    restored, restored_average, restored_optimizer = training(1)
+    assert load_state(path, restored, restored_average, restored_optimizer, "key") == PROGRESS
     for _ in range(2):
-        step(restored, restored_optimizer)
+        step(restored, restored_average, restored_optimizer)
     for one, other in zip(module.parameters(), restored.parameters(), strict=True):
         assert torch.equal(one, other)
-    for one, other in zip(averages, restored_averages, strict=True):
+    for one, other in zip(average.parameters(), restored_average.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_no_file_restores_nothing(tmp_path: Path) -> None:
-    assert load_state(tmp_path / "state.safetensors", *learner(0), "key") is None
+    assert load_state(tmp_path / "state.safetensors", *training(0), "key") is None
 
 
 def test_state_of_another_declaration_is_refused(path: Path) -> None:
     with pytest.raises(
         CheckpointError, match="expected a state of the declared training, got one of another"
     ):
-        load_state(path, *learner(0), "another key")
+        load_state(path, *training(0), "another key")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
@@ -69,7 +78,7 @@ def test_file_cut_short_is_refused(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match="expected a state of training") as caught:
-        load_state(path, *learner(0), "key")
+        load_state(path, *training(0), "key")
     assert "\n" not in str(caught.value)
 
 
@@ -77,7 +86,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(
         CheckpointError, match=r"state.safetensors: expected a state of training, got"
     ) as caught:
-        load_state(path, *learner(0), "key")
+        load_state(path, *training(0), "key")
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("Delete the file to begin anew.")
     return str(caught.value)
@@ -102,7 +111,7 @@ def test_every_flipped_bit_of_a_tensor_is_seen(path: Path) -> None:
 
 def test_a_state_of_an_earlier_version_is_read(path: Path) -> None:
     rewrite(path)
-    assert load_state(path, *learner(0), "key") == PROGRESS
+    assert load_state(path, *training(0), "key") == PROGRESS
 
 
 PROGRESSES: dict[str, object] = {
@@ -147,3 +156,56 @@ def test_a_tensor_that_is_missing_or_of_another_kind_is_refused(prefix: str, pat
         refusal(path)
     rewrite(path, {**tensors, name: torch.full_like(tensors[name], torch.nan)})
     refusal(path)
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    path = tmp_path / "training.csv"
+    log = Log(path, SPACE, step=0)
+    for step in (10, 20, 30):
+        log.write({"step": step, "loss": 1 / 3 / step, "setting_regularization": 0.25})
+    return path
+
+
+def test_rows_are_read_as_they_were_written(log_path: Path) -> None:
+    table = pd.read_csv(log_path)
+    assert table["step"].tolist() == [10, 20, 30]
+    assert table["loss"].tolist() == pytest.approx([1 / 30, 1 / 60, 1 / 90], rel=1e-5)
+    assert table["tune_dice"].isna().all()
+    assert list(table) == [
+        *(
+            "step",
+            "minutes",
+            "learning_rate",
+            "loss",
+            "similarity",
+            "regularization_term",
+            "overlap",
+            "tune_dice",
+        ),
+        "setting_regularization",
+    ]
+
+
+def test_rows_after_the_step_continued_from_are_forgotten(log_path: Path) -> None:
+    Log(log_path, SPACE, step=20).write({"step": 25})
+    assert pd.read_csv(log_path)["step"].tolist() == [10, 20, 25]
+
+
+def test_training_from_the_start_begins_a_new_log(log_path: Path) -> None:
+    Log(log_path, SPACE, step=0)
+    assert pd.read_csv(log_path).empty
+
+
+@pytest.mark.parametrize("cut", range(1, 16, 2))
+def test_torn_last_row_is_forgotten(log_path: Path, cut: int) -> None:
+    """The row of step 30, cut short, may look like one of step 3."""
+    log_path.write_text(log_path.read_text(encoding="utf-8")[:-cut], encoding="utf-8")
+    Log(log_path, SPACE, step=20)
+    assert pd.read_csv(log_path)["step"].tolist() == [10, 20]
+
+
+def test_log_that_is_gone_is_begun_anew(log_path: Path) -> None:
+    log_path.unlink()
+    Log(log_path, SPACE, step=20).write({"step": 25})
+    assert pd.read_csv(log_path)["step"].tolist() == [25]

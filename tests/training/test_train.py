@@ -16,7 +16,7 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
-from hmopt.training.trained import is_trained, training_key
+from hmopt.training.identity import is_trained, training_key
 
 MODEL = "model.safetensors"
 MODEL_FILES = {
@@ -32,23 +32,25 @@ T = TypeVar("T")
 SHAPE = [16, 16]
 
 
-def declare(**sections: dict[str, Any]) -> Study:
-    """Give the declaration of a tiny training, with some keys changed."""
+def declare(**tables: dict[str, Any]) -> Study:
+    """Return the declaration of a tiny training, with some keys changed."""
     values: dict[str, Any] = {
         "cohort": {"manifest": Path("cohort.csv")},
         "preprocessing": {"shape": SHAPE},
         "split": {"train": 4, "tune": 2, "search": 2},
         "pairs": {"tune": 2},
         "network": {"encoder": [4, 4], "decoder": [4], "final": []},
-        "hypernetwork": {"units": [4]},
+        "hypernetwork": {"widths": [4]},
         "loss": {"window": 5},
         "training": {"steps": 8, "batch": 2, "checkpoint_every": 2},
     }
-    changed = {name: {**values.get(name, {}), **section} for name, section in sections.items()}
+    changed = {name: {**values.get(name, {}), **options} for name, options in tables.items()}
     return parse_study({"name": "discs", **values, **changed})
 
 
-WITH_LABELS = {"hyperparameters": {"regularization": {}, "label_weight": {}}}
+WITH_LABELS: dict[str, dict[str, Any]] = {
+    "hyperparameters": {"regularization": {}, "label_weight": {}}
+}
 AUGMENTED = {
     "augmentation": {"deformation": 1.0, "translation": 1.0, "intensity": 0.1, "flip_axis": 0}
 }
@@ -157,10 +159,10 @@ def test_what_decides_the_weights_is_in_the_key_and_nothing_else(cohort: Prepare
         assert training_key(same, cohort) == key
     for other in (
         declare(training={"steps": 9}),
-        declare(loss={"regularization": "bending"}),
+        declare(loss={"regularizer": "bending"}),
         declare(network={"final": [4]}),
         declare(split={"seed": 1}),
-        declare(pairs={"kinds": ["within"]}),
+        declare(pairs={"tasks": ["within"]}),
         declare(**WITH_LABELS),
     ):
         assert training_key(other, cohort) != key
@@ -208,9 +210,9 @@ def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(
 def test_training_lowers_its_loss_and_registers_better(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
-    section = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
+    options = {"steps": 120, "checkpoint_every": 10, "learning_rate": 4e-3, "averaging": 0.9}
     study = declare(
-        training=section,
+        training=options,
         loss={"similarity": "mse"},
         hyperparameters={"regularization": {"high": 0.1, "default": 0}},
     )
@@ -235,9 +237,9 @@ def test_no_pair_to_train_on_is_refused_before_any_work(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        DataError, match=r"^pairs\.kinds: expected pairs among the subjects to train on, got none"
+        DataError, match=r"^pairs\.tasks: expected pairs among the subjects to train on, got none"
     ):
-        train(declare(pairs={"kinds": ["within"]}), cohort, tmp_path)
+        train(declare(pairs={"tasks": ["within"]}), cohort, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

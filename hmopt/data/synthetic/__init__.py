@@ -1,20 +1,24 @@
 """A synthetic cohort whose best regularization truly differs by structure, modality and task.
 
-Subjects differ in small, crisp details of some structures, as the cortex, and in large ones of others, as the thalamus,
-where texture that means nothing lies on top: what is needed to follow the first misleads in the second.
+Subjects differ in small, crisp details of some structures, as the cortex, and in large ones of
+others, as the thalamus, where texture that means nothing lies on top: a regularization that is low
+enough to follow the first lets the second follow that texture.
 """
 
-from hmopt.data.synthetic.anatomy import Anatomy, make_anatomy
-from hmopt.data.synthetic.cohort import (
+from hmopt.data.synthetic.anatomy import STRUCTURES, TRUE_ORDER, Anatomy, Structure, make_anatomy
+from hmopt.data.synthetic.cohort import make_cohort, read_deformation
+from hmopt.data.synthetic.scan import (
+    CONTRASTS,
+    Deformation,
     Scan,
-    make_cohort,
+    deform,
+    integrate,
+    jacobian_determinant,
     make_scans,
-    read_deformation,
+    render,
+    render_labels,
     true_displacement,
 )
-from hmopt.data.synthetic.deformation import integrate, jacobian_determinant
-from hmopt.data.synthetic.structures import STRUCTURES, TRUE_ORDER, Structure
-from hmopt.data.synthetic.subject import CONTRASTS, Deformation, deform, render, render_labels
 
 __all__ = [
     "CONTRASTS",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.baselines import COHORT, Budget, Compared, negligible_gap
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
 from hmopt.report.baseline_curves import agreement_figure, labels_figure
 from hmopt.report.budgets import at_both, budget_text, counted, interval_text, named
@@ -50,7 +50,7 @@ def agreement_section(material: Material) -> Section | None:
     )
 
 
-def found(compared: Compared, metric: str) -> str:
+def found(compared: BaselineComparison, metric: str) -> str:
     """Give one sentence: what was compared, who is better by how much, and whether the gap is negligible."""
     agreement, limit = compared.main.agreements[COHORT], negligible_gap(metric)
     gap = agreement.mean_gap
@@ -135,7 +135,7 @@ def _within(agreement: Agreement) -> str:
     return f"{agreement.within_two_spreads.sum()} of {len(agreement.settings)}"
 
 
-def _notes(compared: Compared) -> list[str]:
+def _notes(compared: BaselineComparison) -> list[str]:
     budget = compared.main
     notes = [
         f"The gap is what separate networks score more, a mean over the seeds of each. {_seeds(compared)} Bands are "
@@ -158,13 +158,13 @@ def _notes(compared: Compared) -> list[str]:
     return [note for note in notes if note]
 
 
-def _seeds(compared: Compared) -> str:
+def _seeds(compared: BaselineComparison) -> str:
     sides = (compared.main.hypermorphs, compared.separate)
     names = [counted(family) for family in sides if COHORT in family.along]
     return f"Compared are {' and, at each setting, '.join(names)}."
 
 
-def _rates(compared: Compared) -> str:
+def _rates(compared: BaselineComparison) -> str:
     """Give both learning rates where they differ."""
     theirs, ours = compared.separate.learning_rate, compared.main.hypermorphs.learning_rate
     if theirs is None or ours is None or theirs == ours:
@@ -213,7 +213,7 @@ def _numbers(budget: Budget) -> dict[str, Any]:
     }
 
 
-def _confirmed(compared: Compared) -> dict[str, Any]:
+def _confirmed(compared: BaselineComparison) -> dict[str, Any]:
     if COHORT not in compared.confirmed:
         return {}
     return {

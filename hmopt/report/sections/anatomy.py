@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
-from hmopt.analysis.flag import Flag
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.figure import new_figure
 from hmopt.report.material import Material
 from hmopt.report.outlines import ROLES, read_arrays
@@ -59,8 +59,8 @@ def anatomy_section(material: Material) -> Section | None:
     )
 
 
-def _of_labels(material: Material) -> list[Finding]:
-    return families(material.findings).get(("label",), [])
+def _of_labels(material: Material) -> list[ScopeResult]:
+    return by_kinds(material.findings).get(("label",), [])
 
 
 def _fullest_slice(material: Material, codes: Sequence[int]) -> Slice | None:
@@ -92,7 +92,7 @@ def _draw(
     image: NDArray[Any],
     labels: NDArray[Any],
     numbers: Mapping[int, int],
-    shown: Sequence[Finding],
+    shown: Sequence[ScopeResult],
     hyperparameter: Hyperparameter,
     aspect: float,
 ) -> Figure:
@@ -138,18 +138,20 @@ def _tag(axes: Axes, mask: NDArray[np.bool_], number: int) -> None:
     )
 
 
-def _write_key(axes: Axes, shown: Sequence[Finding], best: Sequence[float], columns: int) -> None:
+def _write_key(
+    axes: Axes, shown: Sequence[ScopeResult], best: Sequence[float], columns: int
+) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, columns), ylim=(-LINES, 0))
     for place, (finding, value) in enumerate(zip(shown, best, strict=True)):
-        flat = ", flat" if Flag.FLAT in finding.flags else ""
+        flat = ", flat" if OptimumWarning.FLAT in finding.warnings else ""
         text = (
             f"{place + 1}  {shorten(scope_title(finding.scope), 24)}  {setting_value(value)}{flat}"
         )
         axes.annotate(text, (place // LINES, -(place % LINES) - 0.5), va="center", fontsize=8.5)
 
 
-def _found(shown: Sequence[Finding], hyperparameter: Hyperparameter, known: int) -> str:
+def _found(shown: Sequence[ScopeResult], hyperparameter: Hyperparameter, known: int) -> str:
     name, first, last = hyperparameter.name, shown[0], shown[-1]
     low, high = (setting_value(finding.full.optimum.setting[name]) for finding in (first, last))
     start = f"Of {known} structures this slice shows {len(shown)}"
@@ -159,7 +161,7 @@ def _found(shown: Sequence[Finding], hyperparameter: Hyperparameter, known: int)
     return f"{start}: {symbol(name)}* rises from {low} ({lowest}) to {high} ({highest})."
 
 
-def _notes(material: Material, shown: Sequence[Finding]) -> tuple[str, ...]:
+def _notes(material: Material, shown: Sequence[ScopeResult]) -> tuple[str, ...]:
     flat = (
         "Numbers in the key rise with the best value; where a response is flat, others are as good."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hmopt.analysis.baselines import Budget, Compared, Family
+from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
 from hmopt.declaration.search import SearchOptions
 from hmopt.report.budgets import at_both
@@ -47,7 +47,7 @@ class Prices:
 
     def searched(self, hyperparameters: int) -> int:
         """Give how many settings a search measures at most."""
-        return int(self.search.coarse**hyperparameters) + self.search.confirmations
+        return int(self.search.coarse**hyperparameters) + self.search.refinements
 
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Give what a grid of so many values of each hyperparameter costs."""
@@ -76,7 +76,7 @@ class Prices:
 
 
 def find_prices(
-    compared: Compared, budget: Budget, batch: int, pairs: int, search: SearchOptions
+    compared: BaselineComparison, budget: Budget, batch: int, pairs: int, search: SearchOptions
 ) -> Prices:
     """Give what trainings took by the clock; a measured pair is taken to last as long as one in training.
 
@@ -95,7 +95,7 @@ def find_prices(
     )
 
 
-def _trained(family: Family, batch: int, operations: float) -> Work:
+def _trained(family: Replicates, batch: int, operations: float) -> Work:
     return training_work(family.steps, batch, 60 * family.minutes / family.steps, operations)
 
 
@@ -134,7 +134,9 @@ def cost_section(material: Material) -> Section | None:
     )
 
 
-def found(compared: Compared, settings: int, of_searched: int, searched_steps: int) -> str:
+def found(
+    compared: BaselineComparison, settings: int, of_searched: int, searched_steps: int
+) -> str:
     """Give both trainings by the clock, and from how many settings on a hypermorph is cheaper."""
     hypermorphs, separate = compared.main.hypermorphs, compared.separate
     return (
@@ -232,7 +234,7 @@ def _notes(prices: Prices, hyperparameters: int) -> list[str]:
 
 
 def _numbers(
-    budget: Budget, separate: Family, prices: Prices, hyperparameters: int
+    budget: Budget, separate: Replicates, prices: Prices, hyperparameters: int
 ) -> dict[str, Any]:
     return {
         "training_cost_ratio": budget.cost_ratio,

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hmopt.analysis.drift import Drift, Trend
-from hmopt.analysis.evidence import LEAST
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.records import CHECKPOINTS, Checkpoint, steps_at
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, new_figure
 from hmopt.report.material import Material
@@ -266,7 +265,7 @@ def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
         )
     if few:
         notes.append(
-            f"For {few} of {len(drifts)} fewer than {LEAST} subjects are too few for an interval."
+            f"For {few} of {len(drifts)} fewer than {FEWEST_SUBJECTS} subjects are too few for an interval."
         )
     simple = {drift.scope for drift in drifts if len(drift.scope.criteria) <= 1}
     if len(simple) > PANELS:

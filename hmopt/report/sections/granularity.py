@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from hmopt.analysis.evidence import LEAST, Evidence
-from hmopt.analysis.family import families
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
 from hmopt.report.gain import gain_cells, gain_numbers, granularity_name
 from hmopt.report.headline import improvements
 from hmopt.report.material import OTHER_SEEDS, Material
@@ -45,7 +46,7 @@ def _groups(material: Material) -> list[Gain]:
     """Give the groups of every family but that of labels, which have a section of their own."""
     several = [
         them
-        for kinds, them in families(material.findings).items()
+        for kinds, them in by_kinds(material.findings).items()
         if len(kinds) == 1 and kinds != ("label",)
     ]
     names = [finding.scope.name for them in several for finding in them]
@@ -128,7 +129,7 @@ def _explained(material: Material) -> str:
         ways = (
             "in all ways"
             if divisions.exhaustive
-            else f"in {len(divisions.chooses) // 2} random ways"
+            else f"in {len(divisions.selection) // 2} random ways"
         )
         how = (
             f"{divisions.choosing} of {subjects} subjects chose and the others judged, {ways}, "
@@ -156,6 +157,6 @@ def _too_few(groups: list[Gain]) -> list[str]:
     }
     return [
         f"{title.removeprefix('only ').capitalize()}: {subjects} subjects are too few for a test, which needs at least "
-        f"{LEAST}."
+        f"{FEWEST_SUBJECTS}."
         for title, subjects in few.items()
     ]

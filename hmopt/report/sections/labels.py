@@ -2,10 +2,10 @@
 
 import pandas as pd
 
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.family import families
-from hmopt.analysis.finding import Finding
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.gain import gain_numbers, verdict
 from hmopt.report.material import Material
 from hmopt.report.overview import gains_figure
@@ -32,7 +32,7 @@ def labels_section(material: Material) -> Section | None:
     tested, by_default = material.gains, material.default_gains
     findings = [
         finding
-        for finding in families(material.findings).get(KINDS, [])
+        for finding in by_kinds(material.findings).get(KINDS, [])
         if finding.scope.name in tested
     ]
     findings.sort(key=lambda finding: -tested[finding.scope.name].gain.value)
@@ -87,7 +87,7 @@ def _over(material: Material, gain: Gain) -> str:
     return f"the default {setting_text(dict(material.searched.space.default))}"
 
 
-def _row(finding: Finding, material: Material) -> dict[str, str]:
+def _row(finding: ScopeResult, material: Material) -> dict[str, str]:
     optimum = finding.full.optimum
     gain, by_default = (
         gains[finding.scope.name] for gains in (material.gains, material.default_gains)

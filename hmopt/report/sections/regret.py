@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from hmopt.analysis.agreement import Regret
 from hmopt.analysis.baselines import COHORT, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.regret import Regret
 from hmopt.report.budgets import at_both, interval_text, named
 from hmopt.report.material import Material
 from hmopt.report.section import Section
@@ -49,8 +49,8 @@ def regret_section(material: Material) -> Section | None:
 
 def _starts(regret: Regret) -> str:
     """Say whether intervals count the networks' random starts."""
-    if regret.starts > 1:
-        return f"Intervals count subjects (jackknife) and the {regret.starts} random starts of the networks."
+    if regret.initializations > 1:
+        return f"Intervals count subjects (jackknife) and the {regret.initializations} random starts of the networks."
     return "Each setting has a network of one random start: intervals leave out what another start would change."
 
 

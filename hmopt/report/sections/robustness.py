@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, Budget, Compared, Family
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.budgets import at_both, counted, family_name, named
@@ -47,7 +47,7 @@ def robustness_section(material: Material) -> Section | None:
     )
 
 
-def found(compared: Compared, metric: str) -> str:
+def found(compared: BaselineComparison, metric: str) -> str:
     """Give one sentence: the standard deviation of either over random starts, and whether one is larger."""
     hypermorphs, separate = (
         side.at_optimum[COHORT] for side in (compared.main.hypermorphs, compared.separate)
@@ -76,7 +76,7 @@ def _times(ratio: Estimate) -> str:
     return f"{number(ratio.value, 1)} times (95 % interval {spread(ratio.low, ratio.high, 1)})"
 
 
-def _row(compared: Compared, scope: Scope) -> dict[str, str]:
+def _row(compared: BaselineComparison, scope: Scope) -> dict[str, str]:
     hypermorphs, separate = compared.main.hypermorphs, compared.separate
     return {
         "": scope_title(scope),
@@ -99,17 +99,17 @@ def _ratio(ratio: Estimate, evidence: Evidence) -> str:
     return f"{number(ratio.value, 1)} ({spread(ratio.low, ratio.high, 1)})"
 
 
-def _optimum_deviation(family: Family, scope: Scope, name: str) -> str:
+def _optimum_deviation(family: Replicates, scope: Scope, name: str) -> str:
     if scope not in family.along:
         return "–"
     return setting_value(round(family.along[scope].optimum_spread[name].value, 3))
 
 
-def _gained(family: Family, scope: Scope) -> str:
+def _gained(family: Replicates, scope: Scope) -> str:
     return signed(family.ensemble_gains[scope].value) if scope in family.ensemble_gains else "–"
 
 
-def _notes(families: list[Family], compared: Compared) -> list[str]:
+def _notes(families: list[Replicates], compared: BaselineComparison) -> list[str]:
     curves = [
         f"{number(_along(family), 4)} of {counted(family)}"
         for family in families
@@ -136,11 +136,11 @@ def _notes(families: list[Family], compared: Compared) -> list[str]:
     ]
 
 
-def _along(family: Family) -> float:
+def _along(family: Replicates) -> float:
     return float(np.sqrt(np.mean(family.along[COHORT].curve_spread ** 2)))
 
 
-def _numbers(budget: Budget, separate: Family) -> dict[str, Any]:
+def _numbers(budget: Budget, separate: Replicates) -> dict[str, Any]:
     if COHORT not in budget.spread_ratios:
         return {}
     ratio, evidence = budget.spread_ratios[COHORT]
@@ -152,7 +152,7 @@ def _numbers(budget: Budget, separate: Family) -> dict[str, Any]:
     }
 
 
-def _of_family(family: Family, name: str) -> dict[str, Any]:
+def _of_family(family: Replicates, name: str) -> dict[str, Any]:
     at_optimum, along = family.at_optimum[COHORT], family.along.get(COHORT)
     optima = {} if along is None else {key: one.value for key, one in along.optimum_spread.items()}
     return {

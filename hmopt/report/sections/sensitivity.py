@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from hmopt.analysis.evidence import LEAST, Evidence
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
 from hmopt.analysis.sensitivity import Sensitivity, find_sensitivities, subject_optima
 from hmopt.data.pair_table import subject_columns
 from hmopt.report.material import Material
 from hmopt.report.section import Section
 from hmopt.report.words import listed, number, signed, spread, symbol
 from hmopt.search.scopes import Groups, Scope
-
-ENDS = {Evidence.FOUND: "yes", Evidence.NONE: "no evidence", Evidence.TOO_FEW: "too few subjects"}
 
 
 def sensitivity_section(material: Material) -> Section | None:
@@ -43,7 +42,9 @@ def _subjects(pairs: pd.DataFrame, subjects: Sequence[str]) -> list[str]:
         subject: groups.positions(Scope(criteria=(("subject", subject),))) for subject in subjects
     }
     return [
-        subject for subject, own in places.items() if len(groups.partners(subject, own)) >= LEAST
+        subject
+        for subject, own in places.items()
+        if len(groups.partners(subject, own)) >= FEWEST_SUBJECTS
     ]
 
 
@@ -60,7 +61,7 @@ def _without_mirrors(found: Sequence[Sensitivity], columns: pd.DataFrame) -> lis
 def _found(found: Sequence[Sensitivity]) -> str:
     names = listed([symbol(name) for name in dict.fromkeys(one.hyperparameter for one in found)])
     start = f"subjects' best {names}"
-    by_evidence = {kind: [one for one in found if one.evidence is kind] for kind in ENDS}
+    by_evidence = {kind: [one for one in found if one.evidence is kind] for kind in Evidence}
     clauses = [
         (f"There is evidence that {start} goes with", "and", by_evidence[Evidence.FOUND]),
         (f"There is no evidence that {start} goes with", "or", by_evidence[Evidence.NONE]),
@@ -91,7 +92,7 @@ def _row(one: Sensitivity) -> dict[str, str]:
         "measured as": "rank correlation" if one.value is None else "difference of the mean",
         "effect, 95 % interval": _effect(one),
         "subjects": str(one.subjects),
-        "evidence?": ENDS.get(one.evidence, one.evidence.value),
+        "evidence?": one.evidence.answer,
     }
 
 
@@ -118,7 +119,7 @@ def _explained(found: Sequence[Sensitivity]) -> str:
         f"{len(found)} questions were asked without correction: one of twenty says yes by chance. "
     )
     return (
-        f"Each subject's best value over its pairs with at least {LEAST} partners, who are nearly the same for all; "
-        f"intervals from drawing the subjects anew. {asked if len(found) > 1 else ''}"
+        f"Each subject's best value over its pairs with at least {FEWEST_SUBJECTS} partners, who are nearly the same "
+        f"for all; intervals from drawing the subjects anew. {asked if len(found) > 1 else ''}"
         "What goes together need not be the cause."
     )

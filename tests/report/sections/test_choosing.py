@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.finding import find_all
 from hmopt.analysis.gain import family_gain
+from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.files import slug
 from hmopt.report import write_report, write_results
 from hmopt.report.figure import style
@@ -109,7 +109,7 @@ def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: 
     for seed in range(1, 10):
         section_ = some.model_copy(update={"seed": seed})
         scopes = [finding.scope for finding in few]
-        again = find_all(material.measurements, None, scopes, section_)
+        again = analyse_scopes(material.measurements, None, scopes, section_)
         found = replace(random, findings=tuple(again)).granularities
         expected += [gain.evidence for gain in found] == [
             gain.evidence for gain in random.granularities

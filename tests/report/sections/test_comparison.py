@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.baselines import COHORT, Budget, Compared
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
@@ -27,7 +27,7 @@ PLACES = np.linspace(0, 1, 9)
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 SHIFTS = (-0.002, 0.0, 0.002, 0.001, -0.001)
 """By how much seeds shift in `compare_curves`."""
-Build = Callable[..., Compared]
+Build = Callable[..., BaselineComparison]
 
 
 def hump(best: float, height: float = 0.7) -> np.ndarray:
@@ -52,11 +52,11 @@ def material(study_folder: Path) -> Material:
 
 
 @pytest.fixture(scope="module")
-def build(material: Material, compare_curves: Callable[..., Compared | None]) -> Build:
+def build(material: Material, compare_curves: Callable[..., BaselineComparison | None]) -> Build:
     few = sorted({*material.measurements.pairs["moving_subject"]})[:6]
     template = among(material.measurements, few)
 
-    def compared(*arguments: Any, **changes: Any) -> Compared:
+    def compared(*arguments: Any, **changes: Any) -> BaselineComparison:
         found = compare_curves(template, *arguments, **changes)
         assert found is not None
         return found
@@ -65,13 +65,13 @@ def build(material: Material, compare_curves: Callable[..., Compared | None]) ->
 
 
 @pytest.fixture(scope="module")
-def alike(build: Build) -> Compared:
+def alike(build: Build) -> BaselineComparison:
     """Separate networks 0.002 better, with the same best setting."""
     return build(hump(0.375, 0.702), hump(0.375))
 
 
 @pytest.fixture(scope="module")
-def sections(material: Material, alike: Compared) -> dict[str, Section]:
+def sections(material: Material, alike: BaselineComparison) -> dict[str, Section]:
     with style():
         made = make_sections(replace(material, compared=alike))
     return {section.anchor: section for section in made}
@@ -124,7 +124,9 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
     json.dumps(numbers, allow_nan=False)
 
 
-def test_the_page_shows_the_sections(material: Material, alike: Compared, tmp_path: Path) -> None:
+def test_the_page_shows_the_sections(
+    material: Material, alike: BaselineComparison, tmp_path: Path
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         told = replace(material, compared=alike, findings=material.findings[:1])
         patch.setattr("hmopt.report.write.read_material", lambda *_: told)
@@ -134,15 +136,19 @@ def test_the_page_shows_the_sections(material: Material, alike: Compared, tmp_pa
     assert (tmp_path / "report" / "figures" / "agreement-structures.png").is_file()
 
 
-def gap(compared: Compared, value: float, error: float, subjects: int = 9, starts: int = 3) -> str:
+def gap(
+    compared: BaselineComparison, value: float, error: float, subjects: int = 9, starts: int = 3
+) -> str:
     """Give the sentence on a mean gap, as if subjects and starts had said so."""
     mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
-    told = replace(compared.main.agreements[COHORT], mean_gap=mean, starts=starts)
+    told = replace(compared.main.agreements[COHORT], mean_gap=mean, initializations=starts)
     main = replace(compared.main, agreements={COHORT: told})
     return agreement.found(replace(compared, budgets=(*compared.budgets[:-1], main)), "dice")
 
 
-def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(alike: Compared) -> None:
+def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
+    alike: BaselineComparison,
+) -> None:
     sentence = gap(alike, 0.001, 0.002)
     assert (
         "5 hypermorphs (200 steps), each taking 2.0 times as long as one network, against separate networks of 100 "
@@ -187,7 +193,7 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(alike: C
     ],
 )
 def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
-    alike: Compared, value: float, error: float, start: str, bound: str
+    alike: BaselineComparison, value: float, error: float, start: str, bound: str
 ) -> None:
     sentence = gap(alike, value, error)
     assert sentence.startswith(start)
@@ -196,7 +202,7 @@ def test_the_sentence_on_the_gap_says_who_is_better_and_what_is_excluded(
 
 @pytest.mark.parametrize(("subjects", "starts"), [(4, 3), (9, 1)])
 def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
-    alike: Compared, subjects: int, starts: int
+    alike: BaselineComparison, subjects: int, starts: int
 ) -> None:
     sentence = gap(alike, 0.005, 0.001, subjects, starts)
     assert sentence.startswith("Too few subjects or random starts to say: 5 hypermorphs")
@@ -212,7 +218,7 @@ def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) ->
 
 @pytest.mark.parametrize(("theirs", "told"), [(0.002, True), (0.0005, False), (None, False)])
 def test_learning_rates_are_told_where_they_differ(
-    material: Material, alike: Compared, theirs: float | None, told: bool
+    material: Material, alike: BaselineComparison, theirs: float | None, told: bool
 ) -> None:
     main = replace(alike.main, hypermorphs=replace(alike.main.hypermorphs, learning_rate=0.0005))
     separate = replace(alike.separate, learning_rate=theirs)
@@ -224,7 +230,9 @@ def test_learning_rates_are_told_where_they_differ(
     assert (sentence in section.notes) is told
 
 
-def test_a_rank_correlation_is_told_only_where_there_is_one(build: Build, alike: Compared) -> None:
+def test_a_rank_correlation_is_told_only_where_there_is_one(
+    build: Build, alike: BaselineComparison
+) -> None:
     assert agreement.ranking(alike.main.agreements[COHORT]).startswith("1.00 (")
     assert (
         agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT])
@@ -289,11 +297,11 @@ def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_
 
 
 def test_the_regret_says_whether_its_intervals_count_random_starts(
-    sections: dict[str, Section], alike: Compared, material: Material
+    sections: dict[str, Section], alike: BaselineComparison, material: Material
 ) -> None:
     (told,) = (note for note in sections["regret"].notes if "random start" in note)
     assert told == "Intervals count subjects (jackknife) and the 3 random starts of the networks."
-    regrets = {scope: replace(one, starts=1) for scope, one in alike.main.regrets.items()}
+    regrets = {scope: replace(one, initializations=1) for scope, one in alike.main.regrets.items()}
     single = replace(alike, budgets=(replace(alike.main, regrets=regrets),))
     made = regret.regret_section(replace(material, compared=single))
     assert made is not None
@@ -301,12 +309,14 @@ def test_the_regret_says_whether_its_intervals_count_random_starts(
     assert told.endswith("intervals leave out what another start would change.")
 
 
-def spreads(compared: Compared, ratio: Estimate, evidence: Evidence) -> str:
+def spreads(compared: BaselineComparison, ratio: Estimate, evidence: Evidence) -> str:
     budget = replace(compared.main, spread_ratios={COHORT: (ratio, evidence)})
     return robustness.found(replace(compared, budgets=(budget,)), "dice")
 
 
-def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike: Compared) -> None:
+def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(
+    alike: BaselineComparison,
+) -> None:
     nothing = Estimate(np.nan, np.nan, np.nan)
     assert spreads(alike, nothing, Evidence.TOO_FEW).startswith(
         "Too few random starts to compare: over random starts"
@@ -319,7 +329,7 @@ def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(alike:
 
 
 def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
-    alike: Compared, material: Material
+    alike: BaselineComparison, material: Material
 ) -> None:
     prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
     settings = prices.break_even(1)
@@ -333,7 +343,7 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
 
 
 def test_the_searched_model_costs_what_its_own_training_took(
-    alike: Compared, material: Material
+    alike: BaselineComparison, material: Material
 ) -> None:
     prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
     as_long = prices.of_model(steps=1600, batch=4, minutes=None)
@@ -344,7 +354,7 @@ def test_the_searched_model_costs_what_its_own_training_took(
 
 
 def test_operations_are_those_of_gradients_too_and_of_the_hypernetwork_once_a_step(
-    alike: Compared, material: Material
+    alike: BaselineComparison, material: Material
 ) -> None:
     counted = replace(alike, pair_operations=1e6, setting_operations=4e5)
     prices = cost.find_prices(counted, counted.main, 4, 10, material.searched.search)
@@ -354,14 +364,16 @@ def test_operations_are_those_of_gradients_too_and_of_the_hypernetwork_once_a_st
     assert nine.amortized.operations == pytest.approx(training + 10 * prices.searched(1) * 1e6)
 
 
-def test_trainings_without_known_time_have_no_cost(alike: Compared, material: Material) -> None:
+def test_trainings_without_known_time_have_no_cost(
+    alike: BaselineComparison, material: Material
+) -> None:
     timeless = replace(alike, separate=replace(alike.separate, minutes=float("nan")))
     assert cost.cost_section(replace(material, compared=timeless)) is None
     assert cost.cost_section(replace(material, compared=alike, study=None)) is None
 
 
 def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
-    material: Material, alike: Compared
+    material: Material, alike: BaselineComparison
 ) -> None:
     both = Space(
         hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))

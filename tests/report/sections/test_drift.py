@@ -62,7 +62,7 @@ def test_it_says_how_the_best_value_moved_and_what_to_do(material: Material) -> 
     )
     assert made.table["drifts?"].iloc[0] == "still moves"
     assert made.numbers["drift"]["cohort"]["regularization"]["says"] == "still moves"
-    assert "drifts" in {flag.value for flag in material.cohort.flags}
+    assert "drifts" in {flag.value for flag in material.cohort.warnings}
 
 
 def test_the_sentence_fits_what_was_found(material: Material) -> None:

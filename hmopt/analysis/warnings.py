@@ -1,0 +1,224 @@
+"""Warnings about an optimum: on a bound, flat, of few subjects, hardly trained there."""
+
+from enum import Enum
+
+import numpy as np
+
+from hmopt.analysis.optimum import Optimum, margin_of
+from hmopt.analysis.resampling import NOTHING
+from hmopt.search.curve import Curve
+from hmopt.space import Hyperparameter, Space
+
+FLAT_SHARE = 0.4
+"""A response is flat where the equivalent settings span this share of the range."""
+
+DISORDER = 1.0
+"""von Neumann's ratio above which a curve is erratic: 2 of noise, near 0 of a smooth curve."""
+
+ORDERED = 8
+"""Settings that it takes to tell a curve from noise."""
+
+NEAR = 0.05
+"""Settings that differ by this share of the range are near each other."""
+
+RARE = 0.025
+"""Share of draws near a setting below which it was hardly trained: a quarter of uniform draws'."""
+
+FEW = 10
+"""Fewer subjects than this, or partners of one subject, are few."""
+
+
+class OptimumWarning(Enum):
+    """A warning about an optimum; tables write its value, pages its message.
+
+    Attributes
+    ----------
+    message
+        What it means for someone who wants to use the optimum.
+
+    Examples
+    --------
+    >>> OptimumWarning("flat").message
+    'The response is flat: a wide range of settings is equivalent to the best one.'
+    """
+
+    BOUND = (
+        "on a bound",
+        "The best setting is an end of its range: where more is possible, a better one may lie "
+        "beyond.",
+    )
+    FLAT = (
+        "flat",
+        "The response is flat: a wide range of settings is equivalent to the best one.",
+    )
+    FEW_SUBJECTS = (
+        "few subjects",
+        "Few subjects: intervals are wide or cannot be given, and small gains cannot be found.",
+    )
+    FEW_PARTNERS = (
+        "few partners",
+        "The subject was registered with few partners: its setting may be theirs rather than its "
+        "own.",
+    )
+    NOT_CONVERGED = (
+        "not converged",
+        "Half and full training disagree about the best setting: train longer before relying on "
+        "it.",
+    )
+    DRIFTS = (
+        "drifts",
+        "The best setting moved the same way from one quarter of training to the next, by more "
+        "than subjects explain: train longer before relying on it, or go on in that direction "
+        "among the settings that are as good.",
+    )
+    NOT_TRAINED = (
+        "not trained there",
+        "Training hardly drew settings near the best one: what the model does there is a guess.",
+    )
+    FOLDS = "folds everywhere", "No setting keeps folding under the declared limit."
+    NO_BETTER = (
+        "no better than before",
+        "No setting scores better than the images as they are, before registration.",
+    )
+    CONSTANT = (
+        "no response",
+        "No pair's score changes with the setting: the model does not respond to it.",
+    )
+    ERRATIC = (
+        "erratic",
+        "Scores jump from one setting to the next: the model responds to the setting without "
+        "order.",
+    )
+
+    message: str
+
+    def __new__(cls, value: str, message: str) -> "OptimumWarning":
+        """Create a member whose value is the first of its two texts."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.message = message
+        return member
+
+
+def find_warnings(
+    space: Space, optimum: Optimum, half: Optimum | None
+) -> tuple[OptimumWarning, ...]:
+    """Return the warnings that follow from an optimum.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    optimum
+        At full training.
+    half
+        Of the same scope at half training, where it was measured.
+    """
+    found = []
+    if _on_bound(space, optimum):
+        found.append(OptimumWarning.BOUND)
+    if _flat(space, optimum):
+        found.append(OptimumWarning.FLAT)
+    if half is not None and disagree(optimum, half):
+        found.append(OptimumWarning.NOT_CONVERGED)
+    if _hardly_trained(space, optimum):
+        found.append(OptimumWarning.NOT_TRAINED)
+    if optimum.constrained is None and np.isfinite(optimum.folding):
+        found.append(OptimumWarning.FOLDS)
+    return tuple(found)
+
+
+def response_warnings(response: Curve) -> tuple[OptimumWarning, ...]:
+    """Return the warnings about a model whose response shows that it is broken."""
+    largest_change = np.ptp(response.scores, axis=0).max()
+    margin = margin_of(response.metric, None)
+    if largest_change <= margin / 10:
+        return (OptimumWarning.CONSTANT,)
+    if _erratic(response):
+        return (OptimumWarning.ERRATIC,)
+    return ()
+
+
+def _erratic(response: Curve) -> bool:
+    """Check whether a curve has no order: Σ (m_{i+1} - m_i)² > `DISORDER` · Σ (m_i - m̄)².
+
+    References
+    ----------
+    von Neumann, "Distribution of the ratio of the mean square successive difference to the
+    variance", Annals of Mathematical Statistics 1941.
+    """
+    if len(response.space.hyperparameters) > 1 or len(response.settings) < ORDERED:
+        return False
+    means = response.means
+    steps = np.diff(means)
+    deviations = means - means.mean()
+    successive = np.sum(steps**2)
+    around_mean = np.sum(deviations**2)
+    return bool(successive > DISORDER * around_mean)
+
+
+def disagree(one: Optimum, other: Optimum) -> bool:
+    """Check whether two optima of one scope lie outside each other's intervals.
+
+    One hyperparameter is enough. Without intervals, as of too few subjects, they never disagree.
+    """
+    intervals = [*one.intervals.values(), *other.intervals.values()]
+    if any(np.isnan(interval.low) for interval in intervals):
+        return False
+    for name, value in one.setting.items():
+        other_value = other.setting[name]
+        of_one = one.intervals.get(name, NOTHING)
+        of_other = other.intervals.get(name, NOTHING)
+        if value not in of_other and other_value not in of_one:
+            return True
+    return False
+
+
+def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
+    """Compute the share of training's draws that fall near a value.
+
+    Draws are uniform along the range, but for those that are placed on its two ends.
+
+    Examples
+    --------
+    80 % of the draws are uniform, and a tenth of the range is near:
+
+    >>> round(draws_near(Hyperparameter(name="regularization", end_point_rate=0.1), 0.3), 3)
+    0.08
+    """
+    place = hyperparameter.to_unit_interval(value)
+    rate = hyperparameter.end_point_rate
+    low = max(place - NEAR, 0.0)
+    high = min(place + NEAR, 1.0)
+    uniform = (1 - 2 * rate) * (high - low)
+    ends = (place <= NEAR) + (place >= 1 - NEAR)
+    return uniform + rate * ends
+
+
+def _hardly_trained(space: Space, optimum: Optimum) -> bool:
+    for hyperparameter in space.hyperparameters:
+        value = optimum.setting[hyperparameter.name]
+        if draws_near(hyperparameter, value) < RARE:
+            return True
+    return False
+
+
+def _on_bound(space: Space, optimum: Optimum) -> bool:
+    for hyperparameter in space.hyperparameters:
+        ends = (hyperparameter.low, hyperparameter.high)
+        if optimum.setting[hyperparameter.name] in ends:
+            return True
+    return False
+
+
+def _flat(space: Space, optimum: Optimum) -> bool:
+    for hyperparameter in space.hyperparameters:
+        equal = optimum.equals[hyperparameter.name]
+        if not np.isfinite(equal.low):
+            continue
+        span = hyperparameter.to_unit_interval(equal.high) - hyperparameter.to_unit_interval(
+            equal.low
+        )
+        if span >= FLAT_SHARE:
+            return True
+    return False

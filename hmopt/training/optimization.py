@@ -1,0 +1,190 @@
+"""Optimization: Adam, the learning rate, the average of weights, and one step."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from hmopt.declaration import HypernetworkOptions, TrainingOptions
+from hmopt.errors import DataError
+from hmopt.losses import Terms, balanced_loss
+from hmopt.networks import Hypermorph
+from hmopt.space import Setting
+from hmopt.training.batches import Batch
+from hmopt.training.loss import Loss, Model
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+
+def make_optimizer(
+    hypermorph: Hypermorph, training: TrainingOptions, hypernetwork: HypernetworkOptions
+) -> Optimizer:
+    """Return Adam for a hypermorph, with a learning rate of its own for the dense layers.
+
+    Parameters
+    ----------
+    hypermorph
+        What is trained.
+    training
+        Declares the learning rate of the base weights.
+    hypernetwork
+        Declares that of the dense layers as a share of it.
+
+    Returns
+    -------
+    Optimizer
+        Two groups of parameters: base weights, then dense layers.
+
+    Examples
+    --------
+    >>> from hmopt.networks import build_hypermorph
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
+    >>> hypermorph = build_hypermorph({**declared, "hyperparameters": {"regularization": {}}})
+    >>> training = TrainingOptions(learning_rate=1e-3)
+    >>> optimizer = make_optimizer(hypermorph, training, HypernetworkOptions())
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.001, 0.0005]
+    """
+    network = hypermorph.hypernetwork
+    rate = training.learning_rate
+    dense_layers = [*network.trunk.parameters(), *network.heads.parameters()]
+    groups = [
+        {"params": [network.base], "lr": rate},
+        {"params": dense_layers, "lr": rate * hypernetwork.learning_rate_share},
+    ]
+    return torch.optim.Adam(groups, fused=True)
+
+
+def make_schedule(optimizer: Optimizer, steps: int, done: int = 0) -> LambdaLR:
+    """Return the schedule of the learning rate: half a cosine from its first value to zero.
+
+        rate(k) = rate(0) · (1 + cos(π k / steps)) / 2,     k = 0, 1, …, steps
+
+    The rate is a function of k alone, so that a resumed training needs no state of the schedule
+    (`CosineAnnealingLR` computes each rate from the one before).
+
+    Parameters
+    ----------
+    optimizer
+        Each of its groups has its first rate as `lr`.
+    steps
+        Optimizer steps of the training.
+    done
+        Steps done already.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-3)
+    >>> make_schedule(optimizer, steps=100, done=50).get_last_lr()
+    [0.0005]
+    """
+
+    def half_cosine(step: int) -> float:
+        angle = math.pi * step / steps
+        return (1 + math.cos(angle)) / 2
+
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # where torch looks for it when steps were done before
+    return LambdaLR(optimizer, half_cosine, last_epoch=done - 1)
+
+
+def make_average(module: nn.Module, decay: float) -> AveragedModel:
+    """Return the running average of a module's weights, which `update_parameters` moves.
+
+    After step k = 1, 2, … with weights w_k,
+
+        average_k = d_k · average_{k-1} + (1 - d_k) · w_k,     d_k = min(decay, k / (k + 9))
+
+    from average_0 = w_0, the first weights. Early on d_k is small, so that these are soon
+    forgotten.
+
+    Parameters
+    ----------
+    module
+        What is trained; its weights now are w_0.
+    decay
+        In [0, 1); 0 keeps the last weights.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> average = make_average(layer, decay=0.0)
+    >>> _ = nn.init.ones_(layer.weight)
+    >>> average.update_parameters(layer)
+    >>> torch.equal(average.module.weight, layer.weight)
+    True
+    """
+
+    def move(averages: Tensors, weights: Tensors, _: object) -> None:
+        # Not the count that torch passes: that one lies on the weights' device, and reading it
+        # would make the processor wait for an accelerator in every step.
+        step = int(average.n_averaged)
+        warm_up = step / (step + 9)
+        kept = min(decay, warm_up)
+        torch._foreach_lerp_(averages, weights, 1 - kept)
+
+    average = AveragedModel(module, multi_avg_fn=move)
+    average.update_parameters(module)  # counts the first weights, which are copied
+    return average
+
+
+def take_step(
+    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, setting: Setting
+) -> tuple[float, Terms]:
+    """Move the weights once; return the loss and its terms before that.
+
+    Parameters
+    ----------
+    model, optimizer
+        What registers, and what moves its weights.
+    loss
+        What is minimized, divided as in `balanced_loss`.
+    batch
+        The pairs to register.
+    setting
+        A value for each hyperparameter, the same for the whole batch.
+
+    Returns
+    -------
+    float
+        The loss.
+    Terms
+        What it is made of, detached from its gradients.
+
+    Raises
+    ------
+    DataError
+        If the loss is not a finite number; then the weights are as they were.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import LossOptions
+    >>> from hmopt.networks import build_hypermorph
+    >>> network = {"encoder": [4, 4], "decoder": [4], "final": []}
+    >>> declared = {"shape": [16, 16], "network": network, "hypernetwork": {"widths": [8]}}
+    >>> hypermorph = build_hypermorph({**declared, "hyperparameters": {"regularization": {}}})
+    >>> optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
+    >>> options = LossOptions(similarity="mse")
+    >>> loss = Loss(options=options, scale=2.0, overlap_labels=(), spacing=None)
+    >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
+    >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0})
+    >>> total, float(terms.dissimilarity)
+    (2.0, 1.0)
+    """
+    terms = loss.terms(model, batch, setting)
+    total = balanced_loss(terms, setting, loss.scale)
+    value = float(total.detach())
+    if not math.isfinite(value):
+        # before gradients are taken: those of warping by NaN crash torch
+        raise DataError(
+            "training", expected="a finite loss", got=value, advice="Lower the learning rate."
+        )
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value, terms.detach()
