@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hmopt.training.trained import network_key, training_key
+from hmopt.training.identity import network_key, training_key
 
 from hmopt.declaration import SearchOptions, Study, parse_study, read_study
 from hmopt.declaration.renamed import RENAMED, current_names, first_names
