@@ -34,7 +34,7 @@ def measure_here(declared: Declared) -> Measured:
     """Measure a row in this process, as `hmopt`'s own commands would run."""
     import torch
 
-    from hmopt.cli.memory import keep_freed_memory
+    from hmopt.workflow import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(THREADS)

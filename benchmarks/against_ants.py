@@ -21,9 +21,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from hmopt.data.pairs import draw_pairs
-from hmopt.data.prepared import PreparedCohort
-from hmopt.data.preprocessing import prepare
+from hmopt.data import PreparedCohort, draw_pairs, prepare
 from hmopt.declaration import read_study
 from hmopt.files import replacing
 from hmopt.oracle import AmortizedOracle, load_oracle
@@ -123,7 +121,7 @@ def main() -> None:
     folder: Path = arguments.folder
     study = read_study(folder)
     cohort = prepare(study, folder)
-    oracle = load_oracle(folder, study, cohort, "full", "cpu")
+    oracle = load_oracle(folder, study, cohort)
     best = pd.read_csv(folder / "results" / "optima.csv").query("scope == 'cohort'").iloc[0]
     index = oracle.space.index({name: float(best[name]) for name in oracle.space.names})
     path = folder / "results" / "ants.csv"

@@ -17,9 +17,7 @@ from optuna.samplers import (
 )
 from scipy.optimize import minimize_scalar
 
-from hmopt.search.lattice import distributions
-from hmopt.search.quiet import quiet
-from hmopt.search.sampler import CurveSampler
+from hmopt.search import CurveSampler, distributions, quiet
 from hmopt.space import Hyperparameter, Space
 
 Scores = NDArray[np.float64]

@@ -9,9 +9,7 @@ from numpy.lib.format import open_memmap
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from hmopt.data.grid import NO_SLICE
-from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
-from hmopt.data.structures import label_dtype
+from hmopt.data import IMAGES, LABEL_MAPS, NO_SLICE, PreparedCohort, label_dtype
 from hmopt.declaration import HypernetworkOptions, NetworkOptions
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.records import Pair

@@ -59,12 +59,11 @@ def time_studies(folder: Path, studies: int) -> float:
     import numpy as np
 
     from benchmarks.cohorts import SPACE, make_pairs, open_cohort
-    from hmopt.data.pair_table import pair_table
+    from hmopt.data import pair_table
     from hmopt.declaration import SearchOptions
     from hmopt.ledger import Ledger
     from hmopt.records import Block
-    from hmopt.search.curve import find_curves
-    from hmopt.search.scopes import list_scopes
+    from hmopt.search import find_curves, list_scopes
 
     section = SearchOptions(scopes=[["subject", "label"]], reported=[], min_paired_subjects=1)
     cohort = open_cohort(folder, subjects=100, labels=30)
@@ -172,7 +171,7 @@ def print_point(quantity: str, count: int) -> None:
     """Measure a point in this process, as hmopt's commands run, and print its seconds."""
     import torch
 
-    from hmopt.cli.memory import keep_freed_memory
+    from hmopt.workflow import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(2)

@@ -43,20 +43,16 @@ def peak_anonymous(command: list[str]) -> tuple[int, str]:
 def sweep_cohort(folder: Path, subjects: int, images_each: int) -> None:
     """Sweep pairs of a cohort that `make_cohort` wrote, as a command does."""
     from benchmarks.cohorts import SHAPE, make_hypermorph, make_pairs, open_cohort
-    from hmopt.cli.memory import keep_freed_memory
     from hmopt.declaration import NetworkOptions
     from hmopt.ledger import Ledger, Recorded
-    from hmopt.oracle import AmortizedOracle, sweep
+    from hmopt.oracle import AmortizedOracle
+    from hmopt.workflow import keep_freed_memory
 
     keep_freed_memory()
     cohort = open_cohort(folder, subjects, images_each=images_each)
     oracle = AmortizedOracle(make_hypermorph(NetworkOptions(), SHAPE), cohort)
-    sweep(
-        Recorded(oracle, Ledger(folder / "ledger")),
-        [(100,)],
-        make_pairs(cohort, PAIRS),
-        ("dice", "folding"),
-    )
+    recorded = Recorded(oracle, Ledger(folder / "ledger"))
+    recorded.fill([(100,)], make_pairs(cohort, PAIRS), ("dice", "folding"))
 
 
 @row(

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.cohorts import NETWORK_NAME, SHAPE, make_hypermorph
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians
-from hmopt.oracle.registered import fitting_batch
+from hmopt.oracle import fitting_batch
 
 SIDE = 2048
 

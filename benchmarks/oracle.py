@@ -29,7 +29,7 @@ from benchmarks.cohorts import (
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph, dice_and_folding
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data import PreparedCohort
 from hmopt.declaration import NetworkOptions, SearchOptions
 from hmopt.oracle import AmortizedOracle
 from hmopt.records import Pair
@@ -157,7 +157,7 @@ def hypernetwork_share() -> Measured:
         fresh.settings = iter([(index,) for index in range(199, -1, -1)])
         sides = {
             "sweep": lambda: sweep.run(pairs),
-            "weights": lambda: oracle.register(next(fresh.settings)),
+            "weights": lambda: oracle.network(next(fresh.settings)),
         }
         seconds = medians(sides, 3)
     return Measured(seconds["weights"] / seconds["sweep"], milliseconds(seconds))

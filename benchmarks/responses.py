@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.analysis.resampling import draw_weights, weighted_means
+from hmopt.analysis import draw_weights, weighted_means
 from hmopt.declaration import SearchOptions
 from hmopt.ledger import Measurements
-from hmopt.search.curve import Curve, find_curves
-from hmopt.search.scopes import list_scopes
+from hmopt.search import Curve, find_curves, list_scopes
 from hmopt.study_folder import StudyFolder, read_dense
 
 STUDIES = Path(__file__).parent.parent / "studies"

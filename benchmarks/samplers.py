@@ -20,7 +20,7 @@ from benchmarks.rows import Measured, row
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
-from hmopt.search.plan import coarse_settings, confirming_settings
+from hmopt.search import coarse_settings, confirming_settings
 
 FOLDER = Path(__file__).parent
 COUNT = 20

@@ -16,13 +16,9 @@ import pandas as pd
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds, timed
 from hmopt.declaration import SearchOptions
-from hmopt.ledger import Ledger, Measurements
-from hmopt.ledger.measurements import PAIR_COLUMNS
+from hmopt.ledger import PAIR_COLUMNS, Ledger, Measurements
 from hmopt.records import Block
-from hmopt.search.curve import find_curves
-from hmopt.search.scopes import list_scopes
-from hmopt.search.storage import open_storage
-from hmopt.search.studies import write_studies
+from hmopt.search import find_curves, list_scopes, open_storage, write_studies
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))

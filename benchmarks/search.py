@@ -18,15 +18,18 @@ from benchmarks.cohorts import NETWORK, SPACE, make_hypermorph
 from benchmarks.oracle import Trials, cohort_of
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians
-from hmopt.data.pair_table import pair_table
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data import PreparedCohort, pair_table
 from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Recorded
-from hmopt.oracle import AmortizedOracle, sweep
+from hmopt.oracle import AmortizedOracle
 from hmopt.records import Pair
-from hmopt.search.curve import find_curves
-from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
-from hmopt.search.scopes import list_scopes
+from hmopt.search import (
+    coarse_settings,
+    confirming_settings,
+    dense_settings,
+    find_curves,
+    list_scopes,
+)
 
 SUBJECTS, SHAPE = 11, (32, 48, 32)
 SECTION = SearchOptions(
@@ -52,11 +55,11 @@ def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tup
     table = pair_table(pairs, oracle.cohort, SECTION.bins)
     described = (oracle.identity, SPACE, table, SECTION.measured, oracle.labels)
     coarse = coarse_settings(SPACE, SECTION)
-    sweep(recorded, coarse, pairs, SECTION.measured)
+    recorded.fill(coarse, pairs, SECTION.measured)
     others = (setting for setting in dense_settings(SPACE) if setting not in coarse)
     for _ in range(SECTION.refinements):
         confirming = confirming_settings(ledger.measurements(*described), SECTION)
-        sweep(recorded, confirming or [next(others)], pairs, SECTION.measured)
+        recorded.fill(confirming or [next(others)], pairs, SECTION.measured)
     measurements = ledger.measurements(*described)
     scopes = list_scopes(SECTION, table, oracle.labels)
     optima = {

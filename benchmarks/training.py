@@ -19,12 +19,9 @@ from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_side import VoxelMorph
 from hmopt.declaration import HypernetworkOptions, LossOptions, NetworkOptions, TrainingOptions
-from hmopt.losses import Terms, find_similarity, regularize
-from hmopt.losses.objective import weighted_loss
+from hmopt.losses import Terms, find_similarity, regularize, weighted_loss
 from hmopt.spatial import warp
-from hmopt.training.batches import Batch
-from hmopt.training.loss import Loss
-from hmopt.training.optimization import make_optimizer, take_step
+from hmopt.training import Batch, Loss, make_optimizer, take_step
 
 SETTING = {"regularization": 0.5}
 RATE = 1e-4

@@ -15,8 +15,7 @@ import voxelmorph as vxm
 from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
-from hmopt.networks import RegistrationNetwork
-from hmopt.networks.unet import SLOPE
+from hmopt.networks import SLOPE, RegistrationNetwork
 
 
 class VoxelMorph(nn.Module):

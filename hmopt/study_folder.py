@@ -2,16 +2,16 @@
 
 A study folder is declared by its user and filled by the commands:
 
-===========  ===========================================================================================
-command      writes
-===========  ===========================================================================================
-hmopt new    `study.toml`
-hmopt train  `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
-hmopt search `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`
-hmopt compare `compare.json`, `compare/`, and more measurements in `ledger/`
-hmopt report `report/`, and with `--results` also `results/`
-all of them  `commands.csv`
-===========  ===========================================================================================
+=============  ===================================================================================
+command        writes
+=============  ===================================================================================
+hmopt new      `study.toml`
+hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
+hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`
+hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
+hmopt report   `report/`, and with `--results` also `results/`
+all of them    `commands.csv`
+=============  ===================================================================================
 
 Only `study.toml` and `results/` are committed. `results/` repeats in small what a report needs, so that everything
 that reads a study folder reads one that was cloned, too: **a file of the folder itself is taken where it is there, and
@@ -182,6 +182,11 @@ class StudyFolder(_SearchFiles):
     >>> folder.model_file("half").as_posix()
     'studies/brains/model-half.safetensors'
     """
+
+    @classmethod
+    def of(cls, folder: "Path | str | StudyFolder") -> "StudyFolder":
+        """Return a study folder for its path; one that is given already is returned with what it has read."""
+        return folder if isinstance(folder, StudyFolder) else cls(folder)
 
     # --- files that only the study folder itself has
 
@@ -528,7 +533,7 @@ class StudyFolder(_SearchFiles):
 
     def _check_model(self) -> None:
         searched, path = self.searched, self.model_file()
-        if not path.is_file():
+        if searched.source != "trained" or not path.is_file():
             return
         identity = model_identity(path)
         if identity != searched.identity:

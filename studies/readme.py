@@ -17,29 +17,25 @@ from typing import Any
 
 import jinja2
 
-from hmopt.analysis.baselines import negligible_gap
-from hmopt.analysis.evidence import LEVEL, Evidence
-from hmopt.analysis.held_out import HALF_FROM, MOST_GROUPS
-from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS
-from hmopt.catalogue import find_metric
-from hmopt.declaration.search import SearchOptions
-from hmopt.files import replacing
-from hmopt.ledger import Comparison
-from hmopt.ledger.baselines import Role
-from hmopt.report.material import OTHER_SEEDS
-from hmopt.report.sections.agreement import CLOSE
-from hmopt.report.words import (
-    listed,
-    number,
-    p_text,
-    percent,
-    setting_value,
-    signed,
-    spread,
-    spread_values,
+from hmopt.analysis import (
+    COVERAGE,
+    FEWEST_SUBJECTS,
+    HALF_FROM,
+    LEVEL,
+    MOST_GROUPS,
+    Evidence,
+    negligible_gap,
 )
-from hmopt.search.curve import Curves
-from hmopt.search.scopes import Scope
+from hmopt.catalogue import find_metric
+from hmopt.declaration import SearchOptions
+from hmopt.files import replacing
+from hmopt.ledger import Comparison, Role
+from hmopt.report import (
+    CLOSE,
+    OTHER_SEEDS,
+    words,
+)
+from hmopt.search import Curves, Scope
 from hmopt.study_folder import StudyFolder, read_folder
 from studies.synthetic import calibration
 
@@ -170,19 +166,19 @@ def with_evidence(gains: dict[str, dict[str, Any]], better: bool = True) -> list
 
 def digits(count: int) -> Any:
     """Return a filter that writes a number with so many digits after the point."""
-    return lambda value: number(_known(value), count)
+    return lambda value: words.number(_known(value), count)
 
 
 def gain_with_interval(found: Any, count: int = 3) -> str:
     """Return a difference with its sign and its interval, from a list of three or a table of a summary."""
     value, low, high = _estimate(found)
-    return f"{signed(value, count)} ({spread(_known(low), _known(high), count)})"
+    return f"{words.signed(value, count)} ({words.spread(_known(low), _known(high), count)})"
 
 
 def estimate_with_interval(found: Any, count: int = 3) -> str:
     """Return the same without the sign."""
     value, low, high = _estimate(found)
-    return f"{number(value, count)} ({spread(_known(low), _known(high), count)})"
+    return f"{words.number(value, count)} ({words.spread(_known(low), _known(high), count)})"
 
 
 def _estimate(found: Any) -> Sequence[float]:
@@ -193,24 +189,24 @@ def _estimate(found: Any) -> Sequence[float]:
 
 def setting_with_interval(scope: dict[str, Any], name: str = "regularization") -> str:
     """Return the best value of a hyperparameter with its interval, from a scope of a summary."""
-    return f"{setting_value(scope[name])} ({settings_interval(scope[f'{name}_interval'])})"
+    return f"{words.setting_value(scope[name])} ({settings_interval(scope[f'{name}_interval'])})"
 
 
 def settings_interval(ends: Sequence[float | None]) -> str:
     """Return an interval of a hyperparameter."""
     low, high = ends
-    return f"{setting_value(_known(low))} to {setting_value(_known(high))}"
+    return f"{words.setting_value(_known(low))} to {words.setting_value(_known(high))}"
 
 
 def listed_settings(values: Sequence[float]) -> str:
     """Return values of a hyperparameter as a sentence lists them."""
-    *others, last = [setting_value(value) for value in values]
+    *others, last = [words.setting_value(value) for value in values]
     return f"{', '.join(others)} and {last}" if others else last
 
 
 def share(value: float | None) -> str:
     """Return a share as a percentage with at most one digit after the point."""
-    return f"{number(100 * _known(value), 1).removesuffix('.0')} %"
+    return f"{words.number(100 * _known(value), 1).removesuffix('.0')} %"
 
 
 def simulated_gain() -> dict[str, float]:
@@ -233,20 +229,20 @@ FILTERS = {
     "d2": digits(2),
     "d3": digits(3),
     "d4": digits(4),
-    "signed": lambda value, count=3: signed(_known(value), count),
+    "signed": lambda value, count=3: words.signed(_known(value), count),
     "gain": gain_with_interval,
     "estimate": estimate_with_interval,
-    "interval": lambda ends, count=3: spread(_known(ends[0]), _known(ends[1]), count),
-    "setting": lambda value: setting_value(_known(value)),
+    "interval": lambda ends, count=3: words.spread(_known(ends[0]), _known(ends[1]), count),
+    "setting": lambda value: words.setting_value(_known(value)),
     "settings": listed_settings,
     "best": setting_with_interval,
     "settings_interval": settings_interval,
-    "equivalent": lambda ends: spread_values(_known(ends[0]), _known(ends[1])),
-    "percent": lambda value: percent(_known(value)),
+    "equivalent": lambda ends: words.spread_values(_known(ends[0]), _known(ends[1])),
+    "percent": lambda value: words.percent(_known(value)),
     "share": share,
-    "p": lambda value: p_text(_known(value)),
+    "p": lambda value: words.p_text(_known(value)),
     "minutes": lambda value: f"{round(_known(value))} minutes",
-    "listed": listed,
+    "listed": words.listed,
     "thousands": lambda value: f"{value:,}",
 }
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.jackknife import jackknife
-from hmopt.analysis.scope_result import analyse_scopes
+from hmopt.analysis import analyse_scopes, jackknife
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
-from hmopt.search.scopes import Scope
+from hmopt.search import Scope
 from hmopt.study_folder import StudyFolder, read_folder
 
 MODEL = "hmopt"

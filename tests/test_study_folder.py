@@ -245,9 +245,9 @@ def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path)
 
 def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
     """Fold everywhere but at the largest λ: the best setting exceeds the limit, and the largest is what remains."""
-    from hmopt.cli.choice import Found
+    from hmopt.workflow.choice import Recommendation
 
-    found = Found(
+    found = Recommendation(
         best={"regularization": 0.05},
         within_limit={"regularization": 0.35},
         folding=0.0041,
@@ -259,14 +259,16 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
         "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within it is "
         "regularization 0.35: add --within-folding-limit to take it."
     )
-    kept = Found(
+    kept = Recommendation(
         best={"regularization": 0.35},
         within_limit={"regularization": 0.35},
         folding=0.0,
         folding_limit=0.001,
     )
     assert kept.advice() is None
-    none = Found(best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001)
+    none = Recommendation(
+        best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001
+    )
     with pytest.raises(
         HmoptError, match="--within-folding-limit: expected a setting that folds at most"
     ):
@@ -280,4 +282,18 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     both = register(folder, "--within-folding-limit", "--regularization", "0.3")
     assert refusal(both).startswith(
         "--within-folding-limit: expected a setting to be looked up, got values"
+    )
+
+
+def test_a_scope_on_the_command_line_is_written_as_one_option_or_by_its_parts(folder: Path) -> None:
+    """Both take the same setting, and what is wrong with either is told in the same words."""
+    label = StudyFolder(folder).searched.labels[0]
+    by_scope = register(folder, "--scope", f"label={label},task=cross")
+    by_parts = register(folder, "--label", label, "--group", "task=cross")
+    assert by_scope.exit_code == 0, by_scope.output
+    assert by_scope.stdout == by_parts.stdout
+    wrong_scope = refusal(register(folder, "--scope", "label=nowhere"))
+    assert wrong_scope == refusal(register(folder, "--label", "nowhere"))
+    assert refusal(register(folder, "--scope", "thalamus")).startswith(
+        "--scope: expected NAME=VALUE, got 'thalamus'"
     )

@@ -1,1 +1,60 @@
 """What measurements say: best settings, how sure they are, and what choosing them gains on other subjects."""
+
+from hmopt.analysis import jackknife, simulation
+from hmopt.analysis.agreement import find_agreement
+from hmopt.analysis.baselines import negligible_gap
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import LEVEL, Evidence, holm
+from hmopt.analysis.held_out import (
+    HALF_FROM,
+    MOST_GROUPS,
+    Chosen,
+    HeldOut,
+    choose,
+    evaluate,
+    split_subjects,
+    sums_between,
+)
+from hmopt.analysis.optimum import ModelAnalysis, find_optimum, interpolation
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    FEWEST_SUBJECTS,
+    Samples,
+    draw,
+    draw_weights,
+    weighted_means,
+)
+from hmopt.analysis.scope_result import analyse_scopes, optima_table
+from hmopt.analysis.warnings import OptimumWarning, find_warnings
+
+__all__ = [
+    "COVERAGE",
+    "FEWEST_SUBJECTS",
+    "HALF_FROM",
+    "LEVEL",
+    "MOST_GROUPS",
+    "Chosen",
+    "Evidence",
+    "HeldOut",
+    "ModelAnalysis",
+    "OptimumWarning",
+    "Samples",
+    "analyse_scopes",
+    "by_kinds",
+    "choose",
+    "draw",
+    "draw_weights",
+    "evaluate",
+    "find_agreement",
+    "find_optimum",
+    "find_warnings",
+    "holm",
+    "interpolation",
+    "jackknife",
+    "negligible_gap",
+    "optima_table",
+    "simulation",
+    "split_subjects",
+    "sums_between",
+    "weighted_means",
+]

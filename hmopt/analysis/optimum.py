@@ -24,8 +24,8 @@ from hmopt.catalogue import Metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
+from hmopt.search.lattice import even_lattice
 from hmopt.search.scopes import Scope
-from hmopt.search.spline import evenly
 from hmopt.space import Index, Setting, Space
 
 DRAWS = 1000
@@ -194,7 +194,7 @@ def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index
         candidates: list[Index] = [(place,) for place in lattice.tolist()]
         return candidates, np.asarray(spline(lattice))
     per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
-    even = evenly(space, per_hyperparameter)
+    even = even_lattice(space, per_hyperparameter)
     candidates = sorted({*settings, *even})
     steps = [hyperparameter.points - 1 for hyperparameter in space.hyperparameters]
     scale = np.array(steps, dtype=float)

@@ -17,7 +17,7 @@ import pandas as pd
 from hmopt.analysis.arrays import Floats, Places
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
-from hmopt.search.spline import predict
+from hmopt.search.plan import predict
 from hmopt.space import Hyperparameter, Space
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))

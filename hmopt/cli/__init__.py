@@ -1,1 +1,1 @@
-"""One command, `hmopt`: here the layers are joined."""
+"""The command line: parses arguments, calls `hmopt`, prints what it returns."""

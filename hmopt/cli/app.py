@@ -5,39 +5,37 @@ from typing import Annotated
 import typer
 
 import hmopt
-from hmopt.cli.compare import compare
-from hmopt.cli.demo import demo
-from hmopt.cli.export import export
+from hmopt.cli import commands
 from hmopt.cli.ledger import ledger
 from hmopt.cli.new import new
 from hmopt.cli.register import register
-from hmopt.cli.report import report
-from hmopt.cli.run import run
-from hmopt.cli.search import search
-from hmopt.cli.train import train
 
 app = typer.Typer(
     name="hmopt",
-    help="One trained network, every regularization: which λ to use for which structure, subject and cohort.",
+    help="Find regularization weights of deformable image registration: one amortized model for all values of λ.",
     epilog="Example: hmopt demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
+REGISTER_EXAMPLE = (
+    "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
+    "--scope label=thalamus"
+)
+EXPORT_EXAMPLE = (
+    "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
+)
+
 app.command(epilog="Example: hmopt new studies/mine --images imagesTr --labels labelsTr")(new)
-app.command(epilog="Example: hmopt train studies/mine")(train)
-app.command(epilog="Example: hmopt search studies/mine")(search)
-app.command(epilog="Example: hmopt compare studies/mine")(compare)
-app.command(epilog="Example: hmopt report studies/mine --results")(report)
-app.command(epilog="Example: hmopt run studies/mine")(run)
-app.command(
-    epilog="Example: hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz --label thalamus"
-)(register)
+app.command(epilog="Example: hmopt train studies/mine")(commands.train)
+app.command(epilog="Example: hmopt search studies/mine")(commands.search)
+app.command(epilog="Example: hmopt compare studies/mine")(commands.compare)
+app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
+app.command(epilog="Example: hmopt run studies/mine")(commands.run)
+app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(register)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(ledger)
-app.command(
-    epilog="Example: hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
-)(export)
-app.command(epilog="Example: hmopt demo demo")(demo)
+app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
+app.command(epilog="Example: hmopt demo demo")(commands.demo)
 
 
 def _show_version(asked: bool) -> None:

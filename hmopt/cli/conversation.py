@@ -1,4 +1,4 @@
-"""What every command shares in talking with a person: progress, one line for an error, how to go on."""
+"""What all commands share in talking with a person: progress, one line for an error, how to resume."""
 
 import warnings
 from collections.abc import Iterator
@@ -20,37 +20,37 @@ PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """Where a command says what it does.
+    """Where a command prints.
 
     Parameters
     ----------
     track
-        Shows how far long work is.
+        Shows the progress of long work.
     quiet
-        Whether nothing is said but errors.
+        Whether nothing is printed but errors.
     """
 
     track: Track
     quiet: bool
 
-    def say(self, line: str) -> None:
-        """Print a line on stdout."""
+    def say(self, message: object) -> None:
+        """Print a line, or a record as its lines, on stdout."""
         if not self.quiet:
-            typer.echo(line)
+            typer.echo(str(message))
 
 
 @contextmanager
 def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversation]:
-    """Give a command's conversation; an error that a user can mend becomes one line on stderr and exit code 2.
+    """Yield a command's conversation; an error that a user can mend becomes one line on stderr and exit code 2.
 
     Parameters
     ----------
     command
-        What continues the work after Ctrl-C.
+        What resumes the work after Ctrl-C.
     quiet
-        Say nothing but errors.
+        Print nothing but errors.
     debug
-        Let errors through with their traceback.
+        Raise errors with their traceback.
 
     Examples
     --------
@@ -63,9 +63,7 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
             _show_warnings(debug)
             yield Conversation(track=tracker(Console(stderr=True), quiet=quiet), quiet=quiet)
     except KeyboardInterrupt:
-        typer.echo(
-            f"\nInterrupted. What is done is kept; the same command continues: {command}", err=True
-        )
+        typer.echo(f"\nInterrupted. Finished work is kept. Rerun to resume: {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (HmoptError, OSError) as error:
         if debug:

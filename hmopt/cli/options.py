@@ -7,15 +7,14 @@ import typer
 
 Folder = Annotated[
     Path,
-    typer.Argument(
-        metavar="FOLDER", help="The study folder, where study.toml is.", show_default=False
-    ),
+    typer.Argument(metavar="FOLDER", help="The study folder, with study.toml.", show_default=False),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", help="Where to compute: cpu, cuda, cuda:1, mps. Left out: the fastest there is."
+        "--device",
+        help="Where to compute: cpu, cuda, cuda:1, mps. Default: the fastest available.",
     ),
 ]

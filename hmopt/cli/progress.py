@@ -1,20 +1,15 @@
-"""How far long work is, for a terminal and for a log."""
+"""The progress of long work, on a terminal and in a log."""
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hmopt.progress import Track, silent
+from hmopt.workflow.estimate import duration
 
 T = TypeVar("T")
 
@@ -22,10 +17,58 @@ SHORT_S = 2.0
 """Work that takes less shows nothing in a log."""
 BETWEEN_LINES_S = 15.0
 """Time between two lines of a log."""
+RECENT_S = 60.0
+"""Time over which the rate of work is taken."""
+FEWEST_MARKS = 4
+"""Marks that are kept however old they are: where one item takes minutes, the last few of them tell the rate."""
+BETWEEN_MARKS_S = 1.0
+
+
+class RecentRate:
+    """Estimates the time left from the rate of the last minute of work.
+
+    A pause stops counting a minute after the work went on, and a rate that changes is followed. Marks are times at
+    which so many items were done::
+
+        marks     (0 s, 0) (15 s, 5) (30 s, 10) … (75 s, 25)     the first is older than a minute: it goes
+        rate      (25 - 5) / (75 s - 15 s), a third of an item a second
+
+    Parameters
+    ----------
+    done
+        Items that were done earlier, which tell nothing about the rate.
+
+    Examples
+    --------
+    >>> RecentRate().time_left(20)
+    'unknown time'
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        self._marks = deque([(time.monotonic(), done)])
+
+    def update(self, done: int) -> None:
+        """Note that so many items are done now."""
+        now = time.monotonic()
+        latest, _ = self._marks[-1]
+        if now - latest < BETWEEN_MARKS_S:
+            return
+        self._marks.append((now, done))
+        while len(self._marks) > FEWEST_MARKS and self._marks[0][0] < now - RECENT_S:
+            self._marks.popleft()
+
+    def time_left(self, remaining: int) -> str:
+        """Return how long that many items take at the recent rate."""
+        began, done_at_first = self._marks[0]
+        ended, done_at_last = self._marks[-1]
+        done = done_at_last - done_at_first
+        if done == 0:
+            return "unknown time"
+        return duration((ended - began) / done * remaining)
 
 
 def tracker(console: Console, *, quiet: bool) -> Track:
-    """Give what shows progress: bars on a terminal, lines elsewhere, nothing if quiet.
+    """Return what shows progress: bars on a terminal, lines elsewhere, nothing if quiet.
 
     Examples
     --------
@@ -61,11 +104,13 @@ class Bars:
         """Yield the items below a bar."""
         outermost = self._progress is None
         progress = self._progress = self._progress or self._started()
-        task = progress.add_task(description, total=total, completed=start)
+        task = progress.add_task(description, total=total, completed=start, left="")
+        rate = RecentRate(start)
         try:
-            for item in items:
+            for done, item in enumerate(items, start + 1):
                 yield item
-                progress.advance(task)
+                rate.update(done)
+                progress.update(task, completed=done, left=rate.time_left(total - done))
         finally:
             if outermost:
                 progress.stop()
@@ -78,9 +123,8 @@ class Bars:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        progress = Progress(
-            *columns, TextColumn("left"), TimeRemainingColumn(), console=self._console
-        )
+        left = TextColumn("{task.fields[left]} left")
+        progress = Progress(*columns, left, console=self._console)
         progress.start()
         return progress
 
@@ -108,12 +152,13 @@ class Lines:
         """Yield the items between lines."""
         began = time.monotonic()
         due = began + SHORT_S
+        rate = RecentRate(start)
         for done, item in enumerate(items, start):
+            rate.update(done)
             now = time.monotonic()
             if now >= due:
-                self._write(
-                    f"{description}: {done} of {total}, {time_left(now - began, done - start, total - done)} left"
-                )
+                left = rate.time_left(total - done)
+                self._write(f"{description}: {done} of {total}, {left} left")
                 due = now + BETWEEN_LINES_S
             yield item
         passed = time.monotonic() - began
@@ -122,27 +167,3 @@ class Lines:
 
     def _write(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def time_left(passed_s: float, done: int, remaining: int) -> str:
-    """Give the time that the rest will take at the rate so far.
-
-    Examples
-    --------
-    >>> time_left(10.0, 5, 20)
-    '40 s'
-    """
-    return duration(passed_s / done * remaining) if done > 0 else "unknown time"
-
-
-def duration(seconds: float) -> str:
-    """Give a time as people say it.
-
-    Examples
-    --------
-    >>> duration(8), duration(200), duration(7300)
-    ('8 s', '3 min', '2.0 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,6 +13,7 @@ from hmopt.declaration.model import (
     HypernetworkOptions,
     HyperparameterOptions,
     LossOptions,
+    ModelOptions,
     NetworkOptions,
     TrainingOptions,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "HypernetworkOptions",
     "HyperparameterOptions",
     "LossOptions",
+    "ModelOptions",
     "NetworkOptions",
     "PairsOptions",
     "PreprocessingOptions",

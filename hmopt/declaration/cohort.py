@@ -1,4 +1,4 @@
-"""`[cohort]`, `[preprocessing]`, `[split]` and `[pairs]`: images, labels, pairs and their preparation."""
+"""`[cohort]`, `[preprocessing]`, `[split]`, `[pairs]`: images, their preparation, and pairs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +21,13 @@ class CohortOptions(Options):
     manifest: Path | None = None
     """CSV with columns `image, label, subject` and any others; its paths are relative to it."""
     images: Path | None = None
-    """Folder of images, as `imagesTr` of the Medical Segmentation Decathlon; one file for each subject."""
+    """Folder of images, as `imagesTr` of the Medical Segmentation Decathlon; one file for each
+    subject."""
     labels: Path | None = None
     """Folder of label maps with the same file names."""
     label_names: Path | None = None
-    """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`) or a Decathlon `dataset.json`."""
+    """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`) or a Decathlon
+    `dataset.json`."""
     structures: dict[str, list[str]] = {}
     """Structures to evaluate, each the union of the named labels; empty: every label by itself."""
     minimum_voxels: int = Field(default=0, ge=0)
@@ -53,7 +55,8 @@ class SliceOptions(Options):
     axis: int = Field(ge=0, le=2)
     """Axis, after reorientation to RAS+, that slices are perpendicular to."""
     indices: list[int]
-    """Slices along it, counted from its lower end; each is paired with the same slice of other images."""
+    """Slices along it, counted from its lower end; each is paired with the same slice of other
+    images."""
     search_indices: list[int] = []
     """Slices that λ is searched on; empty: all of `indices`."""
 
@@ -62,19 +65,24 @@ class PreprocessingOptions(Options):
     """`[preprocessing]`: how every image is prepared."""
 
     shape: list[Side] = Field(min_length=2, max_length=3)
-    """Voxels of the prepared grid along each axis; multiples of the coarsest stride of the network."""
+    """Voxels of the prepared grid along each axis; multiples of the coarsest stride of the
+    network."""
     spacing_mm: list[Spacing] | None = None
     """Voxel spacing of the prepared grid in mm; left out: each image's own."""
     slices: SliceOptions | None = None
     """Slices to take from volumes; left out: images as they are."""
     normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
-    """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum and maximum to [0, 1]; or mean 0, deviation 1."""
+    """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum and maximum to [0, 1]; or mean 0,
+    deviation 1."""
     background: float | None = None
-    """Intensity outside an image, before normalization (-1000 for CT); left out: each image's minimum."""
+    """Intensity outside an image, before normalization (-1000 for CT); left out: each image's
+    minimum."""
     placement: Literal["header", "centre", "affine"] = "centre"
-    """Position of images on the prepared grid: as in their headers, by their centres, or aligned to `template`."""
+    """Position of images on the prepared grid: as in their headers, by their centres, or aligned
+    to `template`."""
     template: Name | None = None
-    """Image, by name or path, that `affine` aligns to and whose place `header` takes; left out: chosen."""
+    """Image, by name or path, that `affine` aligns to and whose place `header` takes; left out:
+    chosen."""
 
     @model_validator(mode="before")
     @classmethod
@@ -117,7 +125,8 @@ class PairsOptions(Options):
     atlas: Name | None = None
     """Name of the fixed image of all `atlas` pairs."""
     csv: Path | None = None
-    """CSV with columns `moving, fixed` (names of images): the pairs to search on, instead of drawn ones."""
+    """CSV with columns `moving, fixed` (names of images): the pairs to search on, instead of drawn
+    ones."""
     same: list[str] = []
     """Columns of the manifest that must be equal for both images, as `modality`."""
     search: int = Field(default=200, ge=1, le=10**7)

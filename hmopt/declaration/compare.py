@@ -12,14 +12,16 @@ EVEN_VALUES = 9
 
 
 class CompareOptions(Options):
-    """`[compare]`: baselines that `hmopt compare` trains: separate networks, and hypermorphs of other seeds."""
+    """`[compare]`: baselines to train: separate networks, and hypermorphs of other seeds."""
 
     table: ClassVar[str] = "compare"
 
     values: dict[str, list[float]] = {}
-    """Values of separate networks by hyperparameter, in all combinations; left out: nine even ones of the first."""
+    """Values of separate networks by hyperparameter, in all combinations; left out: nine even ones
+    of the first."""
     seeds: int = Field(default=3, gt=0, le=1000)
-    """Seeds of these networks, and of hypermorphs that are trained for as many steps as one of them."""
+    """Seeds of these networks, and of hypermorphs that are trained for as many steps as one of
+    them."""
     optimum_seeds: int = Field(default=5, gt=0, le=1000)
     """Seeds of separate networks at the best setting of the whole cohort and at the default one."""
     hypermorph_seeds: int = Field(default=5, gt=0, le=1000)
@@ -29,7 +31,8 @@ class CompareOptions(Options):
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Adam's initial learning rate for separate networks; left out: the model's."""
     half_budget_seeds: int = Field(default=0, ge=0, le=1000)
-    """Seeds of separate networks at the best setting of the cohort that are trained for half the model's steps."""
+    """Seeds of separate networks at the best setting of the cohort that are trained for half the
+    model's steps."""
 
     def budgets(self, model_steps: int) -> tuple[int, int]:
         """Return the steps of a separate network, and the larger budget of a hypermorph: at most twice as many.

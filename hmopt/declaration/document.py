@@ -1,5 +1,6 @@
 """`study.toml` as text: every key with its value and what it means."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +12,7 @@ from tomlkit.items import InlineTable, Item, Table
 from hmopt.declaration.options import Options
 from hmopt.declaration.study import Study
 
+COMMENT_WIDTH = 98
 Remarks = Mapping[str, str]
 """By dotted key: why the value is what it is."""
 
@@ -77,6 +79,12 @@ def table_meaning(options: type[Options]) -> str:
     return meaning[:1].upper() + meaning[1:]
 
 
+def field_meaning(field: FieldInfo) -> str:
+    """Return what a key means, in one line, from the docstring below its field."""
+    words = (field.description or "").split()
+    return " ".join(words)
+
+
 def _fill(
     table: tomlkit.TOMLDocument | Table, options: Options, path: str, remarks: Remarks
 ) -> None:
@@ -117,8 +125,8 @@ def _table(options: Options, path: str, remarks: Remarks) -> Table:
 def _add_entry(
     table: tomlkit.TOMLDocument | Table, name: str, field: FieldInfo, value: Any, remark: str | None
 ) -> None:
-    for line in (field.description, remark):
-        if line:
+    for text in (field_meaning(field), remark or ""):
+        for line in textwrap.wrap(text, COMMENT_WIDTH, break_long_words=False):
             table.add(tomlkit.comment(line))
     if value is None:
         table.add(tomlkit.comment(f"{name} ="))

@@ -1,8 +1,9 @@
-"""`[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]` and `[training]`: the model and its training."""
+"""`[model]`, `[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]`, `[training]`."""
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES
 from hmopt.declaration.options import OneOf, Options, Seed
@@ -12,30 +13,59 @@ Width = Annotated[int, Field(gt=0, le=8192)]
 Levels = Annotated[list[Features], Field(max_length=10)]
 
 
+class ModelOptions(Options):
+    """`[model]`: where the model comes from that settings are searched for."""
+
+    source: Literal["trained", "study", "file", "engine"] = "trained"
+    """Trained here, the model of another study folder, of a file, or a Python function."""
+    path: Path | None = None
+    """The other study folder, or the file; needed by `study` and `file`."""
+    callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
+    """`package.module:function`, or `file.py:function`, relative to the folder; for `engine`."""
+    version: Annotated[str, Field(min_length=1)] = "1"
+    """Of an engine: change it where its results change without a change of its file."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Refuse a key that is missing, or that the source has no use for."""
+        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
+        for key in ("path", "callable"):
+            is_given = getattr(self, key) is not None
+            if is_given and key != needed:
+                raise ValueError(f'expected no {key} with source = "{self.source}"')
+            if not is_given and key == needed:
+                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        return self
+
+
 class NetworkOptions(Options):
     """`[network]`: the registration network, a U-Net that predicts a stationary velocity field."""
 
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
     """Channels of each level, finest first; each level halves the grid of the one before."""
     decoder: Levels = [32, 32, 32]
-    """Channels of the decoder; with fewer levels than the encoder less one, the velocity stays coarser."""
+    """Channels of the decoder; with fewer levels than the encoder less one, the velocity stays
+    coarser."""
     final: Levels = [16]
     """Channels of further convolutions at the resolution of the velocity."""
     stride: int = Field(default=2, ge=1, le=16)
-    """Stride of the first convolution; with 2, the U-Net and the velocity have half the resolution."""
+    """Stride of the first convolution; with 2, the U-Net and the velocity have half the
+    resolution."""
     integration_steps: int = Field(default=5, ge=0, le=20)
-    """Scaling-and-squaring steps from velocity to displacement; 0: the velocity is the displacement."""
+    """Scaling-and-squaring steps from velocity to displacement; 0: the velocity is the
+    displacement."""
 
 
 class HypernetworkOptions(Options):
-    """`[hypernetwork]`: dense layers that predict the weights of the registration network from a setting."""
+    """`[hypernetwork]`: dense layers that predict the weights of the network from a setting."""
 
     table: ClassVar[str] = "hypernetwork"
 
     widths: Annotated[list[Width], Field(min_length=1, max_length=20)] = [32, 64, 64]
     """Units of each dense layer."""
     learning_rate_share: float = Field(default=0.5, gt=0, le=1000)
-    """Learning rate of the dense layers, relative to that of the weights that do not depend on the setting."""
+    """Learning rate of the dense layers, relative to that of the weights that do not depend on the
+    setting."""
 
 
 class HyperparameterOptions(Options):
@@ -46,7 +76,8 @@ class HyperparameterOptions(Options):
     high: float = 1.0
     """Largest value."""
     step: float = 0.005
-    """Distance of neighbouring settings as a share of the range, or of its logarithm with a log-uniform prior."""
+    """Distance of neighbouring settings as a share of the range, or of its logarithm with a
+    log-uniform prior."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
     """Distribution that values are drawn from in training."""
     end_point_rate: float = 0.1
@@ -56,18 +87,20 @@ class HyperparameterOptions(Options):
 
 
 class LossOptions(Options):
-    """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularizer, each a loss that falls."""
+    """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularizer; all are minimized."""
 
     table: ClassVar[str] = "loss"
 
     similarity: Annotated[str, OneOf(SIMILARITIES)] = "lncc"
-    """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or one of a plugin."""
+    """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or
+    one of a plugin."""
     window: int = Field(default=9, ge=3, le=255)
     """Width of the window of local cross-correlation in voxels; odd."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
-    """Factor of the similarity loss; left out: estimated on training subjects, and stored with the model."""
+    """Factor of the similarity loss; left out: estimated on training subjects, and stored with the
+    model."""
     overlap_labels: list[str] = []
     """Labels in the overlap loss; empty: all. Evaluate γ on the others."""
 
@@ -80,7 +113,7 @@ class LossOptions(Options):
 
 
 class AugmentationOptions(Options):
-    """`[training.augmentation]`: random transforms of training images, drawn for each image of each pair."""
+    """`[training.augmentation]`: random transforms of training images, drawn for each image."""
 
     rotation_degrees: float = Field(default=0.0, ge=0)
     """Standard deviation of the rotation about each axis."""
@@ -93,7 +126,8 @@ class AugmentationOptions(Options):
     deformation_spacing: float = Field(default=16.0, gt=0)
     """Distance of the control points of that displacement, in voxels."""
     intensity: float = Field(default=0.0, ge=0)
-    """Standard deviation of log gamma in a random gamma transform of intensities; they must lie in [0, 1]."""
+    """Standard deviation of log gamma in a random gamma transform of intensities; they must lie in
+    [0, 1]."""
     flip_axis: int | None = Field(default=None, ge=0, le=2)
     """Axis along which both images of a pair are flipped in half of the steps; left out: none."""
 
@@ -108,7 +142,8 @@ class TrainingOptions(Options):
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """Adam's initial learning rate; it decays to zero by a cosine schedule."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the exponential moving average of weights that becomes the model; 0: the last weights."""
+    """Decay of the exponential moving average of weights that becomes the model; 0: the last
+    weights."""
     checkpoint_every: int = Field(default=500, ge=1, le=10**9)
     """Steps between checkpoints from which an interrupted training resumes."""
     augmentation: AugmentationOptions = AugmentationOptions()

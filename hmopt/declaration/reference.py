@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from hmopt.declaration.document import table_meaning, toml_value
+from hmopt.declaration.document import field_meaning, table_meaning, toml_value
 from hmopt.declaration.options import OneOf, Options
 from hmopt.declaration.study import Study
 
@@ -142,7 +142,8 @@ def _lines(options: type[Options], path: str) -> Iterator[str]:
         found = _inner_table(field)
         if found is None:
             values = allowed_values(field.annotation, field.metadata)
-            yield f"| `{name}` | {values} | {_default(field)} | {field.description} |"
+            meaning = field_meaning(field)
+            yield f"| `{name}` | {values} | {_default(field)} | {meaning} |"
         elif get_origin(field.annotation) is dict:
             inner[f"{path}{name}.NAME"] = found
         else:

@@ -57,7 +57,7 @@ def _renamed(table: str, content: Mapping[str, Any]) -> dict[str, Any]:
         if dotted in REMOVED:
             continue
         name = RENAMED.get(dotted, dotted).removeprefix(f"{table}.")
-        if name in renamed or (name != key and name in content):
+        if name != key and name in content:
             raise DeclarationError(
                 f"{table}.{name}",
                 expected=f"{name} or its older name {key}",

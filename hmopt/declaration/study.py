@@ -16,6 +16,7 @@ from hmopt.declaration.model import (
     HypernetworkOptions,
     HyperparameterOptions,
     LossOptions,
+    ModelOptions,
     NetworkOptions,
     TrainingOptions,
 )
@@ -42,6 +43,7 @@ class Study(Options):
     preprocessing: PreprocessingOptions
     split: SplitOptions
     pairs: PairsOptions = PairsOptions()
+    model: ModelOptions = ModelOptions()
     network: NetworkOptions = NetworkOptions()
     hypernetwork: HypernetworkOptions = HypernetworkOptions()
     hyperparameters: dict[str, HyperparameterOptions] = Field(
@@ -119,7 +121,8 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    if study.model.source != "engine":  # whose hyperparameters are its own
+        check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
@@ -138,7 +141,8 @@ def read_study(folder: Path) -> Study:
     study = read_declaration(folder)
     cohort = _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names"))
     pairs = _resolved(study.pairs, folder, ("csv",))
-    return study.model_copy(update={"cohort": cohort, "pairs": pairs})
+    model = _resolved(study.model, folder, ("path",))
+    return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
 
 
 def read_declaration(folder: Path) -> Study:

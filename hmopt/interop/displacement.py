@@ -1,8 +1,9 @@
 """From a displacement on the prepared grid to one in mm that ITK and ANTs read.
 
-Coordinates. A voxel of the fixed file goes to the prepared grid, is displaced there, and goes on to a voxel of the
-moving file; the two grid matrices hold all that preprocessing did (orientation, spacing, crop, affine alignment), so
-that the result is one transformation from file to file. NIfTI world coordinates are RAS+ mm, those of ITK LPS+ mm.
+Coordinates. A voxel of the fixed file goes to the prepared grid, is displaced there, and goes on to
+a voxel of the moving file; the two grid matrices hold all that preprocessing did (orientation,
+spacing, crop, affine alignment), so that the result is one transformation from file to file. NIfTI
+world coordinates are RAS+ mm, those of ITK LPS+ mm.
 """
 
 from collections.abc import Mapping
@@ -30,15 +31,16 @@ def moving_coordinates(
     moving_grid: Floats,
     fixed_shape: tuple[int, int, int],
 ) -> Floats:
-    """Give the voxel of the moving file that each voxel of the fixed file is matched with.
+    """Return the voxel of the moving file that each voxel of the fixed file is matched with.
 
     Parameters
     ----------
     displacement
-        (d, *prepared shape), in voxels of the prepared grid, d 2 or 3. Beyond the prepared grid the vector at its
-        border goes on.
+        (d, *prepared shape), in voxels of the prepared grid, d 2 or 3. Beyond the prepared grid the
+        vector at its border goes on.
     fixed_grid, moving_grid
-        (4, 4), from a voxel of the prepared grid to a voxel of the file; a prepared slice is the plane z = 0.
+        (4, 4), from a voxel of the prepared grid to a voxel of the file; a prepared slice is the
+        plane z = 0.
     fixed_shape
         Voxels of the fixed file.
 
@@ -57,10 +59,10 @@ def moving_coordinates(
     prepared = _prepared_coordinates(fixed_grid, fixed_shape)
     dimensions = displacement.shape[0]
     places = np.moveaxis(prepared[..., :dimensions], -1, 0)
+    places = places.copy()  # from here on, `prepared` is displaced
     for axis, component in enumerate(displacement):
-        prepared[..., axis] += ndimage.map_coordinates(
-            component, places.copy(), order=1, mode="nearest"
-        )
+        shift = ndimage.map_coordinates(component, places, order=1, mode="nearest")
+        prepared[..., axis] += shift
     return _apply(moving_grid, prepared)
 
 
@@ -70,14 +72,15 @@ def slice_coordinates(
     moving_grids: Mapping[int, Floats],
     fixed_shape: tuple[int, int, int],
 ) -> Floats:
-    """Give what `moving_coordinates` gives, for a fixed volume of which only some slices were registered.
+    """Return moving coordinates of a fixed volume of which only some slices were registered.
 
     Parameters
     ----------
     displacements
         By slice: (2, *prepared shape), in voxels of the prepared grid.
     fixed_grids, moving_grids
-        By slice: (4, 4), from a voxel of the prepared grid (the slice is z = 0) to a voxel of the file.
+        By slice: (4, 4), from a voxel of the prepared grid (the slice is z = 0) to a voxel of the
+        file.
     fixed_shape
         Voxels of the fixed file.
 
@@ -95,11 +98,12 @@ def slice_coordinates(
     """
     coordinates = np.full((*fixed_shape, 3), np.nan)
     for index, displacement in displacements.items():
-        across = _prepared_coordinates(fixed_grids[index], fixed_shape)[..., 2]
+        fixed_grid = fixed_grids[index]
+        moving_grid = moving_grids[index]
+        prepared = _prepared_coordinates(fixed_grid, fixed_shape)
+        across = prepared[..., 2]
         on_slice = np.abs(across) < 0.5
-        found = moving_coordinates(
-            displacement, fixed_grids[index], moving_grids[index], fixed_shape
-        )
+        found = moving_coordinates(displacement, fixed_grid, moving_grid, fixed_shape)
         coordinates[on_slice] = found[on_slice]
     return coordinates
 
@@ -107,7 +111,7 @@ def slice_coordinates(
 def resample(
     image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 1] = 1, outside: float = 0.0
 ) -> NDArray[np.float32]:
-    """Give the values of an image at coordinates.
+    """Return the values of an image at coordinates.
 
     Parameters
     ----------
@@ -118,42 +122,44 @@ def resample(
     order
         1 for intensities, 0 for label maps.
     outside
-        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel value.
+        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel
+        value.
 
     Examples
     --------
     >>> resample(np.arange(8.0).reshape(2, 2, 2), np.array([[0.5, 0, 0], [7, 0, 0]]))
     array([2., 0.], dtype=float32)
     """
-    places = np.moveaxis(coordinates, -1, 0)
-    upper = np.array(image.shape).reshape(3, *[1] * (places.ndim - 1)) - 0.5
-    inside = ((places >= -0.5) & (places < upper)).all(axis=0)
-    values = np.full(places.shape[1:], outside, np.float32)
-    values[inside] = ndimage.map_coordinates(
-        image.astype(np.float32), places[:, inside], order=order, mode="nearest"
-    )
+    upper = np.array(image.shape) - 0.5
+    inside = ((coordinates >= -0.5) & (coordinates < upper)).all(axis=-1)
+    voxels = image.astype(np.float32)
+    places = coordinates[inside].T  # (3, points)
+    values = np.full(inside.shape, outside, np.float32)
+    values[inside] = ndimage.map_coordinates(voxels, places, order=order, mode="nearest")
     return values
 
 
 def displacement_image(
     coordinates: Floats, fixed: ItkPlace, moving: ItkPlace
 ) -> nibabel.Nifti1Image:
-    """Give the whole transformation as a displacement field that ITK and ANTs apply to the very files.
+    """Return the transformation as a displacement field that ITK and ANTs apply to the files.
 
     Parameters
     ----------
     coordinates
-        (x, y, z, 3): the voxel of the moving file for each voxel of the fixed file; where NaN, the field is 0.
+        (x, y, z, 3): the voxel of the moving file for each voxel of the fixed file; where NaN, the
+        field is 0.
     fixed, moving
         Where ITK puts the voxels of the two files.
 
     Returns
     -------
     Nifti1Image
-        (x, y, z, 1, 3), in LPS+ mm at the voxels of the fixed file, intent "vector". ITK takes such a field with one
-        voxel along the last axis for two-dimensional; the field of a plane in a 3-D file is therefore stored with its
-        axes in cyclic order, (1, x, y, 1, 3), and holds the same vectors at the same places of the world. Where ITK
-        reads both files as 2-D images: (x, y, 1, 1, 2).
+        (x, y, z, 1, 3), in LPS+ mm at the voxels of the fixed file, intent "vector". ITK takes such
+        a field with one voxel along the last axis for two-dimensional; the field of a plane in a
+        3-D file is therefore stored with its axes in cyclic order, (1, x, y, 1, 3), and holds the
+        same vectors at the same places of the world. Where ITK reads both files as 2-D images: (x,
+        y, 1, 1, 2).
 
     Examples
     --------
@@ -163,21 +169,23 @@ def displacement_image(
     np.float32(-1.0)
     """
     shape = coordinates.shape[:3]
-    vectors = np.nan_to_num(
-        _apply(moving.affine_lps, coordinates) - _apply(fixed.affine_lps, _voxels(shape))
-    )
+    there = _apply(moving.affine_lps, coordinates)
+    here = _apply(fixed.affine_lps, _voxels(shape))
+    vectors = np.nan_to_num(there - here)
     if fixed.dimensions == 2 and moving.dimensions == 2:
         return _vector_image(vectors[..., :2], fixed, (0, 1, 2))
     # the first cyclic order whose last axis is longer than 1
-    orders = [order for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)) if shape[order[-1]] > 1]
-    return _vector_image(vectors, fixed, orders[0] if orders else (0, 1, 2))
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        if shape[order[-1]] > 1:
+            return _vector_image(vectors, fixed, order)
+    return _vector_image(vectors, fixed, (0, 1, 2))
 
 
 def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
-    """Give a moved image as NIfTI on the grid of the fixed file, with what its header says about the place.
+    """Return a moved image as NIfTI on the grid of the fixed file.
 
-    qform, sform, their codes and the unit are those of the fixed file, so that every program finds the moved image
-    where it finds the fixed one.
+    qform, sform, their codes and the unit are those of the fixed file, so that every program finds
+    the moved image where it finds the fixed one.
 
     Parameters
     ----------
@@ -192,8 +200,10 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
     if not isinstance(header, nibabel.Nifti1Header):
         return nibabel.Nifti1Image(values, affine)
     image = nibabel.Nifti1Image(values, None)
-    image.header.set_zooms(header.get_zooms()[: values.ndim])
-    image.header.set_xyzt_units(xyz=int(header["xyzt_units"]) % 8)
+    zooms = header.get_zooms()
+    space_unit = int(header["xyzt_units"]) % 8
+    image.header.set_zooms(zooms[: values.ndim])
+    image.header.set_xyzt_units(xyz=space_unit)
     qform, qform_code = coded_qform(header)
     sform, sform_code = header.get_sform(coded=True)
     image.set_qform(qform, qform_code)
@@ -204,9 +214,12 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
 def _vector_image(
     vectors: Floats, fixed: ItkPlace, order: tuple[int, int, int]
 ) -> nibabel.Nifti1Image:
-    data = np.transpose(vectors, (*order, 3))[:, :, :, None, :].astype(np.float32)
+    """Return vectors (x, y, z, components) as an image, its axes in another order."""
     columns = [*order, 3]
-    image = nibabel.Nifti1Image(data, (LPS_FROM_RAS @ fixed.affine_lps)[:, columns])
+    ordered = np.transpose(vectors, columns).astype(np.float32)
+    data = ordered[:, :, :, None, :]
+    affine = LPS_FROM_RAS @ fixed.affine_lps
+    image = nibabel.Nifti1Image(data, affine[:, columns])
     image.header.set_intent(VECTOR_INTENT, name="displacement")
     image.header.set_xyzt_units("mm")
     forms = fixed.forms
@@ -215,8 +228,10 @@ def _vector_image(
         image.set_sform(image.affine, 1)
         return image
     # both forms of the fixed file, so that each program finds the field where it finds the file
-    image.set_qform(None if forms.qform is None else forms.qform[:, columns], forms.qform_code)
-    image.set_sform(None if forms.sform is None else forms.sform[:, columns], forms.sform_code)
+    qform = None if forms.qform is None else forms.qform[:, columns]
+    sform = None if forms.sform is None else forms.sform[:, columns]
+    image.set_qform(qform, forms.qform_code)
+    image.set_sform(sform, forms.sform_code)
     return image
 
 
@@ -253,7 +268,7 @@ def check_name(path: Path) -> None:
     --------
     >>> check_name(Path("moved.png"))
     Traceback (most recent call last):
-    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, got '.png'. Choose such a name.
+    hmopt.errors.DataError: moved.png: expected a name that ends in .nii or .nii.gz, ...
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         rule = "a name that ends in .nii or .nii.gz"
@@ -263,13 +278,19 @@ def check_name(path: Path) -> None:
 
 
 def _voxels(shape: tuple[int, ...]) -> Floats:
-    axes = [np.arange(size, dtype=np.float64) for size in shape]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    """Return the coordinates of every voxel of a grid, (*shape, axes)."""
+    coordinates = np.indices(shape, dtype=np.float64)
+    return np.moveaxis(coordinates, 0, -1)
 
 
 def _apply(matrix: Floats, points: Floats) -> Floats:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    linear = matrix[:3, :3]
+    shift = matrix[:3, 3]
+    return points @ linear.T + shift
 
 
 def _prepared_coordinates(fixed_grid: Floats, fixed_shape: tuple[int, int, int]) -> Floats:
-    return _apply(np.linalg.inv(fixed_grid).astype(np.float64), _voxels(fixed_shape))
+    """Return where each voxel of the fixed file lies on the prepared grid, (x, y, z, 3)."""
+    to_prepared = np.linalg.inv(fixed_grid).astype(np.float64)
+    voxels = _voxels(fixed_shape)
+    return _apply(to_prepared, voxels)

@@ -1,9 +1,10 @@
 """Where ITK, and with it ANTs, SimpleITK and elastix, puts the voxels of a file.
 
-ITK follows rules of its own. Of a NIfTI file with both forms it reads the qform, unless the sform's code is 1; hmopt,
-as nibabel, FSL and the standard, reads the sform. Without either, ITK puts the first voxel at the origin, nibabel the
-middle of the image. ITK refuses axes that are not orthogonal, and reads a 2-D file as an image of two dimensions. A
-displacement is made to be applied by ITK, so that it is written in the world as ITK reads it.
+ITK follows rules of its own. Of a NIfTI file with both forms it reads the qform, unless the sform's
+code is 1; hmopt, as nibabel, FSL and the standard, reads the sform. Without either, ITK puts the
+first voxel at the origin, nibabel the middle of the image. ITK refuses axes that are not
+orthogonal, and reads a 2-D file as an image of two dimensions. A displacement is made to be applied
+by ITK, so that it is written in the world as ITK reads it.
 """
 
 from dataclasses import dataclass
@@ -74,8 +75,8 @@ def find_itk_place(path: Path, lattice: Lattice) -> ItkPlace:
         apart = corners_apart_mm(own, affine_lps, lattice.shape)
         if apart > _AGREE * voxel_mm:
             remarks.append(
-                f"{path.name}: ITK puts a corner of it {apart:.3g} mm from where it is read here; the displacement is "
-                "written for ITK's reading."
+                f"{path.name}: ITK puts a corner of it {apart:.3g} mm from where it is read here; "
+                "the displacement is written for ITK's reading."
             )
     return ItkPlace(
         affine_lps=affine_lps, dimensions=dimensions, forms=forms, remarks=tuple(remarks)
@@ -89,9 +90,8 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(
-        False
-    )  # what ITK would print is said in one line instead
+    # what ITK would print is said in one line instead
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -99,14 +99,15 @@ def _read(path: Path) -> tuple[Matrix, int] | str:
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     dimensions = min(3, reader.GetDimension())
-    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[
-        :dimensions, :dimensions
-    ]
+    spacing = np.array(reader.GetSpacing())[:dimensions]
+    whole = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)
+    direction = whole[:dimensions, :dimensions]
     if abs(np.linalg.det(direction)) < 0.5:
         return "a 2-D file whose axes do not span the axial plane"
+    origin = reader.GetOrigin()
     affine = np.eye(4)
-    affine[:dimensions, :dimensions] = direction * np.array(reader.GetSpacing())[:dimensions]
-    affine[:dimensions, 3] = reader.GetOrigin()[:dimensions]
+    affine[:dimensions, :dimensions] = direction * spacing
+    affine[:dimensions, 3] = origin[:dimensions]
     return affine, dimensions
 
 
@@ -121,16 +122,16 @@ def _reason(message: str) -> str:
 def _remarks_on_forms(path: Path, forms: Forms, lattice: Lattice, voxel_mm: float) -> list[str]:
     if forms.neither:
         return [
-            f"{path.name}: its header has neither qform nor sform, so that only the spacing is known. Its middle is "
-            "taken for the origin and its axes for left, anterior and superior, as by nibabel; beside a file with an "
-            "orientation it may be mirrored."
+            f"{path.name}: its header has neither qform nor sform, so that only the spacing is "
+            "known. Its middle is taken for the origin and its axes for left, anterior and "
+            "superior, as by nibabel; beside a file with an orientation it may be mirrored."
         ]
     apart = forms.apart_mm(lattice.shape)
     if apart <= _AGREE * voxel_mm:
         return []
     return [
-        f"{path.name}: qform (code {forms.qform_code}) and sform (code {forms.sform_code}) put a corner of it "
-        f"{apart:.3g} mm apart; the sform is followed, as the NIfTI standard says."
+        f"{path.name}: qform (code {forms.qform_code}) and sform (code {forms.sform_code}) put a "
+        f"corner of it {apart:.3g} mm apart; the sform is followed, as the NIfTI standard says."
     ]
 
 
@@ -141,15 +142,19 @@ def _unread(path: Path, lattice: Lattice, reason: str) -> str:
         apart = corners_apart_mm(lattice.affine, _orthogonal(lattice.affine), lattice.shape)
         numbers = f", which miss a right angle by {tilt:.3g} degrees, {apart:.3g} mm at a corner"
     return (
-        f"{path.name}: ITK and ANTs do not read it ({reason}{numbers}), so that they cannot apply the displacement to "
-        "it; the moved image is right. Resample the file to a common NIfTI grid to use them."
+        f"{path.name}: ITK and ANTs do not read it ({reason}{numbers}), so that they cannot apply "
+        "the displacement to it; the moved image is right. Resample the file to a common NIfTI "
+        "grid to use them."
     )
 
 
 def _orthogonal(affine: Matrix) -> Matrix:
-    """Return the nearest affine with orthogonal axes that keeps the spacing and the place of the first voxel."""
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    left, _, right = np.linalg.svd(affine[:3, :3] / edges)
+    """Return the nearest affine with orthogonal axes; spacing and first voxel stay."""
+    linear = affine[:3, :3]
+    spacing = np.linalg.norm(linear, axis=0)
+    directions = linear / spacing
+    left, _, right = np.linalg.svd(directions)
+    rotation = left @ right
     nearest = affine.copy()
-    nearest[:3, :3] = left @ right * edges
+    nearest[:3, :3] = rotation * spacing
     return nearest

@@ -5,17 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from hmopt.ledger.ledger import Gap, Ledger
+from hmopt.ledger.cells import Axes
+from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
+from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
 VALUES_A_SHARD = 2**15
-"""Values that are kept together: what a process that is killed can lose, half a minute of measuring brain slices."""
+"""Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
 
 
 class Recorded:
     """An oracle that asks a ledger first, and writes there what it has to measure.
+
+    Two ways to use it: `measure` returns values, as any oracle does; `fill` only sees to it that
+    the ledger holds them. Each reads the ledger once.
 
     Parameters
     ----------
@@ -44,48 +49,90 @@ class Recorded:
         """The measuring oracle's labels."""
         return self._oracle.labels
 
-    def measure(
-        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
-    ) -> Iterator[Block]:
-        """Give what the ledger has, setting by setting, then the rest as it is measured.
+    def fill(
+        self,
+        settings: Sequence[Index],
+        pairs: Sequence[Pair],
+        metrics: Sequence[str],
+        track: Track = silent,
+    ) -> None:
+        """Measure what the ledger lacks, so that it holds every setting on every pair.
 
-        Values are the same whether they were measured now or before. What was measured before an interruption is kept.
+        Finished work is reused: call again to resume after an interruption.
+
+        Parameters
+        ----------
+        settings
+            Lattice indices.
+        pairs
+            The pairs.
+        metrics
+            Names of declared metrics.
+        track
+            Told of every pair at every setting, those that were measured earlier included.
         """
-        ids = [pair.id for pair in pairs]
         gaps = self._ledger.missing(
             self.identity, self.space, settings, pairs, metrics, self.labels
         )
+        total = len(settings) * len(pairs)
+        for _ in track(self._filled(gaps, total), "Measuring", total):
+            pass
+
+    def measure(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
+        """Yield what the ledger has, setting by setting, then the rest as it is measured.
+
+        Values are the same whether they were measured now or before, and those measured before an
+        interruption are reused.
+        """
+        axes = Axes(
+            space=self.space,
+            settings=tuple(settings),
+            pairs=tuple(pair.id for pair in pairs),
+            labels=tuple(self.labels),
+        )
+        cells = self._ledger.read(self.identity, axes, metrics)
+        gaps = find_gaps(cells, pairs)
         lacking = {gap.index: {pair.id for pair in gap.pairs} for gap in gaps}
-        kept: dict[Index, Block] = {}
+        held = {index: block_of(cells, place) for place, index in enumerate(settings)}
         for index in settings:
-            block = self._ledger.block(self.identity, self.space, index, ids, metrics, self.labels)
             unknown = lacking.get(index, set())
-            if unknown:
-                kept[index] = block
-            if known := [pair for pair in ids if pair not in unknown]:
-                yield _part(block, known)
+            known = [pair for pair in axes.pairs if pair not in unknown]
+            if known:
+                yield _part(held[index], known)
         for alike in _alike(gaps):
-            yield from (_joined(kept[fresh.index], fresh) for fresh in self._measured(alike))
+            for fresh in self._measured(alike):
+                yield _joined(held[fresh.index], fresh)
+
+    def _filled(self, gaps: Sequence[Gap], total: int) -> Iterator[object]:
+        """Fill gaps; yield something for every pair and setting, those that are no gap first."""
+        lacking = sum(len(gap.pairs) for gap in gaps)
+        yield from range(total - lacking)
+        for alike in _alike(gaps):
+            for block in self._measured(alike):
+                yield from block.pairs
 
     def _measured(self, gaps: Sequence[Gap]) -> Iterator[Block]:
-        """Measure gaps of the same pairs and metrics, and keep what comes in shards of some size."""
-        fresh, count = list[Block](), 0
+        """Measure gaps of the same pairs and metrics; write them in shards of some size."""
+        settings = [gap.index for gap in gaps]
+        fresh: list[Block] = []
+        count = 0
         try:
-            for block in self._oracle.measure(
-                [gap.index for gap in gaps], gaps[0].pairs, gaps[0].metrics
-            ):
+            for block in self._oracle.measure(settings, gaps[0].pairs, gaps[0].metrics):
                 fresh.append(block)
                 yield block
                 count += sum(values.size for values in block.values.values())
                 if count >= VALUES_A_SHARD:
                     self._ledger.write(self.identity, self.space, fresh)
-                    fresh, count = [], 0
+                    fresh = []
+                    count = 0
         finally:
             self._ledger.write(self.identity, self.space, fresh)
 
 
 def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
-    """Put together the gaps that lack the same metrics of the same pairs."""
+    """Return gaps grouped by what is lacking: the same metrics of the same pairs."""
     groups: dict[object, list[Gap]] = {}
     for gap in gaps:
         groups.setdefault((gap.pairs, gap.metrics), []).append(gap)
@@ -93,22 +140,20 @@ def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
 
 
 def _part(block: Block, pairs: Sequence[str]) -> Block:
+    """Return the rows of a block that are of some pairs."""
     places = {pair: place for place, pair in enumerate(block.pairs)}
     rows = [places[pair] for pair in pairs]
-    return replace(
-        block,
-        pairs=tuple(pairs),
-        values={metric: array[rows] for metric, array in block.values.items()},
-    )
+    values = {}
+    for metric, array in block.values.items():
+        values[metric] = array[rows]
+    return replace(block, pairs=tuple(pairs), values=values)
 
 
-def _joined(kept: Block, fresh: Block) -> Block:
-    """Give what is known of the fresh block's pairs, in the precision of the ledger."""
-    rounded = {
-        metric: array.astype(np.float32).astype(np.float64)
-        for metric, array in fresh.values.items()
-    }
-    part = _part(kept, fresh.pairs)
-    return replace(
-        part, values={metric: rounded.get(metric, array) for metric, array in part.values.items()}
-    )
+def _joined(held: Block, fresh: Block) -> Block:
+    """Return fresh values, in the ledger's precision, over those that it held."""
+    part = _part(held, fresh.pairs)
+    values = dict(part.values)
+    for metric, array in fresh.values.items():
+        rounded = array.astype(np.float32)
+        values[metric] = rounded.astype(np.float64)
+    return replace(part, values=values)

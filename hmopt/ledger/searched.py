@@ -25,7 +25,14 @@ Model = Checkpoint | Literal["unregistered"]
 
 MODELS: tuple[Model, ...] = (*CHECKPOINTS, "unregistered")
 
-WITHOUT_EFFECT_ON_MEASUREMENTS = {"coarse", "refinements", "storage"}
+WITHOUT_EFFECT_ON_MEASUREMENTS = {
+    "coarse",
+    "refinements",
+    "sampler",
+    "sampler_options",
+    "trials",
+    "storage",
+}
 """Keys of `[search]` that change nothing about what was measured already."""
 
 
@@ -48,9 +55,9 @@ class Searched:
     space
         The hyperparameters.
     loss
-        `[loss]` as declared.
+        `[loss]` as declared; empty where the model was not trained by hmopt.
     loss_scale
-        What the similarity was multiplied by.
+        What the similarity was multiplied by; None where the model was not trained by hmopt.
     steps
         Optimizer steps of the whole training; None where they are not known.
     search
@@ -74,12 +81,22 @@ class Searched:
     spacing_mm: tuple[float, ...] | None
     space: Space
     loss: Mapping[str, Any]
-    loss_scale: float
+    loss_scale: float | None
     steps: int | None = None
     search: SearchOptions
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
+
+    @property
+    def source(self) -> str:
+        """Where the model came from, as `[model]` declared it."""
+        return str(self.declared.get("model", {}).get("source", "trained"))
+
+    @property
+    def engine(self) -> str | None:
+        """The function that was searched, as it was declared; None where it was a trained model."""
+        return self.declared["model"]["callable"] if self.source == "engine" else None
 
     def identity_of(self, model: Model) -> str | None:
         """Return the identity under which a model was measured; None where it was not."""
@@ -119,7 +136,7 @@ class _SearchFile(BaseModel):
     )
     space: Annotated[list[dict[str, Any]], Field(min_length=1)]
     loss: dict[str, Any]
-    loss_scale: Annotated[float, Field(gt=0)]
+    loss_scale: Annotated[float, Field(gt=0)] | None
     steps: Annotated[int, Field(ge=1)] | None = None
     search: SearchOptions
     declared: dict[str, Any] = {}
@@ -224,9 +241,19 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names"},
         "pairs": {"csv"},
+        "model": {"path"},
         "training": {"threads", "checkpoint_every"},
     }
-    names = ("cohort", "preprocessing", "split", "pairs", "network", "hypernetwork", "training")
+    names = (
+        "cohort",
+        "preprocessing",
+        "split",
+        "pairs",
+        "model",
+        "network",
+        "hypernetwork",
+        "training",
+    )
     return {
         name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
         for name in names
@@ -259,7 +286,8 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
-    yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
+    if study.model.source == "trained":
+        yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
     now = declared_sections(study)
     for table, values in searched.declared.items():
         if table in now:

@@ -19,10 +19,12 @@ from hmopt.networks.registration import (
 )
 from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
+from hmopt.networks.unet import SLOPE
 
 __all__ = [
     "HYPERMORPH_FORMAT",
     "NETWORK_FORMAT",
+    "SLOPE",
     "Hypermorph",
     "Hypernetwork",
     "RegistrationNetwork",

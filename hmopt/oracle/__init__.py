@@ -1,23 +1,28 @@
-"""Oracles that register images: amortized, retrained, an ensemble, or moving nothing; the sweep into a ledger."""
+"""Oracles that register images: amortized, retrained, ensemble, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.baselines import BaselineOracles
+from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
-from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle
+from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle, open_registrar
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts, fitting_batch
 from hmopt.oracle.retrained import RetrainedOracle
-from hmopt.oracle.sweep import sweep
 from hmopt.oracle.unregistered import UnregisteredOracle
 
 __all__ = [
     "AmortizedOracle",
     "BaselineOracles",
+    "EngineOracle",
     "EnsembleOracle",
+    "RegisteringOracle",
     "RetrainedOracle",
+    "TrainingFacts",
     "UnregisteredOracle",
+    "fitting_batch",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",
-    "sweep",
+    "open_registrar",
     "write_examples",
 ]

@@ -1,4 +1,4 @@
-"""The oracle that one hypermorph stands behind: a setting costs no more than a pass through a network."""
+"""The oracle of one hypermorph: a setting costs no more than a pass through a network."""
 
 import torch
 
@@ -6,7 +6,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
 from hmopt.model_file import weights_hash
 from hmopt.networks import Hypermorph, RegistrationNetwork
-from hmopt.oracle.networked import NetworkOracle
+from hmopt.oracle.registered import NetworkOracle, TrainingFacts
 from hmopt.space import Index, Space
 
 
@@ -18,11 +18,13 @@ class AmortizedOracle(NetworkOracle):
     model
         The trained hypermorph.
     cohort
-        Where the images of pairs are.
+        Holds the images of pairs.
     device
         Where to compute.
     batch
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
+    facts
+        How the model was trained.
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class AmortizedOracle(NetworkOracle):
         cohort: PreparedCohort,
         device: torch.device | str = "cpu",
         batch: int | None = None,
+        facts: TrainingFacts | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
         self._identity = content_hash(model_hash(model), cohort.identity)
+        self._facts = facts or TrainingFacts()
         self._model = model.eval().to(self.device)
 
     @property
@@ -43,16 +47,22 @@ class AmortizedOracle(NetworkOracle):
 
     @property
     def identity(self) -> str:
-        """Hash of the model's weights and architecture, its hyperparameters, and the prepared cohort."""
+        """Hash of the model's weights, architecture and hyperparameters, and of the cohort."""
         return self._identity
 
+    @property
+    def facts(self) -> TrainingFacts:
+        """How the model was trained."""
+        return self._facts
+
     def make_network(self, index: Index) -> RegistrationNetwork:
-        """Give the network whose weights the model predicts at a setting."""
-        return self._model.bake(self.space.setting(index))
+        """Return the network whose weights the model predicts at a setting."""
+        setting = self.space.setting(index)
+        return self._model.bake(setting)
 
 
 def model_hash(model: Hypermorph) -> str:
-    """Give 16 hexadecimal digits that stand for a model's weights, architecture and hyperparameters."""
+    """Return a hash of a model's weights, architecture and hyperparameters, 16 digits."""
     tensors = {
         name: tensor.detach().cpu().contiguous().numpy()
         for name, tensor in model.hypernetwork.state_dict().items()

@@ -1,4 +1,4 @@
-"""The oracles that a study's model is compared with: trained where they are not there yet, kept in the study folder."""
+"""The baselines of a study's model: oracles that are trained and kept in the study folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.open import load_oracle
+from hmopt.oracle.open import load_trained
 from hmopt.oracle.retrained import RetrainedOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index
@@ -63,14 +63,13 @@ class BaselineOracles:
         track: Track = silent,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._folder, self._study, self._cohort, self._track, self._device = (
-            folder,
-            study,
-            cohort,
-            track,
-            device,
-        )
-        loss = study.loss.model_copy(update={"scale": study_scale(study, cohort)})
+        self._files = StudyFolder(folder)
+        self._study = study
+        self._cohort = cohort
+        self._track = track
+        self._device = device
+        scale = study_scale(study, cohort)
+        loss = study.loss.model_copy(update={"scale": scale})
         self._scaled = study.model_copy(update={"loss": loss})
 
     def train(self, training: Training) -> None:
@@ -89,21 +88,21 @@ class BaselineOracles:
             self.hypermorph(training.steps, training.seed)
 
     def separate(self, steps: int, seed: int) -> RetrainedOracle:
-        """Give the oracle of networks for one setting each, none of them trained before it is asked for."""
+        """Return the oracle of networks for one setting each, trained when they are asked for."""
         rate = self._study.compare.learning_rate
         study = with_budget(self._scaled, self._cohort, steps, seed, rate)
-        folder = StudyFolder(self._folder).separate_folder(steps, seed, rate)
+        folder = self._files.separate_folder(steps, seed, rate)
         return RetrainedOracle(study, self._cohort, folder, self._track, self._device)
 
     def hypermorph_path(self, steps: int, seed: int) -> Path:
-        """Give where a hypermorph is kept; the one of the study's own steps and seed is its model."""
+        """Return the file of a hypermorph; that of the study's own steps and seed is its model."""
         own = self._study.training
         if (steps, seed) == (own.steps, own.seed):
-            return StudyFolder(self._folder).model_file()
-        return StudyFolder(self._folder).hypermorph_file(steps, seed)
+            return self._files.model_file()
+        return self._files.hypermorph_file(steps, seed)
 
     def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:
-        """Give the oracle of a hypermorph, trained first where it is not there.
+        """Return the oracle of a hypermorph, trained first where it is not there.
 
         Raises
         ------
@@ -113,10 +112,11 @@ class BaselineOracles:
             If the loss ceases to be a finite number.
         """
         path = self.hypermorph_path(steps, seed)
-        if path == StudyFolder(self._folder).model_file():
-            return load_oracle(self._folder, self._study, self._cohort, "full", self._device)
+        if path == self._files.model_file():
+            return load_trained(self._files.path, self._study, self._cohort, self._device)
         study = with_budget(self._scaled, self._cohort, steps, seed)
         train_hypermorph(study, self._cohort, path, self._track, self._device)
-        model, _ = load_hypermorph(path, architecture(study, self._cohort.shape))
+        built_as = architecture(study, self._cohort.shape)
+        model, _ = load_hypermorph(path, built_as)
         model.space = study.space
         return AmortizedOracle(model, self._cohort, self._device)

@@ -1,4 +1,4 @@
-"""Networks from several random initializations as one oracle: their velocities are averaged, then integrated."""
+"""Networks of several random initializations as one oracle: their mean velocity is integrated."""
 
 from collections.abc import Sequence
 
@@ -7,43 +7,48 @@ from torch import Tensor
 
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
-from hmopt.oracle.networked import NetworkOracle
-from hmopt.oracle.registered import Register, RegisteringOracle
+from hmopt.metrics import Originals
+from hmopt.oracle.registered import NetworkOracle, RegisteringOracle
+from hmopt.records import Pair
 from hmopt.space import Index, Space
 
 
 class EnsembleOracle(RegisteringOracle):
-    """Measures settings with the mean of the velocities that its members give, integrated once.
+    """Measures settings with the mean of its members' velocities, integrated once.
+
+    Of velocities v₁, …, v_m at a setting the displacement is that of exp((v₁ + … + v_m) / m): a
+    mean of velocities is a velocity, where a mean of displacements need not be invertible.
 
     Parameters
     ----------
     members
-        Oracles of the same cohort, space and network, on the same device, as hypermorphs of several seeds, or separate
-        networks of several seeds. Their order does not matter.
+        Oracles of the same cohort, space and network, on the same device, as hypermorphs of several
+        seeds, or separate networks of several seeds. Their order does not matter.
     batch
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
 
     Raises
     ------
     DeclarationError
-        If there is no member, or members are of different cohorts or spaces.
+        If there is no member, or members are of different cohorts, spaces or devices.
     """
 
     def __init__(self, members: Sequence[NetworkOracle], batch: int | None = None) -> None:
         if not members:
             raise DeclarationError(
-                "members", expected="at least one", got="none", advice="Give some."
+                "members", expected="at least one", got="none", advice="Name some."
             )
-        kinds = {
+        counts = {
             "cohort": len({member.cohort.identity for member in members}),
             "space": len({member.space for member in members}),
             "device": len({member.device for member in members}),
         }
-        for what in (what for what, count in kinds.items() if count > 1):
-            advice = "Measure them apart."
-            raise DeclarationError(
-                "members", expected=f"the same {what}", got=f"{kinds[what]}", advice=advice
-            )
+        for what, count in counts.items():
+            if count > 1:
+                expected = f"the same {what}"
+                raise DeclarationError(
+                    "members", expected=expected, got=f"{count}", advice="Measure them apart."
+                )
         super().__init__(members[0].cohort, members[0].device, batch)
         self._members = sorted(members, key=lambda member: member.identity)
 
@@ -55,14 +60,13 @@ class EnsembleOracle(RegisteringOracle):
     @property
     def identity(self) -> str:
         """Hash of the members' identities."""
-        return content_hash("ensemble", [member.identity for member in self._members])
+        identities = [member.identity for member in self._members]
+        return content_hash("ensemble", identities)
 
-    def register(self, index: Index) -> Register:
-        """Give what registers images at a setting with the networks of all members."""
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Register a batch of pairs with the mean velocity of all members' networks."""
         networks = [member.network(index) for member in self._members]
-
-        def registered(moving: Tensor, fixed: Tensor) -> Tensor:
-            velocity = torch.stack([network(moving, fixed) for network in networks]).mean(0)
-            return networks[0].displacement(velocity)
-
-        return registered
+        velocities = [network(images.moving, images.fixed) for network in networks]
+        mean_velocity = torch.stack(velocities).mean(dim=0)
+        displacement: Tensor = networks[0].displacement(mean_velocity)
+        return displacement

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hmopt.catalogue import find_metric
@@ -16,6 +15,7 @@ from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
 from hmopt.space import Index
 from hmopt.spatial import warp
+from hmopt.spatial.tensors import image_tensor, label_tensor
 from hmopt.study_folder import StudyFolder
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,7 +31,7 @@ def write_examples(
     metric: str = "dice",
     label: str | None = None,
 ) -> Path:
-    """Write pictures of the typical and of the worst pair of a scope at a setting, and give the file.
+    """Write pictures of the typical and the worst pair of a scope at a setting; return the file.
 
     Parameters
     ----------
@@ -55,21 +55,24 @@ def write_examples(
     Returns
     -------
     Path
-        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and
-        their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
-        `{role}_score`. And `setting`, (hyperparameters,). Of 3-D pairs, the plane across the last axis that has most
-        of the label.
+        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`,
+        `{role}_moved` in [0, 1] and their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y),
+        in the plane, in voxels; `{role}_pair`, `{role}_score`. And `setting`, (hyperparameters,).
+        Of 3-D pairs, the plane across the last axis that has most of the label.
 
     Raises
     ------
     SearchError
         If no pair has a score.
     """
-    arrays: Arrays = {"setting": np.array(list(oracle.space.setting(index).values()))}
+    setting = oracle.space.setting(index)
+    arrays: Arrays = {"setting": np.array(list(setting.values()))}
     for role, row in choose_examples(scores, metric).items():
         pictures = draw_pictures(oracle, index, pairs[row], label)
-        pictures |= {"pair": np.array(pairs[row].id), "score": np.array(scores[row])}
-        arrays |= {f"{role}_{key}": array for key, array in pictures.items()}
+        pictures["pair"] = np.array(pairs[row].id)
+        pictures["score"] = np.array(scores[row])
+        for key, array in pictures.items():
+            arrays[f"{role}_{key}"] = array
     path = StudyFolder(folder).example_file(name)
     with replacing(path) as beside:
         np.savez_compressed(beside, allow_pickle=False, **arrays)
@@ -77,7 +80,7 @@ def write_examples(
 
 
 def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
-    """Give the rows of the pair with the median score (of two, the worse) and of the one with the worst.
+    """Return the rows of the pair with the median score (of two, the worse) and with the worst.
 
     Raises
     ------
@@ -90,7 +93,8 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
     {'typical': 3, 'worst': 2}
     """
     maximized = find_metric(metric).direction == "maximize"
-    order = np.argsort(scores if maximized else -scores, kind="stable")
+    signed = scores if maximized else -scores
+    order = np.argsort(signed, kind="stable")
     measured = int(np.isfinite(scores).sum())
     if measured == 0:
         raise SearchError(
@@ -102,17 +106,18 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
 def draw_pictures(
     oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None
 ) -> Arrays:
-    """Give 2-D pictures of a pair registered at a setting, as `write_examples` tells, without the role."""
+    """Return 2-D pictures of a pair registered at a setting, by key of `write_examples`."""
     cohort = oracle.cohort
-    moving, fixed = cohort.image(pair.moving), cohort.image(pair.fixed)
-    moving_labels, fixed_labels = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
+    moving = cohort.image(pair.moving)
+    fixed = cohort.image(pair.fixed)
+    moving_labels = cohort.label_map(pair.moving)
+    fixed_labels = cohort.label_map(pair.fixed)
     displacement = oracle.displacement(index, pair).cpu()
-    moved = warp(torch.from_numpy(moving)[None, None], displacement[None])[0, 0].numpy()
-    moving_codes = torch.from_numpy(moving_labels.astype(np.int32))[None]
-    moved_labels = nearest_labels(moving_codes, sampled_positions(displacement[None]))[0].numpy()
-    plane = _fullest_plane(
-        fixed_labels if label is None else fixed_labels == cohort.labels.index(label) + 1
-    )
+    moved = warp(image_tensor([moving]), displacement[None])[0, 0].numpy()
+    positions = sampled_positions(displacement[None])
+    moved_labels = nearest_labels(label_tensor([moving_labels]), positions)[0].numpy()
+    shown = fixed_labels if label is None else fixed_labels == cohort.labels.index(label) + 1
+    plane = _fullest_plane(shown)
     pictures = {
         "moving": _scaled(moving, moving),
         "fixed": _scaled(fixed, fixed),
@@ -122,15 +127,23 @@ def draw_pictures(
         "moved_labels": moved_labels.astype(moving_labels.dtype),
     }
     in_plane = displacement[(slice(2), *plane)].numpy()
-    return {key: array[plane] for key, array in pictures.items()} | {"displacement": in_plane}
+    planes: Arrays = {key: array[plane] for key, array in pictures.items()}
+    return {**planes, "displacement": in_plane}
 
 
 def _fullest_plane(mask: NDArray[Any]) -> tuple[slice | int, ...]:
+    """Return the index of the plane across the last axis that has most of a mask."""
+    in_plane = (slice(None), slice(None))
     if mask.ndim == 2:
-        return (slice(None), slice(None))
-    return (slice(None), slice(None), int(np.argmax((mask > 0).sum((0, 1)))))
+        return in_plane
+    voxels = (mask > 0).sum(axis=(0, 1))
+    return (*in_plane, int(np.argmax(voxels)))
 
 
 def _scaled(image: NDArray[np.float32], like: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = float(like.min()), float(like.max())
-    return ((image - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)
+    """Return an image in [0, 1], from the darkest to the brightest voxel of another one."""
+    low = float(like.min())
+    high = float(like.max())
+    width = max(high - low, 1e-6)
+    scaled = (image - low) / width
+    return scaled.clip(0, 1).astype(np.float32)

@@ -1,34 +1,51 @@
-"""A study folder's oracle, as a script or a command wants it."""
+"""The oracle of a study folder: the one place that knows where models come from."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
+from hmopt.errors import CheckpointError
+from hmopt.interop.model import load_model
+from hmopt.interop.preparation import cohort_preparation, trained_preparation
+from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Recorded
-from hmopt.networks import architecture, load_hypermorph
+from hmopt.model_file import check_header
+from hmopt.networks import Hypermorph, architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
+from hmopt.oracle.engine import EngineOracle, load_engine
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
+from hmopt.space import Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, check_steps, training_key
+
+Device = torch.device | str
+
+_SAME_SPACING = 0.01
+"""Share by which the spacing of a cohort may differ from the one that a model was trained at."""
 
 
 def open_oracle(
     folder: Path | str,
     model: Checkpoint = "full",
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     track: Track = silent,
 ) -> tuple[Recorded, list[Pair]]:
-    """Give a study's oracle, which measures what its ledger does not hold yet, and the pairs that are searched.
+    """Return a study's oracle, in front of it the ledger, and the pairs that are searched.
 
     Parameters
     ----------
     folder
-        The study folder, with a trained model in it.
+        The study folder. Its `[model]` table says where the model comes from.
     model
         The model at the end of training, or as it was at an earlier checkpoint.
     device
@@ -51,53 +68,318 @@ def open_oracle(
     folder = Path(folder)
     study = read_study(folder)
     cohort = prepare(study, folder, track)
-    loaded = load_oracle(folder, study, cohort, model, device)
-    oracle = Recorded(loaded, StudyFolder(folder).ledger)
+    measuring = (
+        load_oracle(folder, study, cohort, device)
+        if model == "full"
+        else load_trained(folder, study, cohort, device, model)
+    )
+    oracle = Recorded(measuring, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
 
+def open_registrar(
+    folder: Path | str, device: Device = "cpu", placement: Placement | None = None
+) -> Registrar:
+    """Return the model of a study folder, ready for images from outside the cohort.
+
+    Parameters
+    ----------
+    folder
+        The study folder. Of one whose model was trained there, only the model is needed, and the
+        template where images are aligned.
+    device
+        Where to compute.
+    placement
+        How the two images are laid on the prepared grid; None: as those of the cohort were.
+
+    Raises
+    ------
+    HmoptError
+        If there is no model, or it cannot be used.
+    """
+    folder = Path(folder)
+    if not StudyFolder(folder).is_declared:
+        return _registrar_of_file(StudyFolder(folder).model_file(), device, placement)
+    study = read_study(folder)
+    return source_of(folder, study).registrar(device, placement)
+
+
 def load_oracle(
+    folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
+) -> RegisteringOracle:
+    """Return the oracle that a study's `[model]` table declares.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or it does not fit the declaration or the cohort.
+    DeclarationError
+        If there is no such engine.
+    """
+    return source_of(folder, study).oracle(cohort, device)
+
+
+class ModelSource(ABC):
+    """Where the model of a study comes from.
+
+    To add a source, derive from this class, name it in `SOURCES`, and allow the name in
+    `ModelOptions.source`.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    study
+        Its declaration.
+    """
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.folder = folder
+        self.study = study
+
+    @abstractmethod
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return what measures the model on a cohort that was prepared as the study declares."""
+
+    @abstractmethod
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+
+
+class TrainedHere(ModelSource):
+    """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
+
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the oracle of the model at the end of its training."""
+        return load_trained(self.folder, self.study, cohort, device)
+
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+        path = StudyFolder(self.folder).model_file()
+        return _registrar_of_file(path, device, placement)
+
+
+class OfFile(ModelSource):
+    """`source = "file"`: a model in a file, today one that hmopt wrote."""
+
+    @property
+    def file(self) -> Path:
+        """The model's file."""
+        path = self.study.model.path
+        assert path is not None  # as the declaration has checked
+        if path.suffix != ".safetensors":
+            raise CheckpointError(
+                f"model.path {path}",
+                expected="a .safetensors file that hmopt wrote",
+                got=repr(path.suffix),
+                advice="Other formats are not read yet.",
+            )
+        return path
+
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the oracle of the model, if the cohort was prepared as the model's own."""
+        hypermorph, header = load_hypermorph(self.file)
+        check_header(self.file, header, needed=["preprocessing"])
+        check_grid(self.file, header, self.study, cohort)
+        check_hyperparameters(self.file, hypermorph, self.study)
+        hypermorph.space = self.study.space
+        facts = facts_of(header, header.get("loss"))
+        return AmortizedOracle(hypermorph, cohort, device, facts=facts)
+
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+        """Return what registers files with the model."""
+        return _registrar_of_file(self.file, device, placement)
+
+
+class OfStudy(OfFile):
+    """`source = "study"`: the trained model of another study folder."""
+
+    @property
+    def file(self) -> Path:
+        """The other folder's model."""
+        path = self.study.model.path
+        assert path is not None  # as the declaration has checked
+        return StudyFolder(path).model_file()
+
+
+class OfEngine(ModelSource):
+    """`source = "engine"`: a Python function that registers two images."""
+
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the oracle of the engine."""
+        engine = load_engine(self.folder, self.study)
+        return EngineOracle(engine, cohort, device)
+
+    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+        """Return what registers files with the engine, on the grid of the study's cohort."""
+        engine = load_engine(self.folder, self.study)
+        cohort = prepare(self.study, self.folder)
+        preparation = cohort_preparation(cohort, self.study.preprocessing)
+        return Registrar(engine, preparation, placement)
+
+
+SOURCES: Mapping[str, type[ModelSource]] = {
+    "trained": TrainedHere,
+    "study": OfStudy,
+    "file": OfFile,
+    "engine": OfEngine,
+}
+"""By `model.source`: the one place that tells kinds of models apart."""
+
+
+def source_of(folder: Path, study: Study) -> ModelSource:
+    """Return where the model of a study comes from."""
+    declared = study.model.source
+    kind = SOURCES[declared]
+    return kind(folder, study)
+
+
+def _registrar_of_file(path: Path, device: Device, placement: Placement | None) -> Registrar:
+    model, header = load_model(path, device)
+    return Registrar(model, trained_preparation(path, header), placement)
+
+
+def load_trained(
     folder: Path,
     study: Study,
     cohort: PreparedCohort,
-    model: Checkpoint = "full",
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
+    checkpoint: Checkpoint = "full",
 ) -> AmortizedOracle:
-    """Give the oracle of the model in a study folder.
+    """Return the oracle of the model that was trained in a study folder.
 
     Raises
     ------
     CheckpointError
         If there is no such model, or it was trained under another declaration or on other images.
     """
-    path = StudyFolder(folder).model_file(model)
+    path = StudyFolder(folder).model_file(checkpoint)
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
     check_key(path, header, training_key(study, cohort))
-    check_steps(path, header, steps_at(model, study.training.steps))
+    check_steps(path, header, steps_at(checkpoint, study.training.steps))
     hypermorph.space = study.space
-    return AmortizedOracle(hypermorph, cohort, device)
+    declared_loss = study.loss.model_dump(mode="json")
+    return AmortizedOracle(hypermorph, cohort, device, facts=facts_of(header, declared_loss))
 
 
 def load_checkpoints(
-    folder: Path, study: Study, cohort: PreparedCohort, device: torch.device | str = "cpu"
+    folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
 ) -> dict[Checkpoint, AmortizedOracle]:
-    """Return the oracles of the model as it was during its training, the earliest first; the end is not among them.
+    """Return the oracles of the model as it was during its training, the earliest first.
 
-    The model at half training is always one of them. Those at a quarter and three quarters are left out where the
-    training kept none: it was very short, or of a version that did not keep them.
+    Of a model that was trained here, the one at half training is always among them. Those at a
+    quarter and three quarters are left out where the training kept none: it was very short, or of a
+    version that did not keep them. A model that comes from elsewhere has none.
 
     Raises
     ------
     CheckpointError
-        If there is no model of half training, or one that was trained under another declaration or on other images.
+        If there is no model of half training, or one that was trained under another declaration or
+        on other images.
     """
+    if study.model.source != "trained":
+        return {}
     files = StudyFolder(folder)
-    during = [checkpoint for checkpoint in CHECKPOINTS if checkpoint != "full"]
-    kept = [
-        checkpoint
-        for checkpoint in during
-        if checkpoint == "half" or files.model_file(checkpoint).exists()
-    ]
-    return {
-        checkpoint: load_oracle(folder, study, cohort, checkpoint, device) for checkpoint in kept
-    }
+    found: dict[Checkpoint, AmortizedOracle] = {}
+    for checkpoint in CHECKPOINTS:
+        is_kept = checkpoint == "half" or files.model_file(checkpoint).exists()
+        if checkpoint != "full" and is_kept:
+            found[checkpoint] = load_trained(folder, study, cohort, device, checkpoint)
+    return found
+
+
+def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> TrainingFacts:
+    """Return what the header of a model says of its training.
+
+    Examples
+    --------
+    >>> facts_of({"loss": {"scale": 12.5}, "steps": 6000}, loss={"similarity": "lncc"}).loss_scale
+    12.5
+    """
+    scale = header.get("loss", {}).get("scale")
+    return TrainingFacts(loss=loss, loss_scale=scale, steps=header.get("steps"))
+
+
+def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
+    """Refuse a cohort on another grid, spacing or normalization than a model.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    header
+        Its header.
+    study
+        The declaration that the cohort was prepared under.
+    cohort
+        The prepared images.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ; both numbers are told.
+    """
+    shape = tuple(header["architecture"]["shape"])
+    trained_spacing = header.get("spacing_mm")
+    if shape != cohort.shape:
+        raise _another_grid(path, "shape", _times(shape), _times(cohort.shape))
+    if not _is_same_spacing(trained_spacing, cohort.spacing_mm):
+        expected = f"{_times(trained_spacing)} mm"
+        raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
+    normalization = header["preprocessing"].get("normalization", study.preprocessing.normalization)
+    if normalization != study.preprocessing.normalization:
+        own = study.preprocessing.normalization
+        raise _another_grid(path, "normalization", normalization, own)
+
+
+def _is_same_spacing(trained: Sequence[float] | None, own: Sequence[float] | None) -> bool:
+    """Tell whether two spacings agree; one that is not known agrees with any."""
+    if trained is None or own is None:
+        return True
+    return np.allclose(trained, own, rtol=_SAME_SPACING)
+
+
+def check_hyperparameters(path: Path, hypermorph: Hypermorph, study: Study) -> None:
+    """Refuse hyperparameters that mean something else to a model: other names, ranges or priors.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ.
+    """
+    own = _ranges(hypermorph.space)
+    declared = _ranges(study.space)
+    advice = "Declare [hyperparameters] as those that the model was trained with."
+    if own != declared:
+        raise CheckpointError(f"{path}: hyperparameters", expected=own, got=declared, advice=advice)
+
+
+def _ranges(space: Space) -> str:
+    return "; ".join(
+        f"{h.name} in [{h.low:g}, {h.high:g}], {h.prior}" for h in space.hyperparameters
+    )
+
+
+def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {key}",
+        expected=f"a cohort prepared to {expected}",
+        got=got,
+        advice=f"Declare preprocessing.{key} as the model's.",
+    )
+
+
+def _times(numbers: Any) -> str:
+    texts = [f"{number:g}" for number in numbers]
+    return " x ".join(texts)

@@ -1,20 +1,23 @@
-"""What oracles that register images share: batches of pairs go in, blocks of measurements come out."""
+"""What oracles that register images share: from batches of pairs to blocks of measurements."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.catalogue import find_metric
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import PreparedCohort, prefetch
+from hmopt.errors import DataError
 from hmopt.metrics import Originals, measure
-from hmopt.oracle.images import CohortTensors
+from hmopt.networks import RegistrationNetwork
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
+from hmopt.spatial.tensors import image_tensor, label_tensor
 
 BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
@@ -22,19 +25,45 @@ BATCH_ON_CPU = 8
 """Pairs of a batch on a processor, at most: more make it no faster."""
 
 SETTINGS_AT_ONCE = 64
-"""Settings whose networks are kept while every batch of pairs passes them: what a batch needs at all is made once."""
+"""Settings that a batch of pairs passes before the next one is read."""
 
-Register = Callable[[Tensor, Tensor], Tensor]
-"""Gives the displacement (n, d, *shape), in voxels, of moving and fixed images (n, 1, *shape)."""
+KEPT_VOXELS = 2**28
+"""Voxels, of 8 bytes with their labels, that stay on an accelerator between batches: 2 GiB."""
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the dimensions of a convolution's weights: convolutions take half the time this way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How the model of an oracle was trained; None where it was not, or it is not known.
+
+    Parameters
+    ----------
+    loss
+        The table `[loss]` that it was trained under.
+    loss_scale
+        What the similarity was multiplied by.
+    steps
+        Optimizer steps of the whole training.
+    """
+
+    loss: Mapping[str, Any] | None = None
+    loss_scale: float | None = None
+    steps: int | None = None
 
 
 class RegisteringOracle(ABC):
-    """An oracle that registers the pairs of a cohort and measures what came of it.
+    """An oracle that registers the pairs of a cohort and measures the outcome.
+
+    To add a kind of model, derive from this class and write three members: `space`, `identity` and
+    `register`. Reading images, metrics, batches and blocks are done here; a ledger is put in front
+    by `Recorded(oracle, ledger)`.
 
     Parameters
     ----------
     cohort
-        Where the images of pairs are.
+        Holds the images of pairs.
     device
         Where to compute.
     batch
@@ -60,8 +89,28 @@ class RegisteringOracle(ABC):
         """Hash of everything that decides the values."""
 
     @abstractmethod
-    def register(self, index: Index) -> Register:
-        """Give what registers images at a setting."""
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Register a batch of n pairs at a setting.
+
+        Parameters
+        ----------
+        index
+            The setting on the lattice.
+        pairs
+            The n pairs, for messages.
+        images
+            Their images, `moving` and `fixed` (n, 1, *shape), on the oracle's device.
+
+        Returns
+        -------
+        Tensor
+            (n, d, *shape): displacements in voxels, `moved(x) = moving(x + displacement(x))`.
+        """
+
+    @property
+    def facts(self) -> TrainingFacts:
+        """How its model was trained; nothing where it was not."""
+        return TrainingFacts()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,42 +135,198 @@ class RegisteringOracle(ABC):
         return self._blocks(settings, pairs, metrics)
 
     def displacement(self, index: Index, pair: Pair) -> Tensor:
-        """Give the displacement of one pair at a setting: (d, *shape), in voxels."""
+        """Return the displacement of one pair at a setting: (d, *shape), in voxels."""
         with torch.inference_mode():
             images = self._images.load([pair])
-            return self.register(index)(images.moving, images.fixed)[0]
+            displacements = self.register(index, [pair], images)
+            return displacements[0]
 
     def _blocks(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:
         for start in range(0, len(settings), SETTINGS_AT_ONCE):
-            kept = [
-                (index, self.register(index))
-                for index in settings[start : start + SETTINGS_AT_ONCE]
-            ]
-            for batch, originals in self._images.batches(pairs, self.batch):
-                ids = tuple(pair.id for pair in batch)
-                for index, register in kept:
-                    values = _measured(register, originals, metrics)
-                    yield Block(index=index, pairs=ids, labels=self.labels, values=values)
+            some_settings = settings[start : start + SETTINGS_AT_ONCE]
+            for batch, images in self._images.batches(pairs, self.batch):
+                for index in some_settings:
+                    yield self._block(index, batch, images, metrics)
+
+    @torch.inference_mode()
+    def _block(
+        self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
+    ) -> Block:
+        displacement = self.register(index, pairs, images)
+        values = measure(metrics, images, displacement)
+        ids = tuple(pair.id for pair in pairs)
+        return Block(index=index, pairs=ids, labels=self.labels, values=values)
 
 
-@torch.inference_mode()
-def _measured(
-    register: Register, originals: Originals, metrics: Sequence[str]
-) -> dict[str, NDArray[np.float64]]:
-    return measure(metrics, originals, register(originals.moving, originals.fixed))
+class NetworkOracle(RegisteringOracle):
+    """An oracle that registers with an ordinary network at each setting.
+
+    Parameters
+    ----------
+    cohort
+        Holds the images of pairs.
+    device
+        Where to compute.
+    batch
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
+    """
+
+    def __init__(
+        self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
+    ) -> None:
+        super().__init__(cohort, device, batch)
+        self._keep_networks()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: networks are made again there."""
+        state = dict(self.__dict__)
+        del state["network"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` returned."""
+        self.__dict__.update(state)
+        self._keep_networks()
+
+    def _keep_networks(self) -> None:
+        keep = lru_cache(maxsize=SETTINGS_AT_ONCE)
+        self.network = keep(self._ready)
+
+    @abstractmethod
+    def make_network(self, index: Index) -> RegistrationNetwork:
+        """Return the network of a setting, on the oracle's device, with weights of its own."""
+
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Register a batch of pairs with the network of a setting, which is made once."""
+        network = self.network(index)
+        moving = images.moving
+        fixed = images.fixed
+        velocity = network(moving, fixed)
+        displacement: Tensor = network.displacement(velocity)
+        return displacement
+
+    def _ready(self, index: Index) -> RegistrationNetwork:
+        network = self.make_network(index)
+        for weight in network.parameters():
+            memory_format = CHANNELS_LAST.get(weight.dim())
+            if memory_format is not None:
+                weight.data = weight.data.contiguous(memory_format=memory_format)
+        return network
+
+
+class CohortTensors:
+    """Images and label maps of a cohort on a device, read a batch ahead.
+
+    On a processor nothing is kept: the cohort's arrays are memory-mapped, and the system keeps what
+    there is room for. An accelerator keeps the images used last.
+
+    Parameters
+    ----------
+    cohort
+        The prepared cohort.
+    device
+        Where tensors go.
+    """
+
+    def __init__(self, cohort: PreparedCohort, device: torch.device) -> None:
+        self.cohort = cohort
+        self.device = device
+        self._keep_sent()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it sends images to its device itself."""
+        return {"cohort": self.cohort, "device": self.device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` returned."""
+        self.__dict__.update(state)
+        self._keep_sent()
+
+    def _keep_sent(self) -> None:
+        voxels = math.prod(self.cohort.shape)
+        keep = lru_cache(maxsize=max(2, KEPT_VOXELS // voxels))
+        self._sent = keep(self._send)
+
+    def check(self, pairs: Sequence[Pair]) -> None:
+        """Refuse pairs of images that the cohort does not have.
+
+        Raises
+        ------
+        DataError
+            If there is such a pair.
+        """
+        known = set(self.cohort.images.index)
+        for name in (name for pair in pairs for name in (pair.moving, pair.fixed)):
+            if name not in known:
+                raise DataError(
+                    "pairs",
+                    expected="images of the cohort",
+                    got=repr(name),
+                    advice="Draw the pairs from it.",
+                )
+
+    def batches(
+        self, pairs: Sequence[Pair], size: int
+    ) -> Iterator[tuple[Sequence[Pair], Originals]]:
+        """Yield some pairs at a time with their images, while the next ones are read."""
+        starts = range(0, len(pairs), size)
+        parts = [pairs[start : start + size] for start in starts]
+        images = prefetch(self.load, parts)
+        return zip(parts, images, strict=True)
+
+    def load(self, pairs: Sequence[Pair]) -> Originals:
+        """Return the images and label maps of some pairs."""
+        moving, moving_labels = self._batch([pair.moving for pair in pairs])
+        fixed, fixed_labels = self._batch([pair.fixed for pair in pairs])
+        return Originals(
+            moving=moving,
+            fixed=fixed,
+            moving_labels=moving_labels,
+            fixed_labels=fixed_labels,
+            label_count=len(self.cohort.labels),
+            spacing_mm=self.cohort.spacing_mm,
+            pairs=tuple(pairs),
+            world_of=self.cohort.to_world,
+        )
+
+    def _batch(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return n images (n, 1, *shape), float32, and label maps (n, *shape), int32."""
+        if self.device.type == "cpu":
+            return self._read(names)
+        items = [self._sent(name) for name in names]
+        images = [image for image, _ in items]
+        label_maps = [label_map for _, label_map in items]
+        return torch.cat(images), torch.cat(label_maps)
+
+    def _read(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        images = [self.cohort.image(name) for name in names]
+        label_maps = [self.cohort.label_map(name) for name in names]
+        return image_tensor(images), label_tensor(label_maps)
+
+    def _send(self, name: str) -> tuple[Tensor, Tensor]:
+        image, labels = self._read([name])
+        return self._sent_tensor(image), self._sent_tensor(labels)
+
+    def _sent_tensor(self, tensor: Tensor) -> Tensor:
+        pinned = tensor.pin_memory()
+        return pinned.to(self.device, non_blocking=True)
 
 
 def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:
-    """Give how many pairs to measure at a time.
+    """Return how many pairs to measure at a time.
 
     Examples
     --------
-    >>> fitting_batch((160, 160), torch.device("cpu")), fitting_batch((160, 160), torch.device("cuda"))
+    >>> cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    >>> fitting_batch((160, 160), cpu), fitting_batch((160, 160), cuda)
     (8, 163)
-    >>> fitting_batch((160, 192, 224), torch.device("cpu"))
+    >>> fitting_batch((160, 192, 224), cpu)
     1
     """
-    fitting = max(1, BATCH_VOXELS // math.prod(shape))
-    return min(fitting, BATCH_ON_CPU) if device.type == "cpu" else fitting
+    voxels = math.prod(shape)
+    fitting = max(1, BATCH_VOXELS // voxels)
+    if device.type == "cpu":
+        fitting = min(fitting, BATCH_ON_CPU)
+    return fitting

@@ -1,4 +1,4 @@
-"""The slow truth: an oracle that trains an ordinary network for every setting that it is asked about."""
+"""The baseline: an oracle that trains an ordinary network for every setting that it is asked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.files import content_hash
 from hmopt.networks import RegistrationNetwork, load_network
-from hmopt.oracle.networked import NetworkOracle
+from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, silent
 from hmopt.space import Index, Setting, Space
 from hmopt.training.identity import network_key
@@ -18,7 +18,7 @@ from hmopt.training.train import train_network
 
 
 class RetrainedOracle(NetworkOracle):
-    """Measures settings on pairs of a cohort with networks that are trained for one setting each, and kept.
+    """Measures settings on pairs of a cohort with networks trained for one setting each.
 
     Parameters
     ----------
@@ -33,7 +33,8 @@ class RetrainedOracle(NetworkOracle):
     device
         Where to train and compute.
     batch
-        Pairs that are measured at a time; values do not depend on it. Left out: as many as fit well.
+        Pairs that are measured at a time; values do not depend on it. Left out: as many as fit
+        well.
     """
 
     def __init__(
@@ -46,11 +47,15 @@ class RetrainedOracle(NetworkOracle):
         batch: int | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._study, self._folder, self._track = study, folder, track
+        self._study = study
+        self._folder = folder
+        self._track = track
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: it has no terminal to show the progress of a training on."""
-        return {**super().__getstate__(), "_track": silent}
+        """Return what another process needs: all but the display of progress."""
+        state = super().__getstate__()
+        state["_track"] = silent
+        return state
 
     @property
     def space(self) -> Space:
@@ -59,19 +64,21 @@ class RetrainedOracle(NetworkOracle):
 
     @property
     def identity(self) -> str:
-        """Hash of how its networks are trained, seed and steps included, known before any of them is."""
-        return content_hash("retrained", network_key(self._study, self.cohort))
+        """Hash of how its networks are trained, known before any of them is."""
+        key = network_key(self._study, self.cohort)
+        return content_hash("retrained", key)
 
     def path(self, index: Index) -> Path:
-        """Give where the network of a setting is kept."""
-        return self._folder / f"{setting_name(self.space.setting(index))}.safetensors"
+        """Return where the network of a setting is kept."""
+        setting = self.space.setting(index)
+        return self._folder / f"{setting_name(setting)}.safetensors"
 
     def missing(self, settings: Sequence[Index]) -> list[Index]:
-        """Give the settings whose networks are still to be trained."""
+        """Return the settings whose networks are still to be trained."""
         return [index for index in settings if not self.path(index).exists()]
 
     def train(self, index: Index) -> Path:
-        """Train the network of a setting if it is not there, and give its file.
+        """Train the network of a setting if it is not there, and return its file.
 
         Raises
         ------
@@ -87,18 +94,21 @@ class RetrainedOracle(NetworkOracle):
             )
 
     def make_network(self, index: Index) -> RegistrationNetwork:
-        """Give the network of a setting, which may take as long as a training does."""
+        """Return the network of a setting, which may take as long as a training does."""
         path = self.train(index)
         with torch.inference_mode(False):
-            return load_network(path)[0].to(self.device).requires_grad_(False)
+            network, _ = load_network(path)
+            network = network.to(self.device)
+            return network.requires_grad_(False)
 
 
 def setting_name(setting: Setting) -> str:
-    """Give a file name that stands for a setting.
+    """Return a file name that stands for a setting.
 
     Examples
     --------
     >>> setting_name({"regularization": 0.35, "label_weight": 0.5})
     'regularization-0.35-label_weight-0.5'
     """
-    return "-".join(f"{name}-{value:.12g}" for name, value in setting.items())
+    parts = [f"{name}-{value:.12g}" for name, value in setting.items()]
+    return "-".join(parts)

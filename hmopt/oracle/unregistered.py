@@ -1,19 +1,23 @@
-"""The oracle of doing nothing: how alike the pairs of a cohort are before registration."""
+"""The unregistered baseline: how alike the pairs of a cohort are before registration."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from hmopt.files import content_hash
-from hmopt.oracle.registered import Register, RegisteringOracle
+from hmopt.metrics import Originals
+from hmopt.oracle.registered import RegisteringOracle
+from hmopt.records import Pair
 from hmopt.space import Index, Space
 
 
 class UnregisteredOracle(RegisteringOracle):
-    """Measures pairs of a cohort as they are; its space has no hyperparameter, so that `()` is the one setting.
+    """Measures pairs of a cohort as they are, at the one setting `()` of a space without axes.
 
     Parameters
     ----------
     cohort
-        Where the images of pairs are.
+        Holds the images of pairs.
     device
         Where to compute.
     batch
@@ -30,10 +34,8 @@ class UnregisteredOracle(RegisteringOracle):
         """Hash of the prepared cohort."""
         return content_hash("unregistered", self.cohort.identity)
 
-    def register(self, index: Index) -> Register:
-        """Give what moves nothing."""
-        return _zero_displacement
-
-
-def _zero_displacement(moving: Tensor, fixed: Tensor) -> Tensor:
-    return moving.new_zeros(len(moving), moving.dim() - 2, *moving.shape[2:])
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return displacements of zero."""
+        moving = images.moving
+        count, _, *shape = moving.shape
+        return moving.new_zeros(count, len(shape), *shape)

@@ -10,12 +10,17 @@ from hmopt.report.words import metric_name, number, percent, symbol
 
 def declared(material: Material) -> list[tuple[str, str]]:
     """Give what was done, as names and sentences; what is not known is left out."""
-    entries = [("Data", _data(material)), ("Loss", _loss(material)), ("Search", _search(material))]
+    engine = material.searched.engine
+    entries = [("Data", _data(material))]
     if material.study is not None:
-        entries[1:1] = [
-            ("Preprocessing", _preprocessing(material.study)),
-            ("Network", _network(material.study)),
-        ]
+        entries.append(("Preprocessing", _preprocessing(material.study)))
+    if engine is not None:
+        entries.append(("Engine", f"{engine}; nothing was trained."))
+    elif material.study is not None and material.study.model.source == "trained":
+        entries.append(("Network", _network(material.study)))
+    if engine is None:
+        entries.append(("Loss", _loss(material)))
+    entries.append(("Search", _search(material)))
     if material.commands:
         took = [
             f"{command.command} {number(command.minutes, 0)} min" for command in material.commands
@@ -24,10 +29,11 @@ def declared(material: Material) -> list[tuple[str, str]]:
     return entries
 
 
-def steps() -> list[tuple[str, str]]:
-    """Give the commands that made all this, and what each does."""
+def steps(material: Material) -> list[tuple[str, str]]:
+    """Return the commands that made all this, and what each does."""
+    trained_here = material.searched.source == "trained"
     return [
-        ("hmopt train .", "trains the one network"),
+        *([("hmopt train .", "trains the one network")] if trained_here else []),
         ("hmopt search .", "measures settings on pairs, and finds the best ones"),
         ("hmopt report . --results", "writes this page and the results to keep"),
         (

@@ -164,9 +164,11 @@ def caveats(material: Material) -> list[str]:
     """Give what a reader must know before relying on the numbers, as sentences."""
     space = material.searched.space
     name = listed([symbol(one) for one in space.names])
+    belongs = "is that" if len(space.names) == 1 else "are those"
+    searched = "network and this loss" if material.searched.engine is None else "engine"
     sentences = [
-        f"{name} {'is that' if len(space.names) == 1 else 'are those'} of this network and this loss: no parameter of "
-        "another program, such as SyN's, has the same meaning or the same best value.",
+        f"{name} {belongs} of this {searched}: no parameter of another program, such as SyN's, has the same meaning or "
+        "the same best value.",
         "Held-out scores are of subjects that did not choose the setting, but all come from the same cohort; another "
         "scanner or population may want another setting.",
         "Intervals describe other subjects of the same population, not another training: another training may differ "
@@ -206,7 +208,7 @@ def caveats(material: Material) -> list[str]:
         sentences.append(
             f"For {drifting} of {len(material.findings)} scopes half and full training disagree about the best setting."
         )
-    if material.half is None:
+    if material.half is None and material.searched.engine is None:
         sentences.append(
             "Half training was not measured: whether the best settings still drift is not known."
         )

@@ -176,7 +176,7 @@ class Material:
         )
 
 
-def read_material(folder: Path | str, track: Track = silent) -> Material:
+def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Material:
     """Read a study folder, or its committed results where it was not searched here, and analyse it.
 
     Parameters
@@ -193,7 +193,7 @@ def read_material(folder: Path | str, track: Track = silent) -> Material:
     DataError
         If nothing was measured for any scope.
     """
-    files = StudyFolder(folder)
+    files = StudyFolder.of(folder)
     searched = files.searched
     measurements = files.measurements()
     checkpoints = _read_checkpoints(files, measurements)

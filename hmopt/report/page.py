@@ -81,7 +81,7 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         default=material.searched.space.default,
         training=training_facts(material.training),
         declared=declared(material),
-        steps=steps(),
+        steps=steps(material),
         caveats=caveats(material),
         folding_limit=words.percent(material.searched.search.folding_limit),
         full_metric=words.metric_name(material.searched.search.metric, full=True),

@@ -29,7 +29,7 @@ from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
 
 
-def write_report(folder: Path, track: Track = silent) -> Path:
+def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
     """Write `report/` of a study folder and give its page.
 
     Parameters
@@ -49,9 +49,9 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     LedgerError
         If nothing was searched or measured.
     """
-    folder = Path(folder)
-    material = read_material(folder, track)
-    destination = StudyFolder(folder).report
+    files = StudyFolder.of(folder)
+    material = read_material(files, track)
+    destination = files.report
     with style():
         sections = make_sections(material)
         drawings = _draw(material, sections, destination.figures_folder, track)
@@ -61,7 +61,7 @@ def write_report(folder: Path, track: Track = silent) -> Path:
     return destination.page_file
 
 
-def write_results(folder: Path, track: Track = silent) -> Path:
+def write_results(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
     """Write `results/` of a study folder, small enough to be kept with the study, and give it.
 
     Parameters
@@ -83,8 +83,8 @@ def write_results(folder: Path, track: Track = silent) -> Path:
     LedgerError
         If nothing was searched or measured.
     """
-    files = StudyFolder(folder)
-    material = read_material(folder, track)
+    files = StudyFolder.of(folder)
+    material = read_material(files, track)
     destination = files.results
     _write_checkpoints(destination, material)
     if material.before is not None:

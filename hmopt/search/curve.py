@@ -1,4 +1,4 @@
-"""The response of a scope: its pairs' scores at every measured setting, their mean, and folding beside it."""
+"""The response curve of a scope: scores of its pairs and mean folding at every setting."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ from hmopt.search.scopes import Groups, Scope
 from hmopt.space import Index, Space
 
 FOLDING = "folding"
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,66 +47,84 @@ class Curve:
     settings: tuple[Index, ...]
     pairs: NDArray[np.intp]
     ids: tuple[str, ...]
-    scores: NDArray[np.float64]
-    folding: NDArray[np.float64]
+    scores: Floats
+    folding: Floats
 
     @cached_property
-    def means(self) -> NDArray[np.float64]:
+    def means(self) -> Floats:
         """Mean score over the pairs at each setting, shape (s,)."""
-        return np.asarray(self.scores.mean(axis=1))
+        means: Floats = self.scores.mean(axis=1)
+        return means
 
     @property
-    def signed_means(self) -> NDArray[np.float64]:
+    def signed_means(self) -> Floats:
         """Mean scores such that more is better, shape (s,)."""
-        return _sign(self.metric) * self.means
+        sign = _sign(self.metric)
+        return sign * self.means
 
     @property
-    def signed(self) -> NDArray[np.float64]:
+    def signed(self) -> Floats:
         """Scores such that more is better, shape (s, n)."""
-        return _sign(self.metric) * self.scores
+        sign = _sign(self.metric)
+        return sign * self.scores
 
     @property
-    def losses(self) -> NDArray[np.float64]:
+    def losses(self) -> Floats:
         """How much worse than the best each setting is, at least 0, shape (s,)."""
-        return np.asarray(self.signed_means.max() - self.signed_means)
+        means = self.signed_means
+        losses: Floats = means.max() - means
+        return losses
 
     @property
-    def values(self) -> NDArray[np.float64]:
+    def values(self) -> Floats:
         """The settings as values, shape (s, hyperparameters)."""
-        return np.array([list(self.space.setting(index).values()) for index in self.settings])
+        rows = []
+        for index in self.settings:
+            setting = self.space.setting(index)
+            rows.append(list(setting.values()))
+        return np.array(rows)
 
     def best(self) -> int:
-        """Give the place of the best setting; of equals the first."""
+        """Return the place of the best setting; of equals the first."""
         return int(self.signed_means.argmax())
 
     def best_within(self, folding_limit: float) -> int | None:
-        """Give the place of the best setting whose mean folding obeys a limit; None where none does."""
+        """Return the place of the best setting within a folding limit; None where there is none."""
         feasible = self.folding <= folding_limit
-        return (
-            int(np.where(feasible, self.signed_means, -np.inf).argmax()) if feasible.any() else None
-        )
+        if not feasible.any():
+            return None
+        means = np.where(feasible, self.signed_means, -np.inf)
+        best = means.argmax()
+        return int(best)
 
-    def best_of(self, means: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Give the place of the best setting by other means of these scores, shape (..., s); of equals the first."""
-        return np.asarray((_sign(self.metric) * means).argmax(axis=-1))
+    def best_of(self, means: Floats) -> NDArray[np.intp]:
+        """Return the place of the best setting by other means, shape (..., s)."""
+        sign = _sign(self.metric)
+        places: NDArray[np.intp] = (sign * means).argmax(axis=-1)
+        return places
 
     def at(self, settings: Sequence[Index]) -> "Curve":
-        """Give the same curve at some of its settings only."""
+        """Return the same curve at some of its settings only."""
         places = [self.settings.index(setting) for setting in settings]
         return replace(
-            self, settings=tuple(settings), scores=self.scores[places], folding=self.folding[places]
+            self,
+            settings=tuple(settings),
+            scores=self.scores[places],
+            folding=self.folding[places],
         )
 
     def place(self, index: Index) -> int:
-        """Give the place of a setting, or -1 where not all pairs were measured at it."""
-        return self.settings.index(index) if index in self.settings else -1
+        """Return the place of a setting, or -1 where not all pairs were measured at it."""
+        if index not in self.settings:
+            return -1
+        return self.settings.index(index)
 
 
-def gain(
-    metric: Metric, scores: NDArray[np.float64], others: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Give how much better `scores` are than `others`: positive is better, whichever direction that is."""
-    return _sign(metric) * (scores - others)
+def gain(metric: Metric, scores: Floats, others: Floats) -> Floats:
+    """Return how much better `scores` are than `others`: positive is better."""
+    sign = _sign(metric)
+    difference = scores - others
+    return sign * difference
 
 
 class Curves:
@@ -134,10 +154,10 @@ class Curves:
         self._of_label = cache(self._find_of_label)
 
     def of(self, scope: Scope) -> Curve | None:
-        """Give the curve of a scope, or None where nothing was measured for it.
+        """Return the curve of a scope, or None where nothing was measured for it.
 
-        A pair without any measurement (the label is missing in one of its images) is left out; so is then a setting
-        at which one of the others was not measured.
+        A pair without any measurement (the label is missing in one of its images) is left out; so
+        is then a setting at which one of the others was not measured.
         """
         scores, finite, measured = self._of_label(scope.label)
         pairs = self._groups.positions(scope)
@@ -150,9 +170,7 @@ class Curves:
             scope=scope,
             space=self._measurements.space,
             metric=self._metric,
-            settings=settings
-            if len(whole) == len(settings)
-            else tuple(settings[place] for place in whole),
+            settings=tuple(settings[place] for place in whole),
             pairs=pairs,
             ids=tuple(self._ids[pairs]),
             scores=scores[np.ix_(whole, pairs)],
@@ -161,16 +179,18 @@ class Curves:
 
     def _find_of_label(
         self, label: str | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return scores and which are finite, (settings, pairs); which pairs were measured."""
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
-        return scores, finite, np.asarray(finite.any(axis=0))
+        measured = np.asarray(finite.any(axis=0))
+        return scores, finite, measured
 
 
 def find_curves(
     measurements: Measurements, scopes: Iterable[Scope], metric: str
 ) -> Iterator[Curve]:
-    """Give the curve of every scope for which something was measured.
+    """Yield the curve of every scope for which something was measured.
 
     Raises
     ------
@@ -178,7 +198,8 @@ def find_curves(
         If the metric was not measured.
     """
     curves = Curves(measurements, metric)
-    return (curve for scope in scopes if (curve := curves.of(scope)) is not None)
+    found = map(curves.of, scopes)
+    return (curve for curve in found if curve is not None)
 
 
 def _sign(metric: Metric) -> int:

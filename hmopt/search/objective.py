@@ -1,10 +1,11 @@
-"""How good a setting is, as Optuna asks it."""
+"""The objective of an Optuna study: the mean score of pairs at a setting."""
 
 import math
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
 from hmopt.catalogue import find_metric
@@ -21,8 +22,8 @@ FOLDING = "folding"
 class Objective:
     """The mean score of pairs at a setting that a trial suggests: callable with any Optuna trial.
 
-    The trial keeps the setting that was measured (the lattice point nearest to what was suggested) and the mean share
-    of folded voxels as user attributes `setting` and `folding`.
+    The trial keeps the setting that was measured (the lattice point nearest to what was suggested)
+    and the mean share of folded voxels as user attributes `setting` and `folding`.
 
     Parameters
     ----------
@@ -35,27 +36,30 @@ class Objective:
     metric
         Name of a declared metric.
     folding_limit
-        Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial is feasible.
+        Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial
+        is feasible.
 
     Raises
     ------
     SearchError
-        If there are no pairs, or the oracle does not know the label; when called, if a value was enqueued that lies
-        outside its bounds, or no pair has the label.
+        If there are no pairs, or the oracle does not know the label; when called, if a value was
+        enqueued that lies outside its bounds, or no pair has the label.
 
     Examples
     --------
     >>> import optuna
     >>> from hmopt.space import Space
     >>> class Parabola:
-    ...     space, identity, labels = Space(hyperparameters=(Hyperparameter(name="regularization"),)), "0f", ("x",)
+    ...     space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    ...     identity, labels = "0f", ("x",)
     ...
     ...     def measure(self, settings, pairs, metrics):
     ...         for (index,) in settings:
     ...             dice, folding = np.array([[1 - (index / 200 - 0.35) ** 2]]), np.array([0.0])
     ...             values = {"dice": dice, "folding": folding}
     ...             yield Block(index=(index,), pairs=(pairs[0].id,), labels=("x",), values=values)
-    >>> objective = Objective(Parabola(), [Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")])
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> objective = Objective(Parabola(), [pair])
     >>> objective(optuna.trial.FixedTrial({"regularization": 0.35}))
     1.0
     """
@@ -97,59 +101,67 @@ class Objective:
             If the trial's study asks for the wrong direction, or see `Objective`.
         """
         self._check_direction(trial)
-        index = tuple(
-            _suggested(trial, hyperparameter)
-            for hyperparameter in self._oracle.space.hyperparameters
-        )
+        space = self._oracle.space
+        index = tuple(_suggested(trial, one) for one in space.hyperparameters)
+        setting = space.setting(index)
         score, folding = self._measure(index)
-        trial.set_user_attr("setting", self._oracle.space.setting(index))
+        trial.set_user_attr("setting", setting)
         trial.set_user_attr("folding", folding)
         if self._folding_limit is not None:
             trial.set_constraint("folding", folding - self._folding_limit)
         return score
 
     def _check_direction(self, trial: BaseTrial) -> None:
-        """Refuse a study that would search for the worst setting; trials without a study are taken as they are."""
+        """Refuse a study that would search for the worst setting."""
         study = getattr(trial, "study", None)
         if study is None:
             return
         directions = [direction.name.lower() for direction in study.directions]
         # an objective may be one of several of a study, whose places it does not know
         if self.direction not in directions:
+            wanted = self.direction
             raise SearchError(
                 "direction",
-                expected=f"{self.direction}, as {self._metric.name} asks for",
+                expected=f"{wanted}, as {self._metric.name} asks for",
                 got=", ".join(directions),
-                advice=f'Create the study with direction="{self.direction}" (`objective.direction`).',
+                advice=f'Create the study with direction="{wanted}" (`objective.direction`).',
             )
 
     def _measure(self, index: Index) -> tuple[float, float]:
+        """Return the mean score and mean folding of the pairs that have a score."""
         metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))
         blocks = list(self._oracle.measure([index], self._pairs, metrics))
         scores = np.concatenate([self._scores(block) for block in blocks])
         folding = np.concatenate([block.values[FOLDING] for block in blocks])
         measured = np.isfinite(scores)
         if not measured.any():
+            of_label = f"{self._metric.name} of {self._label or 'a label'}"
             raise SearchError(
                 "score",
-                expected=f"{self._metric.name} of {self._label or 'a label'} for some of {len(self._pairs)} pairs",
+                expected=f"{of_label} for some of {len(self._pairs)} pairs",
                 got="nothing that can be measured",
                 advice="Choose pairs whose images have the label.",
             )
-        return math.fsum(scores[measured]) / int(measured.sum()), float(folding[measured].mean())
+        # summed exactly, so that the order of pairs changes nothing
+        count = int(measured.sum())
+        mean_score = math.fsum(scores[measured]) / count
+        mean_folding = float(folding[measured].mean())
+        return mean_score, mean_folding
 
-    def _scores(self, block: Block) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        values = block.values[self._metric.name]
+    def _scores(self, block: Block) -> NDArray[np.float64]:
+        """Return the score of each pair of a block."""
+        metric = self._metric.name
+        values = block.values[metric]
         if not self._metric.per_label:
             return values
-        return (
-            mean(values, axis=1)
-            if self._label is None
-            else values[:, block.labels.index(self._label)]
-        )
+        if self._label is None:
+            return mean(values, axis=1)
+        column = block.labels.index(self._label)
+        return values[:, column]
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
+    """Return the lattice index nearest to the value that a trial suggests."""
     among = distribution(hyperparameter)
     with warnings.catch_warnings():  # an enqueued value outside is refused below
         warnings.filterwarnings("ignore", message=".*out of (the )?range", category=UserWarning)

@@ -1,26 +1,53 @@
-"""Which settings a sweep measures: a coarse lattice, then those that promise most over all scopes."""
+"""Which settings a sweep measures: a coarse lattice, then those that promise most over all scopes.
+
+The plan, in equations. Scopes c = 1, …, n have scores f_c(x) at settings x; more is better. After
+the coarse settings, u_c(x) ≥ 0 is how much x may gain on the best that was measured of c: an
+optimistic curve through the scores (`promise`) less their maximum, at least 0. The most that c can
+gain is u_c* = max_x u_c(x). A setting that gains u_c(x) leaves u_c* - u_c(x) to be gained. Measured
+next is the setting that leaves least over all scopes,
+
+    x_next = argmin_x Σ_c (u_c* - u_c(x))²,
+
+so that one setting serves many scopes whose optima are close; the square keeps a single scope with
+much to gain from being outvoted. The plan ends when scopes have little to gain on average, mean_c
+u_c* ≤ `NEGLIGIBLE`, or when `refinements` settings were chosen.
+
+A worked example, settings 0, …, 4, of which 0, 2 and 4 are measured:
+
+    setting              0      1       2      3       4
+    scope a, measured   0.50          0.70           0.66
+             promise           0.63           0.71            u_a = (0, 0,      0, 0.01, 0)
+    scope b, measured   0.70          0.69           0.30
+             promise           0.7425         0.5425          u_b = (0, 0.0425, 0, 0,    0)
+
+Setting 1 leaves 0.01² + 0² = 0.0001, setting 3 leaves 0² + 0.0425² = 0.0018: 1 is measured next. If
+b scores there what was promised, only a has something left to gain, and 3 follows.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import Akima1DInterpolator, CubicSpline, RBFInterpolator
 
 from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import find_curves
-from hmopt.search.lattice import coarse_lattice
+from hmopt.search.lattice import coarse_lattice, even_lattice
 from hmopt.search.scopes import list_scopes
-from hmopt.search.spline import predict
 from hmopt.space import Index, Space
 
 NEGLIGIBLE_SHARE = 1 / 8
 """What scopes may still have to gain on average when a sweep ends, as a share of the metric's tolerance."""
 
+CANDIDATES = 1700
+"""Settings, about, at which scores are predicted where there are several hyperparameters."""
 
-def coarse_settings(space: Space, section: SearchOptions) -> list[Index]:
-    """Give the settings that are measured for all scopes at once: the coarse lattice, and the default.
+
+def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
+    """Return the settings that are measured first: the coarse lattice, and the default.
 
     Examples
     --------
@@ -29,11 +56,13 @@ def coarse_settings(space: Space, section: SearchOptions) -> list[Index]:
     >>> coarse_settings(space, SearchOptions(coarse=4))
     [(0,), (60,), (100,), (175,), (200,)]
     """
-    return sorted({*coarse_lattice(space, section.coarse), space.index(space.default)})
+    coarse = coarse_lattice(space, options.coarse)
+    default = space.index(space.default)
+    return sorted({*coarse, default})
 
 
 def dense_settings(space: Space) -> list[Index]:
-    """Give every setting of a space with one hyperparameter: what a plan is judged by.
+    """Return every setting of a space with one hyperparameter: what a plan is judged by.
 
     Raises
     ------
@@ -56,41 +85,43 @@ def dense_settings(space: Space) -> list[Index]:
     return space.coarse(space.hyperparameters[0].points)
 
 
-def confirming_settings(measurements: Measurements, section: SearchOptions) -> list[Index]:
-    """Give what to measure next, one setting at most, so that the declared scopes come near their best.
+def confirming_settings(measurements: Measurements, options: SearchOptions) -> list[Index]:
+    """Return what to measure next, one setting at most, by the rule above.
 
-    Curves through the scores of every scope say how much each setting may gain on the best that was measured. Next is
-    the setting that leaves least to gain, by the sum of squares over scopes. Only the coarse settings and what was
-    chosen here before are looked at, so that whatever else was measured changes nothing.
+    Only the coarse settings and what was chosen here before are looked at,
+    so that whatever else was measured changes nothing.
 
     Parameters
     ----------
     measurements
         With all coarse settings, and what was chosen before.
-    section
+    options
         `scopes`, `metric`, `coarse` and `refinements`.
 
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements` settings were chosen.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements` settings
+        were chosen.
 
     Examples
     --------
-    While it gives settings, they are measured::
+    While it returns settings, they are measured::
 
-        while settings := confirming_settings(ledger.measurements(...), section):
-            sweep(oracle, settings, pairs, metrics)
+        while settings := confirming_settings(ledger.measurements(...), options):
+            recorded.fill(settings, pairs, metrics)
     """
-    chosen = coarse_settings(measurements.space, section)
+    chosen = coarse_settings(measurements.space, options)
     place_of = {setting: place for place, setting in enumerate(measurements.settings)}
-    gains = _gains(measurements, section)
-    negligible = NEGLIGIBLE_SHARE * find_metric(section.metric).tolerance
-    if not gains.size or not place_of.keys() >= set(chosen):
+    scores = _scope_scores(measurements, options)
+    if not scores.size or not place_of.keys() >= set(chosen):
         return []
-    for _ in range(section.refinements):
-        scores = gains[[place_of[setting] for setting in chosen]]
-        promising = _most_promising(measurements.space, chosen, scores, negligible)
+    negligible = NEGLIGIBLE_SHARE * find_metric(options.metric).tolerance
+    # the plan is followed from its beginning: its choices that were measured are taken up, the
+    # first other is next
+    for _ in range(options.refinements):
+        at_chosen = scores[[place_of[setting] for setting in chosen]]
+        promising = _most_promising(measurements.space, chosen, at_chosen, negligible)
         if promising is None:
             return []
         if promising not in place_of:
@@ -99,21 +130,120 @@ def confirming_settings(measurements: Measurements, section: SearchOptions) -> l
     return []
 
 
-def _gains(measurements: Measurements, section: SearchOptions) -> NDArray[np.float64]:
-    """Give the scores of every scope that was measured at all settings, shape (settings, scopes); more is better."""
-    scopes = list_scopes(section, measurements.pairs, measurements.labels)
-    curves = find_curves(measurements, scopes, section.metric)
-    whole = [curve.signed_means for curve in curves if curve.settings == measurements.settings]
-    return np.array(whole).reshape(len(whole), len(measurements.settings)).T
+def _scope_scores(measurements: Measurements, options: SearchOptions) -> NDArray[np.float64]:
+    """Return the scores f_c of scopes measured at all settings, (settings, scopes)."""
+    scopes = list_scopes(options, measurements.pairs, measurements.labels)
+    curves = find_curves(measurements, scopes, options.metric)
+    settings = measurements.settings
+    whole = [curve.signed_means for curve in curves if curve.settings == settings]
+    scores = np.array(whole).reshape(len(whole), len(settings))
+    return scores.T
 
 
 def _most_promising(
     space: Space, settings: Sequence[Index], scores: NDArray[np.float64], negligible: float
 ) -> Index | None:
-    candidates, predicted = predict(space, settings, scores)
-    gains = np.maximum(predicted - scores.max(axis=0), 0.0)
-    taken = set(settings)
-    gains[[setting in taken for setting in candidates]] = 0.0
-    attainable = gains.max(axis=0)
+    """Return x_next as above; None where scopes have little to gain on average.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    settings
+        The S settings that were chosen so far, sorted.
+    scores
+        f_c at these, shape (S, scopes).
+    negligible
+        What scopes may have to gain on average at the end.
+    """
+    candidates, predicted = predict(space, settings, scores)  # (candidates, scopes)
+    gains = np.maximum(predicted - scores.max(axis=0), 0.0)  # u_c(x)
+    known = set(settings)
+    is_known = [setting in known for setting in candidates]
+    gains[is_known] = 0.0
+    attainable = gains.max(axis=0)  # u_c*
+    if attainable.mean() <= negligible:
+        return None
     left = np.square(attainable - gains).sum(axis=1)
-    return candidates[int(left.argmin())] if attainable.mean() > negligible else None
+    return candidates[int(left.argmin())]
+
+
+def promise(
+    places: Sequence[int], scores: NDArray[np.float64], at: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return how high scores may be between measured lattice places, by two curves through them.
+
+    Akima's curve A never rises much above what was measured, so that a hump between two places
+    escapes it; the cubic spline C shows the hump, and rings where scores fall steeply. Where they
+    disagree something is to be learned:
+
+        promise(x) = max(A(x), C(x)) + |A(x) - C(x)| / 2.
+
+    Parameters
+    ----------
+    places
+        Lattice indices, rising; at least two.
+    scores
+        Shape (places, ...): one or many curves; more is better.
+    at
+        Lattice indices between the first and the last place.
+
+    Returns
+    -------
+    array
+        Shape (at, ...).
+
+    References
+    ----------
+    Akima, J. ACM 1970. Both curves are exact on parabolas through evenly spaced places.
+
+    Examples
+    --------
+    >>> promise([0, 10, 20, 30], np.array([0.0, 1.0, 4.0, 9.0]), [15, 20])
+    array([2.25, 4.  ])
+    """
+    measured = np.asarray(places, dtype=float)
+    wanted = np.asarray(at, dtype=float)
+    akima = Akima1DInterpolator(measured, scores, axis=0)(wanted)
+    spline = CubicSpline(measured, scores, axis=0)(wanted)
+    higher = np.maximum(akima, spline)
+    return np.asarray(higher + np.abs(akima - spline) / 2)
+
+
+def predict(
+    space: Space, settings: Sequence[Index], scores: NDArray[np.float64]
+) -> tuple[list[Index], NDArray[np.float64]]:
+    """Return how high scores may be at settings that were not measured.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    settings
+        S settings, sorted, that reach from end to end.
+    scores
+        Shape (S, n): n curves, or surfaces; more is better.
+
+    Returns
+    -------
+    list of Index
+        C settings: the whole lattice of one hyperparameter; for several about `CANDIDATES`, spread
+        evenly.
+    array
+        Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
+        through the scores, exact on parabolas: a polyharmonic spline r³ with a polynomial of degree
+        2.
+    """
+    dimensions = len(space.hyperparameters)
+    if dimensions == 1:
+        lattice = range(space.hyperparameters[0].points)
+        places = [place for (place,) in settings]
+        predicted = promise(places, scores, lattice)
+        return [(place,) for place in lattice], predicted
+    per_axis = round(CANDIDATES ** (1 / dimensions))
+    candidates = even_lattice(space, per_axis)
+    last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
+    measured_at = np.array(settings) / last  # in [0, 1] along each axis
+    wanted_at = np.array(candidates) / last
+    surface = RBFInterpolator(measured_at, scores, kernel="cubic", degree=2)
+    return candidates, np.asarray(surface(wanted_at))

@@ -1,36 +1,45 @@
-"""A sampler that reads a response curve: a coarse lattice first, then where curves through the scores are highest."""
+"""Samplers: hmopt's own, which reads a response curve, and any of Optuna's by name."""
 
 import importlib.util
-from collections.abc import Sequence
-from typing import Any
+import inspect
+import pkgutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
+from hmopt.files import one_line
 from hmopt.search.lattice import coarse_lattice, distributions, lattice_index
-from hmopt.search.spline import promise
+from hmopt.search.plan import promise
 from hmopt.space import Index, Space
 
 COARSE = {1: 10, 2: 6}
-"""Coarse settings per hyperparameter, by how many hyperparameters there are; for more there is no coarse lattice."""
+"""Coarse settings per hyperparameter, for one and for two; for more there is no coarse lattice."""
 
 NEGLIGIBLE = 1e-4
 """Gains that are none, as a share of the range of the scores."""
+
+CURVE_SAMPLER, AUTO_SAMPLER = "CurveSampler", "AutoSampler"
 
 
 class CurveSampler(BaseSampler):
     """Suggests settings on the declared lattice.
 
-    With one hyperparameter: coarse settings, end points first and then ever denser; when they are measured, the
-    unmeasured lattice point that promises most by curves through all scores, so that of two humps the higher one is
-    refined; where none promises more than the best there is, the middle of the widest gap. With two: coarse settings,
-    then Optuna's `GPSampler` (its `TPESampler` where torch is not installed). With more: `TPESampler`. Trials with
-    constraints are taken into account. Parameters that are not in the space are drawn at random.
+    With one hyperparameter: coarse settings, end points first and then ever denser; when they are
+    measured, the unmeasured lattice point that promises most by curves through all scores, so that
+    of two humps the higher one is refined; where none promises more than the best there is, the
+    middle of the widest gap. With two: coarse settings, then Optuna's `GPSampler` (its `TPESampler`
+    where torch is not installed). With more: `TPESampler`. Trials with constraints are taken into
+    account. Parameters that are not in the space are drawn at random.
 
     Parameters
     ----------
@@ -45,15 +54,35 @@ class CurveSampler(BaseSampler):
     --------
     >>> import optuna
     >>> from hmopt.space import Hyperparameter
-    >>> sampler = CurveSampler(Space(hyperparameters=(Hyperparameter(name="regularization"),)), coarse=6)
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    >>> sampler = CurveSampler(space, coarse=6)
     >>> study = optuna.create_study(sampler=sampler)
-    >>> objective = lambda trial: (trial.suggest_float("regularization", 0, 1, step=0.005) - 0.35) ** 2
+    >>> def objective(trial):
+    ...     return (trial.suggest_float("regularization", 0, 1, step=0.005) - 0.35) ** 2
     >>> study.optimize(objective, n_trials=10)
     >>> [trial.params["regularization"] for trial in study.trials[:6]]
     [0.0, 1.0, 0.5, 0.25, 0.75, 0.94]
     >>> study.best_params
     {'regularization': 0.35}
     """
+
+    # How one hyperparameter is refined, after the coarse settings. With scores f at measured
+    # places, more is better:
+    #
+    #   worthwhile = max f over feasible places + NEGLIGIBLE * (max f - min f)
+    #   next       = argmax over unmeasured feasible places x of max(promise(x), worthwhile)
+    #
+    # The inner maximum makes all places equal that promise nothing worthwhile; of equals the one
+    # farthest from any measured place is taken. An example with places 0, …, 8, of which 0, 4 and 8
+    # are measured:
+    #
+    #   place          0     1     2     3     4     5     6     7     8
+    #   score        0.50                    0.80                    0.60
+    #   promise             0.62  0.71  0.77        0.80  0.76  0.70
+    #
+    # No place promises more than 0.80, so that all are equal, and 2 and 6 are farthest, at a
+    # distance of 2: place 2 is next. Say it scores 0.82. Then curves through four scores promise
+    # 0.845 at place 3, which is next.
 
     def __init__(self, space: Space, coarse: int | None = None, seed: int = 0) -> None:
         dimensions = len(space.hyperparameters)
@@ -64,36 +93,36 @@ class CurveSampler(BaseSampler):
                 got=coarse,
                 advice="Leave it out for a good choice.",
             )
-        points = coarse or COARSE.get(dimensions)
         self._space = space
-        self._coarse = (
-            _spread_out(coarse_lattice(space, points)) if points and dimensions in COARSE else []
-        )
+        self._coarse: list[Index] = []
+        points = coarse or COARSE.get(dimensions)
+        if points and dimensions in COARSE:
+            self._coarse = _spread_out(coarse_lattice(space, points))
         self._random = RandomSampler(seed=seed)
         self._further = _further_sampler(dimensions, seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Give the distributions of the space."""
+        """Return the distributions of the space."""
         return distributions(self._space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Give the next setting."""
+        """Return the next setting."""
         self._raise_error_if_multi_objective(study)
-        others = [
-            other for other in study.get_trials(deepcopy=False) if other.number != trial.number
-        ]
-        taken = {self._index(other) for other in others if other.state != TrialState.FAIL}
-        left = [index for index in self._coarse if index not in taken]
-        if left:
-            return dict(self._space.setting(left[0]))
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if other.number != trial.number]
+        tried = [other for other in others if other.state != TrialState.FAIL]
+        taken = {self._index(other) for other in tried}
+        for index in self._coarse:
+            if index not in taken:
+                return dict(self._space.setting(index))
         if self._further is not None:
             return self._further.sample_relative(study, trial, search_space)
-        index = self._refined(study, others, taken)
-        return {} if index is None else dict(self._space.setting(index))
+        refined = self._refined(study, others, taken)
+        return {} if refined is None else dict(self._space.setting(refined))
 
     def sample_independent(
         self,
@@ -102,7 +131,7 @@ class CurveSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Give a value of a parameter that `sample_relative` left out."""
+        """Return a value of a parameter that `sample_relative` left out."""
         sampler = self._random if self._further is None else self._further
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -130,49 +159,67 @@ class CurveSampler(BaseSampler):
     def _refined(
         self, study: Study, trials: Sequence[FrozenTrial], taken: set[Index | None]
     ) -> Index | None:
-        """Give the unmeasured lattice point where the curve is best; None where there is none left, or no curve."""
-        measured = {
-            index[0]: trial
-            for trial in trials
-            if trial.state == TrialState.COMPLETE and (index := self._index(trial)) is not None
-        }
-        free = [
-            place
-            for place in range(min(measured, default=0), max(measured, default=0))
-            if (place,) not in taken
-        ]
-        if len(measured) < 2 or not free:
-            return None
+        """Return the lattice point to refine, as above; None where there is none, or no curve."""
+        measured: dict[int, FrozenTrial] = {}
+        for trial in trials:
+            index = self._index(trial)
+            if trial.state == TrialState.COMPLETE and index is not None:
+                measured[index[0]] = trial
         places = sorted(measured)
-        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-        scores = sign * np.array([measured[place].value for place in places], dtype=float)
-        violations = np.array(
-            [max(measured[place].constraints.values(), default=0.0) for place in places]
-        )
-        worthwhile = scores[violations <= 0].max(initial=-np.inf) + NEGLIGIBLE * np.ptp(scores)
-        predicted = np.maximum(promise(places, scores, free), worthwhile)
-        feasible = np.interp(free, places, violations) <= 0
-        if feasible.any():
-            predicted = np.where(feasible, predicted, -np.inf)
-        return (free[_best(predicted, free, places)],)
+        if len(places) < 2:
+            return None
+        free = [place for place in range(places[0], places[-1]) if (place,) not in taken]
+        if not free:
+            return None
+        at_places = [measured[place] for place in places]
+        values = np.array([trial.value for trial in at_places], dtype=float)
+        violations = np.array([_violation(trial) for trial in at_places])
+        scores = values if study.direction == StudyDirection.MAXIMIZE else -values
+        best_feasible = scores[violations <= 0].max(initial=-np.inf)
+        worthwhile = best_feasible + NEGLIGIBLE * np.ptp(scores)
+        hopes = np.maximum(promise(places, scores, free), worthwhile)
+        # the constraint between two places is taken to be linear
+        is_feasible = np.interp(free, places, violations) <= 0
+        if is_feasible.any():
+            hopes = np.where(is_feasible, hopes, -np.inf)
+        chosen = _farthest_of_best(hopes, free, places)
+        return (free[chosen],)
 
 
-def _best(predicted: NDArray[np.float64], free: Sequence[int], places: Sequence[int]) -> int:
-    """Give the highest; of equals the one farthest from what is measured."""
-    equal = np.flatnonzero(predicted >= predicted.max() - 1e-12 * max(1.0, abs(predicted.max())))
-    distance = np.abs(np.asarray(free)[equal, None] - np.asarray(places)).min(axis=1)
-    return int(equal[distance.argmax()])
+def _violation(trial: FrozenTrial) -> float:
+    """Return by how much a trial breaks its worst constraint; at most 0 where it is feasible."""
+    return max(trial.constraints.values(), default=0.0)
+
+
+def _farthest_of_best(
+    hopes: NDArray[np.float64], free: Sequence[int], places: Sequence[int]
+) -> int:
+    """Return the position in `free` of the highest hope; of equals, the farthest from any place."""
+    highest = hopes.max()
+    tolerance = 1e-12 * max(1.0, abs(highest))
+    equal = np.flatnonzero(hopes >= highest - tolerance)
+    candidates = np.asarray(free)[equal]
+    gaps = np.abs(candidates[:, None] - np.asarray(places))  # (equal, places)
+    nearest = gaps.min(axis=1)
+    farthest = nearest.argmax()
+    return int(equal[farthest])
 
 
 def _spread_out(settings: Sequence[Index]) -> list[Index]:
-    """Put settings in an order in which each next one is the farthest from those before it."""
+    """Return settings in an order in which each is the farthest from those before it.
+
+    Of the places 0, 50, 100, 150, 200: first 0, then 200 (the farthest), 100 (50 and 150 are nearer
+    to an end), 50, 150.
+    """
     points = np.array(settings, dtype=float)
     points /= np.maximum(points.max(axis=0), 1)
-    distance = np.full(len(points), np.inf)
+    distance = np.full(len(points), np.inf)  # of each to the nearest that was taken
     order: list[int] = []
     for _ in settings:
-        order.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[order[-1]], axis=1))
+        farthest = int(distance.argmax())
+        order.append(farthest)
+        to_farthest = np.linalg.norm(points - points[farthest], axis=1)
+        distance = np.minimum(distance, to_farthest)
         distance[order] = -1
     return [settings[place] for place in order]
 
@@ -183,3 +230,80 @@ def _further_sampler(dimensions: int, seed: int) -> BaseSampler | None:
     if dimensions == 2 and importlib.util.find_spec("torch"):
         return GPSampler(seed=seed)
     return TPESampler(seed=seed)
+
+
+def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler:
+    """Return the sampler that is declared as `search.sampler`.
+
+    Parameters
+    ----------
+    options
+        `sampler`: the name of one of Optuna's, `CurveSampler`, `AutoSampler`, or a dotted path;
+        `sampler_options`: its arguments.
+    space
+        The hyperparameters, for a sampler with an argument `space`.
+    seed
+        For a sampler with an argument `seed`, where the options have none.
+
+    Raises
+    ------
+    SearchError
+        If there is no such sampler, or it refuses its arguments.
+
+    Examples
+    --------
+    >>> make_sampler(SearchOptions(sampler="RandomSampler"), Space(hyperparameters=()), seed=1)
+    <optuna.samplers._random.RandomSampler object at ...>
+    """
+    name = options.sampler
+    make = _find_sampler(name)
+    arguments = {**_offered(make, {"space": space, "seed": seed}), **options.sampler_options}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = make(**arguments)
+    except Exception as error:  # whatever somebody else's class raises
+        raise SearchError(
+            "search.sampler_options",
+            expected=f"arguments of {name}",
+            got=one_line(error),
+            advice="Correct them.",
+        ) from error
+    if not isinstance(sampler, BaseSampler):
+        raise SearchError(
+            "search.sampler",
+            expected="a class derived from optuna.samplers.BaseSampler",
+            got=name,
+            advice="Name a sampler.",
+        )
+    return sampler
+
+
+def _find_sampler(name: str) -> Callable[..., object]:
+    """Return the class that a name or a dotted path stands for."""
+    try:
+        if name == CURVE_SAMPLER:
+            return CurveSampler
+        if name == AUTO_SAMPLER:
+            hub = importlib.import_module("optunahub")
+            found = hub.load_module("samplers/auto_sampler").AutoSampler
+        elif "." in name or ":" in name:
+            found = pkgutil.resolve_name(name)
+        else:
+            found = getattr(optuna.samplers, name)
+    except Exception as error:  # importing runs somebody else's module
+        got = f"{name!r} ({type(error).__name__}: {one_line(error)})"
+        advice = "Correct the name, or install the package that it is of."
+        raise SearchError(
+            "search.sampler", expected="a sampler that can be imported", got=got, advice=advice
+        ) from error
+    return cast(Callable[..., object], found)
+
+
+def _offered(make: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return those of some arguments that a class takes."""
+    try:
+        taken = inspect.signature(make).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in arguments.items() if name in taken}

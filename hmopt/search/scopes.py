@@ -1,4 +1,4 @@
-"""What a study chooses the setting for: the cohort, groups of pairs, subjects, labels, and products of those."""
+"""Scopes, what a setting is chosen for: cohort, groups of pairs, subjects, labels, products."""
 
 import difflib
 import itertools
@@ -11,11 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.declaration import SearchOptions
-from hmopt.errors import SearchError
+from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
 
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
+COHORT = "cohort"
+
+Criteria = Mapping[str, str]
+"""Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +29,8 @@ class Scope:
     Parameters
     ----------
     criteria
-        Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a column of the pairs.
-        None of them: the cohort.
+        Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a
+        column of the pairs. None of them: the cohort.
 
     Examples
     --------
@@ -42,7 +46,10 @@ class Scope:
     @property
     def name(self) -> str:
         """What tells a person what is selected."""
-        return ", ".join(f"{kind}={value}" for kind, value in self.criteria) or "cohort"
+        if not self.criteria:
+            return "cohort"
+        parts = [f"{kind}={value}" for kind, value in self.criteria]
+        return ", ".join(parts)
 
     @property
     def label(self) -> str | None:
@@ -52,12 +59,13 @@ class Scope:
     def mask(self, pairs: pd.DataFrame) -> NDArray[np.bool_]:
         """Tell which rows of a table of pairs are selected, shape (P,)."""
         mask = np.zeros(len(pairs), dtype=bool)
-        mask[Groups(pairs).positions(self)] = True
+        positions = Groups(pairs).positions(self)
+        mask[positions] = True
         return mask
 
 
 class Groups:
-    """A table of pairs, grouped once for all scopes: a scope's pairs are looked up, not searched for.
+    """A table of pairs, grouped once for all scopes.
 
     Parameters
     ----------
@@ -71,46 +79,53 @@ class Groups:
         self._of_kind = cache(self._find_of_kind)
 
     def positions(self, scope: Scope) -> NDArray[np.intp]:
-        """Give the positions of a scope's pairs in the table, rising."""
-        nothing = np.empty(0, dtype=np.intp)
-        chosen = [
-            self._of_kind(kind).get(value, nothing)
-            for kind, value in scope.criteria
-            if kind != "label"
-        ]
+        """Return the positions of a scope's pairs in the table, rising."""
+        chosen = []
+        for kind, value in scope.criteria:
+            if kind != "label":
+                groups = self._of_kind(kind)
+                chosen.append(groups.get(value, _NO_POSITIONS))
         if not chosen:
             return np.arange(len(self._pairs))
-        return reduce(partial(np.intersect1d, assume_unique=True), sorted(chosen, key=len))
+        chosen.sort(key=len)
+        return reduce(partial(np.intersect1d, assume_unique=True), chosen)
 
     def partners(self, subject: str, positions: NDArray[np.intp]) -> set[str]:
-        """Give the other subjects in the pairs at these positions."""
-        return {partner for side in self._subjects for partner in side[positions]} - {subject}
+        """Return the other subjects in the pairs at these positions."""
+        found: set[str] = set()
+        for side in self._subjects:
+            found.update(side[positions])
+        return found - {subject}
 
     def _find_of_kind(self, kind: str) -> dict[str, NDArray[np.intp]]:
         if kind != "subject":
             return _positions_by_value(self._pairs[kind])
         moving, fixed = (_positions_by_value(self._pairs[side]) for side in SIDES)
-        nothing = np.empty(0, dtype=np.intp)
-        return {
-            subject: np.union1d(moving.get(subject, nothing), fixed.get(subject, nothing))
-            for subject in moving | fixed
-        }
+        found = {}
+        for subject in moving | fixed:
+            as_moving = moving.get(subject, _NO_POSITIONS)
+            as_fixed = fixed.get(subject, _NO_POSITIONS)
+            found[subject] = np.union1d(as_moving, as_fixed)
+        return found
+
+
+_NO_POSITIONS = np.empty(0, dtype=np.intp)
 
 
 def _positions_by_value(column: pd.Series) -> dict[str, NDArray[np.intp]]:
-    return {
-        str(value): np.asarray(places) for value, places in column.groupby(column).indices.items()
-    }
+    indices = column.groupby(column).indices
+    return {str(value): np.asarray(positions) for value, positions in indices.items()}
 
 
-def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
-    """Give every declared scope that has pairs, each once.
+def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[str]) -> list[Scope]:
+    """Return every declared scope that has pairs, each once.
 
-    A subject, alone or in a product, is left out where it has fewer partners than `minimum_partners`.
+    A subject, alone or in a product, is left out where it has fewer partners than
+    `min_paired_subjects`.
 
     Parameters
     ----------
-    section
+    options
         `scopes` and `min_paired_subjects`.
     pairs
         Columns as of `Measurements.pairs`.
@@ -120,38 +135,37 @@ def list_scopes(section: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     Raises
     ------
     SearchError
-        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor a column of the pairs.
+        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor a column of the
+        pairs.
 
     Examples
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> section = SearchOptions(scopes=[["cohort"], ["label"], ["task", "label"]])
-    >>> [scope.name for scope in list_scopes(section, pairs, ["thalamus"])]
+    >>> options = SearchOptions(scopes=[["cohort"], ["label"], ["task", "label"]])
+    >>> [scope.name for scope in list_scopes(options, pairs, ["thalamus"])]
     ['cohort', 'label=thalamus', 'task=cross, label=thalamus']
     """
-    values = {
-        kind: _values(kind, pairs, labels)
-        for kinds in section.scopes
-        for kind in kinds
-        if kind != "cohort"
-    }
-    products = [
-        {kind: values[kind] for kind in kinds if kind != "cohort"} for kinds in section.scopes
-    ]
-    return _large_enough(products, Groups(pairs), section.min_paired_subjects)
+    products = []
+    for kinds in options.scopes:
+        narrowing = [kind for kind in kinds if kind != "cohort"]
+        products.append({kind: _values(kind, pairs, labels) for kind in narrowing})
+    return _large_enough(products, Groups(pairs), options.min_paired_subjects)
 
 
 def expand_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> list[Scope]:
-    """Give the scopes of criteria, declared or not, in which `*` stands for every value.
+    """Return the scopes of criteria, declared or not, in which `*` stands for every value.
 
     Parameters
     ----------
     criteria
         Values by kind, as `{"label": "thalamus", "subject": "*"}`; none: the cohort.
-    pairs, labels, minimum_partners
+    pairs, labels, min_paired_subjects
         As for `find_scope`.
 
     Raises
@@ -163,14 +177,15 @@ def expand_scope(
     --------
     >>> rows = [("a->b", "a", "b", "a", "b", "cross"), ("b->a", "b", "a", "b", "a", "cross")]
     >>> pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    >>> found = expand_scope({"label": "thalamus", "subject": "*"}, pairs, ["thalamus"], minimum_partners=1)
+    >>> criteria = {"label": "thalamus", "subject": "*"}
+    >>> found = expand_scope(criteria, pairs, ["thalamus"], min_paired_subjects=1)
     >>> [scope.name for scope in found]
     ['label=thalamus, subject=a', 'label=thalamus, subject=b']
     """
     if EVERY not in criteria.values():
-        return [find_scope(criteria, pairs, labels, minimum_partners)]
+        return [find_scope(criteria, pairs, labels, min_paired_subjects)]
     known = {kind: _known_values(kind, value, pairs, labels) for kind, value in criteria.items()}
-    found = _large_enough([known], Groups(pairs), minimum_partners)
+    found = _large_enough([known], Groups(pairs), min_paired_subjects)
     if not found:
         asked = ", ".join(f"{kind}={value}" for kind, value in criteria.items())
         raise SearchError(
@@ -183,9 +198,12 @@ def expand_scope(
 
 
 def find_scope(
-    criteria: Mapping[str, str], pairs: pd.DataFrame, labels: Sequence[str], minimum_partners: int
+    criteria: Mapping[str, str],
+    pairs: pd.DataFrame,
+    labels: Sequence[str],
+    min_paired_subjects: int,
 ) -> Scope:
-    """Give the scope of criteria, declared or not.
+    """Return the scope of criteria, declared or not.
 
     Parameters
     ----------
@@ -193,14 +211,14 @@ def find_scope(
         Values by kind, as `{"label": "thalamus", "task": "within"}`.
     pairs, labels
         As for `list_scopes`.
-    minimum_partners
+    min_paired_subjects
         How many partners a subject must have.
 
     Raises
     ------
     SearchError
-        If a kind or a value is unknown (near ones are named), no pair has all the values, or a subject has too few
-        partners.
+        If a kind or a value is unknown (near ones are named), no pair has all the values, or a
+        subject has too few partners.
     """
     for kind, value in criteria.items():
         _known_values(kind, value, pairs, labels)
@@ -210,10 +228,10 @@ def find_scope(
         raise SearchError(
             "scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria."
         )
-    if not _is_large_enough(scope, groups, minimum_partners):
+    if not _is_large_enough(scope, groups, min_paired_subjects):
         raise SearchError(
             "scope",
-            expected=f"a subject with at least {minimum_partners} partners",
+            expected=f"a subject with at least {min_paired_subjects} partners",
             got=scope.name,
             advice="Lower search.min_paired_subjects, or search more pairs.",
         )
@@ -224,14 +242,16 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if kind == "label":
         return list(labels)
     if kind == "subject":
-        return sorted({value for side in SIDES for value in pairs[side]})
+        moving, fixed = (pairs[side] for side in SIDES)
+        return sorted({*moving, *fixed})
     columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
     if kind != "task" and kind not in columns:
         known = ["cohort", "task", "label", "subject", *columns]
         raise SearchError(
             "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
         )
-    return sorted({value for value in pairs[kind] if value})
+    values = {value for value in pairs[kind] if value}
+    return sorted(values)
 
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
@@ -244,25 +264,82 @@ def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[s
 
 
 def _near(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=5, cutoff=0.4) or list(known[:20])
-    return f"Choose one of: {', '.join(near)}{'' if len(near) == len(known) else ', …'}."
+    near = difflib.get_close_matches(word, known, n=5, cutoff=0.4)
+    shown = near or list(known[:20])
+    names = ", ".join(shown)
+    rest = "" if len(shown) == len(known) else ", …"
+    return f"Choose one of: {names}{rest}."
 
 
 def _large_enough(
-    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, minimum_partners: int
+    products: Sequence[Mapping[str, Sequence[str]]], groups: Groups, min_paired_subjects: int
 ) -> list[Scope]:
-    criteria = (
-        zip(values, one, strict=True)
-        for values in products
-        for one in itertools.product(*values.values())
-    )
-    scopes = dict.fromkeys(Scope(criteria=tuple(pairs)) for pairs in criteria)
-    return [scope for scope in scopes if _is_large_enough(scope, groups, minimum_partners)]
+    """Return the scopes of products of values, each once, if they have pairs and partners."""
+    scopes: dict[Scope, None] = {}
+    for values in products:
+        for one in itertools.product(*values.values()):
+            criteria = tuple(zip(values, one, strict=True))
+            scopes[Scope(criteria=criteria)] = None
+    return [scope for scope in scopes if _is_large_enough(scope, groups, min_paired_subjects)]
 
 
-def _is_large_enough(scope: Scope, groups: Groups, minimum_partners: int) -> bool:
+def _is_large_enough(scope: Scope, groups: Groups, min_paired_subjects: int) -> bool:
+    """Tell whether a scope has pairs, and where it is about a subject, partners enough."""
+    criteria = dict(scope.criteria)
     positions = groups.positions(scope)
-    subject = dict(scope.criteria).get("subject")
+    subject = criteria.get("subject")
     if subject is None:
         return len(positions) > 0
-    return len(groups.partners(subject, positions)) >= minimum_partners
+    partners = groups.partners(subject, positions)
+    return len(partners) >= min_paired_subjects
+
+
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Return the content of `NAME=VALUE` arguments.
+
+    Raises
+    ------
+    DeclarationError
+        If one has another form.
+
+    Examples
+    --------
+    >>> parse_pairs("--group", ["task=within"])
+    {'task': 'within'}
+    """
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value.strip("=")):
+            raise DeclarationError(
+                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
+            )
+        pairs[name] = value
+    return pairs
+
+
+def parse_scope(scope: str | Criteria) -> dict[str, str]:
+    """Return the criteria of a scope; none of them: the cohort.
+
+    Parameters
+    ----------
+    scope
+        `"cohort"`, or values by kind as in `"label=thalamus, subject=*"`; criteria are returned.
+
+    Raises
+    ------
+    DeclarationError
+        If it has another form.
+
+    Examples
+    --------
+    >>> parse_scope("label=thalamus, subject=*")
+    {'label': 'thalamus', 'subject': '*'}
+    >>> parse_scope("cohort")
+    {}
+    """
+    if not isinstance(scope, str):
+        return dict(scope)
+    if scope.strip() == COHORT:
+        return {}
+    return parse_pairs("--scope", [part.strip() for part in scope.split(",")])

@@ -1,17 +1,18 @@
-"""Where the studies of cohort, groups and labels are kept."""
+"""The storage of Optuna studies in a study folder."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hmopt.errors import SearchError
 from hmopt.files import one_line
-from hmopt.search.quiet import quiet
 from hmopt.study_folder import StudyFolder
 
 SECONDS_TO_WAIT = 60
@@ -32,12 +33,23 @@ TABLES = {
 """Tables that every Optuna storage has."""
 
 
-def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
-    """Give the storage that a study folder declares, made if it is not there.
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence messages of Optuna on studies and trials for a while."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
-    SQLite is put into write-ahead logging: a dashboard can read while a search writes, and a trial is written without
-    waiting for the disk. A power failure can cost the last trials, which the same command writes again, but never
-    leaves a broken file.
+
+def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
+    """Return the storage that a study folder declares, made if it is not there.
+
+    SQLite is put into write-ahead logging: a dashboard can read while a search writes, and a trial
+    is written without waiting for the disk. A power failure can cost the last trials, which the
+    same command writes again, but never leaves a broken file.
 
     Parameters
     ----------
@@ -49,7 +61,8 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     Raises
     ------
     SearchError
-        If it cannot be opened, or is a file that is no Optuna storage; the message shows no password.
+        If it cannot be opened, or is a file that is no Optuna storage; the message shows no
+        password.
 
     References
     ----------
@@ -60,20 +73,16 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
         _check_file(url, own)
+    arguments = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {}
     try:
         with quiet():
-            storage = RDBStorage(
-                url,
-                engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {},
-            )
+            storage = RDBStorage(url, engine_kwargs=arguments)
         if is_sqlite:
             event.listen(storage.engine, "connect", _write_ahead)
             storage.engine.dispose()  # connections made before do not write ahead
             storage.engine.connect().close()
-    except (
-        ArgumentError,
-        ValueError,
-    ):  # their messages can hold parts of the URL, and so of a password
+    except (ArgumentError, ValueError):
+        # their messages can hold parts of the URL, and so of a password
         raise _refused("a URL that cannot be read") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         raise _refused(str(error).splitlines()[0]) from error
@@ -81,7 +90,7 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
 
 
 def _check_file(url: str, own: Path) -> None:
-    """Refuse a file that is no database, or the database of another program: nothing is written into it."""
+    """Refuse a file that is no database, or that of another program."""
     try:
         name = make_url(url).database
     except ArgumentError:
@@ -89,34 +98,36 @@ def _check_file(url: str, own: Path) -> None:
     path = None if name in (None, "", ":memory:") else Path(str(name))
     if path is None or not path.exists():
         return
-    advice = (
-        "Remove it: `hmopt search` writes it anew."
-        if path.resolve() == own
-        else "Choose another file."
-    )
-    if not path.is_file() or (path.stat().st_size == 0 and path.resolve() != own):
+    is_own = path.resolve() == own
+    advice = "Remove it: `hmopt search` writes it again." if is_own else "Choose another file."
+    if not path.is_file():
         raise _refused(f"{path}, which is no database", advice)
     if path.stat().st_size == 0:
-        return
+        if is_own:
+            return
+        raise _refused(f"{path}, which is no database", advice)
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise _refused(f"{path}, which is no database", advice)
+        opening = file.read(len(MAGIC))
+    if opening != MAGIC:
+        raise _refused(f"{path}, which is no database", advice)
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {
-                str(table)
-                for (table,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type='table'"
-                )
-            }
-            sound = connection.execute("PRAGMA quick_check(1)").fetchone()
+        tables, sound = _look_into(path)
     except sqlite3.Error as error:
         raise _refused(f"{path} ({one_line(error)})", advice) from error
     lacking = sorted(TABLES - tables)
     if tables and lacking:
         raise _refused(f"{path} without the tables {', '.join(lacking)}", advice)
-    if sound != ("ok",):
+    if not sound:
         raise _refused(f"{path}, which is damaged", advice)
+
+
+def _look_into(path: Path) -> tuple[set[str], bool]:
+    """Return the names of a database's tables, and whether SQLite finds it sound."""
+    read_only = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(read_only, uri=True)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+        answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return {str(name) for (name,) in rows}, answer == ("ok",)
 
 
 def _write_ahead(connection: Any, _record: object) -> None:

@@ -1,23 +1,27 @@
-"""Optuna studies made of what a ledger holds."""
+"""Optuna studies made of what a ledger holds: in memory, or exported to a storage."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, SearchError
 from hmopt.files import content_hash, one_line
 from hmopt.ledger.manifest import lattice_of
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, check_measured
+from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
-from hmopt.search.curve import Curve, Curves
+from hmopt.search.curve import FOLDING, Curve, Curves
 from hmopt.search.lattice import distributions, lattice_index
-from hmopt.search.quiet import quiet
-from hmopt.search.scopes import Scope, list_scopes
-from hmopt.space import Index, Setting, Space
+from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
+from hmopt.search.storage import quiet
+from hmopt.space import Index, Space
+from hmopt.study_folder import StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +43,97 @@ class Origin:
     folding_limit: float
 
 
-def origin_of(measurements: Measurements, section: SearchOptions) -> Origin:
-    """Give where trials made of measurements come from."""
+def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
+    """Return where trials made of measurements come from."""
     return Origin(
         identity=measurements.identity,
         space=measurements.space,
-        folding_limit=section.folding_limit,
+        folding_limit=options.folding_limit,
     )
+
+
+def open_study(
+    folder: Path | str,
+    metric: str = "dice",
+    *,
+    scope: str | Criteria = COHORT,
+    **criteria: str,
+) -> optuna.Study:
+    """Return the study of any scope of a study folder, made when it is asked for.
+
+    It is read from the folder's ledger or its committed results; neither model nor torch is needed.
+    Only the scope's pairs, its label, the metric and folding are read.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    metric
+        A metric that was measured.
+    scope
+        What the scope's pairs have, as text or as a mapping: `"label=thalamus, task=within"`, or
+        `"cohort"`.
+    **criteria
+        The same as keywords: `label`, `task`, `subject` (in either role), or a column of the
+        cohort, as in `open_study("studies/brains", label="thalamus", task="within")`; none: the
+        whole cohort.
+
+    Returns
+    -------
+    optuna.Study
+        In memory, with a trial for each setting that all its pairs were measured at, and the
+        attributes of `hmopt.search.studies.make_study`.
+
+    Raises
+    ------
+    LedgerError
+        If nothing was measured, or not this metric.
+    SearchError
+        If there is no such scope; near matches are named.
+    """
+    files = StudyFolder(folder)
+    return study_of_scope(files, metric, parse_scope(scope) | criteria)
+
+
+def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optuna.Study:
+    """Return the study of a scope, as `open_study` does, of a study folder that is read already."""
+    searched = folder.searched
+    pairs = folder.pairs
+    check_measured(metric, searched.search.measured)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
+    part = Part(
+        pairs=pairs[scope.mask(pairs)],
+        metrics=tuple(dict.fromkeys((metric, FOLDING))),
+        labels=searched.labels if scope.label is None else (scope.label,),
+    )
+    measurements = folder.measurements_of_part(part)
+    curve = Curves(measurements, metric).of(scope)
+    if curve is None:
+        raise SearchError(
+            "scope",
+            expected="a score for some pair",
+            got=scope.name,
+            advice="Its pairs lack the label: ask for others.",
+        )
+    return make_study(searched.name, curve, origin_of(measurements, searched.search))
 
 
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
-    """Give what a scope's study is called: the same for the same model, metric, pairs and limit, and for no others."""
-    basis = content_hash(
-        lattice_of(origin.space), curve.metric.key, curve.ids, origin.folding_limit
-    )
-    return f"{name}: {curve.scope.name}, {curve.metric.name} (model {origin.identity[:8]}, pairs {basis[:8]})"
+    """Return the name of a scope's study, unique to model, metric, pairs and folding limit."""
+    lattice = lattice_of(origin.space)
+    basis = content_hash(lattice, curve.metric.key, curve.ids, origin.folding_limit)
+    scope = curve.scope.name
+    metric = curve.metric.name
+    model = origin.identity[:8]
+    return f"{name}: {scope}, {metric} (model {model}, pairs {basis[:8]})"
 
 
 def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
-    """Give the study of a scope in memory, a trial for each measured setting; what it is called begins with `name`.
+    """Return the study of a scope in memory, with a trial for each measured setting.
 
     `study.best_trial` obeys the folding limit, as Optuna's does; the user attributes `optimum` and
-    `optimum_constrained` hold the best setting without and with it (None where no setting obeys it), and `identity`,
-    `scope`, `metric` and `folding_limit` what it is about.
+    `optimum_constrained` hold the best setting without and with it (None where no setting obeys
+    it), and `identity`, `scope`, `metric` and `folding_limit` what it is about.
     """
     with quiet():
         study = optuna.create_study(
@@ -69,6 +141,23 @@ def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
         )
         complete(study, curve, origin)
     return study
+
+
+def stored_study(
+    name: str,
+    curve: Curve,
+    origin: Origin,
+    storage: RDBStorage,
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Study:
+    """Return the study of a scope in a storage, made if it is not there."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=study_name(name, curve, origin),
+        direction=curve.metric.direction,
+        load_if_exists=True,
+        sampler=sampler,
+    )
 
 
 def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
@@ -79,9 +168,26 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
     SearchError
         If its trials cannot be read, or one has another score than was measured.
     """
+    known = _known_scores(study, origin)
+    lacking = []
+    for index, trial in _trials(curve, origin):
+        if index not in known:
+            lacking.append(trial)
+        elif not _is_score(known[index], trial.value):
+            got = f"{known[index]} where {trial.value:g} was measured"
+            raise _damaged(study.study_name, got)
+    study.add_trials(lacking)
+    stored = study.user_attrs
+    for key, value in _attributes(curve, origin).items():
+        if key not in stored or stored[key] != value:
+            study.set_user_attr(key, value)
+
+
+def _known_scores(study: optuna.Study, origin: Origin) -> dict[Index | None, float | None]:
+    """Return the scores of a study's finished trials by their place on the lattice."""
     try:
-        trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        known = {lattice_index(origin.space, trial.params): trial.value for trial in trials}
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return {lattice_index(origin.space, trial.params): trial.value for trial in trials}
     except (
         LookupError,
         ValueError,
@@ -90,18 +196,8 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
         AssertionError,
         HmoptError,
     ) as error:
-        raise _damaged(
-            study.study_name, f"trials that cannot be read ({one_line(error)})"
-        ) from error
-    measured = dict(_trials(curve, origin))
-    for index, trial in measured.items():
-        if index in known and not _is_score(known[index], trial.value):
-            raise _damaged(study.study_name, f"{known[index]} where {trial.value:g} was measured")
-    study.add_trials(trial for index, trial in measured.items() if index not in known)
-    stored = study.user_attrs
-    for key, value in _attributes(curve, origin).items():
-        if key not in stored or stored[key] != value:
-            study.set_user_attr(key, value)
+        got = f"trials that cannot be read ({one_line(error)})"
+        raise _damaged(study.study_name, got) from error
 
 
 def _is_score(stored: object, measured: float | None) -> bool:
@@ -115,32 +211,37 @@ def _damaged(study: str, got: str) -> SearchError:
         f"the stored study {study!r}",
         expected="the scores that were measured",
         got=got,
-        advice="Delete it from its storage, or remove studies.db: `hmopt search` writes it anew.",
+        advice="Delete it from its storage, or remove studies.db: `hmopt search` writes it again.",
     )
 
 
 def store_studies(
     measurements: Measurements,
-    section: SearchOptions,
+    options: SearchOptions,
     name: str,
     storage: RDBStorage,
     track: Track = silent,
 ) -> list[str]:
-    """Write the studies of the declared scopes without a subject into a storage, as `write_studies` does."""
-    scopes = list_scopes(section, measurements.pairs, measurements.labels)
-    kept = [scope for scope in scopes if "subject" not in dict(scope.criteria)]
-    return write_studies(measurements, kept, section, name, storage, track)
+    """Export the studies of the declared scopes but those of single subjects."""
+    scopes = shared_scopes(measurements, options)
+    return write_studies(measurements, scopes, options, name, storage, track)
+
+
+def shared_scopes(measurements: Measurements, options: SearchOptions) -> list[Scope]:
+    """Return the declared scopes but those of single subjects."""
+    scopes = list_scopes(options, measurements.pairs, measurements.labels)
+    return [scope for scope in scopes if "subject" not in dict(scope.criteria)]
 
 
 def write_studies(
     measurements: Measurements,
     scopes: Sequence[Scope],
-    section: SearchOptions,
+    options: SearchOptions,
     name: str,
     storage: RDBStorage,
     track: Track = silent,
 ) -> list[str]:
-    """Write the studies of scopes into a storage; what is there already stays, and what it lacks is added.
+    """Export the studies of scopes into a storage; trials that are there already stay.
 
     Parameters
     ----------
@@ -148,7 +249,7 @@ def write_studies(
         What was measured.
     scopes
         Whom or what settings are chosen for; those that nothing was measured for are left out.
-    section
+    options
         `metric` and `folding_limit`.
     name
         What the names of studies begin with.
@@ -162,55 +263,52 @@ def write_studies(
     list of str
         Names of the studies, as they stand in the storage.
     """
-    curves = Curves(measurements, section.metric)
-    origin = origin_of(measurements, section)
+    curves = Curves(measurements, options.metric)
+    origin = origin_of(measurements, options)
     names = []
     with quiet():
         for scope in track(scopes, "Writing studies", len(scopes)):
-            if (curve := curves.of(scope)) is not None:
-                names.append(study_name(name, curve, origin))
-                study = optuna.create_study(
-                    storage=storage,
-                    study_name=names[-1],
-                    direction=curve.metric.direction,
-                    load_if_exists=True,
-                )
-                complete(study, curve, origin)
+            curve = curves.of(scope)
+            if curve is None:
+                continue
+            study = stored_study(name, curve, origin, storage)
+            complete(study, curve, origin)
+            names.append(study.study_name)
     return names
 
 
-def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, optuna.trial.FrozenTrial]]:
+def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]:
+    """Yield a finished trial for every setting of a curve."""
     among = distributions(origin.space)
-    for index, score, folding in zip(
-        curve.settings, curve.means.tolist(), curve.folding.tolist(), strict=True
-    ):
-        setting, known = origin.space.setting(index), folding == folding
-        yield (
-            index,
-            optuna.trial.create_trial(
-                params=setting,
-                distributions=among,
-                value=score,
-                user_attrs={"setting": setting} | ({"folding": folding} if known else {}),
-                constraints={"folding": folding - origin.folding_limit} if known else None,
-            ),
+    means = curve.means.tolist()
+    folded = curve.folding.tolist()
+    for index, score, folding in zip(curve.settings, means, folded, strict=True):
+        setting = origin.space.setting(index)
+        user_attrs: dict[str, object] = {"setting": setting}
+        constraints = None
+        if not math.isnan(folding):
+            user_attrs["folding"] = folding
+            constraints = {"folding": folding - origin.folding_limit}
+        trial = optuna.trial.create_trial(
+            params=setting,
+            distributions=among,
+            value=score,
+            user_attrs=user_attrs,
+            constraints=constraints,
         )
+        yield index, trial
 
 
 def _attributes(curve: Curve, origin: Origin) -> dict[str, object]:
-    best, constrained = curve.best(), curve.best_within(origin.folding_limit)
+    best = curve.best()
+    constrained = curve.best_within(origin.folding_limit)
+    settings = [origin.space.setting(index) for index in curve.settings]
     return {
         "identity": origin.identity,
         "scope": curve.scope.name,
         "metric": curve.metric.name,
         "pairs": len(curve.pairs),
         "folding_limit": origin.folding_limit,
-        "optimum": _setting(curve, origin, best),
-        "optimum_constrained": None
-        if constrained is None
-        else _setting(curve, origin, constrained),
+        "optimum": settings[best],
+        "optimum_constrained": None if constrained is None else settings[constrained],
     }
-
-
-def _setting(curve: Curve, origin: Origin, place: int) -> Setting:
-    return origin.space.setting(curve.settings[place])

@@ -17,6 +17,7 @@ from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.space import Setting, Space
 from hmopt.spatial import warp
+from hmopt.spatial.tensors import image_tensor, label_tensor
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 
@@ -178,7 +179,7 @@ def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     >>> load_images(cohort, ["a", "b"]).shape
     torch.Size([2, 1, 4, 6])
     """
-    return torch.from_numpy(np.stack([cohort.image(name) for name in names]))[:, None].float()
+    return image_tensor([cohort.image(name) for name in names])
 
 
 def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
@@ -204,7 +205,7 @@ def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     >>> load_labels(cohort, ["a", "b"]).dtype
     torch.int64
     """
-    return torch.from_numpy(np.stack([cohort.label_map(name) for name in names]).astype(np.int64))
+    return label_tensor([cohort.label_map(name) for name in names]).long()
 
 
 def make_batch(

@@ -15,16 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.cli.memory import keep_freed_memory
-from hmopt.data.preprocessing import prepare
+from hmopt.data import prepare
 from hmopt.declaration import parse_study, read_study
 from hmopt.files import replacing
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import build_hypermorph, load_hypermorph
 from hmopt.oracle import AmortizedOracle, UnregisteredOracle
-from hmopt.oracle.sweep import sweep
 from hmopt.records import Pair
-from hmopt.search.plan import coarse_settings
+from hmopt.search import coarse_settings
+from hmopt.workflow import keep_freed_memory
 
 STUDY = Path(__file__).parent
 SHAPE = [160, 224, 176]
@@ -67,7 +66,7 @@ def main() -> None:
         oracle = AmortizedOracle(hypermorph.eval(), cohort)
         settings = coarse_settings(oracle.space, declared.search)
         started = time.perf_counter()
-        sweep(Recorded(oracle, Ledger(folder / "ledger")), settings, [pair], METRICS)
+        Recorded(oracle, Ledger(folder / "ledger")).fill(settings, [pair], METRICS)
         seconds = (time.perf_counter() - started) / len(settings)
         before = next(UnregisteredOracle(cohort).measure([()], [pair], ["dice"])).values["dice"]
         blocks = list(

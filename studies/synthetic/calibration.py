@@ -16,14 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.analysis.scope_result import analyse_scopes
-from hmopt.analysis.simulation import flat, shifted, simulate, sweep
+from hmopt.analysis import analyse_scopes, simulation
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements, Searched
-from hmopt.report.headline import improvements
-from hmopt.report.material import Material
-from hmopt.search.scopes import Scope
+from hmopt.report import Material, improvements
+from hmopt.search import Scope
 
 RESULTS = Path(__file__).parent / "results"
 DESIGNS = {5: 20, 8: 56, 12: 132, 20: 200, 40: 200, 60: 240}
@@ -39,8 +37,8 @@ SCOPES = (
 )
 SECTION = SearchOptions(scopes=[["cohort"], ["label"]], reported=[])
 
-NO_GAIN = flat(LABELS)
-GAIN = shifted(np.linspace(0.0, 0.4, LABELS).tolist(), CURVATURE)
+NO_GAIN = simulation.flat(LABELS)
+GAIN = simulation.shifted(np.linspace(0.0, 0.4, LABELS).tolist(), CURVATURE)
 """Best settings of labels lie between 0 and 0.4: the best single one, 0.2, gains 0.018 over the default 0.5, and a
 label at either end gains 0.008 over the best single one."""
 
@@ -77,8 +75,8 @@ def claims(curves: NDArray[np.float64], subjects: int, seed: int) -> dict[str, b
     `cohort`: the best single setting over the default, a question by itself; `label`: some label over the best single
     setting, corrected for the number of labels; `headline`: any claim that the report's first sentence may make.
     """
-    simulated = simulate(curves, subjects, DESIGNS[subjects], seed, SHARED_BY_LABELS)
-    found = material(sweep(simulated))
+    simulated = simulation.simulate(curves, subjects, DESIGNS[subjects], seed, SHARED_BY_LABELS)
+    found = material(simulation.sweep(simulated))
     over_default = found.cohort.held_out
     assert over_default is not None
     return {

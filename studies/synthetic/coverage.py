@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.optimum import ModelAnalysis
-from hmopt.analysis.simulation import LATTICE, response, simulate, sweep
+from hmopt.analysis import ModelAnalysis, simulation
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
-from hmopt.search.scopes import Scope
+from hmopt.search import Scope
 
 RESULTS = Path(__file__).parent / "results"
 DESIGNS = ((8, 56), (12, 132), (20, 200), (40, 200), (40, 800))
@@ -28,15 +27,17 @@ def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str
     held, widths = [], []
     for seed in range(cohorts):
         best = np.random.default_rng([seed, subjects, pairs]).uniform(0.2, 0.7)
-        curve = response(best, curvature)
-        view = ModelAnalysis(sweep(simulate(curve[None], subjects, pairs, seed)), SECTION).of(
-            Scope(criteria=())
-        )
+        curve = simulation.response(best, curvature)
+        view = ModelAnalysis(
+            simulation.sweep(simulation.simulate(curve[None], subjects, pairs, seed)), SECTION
+        ).of(Scope(criteria=()))
         assert view is not None
         optimum = view.optimum
         (interval,) = optimum.intervals.values()
         score, truth = optimum.score, curve[optimum.index[0]]
-        held.append([LATTICE[curve.argmax()] in interval, score.low <= truth <= score.high])
+        held.append(
+            [simulation.LATTICE[curve.argmax()] in interval, score.low <= truth <= score.high]
+        )
         widths.append(interval.high - interval.low)
     coverage, of_score = np.mean(held, axis=0)
     return {"coverage": coverage, "coverage_of_score": of_score, "width": float(np.median(widths))}

@@ -6,23 +6,17 @@ of people, each as large as a small study; the best setting of all of them toget
 
 import itertools
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.optimum import ModelAnalysis, interpolation
-from hmopt.analysis.warnings import OptimumWarning, find_warnings
-from hmopt.cli.conversation import Conversation, conversation
-from hmopt.cli.search import search_study
-from hmopt.cli.train import train_study
+import hmopt
+from hmopt.analysis import ModelAnalysis, OptimumWarning, find_warnings, interpolation
 from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
-from hmopt.declaration import FILE_NAME, SearchOptions
+from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
-from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope
-from hmopt.study_folder import read_folder
+from hmopt.search import Curve, Scope
 
 WORK = Path(__file__).parents[2] / "build" / "synthetic"
 RESULTS = Path(__file__).parent / "results"
@@ -39,13 +33,12 @@ SCOPES = (
 )
 
 
-def declare(folder: Path, seed: int, talk: Conversation) -> None:
+def declare(folder: Path, seed: int) -> None:
     """Write a cohort, the pairs of its groups, and the demo's declaration with these."""
-    if (folder / FILE_NAME).is_file():
+    files = hmopt.StudyFolder(folder)
+    if files.is_declared:
         return
-    manifest = make_cohort(
-        folder / "cohort", TRAIN + TUNE + GROUPS * PEOPLE, seed=seed, track=talk.track
-    )
+    manifest = make_cohort(folder / "cohort", TRAIN + TUNE + GROUPS * PEOPLE, seed=seed)
     table = pd.read_csv(manifest)
     subjects = table["subject"].unique().tolist()
     groups = {subject: place // PEOPLE for place, subject in enumerate(subjects[TRAIN + TUNE :])}
@@ -58,7 +51,7 @@ def declare(folder: Path, seed: int, talk: Conversation) -> None:
         "tune": subjects[TRAIN : TRAIN + TUNE],
         "search": list(groups),
     }
-    with replacing(folder / FILE_NAME) as path:
+    with replacing(files.declaration_file) as path:
         path.write_text(declaration(sides, seed), encoding="utf-8")
 
 
@@ -75,7 +68,7 @@ def draw_pairs(groups: dict[str, int], seed: int) -> pd.DataFrame:
 
 def declaration(sides: dict[str, list[str]], seed: int) -> str:
     """Give the demo's declaration with other subjects, listed pairs, fewer metrics and scopes, and another seed."""
-    text = (files("hmopt.cli") / "demo_study.toml").read_text(encoding="utf-8")
+    text = hmopt.demo_declaration()
     start, end = text.index("[split]"), text.index("[pairs]")
     split = "\n".join(f"{side} = {subjects}" for side, subjects in sides.items())
     text = text[:start] + f"[split]\n{split}\n\n" + text[end:]
@@ -89,7 +82,7 @@ def declaration(sides: dict[str, list[str]], seed: int) -> str:
 
 def optima(folder: Path, seed: int) -> pd.DataFrame:
     """Give a row for each group and scope: its best setting and interval, and the best one of all groups together."""
-    measurements = read_folder(folder)
+    measurements = hmopt.read_folder(folder)
     analysis = ModelAnalysis(measurements, SECTION)
     rows = []
     for scope in SCOPES:
@@ -127,10 +120,9 @@ def main() -> None:
     began, tables = time.monotonic(), []
     for seed in SEEDS:
         folder = WORK / f"seed-{seed}"
-        with conversation("python studies/synthetic/trained.py", quiet=True, debug=True) as talk:
-            declare(folder, seed, talk)
-            train_study(folder, None, talk)
-            search_study(folder, None, talk)
+        declare(folder, seed)
+        hmopt.train(folder)
+        hmopt.search(folder)
         tables.append(optima(folder, seed))
         table = pd.concat(tables)
         with replacing(RESULTS / "trained.csv") as path:

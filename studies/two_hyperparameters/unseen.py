@@ -12,17 +12,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.evidence import holm
-from hmopt.analysis.held_out import Chosen, HeldOut, choose, evaluate, split_subjects, sums_between
-from hmopt.analysis.jackknife import jackknife
-from hmopt.analysis.optimum import find_optimum
-from hmopt.analysis.resampling import Samples, draw
+from hmopt.analysis import (
+    Chosen,
+    HeldOut,
+    Samples,
+    choose,
+    draw,
+    evaluate,
+    find_optimum,
+    holm,
+    jackknife,
+    split_subjects,
+    sums_between,
+)
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Measurements
-from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
-from hmopt.search.curve import Curve, Curves
-from hmopt.search.scopes import Scope
+from hmopt.report import MUTED, OTHER, OWN, new_figure, save, style
+from hmopt.search import Curve, Curves, Scope
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder, read_folder
 

@@ -157,14 +157,15 @@ def test_an_export_writes_into_no_file_that_is_no_storage(name: str, tmp_path: P
 
 
 def test_a_report_is_not_written_over_what_it_is_made_from(tmp_path: Path) -> None:
-    from hmopt.cli.report import check_places
+    from hmopt.study_folder import StudyFolder
+    from hmopt.workflow.report import check_report_places
 
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "optima.csv").write_text("scope\n")
     (tmp_path / "report").symlink_to("results")
     with pytest.raises(HmoptError, match=r"expected another file than results/optima.csv"):
-        check_places(tmp_path)
+        check_report_places(StudyFolder(tmp_path))
     (tmp_path / "report").unlink()
     (tmp_path / "report").write_text("a file")
     with pytest.raises(HmoptError, match="expected a folder that can be written to"):
-        check_places(tmp_path)
+        check_report_places(StudyFolder(tmp_path))

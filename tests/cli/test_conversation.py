@@ -4,7 +4,7 @@ import typer
 from hmopt.cli.conversation import conversation
 
 
-def test_after_an_interruption_it_says_which_command_goes_on(
+def test_after_an_interruption_it_says_which_command_resumes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with (
@@ -13,7 +13,7 @@ def test_after_an_interruption_it_says_which_command_goes_on(
     ):
         raise KeyboardInterrupt
     assert exit_.value.exit_code == 130
-    assert "the same command continues: hmopt train brains" in capsys.readouterr().err
+    assert "Rerun to resume: hmopt train brains" in capsys.readouterr().err
 
 
 def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmopt.analysis.resampling import FEWEST as FEWEST_FOR_INTERVALS
+from hmopt.analysis.resampling import FEWEST_SUBJECTS as FEWEST_FOR_INTERVALS
 from hmopt.data.split import FEWEST, POWER, describe_power, split_subjects
 from hmopt.declaration import SplitOptions
 from hmopt.errors import DataError

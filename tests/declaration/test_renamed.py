@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hmopt.training.identity import network_key, training_key
 
 from hmopt.declaration import SearchOptions, Study, parse_study, read_study
 from hmopt.declaration.renamed import RENAMED, current_names, first_names
 from hmopt.errors import DeclarationError
+from hmopt.training.identity import network_key, training_key
 
 VALUES: dict[str, Any] = {
     "name": "x",

@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from hmopt.declaration import parse_study
 from hmopt.interop.displacement import save_image
-from hmopt.interop.registration import RegisteredFiles, Registrar
+from hmopt.interop.registration import RegisteredFiles
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
+from hmopt.oracle import open_registrar
 
 SETTING = {"regularization": 0.3}
 SHAPE = (22, 26, 18)
@@ -89,7 +90,7 @@ def judge(tmp_path: Path) -> Judge:
     def register_and_compare(
         folder: Path, moving: Path, fixed: Path, placement: Any = None, ants_too: bool = True
     ) -> RegisteredFiles:
-        found = Registrar(folder, placement=placement).register(moving, fixed, SETTING)
+        found = open_registrar(folder, placement=placement).register(moving, fixed, SETTING)
         field, moved = tmp_path / "field.nii.gz", tmp_path / "moved.nii.gz"
         save_image(found.displacement, field)
         save_image(found.moved, moved)

@@ -10,7 +10,6 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from hmopt.cli.inference import infer_study
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
@@ -18,7 +17,8 @@ from hmopt.data.reference import Reference, common_axes
 from hmopt.data.volume import Lattice
 from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.interop.registration import Registrar
+from hmopt.oracle import open_registrar
+from hmopt.workflow.proposal import infer_study
 from tests.geometry.conftest import SETTING, Array, Judge, affine, build_model, head
 
 SUBJECTS = 6
@@ -370,7 +370,7 @@ def test_headers_that_put_two_images_apart_are_warned_of_with_their_distance(
     folder = header_model(tmp_path / "model")
     here = write(tmp_path / "here.nii.gz", head(1, SHAPE), affine())
     there = write(tmp_path / "there.nii.gz", head(2, SHAPE), affine(origin=(110.0, -12.0, -8.0)))
-    remarks = " ".join(Registrar(folder).register(here, there, SETTING).remarks)
+    remarks = " ".join(open_registrar(folder).register(here, there, SETTING).remarks)
     assert "0 % of the smaller image lies in the other; their centres are 120 mm apart" in remarks
     assert "--placement centre" in remarks
 
@@ -423,7 +423,7 @@ def test_spacings_that_differ_are_refused_where_the_models_is_not_known(tmp_path
     with pytest.raises(
         DataError, match=r"expected the spacing of f\.nii\.gz, 0\.5 x 0\.5 x 0\.5 mm"
     ):
-        Registrar(folder).register(moving, fine, SETTING)
+        open_registrar(folder).register(moving, fine, SETTING)
 
 
 @pytest.mark.parametrize("placement", ["centre", "header"])
@@ -466,7 +466,7 @@ def test_a_unit_that_makes_an_image_a_thousand_times_too_large_is_doubted(
     image.header.set_xyzt_units("meter")
     nibabel.save(image, tmp_path / "m.nii.gz")
     fixed = write(tmp_path / "f.nii.gz", head(2, SHAPE), affine())
-    remarks = Registrar(model).register(tmp_path / "m.nii.gz", fixed, SETTING).remarks
+    remarks = open_registrar(model).register(tmp_path / "m.nii.gz", fixed, SETTING).remarks
     assert any(
         "m.nii.gz: it measures 2.6e+04 x 2.2e+04 x 1.8e+04 mm" in remark for remark in remarks
     )

@@ -10,7 +10,7 @@ from hmopt.data.inspection import inspect_cohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError
-from hmopt.interop.registration import Registrar
+from hmopt.oracle import open_registrar
 from tests.geometry.conftest import SETTING, Judge, build_model
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "PIR", "SLA")
@@ -63,7 +63,9 @@ def test_an_unusual_file_as_moving_and_as_fixed(
 
 def test_the_sheared_ct_is_said_to_lie_elsewhere_for_itk(awkward: Path, coarse_model: Path) -> None:
     head = awkward / "orientations" / "RAS.nii.gz"
-    remarks = Registrar(coarse_model).register(awkward / "sheared_ct.nii.gz", head, SETTING).remarks
+    remarks = (
+        open_registrar(coarse_model).register(awkward / "sheared_ct.nii.gz", head, SETTING).remarks
+    )
     assert any(
         "sheared_ct.nii.gz: qform (code 2) and sform (code 2)" in remark for remark in remarks
     )
@@ -78,7 +80,7 @@ def test_freesurfer_labels_are_placed_as_the_nifti_of_the_same_affine(
     nibabel.save(thinned, tmp_path / "labels.nii.gz")
     head = awkward / "orientations" / "RAS.nii.gz"
     found = [
-        Registrar(coarse_model).register(one, head, SETTING)
+        open_registrar(coarse_model).register(one, head, SETTING)
         for one in (path, tmp_path / "labels.nii.gz")
     ]
     np.testing.assert_allclose(
@@ -95,7 +97,7 @@ def test_minc_is_registered(awkward: Path, coarse_model: Path, tmp_path: Path) -
     )
     head = awkward / "orientations" / "RAS.nii.gz"
     found = [
-        Registrar(coarse_model).register(one, head, SETTING)
+        open_registrar(coarse_model).register(one, head, SETTING)
         for one in (path, tmp_path / "tiny.nii.gz")
     ]
     np.testing.assert_allclose(
@@ -116,7 +118,7 @@ def test_several_volumes_and_complex_numbers_are_refused(
     awkward: Path, coarse_model: Path, name: str
 ) -> None:
     with pytest.raises(DataError, match=name):
-        Registrar(coarse_model).register(
+        open_registrar(coarse_model).register(
             awkward / name, awkward / "orientations" / "RAS.nii.gz", SETTING
         )
 

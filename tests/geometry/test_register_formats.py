@@ -10,7 +10,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from scipy.spatial.transform import Rotation
 
 from hmopt.errors import DataError
-from hmopt.interop.registration import Registrar
+from hmopt.oracle import open_registrar
 from tests.geometry.conftest import SETTING, Array, Judge, affine, head
 
 
@@ -169,7 +169,7 @@ def test_a_sheared_file_that_itk_does_not_read_is_named_with_its_angle(
         )
         for name in ("moving", "fixed")
     }
-    found = Registrar(model).register(paths["moving"], paths["fixed"], SETTING)
+    found = open_registrar(model).register(paths["moving"], paths["fixed"], SETTING)
     (remark,) = [one for one in found.remarks if "do not read it" in one]
     assert remark.startswith(f"{which}.nii.gz")
     assert "12 degrees" in remark
@@ -208,7 +208,7 @@ def test_a_freesurfer_file_is_registered_as_the_nifti_of_the_same_affine(
     nibabel.save(nibabel.MGHImage(head(1), matrix), tmp_path / "m.mgz")
     fixed = save(tmp_path / "f.nii.gz", head(2), affine())
     as_nifti = judge(model, save(tmp_path / "m.nii.gz", head(1), matrix), fixed)
-    as_mgz = Registrar(model).register(tmp_path / "m.mgz", fixed, SETTING)
+    as_mgz = open_registrar(model).register(tmp_path / "m.mgz", fixed, SETTING)
     np.testing.assert_allclose(
         as_mgz.displacement.get_fdata(), as_nifti.displacement.get_fdata(), atol=1e-4
     )
@@ -263,7 +263,7 @@ def test_planes_across_different_axes_are_refused(plane_model: Path, tmp_path: P
     with pytest.raises(
         DataError, match=r"expected an axial plane, as .*axial\.nii\.gz is, got a coronal plane"
     ):
-        Registrar(plane_model).register(paths[0], paths[1], SETTING)
+        open_registrar(plane_model).register(paths[0], paths[1], SETTING)
 
 
 def test_an_affine_that_cannot_be_inverted_is_refused(model: Path, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_an_affine_that_cannot_be_inverted_is_refused(model: Path, tmp_path: Pat
             image.header.write_to(file)
             file.write(head(1).tobytes(order="F"))
         with pytest.raises(DataError, match="an affine that can be inverted"):
-            Registrar(model).register(path, good, SETTING)
+            open_registrar(model).register(path, good, SETTING)
 
 
 def test_what_lies_outside_the_moving_image_is_its_background(
@@ -303,6 +303,8 @@ def test_a_broken_qform_beside_a_good_sform_does_not_count(model: Path, tmp_path
         image.header.write_to(file)
         file.write(head(1).tobytes(order="F"))
     fixed = save(tmp_path / "f.nii.gz", head(2), affine())
-    good = Registrar(model).register(save(tmp_path / "g.nii.gz", head(1), affine()), fixed, SETTING)
-    found = Registrar(model).register(tmp_path / "m.nii", fixed, SETTING)
+    good = open_registrar(model).register(
+        save(tmp_path / "g.nii.gz", head(1), affine()), fixed, SETTING
+    )
+    found = open_registrar(model).register(tmp_path / "m.nii", fixed, SETTING)
     np.testing.assert_allclose(found.moved.get_fdata(), good.moved.get_fdata(), atol=1e-4)

@@ -8,8 +8,8 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from typer.testing import CliRunner
 
 from hmopt.cli.app import app
-from hmopt.cli.choice import searched_setting
-from hmopt.study_folder import read_folder
+from hmopt.study_folder import StudyFolder, read_folder
+from hmopt.workflow.choice import recommended_setting
 from tests.geometry.conftest import Array, affine, head
 
 STUDY = """
@@ -95,6 +95,8 @@ def test_order_of_voxels_and_unit_change_neither_a_measurement_nor_the_optimum(
 ) -> None:
     plain = run_study(tmp_path / "plain", None, "mm")
     stored = run_study(tmp_path / "stored", "PIR", "micron")
-    assert searched_setting(stored, {}) == searched_setting(plain, {})
+    assert recommended_setting(StudyFolder(stored), {}) == recommended_setting(
+        StudyFolder(plain), {}
+    )
     one, other = read_folder(plain), read_folder(stored)
     np.testing.assert_allclose(other.values["dice"], one.values["dice"], atol=1e-6)

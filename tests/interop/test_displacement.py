@@ -177,3 +177,10 @@ def test_another_format_than_nifti_is_refused_and_nothing_is_written(tmp_path: P
     with pytest.raises(DataError, match=r"ends in \.nii"):
         save_image(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "moved.mgz.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_component_is_taken_at_the_voxel_itself_and_not_where_another_moved_it() -> None:
+    displacement = np.random.default_rng(0).normal(size=(3, 6, 7, 8))
+    found = moving_coordinates(displacement, np.eye(4), np.eye(4), (6, 7, 8))
+    expected = np.moveaxis(np.indices((6, 7, 8)) + displacement, 0, -1)
+    np.testing.assert_allclose(found, expected)

@@ -13,8 +13,8 @@ from hmopt.data.volume import read_image
 from hmopt.declaration import parse_study, read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.displacement import save_image
-from hmopt.interop.registration import Registrar
 from hmopt.networks import architecture, build_hypermorph, load_hypermorph, save_hypermorph
+from hmopt.oracle import open_registrar
 from hmopt.spatial import warp
 
 SETTING = {"regularization": 0.3}
@@ -34,7 +34,7 @@ def test_a_registration_is_the_networks_displacement_applied_to_the_moving_image
     tiny_study: Any,
 ) -> None:
     moving, fixed = tiny_study.image(1), tiny_study.image(2)
-    moved = Registrar(tiny_study.folder).register(moving, fixed, SETTING).moved
+    moved = open_registrar(tiny_study.folder).register(moving, fixed, SETTING).moved
 
     section = read_study(tiny_study.folder).preprocessing
     network = load_hypermorph(tiny_study.folder / "model.safetensors")[0].bake(SETTING)
@@ -57,7 +57,7 @@ def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(
 ) -> None:
     moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=3, after=1)
     fixed = turned(tiny_study.image(2), tmp_path / "fixed.nii.gz", before=0, after=2)
-    found = Registrar(tiny_study.folder).register(moving, fixed, SETTING)
+    found = open_registrar(tiny_study.folder).register(moving, fixed, SETTING)
     save_image(found.displacement, tmp_path / "field.nii.gz")
     reference = nibabel.load(fixed)
     assert found.moved.shape == reference.shape
@@ -75,9 +75,11 @@ def test_the_result_lies_on_the_fixed_files_own_grid_and_itk_makes_the_same(
 def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(
     tiny_study: Any, tmp_path: Path
 ) -> None:
-    plain = Registrar(tiny_study.folder).register(tiny_study.image(1), tiny_study.image(2), SETTING)
+    plain = open_registrar(tiny_study.folder).register(
+        tiny_study.image(1), tiny_study.image(2), SETTING
+    )
     moving = turned(tiny_study.image(1), tmp_path / "moving.nii.gz", before=2, after=2)
-    mirrored = Registrar(tiny_study.folder).register(moving, tiny_study.image(2), SETTING)
+    mirrored = open_registrar(tiny_study.folder).register(moving, tiny_study.image(2), SETTING)
     inner = (slice(3, -3), slice(3, -3))
     images = [np.asarray(found.moved.dataobj)[inner] for found in (plain, mirrored)]
     np.testing.assert_allclose(images[0], images[1], atol=0.01)
@@ -85,19 +87,21 @@ def test_a_file_stored_mirrored_is_registered_as_if_it_were_not(
 
 def test_a_setting_outside_the_range_is_refused(tiny_study: Any) -> None:
     with pytest.raises(DeclarationError, match="regularization"):
-        Registrar(tiny_study.folder).register(
+        open_registrar(tiny_study.folder).register(
             tiny_study.image(1), tiny_study.image(2), {"regularization": 1.5}
         )
 
 
 def test_a_missing_image_is_named(tiny_study: Any) -> None:
     with pytest.raises(DataError, match="nowhere"):
-        Registrar(tiny_study.folder).register(Path("nowhere.nii.gz"), tiny_study.image(2), SETTING)
+        open_registrar(tiny_study.folder).register(
+            Path("nowhere.nii.gz"), tiny_study.image(2), SETTING
+        )
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="hmopt train"):
-        Registrar(tmp_path)
+        open_registrar(tmp_path)
 
 
 def sliced_study(folder: Path, align: str = "none") -> Path:
@@ -130,7 +134,7 @@ def volume(path: Path, seed: int) -> Path:
 @pytest.mark.filterwarnings("ignore:.*align is now")
 def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
     moving, fixed = volume(tmp_path / "moving.nii", 0), volume(tmp_path / "fixed.nii", 1)
-    found = Registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
+    found = open_registrar(sliced_study(tmp_path)).register(moving, fixed, SETTING)
     moved = np.asarray(found.moved.dataobj)
     assert moved.shape == (30, 5, 34)
     original = np.asarray(nibabel.load(moving).dataobj)
@@ -144,4 +148,4 @@ def test_of_a_volume_the_declared_slices_are_registered(tmp_path: Path) -> None:
 def test_an_aligned_study_needs_its_template(tmp_path: Path) -> None:
     image = volume(tmp_path / "image.nii", 0)
     with pytest.raises(DataError, match="template"):
-        Registrar(sliced_study(tmp_path, align="affine")).register(image, image, SETTING)
+        open_registrar(sliced_study(tmp_path, align="affine")).register(image, image, SETTING)

@@ -8,6 +8,7 @@ import pytest
 
 from hmopt.catalogue import METRICS as DECLARED
 from hmopt.ledger import Ledger, Recorded
+from hmopt.ledger import ledger as ledger_module
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")
@@ -105,3 +106,51 @@ def test_a_metric_asked_for_later_is_measured_alone_and_a_new_version_leaves_the
     monkeypatch.setitem(DECLARED, "folding", replace(DECLARED["folding"], version=2))
     list(recorded.measure([(70,)], pairs, [*METRICS, "similarity"]))
     assert {metric for _, _, metric in oracle.asked} == {"folding"}
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the shards that are opened, one entry for each reading of a ledger."""
+    counts: list[int] = []
+    read_once, read_shard = Ledger._read_once, ledger_module.read_shard
+
+    def counting_readings(self: Ledger, *arguments: Any) -> Any:
+        counts.append(0)
+        return read_once(self, *arguments)
+
+    def counting_shards(*arguments: Any) -> Any:
+        counts[-1] += 1
+        return read_shard(*arguments)
+
+    monkeypatch.setattr(Ledger, "_read_once", counting_readings)
+    monkeypatch.setattr(ledger_module, "read_shard", counting_shards)
+    return counts
+
+
+def test_every_question_reads_the_ledger_once_however_many_settings_it_is_about(
+    oracle: Any, pairs: list[Pair], tmp_path: Path, readings: list[int]
+) -> None:
+    recorded = Recorded(oracle, Ledger(tmp_path))
+    settings = [(place,) for place in range(0, 200, 10)]
+    recorded.fill(settings[:15], pairs, METRICS)  # an empty ledger
+    assert readings == [0]
+    list(recorded.measure(settings, pairs, METRICS))  # known, and new ones
+    assert readings == [0, 1]
+    list(recorded.measure(settings, pairs, METRICS))  # all known
+    recorded.fill(settings, pairs, METRICS)
+    assert readings == [0, 1, 2, 2]
+
+
+def test_filling_measures_what_is_missing_and_no_more(
+    oracle: Any, pairs: list[Pair], tmp_path: Path
+) -> None:
+    recorded = Recorded(oracle, Ledger(tmp_path))
+    recorded.fill([(70,)], pairs, ["dice"])
+    oracle.asked.clear()
+    recorded.fill([(0,), (70,)], pairs, METRICS)
+    asked = set(oracle.asked)
+    assert len(asked) == len(oracle.asked) == 3 * len(pairs)
+    assert {metric for index, _, metric in asked if index == (70,)} == {"folding"}
+    oracle.asked.clear()
+    recorded.fill([(0,), (70,)], pairs, METRICS)
+    assert oracle.asked == []

@@ -8,7 +8,7 @@ import torch
 
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import read_study
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.ledger import Ledger
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
 from hmopt.oracle import load_checkpoints, open_oracle
@@ -64,7 +64,13 @@ def save_model(folder: Path, name: str, seed: int) -> None:
     torch.manual_seed(seed)
     built_as = architecture(study, cohort.shape)
     tensors = build_hypermorph(built_as).hypernetwork.state_dict()
-    header = {"architecture": built_as, "training_key": training_key(study, cohort)}
+    header = {
+        "architecture": built_as,
+        "training_key": training_key(study, cohort),
+        "preprocessing": study.preprocessing.model_dump(),
+        "cohort": cohort.identity,
+        "spacing_mm": cohort.spacing_mm,
+    }
     save_hypermorph(folder / name, dict(tensors), header)
 
 
@@ -134,3 +140,93 @@ def test_model_of_another_architecture_is_refused(folder: Path) -> None:
     (folder / "study.toml").write_text(STUDY.replace("widths = [4]", "widths = [8]"))
     with pytest.raises(CheckpointError, match="hypernetwork"):
         open_oracle(folder)
+
+
+ELSEWHERE = (
+    STUDY
+    + """
+[model]
+source = "{source}"
+path = "{path}"
+"""
+)
+
+
+@pytest.fixture
+def other(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study folder of the same files without a model, all of its subjects to be searched."""
+    other = tmp_path_factory.mktemp("other") / "study"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("model*", "prepared", "ledger"))
+    return other
+
+
+def declare(folder: Path, source: str, path: object, text: str = ELSEWHERE) -> None:
+    declared = text.format(source=source, path=path)
+    split = "train = 0\ntune = 0\nsearch = 5"
+    (folder / "study.toml").write_text(declared.replace("train = 1\ntune = 1\nsearch = 3", split))
+
+
+@pytest.mark.parametrize(("source", "file"), [("study", ""), ("file", "model.safetensors")])
+def test_a_model_from_elsewhere_gives_the_values_that_it_gives_at_home(
+    source: str, file: str, folder: Path, other: Path
+) -> None:
+    declare(other, source, folder / file)
+    at_home, pairs = open_oracle(folder)
+    here, more_pairs = open_oracle(other)
+    assert here.identity == at_home.identity  # the same model on the same prepared images
+    assert len(more_pairs) == 20
+    (expected,) = at_home.measure([(70,)], pairs, ["dice"])
+    (found,) = here.measure([(70,)], pairs, ["dice"])
+    np.testing.assert_array_equal(found.values["dice"], expected.values["dice"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("shape = [8, 8, 8]", "shape = [8, 8, 16]", "to 8 x 8 x 8, got 8 x 8 x 16"),
+        (
+            "shape = [8, 8, 8]",
+            "shape = [8, 8, 8]\nspacing_mm = [1.5, 1.5, 1.5]",
+            "to 1 x 1 x 1 mm, got 1.5 x 1.5 x 1.5 mm",
+        ),
+        (
+            "shape = [8, 8, 8]",
+            'shape = [8, 8, 8]\nnormalization = "minmax"',
+            "to percentile, got minmax",
+        ),
+        (
+            "[network]",
+            "[hyperparameters.regularization]\nhigh = 0.5\n[network]",
+            r"regularization in \[0, 1\], uniform, got regularization in \[0, 0.5\]",
+        ),
+    ],
+)
+def test_a_cohort_that_was_prepared_otherwise_is_refused_with_the_numbers(
+    before: str, after: str, message: str, folder: Path, other: Path
+) -> None:
+    declare(other, "study", folder, ELSEWHERE.replace(before, after))
+    with pytest.raises(CheckpointError, match=message):
+        open_oracle(other)
+
+
+def test_a_file_of_another_format_is_refused(folder: Path, other: Path) -> None:
+    (folder / "model.h5").write_bytes(b"HDF")
+    declare(other, "file", folder / "model.h5")
+    with pytest.raises(CheckpointError, match=r"a .safetensors file .* got '.h5'"):
+        open_oracle(other)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('source = "study"', "a path with source"),
+        ('source = "engine"', "a callable with source"),
+        ('path = "elsewhere"', "no path with source"),
+        ('source = "elastix"', "'trained', 'study', 'file' or 'engine'"),
+        ('source = "engine"\ncallable = "register"', "model.callable"),
+    ],
+)
+def test_an_incomplete_table_is_refused(table: str, message: str, folder: Path) -> None:
+    (folder / "study.toml").write_text(f"{STUDY}\n[model]\n{table}\n")
+    with pytest.raises(DeclarationError, match=message):
+        read_study(folder)

@@ -18,7 +18,7 @@ from hmopt.ledger import Ledger, Recorded
 from hmopt.metrics import measure
 from hmopt.networks import architecture, build_hypermorph, load_network
 from hmopt.oracle import AmortizedOracle, EnsembleOracle, RetrainedOracle
-from hmopt.oracle.images import CohortTensors
+from hmopt.oracle.registered import CohortTensors
 from hmopt.records import Pair
 from hmopt.search.objective import Objective
 from hmopt.spatial import velocity_to_displacement

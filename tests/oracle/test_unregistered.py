@@ -5,7 +5,7 @@ import pytest
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.ledger import Ledger, Recorded
-from hmopt.oracle import UnregisteredOracle, sweep
+from hmopt.oracle import UnregisteredOracle
 from hmopt.records import Pair
 
 
@@ -44,7 +44,7 @@ def test_its_one_setting_goes_through_a_ledger(
     direct = UnregisteredOracle(flat_cohort)
     (expected,) = direct.measure([()], pairs, ["dice", "folding"])
     recorded = Recorded(direct, Ledger(tmp_path))
-    sweep(recorded, recorded.space.coarse(21), pairs, ["dice", "folding"])
+    recorded.fill(recorded.space.coarse(21), pairs, ["dice", "folding"])
     (block,) = recorded.measure([()], pairs, ["dice", "folding"])
     assert Ledger(tmp_path).settings(direct.identity, direct.space) == [()]
     np.testing.assert_allclose(block.values["dice"], expected.values["dice"], atol=1e-6)

@@ -1,4 +1,4 @@
-"""How long a study will take and how much disk it will need, told before it is begun."""
+"""Estimates of how long a study takes and how much disk it needs, before it is begun."""
 
 import math
 import os
@@ -21,7 +21,7 @@ ROW_BYTES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a study will take, roughly.
+    """Rough cost of a study.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Estimate:
 def estimate_study(
     study: Study, items: int, pairs: int, labels: int, cores: int | None = None
 ) -> Estimate:
-    """Give what a study will take.
+    """Return the estimated cost of a study.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def estimate_study(
     labels
         Structures.
     cores
-        That compute; left out: those of this machine.
+        Of the processor; None: those of this machine.
 
     Examples
     --------
@@ -65,14 +65,28 @@ def estimate_study(
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
     settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
-    measured = (
-        len(CHECKPOINTS) * settings * pairs
-    )  # by the model at each checkpoint of its training
-    steps = study.training.steps * study.training.batch
+    # the model is measured as it was at each checkpoint of its training
+    measured = len(CHECKPOINTS) * settings * pairs
+    trained = study.training.steps * study.training.batch
+    images_bytes = items * voxels * BYTES_PER_VOXEL
+    ledger_bytes = measured * 2 * labels * ROW_BYTES
     return Estimate(
-        training_s=steps * voxels * TRAINING_S_PER_VOXEL / shared,
+        training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
         search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
-        disk_bytes=items * voxels * BYTES_PER_VOXEL
-        + MODEL_BYTES
-        + measured * 2 * labels * ROW_BYTES,
+        disk_bytes=images_bytes + MODEL_BYTES + ledger_bytes,
     )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in one unit, as messages show it.
+
+    Examples
+    --------
+    >>> duration(8), duration(200), duration(7300)
+    ('8 s', '3 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

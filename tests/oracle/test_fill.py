@@ -7,7 +7,7 @@ import pytest
 from hmopt.data.prepared import PreparedCohort
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import Hypermorph
-from hmopt.oracle import AmortizedOracle, sweep
+from hmopt.oracle import AmortizedOracle
 from hmopt.records import Pair
 
 MakeModel = Callable[..., Hypermorph]
@@ -31,7 +31,7 @@ def test_ledger_holds_everything_afterwards(
     oracle: AmortizedOracle, pairs: list[Pair], tmp_path: Path
 ) -> None:
     assert lacking(oracle, tmp_path, pairs) == 15
-    sweep(Recorded(oracle, Ledger(tmp_path)), SETTINGS, pairs, ["dice", "folding"])
+    Recorded(oracle, Ledger(tmp_path)).fill(SETTINGS, pairs, ["dice", "folding"])
     assert lacking(oracle, tmp_path, pairs) == 0
 
 
@@ -46,7 +46,7 @@ def test_progress_counts_every_pair_at_every_setting(
         yield from done
 
     for _ in range(2):
-        sweep(Recorded(oracle, Ledger(tmp_path)), SETTINGS, pairs, ["dice"], counting)
+        Recorded(oracle, Ledger(tmp_path)).fill(SETTINGS, pairs, ["dice"], counting)
     assert seen == [(15, 15), (15, 15)]
 
 
@@ -62,7 +62,7 @@ def test_interrupted_sweep_goes_on_where_it_stopped(
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(Recorded(oracle, Ledger(tmp_path)), SETTINGS, pairs, ["dice", "folding"], interrupted)
+        Recorded(oracle, Ledger(tmp_path)).fill(SETTINGS, pairs, ["dice", "folding"], interrupted)
     assert 0 < lacking(oracle, tmp_path, pairs) < 15
-    sweep(Recorded(oracle, Ledger(tmp_path)), SETTINGS, pairs, ["dice", "folding"])
+    Recorded(oracle, Ledger(tmp_path)).fill(SETTINGS, pairs, ["dice", "folding"])
     assert lacking(oracle, tmp_path, pairs) == 0

@@ -31,5 +31,5 @@ def page_faults(first: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is only on Linux")
 def test_memory_that_was_freed_is_not_mapped_anew() -> None:
-    kept = page_faults("from hmopt.cli.memory import keep_freed_memory; keep_freed_memory()")
+    kept = page_faults("from hmopt.workflow.machine import keep_freed_memory; keep_freed_memory()")
     assert kept < FEW

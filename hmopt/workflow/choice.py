@@ -1,36 +1,25 @@
-"""Which setting a registration is made with: given, or the best one of a scope that was searched."""
+"""Which scope was asked for, and which setting a registration is made with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from hmopt.analysis.cross_validation import recommend
 from hmopt.errors import DeclarationError, SearchError
+from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes
+from hmopt.search.studies import study_of_scope
 from hmopt.space import Setting, Space
+from hmopt.study_folder import StudyFolder
 
 
-def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """Give what `NAME=VALUE` arguments say.
+def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
+    """Return the default setting with some values replaced.
 
-    Raises
-    ------
-    DeclarationError
-        If one has another form.
-
-    Examples
-    --------
-    >>> parse_pairs("--group", ["task=within"])
-    {'task': 'within'}
-    """
-    for text in given:
-        if "=" not in text.strip("="):
-            raise DeclarationError(
-                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
-            )
-    return dict(text.split("=", 1) for text in given)
-
-
-def given_setting(space: Space, given: dict[str, str]) -> Setting:
-    """Give the default setting with some values replaced.
+    Parameters
+    ----------
+    space
+        The hyperparameters of a model.
+    values
+        Numbers, or their text, by name.
 
     Raises
     ------
@@ -44,7 +33,7 @@ def given_setting(space: Space, given: dict[str, str]) -> Setting:
     {'regularization': 0.3}
     """
     setting = space.default
-    for name, text in given.items():
+    for name, value in values.items():
         if name not in setting:
             known = ", ".join(space.names)
             raise DeclarationError(
@@ -54,18 +43,18 @@ def given_setting(space: Space, given: dict[str, str]) -> Setting:
                 advice="Drop it.",
             )
         try:
-            setting[name] = float(text)
+            setting[name] = float(value)
         except ValueError as error:
             raise DeclarationError(
-                name, expected="a number", got=repr(text), advice="Correct it."
+                name, expected="a number", got=repr(value), advice="Correct it."
             ) from error
     space.index(setting)
     return setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a search found for a scope.
+class Recommendation:
+    """The setting that a search recommends for a scope.
 
     Parameters
     ----------
@@ -104,27 +93,39 @@ class Found:
         return self.within_limit
 
     def advice(self) -> str | None:
-        """Return what to say where the best setting exceeds the folding limit, and what to type then."""
+        """Return what to say where the best setting exceeds the folding limit, and which option to add then."""
         if self.within_limit == self.best or self.folding is None:
             return None
         exceeds = f"folds {self.folding:.3%} of the voxels on average, more than the limit of {self.folding_limit:.3%}"
         if self.within_limit is None:
             return f"This setting {exceeds}, as every setting does that was measured."
-        other = ", ".join(f"{name} {value:g}" for name, value in self.within_limit.items())
+        other = setting_text(self.within_limit)
         return f"This setting {exceeds}. The best one within it is {other}: add --within-folding-limit to take it."
 
 
-def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
-    """Return what a search found for a scope: the cohort where there are no criteria.
+def setting_text(setting: Setting) -> str:
+    """Return a setting as a line shows it.
+
+    Examples
+    --------
+    >>> setting_text({"regularization": 0.25})
+    'regularization 0.25'
+    """
+    parts = [f"{name} {value:g}" for name, value in setting.items()]
+    return ", ".join(parts)
+
+
+def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendation:
+    """Return what a search recommends for a scope.
 
     The best setting of a scope is that of its curve pooled with those of its family, as the report recommends it.
 
     Parameters
     ----------
-    folder
+    files
         A study folder that was searched.
     criteria
-        Values by kind, as `{"label": "thalamus", "task": "within"}`.
+        Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort.
 
     Raises
     ------
@@ -135,32 +136,27 @@ def searched_setting(folder: Path, criteria: dict[str, str]) -> Found:
     SearchError
         If there is no such scope, or nothing was measured for it.
     """
-    from hmopt.analysis.cross_validation import recommend
-    from hmopt.search.open_study import study_of_scope
-    from hmopt.search.scopes import find_scope, list_scopes
-    from hmopt.study_folder import StudyFolder
-
-    files = StudyFolder(folder)
     files.check_together()
-    section = files.searched.search
-    study = study_of_scope(files, section.metric, criteria)
+    options = files.searched.search
+    study = study_of_scope(files, options.metric, criteria)
     measurements = files.measurements()
-    scope = find_scope(
-        criteria, measurements.pairs, measurements.labels, section.min_paired_subjects
-    )
-    family = section.model_copy(update={"scopes": [list(criteria) or ["cohort"]]})
-    members = list_scopes(family, measurements.pairs, measurements.labels)
-    best = recommend(measurements, members, section)[scope]
-    folding = next(
-        (trial.user_attrs.get("folding") for trial in study.trials if trial.params == best), None
-    )
+    pairs, labels = measurements.pairs, measurements.labels
+    scope = find_scope(criteria, pairs, labels, options.min_paired_subjects)
+
+    kinds = list(criteria) or [COHORT]
+    family = list_scopes(options.model_copy(update={"scopes": [kinds]}), pairs, labels)
+    best = recommend(measurements, family, options)[scope]
+
+    folding = None
+    for trial in study.trials:
+        if trial.params == best:
+            folding = trial.user_attrs.get("folding")
+            break
     limit = study.user_attrs["folding_limit"]
     within = study.user_attrs["optimum_constrained"]
-    constrained = None if within is None else dict(within)
-    obeys = folding is not None and folding <= limit
-    return Found(
-        best=best,
-        within_limit=best if obeys else constrained,
-        folding=folding,
-        folding_limit=limit,
+    within_limit = None if within is None else dict(within)
+    if folding is not None and folding <= limit:
+        within_limit = best
+    return Recommendation(
+        best=best, within_limit=within_limit, folding=folding, folding_limit=limit
     )

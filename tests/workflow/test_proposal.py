@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.cli import inference
-from hmopt.cli.inference import infer_study
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
+from hmopt.workflow import proposal as inference
+from hmopt.workflow.proposal import infer_study
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
 

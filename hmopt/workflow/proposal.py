@@ -1,14 +1,12 @@
-"""What a study of a cohort should declare, inferred from what was found in its data."""
+"""The declaration that is proposed for a cohort, inferred from its data."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from hmopt.data.inspection import Inspection, infer_slices, infer_split
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from hmopt.data.inspection import Inspection
 
 Values = dict[str, Any]
 Remarks = dict[str, str]
@@ -19,8 +17,8 @@ MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
 
 
-def infer_study(name: str, cohort: CohortOptions, found: "Inspection") -> tuple[Study, Remarks]:
-    """Give the declaration of a study, and by dotted key what its values were inferred from.
+def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[Study, Remarks]:
+    """Return the declaration of a study, and by dotted key what its values were inferred from.
 
     Parameters
     ----------
@@ -37,42 +35,47 @@ def infer_study(name: str, cohort: CohortOptions, found: "Inspection") -> tuple[
         If there are fewer subjects than a split needs.
     """
     remarks: Remarks = {"name": "The folder's name."}
+    images = found.cohort.images
     split = _split(found, remarks)
-    pairs = _pairs(found.cohort.images, remarks)
+    pairs = _pairs(images, remarks)
+    searched = _count(split["search"])
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
         "preprocessing": _preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
-        "search": _search(found.cohort.images, _count(split["search"]), pairs["tasks"], remarks),
+        "search": _search(images, searched, pairs["tasks"], remarks),
     }
     return parse_study(values), remarks
 
 
-def _preprocessing(found: "Inspection", remarks: Remarks) -> Values:
+def _preprocessing(found: Inspection, remarks: Remarks) -> Values:
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
-    values: Values = {} if axis is None else _slices(found, axis, remarks)
-    extents = found.extents_mm[kept]
     spacing = _spacing(found, kept, remarks)
-    stride = NetworkOptions().stride * 2 ** (len(NetworkOptions().encoder) - 1)
-    voxels = [
-        math.ceil(round(extent / step, 2))
-        for extent, step in zip(extents.tolist(), spacing, strict=True)
-    ]
+    extents = found.extents_mm[kept].tolist()
+    voxels = []
+    for extent, step in zip(extents, spacing, strict=True):
+        voxels.append(math.ceil(round(extent / step, 2)))
     covered = " x ".join(str(count) for count in voxels)
+    network = NetworkOptions()
+    stride = network.stride * 2 ** (len(network.encoder) - 1)
     remarks["preprocessing.shape"] = (
         f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
     )
     remarks["preprocessing.placement"] = found.advice
-    shape = [stride * math.ceil(count / stride) for count in voxels]
-    return {"shape": shape, "spacing_mm": spacing, "placement": found.best_placement, **values}
+    values: Values = {
+        "shape": [stride * math.ceil(count / stride) for count in voxels],
+        "spacing_mm": spacing,
+        "placement": found.best_placement,
+    }
+    if axis is not None:
+        values.update(_slices(found, axis, remarks))
+    return values
 
 
-def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
-    from hmopt.data.inspection import infer_slices
-
+def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
     slices = infer_slices(found, axis)
     if slices is None:
         return {}
@@ -84,9 +87,10 @@ def _slices(found: "Inspection", axis: int, remarks: Remarks) -> Values:
     return {"slices": slices.model_dump()}
 
 
-def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[float]:
-    """Give the most common spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
-    middle = sorted(map(tuple, found.spacings_mm[:, kept].tolist()))[len(found.spacings_mm) // 2]
+def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float]:
+    """Return the median spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
+    spacings = sorted(tuple(spacing) for spacing in found.spacings_mm[:, kept].tolist())
+    middle = spacings[len(spacings) // 2]
     voxels = math.prod(found.extents_mm[kept] / middle)
     of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
     if voxels <= MANY_VOXELS:
@@ -101,14 +105,12 @@ def _spacing(found: "Inspection", kept: list[int], remarks: Remarks) -> list[flo
 
 
 def _rounded_up(length: float) -> float:
-    """Give a length to two digits that is not shorter."""
+    """Return a length rounded up to two digits."""
     unit = 10.0 ** (math.floor(math.log10(length)) - 1)
     return float(f"{math.ceil(length / unit - 1e-9) * unit:.6g}")
 
 
-def _split(found: "Inspection", remarks: Remarks) -> Values:
-    from hmopt.data.inspection import infer_split
-
+def _split(found: Inspection, remarks: Remarks) -> Values:
     split = infer_split(found)
     remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
     if isinstance(split.search, list):
@@ -118,7 +120,7 @@ def _split(found: "Inspection", remarks: Remarks) -> Values:
     return split.model_dump()
 
 
-def _pairs(images: "pd.DataFrame", remarks: Remarks) -> Values:
+def _pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
     columns = [str(column) for column in images if str(column).lower() == "modality"]
     same = [column for column in columns if images[column].nunique() > 1]
     if same:
@@ -135,20 +137,20 @@ def _count(side: int | list[str]) -> int:
     return side if isinstance(side, int) else len(side)
 
 
-def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Remarks) -> Values:
-    groups = {str(column): images[column] for column in images if column not in OWN_COLUMNS}
-    bins = {name: edges for name, column in groups.items() if (edges := _bins(column))}
-    few = [
-        name
-        for name, column in groups.items()
-        if name in bins or 1 < column.nunique() <= MOST_GROUPS
-    ]
-    scopes = [
-        ["cohort"],
-        ["label"],
-        *([["task"], ["task", "label"]] if len(kinds) > 1 else []),
-        *([name] for name in few),
-    ]
+def _search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    scopes = [["cohort"], ["label"]]
+    if len(kinds) > 1:
+        scopes += [["task"], ["task", "label"]]
+    bins = {}
+    for name in images:
+        if name in OWN_COLUMNS:
+            continue
+        column = images[name]
+        edges = _bins(column)
+        if edges:
+            bins[str(name)] = edges
+        if edges or 1 < column.nunique() <= MOST_GROUPS:
+            scopes.append([str(name)])
     if searched > SearchOptions().min_paired_subjects:
         scopes.append(["subject"])
     else:
@@ -158,8 +160,12 @@ def _search(images: "pd.DataFrame", searched: int, kinds: list[str], remarks: Re
     return {"scopes": scopes, "bins": bins}
 
 
-def _bins(column: "pd.Series") -> list[float]:
-    """Give edges that cut a column of many different numbers into three groups of about equal size."""
+def _bins(column: pd.Series) -> list[float]:
+    """Return edges that cut a column of many different numbers into three groups of about equal size."""
     if column.dtype.kind not in "if" or column.nunique() <= MOST_GROUPS:
         return []
-    return sorted({float(f"{column.quantile(share):.3g}") for share in (1 / 3, 2 / 3)})
+    edges = set()
+    for share in (1 / 3, 2 / 3):
+        quantile = column.quantile(share)
+        edges.add(float(f"{quantile:.3g}"))
+    return sorted(edges)

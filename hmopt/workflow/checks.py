@@ -1,0 +1,119 @@
+"""What a declaration asks of its cohort, checked by the first command that has both, before any training."""
+
+import warnings
+
+import pandas as pd
+
+from hmopt.data.pair_table import pair_table
+from hmopt.data.pairs import draw_pairs, read_pair_names
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study
+from hmopt.declaration.agreement import check_units
+from hmopt.errors import DeclarationError
+from hmopt.networks import check_architecture
+from hmopt.records import Pair
+from hmopt.search.scopes import list_scopes
+
+
+def check_declared(study: Study) -> None:
+    """Refuse a declaration that cannot be followed whatever the data are, before images are prepared.
+
+    Raises
+    ------
+    DeclarationError
+        If the network cannot be built, or the grid does not fit it.
+    DataError
+        If the CSV of pairs cannot be read.
+    """
+    check_architecture(study.network, tuple(study.preprocessing.shape))
+    if study.pairs.csv is not None:
+        read_pair_names(study.pairs.csv)
+
+
+def check_trained_here(study: Study) -> None:
+    """Refuse a study whose model comes from elsewhere, for a command that trains what it compares with.
+
+    Raises
+    ------
+    DeclarationError
+        If it does.
+    """
+    source = study.model.source
+    if source != "trained":
+        raise DeclarationError(
+            "model.source",
+            expected='"trained", as networks are trained here to compare with',
+            got=repr(source),
+            advice="Compare in the study folder that trained the model.",
+        )
+
+
+def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.DataFrame]:
+    """Refuse a declaration that a later command could not follow on its cohort, and return the pairs to search.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+
+    Returns
+    -------
+    pairs
+        The pairs to search on.
+    table
+        A row for each, with the groups that it belongs to.
+
+    Raises
+    ------
+    DataError
+        If there are no pairs to tune or to search on, or the CSV of pairs names images that are not to be searched.
+    DeclarationError
+        If a bin, a column or a label is not of the cohort, or distances in mm are asked for and the spacing is unknown.
+    SearchError
+        If a scope is of no kind that the cohort has.
+
+    Warns
+    -----
+    UserWarning
+        If a declared scope will be empty, since no subject has enough partners.
+    """
+    options = study.search
+    if cohort.spacing_mm is None:
+        check_units(options, "where the spacing of the images is not known")
+    _check_labels(study, cohort)
+    if study.model.source == "trained":
+        draw_pairs(cohort, study.pairs, "tune")
+    pairs = draw_pairs(cohort, study.pairs, "search")
+    table = pair_table(pairs, cohort, options.bins)
+    _warn_of_empty_scopes(study, table, cohort.labels)
+    return pairs, table
+
+
+def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, ...]) -> None:
+    options = study.search
+    found = set()
+    for scope in list_scopes(options, table, labels):
+        kinds_of_scope = frozenset(kind for kind, _ in scope.criteria)
+        found.add(kinds_of_scope)
+    least = options.min_paired_subjects
+    for kinds in options.scopes:
+        declared = frozenset(kinds) - {"cohort"}
+        if "subject" in kinds and declared not in found:
+            warnings.warn(
+                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
+                stacklevel=3,
+            )
+
+
+def _check_labels(study: Study, cohort: PreparedCohort) -> None:
+    unknown = [name for name in study.loss.overlap_labels if name not in cohort.labels]
+    if unknown:
+        known = ", ".join(cohort.labels)
+        raise DeclarationError(
+            "loss.overlap_labels",
+            expected=f"labels of the cohort ({known})",
+            got=", ".join(unknown),
+            advice="Correct it.",
+        )

@@ -1,0 +1,444 @@
+"""`hmopt.compare`: baselines of a searched model, namely separate networks and hypermorphs of other seeds.
+
+What is trained, for a model of 6000 steps and `[compare]` as it is by default:
+
+============  =====  ==============================================  =====================
+role          steps  settings                                        seeds
+============  =====  ==============================================  =====================
+separate       3000  the grid (nine values of λ)                     `seeds`
+separate       3000  λ* of the cohort and the default                `optimum_seeds`
+hypermorph     3000  all                                             `seeds`
+hypermorph     6000  all; the first is the searched model itself     `hypermorph_seeds`
+============  =====  ==============================================  =====================
+
+Each seed is measured alone, and the first ones together as ensembles, which average their velocities.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from hmopt.commands import timed
+from hmopt.data.preprocessing import prepare
+from hmopt.declaration import CompareOptions
+from hmopt.errors import LedgerError
+from hmopt.ledger import Baseline, Comparison, Measurements
+from hmopt.ledger.baselines import Role
+from hmopt.model_file import check_header
+from hmopt.networks import (
+    HYPERMORPH_FORMAT,
+    NETWORK_FORMAT,
+    architecture,
+    build_hypermorph,
+    hypernetwork_operations,
+    read_header,
+    registration_operations,
+)
+from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle
+from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
+from hmopt.oracle.registered import NetworkOracle
+from hmopt.progress import Track, silent
+from hmopt.protocol import Oracle
+from hmopt.search.curve import find_curves
+from hmopt.search.scopes import Scope
+from hmopt.space import Index
+from hmopt.study_folder import StudyFolder
+from hmopt.workflow.checks import check_trained_here
+from hmopt.workflow.estimate import duration
+from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
+from hmopt.workflow.search import StudySearch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """The outcome of a comparison.
+
+    Parameters
+    ----------
+    comparison
+        The baselines, and the settings at which they were trained.
+    pairs
+        Number of pairs that each was measured on.
+    """
+
+    comparison: Comparison
+    pairs: int
+
+    def __str__(self) -> str:
+        """Return a line for a person."""
+        return f"Compared: {len(self.comparison.baselines)} baselines on {self.pairs} pairs"
+
+
+def _ignore(_line: str) -> None:
+    """Take a remark and do nothing."""
+
+
+def compare(
+    folder: Path | str,
+    *,
+    jobs: int = 1,
+    track: Track = silent,
+    say: Callable[[str], None] = _ignore,
+    device: str | None = None,
+) -> Compared:
+    """Train the baselines of a searched model, and measure them on the searched pairs.
+
+    Finished trainings and measurements are reused, so that an interrupted comparison is resumed.
+
+    Parameters
+    ----------
+    folder
+        The study folder, trained and searched.
+    jobs
+        Trainings at a time, each on its share of the processor's cores.
+    track
+        Shows progress.
+    say
+        Is told, before the first training, what will be trained and how long that takes.
+    device
+        Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
+
+    Returns
+    -------
+    Compared
+        The baselines.
+
+    Raises
+    ------
+    DeclarationError
+        If the model was not trained in this folder.
+    LedgerError
+        If the model has not been searched, or on other pairs than are declared.
+    CheckpointError
+        If there is no trained model, or a file of the comparison is of another declaration or cohort.
+
+    Examples
+    --------
+    After `hmopt.search`:
+
+    >>> import hmopt
+    >>> compared = hmopt.compare("studies/mine", jobs=2, say=print)  # doctest: +SKIP
+    >>> compared.comparison.baselines[0].name  # doctest: +SKIP
+    'hypermorph-3000-steps-seed-0'
+    """
+    files = StudyFolder(folder)
+    check_trained_here(files.study)
+    with timed(files.commands_file, "hmopt compare"):
+        keep_freed_memory()
+        work = StudyComparison(files, find_device(device), track)
+        missing = work.plan.missing(work.oracles)
+        # the longest first, so that several processes end at about the same time
+        trainings = sorted(missing, key=lambda training: training.steps, reverse=True)
+        say(work.announce(trainings))
+        work.train(trainings, jobs)
+        comparison = work.measure()
+        files.write_comparison(comparison)
+        return Compared(comparison=comparison, pairs=len(work.search.pairs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinePlan:
+    """What a comparison trains and measures, decided from the declaration and the optimum.
+
+    Parameters
+    ----------
+    options
+        `[compare]`.
+    model_steps
+        Optimizer steps of the searched model.
+    first_seed
+        The model's own seed; the others follow it.
+    grid
+        Settings of the separate networks, sorted.
+    optimum, default
+        The best setting of the cohort, and the one of a user who does not search.
+    """
+
+    options: CompareOptions
+    model_steps: int
+    first_seed: int
+    grid: tuple[Index, ...]
+    optimum: Index
+    default: Index
+
+    @property
+    def steps(self) -> int:
+        """Steps of a separate network, and of the hypermorphs at an equal budget."""
+        return self.options.budgets(self.model_steps)[0]
+
+    @property
+    def hypermorph_steps(self) -> int:
+        """The larger budget of a hypermorph."""
+        return self.options.budgets(self.model_steps)[1]
+
+    @property
+    def half_of_model_steps(self) -> int:
+        """Half of the model's steps: the budget that `steps` has where none is declared."""
+        return CompareOptions().budgets(self.model_steps)[0]
+
+    @property
+    def all_settings(self) -> list[Index]:
+        """The settings at which hypermorphs are measured."""
+        return sorted({*self.grid, self.optimum, self.default})
+
+    def seeds(self, count: int) -> list[int]:
+        """Return that many seeds, the model's own first."""
+        end = self.first_seed + count
+        return list(range(self.first_seed, end))
+
+    def hypermorph_seeds(self) -> dict[int, list[int]]:
+        """Return the seeds of hypermorphs by their number of steps."""
+        return {
+            self.steps: self.seeds(self.options.seeds),
+            self.hypermorph_steps: self.seeds(self.options.hypermorph_seeds),
+        }
+
+    def separate_settings(self) -> dict[int, list[Index]]:
+        """Return the settings of separate networks by seed: the first seeds have the grid, others only two."""
+        with_grid = self.seeds(self.options.seeds)
+        with_optimum = self.seeds(self.options.optimum_seeds)
+        settings = {}
+        for seed in sorted({*with_grid, *with_optimum}):
+            of_seed = set(self.grid) if seed in with_grid else set()
+            if seed in with_optimum:
+                of_seed |= {self.optimum, self.default}
+            settings[seed] = sorted(of_seed)
+        return settings
+
+    def half_budget_seeds(self) -> list[int]:
+        """Return the seeds of separate networks with half the model's steps; none where all have that budget."""
+        if self.half_of_model_steps == self.steps:
+            return []
+        return self.seeds(self.options.half_budget_seeds)
+
+    def missing(self, oracles: BaselineOracles) -> Iterator[Training]:
+        """Yield the trainings that have not been finished."""
+        for steps, seeds in self.hypermorph_seeds().items():
+            for seed in seeds:
+                if not oracles.hypermorph_path(steps, seed).exists():
+                    yield HypermorphTraining(steps=steps, seed=seed)
+        for seed, settings in self.separate_settings().items():
+            for index in oracles.separate(self.steps, seed).missing(settings):
+                yield NetworkTraining(steps=self.steps, seed=seed, setting=index)
+        steps = self.half_of_model_steps
+        for seed in self.half_budget_seeds():
+            for index in oracles.separate(steps, seed).missing([self.optimum]):
+                yield NetworkTraining(steps=steps, seed=seed, setting=index)
+
+
+class StudyComparison:
+    """The comparison of one study folder.
+
+    Parameters
+    ----------
+    files
+        A study folder that was searched.
+    device
+        Where to train and compute.
+    track
+        Shows progress.
+
+    Raises
+    ------
+    LedgerError
+        If the model has not been searched, or on other pairs than are declared.
+    """
+
+    def __init__(self, files: StudyFolder, device: str, track: Track) -> None:
+        self._files = files
+        self._device = device
+        self._track = track
+        self.search = StudySearch(files, track)
+        study, cohort = self.search.study, self.search.cohort
+        self._model = load_oracle(files.path, study, cohort, device).identity
+        check_searched(files, self._model, [pair.id for pair in self.search.pairs])
+        self.plan = BaselinePlan(
+            options=study.compare,
+            model_steps=study.training.steps,
+            first_seed=study.training.seed,
+            grid=tuple(study.compare.grid(study.space)),
+            optimum=best_setting(files.measurements(), study.search.metric),
+            default=study.space.index(study.space.default),
+        )
+        self.oracles = BaselineOracles(files.path, study, cohort, track, device)
+
+    def announce(self, trainings: Sequence[Training]) -> str:
+        """Return what is going to be trained, and how long that takes at the speed of the model's training."""
+        path = self._files.model_file()
+        header = read_header(path)
+        check_header(path, header, needed=["minutes", "steps", "device"])
+        total_steps = sum(training.steps for training in trainings)
+        seconds = 60 * total_steps * header["minutes"] / header["steps"]
+
+        plan = self.plan
+        hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
+        network_steps = f"{plan.steps} steps"
+        if plan.half_budget_seeds():
+            network_steps += f"; {plan.half_of_model_steps} where confirmed"
+        hypermorph_steps = " or ".join(str(steps) for steps in plan.hypermorph_seeds())
+        return (
+            f"To train: {len(trainings) - hypermorphs} networks for one setting each ({network_steps}) and "
+            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): about {duration(seconds)}, "
+            f"at the speed of the model's training on {header['device']}"
+        )
+
+    def train(self, trainings: Sequence[Training], jobs: int) -> None:
+        """Do trainings, `jobs` at a time."""
+        done: Iterable[object]
+        if jobs == 1:
+            done = map(self.oracles.train, trainings)
+        else:
+            threads = max(1, (os.cpu_count() or 1) // jobs)
+            run = partial(train_one, self._files.path, self._device, threads)
+            done = in_processes(run, trainings, jobs)
+        for _ in self._track(done, "Comparing", len(trainings)):
+            pass
+
+    def measure(self) -> Comparison:
+        """Measure every baseline, and return the comparison."""
+        baselines = [*self._measure_hypermorphs(), *self._measure_separate()]
+        shape = self.search.cohort.shape
+        hypermorph = build_hypermorph(architecture(self.search.study, shape))
+        plan = self.plan
+        return Comparison(
+            model=self._model,
+            steps=plan.steps,
+            hypermorph_steps=plan.hypermorph_steps,
+            grid=plan.grid,
+            optimum=plan.optimum,
+            default=plan.default,
+            baselines=tuple(baselines),
+            pair_operations=registration_operations(hypermorph.registration, shape),
+            setting_operations=hypernetwork_operations(hypermorph.hypernetwork),
+        )
+
+    def _measure_hypermorphs(self) -> Iterator[Baseline]:
+        """Measure every hypermorph, and the ensemble of those of equal steps, at all settings."""
+        settings = self.plan.all_settings
+        for steps, seeds in self.plan.hypermorph_seeds().items():
+            oracles = {seed: self.oracles.hypermorph(steps, seed) for seed in seeds}
+            for members in ensembles_of(seeds, {len(seeds)}):
+                files = [self.oracles.hypermorph_path(steps, seed) for seed in members]
+                chosen = {seed: oracles[seed] for seed in members}
+                yield self._measure("hypermorph", steps, chosen, settings, files)
+
+    def _measure_separate(self) -> Iterator[Baseline]:
+        """Measure the separate networks of each seed, and ensembles of seeds at the settings that they share."""
+        plan = self.plan
+        settings = plan.separate_settings()
+        oracles = {seed: self.oracles.separate(plan.steps, seed) for seed in settings}
+        sizes = {plan.options.seeds, plan.options.optimum_seeds}
+        for members in ensembles_of(list(settings), sizes):
+            shared = set(settings[members[0]])
+            for seed in members[1:]:
+                shared &= set(settings[seed])
+            indices = sorted(shared)
+            files = [oracles[seed].path(index) for seed in members for index in indices]
+            chosen = {seed: oracles[seed] for seed in members}
+            yield self._measure("separate", plan.steps, chosen, indices, files)
+        for seed in plan.half_budget_seeds():
+            oracle = self.oracles.separate(plan.half_of_model_steps, seed)
+            files = [oracle.path(plan.optimum)]
+            yield self._measure(
+                "separate", plan.half_of_model_steps, {seed: oracle}, [plan.optimum], files
+            )
+
+    def _measure(
+        self,
+        role: Role,
+        steps: int,
+        members: Mapping[int, NetworkOracle],
+        settings: Sequence[Index],
+        files: Sequence[Path],
+    ) -> Baseline:
+        """Measure one oracle, or the ensemble of several, and return its record.
+
+        Parameters
+        ----------
+        role, steps
+            Of each member.
+        members
+            Oracles by seed.
+        settings
+            Where to measure.
+        files
+            The trained files behind the members, whose headers tell what their training cost.
+        """
+        oracles = list(members.values())
+        oracle: Oracle = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
+        self.search.fill(oracle, settings, self.search.options.deciding)
+        form = NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT
+        headers = [read_header(path, form) for path in files]
+        minutes = sum(header["minutes"] for header in headers)
+        return Baseline(
+            role=role,
+            steps=steps,
+            seeds=tuple(members),
+            identity=oracle.identity,
+            networks=len(files),
+            minutes=round(minutes, 2),
+            learning_rate=headers[0]["training"]["learning_rate"],
+        )
+
+
+def train_one(folder: Path, device: str, threads: int, training: Training) -> None:
+    """Do one training of a comparison, in a process that does nothing else."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    study = StudyFolder(folder).study
+    cohort = prepare(study, folder)
+    BaselineOracles(folder, study, cohort, device=device).train(training)
+
+
+def ensembles_of(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:
+    """Return every seed alone, and the first ones together in each size above one.
+
+    Examples
+    --------
+    >>> ensembles_of([7, 8, 9], {3, 2, 1})
+    [(7,), (8,), (9,), (7, 8), (7, 8, 9)]
+    """
+    ensembles: list[tuple[int, ...]] = [(seed,) for seed in seeds]
+    for size in sorted(sizes):
+        if size > 1:
+            first_ones = tuple(seeds[:size])
+            ensembles.append(first_ones)
+    return ensembles
+
+
+def check_searched(files: StudyFolder, identity: str, pairs: Sequence[str]) -> None:
+    """Refuse a folder whose last search was of another model or of other pairs.
+
+    Raises
+    ------
+    LedgerError
+        If it was, or if there was none.
+    """
+    searched = files.searched
+    known = list(files.pairs["pair"]) if files.pairs_file.is_file() else []
+    if searched.identity != identity or known != list(pairs):
+        raise LedgerError(
+            str(files.search_file),
+            expected="a search of this model on the declared pairs",
+            got="one of others",
+            advice="Run `hmopt search` again.",
+        )
+
+
+def best_setting(measurements: Measurements, metric: str) -> Index:
+    """Return the best setting of the whole cohort.
+
+    Raises
+    ------
+    LedgerError
+        If no setting has a score.
+    """
+    for curve in find_curves(measurements, [Scope(criteria=())], metric):
+        return curve.settings[curve.best()]
+    raise LedgerError(
+        metric, expected="a score of the cohort", got="none", advice="Run `hmopt search` again."
+    )

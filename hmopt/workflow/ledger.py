@@ -1,0 +1,160 @@
+"""`hmopt.inspect_ledger`: what was measured, and what of it is still of use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import humanize
+
+from hmopt.catalogue import METRICS
+from hmopt.errors import LedgerError
+from hmopt.ledger.ledger import Holding
+from hmopt.ledger.searched import MODELS
+from hmopt.study_folder import StudyFolder
+
+OTHER_VERSION = "stale: metric of another version"
+NO_SUCH_MODEL = "stale: no such model here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerContent:
+    """The measurements in a ledger, counted.
+
+    Parameters
+    ----------
+    holdings
+        Counts for each oracle that was measured.
+    names
+        What the identities of the study's models and baselines stand for; empty where it was not searched.
+    before
+        The counts before the ledger was compacted; None where it was not.
+    """
+
+    holdings: tuple[Holding, ...]
+    names: Mapping[str, str]
+    before: tuple[Holding, ...] | None = None
+
+    def name(self, identity: str) -> str:
+        """Return the name of the model of an identity."""
+        return self.names.get(identity, "other")
+
+    def stale(self, identity: str, metric: str) -> str:
+        """Return why measurements of a metric are of no more use; empty where they are.
+
+        Parameters
+        ----------
+        identity
+            Of the oracle.
+        metric
+            As `name@version`.
+        """
+        name = metric.split("@")[0]
+        if name not in METRICS:
+            return "unknown metric: no plugin that adds it"
+        if METRICS[name].key != metric:
+            return OTHER_VERSION
+        if self.names and identity not in self.names:
+            return NO_SUCH_MODEL
+        return ""
+
+    @property
+    def rows(self) -> int:
+        """How many values there are."""
+        return sum(rows_of(holding) for holding in self.holdings)
+
+    @property
+    def total(self) -> str:
+        """How much there is in all, as a line shows it."""
+        return _total(self.holdings)
+
+    @property
+    def total_before(self) -> str:
+        """How much there was before compaction, as a line shows it."""
+        return _total(self.before or self.holdings)
+
+    @property
+    def stale_rows(self) -> int:
+        """How many of them are of no more use."""
+        count = 0
+        for holding in self.holdings:
+            for kept in holding.metrics:
+                if self.stale(holding.identity, kept.metric) in (OTHER_VERSION, NO_SUCH_MODEL):
+                    count += kept.rows
+        return count
+
+    def __str__(self) -> str:
+        """Return the line that sums up."""
+        return f"Stale: {self.stale_rows:,} of {self.rows:,} rows"
+
+
+def inspect_ledger(folder: Path | str, *, compact: bool = False) -> LedgerContent:
+    """Count the measurements in the ledger of a study: by model and metric, and how many are stale.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    compact
+        First merge the shards of each model into one.
+
+    Returns
+    -------
+    LedgerContent
+        The counts.
+
+    Raises
+    ------
+    LedgerError
+        If there is no measurement.
+
+    Examples
+    --------
+    After `hmopt.search`:
+
+    >>> import hmopt
+    >>> print(hmopt.inspect_ledger("studies/mine"))  # doctest: +SKIP
+    Stale: 0 of 1,209,600 rows
+    """
+    files = StudyFolder(folder)
+    ledger = files.ledger
+    holdings = tuple(ledger.holdings())
+    if not holdings:
+        raise LedgerError(
+            str(files.path), expected="measurements", got="none", advice="Run `hmopt search` first."
+        )
+    before = None
+    if compact:
+        before = holdings
+        ledger.compact()
+        holdings = tuple(ledger.holdings())
+    return LedgerContent(holdings=holdings, names=_model_names(files), before=before)
+
+
+def _model_names(files: StudyFolder) -> dict[str, str]:
+    """Return the names of a study's models and baselines by identity; empty where it was not searched."""
+    try:
+        searched = files.searched
+    except LedgerError:
+        return {}
+    names = {}
+    comparison = files.comparison
+    if comparison is not None:
+        names = {baseline.identity: baseline.name for baseline in comparison.baselines}
+    for model in MODELS:
+        identity = searched.identity_of(model)
+        if identity is not None:
+            names[identity] = model
+    return names
+
+
+def rows_of(holding: Holding) -> int:
+    """Return how many values of an oracle there are."""
+    return sum(kept.rows for kept in holding.metrics)
+
+
+def _total(holdings: tuple[Holding, ...]) -> str:
+    """Return how much there is in all, as a line shows it."""
+    rows = sum(rows_of(holding) for holding in holdings)
+    shards = sum(holding.shards for holding in holdings)
+    size = sum(holding.size for holding in holdings)
+    return f"{rows:,} rows in {shards:,} shards, {humanize.naturalsize(size)}"

@@ -1,0 +1,102 @@
+"""What a command takes of the machine: a device to compute on, memory, and processes."""
+
+import ctypes
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from hmopt.errors import DeclarationError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's `mallopt`."""
+KEPT_BYTES, STEP_BYTES = 2**31 - 1, 2**27
+
+
+def find_device(name: str | None) -> str:
+    """Return the name of an available device.
+
+    Parameters
+    ----------
+    name
+        The device that was asked for; None: the fastest one.
+
+    Raises
+    ------
+    DeclarationError
+        If the one that was asked for is not available.
+
+    Examples
+    --------
+    >>> find_device("cpu")
+    'cpu'
+    >>> find_device("abacus")
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: --device: expected a device that is there (cpu...), got 'abacus'. Choose one of them.
+    """
+    import torch
+
+    available = ["cpu"]
+    available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.cuda.is_available():
+        available.append("cuda")
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name is None:
+        return available[-1]
+    if name not in available:
+        expected = f"a device that is there ({', '.join(available)})"
+        raise DeclarationError(
+            "--device", expected=expected, got=repr(name), advice="Choose one of them."
+        )
+    return name
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones.
+
+    By default every large tensor is given back to the system when it is freed, and the next one of its size is zeroed
+    and mapped again, page by page: a third of a training step. Where there is no glibc, nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(M_TOP_PAD, STEP_BYTES)
+
+
+def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[R]:
+    """Yield the result of a function for each item, in the order in which they become ready.
+
+    The first error ends all: items whose computation has not begun are dropped.
+
+    Parameters
+    ----------
+    run
+        A function of a module, or a `partial` of one: processes are started afresh and import it.
+    items
+        Its arguments, one for each call.
+    jobs
+        Processes at a time.
+
+    Examples
+    --------
+    >>> import math
+    >>> sorted(in_processes(math.sqrt, [4.0, 1.0, 9.0], jobs=2))
+    [1.0, 2.0, 3.0]
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(run, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

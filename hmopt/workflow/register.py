@@ -1,0 +1,243 @@
+"""`hmopt.register`: two images from anywhere, with a trained model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+
+from hmopt.data.cohort import list_images
+from hmopt.errors import DeclarationError, HmoptError
+from hmopt.files import check_outputs
+from hmopt.interop.displacement import check_name, save_image
+from hmopt.interop.registration import Placement
+from hmopt.oracle import open_registrar
+from hmopt.search.scopes import Criteria, parse_scope
+from hmopt.space import Setting
+from hmopt.study_folder import StudyFolder
+from hmopt.workflow.choice import given_setting, recommended_setting, setting_text
+from hmopt.workflow.machine import find_device
+
+PLACEMENTS: tuple[Placement, ...] = ("header", "centre", "affine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A registered pair of images.
+
+    Parameters
+    ----------
+    setting
+        The setting that it was registered with.
+    moved_image
+        The moving image on the grid of the fixed image.
+    displacement_image
+        The whole transformation from the fixed to the moving image, as ITK reads it.
+    moved, displacement
+        Files that they were written to; None where they were not.
+    remarks
+        What to know of the two images and how they were placed, a sentence each.
+    advice
+        What to know of the setting, as that it folds more than the declared limit; None: nothing.
+    """
+
+    setting: Setting
+    moved_image: nibabel.Nifti1Image
+    displacement_image: nibabel.Nifti1Image
+    moved: Path | None
+    displacement: Path | None
+    remarks: tuple[str, ...] = ()
+    advice: str | None = None
+
+    def __str__(self) -> str:
+        """Return a few lines for a person."""
+        lines = [f"Setting: {setting_text(self.setting)}"]
+        if self.advice is not None:
+            lines.append(self.advice)
+        if self.moved is not None:
+            lines.append(f"Moved image: {self.moved}")
+        if self.displacement is not None:
+            lines.append(f"Displacement: {self.displacement}")
+        return "\n".join(lines)
+
+
+def register(
+    folder: Path | str,
+    moving: Path | str,
+    fixed: Path | str,
+    *,
+    moved: Path | str | None = None,
+    displacement: Path | str | None = None,
+    setting: Mapping[str, float | str] | None = None,
+    scope: str | Criteria | None = None,
+    within_folding_limit: bool = False,
+    placement: str | None = None,
+    device: str | None = None,
+    **criteria: str,
+) -> Registered:
+    """Register a moving to a fixed image with the trained model of a study.
+
+    Without a setting and a scope, the best setting of the whole cohort is taken.
+
+    Parameters
+    ----------
+    folder
+        The study folder, with a trained model; it must have been searched unless `setting` is given.
+    moving, fixed
+        Anything that nibabel reads.
+    moved
+        Where the moved image goes, as NIfTI; None: it is only returned.
+    displacement
+        Where the transformation goes; None: beside the moved image, or nowhere if that is not written.
+    setting
+        Values of hyperparameters; others are at their default.
+    scope
+        The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
+    within_folding_limit
+        Take the best setting of those that obey `search.folding_limit`.
+    placement
+        How the images are laid on the model's grid: `header`, `centre` or `affine`; None: as in training.
+    device
+        Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
+    **criteria
+        The scope as keywords, as `label="thalamus"`.
+
+    Returns
+    -------
+    Registered
+        Both images, where they were written, the setting and remarks.
+
+    Raises
+    ------
+    DeclarationError
+        If setting and scope are both given, a value lies outside its range, or the declaration is not the one that was
+        searched.
+    CheckpointError
+        If there is no trained model.
+    LedgerError, SearchError
+        If the setting is to be looked up, and nothing was searched or there is no such scope.
+    HmoptError
+        If an output would overwrite an input, or cannot be written.
+
+    Examples
+    --------
+    With a given λ, and with the best one of a structure:
+
+    >>> import hmopt
+    >>> pair = ("studies/mine", "a.nii.gz", "b.nii.gz")
+    >>> hmopt.register(*pair, setting={"regularization": 0.3}).moved_image.shape  # doctest: +SKIP
+    (80, 96, 80)
+    >>> hmopt.register(*pair, moved="moved.nii.gz", label="thalamus").setting  # doctest: +SKIP
+    {'regularization': 0.35}
+    """
+    asked = _criteria(scope, criteria)
+    _check_choice(setting, asked, within_folding_limit)
+    files = StudyFolder(folder)
+    outputs = _outputs(moved, displacement)
+    for path in outputs.values():
+        check_name(path)
+    moving, fixed = Path(moving), Path(fixed)
+    check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
+
+    registrar = open_registrar(files.path, find_device(device), _placement(placement))
+    advice = None
+    if setting:
+        chosen = given_setting(registrar.space, setting)
+    else:
+        recommendation = recommended_setting(files, asked)
+        chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
+        if not within_folding_limit:
+            advice = recommendation.advice()
+
+    found = registrar.register(moving, fixed, chosen)
+    if "--moved" in outputs:
+        save_image(found.moved, outputs["--moved"])
+    if "--displacement" in outputs:
+        save_image(found.displacement, outputs["--displacement"])
+    return Registered(
+        setting=chosen,
+        moved_image=found.moved,
+        displacement_image=found.displacement,
+        moved=outputs.get("--moved"),
+        displacement=outputs.get("--displacement"),
+        remarks=found.remarks,
+        advice=advice,
+    )
+
+
+def displacement_path(moved: Path) -> Path:
+    """Return the name of the displacement beside a moved image.
+
+    Examples
+    --------
+    >>> displacement_path(Path("out/moved.nii.gz")).as_posix()
+    'out/moved_displacement.nii.gz'
+    """
+    stem = moved.name.removesuffix(".gz").removesuffix(".nii")
+    return moved.with_name(f"{stem}_displacement.nii.gz")
+
+
+def _criteria(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
+    """Return the criteria of a scope, given as one argument, as keywords, or both."""
+    from_scope = {} if scope is None else parse_scope(scope)
+    return from_scope | dict(keywords)
+
+
+def _check_choice(
+    setting: Mapping[str, float | str] | None, criteria: Criteria, within_folding_limit: bool
+) -> None:
+    """Refuse arguments that contradict each other."""
+    if setting and criteria:
+        raise DeclarationError(
+            "--regularization, --set",
+            expected="either values or a scope (--scope, --label, --subject, --group)",
+            got="both",
+            advice="Leave one out.",
+        )
+    if setting and within_folding_limit:
+        raise DeclarationError(
+            "--within-folding-limit",
+            expected="a setting to be looked up",
+            got="values",
+            advice="Leave one out.",
+        )
+
+
+def _outputs(moved: Path | str | None, displacement: Path | str | None) -> dict[str, Path]:
+    """Return the files to write, by the name of their option."""
+    outputs = {}
+    if moved is not None:
+        outputs["--moved"] = Path(moved)
+        outputs["--displacement"] = displacement_path(Path(moved))
+    if displacement is not None:
+        outputs["--displacement"] = Path(displacement)
+    return outputs
+
+
+def _placement(given: str | None) -> Placement | None:
+    if given is None:
+        return None
+    for placement in PLACEMENTS:
+        if given == placement:
+            return placement
+    raise DeclarationError(
+        "--placement", expected=" or ".join(PLACEMENTS), got=repr(given), advice="Choose one."
+    )
+
+
+def _images_of_study(files: StudyFolder, outputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the files that the study was made from, where an output is there already and could be one of them."""
+    if not any(path.exists() for path in outputs.values()):
+        return {}
+    paths = list(files.prepared_folder.glob("*/template.nii.gz"))
+    try:
+        cohort = files.study.cohort
+        for folder in (cohort.images, cohort.labels):
+            if folder is not None and folder.is_dir():
+                paths += folder.iterdir()
+        if cohort.manifest is not None:
+            images = list_images(cohort)
+            paths += [*images["image"], *images["label"]]
+    except HmoptError:
+        pass  # a model is enough to register with: the cohort may be elsewhere
+    return {f"{path} of the study": path for path in paths}

@@ -1,0 +1,275 @@
+"""`hmopt.search`: from a trained model to measurements and Optuna studies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hmopt.commands import timed
+from hmopt.data.preprocessing import prepare
+from hmopt.files import file_hash
+from hmopt.ledger import Measurements, Recorded, Searched
+from hmopt.ledger.searched import declared_sections
+from hmopt.oracle import (
+    RegisteringOracle,
+    UnregisteredOracle,
+    load_checkpoints,
+    load_oracle,
+    write_examples,
+)
+from hmopt.progress import Track, silent
+from hmopt.protocol import Oracle
+from hmopt.records import Checkpoint
+from hmopt.search.curve import Curve, find_curves
+from hmopt.search.optimize import optimize_scopes
+from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
+from hmopt.search.sampler import make_sampler
+from hmopt.search.storage import open_storage
+from hmopt.search.studies import shared_scopes, store_studies
+from hmopt.space import Index
+from hmopt.study_folder import StudyFolder
+from hmopt.workflow.checks import check_cohort
+from hmopt.workflow.machine import find_device, keep_freed_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """The measurements of a search.
+
+    Parameters
+    ----------
+    measurements
+        Every metric of the trained model, at each measured setting, for each pair and label.
+    studies
+        Names of the Optuna studies that were written.
+    """
+
+    measurements: Measurements
+    studies: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return a line for a person."""
+        pairs = len(self.measurements.pairs)
+        settings = len(self.measurements.settings)
+        return f"Measured: {pairs} pairs at {settings} settings"
+
+
+def search(
+    folder: Path | str,
+    *,
+    dense: bool = False,
+    track: Track = silent,
+    device: str | None = None,
+) -> Swept:
+    """Measure the settings that the declared scopes need, and export an Optuna study for each scope.
+
+    What the ledger holds already is not measured again, so that an interrupted search is resumed.
+
+    Parameters
+    ----------
+    folder
+        The study folder, with a trained model.
+    dense
+        Also measure the optimized metric at every value of the one hyperparameter.
+    track
+        Shows progress.
+    device
+        Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
+
+    Returns
+    -------
+    Swept
+        The measurements of the model, and the names of the studies.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no trained model, or one of another declaration or cohort.
+    DeclarationError, DataError
+        If the declaration or the cohort cannot be used.
+    SearchError
+        If a scope is of no kind that the cohort has, or `dense` is asked for with several hyperparameters.
+
+    Examples
+    --------
+    After `hmopt.train`:
+
+    >>> import hmopt
+    >>> swept = hmopt.search("studies/mine", device="cpu")  # doctest: +SKIP
+    >>> len(swept.measurements.settings)  # doctest: +SKIP
+    16
+    """
+    files = StudyFolder(folder)
+    command = "hmopt search --dense" if dense else "hmopt search"
+    with timed(files.commands_file, command):
+        if dense:
+            _measure_densely(files, track, device)
+        return search_study(files, track, device)
+
+
+def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
+    """Search as `search` does, as a part of a longer command."""
+    keep_freed_memory()
+    found = find_device(device)
+    study_search = StudySearch(files, track)
+    study, cohort = study_search.study, study_search.cohort
+    model = load_oracle(files.path, study, cohort, found)
+    earlier = load_checkpoints(files.path, study, cohort, found)
+    unregistered = UnregisteredOracle(cohort, found)
+
+    measurements = study_search.sweep(model)
+    for oracle in earlier.values():
+        # only where λ* was during training is asked of these models
+        study_search.fill(oracle, measurements.settings, study_search.options.deciding)
+    study_search.fill(unregistered, [()], study_search.options.measured)
+
+    identities = {checkpoint: oracle.identity for checkpoint, oracle in earlier.items()}
+    study_search.write_record(model, identities, unregistered.identity)
+    studies = study_search.write_studies(measurements)
+    study_search.write_examples(model, measurements)
+    return Swept(measurements=measurements, studies=tuple(studies))
+
+
+def _measure_densely(files: StudyFolder, track: Track, device: str | None) -> None:
+    """Measure what decides λ* at every lattice point; the plan of a search is judged by it."""
+    keep_freed_memory()
+    settings = dense_settings(files.study.space)
+    study_search = StudySearch(files, track)
+    found = find_device(device)
+    model = load_oracle(files.path, study_search.study, study_search.cohort, found)
+    study_search.fill(model, settings, study_search.options.deciding)
+
+
+class StudySearch:
+    """The pairs of a study that are searched, and the ledger that their measurements go to.
+
+    Parameters
+    ----------
+    files
+        The study folder.
+    track
+        Shows progress.
+
+    Raises
+    ------
+    DeclarationError, DataError
+        If the declaration or the cohort cannot be used.
+    """
+
+    def __init__(self, files: StudyFolder, track: Track) -> None:
+        self._files = files
+        self._track = track
+        self.study = files.study
+        self.options = self.study.search
+        self.cohort = prepare(self.study, files.path, track)
+        self.pairs, self.table = check_cohort(self.study, self.cohort)
+        # what the ledger holds already is not measured again, and must still be of these images
+        names = [name for pair in self.pairs for name in (pair.moving, pair.fixed)]
+        self.cohort.check(dict.fromkeys(names))
+        self._ledger = files.ledger
+
+    def fill(self, oracle: Oracle, settings: Sequence[Index], metrics: Sequence[str]) -> None:
+        """Measure an oracle at some settings, but for what the ledger holds already."""
+        Recorded(oracle, self._ledger).fill(settings, self.pairs, metrics, self._track)
+
+    def sweep(self, oracle: Oracle) -> Measurements:
+        """Measure the settings that the plan or a sampler asks for; return all measurements."""
+        if self.options.sampler == "plan":
+            return self._sweep_by_plan(oracle)
+        return self._sweep_by_sampler(oracle)
+
+    def _sweep_by_sampler(self, oracle: Oracle) -> Measurements:
+        """Let an Optuna sampler drive the study of each scope, then measure its settings on all pairs."""
+        # a wrong sampler or storage is refused before anything is measured
+        make_sampler(self.options, oracle.space, self.options.seed)
+        storage = open_storage(self._files.path, self.options.storage)
+        default = oracle.space.index(oracle.space.default)
+        self.fill(oracle, [default], self.options.measured)
+        settings = optimize_scopes(
+            Recorded(oracle, self._ledger),
+            self._measurements(oracle),
+            self.options,
+            self.study.name,
+            storage,
+            self._track,
+        )
+        self.fill(oracle, settings, self.options.measured)
+        return self._measurements(oracle)
+
+    def _sweep_by_plan(self, oracle: Oracle) -> Measurements:
+        """Measure the coarse lattice, then settings near the optima of all scopes."""
+        self.fill(oracle, coarse_settings(oracle.space, self.options), self.options.measured)
+        while True:
+            measurements = self._measurements(oracle)
+            settings = confirming_settings(measurements, self.options)
+            if not settings:
+                return measurements
+            self.fill(oracle, settings, self.options.measured)
+
+    def write_record(
+        self,
+        oracle: RegisteringOracle,
+        earlier: Mapping[Checkpoint, str],
+        identity_unregistered: str,
+    ) -> None:
+        """Write what was searched: `search.json` and `pairs.csv`.
+
+        Parameters
+        ----------
+        oracle
+            The model that was searched.
+        earlier
+            Identities of the model at checkpoints before the end of its training.
+        identity_unregistered
+            Identity of the pairs as they are.
+        """
+        log = self._files.training_file
+        facts = oracle.facts
+        searched = Searched(
+            name=self.study.name,
+            identity=oracle.identity,
+            identity_quarter=earlier.get("quarter"),
+            identity_half=earlier.get("half"),
+            identity_three_quarters=earlier.get("three-quarters"),
+            identity_unregistered=identity_unregistered,
+            labels=self.cohort.labels,
+            spacing_mm=self.cohort.spacing_mm,
+            space=self.study.space,
+            loss=facts.loss or {},
+            loss_scale=facts.loss_scale,
+            steps=facts.steps,
+            search=self.options,
+            declared=declared_sections(self.study),
+            log_hash=file_hash(log) if log.is_file() else None,
+        )
+        self._files.write_search(searched, self.table)
+
+    def write_studies(self, measurements: Measurements) -> list[str]:
+        """Export the Optuna studies of cohort, groups and labels; return their names."""
+        storage = open_storage(self._files.path, self.options.storage)
+        return store_studies(measurements, self.options, self.study.name, storage, self._track)
+
+    def write_examples(self, oracle: RegisteringOracle, measurements: Measurements) -> None:
+        """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""
+        scopes = shared_scopes(measurements, self.options)
+        curves = list(find_curves(measurements, scopes, self.options.metric))
+        for curve in self._track(curves, "Drawing examples", len(curves)):
+            self._write_example(oracle, measurements, curve)
+
+    def _write_example(
+        self, oracle: RegisteringOracle, measurements: Measurements, curve: Curve
+    ) -> None:
+        metric, scope = self.options.metric, curve.scope
+        best = curve.settings[curve.best()]
+        row = measurements.settings.index(best)
+        of_all_pairs = measurements.score(metric, scope.label)[row]
+        scores = np.where(scope.mask(measurements.pairs), of_all_pairs, np.nan)
+        write_examples(
+            self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
+        )
+
+    def _measurements(self, oracle: Oracle) -> Measurements:
+        return self._ledger.measurements(
+            oracle.identity, oracle.space, self.table, self.options.measured, self.cohort.labels
+        )
