@@ -63,9 +63,8 @@ def hmopt_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
         velocity = network(moving, fixed)
         moved = warp(moving, network.displacement(velocity))
         terms = Terms(
-            similarity=similarity(moved, fixed),
-            overlap=velocity.new_zeros(()),
-            regularization=regularize(velocity, loss_section, None),
+            dissimilarity=similarity(moved, fixed),
+            weighted={"regularization": regularize(velocity, loss_section, None)},
         )
         loss = weighted_loss(terms, SETTING, scale=1.0)
         optimizer.zero_grad(set_to_none=True)

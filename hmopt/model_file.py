@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
+from hmopt.catalogue import HYPERPARAMETERS
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import HASH_KEY, checked, content_hash, one_line
@@ -38,6 +39,37 @@ def sealed(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> 
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return {**kept, HASH_KEY: digest.hexdigest()}
+
+
+def in_trained_order(
+    header: Mapping[str, Any], declared_order: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Return the `hyperparameters` of a header's architecture in the order of the hypernetwork's inputs.
+
+    Earlier versions sorted all keys of a header. Their files are told by that.
+
+    Parameters
+    ----------
+    header
+        Of a model.
+    declared_order
+        In which hyperparameters of such a file were declared; left out: that of the catalogue.
+
+    Examples
+    --------
+    >>> declared = {"label_weight": {}, "regularization": {}}
+    >>> list(in_trained_order({"architecture": {"hyperparameters": declared}, "format": "hypermorph"}))
+    ['regularization', 'label_weight']
+    >>> list(in_trained_order({"format": "hypermorph", "architecture": {"hyperparameters": declared}}))
+    ['label_weight', 'regularization']
+    """
+    declared: dict[str, Any] = header["architecture"]["hyperparameters"]
+    if list(header) != sorted(header):
+        return declared
+    order = HYPERPARAMETERS if declared_order is None else declared_order
+    known = [name for name in order if name in declared]
+    others = [name for name in declared if name not in known]
+    return {name: declared[name] for name in [*known, *others]}
 
 
 def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str, str], Arrays]:
@@ -194,7 +226,7 @@ def model_identity(path: Path) -> str:
     metadata, tensors = read_tensors(path, what)
     try:
         header = json.loads(metadata["hmopt"])
-        declared = header["architecture"]["hyperparameters"]
+        declared = in_trained_order(header)
         hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
         network = NetworkOptions(**header["architecture"]["network"])
         cohort = header["cohort"]

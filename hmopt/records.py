@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import HmoptError
-from hmopt.metric import find_metric
 from hmopt.space import Index
 
 Checkpoint = Literal["quarter", "half", "three-quarters", "full"]

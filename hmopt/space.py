@@ -26,14 +26,14 @@ class Hyperparameter:
     low, high
         The range, end points included.
     step
-        Distance of neighbouring lattice points as a share of the range (of its logarithm where `prior` is
-        log-uniform); its inverse must be whole.
+        Distance of neighbouring lattice points as a share of the range, or of its logarithm where
+        `prior` is log-uniform; its inverse must be whole.
     prior
         How values are drawn in training.
     end_point_rate
         Share of draws in training that fall on `low`, and the same share on `high`.
     default
-        The value that a user would take who does not search.
+        The baseline value.
 
     Raises
     ------
@@ -63,31 +63,23 @@ class Hyperparameter:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a hyperparameter."""
-        self._check(self.low < self.high, "low < high", f"{self.low} and {self.high}")
-        self._check(
-            self.prior == "uniform" or self.low > 0, "low > 0 with a log-uniform prior", self.low
-        )
-        whole = 0 < self.step <= 1 and math.isclose(
-            1 / self.step, round(1 / self.step), rel_tol=1e-9
-        )
-        self._check(whole, "a step whose inverse is whole", self.step)
-        self._check(
-            0 <= self.end_point_rate <= 0.5, "an end_point_rate in [0, 0.5]", self.end_point_rate
-        )
-        self._check(
-            self.low <= self.default <= self.high,
-            f"a default in [{self.low}, {self.high}]",
-            self.default,
-        )
+        low, high, rate = self.low, self.high, self.end_point_rate
+        self._check(low < high, "low < high", f"{low} and {high}")
+        self._check(self.prior == "uniform" or low > 0, "low > 0 with a log-uniform prior", low)
+        self._check(self._divides_range(), "a step whose inverse is whole", self.step)
+        self._check(0 <= rate <= 0.5, "an end_point_rate in [0, 0.5]", rate)
+        self._check(low <= self.default <= high, f"a default in [{low}, {high}]", self.default)
+
+    def _divides_range(self) -> bool:
+        if not 0 < self.step <= 1:
+            return False
+        steps = 1 / self.step
+        return math.isclose(steps, round(steps), rel_tol=1e-9)
 
     def _check(self, holds: bool, expected: str, got: object) -> None:
         if not holds:
-            raise DeclarationError(
-                f"hyperparameters.{self.name}",
-                expected=expected,
-                got=got,
-                advice="Correct the declaration.",
-            )
+            field, advice = f"hyperparameters.{self.name}", "Correct the declaration."
+            raise DeclarationError(field, expected=expected, got=got, advice=advice)
 
     @property
     def points(self) -> int:
@@ -95,31 +87,47 @@ class Hyperparameter:
         return round(1 / self.step) + 1
 
     def value(self, index: int) -> float:
-        """Give the value at a lattice index in [0, points - 1]."""
-        return self.from_unit(index / (self.points - 1))
+        """Return the value at a lattice index in [0, points - 1]."""
+        last = self.points - 1
+        return self.from_unit_interval(index / last)
 
-    def from_unit(self, unit: float) -> float:
-        """Give the value at a place in [0, 1] along the range (along its logarithm if the prior is log-uniform)."""
+    def from_unit_interval(self, place: float) -> float:
+        """Return the value at a place in [0, 1] along the range, along its logarithm if the prior is log-uniform.
+
+        Examples
+        --------
+        >>> Hyperparameter(name="label_weight", low=0.01, prior="log-uniform").from_unit_interval(0.5)
+        0.1
+        """
         if self.prior == "log-uniform":
-            return float(f"{self.low * (self.high / self.low) ** unit:.12g}")
-        return float(f"{self.low + unit * (self.high - self.low):.12g}")
+            value = self.low * (self.high / self.low) ** place
+        else:
+            value = self.low + place * (self.high - self.low)
+        # 0.35, not 0.35000000000000003
+        return float(f"{value:.12g}")
 
-    def unit(self, value: float) -> float:
-        """Give the place of a value along the range, in [0, 1]: what the hypernetwork is fed."""
-        if not self.low <= value <= self.high:
+    def to_unit_interval(self, value: float) -> float:
+        """Return the place of a value along the range, in [0, 1]: the input of the hypernetwork.
+
+        Raises
+        ------
+        DeclarationError
+            If the value lies outside the range.
+        """
+        low, high = self.low, self.high
+        if not low <= value <= high:
+            expected = f"a number in [{low}, {high}]"
             raise DeclarationError(
-                self.name,
-                expected=f"a number in [{self.low}, {self.high}]",
-                got=value,
-                advice="Choose one inside.",
+                self.name, expected=expected, got=value, advice="Choose one inside."
             )
         if self.prior == "log-uniform":
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+            return math.log(value / low) / math.log(high / low)
+        return (value - low) / (high - low)
 
     def index(self, value: float) -> int:
-        """Give the index of the lattice point nearest to a value."""
-        return round(self.unit(value) * (self.points - 1))
+        """Return the index of the lattice point nearest to a value."""
+        last = self.points - 1
+        return round(self.to_unit_interval(value) * last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +152,20 @@ class Space:
 
     @property
     def default(self) -> Setting:
-        """The setting of a user who does not search."""
+        """The baseline setting."""
         return {
             hyperparameter.name: hyperparameter.default for hyperparameter in self.hyperparameters
         }
 
     def setting(self, index: Index) -> Setting:
-        """Give the values at lattice indices."""
-        return {h.name: h.value(i) for h, i in zip(self.hyperparameters, index, strict=True)}
+        """Return the values at lattice indices."""
+        places = zip(self.hyperparameters, index, strict=True)
+        return {
+            hyperparameter.name: hyperparameter.value(place) for hyperparameter, place in places
+        }
 
     def index(self, setting: Mapping[str, float]) -> Index:
-        """Give the lattice indices nearest to a setting.
+        """Return the lattice indices nearest to a setting.
 
         Raises
         ------
@@ -162,10 +173,13 @@ class Space:
             If a hyperparameter is missing or unknown, or a value lies outside its range.
         """
         self._check_names(setting)
-        return tuple(h.index(setting[h.name]) for h in self.hyperparameters)
+        return tuple(
+            hyperparameter.index(setting[hyperparameter.name])
+            for hyperparameter in self.hyperparameters
+        )
 
-    def units(self, setting: Mapping[str, float]) -> list[float]:
-        """Give the places of a setting's values along their ranges, each in [0, 1].
+    def to_unit_interval(self, setting: Mapping[str, float]) -> list[float]:
+        """Return the places of a setting's values along their ranges, each in [0, 1].
 
         Raises
         ------
@@ -173,27 +187,35 @@ class Space:
             If a hyperparameter is missing or unknown, or a value lies outside its range.
         """
         self._check_names(setting)
-        return [h.unit(setting[h.name]) for h in self.hyperparameters]
+        return [
+            hyperparameter.to_unit_interval(setting[hyperparameter.name])
+            for hyperparameter in self.hyperparameters
+        ]
 
     def _check_names(self, setting: Mapping[str, float]) -> None:
-        if set(setting) != set(self.names):
-            raise DeclarationError(
-                "setting",
-                expected=f"values for {', '.join(self.names)}",
-                got=f"values for {', '.join(setting) or 'nothing'}",
-                advice="Give each hyperparameter once.",
-            )
+        if set(setting) == set(self.names):
+            return
+        raise DeclarationError(
+            "setting",
+            expected=f"values for {', '.join(self.names)}",
+            got=f"values for {', '.join(setting) or 'nothing'}",
+            advice="Give each hyperparameter once.",
+        )
 
     def coarse(self, points: int) -> list[Index]:
-        """Give a coarse lattice, end points included, of `points` per hyperparameter.
+        """Return a coarse lattice, end points included, of `points` per hyperparameter.
 
         Examples
         --------
         >>> Space(hyperparameters=(Hyperparameter(name="regularization"),)).coarse(3)
         [(0,), (100,), (200,)]
         """
-        return list(itertools.product(*(_spread(h.points, points) for h in self.hyperparameters)))
+        axes = [_even_indices(h.points, points) for h in self.hyperparameters]
+        return list(itertools.product(*axes))
 
 
-def _spread(available: int, points: int) -> list[int]:
-    return sorted({round(i * (available - 1) / (points - 1)) for i in range(points)})
+def _even_indices(available: int, points: int) -> list[int]:
+    last = available - 1
+    steps = points - 1
+    indices = {round(place * last / steps) for place in range(points)}
+    return sorted(indices)

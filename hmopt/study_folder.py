@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from hmopt.commands import Command, read_commands
 from hmopt.csv_tables import read_number_table, read_text_table, write_table
 from hmopt.declaration import FILE_NAME, Study, read_study
-from hmopt.declaration.study import read_declaration
+from hmopt.declaration.study import load_declared_plugins, read_declaration
 from hmopt.errors import DeclarationError, LedgerError
 from hmopt.files import file_hash, read_json, slug
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
@@ -345,6 +345,7 @@ class StudyFolder(_SearchFiles):
         LedgerError
             If nothing was searched, or `search.json` was damaged.
         """
+        load_declared_plugins(self.path)  # a metric of one's own may have been searched
         return parse_searched(self.search_record, self.readable_search_file)
 
     @cached_property

@@ -22,11 +22,11 @@ from hmopt.analysis import (
     FEWEST_SUBJECTS,
     HALF_FROM,
     LEVEL,
-    MARGIN,
     MOST_GROUPS,
-    NEGLIGIBLE_GAP,
     Evidence,
+    negligible_gap,
 )
+from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, Role
@@ -247,8 +247,8 @@ FILTERS = {
 }
 
 DEFINED = {
-    "margin": MARGIN["1"],
-    "gap_margin": NEGLIGIBLE_GAP["1"],
+    "margin": find_metric("dice").tolerance,
+    "gap_margin": negligible_gap("dice"),
     "level": LEVEL,
     "least": FEWEST_SUBJECTS,
     "half_from": HALF_FROM,

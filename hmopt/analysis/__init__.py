@@ -2,7 +2,7 @@
 
 from hmopt.analysis import simulation
 from hmopt.analysis.agreement import find_agreement
-from hmopt.analysis.baselines import NEGLIGIBLE_GAP
+from hmopt.analysis.baselines import negligible_gap
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import LEVEL, Evidence, holm
 from hmopt.analysis.held_out import (
@@ -16,7 +16,7 @@ from hmopt.analysis.held_out import (
     sums_between,
 )
 from hmopt.analysis.jackknife import jackknife
-from hmopt.analysis.optimum import MARGIN, ModelAnalysis, find_optimum, interpolation
+from hmopt.analysis.optimum import ModelAnalysis, find_optimum, interpolation
 from hmopt.analysis.resampling import (
     COVERAGE,
     FEWEST_SUBJECTS,
@@ -33,9 +33,7 @@ __all__ = [
     "FEWEST_SUBJECTS",
     "HALF_FROM",
     "LEVEL",
-    "MARGIN",
     "MOST_GROUPS",
-    "NEGLIGIBLE_GAP",
     "Chosen",
     "Evidence",
     "HeldOut",
@@ -54,6 +52,7 @@ __all__ = [
     "holm",
     "interpolation",
     "jackknife",
+    "negligible_gap",
     "optima_table",
     "simulation",
     "split_subjects",

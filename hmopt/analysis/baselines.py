@@ -10,17 +10,30 @@ from hmopt.analysis.agreement import Agreement, Regret, find_agreement, find_reg
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.robustness import Robustness, ensemble_gain, find_robustness, spread_ratio
+from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.baselines import Baseline, Comparison, Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
 
-NEGLIGIBLE_GAP = {"1": 0.003, "mm": 0.03, "voxel": 0.03}
-"""How much better separate networks may be where an amortized model is equivalent to them, by the
-metric's unit."""
+GAP_TOLERANCES = 1.5
+"""How much better separate networks may be where an amortized model is equivalent to them, in
+tolerances of the metric."""
 
 COHORT = Scope(criteria=())
+
+
+def negligible_gap(metric: str) -> float:
+    """Return how much better separate networks may be for an amortized model to stand for them.
+
+    Examples
+    --------
+    >>> negligible_gap("dice"), negligible_gap("hd95_mm")
+    (0.003, 0.03)
+    """
+    return GAP_TOLERANCES * find_metric(metric).tolerance
+
 
 Read = Callable[[Baseline], Measurements]
 Found = TypeVar("Found")

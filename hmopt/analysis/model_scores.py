@@ -9,9 +9,9 @@ import pandas as pd
 from hmopt.analysis.arrays import Floats, Names
 from hmopt.analysis.held_out import Sides
 from hmopt.analysis.optimum import held_out_sides
+from hmopt.catalogue import Metric
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.metric import Metric
 from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Space

@@ -20,16 +20,13 @@ from hmopt.analysis.resampling import (
     interval,
     middle,
 )
+from hmopt.catalogue import Metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import Metric
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.lattice import even_lattice
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting, Space
-
-MARGIN = {"1": 0.002, "mm": 0.02, "voxel": 0.02}
-"""Differences that are negligible unless declared otherwise, by the metric's unit."""
 
 DRAWS = 1000
 """Bootstrap samples of the subjects behind every interval."""
@@ -39,17 +36,15 @@ CANDIDATES = 400
 
 
 def margin_of(metric: Metric, declared: float | None) -> float:
-    """Return the negligible difference of a metric: the declared one, or that of its unit.
+    """Return the negligible difference of a metric: the declared one, or its tolerance.
 
     Examples
     --------
-    >>> from hmopt.metric import find_metric
+    >>> from hmopt.catalogue import find_metric
     >>> margin_of(find_metric("dice"), None), margin_of(find_metric("dice"), 0.005)
     (0.002, 0.005)
     """
-    if declared is not None:
-        return declared
-    return MARGIN[metric.unit]
+    return metric.tolerance if declared is None else declared
 
 
 @dataclass(frozen=True, kw_only=True)

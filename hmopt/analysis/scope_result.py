@@ -18,9 +18,9 @@ from hmopt.analysis.optimum import (
 )
 from hmopt.analysis.resampling import UNKNOWN
 from hmopt.analysis.warnings import FEW, OptimumWarning, find_warnings, response_warnings
+from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope

@@ -186,7 +186,7 @@ def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
     >>> round(draws_near(Hyperparameter(name="regularization", end_point_rate=0.1), 0.3), 3)
     0.08
     """
-    place = hyperparameter.unit(value)
+    place = hyperparameter.to_unit_interval(value)
     rate = hyperparameter.end_point_rate
     low = max(place - NEAR, 0.0)
     high = min(place + NEAR, 1.0)
@@ -216,7 +216,9 @@ def _flat(space: Space, optimum: Optimum) -> bool:
         equal = optimum.equals[hyperparameter.name]
         if not np.isfinite(equal.low):
             continue
-        span = hyperparameter.unit(equal.high) - hyperparameter.unit(equal.low)
+        span = hyperparameter.to_unit_interval(equal.high) - hyperparameter.to_unit_interval(
+            equal.low
+        )
         if span >= FLAT_SHARE:
             return True
     return False

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hmopt.data.grid import NO_SLICE
 from hmopt.data.reference import Reference
+from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
@@ -57,6 +58,8 @@ class PreparedCohort:
         Slices on which λ is searched; empty: all.
     reference
         Axes and lattice that the images share.
+    files
+        Of the original images, by their names (those in column `scan`).
     """
 
     folder: Path
@@ -67,6 +70,7 @@ class PreparedCohort:
     identity: str
     search_slices: tuple[int, ...] = ()
     reference: Reference = field(default_factory=Reference)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def template(self) -> Path | None:
@@ -93,6 +97,25 @@ class PreparedCohort:
         """
         row = self._row(name)
         return _row(self.folder, GRIDS, row)
+
+    def to_world(self, name: str) -> NDArray[np.float64]:
+        """Return the matrix from prepared voxel to the world of the original file, in mm: (4, 4).
+
+        Raises
+        ------
+        DataError
+            If it is no item of the cohort, or its original file is not known or not there.
+        """
+        grid = self.grid(name)
+        scan = str(self.images.at[name, "scan"])
+        if scan not in self.files:
+            raise DataError(
+                scan,
+                expected="a cohort with its original files",
+                got="none",
+                advice="Prepare it from `study.toml`.",
+            )
+        return np.asarray(read_lattice(self.files[scan]).affine @ grid)
 
     def check(self, names: Iterable[str]) -> None:
         """Check that items are what was written; each is read once in a process for that.
@@ -311,6 +334,7 @@ def open_prepared(
         identity=folder.name,
         search_slices=tuple(options.slices.search_indices) if options.slices else (),
         reference=Reference.from_record(record.reference),
+        files={str(scan): Path(path) for scan, path in images["image"].items()},
     )
 
 

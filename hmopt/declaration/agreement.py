@@ -4,16 +4,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES
 from hmopt.declaration.cohort import CohortOptions, PreprocessingOptions
 from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import HyperparameterOptions, LossOptions, TrainingOptions
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DeclarationError
-from hmopt.metric import METRICS
 from hmopt.space import Hyperparameter, Space
-
-WEIGHTS_OF_THE_LOSS = ("regularization", "label_weight")
-"""Hyperparameters that the loss knows, each a share in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +153,15 @@ def _of_hyperparameters(
 ) -> Iterator[Contradiction]:
     for name, options in hyperparameters.items():
         field = f"hyperparameters.{name}"
-        if name not in WEIGHTS_OF_THE_LOSS:
-            expected = " or ".join(WEIGHTS_OF_THE_LOSS)
+        if name not in HYPERPARAMETERS:
+            expected = " or ".join(HYPERPARAMETERS)
             yield Contradiction(field=field, expected=expected, got=repr(name))
-        if options.low < 0 or options.high > 1:
+            continue
+        known = HYPERPARAMETERS[name]
+        if options.low < known.least or options.high > known.most:
+            expected = f"a range inside [{known.least:g}, {known.most:g}]"
             got = f"{options.low} to {options.high}"
-            yield Contradiction(field=field, expected="a range inside [0, 1]", got=got)
+            yield Contradiction(field=field, expected=expected, got=got)
 
 
 def _of_axes(
@@ -180,7 +180,7 @@ def _of_intensities(
     if preprocessing.normalization != "zscore":
         return
     needs_unit_range = {
-        "loss.similarity mutual_information": loss.similarity == "mutual_information",
+        f"loss.similarity {loss.similarity}": SIMILARITIES[loss.similarity].needs_unit_range,
         "training.augmentation.intensity": training.augmentation.intensity > 0,
     }
     for name, needed in needs_unit_range.items():

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hmopt.declaration.options import Options, Seed
+from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.declaration.options import OneOf, Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Width = Annotated[int, Field(gt=0, le=8192)]
@@ -90,13 +91,13 @@ class LossOptions(Options):
 
     table: ClassVar[str] = "loss"
 
-    similarity: Literal["mse", "lncc", "mutual_information"] = "lncc"
-    """Similarity loss: mean squared error, local normalized cross-correlation, or mutual
-    information."""
+    similarity: Annotated[str, OneOf(SIMILARITIES)] = "lncc"
+    """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or
+    one of a plugin."""
     window: int = Field(default=9, ge=3, le=255)
     """Width of the window of local cross-correlation in voxels; odd."""
-    regularizer: Literal["gradient", "bending"] = "gradient"
-    """Regularizer of the velocity: mean squared gradient, or bending energy."""
+    regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
+    """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
     """Factor of the similarity loss; left out: estimated on training subjects, and stored with the
     model."""

@@ -4,8 +4,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from hmopt.catalogue import METRICS
 from hmopt.declaration.options import OneOf, Options, Seed
-from hmopt.metric import METRICS
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]

@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
+from hmopt.catalogue import HYPERPARAMETERS, load_plugins
 from hmopt.declaration.agreement import check_agreement, check_search, check_values
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.compare import CompareOptions
@@ -36,6 +37,8 @@ class Study(Options):
 
     name: str
     """Name of the study in reports and Optuna studies."""
+    plugins: list[str] = []
+    """Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters."""
     cohort: CohortOptions
     preprocessing: PreprocessingOptions
     split: SplitOptions
@@ -51,6 +54,17 @@ class Study(Options):
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
 
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _with_known_ranges(cls, hyperparameters: Any) -> Any:
+        """Let a hyperparameter whose range is not declared have that of the catalogue."""
+        if not isinstance(hyperparameters, dict):
+            return hyperparameters
+        return {
+            name: {**_known_range(name), **declared} if isinstance(declared, dict) else declared
+            for name, declared in hyperparameters.items()
+        }
+
     @property
     def space(self) -> Space:
         """The declared hyperparameters."""
@@ -61,7 +75,16 @@ class Study(Options):
         return Space(hyperparameters=tuple(hyperparameters))
 
 
-def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
+def _known_range(name: str) -> dict[str, float]:
+    if name not in HYPERPARAMETERS:
+        return {}
+    known = HYPERPARAMETERS[name]
+    return {"low": known.low, "high": known.high, "default": known.default}
+
+
+def parse_study(
+    values: dict[str, Any], origin: str = FILE_NAME, folder: Path | None = None
+) -> Study:
     """Check values as they stand in `study.toml`, and return what they declare.
 
     Parameters
@@ -70,11 +93,14 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
         The tables of the file.
     origin
         What an error names as the place.
+    folder
+        Where its `plugins` are; they are imported first. Left out: the working directory.
 
     Raises
     ------
     DeclarationError
-        If a key is unknown or missing, a value breaks its rule, or tables contradict each other.
+        If a key is unknown or missing, a value breaks its rule, tables contradict each other, or a
+        plugin cannot be imported.
 
     Warns
     -----
@@ -89,6 +115,7 @@ def parse_study(values: dict[str, Any], origin: str = FILE_NAME) -> Study:
     """
     for remark in older_names(values):
         warnings.warn(f"{origin}: {remark}", stacklevel=2)
+    _load_plugins(values.get("plugins"), folder or Path())
     try:
         study = Study.model_validate(current_names(values))
         space = study.space  # hyperparameters check themselves when made
@@ -140,7 +167,31 @@ def read_declaration(folder: Path) -> Study:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
         raise _no_toml(path, one_line(error)) from error
-    return parse_study(values, str(path))
+    return parse_study(values, str(path), folder)
+
+
+def load_declared_plugins(folder: Path) -> None:
+    """Import the plugins of a study folder, where it has a declaration that can be read.
+
+    What was searched can be read before the declaration: metrics of one's own are known then.
+
+    Raises
+    ------
+    DeclarationError
+        If one cannot be imported.
+    """
+    path = folder / FILE_NAME
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # which is told when the declaration itself is read
+    _load_plugins(values.get("plugins"), folder)
+
+
+def _load_plugins(plugins: Any, folder: Path) -> None:
+    """Import what `plugins` names; what is no list of names is told by the check of all keys."""
+    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+        load_plugins(plugins, folder)
 
 
 def _no_toml(path: Path, got: str) -> DeclarationError:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.ledger.seal import damaged
-from hmopt.metric import find_metric
 from hmopt.space import Index, Space
 
 Places = NDArray[np.int64]

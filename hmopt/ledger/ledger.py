@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
 from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.manifest import (
@@ -33,7 +34,6 @@ from hmopt.ledger.shard import (
     read_shard,
     write_shard,
 )
-from hmopt.metric import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 

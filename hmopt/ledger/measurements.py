@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
-from hmopt.metric import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 

@@ -27,12 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
 from hmopt.files import one_line
 from hmopt.ledger.cells import Axes
 from hmopt.ledger.manifest import HEADER, Shard, ShardHeader
 from hmopt.ledger.seal import damaged, is_sealed, seal, unsealed
-from hmopt.metric import find_metric
 from hmopt.records import Block
 from hmopt.space import Space
 

@@ -25,11 +25,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hmopt.catalogue import METRICS, find_metric
 from hmopt.errors import HmoptError, LedgerError, first_fault
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
-from hmopt.metric import METRICS, find_metric
 from hmopt.space import Hyperparameter, Index, Space
 
 Array = NDArray[np.float64]
@@ -185,7 +185,7 @@ def read_measurements(path: Path, part: Part | None = None) -> Measurements:
     """
     try:
         file_digest(path, RESTORE)
-        header = _read_header(path)
+        header = _with_known_metrics(_read_header(path))
         if part is not None:
             header = _header_of_part(header, part)
         space = header.hyperparameters()
@@ -220,6 +220,12 @@ def _read_header(path: Path) -> _Header:
     if header.sealed and SEAL_KEY not in metadata:
         raise damaged(path, "a footer without its hash", RESTORE)
     return header
+
+
+def _with_known_metrics(header: _Header) -> _Header:
+    """Return a header without the metrics of plugins that are not loaded."""
+    known = {name: version for name, version in header.metrics.items() if name in METRICS}
+    return header.model_copy(update={"metrics": known})
 
 
 def _header_of_part(header: _Header, part: Part) -> _Header:

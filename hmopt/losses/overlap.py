@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hmopt.spatial import warp
+
 
 def one_hot(label_map: Tensor, labels: Sequence[int]) -> Tensor:
-    """Give a channel of zeros and ones for each of some labels.
+    """Return a channel of zeros and ones for each of some labels.
 
     Parameters
     ----------
@@ -27,14 +29,14 @@ def one_hot(label_map: Tensor, labels: Sequence[int]) -> Tensor:
     tensor([[0., 0.],
             [0., 1.]])
     """
-    values = torch.as_tensor(labels, device=label_map.device).reshape(
-        1, -1, *[1] * (label_map.dim() - 1)
-    )
-    return (label_map[:, None] == values).float()
+    d = label_map.dim() - 1
+    values = torch.as_tensor(labels, device=label_map.device)
+    channels = label_map[:, None] == values.reshape(1, -1, *[1] * d)
+    return channels.float()
 
 
 def dice_loss(moved: Tensor, fixed: Tensor) -> Tensor:
-    """Give 1 - the mean soft Dice over the labels that both of a pair's label maps hold.
+    """Compute 1 - the mean soft Dice over the labels that both of a pair's label maps hold.
 
     Parameters
     ----------
@@ -56,8 +58,46 @@ def dice_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     >>> dice_loss(labels, labels)
     tensor(0.)
     """
-    voxels = tuple(range(2, moved.dim()))
-    moved_volume, fixed_volume = moved.sum(voxels), fixed.sum(voxels)
-    both = (moved_volume > 0) & (fixed_volume > 0)
-    dice = 2 * (moved * fixed).sum(voxels) / (moved_volume + fixed_volume).clamp(min=1e-6)
-    return 1 - (dice * both).sum() / both.sum().clamp(min=1)
+    axes = tuple(range(2, moved.dim()))
+    covered = (moved * fixed).sum(axes)
+    moved_volume = moved.sum(axes)
+    fixed_volume = fixed.sum(axes)
+    volumes = moved_volume + fixed_volume
+    dice = 2 * covered / volumes.clamp(min=1e-6)
+    in_both = (moved_volume > 0) & (fixed_volume > 0)
+    count = in_both.sum().clamp(min=1)
+    return 1 - (dice * in_both).sum() / count
+
+
+def overlap_loss(
+    moving_labels: Tensor | None,
+    fixed_labels: Tensor | None,
+    overlap_labels: Sequence[int],
+    displacement: Tensor,
+) -> Tensor:
+    """Compute the Dice loss of label maps, the moving ones warped channel by channel.
+
+    Parameters
+    ----------
+    moving_labels, fixed_labels
+        (batch, *shape), whole numbers; None: there are no label maps, and the loss is 0.
+    overlap_labels
+        Values in the maps that count.
+    displacement
+        (batch, d, *shape), in voxels.
+
+    Returns
+    -------
+    Tensor
+        A number in [0, 1].
+
+    Examples
+    --------
+    >>> labels = torch.tensor([[[0, 1], [2, 2]]])
+    >>> overlap_loss(labels, labels, [1, 2], torch.zeros(1, 2, 2, 2))
+    tensor(0.)
+    """
+    if moving_labels is None or fixed_labels is None:
+        return displacement.new_zeros(())
+    moved = warp(one_hot(moving_labels, overlap_labels), displacement)
+    return dice_loss(moved, one_hot(fixed_labels, overlap_labels))

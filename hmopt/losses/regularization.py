@@ -5,11 +5,17 @@ from itertools import combinations_with_replacement
 
 from torch import Tensor
 
+from hmopt.catalogue import find_regularizer
 from hmopt.declaration import LossOptions
 
 
 def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
-    """Give the mean over voxels, components and axes of the squared forward differences.
+    """Compute the mean over voxels, components and axes of the squared forward differences.
+
+    With sides s of a voxel, component c of the velocity counts in lengths, s_c v_c, and a step
+    along axis a is s_a long, so that each slope is that of lengths over lengths:
+
+        1 / d²  Σ_a Σ_c  mean over x of  ((s_c / s_a) · (v_c(x + e_a) - v_c(x)))²
 
     Parameters
     ----------
@@ -34,17 +40,24 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
     tensor(4.5000)
     """
     d = velocity.shape[1]
-    spacing = [1.0] * d if spacing is None else spacing
+    sides = [1.0] * d if spacing is None else spacing
     total = velocity.new_zeros(())
     for axis in range(d):
-        slope = velocity.diff(dim=axis + 2).square().movedim(1, 0).flatten(1).mean(1)
-        ratios = velocity.new_tensor([(side / spacing[axis]) ** 2 for side in spacing])
-        total = total + (slope * ratios).mean()
+        squared = velocity.diff(dim=axis + 2).square()
+        # one number for each component
+        of_components = squared.movedim(1, 0).flatten(1).mean(1)
+        ratios = [(side / sides[axis]) ** 2 for side in sides]
+        slopes = of_components * velocity.new_tensor(ratios)
+        total = total + slopes.mean()
     return total / d
 
 
 def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
-    """Give the mean over voxels and components of the sum of squared second differences, mixed ones twice.
+    """Compute the mean over voxels and components of the sum of squared second differences, mixed ones twice.
+
+        1 / d  Σ_c Σ_a Σ_b  mean over x of  (∂² v_c / ∂x_a ∂x_b)²
+
+    Lengths count in units of the shortest side of a voxel.
 
     Parameters
     ----------
@@ -72,38 +85,51 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     """
     d = velocity.shape[1]
     sides = [1.0] * d if spacing is None else [side / min(spacing) for side in spacing]
-    velocity = velocity * velocity.new_tensor(sides).reshape(1, d, *[1] * d)
+    lengths = velocity.new_tensor(sides).reshape(1, d, *[1] * d)
+    velocity = velocity * lengths
     total = velocity.new_zeros(())
     for one, other in combinations_with_replacement(range(d), 2):
-        mean = (
-            (_second_difference(velocity, one, other) / (sides[one] * sides[other])).square().mean()
-        )
-        total = total + (mean if one == other else 2 * mean)
+        area = sides[one] * sides[other]
+        curvature = _second_difference(velocity, one, other) / area
+        energy = curvature.square().mean()
+        if one != other:
+            energy = 2 * energy
+        total = total + energy
     return total
 
 
 def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:
-    """Give (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two."""
+    """Return (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two.
+
+    v(x + e) - 2 v(x) + v(x - e)
+    (v(x + e + f) - v(x + e - f) - v(x - e + f) + v(x - e - f)) / 4
+    """
     if one == other:
-        return (
-            _shifted(velocity, {one: 1})
-            - 2 * _shifted(velocity, {})
-            + _shifted(velocity, {one: -1})
-        )
-    ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
-    behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(velocity, {one: -1, other: -1})
-    return (ahead - behind) / 4
+        ahead = _shifted(velocity, {one: 1})
+        behind = _shifted(velocity, {one: -1})
+        return ahead - 2 * _shifted(velocity, {}) + behind
+    slope_ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
+    slope_behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(
+        velocity, {one: -1, other: -1}
+    )
+    return (slope_ahead - slope_behind) / 4
 
 
 def _shifted(velocity: Tensor, shifts: Mapping[int, int]) -> Tensor:
-    """Give the neighbours, some voxels along some axes, of the voxels that have neighbours on all sides."""
+    """Return the neighbours, some voxels along some axes, of the voxels that have neighbours on all sides."""
     for axis, size in enumerate(velocity.shape[2:]):
-        velocity = velocity.narrow(axis + 2, 1 + shifts.get(axis, 0), size - 2)
+        start = 1 + shifts.get(axis, 0)
+        velocity = velocity.narrow(axis + 2, start, size - 2)
     return velocity
 
 
-def regularize(velocity: Tensor, section: LossOptions, spacing: Sequence[float] | None) -> Tensor:
-    """Give the declared regularization of a velocity of shape (batch, d, *shape).
+def regularize(velocity: Tensor, options: LossOptions, spacing: Sequence[float] | None) -> Tensor:
+    """Compute the declared regularization of a velocity of shape (batch, d, *shape).
+
+    Raises
+    ------
+    DeclarationError
+        If it is not in the catalogue.
 
     Examples
     --------
@@ -111,5 +137,6 @@ def regularize(velocity: Tensor, section: LossOptions, spacing: Sequence[float] 
     >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
-    loss = {"gradient": squared_gradient, "bending": bending_energy}[section.regularizer]
-    return loss(velocity, spacing)
+    loss = find_regularizer(options.regularizer).load()
+    term: Tensor = loss(velocity=velocity, spacing=spacing)
+    return term

@@ -5,14 +5,15 @@ from functools import partial
 
 from torch import Tensor
 
+from hmopt import catalogue
 from hmopt.declaration import LossOptions
-from hmopt.losses.correlation import local_cross_correlation
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
+"""A function of moved and fixed images, (batch, 1, *shape), that returns a number."""
 
 
 def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
-    """Give the mean squared difference of two images.
+    """Compute the mean squared difference of two images.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
 
 
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
-    """Give minus the global mutual information of two images in [0, 1], by Gaussian Parzen windows.
+    """Compute minus the global mutual information of two images in [0, 1], by Gaussian Parzen windows.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     Returns
     -------
     Tensor
-        A number in nats: about 0 for images that tell nothing of each other, the further below 0 the more they tell.
+        A number in nats: about 0 for independent images, the further below 0 the more one tells
+        about the other.
 
     References
     ----------
@@ -65,17 +67,28 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     return loss
 
 
-def find_similarity(section: LossOptions) -> ImageLoss:
-    """Give the declared similarity loss, a function of the moved and the fixed image.
+def find_similarity(options: LossOptions) -> ImageLoss:
+    """Return the declared similarity loss, a function of the moved and the fixed image.
+
+    Keys of `[loss]` that its arguments are named after, as `window`, are filled in.
+
+    Raises
+    ------
+    DeclarationError
+        If it is not in the catalogue.
 
     Examples
     --------
     >>> find_similarity(LossOptions(similarity="mse")).__name__
     'mean_squared_error'
+    >>> find_similarity(LossOptions(similarity="lncc", window=5)).keywords
+    {'window': 5}
     """
-    losses: dict[str, ImageLoss] = {
-        "mse": mean_squared_error,
-        "lncc": partial(local_cross_correlation, window=section.window),
-        "mutual_information": mutual_information,
+    record = catalogue.find_similarity(options.similarity)
+    loss: ImageLoss = record.load()
+    declared = {
+        name: getattr(options, name)
+        for name in record.parameters
+        if name in type(options).model_fields
     }
-    return losses[section.similarity]
+    return partial(loss, **declared) if declared else loss

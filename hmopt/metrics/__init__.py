@@ -1,6 +1,6 @@
-"""How each metric declared in `hmopt.metric` is computed."""
+"""How each metric of `hmopt.catalogue` is computed."""
 
-from hmopt.metrics.measure import measure
+from hmopt.metrics.measure import Registration, measure
 from hmopt.metrics.originals import Originals
 
-__all__ = ["Originals", "measure"]
+__all__ = ["Originals", "Registration", "measure"]

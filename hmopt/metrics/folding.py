@@ -7,7 +7,7 @@ DETERMINANT_FLOOR = 1e-3
 
 
 def folding(determinant: Tensor) -> Tensor:
-    """Give the share of voxels where the displacement folds: where the determinant is not positive.
+    """Compute the share of voxels where the displacement folds: where the determinant is not positive.
 
     Parameters
     ----------
@@ -25,11 +25,12 @@ def folding(determinant: Tensor) -> Tensor:
     >>> folding(torch.tensor([[1.0, 0.5, 0.0, -1.0]]))
     tensor([0.5000])
     """
-    return (determinant <= 0).float().flatten(1).mean(1)
+    folded = (determinant <= 0).float()
+    return folded.flatten(1).mean(1)
 
 
 def log_jacobian_sd(determinant: Tensor) -> Tensor:
-    """Give the standard deviation over voxels of the logarithm of the determinant, clamped below at 0.001.
+    """Compute the standard deviation over voxels of the logarithm of the determinant, clamped below at 0.001.
 
     Parameters
     ----------
@@ -51,4 +52,5 @@ def log_jacobian_sd(determinant: Tensor) -> Tensor:
     >>> log_jacobian_sd(torch.tensor([[1.0, 1.0, 2.0, 2.0]]) ** 2)
     tensor([0.6931])
     """
-    return determinant.clamp(min=DETERMINANT_FLOOR).log().flatten(1).std(1, correction=0)
+    logarithm = determinant.clamp(min=DETERMINANT_FLOOR).log()
+    return logarithm.flatten(1).std(1, correction=0)

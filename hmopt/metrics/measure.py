@@ -1,39 +1,200 @@
 """All metrics that are asked for, of a batch of registered pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from hmopt.metric import find_metric
-from hmopt.metrics.folding import folding, log_jacobian_sd
+from hmopt.catalogue import find_metric
+from hmopt.errors import HmoptError
 from hmopt.metrics.originals import Originals
-from hmopt.metrics.overlap import dice, dice_nearest
-from hmopt.metrics.registration import Registration
-from hmopt.metrics.similarity import local_moments, similarity
-from hmopt.metrics.surface import hd95_mm
+from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.metrics.similarity import LocalMoments, local_moments
+from hmopt.spatial import jacobian_determinant, warp
 
-_COMPUTED: dict[str, Callable[[Registration], Tensor]] = {
-    "dice": lambda of: dice(of.positions, of.originals),
-    "dice_nearest": lambda of: dice_nearest(of.moved_labels, of.originals),
-    "hd95_mm": lambda of: hd95_mm(of.moved_labels, of.originals),
-    "folding": lambda of: folding(of.determinant),
-    "log_jacobian_sd": lambda of: log_jacobian_sd(of.determinant),
-    "similarity": lambda of: similarity(local_moments(of.moved), of.originals.fixed_moments),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """n pairs of images on one grid with the displacements that register them: what metrics are computed from.
+
+    A metric is a function whose arguments are named after these attributes. Each is computed when
+    it is first asked for, and kept: several metrics share it.
+
+    Parameters
+    ----------
+    originals
+        The pairs before registration.
+    displacement
+        (n, d, *shape), in voxels: `moved(x) = moving(x + displacement(x))`.
+
+    Raises
+    ------
+    HmoptError
+        If the displacement is of another grid.
+
+    Examples
+    --------
+    >>> image, labels = torch.rand(1, 1, 4, 4), torch.ones(1, 4, 4, dtype=torch.long)
+    >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
+    >>> originals = Originals(**pair, label_count=1, spacing_mm=(2.0, 1.0))
+    >>> registration = Registration(originals=originals, displacement=torch.zeros(1, 2, 4, 4))
+    >>> torch.equal(registration.moved, image), registration.determinant.shape
+    (True, torch.Size([1, 2, 2]))
+    """
+
+    originals: Originals
+    displacement: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse a displacement of another grid."""
+        count, _, *shape = self.originals.moving.shape
+        expected = (count, len(shape), *shape)
+        got = tuple(self.displacement.shape)
+        if got != expected:
+            raise HmoptError(
+                "displacement",
+                expected=f"shape {expected}",
+                got=got,
+                advice="Bring all to one grid.",
+            )
+
+    def parts(self) -> list["Registration"]:
+        """Return the same pairs, as many at a time as stay in a processor's cache."""
+        parts = self.originals.parts
+        shares = torch.split(self.displacement, [len(part.moving) for part in parts])
+        return [
+            Registration(originals=part, displacement=share)
+            for part, share in zip(parts, shares, strict=True)
+        ]
+
+    @property
+    def moving(self) -> Tensor:
+        """Moving images: (n, 1, *shape)."""
+        return self.originals.moving
+
+    @property
+    def fixed(self) -> Tensor:
+        """Fixed images: (n, 1, *shape)."""
+        return self.originals.fixed
+
+    @property
+    def moving_labels(self) -> Tensor:
+        """Moving label maps: (n, *shape), 0 for background and k for the k-th label."""
+        return self.originals.moving_labels
+
+    @property
+    def fixed_labels(self) -> Tensor:
+        """Fixed label maps: (n, *shape)."""
+        return self.originals.fixed_labels
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Of the grid, along each axis; None where it is unknown."""
+        return self.originals.spacing_mm
+
+    @property
+    def moving_names(self) -> tuple[str, ...]:
+        """Names of the n moving images in the cohort, as in `hmopt.Pair.moving`."""
+        return tuple(pair.moving for pair in self.originals.pairs)
+
+    @property
+    def fixed_names(self) -> tuple[str, ...]:
+        """Names of the n fixed images in the cohort."""
+        return tuple(pair.fixed for pair in self.originals.pairs)
+
+    @cached_property
+    def moving_to_world(self) -> NDArray[np.float64]:
+        """Voxels of the grid to the world of each moving image's file: (n, 4, 4), in mm.
+
+        A voxel of a 2-D image is (x, y, 0, 1).
+        """
+        return self.originals.to_world(self.moving_names)
+
+    @cached_property
+    def fixed_to_world(self) -> NDArray[np.float64]:
+        """Voxels of the grid to the world of each fixed image's file: (n, 4, 4), in mm."""
+        return self.originals.to_world(self.fixed_names)
+
+    def map_points_mm(self, place: int, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map points of a fixed image to the moving image.
+
+        Parameters
+        ----------
+        place
+            Which of the n pairs.
+        points_mm
+            (k, 3), in the world of the fixed image's file, as its affine says: x to the right, y to
+            the front, z up.
+
+        Returns
+        -------
+        NDArray
+            (k, 3), in mm in the world of the moving image's file.
+
+        Raises
+        ------
+        HmoptError
+            If the images are of no cohort.
+        """
+        # columns of homogeneous coordinates: (4, k)
+        fixed_mm = np.vstack([points_mm.T, np.ones(len(points_mm))])
+        from_world = np.linalg.inv(self.fixed_to_world[place])
+        voxels = from_world @ fixed_mm
+        displacement = self.displacement[place].double().cpu().numpy()
+        on_grid = voxels[: len(displacement)]
+        shifts = [
+            map_coordinates(component, on_grid, order=1, mode="nearest")
+            for component in displacement
+        ]
+        voxels[: len(displacement)] += np.stack(shifts)
+        moving_mm = self.moving_to_world[place] @ voxels
+        return np.asarray(moving_mm[:3].T)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Where each fixed voxel takes its value on the moving grid: (n, d, voxels), in voxels."""
+        return sampled_positions(self.displacement)
+
+    @cached_property
+    def moved(self) -> Tensor:
+        """Moving images warped by linear interpolation: (n, 1, *shape)."""
+        return warp(self.moving, self.displacement)
+
+    @property
+    def moved_moments(self) -> LocalMoments:
+        """Local means and variances of the moved images."""
+        return local_moments(self.moved)
+
+    @property
+    def fixed_moments(self) -> LocalMoments:
+        """Local means and variances of the fixed images."""
+        return self.originals.fixed_moments
+
+    @cached_property
+    def moved_labels(self) -> Tensor:
+        """Moving labels warped by nearest neighbour: (n, *shape)."""
+        return nearest_labels(self.moving_labels, self.positions)
+
+    @cached_property
+    def determinant(self) -> Tensor:
+        """Determinant of the Jacobian of x + displacement(x), where it can be taken: (n, *inner)."""
+        return jacobian_determinant(self.displacement)
 
 
 def measure(
     metrics: Sequence[str], originals: Originals, displacement: Tensor
 ) -> dict[str, NDArray[np.float64]]:
-    """Give the values of metrics for n pairs registered by displacements.
+    """Compute metrics of n pairs registered by displacements.
 
     Parameters
     ----------
     metrics
-        Names of declared metrics.
+        Names of metrics in the catalogue.
     originals
         The n pairs; what does not depend on the displacement is computed once and kept there.
     displacement
@@ -42,13 +203,13 @@ def measure(
     Returns
     -------
     dict
-        By metric: (n, label_count) for a metric per label, (n,) for one per pair. NaN says that there is nothing to
-        measure, as for a label that is missing in either original image.
+        By metric: (n, label_count) for a metric per label, (n,) for one per pair. NaN says that
+        there is nothing to measure, as for a label that is missing in either original image.
 
     Raises
     ------
     DeclarationError
-        If a metric is not declared.
+        If a metric is not in the catalogue.
     HmoptError
         If the displacement is of another grid.
 
@@ -61,9 +222,10 @@ def measure(
     >>> values["dice"], values["folding"]
     (array([[ 1., nan]]), array([0.]))
     """
-    names = [find_metric(name).name for name in metrics]
+    records = [find_metric(name) for name in metrics]
     parts = Registration(originals=originals, displacement=displacement).parts()
-    return {
-        name: torch.cat([_COMPUTED[name](part) for part in parts]).double().cpu().numpy()
-        for name in names
-    }
+    values = {}
+    for record in records:
+        of_parts = [torch.as_tensor(record.compute(part)) for part in parts]
+        values[record.name] = torch.cat(of_parts).double().cpu().numpy()
+    return values

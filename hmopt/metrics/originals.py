@@ -1,13 +1,17 @@
 """Pairs of images before registration, and what metrics need of them whatever the displacement, computed once."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.errors import HmoptError
 from hmopt.metrics.similarity import LocalMoments, local_moments
+from hmopt.records import Pair
 from hmopt.spatial.window import cached_parts
 
 
@@ -25,6 +29,11 @@ class Originals:
         Number of labels.
     spacing_mm
         Of the grid, along each axis; None where it is unknown.
+    pairs
+        Whose images they are; empty where they are of no cohort.
+    world_of
+        Returns the matrix (4, 4) from voxels of the grid to the world of an image's file, by the
+        name of the image; None where they are of no cohort.
 
     Raises
     ------
@@ -46,21 +55,18 @@ class Originals:
     fixed_labels: Tensor
     label_count: int
     spacing_mm: tuple[float, ...] | None
+    pairs: tuple[Pair, ...] = ()
+    world_of: Callable[[str], NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not fit."""
         count, _, *shape = self.moving.shape
-        expected = {
-            "moving": (count, 1, *shape),
-            "fixed": (count, 1, *shape),
-            "moving_labels": (count, *shape),
-            "fixed_labels": (count, *shape),
-        }
-        for name, fitting in expected.items():
-            if (got := tuple(getattr(self, name).shape)) != fitting:
-                raise HmoptError(
-                    name, expected=f"shape {fitting}", got=got, advice="Bring all to one grid."
-                )
+        images = (count, 1, *shape)
+        label_maps = (count, *shape)
+        self._check_shape("moving", self.moving, images)
+        self._check_shape("fixed", self.fixed, images)
+        self._check_shape("moving_labels", self.moving_labels, label_maps)
+        self._check_shape("fixed_labels", self.fixed_labels, label_maps)
         if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
             raise HmoptError(
                 "spacing_mm",
@@ -69,12 +75,50 @@ class Originals:
                 advice="Give one for each axis.",
             )
 
+    def _check_shape(self, name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+        got = tuple(tensor.shape)
+        if got != expected:
+            raise HmoptError(
+                name, expected=f"shape {expected}", got=got, advice="Bring all to one grid."
+            )
+
+    def to_world(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return the matrices from voxels of the grid to the worlds of some images: (n, 4, 4).
+
+        Raises
+        ------
+        HmoptError
+            If the images are of no cohort.
+        """
+        if self.world_of is None or not names:
+            raise HmoptError(
+                "pairs",
+                expected="images of a cohort",
+                got="tensors alone",
+                advice="Give `pairs` and `world_of`.",
+            )
+        return np.stack([self.world_of(name) for name in names])
+
     @cached_property
     def parts(self) -> tuple["Originals", ...]:
         """The same pairs, as many at a time as stay in a processor's cache; on an accelerator all."""
-        names = ("moving", "fixed", "moving_labels", "fixed_labels")
-        split = zip(*(cached_parts(getattr(self, name)) for name in names), strict=True)
-        return tuple(replace(self, **dict(zip(names, tensors, strict=True))) for tensors in split)
+        parts = []
+        start = 0
+        for moving in cached_parts(self.moving):
+            rows = slice(start, start + len(moving))
+            part = Originals(
+                moving=moving,
+                fixed=self.fixed[rows],
+                moving_labels=self.moving_labels[rows],
+                fixed_labels=self.fixed_labels[rows],
+                label_count=self.label_count,
+                spacing_mm=self.spacing_mm,
+                pairs=self.pairs[rows],
+                world_of=self.world_of,
+            )
+            parts.append(part)
+            start = rows.stop
+        return tuple(parts)
 
     @cached_property
     def fixed_volumes(self) -> Tensor:
@@ -84,9 +128,8 @@ class Originals:
     @cached_property
     def missing(self) -> Tensor:
         """Which labels a pair cannot be judged by, because one of its images lacks them: (n, label_count)."""
-        return (label_volumes(self.moving_labels, self.label_count) == 0) | (
-            self.fixed_volumes == 0
-        )
+        moving_volumes = label_volumes(self.moving_labels, self.label_count)
+        return (moving_volumes == 0) | (self.fixed_volumes == 0)
 
     @cached_property
     def near_foreground(self) -> Tensor:
@@ -103,7 +146,7 @@ class Originals:
 
 
 def label_volumes(label_map: Tensor, label_count: int) -> Tensor:
-    """Give the voxels of each label.
+    """Count the voxels of each label.
 
     Parameters
     ----------
@@ -122,7 +165,10 @@ def label_volumes(label_map: Tensor, label_count: int) -> Tensor:
     >>> label_volumes(torch.tensor([[[0, 1, 1, 3]]]), 3)
     tensor([[2, 0, 1]])
     """
-    count, codes = len(label_map), label_count + 1
+    count = len(label_map)
+    codes = label_count + 1
+    # map p counts its labels from p · codes on
     offsets = torch.arange(count, device=label_map.device)[:, None] * codes
-    counts = torch.bincount((label_map.flatten(1) + offsets).flatten(), minlength=count * codes)
+    shifted = (label_map.flatten(1) + offsets).flatten()
+    counts = torch.bincount(shifted, minlength=count * codes)
     return counts.reshape(count, codes)[:, 1:]

@@ -9,7 +9,7 @@ from hmopt.spatial import identity_grid
 
 
 def sampled_positions(displacement: Tensor) -> Tensor:
-    """Give where each fixed voxel takes its value, clamped to the grid.
+    """Return where each fixed voxel takes its value, clamped to the grid.
 
     Parameters
     ----------
@@ -27,24 +27,30 @@ def sampled_positions(displacement: Tensor) -> Tensor:
     tensor([0.2500, 0.2500, 1.0000, 1.0000])
     """
     shape = tuple(displacement.shape[2:])
-    positions = (identity_grid(shape, displacement.device) + displacement).flatten(2)
-    last = torch.tensor(shape, dtype=positions.dtype, device=positions.device).sub(1)[:, None]
-    return positions.clamp(min=0).minimum(last)
+    grid = identity_grid(shape, displacement.device)
+    positions = (grid + displacement).flatten(2)
+    size = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
+    last = size - 1
+    return positions.clamp(min=0).minimum(last[:, None])
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give how many places of a flattened map lie between neighbours along each axis.
+    """Return how many places of a flattened map lie between neighbours along each axis.
 
     Examples
     --------
     >>> strides((4, 5, 6))
     (30, 6, 1)
     """
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    found = []
+    for axis in range(len(shape)):
+        faster_sides = shape[axis + 1 :]
+        found.append(math.prod(faster_sides))
+    return tuple(found)
 
 
 def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Give the places in a flattened stack of maps of whole-numbered coordinates.
+    """Return the places in a flattened stack of maps of whole-numbered coordinates.
 
     Parameters
     ----------
@@ -64,15 +70,17 @@ def flat_places(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
     tensor([[ 7],
             [20]])
     """
-    size = math.prod(shape)
-    places = torch.arange(len(voxels), device=voxels.device)[:, None] * size
+    map_size = math.prod(shape)
+    number = torch.arange(len(voxels), device=voxels.device)
+    places = number[:, None] * map_size
     for axis, stride in enumerate(strides(shape)):
-        places = places + voxels[:, axis].long() * stride
+        coordinate = voxels[:, axis].long()
+        places = places + coordinate * stride
     return places
 
 
 def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
-    """Give the labels of the moving voxels nearest to some positions.
+    """Return the labels of the moving voxels nearest to some positions.
 
     Parameters
     ----------
@@ -85,6 +93,14 @@ def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
     -------
     Tensor
         (n, *shape).
+
+    Examples
+    --------
+    >>> labels = torch.tensor([[[1, 2, 3]]])
+    >>> nearest_labels(labels, sampled_positions(torch.full((1, 2, 1, 3), 0.75)))
+    tensor([[[2, 3, 3]]])
     """
-    places = flat_places(positions.round(), tuple(moving_labels.shape[1:]))
-    return moving_labels.reshape(-1).index_select(0, places.flatten()).reshape(moving_labels.shape)
+    shape = tuple(moving_labels.shape[1:])
+    places = flat_places(positions.round(), shape).flatten()
+    moved = moving_labels.reshape(-1).index_select(0, places)
+    return moved.reshape(moving_labels.shape)

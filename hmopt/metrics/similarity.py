@@ -1,4 +1,4 @@
-"""How alike moved and fixed images are, by a measure of its own whatever the loss was."""
+"""How alike moved and fixed images are, by the same measure whatever the loss was."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class LocalMoments:
 
 
 def local_moments(image: Tensor) -> LocalMoments:
-    """Give the local means and variances of images of shape (n, 1, *shape), in windows of 9 voxels.
+    """Compute the local means and variances of images of shape (n, 1, *shape), in windows of 9 voxels.
 
     Examples
     --------
@@ -37,18 +37,22 @@ def local_moments(image: Tensor) -> LocalMoments:
     """
     # the variance below is a difference, of close numbers unless the image's own offset is gone first
     standard = _standardized(image)
-    mean, square = window_mean(torch.cat([standard, standard.square()], 1), WINDOW).chunk(2, 1)
-    return LocalMoments(image=standard, mean=mean, variance=(square - mean.square()).clamp(min=0))
+    both = torch.cat([standard, standard.square()], 1)
+    mean, square = window_mean(both, WINDOW).chunk(2, 1)
+    variance = (square - mean.square()).clamp(min=0)
+    return LocalMoments(image=standard, mean=mean, variance=variance)
 
 
-def similarity(moved: LocalMoments, fixed: LocalMoments) -> Tensor:
-    """Give the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
+def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tensor:
+    """Compute the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
 
-    Windows are cut at the border of the grid. The scale and offset of intensities do not matter.
+    With covariance c and variances v in a window, the mean over windows of c² / (v_moved v_fixed +
+    1e-5). Windows are cut at the border of the grid. The scale and offset of intensities do not
+    matter.
 
     Parameters
     ----------
-    moved, fixed
+    moved_moments, fixed_moments
         Of n images each.
 
     Returns
@@ -66,12 +70,16 @@ def similarity(moved: LocalMoments, fixed: LocalMoments) -> Tensor:
     >>> round(float(similarity(local_moments(5 - 3 * image), local_moments(image))), 2)
     1.0
     """
-    covariance = window_mean(moved.image * fixed.image, WINDOW) - moved.mean * fixed.mean
-    squared = covariance.square() / (moved.variance * fixed.variance + VARIANCE_FLOOR)
+    product = window_mean(moved_moments.image * fixed_moments.image, WINDOW)
+    covariance = product - moved_moments.mean * fixed_moments.mean
+    variances = moved_moments.variance * fixed_moments.variance
+    squared = covariance.square() / (variances + VARIANCE_FLOOR)
     return squared.flatten(1).mean(1)
 
 
 def _standardized(image: Tensor) -> Tensor:
-    voxels = tuple(range(1, image.dim()))
-    deviation, mean = torch.std_mean(image, voxels, correction=0, keepdim=True)
-    return (image - mean) / deviation.clamp(min=1e-6)
+    """Return images with mean 0 and standard deviation 1; a flat one stays near 0."""
+    axes = tuple(range(1, image.dim()))
+    deviation, mean = torch.std_mean(image, axes, correction=0, keepdim=True)
+    centred = image - mean
+    return centred / deviation.clamp(min=1e-6)

@@ -12,7 +12,7 @@ PERCENTILE = 95
 
 
 def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
-    """Give the 95 % Hausdorff distance of each label: the larger of the 95th percentiles of both directions.
+    """Compute the 95 % Hausdorff distance of each label: the larger of the 95th percentiles of both directions.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
     Returns
     -------
     Tensor
-        (n, label_count), float64, in mm. NaN where a label is missing in either original map, and everywhere if the
-        spacing is unknown; the diagonal of the grid, which no distance exceeds, where the displacement leaves nothing
-        of a label.
+        (n, label_count), float64, in mm. NaN where a label is missing in either original map, and
+        everywhere if the spacing is unknown; the diagonal of the grid, which no distance exceeds,
+        where the displacement leaves nothing of a label.
 
     Examples
     --------
@@ -40,9 +40,13 @@ def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
     distances = torch.full(originals.missing.shape, torch.nan, dtype=torch.float64)
     if originals.spacing_mm is None:
         return distances
-    moved_maps, fixed_maps = moved_labels.cpu(), originals.fixed_labels.cpu()
-    for pair, place in (~originals.missing).nonzero().tolist():
-        moved, fixed = moved_maps[pair] == place + 1, fixed_maps[pair] == place + 1
+    moved_maps = moved_labels.cpu()
+    fixed_maps = originals.fixed_labels.cpu()
+    present = (~originals.missing).nonzero()
+    for pair, place in present.tolist():
+        label = place + 1
+        moved = moved_maps[pair] == label
+        fixed = fixed_maps[pair] == label
         distances[pair, place] = _distance_mm(moved, fixed, originals.spacing_mm)
     return distances
 
@@ -51,14 +55,12 @@ def _distance_mm(moved: Tensor, fixed: Tensor, spacing_mm: tuple[float, ...]) ->
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
     if not moved.any():
-        return math.hypot(
-            *(size * step for size, step in zip(fixed.shape, spacing_mm, strict=True))
-        )
+        sides_mm = [size * step for size, step in zip(fixed.shape, spacing_mm, strict=True)]
+        return math.hypot(*sides_mm)
     box = _bounding_box(moved | fixed)
+    own_warning = ".*always_return_as_numpy"  # MONAI calls itself in a way that it warns of
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*always_return_as_numpy", category=FutureWarning
-        )  # MONAI's own call
+        warnings.filterwarnings("ignore", message=own_warning, category=FutureWarning)
         distance = compute_hausdorff_distance(
             moved[box][None, None],
             fixed[box][None, None],
@@ -70,9 +72,9 @@ def _distance_mm(moved: Tensor, fixed: Tensor, spacing_mm: tuple[float, ...]) ->
 
 
 def _bounding_box(mask: Tensor) -> tuple[slice, ...]:
-    """Give the smallest box that holds a mask; its faces are the mask's border, as those of the grid are."""
+    """Return the smallest box that holds a mask; its faces are the mask's border, as those of the grid are."""
     places = mask.nonzero()
-    return tuple(
-        slice(low, high + 1)
-        for low, high in zip(places.amin(0).tolist(), places.amax(0).tolist(), strict=True)
-    )
+    first = places.amin(0).tolist()
+    last = places.amax(0).tolist()
+    sides = zip(first, last, strict=True)
+    return tuple(slice(low, high + 1) for low, high in sides)

@@ -17,7 +17,7 @@ from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
 from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
-from hmopt.model_file import check_header, check_weights, read_tensors, sealed
+from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
@@ -148,7 +148,8 @@ def save_tensors(
 ) -> None:
     """Write tensors with a header that also names their format and the version of hmopt."""
     content = {"format": form, "version": hmopt.__version__, **header}
-    text = json.dumps(content, sort_keys=True)
+    # in the order given: that of hyperparameters is the order of the hypernetwork's inputs
+    text = json.dumps(content)
     kept = {}
     arrays = {}
     for name, tensor in tensors.items():
@@ -257,14 +258,24 @@ def load_hypermorph(
     hyperparameters = declared.get("hyperparameters", {})
     if not isinstance(hyperparameters, dict):
         raise _not_of_its_architecture(path, got="another header")
+    declared_order = None if expected is None else expected.get("hyperparameters")
+    if hyperparameters:
+        in_order = in_trained_order(header, declared_order)
+        declared = {**declared, "hyperparameters": in_order}
     if expected is not None:
-        wanted = trained_part(expected)
-        found = trained_part(current_names(declared))
+        wanted = _with_order(trained_part(expected))
+        found = _with_order(trained_part(current_names(declared)))
         _check_same(path, wanted, found)
     with building_from(path):
         hypermorph = build_hypermorph(declared)
         load_weights(path, hypermorph.hypernetwork)
     return hypermorph.eval(), header
+
+
+def _with_order(declared: dict[str, Any]) -> dict[str, Any]:
+    """Return an architecture that also tells the order of its hyperparameters."""
+    names = declared.get("hyperparameters", {})
+    return {**declared, "order of hyperparameters": ", ".join(names)}
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Hypermorph(nn.Module):
     def weights(self, setting: Setting) -> dict[str, Tensor]:
         """Predict the registration network's weights at a setting."""
         base = self.hypernetwork.base
-        units = self.space.units(setting)
+        units = self.space.to_unit_interval(setting)
         places = torch.tensor(units, dtype=base.dtype, device=base.device)
         weights: dict[str, Tensor] = self.hypernetwork(places)
         return weights

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.files import replacing
-from hmopt.metric import find_metric
 from hmopt.metrics.positions import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair

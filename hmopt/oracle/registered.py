@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmopt.catalogue import find_metric
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
-from hmopt.metric import find_metric
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Block, Pair
@@ -287,6 +287,8 @@ class CohortTensors:
             fixed_labels=fixed_labels,
             label_count=len(self.cohort.labels),
             spacing_mm=self.cohort.spacing_mm,
+            pairs=tuple(pairs),
+            world_of=self.cohort.to_world,
         )
 
     def _batch(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:

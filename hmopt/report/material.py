@@ -16,11 +16,11 @@ from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
+from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
 from hmopt.errors import DataError
 from hmopt.ledger import Measurements, Searched
-from hmopt.metric import find_metric
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.search.scopes import Scope, list_scopes

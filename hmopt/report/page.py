@@ -13,6 +13,7 @@ from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
+from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
@@ -26,12 +27,8 @@ from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
 NEAREST = "dice_nearest"
-SIMILARITIES = {
-    "mse": "mean squared error",
-    "lncc": "local normalized cross-correlation",
-    "mutual_information": "mutual information",
-}
-REGULARIZERS = {"gradient": "mean squared gradient", "bending": "bending energy"}
+WRITTEN_OUT = ("regularization", "label_weight")
+"""Hyperparameters whose terms stand in the formula of the loss."""
 PLACEMENTS = {
     "affine": "after an affine alignment",
     "header": "where headers put them",
@@ -487,16 +484,33 @@ def _network(study: Study) -> str:
 def _loss(material: Material) -> str:
     loss = material.searched.loss
     kind = str(loss.get("regularizer"))
-    similarity = SIMILARITIES.get(str(loss.get("similarity")), "similarity")
-    regularizer = f"{REGULARIZERS.get(kind, 'regularizer')} of the velocity"
+    similarity = _title(SIMILARITIES, str(loss.get("similarity")), "similarity")
+    regularizer = f"{_title(REGULARIZERS, kind, 'regularizer')} of the velocity"
     scale = words.number(material.searched.loss_scale)
-    if "label_weight" in material.searched.space.names:
+    names = material.searched.space.names
+    further = "".join(f" {_further_term(name)}" for name in names if name not in WRITTEN_OUT)
+    if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
-        return f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}."
+        return f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}.{further}"
     return (
         f"(1 − λ) · {scale} · {similarity} + λ · {regularizer}. With a similarity of weight 1, the weight of the "
-        f"regularizer is λ / ((1 − λ) · {scale})."
+        f"regularizer is λ / ((1 − λ) · {scale}).{further}"
     )
+
+
+def _title(records: Mapping[str, Record], name: str, otherwise: str) -> str:
+    """Return the title of a record, or a general word for one that this version does not know."""
+    return records[name].title if name in records else otherwise
+
+
+def _further_term(name: str) -> str:
+    """Return what a hyperparameter other than λ and γ does to the loss."""
+    if name not in HYPERPARAMETERS:
+        return f"{words.symbol(name)} weighs a further term."
+    record = HYPERPARAMETERS[name]
+    if record.effect == "added":
+        return f"{record.symbol} · {record.title} is added."
+    return f"{record.symbol} is the {record.effect} that is {record.title}."
 
 
 def _search(material: Material) -> str:

@@ -10,23 +10,10 @@ from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replica
 from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
+from hmopt.catalogue import HYPERPARAMETERS, METRICS
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting, Space
 
-SYMBOLS = {"regularization": "λ", "label_weight": "γ"}
-METRIC_NAMES = {
-    "dice": "Dice",
-    "dice_nearest": "Dice (nearest neighbour)",
-    "hd95_mm": "95 % surface distance (mm)",
-    "folding": "share of folded voxels",
-    "log_jacobian_sd": "spread of the log Jacobian",
-    "similarity": "image similarity",
-}
-FULL_NAMES = {
-    "dice": "Dice of partial-volume labels",
-    "dice_nearest": "Dice of nearest-neighbour labels",
-    "hd95_mm": "95 % Hausdorff distance (mm)",
-}
 KINDS = {"cohort": "whole cohort", "label": "structure", "task": "task", "subject": "subject"}
 MOST_DIGITS = 6
 """Digits that the ends of a narrow interval are given with, at most."""
@@ -45,7 +32,8 @@ def symbol(hyperparameter: str) -> str:
     >>> symbol("regularization"), symbol("bending_weight")
     ('λ', 'bending weight')
     """
-    return SYMBOLS.get(hyperparameter, hyperparameter.replace("_", " "))
+    known = HYPERPARAMETERS.get(hyperparameter)
+    return hyperparameter.replace("_", " ") if known is None else known.symbol
 
 
 def value_name(space: Space) -> str:
@@ -82,8 +70,10 @@ def metric_name(metric: str, full: bool = False) -> str:
     >>> metric_name("dice"), metric_name("dice", full=True)
     ('Dice', 'Dice of partial-volume labels')
     """
-    names = FULL_NAMES if full else METRIC_NAMES
-    return names.get(metric, METRIC_NAMES.get(metric, metric))
+    if metric not in METRICS:
+        return metric
+    known = METRICS[metric]
+    return known.full_title if full and known.full_title else known.title
 
 
 def kind_name(kinds: Sequence[str]) -> str:

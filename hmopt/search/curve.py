@@ -7,8 +7,8 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.catalogue import Metric, find_metric
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import Metric, find_metric
 from hmopt.search.scopes import Groups, Scope
 from hmopt.space import Index, Space
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
+from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import mean
-from hmopt.metric import find_metric
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
 from hmopt.search.lattice import distribution

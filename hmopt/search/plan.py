@@ -30,17 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, CubicSpline, RBFInterpolator
 
+from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
-from hmopt.metric import find_metric
 from hmopt.search.curve import find_curves
 from hmopt.search.lattice import coarse_lattice, even_lattice
 from hmopt.search.scopes import list_scopes
 from hmopt.space import Index, Space
 
-NEGLIGIBLE = {"1": 0.00025, "mm": 0.0025, "voxel": 0.0025}
-"""What scopes may still have to gain on average, by the metric's unit, when a sweep ends."""
+NEGLIGIBLE_SHARE = 1 / 8
+"""What scopes may still have to gain on average when a sweep ends, as a share of the metric's tolerance."""
 
 CANDIDATES = 1700
 """Settings, about, at which scores are predicted where there are several hyperparameters."""
@@ -101,7 +101,7 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE`), or `refinements` settings
+        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements` settings
         were chosen.
 
     Examples
@@ -116,7 +116,7 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     scores = _scope_scores(measurements, options)
     if not scores.size or not place_of.keys() >= set(chosen):
         return []
-    negligible = NEGLIGIBLE[find_metric(options.metric).unit]
+    negligible = NEGLIGIBLE_SHARE * find_metric(options.metric).tolerance
     # the plan is followed from its beginning: its choices that were measured are taken up, the
     # first other is next
     for _ in range(options.refinements):

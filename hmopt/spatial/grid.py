@@ -9,7 +9,7 @@ from torch.nn import functional
 
 @lru_cache(maxsize=16)
 def identity_grid(shape: tuple[int, ...], device: torch.device = torch.device("cpu")) -> Tensor:  # noqa: B008
-    """Give the coordinates of every voxel, made once for each shape and device.
+    """Return the coordinates of every voxel, made once for each shape and device.
 
     Parameters
     ----------
@@ -29,18 +29,18 @@ def identity_grid(shape: tuple[int, ...], device: torch.device = torch.device("c
     tensor([[0., 1., 2.],
             [0., 1., 2.]])
     """
-    with torch.inference_mode(
-        False
-    ):  # it may be asked for there first, and is kept for who takes gradients
+    # made outside inference mode even if first asked for there: training uses the same tensor
+    with torch.inference_mode(False):
         axes = [torch.arange(size, dtype=torch.float32, device=device) for size in shape]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+        coordinates = torch.meshgrid(*axes, indexing="ij")
+        return torch.stack(coordinates)[None]
 
 
 def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
-    """Give a displacement on a grid that is finer by a whole factor.
+    """Return a displacement on a grid that is finer by a whole factor.
 
-    A coarse voxel i is centred on the fine voxels from `factor * i` to `factor * i + factor - 1`; vectors are counted
-    in voxels of the fine grid.
+    A coarse voxel i is centred on the fine voxels from `factor * i` to `factor * i + factor - 1`;
+    vectors are counted in voxels of the fine grid.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return displacement
     mode = {2: "bilinear", 3: "trilinear"}[displacement.shape[1]]
+    in_fine_voxels = displacement * factor
     return functional.interpolate(
-        displacement * factor, scale_factor=factor, mode=mode, align_corners=False
+        in_fine_voxels, scale_factor=factor, mode=mode, align_corners=False
     )

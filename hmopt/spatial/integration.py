@@ -7,14 +7,17 @@ from hmopt.spatial.warping import warp
 
 
 def integrate(velocity: Tensor, steps: int) -> Tensor:
-    """Give the displacement at time 1 of the flow of a stationary velocity, by scaling and squaring.
+    """Compute the displacement at time 1 of the flow of a stationary velocity, by scaling and squaring.
+
+    A small part of the flow is nearly its velocity, u_0(x) = v(x) / 2^steps. Each step follows the
+    flow for twice as long, by following it twice: u_{k+1}(x) = u_k(x) + u_k(x + u_k(x)).
 
     Parameters
     ----------
     velocity
         (batch, d, *shape), in voxels of its own grid per unit of time.
     steps
-        Squarings; 0 gives the velocity itself.
+        Scaling-and-squaring steps; 0: the velocity itself.
 
     Returns
     -------
@@ -38,14 +41,14 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
 
 
 def velocity_to_displacement(velocity: Tensor, steps: int, stride: int) -> Tensor:
-    """Integrate a velocity on its own grid and give the displacement on the grid of the images.
+    """Integrate a velocity on its own grid, and return the displacement on the grid of the images.
 
     Parameters
     ----------
     velocity
         (batch, d, *shape / stride), in voxels of its own grid.
     steps
-        Squarings.
+        Scaling-and-squaring steps.
     stride
         Image voxels to a voxel of the velocity along each axis.
 

@@ -12,10 +12,10 @@ CACHED_VOXELS = 2**17
 
 
 def window_sum(image: Tensor, window: int) -> Tensor:
-    """Give the sum over the part of a cubic window around each voxel that lies inside the grid.
+    """Compute the sum over the part of a cubic window around each voxel that lies inside the grid.
 
-    Only sums of what lies in the window are formed, so that nothing is lost to cancellation; its cost grows with the
-    logarithm of the window. Its adjoint is itself.
+    Only sums of what lies in the window are formed, so that nothing is lost to cancellation; its
+    cost grows with the logarithm of the window. Its adjoint is itself.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def window_sum(image: Tensor, window: int) -> Tensor:
 
 
 def window_mean(images: Tensor, window: int) -> Tensor:
-    """Give the mean over the part of a cubic window around each voxel that lies inside the grid.
+    """Compute the mean over the part of a cubic window around each voxel that lies inside the grid.
 
     Parameters
     ----------
@@ -59,9 +59,11 @@ def window_mean(images: Tensor, window: int) -> Tensor:
     >>> window_mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]), 3)[0, 0, 0]
     tensor([1.5000, 3.0000, 4.5000])
     """
-    inverse = inverse_count(tuple(images.shape[2:]), window, images.dtype, images.device)
-    sums = [window_sum(part, window) for part in cached_parts(images.flatten(0, 1))]
-    return (torch.cat(sums) * inverse).view_as(images)
+    shape = tuple(images.shape[2:])
+    parts = cached_parts(images.flatten(0, 1))
+    sums = torch.cat([window_sum(part, window) for part in parts])
+    means = sums * inverse_count(shape, window, images.dtype, images.device)
+    return means.view_as(images)
 
 
 def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
@@ -72,43 +74,53 @@ def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
     >>> [len(part) for part in cached_parts(torch.zeros(8, 160, 160))]
     [5, 3]
     """
-    many = (
-        len(images)
-        if images.device.type != "cpu"
-        else max(1, CACHED_VOXELS // math.prod(images.shape[1:]))
-    )
-    return torch.split(images, many)
+    if images.device.type != "cpu":
+        return (images,)
+    voxels = math.prod(images.shape[1:])
+    return torch.split(images, max(1, CACHED_VOXELS // voxels))
 
 
 @lru_cache(maxsize=16)
 def inverse_count(
     shape: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Give one over the number of voxels inside the grid in each window, (1, *shape). Shared: do not write into it.
+    """Return one over the number of voxels inside the grid in each window, (1, *shape). Shared: do not write into it.
 
     Examples
     --------
     >>> inverse_count((1, 4), 3, torch.float32, torch.device("cpu"))[0, 0, :2]
     tensor([0.5000, 0.3333])
     """
-    with torch.inference_mode(
-        False
-    ):  # it may be asked for there first, and is kept for who takes gradients
-        return 1 / window_sum(torch.ones(1, *shape, dtype=dtype, device=device), window)
+    # made outside inference mode even if first asked for there: training uses the same tensor
+    with torch.inference_mode(False):
+        ones = torch.ones(1, *shape, dtype=dtype, device=device)
+        return 1 / window_sum(ones, window)
 
 
 def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
-    """Sum over windows by doubling: sums of 1, 2, 4, ... voxels, put together by the window's binary digits."""
-    size, half = image.shape[axis], window // 2
-    padding = [0] * (2 * (image.dim() - axis - 1)) + [half, half]
-    power, width, start = functional.pad(image, padding), 1, 0
+    """Compute the sum over a window along one axis by doubling.
+
+    Sums of 1, 2, 4, ... neighbours are each the sum of two of the one before, and those that the
+    binary digits of the window ask for are put together. For a window of 5 = 1 + 4 voxels, with p
+    the image padded by 2 zeros on each side:
+
+        pairs(x) = p(x) + p(x + 1)
+        fours(x) = pairs(x) + pairs(x + 2)
+        sum(x)   = p(x) + fours(x + 1)
+    """
+    size = image.shape[axis]
+    half = window // 2
+    axes_after = image.dim() - axis - 1
+    sums = functional.pad(image, [0, 0] * axes_after + [half, half])
+    width = 1
+    start = 0
     parts: list[Tensor] = []
     while width <= window:
         if window & width:
-            parts.append(power.narrow(axis, start, size))
+            parts.append(sums.narrow(axis, start, size))
             start += width
         if 2 * width <= window:
-            length = power.shape[axis] - width
-            power = power.narrow(axis, 0, length) + power.narrow(axis, width, length)
+            length = sums.shape[axis] - width
+            sums = sums.narrow(axis, 0, length) + sums.narrow(axis, width, length)
         width *= 2
     return sum(parts[1:], parts[0])

@@ -97,7 +97,7 @@ def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
             place = 0.0
         elif share >= 1 - rate:
             place = 1.0
-        setting[hyperparameter.name] = hyperparameter.from_unit(float(place))
+        setting[hyperparameter.name] = hyperparameter.from_unit_interval(float(place))
     return setting
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hmopt.catalogue import Record, find_hyperparameter, find_regularizer, find_similarity
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.declaration.renamed import first_names
@@ -245,4 +246,16 @@ def _declared(study: Study) -> list[dict[str, Any]]:
         "split": study.split.model_dump(mode="json"),
         "pairs": study.pairs.model_dump(mode="json", include=of_training),
     }
-    return list(first_names(tables).values())
+    declared = list(first_names(tables).values())
+    raised = _raised_versions(study)
+    return [*declared, raised] if raised else declared
+
+
+def _raised_versions(study: Study) -> dict[str, int]:
+    """Return the versions of what the loss is made of, where they are not the first."""
+    records: list[Record] = [
+        find_similarity(study.loss.similarity),
+        find_regularizer(study.loss.regularizer),
+        *(find_hyperparameter(name) for name in study.hyperparameters),
+    ]
+    return {record.name: record.version for record in records if record.version != 1}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hmopt.catalogue import find_hyperparameter
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
@@ -132,7 +133,7 @@ def run_training(
         generator = np.random.default_rng([options.seed, step])
         setting = trainable.draw_setting(generator)
         chosen = draw_pairs(pairs, options.batch, generator)
-        with_labels = "label_weight" in setting
+        with_labels = any(find_hyperparameter(name).needs_labels for name in setting)
         batch = make_batch(cohort, chosen, options, generator, with_labels)
         return setting, batch.to(device)
 
@@ -186,10 +187,10 @@ def _row(
         "minutes": progress.minutes,
         "learning_rate": rate,
         "loss": value,
-        "similarity": float(terms.similarity),
-        "regularization_term": float(terms.regularization),
-        "overlap": float(terms.overlap),
+        "similarity": float(terms.dissimilarity),
     }
+    for name, term in terms.weighted.items():
+        row[find_hyperparameter(name).term_column] = float(term)
     for name, value_of_setting in setting.items():
         row[f"setting_{name}"] = value_of_setting
     return row

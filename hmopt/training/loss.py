@@ -11,12 +11,11 @@ from torch import Tensor
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions, Study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.losses import Terms, dice_loss, find_similarity, one_hot, regularize
+from hmopt.losses import RegisteredBatch, Terms, find_similarity, loss_terms
 from hmopt.losses.similarity import ImageLoss
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.space import Setting
-from hmopt.spatial import warp
 from hmopt.training.batches import Batch, load_images, training_pairs
 
 PAIRS_LOOKED_AT = 64
@@ -67,19 +66,19 @@ class Loss:
         Without label maps the overlap loss is 0.
         """
         velocity = model(batch.moving, batch.fixed, setting)
-        displacement = model.registration.displacement(velocity)
-        moved = warp(batch.moving, displacement)
-        return Terms(
-            similarity=find_similarity(self.options)(moved, batch.fixed),
-            overlap=self._overlap(batch, displacement),
-            regularization=regularize(velocity, self.options, self.spacing),
+        registered = RegisteredBatch(
+            moving=batch.moving,
+            fixed=batch.fixed,
+            moving_labels=batch.moving_labels,
+            fixed_labels=batch.fixed_labels,
+            velocity=velocity,
+            displacement=model.registration.displacement(velocity),
+            spacing=self.spacing,
+            options=self.options,
+            overlap_labels=self.overlap_labels,
+            scale=self.scale,
         )
-
-    def _overlap(self, batch: Batch, displacement: Tensor) -> Tensor:
-        if batch.moving_labels is None or batch.fixed_labels is None:
-            return displacement.new_zeros(())
-        moved = warp(one_hot(batch.moving_labels, self.overlap_labels), displacement)
-        return dice_loss(moved, one_hot(batch.fixed_labels, self.overlap_labels))
+        return loss_terms(registered, setting)
 
 
 def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:

@@ -173,7 +173,7 @@ def take_step(
     >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
     >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0})
-    >>> total, float(terms.similarity)
+    >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
     terms = loss.terms(model, batch, setting)
@@ -187,8 +187,4 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return value, _detached(terms)
-
-
-def _detached(terms: Terms) -> Terms:
-    return Terms(**{name: term.detach() for name, term in vars(terms).items()})
+    return value, terms.detach()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from hmopt.catalogue import find_hyperparameter
 from hmopt.errors import CheckpointError
 from hmopt.files import checked, one_line, replacing
 from hmopt.model_file import read_tensors, sealed
@@ -300,8 +301,9 @@ class Log:
 
     def __init__(self, path: Path, space: Space, step: int) -> None:
         self.path = path
+        terms = [find_hyperparameter(name).term_column for name in space.names]
         settings = [f"setting_{name}" for name in space.names]
-        self.columns = [*COLUMNS, *settings]
+        self.columns = list(dict.fromkeys([*COLUMNS, *terms, *settings]))
         kept = _rows_until(path, step) if step else []
         with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             writer = self._writer(file)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import humanize
 
+from hmopt.catalogue import METRICS
 from hmopt.errors import LedgerError
 from hmopt.ledger.ledger import Holding
 from hmopt.ledger.searched import MODELS
-from hmopt.metric import METRICS
 from hmopt.study_folder import StudyFolder
 
 OTHER_VERSION = "stale: metric of another version"
@@ -49,7 +49,9 @@ class LedgerContent:
             As `name@version`.
         """
         name = metric.split("@")[0]
-        if name not in METRICS or METRICS[name].key != metric:
+        if name not in METRICS:
+            return "unknown metric: no plugin that adds it"
+        if METRICS[name].key != metric:
             return OTHER_VERSION
         if self.names and identity not in self.names:
             return NO_SUCH_MODEL
@@ -76,7 +78,7 @@ class LedgerContent:
         count = 0
         for holding in self.holdings:
             for kept in holding.metrics:
-                if self.stale(holding.identity, kept.metric):
+                if self.stale(holding.identity, kept.metric) in (OTHER_VERSION, NO_SUCH_MODEL):
                     count += kept.rows
         return count
 

@@ -7,7 +7,7 @@ from scipy import stats
 from hmopt.analysis.optimum import Optimum, band, find_optimum, within_range
 from hmopt.analysis.resampling import Estimate, Interval, Samples, draw, interval, widening
 from hmopt.analysis.warnings import OptimumWarning, disagree, draws_near, find_warnings
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space

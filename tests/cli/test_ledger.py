@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import hmopt
+from hmopt.catalogue import METRICS
 from hmopt.cli.app import app
 from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Searched
 from hmopt.ledger.measurements import PAIR_COLUMNS
-from hmopt.metric import METRICS
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.records import Block, Pair
 from hmopt.space import Hyperparameter, Index, Space
 

@@ -2,6 +2,7 @@ import itertools
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hmopt.catalogue import METRICS as DECLARED
 from hmopt.errors import LedgerError
 from hmopt.ledger import Ledger
-from hmopt.metric import METRICS as DECLARED
-from hmopt.metric import Metric
 from hmopt.records import Block, Pair
 from hmopt.space import Hyperparameter, Index, Space
 
@@ -116,7 +116,7 @@ def test_measurements_of_another_model_lattice_or_version_are_not_served(
     elif other == "step":
         space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.01),))
     else:
-        changed = Metric(name="dice", unit="1", direction="maximize", per_label=True, version=2)
+        changed = replace(DECLARED["dice"], version=2)
         monkeypatch.setitem(DECLARED, "dice", changed)
     assert len(ledger.missing(identity, space, [(70,)], pairs, ["dice"], oracle.labels)) == 1
 

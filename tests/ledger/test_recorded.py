@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hmopt.catalogue import METRICS as DECLARED
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger import ledger as ledger_module
-from hmopt.metric import METRICS as DECLARED
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")

@@ -5,7 +5,8 @@ from hmopt.losses import Terms, balanced_loss, weighted_loss
 from hmopt.space import Setting
 
 TERMS = Terms(
-    similarity=torch.tensor(0.7), overlap=torch.tensor(0.2), regularization=torch.tensor(1.3)
+    dissimilarity=torch.tensor(0.7),
+    weighted={"label_weight": torch.tensor(0.2), "regularization": torch.tensor(1.3)},
 )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from hmopt.catalogue import METRICS
 from hmopt.errors import DeclarationError, HmoptError
-from hmopt.metric import METRICS
 from hmopt.metrics import Originals, measure
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import hmopt
 from hmopt.errors import CheckpointError
 from hmopt.networks import (
+    HYPERMORPH_FORMAT,
     Hypermorph,
     build_hypermorph,
     load_hypermorph,
@@ -100,7 +101,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         (
             "hyperparameters",
             {},
-            "hyperparameters.regularization: expected None, got {'high': 0.5, 'low': 0.0}",
+            "hyperparameters.regularization: expected None, got {'low': 0.0, 'high': 0.5}",
         ),
     ],
 )
@@ -249,3 +250,37 @@ def test_a_network_for_another_grid_than_that_of_its_preprocessing_is_refused(pa
     }
     save_file(load_file(path), path, {"hmopt": json.dumps(header)})
     assert "preprocessing.shape [1000000, 1000000] beside a network for [16, 16]" in refusal(path)
+
+
+def test_hyperparameters_keep_the_order_of_the_inputs(tmp_path: Path) -> None:
+    """In alphabetic order, values of λ would be taken for γ once a model is loaded."""
+    path = tmp_path / "model.safetensors"
+    built_as = {**BUILT_AS, "hyperparameters": {"regularization": {}, "label_weight": {}}}
+    trained = build_hypermorph(built_as)
+    for weight in trained.hypernetwork.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    save_hypermorph(path, trained.hypernetwork.state_dict(), {"architecture": built_as})
+    loaded, _ = load_hypermorph(path)
+    assert loaded.space.names == ("regularization", "label_weight")
+    image = torch.rand(1, 1, 16, 16)
+    setting = {"regularization": 0.1, "label_weight": 0.9}
+    assert torch.equal(loaded(image, image.mT, setting), trained(image, image.mT, setting))
+    turned = {**built_as, "hyperparameters": {"label_weight": {}, "regularization": {}}}
+    assert "order of hyperparameters: expected label_weight, regularization" in refusal(
+        path, turned
+    )
+
+
+def test_a_file_whose_header_was_sorted_is_read_in_the_order_of_its_declaration(
+    tmp_path: Path,
+) -> None:
+    """As earlier versions wrote it, λ and γ declared in this order."""
+    path = tmp_path / "model.safetensors"
+    built_as = {**BUILT_AS, "hyperparameters": {"label_weight": {}, "regularization": {}}}
+    tensors = build_hypermorph(built_as).hypernetwork.state_dict()
+    header = {"architecture": built_as, "format": HYPERMORPH_FORMAT, "version": "0.1.0"}
+    save_file(tensors, path, {"hmopt": json.dumps(header, sort_keys=True)})
+    loaded, _ = load_hypermorph(path)
+    assert loaded.space.names == ("regularization", "label_weight")
+    declared = {**built_as, "hyperparameters": {"regularization": {}, "label_weight": {}}}
+    assert load_hypermorph(path, declared)[0].space.names == ("regularization", "label_weight")

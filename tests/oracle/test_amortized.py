@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hmopt.catalogue import METRICS
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError, DeclarationError
-from hmopt.metric import METRICS
 from hmopt.metrics import originals
 from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle, registered

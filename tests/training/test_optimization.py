@@ -56,16 +56,19 @@ def test_terms_are_those_of_the_registered_batch(hypermorph: Hypermorph) -> None
     moved_labels = warp(one_hot(one.moving_labels, (1, 3)), displacement)
     terms = loss(spacing=(1.0, 3.0)).terms(hypermorph, one, SETTING)
     torch.testing.assert_close(
-        terms.similarity, local_cross_correlation(warp(one.moving, displacement), one.fixed, 5)
+        terms.dissimilarity, local_cross_correlation(warp(one.moving, displacement), one.fixed, 5)
     )
     torch.testing.assert_close(
-        terms.overlap, dice_loss(moved_labels, one_hot(one.fixed_labels, (1, 3)))
+        terms.weighted["label_weight"], dice_loss(moved_labels, one_hot(one.fixed_labels, (1, 3)))
     )
-    torch.testing.assert_close(terms.regularization, squared_gradient(velocity, (1.0, 3.0)))
+    torch.testing.assert_close(
+        terms.weighted["regularization"], squared_gradient(velocity, (1.0, 3.0))
+    )
 
 
 def test_without_labels_there_is_no_overlap_loss(hypermorph: Hypermorph) -> None:
-    assert loss().terms(hypermorph, batch(with_labels=False), SETTING).overlap == 0
+    terms = loss().terms(hypermorph, batch(with_labels=False), SETTING)
+    assert terms.weighted["label_weight"] == 0
 
 
 def test_step_tells_the_loss_before_it_and_lowers_it(hypermorph: Hypermorph) -> None:
@@ -75,8 +78,8 @@ def test_step_tells_the_loss_before_it_and_lowers_it(hypermorph: Hypermorph) -> 
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
     total, terms = take_step(hypermorph, optimizer, loss(), batch(), SETTING)
     assert total == pytest.approx(float(weighted_loss(before, SETTING, 2.0)) / 0.7, rel=1e-5)
-    assert float(terms.similarity) == pytest.approx(float(before.similarity))
-    assert not terms.similarity.requires_grad
+    assert float(terms.dissimilarity) == pytest.approx(float(before.dissimilarity))
+    assert not terms.dissimilarity.requires_grad
     with torch.no_grad():
         after = loss().terms(hypermorph, batch(), SETTING)
     assert weighted_loss(after, SETTING, 2.0) < weighted_loss(before, SETTING, 2.0)

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, BaselineComparison, Budget
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
-from hmopt.metric import find_metric
 from hmopt.report.figure import (
     GRID,
     INK,
@@ -83,7 +82,7 @@ class AgreementPart(ReportPart):
 def found(compared: BaselineComparison, metric: str) -> str:
     """Return one sentence: what was compared, the gap, and whether it is negligible."""
     agreement = compared.main.agreements[COHORT]
-    limit = NEGLIGIBLE_GAP[find_metric(metric).unit]
+    limit = negligible_gap(metric)
     gap = agreement.mean_gap
     count = f"{len(agreement.settings)} {_plural(agreement)}"
     amount = (

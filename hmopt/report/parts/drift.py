@@ -392,7 +392,7 @@ def _draw(axes: Axes, drift: Drift, hyperparameter: Hyperparameter, steps: int |
     axes.set_xlim(0, 1.08 * total)
     axes.set_xticks(ticks)
     axes.set_title(shorten(scope_title(drift.scope), PANEL_TITLE))
-    last = hyperparameter.unit(drift.values[-1])
+    last = hyperparameter.to_unit_interval(drift.values[-1])
     height = 0.05 if last > 0.5 else 0.88  # where the line does not end
     text_colour = OTHER if drift.trend.drifts else MUTED
     look: dict[str, Any] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
-from hmopt.metric import find_metric
+from hmopt.catalogue import find_metric
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section

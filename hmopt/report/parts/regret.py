@@ -5,9 +5,8 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.agreement import Regret
-from hmopt.analysis.baselines import COHORT, NEGLIGIBLE_GAP, BaselineComparison, Budget
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
-from hmopt.metric import find_metric
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both, named
@@ -82,7 +81,7 @@ def _starts(regret: Regret) -> str:
 
 def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     """Return one sentence: the loss at the hypermorph's best setting and at the default, and whether they differ."""
-    limit = NEGLIGIBLE_GAP[find_metric(metric).unit]
+    limit = negligible_gap(metric)
     retrained = f"{number(regret.retraining.value)} {metric_name(metric)}"
     at_best = f"{retrained} ({interval_text(regret.retraining.estimate)})"
     at_default = f"{number(regret.default.value)} ({interval_text(regret.default.estimate)})"

@@ -1,0 +1,48 @@
+"""What can be declared by name, one record each: metrics, similarities, regularizers and hyperparameters.
+
+A record holds everything that the rest of hmopt needs to know of it, and the dotted path of the
+function that computes it. Torch is loaded when that function is.
+"""
+
+from hmopt.catalogue.hyperparameters import (
+    HYPERPARAMETERS,
+    Effect,
+    WeightedTerm,
+    add_hyperparameter,
+    find_hyperparameter,
+)
+from hmopt.catalogue.losses import (
+    REGULARIZERS,
+    SIMILARITIES,
+    Regularizer,
+    Similarity,
+    add_regularizer,
+    add_similarity,
+    find_regularizer,
+    find_similarity,
+)
+from hmopt.catalogue.metrics import METRICS, Metric, add_metric, find_metric
+from hmopt.catalogue.plugins import load_plugins
+from hmopt.catalogue.record import Record
+
+__all__ = [
+    "HYPERPARAMETERS",
+    "METRICS",
+    "REGULARIZERS",
+    "SIMILARITIES",
+    "Effect",
+    "Metric",
+    "Record",
+    "Regularizer",
+    "Similarity",
+    "WeightedTerm",
+    "add_hyperparameter",
+    "add_metric",
+    "add_regularizer",
+    "add_similarity",
+    "find_hyperparameter",
+    "find_metric",
+    "find_regularizer",
+    "find_similarity",
+    "load_plugins",
+]

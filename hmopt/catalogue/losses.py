@@ -1,0 +1,144 @@
+"""The similarities and the regularizers that a loss can be made of."""
+
+from dataclasses import dataclass
+
+from hmopt.catalogue.record import Record, add, find
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity(Record):
+    """A measure of how badly a moved image matches a fixed one.
+
+    Its `function` takes `moved` and `fixed`, (batch, 1, *shape), and returns a number that falls as
+    images get more alike. It can also take keys of `[loss]` by their names, as `window`.
+
+    Parameters
+    ----------
+    name, title, function, version
+        As in `Record`.
+    needs_unit_range
+        Whether intensities must lie in [0, 1].
+    """
+
+    needs_unit_range: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularizer(Record):
+    """A measure of how rough a velocity is.
+
+    Its `function` takes `velocity`, (batch, d, *shape) in voxels, and `spacing`, the sides of a
+    voxel or None where all are equal, and returns a number >= 0: 0 for a constant velocity.
+
+    Parameters
+    ----------
+    name, title, function, version
+        As in `Record`.
+    """
+
+
+SIMILARITIES: dict[str, Similarity] = {
+    similarity.name: similarity
+    for similarity in (
+        Similarity(
+            name="mse",
+            title="mean squared error",
+            function="hmopt.losses.similarity:mean_squared_error",
+        ),
+        Similarity(
+            name="lncc",
+            title="local normalized cross-correlation",
+            function="hmopt.losses.correlation:local_cross_correlation",
+        ),
+        Similarity(
+            name="mutual_information",
+            title="mutual information",
+            function="hmopt.losses.similarity:mutual_information",
+            needs_unit_range=True,
+        ),
+    )
+}
+"""All similarities that can be declared, by name."""
+
+REGULARIZERS: dict[str, Regularizer] = {
+    regularizer.name: regularizer
+    for regularizer in (
+        Regularizer(
+            name="gradient",
+            title="mean squared gradient",
+            function="hmopt.losses.regularization:squared_gradient",
+        ),
+        Regularizer(
+            name="bending",
+            title="bending energy",
+            function="hmopt.losses.regularization:bending_energy",
+        ),
+    )
+}
+"""All regularizers that can be declared, by name."""
+
+
+def find_similarity(name: str) -> Similarity:
+    """Return the record of a similarity.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no similarity of that name.
+
+    Examples
+    --------
+    >>> find_similarity("lncc").title
+    'local normalized cross-correlation'
+    """
+    return find(SIMILARITIES, name, "loss.similarity")
+
+
+def find_regularizer(name: str) -> Regularizer:
+    """Return the record of a regularizer.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no regularizer of that name.
+
+    Examples
+    --------
+    >>> find_regularizer("bending").title
+    'bending energy'
+    """
+    return find(REGULARIZERS, name, "loss.regularizer")
+
+
+def add_similarity(similarity: Similarity) -> None:
+    """Add a similarity of one's own, for `[loss] similarity`.
+
+    Raises
+    ------
+    DeclarationError
+        If its name is taken.
+
+    Examples
+    --------
+    >>> add_similarity(find_similarity("mse"))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: similarity: expected a new name, got 'mse', which there is already. ...
+    """
+    add(SIMILARITIES, similarity, "similarity")
+
+
+def add_regularizer(regularizer: Regularizer) -> None:
+    """Add a regularizer of one's own, for `[loss] regularizer`.
+
+    Raises
+    ------
+    DeclarationError
+        If its name is taken.
+
+    Examples
+    --------
+    >>> add_regularizer(find_regularizer("bending"))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: regularizer: expected a new name, got 'bending', which there is already. ...
+    """
+    add(REGULARIZERS, regularizer, "regularizer")

@@ -1,0 +1,190 @@
+"""The metrics: what each is called, its unit, which direction is better, and what computes it."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from hmopt.catalogue.record import Record, add, find
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROUNDING = 1e-4
+"""How far a value in single precision may lie outside the range of its metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Record):
+    """One metric of a registered pair.
+
+    Its `function` takes attributes of `hmopt.metrics.Registration`, as `displacement`, `moved` or
+    `moved_labels`, of n pairs and returns a tensor: (n, labels) for a metric per label, (n,) for
+    one per pair. NaN says that there is nothing to measure.
+
+    Parameters
+    ----------
+    name, title, function, version
+        As in `Record`. Name and version are part of a measurement's key.
+    full_title
+        What a page calls it where it says it once; empty: the title.
+    unit
+        `"1"` for a share or a ratio, `"mm"` for a length.
+    direction
+        Whether larger or smaller values are better.
+    per_label
+        Whether there is one value for each label of a pair, or one for the pair.
+    tolerance
+        Difference that is negligible, in the unit of the metric.
+    low, high
+        Least and largest value there can be.
+
+    Examples
+    --------
+    >>> Metric(
+    ...     name="shift_voxels", title="mean shift", unit="voxels", direction="minimize", per_label=False,
+    ...     tolerance=0.02, function=lambda displacement: displacement.norm(dim=1).flatten(1).mean(1),
+    ... ).key
+    'shift_voxels@1'
+    """
+
+    unit: str
+    direction: Literal["maximize", "minimize"]
+    per_label: bool
+    tolerance: float
+    full_title: str = ""
+    low: float = 0.0
+    high: float = math.inf
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest value there can be."""
+        return self.low, self.high
+
+    @property
+    def key(self) -> str:
+        """Name and version: what measurements of it are kept under."""
+        return f"{self.name}@{self.version}"
+
+    def can_be(self, values: "NDArray[np.floating]") -> "NDArray[np.bool_]":
+        """Tell which values can be measurements; NaN can, which says that there was nothing to measure.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> find_metric("dice").can_be(np.array([0.5, 1.5, np.nan, -np.inf])).tolist()
+        [True, False, True, False]
+        """
+        inside: NDArray[np.bool_] = (
+            (values >= self.low - ROUNDING)
+            & (values <= self.high + ROUNDING)
+            & (abs(values) != math.inf)
+        )
+        # NaN is the one value that does not equal itself
+        missing: NDArray[np.bool_] = values != values
+        return inside | missing
+
+
+SHARE_TOLERANCE = 0.002
+LENGTH_TOLERANCE_MM = 0.02
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="dice",
+            title="Dice",
+            full_title="Dice of partial-volume labels",
+            unit="1",
+            direction="maximize",
+            per_label=True,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.overlap:dice",
+        ),
+        Metric(
+            name="dice_nearest",
+            title="Dice (nearest neighbour)",
+            full_title="Dice of nearest-neighbour labels",
+            unit="1",
+            direction="maximize",
+            per_label=True,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.overlap:dice_nearest",
+        ),
+        Metric(
+            name="hd95_mm",
+            title="95 % surface distance (mm)",
+            full_title="95 % Hausdorff distance (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=True,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.surface:hd95_mm",
+        ),
+        Metric(
+            name="folding",
+            title="share of folded voxels",
+            unit="1",
+            direction="minimize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.folding:folding",
+        ),
+        Metric(
+            name="log_jacobian_sd",
+            title="spread of the log Jacobian",
+            unit="1",
+            direction="minimize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            function="hmopt.metrics.folding:log_jacobian_sd",
+        ),
+        Metric(
+            name="similarity",
+            title="image similarity",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.similarity:similarity",
+        ),
+    )
+}
+"""All metrics that can be declared, by name."""
+
+
+def find_metric(name: str) -> Metric:
+    """Return the record of a metric.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no metric of that name.
+
+    Examples
+    --------
+    >>> find_metric("dice").direction
+    'maximize'
+    """
+    return find(METRICS, name, "metric")
+
+
+def add_metric(metric: Metric) -> None:
+    """Add a metric of one's own: it can be searched by and reported like any other.
+
+    Raises
+    ------
+    DeclarationError
+        If its name is taken.
+
+    Examples
+    --------
+    >>> add_metric(find_metric("dice"))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: metric: expected a new name, got 'dice', which there is already. ...
+    """
+    add(METRICS, metric, "metric")
