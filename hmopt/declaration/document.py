@@ -37,11 +37,12 @@ def write_document(study: Study, remarks: Remarks) -> str:
     >>> from hmopt.declaration import parse_study
     >>> values = {"name": "x", "preprocessing": {"shape": [8, 8]}, "split": {"train": 4, "tune": 1, "search": 2}}
     >>> text = write_document(parse_study({"cohort": {"manifest": "cohort.csv"}, **values}), {"name": "The folder's."})
-    >>> print("\n".join(text.splitlines()[:9]))
+    >>> print("\n".join(text.splitlines()[:10]))
     # Name of the study in reports and Optuna studies.
     # The folder's.
     name = "x"
-    # Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters.
+    # Python files beside this one, or modules, that add metrics, similarities, regularizers or
+    # hyperparameters.
     plugins = []
     <BLANKLINE>
     # Images, labels and their descriptions.
