@@ -82,7 +82,6 @@ WITHOUT_EXAMPLE = {
     "with_budget": MEASURED,
     "EngineOracle": MEASURED,
     "RegisteringOracle": MEASURED,
-    "headline": MEASURED,
     "open_registrar": MEASURED,
     "pair_table": MEASURED,
     "quiet": MEASURED,
