@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hmopt.errors import HmoptError
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
-    from hmopt.records import Pair
+    from hmopt.records import Block, Pair
     from hmopt.report.part import Place, ReportPart, Section
     from hmopt.report.parts import add_report_part
     from hmopt.search.objective import Objective
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Block": "hmopt.records",
     "CurveSampler": "hmopt.search.sampler",
     "HmoptError": "hmopt.errors",
     "Hyperparameter": "hmopt.space",
@@ -95,6 +96,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Block",
     "CurveSampler",
     "HmoptError",
     "Hyperparameter",
