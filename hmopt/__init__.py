@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Pair
+    from hmopt.report.part import Place, ReportPart, Section
+    from hmopt.report.parts import add_report_part
     from hmopt.search.objective import Objective
     from hmopt.search.sampler import CurveSampler
     from hmopt.search.studies import open_study
@@ -59,6 +61,7 @@ _HOMES = {
     "Metric": "hmopt.catalogue",
     "Objective": "hmopt.search.objective",
     "Pair": "hmopt.records",
+    "Place": "hmopt.report.part",
     "Recorded": "hmopt.ledger",
     "Regularizer": "hmopt.catalogue",
     "Similarity": "hmopt.catalogue",
@@ -70,6 +73,9 @@ _HOMES = {
     "add_metric": "hmopt.catalogue",
     "add_regularizer": "hmopt.catalogue",
     "add_similarity": "hmopt.catalogue",
+    "ReportPart": "hmopt.report.part",
+    "Section": "hmopt.report.part",
+    "add_report_part": "hmopt.report.parts",
     "compare": "hmopt.workflow.compare",
     "demo": "hmopt.workflow.run",
     "demo_declaration": "hmopt.workflow.run",
@@ -97,8 +103,11 @@ __all__ = [
     "Metric",
     "Objective",
     "Pair",
+    "Place",
     "Recorded",
     "Regularizer",
+    "ReportPart",
+    "Section",
     "Similarity",
     "Space",
     "StudyFolder",
@@ -108,6 +117,7 @@ __all__ = [
     "add_hyperparameter",
     "add_metric",
     "add_regularizer",
+    "add_report_part",
     "add_similarity",
     "compare",
     "demo",

@@ -132,6 +132,11 @@ class ResultsFolder(_SearchFiles):
         return self.path / "summary.json"
 
     @property
+    def examples_folder(self) -> Path:
+        """`examples/`: pictures of pairs, where they were asked to be kept."""
+        return self.path / "examples"
+
+    @property
     def figures_folder(self) -> Path:
         """`figures/`: the figures of the report's first page, as SVG."""
         return self.path / "figures"
@@ -228,6 +233,11 @@ class StudyFolder(_SearchFiles):
     def example_file(self, scope: str) -> Path:
         """`examples/SCOPE.npz`: the pictures of the scope of that name."""
         return self.examples_folder / f"{slug(scope)}.npz"
+
+    def readable_example_file(self, scope: str) -> Path:
+        """Return the pictures of a scope to read: the folder's own, or the committed ones."""
+        own = self.example_file(scope)
+        return _first(own, self.results.examples_folder / own.name)
 
     @property
     def baselines_folder(self) -> Path:

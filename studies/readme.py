@@ -41,7 +41,7 @@ from studies.synthetic import calibration
 
 ROOT = Path(__file__).parents[1]
 SUFFIX = ".jinja"
-WIDTH = 120
+WIDTH = 100
 TOGETHER = re.compile(r"`[^`]*`|[λγp]\*? [=<] [\d−.]+|\d %|\d × \d")
 """What a line break may not part: code, λ = 0.5, p = 0.01, 95 %, 80 × 96."""
 NO_BREAK = "\N{NO-BREAK SPACE}"

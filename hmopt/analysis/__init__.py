@@ -1,6 +1,6 @@
 """What measurements say: best settings, how sure they are, and what choosing them gains on other subjects."""
 
-from hmopt.analysis import jackknife, simulation
+from hmopt.analysis import simulation
 from hmopt.analysis.agreement import find_agreement
 from hmopt.analysis.baselines import negligible_gap
 from hmopt.analysis.cross_validation import by_kinds
@@ -15,6 +15,7 @@ from hmopt.analysis.held_out import (
     split_subjects,
     sums_between,
 )
+from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.optimum import ModelAnalysis, find_optimum, interpolation
 from hmopt.analysis.resampling import (
     COVERAGE,

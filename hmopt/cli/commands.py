@@ -22,6 +22,13 @@ Jobs = Annotated[
         "--jobs", min=1, help="Trainings at a time, each on its share of the processor's cores."
     ),
 ]
+Pictures = Annotated[
+    bool,
+    typer.Option(
+        "--pictures",
+        help="With --results: keep pictures of pairs, which show images of the cohort.",
+    ),
+]
 Results = Annotated[
     bool, typer.Option("--results", help="Also write FOLDER/results, small enough to be committed.")
 ]
@@ -80,11 +87,15 @@ def compare(
 
 
 def report(
-    folder: Folder, results: Results = False, quiet: Quiet = False, debug: Debug = False
+    folder: Folder,
+    results: Results = False,
+    pictures: Pictures = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Write FOLDER/report: index.html, optima.csv and figures. Needs neither model nor torch."""
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.report(folder, results=results, track=talk.track))
+        talk.say(hmopt.report(folder, results=results, pictures=pictures, track=talk.track))
 
 
 def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:

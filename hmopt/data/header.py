@@ -1,9 +1,8 @@
 """What a file's header says about the place of its voxels: unit, qform and sform, shear."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 
 from hmopt.data.opening import open_header
 from hmopt.errors import DataError
-
-if TYPE_CHECKING:
-    from hmopt.data.volume import Lattice
 
 Matrix = NDArray[np.float64]
 
@@ -23,9 +19,6 @@ MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "micron": 1e-3, "meter": 1e3}
 _FLAT = 1e-6
 """Volume of a voxel, as a share of that of a box with its edges, below which an affine counts as
 not invertible."""
-_FORMS_AGREE = 0.05
-"""Share of a voxel by which qform and sform may differ."""
-_RIGHT_DEGREES = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,51 +60,6 @@ class Forms:
         if self.qform is None or self.sform is None:
             return 0.0
         return corners_apart_mm(self.qform, self.sform, shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeaderFacts:
-    """What headers of a cohort lack or contradict.
-
-    Parameters
-    ----------
-    without
-        How many images have neither qform nor sform.
-    contradicting
-        How many have both, more than a twentieth of a voxel apart.
-    apart_mm
-        The largest distance between the two.
-    sheared
-        How many have axes that are not orthogonal.
-    shear_degrees
-        The largest deviation of two axes from a right angle.
-    """
-
-    without: int
-    contradicting: int
-    apart_mm: float
-    sheared: int
-    shear_degrees: float
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a user must know of them, one sentence each."""
-        lines = []
-        if self.without:
-            lines.append(
-                f"{self.without} without qform and sform, placed with their middle at the origin"
-            )
-        if self.contradicting:
-            lines.append(
-                f"{self.contradicting} whose qform and sform lie up to {self.apart_mm:.3g} mm "
-                "apart; the sform is followed, ITK may follow the other"
-            )
-        if self.sheared:
-            lines.append(
-                f"{self.sheared} with axes that miss a right angle by up to "
-                f"{self.shear_degrees:.3g} degrees; ITK and ANTs may not read them"
-            )
-        return lines
 
 
 def forms_of(file: Any) -> Forms | None:
@@ -245,34 +193,3 @@ def shear_degrees(affine: Matrix) -> float:
     cosines = (axes.T @ axes)[between_axes]
     largest = np.abs(cosines).max().clip(0, 1)
     return float(np.degrees(np.arcsin(largest)))
-
-
-def read_header_facts(lattices: "Mapping[Path, Lattice]") -> HeaderFacts:
-    """Return what the headers of images lack or contradict.
-
-    Parameters
-    ----------
-    lattices
-        Shape and affine of every image, by its file.
-    """
-    without = 0
-    contradicting = 0
-    apart_mm = [0.0]
-    shear = []
-    for path, lattice in lattices.items():
-        shear.append(shear_degrees(lattice.affine))
-        forms = read_forms(path)
-        if forms is None:
-            continue
-        without += forms.neither
-        apart = forms.apart_mm(lattice.shape)
-        shortest_edge = float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())
-        contradicting += apart / shortest_edge > _FORMS_AGREE
-        apart_mm.append(apart)
-    return HeaderFacts(
-        without=without,
-        contradicting=contradicting,
-        apart_mm=max(apart_mm),
-        sheared=sum(degrees > _RIGHT_DEGREES for degrees in shear),
-        shear_degrees=max(shear),
-    )

@@ -1,7 +1,7 @@
 """What a cohort looks like before anything is declared, and which split and slices suit it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hmopt.data.cohort import Cohort, read_cohort
 from hmopt.data.grid import Matrix, ras_frame, rotated
-from hmopt.data.header import HeaderFacts, read_header_facts
+from hmopt.data.header import read_forms, shear_degrees
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
 from hmopt.data.structures import Structures, merge_labels
@@ -26,6 +26,9 @@ _ALIGNED_PAIRS = 4
 _ROUGH_OVERLAP = 0.3
 _AS_GOOD = 0.005
 """Overlap by which headers may be worse than centres and still be followed."""
+_FORMS_AGREE = 0.05
+"""Share of a voxel by which qform and sform may differ."""
+_RIGHT_DEGREES = 0.05
 _FLAT = 16
 _THICK = 3.0
 _TUNE_SHARE = 0.1
@@ -63,6 +66,51 @@ class ScanFacts:
         voxel_mm3 = np.prod(self.spacing_mm)
         volumes: NDArray[np.float64] = self.voxels * voxel_mm3
         return volumes
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeaderFacts:
+    """What headers of a cohort lack or contradict.
+
+    Parameters
+    ----------
+    without
+        How many images have neither qform nor sform.
+    contradicting
+        How many have both, more than a twentieth of a voxel apart.
+    apart_mm
+        The largest distance between the two.
+    sheared
+        How many have axes that are not orthogonal.
+    shear_degrees
+        The largest deviation of two axes from a right angle.
+    """
+
+    without: int
+    contradicting: int
+    apart_mm: float
+    sheared: int
+    shear_degrees: float
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user must know of them, one sentence each."""
+        lines = []
+        if self.without:
+            lines.append(
+                f"{self.without} without qform and sform, placed with their middle at the origin"
+            )
+        if self.contradicting:
+            lines.append(
+                f"{self.contradicting} whose qform and sform lie up to {self.apart_mm:.3g} mm "
+                "apart; the sform is followed, ITK may follow the other"
+            )
+        if self.sheared:
+            lines.append(
+                f"{self.sheared} with axes that miss a right angle by up to "
+                f"{self.shear_degrees:.3g} degrees; ITK and ANTs may not read them"
+            )
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +359,37 @@ def inspect_scan(label: Path, structures: Structures, axes: Matrix | None = None
         voxels=voxels[1:],
         structures_per_slice=tuple(structures_per_slice),
         lattice=labels.lattice,
+    )
+
+
+def read_header_facts(lattices: Mapping[Path, Lattice]) -> HeaderFacts:
+    """Return what the headers of images lack or contradict.
+
+    Parameters
+    ----------
+    lattices
+        Shape and affine of every image, by its file.
+    """
+    without = 0
+    contradicting = 0
+    apart_mm = [0.0]
+    shear = []
+    for path, lattice in lattices.items():
+        shear.append(shear_degrees(lattice.affine))
+        forms = read_forms(path)
+        if forms is None:
+            continue
+        without += forms.neither
+        apart = forms.apart_mm(lattice.shape)
+        shortest_edge = float(np.linalg.norm(lattice.affine[:3, :3], axis=0).min())
+        contradicting += apart / shortest_edge > _FORMS_AGREE
+        apart_mm.append(apart)
+    return HeaderFacts(
+        without=without,
+        contradicting=contradicting,
+        apart_mm=max(apart_mm),
+        sheared=sum(degrees > _RIGHT_DEGREES for degrees in shear),
+        shear_degrees=max(shear),
     )
 
 

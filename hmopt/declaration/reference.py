@@ -1,6 +1,6 @@
 """The guide to `study.toml`, generated from the declaration itself.
 
-`python -m hmopt.declaration.reference > docs/guides/study-file.md` writes it.
+`python -m hmopt.declaration.reference > docs/reference/study-file.md` writes it.
 """
 
 import types

@@ -1,18 +1,16 @@
 """The report of a study: tables, figures and the page, and the small results that are kept."""
 
-from hmopt.report import headline, words
-from hmopt.report.baseline_curves import labels_figure
-from hmopt.report.curves import response_figure
+from hmopt.report import words
+from hmopt.report.curves import response_figure, training_figure
 from hmopt.report.figure import MUTED, OTHER, OWN, new_figure, save, style
-from hmopt.report.headline import improvements
+from hmopt.report.headline import headline, improvements
 from hmopt.report.material import OTHER_SEEDS, Material, read_material
-from hmopt.report.overview import optima_figure, overview_figure
-from hmopt.report.sections import make_sections
-from hmopt.report.sections.agreement import CLOSE
-from hmopt.report.sections.granularity import granularity_section
-from hmopt.report.sections.labels import labels_section
-from hmopt.report.subjects import subjects_figure
-from hmopt.report.training import training_figure
+from hmopt.report.overview import optima_figure, overview_figure, subjects_figure
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.parts import add_report_part, make_sections
+from hmopt.report.parts.agreement import CLOSE, labels_figure
+from hmopt.report.parts.granularity import GranularityPart
+from hmopt.report.parts.labels import LabelsPart
 from hmopt.report.words import scope_title
 from hmopt.report.write import write_report, write_results
 
@@ -22,12 +20,16 @@ __all__ = [
     "OTHER",
     "OTHER_SEEDS",
     "OWN",
+    "GranularityPart",
+    "LabelsPart",
     "Material",
-    "granularity_section",
+    "Place",
+    "ReportPart",
+    "Section",
+    "add_report_part",
     "headline",
     "improvements",
     "labels_figure",
-    "labels_section",
     "make_sections",
     "new_figure",
     "optima_figure",

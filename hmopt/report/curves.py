@@ -1,89 +1,219 @@
-"""Response curves of a scope: score and folding along each hyperparameter."""
+"""Curves: score and folding of a scope along each hyperparameter, and the loss during training."""
+
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hmopt.analysis.optimum import CurveAnalysis
 from hmopt.analysis.scope_result import ScopeResult
-from hmopt.report.figure import MUTED, OTHER, OWN, THIRD, unit_axis
+from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, unit_axis
 from hmopt.report.words import metric_name, symbol
+
+POINTS = 400
+"""Most rows of a training log that are drawn or kept with the results."""
+
+AXIS_TITLES = {"hspace": 0.12, "wspace": 0.08}
 
 
 def response_figure(finding: ScopeResult, folding_limit: float) -> Figure:
-    """Give score (with its points and 95 % band) over folding, a column for each hyperparameter.
+    """Draw the score with its 95 % band over the folding, one column for each hyperparameter.
 
-    Where there are several hyperparameters, each value stands for the best setting that has it.
+    With several hyperparameters, each value stands for the best setting that has it.
     """
     hyperparameters = finding.full.response.space.hyperparameters
-    width = 0.8 + 4.4 * len(hyperparameters)
+    columns = len(hyperparameters)
+    width = 0.8 + 4.4 * columns
+    left = 0.7 / width
+    right = 1 - 0.1 / width
     figure = Figure(figsize=(width, 3.9))
     figure.subplots_adjust(
-        left=0.7 / width, right=1 - 0.1 / width, bottom=0.13, top=0.98, hspace=0.12, wspace=0.08
+        left=left,
+        right=right,
+        bottom=0.13,
+        top=0.98,
+        **AXIS_TITLES,
     )
-    grid = figure.subplots(
-        2, len(hyperparameters), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
+    rows = figure.subplots(
+        2,
+        columns,
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=(2.2, 1),
     )
     for column, hyperparameter in enumerate(hyperparameters):
-        upper, lower = grid[0, column], grid[1, column]
-        _draw_scores(upper, finding, column)
-        _draw_folding(lower, finding.full, column, folding_limit)
-        unit_axis(lower, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
-    metric = finding.full.response.metric.name
-    grid[0, 0].set_ylabel(metric_name(metric))
-    grid[1, 0].set_ylabel("folding, %")
-    figure.align_ylabels(grid[:, 0])
-    grid[0, 0].legend(loc="best", handlelength=1.8)
+        scores, folding = rows[:, column]
+        _draw_scores(scores, finding, column)
+        _draw_folding(folding, finding.full, column, folding_limit)
+        unit_axis(folding, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
+    scores, folding = rows[:, 0]
+    scores.set_ylabel(metric_name(finding.full.response.metric.name))
+    folding.set_ylabel("folding, %")
+    figure.align_ylabels(rows[:, 0])
+    scores.legend(loc="best", handlelength=1.8)
     return figure
 
 
 def profile(view: CurveAnalysis, column: int) -> NDArray[np.intp]:
-    """Give the places of the settings to draw along one hyperparameter, the best one for each of its values."""
-    values, losses = view.response.values[:, column], view.response.losses
-    order = np.lexsort((losses, values))
-    first = np.append(True, np.diff(values[order]) > 0)
-    return np.asarray(order[first])
+    """Return the positions of the best setting for each value of one hyperparameter, by that value."""
+    response = view.response
+    values = response.values[:, column]
+    order = np.lexsort((response.losses, values))
+    steps = np.diff(values[order])
+    is_new_value = np.append(True, steps > 0)
+    return np.asarray(order[is_new_value])
 
 
 def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
-    view, half = finding.full, finding.half
-    places = profile(view, column)
-    values, curve = view.response.values[places, column], view.response.means[places]
-    axes.fill_between(values, *view.band[:, places], color=OWN, alpha=0.15, linewidth=0)
-    axes.plot(values, curve, "o-", color=OWN, markersize=3.5, linewidth=1.6, label="full training")
-    if half is not None:
-        rows = profile(half, column)
-        halfway = half.response.values[rows, column], half.response.means[rows]
-        axes.plot(*halfway, "--", color=MUTED, linewidth=1.3, label="half training")
+    view = finding.full
+    positions = profile(view, column)
+    values = view.response.values[positions, column]
+    means = view.response.means[positions]
+    low, high = view.band[:, positions]
+    axes.fill_between(
+        values,
+        low,
+        high,
+        color=OWN,
+        alpha=0.15,
+        linewidth=0,
+        label="95 % interval",
+    )
+    axes.plot(
+        values,
+        means,
+        "o-",
+        color=OWN,
+        markersize=3.5,
+        linewidth=1.6,
+        label="full training",
+    )
+    if finding.half is not None:
+        _draw_half(axes, finding.half, column)
+    _draw_best(axes, view, column)
+
+
+def _draw_half(axes: Axes, half: CurveAnalysis, column: int) -> None:
+    positions = profile(half, column)
+    values = half.response.values[positions, column]
+    means = half.response.means[positions]
+    axes.plot(
+        values,
+        means,
+        "--",
+        color=MUTED,
+        linewidth=1.3,
+        label="half training",
+    )
+
+
+def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
     optimum = view.optimum
     name = view.response.space.names[column]
+    best = optimum.setting[name]
+    score = optimum.score.value
+    look: dict[str, Any] = {"color": THIRD, "markersize": 14, "zorder": 5}
+    axes.plot(best, score, "*", label=f"{symbol(name)}*", **look)
+    constrained = optimum.constrained
+    if constrained is None or constrained == optimum.setting:
+        return
+    label = "under folding limit"
     axes.plot(
-        optimum.setting[name],
-        optimum.score.value,
-        "*",
-        color=THIRD,
-        markersize=14,
+        constrained[name],
+        optimum.score_constrained,
+        "D",
+        color=OTHER,
         zorder=5,
-        label=f"{symbol(name)}*",
+        label=label,
     )
-    if optimum.constrained is not None and optimum.constrained != optimum.setting:
-        place = optimum.constrained[name]
-        axes.plot(
-            place,
-            optimum.score_constrained,
-            "D",
-            color=OTHER,
-            zorder=5,
-            label="under folding limit",
-        )
 
 
 def _draw_folding(axes: Axes, view: CurveAnalysis, column: int, folding_limit: float) -> None:
-    places = profile(view, column)
-    values = view.response.values[places, column]
+    positions = profile(view, column)
+    response = view.response
+    values = response.values[positions, column]
+    percentages = 100 * response.folding[positions]
     axes.plot(
-        values, 100 * view.response.folding[places], "s-", color=OTHER, markersize=3, linewidth=1.3
+        values,
+        percentages,
+        "s-",
+        color=OTHER,
+        markersize=3,
+        linewidth=1.3,
     )
-    axes.axhline(100 * folding_limit, color=MUTED, linewidth=1, linestyle=":")
+    axes.axhline(
+        100 * folding_limit,
+        color=MUTED,
+        linewidth=1,
+        linestyle=":",
+    )
     axes.set_ylim(bottom=0)
+
+
+def thinned(training: pd.DataFrame) -> pd.DataFrame:
+    """Return at most about `POINTS` rows: means of consecutive steps, and every checkpoint of the tuning subjects.
+
+    Examples
+    --------
+    >>> len(thinned(pd.DataFrame({"step": range(10_000), "loss": 1.0})))
+    400
+    """
+    count = len(training)
+    if count <= POINTS:
+        return training
+    block = np.arange(count) * POINTS // count
+    blocks = training.groupby(block)
+    thin = blocks.mean(numeric_only=True)
+    for clock in ("step", "minutes"):
+        if clock in training:
+            thin[clock] = blocks[clock].max()
+    return thin.reset_index(drop=True)
+
+
+def training_figure(training: pd.DataFrame) -> Figure | None:
+    """Draw the loss over steps, and the Dice of the tuning subjects where it was measured; None without a loss."""
+    if "loss" not in training or training["loss"].isna().all():
+        return None
+    tuning = training.iloc[:0]
+    if "tune_dice" in training:
+        tuning = training.dropna(subset=["tune_dice"])
+    if tuning.empty:
+        figure = new_figure(5.4, 2.9)
+        _draw_loss(figure.subplots(), training)
+        return figure
+    figure = new_figure(9.6, 2.9)
+    left, right = figure.subplots(1, 2)
+    _draw_loss(left, training)
+    right.plot(tuning["step"], tuning["tune_dice"], "o-", color=OTHER, markersize=4)
+    right.set(title="Dice of the tuning subjects", xlabel="step")
+    return figure
+
+
+def _draw_loss(axes: Axes, training: pd.DataFrame) -> None:
+    steps = training["step"]
+    loss = training["loss"]
+    span = max(2, len(training) // 25)
+    running_mean = loss.ewm(span=span).mean()
+    axes.plot(
+        steps,
+        loss,
+        color=GRID,
+        linewidth=0.8,
+        label="each step",
+    )
+    axes.plot(
+        steps,
+        running_mean,
+        color=OWN,
+        linewidth=1.8,
+        label="running mean",
+    )
+    low, high = np.nanquantile(loss, [0.005, 0.995])
+    if low < high:  # a log of a single row has no range
+        axes.set_ylim(low, high)
+    axes.set(title="Loss", xlabel="step")
+    axes.legend()

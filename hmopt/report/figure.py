@@ -63,46 +63,85 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Give an empty figure; width and height in inches."""
+    """Return an empty figure; width and height in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def unit_axis(axes: Axes, label: str, low: float, high: float) -> None:
-    """Let the horizontal axis be a hyperparameter's range, with room for a marker at either end."""
+    """Set the horizontal axis to a hyperparameter's range, with room for a marker at either end."""
     margin = 0.03 * (high - low)
     axes.set_xlim(low - margin, high + margin)
     axes.set_xlabel(label)
 
 
+def legend(figure: Figure, *drawn: Axes, columns: int = 2, handlelength: float = 1.6) -> None:
+    """Name each kind of mark once, below the axes.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    drawn
+        The axes whose marks are named; none: all of them.
+    columns
+        Entries side by side.
+    handlelength
+        Length of the drawn samples, in font sizes.
+    """
+    named: dict[str, Any] = {}
+    for axes in drawn or figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        named.update(zip(labels, handles, strict=True))
+    figure.legend(
+        named.values(),
+        named.keys(),
+        loc="outside lower left",
+        ncols=columns,
+        handlelength=handlelength,
+    )
+
+
 def to_svg(figure: Figure) -> str:
-    """Give a figure as an SVG document."""
+    """Return a figure as an SVG document."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer,
+        format="svg",
+        facecolor=PAPER,
+        metadata={"Date": None, "Creator": None},
+    )
     return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
 
 
 def inline(svg: str, title: str) -> Markup:
-    """Give an SVG document as an element of a page, whose colours follow the page's light or dark scheme."""
-    body = svg[svg.index("<svg") :]
+    """Return an SVG document as an element of a page, whose colours follow the page's light or dark scheme."""
+    start = svg.index("<svg") + len("<svg ")
+    body = svg[start:]
     for colour, role in _ROLES.items():
         body = body.replace(colour, f"var(--{role})")
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body, count=2)
     opening = Markup('<svg role="img" aria-label="{}" ').format(title)
-    return opening + Markup(
-        re.sub(r"\s+xmlns(:xlink)?=\"[^\"]*\"", "", body[len("<svg ") :], count=2)
-    )
+    return opening + Markup(body)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write a figure as `name.svg` and `name.png`, on white, to read wherever they are shown, and give the SVG."""
+    """Write a figure as `name.svg` and `name.png` on white, and return the SVG."""
     svg = to_svg(figure)
     with replacing(folder / f"{name}.svg") as path:
         path.write_text(svg, encoding="utf-8")
     with replacing(folder / f"{name}.png") as path:
-        figure.savefig(path, format="png", facecolor=PAPER, dpi=160, metadata={"Software": None})
+        figure.savefig(
+            path,
+            format="png",
+            facecolor=PAPER,
+            dpi=160,
+            metadata={"Software": None},
+        )
     return svg
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Give bytes as a `data:` URI."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    """Return bytes as a `data:` URI."""
+    encoded = base64.b64encode(content).decode()
+    return f"data:{media_type};base64,{encoded}"

@@ -1,4 +1,4 @@
-"""The sentence and the caveats that follow from a study's numbers."""
+"""The sentence and the limitations that follow from a study's numbers."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from hmopt.analysis.cross_validation import SEPARATOR, by_kinds
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
-from hmopt.report.gain import granularity_name
 from hmopt.report.material import Material
 from hmopt.report.words import (
+    granularity_name,
     listed,
     metric_name,
     number,
     p_text,
+    scope_phrase,
     scope_title,
     setting_text,
     signed,
@@ -24,48 +26,56 @@ from hmopt.report.words import (
 )
 
 FEW_RESCANNED = 10
+"""Subjects with two scans below which results within subjects are called preliminary."""
+
 BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BETTER)
-"""Where one of these holds for all together, no setting is worth naming."""
+"""Where one of these holds for the whole cohort, no setting is worth naming."""
 
 
 def headline(material: Material) -> str:
-    """Give one sentence: which setting is best for all, and which granularity improves on it; or what is broken."""
+    """Return one sentence: the best setting for all, and the granularity that improves on it; or what is broken."""
+    clauses = headline_clauses(material)
+    if clauses[0].endswith("."):
+        return clauses[0]
+    return f"{'; '.join(clauses)}."
+
+
+def headline_clauses(material: Material) -> list[str]:
+    """Return the clauses of the headline, the most important first; of a broken model one whole sentence."""
     broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
-        return broken[0]
-    best, default = (
-        dict(material.cohort.full.optimum.setting),
-        dict(material.searched.space.default),
-    )
-    end = ", at an end of the range," if OptimumWarning.BOUND in material.cohort.warnings else ""
+        return broken[:1]
+    cohort = material.cohort
+    best = dict(cohort.full.optimum.setting)
+    default = dict(material.searched.space.default)
+    whom = scope_phrase(cohort.scope)
+    clauses: list[str] = []
     if best == default:
-        clauses = [
-            f"{setting_text(best)}, the default, is best for all together",
-            which_improves(material),
-        ]
+        clauses.append(f"{setting_text(best)}, the default, is best for {whom}")
     else:
-        start = f"{setting_text(best)}{end} is best for all together"
-        clauses = [start, over_default(material), which_improves(material)]
-    return f"{'; '.join(clause for clause in clauses if clause)}."
+        end = ", at an end of the range," if OptimumWarning.BOUND in cohort.warnings else ""
+        clauses.append(f"{setting_text(best)}{end} is best for {whom}")
+        clauses.append(over_default(material))
+    clauses += which_improves(material)
+    return [clause for clause in clauses if clause]
 
 
 def improvements(material: Material) -> list[Gain]:
-    """Give the granularities that improve held-out scores: the claims that a headline may make."""
+    """Return the granularities that improve held-out scores: the claims that a headline may make."""
     return [gain for gain in material.granularities if gain.improves]
 
 
 def over_default(material: Material) -> str:
-    """Give what the single best setting gains over the default, as a clause; nothing where nobody judged."""
-    found = [gain for gain in material.granularities if gain.over == "default" and not _kinds(gain)]
-    if not found:
+    """Return the gain of the single best setting over the default, as a clause; empty where there is none."""
+    gain = _find_gain(material, "cohort", over="default")
+    if gain is None:
         return ""
-    gain = found[0]
-    default = setting_text(dict(material.searched.space.default))
+    default = setting_text(material.searched.space.default)
     if gain.evidence is Evidence.TOO_FEW:
         return f"too few subjects to compare it with the default {default}"
     if gain.evidence is Evidence.NEGLIGIBLE:
         return f"the default {default} is equivalent to it, to within {material.margin:g}"
-    amount = _amount(material, gain)
+    amount = _amount(gain)
     if gain.improves:
         return f"it improves held-out {_metric(material)} over the default {default} by {amount}"
     if gain.harms:
@@ -73,62 +83,73 @@ def over_default(material: Material) -> str:
     return f"there is no evidence that it is better than the default {default}: {amount}"
 
 
-def which_improves(material: Material) -> str:
-    """Give which granularity improves on one setting for all, as a clause: the simplest of those that do."""
-    own = [gain for gain in material.granularities if gain.over == "common" and _kinds(gain)]
-    improving = [gain for gain in own if gain.improves]
-    if improving:
-        return _improving(
-            material,
-            min(improving, key=lambda gain: (gain.name.count(SEPARATOR), -gain.gain.value)),
-        )
-    few = [gain for gain in own if gain.evidence is Evidence.TOO_FEW]
-    same = [gain for gain in own if gain.evidence is Evidence.NEGLIGIBLE]
-    rest = [gain for gain in own if gain not in (*few, *same)]
+def which_improves(material: Material) -> list[str]:
+    """Return which granularity improves on one setting for all, as clauses: the simplest of those that do."""
+    over_common = [gain for gain in material.granularities if gain.over == "common"]
+    finer = [gain for gain in over_common if gain.name != "cohort"]
+    improving = [gain for gain in finer if gain.improves]
+    if not improving:
+        return _no_improvement(material, finer)
+    simplicity = [(len(_kinds(gain)), -gain.gain.value) for gain in improving]
+    simplest = simplicity.index(min(simplicity))
+    return _improving(material, improving[simplest])
+
+
+def _no_improvement(material: Material, finer: Sequence[Gain]) -> list[str]:
+    few = []
+    same = []
+    rest = []
+    for gain in finer:
+        if gain.evidence is Evidence.TOO_FEW:
+            few.append(gain)
+        elif gain.evidence is Evidence.NEGLIGIBLE:
+            same.append(gain)
+        else:
+            rest.append(gain)
+    metric = _metric(material)
     choosing = f"choosing {value_name(material.searched.space)} per"
-    clauses = []
+    clauses: list[str] = []
     if rest:
-        best = max(rest, key=lambda gain: gain.gain.value)
         most = "at most " if len(rest) > 1 else ""
-        clauses.append(
-            f"there is no evidence that {choosing} {_listed(rest)} improves held-out {_metric(material)}: "
-            f"{most}{_amount(material, best)}"
-        )
+        best = max(rest, key=lambda gain: gain.gain.value)
+        claim = f"{choosing} {_listed(rest)} improves held-out {metric}"
+        clauses.append(f"there is no evidence that {claim}: {most}{_amount(best)}")
     if same:
-        clauses.append(
-            f"{choosing} {_listed(same)} changes held-out {_metric(material)} by less than {material.margin:g}"
-        )
+        change = f"changes held-out {metric} by less than {material.margin:g}"
+        clauses.append(f"{choosing} {_listed(same)} {change}")
     if few:
         clauses.append(f"too few subjects to test {choosing} {_listed(few)}")
-    return "; ".join(clauses)
+    return clauses
 
 
-def _improving(material: Material, gain: Gain) -> str:
-    name = granularity_name(gain)
-    said = (
-        f"choosing {value_name(material.searched.space)} per {name} improves held-out {_metric(material)} over it by "
-        f"{_amount(material, gain)}{_most(material, gain)}{_same_over_default(material, gain)}"
-    )
+def _improving(material: Material, gain: Gain) -> list[str]:
+    value = value_name(material.searched.space)
+    choosing = f"choosing {value} per {granularity_name(gain)}"
+    metric = _metric(material)
+    amount = _amount(gain)
+    most = _most(material, gain)
+    clauses = [f"{choosing} improves held-out {metric} over it by {amount}{most}"]
+    over_default = _find_gain(material, gain.name, over="default")
+    if over_default is not None:
+        verdict = ""
+        if not over_default.improves and not over_default.harms:
+            verdict = f", {over_default.evidence.value}"
+        clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
-        said += "; each structure then needs a registration of its own"
-    return said
+        clauses.append("each structure then needs a registration of its own")
+    return clauses
 
 
-def _same_over_default(material: Material, gain: Gain) -> str:
-    """Give what the same choice gains over the default, which can be nothing where the single best setting is worse."""
-    found = [
-        one for one in material.granularities if one.name == gain.name and one.over == "default"
-    ]
-    if not found:
-        return ""
-    (own,) = found
-    verdict = "" if own.improves or own.harms else f", {own.evidence.value}"
-    return f"; over the default it gains {_amount(material, own)}{verdict}"
+def _find_gain(material: Material, name: str, over: str) -> Gain | None:
+    for gain in material.granularities:
+        if gain.name == name and gain.over == over:
+            return gain
+    return None
 
 
 def _kinds(gain: Gain) -> tuple[str, ...]:
-    kinds = tuple(gain.name.split(SEPARATOR))
-    return () if kinds == ("cohort",) else kinds
+    """Return the kinds of a granularity other than the whole cohort."""
+    return tuple(gain.name.split(SEPARATOR))
 
 
 def _listed(gains: Sequence[Gain]) -> str:
@@ -139,87 +160,107 @@ def _metric(material: Material) -> str:
     return metric_name(material.searched.search.metric)
 
 
-def _amount(material: Material, gain: Gain) -> str:
+def _amount(gain: Gain) -> str:
     value, low, high = gain.gain
+    amount = signed(value)
     if math.isnan(low):
-        return f"{signed(value)}, with {gain.subjects} subjects"
-    return f"{signed(value)} (95 % interval {spread(low, high)}, {p_text(gain.p_adjusted)})"
+        return f"{amount}, with {gain.subjects} subjects"
+    interval = f"95 % interval {spread(low, high)}"
+    p_value = p_text(gain.p_adjusted)
+    return f"{amount} ({interval}, {p_value})"
 
 
 def _most(material: Material, granularity: Gain) -> str:
-    """Which members improve most, if any do with evidence."""
-    members = by_kinds(material.findings)[_kinds(granularity)]
-    gains = [(finding, material.gains.get(finding.scope.name)) for finding in members]
-    sure = [
-        (finding, gain.gain.value) for finding, gain in gains if gain is not None and gain.improves
-    ]
-    if not sure:
+    """Return the member of a granularity that improves most, if any does with evidence."""
+    best: ScopeResult | None = None
+    most = 0.0
+    for finding in by_kinds(material.findings)[_kinds(granularity)]:
+        gain = material.gains.get(finding.scope.name)
+        if gain is None or not gain.improves:
+            continue
+        if gain.gain.value > most:
+            best = finding
+            most = gain.gain.value
+    if best is None:
         return ""
-    finding, gained = max(sure, key=lambda one: one[1])
-    where = setting_text(dict(finding.recommended))
-    return f", most for {scope_title(finding.scope)} ({signed(gained)} at {where})"
+    title = scope_title(best.scope)
+    where = setting_text(best.recommended)
+    return f", most for {title} ({signed(most)} at {where})"
 
 
 def caveats(material: Material) -> list[str]:
-    """Give what a reader must know before relying on the numbers, as sentences."""
-    space = material.searched.space
-    name = listed([symbol(one) for one in space.names])
-    belongs = "is that" if len(space.names) == 1 else "are those"
-    searched = "network and this loss" if material.searched.engine is None else "engine"
+    """Return the limitations of the numbers, as sentences."""
+    names = material.searched.space.names
+    symbols = listed([symbol(name) for name in names])
+    are = "is that" if len(names) == 1 else "are those"
+    what = "network and this loss" if material.searched.engine is None else "engine"
     sentences = [
-        f"{name} {belongs} of this {searched}: no parameter of another program, such as SyN's, has the same meaning or "
-        "the same best value.",
-        "Held-out scores are of subjects that did not choose the setting, but all come from the same cohort; another "
-        "scanner or population may want another setting.",
-        "Intervals describe other subjects of the same population, not another training: another training may differ "
-        "by more.",
+        f"{symbols} {are} of this {what}: no parameter of another program, such as SyN's, has the same meaning or the "
+        "same best value.",
+        "Held-out scores are of subjects that were not used to choose the setting, but of the same cohort. Another "
+        "scanner or population may need another setting.",
+        "Intervals describe the variation between subjects of the same population, not between trainings of the model.",
         "A setting for each structure is a registration for each structure: only one of them can be the anatomy's.",
     ]
-    if material.cohort.subjects < FEWEST_SUBJECTS:
+    return sentences + _limits_of_data(material) + _limits_of_training(material)
+
+
+def _limits_of_data(material: Material) -> list[str]:
+    sentences: list[str] = []
+    subjects = material.cohort.subjects
+    if subjects < FEWEST_SUBJECTS:
         sentences.append(
-            f"{material.cohort.subjects} subjects were searched: below {FEWEST_SUBJECTS} there are no intervals and "
-            "no verdicts."
+            f"{subjects} subjects were searched: below {FEWEST_SUBJECTS} there are no intervals and no verdicts."
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(
-            f"Only {rescanned} subjects were scanned twice: what holds within subjects is a hint."
+            f"Only {rescanned} subjects were scanned twice: results within subjects are preliminary."
         )
     if any("subject" in kinds for kinds in by_kinds(material.findings)):
         sentences.append(
-            "A subject's own setting is chosen with that subject's labels: without them, take the one of its group."
+            "The setting of a single subject was chosen with that subject's labels. Without labels, use the setting of "
+            "its group."
         )
-    if "label_weight" in space.names:
+    if "label_weight" in material.searched.space.names:
         seen = material.searched.loss.get("overlap_labels") or ["all labels"]
         sentences.append(
             f"γ puts overlap into the loss, which saw {', '.join(seen)}: judge γ on labels that it did not see."
         )
     if material.searched.spacing_mm is None:
         sentences.append("The images' spacing is not known: nothing is in millimetres.")
-    moving = sum(OptimumWarning.DRIFTS in finding.warnings for finding in material.findings)
+    return sentences
+
+
+def _limits_of_training(material: Material) -> list[str]:
+    findings = material.findings
+    sentences: list[str] = []
+    moving = sum(OptimumWarning.DRIFTS in finding.warnings for finding in findings)
     if moving:
         sentences.append(
-            f"For {moving} of {len(material.findings)} scopes the best setting drifted while the model was trained."
+            f"For {moving} of {len(findings)} scopes the best setting drifted during training."
         )
-    drifting = sum(
-        OptimumWarning.NOT_CONVERGED in finding.warnings for finding in material.findings
-    )
-    if drifting:
+    disagreeing = sum(OptimumWarning.NOT_CONVERGED in finding.warnings for finding in findings)
+    if disagreeing:
         sentences.append(
-            f"For {drifting} of {len(material.findings)} scopes half and full training disagree about the best setting."
+            f"For {disagreeing} of {len(findings)} scopes half and full training disagree about the best setting."
         )
     if material.half is None and material.searched.engine is None:
         sentences.append(
-            "Half training was not measured: whether the best settings still drift is not known."
+            "Half training was not measured: it is not known whether the best settings still drift."
         )
     return sentences
 
 
 def _rescanned(material: Material) -> int:
     pairs = material.measurements.pairs
-    return int(pairs.loc[pairs["task"] == "within", "fixed_subject"].nunique())
+    is_within = pairs["task"] == "within"
+    within = pairs[is_within]
+    return int(within["fixed_subject"].nunique())
 
 
-def fact(value: float | None, suffix: str = "", digits: int = 3) -> str | None:
-    """Give a number with its suffix, or None where it is not known."""
-    return None if value is None or not math.isfinite(value) else number(value, digits) + suffix
+def fact(value: float | None, digits: int = 3) -> str | None:
+    """Return a number, or None where it is not known."""
+    if value is None or not math.isfinite(value):
+        return None
+    return number(value, digits)

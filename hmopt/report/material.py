@@ -1,4 +1,4 @@
-"""Everything that a report is made from."""
+"""What a report is made from: the files of a study folder and the analyses of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
-from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds, kinds_of
+from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.held_out import Splits, split_subjects
-from hmopt.analysis.optimum import margin_of
+from hmopt.analysis.optimum import margin_of, within_range
+from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
@@ -26,39 +27,39 @@ from hmopt.search.scopes import Scope, list_scopes
 from hmopt.study_folder import StudyFolder
 
 OTHER_SEEDS = 9
-"""Seeds that a verdict is tried with beside its own."""
+"""Random seeds with which the verdicts are repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What a study folder holds, and what follows from it.
+    """The files of a study folder, and the analyses of them.
 
     Parameters
     ----------
     folder
         The study folder.
     study
-        Its declaration, where it is there.
+        `study.toml`; None where there is none.
     searched
-        What was searched.
+        The model, the pairs and the search.
     facts
-        The whole of `search.json`.
+        The whole content of `search.json`.
     measurements, half
-        Of the model at full and at half training.
+        Of the model after full and after half training.
     before
-        Scores before registration, where they were measured.
+        Of the pairs before registration; None where they were not measured.
     training
-        The log of the training, where it is there.
+        The training log; None where there is none.
     findings
-        What is known about each scope.
+        The analysis of each scope.
     compared
-        What networks trained for one setting each, and other seeds, say; None where nothing was compared.
+        The comparison with separately trained networks; None where there was none.
     commands
-        What made it, and how long that took; empty where it was not written down.
+        Commands that were run, with their duration; empty where they were not recorded.
     checkpoints
-        Measurements of the model at each checkpoint of its training that was measured, the earliest first.
+        Measurements of the model at each measured checkpoint of its training, the earliest first.
     drifts
-        How the best setting of each scope moved over these checkpoints; empty where too few of them were measured.
+        Change of the best setting over these checkpoints; empty where too few of them were measured.
     """
 
     folder: Path
@@ -77,13 +78,16 @@ class Material:
 
     @property
     def cohort(self) -> ScopeResult:
-        """The finding for all pairs and labels together, or the first one where no setting was measured for all."""
-        return next(
-            (finding for finding in self.findings if not finding.scope.criteria), self.findings[0]
-        )
+        """The finding for the whole cohort, or the first one where no setting was measured for all pairs and labels."""
+        for finding in self.findings:
+            if not finding.scope.criteria:
+                return finding
+        return self.findings[0]
 
     def finding(self, **criteria: str) -> ScopeResult:
-        """Give what is known about a declared scope, as `finding(label="thalamus", task="within")`; none: the cohort.
+        """Return the finding of a declared scope: `finding(label="thalamus", task="within")`.
+
+        Without criteria, that of the whole cohort.
 
         Raises
         ------
@@ -94,7 +98,8 @@ class Material:
         for finding in self.findings:
             if dict(finding.scope.criteria) == criteria:
                 return finding
-        declared = ", ".join(" × ".join(kinds) for kinds in self.searched.search.scopes)
+        products = [" × ".join(kinds) for kinds in self.searched.search.scopes]
+        declared = ", ".join(products)
         raise DataError(
             "scope",
             expected=f"a measured one of {declared}",
@@ -110,20 +115,22 @@ class Material:
 
     @cached_property
     def granularities(self) -> list[Gain]:
-        """What each granularity gains; those of a single member, and what nobody could judge, are left out."""
+        """The held-out gain of each granularity, without by_kinds of one scope or without held-out pairs."""
         return self._granularities(self.findings)
 
     def _granularities(self, judged: Sequence[CrossValidated]) -> list[Gain]:
-        several = [them for kinds, them in by_kinds(judged).items() if not kinds or len(them) > 1]
-        together = [one for them in several for one in them]
-        found = granularities(together, self.measurements.pairs, self.margin)
+        tested: list[CrossValidated] = []
+        for kinds, members in by_kinds(judged).items():
+            if not kinds or len(members) > 1:
+                tested.extend(members)
+        found = granularities(tested, self.measurements.pairs, self.margin)
         return [gain for gain in found if gain.subjects]
 
     @cached_property
     def gains(self) -> dict[str, Gain]:
-        """What each scope gains over the single setting for all, by its name, tested with the others of its family.
+        """The held-out gain of each scope over the single setting for all, by name, tested within its family.
 
-        Nothing of scopes of one subject, who is too few for a test, and of scopes without others.
+        Scopes of a single subject, which is too few for a test, and by_kinds of one scope are left out.
         """
         return self._gains("common")
 
@@ -133,25 +140,33 @@ class Material:
         return self._gains("default")
 
     def _gains(self, over: Over) -> dict[str, Gain]:
-        several = [
-            them for kinds, them in by_kinds(self.findings).items() if kinds and len(them) > 1
-        ]
-        tested = [them for them in several if "subject" not in kinds_of(them[0])]
-        return {
-            gain.name: gain for them in tested for gain in gains_of_scopes(them, self.margin, over)
-        }
+        gains: dict[str, Gain] = {}
+        for kinds, members in by_kinds(self.findings).items():
+            is_tested = kinds and "subject" not in kinds
+            if not is_tested or len(members) == 1:
+                continue
+            tested = gains_of_scopes(members, self.margin, over)
+            for gain in tested:
+                gains[gain.name] = gain
+        return gains
 
     @cached_property
     def divisions(self) -> Splits:
-        """How subjects are divided into those who choose and those who judge."""
-        pairs, search = self.measurements.pairs, self.searched.search
-        return split_subjects(
-            sorted({*pairs["moving_subject"], *pairs["fixed_subject"]}), search.splits, search.seed
-        )
+        """The divisions of the subjects into those who choose a setting and those it is scored on."""
+        search = self.searched.search
+        return split_subjects(self.subjects, search.splits, search.seed)
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of all pairs."""
+        pairs = self.measurements.pairs
+        moving = set(pairs["moving_subject"])
+        fixed = set(pairs["fixed_subject"])
+        return sorted(moving | fixed)
 
     @cached_property
     def agreeing_seeds(self) -> int | None:
-        """With how many of `OTHER_SEEDS` other seeds all granularities have the same verdicts.
+        """How many of `OTHER_SEEDS` other seeds give all granularities the same verdicts.
 
         None where all divisions of the subjects are used, so that there is no seed.
         """
@@ -162,29 +177,38 @@ class Material:
         scopes = [finding.scope for finding in self.findings]
         again = choose_with_seeds(self.measurements, scopes, search, seeds)
         expected = [gain.evidence for gain in self.granularities]
-        return sum(
-            [gain.evidence for gain in self._granularities(choices)] == expected
-            for choices in again
-        )
+        agreeing = 0
+        for choices in again:
+            verdicts = [gain.evidence for gain in self._granularities(choices)]
+            agreeing += verdicts == expected
+        return agreeing
 
     @property
     def training_minutes(self) -> float | None:
-        """How long the training took; None where its log is not there."""
-        known = self.training is not None and "minutes" in self.training and len(self.training)
-        return (
-            float(self.training["minutes"].max()) if self.training is not None and known else None
-        )
+        """Duration of the training; None without a log of it."""
+        log = self.training
+        if log is None or log.empty or "minutes" not in log:
+            return None
+        return float(log["minutes"].max())
+
+
+def held_out_score(finding: ScopeResult) -> Estimate | None:
+    """Return the held-out score with its interval, cut to the range of the metric; None where there is none."""
+    held = finding.held_out
+    if held is None:
+        return None
+    return within_range(finding.full.response.metric, held.score.estimate)
 
 
 def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Material:
-    """Read a study folder, or its committed results where it was not searched here, and analyse it.
+    """Read and analyse a study folder, or its committed results where it was not searched here.
 
     Parameters
     ----------
     folder
         The study folder.
     track
-        Who listens to progress.
+        Called with the progress.
 
     Raises
     ------
@@ -195,13 +219,16 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
     """
     files = StudyFolder.of(folder)
     searched = files.searched
+    search = searched.search
     measurements = files.measurements()
     checkpoints = _read_checkpoints(files, measurements)
     half = checkpoints.get("half")
-    declared = list_scopes(searched.search, measurements.pairs, measurements.labels)
-    scopes = list(dict.fromkeys([Scope(criteria=()), *declared]))
-    before = None if searched.identity_unregistered is None else files.measurements("unregistered")
-    findings = tuple(analyse_scopes(measurements, half, scopes, searched.search, track, before))
+    before = None
+    if searched.identity_unregistered is not None:
+        before = files.measurements("unregistered")
+    declared = list_scopes(search, measurements.pairs, measurements.labels)
+    scopes = list(dict.fromkeys([COHORT, *declared]))
+    findings = tuple(analyse_scopes(measurements, half, scopes, search, track, before))
     if not findings:
         raise DataError(
             str(folder),
@@ -209,9 +236,8 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
             got="none",
             advice="Run `hmopt search` again.",
         )
-    drifts = find_drifts(
-        checkpoints, [finding.scope for finding in findings], searched.search, track
-    )
+    measured = [finding.scope for finding in findings]
+    drifts = find_drifts(checkpoints, measured, search, track)
     return Material(
         folder=files.path,
         study=files.declaration,
@@ -232,7 +258,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
 def _read_checkpoints(
     files: StudyFolder, measurements: Measurements
 ) -> dict[Checkpoint, Measurements]:
-    """Read what was measured at each checkpoint of training; `measurements` are those of its end."""
+    """Read the measurements at each checkpoint of training; `measurements` are those at its end."""
     read: dict[Checkpoint, Measurements] = {}
     for checkpoint in CHECKPOINTS:
         if checkpoint == "full":
@@ -247,7 +273,7 @@ def _read_compared(files: StudyFolder, measurements: Measurements) -> BaselineCo
     if comparison is None:
         return None
     searched = files.searched
-    scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in searched.labels)]
-    return compare_baselines(
-        comparison, files.baseline_measurements, measurements, scopes, searched.search
-    )
+    labels = [Scope(criteria=(("label", label),)) for label in searched.labels]
+    scopes = [COHORT, *labels]
+    read = files.baseline_measurements
+    return compare_baselines(comparison, read, measurements, scopes, searched.search)

@@ -1,4 +1,4 @@
-"""Pictures of pairs with the outlines of their labels, drawn straight as SVG."""
+"""Pictures of pairs with the outlines of their labels, as SVG."""
 
 import io
 import zipfile
@@ -46,7 +46,7 @@ class Example:
 
 
 def read_examples(path: Path, code: int | None) -> list[Example]:
-    """Give the typical and the worst pair of a scope; nothing where no pictures were made.
+    """Read the typical and the worst pair of a scope; none where no pictures were made.
 
     Parameters
     ----------
@@ -58,16 +58,23 @@ def read_examples(path: Path, code: int | None) -> list[Example]:
     if not path.is_file():
         return []
     arrays = read_arrays(path)
-    return [
-        Example(
-            title=title,
-            pair=str(arrays[f"{role}_pair"]),
-            score=float(arrays[f"{role}_score"]),
-            pictures=_pictures({name: arrays[f"{role}_{name}"] for name in _NAMES}, code),
+    examples: list[Example] = []
+    for role, title in ROLES.items():
+        if f"{role}_pair" not in arrays:
+            continue
+        own = {name: arrays[f"{role}_{name}"] for name in _NAMES}
+        pair = str(arrays[f"{role}_pair"])
+        score = float(arrays[f"{role}_score"])
+        pictures = _pictures(own, code)
+        examples.append(
+            Example(
+                title=title,
+                pair=pair,
+                score=score,
+                pictures=pictures,
+            )
         )
-        for role, title in ROLES.items()
-        if f"{role}_pair" in arrays
-    ]
+    return examples
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -92,19 +99,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     ) as error:
         raise _damaged(path, one_line(error)) from error
     for role in ROLES:
-        lacking = [
-            name
-            for name in (*_NAMES, "score")
-            if f"{role}_pair" in found and f"{role}_{name}" not in found
-        ]
+        if f"{role}_pair" not in found:
+            continue
+        lacking = [name for name in (*_NAMES, "score") if f"{role}_{name}" not in found]
         if lacking:
             raise _damaged(path, f"no {role} {', '.join(lacking)}")
     return found
 
 
 def _damaged(path: Path, got: str) -> DataError:
-    advice = "Remove it, and run `hmopt search` again to draw it anew."
-    return DataError(str(path), expected="pictures of pairs", got=got, advice=advice)
+    advice = "Remove it, and run `hmopt search` again to draw it."
+    return DataError(
+        str(path),
+        expected="pictures of pairs",
+        got=got,
+        advice=advice,
+    )
 
 
 _NAMES = (
@@ -119,24 +129,24 @@ _NAMES = (
 
 
 def _pictures(arrays: dict[str, NDArray[Any]], code: int | None) -> tuple[Picture, ...]:
-    outlines = {
-        role: outline_path(arrays[f"{role}_labels"], code) for role in ("moving", "fixed", "moved")
-    }
-    before = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moving"], "own")
-    after = _stroke(outlines["fixed"], "reference") + _stroke(outlines["moved"], "own")
-    deformation = _stroke(deformation_path(arrays["displacement"]), "deformation")
+    moving_path = outline_path(arrays["moving_labels"], code)
+    fixed_path = outline_path(arrays["fixed_labels"], code)
+    moved_path = outline_path(arrays["moved_labels"], code)
+    grid_path = deformation_path(arrays["displacement"])
+    reference = _stroke(fixed_path, "reference")
+    before = _stroke(moving_path, "own")
+    after = _stroke(moved_path, "own")
+    deformation = _stroke(grid_path, "deformation")
     return (
-        Picture(caption="moving", svg=_panel(arrays["moving"], before)),
-        Picture(
-            caption="fixed", svg=_panel(arrays["fixed"], _stroke(outlines["fixed"], "reference"))
-        ),
-        Picture(caption="moved", svg=_panel(arrays["moved"], after)),
-        Picture(caption="where it came from", svg=_panel(arrays["moving"], deformation)),
+        Picture(caption="moving", svg=_panel(arrays["moving"], reference + before)),
+        Picture(caption="fixed", svg=_panel(arrays["fixed"], reference)),
+        Picture(caption="moved", svg=_panel(arrays["moved"], reference + after)),
+        Picture(caption="deformation", svg=_panel(arrays["moving"], deformation)),
     )
 
 
 def outline_path(labels: NDArray[Any], code: int | None) -> str:
-    """Give the outlines of labels as SVG path data, in voxels, the second axis upwards.
+    """Return the outlines of labels as SVG path data, in voxels, the second axis upwards.
 
     Parameters
     ----------
@@ -150,19 +160,21 @@ def outline_path(labels: NDArray[Any], code: int | None) -> str:
     >>> outline_path(np.pad(np.ones((1, 1), int), 1), code=None)
     'M2 1.5L1.5 2L1 1.5L1.5 1Z'
     """
-    codes = np.unique(labels[labels > 0]).tolist() if code is None else [code]
-    contours = [
-        contour - 1
-        for one in codes
-        for contour in find_contours(np.pad(labels == one, 1).astype(np.float64), 0.5)
-    ]
-    return "".join(
-        _path(approximate_polygon(contour, SMOOTHING), labels.shape[1]) for contour in contours
-    )
+    codes = [code]
+    if code is None:
+        codes = np.unique(labels[labels > 0]).tolist()
+    height = labels.shape[1]
+    paths: list[str] = []
+    for one in codes:
+        mask = np.pad(labels == one, 1).astype(np.float64)
+        for contour in find_contours(mask, 0.5):
+            polygon = approximate_polygon(contour - 1, SMOOTHING)
+            paths.append(_path(polygon, height))
+    return "".join(paths)
 
 
 def deformation_path(displacement: NDArray[Any]) -> str:
-    """Give where the lines of the fixed image's grid come from in the moving image, as SVG path data.
+    """Return the lines of the fixed image's grid at their place in the moving image, as SVG path data.
 
     Parameters
     ----------
@@ -170,14 +182,27 @@ def deformation_path(displacement: NDArray[Any]) -> str:
         Shape (2, x, y), in voxels.
     """
     _, width, height = displacement.shape
-    places = np.moveaxis(np.indices((width, height)) + displacement, 0, -1)
-    lines = [*places[::GRID_SPACING], *np.moveaxis(places, 0, 1)[::GRID_SPACING]]
-    return "".join(_path(approximate_polygon(line, SMOOTHING), height, close="") for line in lines)
+    grid = np.indices((width, height))
+    moved = grid + displacement
+    places = np.moveaxis(moved, 0, -1)  # (x, y, 2)
+    columns = places[::GRID_SPACING]
+    rows = places.swapaxes(0, 1)[::GRID_SPACING]
+    path = ""
+    for line in (*columns, *rows):
+        polygon = approximate_polygon(line, SMOOTHING)
+        path += _path(polygon, height, close="")
+    return path
 
 
 def _path(points: NDArray[Any], height: int, close: str = "Z") -> str:
     kept = points[:-1] if close else points
-    return "M" + "L".join(f"{x + 0.5:.4g} {height - y - 0.5:.4g}" for x, y in kept) + close
+    places: list[str] = []
+    for x, y in kept:
+        right = x + 0.5
+        down = height - y - 0.5
+        places.append(f"{right:.4g} {down:.4g}")
+    line = "L".join(places)
+    return f"M{line}{close}"
 
 
 def _stroke(path: str, role: str) -> Markup:
@@ -188,21 +213,26 @@ def _stroke(path: str, role: str) -> Markup:
 
 def _panel(image: NDArray[Any], outlines: Markup) -> Markup:
     width, height = image.shape
-    return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" stroke-width="{s}" stroke-linejoin="round">'
+    stroke = round(max(width, height) / 140, 2)
+    uri = _image_uri(image)
+    template = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" stroke-width="{stroke}" stroke-linejoin="round">'
         '<image href="{uri}" width="{w}" height="{h}"/>{outlines}</svg>'
-    ).format(
+    )
+    return template.format(
         w=width,
         h=height,
-        s=round(max(width, height) / 140, 2),
-        uri=_image_uri(image),
+        stroke=stroke,
+        uri=uri,
         outlines=outlines,
     )
 
 
 def _image_uri(image: NDArray[Any]) -> str:
-    """Give the image as a small JPEG, the first axis to the right and the second upwards."""
-    pixels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8).T[::-1]
+    """Return the image as a small JPEG, the first axis to the right and the second upwards."""
+    shares = np.clip(np.nan_to_num(image), 0, 1)
+    grey = (255 * shares).astype(np.uint8)
+    pixels = grey.T[::-1]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)
     return data_uri(buffer.getvalue(), "image/jpeg")

@@ -1,193 +1,297 @@
-"""The figure of the first page: which setting for which structure, and what it gains."""
+"""Figures of best settings and held-out gains, one row for each scope."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.scope_result import ScopeResult
-from hmopt.report.figure import GRID, INK, MUTED, OTHER, OWN, PAPER, new_figure, unit_axis
+from hmopt.report.figure import (
+    GRID,
+    INK,
+    MUTED,
+    OTHER,
+    OWN,
+    PAPER,
+    THIRD,
+    legend,
+    new_figure,
+    unit_axis,
+)
+from hmopt.report.material import Material
 from hmopt.report.words import metric_name, scope_title, shorten, symbol
 from hmopt.space import Hyperparameter
 
 ROW = 0.27
 """Height of a row, in inches."""
 
+GAP = 0.6
+"""Space between two by_kinds, in rows."""
 
-def draw_optima(
-    axes: Axes,
-    groups: Sequence[Sequence[ScopeResult]],
-    hyperparameter: Hyperparameter,
-    common: float | None,
-) -> None:
-    """Draw each scope's best value with its interval, and the values that are equivalent to it.
+DASHED: Any = (0, (4, 3))
+
+Groups = Sequence[Sequence[ScopeResult]]
+"""Families of scopes, drawn from the top with a gap between them."""
+
+
+def front_groups(material: Material) -> list[list[ScopeResult]]:
+    """Return the by_kinds of the first page, each in the order of reading."""
+    return [
+        sorted_for_reading(kinds, found)
+        for kinds, found in by_kinds(material.findings).items()
+        if on_front(kinds)
+    ]
+
+
+def on_front(kinds: tuple[str, ...]) -> bool:
+    """Return whether a family stands on the first page: single criteria other than subjects."""
+    return len(kinds) <= 1 and "subject" not in kinds
+
+
+def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> list[ScopeResult]:
+    """Return structures by their best values; other by_kinds in the order of the table."""
+    if kinds != ("label",):
+        return findings
+
+    def by_best_value(finding: ScopeResult) -> tuple[tuple[float, ...], str]:
+        best = tuple(finding.full.optimum.setting.values())
+        return best, finding.scope.name
+
+    return sorted(findings, key=by_best_value)
+
+
+def overview_figure(
+    material: Material, hyperparameter: Hyperparameter, groups: Groups | None = None
+) -> Figure:
+    """Draw best values and held-out gains side by side.
 
     Parameters
     ----------
-    axes
-        To draw on.
-    groups
-        Families of scopes, drawn from the top with a gap between them.
+    material
+        The analysed study.
     hyperparameter
-        Whose values.
-    common
-        The best single value for all, if there is one.
+        Whose values are drawn.
+    groups
+        Families of scopes; None: those of the first page.
     """
+    groups = groups or front_groups(material)
+    figure = new_figure(11.5, _height(groups))
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_optima(left, material, hyperparameter, groups)
+    _draw_gains(right, material, groups)
+    left.set_title(f"Best {symbol(hyperparameter.name)}")
+    right.set_title("Held-out gain over one setting for all")
+    right.tick_params(labelleft=False)
+    legend(figure, columns=4)
+    return figure
+
+
+def optima_figure(
+    material: Material, hyperparameter: Hyperparameter, groups: Groups | None = None
+) -> Figure:
+    """Draw the best values alone; parameters as of `overview_figure`."""
+    groups = groups or front_groups(material)
+    figure = new_figure(5.4, _height(groups))
+    axes = figure.subplots()
+    _draw_optima(axes, material, hyperparameter, groups)
+    axes.set_title(f"Best {symbol(hyperparameter.name)}")
+    legend(figure, columns=2)
+    return figure
+
+
+def gains_figure(material: Material, findings: Sequence[ScopeResult]) -> Figure:
+    """Draw the held-out gains of one family of scopes."""
+    figure = new_figure(7.2, _height([findings]))
+    axes = figure.subplots()
+    _draw_gains(axes, material, [findings])
+    legend(figure, columns=2)
+    return figure
+
+
+def subjects_figure(material: Material, findings: Sequence[ScopeResult]) -> Figure:
+    """Draw a histogram of the subjects' best values over a strip of their gains, along the first hyperparameter.
+
+    All subjects have the same mark: no interval is corrected for the number of subjects, so that some leave out 0 by
+    chance.
+
+    Parameters
+    ----------
+    material
+        The analysed study.
+    findings
+        The scopes of one family of subjects.
+    """
+    hyperparameter = material.searched.space.hyperparameters[0]
     name = hyperparameter.name
+    best = np.array([finding.full.optimum.setting[name] for finding in findings])
+    figure = new_figure(5.4, 4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.4))
+    edges = np.linspace(hyperparameter.low, hyperparameter.high, 21)
+    upper.hist(
+        best,
+        bins=edges.tolist(),
+        color=OWN,
+        edgecolor=PAPER,
+    )
+    upper.set(title=f"{symbol(name)}* of {len(findings)} subjects", ylabel="subjects")
+    _draw_subject_gains(lower, findings, best)
+    common = _common(material, hyperparameter)
     if common is not None:
+        for axes in (upper, lower):
+            axes.axvline(
+                common,
+                color=MUTED,
+                linewidth=1.2,
+                linestyle=DASHED,
+            )
+    metric = metric_name(material.searched.search.metric)
+    lower.set_ylabel(f"held-out gain,\n{metric}")
+    label = f"{symbol(name)}* (dashed: best single one for all)"
+    unit_axis(lower, label, hyperparameter.low, hyperparameter.high)
+    return figure
+
+
+def _draw_subject_gains(
+    axes: Axes, findings: Sequence[ScopeResult], best: NDArray[np.float64]
+) -> None:
+    axes.axhline(0, color=MUTED, linewidth=1)
+    for value, finding in zip(best, findings, strict=True):
+        if finding.held_out is None:
+            continue
+        gained = finding.held_out.over_common.value
+        axes.plot(
+            value,
+            gained,
+            "o",
+            color=OWN,
+            markerfacecolor=PAPER,
+            markersize=5,
+        )
+
+
+def _common(material: Material, hyperparameter: Hyperparameter) -> float | None:
+    common = material.findings[0].common or {}
+    return common.get(hyperparameter.name)
+
+
+def _draw_optima(
+    axes: Axes, material: Material, hyperparameter: Hyperparameter, groups: Groups
+) -> None:
+    """Draw each scope's best value with its interval, and the values that are equivalent to it."""
+    common = _common(material, hyperparameter)
+    if common is not None:
+        label = "best single one for all"
         axes.axvline(
             common,
             color=MUTED,
             linewidth=1.2,
-            linestyle=(0, (4, 3)),
-            label="best single one for all",
-        )
-    for place, finding in _places(axes, groups):
-        optimum = finding.full.optimum
-        equal, sure, value = optimum.equals[name], optimum.intervals[name], optimum.setting[name]
-        axes.plot(
-            [equal.low, equal.high],
-            [place, place],
-            color=GRID,
-            linewidth=9,
-            zorder=1,
-            label="equivalent to the best",
-        )
-        axes.plot(
-            [sure.low, sure.high],
-            [place, place],
-            color=OWN,
-            linewidth=2,
-            zorder=2,
-            label="95 % interval",
-        )
-        axes.plot(value, place, "o", color=OWN, markersize=7, zorder=4, label=f"{symbol(name)}*")
-        if optimum.constrained is not None and optimum.constrained[name] != value:
-            (mark,) = axes.plot(
-                optimum.constrained[name],
-                place,
-                "D",
-                color=OTHER,
-                markerfacecolor=PAPER,
-                markersize=5.5,
-            )
-            mark.set(zorder=3, label="under folding limit")
-    unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
-
-
-def draw_gains(
-    axes: Axes, groups: Sequence[Sequence[ScopeResult]], tested: Mapping[str, Gain]
-) -> None:
-    """Draw what each scope's own setting gains over the best single one, on held-out subjects.
-
-    Parameters
-    ----------
-    axes
-        To draw on.
-    groups
-        Families of scopes, drawn from the top with a gap between them.
-    tested
-        By the scope's name: its gain.
-    """
-    axes.axvline(0, color=INK, linewidth=1)
-    for place, finding in _places(axes, groups):
-        if finding.scope.name not in tested:
-            continue
-        gain = tested[finding.scope.name]
-        value, low, high = gain.gain
-        colour = OWN if gain.improves else OTHER if gain.harms else MUTED
-        axes.plot([low, high], [place, place], color=colour, linewidth=2, zorder=2)
-        label = _meaning(gain)
-        face = PAPER if colour == MUTED else colour
-        axes.plot(
-            value,
-            place,
-            "o",
-            color=colour,
-            markerfacecolor=face,
-            markersize=7,
-            zorder=3,
+            linestyle=DASHED,
             label=label,
         )
-    metric = next(finding.full.response.metric.name for group in groups for finding in group)
-    axes.set_xlabel(f"gain in held-out {metric_name(metric)}, 95 % interval")
+    for height, finding in _name_rows(axes, groups):
+        _draw_optimum(axes, height, finding, hyperparameter.name, material.margin)
+    unit_axis(axes, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
+
+
+def _draw_optimum(
+    axes: Axes, height: float, finding: ScopeResult, name: str, margin: float
+) -> None:
+    optimum = finding.full.optimum
+    best = optimum.setting[name]
+    rows = [height, height]
+    equivalent = f"as good (within {margin:g})"
+    axes.plot(
+        optimum.equals[name],
+        rows,
+        color=GRID,
+        linewidth=9,
+        zorder=1,
+        label=equivalent,
+    )
+    axes.plot(
+        optimum.intervals[name],
+        rows,
+        color=OWN,
+        linewidth=2,
+        zorder=2,
+        label="95 % interval",
+    )
+    axes.plot(
+        best,
+        height,
+        "o",
+        color=OWN,
+        markersize=7,
+        zorder=4,
+        label=f"{symbol(name)}*",
+    )
+    if optimum.constrained is None or optimum.constrained[name] == best:
+        return
+    look: dict[str, Any] = {
+        "color": OTHER,
+        "markerfacecolor": PAPER,
+        "markersize": 5.5,
+        "zorder": 3,
+    }
+    axes.plot(optimum.constrained[name], height, "D", label="under folding limit", **look)
+
+
+def _draw_gains(axes: Axes, material: Material, groups: Groups) -> None:
+    """Draw what each scope's own setting gains over the best single one, on held-out subjects."""
+    axes.axvline(0, color=INK, linewidth=1)
+    for height, finding in _name_rows(axes, groups):
+        gain = material.gains.get(finding.scope.name)
+        if gain is not None:
+            _draw_gain(axes, height, gain)
+    metric = metric_name(material.searched.search.metric)
+    axes.set_xlabel(f"gain in held-out {metric}, 95 % interval")
     axes.locator_params(axis="x", nbins=5)
 
 
-def _meaning(gain: Gain) -> str:
+def _draw_gain(axes: Axes, height: float, gain: Gain) -> None:
+    colour, face, meaning = _look(gain)
+    value, low, high = gain.gain
+    axes.plot(
+        [low, high],
+        [height, height],
+        color=colour,
+        linewidth=2,
+        zorder=2,
+    )
+    look: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 7, "zorder": 3}
+    axes.plot(value, height, "o", label=meaning, **look)
+
+
+def _look(gain: Gain) -> tuple[str, str, str]:
+    """Return the colour of a gain's mark, its inside, and its meaning in the legend."""
     if gain.improves:
-        return "evidence of a gain"
-    return "evidence of a loss" if gain.harms else "no evidence, negligible, or too few subjects"
+        return THIRD, THIRD, "improvement"
+    if gain.harms:
+        return OTHER, OTHER, "loss"
+    return MUTED, PAPER, "no evidence of a difference, or negligible"
 
 
-def optima_figure(
-    groups: Sequence[Sequence[ScopeResult]], hyperparameter: Hyperparameter, common: float | None
-) -> Figure:
-    """Give the figure of best values; parameters as of `draw_optima`."""
-    figure = new_figure(5.4, _height(groups))
-    axes = figure.subplots()
-    draw_optima(axes, groups, hyperparameter, common)
-    axes.set_title(f"Which {symbol(hyperparameter.name)}?")
-    _legend(figure, 3)
-    return figure
-
-
-def gains_figure(findings: Sequence[ScopeResult], tested: Mapping[str, Gain]) -> Figure:
-    """Give the figure of one family's held-out gains; parameters as of `draw_gains`."""
-    figure = new_figure(7.2, _height([findings]))
-    axes = figure.subplots()
-    draw_gains(axes, [findings], tested)
-    _legend(figure, 2)
-    return figure
-
-
-def overview_figure(
-    groups: Sequence[Sequence[ScopeResult]],
-    hyperparameter: Hyperparameter,
-    common: float | None,
-    tested: Mapping[str, Gain],
-) -> Figure:
-    """Give best values and gains side by side; parameters as of `draw_optima` and `draw_gains`."""
-    figure = new_figure(9.6, _height(groups))
-    left, right = figure.subplots(1, 2, sharey=True)
-    draw_optima(left, groups, hyperparameter, common)
-    draw_gains(right, groups, tested)
-    left.set_title(f"Which {symbol(hyperparameter.name)}?")
-    right.set_title("Does it matter?")
-    right.tick_params(labelleft=False)
-    _legend(figure, 4)
-    return figure
-
-
-def _places(axes: Axes, groups: Sequence[Sequence[ScopeResult]]) -> list[tuple[float, ScopeResult]]:
-    """Set the rows' names, and give the height of each."""
-    places = [
-        (-float(number) - 0.6 * gap, finding)
-        for number, (gap, finding) in enumerate(
-            (gap, finding) for gap, group in enumerate(groups) for finding in group
-        )
-    ]
-    heights = [height for height, _ in places]
-    axes.set_yticks(heights, [shorten(scope_title(finding.scope)) for _, finding in places])
+def _name_rows(axes: Axes, groups: Groups) -> list[tuple[float, ScopeResult]]:
+    """Set the names of the rows, and return the height of each."""
+    rows: list[tuple[float, ScopeResult]] = []
+    for gaps, group in enumerate(groups):
+        for finding in group:
+            height = -len(rows) - GAP * gaps
+            rows.append((height, finding))
+    heights = [height for height, _ in rows]
+    names = [shorten(scope_title(finding.scope)) for _, finding in rows]
+    axes.set_yticks(heights, names)
     axes.set_ylim(min(heights) - 0.7, 0.7)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    return places
+    return rows
 
 
-def _height(groups: Sequence[Sequence[ScopeResult]]) -> float:
-    return ROW * (sum(len(group) for group in groups) + 0.6 * len(groups)) + 1.3
-
-
-def _legend(figure: Figure, columns: int) -> None:
-    """Name each kind of mark once, under the axes."""
-    marks = [axes.get_legend_handles_labels() for axes in figure.axes]
-    named = {
-        label: handle
-        for handles, labels in marks
-        for handle, label in zip(handles, labels, strict=True)
-    }
-    figure.legend(
-        named.values(), named.keys(), loc="outside lower left", ncols=columns, handlelength=1.6
-    )
+def _height(groups: Groups) -> float:
+    scopes = sum(len(group) for group in groups)
+    return ROW * (scopes + GAP * len(groups)) + 1.3

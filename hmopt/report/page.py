@@ -1,30 +1,42 @@
-"""The page: what stands in it, and its making from the template."""
+"""The page: what stands on it, and its rendering from the template."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hmopt.analysis.cross_validation import by_kinds, kinds_of
-from hmopt.analysis.optimum import within_range
-from hmopt.analysis.resampling import Estimate
-from hmopt.analysis.scope_result import ScopeResult
+from hmopt.analysis.held_out import HeldOut
+from hmopt.analysis.optimum import Optimum
+from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
+from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
+from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
+from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
-from hmopt.report.advice import advise
-from hmopt.report.declared import declared, steps
-from hmopt.report.headline import caveats, fact, headline
-from hmopt.report.material import Material
+from hmopt.report.advice import REGISTER, Advice, advise
+from hmopt.report.headline import caveats, fact, headline_clauses
+from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
-from hmopt.report.section import Section
+from hmopt.report.overview import on_front, sorted_for_reading
+from hmopt.report.part import Place, ReportPart, Section
 from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
+NEAREST = "dice_nearest"
+WRITTEN_OUT = ("regularization", "label_weight")
+"""Hyperparameters that the sentence on the loss writes out."""
+PLACEMENTS = {
+    "affine": "after an affine alignment",
+    "header": "where headers put them",
+    "centre": "centre on centre",
+}
+Answers = Mapping[ReportPart, Section]
+Entries = list[tuple[str, str]]
+"""Terms and what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +45,8 @@ class Drawings:
 
     Parameters
     ----------
-    optima
-        By hyperparameter: best values of the first page's scopes.
+    overview
+        By hyperparameter: best values and gains of the scopes on the first page.
     subjects
         By kinds of the family: subjects' best values.
     curves
@@ -45,15 +57,123 @@ class Drawings:
         By name: figures of the sections.
     """
 
-    optima: Mapping[str, Markup]
+    overview: Mapping[str, Markup]
     subjects: Mapping[tuple[str, ...], Markup]
     curves: Mapping[str, Markup]
     training: Markup | None
     sections: Mapping[str, Markup]
 
 
-def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -> str:
-    """Give the page as HTML."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One scope, in the table and in the details.
+
+    Parameters
+    ----------
+    title, anchor, finding
+        The scope.
+    score
+        Held-out score; None where there are too few subjects.
+    advice
+        The recommendation.
+    command
+        Its command; empty where an earlier row shows it.
+    flags
+        Warnings, without those that the page gives once for all scopes.
+    examples
+        Pictures of a typical and of the worst pair; empty where there are none.
+    """
+
+    title: str
+    anchor: str
+    finding: ScopeResult
+    score: Estimate | None
+    advice: Advice
+    command: str
+    flags: Sequence[OptimumWarning]
+    examples: Sequence[Example]
+
+    @property
+    def optimum(self) -> Optimum:
+        """The best setting."""
+        return self.finding.full.optimum
+
+    @property
+    def held(self) -> HeldOut | None:
+        """Held-out scores and gains with the pooled setting."""
+        return self.finding.held_out
+
+    @property
+    def nearest(self) -> Optimum | None:
+        """The best setting by nearest-neighbour Dice; None where it was not measured."""
+        reported = self.finding.reported.get(NEAREST)
+        return None if reported is None else reported.optimum
+
+    @property
+    def warnings(self) -> str:
+        """The names of the warnings."""
+        return ", ".join(flag.value for flag in self.flags)
+
+    @property
+    def is_cohort(self) -> bool:
+        """Whether the scope is the whole cohort."""
+        return not self.finding.scope.criteria
+
+    @property
+    def loss_weight(self) -> float | None:
+        """λ / (1 − λ) at the best setting; None where λ is not searched."""
+        regularization = self.optimum.setting.get("regularization")
+        if regularization is None:
+            return None
+        if regularization == 1:
+            return math.inf
+        return regularization / (1 - regularization)
+
+    @property
+    def reported(self) -> Entries:
+        """Other metrics at the best setting, by their full names."""
+        return [
+            (words.metric_name(name, full=True), _reported_text(reported))
+            for name, reported in self.finding.reported.items()
+            if name != "folding"
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A family of scopes.
+
+    Parameters
+    ----------
+    title, anchor
+        The heading.
+    kinds
+        Kinds of the family.
+    figure
+        The figure of a family of subjects; None of others.
+    rows
+        The scopes.
+    """
+
+    title: str
+    anchor: str
+    kinds: tuple[str, ...]
+    figure: Markup | None
+    rows: Sequence[Row]
+
+    @property
+    def front(self) -> bool:
+        """Whether the family stands in the first table."""
+        return on_front(self.kinds)
+
+    @property
+    def compact(self) -> bool:
+        """Whether the family is shown as a table only."""
+        return "subject" in self.kinds
+
+
+def render(material: Material, drawings: Drawings, answers: Answers) -> str:
+    """Return the page as HTML."""
     environment = Environment(
         loader=PackageLoader("hmopt.report"),
         autoescape=True,
@@ -61,222 +181,349 @@ def render(material: Material, drawings: Drawings, answers: Sequence[Section]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    names = material.searched.space.names
+    search = material.searched.search
     few = few_everywhere(material)
-    said = (OptimumWarning.FEW_SUBJECTS,) if few else ()
-    gathered = by_kinds(material.findings)
-    sections = [
-        _section(material, drawings, kinds, found, said) for kinds, found in gathered.items()
-    ]
+    groups = _groups(material, drawings, told=(OptimumWarning.FEW_SUBJECTS,) if few else ())
+    rows = [row for group in groups for row in group.rows]
+    front = [group for group in groups if group.front]
+    detailed = [row for group in groups if not group.compact for row in group.rows]
+    first, *others = headline_clauses(material)
+    by_place: dict[Place, dict[str, Section]] = {place: {} for place in Place}
+    for part, section in answers.items():
+        by_place[part.place][part.anchor] = section
     return environment.get_template(TEMPLATE).render(
+        w=words,
         name=material.searched.name,
-        headline=headline(material),
+        headline=first.removesuffix("."),
+        others="; ".join(others),
         tiles=tiles(material),
-        metric=words.metric_name(material.searched.search.metric),
-        names=material.searched.space.names,
-        symbols={name: words.symbol(name) for name in material.searched.space.names},
-        front=[section for section in sections if section["front"]],
-        sections=sections,
-        answers=answers,
+        metric=words.metric_name(search.metric),
+        full_metric=words.metric_name(search.metric, full=True),
+        names=names,
+        symbols={name: words.symbol(name) for name in names},
+        groups=groups,
+        front=front,
+        warnings=_warnings(rows),
+        results=by_place[Place.RESULTS],
+        checks=by_place[Place.CHECKS],
+        checks_title=Place.CHECKS.value,
         drawings=drawings,
         default=material.searched.space.default,
-        training=training_facts(material.training),
+        scale=material.searched.loss_scale,
+        training=training_facts(material),
         declared=declared(material),
         steps=steps(material),
         caveats=caveats(material),
-        folding_limit=words.percent(material.searched.search.folding_limit),
-        full_metric=words.metric_name(material.searched.search.metric, full=True),
+        folding_limit=words.percent(search.folding_limit),
         margin=f"{material.margin:g}",
+        least=FEWEST_SUBJECTS,
         few=few,
-        nearest=any(row["nearest"] is not None for section in sections for row in section["rows"]),
-        differing=[
-            row["title"]
-            for section in sections
-            if section["front"]
-            for row in section["rows"]
-            if row["nearest_differs"]
-        ],
-        w=words,
+        nearest=any(row.nearest is not None for row in rows),
+        differing=_differing(front),
+        pictured=any(row.examples for row in rows),
+        unpictured=not all(row.examples for row in detailed),
+        unmeasured=_unmeasured(material),
     )
+
+
+def _warnings(rows: Sequence[Row]) -> list[OptimumWarning]:
+    """Return the warnings on the page, each once."""
+    raised: set[OptimumWarning] = set()
+    for row in rows:
+        raised.update(row.flags)
+    return [flag for flag in OptimumWarning if flag in raised]
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """Return the scopes whose best setting by nearest-neighbour Dice differs from that by partial-volume Dice."""
+    titles: list[str] = []
+    for group in groups:
+        differing = [row for row in group.rows if nearest_differs(row.finding)]
+        titles += [row.title for row in differing]
+    return titles
+
+
+def _unmeasured(material: Material) -> list[str]:
+    """Return the metrics of interest that were not measured, by the name that `study.toml` has for them."""
+    wanted = [NEAREST, "log_jacobian_sd"]
+    if material.searched.spacing_mm is not None:
+        wanted.append("hd95_mm")
+    measured = {*material.searched.search.reported, material.searched.search.metric}
+    return [name for name in wanted if name not in measured]
 
 
 def few_everywhere(material: Material) -> str:
-    """Give one sentence where all scopes have few subjects, so that no row need say it."""
-    if not all(
-        OptimumWarning.FEW_SUBJECTS in finding.warnings
-        for finding in material.findings
-        if not _of_subject(finding)
-    ):
-        return ""
-    few = OptimumWarning.FEW_SUBJECTS.message
-    return f"{few} This holds for all scopes: {material.cohort.subjects} subjects were searched."
-
-
-def _of_subject(finding: ScopeResult) -> bool:
-    return "subject" in kinds_of(finding)
-
-
-def on_front(kinds: tuple[str, ...]) -> bool:
-    """Give whether a family stands on the first page: single kinds, subjects apart."""
-    return len(kinds) <= 1 and "subject" not in kinds
-
-
-def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> list[ScopeResult]:
-    """Give the scopes of a family in the order of their best values; groups in the order of the table."""
-    if kinds != ("label",):
-        return findings
-    return sorted(
-        findings,
-        key=lambda finding: (tuple(finding.full.optimum.setting.values()), finding.scope.name),
-    )
+    """Return one sentence where all scopes have few subjects, so that no row need say it; else nothing."""
+    for finding in material.findings:
+        of_subject = "subject" in kinds_of(finding)
+        if not of_subject and OptimumWarning.FEW_SUBJECTS not in finding.warnings:
+            return ""
+    subjects = material.cohort.subjects
+    return f"{OptimumWarning.FEW_SUBJECTS.message} This holds for all scopes: {subjects} subjects were searched."
 
 
 def tiles(material: Material) -> list[tuple[str, str, str]]:
-    """Give the numbers that stand under the headline: name, value, and a remark."""
-    cohort, metric = material.cohort, words.metric_name(material.searched.search.metric)
-    optimum, held = cohort.full.optimum, cohort.held_out
-    score = None if held is None else held_out_score(cohort)
+    """Return the numbers below the headline: name, value, and a remark; those that are not known are left out."""
+    cohort = material.cohort
+    optimum = cohort.full.optimum
+    search = material.searched.search
+    metric = words.metric_name(search.metric)
+    before = fact(cohort.score_unregistered)
+    score = held_out_score(cohort)
+    held_out = None
+    remark = ""
+    if score is not None:
+        held_out = fact(score.value)
+        remark = words.interval_remark(score)
+    folding = words.percent(optimum.folding)
+    limit = f"limit {words.percent(search.folding_limit)}"
+    pairs = len(cohort.full.response.pairs)
+    training = None
+    if material.training_minutes is not None:
+        training = words.duration(material.training_minutes)
     found = [
-        (f"{metric} before registration", fact(cohort.score_unregistered), "mean over structures"),
-        (
-            f"{metric} held out",
-            fact(score.value if score else None),
-            words.interval_remark(score) if score else "",
-        ),
-        *(
-            (
-                f"{words.symbol(name)}* for all",
-                words.setting_value(value),
-                words.setting_interval(optimum.intervals[name]),
-            )
-            for name, value in optimum.setting.items()
-        ),
-        (
-            "folded voxels there",
-            words.percent(optimum.folding),
-            f"limit {words.percent(_limit(material))}",
-        ),
-        ("pairs", str(len(cohort.full.response.pairs)), f"of {cohort.subjects} subjects"),
+        (f"{metric} before registration", before, "mean over structures"),
+        (f"{metric} held out", held_out, remark),
+        *_best_tiles(optimum, "for all"),
+        ("folded voxels there", folding, limit),
+        ("pairs", str(pairs), f"of {cohort.subjects} subjects"),
         *_nearest_tiles(cohort),
-        ("training", fact(material.training_minutes, " min", 0), "once, for all settings"),
+        ("training", training, "once, for all settings"),
     ]
     return [(name, value, remark) for name, value, remark in found if value is not None]
 
 
-def held_out_score(finding: ScopeResult) -> Estimate | None:
-    """Give the held-out score with its interval, which keeps to what the metric can be."""
-    held = finding.held_out
-    return None if held is None else within_range(finding.full.response.metric, held.score.estimate)
+def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str]]:
+    """Return the best value of each hyperparameter with its interval."""
+    found: list[tuple[str, str | None, str]] = []
+    for name, value in optimum.setting.items():
+        title = f"{words.symbol(name)}* {whose}"
+        best = words.setting_value(value)
+        interval = words.setting_interval(optimum.intervals[name])
+        found.append((title, best, interval))
+    return found
 
 
-def _nearest_tiles(finding: ScopeResult) -> list[tuple[str, str, str]]:
-    """Give the best setting by nearest-neighbour Dice, where the search is by partial-volume Dice."""
-    nearest = finding.reported.get("dice_nearest")
+def _nearest_tiles(finding: ScopeResult) -> list[tuple[str, str | None, str]]:
+    """Return the best setting by nearest-neighbour Dice, where the search is by partial-volume Dice."""
+    nearest = finding.reported.get(NEAREST)
     if nearest is None or nearest.optimum is None:
         return []
-    setting = nearest.optimum.setting
-    return [
-        (
-            f"{words.symbol(name)}* by nearest-neighbour Dice",
-            words.setting_value(value),
-            words.setting_interval(nearest.optimum.intervals[name]),
+    return _best_tiles(nearest.optimum, "by nearest-neighbour Dice")
+
+
+def _groups(material: Material, drawings: Drawings, told: Sequence[OptimumWarning]) -> list[Group]:
+    """Return all by_kinds of scopes; `told` are the warnings that the page gives once for all."""
+    groups: list[Group] = []
+    commands: set[str] = set()
+    for kinds, findings in by_kinds(material.findings).items():
+        name = words.kind_name(kinds)
+        title = f"For each {name}" if kinds else name.capitalize()
+        rows: list[Row] = []
+        for finding in sorted_for_reading(kinds, findings):
+            row = _row(material, finding, told, commands)
+            rows.append(row)
+            commands.add(row.command)
+        group = Group(
+            title=title,
+            anchor=f"details-{slug('-'.join(kinds) or 'cohort')}",
+            kinds=kinds,
+            figure=drawings.subjects.get(kinds),
+            rows=rows,
         )
-        for name, value in setting.items()
-    ]
-
-
-def _limit(material: Material) -> float:
-    return material.searched.search.folding_limit
-
-
-def _section(
-    material: Material,
-    drawings: Drawings,
-    kinds: tuple[str, ...],
-    findings: list[ScopeResult],
-    said: tuple[OptimumWarning, ...],
-) -> dict[str, Any]:
-    return {
-        "title": words.kind_name(kinds),
-        "kinds": kinds,
-        "front": on_front(kinds),
-        "compact": "subject" in kinds,
-        "figure": drawings.subjects.get(kinds),
-        "rows": [_row(material, finding, said) for finding in sorted_for_reading(kinds, findings)],
-    }
+        groups.append(group)
+    return groups
 
 
 def _row(
-    material: Material, finding: ScopeResult, said: tuple[OptimumWarning, ...]
-) -> dict[str, Any]:
-    """Give what a row shows of a scope; `said` are the flags that the page says once for all."""
-    held = finding.held_out
-    regularization = finding.full.optimum.setting.get("regularization")
-    return {
-        "title": words.scope_title(finding.scope),
-        "anchor": f"scope-{slug(finding.scope.name)}",
-        "name": finding.scope.name,
-        "kinds": kinds_of(finding),
-        "finding": finding,
-        "optimum": finding.full.optimum,
-        "held": held,
-        "unpooled": finding.held_out_unpooled,
-        "score": held_out_score(finding),
-        "advice": advise(material, finding),
-        "own_gain": material.gains.get(finding.scope.name),
-        "default_gain": material.default_gains.get(finding.scope.name),
-        "reported": _reported(finding),
-        "scale": material.searched.loss_scale,
-        "ratio": None if regularization is None else _ratio(regularization),
-        "flags": [flag for flag in finding.warnings if flag not in said],
-        "examples": _examples(material, finding),
-        "nearest": finding.reported.get("dice_nearest"),
-        "nearest_differs": nearest_differs(finding),
-    }
-
-
-def _reported(finding: ScopeResult) -> list[tuple[str, str]]:
-    """Give what other metrics say, as names and sentences."""
-    entries = []
-    for name, one in finding.reported.items():
-        if name == "folding":
-            continue
-        text = words.number(one.at_optimum)
-        if one.optimum is not None:
-            best = words.setting_text(dict(one.optimum.setting))
-            text += f"; by it {best} would be best, with {words.number(one.optimum.score.value)}"
-        entries.append((words.metric_name(name, full=True), text))
-    return entries
-
-
-def nearest_differs(finding: ScopeResult) -> bool:
-    """Give whether nearest-neighbour Dice is best at a setting outside the interval of the best one.
-
-    Where there is no interval, as of too few subjects, nothing can be said.
-    """
-    nearest = finding.reported.get("dice_nearest")
-    if nearest is None or nearest.optimum is None:
-        return False
-    best, intervals = nearest.optimum.setting, finding.full.optimum.intervals
-    return any(
-        best[name] not in found for name, found in intervals.items() if not math.isnan(found.low)
+    material: Material,
+    finding: ScopeResult,
+    told: Sequence[OptimumWarning],
+    commands: Container[str],
+) -> Row:
+    advice = advise(material, finding)
+    return Row(
+        title=words.scope_title(finding.scope),
+        anchor=f"scope-{slug(finding.scope.name)}",
+        finding=finding,
+        score=held_out_score(finding),
+        advice=advice,
+        command="" if advice.command in commands else advice.command,
+        flags=[flag for flag in finding.warnings if flag not in told],
+        examples=_examples(material, finding),
     )
 
 
-def _ratio(regularization: float) -> float:
-    return regularization / (1 - regularization) if regularization < 1 else float("inf")
+def _reported_text(reported: Reported) -> str:
+    text = words.number(reported.at_optimum)
+    own = reported.optimum
+    if own is None:
+        return text
+    best = words.setting_text(own.setting)
+    return f"{text}; best {words.number(own.score.value)} at {best}"
+
+
+def nearest_differs(finding: ScopeResult) -> bool:
+    """Return whether nearest-neighbour Dice is best at a setting outside the interval of the best one.
+
+    False without an interval, as of too few subjects.
+    """
+    nearest = finding.reported.get(NEAREST)
+    if nearest is None or nearest.optimum is None:
+        return False
+    best = nearest.optimum.setting
+    intervals = finding.full.optimum.intervals
+    for name, interval in intervals.items():
+        is_known = not math.isnan(interval.low)
+        if is_known and best[name] not in interval:
+            return True
+    return False
 
 
 def _examples(material: Material, finding: ScopeResult) -> list[Example]:
     label = finding.scope.label
-    code = None if label is None else material.measurements.labels.index(label) + 1
-    path = StudyFolder(material.folder).example_file(finding.scope.name)
+    code = None
+    if label is not None:
+        code = material.measurements.labels.index(label) + 1
+    path = StudyFolder(material.folder).readable_example_file(finding.scope.name)
     return read_examples(path, code)
 
 
-def training_facts(training: pd.DataFrame | None) -> str:
-    """Give how long the training took and how it ended, as a sentence; nothing without a log."""
-    if training is None or training.empty or "step" not in training:
+def training_facts(material: Material) -> str:
+    """Return the steps and the duration of the training as a sentence; empty without a log."""
+    log = material.training
+    if log is None or log.empty or "step" not in log:
         return ""
-    last = training.iloc[-1]
-    minutes = f" in {last['minutes']:.0f} minutes" if "minutes" in training else ""
-    return f"{int(last['step'])} steps{minutes}."
+    steps = int(log["step"].iloc[-1])
+    if material.training_minutes is None:
+        return f"{steps:,} steps."
+    return f"{steps:,} steps in {words.duration(material.training_minutes)}."
+
+
+def declared(material: Material) -> Entries:
+    """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
+    study = material.study
+    engine = material.searched.engine
+    entries = [("Data", _data(material))]
+    if study is not None:
+        entries.append(("Preprocessing", _preprocessing(study)))
+    if engine is not None:
+        entries.append(("Engine", f"{engine}; nothing was trained."))
+    elif study is not None and study.model.source == "trained":
+        entries.append(("Network", _network(study)))
+    if engine is None:
+        entries.append(("Loss", _loss(material)))
+    entries.append(("Search", _search(material)))
+    if material.commands:
+        took: list[str] = []
+        for command in material.commands:
+            time = words.duration(command.minutes)
+            took.append(f"{command.command} {time}")
+        times = ", ".join(took)
+        entries.append(("Time", f"{times}."))
+    return entries
+
+
+def steps(material: Material) -> Entries:
+    """Return the commands in a study folder, and what each does."""
+    commands = [
+        ("hmopt search .", "measure settings on pairs, and find the best ones"),
+        ("hmopt report . --results", "write this page, and the results to commit"),
+        (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
+    ]
+    if material.searched.source == "trained":
+        commands.insert(0, ("hmopt train .", "train the hypermorph"))
+    return commands
+
+
+def _data(material: Material) -> str:
+    pairs = material.measurements.pairs
+    counts = pairs["task"].value_counts()
+    tasks = ", ".join(f"{count} {task}-subject" for task, count in counts.items())
+    subjects = len(material.subjects)
+    sentences = [
+        f"Settings were chosen and scored on {len(pairs)} pairs ({tasks}) of {subjects} subjects."
+    ]
+    if material.study is not None:
+        split = material.study.split
+        train = split.train if isinstance(split.train, int) else len(split.train)
+        tune = split.tune if isinstance(split.tune, int) else len(split.tune)
+        sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
+    sentences.append(f"{len(material.measurements.labels)} structures.")
+    return " ".join(sentences)
+
+
+def _preprocessing(study: Study) -> str:
+    options = study.preprocessing
+    grid = " × ".join(map(str, options.shape))
+    parts = [f"{grid} voxels"]
+    if options.spacing_mm is not None:
+        spacing = " × ".join(f"{side:g}" for side in options.spacing_mm)
+        parts[0] += f" of {spacing} mm"
+    if options.slices is not None:
+        parts.append(f"slices {options.slices.indices} across axis {options.slices.axis}")
+    parts.append(PLACEMENTS[options.placement])
+    return f"{', '.join(parts)}; intensities normalized by {options.normalization} per image."
+
+
+def _network(study: Study) -> str:
+    network = study.network
+    training = study.training
+    hypernetwork = study.hypernetwork
+    features = "-".join(map(str, network.encoder))
+    units = "-".join(map(str, hypernetwork.widths))
+    return (
+        f"U-Net {features} from stride {network.stride}; stationary velocity, "
+        f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "
+        f"{training.steps:,} optimizer steps of {training.batch} pairs, "
+        f"Adam, learning rate {training.learning_rate:g}, seed {training.seed}."
+    )
+
+
+def _loss(material: Material) -> str:
+    loss = material.searched.loss
+    names = material.searched.space.names
+    similarity = _title(SIMILARITIES, loss.get("similarity"), "similarity")
+    regularizer = f"{_title(REGULARIZERS, loss.get('regularizer'), 'regularizer')} of the velocity"
+    scale = words.number(material.searched.loss_scale)
+    others = "".join(f" {_further_term(name)}" for name in names if name not in WRITTEN_OUT)
+    if "label_weight" in names:
+        overlap = "(1 − λ) γ · overlap loss"
+        terms = f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}."
+        return f"{terms}{others}"
+    return (
+        f"(1 − λ) · {scale} · {similarity} + λ · {regularizer}. With a similarity of weight 1, the weight of the "
+        f"regularizer is λ / ((1 − λ) · {scale}).{others}"
+    )
+
+
+def _title(records: Mapping[str, Record], name: object, otherwise: str) -> str:
+    return records[str(name)].title if str(name) in records else otherwise
+
+
+def _further_term(name: str) -> str:
+    """Say what a hyperparameter other than λ and γ does to the loss."""
+    if name not in HYPERPARAMETERS:
+        return f"{words.symbol(name)} weighs a further term."
+    record = HYPERPARAMETERS[name]
+    if record.effect == "added":
+        return f"{record.symbol} · {record.title} is added."
+    return f"{record.symbol} is the {record.effect} that is {record.title}."
+
+
+def _search(material: Material) -> str:
+    search = material.searched.search
+    hyperparameters = material.searched.space.hyperparameters
+    divisions = material.divisions
+    ranges = ", ".join(
+        f"{words.symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in hyperparameters
+    )
+    settings = len(material.measurements.settings)
+    metric = words.metric_name(search.metric)
+    limit = words.percent(search.folding_limit)
+    return (
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}. Held-out scores: settings chosen on "
+        f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
+        f"{len(divisions.selection)} divisions, seed {search.seed}."
+    )

@@ -1,113 +1,168 @@
-"""The numbers of a study that other texts cite."""
+"""The numbers of a study that other texts cite: `summary.json`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
+from hmopt.analysis.baselines import BaselineComparison, Budget
 from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.gain import Gain
+from hmopt.analysis.optimum import Optimum
+from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.advice import advise
-from hmopt.report.material import Material
-from hmopt.report.page import held_out_score
-from hmopt.report.section import Section
+from hmopt.report.material import Material, held_out_score
+from hmopt.report.part import Section
 from hmopt.report.words import scope_title
 
+Numbers = dict[str, Any]
+"""Ready for JSON but for NaN."""
 
-def summary(material: Material, sections: Sequence[Section] = ()) -> dict[str, Any]:
-    """Give every number that a study's README may cite, ready for JSON.
 
-    For the search's own metric (as Dice): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its interval,
-    `regularization` with its interval, and so for each scope under `scopes`, by family;
-    `commands` with the minutes that each took, and their `hours`. What each section has to
-    add follows.
+def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
+    """Return every number that a study's README may cite, ready for JSON.
+
+    With the searched metric's name (as `dice`): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its
+    interval; `regularization` with its interval; the same for each scope under `scopes`, by family; `commands` with
+    their minutes, and their `hours`. The numbers of each section follow.
     """
-    cohort, metric = material.cohort, material.searched.search.metric
-    numbers = {
-        "name": material.searched.name,
-        "metric": metric,
-        **_scope(material, cohort),
-        "training_minutes": material.training_minutes,
-        "commands": [asdict(command) for command in material.commands],
-        "hours": sum(command.minutes for command in material.commands) / 60
-        if material.commands
-        else None,
-        "loss_scale": material.searched.loss_scale,
-        "scopes": {
-            " × ".join(kinds): {
-                scope_title(finding.scope): _scope(material, finding) for finding in findings
-            }
-            for kinds, findings in by_kinds(material.findings).items()
-            if "subject" not in kinds
-        },
-        **_joined(sections),
-    }
-    cleaned: dict[str, Any] = _without_nan(numbers)
+    searched = material.searched
+    commands = material.commands
+    minutes = [command.minutes for command in commands]
+    numbers: Numbers = {}
+    numbers["name"] = searched.name
+    numbers["metric"] = searched.search.metric
+    numbers |= _scope_numbers(material, material.cohort)
+    numbers["training_minutes"] = material.training_minutes
+    numbers["commands"] = [asdict(command) for command in commands]
+    numbers["hours"] = sum(minutes) / 60 if commands else None
+    numbers["loss_scale"] = searched.loss_scale
+    numbers["scopes"] = _by_family(material)
+    numbers |= _joined(sections)
+    cleaned: Numbers = _without_nan(numbers)
     return cleaned
 
 
-def _joined(sections: Sequence[Section]) -> dict[str, Any]:
-    """Numbers of all sections; tables that several of them add to, as `equal_steps`, hold what each adds."""
-    joined: dict[str, Any] = {}
+def _by_family(material: Material) -> Numbers:
+    found: Numbers = {}
+    for kinds, findings in by_kinds(material.findings).items():
+        if "subject" in kinds:
+            continue
+        found[" × ".join(kinds)] = {
+            scope_title(finding.scope): _scope_numbers(material, finding) for finding in findings
+        }
+    return found
+
+
+def _joined(sections: Iterable[Section]) -> Numbers:
+    """Return the numbers of all sections; tables that several of them fill, as `equal_steps`, are merged."""
+    joined: Numbers = {}
     for section in sections:
         for name, value in section.numbers.items():
             known = joined.get(name)
-            joined[name] = (
-                {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
-            )
+            if isinstance(known, dict) and isinstance(value, dict):
+                value = {**known, **value}
+            joined[name] = value
     return joined
 
 
-def _scope(material: Material, finding: ScopeResult) -> dict[str, Any]:
-    optimum, held, metric = finding.full.optimum, finding.held_out, material.searched.search.metric
-    score, unpooled = held_out_score(finding), finding.held_out_unpooled
-    nearest = (
-        finding.reported["dice_nearest"].optimum if "dice_nearest" in finding.reported else None
-    )
-    chosen = {
-        key: value
-        for name, best in optimum.setting.items()
-        for key, value in (
-            (name, best),
-            (f"{name}_interval", list(optimum.intervals[name])),
-            (f"{name}_equivalent", list(optimum.equals[name])),
-            (f"{name}_recommended", finding.recommended[name]),
-            (f"{name}_nearest", nearest and nearest.setting[name]),
-            (f"{name}_nearest_interval", nearest and list(nearest.intervals[name])),
-            (f"{name}_constrained", optimum.constrained and optimum.constrained[name]),
-            (f"{name}_half", finding.half and finding.half.optimum.setting[name]),
-        )
-    }
+def _scope_numbers(material: Material, finding: ScopeResult) -> Numbers:
+    metric = material.searched.search.metric
+    optimum = finding.full.optimum
+    numbers: Numbers = {}
+    for name in optimum.setting:
+        numbers |= _setting_numbers(finding, name)
+    numbers[f"{metric}_unregistered"] = finding.score_unregistered
+    numbers[f"{metric}_at_optimum"] = optimum.score.value
+    numbers[f"{metric}_at_default"] = finding.score_at_default
+    numbers[f"{metric}_unregularized"] = finding.score_unregularized
+    numbers |= _held_out_numbers(finding, metric)
+    for name, reported in finding.reported.items():
+        if name != "folding":
+            numbers[f"{name}_at_optimum"] = reported.at_optimum
+    numbers["use"] = advise(material, finding).text
+    numbers["folding"] = optimum.folding
+    numbers["pairs"] = len(finding.full.response.pairs)
+    numbers["subjects"] = finding.subjects
+    numbers["trials"] = len(finding.full.response.settings)
+    numbers["flags"] = [flag.value for flag in finding.warnings]
+    return numbers
+
+
+def _setting_numbers(finding: ScopeResult, name: str) -> Numbers:
+    """Return the best values of one hyperparameter."""
+    optimum = finding.full.optimum
+    nearest = _nearest(finding)
+    half = None if finding.half is None else finding.half.optimum
+    constrained = optimum.constrained
     return {
-        **chosen,
-        f"{metric}_unregistered": finding.score_unregistered,
-        f"{metric}_at_optimum": optimum.score.value,
-        f"{metric}_at_default": finding.score_at_default,
-        f"{metric}_unregularized": finding.score_unregularized,
+        name: optimum.setting[name],
+        f"{name}_interval": list(optimum.intervals[name]),
+        f"{name}_equivalent": list(optimum.equals[name]),
+        f"{name}_recommended": finding.recommended[name],
+        f"{name}_nearest": nearest and nearest.setting[name],
+        f"{name}_nearest_interval": nearest and list(nearest.intervals[name]),
+        f"{name}_constrained": constrained and constrained[name],
+        f"{name}_half": half and half.setting[name],
+    }
+
+
+def _nearest(finding: ScopeResult) -> Optimum | None:
+    reported = finding.reported.get("dice_nearest")
+    return None if reported is None else reported.optimum
+
+
+def _held_out_numbers(finding: ScopeResult, metric: str) -> Numbers:
+    score = held_out_score(finding)
+    interval = score and [score.low, score.high]
+    pooled = finding.held_out
+    unpooled = finding.held_out_unpooled
+    return {
         f"{metric}_held_out": score and score.value,
-        f"{metric}_held_out_interval": score and [score.low, score.high],
-        "gain_over_common": held and list(held.over_common.estimate),
-        "gain_over_default": held and list(held.over_default.estimate),
+        f"{metric}_held_out_interval": interval,
+        "gain_over_common": pooled and list(pooled.over_common.estimate),
+        "gain_over_default": pooled and list(pooled.over_default.estimate),
         "gain_over_common_unpooled": unpooled and list(unpooled.over_common.estimate),
         "gain_over_default_unpooled": unpooled and list(unpooled.over_default.estimate),
-        **{
-            f"{name}_at_optimum": one.at_optimum
-            for name, one in finding.reported.items()
-            if name != "folding"
-        },
-        "use": advise(material, finding).text,
-        "folding": optimum.folding,
-        "pairs": len(finding.full.response.pairs),
-        "subjects": finding.subjects,
-        "trials": len(finding.full.response.settings),
-        "flags": [flag.value for flag in finding.warnings],
     }
+
+
+def gain_numbers(gain: Gain) -> Numbers:
+    """Return the numbers of a gain."""
+    return {
+        "over": gain.over,
+        "gain": gain.gain.value,
+        "interval": [gain.gain.low, gain.gain.high],
+        "gain_unpooled": gain.unpooled.value,
+        "interval_unpooled": [*gain.unpooled.interval],
+        "p_value": gain.p_value,
+        "p_adjusted": gain.p_adjusted,
+        "subjects": gain.subjects,
+        "choosing": gain.choosing,
+        "evidence": gain.evidence.value,
+    }
+
+
+def named(name: str, estimate: Estimate) -> Numbers:
+    """Return a value and its interval under a name."""
+    return {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+
+
+def at_both(compared: BaselineComparison, numbers: Callable[[Budget], Numbers]) -> Numbers:
+    """Return numbers of the hypermorphs that trained longest; under `equal_steps`, of those with equal steps."""
+    found = numbers(compared.main)
+    if compared.equal is None:
+        return found
+    return {**found, "equal_steps": numbers(compared.equal)}
 
 
 def _without_nan(value: Any) -> Any:
-    """Give the same with null where a number is not known, since JSON has no NaN."""
+    """Return the same with null for numbers that are not known, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

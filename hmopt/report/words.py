@@ -2,23 +2,30 @@
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 
+import humanize
+
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
+from hmopt.analysis.cross_validation import SEPARATOR
+from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.catalogue import HYPERPARAMETERS, METRICS
 from hmopt.search.scopes import Scope
-from hmopt.space import Space
+from hmopt.space import Setting, Space
 
-MOST_DIGITS = 7
-"""Digits with which the ends of an interval are told apart, at most."""
-
-KINDS = {"cohort": "all together", "label": "structure", "task": "task", "subject": "subject"}
+KINDS = {"cohort": "whole cohort", "label": "structure", "task": "task", "subject": "subject"}
 MOST_DIGITS = 6
 """Digits that the ends of a narrow interval are given with, at most."""
 TASKS = {"within": "within subjects", "cross": "between subjects"}
+MOST_MINUTES = 120
+"""From this duration on, hours are given."""
+MISSING = "–"
+"""What stands where a number is not known."""
 
 
 def symbol(hyperparameter: str) -> str:
-    """Give how a hyperparameter is called in text and plots.
+    """Return the symbol of a hyperparameter in text and plots.
 
     Examples
     --------
@@ -30,7 +37,7 @@ def symbol(hyperparameter: str) -> str:
 
 
 def value_name(space: Space) -> str:
-    """Give what one chooses, without an article.
+    """Return the name of what is chosen: the symbol of one hyperparameter, or a setting of several.
 
     Examples
     --------
@@ -38,11 +45,25 @@ def value_name(space: Space) -> str:
     >>> value_name(Space(hyperparameters=(Hyperparameter(name="regularization"),)))
     'λ'
     """
-    return symbol(space.names[0]) if len(space.names) == 1 else "a setting"
+    if len(space.names) > 1:
+        return "a setting"
+    return symbol(space.names[0])
+
+
+def best_name(space: Space) -> str:
+    """Return the symbol of the best setting.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> best_name(Space(hyperparameters=(Hyperparameter(name="regularization"),)))
+    'λ*'
+    """
+    return ", ".join(f"{symbol(name)}*" for name in space.names)
 
 
 def metric_name(metric: str, full: bool = False) -> str:
-    """Give how a metric is called in text and plots, or by its full name, which a page says once.
+    """Return the name of a metric in text and plots, or its full name, which a page says once.
 
     Examples
     --------
@@ -56,50 +77,92 @@ def metric_name(metric: str, full: bool = False) -> str:
 
 
 def kind_name(kinds: Sequence[str]) -> str:
-    """Give how a family of scopes is called.
+    """Return the name of a family of scopes.
 
     Examples
     --------
     >>> kind_name(("label", "task"))
     'structure × task'
     """
-    return " × ".join(KINDS.get(kind, kind.replace("_", " ")) for kind in kinds) or KINDS["cohort"]
+    names = [KINDS.get(kind, kind.replace("_", " ")) for kind in kinds]
+    if not names:
+        return KINDS["cohort"]
+    return " × ".join(names)
 
 
 def scope_title(scope: Scope) -> str:
-    """Give how a scope is called."""
-    values = [
-        TASKS.get(value, value) if kind == "task" else value for kind, value in scope.criteria
-    ]
-    return ", ".join(value for value in values if value) or KINDS["cohort"]
+    """Return the name of a scope, as a row of a table has it.
+
+    Examples
+    --------
+    >>> scope_title(Scope(criteria=(("label", "thalamus"), ("task", "within"))))
+    'thalamus, within subjects'
+    >>> scope_title(Scope(criteria=()))
+    'whole cohort'
+    """
+    names: list[str] = []
+    for kind, value in scope.criteria:
+        if value:
+            names.append(criterion_name(kind, value))
+    return ", ".join(names) or KINDS["cohort"]
+
+
+def scope_phrase(scope: Scope) -> str:
+    """Return the name of a scope inside a sentence.
+
+    Examples
+    --------
+    >>> scope_phrase(Scope(criteria=()))
+    'the whole cohort'
+    """
+    title = scope_title(scope)
+    return title if scope.criteria else f"the {title}"
+
+
+def criterion_name(kind: str, value: str) -> str:
+    """Return the value of a criterion as a page names it.
+
+    Examples
+    --------
+    >>> criterion_name("task", "cross"), criterion_name("label", "thalamus")
+    ('between subjects', 'thalamus')
+    """
+    if kind == "task":
+        return TASKS.get(value, value)
+    return value
 
 
 def shorten(text: str, most: int = 28) -> str:
-    """Give a text of at most `most` characters, with dots where something is left out.
+    """Return a text of at most `most` characters, with an ellipsis where it was cut.
 
     Examples
     --------
     >>> shorten("left accumbens area", most=12)
     'left accumb…'
     """
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if len(text) <= most:
+        return text
+    return text[: most - 1] + "…"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Give a number with fixed digits, or a dash where there is none.
+    """Return a number with fixed digits, or a dash where there is none.
 
     Examples
     --------
     >>> number(0.70049), number(-0.001), number(-0.0001), number(float("nan"))
     ('0.700', '−0.001', '0.000', '–')
     """
+    if value == math.inf:
+        return "∞"
     if value is None or not math.isfinite(value):
-        return "∞" if value == math.inf else "–"
-    return f"{value:z.{digits}f}".replace("-", "−")
+        return MISSING
+    text = f"{value:z.{digits}f}"
+    return text.replace("-", "−")
 
 
 def setting_value(value: float | None) -> str:
-    """Give a hyperparameter's value, with the digits it needs and at least two.
+    """Return a value of a hyperparameter with the digits it needs, at least two.
 
     Examples
     --------
@@ -107,15 +170,14 @@ def setting_value(value: float | None) -> str:
     ('0.30', '0.035', '–')
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return MISSING
     short = f"{value:.2f}"
-    return (
-        short if math.isclose(float(short), value, rel_tol=1e-9, abs_tol=1e-12) else f"{value:.4g}"
-    )
+    exact = math.isclose(float(short), value, rel_tol=1e-9, abs_tol=1e-12)
+    return short if exact else f"{value:.4g}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Give a difference with its sign.
+    """Return a difference with its sign.
 
     Examples
     --------
@@ -123,24 +185,30 @@ def signed(value: float | None, digits: int = 3) -> str:
     ('+0.012', '−0.004', '0.000')
     """
     text = number(value, digits)
-    return f"+{text}" if value is not None and value > 0 and text.strip("0.") else text
+    rounds_to_zero = not text.strip("0.")
+    positive = value is not None and value > 0
+    return f"+{text}" if positive and not rounds_to_zero else text
 
 
 def spread(low: float, high: float, digits: int = 3) -> str:
-    """Give an interval, with more digits where its ends would read as one number.
+    """Return an interval, with more digits where its ends would look equal.
 
     Examples
     --------
     >>> spread(0.001, 0.02), spread(-0.0002, 0.0001)
     ('0.001 to 0.020', '−0.0002 to 0.0001')
     """
-    while digits < MOST_DIGITS and number(low, digits) == number(high, digits):
+    start = number(low, digits)
+    end = number(high, digits)
+    while start == end and digits < MOST_DIGITS:
         digits += 1
-    return f"{number(low, digits)} to {number(high, digits)}"
+        start = number(low, digits)
+        end = number(high, digits)
+    return f"{start} to {end}"
 
 
 def percent(share: float | None) -> str:
-    """Give a share as a percentage, with the digits that small shares need.
+    """Return a share as a percentage with two significant digits.
 
     Examples
     --------
@@ -148,12 +216,38 @@ def percent(share: float | None) -> str:
     ('0.012 %', '0 %', '3.1 %', '< 0.001 %')
     """
     if share is None or not math.isfinite(share):
-        return "–"
-    return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.2g} %"
+        return MISSING
+    if 0 < share < 1e-5:
+        return "< 0.001 %"
+    return f"{100 * share:.2g} %"
+
+
+def duration(minutes: float) -> str:
+    """Return how long something took, to the minute; less than a minute in seconds.
+
+    Examples
+    --------
+    >>> duration(0.52), duration(1), duration(44.7), duration(125)
+    ('31 seconds', '1 minute', '45 minutes', '2 hours and 5 minutes')
+    >>> duration(71)
+    '71 minutes'
+    """
+    if minutes < 1:
+        length = timedelta(seconds=round(60 * minutes))
+        return humanize.precisedelta(length, format="%d")
+    if minutes < MOST_MINUTES:
+        return plural(round(minutes), "minute")
+    length = timedelta(minutes=round(minutes))
+    return humanize.precisedelta(
+        length,
+        minimum_unit="minutes",
+        suppress=["days"],
+        format="%d",
+    )
 
 
 def setting_interval(found: Interval) -> str:
-    """Give the interval of a best value, as the remark below it.
+    """Return the interval of a best value, as a remark below it.
 
     Examples
     --------
@@ -166,26 +260,28 @@ def setting_interval(found: Interval) -> str:
 
 
 def interval_remark(estimate: Estimate) -> str:
-    """Give the interval of a score, as the remark below it."""
+    """Return the interval of a score, as a remark below it."""
     if math.isnan(estimate.low):
         return "too few subjects for an interval"
     return f"95 % interval {spread(estimate.low, estimate.high)}"
 
 
 def gain_text(estimate: Estimate) -> str:
-    """Give a gain with its interval, where there is one.
+    """Return a gain with its interval, where there is one.
 
     Examples
     --------
     >>> gain_text(Estimate(0.009, 0.007, 0.011)), gain_text(Estimate(0.009, math.nan, math.nan))
     ('+0.009 (0.007 to 0.011)', '+0.009')
     """
-    known = "" if math.isnan(estimate.low) else f" ({spread(estimate.low, estimate.high)})"
-    return f"{signed(estimate.value)}{known}"
+    value = signed(estimate.value)
+    if math.isnan(estimate.low):
+        return value
+    return f"{value} ({spread(estimate.low, estimate.high)})"
 
 
-def setting_text(setting: dict[str, float] | None) -> str:
-    """Give a setting, each value with its symbol.
+def setting_text(setting: Setting | None) -> str:
+    """Return a setting, each value with its symbol.
 
     Examples
     --------
@@ -194,11 +290,15 @@ def setting_text(setting: dict[str, float] | None) -> str:
     """
     if setting is None:
         return "none"
-    return ", ".join(f"{symbol(name)} = {setting_value(value)}" for name, value in setting.items())
+    values: list[str] = []
+    for name, value in setting.items():
+        text = setting_value(value)
+        values.append(f"{symbol(name)} = {text}")
+    return ", ".join(values)
 
 
 def probability(value: float) -> str:
-    """Give a p-value.
+    """Return a p-value.
 
     Examples
     --------
@@ -209,7 +309,7 @@ def probability(value: float) -> str:
 
 
 def p_text(value: float) -> str:
-    """Give a p-value in a sentence.
+    """Return a p-value in a sentence.
 
     Examples
     --------
@@ -221,18 +321,22 @@ def p_text(value: float) -> str:
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
-    """Give names as a sentence lists them.
+    """Return names as a list in a sentence.
 
     Examples
     --------
     >>> listed(["structure", "task", "subject"], "or"), listed(["task"])
     ('structure, task or subject', 'task')
     """
-    return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    *others, final = names
+    if not others:
+        return final
+    first = ", ".join(others)
+    return f"{first} {last} {final}"
 
 
 def spread_values(low: float, high: float) -> str:
-    """Give a range of a hyperparameter's values.
+    """Return a range of a hyperparameter's values.
 
     Examples
     --------
@@ -240,3 +344,81 @@ def spread_values(low: float, high: float) -> str:
     '0.35–0.70'
     """
     return f"{setting_value(low)}–{setting_value(high)}"
+
+
+def verdict(gain: Gain) -> str:
+    """Return whether a choice of settings improves held-out scores, as a table says it."""
+    if gain.improves:
+        return "yes"
+    return "no, it loses" if gain.harms else gain.evidence.answer
+
+
+def granularity_name(gain: Gain) -> str:
+    """Return the name of a granularity: `label × task` as `structure × task`."""
+    return kind_name(gain.name.split(SEPARATOR))
+
+
+def gain_cells(gain: Gain) -> dict[str, str]:
+    """Return the cells of a table's row on a gain, by the heads of their columns."""
+    return {
+        "mean gain, 95 % interval": gain_text(gain.gain),
+        "without pooling": signed(gain.unpooled.value),
+        "subjects": str(gain.subjects),
+        "p": probability(gain.p_value),
+        "p, Holm": probability(gain.p_adjusted),
+        "improves?": verdict(gain),
+    }
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a noun after its count.
+
+    Examples
+    --------
+    >>> plural(1, "start"), plural(3, "start")
+    ('1 start', '3 starts')
+    """
+    ending = "" if count == 1 else "s"
+    return f"{count} {noun}{ending}"
+
+
+def family_name(family: Replicates, count: int = 2) -> str:
+    """Return the name of trainings of one kind, which differ in their seed alone."""
+    kind = "hypermorph" if family.role == "hypermorph" else "separate network"
+    ending = "" if count == 1 else "s"
+    return f"{kind}{ending} ({family.steps} steps)"
+
+
+def counted(family: Replicates) -> str:
+    """Return how many trainings of one kind were measured at every setting of the grid."""
+    count = family.along[COHORT].models
+    return f"{count} {family_name(family, count)}"
+
+
+def interval_text(estimate: Estimate) -> str:
+    """Return an interval in brackets after a value.
+
+    Examples
+    --------
+    >>> interval_text(Estimate(0.002, -0.001, 0.005))
+    '95 % interval −0.001 to 0.005'
+    """
+    if math.isnan(estimate.low):
+        return "no interval"
+    return f"95 % interval {spread(estimate.low, estimate.high)}"
+
+
+def budget_text(compared: BaselineComparison, budget: Budget) -> str:
+    """Return both sides of a comparison: how many trainings, their steps and the cost of one.
+
+    A comparison says nothing without these, so that they stand in its sentence.
+    """
+    separate = compared.separate
+    starts = plural(separate.along[COHORT].models, "start")
+    cost = ""
+    if math.isfinite(budget.cost_ratio):
+        cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network"
+    return (
+        f"{counted(budget.hypermorphs)}{cost}, against separate networks of {separate.steps} steps "
+        f"({starts} at each setting)"
+    )

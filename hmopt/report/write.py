@@ -1,6 +1,7 @@
 """Writing a report beside a study, and the small results that are kept with it."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,29 +16,27 @@ from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
-from hmopt.report.curves import response_figure
+from hmopt.report.curves import response_figure, thinned, training_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import Material, read_material
-from hmopt.report.overview import optima_figure, overview_figure
-from hmopt.report.page import Drawings, on_front, render, sorted_for_reading
-from hmopt.report.section import Section
-from hmopt.report.sections import make_sections
-from hmopt.report.subjects import subjects_figure
+from hmopt.report.overview import front_groups, overview_figure, subjects_figure
+from hmopt.report.page import Drawings, render
+from hmopt.report.part import Section
+from hmopt.report.parts import make_sections
 from hmopt.report.summary import summary
-from hmopt.report.training import thinned, training_figure
 from hmopt.report.words import scope_title
 from hmopt.study_folder import ResultsFolder, StudyFolder
 
 
 def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
-    """Write `report/` of a study folder and give its page.
+    """Write `report/` of a study folder, and return its page.
 
     Parameters
     ----------
     folder
         A study folder that was searched, or one that holds the committed results alone.
     track
-        Who listens to progress.
+        Called with the progress.
 
     Returns
     -------
@@ -53,30 +52,35 @@ def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Pat
     material = read_material(files, track)
     destination = files.report
     with style():
-        sections = make_sections(material)
+        answers = make_sections(material)
+        sections = list(answers.values())
         drawings = _draw(material, sections, destination.figures_folder, track)
     _write_optima(material, destination.optima_file)
-    page = render(material, drawings, sections)
-    _write_text(destination.page_file, page)
+    _write_text(destination.page_file, render(material, drawings, answers))
     return destination.page_file
 
 
-def write_results(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
-    """Write `results/` of a study folder, small enough to be kept with the study, and give it.
+def write_results(
+    folder: Path | str | StudyFolder, track: Track = silent, *, pictures: bool = False
+) -> Path:
+    """Write `results/` of a study folder, small enough to be committed, and return it.
 
     Parameters
     ----------
     folder
         A study folder that was searched.
     track
-        Who listens to progress.
+        Called with the progress.
+    pictures
+        Whether to keep the pictures of pairs too. They show images of the cohort: set it only where these may be
+        published.
 
     Returns
     -------
     folder
-        With the measurements at every checkpoint of training, those of a dense sweep and of a comparison if there was
-        one, pairs, what was searched, commands, the thinned training log, the table of optima, `summary.json` and the
-        figures of the first page: reports are made from it without a model.
+        The measurements at every checkpoint of training, those of a dense sweep and of a comparison if there was one,
+        pairs, `search.json`, commands, the thinned training log, the table of optima, `summary.json`, the figures, and
+        pictures of pairs where asked for. A report can be made from it without a model.
 
     Raises
     ------
@@ -100,12 +104,20 @@ def write_results(folder: Path | str | StudyFolder, track: Track = silent) -> Pa
     if material.training is not None:
         rows = thinned(material.training)
         write_table(rows, destination.training_file, float_format="%.6g")
+    if pictures:
+        _copy_pictures(files)
     with style():
-        sections = make_sections(material)
+        sections = list(make_sections(material).values())
         for name, figure in _kept_figures(material, sections).items():
             save(figure, destination.figures_folder, name)
     _write_text(destination.summary_file, _json(summary(material, sections)))
     return destination.path
+
+
+def _copy_pictures(files: StudyFolder) -> None:
+    for path in sorted(files.examples_folder.glob("*.npz")):
+        with replacing(files.results.examples_folder / path.name) as beside:
+            shutil.copyfile(path, beside)
 
 
 def _write_checkpoints(destination: ResultsFolder, material: Material) -> None:
@@ -146,38 +158,34 @@ def _write_comparison(files: StudyFolder) -> None:
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
-    """Draw every figure, write it, and give it as an element of the page."""
-    elements = {
-        name: inline(to_svg(figure), name) for name, figure in _page_figures(material).items()
-    }
-    pictures = {name: figure for section in sections for name, figure in section.pictures.items()}
-    for name, figure in (_kept_figures(material, sections) | pictures).items():
-        elements[name] = inline(save(figure, folder, name), name)
+    """Draw every figure, write it, and return it as an element of the page."""
+    figures = _kept_figures(material, sections)
+    for section in sections:
+        figures.update(section.pictures)
+    elements: dict[str, Markup] = {}
+    for name, figure in figures.items():
+        svg = save(figure, folder, name)
+        elements[name] = inline(svg, name)
     detailed = [finding for finding in material.findings if _detailed(finding)]
     curves = {
         finding.scope.name: _curve(finding, material, folder)
         for finding in track(detailed, "drawing", len(detailed))
     }
-    names = material.searched.space.names
+    overview = {name: f"overview-{name}" for name in material.searched.space.names}
+    subjects = {kinds: _subjects_name(kinds) for kinds in by_kinds(material.findings)}
+    in_sections = [name for one in sections for name in (*one.figures, *one.pictures)]
     return Drawings(
-        optima={name: elements[f"optima-{name}"] for name in names if f"optima-{name}" in elements},
-        subjects={
-            kinds: elements[key]
-            for kinds in by_kinds(material.findings)
-            if (key := _subjects_name(kinds)) in elements
-        },
+        overview={name: elements[key] for name, key in overview.items() if key in elements},
+        subjects={kinds: elements[key] for kinds, key in subjects.items() if key in elements},
         curves=curves,
         training=elements.get("training"),
-        sections={
-            name: elements[name]
-            for section in sections
-            for name in (*section.figures, *section.pictures)
-        },
+        sections={name: elements[name] for name in in_sections},
     )
 
 
 def _detailed(finding: ScopeResult) -> bool:
-    return all(kind != "subject" for kind, _ in finding.scope.criteria)
+    kinds = [kind for kind, _ in finding.scope.criteria]
+    return "subject" not in kinds
 
 
 def _curve(finding: ScopeResult, material: Material, folder: Path) -> Markup:
@@ -187,41 +195,23 @@ def _curve(finding: ScopeResult, material: Material, folder: Path) -> Markup:
     return inline(svg, f"Response of {scope_title(finding.scope)}")
 
 
-def _page_figures(material: Material) -> dict[str, Figure]:
-    """Give the figures that stand side by side in the page, by name."""
-    groups = _front_groups(material)
-    common = material.findings[0].common or {}
-    return {
-        f"optima-{h.name}": optima_figure(groups, h, common.get(h.name))
-        for h in material.searched.space.hyperparameters
-        if groups
-    }
-
-
 def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, Figure]:
-    """Give the figures that are written as files: overview, subjects, those of sections and training, by name."""
-    groups, hyperparameters = _front_groups(material), material.searched.space.hyperparameters
-    common = material.findings[0].common or {}
-    figures = {
-        f"overview-{h.name}": overview_figure(groups, h, common.get(h.name), material.gains)
-        for h in hyperparameters
-        if groups
-    }
-    first = hyperparameters[0]
+    """Return the figures that are written as files, by name: overview, subjects, those of sections, and training."""
+    figures: dict[str, Figure] = {}
+    if front_groups(material):
+        for hyperparameter in material.searched.space.hyperparameters:
+            name = f"overview-{hyperparameter.name}"
+            figures[name] = overview_figure(material, hyperparameter)
     for kinds, found in by_kinds(material.findings).items():
         if "subject" in kinds:
-            figures[_subjects_name(kinds)] = subjects_figure(found, first, common.get(first.name))
+            figures[_subjects_name(kinds)] = subjects_figure(material, found)
     for section in sections:
         figures.update(section.figures)
-    training = None if material.training is None else training_figure(material.training)
-    return figures if training is None else {**figures, "training": training}
-
-
-def _front_groups(material: Material) -> list[list[ScopeResult]]:
-    gathered = by_kinds(material.findings)
-    return [
-        sorted_for_reading(kinds, found) for kinds, found in gathered.items() if on_front(kinds)
-    ]
+    if material.training is not None:
+        training = training_figure(material.training)
+        if training is not None:
+            figures["training"] = training
+    return figures
 
 
 def _subjects_name(kinds: tuple[str, ...]) -> str:

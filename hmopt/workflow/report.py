@@ -32,7 +32,9 @@ class Reported:
         return "\n".join(lines)
 
 
-def report(folder: Path | str, *, results: bool = False, track: Track = silent) -> Reported:
+def report(
+    folder: Path | str, *, results: bool = False, pictures: bool = False, track: Track = silent
+) -> Reported:
     """Write the report of a searched study, or of its committed results; neither model nor torch is needed.
 
     Parameters
@@ -41,6 +43,8 @@ def report(folder: Path | str, *, results: bool = False, track: Track = silent) 
         The study folder.
     results
         Also write `results/`, small enough to be committed.
+    pictures
+        Keep the pictures of pairs with the results; they show images of the cohort.
     track
         Shows progress.
 
@@ -70,7 +74,7 @@ def report(folder: Path | str, *, results: bool = False, track: Track = silent) 
     check_report_places(files)
     files.check_together()
     page = write_report(files, track)
-    committed = write_results(files, track) if results else None
+    committed = write_results(files, track, pictures=pictures) if results else None
     return Reported(page=page, results=committed)
 
 

@@ -66,7 +66,7 @@ def declare(manifest: Path, split: dict[str, object]) -> Study:
             "cohort": {"manifest": str(manifest), "structures": structures},
             "preprocessing": {"shape": [8, 8, 8], "spacing_mm": [1.0, 2.0, 1.0]},
             "split": split,
-            "pairs": {"kinds": ["cross", "within"], "search": 7},
+            "pairs": {"tasks": ["cross", "within"], "search": 7},
         }
     )
 

@@ -1,4 +1,4 @@
-"""Prepared images that were damaged are named, and the folder to remove with them."""
+"""Prepared cohorts: damage is found and named with the folder to remove; items are read ahead."""
 
 import json
 import shutil

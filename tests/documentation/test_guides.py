@@ -10,9 +10,9 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_guide_to_the_study_file_says_what_the_declaration_says() -> None:
-    text = (ROOT / "docs/guides/study-file.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/study-file.md").read_text(encoding="utf-8")
     assert text == reference(), (
-        "run: python -m hmopt.declaration.reference > docs/guides/study-file.md"
+        "run: python -m hmopt.declaration.reference > docs/reference/study-file.md"
     )
 
 

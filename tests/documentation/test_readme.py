@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +66,6 @@ def test_its_make_targets_are_there(words: list[str]) -> None:
 def test_its_two_commands_do_everything() -> None:
     first = commands(ROOT / "README.md")[:2]
     assert first == [["make", "demo"], ["make", "test"]]
-
-
-def test_its_table_of_folders_is_the_import_graph() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-        "importlinter"
-    ]
-    layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")[
-        "layers"
-    ]
-    base = set(layers[-1].split(" : "))
-    shown = re.findall(r"^\| `hmopt/([^|]+?)` \|", README, re.MULTILINE)
-    assert set(shown[0].replace("`", "").split(", ")) == base
-    upwards = [name.strip("()") for name in reversed(layers[:-1])]
-    there = [name for name in upwards if (ROOT / "hmopt" / name).is_dir()]
-    assert [name.rstrip("/") for name in shown[1:]] == there
 
 
 def test_its_python_runs(tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
-import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from hmopt.declaration.search import SearchOptions
-from hmopt.files import slug, write_json
+from hmopt.files import slug
 from hmopt.ledger import Ledger, Searched
 from hmopt.records import Block
+from hmopt.report.material import Material
 from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder
 
@@ -126,9 +127,6 @@ def write_study(folder: Path, section: SearchOptions, subjects: int = 12) -> Pat
     block = Block(index=(), pairs=tuple(pairs["pair"]), labels=tuple(BEST), values=before)
     ledger.write("before", Space(hyperparameters=()), [block])
     (folder / "study.toml").write_text(STUDY)
-    facts = json.loads((folder / "search.json").read_text())
-    facts["split"] = {"train": 20, "tune": 4, "search": subjects}
-    write_json(folder / "search.json", facts)
     steps = np.arange(1, 901)
     log = pd.DataFrame(
         {"step": steps, "minutes": steps / 20, "loss": 1 / np.sqrt(steps) + 0.02 * np.sin(steps)}
@@ -168,6 +166,18 @@ def add_model() -> Callable[[Path, str, float], None]:
         )
 
     return add
+
+
+@pytest.fixture(scope="session")
+def with_gains() -> Callable[..., Material]:
+    """Give a study as if its `granularities`, `gains` or `default_gains` were others."""
+
+    def build(material: Material, **known: object) -> Material:
+        others = {name: property(lambda _, value=value: value) for name, value in known.items()}
+        kind = type("Told", (type(material),), others)
+        return kind(**{field.name: getattr(material, field.name) for field in fields(material)})
+
+    return build
 
 
 @pytest.fixture(scope="session")

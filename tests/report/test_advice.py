@@ -29,11 +29,10 @@ def material(study_folder: Path) -> Material:
 
 
 @pytest.fixture
-def shown(material: Material) -> Shown:
+def shown(material: Material, with_gains: Callable[..., Material]) -> Shown:
     """The study as if only some scopes had gains over the default, by name; all others show no evidence."""
 
     def build(**means: Mean) -> Material:
-        told = replace(material)
         tested = {gain.name: gain for gain in material.granularities if gain.over == "default"}
         tested |= material.default_gains
         gains = {
@@ -42,11 +41,11 @@ def shown(material: Material) -> Shown:
             else replace(gain, evidence=Evidence.NONE)
             for name, gain in tested.items()
         }
-        told.__dict__["granularities"] = [gains["cohort"]]
-        told.__dict__["default_gains"] = {
-            name: gain for name, gain in gains.items() if name != "cohort"
-        }
-        return told
+        return with_gains(
+            material,
+            granularities=[gains["cohort"]],
+            default_gains={name: gain for name, gain in gains.items() if name != "cohort"},
+        )
 
     return build
 
@@ -141,15 +140,18 @@ def test_all_together_get_the_single_best_where_it_improves_and_else_the_default
     ],
 )
 def test_commands_are_such_as_the_command_line_reads(
-    shown: Shown, thalamus: ScopeResult, criteria: tuple[tuple[str, str], ...]
+    shown: Shown,
+    with_gains: Callable[..., Material],
+    thalamus: ScopeResult,
+    criteria: tuple[tuple[str, str], ...],
 ) -> None:
     finding = replace(thalamus, scope=Scope(criteria=criteria))
     name = finding.scope.name
     told = shown(cohort=GAIN) if not criteria else shown()
     if criteria:
-        told.__dict__["default_gains"] = {
-            name: replace(told.default_gains["label=thalamus"], mean=GAIN, evidence=Evidence.FOUND)
-        }
+        known = told.default_gains["label=thalamus"]
+        gain = replace(known, mean=GAIN, evidence=Evidence.FOUND)
+        told = with_gains(told, default_gains={name: gain})
     own, kept = (
         advise(told, finding),
         advise(shown(), replace(finding, scope=Scope(criteria=(("label", "other"),)))),

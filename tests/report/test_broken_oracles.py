@@ -102,12 +102,16 @@ def reported(trained: Path, tmp_path: Path) -> Callable[..., str]:
 
 
 def named(page: str) -> set[OptimumWarning]:
-    """Give what the page says about the cohort, by the sentences that it says it with."""
+    """Return the warnings of the cohort by their names, each of which the page explains."""
     (cohort,) = re.findall(r'<details id="scope-cohort">.*?</details>', page, flags=re.DOTALL)
-    return {flag for flag in OptimumWarning if flag.message in cohort}
+    warnings = re.findall(r'<dd class="warnings"><a href="#warnings">(.*?)</a>', cohort)
+    names = warnings[0].split(", ") if warnings else []
+    assert all(OptimumWarning(name).message in page for name in names)
+    return {OptimumWarning(name) for name in names}
 
 
 def headline(page: str) -> str:
+    """Return the first clause of the headline, a sentence."""
     return re.search(r"<h1>(.*?)</h1>", page, flags=re.DOTALL).group(1)
 
 
@@ -153,7 +157,7 @@ def bounded(path: Path, tensors: Tensors) -> Tensors:
 def test_a_model_that_registers_is_not_called_broken(reported: Callable[..., str]) -> None:
     page = reported(intact)
     assert not named(page) & BROKEN
-    assert "is best for all together" in headline(page)
+    assert "is best for the whole cohort" in headline(page)
 
 
 def test_shuffled_weights_are_named(reported: Callable[..., str]) -> None:
@@ -172,4 +176,4 @@ def test_an_optimum_at_the_end_of_the_range_is_named(reported: Callable[..., str
     page = reported(bounded)
     assert OptimumWarning.BOUND in named(page)
     assert not named(page) & BROKEN
-    assert "λ = 0.00, at an end of the range, is best for all together" in headline(page)
+    assert "λ = 0.00, at an end of the range, is best for the whole cohort" in headline(page)

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hmopt.analysis.cross_validation import by_kinds
+from hmopt.report.curves import POINTS, thinned, training_figure
 from hmopt.report.figure import inline, new_figure, style, to_svg
 from hmopt.report.material import read_material
-from hmopt.report.subjects import subjects_figure
-from hmopt.report.training import POINTS, thinned, training_figure
+from hmopt.report.overview import subjects_figure
 
 
 def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> None:
@@ -54,6 +54,6 @@ def test_no_subject_is_drawn_as_a_verdict(study_folder: Path) -> None:
     found = next(
         found for kinds, found in by_kinds(material.findings).items() if "subject" in kinds
     )
-    drawn = strip_of(subjects_figure(found, material.searched.space.hyperparameters[0], 0.3))
+    drawn = strip_of(subjects_figure(material, found))
     assert len(drawn) > 1
     assert len(set(drawn)) == 1

@@ -5,7 +5,8 @@ import pytest
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain, adjusted
 from hmopt.analysis.jackknife import Mean
-from hmopt.report.gain import gain_cells, gain_numbers, granularity_name, verdict
+from hmopt.report.summary import gain_numbers
+from hmopt.report.words import gain_cells, granularity_name, verdict
 
 
 def gain(value: float, error: float, subjects: int = 8, name: str = "label") -> Gain:

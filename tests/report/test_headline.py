@@ -1,5 +1,6 @@
 """The sentence of a report: what it claims, and what it says of what was not shown."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,24 +25,26 @@ def material(study_folder: Path) -> Material:
     return read_material(study_folder)
 
 
-def told(
-    material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort"
-) -> Material:
+@pytest.fixture
+def told(with_gains: Callable[..., Material]) -> Callable[..., Material]:
     """The study as if one granularity had this gain over the default, or over the single best, and nothing else."""
-    mean = Mean(value=value, error=error, freedom=11, subjects=12)
-    gain = Gain(
-        name=name,
-        over="default" if name == "cohort" else "common",
-        mean=mean,
-        unpooled=mean,
-        p_adjusted=mean.p_value,
-        choosing=6,
-        evidence=evidence,
-    )
-    other = replace(material)
-    other.__dict__["granularities"] = [gain]
-    other.__dict__["gains"] = {}
-    return other
+
+    def build(
+        material: Material, value: float, error: float, evidence: Evidence, name: str = "cohort"
+    ) -> Material:
+        mean = Mean(value=value, error=error, freedom=11, subjects=12)
+        gain = Gain(
+            name=name,
+            over="default" if name == "cohort" else "common",
+            mean=mean,
+            unpooled=mean,
+            p_adjusted=mean.p_value,
+            choosing=6,
+            evidence=evidence,
+        )
+        return with_gains(material, granularities=[gain], gains={})
+
+    return build
 
 
 @pytest.mark.parametrize(
@@ -85,16 +88,22 @@ def told(
     ],
 )
 def test_the_single_best_setting_is_held_against_the_default(
-    material: Material, value: float, error: float, evidence: Evidence, said: str, claims: bool
+    material: Material,
+    told: Callable[..., Material],
+    value: float,
+    error: float,
+    evidence: Evidence,
+    said: str,
+    claims: bool,
 ) -> None:
     other = told(material, value, error, evidence)
     assert over_default(other).startswith(said)
-    assert f"λ = 0.35 is best for all together; {said}" in headline(other)
+    assert f"λ = 0.35 is best for the whole cohort; {said}" in headline(other)
     assert bool(improvements(other)) is claims
 
 
 def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
-    material: Material,
+    material: Material, told: Callable[..., Material]
 ) -> None:
     sentence = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
     assert "choosing λ per structure improves held-out Dice over it by +0.010" in sentence
@@ -116,7 +125,7 @@ def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
 
 @pytest.mark.parametrize("evidence", [Evidence.NONE, Evidence.NEGLIGIBLE, Evidence.TOO_FEW])
 def test_what_is_not_evidence_is_no_claim_however_large(
-    material: Material, evidence: Evidence
+    material: Material, told: Callable[..., Material], evidence: Evidence
 ) -> None:
     other = told(material, 0.1, 0.001, evidence, "label")
     assert improvements(other) == []
@@ -136,7 +145,7 @@ def test_of_a_broken_model_the_headline_says_what_is_broken(
 def test_an_optimum_at_an_end_of_the_range_is_told_in_the_headline(material: Material) -> None:
     findings = (replace(material.cohort, warnings=(OptimumWarning.BOUND,)), *material.findings[1:])
     other = replace(material, findings=findings)
-    assert "λ = 0.35, at an end of the range, is best for all together" in headline(other)
+    assert "λ = 0.35, at an end of the range, is best for the whole cohort" in headline(other)
 
 
 def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Material) -> None:

@@ -20,7 +20,7 @@ encoder = [4, 4]
 decoder = [4]
 final = []
 [hypernetwork]
-units = [4]
+widths = [4]
 [training]
 steps = 4
 batch = 1

@@ -1,0 +1,75 @@
+"""The parts of a report, each a class in a file of its own, and their registry."""
+
+from hmopt.errors import DeclarationError
+from hmopt.report.material import Material
+from hmopt.report.part import ReportPart, Section
+from hmopt.report.parts.agreement import AgreementPart
+from hmopt.report.parts.anatomy import AnatomyPart
+from hmopt.report.parts.cost import CostPart
+from hmopt.report.parts.covariates import CovariatesPart
+from hmopt.report.parts.drift import DriftPart
+from hmopt.report.parts.granularity import GranularityPart
+from hmopt.report.parts.initialization import InitializationPart
+from hmopt.report.parts.labels import LabelsPart
+from hmopt.report.parts.programs import ProgramsPart
+from hmopt.report.parts.regret import RegretPart
+
+PARTS: list[ReportPart] = [
+    GranularityPart(),
+    LabelsPart(),
+    AnatomyPart(),
+    CovariatesPart(),
+    ProgramsPart(),
+    DriftPart(),
+    AgreementPart(),
+    RegretPart(),
+    InitializationPart(),
+    CostPart(),
+]
+"""All parts, in the order in which they stand at their place of the page."""
+
+
+def add_report_part(part: ReportPart) -> None:
+    """Add a part to all reports that are written from now on, after those at the same place.
+
+    Parameters
+    ----------
+    part
+        An object of a subclass of `ReportPart`. A part of the same class that was added before is replaced.
+
+    Raises
+    ------
+    DeclarationError
+        If another part has the same anchor.
+
+    Examples
+    --------
+    >>> add_report_part(CostPart())
+    >>> [part.anchor for part in PARTS][-1]
+    'cost'
+    """
+    for position, known in enumerate(PARTS):
+        if known.anchor != part.anchor:
+            continue
+        if type(known).__qualname__ != type(part).__qualname__:
+            raise DeclarationError(
+                "report part",
+                expected="an anchor that no other part has",
+                got=repr(part.anchor),
+                advice="Rename it.",
+            )
+        PARTS[position] = part
+        return
+    PARTS.append(part)
+
+
+def make_sections(material: Material) -> dict[ReportPart, Section]:
+    """Return the sections of a report by their part; to be called in the figures' `style`."""
+    made: dict[ReportPart, Section] = {}
+    for part in PARTS:
+        if not part.has_needed(material):
+            continue
+        section = part.section(material)
+        if section is not None:
+            made[part] = section
+    return made

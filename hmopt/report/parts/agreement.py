@@ -1,0 +1,396 @@
+"""Agreement of the hypermorph with networks that were trained for one setting each."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hmopt.analysis.agreement import Agreement
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
+from hmopt.analysis.evidence import Evidence
+from hmopt.report.figure import (
+    GRID,
+    INK,
+    MUTED,
+    OTHER,
+    OWN,
+    PAPER,
+    legend,
+    new_figure,
+    unit_axis,
+)
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.summary import at_both, named
+from hmopt.report.words import (
+    budget_text,
+    counted,
+    gain_text,
+    interval_text,
+    metric_name,
+    number,
+    scope_title,
+    setting_text,
+    setting_value,
+    shorten,
+    signed,
+    symbol,
+)
+from hmopt.space import Setting, Space
+
+CLOSE = 0.95
+"""Rank correlation from which two curves are said to order settings alike."""
+
+WIDE = 4
+"""Small figures in a row."""
+
+
+class AgreementPart(ReportPart):
+    """Whether the hypermorph scores as separately trained networks do."""
+
+    anchor = "agreement"
+    place = Place.CHECKS
+    needs = ("compared",)
+
+    def section(self, material: Material) -> Section | None:
+        """Return the gap between both, with their curves."""
+        compared = material.compared
+        assert compared is not None
+        space = material.searched.space
+        metric = material.searched.search.metric
+        agreements = compared.main.agreements
+        labels = [agreement for scope, agreement in agreements.items() if scope != COHORT]
+        figures = {"agreement": agreement_figure(agreements[COHORT], space, metric)}
+        if labels:
+            figures["agreement-structures"] = labels_figure(labels, space, metric)
+        rows = [_row(agreement) for agreement in agreements.values()]
+        return Section(
+            title="Agreement with separately trained networks",
+            found=found(compared, metric),
+            figures=figures,
+            table=pd.DataFrame(rows),
+            notes=tuple(_notes(compared)),
+            numbers={**at_both(compared, _numbers), **_full_steps_numbers(compared)},
+        )
+
+
+def found(compared: BaselineComparison, metric: str) -> str:
+    """Return one sentence: what was compared, the gap, and whether it is negligible."""
+    agreement = compared.main.agreements[COHORT]
+    limit = negligible_gap(metric)
+    gap = agreement.mean_gap
+    count = f"{len(agreement.settings)} {_plural(agreement)}"
+    amount = (
+        f"separate − hypermorph {signed(gap.value)} {metric_name(metric)} on average over {count}"
+    )
+    sides = budget_text(compared, compared.main)
+    verdict = _verdict(agreement, limit)
+    bound = _bound(agreement, limit)
+    interval = interval_text(gap.estimate)
+    return f"{verdict}: {sides}: {amount} ({interval}){bound}; {_range(agreement)}."
+
+
+def _verdict(agreement: Agreement, limit: float) -> str:
+    gap = agreement.mean_gap
+    if agreement.evidence is Evidence.TOO_FEW:
+        return "Too few subjects or random starts to say"
+    if gap.equivalent(limit):
+        return f"The hypermorphs score as separately trained networks do, to within {limit:g}"
+    if agreement.evidence is Evidence.FOUND:
+        better = "better" if gap.value < 0 else "worse"
+        return f"The hypermorphs are {better} than separately trained networks"
+    return "There is no evidence that either is better"
+
+
+def _bound(agreement: Agreement, limit: float) -> str:
+    if agreement.evidence is Evidence.TOO_FEW:
+        return ""
+    upper = agreement.upper_bound
+    if upper <= limit:
+        excluded = f"an advantage of separate networks above {limit:g} is excluded"
+        return f"; {excluded} with 95 % confidence"
+    possible = f"separate networks may be better by {number(upper)} (95 % bound)"
+    return f"; {possible}, which is not negligible"
+
+
+def _range(agreement: Agreement) -> str:
+    """Return where the gap is least and largest: a mean of zero can hide that the curves differ."""
+    values = [gap.value for gap in agreement.gaps]
+    lowest = agreement.settings[np.argmin(values)]
+    highest = agreement.settings[np.argmax(values)]
+    low = f"{signed(min(values))} at {setting_text(lowest)}"
+    high = f"{signed(max(values))} at {setting_text(highest)}"
+    return f"the gap goes from {low} to {high}"
+
+
+def _plural(agreement: Agreement) -> str:
+    """Return the noun of what was compared: values of the one hyperparameter, or settings."""
+    first, *others = agreement.settings[0]
+    return "settings" if others else f"values of {symbol(first)}"
+
+
+def ranking(agreement: Agreement) -> str:
+    """Return the rank correlation, or why there is none."""
+    if agreement.ranking in (Evidence.TOO_FEW, Evidence.FLAT):
+        return str(agreement.ranking.value)
+    return f"{number(agreement.rank_correlation, 2)} ({agreement.ranked})"
+
+
+def shift_text(shift: Setting) -> str:
+    """Return the best values of separate networks less those of the hypermorph."""
+    shifts = []
+    for value in shift.values():
+        sign = "+" if value > 0 else ""
+        shifts.append(f"{sign}{setting_value(value).replace('-', '−')}")
+    return ", ".join(shifts)
+
+
+def _row(agreement: Agreement) -> dict[str, str]:
+    symbols = ", ".join(f"Δ{symbol(name)}*" for name in agreement.shift)
+    return {
+        "": scope_title(agreement.scope),
+        "mean gap (95 % interval)": gain_text(agreement.mean_gap.estimate),
+        "upper bound (95 %)": signed(agreement.upper_bound),
+        "settings within 2 SD over starts": _within(agreement),
+        "rank correlation (settings ranked)": ranking(agreement),
+        f"{symbols} (separate − hypermorph)": shift_text(agreement.shift),
+    }
+
+
+def _within(agreement: Agreement) -> str:
+    if not np.isfinite(agreement.seed_spread).any():
+        return "one start"
+    return f"{agreement.within_two_spreads.sum()} of {len(agreement.settings)}"
+
+
+def _notes(compared: BaselineComparison) -> list[str]:
+    notes = [
+        f"The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
+        f"{_compared_with(compared)} Bands are two standard deviations (SD) over random starts. Bars and intervals "
+        "count subjects (jackknife) and random starts.",
+        _ranks(compared.main),
+        _learning_rates(compared),
+        _equal_steps(compared),
+        _full_steps(compared),
+    ]
+    return [note for note in notes if note]
+
+
+def _compared_with(compared: BaselineComparison) -> str:
+    sides = (compared.main.hypermorphs, compared.separate)
+    on_grid = [family for family in sides if COHORT in family.along]
+    names = [counted(family) for family in on_grid]
+    both = " and, at each setting, ".join(names)
+    return f"BaselineComparison are {both}."
+
+
+def _learning_rates(compared: BaselineComparison) -> str:
+    """Return both learning rates where they differ."""
+    theirs = compared.separate.learning_rate
+    ours = compared.main.hypermorphs.learning_rate
+    if theirs is None or ours is None or theirs == ours:
+        return ""
+    return (
+        f"The learning rate of separate networks was {theirs:g}, that of the hypermorphs {ours:g}."
+    )
+
+
+def _equal_steps(compared: BaselineComparison) -> str:
+    equal = compared.equal
+    if equal is None or equal is compared.main:
+        return ""
+    gap = gain_text(equal.agreements[COHORT].mean_gap.estimate)
+    steps = equal.hypermorphs.steps
+    return f"For hypermorphs with as many steps as one separate network ({steps}) the gap is {gap}."
+
+
+def _full_steps(compared: BaselineComparison) -> str:
+    if COHORT not in compared.confirmed:
+        return ""
+    gap = gain_text(compared.confirmed[COHORT].mean_gap.estimate)
+    best = setting_text(compared.optimum)
+    return (
+        f"At {best} separate networks were also trained for {compared.full_steps} steps: their gap to the searched "
+        f"model is {gap}."
+    )
+
+
+def _ranks(budget: Budget) -> str:
+    """Return how many structures' curves order settings alike, of those whose order can be told."""
+    correlations = [
+        agreement.rank_correlation
+        for scope, agreement in budget.agreements.items()
+        if scope != COHORT and agreement.ranking in (Evidence.FOUND, Evidence.NONE)
+    ]
+    if not correlations:
+        return ""
+    alike = sum(correlation >= CLOSE for correlation in correlations)
+    return (
+        f"Both order settings alike (rank correlation at least {CLOSE:g}) for {alike} of {len(correlations)} "
+        "structures whose curve is not flat. Settings whose scores differ by less than the spread over starts are not "
+        "ranked."
+    )
+
+
+def _numbers(budget: Budget) -> dict[str, Any]:
+    agreement = budget.agreements[COHORT]
+    gaps: dict[str, list[float]] = {}
+    correlations: dict[str, float] = {}
+    shifts: dict[str, Setting] = {}
+    for scope, one in budget.agreements.items():
+        name = scope.label or "cohort"
+        correlations[name] = one.rank_correlation
+        shifts[name] = one.shift
+        if scope.label:
+            gaps[name] = list(one.mean_gap.estimate)
+    return {
+        **named("gap_to_separate", agreement.mean_gap.estimate),
+        "gap_upper_bound": agreement.upper_bound,
+        "gap_by_setting": _by_setting(agreement),
+        "within_two_sd": int(agreement.within_two_spreads.sum()),
+        "compared_settings": len(agreement.settings),
+        "rank_correlation": correlations,
+        "gap_by_label": gaps,
+        "shift": shifts,
+    }
+
+
+def _by_setting(agreement: Agreement) -> list[dict[str, Any]]:
+    columns = zip(agreement.settings, agreement.gaps, agreement.seed_spread, strict=True)
+    return [
+        {**setting, "gap": list(gap.estimate), "seed_sd": float(deviation)}
+        for setting, gap, deviation in columns
+    ]
+
+
+def _full_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
+    if COHORT not in compared.confirmed:
+        return {}
+    gap = compared.confirmed[COHORT].mean_gap
+    return {**named("gap_at_full_steps", gap.estimate), "full_steps": compared.full_steps}
+
+
+def agreement_figure(agreement: Agreement, space: Space, metric: str) -> Figure:
+    """Draw both curves with two standard deviations over starts, and their gap with its interval below.
+
+    Along the first hyperparameter, with all others at their default.
+    """
+    figure = new_figure(5.6, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    _draw_curves(upper, agreement, space)
+    _draw_gap(lower, agreement, space)
+    upper.set_ylabel(metric_name(metric))
+    lower.set_ylabel("gap")
+    first = space.hyperparameters[0]
+    unit_axis(lower, symbol(first.name), first.low, first.high)
+    figure.align_ylabels()
+    legend(figure, handlelength=2.2)
+    return figure
+
+
+def labels_figure(agreements: Sequence[Agreement], space: Space, metric: str) -> Figure:
+    """Draw both curves of each label in a small figure of its own."""
+    count = len(agreements)
+    columns = min(WIDE, count)
+    rows = math.ceil(count / WIDE)
+    figure = new_figure(2.4 * columns, 1.75 * rows + 0.6)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    first = space.hyperparameters[0]
+    for panel, agreement in zip(panels, agreements, strict=False):
+        _draw_curves(panel, agreement, space, size=3.0)
+        panel.set_title(shorten(scope_title(agreement.scope), 26), fontsize=9)
+        panel.tick_params(labelsize=8, labelbottom=False)
+        unit_axis(panel, "", first.low, first.high)
+    for panel in panels[max(0, count - columns) : count]:
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel(symbol(first.name))
+    for panel in panels[count:]:
+        panel.remove()
+    figure.supylabel(metric_name(metric), fontsize=10)
+    legend(figure, panels[0], handlelength=2.2)
+    return figure
+
+
+def _draw_curves(axes: Axes, agreement: Agreement, space: Space, size: float = 5.0) -> None:
+    """Draw the curve of the hypermorph as a line and that of separate networks as marks, each with its band."""
+    places, values = along_first(agreement, space)
+
+    def band(scores: NDArray[np.float64], spread: NDArray[np.float64], colour: str) -> None:
+        mean = scores[places]
+        half_width = 2 * np.nan_to_num(spread[places])
+        low = mean - half_width
+        high = mean + half_width
+        if half_width.any():
+            axes.fill_between(
+                values,
+                low,
+                high,
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+
+    amortized = agreement.amortized
+    separate = agreement.separate
+    band(amortized, agreement.amortized_spread, OWN)
+    band(separate, agreement.seed_spread, OTHER)
+    axes.plot(
+        values,
+        amortized[places],
+        "-",
+        color=OWN,
+        linewidth=1.5,
+        label="hypermorph",
+    )
+    look: dict[str, Any] = {
+        "color": OTHER,
+        "markersize": size,
+        "markerfacecolor": PAPER,
+        "linewidth": 1.5,
+    }
+    axes.plot(values, separate[places], "s--", label="separate networks", **look)
+
+
+def along_first(agreement: Agreement, space: Space) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the positions of the settings with all hyperparameters but the first at their default, and its values."""
+    first, *others = space.names
+    default = space.setting(space.index(space.default))
+    on_line = [
+        all(setting[name] == default[name] for name in others) for setting in agreement.settings
+    ]
+    places = np.flatnonzero(on_line)
+    values = [agreement.settings[place][first] for place in places]
+    return places, np.array(values)
+
+
+def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
+    places, values = along_first(agreement, space)
+    estimates = np.array([gap.estimate for gap in agreement.gaps])[places]
+    gaps = estimates[:, 0]
+    bars = np.abs(estimates[:, 1:] - estimates[:, :1]).T
+    band = 2 * np.nan_to_num(agreement.seed_spread[places])
+    axes.axhline(0, color=INK, linewidth=1)
+    if band.any():
+        label = "2 SD over random starts"
+        axes.fill_between(
+            values,
+            -band,
+            band,
+            color=GRID,
+            linewidth=0,
+            label=label,
+        )
+    look: dict[str, Any] = {"color": MUTED, "markersize": 4.5, "capsize": 2.5}
+    axes.errorbar(
+        values,
+        gaps,
+        yerr=bars,
+        fmt="o",
+        label="separate − hypermorph",
+        **look,
+    )

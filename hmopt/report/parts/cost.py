@@ -1,0 +1,240 @@
+"""The training cost of a hypermorph beside that of a grid of separately trained networks."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
+from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
+from hmopt.declaration.search import SearchOptions
+from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.summary import at_both
+from hmopt.report.words import duration, number
+
+DRAWN = (2, 3, 5, 9, 15, 20)
+"""Values of each hyperparameter on the grids of the figure."""
+
+SHOWN = (5, 9, 20)
+"""Those of the table."""
+
+SECONDS_AN_HOUR = 3600
+
+
+class CostPart(ReportPart):
+    """Time to train and search a hypermorph, against a grid of separate networks."""
+
+    anchor = "cost"
+    place = Place.CHECKS
+    needs = ("compared", "study")
+
+    def section(self, material: Material) -> Section | None:
+        """Return the cost; None where the duration of trainings is not known."""
+        compared = material.compared
+        study = material.study
+        assert compared is not None
+        assert study is not None
+        if not compared.separate.minutes > 0:
+            return None
+        count = len(material.searched.space.names)
+        batch = study.training.batch
+        steps = study.training.steps
+        pairs = len(material.measurements.pairs)
+        search = material.searched.search
+
+        def numbers(budget: Budget) -> dict[str, Any]:
+            prices = find_prices(compared, budget, batch, pairs, search)
+            return _numbers(budget, compared.separate, prices, count)
+
+        main = find_prices(compared, compared.main, batch, pairs, search)
+        searched = main.of_model(steps, batch, material.training_minutes)
+        settings_searched = searched.break_even(count)
+        return Section(
+            title="Training cost",
+            found=found(compared, main.break_even(count), settings_searched, steps),
+            figures={"cost": cost_figure(main, count)},
+            table=pd.DataFrame([_row(main.cost(count, values)) for values in SHOWN]),
+            notes=(
+                "Times are the median of this study's trainings on the machine that ran them. Each setting is measured "
+                f"on {pairs} pairs; a measured pair counts as long as one in training.",
+            ),
+            numbers={
+                **at_both(compared, numbers),
+                "break_even_settings_searched": settings_searched,
+                "searched_steps": steps,
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """The work of one training and of one measured pair, and how much is measured.
+
+    Parameters
+    ----------
+    hypermorph, separate
+        One training of either.
+    measured
+        One pair at one setting.
+    pairs
+        Pairs measured at each setting.
+    search
+        How many settings a search measures.
+    """
+
+    hypermorph: Work
+    separate: Work
+    measured: Work
+    pairs: int
+    search: SearchOptions
+
+    def searched(self, hyperparameters: int) -> int:
+        """Return how many settings a search measures at most."""
+        return int(self.search.coarse**hyperparameters) + self.search.refinements
+
+    def cost(self, hyperparameters: int, values: int) -> Cost:
+        """Return the cost of a grid with so many values of each hyperparameter."""
+        return find_cost(
+            self.hypermorph,
+            self.separate,
+            self.measured,
+            self.pairs,
+            hyperparameters,
+            values,
+            self.searched(hyperparameters),
+        )
+
+    def break_even(self, hyperparameters: int) -> int:
+        """Return the number of settings from which on separate networks cost more."""
+        searched = self.searched(hyperparameters)
+        return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
+
+    def of_model(self, steps: int, batch: int, minutes: float | None) -> "Prices":
+        """Return the same with the searched hypermorph, whose training took `minutes`; None: as long a step."""
+        work = self.hypermorph * (steps * batch / self.hypermorph.evaluations)
+        if minutes is not None:
+            work = replace(work, seconds=60 * minutes)
+        return replace(self, hypermorph=work)
+
+
+def find_prices(
+    compared: BaselineComparison, budget: Budget, batch: int, pairs: int, search: SearchOptions
+) -> Prices:
+    """Return what trainings took by the clock; a measured pair is taken to last as long as one in training.
+
+    A pair in training takes three times the operations of registering it, since gradients take two. A step of a
+    hypermorph adds three times the operations of the hypernetwork, shared by the pairs of the batch.
+    """
+    pair = compared.pair_operations
+    hypernetwork = compared.setting_operations / batch
+    single = _trained(compared.separate, batch, 3 * pair)
+    amortized = _trained(budget.hypermorphs, batch, 3 * (pair + hypernetwork))
+    seconds = single.seconds / single.evaluations
+    measured = Work(seconds=seconds, evaluations=1, operations=pair)
+    return Prices(
+        hypermorph=amortized,
+        separate=single,
+        measured=measured,
+        pairs=pairs,
+        search=search,
+    )
+
+
+def _trained(family: Replicates, batch: int, operations: float) -> Work:
+    seconds_a_step = 60 * family.minutes / family.steps
+    return training_work(family.steps, batch, seconds_a_step, operations)
+
+
+def found(
+    compared: BaselineComparison, settings: int, of_searched: int, searched_steps: int
+) -> str:
+    """Return both trainings by the clock, and from how many settings on a hypermorph is cheaper."""
+    hypermorphs = compared.main.hypermorphs
+    separate = compared.separate
+    ratio = number(compared.main.cost_ratio, 1)
+    return (
+        f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, {ratio} "
+        f"times as long as one separate network of {separate.steps} steps ({number(separate.minutes, 1)} minutes). "
+        f"Search included, it costs less than such networks for {settings} settings or more. The model that was "
+        f"searched has {searched_steps} steps: it costs less from {of_searched} settings on."
+    )
+
+
+def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
+    """Draw hours against the values of each hyperparameter on the grid."""
+    costs = [prices.cost(hyperparameters, values) for values in DRAWN]
+    separate = [cost.separate.seconds / SECONDS_AN_HOUR for cost in costs]
+    amortized = [cost.amortized.seconds / SECONDS_AN_HOUR for cost in costs]
+    single = prices.separate.seconds / SECONDS_AN_HOUR
+    figure = new_figure(6.6, 3.9)
+    axes = figure.subplots()
+    axes.plot(
+        DRAWN,
+        separate,
+        "s-",
+        color=OTHER,
+        markerfacecolor=PAPER,
+        label="separate networks",
+    )
+    axes.plot(
+        DRAWN,
+        amortized,
+        "-",
+        color=OWN,
+        linewidth=2,
+        label="hypermorph and search",
+    )
+    label = "one separate network"
+    axes.axhline(
+        single,
+        color=MUTED,
+        linewidth=1,
+        linestyle=":",
+        label=label,
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(DRAWN)
+    axes.set_xlabel(
+        "values of each hyperparameter" if hyperparameters > 1 else "values on the grid"
+    )
+    axes.set_ylabel("hours")
+    legend(figure, handlelength=2.6)
+    return figure
+
+
+def _row(cost: Cost) -> dict[str, str]:
+    grid = f"{cost.settings} settings"
+    if cost.hyperparameters > 1:
+        grid += f", {cost.values} values of each hyperparameter"
+    return {
+        "": grid,
+        "separate networks": duration(cost.separate.seconds / 60),
+        "hypermorph and search": duration(cost.amortized.seconds / 60),
+        "times as long": number(cost.ratio, 1),
+        "pairs registered, separate networks": _thousands(cost.separate),
+        "pairs registered, hypermorph and search": _thousands(cost.amortized),
+    }
+
+
+def _thousands(work: Work) -> str:
+    count = round(work.evaluations / 1000)
+    return f"{count:,} thousand"
+
+
+def _numbers(
+    budget: Budget, separate: Replicates, prices: Prices, hyperparameters: int
+) -> dict[str, Any]:
+    operations_ratio = prices.hypermorph.operations / prices.separate.operations
+    return {
+        "training_cost_ratio": budget.cost_ratio,
+        "training_operations_ratio": operations_ratio,
+        "break_even_settings": prices.break_even(hyperparameters),
+        "hypermorph_minutes": budget.hypermorphs.minutes,
+        "separate_minutes": separate.minutes,
+        "hypermorph_steps": budget.hypermorphs.steps,
+        "separate_steps": separate.steps,
+    }

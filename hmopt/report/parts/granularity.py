@@ -1,0 +1,180 @@
+"""Which granularity improves held-out scores: one setting for all, or one for each group, label or subject."""
+
+import pandas as pd
+
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.gain import Gain
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
+from hmopt.report.headline import improvements
+from hmopt.report.material import OTHER_SEEDS, Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.summary import gain_numbers
+from hmopt.report.words import (
+    criterion_name,
+    gain_cells,
+    granularity_name,
+    listed,
+    metric_name,
+    p_text,
+    setting_text,
+    signed,
+    value_name,
+)
+
+
+class GranularityPart(ReportPart):
+    """The gain of choosing a setting at each granularity, all tested together."""
+
+    anchor = "granularity"
+    place = Place.RESULTS
+    needs = ("granularities",)
+
+    def section(self, material: Material) -> Section | None:
+        """Return a row for each granularity and group, over the single best setting and over the default."""
+        tested = material.granularities
+        groups = _group_gains(material)
+        return Section(
+            title=f"How finely should {value_name(material.searched.space)} be chosen?",
+            found=_found(material, tested),
+            table=_table(material, tested, groups),
+            notes=(_explained(material), _seeds(material), *_too_few(groups)),
+            numbers={
+                "gain_per_granularity": _by_name(tested),
+                "gain_per_group": _by_name(groups),
+                "subjects_choosing": tested[0].choosing,
+                "agreeing_seeds": material.agreeing_seeds,
+            },
+        )
+
+
+def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
+    """Return numbers by granularity and by what it is compared with."""
+    numbers: dict[str, dict[str, object]] = {}
+    for gain in gains:
+        of_granularity = numbers.setdefault(gain.name, {})
+        of_granularity[f"over_{gain.over}"] = gain_numbers(gain)
+    return numbers
+
+
+def _group_gains(material: Material) -> list[Gain]:
+    """Return the gains of the groups of every family but that of labels, which have a section of their own."""
+    found: list[Gain] = []
+    for kinds, members in by_kinds(material.findings).items():
+        if len(kinds) != 1 or kinds == ("label",):
+            continue
+        for finding in members:
+            name = finding.scope.name
+            if name in material.gains:
+                found += [material.gains[name], material.default_gains[name]]
+    return found
+
+
+def _found(material: Material, tested: list[Gain]) -> str:
+    metric = metric_name(material.searched.search.metric)
+    loses = [gain for gain in tested if gain.harms]
+    by_evidence = {kind: [gain for gain in tested if gain.evidence is kind] for kind in Evidence}
+    negligible = (
+        f"Held-out {metric} changes by less than {material.margin:g}, with confidence, with"
+    )
+    clauses = [
+        (f"Held-out {metric} improves with", improvements(material)),
+        (f"Held-out {metric} becomes worse with", loses),
+        (negligible, by_evidence[Evidence.NEGLIGIBLE]),
+        ("There is no evidence of a difference for", by_evidence[Evidence.NONE]),
+        ("There are too few subjects to test", by_evidence[Evidence.TOO_FEW]),
+    ]
+    sentences: list[str] = []
+    for start, gains in clauses:
+        if gains:
+            named = listed([_named(material, gain) for gain in gains])
+            sentences.append(f"{start} {named}.")
+    return " ".join(sentences)
+
+
+def _named(material: Material, gain: Gain) -> str:
+    title = _row_title(material, gain)
+    name = f"{title} over {_over(material, gain)}"
+    if gain.evidence is not Evidence.FOUND:
+        return name
+    amount = signed(gain.gain.value)
+    p_value = p_text(gain.p_adjusted)
+    return f"{name} ({amount}, {p_value})"
+
+
+def _table(material: Material, tested: list[Gain], groups: list[Gain]) -> pd.DataFrame:
+    rows: list[dict[str, str]] = []
+    for gain in (*tested, *groups):
+        is_group = "=" in gain.name
+        title = _group_title(gain) if is_group else _row_title(material, gain)
+        row = {"": title, "over": _over(material, gain)}
+        rows.append(row | gain_cells(gain))
+    return pd.DataFrame(rows)
+
+
+def _row_title(material: Material, gain: Gain) -> str:
+    value = value_name(material.searched.space)
+    if gain.name == "cohort":
+        return f"one {value} for all"
+    return f"one {value} for each {granularity_name(gain)}"
+
+
+def _over(material: Material, gain: Gain) -> str:
+    if gain.over == "default":
+        return f"the default {setting_text(material.searched.space.default)}"
+    return "the single best for all"
+
+
+def _group_title(gain: Gain) -> str:
+    kind, value = gain.name.split("=", maxsplit=1)
+    name = criterion_name(kind, value)
+    if kind == "task":
+        return f"only {name}"
+    return f"only {kind} {name}"
+
+
+def _explained(material: Material) -> str:
+    metric = metric_name(material.searched.search.metric)
+    return (
+        f"Gain in {metric} on held-out subjects. {_how_divided(material)}: gains are those of choosing on "
+        f"{material.divisions.choosing} subjects. Settings are chosen on curves pooled within each family; the gain "
+        "without pooling stands beside. Standard errors: delete-one-subject jackknife; tests: two-sided, Student's t. "
+        "p-values of the granularities are corrected together (Holm). An improvement needs the corrected test and an "
+        f"interval without 0. Negligible: less than {material.margin:g} with confidence."
+    )
+
+
+def _how_divided(material: Material) -> str:
+    divisions = material.divisions
+    choosing = divisions.choosing
+    subjects = len(divisions.subjects)
+    chosen = f"The setting was chosen on {choosing} of {subjects} subjects and scored on"
+    if divisions.exhaustive and choosing == subjects - 2:
+        return f"{chosen} the other two, for all pairs of subjects"
+    ways = "in all ways"
+    if not divisions.exhaustive:
+        ways = f"in {len(divisions.selection) // 2} random ways"
+    return f"{chosen} the others, {ways} and the other way round"
+
+
+def _seeds(material: Material) -> str:
+    agreeing = material.agreeing_seeds
+    if agreeing is None:
+        return "All divisions of the subjects were used: no verdict depends on a random seed."
+    return (
+        f"With {OTHER_SEEDS} other seeds of the divisions, all verdicts are the same in {agreeing} of "
+        f"{OTHER_SEEDS}."
+    )
+
+
+def _too_few(groups: list[Gain]) -> list[str]:
+    subjects = {
+        _group_title(gain): gain.subjects for gain in groups if gain.evidence is Evidence.TOO_FEW
+    }
+    notes: list[str] = []
+    for title, count in subjects.items():
+        name = title.removeprefix("only ").capitalize()
+        notes.append(
+            f"{name}: {count} subjects are too few for a test, which needs at least {FEWEST_SUBJECTS}."
+        )
+    return notes

@@ -1,0 +1,343 @@
+"""Sensitivity to initialization: the spread over random starts, of hypermorphs and of separate networks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
+from hmopt.catalogue import find_metric
+from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.summary import at_both, named
+from hmopt.report.words import (
+    MISSING,
+    counted,
+    family_name,
+    gain_text,
+    metric_name,
+    number,
+    scope_title,
+    setting_text,
+    setting_value,
+    signed,
+    spread,
+    symbol,
+)
+from hmopt.search.scopes import Scope
+from hmopt.space import Setting, Space
+
+LOOKS = ((OWN, "o", "-"), (THIRD, "^", "-."), (OTHER, "s", "--"))
+"""Colour, mark and line of each kind of training, distinct without colour too."""
+
+APART = 0.28
+"""Largest distance of a mark from the middle of its row, in rows."""
+
+
+class InitializationPart(ReportPart):
+    """The standard deviation of scores and best settings over random starts."""
+
+    anchor = "initialization"
+    place = Place.CHECKS
+    needs = ("compared",)
+
+    def section(self, material: Material) -> Section | None:
+        """Return the spread over starts; None where nothing was compared at the cohort's best setting."""
+        compared = material.compared
+        assert compared is not None
+        if COHORT not in compared.main.spread_ratios:
+            return None
+        space = material.searched.space
+        metric = material.searched.search.metric
+        families = [budget.hypermorphs for budget in reversed(compared.budgets)]
+        families.append(compared.separate)
+        rows = [_row(compared, scope) for scope in compared.main.spread_ratios]
+        return Section(
+            title="Sensitivity to initialization",
+            found=found(compared, metric),
+            figures={"random-starts": starts_figure(families, space, metric, compared.optimum)},
+            table=pd.DataFrame(rows),
+            notes=tuple(_notes(families, compared)),
+            numbers=at_both(compared, lambda budget: _numbers(budget, compared.separate)),
+        )
+
+
+def found(compared: BaselineComparison, metric: str) -> str:
+    """Return one sentence: the standard deviation of either over random starts, and whether one is larger."""
+    hypermorphs = compared.main.hypermorphs.at_optimum[COHORT]
+    separate = compared.separate.at_optimum[COHORT]
+    ratio, evidence = compared.main.spread_ratios[COHORT]
+    of_hypermorph = f"{_deviation(hypermorphs.score_spread)} ({hypermorphs.models} starts)"
+    of_separate = f"{_deviation(separate.score_spread)} ({separate.models} starts)"
+    amounts = (
+        f"over random starts the hypermorph's {metric_name(metric)} at {setting_text(compared.optimum)} has a standard "
+        f"deviation of {of_hypermorph}, that of a separate network {of_separate}"
+    )
+    if evidence is Evidence.TOO_FEW:
+        return f"Too few random starts to compare: {amounts}."
+    end = "there is no evidence that one is larger than the other"
+    if evidence is Evidence.FOUND:
+        interval = spread(ratio.low, ratio.high, 1)
+        times = f"{number(ratio.value, 1)} times (95 % interval {interval})"
+        end = f"the hypermorph's is {times} as large"
+    return f"{amounts[0].upper()}{amounts[1:]}; {end}."
+
+
+def _deviation(deviation: Estimate) -> str:
+    # deviations are small: one digit more than scores have
+    return number(deviation.value, 4)
+
+
+def _row(compared: BaselineComparison, scope: Scope) -> dict[str, str]:
+    hypermorphs = compared.main.hypermorphs
+    separate = compared.separate
+    row = {
+        "": scope_title(scope),
+        "SD, hypermorphs": _deviation(hypermorphs.at_optimum[scope].score_spread),
+        "SD, separate networks": _deviation(separate.at_optimum[scope].score_spread),
+        "ratio (95 % interval)": _ratio(*compared.main.spread_ratios[scope]),
+    }
+    for name in compared.optimum:
+        best = f"SD of {symbol(name)}*"
+        row[f"{best}, hypermorphs"] = _optimum_deviation(hypermorphs, scope, name)
+        row[f"{best}, separate networks"] = _optimum_deviation(separate, scope, name)
+    gain = "gain of averaging"
+    row[f"{gain} {hypermorphs.ensemble} hypermorphs"] = _gained(hypermorphs, scope)
+    row[f"{gain} {separate.ensemble} separate networks"] = _gained(separate, scope)
+    return row
+
+
+def _ratio(ratio: Estimate, evidence: Evidence) -> str:
+    if evidence is Evidence.TOO_FEW:
+        return str(evidence.value)
+    return f"{number(ratio.value, 1)} ({spread(ratio.low, ratio.high, 1)})"
+
+
+def _optimum_deviation(family: Replicates, scope: Scope, name: str) -> str:
+    if scope not in family.along:
+        return MISSING
+    deviation = family.along[scope].optimum_spread[name].value
+    return setting_value(round(deviation, 3))
+
+
+def _gained(family: Replicates, scope: Scope) -> str:
+    if scope not in family.ensemble_gains:
+        return MISSING
+    return signed(family.ensemble_gains[scope].value)
+
+
+def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list[str]:
+    notes = [
+        "SD: standard deviation over random starts. A start decides the first weights, the order of pairs and their "
+        "augmentation. Intervals of deviations assume normally distributed scores; those of few starts are wide."
+    ]
+    curves = [
+        f"{number(_along(family), 4)} of {counted(family)}"
+        for family in families
+        if COHORT in family.along and family.along[COHORT].models > 1
+    ]
+    if curves:
+        notes.append(f"Root mean square of the SD over all compared settings: {', '.join(curves)}.")
+    gains: list[str] = []
+    for family in families:
+        if COHORT in family.ensemble_gains:
+            gain = gain_text(family.ensemble_gains[COHORT])
+            gains.append(f"{gain} for {family.ensemble} {family_name(family)}")
+    if gains:
+        best = setting_text(compared.optimum)
+        notes.append(f"Gain of averaging velocities at {best}: {'; '.join(gains)}.")
+    return notes
+
+
+def _along(family: Replicates) -> float:
+    deviations = family.along[COHORT].curve_spread
+    mean_square = np.mean(deviations**2)
+    return float(np.sqrt(mean_square))
+
+
+def _numbers(budget: Budget, separate: Replicates) -> dict[str, Any]:
+    if COHORT not in budget.spread_ratios:
+        return {}
+    ratio, evidence = budget.spread_ratios[COHORT]
+    return {
+        **_family_numbers(budget.hypermorphs, "hypermorph"),
+        **_family_numbers(separate, "separate"),
+        **named("initialization_sd_ratio", ratio),
+        "initialization_evidence": evidence.value,
+    }
+
+
+def _family_numbers(family: Replicates, name: str) -> dict[str, Any]:
+    at_optimum = family.at_optimum[COHORT]
+    along = family.along.get(COHORT)
+    optima = {}
+    if along is not None:
+        optima = {key: one.value for key, one in along.optimum_spread.items()}
+    gain = family.ensemble_gains.get(COHORT)
+    return {
+        **named(f"initialization_sd_{name}", at_optimum.score_spread),
+        f"initializations_{name}": at_optimum.models,
+        f"initialization_sd_along_{name}": None if along is None else _along(family),
+        f"optimum_sd_{name}": optima,
+        f"ensemble_gain_{name}": None if gain is None else list(gain),
+        f"ensemble_{name}": family.ensemble,
+    }
+
+
+def starts_figure(
+    families: Sequence[Replicates], space: Space, metric: str, optimum: Setting
+) -> Figure:
+    """Draw each start's score at one setting, the deviation at each setting, and each start's best setting.
+
+    Deviations and best settings are drawn along the first hyperparameter.
+
+    Parameters
+    ----------
+    families
+        Up to three kinds of training.
+    space
+        The hyperparameters.
+    metric
+        What scores are of.
+    optimum
+        The setting of the scores.
+    """
+    first = space.hyperparameters[0]
+    figure = new_figure(10.4, 0.45 * len(families) + 2.2)
+    scores, deviations, optima = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
+    _draw_scores(scores, families, metric)
+    _draw_deviations(deviations, families, space)
+    _draw_optima(optima, families)
+    for axes in (deviations, optima):
+        unit_axis(axes, symbol(first.name), first.low, first.high)
+    scores.set_xlabel(metric_name(metric))
+    scores.set_title(f"Each start at {setting_text(optimum)}")
+    deviations.set_title("SD over starts")
+    optima.set_title(f"Each start's {symbol(first.name)}*")
+    figure.legend(
+        handles=_marks(),
+        loc="outside lower left",
+        ncols=2,
+        handlelength=2.2,
+    )
+    return figure
+
+
+def _marks() -> list[Line2D]:
+    """Return the legend's entries for what is drawn alike of every family."""
+    mean = Line2D(
+        [],
+        [],
+        color=INK,
+        marker="|",
+        markersize=11,
+        label="mean ± SD",
+    )
+    ensemble = Line2D(
+        [],
+        [],
+        color=INK,
+        marker="*",
+        markersize=11,
+        linestyle="",
+    )
+    ensemble.set_label("average of their velocities")
+    return [mean, ensemble]
+
+
+def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> None:
+    sign = 1 if find_metric(metric).direction == "maximize" else -1
+    for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
+        colour, mark, _ = look
+        over_starts = family.at_optimum[COHORT]
+        scores = over_starts.scores[:, 0]
+        deviation = np.nan_to_num(over_starts.score_spread.value)
+        axes.errorbar(
+            scores.mean(),
+            -row,
+            xerr=deviation,
+            fmt="|",
+            color=INK,
+            markersize=14,
+            capsize=4,
+        )
+        _draw_marks(axes, scores, row, colour, mark)
+        if COHORT in family.ensemble_gains:
+            members = scores[: family.ensemble].mean()
+            ensemble = members + sign * family.ensemble_gains[COHORT].value
+            axes.plot(ensemble, -row, "*", color=colour, markersize=12)
+    _name_rows(axes, [family_name(family) for family in families])
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -> None:
+    first, *others = space.names
+    default = space.setting(space.index(space.default))
+    for family, (colour, mark, line) in zip(families, LOOKS, strict=False):
+        if COHORT not in family.along:
+            continue
+        along = family.along[COHORT]
+        on_line = [
+            all(setting[name] == default[name] for name in others) for setting in along.settings
+        ]
+        places = np.flatnonzero(on_line)
+        values = [along.settings[place][first] for place in places]
+        deviations = along.curve_spread[places]
+        look = f"{mark}{line}"
+        axes.plot(
+            values,
+            deviations,
+            look,
+            color=colour,
+            markersize=4,
+            linewidth=1.4,
+        )
+    axes.set_ylim(bottom=0)
+
+
+def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
+    for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
+        if COHORT not in family.along:
+            continue
+        colour, mark, _ = look
+        optima = family.along[COHORT].optima
+        _draw_marks(axes, optima[:, 0], row, colour, mark)
+    _name_rows(axes, [""] * len(families))
+
+
+def _draw_marks(axes: Axes, values: NDArray[np.float64], row: int, colour: str, mark: str) -> None:
+    """Draw values of one row, at heights at which their marks do not hide each other."""
+    count = len(values)
+    apart = np.zeros(1)
+    if count > 1:
+        apart = np.linspace(APART, -APART, count)
+    axes.plot(
+        values,
+        -row + apart,
+        mark,
+        color=colour,
+        markerfacecolor=PAPER,
+        markersize=5.5,
+    )
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    count = len(names)
+    heights = [-row for row in range(count)]
+    axes.set_yticks(heights, names)
+    axes.set_ylim(0.4 - count, 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(
+        axis="y",
+        length=0,
+        labelcolor=INK,
+        color=MUTED,
+    )

@@ -1,0 +1,155 @@
+"""The loss of a network that is trained at the hypermorph's best setting, and of one trained at the default."""
+
+from typing import Any
+
+import pandas as pd
+
+from hmopt.analysis.agreement import Regret
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
+from hmopt.analysis.evidence import Evidence
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.summary import at_both, named
+from hmopt.report.words import (
+    best_name,
+    gain_text,
+    interval_text,
+    metric_name,
+    number,
+    scope_title,
+    setting_text,
+)
+from hmopt.space import Setting, Space
+
+HALF = 0.5
+"""Most that retraining may lose, as a share of the loss at the default."""
+
+
+class RegretPart(ReportPart):
+    """Retraining regret: scores lost against the best of the separately trained networks."""
+
+    anchor = "regret"
+    place = Place.CHECKS
+    needs = ("compared",)
+
+    def section(self, material: Material) -> Section | None:
+        """Return the regret of every scope; None where no subject could be held out."""
+        compared = material.compared
+        assert compared is not None
+        if COHORT not in compared.main.regrets:
+            return None
+        space = material.searched.space
+        metric = material.searched.search.metric
+        regrets = compared.main.regrets
+        best = f"{best_name(space)} of the hypermorph"
+        default = setting_text(compared.default)
+        return Section(
+            title=f"How much {metric_name(metric)} is lost by retraining at {best_name(space)}?",
+            found=found(regrets[COHORT], space, compared.default, metric),
+            table=pd.DataFrame([_row(regret, best, default) for regret in regrets.values()]),
+            notes=tuple(_notes(compared, best)),
+            numbers=at_both(compared, _numbers),
+        )
+
+
+def _notes(compared: BaselineComparison, best: str) -> list[str]:
+    settings = len(compared.main.agreements[COHORT].settings)
+    notes = [
+        "All scores are of networks trained for one setting each, on subjects that were not used to choose "
+        f"the setting. The loss is the difference to the best of the {settings} trained settings, chosen on "
+        "the same other subjects. A negative loss is a gain.",
+        _starts(compared.main.regrets[COHORT]),
+    ]
+    equal = compared.equal
+    if equal is not None and equal is not compared.main and COHORT in equal.regrets:
+        lost = gain_text(equal.regrets[COHORT].retraining.estimate)
+        notes.append(
+            f"At the {best} that was trained no longer than one separate network, retraining loses {lost}."
+        )
+    return notes
+
+
+def _starts(regret: Regret) -> str:
+    """Return whether intervals count the networks' random starts."""
+    if regret.initializations > 1:
+        return (
+            f"Intervals count subjects (jackknife) and the {regret.initializations} random starts of the "
+            "networks."
+        )
+    return "Each setting has a network of one random start: intervals do not count the variation between starts."
+
+
+def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
+    """Return one sentence: the loss at the hypermorph's best setting and at the default, and whether they differ."""
+    limit = negligible_gap(metric)
+    retrained = f"{number(regret.retraining.value)} {metric_name(metric)}"
+    at_best = f"{retrained} ({interval_text(regret.retraining.estimate)})"
+    at_default = f"{number(regret.default.value)} ({interval_text(regret.default.estimate)})"
+    losses = (
+        f"retraining at the hypermorph's {best_name(space)} loses {at_best}, "
+        f"at the default ({setting_text(default)}) {at_default}"
+    )
+    if regret.evidence is Evidence.TOO_FEW:
+        return f"Too few subjects or random starts to say: {losses}."
+    if regret.evidence is Evidence.NEGLIGIBLE:
+        return f"Both losses are negligible, with confidence: {losses}."
+    verdict = ""
+    if regret.evidence is Evidence.NONE:
+        verdict = "; there is no evidence that either loses more"
+    elif regret.default_more.value <= 0:
+        verdict = "; the default is the better choice"
+    return f"{losses[0].upper()}{losses[1:]}{verdict}{_missed(regret, limit)}."
+
+
+def _missed(regret: Regret, limit: float) -> str:
+    """Return which requirements on the loss are not met."""
+    lost = regret.retraining.value
+    upper = regret.retraining.within(0.95).high
+    missed = ""
+    if upper > limit:
+        bound = f"{number(upper)} (95 % bound)"
+        missed += f"; the first may be as large as {bound}, and {limit:g} is negligible"
+    if regret.default_more.value > 0 and lost > HALF * regret.default.value:
+        missed += "; the first is more than half of the second"
+    return missed
+
+
+def _row(regret: Regret, best: str, default: str) -> dict[str, str]:
+    return {
+        "": scope_title(regret.scope),
+        f"loss at {best} (95 % interval)": gain_text(regret.retraining.estimate),
+        f"loss at the default, {default}": gain_text(regret.default.estimate),
+        "difference (default − retraining)": gain_text(regret.default_more.estimate),
+        "conclusion": _conclusion(regret),
+    }
+
+
+def _conclusion(regret: Regret) -> str:
+    if regret.evidence is not Evidence.FOUND:
+        return str(regret.evidence.value)
+    more = "more" if regret.default_more.value > 0 else "less"
+    return f"default loses {more}"
+
+
+def _numbers(budget: Budget) -> dict[str, Any]:
+    if COHORT not in budget.regrets:
+        return {}
+    regret = budget.regrets[COHORT]
+    by_label = {
+        scope.label: _label_numbers(one) for scope, one in budget.regrets.items() if scope.label
+    }
+    return {
+        **named("retraining_regret", regret.retraining.estimate),
+        **named("default_regret", regret.default.estimate),
+        **named("default_regret_more", regret.default_more.estimate),
+        "regret_evidence": regret.evidence.value,
+        "regret_by_label": by_label,
+    }
+
+
+def _label_numbers(regret: Regret) -> dict[str, Any]:
+    return {
+        "retraining": list(regret.retraining.estimate),
+        "default": list(regret.default.estimate),
+        "says": regret.evidence.value,
+    }

@@ -1,0 +1,78 @@
+"""The documentation site: it builds without a warning, and its code runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hmopt
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+SCRIPTS = [
+    pytest.param(page, id=str(page.relative_to(DOCS))) for page in PAGES if python_blocks(page)
+]
+
+
+@pytest.mark.parametrize("page", SCRIPTS)
+def test_the_python_of_a_page_runs(
+    page: Path, tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_study.folder, tmp_path / "studies" / "mine")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    environment = os.environ | {"HMOPT_DOCS_SCREENSHOTS": "0"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    fetched = re.findall(r'(?:src|<link[^>]* href)="(https?://[^"]+)"', page)
+    assert [url for url in fetched if "hmopt.github.io" not in url] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = re.findall(r"([\w/-]+\.md)\b", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert set(listed) == {page.relative_to(DOCS).as_posix() for page in PAGES}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^::: hmopt\.(\w+)$", page, re.MULTILINE))
+    public = {name for name in hmopt.__all__ if not name.startswith("__")}
+    assert described == public
+
+
+def test_the_table_of_layers_is_the_import_graph() -> None:
+    page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]
+    layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")[
+        "layers"
+    ]
+    base = set(layers[-1].split(" : "))
+    shown = re.findall(r"^\| `hmopt/([^|]+?)` \|", page, re.MULTILINE)
+    assert set(shown[0].replace("`", "").split(", ")) == base
+    upwards = [name.strip("()") for name in reversed(layers[:-1])]
+    there = [name for name in upwards if (ROOT / "hmopt" / name).is_dir()]
+    assert [name.rstrip("/") for name in shown[1:]] == there
