@@ -48,7 +48,7 @@ def test_the_python_of_a_page_runs(
 ) -> None:
     shutil.copytree(searched, tmp_path / "studies" / "mine")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__file__": str(tmp_path / "mine.py")}
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), names)
 
