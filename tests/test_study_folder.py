@@ -245,7 +245,7 @@ def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path)
 
 def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
     """Fold everywhere but at the largest λ: the best setting exceeds the limit, and the largest is what remains."""
-    from hmopt.workflow.choice import Recommendation
+    from hmopt.workflow.register import Recommendation
 
     found = Recommendation(
         best={"regularization": 0.05},

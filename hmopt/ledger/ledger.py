@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
-from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.manifest import (
     Lattice,
     OracleKey,
@@ -27,6 +26,8 @@ from hmopt.ledger.manifest import (
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import (
     NAMES,
+    Axes,
+    Cells,
     block_rows,
     distinct_rows,
     read_all,

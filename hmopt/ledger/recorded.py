@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hmopt.ledger.cells import Axes
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
+from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair

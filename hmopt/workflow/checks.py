@@ -8,7 +8,7 @@ from hmopt.data.pair_table import pair_table
 from hmopt.data.pairs import draw_pairs, read_pair_names
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
-from hmopt.declaration.agreement import check_units
+from hmopt.declaration.study import check_units
 from hmopt.errors import DeclarationError
 from hmopt.networks import check_architecture
 from hmopt.records import Pair

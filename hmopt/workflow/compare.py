@@ -41,14 +41,13 @@ from hmopt.networks import (
 from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle
 from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
 from hmopt.oracle.registered import NetworkOracle
-from hmopt.progress import Track, silent
+from hmopt.progress import Track, duration, silent
 from hmopt.protocol import Oracle
 from hmopt.search.curve import find_curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_trained_here
-from hmopt.workflow.estimate import duration
 from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
 from hmopt.workflow.search import StudySearch
 
