@@ -389,7 +389,7 @@ def _describe_data(found: "Inspection") -> list[str]:
     in_world = found.placement.distance_in_world_mm
     centred = found.placement.distance_centred_mm
     lines.append(
-        f"Mean distance between label centres: {in_world:.3g} mm by headers, "
+        f"Median distance between label centres: {in_world:.3g} mm by headers, "
         f"{centred:.3g} mm with images centred"
     )
     lines += [f"Headers: {remark}" for remark in found.headers.remarks]

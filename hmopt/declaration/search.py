@@ -1,4 +1,4 @@
-"""`[search]`: the sweep over settings, the scopes, and the evaluation."""
+"""`[search]` and `[compare]`: the sweep over settings, the scopes, the evaluation, and the baselines."""
 
 import itertools
 from typing import Annotated, Any, ClassVar
@@ -11,6 +11,8 @@ from hmopt.space import Hyperparameter, Index, Space
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
+EVEN_VALUES = 9
+"""Values of a hyperparameter at which separate networks are trained, where none are declared."""
 
 
 class SearchOptions(Options):
@@ -107,9 +109,6 @@ def _sampler_names() -> list[str]:
     left_out = {"BaseSampler", "BaseGASampler", "PartialFixedSampler"}
     named = {name for name in samplers.__all__ if name.endswith("Sampler")}
     return ["plan", *sorted(named - left_out), "CurveSampler", "AutoSampler"]
-
-
-EVEN_VALUES = 9
 
 
 class CompareOptions(Options):
