@@ -217,7 +217,8 @@ def allowed_values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
 
 
 def _words(words: Iterable[str]) -> str:
-    return ", ".join(f"`{toml_value(word)}`" for word in words)
+    marked = [f"`{toml_value(word)}`" for word in words]
+    return ", ".join(marked)
 
 
 def _flat(constraints: Sequence[Any]) -> list[Any]:

@@ -68,15 +68,19 @@ class SearchOptions(Options):
     @field_validator("sampler")
     @classmethod
     def _known_sampler(cls, name: str) -> str:
-        if name != "plan" and "." not in name and ":" not in name:
-            OneOf(_sampler_names()).check(name)
+        is_path = "." in name or ":" in name
+        if name == "plan" or is_path:
+            return name
+        known = _sampler_names()
+        OneOf(known).check(name)
         return name
 
     @field_validator("scopes")
     @classmethod
     def _different_kinds(cls, scopes: list[list[str]]) -> list[list[str]]:
         for kinds in scopes:
-            if len(set(kinds)) < len(kinds):
+            distinct = set(kinds)
+            if len(distinct) < len(kinds):
                 raise ValueError(f"expected each kind once in a scope, not {kinds}")
         return scopes
 
@@ -84,7 +88,8 @@ class SearchOptions(Options):
     @classmethod
     def _rising_edges(cls, bins: dict[str, list[float]]) -> dict[str, list[float]]:
         for name, edges in bins.items():
-            rising = sorted(set(edges))
+            distinct = set(edges)
+            rising = sorted(distinct)
             if not edges or edges != rising:
                 raise ValueError(f"expected rising edges for {name}")
         return bins
@@ -147,10 +152,11 @@ class CompareOptions(Options):
         >>> CompareOptions().budgets(6000), CompareOptions(steps=2000).budgets(6000)
         ((3000, 6000), (2000, 4000))
         """
-        if self.steps is not None:
-            return self.steps, 2 * self.steps
-        half = (model_steps + 1) // 2
-        return half, model_steps
+        if self.steps is None:
+            half = (model_steps + 1) // 2
+            return half, model_steps
+        double = 2 * self.steps
+        return self.steps, double
 
     def grid(self, space: Space) -> list[Index]:
         """Return the settings of separate networks, sorted.
@@ -167,10 +173,12 @@ class CompareOptions(Options):
         values = self.values or _even_values(space.hyperparameters[0])
         places = []
         for hyperparameter in space.hyperparameters:
-            declared = values.get(hyperparameter.name, [hyperparameter.default])
+            only_default = [hyperparameter.default]
+            declared = values.get(hyperparameter.name, only_default)
             indices = [hyperparameter.index(value) for value in declared]
             places.append(indices)
-        return sorted(itertools.product(*places))
+        settings = itertools.product(*places)
+        return sorted(settings)
 
 
 def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:

@@ -76,18 +76,21 @@ class Study(Options):
         """Let a hyperparameter whose range is not declared have that of the catalogue."""
         if not isinstance(hyperparameters, dict):
             return hyperparameters
-        return {
-            name: {**_known_range(name), **declared} if isinstance(declared, dict) else declared
-            for name, declared in hyperparameters.items()
-        }
+        complete = {}
+        for name, declared in hyperparameters.items():
+            if isinstance(declared, dict):
+                complete[name] = _known_range(name) | declared
+            else:
+                complete[name] = declared  # which pydantic refuses
+        return complete
 
     @property
     def space(self) -> Space:
         """The declared hyperparameters."""
-        hyperparameters = [
-            Hyperparameter(name=name, **options.model_dump())
-            for name, options in self.hyperparameters.items()
-        ]
+        hyperparameters = []
+        for name, options in self.hyperparameters.items():
+            hyperparameter = Hyperparameter(name=name, **options.model_dump())
+            hyperparameters.append(hyperparameter)
         return Space(hyperparameters=tuple(hyperparameters))
 
 
@@ -206,7 +209,10 @@ def load_declared_plugins(folder: Path) -> None:
 
 def _load_plugins(plugins: Any, folder: Path) -> None:
     """Import what `plugins` names; what is no list of names is told by the check of all keys."""
-    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+    if not isinstance(plugins, list):
+        return
+    are_names = [isinstance(plugin, str) for plugin in plugins]
+    if all(are_names):
         load_plugins(plugins, folder)
 
 
@@ -216,14 +222,19 @@ def _no_toml(path: Path, got: str) -> DeclarationError:
 
 def _refusal(origin: str, fault: Fault) -> DeclarationError:
     """Return the error for a broken rule of a key."""
-    expected, got, advice = fault.rule, repr(fault.value), "Correct the value."
+    field = f"{origin}: {fault.key}"
+    if fault.kind == "missing":
+        return DeclarationError(field, expected="a value", got="none", advice="Add the key.")
     if fault.kind == "extra_forbidden":
-        name = fault.key.rpartition(".")[2]
-        expected, got = "a key that hmopt knows", f"unknown key {name!r}"
-        advice = "Remove or correct it."
-    elif fault.kind == "missing":
-        expected, got, advice = "a value", "none", "Add the key."
-    return DeclarationError(f"{origin}: {fault.key}", expected=expected, got=got, advice=advice)
+        _, _, name = fault.key.rpartition(".")
+        return DeclarationError(
+            field,
+            expected="a key that hmopt knows",
+            got=f"unknown key {name!r}",
+            advice="Remove or correct it.",
+        )
+    got = repr(fault.value)
+    return DeclarationError(field, expected=fault.rule, got=got, advice="Correct the value.")
 
 
 def _resolved(options: T, folder: Path, names: tuple[str, ...]) -> T:
@@ -349,7 +360,8 @@ def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]
                 points = _first_points(hyperparameter)
                 expected = f"points of its lattice ({points})"
                 yield Contradiction(field=field, expected=expected, got=value)
-        if not values or len(set(values)) < len(values):
+        distinct = set(values)
+        if not values or len(distinct) < len(values):
             expected = "different values, at least one"
             yield Contradiction(field=field, expected=expected, got=values)
 
@@ -365,7 +377,8 @@ def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
 def _first_points(hyperparameter: Hyperparameter) -> str:
     first = hyperparameter.value(0)
     second = hyperparameter.value(1)
-    return f"{first:g}, {second:g}, … {hyperparameter.high:g}"
+    last = hyperparameter.high
+    return f"{first:g}, {second:g}, … {last:g}"
 
 
 def _of_hyperparameters(

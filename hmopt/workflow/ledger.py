@@ -154,7 +154,11 @@ def rows_of(holding: Holding) -> int:
 
 def _total(holdings: tuple[Holding, ...]) -> str:
     """Return how much there is in all, as a line shows it."""
-    rows = sum(rows_of(holding) for holding in holdings)
-    shards = sum(holding.shards for holding in holdings)
-    size = sum(holding.size for holding in holdings)
+    rows = 0
+    shards = 0
+    size = 0
+    for holding in holdings:
+        rows += rows_of(holding)
+        shards += holding.shards
+        size += holding.size
     return f"{rows:,} rows in {shards:,} shards, {humanize.naturalsize(size)}"

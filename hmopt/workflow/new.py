@@ -294,7 +294,8 @@ def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
 
 def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float]:
     """Return the median spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
-    spacings = sorted(tuple(spacing) for spacing in found.spacings_mm[:, kept].tolist())
+    spacings = found.spacings_mm[:, kept].tolist()
+    spacings.sort()
     middle = spacings[len(spacings) // 2]
     voxels = math.prod(found.extents_mm[kept] / middle)
     of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
@@ -311,8 +312,11 @@ def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float
 
 def _rounded_up(length: float) -> float:
     """Return a length rounded up to two digits."""
-    unit = 10.0 ** (math.floor(math.log10(length)) - 1)
-    return float(f"{math.ceil(length / unit - 1e-9) * unit:.6g}")
+    first_digit = math.floor(math.log10(length))
+    unit = 10.0 ** (first_digit - 1)
+    units = math.ceil(length / unit - 1e-9)
+    rounded = units * unit
+    return float(f"{rounded:.6g}")
 
 
 def _split(found: Inspection, remarks: Remarks) -> Values:
@@ -377,17 +381,23 @@ def _bins(column: pd.Series) -> list[float]:
 
 
 def _estimate(study: Study, found: Inspection) -> Estimate:
+    items = len(found.scans)
     slices = study.preprocessing.slices
-    items = len(found.scans) * (len(slices.indices) if slices else 1)
-    searched = study.split.search
-    count = searched if isinstance(searched, int) else len(searched)
-    share = count / len(found.subjects)
-    possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
+    if slices is not None:
+        items *= len(slices.indices)
+    searched = _count(study.split.search)
+    share = searched / len(found.subjects)
+    possible = {
+        "cross": found.pairs["cross"] * share**2,
+        "within": found.pairs["within"] * share,
+    }
     pairs = 0
-    for kind in study.pairs.tasks:
-        if kind in possible:
-            pairs += min(study.pairs.search, round(possible[kind]))
-    return estimate_study(study, items, pairs, len(found.cohort.structures))
+    for task in study.pairs.tasks:
+        if task in possible:
+            most = round(possible[task])
+            pairs += min(study.pairs.search, most)
+    labels = len(found.cohort.structures)
+    return estimate_study(study, items, pairs, labels)
 
 
 def estimate_study(

@@ -231,8 +231,9 @@ def displacement_path(moved: Path) -> Path:
 
 def _criteria(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
     """Return the criteria of a scope, given as one argument, as keywords, or both."""
-    from_scope = {} if scope is None else parse_scope(scope)
-    return from_scope | dict(keywords)
+    criteria = {} if scope is None else parse_scope(scope)
+    criteria.update(keywords)
+    return criteria
 
 
 def _check_choice(

@@ -117,7 +117,10 @@ class Demonstrated:
         return f"Made so that λ* rises from {known}\nFound: {found}"
 
     def _of_group(self, names: Sequence[str]) -> str:
-        parts = [f"{name} {self.optima[name]:g}" for name in names]
+        parts = []
+        for name in names:
+            optimum = self.optima[name]
+            parts.append(f"{name} {optimum:g}")
         return ", ".join(parts)
 
 
