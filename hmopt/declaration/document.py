@@ -45,7 +45,7 @@ def write_document(study: Study, remarks: Remarks) -> str:
     # hyperparameters.
     plugins = []
     <BLANKLINE>
-    # Images, labels and their descriptions.
+    # Images and labels, given by `manifest` or by `images` and `labels`.
     [cohort]
     # CSV with columns `image, label, subject` and any others; its paths are relative to it.
     """

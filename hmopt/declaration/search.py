@@ -35,11 +35,11 @@ class SearchOptions(Options):
     """Further settings at most, added adaptively where the expected gain over all scopes is
     largest."""
     sampler: Annotated[str, Field(min_length=1)] = "plan"
-    """`plan`, hmopt's own, or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
+    """`plan` (of hmopt), or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
     trials: int = Field(default=30, ge=1, le=100_000)
-    """Trials in the study of each scope, with another sampler than `plan`."""
+    """Trials in the study of each scope, with a sampler other than `plan`."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
@@ -51,7 +51,7 @@ class SearchOptions(Options):
     """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product
     of these."""
     bins: dict[str, list[float]] = {}
-    """Edges that divide a numeric column into groups."""
+    """Rising edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
     """Optuna storage URL of the studies; left out: SQLite in the study folder."""
     min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
@@ -122,8 +122,8 @@ class CompareOptions(Options):
     table: ClassVar[str] = "compare"
 
     values: dict[str, list[float]] = {}
-    """Values of separate networks by hyperparameter, in all combinations; left out: nine even ones
-    of the first."""
+    """Values of separate networks by hyperparameter, in all combinations; empty: nine even ones of
+    the first."""
     seeds: int = Field(default=3, gt=0, le=1000)
     """Seeds of these networks, and of hypermorphs that are trained for as many steps as one of
     them."""
