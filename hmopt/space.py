@@ -122,7 +122,7 @@ class Hyperparameter:
         if not low <= value <= high:
             expected = f"a number in [{low}, {high}]"
             raise DeclarationError(
-                self.name, expected=expected, got=value, advice="Choose one inside."
+                self.name, expected=expected, got=value, advice="Choose a value in the range."
             )
         if self.prior == "log-uniform":
             return math.log(value / low) / math.log(high / low)
@@ -204,7 +204,7 @@ class Space:
             "setting",
             expected=f"values for {', '.join(self.names)}",
             got=f"values for {', '.join(setting) or 'nothing'}",
-            advice="Give each hyperparameter once.",
+            advice="Set each hyperparameter once.",
         )
 
     def coarse(self, points: int) -> list[Index]:

@@ -281,7 +281,7 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     assert result.stdout.startswith("Setting: regularization ")
     both = register(folder, "--within-folding-limit", "--regularization", "0.3")
     assert refusal(both).startswith(
-        "--within-folding-limit: expected a setting to be looked up, got values"
+        "--within-folding-limit: expected a setting that the search recommends, got values"
     )
 
 

@@ -36,9 +36,7 @@ OracleKey = tuple[str, Lattice]
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
 """Names of files of interrupted writers."""
 _EXPECTED = "the manifest of a ledger"
-_ADVICE = (
-    "Restore it from a copy. Or move it away: shards that tell what they hold are then found again."
-)
+_ADVICE = "Restore it from a copy, or move it away: it is then made again from the shards."
 
 
 def lattice_of(space: Space) -> Lattice:
@@ -156,7 +154,7 @@ def read_manifest(folder: Path) -> list[Shard]:
             raise
         shards = _described_shards(files)
         warnings.warn(
-            f"{error} Its {len(shards)} shards tell what they hold, and are used.", stacklevel=2
+            f"{error} The {len(shards)} shards themselves are read instead.", stacklevel=2
         )
         return shards
 
@@ -192,7 +190,7 @@ def _described_shards(paths: Iterable[Path]) -> list[Shard]:
     for path in paths:
         metadata = read_metadata(path)
         if not is_sealed(metadata):
-            _leave_alone(f"{path}: does not tell what it holds")
+            _leave_alone(f"{path}: does not say what it holds")
             continue
         digest = file_digest(path)
         if digest in known:
@@ -204,7 +202,7 @@ def _described_shards(paths: Iterable[Path]) -> list[Shard]:
 
 
 def _leave_alone(reason: str) -> None:
-    warnings.warn(f"{reason}; it is left alone and not read.", stacklevel=5)
+    warnings.warn(f"{reason}; it is ignored.", stacklevel=5)
 
 
 def _by_place(described: Iterable[tuple[int, Shard]]) -> list[Shard]:
@@ -267,11 +265,11 @@ def _add_unlisted(folder: Path, shards: list[Shard]) -> None:
         try:
             metadata = read_metadata(path)
             if not is_sealed(metadata):
-                _leave_alone(f"{path}: does not tell what it holds")
+                _leave_alone(f"{path}: does not say what it holds")
                 continue
             found.append(_shard(path, metadata, file_digest(path)))
         except LedgerError as error:
-            warnings.warn(f"{error} It is left alone.", stacklevel=4)
+            warnings.warn(f"{error} It is ignored.", stacklevel=4)
     shards += [shard for shard in _by_place(found) if shard.sha256 not in hashes]
 
 

@@ -295,7 +295,7 @@ class StudyComparison:
             threads = max(1, (os.cpu_count() or 1) // jobs)
             run = partial(train_one, self._files.path, self._device, threads)
             done = in_processes(run, trainings, jobs)
-        for _ in self._track(done, "Comparing", len(trainings)):
+        for _ in self._track(done, "Training baselines", len(trainings)):
             pass
 
     def measure(self) -> Comparison:

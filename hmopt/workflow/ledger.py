@@ -12,8 +12,8 @@ from hmopt.ledger.ledger import Holding
 from hmopt.ledger.searched import MODELS
 from hmopt.study_folder import StudyFolder
 
-OTHER_VERSION = "stale: metric of another version"
-NO_SUCH_MODEL = "stale: no such model here"
+OTHER_VERSION = "stale: other version of the metric"
+NO_SUCH_MODEL = "stale: model is not of this study"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class LedgerContent:
         """
         name = metric.split("@")[0]
         if name not in METRICS:
-            return "unknown metric: no plugin that adds it"
+            return "unknown metric: its plugin is not declared"
         if METRICS[name].key != metric:
             return OTHER_VERSION
         if self.names and identity not in self.names:

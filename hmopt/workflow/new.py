@@ -89,7 +89,7 @@ class NewStudy:
     def __str__(self) -> str:
         """Return a line for a person."""
         folder = self.declaration.parent
-        return f"Declared: {self.declaration}. Read it through, then: hmopt run {folder}"
+        return f"Declared: {self.declaration}. Check it, then run: hmopt run {folder}"
 
 
 def new(
@@ -144,7 +144,7 @@ def new(
     if destination.exists():
         raise DeclarationError(
             str(destination),
-            expected="no study yet",
+            expected="a folder without a study",
             got="one",
             advice="Edit it, or choose another folder.",
         )
@@ -182,7 +182,7 @@ def _check_sources(paths: Mapping[str, Path]) -> None:
             "hmopt new",
             expected="either --images and --labels, or --manifest",
             got=options or "neither",
-            advice="Say where the data are.",
+            advice="Use one of the two.",
         )
 
 

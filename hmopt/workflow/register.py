@@ -167,7 +167,7 @@ def register(
     CheckpointError
         If there is no trained model.
     LedgerError, SearchError
-        If the setting is to be looked up, and nothing was searched or there is no such scope.
+        If no setting is given, and nothing was searched or there is no such scope.
     HmoptError
         If an output would overwrite an input, or cannot be written.
 
@@ -250,7 +250,7 @@ def _check_choice(
     if setting and within_folding_limit:
         raise DeclarationError(
             "--within-folding-limit",
-            expected="a setting to be looked up",
+            expected="a setting that the search recommends",
             got="values",
             advice="Leave one out.",
         )
@@ -325,7 +325,7 @@ def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
                 name,
                 expected=f"a hyperparameter of the model ({known})",
                 got=name,
-                advice="Drop it.",
+                advice="Remove it.",
             )
         try:
             setting[name] = float(value)
