@@ -24,7 +24,7 @@ from rich.progress import track
 from hmopt.data import PreparedCohort, draw_pairs, prepare
 from hmopt.declaration import read_study
 from hmopt.files import replacing
-from hmopt.oracle import AmortizedOracle, load_oracle
+from hmopt.oracle import RegisteringOracle, load_oracle
 from hmopt.records import Pair
 from hmopt.space import Index
 from hmopt.spatial import warp
@@ -63,7 +63,7 @@ def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[M
 
 
 @contextmanager
-def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tuple[Move, float]]:
+def by_model(oracle: RegisteringOracle, index: Index, pair: Pair) -> Iterator[tuple[Move, float]]:
     """Register a pair by the model: as `by_ants`."""
     began = time.perf_counter()
     displacement = oracle.displacement(index, pair)[None]

@@ -27,7 +27,7 @@ SETTING = {"regularization": 0.5}
 RATE = 1e-4
 SLICE = (160, 160)
 
-Step = Callable[[], object]
+Step = Callable[[], float]
 
 
 def voxelmorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
@@ -82,7 +82,7 @@ def hypermorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> S
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
     loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
-    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)
+    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)[0]
 
 
 def compare(

@@ -82,8 +82,8 @@ def of_others(table: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
     )
     others = others[others["seed_x"] != others["seed_y"]]
     held = (others["low"] <= others["other"]) & (others["other"] <= others["high"])
-    shares: dict[str, float] = held.groupby(others["response"]).mean().to_dict()
-    return shares
+    shares = held.groupby(others["response"]).mean()
+    return {str(response): float(share) for response, share in shares.items()}
 
 
 def in_order(best: pd.DataFrame) -> float:

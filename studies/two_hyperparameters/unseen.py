@@ -134,7 +134,7 @@ def profile(curve: Curve, question: Question) -> pd.DataFrame:
     sides = question.moving[curve.pairs], question.fixed[curve.pairs]
     gains = [jackknife(curve.scores[place] - plain, *sides).within(0.975) for place in best.index]
     means = [float((curve.scores[place] - plain).mean()) for place in best.index]
-    return best.assign(
+    return pd.DataFrame(best).assign(
         gain=means, low=[gain.low for gain in gains], high=[gain.high for gain in gains]
     )
 

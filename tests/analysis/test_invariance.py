@@ -14,7 +14,7 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import list_scopes
 
 OPTIONS = SearchOptions(
-    scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=4
+    scopes=[["cohort"], ["label"], ["subject"]], reported=[], min_paired_subjects=4
 )
 SUBJECTS, PAIRS, LABELS = 7, 30, 3
 MARGIN = 0.002

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_results_keep_the_order_of_the_table_and_forget_rows_that_are_no_more(
 
 
 def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.sys, "executable", "false")
+    monkeypatch.setattr(sys, "executable", "false")
     row = command.measure_apart(declared())
     assert row.value is None
     assert "failed" in row.note

@@ -36,6 +36,7 @@ def refused(study: Path, *outputs: object) -> str:
     before = contents(study.parent)
     result = register(study, *outputs)
     assert result.exit_code == 2, result.output
+    line: str
     (line,) = result.stderr.strip().splitlines()
     assert result.stdout == ""
     assert contents(study.parent) == before

@@ -142,10 +142,15 @@ def test_the_next_is_made_while_the_last_is_used() -> None:
 
 
 def test_nothing_is_made_further_ahead() -> None:
-    made = []
-    results = prefetch(lambda number: made.append(number) or number, range(5))
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    results = prefetch(make, range(5))
     next(results)
-    results.close()
+    del results
     assert max(made) <= 1
 
 
