@@ -25,12 +25,14 @@ def labelled(
     moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int
 ) -> Originals:
     blank = torch.zeros(moving_labels.shape)[:, None]
-    labels = {
-        "moving_labels": moving_labels,
-        "fixed_labels": fixed_labels,
-        "label_count": label_count,
-    }
-    return Originals(moving=blank, fixed=blank, **labels, spacing_mm=None)
+    return Originals(
+        moving=blank,
+        fixed=blank,
+        moving_labels=moving_labels,
+        fixed_labels=fixed_labels,
+        label_count=label_count,
+        spacing_mm=None,
+    )
 
 
 def one_hot_by_scipy(

@@ -1,3 +1,5 @@
+from types import EllipsisType
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ def test_grid_first_asked_for_in_inference_serves_where_gradients_are_taken() ->
     with torch.inference_mode():
         identity_grid((3, 11))
     scale = torch.ones(1, requires_grad=True)
-    (identity_grid((3, 11)) * scale).sum().backward()
+    (identity_grid((3, 11)) * scale).sum().backward()  # type: ignore[no-untyped-call]
     assert scale.grad is not None
     assert (
         scale.grad.item() == 11 * 3 + 3 * 55
@@ -36,5 +38,5 @@ def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> N
     expected = factor * (
         torch.einsum("ij,bj...->bi...", matrix, place) + offset.reshape(1, -1, *[1] * axes)
     )
-    inner = (..., *[slice(factor, -factor)] * axes)
+    inner: tuple[EllipsisType | slice, ...] = (..., *[slice(factor, -factor)] * axes)
     torch.testing.assert_close(refine_displacement(coarse, factor)[inner], expected[inner])

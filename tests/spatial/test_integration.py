@@ -1,3 +1,5 @@
+from types import EllipsisType
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,8 @@ def linear_velocity(matrix: np.ndarray, offset: np.ndarray, size: int) -> torch.
 
 
 def inner(field: torch.Tensor, margin: int) -> torch.Tensor:
-    return field[(..., *[slice(margin, -margin)] * (field.dim() - 2))]
+    places: tuple[EllipsisType | slice, ...] = (..., *[slice(margin, -margin)] * (field.dim() - 2))
+    return field[places]
 
 
 @pytest.mark.parametrize(("matrix", "size"), [(TURN, 33), (TURN_3D, 17)])
