@@ -158,8 +158,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
-    from hmopt.data.preprocessing import prepare
-    from hmopt.data.synthetic import make_cohort
     from hmopt.training.train import train
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -252,7 +250,6 @@ def compare_trained(
     template: Measurements, trained: Sequence[Trained], section: SearchOptions
 ) -> "BaselineComparison | None":
     """Analyse a comparison of simulated trainings."""
-    from hmopt.analysis.baselines import COHORT, compare_baselines
 
     measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
