@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.held_out import Splits, choose, split_subjects, sums_between
 from hmopt.analysis.jackknife import (
@@ -27,6 +26,7 @@ from hmopt.analysis.model_scores import (
     shared_scores,
 )
 from hmopt.analysis.optimum import margin_of
+from hmopt.analysis.resampling import Floats, Mask
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import mean
 from hmopt.search.curve import gain

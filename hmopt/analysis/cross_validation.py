@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from hmopt.analysis.arrays import Places
 from hmopt.analysis.held_out import (
     Chosen,
     HeldOut,
@@ -22,6 +21,7 @@ from hmopt.analysis.held_out import (
 )
 from hmopt.analysis.optimum import ModelAnalysis, shared_settings, subject_of
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
+from hmopt.analysis.resampling import Places
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve

@@ -18,9 +18,8 @@ from enum import Enum
 
 import numpy as np
 
-from hmopt.analysis.arrays import Floats, Places
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
-from hmopt.analysis.resampling import Estimate, Samples, interval, middle
+from hmopt.analysis.resampling import Estimate, Floats, Places, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions

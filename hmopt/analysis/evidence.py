@@ -6,9 +6,8 @@ from enum import Enum
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from hmopt.analysis.arrays import Floats
 from hmopt.analysis.jackknife import Mean
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.resampling import Estimate, Floats
 
 LEVEL = 0.05
 """Probability of a false alarm that a test may have."""

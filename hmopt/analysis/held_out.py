@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.arrays import Floats, Mask, Names, Places
 from hmopt.analysis.jackknife import Mean, jackknife_rows
+from hmopt.analysis.resampling import Floats, Mask, Names, Places
 from hmopt.search.curve import Curve, gain
 
 HALF_FROM = 10

@@ -21,8 +21,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Names
-from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS, NOTHING, Estimate, Interval
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    FEWEST_SUBJECTS,
+    NOTHING,
+    Estimate,
+    Floats,
+    Interval,
+    Names,
+)
 
 ROUNDING = 1e-12
 """Standard errors below this share of the values are rounding: the values do not vary."""

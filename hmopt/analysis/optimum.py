@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hmopt.analysis.arrays import Floats, Names, Places
 from hmopt.analysis.resampling import (
     COVERAGE,
     NOTHING,
     Estimate,
+    Floats,
     Interval,
+    Names,
+    Places,
     Samples,
     draw,
     estimate,

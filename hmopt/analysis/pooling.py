@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmopt.analysis.arrays import Floats, Mask, Places
 from hmopt.analysis.held_out import Sums
+from hmopt.analysis.resampling import Floats, Mask, Places
 
 FEWEST_SCOPES = 2
 """Scopes that a family must have for their differences to be estimated."""

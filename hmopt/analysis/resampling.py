@@ -17,9 +17,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask, Names
+Floats = NDArray[np.float64]
+"""Scores, weights, means and other numbers."""
+
+Mask = NDArray[np.bool_]
+"""Which of several things are meant."""
+
+Places = NDArray[np.intp]
+"""Positions in a sequence or along an axis."""
+
+Names = NDArray[np.object_]
+"""Names of subjects."""
 
 COVERAGE = 0.95
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_interval
 from hmopt.analysis.optimum import DRAWS
 from hmopt.analysis.resampling import (
@@ -16,7 +15,9 @@ from hmopt.analysis.resampling import (
     NOTHING,
     UNKNOWN,
     Estimate,
+    Floats,
     Interval,
+    Mask,
     draw,
     interval,
 )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.arrays import Floats, Places
+from hmopt.analysis.resampling import Floats, Places
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.plan import predict

@@ -17,8 +17,7 @@ from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
-from hmopt.report.advice import REGISTER, Advice, advise
-from hmopt.report.headline import caveats, fact, headline_clauses
+from hmopt.report.headline import REGISTER, Advice, advise, caveats, fact, headline_clauses
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading

@@ -21,8 +21,7 @@ from hmopt.report.material import Material, read_material
 from hmopt.report.part import Section
 from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.covariates import CovariatesPart
-from hmopt.report.parts.granularity import GranularityPart
-from hmopt.report.parts.labels import LabelsPart
+from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def section(made: Section | None) -> Section:
 def test_structures_with_their_own_optima_make_that_granularity_improve(material: Material) -> None:
     made = section(GranularityPart().section(material))
     assert made.found.startswith(
-        "Held-out Dice improves with one λ for each structure over the single best for all (+0.0"
+        "Held-out Dice improves with one λ for each structure over the single best setting for all (+0.0"
     )
     numbers = made.numbers["gain_per_granularity"]["label"]["over_common"]
     labels = [finding for finding in material.findings if finding.scope.label]
@@ -87,7 +86,7 @@ def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
         "only within subjects",
     ):
         assert [over for name, over in rows if name == what] == [
-            "the single best for all",
+            "the single best setting for all",
             "the default λ = 0.50",
         ]
 
