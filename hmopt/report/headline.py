@@ -20,6 +20,7 @@ from hmopt.report.words import (
     p_text,
     scope_phrase,
     scope_title,
+    sentence,
     setting_text,
     setting_value,
     signed,
@@ -41,15 +42,12 @@ BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BET
 
 
 def headline(material: Material) -> str:
-    """Return one sentence: the best setting for all, and the granularity that improves on it; or what is broken."""
-    clauses = headline_clauses(material)
-    if clauses[0].endswith("."):
-        return clauses[0]
-    return f"{'; '.join(clauses)}."
+    """Return the best setting for all, and the granularity that improves on it; or what is broken."""
+    return " ".join(headline_sentences(material))
 
 
-def headline_clauses(material: Material) -> list[str]:
-    """Return the clauses of the headline, the most important first; of a broken model one whole sentence."""
+def headline_sentences(material: Material) -> list[str]:
+    """Return the sentences of the headline, the most important first; of a broken model one."""
     broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
         return broken[:1]
@@ -65,7 +63,7 @@ def headline_clauses(material: Material) -> list[str]:
         clauses.append(f"{setting_text(best)}{end} is best for {whom}")
         clauses.append(over_default(material))
     clauses += which_improves(material)
-    return [clause for clause in clauses if clause]
+    return [sentence(clause) for clause in clauses if clause]
 
 
 def improvements(material: Material) -> list[Gain]:
@@ -136,12 +134,12 @@ def _improving(material: Material, gain: Gain) -> list[str]:
     metric = _metric(material)
     amount = _amount(gain)
     most = _most(material, gain)
-    clauses = [f"{choosing} improves held-out {metric} over it by {amount}{most}"]
+    clauses = [f"{choosing} improves held-out {metric} over one for all by {amount}{most}"]
     over_default = _find_gain(material, gain.name, over="default")
     if over_default is not None:
         verdict = ""
         if not over_default.improves and not over_default.harms:
-            verdict = f", {over_default.evidence.value}"
+            verdict = f": {over_default.evidence.value}"
         clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
         clauses.append("each structure then needs a registration of its own")

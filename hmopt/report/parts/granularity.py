@@ -129,7 +129,7 @@ def _table(material: Material, tested: list[Gain], groups: list[Gain]) -> pd.Dat
 
 
 def _row_title(material: Material, gain: Gain) -> str:
-    value = value_name(material.searched.space)
+    value = value_name(material.searched.space).removeprefix("a ")
     if gain.name == "cohort":
         return f"one {value} for all"
     return f"one {value} for each {granularity_name(gain)}"
