@@ -345,7 +345,8 @@ class _Comparing:
         steps = self.comparison.full_steps
         if steps is None:
             return {}
-        longer = self.trained("separate", steps).singles
+        separate = self.trained("separate", steps)
+        longer = separate.singles
         at_optimum = model.at([self.comparison.optimum])
 
         def agreement(scope: Scope) -> Agreement | None:

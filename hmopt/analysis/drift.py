@@ -179,9 +179,8 @@ def warn_of_drift(results: Sequence[ScopeResult], drifts: Sequence[Drift]) -> li
     warned = []
     for result in results:
         if result.scope in drifting:
-            warnings = list(result.warnings)
-            if OptimumWarning.NOT_CONVERGED in warnings:
-                warnings.remove(OptimumWarning.NOT_CONVERGED)
+            other = OptimumWarning.NOT_CONVERGED
+            warnings = [flag for flag in result.warnings if flag is not other]
             warnings.append(OptimumWarning.DRIFTS)
             result = replace(result, warnings=tuple(warnings))
         warned.append(result)

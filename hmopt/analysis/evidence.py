@@ -69,8 +69,9 @@ def holm(p_values: Sequence[float]) -> Floats:
     corrected = np.array(p_values, dtype=float)
     known = np.isfinite(corrected)
     if known.any():
-        _, of_known, *_ = multipletests(corrected[known], method="holm")
-        corrected[known] = of_known
+        p_known = corrected[known]
+        _, p_adjusted, *_ = multipletests(p_known, method="holm")
+        corrected[known] = p_adjusted
     return corrected
 
 

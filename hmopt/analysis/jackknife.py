@@ -212,7 +212,8 @@ def jackknife_rows(
         errors[errors <= ROUNDING * largest] = 0
     else:
         errors = np.full(len(values), math.nan)
-    subjects = len({*moving, *fixed} - {always})
+    everyone = {*moving, *fixed}
+    subjects = len(everyone - {always})
     freedom = max(count - 1, 1)
     found = []
     for value, error in zip(means.tolist(), errors.tolist(), strict=True):

@@ -288,7 +288,8 @@ def spread(values: Floats) -> Estimate:
     deviation = float(values.std(ddof=1))
     # from the upper to the lower quantile: from the lower to the upper end
     quantiles = stats.chi2.ppf(TAILS, freedom)
-    ends = deviation * np.sqrt(freedom / quantiles)
+    ratios = np.sqrt(freedom / quantiles)
+    ends = deviation * ratios
     low, high = ends.tolist()
     return Estimate(deviation, low, high)
 
@@ -310,7 +311,9 @@ def spread_ratio(
     if min(models, others) < FEWEST_INITIALIZATIONS or not other.value:
         return UNKNOWN, Evidence.TOO_FEW
     ratio = one.value / other.value
-    quantiles = stats.f.ppf(TAILS, models - 1, others - 1)
+    freedom = models - 1
+    other_freedom = others - 1
+    quantiles = stats.f.ppf(TAILS, freedom, other_freedom)
     ends = ratio / np.sqrt(quantiles)
     low, high = ends.tolist()
     evidence = Evidence.NONE if low <= 1 <= high else Evidence.FOUND

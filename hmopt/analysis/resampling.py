@@ -173,8 +173,9 @@ class Samples:
         """
         centre = values.mean(axis=-1)
         means = weighted_means(self.weights, values)
-        deviations = widening(self.subjects) * (means - centre)
-        widened: Floats = centre + deviations
+        deviations = means - centre
+        factor = widening(self.subjects)
+        widened: Floats = centre + factor * deviations
         return widened
 
 
@@ -219,7 +220,8 @@ def widening(subjects: int) -> float:
     of_variance = math.sqrt(subjects / freedom)
     of_student = stats.t.ppf(level, freedom)
     of_normal = stats.norm.ppf(level)
-    return of_variance * float(of_student / of_normal)
+    of_interval = float(of_student / of_normal)
+    return of_variance * of_interval
 
 
 def weighted_means(weights: Floats, values: Floats) -> Floats:

@@ -174,8 +174,9 @@ def subject_velocity(anatomy: Anatomy, age: float, random: np.random.Generator) 
     velocity = WHOLE_VARIATION * unit * whole
     for structure, share in zip(anatomy.structures, anatomy.shares, strict=True):
         size = structure.detail * unit
+        variation = structure.variation * unit
         own = _random_vectors(shape, size, random)
-        velocity += structure.variation * unit * share * own
+        velocity += variation * share * own
     return velocity + _widening(anatomy, age)
 
 
@@ -217,8 +218,9 @@ def render(
     shares = warp(anatomy.shares, displacement)
     strength = np.tensordot(textures, shares, 1)
     texture = random_field(anatomy.shape, TEXTURE_SIZE * anatomy.unit, random)
+    noise = random.standard_normal(anatomy.shape)
     image += TEXTURE[contrast] * strength * texture
-    image += NOISE[contrast] * random.standard_normal(anatomy.shape)
+    image += NOISE[contrast] * noise
     return image.astype(np.float32)
 
 
@@ -236,10 +238,13 @@ def random_field(shape: tuple[int, ...], size: float, random: np.random.Generato
     """
     dimensions = len(shape)
     margin = int(np.ceil(2 * size))
-    padded_shape = [length + 2 * margin for length in shape]
-    noise = random.standard_normal(padded_shape)
-    smooth = ndimage.gaussian_filter(noise, size, mode="wrap")
-    inner = tuple(slice(margin, margin + length) for length in shape)
+    noise = random.standard_normal([length + 2 * margin for length in shape])
+    smooth = ndimage.gaussian_filter(
+        noise,
+        size,
+        mode="wrap",
+    )
+    inner = tuple(slice(margin, -margin) for _ in shape)
     width = 2 * np.sqrt(np.pi) * size
     deviation = width ** (-dimensions / 2)
     field: Array = smooth[inner] / deviation
@@ -296,7 +301,10 @@ def jacobian_determinant(displacement: Array) -> Array:
 
 def _random_vectors(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Array:
     """Draw a random field for each axis, (axes, *shape)."""
-    components = [random_field(shape, size, random) for _ in shape]
+    components = []
+    for _ in shape:
+        component = random_field(shape, size, random)
+        components.append(component)
     return np.stack(components)
 
 
@@ -310,11 +318,14 @@ def _widening(anatomy: Anatomy, age: float) -> Array:
     relative_age = (age - mean_age) / (old - young)
     shape = anatomy.shape
     centre = np.subtract(shape, 1) / 2
-    column = (-1, *[1] * len(shape))
+    ones = [1] * len(shape)
+    column = (-1, *ones)
     from_centre = np.indices(shape) - centre.reshape(column)
     in_units = from_centre / anatomy.unit
-    radius = np.sqrt(np.sum(in_units**2, axis=0))
-    near_centre = np.exp(-((radius / WIDENING_RADIUS) ** 2))
+    squared = np.sum(in_units**2, axis=0)
+    radius = np.sqrt(squared)
+    relative_radius = radius / WIDENING_RADIUS
+    near_centre = np.exp(-(relative_radius**2))
     widening: Array = -WIDENING * relative_age * from_centre * near_centre
     return widening
 
@@ -354,7 +365,8 @@ def make_cohort(
     for subject in track(range(subjects), "making the synthetic cohort", subjects):
         for scan in make_scans(anatomy, subject, seed):
             rows += _write_scan(folder, scan)
-    names = ["background", *(structure.name for structure in STRUCTURES)]
+    structures = [structure.name for structure in STRUCTURES]
+    names = ["background", *structures]
     labels = pd.DataFrame({"index": range(len(names)), "name": names})
     write_table(labels, folder / NAMES, separator="\t")
     write_table(pd.DataFrame(rows), folder / MANIFEST)
@@ -415,9 +427,11 @@ def _write_image(path: Path, array: NDArray[np.uint8] | NDArray[np.float32]) -> 
     dimensions = array.ndim
     spacing_mm = HEAD_MM / np.mean(array.shape)
     middle = np.subtract(array.shape, 1) / 2
-    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    diagonal = [spacing_mm, spacing_mm, spacing_mm, 1.0]
+    affine = np.diag(diagonal)
     affine[:dimensions, 3] = -spacing_mm * middle
     image = nib.Nifti1Image(array, affine)
-    content = gzip.compress(image.to_bytes(), mtime=0)
+    plain = image.to_bytes()
+    content = gzip.compress(plain, mtime=0)
     with replacing(path) as beside:
         beside.write_bytes(content)

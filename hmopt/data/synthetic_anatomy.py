@@ -242,7 +242,8 @@ def _ellipsoid(structure: Structure, points: Array, side: int) -> Array:
     centre = np.multiply(structure.centre, mirroring)
     radii = np.reshape(structure.radii, column)
     x, y, z = points - centre.reshape(column)
-    angle = np.radians(structure.tilt_degrees) * side
+    tilt_degrees = side * structure.tilt_degrees
+    angle = np.radians(tilt_degrees)
     cosine = np.cos(angle)
     sine = np.sin(angle)
     across = cosine * x + sine * y
@@ -250,9 +251,11 @@ def _ellipsoid(structure: Structure, points: Array, side: int) -> Array:
     place = np.stack([across, along, z])
     norm = _length(place / radii)
     slope = _length(place / radii**2)
-    distance = norm * (norm - 1) / np.maximum(slope, _SMALLEST_SLOPE)
+    is_away = slope > _SMALLEST_SLOPE
+    divisor = np.maximum(slope, _SMALLEST_SLOPE)
+    distance = norm * (norm - 1) / divisor
     at_centre = -min(structure.radii)
-    return np.where(slope > _SMALLEST_SLOPE, distance, at_centre)
+    return np.where(is_away, distance, at_centre)
 
 
 def _length(vectors: Array) -> Array:
@@ -265,7 +268,8 @@ def _folds(points: Array, count: int) -> Array:
     """Return waves in [-1, 1] around the centre."""
     x, y, z = points
     angle = np.arctan2(y, x)
-    around = np.cos(count * angle)
+    angles = count * angle
+    around = np.cos(angles)
     upwards = np.cos(count * z)
     waves: Array = around * upwards
     return waves
@@ -274,12 +278,13 @@ def _folds(points: Array, count: int) -> Array:
 def _shares(labels: NDArray[np.uint8], unit: float) -> Array:
     """Return smoothed indicators of the structures, (structures, *shape), of a sum of at most 1."""
     smoothed = []
-    count = len(STRUCTURES)
-    for label in range(1, count + 1):
+    blur = _BLUR * unit
+    for label, _ in enumerate(STRUCTURES, start=1):
         inside = labels == label
-        share = ndimage.gaussian_filter(inside.astype(float), _BLUR * unit)
+        indicator = inside.astype(float)
+        share = ndimage.gaussian_filter(indicator, blur)
         smoothed.append(share)
     total = np.sum(smoothed, axis=0)
-    total = np.maximum(total, 0.05)
-    shares: Array = np.stack(smoothed) / total
+    divisor = np.maximum(total, 0.05)
+    shares: Array = np.stack(smoothed) / divisor
     return shares
