@@ -1,6 +1,7 @@
 """A small study of the synthetic cohort, trained once for all tests that need a model."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.catalogue import HYPERPARAMETERS, METRICS, REGULARIZERS, SIMILARITIES
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
@@ -18,6 +20,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison
 from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
+from hmopt.report.parts import PARTS
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 from hmopt.training.train import train
@@ -86,6 +89,23 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
     study = read_study(folder)
     train(study, prepare(study, folder), folder)
     return TinyStudy(folder)
+
+
+@pytest.fixture
+def catalogue() -> Iterator[None]:
+    """Take out what a test added, so that the next one finds what hmopt comes with."""
+    every: list[dict[str, Any]] = [METRICS, SIMILARITIES, REGULARIZERS, HYPERPARAMETERS]
+    before = [dict(records) for records in every]
+    parts = list(PARTS)
+    modules = set(sys.modules)
+    yield
+    PARTS[:] = parts
+    for records, earlier in zip(every, before, strict=True):
+        records.clear()
+        records.update(earlier)
+    for name in set(sys.modules) - modules:
+        if name.startswith("hmopt_plugin_"):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,24 @@ SCRIPTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def searched(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a study folder that was trained and searched."""
+    folder = tmp_path_factory.mktemp("searched") / "mine"
+    shutil.copytree(tiny_study.folder, folder)
+    hmopt.search(folder)
+    return folder
+
+
 @pytest.mark.parametrize("page", SCRIPTS)
 def test_the_python_of_a_page_runs(
-    page: Path, tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    searched: Path,
+    catalogue: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(tiny_study.folder, tmp_path / "studies" / "mine")
+    shutil.copytree(searched, tmp_path / "studies" / "mine")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in python_blocks(page):
@@ -57,7 +70,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    described = set(re.findall(r"^::: hmopt\.(\w+)$", page, re.MULTILINE))
+    described = set(re.findall(r"^::: hmopt\.(?:workflow\.\w+\.)?(\w+)$", page, re.MULTILINE))
     public = {name for name in hmopt.__all__ if not name.startswith("__")}
     assert described == public
 
