@@ -146,8 +146,10 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
     standard deviation s and t of n - 1 degrees of freedom.
     """
     subjects = len(values)
+    if subjects < FEWEST_SUBJECTS:
+        return UNKNOWN
     varies = np.ptp(column) > 0 and np.ptp(values) > 0
-    if subjects < FEWEST_SUBJECTS or not varies:
+    if not varies:
         return UNKNOWN
     test = stats.spearmanr(column, values)
     found = float(test.statistic)

@@ -208,17 +208,20 @@ def render(
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Draw an image (*shape) of a deformed anatomy, with texture and noise of its own."""
-    image = np.zeros(anatomy.shape)
+    shape = anatomy.shape
+    image = np.zeros(shape)
     distances = warp(anatomy.distances, displacement)
     for structure, distance in zip(anatomy.structures, distances, strict=True):
         # from 1, half a voxel inside the boundary, to 0, half a voxel outside
         covered = np.clip(0.5 - distance, 0.0, 1.0)
-        image += covered * (structure.intensities[contrast] - image)
+        intensity = structure.intensities[contrast]
+        image += covered * (intensity - image)
     textures = [structure.texture for structure in anatomy.structures]
     shares = warp(anatomy.shares, displacement)
     strength = np.tensordot(textures, shares, 1)
-    texture = random_field(anatomy.shape, TEXTURE_SIZE * anatomy.unit, random)
-    noise = random.standard_normal(anatomy.shape)
+    size = TEXTURE_SIZE * anatomy.unit
+    texture = random_field(shape, size, random)
+    noise = random.standard_normal(shape)
     image += TEXTURE[contrast] * strength * texture
     image += NOISE[contrast] * noise
     return image.astype(np.float32)

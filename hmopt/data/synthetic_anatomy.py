@@ -205,12 +205,14 @@ def _points(shape: tuple[int, ...]) -> Array:
     """Return the places (3, *shape) of voxels in halves of the grid, in [-1, 1]; in 2-D, z is 0."""
     axes = []
     for size in shape:
+        half = size / 2
         middle = (size - 1) / 2
         from_middle = np.arange(size) - middle
-        axes.append(from_middle / (size / 2))
+        axes.append(from_middle / half)
     if len(shape) == 2:
         axes.append(np.zeros(1))
-    points = np.stack(np.meshgrid(*axes, indexing="ij"))
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    points = np.stack([x, y, z])
     return points.reshape(3, *shape)
 
 
@@ -218,7 +220,8 @@ def _distance(structure: Structure, points: Array) -> Array:
     """Return the signed distance to the boundary of a structure, with its waves, at some points."""
     sides = [_ellipsoid(structure, points, side) for side in structure.sides]
     nearest = np.minimum.reduce(sides)
-    waves = structure.folds_depth * _folds(points, structure.folds)
+    folds = _folds(points, structure.folds)
+    waves = structure.folds_depth * folds
     distance: Array = nearest + waves
     return distance
 
@@ -279,12 +282,14 @@ def _shares(labels: NDArray[np.uint8], unit: float) -> Array:
     """Return smoothed indicators of the structures, (structures, *shape), of a sum of at most 1."""
     smoothed = []
     blur = _BLUR * unit
-    for label, _ in enumerate(STRUCTURES, start=1):
+    count = len(STRUCTURES)
+    for label in range(1, count + 1):
         inside = labels == label
         indicator = inside.astype(float)
         share = ndimage.gaussian_filter(indicator, blur)
         smoothed.append(share)
     total = np.sum(smoothed, axis=0)
     divisor = np.maximum(total, 0.05)
-    shares: Array = np.stack(smoothed) / divisor
+    stacked = np.stack(smoothed)
+    shares: Array = stacked / divisor
     return shares
