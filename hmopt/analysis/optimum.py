@@ -202,7 +202,7 @@ def _spline(settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
     unit_vectors = np.eye(len(settings))
     spline = CubicSpline(measured, unit_vectors)
     matrix = spline(lattice)
-    candidates = [(place,) for place in lattice.tolist()]
+    candidates: list[Index] = [(place,) for place in lattice.tolist()]
     return candidates, np.asarray(matrix)
 
 

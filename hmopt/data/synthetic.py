@@ -428,7 +428,7 @@ def _write_scan(folder: Path, scan: Scan) -> list[dict[str, object]]:
 def _write_image(path: Path, array: NDArray[np.uint8] | NDArray[np.float32]) -> None:
     """Write an image whose middle is the world's origin; the same array gives the same bytes."""
     dimensions = array.ndim
-    spacing_mm = HEAD_MM / np.mean(array.shape)
+    spacing_mm = HEAD_MM / float(np.mean(array.shape))
     middle = np.subtract(array.shape, 1) / 2
     diagonal = [spacing_mm, spacing_mm, spacing_mm, 1.0]
     affine = np.diag(diagonal)
