@@ -375,7 +375,7 @@ def granularity_name(gain: Gain) -> str:
 def gain_cells(gain: Gain) -> dict[str, str]:
     """Return the cells of a table's row on a gain, by the heads of their columns."""
     return {
-        "mean gain, 95 % interval": gain_text(gain.gain),
+        "mean gain (95 % interval)": gain_text(gain.gain),
         "without pooling": signed(gain.unpooled.value),
         "subjects": str(gain.subjects),
         "p": probability(gain.p_value),

@@ -101,8 +101,8 @@ def test_the_examples_of_the_guide_are_one_valid_declaration() -> None:
         (int, [Gt(0), Le(4096)], "integer in [1, 4096]"),
         (int, [Ge(0), Le(2**32 - 1)], "integer in [0, 2^32 - 1]"),
         (float | None, [Gt(0)], "number > 0"),
-        (Annotated[int, Field(strict=True)] | list[str], [], "integer, or list: text"),
-        (dict[str, list[float]], [], "table: name = list: number"),
+        (Annotated[int, Field(strict=True)] | list[str], [], "integer, or list of text"),
+        (dict[str, list[float]], [], "table: names to lists of numbers"),
         (Annotated[str, OneOf(("dice", "folding"))], [], '`"dice"`, `"folding"`'),
     ],
 )

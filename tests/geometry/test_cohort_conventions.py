@@ -19,7 +19,7 @@ from hmopt.data.volume import Lattice
 from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.oracle import open_registrar
-from hmopt.workflow.proposal import infer_study
+from hmopt.workflow.new import infer_study
 from tests.geometry.conftest import SETTING, Array, Judge, affine, build_model, head
 
 SUBJECTS = 6

@@ -110,7 +110,7 @@ def _row(one: Sensitivity) -> dict[str, str]:
         "": one.column if is_number else f"{one.column}: {one.value} against others",
         "best value of": symbol(one.hyperparameter),
         "measured as": "rank correlation" if is_number else "difference of the mean",
-        "effect, 95 % interval": _effect(one),
+        "effect (95 % interval)": _effect(one),
         "subjects": str(one.subjects),
         "evidence?": one.evidence.answer,
     }

@@ -283,11 +283,11 @@ def _structure_row(material: Material, finding: ScopeResult) -> dict[str, str]:
     for name, best in finding.full.optimum.setting.items():
         pooled = setting_value(finding.recommended[name])
         row[f"{symbol(name)}* (pooled)"] = f"{setting_value(best)} ({pooled})"
-    row["over the single best, 95 % interval"] = gain_text(over_common.gain)
+    row["gain over the single best (95 % interval)"] = gain_text(over_common.gain)
     row["without pooling"] = signed(over_common.unpooled.value)
     row["p, Holm"] = probability(over_common.p_adjusted)
     row["improves?"] = verdict(over_common)
-    row["over the default, 95 % interval"] = gain_text(over_default.gain)
+    row["gain over the default (95 % interval)"] = gain_text(over_default.gain)
     row["p, Holm "] = probability(over_default.p_adjusted)
     row["improves? "] = verdict(over_default)
     row["subjects"] = str(over_common.subjects)
