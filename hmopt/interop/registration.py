@@ -13,8 +13,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.data.formats import open_header
 from hmopt.data.image import background_of
-from hmopt.data.opening import open_header
 from hmopt.interop.displacement import (
     Floats,
     displacement_image,
