@@ -48,7 +48,7 @@ SIMILARITIES: dict[str, Similarity] = {
         Similarity(
             name="lncc",
             title="local normalized cross-correlation",
-            function="hmopt.losses.correlation:local_cross_correlation",
+            function="hmopt.losses.similarity:local_cross_correlation",
         ),
         Similarity(
             name="mutual_information",

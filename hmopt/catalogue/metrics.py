@@ -121,7 +121,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=True,
             tolerance=LENGTH_TOLERANCE_MM,
-            function="hmopt.metrics.surface:hd95_mm",
+            function="hmopt.metrics.overlap:hd95_mm",
         ),
         Metric(
             name="folding",

@@ -17,7 +17,7 @@ from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
-from hmopt.spatial.tensors import image_tensor, label_tensor
+from hmopt.spatial import image_tensor, label_tensor
 
 BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""

@@ -16,8 +16,7 @@ from hmopt.declaration import Study, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.space import Setting, Space
-from hmopt.spatial import warp
-from hmopt.spatial.tensors import image_tensor, label_tensor
+from hmopt.spatial import image_tensor, label_tensor, warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions, Study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.losses import RegisteredBatch, Terms, find_similarity, loss_terms
-from hmopt.losses.similarity import ImageLoss
+from hmopt.losses import ImageLoss, RegisteredBatch, Terms, find_similarity, loss_terms
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.space import Setting
