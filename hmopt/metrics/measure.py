@@ -67,7 +67,7 @@ class Registration:
         """Return the same pairs, as many at a time as stay in a processor's cache."""
         originals = self.originals.parts
         counts = [len(part.moving) for part in originals]
-        displacements = self.displacement.split(counts)
+        displacements = torch.split(self.displacement, counts)
         parts = []
         for part, displacement in zip(originals, displacements, strict=True):
             registration = Registration(originals=part, displacement=displacement)

@@ -350,7 +350,7 @@ def _share_of(corner: tuple[int, ...], along: Tensor) -> Tensor:
     for along_axis, is_far in zip(along, corner, strict=True):
         nearness = along_axis if is_far else 1 - along_axis
         shares.append(nearness)
-    product = shares[0]
+    product: Tensor = shares[0]
     for share in shares[1:]:
         product = product * share
     return product

@@ -91,7 +91,7 @@ def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
     voxels = math.prod(shape)
     fitting = CACHED_VOXELS // voxels
     at_once = max(1, fitting)
-    return images.split(at_once)
+    return torch.split(images, at_once)
 
 
 @lru_cache(maxsize=16)

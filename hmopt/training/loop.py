@@ -1,6 +1,7 @@
 """The training loop."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from hmopt.catalogue import find_hyperparameter
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
@@ -27,15 +30,52 @@ from hmopt.training.batches import (
     make_batch,
     training_pairs,
 )
-from hmopt.training.loss import declared_loss, study_scale
+from hmopt.training.loss import Model, declared_loss, study_scale
 from hmopt.training.optimization import make_average, make_schedule, take_step
 from hmopt.training.state import Log, Progress, load_state, save_state
-from hmopt.training.trainable import Trainable
 
 STEPS_BETWEEN_ROWS = 10
 
+Weights = Mapping[str, Tensor]
+"""Tensors by name, as `state_dict` returns them."""
+Header = Mapping[str, Any]
+"""What a model's file tells about its training, as values that JSON can hold."""
 Drawn = tuple[Setting, Batch]
 """What a step trains on."""
+
+
+class Trainable(ABC):
+    """What the training loop trains, and what it asks of it.
+
+    Once: `make_optimizer`. In every step: `draw_setting`, then `model` at that setting. At
+    checkpoints, with averaged weights: `network`, which is measured, and `save`.
+    """
+
+    model: Model
+    """Registers a batch at a setting."""
+    module: nn.Module
+    """Holds the weights that are optimized and averaged."""
+
+    @abstractmethod
+    def make_optimizer(self) -> Optimizer:
+        """Return what optimizes the weights of `module`."""
+
+    @abstractmethod
+    def draw_setting(self, generator: np.random.Generator) -> Setting:
+        """Draw the setting of a step.
+
+        All trainables draw as many numbers, so that all see the same pairs at the same seed.
+        """
+
+    @abstractmethod
+    def network(self, weights: Weights) -> RegistrationNetwork:
+        """Return a registration network of given weights, to measure the tune Dice with."""
+
+    @abstractmethod
+    def save(self, path: Path, weights: Weights, header: Header) -> None:
+        """Write given weights, with a header that also says what they are."""
+
+
 Build = Callable[[Study, tuple[int, ...], torch.device], Trainable]
 """Makes what is trained, its first weights drawn by torch's global generator."""
 
