@@ -60,7 +60,9 @@ class RegisteredBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of a loss before weighting, each a number >= 0 (minus mutual information: any number).
+    """The terms of a loss before weighting, each a number >= 0.
+
+    Minus mutual information can be any number.
 
     Parameters
     ----------
@@ -112,7 +114,9 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
 
 
 def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute (1 - λ) D + λ · regularization with D = (1 - γ) · scale · dissimilarity + γ · overlap.
+    """Compute the loss of a setting: (1 - λ) D + λ · regularization.
+
+    The data term is D = (1 - γ) · scale · dissimilarity + γ · overlap.
 
     Other hyperparameters do to the loss what their `effect` says (see
     `hmopt.catalogue.WeightedTerm`).
@@ -139,7 +143,8 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     Examples
     --------
     >>> import torch
-    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted={"regularization": torch.tensor(3.0)})
+    >>> regularizer = {"regularization": torch.tensor(3.0)}
+    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted=regularizer)
     >>> weighted_loss(terms, {"regularization": 0.25}, scale=2.0)
     tensor(2.2500)
     """
@@ -147,12 +152,12 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     for name in _with_effect("share of the loss", setting):
         share = setting[name]
         rest = 1 - share
-        term = terms.weighted[name]
-        loss = rest * loss + share * term
+        weighted = share * terms.weighted[name]
+        loss = rest * loss + weighted
     for name in _with_effect("added", setting):
         weight = setting[name]
-        term = terms.weighted[name]
-        loss = loss + weight * term
+        weighted = weight * terms.weighted[name]
+        loss = loss + weighted
     return loss
 
 
@@ -176,7 +181,8 @@ def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     Examples
     --------
     >>> import torch
-    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted={"regularization": torch.tensor(3.0)})
+    >>> regularizer = {"regularization": torch.tensor(3.0)}
+    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted=regularizer)
     >>> balanced_loss(terms, {"regularization": 0.25}, scale=2.0)
     tensor(3.)
     """
@@ -201,20 +207,21 @@ def _data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tens
     for name in shares:
         share = setting[name]
         left = left * (1 - share)
-    data = left * scale * terms.dissimilarity
+    left_times_scale = left * scale
+    data = left_times_scale * terms.dissimilarity
     for place, name in enumerate(shares):
         weight = setting[name]
         later_shares = shares[place + 1 :]
         for later in later_shares:
             later_share = setting[later]
             weight = weight * (1 - later_share)
-        term = terms.weighted[name]
-        data = data + weight * term
+        weighted = weight * terms.weighted[name]
+        data = data + weighted
     return data
 
 
 def _with_effect(effect: Effect, setting: Mapping[str, float]) -> list[str]:
-    """Return the hyperparameters of a setting that have an effect, in the order of the catalogue."""
+    """Return the hyperparameters of a setting with an effect, in the order of the catalogue."""
     found = []
     for name, record in HYPERPARAMETERS.items():
         is_set = name in setting

@@ -73,7 +73,8 @@ def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Te
     >>> bool(local_cross_correlation(1 - 2 * image, image) < 1e-3)
     True
     """
-    correlation: Tensor = _MeanCorrelation.apply(moved, fixed, window)  # type: ignore[no-untyped-call]
+    compute: Callable[[Tensor, Tensor, int], Tensor] = _MeanCorrelation.apply
+    correlation = compute(moved, fixed, window)
     return 1 - correlation
 
 
@@ -143,8 +144,8 @@ def find_similarity(options: LossOptions) -> ImageLoss:
 class _MeanCorrelation(torch.autograd.Function):
     """The mean over voxels and pairs of the squared local normalized cross-correlation.
 
-    For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of the
-    grid, let
+    For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of
+    the grid, let
 
         μ_I(x) = mean of I over W(x)
         v_I(x) = mean of I² over W(x) - μ_I(x)²             variance
@@ -152,20 +153,20 @@ class _MeanCorrelation(torch.autograd.Function):
         s(x)   = c / (v_I v_J + ε)                          slope
         ρ²(x)  = s c                                        squared correlation
 
-    The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the covariance
-    and the variance:
+    The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the
+    covariance and the variance:
 
         ∂c(x) / ∂I(y)   = (J(y) - μ_J(x)) / N(x)
         ∂v_I(x) / ∂I(y) = 2 (I(y) - μ_I(x)) / N(x)
         ½ ∂ρ²(x) / ∂I(y) = s ∂c / ∂I(y) - ½ s² v_J ∂v_I / ∂I(y)
 
-    y lies in W(x) just where x lies in W(y). So with a = s / N and b = s² v_J / N, the sum over all x
-    is one over a window:
+    y lies in W(x) just where x lies in W(y). So with a = s / N and b = s² v_J / N, the sum over all
+    x is one over a window:
 
         ½ Σ_x ∂ρ²(x) / ∂I(y) = J(y) Σ_W(y) a - I(y) Σ_W(y) b - Σ_W(y) (a μ_J - b μ_I)
 
-    This takes three sums over windows for a gradient, where automatic differentiation takes more and
-    keeps every intermediate.
+    This takes three sums over windows for a gradient, where automatic differentiation takes more
+    and keeps every intermediate.
     """
 
     @staticmethod

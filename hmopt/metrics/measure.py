@@ -195,7 +195,7 @@ class Registration:
 
     @cached_property
     def determinant(self) -> Tensor:
-        """Determinant of the Jacobian of x + displacement(x), where it can be taken: (n, *inner)."""
+        """Determinant of the Jacobian of x + displacement(x), at inner voxels: (n, *inner)."""
         return jacobian_determinant(self.displacement)
 
 

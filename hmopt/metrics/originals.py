@@ -101,7 +101,7 @@ class Originals:
 
     @cached_property
     def parts(self) -> tuple["Originals", ...]:
-        """The same pairs, as many at a time as stay in a processor's cache; on an accelerator all."""
+        """The same pairs, as many at a time as fit a processor's cache; on an accelerator all."""
         parts = []
         start = 0
         for moving in cached_parts(self.moving):
@@ -135,7 +135,7 @@ class Originals:
 
     @cached_property
     def near_foreground(self) -> Tensor:
-        """Which moving voxels, or one that follows them along any axes, are labelled: (n, *shape)."""
+        """Which moving voxels are labelled, or one that follows along any axes: (n, *shape)."""
         near = self.moving_labels > 0
         for axis in range(1, near.dim()):
             following = near.roll(-1, axis)

@@ -40,7 +40,8 @@ def dice(positions: Tensor, originals: Originals) -> Tensor:
     >>> half_a_voxel_along_y = torch.tensor([0.0, 0.5]).reshape(1, 2, 1, 1).expand(1, 2, 2, 5)
     >>> image = torch.zeros(1, 1, 2, 5)
     >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
-    >>> dice(sampled_positions(half_a_voxel_along_y), Originals(**pair, label_count=1, spacing_mm=None))
+    >>> originals = Originals(**pair, label_count=1, spacing_mm=None)
+    >>> dice(sampled_positions(half_a_voxel_along_y), originals)
     tensor([[0.7500]], dtype=torch.float64)
     """
     # (n, fixed label, moved label); the others (n, label)
@@ -131,7 +132,7 @@ def hd95_mm(moved_labels: Tensor, originals: Originals) -> Tensor:
 
 
 def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
-    """Compute how much of each fixed label each moved label covers, with labels interpolated linearly.
+    """Compute how much of each fixed label each linearly interpolated moved label covers.
 
     Every fixed voxel x takes its value at a position p, between the 2^d moving voxels that are the
     corners of a cube. Corner q has the share w(q) of the cube's volume that lies across from it, as
@@ -345,7 +346,7 @@ def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
 
 
 def _share_of(corner: tuple[int, ...], along: Tensor) -> Tensor:
-    """Compute w, (kept,): the product over axes of how near a position is to a corner of its cube."""
+    """Compute w, (kept,): the product over axes of how near positions are to a corner."""
     shares = []
     for along_axis, is_far in zip(along, corner, strict=True):
         nearness = along_axis if is_far else 1 - along_axis

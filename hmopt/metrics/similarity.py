@@ -28,7 +28,7 @@ class LocalMoments:
 
 
 def local_moments(image: Tensor) -> LocalMoments:
-    """Compute the local means and variances of images of shape (n, 1, *shape), in windows of 9 voxels.
+    """Compute local means and variances of images (n, 1, *shape), in windows of 9 voxels.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def local_moments(image: Tensor) -> LocalMoments:
 
 
 def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tensor:
-    """Compute the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
+    """Compute the mean squared local cross-correlation of images, in windows of 9 voxels.
 
     With covariance c and variances v in a window, the mean over windows of c² / (v_moved v_fixed +
     1e-5). Windows are cut at the border of the grid. The scale and offset of intensities do not

@@ -198,7 +198,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     --------
     >>> read_header(Path("nowhere/model.safetensors"))
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, ...
     """
     if not path.is_file():
         raise CheckpointError(
@@ -256,7 +256,7 @@ def load_hypermorph(
     --------
     >>> load_hypermorph(Path("nowhere/model.safetensors"))
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, ...
     """
     header = read_header(path)
     declared = header.get("architecture", {})

@@ -28,12 +28,14 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     """
     d = displacement.shape[1]
     each_voxel = [1] * d
-    identity = torch.eye(d, dtype=displacement.dtype, device=displacement.device)
+    identity = torch.eye(d).to(displacement)
+    # row a, for every voxel: (d, 1, d, 1, ..., 1)
+    unit_vectors = identity.reshape(d, 1, d, *each_voxel)
     rows = []
-    for axis, unit_vector in enumerate(identity):
+    for axis, unit_vector in enumerate(unit_vectors):
         # (batch, d, *(shape - 2))
         slope = _central_difference(displacement, axis)
-        row = slope + unit_vector.reshape(1, d, *each_voxel)
+        row = slope + unit_vector
         rows.append(row)
     return _determinant(rows)
 
@@ -48,8 +50,8 @@ def _central_difference(displacement: Tensor, axis: int) -> Tensor:
     inner = displacement.shape[along] - 2
     ahead = displacement.narrow(along, 2, inner)
     behind = displacement.narrow(along, 0, inner)
-    difference = ahead - behind
-    return difference / 2
+    over_two_voxels = ahead - behind
+    return over_two_voxels / 2
 
 
 def _determinant(rows: list[Tensor]) -> Tensor:

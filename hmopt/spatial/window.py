@@ -96,7 +96,10 @@ def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
 
 @lru_cache(maxsize=16)
 def inverse_count(
-    shape: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
+    shape: tuple[int, ...],
+    window: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
     """Return one over the number of voxels inside the grid in each window: (1, *shape).
 
@@ -109,7 +112,8 @@ def inverse_count(
     """
     # made outside inference mode even if first asked for there: training uses the same tensor
     with torch.inference_mode(False):
-        ones = torch.ones(1, *shape, dtype=dtype, device=device)
+        grid = (1, *shape)
+        ones = torch.ones(grid, dtype=dtype, device=device)
         count = window_sum(ones, window)
         return 1 / count
 

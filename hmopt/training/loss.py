@@ -115,10 +115,12 @@ def study_scale(study: Study, cohort: PreparedCohort) -> float:
     DataError
         If there is no pair to train on, or pairs do not differ.
     """
+    by_kind = training_pairs(study, cohort)
     every_pair: list[Pair] = []
-    for pairs in training_pairs(study, cohort).values():
+    for pairs in by_kind.values():
         every_pair.extend(pairs)
-    return loss_scale(cohort, every_pair, study.loss, study.training.seed)
+    seed = study.training.seed
+    return loss_scale(cohort, every_pair, study.loss, seed)
 
 
 def loss_scale(

@@ -16,7 +16,7 @@ TURN_3D = np.array([[0.05, -0.2, 0.0], [0.2, -0.05, 0.1], [0.05, -0.1, 0.1]])
 
 
 def linear_velocity(matrix: np.ndarray, offset: np.ndarray, size: int) -> torch.Tensor:
-    """Give v(x) = matrix (x - centre) + offset, (1, d, *shape), float64."""
+    """Return v(x) = matrix (x - centre) + offset, (1, d, *shape), float64."""
     d = len(matrix)
     from_centre = identity_grid((size,) * d).double() - (size - 1) / 2
     velocity = torch.einsum("ij,bj...->bi...", torch.from_numpy(matrix), from_centre)
@@ -95,7 +95,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 @pytest.mark.parametrize("axes", [2, 3])
 def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> None:
-    """Of a X + b on coarse voxels X remains factor (a X + b) where X = (x - (factor - 1) / 2) / factor."""
+    """Of a X + b at coarse voxels X remains f (a X + b), with X = (x - (f - 1) / 2) / f, f the factor."""
     shape = (7, 6, 5)[:axes]
     matrix = torch.arange(1.0, 1 + axes**2).reshape(axes, axes) / 10
     offset = torch.arange(axes) - 0.5
