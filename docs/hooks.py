@@ -61,13 +61,14 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def _commands() -> str:
     """Return the help of every command as Markdown, one level down."""
+    import click
     import typer.main
     from typer.cli import get_docs_for_click
 
     from hmopt.cli.app import app
 
     command = typer.main.get_command(app)
-    context = command.make_context("hmopt", ["--version"], resilient_parsing=True)
+    context = click.Context(command, info_name="hmopt")
     text = get_docs_for_click(obj=command, ctx=context, name="hmopt")
     _, _, body = text.partition("\n")
     return body
@@ -101,12 +102,14 @@ def _screenshot(browser: str, page: Path, text: str, part: str) -> bytes:
     """Return a PNG of the page with everything but one part hidden."""
     if f'id="{part}"' not in text:
         raise Abort(f"screenshots: expected a part {part!r} in the report, got none. Rename it.")
+    others = f":not(#{part}, :has(#{part}))"
     style = (
-        "<style>body > *, main > * { display: none !important }"
-        f"main, #{part} {{ display: block !important }}</style></head>"
+        f"<style>main > {others}, main :has(#{part}) > {others} "
+        "{ display: none !important }</style></head>"
     )
     alone = page.with_name(f"{part}.html")
-    alone.write_text(text.replace("</head>", style, 1), "utf-8")
+    unfolded = text.replace('<details id="scope-cohort">', '<details id="scope-cohort" open>')
+    alone.write_text(unfolded.replace("</head>", style, 1), "utf-8")
     picture = page.with_name(f"{part}.png")
     command = [
         browser,

@@ -14,6 +14,7 @@ Examples
 
 import importlib
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -53,47 +54,62 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Block": "hmopt.records",
-    "CurveSampler": "hmopt.search.sampler",
-    "HmoptError": "hmopt.errors",
-    "Hyperparameter": "hmopt.space",
-    "Ledger": "hmopt.ledger",
-    "Measurements": "hmopt.ledger",
-    "Metric": "hmopt.catalogue",
-    "Objective": "hmopt.search.objective",
-    "Pair": "hmopt.records",
-    "Place": "hmopt.report.part",
-    "Recorded": "hmopt.ledger",
-    "Regularizer": "hmopt.catalogue",
-    "ReportPart": "hmopt.report.part",
-    "Section": "hmopt.report.part",
-    "Similarity": "hmopt.catalogue",
-    "Space": "hmopt.space",
-    "StudyFolder": "hmopt.study_folder",
-    "Tabulated": "hmopt.ledger",
-    "WeightedTerm": "hmopt.catalogue",
-    "add_hyperparameter": "hmopt.catalogue",
-    "add_metric": "hmopt.catalogue",
-    "add_regularizer": "hmopt.catalogue",
-    "add_report_part": "hmopt.report.parts",
-    "add_similarity": "hmopt.catalogue",
-    "compare": "hmopt.workflow.compare",
-    "demo": "hmopt.workflow.run",
-    "demo_declaration": "hmopt.workflow.run",
-    "export": "hmopt.workflow.export",
-    "inspect_ledger": "hmopt.workflow.ledger",
-    "new": "hmopt.workflow.new",
-    "open_oracle": "hmopt.oracle.open",
-    "open_study": "hmopt.search.studies",
-    "read_dense": "hmopt.study_folder",
-    "read_folder": "hmopt.study_folder",
-    "read_study": "hmopt.declaration.study",
-    "register": "hmopt.workflow.register",
-    "report": "hmopt.workflow.report",
-    "run": "hmopt.workflow.run",
-    "search": "hmopt.workflow.search",
-    "train": "hmopt.workflow.train",
+    "hmopt.catalogue": (
+        "Metric",
+        "Regularizer",
+        "Similarity",
+        "WeightedTerm",
+        "add_hyperparameter",
+        "add_metric",
+        "add_regularizer",
+        "add_similarity",
+    ),
+    "hmopt.declaration.study": ("read_study",),
+    "hmopt.errors": ("HmoptError",),
+    "hmopt.ledger": (
+        "Ledger",
+        "Measurements",
+        "Recorded",
+        "Tabulated",
+    ),
+    "hmopt.oracle.open": ("open_oracle",),
+    "hmopt.records": (
+        "Block",
+        "Pair",
+    ),
+    "hmopt.report.part": (
+        "Place",
+        "ReportPart",
+        "Section",
+    ),
+    "hmopt.report.parts": ("add_report_part",),
+    "hmopt.search.objective": ("Objective",),
+    "hmopt.search.sampler": ("CurveSampler",),
+    "hmopt.search.studies": ("open_study",),
+    "hmopt.space": (
+        "Hyperparameter",
+        "Space",
+    ),
+    "hmopt.study_folder": (
+        "StudyFolder",
+        "read_dense",
+        "read_folder",
+    ),
+    "hmopt.workflow.compare": ("compare",),
+    "hmopt.workflow.export": ("export",),
+    "hmopt.workflow.ledger": ("inspect_ledger",),
+    "hmopt.workflow.new": ("new",),
+    "hmopt.workflow.register": ("register",),
+    "hmopt.workflow.report": ("report",),
+    "hmopt.workflow.run": (
+        "demo",
+        "demo_declaration",
+        "run",
+    ),
+    "hmopt.workflow.search": ("search",),
+    "hmopt.workflow.train": ("train",),
 }
+"""By module, the public names that it defines."""
 
 __all__ = [
     "Block",
@@ -140,11 +156,35 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from the module that it lives in."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hmopt' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+def lazy(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package, which loads names when they are first used.
+
+    Parameters
+    ----------
+    package
+        Its name.
+    homes
+        By module, the names that it defines.
+
+    Examples
+    --------
+    >>> lazy("hmopt", {"hmopt.files": ("slug",)})("slug").__name__
+    'slug'
+    """
+    module_of: dict[str, str] = {}
+    for module, names in homes.items():
+        module_of.update(dict.fromkeys(names, module))
+
+    def load(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(module_of[name])
+        return getattr(module, name)
+
+    return load
+
+
+__getattr__ = lazy(__name__, _HOMES)
 
 
 class _CallablePackage(ModuleType):
@@ -153,14 +193,15 @@ class _CallablePackage(ModuleType):
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the command of that name."""
         name = self.__name__.removeprefix("hmopt.")
-        return __getattr__(name)(*arguments, **options)
+        command = __getattr__(name)
+        return command(*arguments, **options)
 
 
 class _Package(ModuleType):
     """`hmopt` itself. Python makes a subpackage an attribute when it is imported; the command must stay callable."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and name in _HOMES:
+        if isinstance(value, ModuleType) and name in __all__:
             value.__class__ = _CallablePackage
         super().__setattr__(name, value)
 

@@ -103,7 +103,7 @@ def read_commands(path: Path) -> list[Command]:
             str(path),
             expected=f"rows of {', '.join(_COLUMNS)}",
             got=one_line(error),
-            advice="Correct the row, or remove the file: it only tells what took how long.",
+            advice="Correct the row, or remove the file, which only records durations.",
         ) from error
     return [Command(command=command, minutes=total) for command, total in minutes.items()]
 

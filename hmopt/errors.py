@@ -30,7 +30,8 @@ class HmoptError(Exception):
     """
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
-        super().__init__(f"{field}: expected {expected}, got {got}. {advice}")
+        line = f"{field}: expected {expected}, got {got}. {advice}"
+        super().__init__(line)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Allow pickling, as between processes: the error is made again from its text, all that it holds."""

@@ -33,11 +33,15 @@ def sealed(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> 
     >>> sorted(sealed({"key": "0f"}, {"weight": np.zeros(2, np.float32)}))
     ['key', 'sha256']
     """
-    kept = {key: value for key, value in metadata.items() if key != HASH_KEY}
-    digest = hashlib.sha256(repr(sorted(kept.items())).encode())
+    kept = dict(metadata)
+    kept.pop(HASH_KEY, None)
+    entries = repr(sorted(kept.items()))
+    digest = hashlib.sha256(entries.encode())
     for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        description = f"{name} {array.dtype.str} {array.shape}"
+        content = np.ascontiguousarray(array)
+        digest.update(description.encode())
+        digest.update(content.tobytes())
     return {**kept, HASH_KEY: digest.hexdigest()}
 
 

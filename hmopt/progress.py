@@ -37,3 +37,18 @@ def silent(items: Iterable[T], description: str, total: int, start: int = 0) -> 
     [1, 2]
     """
     yield from items
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in one unit, as messages show it.
+
+    Examples
+    --------
+    >>> duration(8), duration(200), duration(7300)
+    ('8 s', '3 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -87,9 +87,11 @@ class Block:
     def __post_init__(self) -> None:
         """Refuse arrays whose shape does not fit."""
         for name, array in self.values.items():
-            shape: tuple[int, ...] = (len(self.pairs),)
+            pairs = len(self.pairs)
+            shape: tuple[int, ...] = (pairs,)
             if find_metric(name).per_label:
-                shape = (len(self.pairs), len(self.labels))
+                shape = (pairs, len(self.labels))
             if array.shape != shape:
-                expected, advice = f"shape {shape}", "Give a value per row."
+                expected = f"shape {shape}"
+                advice = "Return a value for each pair, and for each label."
                 raise HmoptError(name, expected=expected, got=array.shape, advice=advice)

@@ -63,12 +63,15 @@ class Hyperparameter:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a hyperparameter."""
-        low, high, rate = self.low, self.high, self.end_point_rate
+        low, high = self.low, self.high
+        rate = self.end_point_rate
+        has_logarithm = self.prior == "uniform" or low > 0
+        is_inside = low <= self.default <= high
         self._check(low < high, "low < high", f"{low} and {high}")
-        self._check(self.prior == "uniform" or low > 0, "low > 0 with a log-uniform prior", low)
+        self._check(has_logarithm, "low > 0 with a log-uniform prior", low)
         self._check(self._divides_range(), "a step whose inverse is whole", self.step)
         self._check(0 <= rate <= 0.5, "an end_point_rate in [0, 0.5]", rate)
-        self._check(low <= self.default <= high, f"a default in [{low}, {high}]", self.default)
+        self._check(is_inside, f"a default in [{low}, {high}]", self.default)
 
     def _divides_range(self) -> bool:
         if not 0 < self.step <= 1:
@@ -78,7 +81,8 @@ class Hyperparameter:
 
     def _check(self, holds: bool, expected: str, got: object) -> None:
         if not holds:
-            field, advice = f"hyperparameters.{self.name}", "Correct the declaration."
+            field = f"hyperparameters.{self.name}"
+            advice = "Correct the declaration."
             raise DeclarationError(field, expected=expected, got=got, advice=advice)
 
     @property
@@ -118,7 +122,7 @@ class Hyperparameter:
         if not low <= value <= high:
             expected = f"a number in [{low}, {high}]"
             raise DeclarationError(
-                self.name, expected=expected, got=value, advice="Choose one inside."
+                self.name, expected=expected, got=value, advice="Choose a value in the range."
             )
         if self.prior == "log-uniform":
             return math.log(value / low) / math.log(high / low)
@@ -148,7 +152,8 @@ class Space:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the hyperparameters."""
-        return tuple(hyperparameter.name for hyperparameter in self.hyperparameters)
+        names = [hyperparameter.name for hyperparameter in self.hyperparameters]
+        return tuple(names)
 
     @property
     def default(self) -> Setting:
@@ -199,7 +204,7 @@ class Space:
             "setting",
             expected=f"values for {', '.join(self.names)}",
             got=f"values for {', '.join(setting) or 'nothing'}",
-            advice="Give each hyperparameter once.",
+            advice="Set each hyperparameter once.",
         )
 
     def coarse(self, points: int) -> list[Index]:
@@ -210,7 +215,10 @@ class Space:
         >>> Space(hyperparameters=(Hyperparameter(name="regularization"),)).coarse(3)
         [(0,), (100,), (200,)]
         """
-        axes = [_even_indices(h.points, points) for h in self.hyperparameters]
+        axes = []
+        for hyperparameter in self.hyperparameters:
+            indices = _even_indices(hyperparameter.points, points)
+            axes.append(indices)
         return list(itertools.product(*axes))
 
 

@@ -246,7 +246,8 @@ class StudyFolder(_SearchFiles):
 
     def hypermorph_file(self, steps: int, seed: int) -> Path:
         """`compare/hypermorph-…`: a hypermorph of another seed or of other steps."""
-        return self.baselines_folder / f"hypermorph-{steps}-steps-seed-{seed}.safetensors"
+        name = f"hypermorph-{steps}-steps-seed-{seed}.safetensors"
+        return self.baselines_folder / name
 
     def separate_folder(self, steps: int, seed: int, learning_rate: float | None) -> Path:
         """`compare/separate-…/`: networks for one setting each, a file for each setting.
@@ -259,7 +260,8 @@ class StudyFolder(_SearchFiles):
             As `[compare]` declares it; None: that of the hypermorph, and the name tells none.
         """
         at_rate = "" if learning_rate is None else f"-rate-{learning_rate:g}"
-        return self.baselines_folder / f"separate-{steps}-steps{at_rate}-seed-{seed}"
+        name = f"separate-{steps}-steps{at_rate}-seed-{seed}"
+        return self.baselines_folder / name
 
     @property
     def report(self) -> ReportFolder:
@@ -444,9 +446,11 @@ class StudyFolder(_SearchFiles):
         if not self.has_ledger:
             path = self.results.dense_file
             return read_measurements(path) if path.is_file() else None
-        measurements = self._read_ledger("full", self.searched.search.deciding)
-        points = [hyperparameter.points for hyperparameter in self.searched.space.hyperparameters]
-        return measurements if len(measurements.settings) == math.prod(points) else None
+        searched = self.searched
+        measurements = self._read_ledger("full", searched.search.deciding)
+        points = [hyperparameter.points for hyperparameter in searched.space.hyperparameters]
+        has_all = len(measurements.settings) == math.prod(points)
+        return measurements if has_all else None
 
     def measurements_of_part(self, part: Part) -> Measurements:
         """Read some pairs, labels and metrics of the model, at every setting at which all these were measured.
@@ -605,7 +609,8 @@ def read_folder(folder: Path | str, model: Model = "full") -> Measurements:
     LedgerError
         If nothing was measured.
     """
-    return StudyFolder(folder).measurements(model)
+    files = StudyFolder(folder)
+    return files.measurements(model)
 
 
 def read_dense(folder: Path | str) -> Measurements | None:

@@ -245,7 +245,7 @@ def test_a_search_that_holds_what_none_writes_is_refused(key: str, folder: Path)
 
 def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path) -> None:
     """Fold everywhere but at the largest λ: the best setting exceeds the limit, and the largest is what remains."""
-    from hmopt.workflow.choice import Recommendation
+    from hmopt.workflow.register import Recommendation
 
     found = Recommendation(
         best={"regularization": 0.05},
@@ -281,7 +281,7 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     assert result.stdout.startswith("Setting: regularization ")
     both = register(folder, "--within-folding-limit", "--regularization", "0.3")
     assert refusal(both).startswith(
-        "--within-folding-limit: expected a setting to be looked up, got values"
+        "--within-folding-limit: expected a setting that the search recommends, got values"
     )
 
 

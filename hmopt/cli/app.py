@@ -6,18 +6,16 @@ import typer
 
 import hmopt
 from hmopt.cli import commands
-from hmopt.cli.ledger import ledger
-from hmopt.cli.new import new
-from hmopt.cli.register import register
 
 app = typer.Typer(
     name="hmopt",
-    help="Find regularization weights of deformable image registration: one amortized model for all values of λ.",
+    help="Find regularization weights of deformable image registration, with one amortized model for all values of λ.",
     epilog="Example: hmopt demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
+NEW_EXAMPLE = "hmopt new studies/mine --images imagesTr --labels labelsTr"
 REGISTER_EXAMPLE = (
     "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
     "--scope label=thalamus"
@@ -26,14 +24,14 @@ EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
 
-app.command(epilog="Example: hmopt new studies/mine --images imagesTr --labels labelsTr")(new)
+app.command(epilog=f"Example: {NEW_EXAMPLE}")(commands.new)
 app.command(epilog="Example: hmopt train studies/mine")(commands.train)
 app.command(epilog="Example: hmopt search studies/mine")(commands.search)
-app.command(epilog="Example: hmopt compare studies/mine")(commands.compare)
+app.command(epilog="Example: hmopt compare studies/mine --jobs 2")(commands.compare)
 app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)
-app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(register)
-app.command(epilog="Example: hmopt ledger studies/mine --compact")(ledger)
+app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
+app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
 app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
 app.command(epilog="Example: hmopt demo demo")(commands.demo)
 

@@ -1,44 +1,98 @@
-"""The commands that take a study folder from its declaration to its report."""
+"""The commands: each parses its arguments, calls the function of `hmopt` with its name, and prints the outcome."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 import hmopt
 from hmopt.cli.conversation import conversation
-from hmopt.cli.options import Debug, Device, Folder, Quiet
+from hmopt.progress import duration
+
+if TYPE_CHECKING:
+    from hmopt.data.inspection import Inspection
+    from hmopt.workflow.ledger import LedgerContent
+    from hmopt.workflow.new import NewStudy
+
+COUNTS = ("settings", "pairs", "labels", "rows")
+HEADER = ("model", "identity", "metric", *COUNTS, "shards", "size", "")
+"""Columns of what `hmopt ledger` prints."""
+WIDE = 10_000
+"""Width of a table that goes to a file or a pipe: no line is cut."""
+
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER", help="Study folder, with study.toml.", show_default=False),
+]
+NewFolder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Study folder to make.", show_default=False)
+]
+DemoFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Study folder to make.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Device to compute on: cpu, cuda, cuda:1, mps. Default: the fastest available.",
+    ),
+]
+
+Images = Annotated[
+    Path | None, typer.Option("--images", help="Folder of images, one for each subject.")
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Folder of label maps, with the same file names as the images."),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        help="CSV with columns image, label, subject and any others. Instead of --images and --labels.",
+    ),
+]
+LabelNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-names",
+        help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
+    ),
+]
 
 Dense = Annotated[
     bool,
     typer.Option(
         "--dense",
-        help="Also measure the optimized metric at every value of the one hyperparameter.",
+        help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
     ),
 ]
 Jobs = Annotated[
     int,
     typer.Option(
-        "--jobs", min=1, help="Trainings at a time, each on its share of the processor's cores."
+        "--jobs", min=1, help="Trainings to run in parallel; they share the processor's cores."
     ),
+]
+Results = Annotated[
+    bool, typer.Option("--results", help="Also write FOLDER/results, small enough to commit.")
 ]
 Pictures = Annotated[
     bool,
     typer.Option(
-        "--pictures",
-        help="With --results: keep pictures of pairs, which show images of the cohort.",
+        "--pictures", help="With --results: keep pictures of pairs. They show images of the cohort."
     ),
 ]
-Results = Annotated[
-    bool, typer.Option("--results", help="Also write FOLDER/results, small enough to be committed.")
-]
-Destination = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the study goes.")]
 Storage = Annotated[
     str,
     typer.Option(
         "--storage",
         envvar="HMOPT_STORAGE",
-        help="An Optuna storage URL, as sqlite:///all.db or postgresql://user:password@host/database.",
+        help="Optuna storage URL: sqlite:///all.db, postgresql://user:password@host/database.",
         show_default=False,
     ),
 ]
@@ -46,18 +100,104 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        metavar="KIND=VALUE,…",
-        help="A scope: cohort, or values by kind (label, task, subject, a column), * for every value. Can be "
-        "repeated. Default: every declared scope.",
+        metavar="SCOPE",
+        help="Scope to export: cohort, or KIND=VALUE,… with the kinds label, task, subject or a column; "
+        "the value * stands for all. Repeatable. Default: all declared scopes.",
         show_default=False,
     ),
 ]
+
+Moving = Annotated[
+    Path, typer.Argument(metavar="MOVING", help="Image to warp.", show_default=False)
+]
+Fixed = Annotated[
+    Path, typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False)
+]
+Moved = Annotated[
+    Path, typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False)
+]
+Displacement = Annotated[
+    Path | None,
+    typer.Option(
+        "--displacement",
+        help="Output: the complete transformation, as NIfTI. Default: beside the moved image.",
+    ),
+]
+Regularization = Annotated[
+    float | None, typer.Option("--regularization", help="λ. Default: the best one of the scope.")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Value of a hyperparameter. Repeatable."),
+]
+ScopeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scope",
+        metavar="SCOPE",
+        help="Scope whose best setting is used: cohort, or KIND=VALUE,… with the kinds label, task, subject "
+        "or a column. Default: cohort.",
+    ),
+]
+Label = Annotated[str | None, typer.Option("--label", help="Same as --scope label=….")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Same as --scope subject=….")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        metavar="KIND=VALUE",
+        help="Further part of the scope, as task=within. Repeatable.",
+    ),
+]
+PlacementOption = Annotated[
+    str | None,
+    typer.Option(
+        "--placement",
+        metavar="header|centre|affine",
+        help="How images are placed on the model's grid. Default: as in training.",
+    ),
+]
+WithinLimit = Annotated[
+    bool,
+    typer.Option(
+        "--within-folding-limit",
+        help="Use the best setting that folds no more than search.folding_limit.",
+    ),
+]
+
+Compact = Annotated[
+    bool, typer.Option("--compact", help="First merge the shards of each model into one.")
+]
+
+
+def new(
+    folder: NewFolder,
+    images: Images = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    label_names: LabelNames = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml."""
+    with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
+        made = hmopt.new(
+            folder,
+            images=images,
+            labels=labels,
+            manifest=manifest,
+            label_names=label_names,
+            track=talk.track,
+        )
+        for line in describe(made):
+            talk.say(line)
+        talk.say(made)
 
 
 def train(
     folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Train the hypermorph of a study. Rerun to resume an interrupted training."""
+    """Train the hypermorph of a study. Rerun to resume."""
     with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.train(folder, track=talk.track, device=device))
 
@@ -69,7 +209,7 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the settings that the declared scopes need, and export an Optuna study for each scope."""
+    """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
 
@@ -81,7 +221,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train baselines, networks for a single λ and hypermorphs of other seeds, and measure them. Rerun to resume."""
+    """Train and measure baselines: networks for a single λ, hypermorphs of other seeds. Rerun to resume."""
     with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.compare(folder, jobs=jobs, track=talk.track, say=talk.say, device=device))
 
@@ -93,26 +233,71 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write FOLDER/report: index.html, optima.csv and figures. Needs neither model nor torch."""
+    """Write FOLDER/report: index.html, optima.csv and figures. The model is not needed."""
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.report(folder, results=results, pictures=pictures, track=talk.track))
 
 
 def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Train, search and report. Rerun to resume: finished work is reused."""
+    """Train, search and report. Rerun to resume."""
     with conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk:
         hmopt.run(folder, track=talk.track, say=talk.say, device=device)
 
 
-def demo(
-    folder: Destination = Path("demo"),
+def register(
+    folder: Folder,
+    moving: Moving,
+    fixed: Fixed,
+    moved: Moved,
+    displacement: Displacement = None,
+    regularization: Regularization = None,
+    values: Values = None,
+    scope: ScopeOption = None,
+    label: Label = None,
+    subject: Subject = None,
+    group: Groups = None,
+    placement: PlacementOption = None,
+    within_folding_limit: WithinLimit = False,
     device: Device = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a synthetic cohort, train, search and report, in about three minutes."""
-    with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
+    """Register a moving image to a fixed image. Write the moved image and the transformation.
+
+    The moved image is on the grid of the fixed image. Without a value or a scope, the best setting of the whole
+    cohort is used.
+    """
+    again = f"hmopt register {folder} {moving} {fixed} --moved {moved}"
+    with conversation(again, quiet=quiet, debug=debug) as talk:
+        registered = hmopt.register(
+            folder,
+            moving,
+            fixed,
+            moved=moved,
+            displacement=displacement,
+            setting=_setting(regularization, values),
+            scope=_criteria(scope, label, subject, group),
+            within_folding_limit=within_folding_limit,
+            placement=placement,
+            device=device,
+        )
+        for remark in registered.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(registered)
+
+
+def ledger(
+    folder: Folder, compact: Compact = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """List the measurements of a study by model and metric, and show which are stale."""
+    with conversation(f"hmopt ledger {folder}", quiet=quiet, debug=debug) as talk:
+        content = hmopt.inspect_ledger(folder, compact=compact)
+        if content.before is not None:
+            talk.say(f"Before: {content.total_before}")
+            talk.say(f"Now:    {content.total}")
+        for line in lines_of(HEADER, table_rows(content)):
+            talk.say(line)
+        talk.say(content)
 
 
 def export(
@@ -122,7 +307,155 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write Optuna studies of any scopes into any storage. Needs neither model nor torch."""
+    """Write Optuna studies of any scopes to any Optuna storage. The model is not needed."""
     again = f"hmopt export {folder} with the same options"
     with conversation(again, quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.export(folder, storage, *(scope or ()), track=talk.track))
+
+
+def demo(
+    folder: DemoFolder = Path("demo"),
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a synthetic cohort, then train, search and report, in about three minutes."""
+    with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
+        talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
+
+
+def _setting(regularization: float | None, values: list[str] | None) -> dict[str, float | str]:
+    """Return the values that were given, by hyperparameter."""
+    from hmopt.search.scopes import parse_pairs
+
+    setting: dict[str, float | str] = {}
+    setting.update(parse_pairs("--set", values or []))
+    if regularization is not None:
+        setting["regularization"] = regularization
+    return setting
+
+
+def _criteria(
+    scope: str | None, label: str | None, subject: str | None, group: list[str] | None
+) -> dict[str, str]:
+    """Return the criteria of the scope that was asked for."""
+    from hmopt.search.scopes import parse_pairs, parse_scope
+
+    criteria = {} if scope is None else parse_scope(scope)
+    if label is not None:
+        criteria["label"] = label
+    if subject is not None:
+        criteria["subject"] = subject
+    criteria.update(parse_pairs("--group", group or []))
+    return criteria
+
+
+def describe(made: "NewStudy") -> list[str]:
+    """Return what was found in the data, and what the study will use, a line for each kind of fact."""
+    from hmopt.data.split import describe_power
+
+    subjects = made.subjects
+    split = (
+        f"{subjects['train']} subjects to train, {subjects['tune']} to tune, "
+        f"{subjects['search']} to search"
+    )
+    power = describe_power(subjects["search"])
+    training = duration(made.estimate.training_s)
+    search = duration(made.estimate.search_s)
+    gigabytes = made.estimate.disk_bytes / 1e9
+    return [
+        *_describe_data(made.found),
+        f"Placement: {made.found.advice}",
+        f"Split: {split}. {power}",
+        f"Estimated time on this machine: training {training}, search {search}",
+        f"Estimated disk space: {gigabytes:.2f} GB",
+    ]
+
+
+def _describe_data(found: "Inspection") -> list[str]:
+    lines = [
+        f"Images: {len(found.scans)} of {len(found.subjects)} subjects",
+        f"Shapes: {_range(found.shapes)} voxels",
+        f"Spacings: {_range(found.spacings_mm)} mm",
+        "Structures:",
+    ]
+    for name, facts in found.structures.iterrows():
+        volume_ml = facts["volume_mm3"] / 1000
+        voxels = facts["voxels"]
+        images = facts["images"]
+        lines.append(f"  {name}: {volume_ml:.3g} ml, {voxels:.0f} voxels, in {images:.0f} images")
+    pairs = found.pairs
+    lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within a subject")
+    in_world = found.placement.distance_in_world_mm
+    centred = found.placement.distance_centred_mm
+    lines.append(
+        f"Median distance between label centres: {in_world:.3g} mm by headers, "
+        f"{centred:.3g} mm with images centred"
+    )
+    lines += [f"Headers: {remark}" for remark in found.headers.remarks]
+    return lines
+
+
+def _range(values: NDArray[Any]) -> str:
+    """Return the smallest and the largest of each column, as `80 x 96 to 80 x 100`; one where they are equal."""
+    low = _product(values.min(axis=0))
+    high = _product(values.max(axis=0))
+    return low if low == high else f"{low} to {high}"
+
+
+def _product(values: NDArray[Any]) -> str:
+    parts = [f"{value:g}" for value in values]
+    return " x ".join(parts)
+
+
+def table_rows(content: "LedgerContent") -> list[list[str]]:
+    """Return the rows of the table: one for each metric of each model; shards and size stand in a model's first."""
+    import humanize
+
+    rows = []
+    for holding in content.holdings:
+        files = [str(holding.shards), humanize.naturalsize(holding.size)]
+        for kept in holding.metrics:
+            row = [content.name(holding.identity), holding.identity, kept.metric]
+            row += [f"{getattr(kept, name):,}" for name in COUNTS]
+            row += files
+            row.append(content.stale(holding.identity, kept.metric))
+            rows.append(row)
+            files = ["", ""]
+    return rows
+
+
+def lines_of(
+    header: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
+) -> list[str]:
+    """Return the lines of a table: with rules on a terminal, in plain columns elsewhere.
+
+    Parameters
+    ----------
+    header
+        Names of the columns.
+    rows
+        Cells as text; columns of numbers are aligned to the right.
+    console
+        Where it is to stand; None: stdout.
+
+    Examples
+    --------
+    >>> lines_of(("metric", "rows"), [("dice@1", "44,352"), ("folding@1", "3,168")], Console(force_terminal=False))
+    ['metric       rows', 'dice@1     44,352', 'folding@1   3,168']
+    """
+    console = console or Console()
+    if console.is_terminal:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        console = Console(width=WIDE)
+    for place, name in enumerate(header):
+        cells = [row[place] for row in rows]
+        numbers = all(cell[:1].isdigit() or not cell for cell in cells)
+        table.add_column(name, justify="right" if numbers and name else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    with console.capture() as capture:
+        console.print(table, markup=False, highlight=False)
+    return [line.rstrip() for line in capture.get().splitlines()]

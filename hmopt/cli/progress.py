@@ -8,8 +8,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hmopt.progress import Track, silent
-from hmopt.workflow.estimate import duration
+from hmopt.progress import Track, duration, silent
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ from hmopt.declaration.cohort import (
     SliceOptions,
     SplitOptions,
 )
-from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import (
     AugmentationOptions,
     HypernetworkOptions,
@@ -17,7 +16,7 @@ from hmopt.declaration.model import (
     NetworkOptions,
     TrainingOptions,
 )
-from hmopt.declaration.search import SearchOptions
+from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.declaration.study import FILE_NAME, Study, parse_study, read_study
 
 __all__ = [

@@ -16,7 +16,7 @@ _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
 
 class CohortOptions(Options):
-    """`[cohort]`: images, labels and their descriptions."""
+    """`[cohort]`: images and labels, given by `manifest` or by `images` and `labels`."""
 
     manifest: Path | None = None
     """CSV with columns `image, label, subject` and any others; its paths are relative to it."""
@@ -33,7 +33,7 @@ class CohortOptions(Options):
     minimum_voxels: int = Field(default=0, ge=0)
     """With fewer voxels than this on the prepared grid, a structure counts as missing in an image."""
     spacing_known: bool = True
-    """Set to false if the spacing in the headers is wrong: then nothing is reported in mm."""
+    """Set to false if the spacing in the headers is wrong; nothing is then reported in mm."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "CohortOptions":
@@ -81,8 +81,8 @@ class PreprocessingOptions(Options):
     """Position of images on the prepared grid: as in their headers, by their centres, or aligned
     to `template`."""
     template: Name | None = None
-    """Image, by name or path, that `affine` aligns to and whose place `header` takes; left out:
-    chosen."""
+    """Image, by name or path, that `affine` aligns to and from which `header` takes the grid's
+    position; left out: chosen automatically."""
 
     @model_validator(mode="before")
     @classmethod

@@ -45,7 +45,7 @@ def write_document(study: Study, remarks: Remarks) -> str:
     # hyperparameters.
     plugins = []
     <BLANKLINE>
-    # Images, labels and their descriptions.
+    # Images and labels, given by `manifest` or by `images` and `labels`.
     [cohort]
     # CSV with columns `image, label, subject` and any others; its paths are relative to it.
     """
@@ -77,7 +77,8 @@ def table_meaning(options: type[Options]) -> str:
     documentation = options.__doc__ or ""
     first_line, *_ = documentation.split("\n")
     _, _, meaning = first_line.partition(": ")
-    return meaning[:1].upper() + meaning[1:]
+    initial = meaning[:1]
+    return initial.upper() + meaning[1:]
 
 
 def field_meaning(field: FieldInfo) -> str:
@@ -110,7 +111,8 @@ def _fill(
 def _holds_tables(value: object) -> bool:
     """Return whether a value is a table, or several by name, as `[hyperparameters.NAME]`."""
     if isinstance(value, dict):
-        return any(isinstance(one, Options) for one in value.values())
+        are_tables = [isinstance(one, Options) for one in value.values()]
+        return any(are_tables)
     return isinstance(value, Options)
 
 

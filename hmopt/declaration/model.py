@@ -14,16 +14,16 @@ Levels = Annotated[list[Features], Field(max_length=10)]
 
 
 class ModelOptions(Options):
-    """`[model]`: where the model comes from that settings are searched for."""
+    """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
 
     source: Literal["trained", "study", "file", "engine"] = "trained"
-    """Trained here, the model of another study folder, of a file, or a Python function."""
+    """Trained in this folder, taken from another study folder or from a file, or an engine: a Python function."""
     path: Path | None = None
-    """The other study folder, or the file; needed by `study` and `file`."""
+    """The other study folder or the model file; required with `study` and `file`."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
-    """`package.module:function`, or `file.py:function`, relative to the folder; for `engine`."""
+    """The function, as `package.module:function` or `file.py:function`; required with `engine`."""
     version: Annotated[str, Field(min_length=1)] = "1"
-    """Of an engine: change it where its results change without a change of its file."""
+    """Version of the engine; change it when its results change but its file does not."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -44,8 +44,8 @@ class NetworkOptions(Options):
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
     """Channels of each level, finest first; each level halves the grid of the one before."""
     decoder: Levels = [32, 32, 32]
-    """Channels of the decoder; with fewer levels than the encoder less one, the velocity stays
-    coarser."""
+    """Channels of each level of the decoder, coarsest first; with fewer than encoder levels minus
+    one, the velocity is coarser."""
     final: Levels = [16]
     """Channels of further convolutions at the resolution of the velocity."""
     stride: int = Field(default=2, ge=1, le=16)
@@ -69,19 +69,19 @@ class HypernetworkOptions(Options):
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: one hyperparameter that the model is conditioned on."""
+    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin."""
 
     low: float = 0.0
     """Smallest value."""
     high: float = 1.0
     """Largest value."""
     step: float = 0.005
-    """Distance of neighbouring settings as a share of the range, or of its logarithm with a
-    log-uniform prior."""
+    """Distance of neighbouring settings as a share of the range (of its logarithm with a
+    log-uniform prior): one divided by a whole number."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
     """Distribution that values are drawn from in training."""
     end_point_rate: float = 0.1
-    """Share of draws in training that fall on `low`, and the same share on `high`."""
+    """Share of draws in training that fall on `low`, and the same share on `high`; in [0, 0.5]."""
     default: float = 0.5
     """Baseline value: what would be used without a search."""
 
@@ -95,7 +95,7 @@ class LossOptions(Options):
     """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or
     one of a plugin."""
     window: int = Field(default=9, ge=3, le=255)
-    """Width of the window of local cross-correlation in voxels; odd."""
+    """Width of the window of `lncc` in voxels; odd."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
     scale: float | None = Field(default=None, gt=0, le=1e6)

@@ -43,10 +43,11 @@ class OneOf:
         for name in names:
             if name in self.names:
                 continue
-            similar = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
-            hint = f" ({similar[0]}?)" if similar else ""
             known = ", ".join(self.names)
-            raise ValueError(f"expected one of {known}{hint}")
+            similar = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
+            if similar:
+                raise ValueError(f"expected one of {known} ({similar[0]}?)")
+            raise ValueError(f"expected one of {known}")
         return given
 
     def __get_pydantic_core_schema__(

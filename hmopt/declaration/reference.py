@@ -18,9 +18,10 @@ from hmopt.declaration.study import Study
 INTRODUCTION = """# `study.toml`, key by key
 
 `hmopt new` writes this file with a comment above each key; everything in it can be edited. A key
-that is left out takes its default. Paths are relative to the study folder and may contain
-environment variables: `${DATA}/brains`. Unknown keys are refused. Keys that an earlier version
-named otherwise are still read, with one line that names the new key.
+that is left out takes its default. Only `name`, `[cohort]`, `[preprocessing]` and `[split]` are
+required. Paths are relative to the study folder and may contain environment variables, as
+`${DATA}/brains`. Unknown keys are errors. Older names of keys are still read, with a warning that
+names the new key.
 """
 
 EXAMPLES = {
@@ -36,8 +37,8 @@ EXAMPLES = {
         shape = [160, 192, 160]
         spacing_mm = [1.0, 1.0, 1.0]
         normalization = "percentile"
-        placement = "affine" # to the image that is named here
-        template = "sub-01_T1w"
+        placement = "affine"
+        template = "sub-01_T1w" # all others are aligned to it
     """,
     "preprocessing.slices": """
         [preprocessing.slices]
@@ -56,6 +57,15 @@ EXAMPLES = {
         tasks = ["cross", "within"]
         same = ["modality"] # T1 to T1, T2 to T2
         search = 200
+    """,
+    "model": """
+        [model] # trained in another study folder
+        source = "study"
+        path = "../brains"
+
+        # Or a Python function:
+        # source = "engine"
+        # callable = "mine.py:register"
     """,
     "network": """
         [network] # half the resolution, for volumes
@@ -188,7 +198,7 @@ def allowed_values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     >>> allowed_values(Literal["cross", "within"] | None)
     '`"cross"`, `"within"`'
     >>> allowed_values(Annotated[list[float], annotated_types.MinLen(2), annotated_types.MaxLen(3)])
-    'list of 2 to 3: number'
+    'list of numbers (2 to 3)'
     >>> allowed_values(int, [annotated_types.Ge(1), annotated_types.Le(4096)])
     'integer in [1, 4096]'
     """
@@ -204,20 +214,32 @@ def allowed_values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return _words(inner)
     if origin in (Union, types.UnionType):
-        kinds = [allowed_values(one, known) for one in inner if one is not types.NoneType]
+        options = [one for one in inner if one is not types.NoneType]
+        if bool in options and str in options:
+            return "any value"
+        kinds = [allowed_values(one, known) for one in options]
         return ", or ".join(kinds)
     if origin is list:
         length = _length(known)
         entries = allowed_values(inner[0], names)
-        return f"list{length}: {entries}"
+        return f"list of {_plural(entries)}{length}"
     if origin is dict:
         entries = allowed_values(inner[1])
-        return f"table: name = {entries}"
+        return f"table: names to {_plural(entries)}"
     return _plain_values(annotation, known)
 
 
+def _plural(values: str) -> str:
+    """Return what a list or table accepts: `integer ≥ 1` becomes `integers ≥ 1`."""
+    for word in ("integer", "number", "path", "list", "any value"):
+        if values.startswith(word):
+            return values.replace(word, f"{word}s", 1)
+    return values
+
+
 def _words(words: Iterable[str]) -> str:
-    return ", ".join(f"`{toml_value(word)}`" for word in words)
+    marked = [f"`{toml_value(word)}`" for word in words]
+    return ", ".join(marked)
 
 
 def _flat(constraints: Sequence[Any]) -> list[Any]:
@@ -281,11 +303,11 @@ def _length(constraints: Sequence[Any]) -> str:
     shortest = [one.min_length for one in constraints if isinstance(one, annotated_types.MinLen)]
     longest = [one.max_length for one in constraints if isinstance(one, annotated_types.MaxLen)]
     if shortest and longest:
-        return f" of {shortest[0]} to {longest[0]}"
+        return f" ({shortest[0]} to {longest[0]})"
     if shortest:
-        return f" of at least {shortest[0]}"
+        return f" (at least {shortest[0]})"
     if longest:
-        return f" of at most {longest[0]}"
+        return f" (at most {longest[0]})"
     return ""
 
 

@@ -43,10 +43,10 @@ def current_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     >>> current_names({"name": "brains", "search": {"confirmations": 5, "repeats": 20, "seed": 0}})
     {'name': 'brains', 'search': {'refinements': 5, 'seed': 0}}
     """
-    found = dict(tables)
+    found: dict[str, Any] = {}
     for name, content in tables.items():
-        if isinstance(content, Mapping):
-            found[name] = _renamed(name, content)
+        is_table = isinstance(content, Mapping)
+        found[name] = _renamed(name, content) if is_table else content
     return found
 
 
@@ -85,9 +85,10 @@ def first_names(tables: Mapping[str, Any]) -> dict[str, Any]:
         content = tables.get(table)
         if not isinstance(content, Mapping) or name not in content:
             continue
-        renamed = dict(found[table])
         _, first_name = older.split(".")
-        renamed[first_name] = renamed.pop(name)
+        renamed = dict(found[table])
+        value = renamed.pop(name)
+        renamed[first_name] = value
         found[table] = renamed
     return found
 

@@ -1,14 +1,18 @@
-"""`[search]`: the sweep over settings, the scopes, and the evaluation."""
+"""`[search]` and `[compare]`: the sweep over settings, the scopes, the evaluation, and the baselines."""
 
+import itertools
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from hmopt.catalogue import METRICS
 from hmopt.declaration.options import OneOf, Options, Seed
+from hmopt.space import Hyperparameter, Index, Space
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
+EVEN_VALUES = 9
+"""Values of a hyperparameter at which separate networks are trained, where none are declared."""
 
 
 class SearchOptions(Options):
@@ -31,11 +35,11 @@ class SearchOptions(Options):
     """Further settings at most, added adaptively where the expected gain over all scopes is
     largest."""
     sampler: Annotated[str, Field(min_length=1)] = "plan"
-    """`plan`, hmopt's own, or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
+    """`plan` (of hmopt), or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
     trials: int = Field(default=30, ge=1, le=100_000)
-    """Trials in the study of each scope, with another sampler than `plan`."""
+    """Trials in the study of each scope, with a sampler other than `plan`."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
@@ -47,7 +51,7 @@ class SearchOptions(Options):
     """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product
     of these."""
     bins: dict[str, list[float]] = {}
-    """Edges that divide a numeric column into groups."""
+    """Rising edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
     """Optuna storage URL of the studies; left out: SQLite in the study folder."""
     min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
@@ -64,15 +68,19 @@ class SearchOptions(Options):
     @field_validator("sampler")
     @classmethod
     def _known_sampler(cls, name: str) -> str:
-        if name != "plan" and "." not in name and ":" not in name:
-            OneOf(_sampler_names()).check(name)
+        is_path = "." in name or ":" in name
+        if name == "plan" or is_path:
+            return name
+        known = _sampler_names()
+        OneOf(known).check(name)
         return name
 
     @field_validator("scopes")
     @classmethod
     def _different_kinds(cls, scopes: list[list[str]]) -> list[list[str]]:
         for kinds in scopes:
-            if len(set(kinds)) < len(kinds):
+            distinct = set(kinds)
+            if len(distinct) < len(kinds):
                 raise ValueError(f"expected each kind once in a scope, not {kinds}")
         return scopes
 
@@ -80,7 +88,8 @@ class SearchOptions(Options):
     @classmethod
     def _rising_edges(cls, bins: dict[str, list[float]]) -> dict[str, list[float]]:
         for name, edges in bins.items():
-            rising = sorted(set(edges))
+            distinct = set(edges)
+            rising = sorted(distinct)
             if not edges or edges != rising:
                 raise ValueError(f"expected rising edges for {name}")
         return bins
@@ -105,3 +114,75 @@ def _sampler_names() -> list[str]:
     left_out = {"BaseSampler", "BaseGASampler", "PartialFixedSampler"}
     named = {name for name in samplers.__all__ if name.endswith("Sampler")}
     return ["plan", *sorted(named - left_out), "CurveSampler", "AutoSampler"]
+
+
+class CompareOptions(Options):
+    """`[compare]`: baselines to train: separate networks, and hypermorphs of other seeds."""
+
+    table: ClassVar[str] = "compare"
+
+    values: dict[str, list[float]] = {}
+    """Values of separate networks by hyperparameter, in all combinations; empty: nine even ones of
+    the first."""
+    seeds: int = Field(default=3, gt=0, le=1000)
+    """Seeds of these networks, and of hypermorphs that are trained for as many steps as one of
+    them."""
+    optimum_seeds: int = Field(default=5, gt=0, le=1000)
+    """Seeds of separate networks at the best setting of the whole cohort and at the default one."""
+    hypermorph_seeds: int = Field(default=5, gt=0, le=1000)
+    """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
+    steps: int | None = Field(default=None, ge=2, le=10**9)
+    """Optimizer steps of a separate network; left out: half of the model's."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """Adam's initial learning rate for separate networks; left out: the model's."""
+    half_budget_seeds: int = Field(default=0, ge=0, le=1000)
+    """Seeds of separate networks at the best setting of the cohort that are trained for half the
+    model's steps."""
+
+    def budgets(self, model_steps: int) -> tuple[int, int]:
+        """Return the steps of a separate network, and the larger budget of a hypermorph: at most twice as many.
+
+        Parameters
+        ----------
+        model_steps
+            Optimizer steps of the model.
+
+        Examples
+        --------
+        >>> CompareOptions().budgets(6000), CompareOptions(steps=2000).budgets(6000)
+        ((3000, 6000), (2000, 4000))
+        """
+        if self.steps is None:
+            half = (model_steps + 1) // 2
+            return half, model_steps
+        double = 2 * self.steps
+        return self.steps, double
+
+    def grid(self, space: Space) -> list[Index]:
+        """Return the settings of separate networks, sorted.
+
+        A hyperparameter without values stays at its default. Where no values are declared at all,
+        the first hyperparameter has nine even ones.
+
+        Examples
+        --------
+        >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+        >>> CompareOptions(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareOptions().grid(space))
+        ([(0,), (70,)], 9)
+        """
+        values = self.values or _even_values(space.hyperparameters[0])
+        places = []
+        for hyperparameter in space.hyperparameters:
+            only_default = [hyperparameter.default]
+            declared = values.get(hyperparameter.name, only_default)
+            indices = [hyperparameter.index(value) for value in declared]
+            places.append(indices)
+        settings = itertools.product(*places)
+        return sorted(settings)
+
+
+def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:
+    alone = Space(hyperparameters=(hyperparameter,))
+    settings = alone.coarse(EVEN_VALUES)
+    values = [hyperparameter.value(index) for (index,) in settings]
+    return {hyperparameter.name: values}

@@ -1,17 +1,18 @@
 """The whole of `study.toml`, read and checked."""
 
+import math
 import os
 import tomllib
 import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from hmopt.catalogue import HYPERPARAMETERS, load_plugins
-from hmopt.declaration.agreement import check_agreement, check_search, check_values
+from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES, load_plugins
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
-from hmopt.declaration.compare import CompareOptions
 from hmopt.declaration.model import (
     HypernetworkOptions,
     HyperparameterOptions,
@@ -22,7 +23,7 @@ from hmopt.declaration.model import (
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
-from hmopt.declaration.search import SearchOptions
+from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import one_line, real_place
 from hmopt.space import Hyperparameter, Space
@@ -30,6 +31,21 @@ from hmopt.space import Hyperparameter, Space
 FILE_NAME = "study.toml"
 
 T = TypeVar("T", bound=Options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contradiction:
+    """A key whose value does not go with other tables."""
+
+    field: str
+    expected: str
+    got: object
+
+    def error(self) -> DeclarationError:
+        """Return the error that says so."""
+        return DeclarationError(
+            self.field, expected=self.expected, got=self.got, advice="Correct the declaration."
+        )
 
 
 class Study(Options):
@@ -60,18 +76,21 @@ class Study(Options):
         """Let a hyperparameter whose range is not declared have that of the catalogue."""
         if not isinstance(hyperparameters, dict):
             return hyperparameters
-        return {
-            name: {**_known_range(name), **declared} if isinstance(declared, dict) else declared
-            for name, declared in hyperparameters.items()
-        }
+        complete = {}
+        for name, declared in hyperparameters.items():
+            if isinstance(declared, dict):
+                complete[name] = _known_range(name) | declared
+            else:
+                complete[name] = declared  # which pydantic refuses
+        return complete
 
     @property
     def space(self) -> Space:
         """The declared hyperparameters."""
-        hyperparameters = [
-            Hyperparameter(name=name, **options.model_dump())
-            for name, options in self.hyperparameters.items()
-        ]
+        hyperparameters = []
+        for name, options in self.hyperparameters.items():
+            hyperparameter = Hyperparameter(name=name, **options.model_dump())
+            hyperparameters.append(hyperparameter)
         return Space(hyperparameters=tuple(hyperparameters))
 
 
@@ -190,7 +209,10 @@ def load_declared_plugins(folder: Path) -> None:
 
 def _load_plugins(plugins: Any, folder: Path) -> None:
     """Import what `plugins` names; what is no list of names is told by the check of all keys."""
-    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+    if not isinstance(plugins, list):
+        return
+    are_names = [isinstance(plugin, str) for plugin in plugins]
+    if all(are_names):
         load_plugins(plugins, folder)
 
 
@@ -200,14 +222,19 @@ def _no_toml(path: Path, got: str) -> DeclarationError:
 
 def _refusal(origin: str, fault: Fault) -> DeclarationError:
     """Return the error for a broken rule of a key."""
-    expected, got, advice = fault.rule, repr(fault.value), "Correct the value."
+    field = f"{origin}: {fault.key}"
+    if fault.kind == "missing":
+        return DeclarationError(field, expected="a value", got="none", advice="Add the key.")
     if fault.kind == "extra_forbidden":
-        name = fault.key.rpartition(".")[2]
-        expected, got = "a key that hmopt knows", f"unknown key {name!r}"
-        advice = "Remove or correct it."
-    elif fault.kind == "missing":
-        expected, got, advice = "a value", "none", "Add the key."
-    return DeclarationError(f"{origin}: {fault.key}", expected=expected, got=got, advice=advice)
+        _, _, name = fault.key.rpartition(".")
+        return DeclarationError(
+            field,
+            expected="a key that hmopt knows",
+            got=f"unknown key {name!r}",
+            advice="Remove or correct it.",
+        )
+    got = repr(fault.value)
+    return DeclarationError(field, expected=fault.rule, got=got, advice="Correct the value.")
 
 
 def _resolved(options: T, folder: Path, names: tuple[str, ...]) -> T:
@@ -230,3 +257,169 @@ def _absolute(path: Path, folder: Path, field: str) -> Path:
             advice="Set the environment variable it names.",
         )
     return real_place(folder / Path(expanded).expanduser())
+
+
+def check_agreement(
+    hyperparameters: Mapping[str, HyperparameterOptions],
+    preprocessing: PreprocessingOptions,
+    loss: LossOptions,
+    training: TrainingOptions,
+) -> None:
+    """Refuse tables that are each right but contradict each other.
+
+    Raises
+    ------
+    DeclarationError
+        If the loss does not know a hyperparameter or its range is too wide, images lack the axis to
+        flip, or intensities that must lie in [0, 1] do not.
+
+    Examples
+    --------
+    >>> flat = PreprocessingOptions(shape=[16, 16])
+    >>> check_agreement({"warmth": HyperparameterOptions()}, flat, LossOptions(), TrainingOptions())
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hyperparameters.warmth: expected regularization or label_weight, got 'warmth'. ...
+    """
+    contradictions = [
+        *_of_hyperparameters(hyperparameters),
+        *_of_axes(preprocessing, training),
+        *_of_intensities(preprocessing, loss, training),
+    ]
+    for found in contradictions:
+        raise found.error()
+
+
+def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
+    """Refuse metrics that can never be measured on a cohort.
+
+    Raises
+    ------
+    DeclarationError
+        If metrics in mm are asked for where spacings are not known.
+
+    Examples
+    --------
+    >>> cohort = CohortOptions.model_validate({"manifest": "cohort.csv", "spacing_known": False})
+    >>> check_search(SearchOptions(metric="hd95_mm"), cohort)
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: search: expected metrics without mm where cohort.spacing_known is false, got ...
+    """
+    if not cohort.spacing_known:
+        check_units(search, "where cohort.spacing_known is false")
+
+
+def check_units(search: SearchOptions, where: str) -> None:
+    """Refuse metrics in mm, for a cohort whose spacing is not known.
+
+    Raises
+    ------
+    DeclarationError
+        If there is one.
+    """
+    in_mm = [name for name in search.measured if METRICS[name].unit == "mm"]
+    if in_mm:
+        raise DeclarationError(
+            "search",
+            expected=f"metrics without mm {where}",
+            got=", ".join(in_mm),
+            advice="Choose others.",
+        )
+
+
+def check_values(compare: CompareOptions, space: Space) -> None:
+    """Refuse values to compare at that are no lattice points: no measurement can be stored under them.
+
+    Raises
+    ------
+    DeclarationError
+        If a hyperparameter is not declared, or its values are none, or not all different lattice
+        points.
+
+    Examples
+    --------
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
+    >>> check_values(CompareOptions(values={"regularization": [0.1, 0.25]}), space)
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: compare.values.regularization: expected points of its lattice ..., got 0.25. ...
+    """
+    for found in _of_values(compare, space):
+        raise found.error()
+
+
+def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]:
+    declared = {known.name: known for known in space.hyperparameters}
+    for name, values in compare.values.items():
+        field = f"compare.values.{name}"
+        if name not in declared:
+            expected = f"a declared hyperparameter ({', '.join(declared)})"
+            yield Contradiction(field=field, expected=expected, got=repr(name))
+            continue
+        hyperparameter = declared[name]
+        for value in values:
+            if not _is_on_lattice(hyperparameter, value):
+                points = _first_points(hyperparameter)
+                expected = f"points of its lattice ({points})"
+                yield Contradiction(field=field, expected=expected, got=value)
+        distinct = set(values)
+        if not values or len(distinct) < len(values):
+            expected = "different values, at least one"
+            yield Contradiction(field=field, expected=expected, got=values)
+
+
+def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
+    if not hyperparameter.low <= value <= hyperparameter.high:
+        return False
+    place = hyperparameter.index(value)
+    nearest = hyperparameter.value(place)
+    return math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _first_points(hyperparameter: Hyperparameter) -> str:
+    first = hyperparameter.value(0)
+    second = hyperparameter.value(1)
+    last = hyperparameter.high
+    return f"{first:g}, {second:g}, … {last:g}"
+
+
+def _of_hyperparameters(
+    hyperparameters: Mapping[str, HyperparameterOptions],
+) -> Iterator[Contradiction]:
+    for name, options in hyperparameters.items():
+        field = f"hyperparameters.{name}"
+        if name not in HYPERPARAMETERS:
+            expected = " or ".join(HYPERPARAMETERS)
+            yield Contradiction(field=field, expected=expected, got=repr(name))
+            continue
+        known = HYPERPARAMETERS[name]
+        if options.low < known.least or options.high > known.most:
+            expected = f"a range inside [{known.least:g}, {known.most:g}]"
+            got = f"{options.low} to {options.high}"
+            yield Contradiction(field=field, expected=expected, got=got)
+
+
+def _of_axes(
+    preprocessing: PreprocessingOptions, training: TrainingOptions
+) -> Iterator[Contradiction]:
+    axes = len(preprocessing.shape)
+    flipped = training.augmentation.flip_axis
+    if flipped is not None and flipped >= axes:
+        field = "training.augmentation.flip_axis"
+        yield Contradiction(field=field, expected=f"an axis below {axes}", got=flipped)
+
+
+def _of_intensities(
+    preprocessing: PreprocessingOptions, loss: LossOptions, training: TrainingOptions
+) -> Iterator[Contradiction]:
+    if preprocessing.normalization != "zscore":
+        return
+    needs_unit_range = {
+        f"loss.similarity {loss.similarity}": SIMILARITIES[loss.similarity].needs_unit_range,
+        "training.augmentation.intensity": training.augmentation.intensity > 0,
+    }
+    for name, needed in needs_unit_range.items():
+        if needed:
+            yield Contradiction(
+                field="preprocessing.normalization",
+                expected=f"percentile or minmax with {name}",
+                got="zscore",
+            )

@@ -53,9 +53,10 @@ class Baseline:
     @property
     def name(self) -> str:
         """A name that no other one of the comparison has."""
-        seeds = "-".join(str(seed) for seed in self.seeds)
-        word = "seed" if len(self.seeds) == 1 else "seeds"
-        return f"{self.role}-{self.steps}-steps-{word}-{seeds}"
+        seeds = [str(seed) for seed in self.seeds]
+        word = "seed" if len(seeds) == 1 else "seeds"
+        numbers = "-".join(seeds)
+        return f"{self.role}-{self.steps}-steps-{word}-{numbers}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +99,28 @@ class Comparison:
 
         None where there are none.
         """
-        separate = [one.steps for one in self.baselines if one.role == "separate"]
-        larger = [steps for steps in separate if steps > self.steps]
-        return max(larger, default=None)
+        separate = [one for one in self.baselines if one.role == "separate"]
+        steps = [one.steps for one in separate]
+        longest = max(steps, default=self.steps)
+        return longest if longest > self.steps else None
 
     def singles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
         """Return those of one seed each, by seed."""
-        found = [one for one in self._of(role, steps) if len(one.seeds) == 1]
-        found.sort(key=lambda one: one.seeds)
-        return tuple(found)
+        found = self._of(role, steps)
+        singles = [one for one in found if len(one.seeds) == 1]
+        singles.sort(key=lambda one: one.seeds)
+        return tuple(singles)
 
     def ensembles(self, role: Role, steps: int) -> tuple[Baseline, ...]:
         """Return those of several seeds, the fewest first."""
-        found = [one for one in self._of(role, steps) if len(one.seeds) > 1]
-        found.sort(key=lambda one: len(one.seeds))
-        return tuple(found)
+        found = self._of(role, steps)
+        ensembles = [one for one in found if len(one.seeds) > 1]
+        ensembles.sort(key=lambda one: len(one.seeds))
+        return tuple(ensembles)
 
     def _of(self, role: Role, steps: int) -> list[Baseline]:
-        return [one for one in self.baselines if one.role == role and one.steps == steps]
+        of_role = [one for one in self.baselines if one.role == role]
+        return [one for one in of_role if one.steps == steps]
 
 
 def write_comparison(path: Path, comparison: Comparison, space: Space) -> None:

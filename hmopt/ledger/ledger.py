@@ -1,5 +1,6 @@
 """All measurements made so far, on disk."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
-from hmopt.ledger.cells import Axes, Cells
 from hmopt.ledger.manifest import (
     Lattice,
     OracleKey,
@@ -27,6 +27,8 @@ from hmopt.ledger.manifest import (
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.shard import (
     NAMES,
+    Axes,
+    Cells,
     block_rows,
     distinct_rows,
     read_all,
@@ -141,12 +143,14 @@ class Ledger:
         if not written:
             return
         settings = {block.index for block in written}
-        metrics: set[str] = set()
+        names: set[str] = set()
         for block in written:
-            metrics |= {find_metric(metric).key for metric in block.values}
+            names.update(block.values)
+        metrics = [find_metric(name).key for name in names]
+        lattice = lattice_of(space)
         rows = block_rows(space, written)
         with editing(self.folder) as shards:
-            header = _header(len(shards), identity, lattice_of(space), metrics, settings)
+            header = _header(len(shards), identity, lattice, metrics, settings)
             shard = write_shard(self.folder, header, rows)
             shards.append(shard)
 
@@ -172,7 +176,8 @@ class Ledger:
         """Return what of an oracle is still to be measured, setting by setting."""
         ids = tuple(pair.id for pair in pairs)
         axes = Axes(space=space, settings=tuple(settings), pairs=ids, labels=tuple(labels))
-        return find_gaps(self.read(identity, axes, metrics), pairs)
+        cells = self.read(identity, axes, metrics)
+        return find_gaps(cells, pairs)
 
     def block(
         self,
@@ -188,7 +193,8 @@ class Ledger:
         Values that were not measured are NaN.
         """
         axes = Axes(space=space, settings=(index,), pairs=tuple(pairs), labels=tuple(labels))
-        return block_of(self.read(identity, axes, metrics), 0)
+        cells = self.read(identity, axes, metrics)
+        return block_of(cells, place=0)
 
     def measurements(
         self,
@@ -231,7 +237,7 @@ class Ledger:
         return Measurements(
             identity=identity,
             space=space,
-            settings=tuple(settings[place] for place in np.flatnonzero(is_complete)),
+            settings=tuple(itertools.compress(settings, is_complete)),
             pairs=pairs.reset_index(drop=True),
             labels=tuple(labels),
             values={metric: array[is_complete] for metric, array in cells.values.items()},
@@ -239,7 +245,11 @@ class Ledger:
 
     def read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:
         """Return what is known of an oracle along some axes, from one reading of the shards."""
-        return self._undisturbed(lambda: self._read_once(identity, axes, metrics))
+
+        def read() -> Cells:
+            return self._read_once(identity, axes, metrics)
+
+        return self._undisturbed(read)
 
     def holdings(self) -> list[Holding]:
         """Return how much there is of each oracle, in the order in which oracles were first written."""
@@ -252,7 +262,8 @@ class Ledger:
         """
         with editing(self.folder) as shards:
             merged = []
-            for group in _by_oracle(shards).values():
+            groups = _by_oracle(shards)
+            for group in groups.values():
                 place = shards.index(group[0])
                 merged.append(self._merged(group, place))
             shards[:] = merged
@@ -296,8 +307,9 @@ class Ledger:
         settings = set(axes.settings)
         # the newest first, so that of two values under one key the first written one is filled in last
         for shard in reversed(read_manifest(self.folder)):
-            can_hold = shard.metrics & keys and shard.settings & settings
-            if shard.oracle != oracle or not can_hold:
+            has_metric = shard.metrics & keys
+            has_setting = shard.settings & settings
+            if shard.oracle != oracle or not has_metric or not has_setting:
                 continue
             path = check_shard(self.folder, shard)
             rows = read_shard(path, axes, metrics)
@@ -306,8 +318,8 @@ class Ledger:
 
     def _holdings_once(self) -> list[Holding]:
         shards = read_manifest(self.folder)
-        groups = _by_oracle(shards)
-        return [self._holding(group) for group in groups.values()]
+        groups = _by_oracle(shards).values()
+        return [self._holding(group) for group in groups]
 
     def _holding(self, shards: list[Shard]) -> Holding:
         hyperparameters = tuple(name for name, *_ in shards[0].lattice)
@@ -315,13 +327,17 @@ class Ledger:
         names: dict[tuple[str, str], set[str]] = {}
         rows: Counter[str] = Counter()
         for shard in shards:
-            keys = read_keys(check_shard(self.folder, shard), hyperparameters)
+            path = check_shard(self.folder, shard)
+            keys = read_keys(path, hyperparameters)
             for metric in shard.metrics:
-                of_metric = keys.filter(pc.equal(keys["metric"], metric))
+                is_of_metric = pc.equal(keys["metric"], metric)
+                of_metric = keys.filter(is_of_metric)
                 rows[metric] += of_metric.num_rows
-                settings.setdefault(metric, set()).update(_settings(of_metric))
+                known_settings = settings.setdefault(metric, set())
+                known_settings |= _settings(of_metric)
                 for name in NAMES:
-                    names.setdefault((metric, name), set()).update(_distinct(of_metric[name]))
+                    known_names = names.setdefault((metric, name), set())
+                    known_names |= _distinct(of_metric[name])
         metrics = [
             Kept(
                 metric=metric,
@@ -332,11 +348,12 @@ class Ledger:
             )
             for metric in sorted(settings)
         ]
+        paths = [self.folder / shard.file for shard in shards]
         return Holding(
             identity=shards[0].identity,
             hyperparameters=hyperparameters,
             shards=len(shards),
-            size=sum((self.folder / shard.file).stat().st_size for shard in shards),
+            size=sum(path.stat().st_size for path in paths),
             metrics=tuple(metrics),
         )
 
@@ -352,17 +369,21 @@ def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
         The pairs along the second axis of the cells.
     """
     metrics = tuple(cells.values)
-    # shape (metrics, settings, pairs)
-    unknown = np.stack([~cells.complete(metric) for metric in metrics])
+    known = np.stack([cells.complete(metric) for metric in metrics])
+    unknown = ~known  # (metrics, settings, pairs)
     gaps = []
     for place, index in enumerate(cells.axes.settings):
-        of_setting = unknown[:, place]
+        of_setting = unknown[:, place]  # (metrics, pairs)
+        if not of_setting.any():
+            continue
         pair_places = np.flatnonzero(of_setting.any(axis=0))
         metric_places = np.flatnonzero(of_setting.any(axis=1))
-        if len(pair_places):
-            lacking = tuple(pairs[place] for place in pair_places)
-            asked = tuple(metrics[place] for place in metric_places)
-            gaps.append(Gap(index=index, pairs=lacking, metrics=asked))
+        gap = Gap(
+            index=index,
+            pairs=tuple(pairs[place] for place in pair_places),
+            metrics=tuple(metrics[place] for place in metric_places),
+        )
+        gaps.append(gap)
     return gaps
 
 
@@ -402,11 +423,13 @@ def _header(
 
 def _settings(keys: pa.Table) -> set[Index]:
     """Return the different settings of a shard's rows."""
-    hyperparameters = [name for name in keys.column_names if name not in NAMES]
+    names = keys.column_names
+    hyperparameters = [name for name in names if name not in NAMES]
     if not hyperparameters:  # an oracle without hyperparameters, as that of unregistered pairs
         return {()}
     settings = keys.select(hyperparameters)
-    distinct = settings.group_by(hyperparameters).aggregate([])
+    groups = settings.group_by(hyperparameters)
+    distinct = groups.aggregate([])
     columns = [distinct[name].to_pylist() for name in hyperparameters]
     return set(zip(*columns, strict=True))
 
@@ -418,8 +441,8 @@ def _distinct(column: pa.ChunkedArray) -> set[str]:
     """
     found: set[str] = set()
     for chunk in column.chunks:
-        indices = pc.drop_null(chunk.indices).to_numpy()
-        used = pa.array(np.unique(indices))
+        indices = pc.drop_null(chunk.indices)
+        used = pc.unique(indices)
         names = chunk.dictionary.take(used)
         found.update(names.to_pylist())
     return found

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -35,9 +36,7 @@ OracleKey = tuple[str, Lattice]
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
 """Names of files of interrupted writers."""
 _EXPECTED = "the manifest of a ledger"
-_ADVICE = (
-    "Restore it from a copy. Or move it away: shards that tell what they hold are then found again."
-)
+_ADVICE = "Restore it from a copy, or move it away: it is then made again from the shards."
 
 
 def lattice_of(space: Space) -> Lattice:
@@ -45,10 +44,13 @@ def lattice_of(space: Space) -> Lattice:
 
     How it is sampled in training is no part of it.
     """
-    return tuple(
-        (known.name, float(known.low), float(known.high), float(known.step), known.prior)
-        for known in space.hyperparameters
-    )
+    entries = []
+    for known in space.hyperparameters:
+        low = float(known.low)
+        high = float(known.high)
+        step = float(known.step)
+        entries.append((known.name, low, high, step, known.prior))
+    return tuple(entries)
 
 
 class _Strict(BaseModel):
@@ -144,13 +146,15 @@ def read_manifest(folder: Path) -> list[Shard]:
     except FileNotFoundError:
         return _described_shards(shard_files(folder))
     except LedgerError as error:
+        if isinstance(error, _NewerError):
+            raise
         files = shard_files(folder)
-        can_be_made_again = bool(files) and all(is_sealed(read_metadata(one)) for one in files)
-        if isinstance(error, _NewerError) or not can_be_made_again:
+        are_sealed = [is_sealed(read_metadata(path)) for path in files]
+        if not files or not all(are_sealed):
             raise
         shards = _described_shards(files)
         warnings.warn(
-            f"{error} Its {len(shards)} shards tell what they hold, and are used.", stacklevel=2
+            f"{error} The {len(shards)} shards themselves are read instead.", stacklevel=2
         )
         return shards
 
@@ -159,8 +163,9 @@ def _read(path: Path) -> list[Shard]:
     content = read_json(path, error=LedgerError, what=_EXPECTED, advice=_ADVICE)
     found = content.get("format")
     if isinstance(found, int) and found > FORMAT:
-        advice = "Use the hmopt that wrote it."
-        raise _NewerError(str(path), expected=f"format {FORMAT}", got=found, advice=advice)
+        expected = f"format {FORMAT}"
+        advice = "Use the version of hmopt that wrote it, or a later one."
+        raise _NewerError(str(path), expected=expected, got=found, advice=advice)
     manifest = checked(
         content, _Manifest, field=str(path), error=LedgerError, what=_EXPECTED, advice=_ADVICE
     )
@@ -185,7 +190,7 @@ def _described_shards(paths: Iterable[Path]) -> list[Shard]:
     for path in paths:
         metadata = read_metadata(path)
         if not is_sealed(metadata):
-            _leave_alone(f"{path}: does not tell what it holds")
+            _leave_alone(f"{path}: does not say what it holds")
             continue
         digest = file_digest(path)
         if digest in known:
@@ -197,12 +202,12 @@ def _described_shards(paths: Iterable[Path]) -> list[Shard]:
 
 
 def _leave_alone(reason: str) -> None:
-    warnings.warn(f"{reason}; it is left alone and not read.", stacklevel=5)
+    warnings.warn(f"{reason}; it is ignored.", stacklevel=5)
 
 
 def _by_place(described: Iterable[tuple[int, Shard]]) -> list[Shard]:
-    ordered = sorted(described, key=lambda one: one[0])
-    return [shard for _, shard in ordered]
+    ordered = sorted(described, key=itemgetter(0))
+    return [shard for _place, shard in ordered]
 
 
 def _shard(path: Path, metadata: dict[bytes, bytes], digest: str) -> tuple[int, Shard]:
@@ -260,11 +265,11 @@ def _add_unlisted(folder: Path, shards: list[Shard]) -> None:
         try:
             metadata = read_metadata(path)
             if not is_sealed(metadata):
-                _leave_alone(f"{path}: does not tell what it holds")
+                _leave_alone(f"{path}: does not say what it holds")
                 continue
             found.append(_shard(path, metadata, file_digest(path)))
         except LedgerError as error:
-            warnings.warn(f"{error} It is left alone.", stacklevel=4)
+            warnings.warn(f"{error} It is ignored.", stacklevel=4)
     shards += [shard for shard in _by_place(found) if shard.sha256 not in hashes]
 
 
@@ -272,7 +277,8 @@ def _with_hash(folder: Path, shard: Shard) -> Shard:
     """Return a shard of an earlier version with the hash of its file as it is now."""
     if shard.sha256 is not None:
         return shard
-    return shard.model_copy(update={"sha256": file_digest(folder / shard.file)})
+    digest = file_digest(folder / shard.file)
+    return shard.model_copy(update={"sha256": digest})
 
 
 def _to_json(shard: Shard) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from hmopt.errors import LedgerError
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
+T = TypeVar("T")
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -78,7 +80,8 @@ class Measurements:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
-        if list(self.settings) != sorted(set(self.settings)):
+        distinct = set(self.settings)
+        if list(self.settings) != sorted(distinct):
             raise LedgerError(
                 "settings", expected="sorted settings", got=self.settings, advice="Sort them."
             )
@@ -86,9 +89,13 @@ class Measurements:
         if missing:
             expected, got = f"columns {PAIR_COLUMNS}", f"none of {missing}"
             raise LedgerError("pairs", expected=expected, got=got, advice="Add them.")
-        size = (len(self.settings), len(self.pairs), len(self.labels))
+        settings = len(self.settings)
+        pairs = len(self.pairs)
+        labels = len(self.labels)
         for name, array in self.values.items():
-            shape = size if find_metric(name).per_label else size[:2]
+            shape: tuple[int, ...] = (settings, pairs)
+            if find_metric(name).per_label:
+                shape = (settings, pairs, labels)
             if array.shape != shape:
                 expected, advice = f"shape {shape}", "Give a value per cell."
                 raise LedgerError(name, expected=expected, got=array.shape, advice=advice)
@@ -132,7 +139,8 @@ class Measurements:
             return chosen
         if label is None:
             return mean(chosen, axis=2)
-        return chosen[:, :, self._label_place(label)]
+        place = self._label_place(label)
+        return chosen[:, :, place]
 
     def at(self, settings: Sequence[Index]) -> "Measurements":
         """Return the same measurements at some of the settings only."""
@@ -192,10 +200,17 @@ def mean(values: Array, axis: int) -> Array:
 def pair_records(pairs: pd.DataFrame) -> list[Pair]:
     """Return the rows of a table of pairs as records."""
     columns = ["moving", "fixed", "moving_subject", "fixed_subject"]
+    rows = pairs[columns].itertuples(index=False)
     return [
         Pair(moving=moving, fixed=fixed, moving_subject=moving_subject, fixed_subject=fixed_subject)
-        for moving, fixed, moving_subject, fixed_subject in pairs[columns].itertuples(index=False)
+        for moving, fixed, moving_subject, fixed_subject in rows
     ]
+
+
+def _places(entries: Iterable[T]) -> dict[T, int]:
+    """Return the place of each of some different entries."""
+    numbered = enumerate(entries)
+    return {entry: place for place, entry in numbered}
 
 
 class Tabulated:
@@ -212,10 +227,8 @@ class Tabulated:
     def __init__(self, measurements: Measurements, identity: str | None = None) -> None:
         self._measurements = measurements
         self._identity = measurements.identity if identity is None else identity
-        settings = enumerate(measurements.settings)
-        pairs = enumerate(measurements.pairs["pair"])
-        self._setting_places = {setting: place for place, setting in settings}
-        self._pair_places = {pair: place for place, pair in pairs}
+        self._setting_places = _places(measurements.settings)
+        self._pair_places = _places(measurements.pairs["pair"])
 
     @property
     def space(self) -> Space:
@@ -235,7 +248,8 @@ class Tabulated:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The pairs that were measured."""
-        return tuple(pair_records(self._measurements.pairs))
+        records = pair_records(self._measurements.pairs)
+        return tuple(records)
 
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hmopt.ledger.cells import Axes
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
+from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
@@ -86,16 +86,21 @@ class Recorded:
         Values are the same whether they were measured now or before, and those measured before an
         interruption are reused.
         """
+        ids = [pair.id for pair in pairs]
         axes = Axes(
             space=self.space,
             settings=tuple(settings),
-            pairs=tuple(pair.id for pair in pairs),
+            pairs=tuple(ids),
             labels=tuple(self.labels),
         )
         cells = self._ledger.read(self.identity, axes, metrics)
         gaps = find_gaps(cells, pairs)
-        lacking = {gap.index: {pair.id for pair in gap.pairs} for gap in gaps}
-        held = {index: block_of(cells, place) for place, index in enumerate(settings)}
+        lacking: dict[Index, set[str]] = {}
+        for gap in gaps:
+            lacking[gap.index] = {pair.id for pair in gap.pairs}
+        held: dict[Index, Block] = {}
+        for place, index in enumerate(settings):
+            held[index] = block_of(cells, place)
         for index in settings:
             unknown = lacking.get(index, set())
             known = [pair for pair in axes.pairs if pair not in unknown]
@@ -108,7 +113,8 @@ class Recorded:
     def _filled(self, gaps: Sequence[Gap], total: int) -> Iterator[object]:
         """Fill gaps; yield something for every pair and setting, those that are no gap first."""
         lacking = sum(len(gap.pairs) for gap in gaps)
-        yield from range(total - lacking)
+        complete = total - lacking
+        yield from range(complete)
         for alike in _alike(gaps):
             for block in self._measured(alike):
                 yield from block.pairs
@@ -116,13 +122,15 @@ class Recorded:
     def _measured(self, gaps: Sequence[Gap]) -> Iterator[Block]:
         """Measure gaps of the same pairs and metrics; write them in shards of some size."""
         settings = [gap.index for gap in gaps]
+        first = gaps[0]
         fresh: list[Block] = []
         count = 0
         try:
-            for block in self._oracle.measure(settings, gaps[0].pairs, gaps[0].metrics):
+            for block in self._oracle.measure(settings, first.pairs, first.metrics):
                 fresh.append(block)
                 yield block
-                count += sum(values.size for values in block.values.values())
+                sizes = [values.size for values in block.values.values()]
+                count += sum(sizes)
                 if count >= VALUES_A_SHARD:
                     self._ledger.write(self.identity, self.space, fresh)
                     fresh = []
@@ -135,14 +143,17 @@ def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
     """Return gaps grouped by what is lacking: the same metrics of the same pairs."""
     groups: dict[object, list[Gap]] = {}
     for gap in gaps:
-        groups.setdefault((gap.pairs, gap.metrics), []).append(gap)
+        lacking = (gap.pairs, gap.metrics)
+        group = groups.setdefault(lacking, [])
+        group.append(gap)
     return list(groups.values())
 
 
 def _part(block: Block, pairs: Sequence[str]) -> Block:
     """Return the rows of a block that are of some pairs."""
-    places = {pair: place for place, pair in enumerate(block.pairs)}
-    rows = [places[pair] for pair in pairs]
+    numbered = enumerate(block.pairs)
+    row_of_pair = {pair: row for row, pair in numbered}
+    rows = [row_of_pair[pair] for pair in pairs]
     values = {}
     for metric, array in block.values.items():
         values[metric] = array[rows]

@@ -47,7 +47,8 @@ def seal(path: Path) -> str:
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
         digest = hashlib.sha256(content).hexdigest()
         start = content.rfind(MARKER)
-        content[start : start + len(MARKER)] = digest.encode()
+        stop = start + len(MARKER)
+        content[start:stop] = digest.encode()
     return digest
 
 

@@ -91,12 +91,17 @@ class Searched:
     @property
     def source(self) -> str:
         """Where the model came from, as `[model]` declared it."""
-        return str(self.declared.get("model", {}).get("source", "trained"))
+        model = self.declared.get("model", {})
+        source = model.get("source", "trained")
+        return str(source)
 
     @property
     def engine(self) -> str | None:
         """The function that was searched, as it was declared; None where it was a trained model."""
-        return self.declared["model"]["callable"] if self.source == "engine" else None
+        if self.source != "engine":
+            return None
+        model = self.declared["model"]
+        return str(model["callable"])
 
     def identity_of(self, model: Model) -> str | None:
         """Return the identity under which a model was measured; None where it was not."""
@@ -111,12 +116,15 @@ class Searched:
 
     def space_of(self, model: Model) -> Space:
         """Return the space of the settings at which a model was measured: that of no registration has none."""
-        return Space(hyperparameters=()) if model == "unregistered" else self.space
+        if model == "unregistered":
+            return Space(hyperparameters=())
+        return self.space
 
     def metrics_of(self, model: Model) -> tuple[str, ...]:
         """Return the metrics measured of a model: of earlier checkpoints only those that decide a setting."""
-        everything = model in ("full", "unregistered")
-        return tuple(self.search.measured if everything else self.search.deciding)
+        if model in ("full", "unregistered"):
+            return self.search.measured
+        return self.search.deciding
 
 
 class _SearchFile(BaseModel):
@@ -145,7 +153,8 @@ class _SearchFile(BaseModel):
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
-        return Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in self.space))
+        known = [Hyperparameter(**fields) for fields in self.space]
+        return Space(hyperparameters=tuple(known))
 
 
 def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
@@ -224,8 +233,9 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
 def pairs_hash(pairs: pd.DataFrame) -> str:
     """Return a hash of a table of pairs, whose cells are text."""
     columns = [str(name) for name in pairs.columns]
-    cells = pairs.astype(str).to_numpy().tolist()
-    return content_hash(columns, cells)
+    texts = pairs.astype(str)
+    rows = texts.to_numpy().tolist()
+    return content_hash(columns, rows)
 
 
 def declared_sections(study: Study) -> dict[str, Any]:
@@ -254,10 +264,11 @@ def declared_sections(study: Study) -> dict[str, Any]:
         "hypernetwork",
         "training",
     )
-    return {
-        name: getattr(study, name).model_dump(mode="json", exclude=left_out.get(name))
-        for name in names
-    }
+    tables = {}
+    for name in names:
+        options = getattr(study, name)
+        tables[name] = options.model_dump(mode="json", exclude=left_out.get(name))
+    return tables
 
 
 def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, str]]:

@@ -18,6 +18,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,10 @@ from numpy.typing import NDArray
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
 from hmopt.files import one_line
-from hmopt.ledger.cells import Axes
 from hmopt.ledger.manifest import HEADER, Shard, ShardHeader
 from hmopt.ledger.seal import damaged, is_sealed, seal, unsealed
 from hmopt.records import Block
-from hmopt.space import Space
+from hmopt.space import Index, Space
 
 NAMES = ("metric", "pair", "label")
 """Columns of text; all others but `value` are lattice indices."""
@@ -42,12 +42,37 @@ LEAST_ROWS = 1 << 12
 MOST_ROWS = 1 << 14
 """Rows of a group: at least so many, unless a file has fewer, and at most so many."""
 
+Places = NDArray[np.int64]
+"""For each row its place along an axis, -1 where it is not on it."""
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Axes of arrays of measurements: settings (S), pairs by id (P), and labels (L)."""
+
+    space: Space
+    settings: tuple[Index, ...]
+    pairs: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def shape(self, metric: str) -> tuple[int, ...]:
+        """Return (S, P, L), or (S, P) for a metric per pair."""
+        settings = len(self.settings)
+        pairs = len(self.pairs)
+        if find_metric(metric).per_label:
+            return settings, pairs, len(self.labels)
+        return settings, pairs
+
 
 def block_rows(space: Space, blocks: Sequence[Block]) -> pa.Table:
     """Return the rows of blocks, in the order of `distinct_rows`."""
     tables: list[pa.Table] = []
     for block in blocks:
-        tables += [_metric_rows(space, block, metric) for metric in block.values]
+        for metric in block.values:
+            rows = _metric_rows(space, block, metric)
+            tables.append(rows)
     return distinct_rows(tables)
 
 
@@ -59,7 +84,8 @@ def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
         b 1 | a 2 | b 3    in order of keys    a 2 | b 1 | b 3    the third is no new key    a 2 | b 1
     """
     rows = pa.concat_tables(tables)
-    rows = rows.unify_dictionaries().combine_chunks()
+    rows = rows.unify_dictionaries()
+    rows = rows.combine_chunks()
     others = (*NAMES, "value")
     hyperparameters = [name for name in rows.column_names if name not in others]
     keys = [
@@ -69,14 +95,15 @@ def distinct_rows(tables: Sequence[pa.Table]) -> pa.Table:
         _ranks(rows["pair"]),
     ]
     order = np.lexsort(keys[::-1])  # numpy sorts by the last key first
-    changes = [np.diff(key[order]) != 0 for key in keys]
+    steps = [np.diff(key[order]) for key in keys]
+    changes = [step != 0 for step in steps]
     is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = np.any(changes, axis=0)
     first_of_key = order[is_new]
     return rows.take(pa.array(first_of_key))
 
 
-def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def _ranks(column: pa.ChunkedArray) -> Places:
     """Return the place of each row's name in alphabetic order, -1 where it has none.
 
     Names are sorted once, not row by row. For the dictionary [thalamus, cortex], whose ranks are
@@ -86,10 +113,24 @@ def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
     dictionary = names.dictionary.to_numpy(zero_copy_only=False)
     order = np.argsort(dictionary)
     rank_of_name = np.argsort(order)
-    ranks = np.append(rank_of_name, -1)  # the last one is that of no name
-    indices = pc.fill_null(names.indices, len(rank_of_name))
-    indices = indices.to_numpy(zero_copy_only=False)
-    return np.asarray(ranks[indices])
+    return _of_rows(rank_of_name, names.indices)
+
+
+def _of_rows(of_names: Places, indices: pa.Array) -> Places:
+    """Return for each row what belongs to its name, -1 where it has none.
+
+    Parameters
+    ----------
+    of_names
+        For each name of a dictionary, a number.
+    indices
+        For each row its name's place in the dictionary; null where it has none.
+    """
+    of_no_name = len(of_names)
+    numbers = np.append(of_names, -1)
+    filled = pc.fill_null(indices, of_no_name)
+    places = filled.to_numpy(zero_copy_only=False)
+    return np.asarray(numbers[places], dtype=np.int64)
 
 
 def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
@@ -104,9 +145,10 @@ def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
     else:
         pair = pairs
         label = pa.nulls(count, pa.int32())
+    key = find_metric(metric).key
     same_metric = np.zeros(count, dtype=np.int32)
     columns: dict[str, pa.Array] = {
-        "metric": _dictionary(pa.array(same_metric), [find_metric(metric).key]),
+        "metric": _dictionary(pa.array(same_metric), [key]),
         "pair": _dictionary(pa.array(pair), block.pairs),
         "label": _dictionary(label, block.labels),
         "value": pa.array(values.ravel()),
@@ -118,7 +160,8 @@ def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
 
 
 def _dictionary(places: pa.Array, names: Sequence[str]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(places, pa.array(names, pa.string()))
+    texts = pa.array(names, pa.string())
+    return pa.DictionaryArray.from_arrays(places, texts)
 
 
 def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
@@ -141,7 +184,9 @@ def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
     types = {field.name: field.type for field in rows.schema}
     types.update(dict.fromkeys(NAMES, pa.string()))
     plain = pa.schema(types)
-    described = plain.with_metadata(unsealed({HEADER: header.model_dump_json().encode()}))
+    header_json = header.model_dump_json()
+    metadata = unsealed({HEADER: header_json.encode()})
+    described = plain.with_metadata(metadata)
     beside = folder / f".{os.getpid()}-shard.parquet"
     try:
         with pq.ParquetWriter(beside, described, compression="zstd") as writer:
@@ -175,7 +220,8 @@ def _bounds(rows: pa.Table) -> list[int]:
     metric = _ranks(rows["metric"])
     label = _ranks(rows["label"])
     is_change = np.diff(metric) | np.diff(label)
-    changes = np.flatnonzero(is_change) + 1
+    before_changes = np.flatnonzero(is_change)
+    changes = before_changes + 1
     bounds = [0]
     for place in changes.tolist():
         if place - bounds[-1] >= LEAST_ROWS:
@@ -216,7 +262,8 @@ def read_keys(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
     """
     columns = [*NAMES, *hyperparameters]
     with _reading(path):
-        _check_columns(path, pq.read_schema(path), hyperparameters)
+        schema = pq.read_schema(path)
+        _check_columns(path, schema, hyperparameters)
         return pq.read_table(path, columns=columns, read_dictionary=list(NAMES))
 
 
@@ -229,7 +276,8 @@ def read_all(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
         If the file is not a shard whose settings are of these hyperparameters.
     """
     with _reading(path):
-        _check_columns(path, pq.read_schema(path), hyperparameters)
+        schema = pq.read_schema(path)
+        _check_columns(path, schema, hyperparameters)
         rows = pq.read_table(path, read_dictionary=list(NAMES))
     return rows.replace_schema_metadata(None)
 
@@ -264,7 +312,8 @@ def _check_columns(path: Path, schema: pa.Schema, hyperparameters: Sequence[str]
         if not fits[kind]:
             raise damaged(path, f"column {name} of {found} instead of {kind}")
     if len(schema.names) != len(kinds):
-        raise damaged(path, f"columns {', '.join(schema.names)}")
+        found_names = ", ".join(schema.names)
+        raise damaged(path, f"columns {found_names}")
 
 
 def _check_values(path: Path, rows: pa.Table, metrics: Sequence[str]) -> None:
@@ -273,13 +322,14 @@ def _check_values(path: Path, rows: pa.Table, metrics: Sequence[str]) -> None:
     values = rows["value"].to_numpy()
     for name in metrics:
         metric = find_metric(name)
-        is_of_metric = pc.equal(keys, metric.key)
-        is_of_metric = is_of_metric.to_numpy(zero_copy_only=False)
+        equal = pc.equal(keys, metric.key)
+        is_of_metric = equal.to_numpy(zero_copy_only=False)
         of_metric = values[is_of_metric]
         is_possible = metric.can_be(of_metric)
         wrong = of_metric[~is_possible]
         if len(wrong):
-            raise damaged(path, f"a {name} of {wrong[0]:g}")
+            first = wrong[0]
+            raise damaged(path, f"a {name} of {first:g}")
 
 
 def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> list[int]:
@@ -305,9 +355,10 @@ def groups_of(metadata: pq.FileMetaData, axes: Axes, metrics: Sequence[str]) -> 
         indices = {setting[place] for setting in axes.settings}
         wanted[name] = sorted(indices)
     found = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if _can_hold(group, wanted):
+    group_count = metadata.num_row_groups
+    for number in range(group_count):
+        row_group = metadata.row_group(number)
+        if _can_hold(row_group, wanted):
             found.append(number)
     return found
 
@@ -316,7 +367,9 @@ def _can_hold(group: pq.RowGroupMetaData, wanted: Mapping[str, list[Any]]) -> bo
     for place in range(group.num_columns):
         column = group.column(place)
         name = column.path_in_schema
-        if name in wanted and not _reaches(column.statistics, wanted[name]):
+        if name not in wanted:
+            continue
+        if not _reaches(column.statistics, wanted[name]):
             return False
     return True
 
@@ -331,3 +384,121 @@ def _reaches(statistics: pq.Statistics | None, values: list[Any]) -> bool:
     if not from_least:
         return False
     return bool(from_least[0] <= statistics.max)
+
+
+class Cells:
+    """Values of some metrics along `axes`, and which of them are known: NaN can be a known value.
+
+    Parameters
+    ----------
+    axes
+        Settings, pairs and labels.
+    metrics
+        Names of metrics.
+    """
+
+    def __init__(self, axes: Axes, metrics: Sequence[str]) -> None:
+        self.axes = axes
+        self.values: dict[str, Values] = {}
+        self.known: dict[str, Mask] = {}
+        for metric in metrics:
+            shape = axes.shape(metric)
+            self.values[metric] = np.full(shape, np.nan)
+            self.known[metric] = np.zeros(shape, dtype=bool)
+
+    def fill(self, path: Path, rows: pa.Table) -> None:
+        """Take the values of a shard's rows that lie on the axes.
+
+        They replace those that are there.
+
+        Each row has a place along every axis, -1 where it is not on it. The three places become
+        the flat index of a cell,
+
+            cell = (setting · P + pair) · L + label,
+
+        so that with 3 pairs and 2 labels, setting 1, pair 2 and label 0 are cell 10.
+
+        Parameters
+        ----------
+        path
+            Where the rows are from, for an error to name.
+        rows
+            Columns as of a shard.
+
+        Raises
+        ------
+        LedgerError
+            If two rows have the same key, as in no shard that was written.
+        """
+        axes = self.axes
+        places = (
+            _setting_places(rows, axes.space, axes.settings),
+            _name_places(rows["pair"], axes.pairs),
+            _name_places(rows["label"], axes.labels),
+        )
+        keys = [find_metric(metric).key for metric in self.values]
+        metric_places = _name_places(rows["metric"], keys)
+        stored_values = rows["value"].to_numpy()
+        row_values = stored_values.astype(np.float64)
+        for number, metric in enumerate(self.values):
+            shape = axes.shape(metric)
+            used = places[: len(shape)]  # a metric per pair has no place along labels
+            is_on_axis = [place >= 0 for place in used]
+            is_on_axes = np.all(is_on_axis, axis=0)
+            is_of_metric = metric_places == number
+            taken = is_on_axes & is_of_metric
+            taken_places = [place[taken] for place in used]
+            cells = np.ravel_multi_index(taken_places, shape)
+            distinct, first = np.unique(cells, return_index=True)
+            if len(distinct) < len(cells):
+                raise damaged(path, f"several values of {metric} for one pair")
+            taken_values = row_values[taken]
+            self.values[metric].flat[distinct] = taken_values[first]
+            self.known[metric].flat[distinct] = True
+
+    def complete(self, metric: str) -> Mask:
+        """Return, shape (S, P), where a metric is known for every label."""
+        known = self.known[metric]
+        if known.ndim == 2:
+            return known
+        return np.asarray(known.all(axis=2))
+
+
+def _name_places(column: pa.ChunkedArray, names: Sequence[str]) -> Places:
+    """Return the place of each row's name among `names`, -1 where it is not there.
+
+    A chunk of a column is a dictionary and indices into it, so that each name is looked up once,
+    not for every row: with the names [cortex, pons], the dictionary [pons, thalamus] has the places
+    [0 -> 1, 1 -> -1], and its rows [0, 0, 1, null] get [1, 1, -1, -1].
+    """
+    value_set = pa.array(names, pa.string())
+    parts: list[Places] = [np.empty(0, dtype=np.int64)]
+    for chunk in column.chunks:
+        dictionary = chunk.dictionary.cast(pa.string())
+        found = pc.index_in(dictionary, value_set=value_set)
+        filled = pc.fill_null(found, -1)
+        place_of_name = filled.to_numpy(zero_copy_only=False)
+        places = _of_rows(place_of_name, chunk.indices)
+        parts.append(places)
+    return np.concatenate(parts)
+
+
+def _setting_places(rows: pa.Table, space: Space, settings: Sequence[Index]) -> Places:
+    """Return the place of each row's setting among `settings`, -1 where it is not there.
+
+    Settings are compared as one number each, their flat index on the lattice, by a binary search.
+    """
+    if not space.names:  # an oracle without hyperparameters, as that of unregistered pairs
+        return np.zeros(rows.num_rows, dtype=np.int64)
+    shape = [known.points for known in space.hyperparameters]
+    columns = [rows[name].to_numpy() for name in space.names]
+    found = np.ravel_multi_index(columns, shape)
+    wanted_columns = np.array(settings, dtype=np.int64).T
+    wanted = np.ravel_multi_index(tuple(wanted_columns), shape)
+    wanted = np.atleast_1d(wanted)
+    order = np.argsort(wanted)
+    position = np.searchsorted(wanted, found, sorter=order)
+    last = wanted.size - 1
+    candidate = order[position.clip(max=last)]
+    is_wanted = wanted[candidate] == found
+    return np.where(is_wanted, candidate, -1)

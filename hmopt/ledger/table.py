@@ -56,7 +56,8 @@ class _Header(BaseModel):
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
-        return Space(hyperparameters=tuple(Hyperparameter(**fields) for fields in self.space))
+        known = [Hyperparameter(**fields) for fields in self.space]
+        return Space(hyperparameters=tuple(known))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +115,15 @@ def _rows(measurements: Measurements) -> pa.Table:
     labels = len(measurements.labels)
     shape = (len(measurements.pairs), len(measurements.settings), labels + 1)
     # of every row: the place of its pair, its setting and its label
-    pair, setting, label = np.indices(shape, dtype=np.int32).reshape(3, -1)
+    places = np.indices(shape, dtype=np.int32)
+    pair, setting, label = places.reshape(3, -1)
     columns: dict[str, pa.Array] = {}
     for name, cells in measurements.pairs.items():
         stored = _stored_name(str(name), hyperparameters)
         texts = cells.astype(str).tolist()
         columns[stored] = _repeated(texts, pair)
-    settings = [measurements.space.setting(index) for index in measurements.settings]
+    space = measurements.space
+    settings = [space.setting(index) for index in measurements.settings]
     for name in hyperparameters:
         values = [values_of[name] for values_of in settings]
         columns[name] = _repeated(values, setting)
@@ -144,13 +147,16 @@ def _stored_name(column: str, hyperparameters: Sequence[str]) -> str:
 def _repeated(
     values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]
 ) -> pa.Array:
-    return pa.array(values).take(pa.array(place))
+    distinct = pa.array(values)
+    places = pa.array(place)
+    return distinct.take(places)
 
 
 def _column(array: Array, labels: int) -> pa.Array:
     """Return values, shape (settings, pairs, labels) or (settings, pairs), in the order of rows."""
     settings, pairs = array.shape[:2]
-    cells = np.full((pairs, settings, labels + 1), np.nan, dtype=np.float32)
+    shape = (pairs, settings, labels + 1)
+    cells = np.full(shape, np.nan, dtype=np.float32)
     if array.ndim == 3:
         cells[:, :, :labels] = array.transpose(1, 0, 2)
     else:
@@ -160,12 +166,15 @@ def _column(array: Array, labels: int) -> pa.Array:
 
 def _array(column: pa.ChunkedArray, metric: str, settings: int, labels: int) -> Array:
     """Return a column as the array that `_column` made it of."""
-    cells = column.to_numpy().reshape(-1, settings, labels + 1)
+    rows = column.to_numpy()
+    cells = rows.reshape(-1, settings, labels + 1)
     if find_metric(metric).per_label:
-        per_label = cells[:, :, :labels].transpose(1, 0, 2)
-        return np.asarray(per_label.astype(np.float64))
-    per_pair = cells[:, :, labels].T
-    return np.asarray(per_pair.astype(np.float64))
+        per_label = cells[:, :, :labels]
+        values = per_label.transpose(1, 0, 2)
+    else:
+        per_pair = cells[:, :, labels]
+        values = per_pair.T
+    return np.asarray(values.astype(np.float64))
 
 
 def read_measurements(path: Path, part: Part | None = None) -> Measurements:
@@ -224,22 +233,32 @@ def _read_header(path: Path) -> _Header:
 
 def _with_known_metrics(header: _Header) -> _Header:
     """Return a header without the metrics of plugins that are not loaded."""
-    known = {name: version for name, version in header.metrics.items() if name in METRICS}
-    return header.model_copy(update={"metrics": known})
+    versions = header.metrics
+    known = [name for name in versions if name in METRICS]
+    metrics = {name: versions[name] for name in known}
+    return header.model_copy(update={"metrics": metrics})
 
 
 def _header_of_part(header: _Header, part: Part) -> _Header:
     versions = header.metrics
-    metrics = {metric: versions[metric] for metric in part.metrics if metric in versions}
-    return header.model_copy(update={"labels": list(part.labels), "metrics": metrics})
+    asked = [metric for metric in part.metrics if metric in versions]
+    update = {
+        "labels": list(part.labels),
+        "metrics": {metric: versions[metric] for metric in asked},
+    }
+    return header.model_copy(update=update)
 
 
 def _check_versions(path: Path, header: _Header) -> None:
     for name, version in header.metrics.items():
         metric = find_metric(name)
         if metric.version != version:
-            got = f"{name}@{version}"
-            raise LedgerError(str(path), expected=metric.key, got=got, advice="Measure anew.")
+            raise LedgerError(
+                str(path),
+                expected=metric.key,
+                got=f"{name}@{version}",
+                advice="Run `hmopt search` again.",
+            )
 
 
 def _columns(header: _Header, space: Space) -> list[str]:
@@ -261,9 +280,11 @@ def _group_columns(header: _Header, space: Space) -> list[str]:
 def _rows_of(part: Part) -> pc.Expression:
     pairs = part.pairs["pair"].tolist()
     labels = list(part.labels)
-    is_of_pair = pc.field("pair").isin(pairs)
-    is_of_label = pc.field("label").isin(labels)
-    has_no_label = pc.field("label").is_null()
+    pair = pc.field("pair")
+    label = pc.field("label")
+    is_of_pair = pair.isin(pairs)
+    is_of_label = label.isin(labels)
+    has_no_label = label.is_null()
     return is_of_pair & (is_of_label | has_no_label)
 
 
@@ -295,9 +316,11 @@ def _check_values(path: Path, table: pa.Table, header: _Header) -> None:
     """Refuse values that a metric cannot have: of a file without a hash, damage is seen by nothing else."""
     for metric in header.metrics:
         values = table[metric].to_numpy()
-        wrong = values[~find_metric(metric).can_be(values)]
+        is_possible = find_metric(metric).can_be(values)
+        wrong = values[~is_possible]
         if len(wrong):
-            raise damaged(path, f"a {metric} of {wrong[0]:g}", RESTORE)
+            first = wrong[0]
+            raise damaged(path, f"a {metric} of {first:g}", RESTORE)
 
 
 def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
@@ -305,6 +328,11 @@ def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
     if not space.names:
         return ((),)
     columns = [rows[name].to_pylist() for name in space.names]
-    distinct = dict.fromkeys(zip(*columns, strict=True))
-    settings = [dict(zip(space.names, values, strict=True)) for values in distinct]
-    return tuple(space.index(setting) for setting in settings)
+    of_rows = zip(*columns, strict=True)
+    distinct = dict.fromkeys(of_rows)
+    indices = []
+    for values in distinct:
+        setting = dict(zip(space.names, values, strict=True))
+        index = space.index(setting)
+        indices.append(index)
+    return tuple(indices)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from hmopt.lazy import lazy
+from hmopt import lazy
 
 if TYPE_CHECKING:
     from hmopt.search.curve import Curve, Curves, find_curves

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -100,7 +101,7 @@ class Objective:
         self._folding_limit = folding_limit
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["maximize", "minimize"]:
         """The direction for `optuna.create_study`."""
         return self._metric.direction
 

@@ -8,7 +8,7 @@ from hmopt.data.pair_table import pair_table
 from hmopt.data.pairs import draw_pairs, read_pair_names
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
-from hmopt.declaration.agreement import check_units
+from hmopt.declaration.study import check_units
 from hmopt.errors import DeclarationError
 from hmopt.networks import check_architecture
 from hmopt.records import Pair
@@ -42,7 +42,7 @@ def check_trained_here(study: Study) -> None:
     if source != "trained":
         raise DeclarationError(
             "model.source",
-            expected='"trained", as networks are trained here to compare with',
+            expected='"trained", since baselines are trained in the folder of the model',
             got=repr(source),
             advice="Compare in the study folder that trained the model.",
         )
@@ -102,7 +102,8 @@ def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, 
         declared = frozenset(kinds) - {"cohort"}
         if "subject" in kinds and declared not in found:
             warnings.warn(
-                f"search.scopes: no subject has {least} partners (search.min_paired_subjects) for {kinds}: left out.",
+                f"search.scopes: {kinds} is left out, since no subject is paired with {least} others "
+                "(search.min_paired_subjects).",
                 stacklevel=3,
             )
 

@@ -41,14 +41,13 @@ from hmopt.networks import (
 from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle
 from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
 from hmopt.oracle.registered import NetworkOracle
-from hmopt.progress import Track, silent
+from hmopt.progress import Track, duration, silent
 from hmopt.protocol import Oracle
 from hmopt.search.curve import find_curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_trained_here
-from hmopt.workflow.estimate import duration
 from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
 from hmopt.workflow.search import StudySearch
 
@@ -183,7 +182,8 @@ class BaselinePlan:
     @property
     def all_settings(self) -> list[Index]:
         """The settings at which hypermorphs are measured."""
-        return sorted({*self.grid, self.optimum, self.default})
+        settings = {*self.grid, self.optimum, self.default}
+        return sorted(settings)
 
     def seeds(self, count: int) -> list[int]:
         """Return that many seeds, the model's own first."""
@@ -295,7 +295,7 @@ class StudyComparison:
             threads = max(1, (os.cpu_count() or 1) // jobs)
             run = partial(train_one, self._files.path, self._device, threads)
             done = in_processes(run, trainings, jobs)
-        for _ in self._track(done, "Comparing", len(trainings)):
+        for _ in self._track(done, "Training baselines", len(trainings)):
             pass
 
     def measure(self) -> Comparison:
@@ -321,8 +321,10 @@ class StudyComparison:
         settings = self.plan.all_settings
         for steps, seeds in self.plan.hypermorph_seeds().items():
             oracles = {seed: self.oracles.hypermorph(steps, seed) for seed in seeds}
-            for members in ensembles_of(seeds, {len(seeds)}):
-                files = [self.oracles.hypermorph_path(steps, seed) for seed in members]
+            paths = {seed: self.oracles.hypermorph_path(steps, seed) for seed in seeds}
+            all_together = {len(seeds)}
+            for members in ensembles_of(seeds, all_together):
+                files = [paths[seed] for seed in members]
                 chosen = {seed: oracles[seed] for seed in members}
                 yield self._measure("hypermorph", steps, chosen, settings, files)
 
@@ -337,8 +339,8 @@ class StudyComparison:
             for seed in members[1:]:
                 shared &= set(settings[seed])
             indices = sorted(shared)
-            files = [oracles[seed].path(index) for seed in members for index in indices]
             chosen = {seed: oracles[seed] for seed in members}
+            files = [oracle.path(index) for oracle in chosen.values() for index in indices]
             yield self._measure("separate", plan.steps, chosen, indices, files)
         for seed in plan.half_budget_seeds():
             oracle = self.oracles.separate(plan.half_of_model_steps, seed)

@@ -12,8 +12,8 @@ from hmopt.ledger.ledger import Holding
 from hmopt.ledger.searched import MODELS
 from hmopt.study_folder import StudyFolder
 
-OTHER_VERSION = "stale: metric of another version"
-NO_SUCH_MODEL = "stale: no such model here"
+OTHER_VERSION = "stale: other version of the metric"
+NO_SUCH_MODEL = "stale: model is not of this study"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class LedgerContent:
         """
         name = metric.split("@")[0]
         if name not in METRICS:
-            return "unknown metric: no plugin that adds it"
+            return "unknown metric: its plugin is not declared"
         if METRICS[name].key != metric:
             return OTHER_VERSION
         if self.names and identity not in self.names:
@@ -154,7 +154,11 @@ def rows_of(holding: Holding) -> int:
 
 def _total(holdings: tuple[Holding, ...]) -> str:
     """Return how much there is in all, as a line shows it."""
-    rows = sum(rows_of(holding) for holding in holdings)
-    shards = sum(holding.shards for holding in holdings)
-    size = sum(holding.size for holding in holdings)
+    rows = 0
+    shards = 0
+    size = 0
+    for holding in holdings:
+        rows += rows_of(holding)
+        shards += holding.shards
+        size += holding.size
     return f"{rows:,} rows in {shards:,} shards, {humanize.naturalsize(size)}"

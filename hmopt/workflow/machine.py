@@ -36,7 +36,7 @@ def find_device(name: str | None) -> str:
     'cpu'
     >>> find_device("abacus")
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: --device: expected a device that is there (cpu...), got 'abacus'. Choose one of them.
+    hmopt.errors.DeclarationError: --device: expected an available device (cpu...), got 'abacus'. Choose one of them.
     """
     import torch
 
@@ -49,7 +49,7 @@ def find_device(name: str | None) -> str:
     if name is None:
         return available[-1]
     if name not in available:
-        expected = f"a device that is there ({', '.join(available)})"
+        expected = f"an available device ({', '.join(available)})"
         raise DeclarationError(
             "--device", expected=expected, got=repr(name), advice="Choose one of them."
         )

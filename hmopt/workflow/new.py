@@ -1,23 +1,62 @@
 """`hmopt.new`: from labelled images to a declared study."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from hmopt.data.cohort import check_images, list_images
-from hmopt.data.inspection import Inspection, inspect_cohort
+from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
-from hmopt.declaration import CohortOptions, Study
+from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
 from hmopt.declaration.document import write_document
 from hmopt.errors import DeclarationError
 from hmopt.files import check_outputs, real_place, replacing
 from hmopt.progress import Track, silent
+from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.estimate import Estimate, estimate_study
-from hmopt.workflow.proposal import infer_study
 
 SHARED = "HMOPT_SHARED"
+"""Environment variable that may name a folder with data."""
+Values = dict[str, Any]
+Remarks = dict[str, str]
+
+MANY_VOXELS = 2**20
+"""A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
+MOST_GROUPS = 8
+OWN_COLUMNS = ("image", "label", "subject")
+
+TRAINING_S_PER_VOXEL = 1.0e-6
+"""One image voxel of one pair of one step on one core; measured with the default network on a 2-core machine."""
+MEASURING_S_PER_VOXEL = 4.0e-7
+"""One image voxel of one pair at one setting on one core, the same."""
+BYTES_PER_VOXEL = 5
+"""A float32 intensity and a uint8 label."""
+MODEL_BYTES = 200e6
+"""A hypermorph of the default size at each checkpoint, and the state to continue from."""
+ROW_BYTES = 2
+"""One measured value, compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Rough cost of a study.
+
+    Parameters
+    ----------
+    training_s, search_s
+        Time on this machine's cores.
+    disk_bytes
+        Prepared images, models and ledger.
+    """
+
+    training_s: float
+    search_s: float
+    disk_bytes: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +89,7 @@ class NewStudy:
     def __str__(self) -> str:
         """Return a line for a person."""
         folder = self.declaration.parent
-        return f"Declared: {self.declaration}. Read it through, then: hmopt run {folder}"
+        return f"Declared: {self.declaration}. Check it, then run: hmopt run {folder}"
 
 
 def new(
@@ -105,7 +144,7 @@ def new(
     if destination.exists():
         raise DeclarationError(
             str(destination),
-            expected="no study yet",
+            expected="a folder without a study",
             got="one",
             advice="Edit it, or choose another folder.",
         )
@@ -143,22 +182,8 @@ def _check_sources(paths: Mapping[str, Path]) -> None:
             "hmopt new",
             expected="either --images and --labels, or --manifest",
             got=options or "neither",
-            advice="Say where the data are.",
+            advice="Use one of the two.",
         )
-
-
-def _estimate(study: Study, found: Inspection) -> Estimate:
-    slices = study.preprocessing.slices
-    items = len(found.scans) * (len(slices.indices) if slices else 1)
-    searched = study.split.search
-    count = searched if isinstance(searched, int) else len(searched)
-    share = count / len(found.subjects)
-    possible = {"cross": found.pairs["cross"] * share**2, "within": found.pairs["within"] * share}
-    pairs = 0
-    for kind in study.pairs.tasks:
-        if kind in possible:
-            pairs += min(study.pairs.search, round(possible[kind]))
-    return estimate_study(study, items, pairs, len(found.cohort.structures))
 
 
 def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -195,3 +220,222 @@ def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.e
         if absolute.is_relative_to(root):
             return Path(f"${{{SHARED}}}") / absolute.relative_to(root)
     return absolute
+
+
+def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[Study, Remarks]:
+    """Return the declaration of a study, and by dotted key what its values were inferred from.
+
+    Parameters
+    ----------
+    name
+        What the study is called.
+    cohort
+        Where its data are, as `study.toml` is to say it.
+    found
+        The facts of its data.
+
+    Raises
+    ------
+    DataError
+        If there are fewer subjects than a split needs.
+    """
+    remarks: Remarks = {"name": "The folder's name."}
+    images = found.cohort.images
+    split = _split(found, remarks)
+    pairs = _pairs(images, remarks)
+    searched = _count(split["search"])
+    values = {
+        "name": name,
+        "cohort": cohort.model_dump(mode="json", exclude_none=True),
+        "preprocessing": _preprocessing(found, remarks),
+        "split": split,
+        "pairs": pairs,
+        "search": _search(images, searched, pairs["tasks"], remarks),
+    }
+    return parse_study(values), remarks
+
+
+def _preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    axis = found.slice_axis
+    kept = [a for a in range(3) if a != axis]
+    spacing = _spacing(found, kept, remarks)
+    extents = found.extents_mm[kept].tolist()
+    voxels = []
+    for extent, step in zip(extents, spacing, strict=True):
+        voxels.append(math.ceil(round(extent / step, 2)))
+    covered = " x ".join(str(count) for count in voxels)
+    network = NetworkOptions()
+    stride = network.stride * 2 ** (len(network.encoder) - 1)
+    remarks["preprocessing.shape"] = (
+        f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
+    )
+    remarks["preprocessing.placement"] = found.advice
+    values: Values = {
+        "shape": [stride * math.ceil(count / stride) for count in voxels],
+        "spacing_mm": spacing,
+        "placement": found.best_placement,
+    }
+    if axis is not None:
+        values.update(_slices(found, axis, remarks))
+    return values
+
+
+def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
+    slices = infer_slices(found, axis)
+    if slices is None:
+        return {}
+    remarks["preprocessing.slices.axis"] = (
+        "Images have few or thick slices along it: 2-D work on each."
+    )
+    remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
+    remarks["preprocessing.slices.search_indices"] = "The one with most structures."
+    return {"slices": slices.model_dump()}
+
+
+def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float]:
+    """Return the median spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
+    spacings = found.spacings_mm[:, kept].tolist()
+    spacings.sort()
+    middle = spacings[len(spacings) // 2]
+    voxels = math.prod(found.extents_mm[kept] / middle)
+    of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
+    if voxels <= MANY_VOXELS:
+        remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
+        return [float(f"{step:.6g}") for step in middle]
+    factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
+    own = " x ".join(f"{step:g}" for step in middle)
+    remarks["preprocessing.spacing_mm"] = (
+        f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+    )
+    return [_rounded_up(step * factor) for step in middle]
+
+
+def _rounded_up(length: float) -> float:
+    """Return a length rounded up to two digits."""
+    first_digit = math.floor(math.log10(length))
+    unit = 10.0 ** (first_digit - 1)
+    units = math.ceil(length / unit - 1e-9)
+    rounded = units * unit
+    return float(f"{rounded:.6g}")
+
+
+def _split(found: Inspection, remarks: Remarks) -> Values:
+    split = infer_split(found)
+    remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
+    if isinstance(split.search, list):
+        remarks["split.search"] = (
+            "Those with several images first: pairs within a subject are searched."
+        )
+    return split.model_dump()
+
+
+def _pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
+    columns = [str(column) for column in images if str(column).lower() == "modality"]
+    same = [column for column in columns if images[column].nunique() > 1]
+    if same:
+        remarks["pairs.same"] = (
+            "The similarity compares intensities, which mean other things in another modality."
+        )
+    again = int(images.groupby(["subject", *same]).size().max()) > 1
+    if again:
+        remarks["pairs.tasks"] = "Some subjects have several images."
+    return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
+
+
+def _count(side: int | list[str]) -> int:
+    return side if isinstance(side, int) else len(side)
+
+
+def _search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    scopes = [["cohort"], ["label"]]
+    if len(kinds) > 1:
+        scopes += [["task"], ["task", "label"]]
+    bins = {}
+    for name in images:
+        if name in OWN_COLUMNS:
+            continue
+        column = images[name]
+        edges = _bins(column)
+        if edges:
+            bins[str(name)] = edges
+        if edges or 1 < column.nunique() <= MOST_GROUPS:
+            scopes.append([str(name)])
+    if searched > SearchOptions().min_paired_subjects:
+        scopes.append(["subject"])
+    else:
+        remarks["search.scopes"] = (
+            'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+        )
+    return {"scopes": scopes, "bins": bins}
+
+
+def _bins(column: pd.Series) -> list[float]:
+    """Return edges that cut a column of many different numbers into three groups of about equal size."""
+    if column.dtype.kind not in "if" or column.nunique() <= MOST_GROUPS:
+        return []
+    edges = set()
+    for share in (1 / 3, 2 / 3):
+        quantile = column.quantile(share)
+        edges.add(float(f"{quantile:.3g}"))
+    return sorted(edges)
+
+
+def _estimate(study: Study, found: Inspection) -> Estimate:
+    items = len(found.scans)
+    slices = study.preprocessing.slices
+    if slices is not None:
+        items *= len(slices.indices)
+    searched = _count(study.split.search)
+    share = searched / len(found.subjects)
+    possible = {
+        "cross": found.pairs["cross"] * share**2,
+        "within": found.pairs["within"] * share,
+    }
+    pairs = 0
+    for task in study.pairs.tasks:
+        if task in possible:
+            most = round(possible[task])
+            pairs += min(study.pairs.search, most)
+    labels = len(found.cohort.structures)
+    return estimate_study(study, items, pairs, labels)
+
+
+def estimate_study(
+    study: Study, items: int, pairs: int, labels: int, cores: int | None = None
+) -> Estimate:
+    """Return the estimated cost of a study.
+
+    Parameters
+    ----------
+    study
+        Its declaration.
+    items
+        Prepared images or slices.
+    pairs
+        Pairs that are searched.
+    labels
+        Structures.
+    cores
+        Of the processor; None: those of this machine.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "preprocessing": {"shape": [100, 100]}, "split": {"train": 4, "tune": 1, "search": 2}}
+    >>> study = parse_study({"cohort": {"manifest": "cohort.csv"}, "training": {"steps": 1000}, **values})
+    >>> round(estimate_study(study, items=20, pairs=100, labels=10, cores=2).training_s)
+    20
+    """
+    shared = study.training.threads or cores or os.cpu_count() or 1
+    voxels = math.prod(study.preprocessing.shape)
+    settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
+    # the model is measured as it was at each checkpoint of its training
+    measured = len(CHECKPOINTS) * settings * pairs
+    trained = study.training.steps * study.training.batch
+    images_bytes = items * voxels * BYTES_PER_VOXEL
+    ledger_bytes = measured * 2 * labels * ROW_BYTES
+    return Estimate(
+        training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
+        search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
+        disk_bytes=images_bytes + MODEL_BYTES + ledger_bytes,
+    )

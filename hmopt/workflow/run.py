@@ -114,10 +114,13 @@ class Demonstrated:
         """Return the known order, and the λ* that was found for each structure."""
         known = " to ".join(", ".join(group) for group in TRUE_ORDER)
         found = "; ".join(self._of_group(group) for group in TRUE_ORDER)
-        return f"Made so that λ* rises from {known}\nFound: {found}"
+        return f"By construction, λ* rises from {known}\nFound: {found}"
 
     def _of_group(self, names: Sequence[str]) -> str:
-        parts = [f"{name} {self.optima[name]:g}" for name in names]
+        parts = []
+        for name in names:
+            optimum = self.optima[name]
+            parts.append(f"{name} {optimum:g}")
         return ", ".join(parts)
 
 

@@ -165,13 +165,17 @@ class StudySearch:
         self.cohort = prepare(self.study, files.path, track)
         self.pairs, self.table = check_cohort(self.study, self.cohort)
         # what the ledger holds already is not measured again, and must still be of these images
-        names = [name for pair in self.pairs for name in (pair.moving, pair.fixed)]
-        self.cohort.check(dict.fromkeys(names))
+        names: dict[str, None] = {}
+        for pair in self.pairs:
+            names[pair.moving] = None
+            names[pair.fixed] = None
+        self.cohort.check(names)
         self._ledger = files.ledger
 
     def fill(self, oracle: Oracle, settings: Sequence[Index], metrics: Sequence[str]) -> None:
         """Measure an oracle at some settings, but for what the ledger holds already."""
-        Recorded(oracle, self._ledger).fill(settings, self.pairs, metrics, self._track)
+        recorded = Recorded(oracle, self._ledger)
+        recorded.fill(settings, self.pairs, metrics, self._track)
 
     def sweep(self, oracle: Oracle) -> Measurements:
         """Measure the settings that the plan or a sampler asks for; return all measurements."""
@@ -247,8 +251,9 @@ class StudySearch:
 
     def write_studies(self, measurements: Measurements) -> list[str]:
         """Export the Optuna studies of cohort, groups and labels; return their names."""
-        storage = open_storage(self._files.path, self.options.storage)
-        return store_studies(measurements, self.options, self.study.name, storage, self._track)
+        options = self.options
+        storage = open_storage(self._files.path, options.storage)
+        return store_studies(measurements, options, self.study.name, storage, self._track)
 
     def write_examples(self, oracle: RegisteringOracle, measurements: Measurements) -> None:
         """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""

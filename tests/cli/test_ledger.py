@@ -82,7 +82,7 @@ def test_the_ledger_says_of_which_models_it_holds_how_much_and_what_is_stale(fol
     ]
     assert full[0][7] == "5"
     assert "other  " + "0" * 16 in result.stdout
-    assert result.stdout.count("stale: no such model here") == 2
+    assert result.stdout.count("stale: model is not of this study") == 2
     assert "Stale: 36 of 216 rows" in result.stdout
 
 
@@ -91,7 +91,7 @@ def test_a_metric_of_an_older_version_is_stale(
 ) -> None:
     monkeypatch.setitem(METRICS, "folding", replace(METRICS["folding"], version=2))
     output = run("ledger", folder).stdout
-    assert output.count("stale: metric of another version") == 2
+    assert output.count("stale: other version of the metric") == 2
     assert "Stale: 96 of 216 rows" in output
 
 

@@ -1,9 +1,13 @@
+from typing import Literal, get_args
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from hmopt.data.intensity import normalize
 
+Method = Literal["percentile", "minmax", "zscore"]
+METHODS = get_args(Method)
 DATA = np.random.default_rng(0).gamma(2.0, 500.0, (12, 13, 14)).astype(np.float32)
 
 
@@ -17,15 +21,15 @@ def test_a_z_score_is_that_of_scipy() -> None:
     np.testing.assert_allclose(normalize(DATA, "zscore"), stats.zscore(DATA, axis=None), atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["percentile", "minmax", "zscore"])
-def test_scale_and_offset_of_a_scanner_do_not_matter(method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_scale_and_offset_of_a_scanner_do_not_matter(method: Method) -> None:
     np.testing.assert_allclose(
         normalize(DATA * 40 + 7000, method), normalize(DATA, method), atol=1e-3
     )
 
 
-@pytest.mark.parametrize("method", ["percentile", "minmax", "zscore"])
-def test_an_image_of_one_intensity_becomes_zero(method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_of_one_intensity_becomes_zero(method: Method) -> None:
     np.testing.assert_array_equal(normalize(np.full((3, 3), 7, dtype=np.float32), method), 0)
 
 

@@ -29,13 +29,26 @@ SCRIPTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def searched(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a study folder that was trained and searched."""
+    folder = tmp_path_factory.mktemp("searched") / "mine"
+    shutil.copytree(tiny_study.folder, folder)
+    hmopt.search(folder)
+    return folder
+
+
 @pytest.mark.parametrize("page", SCRIPTS)
 def test_the_python_of_a_page_runs(
-    page: Path, tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    searched: Path,
+    catalogue: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(tiny_study.folder, tmp_path / "studies" / "mine")
+    shutil.copytree(searched, tmp_path / "studies" / "mine")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__file__": str(tmp_path / "mine.py")}
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), names)
 
@@ -57,7 +70,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    described = set(re.findall(r"^::: hmopt\.(\w+)$", page, re.MULTILINE))
+    described = set(re.findall(r"^::: hmopt\.(?:workflow\.\w+\.)?(\w+)$", page, re.MULTILINE))
     public = {name for name in hmopt.__all__ if not name.startswith("__")}
     assert described == public
 
@@ -70,9 +83,17 @@ def test_the_table_of_layers_is_the_import_graph() -> None:
     layers = next(contract for contract in declared["contracts"] if contract["type"] == "layers")[
         "layers"
     ]
-    base = set(layers[-1].split(" : "))
-    shown = re.findall(r"^\| `hmopt/([^|]+?)` \|", page, re.MULTILINE)
-    assert set(shown[0].replace("`", "").split(", ")) == base
-    upwards = [name.strip("()") for name in reversed(layers[:-1])]
-    there = [name for name in upwards if (ROOT / "hmopt" / name).is_dir()]
-    assert [name.rstrip("/") for name in shown[1:]] == there
+    upwards = [layer for layer in reversed(layers) if not layer.startswith("(")]
+    rows = re.findall(r"^\| `hmopt/([^|]+?)` \|", page, re.MULTILINE)
+    shown = [set(re.findall(r"\w+", row)) for row in rows]
+    assert shown == [set(layer.split(" : ")) for layer in upwards]
+
+
+def test_the_files_of_the_walks_are_there() -> None:
+    page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    walks = page[page.index("## The way of λ") : page.index("## Terms")]
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", walks))
+    assert len(named) > 20
+    homes = {path.parent for path in (ROOT / "hmopt").rglob("*.py")}
+    missing = [name for name in named if not any((home / name).is_file() for home in homes)]
+    assert missing == []

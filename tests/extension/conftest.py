@@ -1,14 +1,11 @@
 """A small study folder that declares a plugin, and a catalogue that is as it was once a test has ended."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from hmopt.catalogue import HYPERPARAMETERS, METRICS, REGULARIZERS, SIMILARITIES
 from hmopt.cli.app import app
 from hmopt.data.synthetic import make_cohort
 
@@ -48,21 +45,6 @@ batch = 2
 """
 
 MakeStudy = Callable[[str, str], Path]
-
-
-@pytest.fixture
-def catalogue() -> Iterator[None]:
-    """Take out what a test added, so that the next one finds what hmopt comes with."""
-    every: list[dict[str, Any]] = [METRICS, SIMILARITIES, REGULARIZERS, HYPERPARAMETERS]
-    before = [dict(records) for records in every]
-    modules = set(sys.modules)
-    yield
-    for records, earlier in zip(every, before, strict=True):
-        records.clear()
-        records.update(earlier)
-    for name in set(sys.modules) - modules:
-        if name.startswith("hmopt_plugin_"):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hmopt.cli.app import app
 from hmopt.study_folder import StudyFolder, read_folder
-from hmopt.workflow.choice import recommended_setting
+from hmopt.workflow.register import recommended_setting
 from tests.geometry.conftest import Array, affine, head
 
 STUDY = """

@@ -118,7 +118,7 @@ def test_files_that_the_ledger_cannot_explain_are_named_and_left_alone(
     pq.write_table(pa.table({"a": [1]}), notes)
     torn = ledger.folder / "torn.parquet"
     torn.write_bytes(b"PAR1")
-    with pytest.warns(UserWarning, match="left alone") as caught:
+    with pytest.warns(UserWarning, match="ignored") as caught:
         write_one_more(ledger, oracle.space)
     named = " ".join(str(one.message) for one in caught)
     assert str(notes) in named
@@ -246,7 +246,7 @@ def test_shards_of_an_earlier_version_outlive_their_manifest(ledger: Ledger, ora
     forget_hashes(ledger.folder)
     files = shards(ledger)
     (ledger.folder / "manifest.json").unlink()
-    with pytest.warns(UserWarning, match="does not tell what it holds"):
+    with pytest.warns(UserWarning, match="does not say what it holds"):
         write_one_more(ledger, oracle.space)
     assert set(files) < set(shards(ledger))
 

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hmopt.ledger import Ledger
-from hmopt.ledger.cells import Axes
-from hmopt.ledger.shard import LEAST_ROWS, groups_of, read_shard
+from hmopt.ledger.shard import LEAST_ROWS, Axes, groups_of, read_shard
 from hmopt.records import Block
 from hmopt.space import Hyperparameter, Index, Space
 

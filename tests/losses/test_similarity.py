@@ -121,7 +121,7 @@ def test_cross_correlation_first_taken_in_inference_can_be_trained_with() -> Non
     moved, fixed = images(7, 17)
     with torch.inference_mode():
         local_cross_correlation(moved, fixed, 7)
-    local_cross_correlation(moved.requires_grad_(), fixed, 7).backward()
+    local_cross_correlation(moved.requires_grad_(), fixed, 7).backward()  # type: ignore[no-untyped-call]
     assert moved.grad is not None
 
 

@@ -37,12 +37,14 @@ def labelled(
     spacing_mm: tuple[float, ...] | None = None,
 ) -> Originals:
     blank = torch.zeros(moving_labels.shape)[:, None]
-    labels = {
-        "moving_labels": moving_labels,
-        "fixed_labels": fixed_labels,
-        "label_count": label_count,
-    }
-    return Originals(moving=blank, fixed=blank, **labels, spacing_mm=spacing_mm)
+    return Originals(
+        moving=blank,
+        fixed=blank,
+        moving_labels=moving_labels,
+        fixed_labels=fixed_labels,
+        label_count=label_count,
+        spacing_mm=spacing_mm,
+    )
 
 
 def one_hot_by_scipy(
@@ -148,7 +150,9 @@ def box(
     shape: tuple[int, ...], low: tuple[int, ...], high: tuple[int, ...], label: int = 1
 ) -> torch.Tensor:
     labels = torch.zeros(1, *shape, dtype=torch.int32)
-    labels[(0, *(slice(a, b) for a, b in zip(low, high, strict=True)))] = label
+    sides = [slice(a, b) for a, b in zip(low, high, strict=True)]
+    inside: tuple[int | slice, ...] = (0, *sides)
+    labels[inside] = label
     return labels
 
 

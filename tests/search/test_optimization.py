@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -77,13 +78,13 @@ class Search:
         self.ledger = Ledger(folder / "ledger")
         self.storage: RDBStorage = open_storage(folder)
 
-    def run(self, sampler: str, trials: int = 12, **options: object) -> Measurements:
+    def run(self, sampler: str, trials: int = 12, **options: Any) -> Measurements:
         declared = SearchOptions(
             sampler=sampler,
             trials=trials,
             reported=[],
-            scopes=options.pop("scopes", [["cohort"], ["label"]]),  # type: ignore[arg-type]
-            **options,  # type: ignore[arg-type]
+            scopes=options.pop("scopes", [["cohort"], ["label"]]),
+            **options,
         )
         recorded = Recorded(self.oracle, self.ledger)
         default = self.oracle.space.index(self.oracle.space.default)

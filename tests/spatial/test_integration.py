@@ -1,3 +1,5 @@
+from types import EllipsisType
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,8 @@ def linear_velocity(matrix: np.ndarray, offset: np.ndarray, size: int) -> torch.
 
 
 def inner(field: torch.Tensor, margin: int) -> torch.Tensor:
-    return field[(..., *[slice(margin, -margin)] * (field.dim() - 2))]
+    places: tuple[EllipsisType | slice, ...] = (..., *[slice(margin, -margin)] * (field.dim() - 2))
+    return field[places]
 
 
 @pytest.mark.parametrize(("matrix", "size"), [(TURN, 33), (TURN_3D, 17)])
@@ -95,7 +98,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 @pytest.mark.parametrize("axes", [2, 3])
 def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> None:
-    """Of a X + b at coarse voxels X remains f (a X + b), with X = (x - (f - 1) / 2) / f, f the factor."""
+    """Of a X + b on coarse voxels X remains factor (a X + b) where X = (x - (factor - 1) / 2) / factor."""
     shape = (7, 6, 5)[:axes]
     matrix = torch.arange(1.0, 1 + axes**2).reshape(axes, axes) / 10
     offset = torch.arange(axes) - 0.5
@@ -107,5 +110,5 @@ def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> N
     expected = factor * (
         torch.einsum("ij,bj...->bi...", matrix, place) + offset.reshape(1, -1, *[1] * axes)
     )
-    inner = (..., *[slice(factor, -factor)] * axes)
+    inner: tuple[EllipsisType | slice, ...] = (..., *[slice(factor, -factor)] * axes)
     torch.testing.assert_close(refine_displacement(coarse, factor)[inner], expected[inner])

@@ -9,8 +9,8 @@ import pytest
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
-from hmopt.workflow import proposal as inference
-from hmopt.workflow.proposal import infer_study
+from hmopt.workflow import new as inference
+from hmopt.workflow.new import infer_study
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
 
