@@ -120,7 +120,6 @@ SLOW_MODULES = frozenset(
         "search/test_studies.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
-        "workflow/test_proposal.py",
         "workflow/test_python.py",
     }
 )
