@@ -1,1 +1,21 @@
-"""Speed and scale, as ratios, side by side: `python -m benchmarks` runs every row (see `benchmarks.rows`)."""
+"""Speed and scale of hmopt beside other programs: `python -m benchmarks` measures every row.
+
+Most rows are ratios within one run, since seconds of a shared machine mean little. Each module
+declares its own rows:
+
+- `oracle`: evaluations a second against a loop over trials with VoxelMorph's modules; the
+  hypernetwork's share of the time; the cost of 139 labels.
+- `search`: λ* of the cohort, every label and every subject against one search for each subject or
+  scope.
+- `network`: operations a second of the U-Net against those of a matrix product.
+- `memory`: peak memory of a sweep with 1,000 subjects against 10.
+- `samplers`: settings per pair that a search needs; also compares samplers (`samplers.md`).
+- `training`: a training step against VoxelMorph's modules.
+- `losses`: local normalized cross-correlation against MONAI's and neurite's.
+- `volumes`: a full-size pair against VoxelMorph; its seconds and its memory.
+- `scale`: λ* of 1,000 scopes against Optuna studies in memory; writing studies to SQLite; import
+  time.
+
+`growth` draws time and memory against subjects, labels, voxels and studies; `against_ants` compares
+a study's model with ANTs. How a row is declared: `benchmarks.rows`.
+"""

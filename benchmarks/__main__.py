@@ -1,10 +1,10 @@
-"""`python -m benchmarks`: run rows, print their table, write `results.json` and the growth curves beside this file.
+"""Run rows, print their table, and write `results.json` and the growth curves beside this file.
 
     python -m benchmarks                          every row, then the growth curves
-    python -m benchmarks --only local-ncc-monai   one row (or several), whose place in `results.json` is written anew
+    python -m benchmarks --only local-ncc-monai   one row (or several), which replace theirs in `results.json`
     python -m benchmarks --list                   names and goals
 
-Every row runs in a process of its own, so that one that fails, or is killed, leaves the others.
+Every row runs in a process of its own, so that the others remain if one fails or is killed.
 """
 
 import argparse
@@ -19,19 +19,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import Declared, Measured, Row
-from benchmarks.subjects import declared_rows
+from benchmarks.rows import Declared, Measured, Row, declared_rows
 from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 ROW_SECONDS = 300
 THREADS = 2
-MARK = "measured: "
+RESULT_PREFIX = "measured: "
 
 
-def measure_here(declared: Declared) -> Measured:
-    """Measure a row in this process, as `hmopt`'s own commands would run."""
+def measure_in_process(declared: Declared) -> Measured:
+    """Measure a row in this process, with memory and threads as in hmopt's own commands."""
     import torch
 
     from hmopt.workflow import keep_freed_memory
@@ -41,8 +40,8 @@ def measure_here(declared: Declared) -> Measured:
     return declared.measure()
 
 
-def measure_apart(declared: Declared) -> Row:
-    """Measure a row in a process of its own; if that fails, its last words are the note."""
+def measure_in_subprocess(declared: Declared) -> Row:
+    """Measure a row in a process of its own; if it fails, its last line of error output is the note."""
     command = [sys.executable, "-m", "benchmarks", "--here", declared.name]
     threads = {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
     try:
@@ -56,7 +55,11 @@ def measure_apart(declared: Declared) -> Row:
         )
     except subprocess.TimeoutExpired:
         return declared.filled(None, f"stopped after {ROW_SECONDS} s")
-    found = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
+    found = [
+        line.removeprefix(RESULT_PREFIX)
+        for line in done.stdout.splitlines()
+        if line.startswith(RESULT_PREFIX)
+    ]
     if done.returncode != 0 or not found:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return declared.filled(None, f"failed: {last}")
@@ -75,8 +78,8 @@ def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None
 
 
 def table_of(rows: Sequence[Row]) -> Table:
-    """Give the table that is printed."""
-    table = Table("row", "value", "goal", "", title="hmopt, side by side")
+    """Return the table that is printed."""
+    table = Table("row", "value", "goal", "", title="hmopt beside other programs")
     for row in rows:
         value = "failed" if row.value is None else f"{row.value:.3g} {row.unit}"
         mark = "[green]met[/green]" if row.met else "[red]missed[/red]"
@@ -85,16 +88,16 @@ def table_of(rows: Sequence[Row]) -> Table:
 
 
 def goal_of(row: Row | Declared) -> str:
-    """Give a row's goal as it is printed."""
+    """Return a row's goal as it is printed."""
     return f"{'≥' if row.better == 'higher' else '≤'} {row.goal:g} {row.unit}"
 
 
 def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console) -> list[Row]:
-    """Measure rows one after another, and write each as soon as it is there."""
+    """Measure rows one after another, and write each as soon as it is measured."""
     rows: list[Row] = []
     for name in names:
         began = time.monotonic()
-        rows.append(measure_apart(declared[name]))
+        rows.append(measure_in_subprocess(declared[name]))
         write_results(rows, declared)
         value = "failed" if rows[-1].value is None else f"{rows[-1].value:.3g} {rows[-1].unit}"
         console.print(
@@ -104,9 +107,9 @@ def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console
 
 
 def arguments(names: Sequence[str]) -> argparse.Namespace:
-    """Give what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="hmopt beside others, as ratios"
+        prog="python -m benchmarks", description="hmopt beside other programs, as ratios"
     )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="rows to run")
     parser.add_argument(
@@ -117,7 +120,7 @@ def arguments(names: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Do what the command line asks for; 1 if a row failed."""
+    """Run the command line; return 1 if a row failed."""
     declared = declared_rows()
     asked = arguments(list(declared))
     console = Console()
@@ -126,7 +129,7 @@ def main() -> int:
             console.print(f"{name}: {goal_of(row)}, against {row.against}", highlight=False)
         return 0
     if asked.here:
-        print(MARK + json.dumps(vars(measure_here(declared[asked.here]))))
+        print(RESULT_PREFIX + json.dumps(vars(measure_in_process(declared[asked.here]))))
         return 0
     rows = run(declared, asked.only or list(declared), console)
     console.print(table_of(rows))

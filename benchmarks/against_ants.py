@@ -1,10 +1,11 @@
-"""ANTs beside a study's model, on the pairs that the study searched: Dice of every label, and seconds a pair.
+"""ANTs beside a study's model on the pairs of its search: Dice of every label, seconds a pair.
 
     python benchmarks/against_ants.py studies/brains --pairs 60
 
-ANTs' affine, SyN and SyNCC run with their defaults, pair by pair, and the model with the best λ of the cohort. All
-register the same prepared images and move each label by linear interpolation. Writes `results/ants.csv` in the study
-folder, a row for each pair, method and label; interrupted, the same command goes on.
+ANTs' affine, SyN and SyNCC run with their defaults, pair by pair, and the model with the best λ of
+the cohort. All register the same prepared images and move each label by linear interpolation.
+Writes `results/ants.csv` in the study folder, a row for each pair, method and label. Rerun an
+interrupted command to resume.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from rich.progress import track
 from hmopt.data import PreparedCohort, draw_pairs, prepare
 from hmopt.declaration import read_study
 from hmopt.files import replacing
-from hmopt.oracle import AmortizedOracle, load_oracle
+from hmopt.oracle import RegisteringOracle, load_oracle
 from hmopt.records import Pair
 from hmopt.space import Index
 from hmopt.spatial import warp
@@ -33,17 +34,17 @@ METHODS = {"affine": "Affine", "SyN": "SyN", "SyNCC": "SyNCC"}
 SEED = 1
 
 Move = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Moves an image as a registration found."""
+"""Warps an image by the displacement that a registration found."""
 
 
 def dice(moved: NDArray[np.float32], fixed: NDArray[np.bool_]) -> float:
-    """Give the Dice of a partial volume and a label."""
+    """Return the Dice coefficient of a partial volume and a label."""
     return float(2 * moved[fixed].sum() / (moved.sum() + fixed.sum()))
 
 
 @contextmanager
 def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[Move, float]]:
-    """Register a pair by a method of ANTs; give what moves an image, and the seconds it took."""
+    """Register a pair by a method of ANTs; yield the function that warps an image, and the seconds."""
     moving, fixed = (ants.from_numpy(cohort.image(name)) for name in (pair.moving, pair.fixed))
     began = time.perf_counter()
     found = ants.registration(
@@ -63,8 +64,8 @@ def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[M
 
 
 @contextmanager
-def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tuple[Move, float]]:
-    """Register a pair by the model: as `by_ants`."""
+def by_model(oracle: RegisteringOracle, index: Index, pair: Pair) -> Iterator[tuple[Move, float]]:
+    """Register a pair by the model, as `by_ants`."""
     began = time.perf_counter()
     displacement = oracle.displacement(index, pair)[None]
     seconds = time.perf_counter() - began
@@ -78,7 +79,7 @@ def by_model(oracle: AmortizedOracle, index: Index, pair: Pair) -> Iterator[tupl
 def rows_of(
     cohort: PreparedCohort, pair: Pair, method: str, move: Move, seconds: float
 ) -> Iterator[dict[Hashable, Any]]:
-    """Give a row for each label that both images of a pair hold."""
+    """Yield a row for each label that both images of a pair contain."""
     moving, fixed = cohort.label_map(pair.moving), cohort.label_map(pair.fixed)
     for value, label in enumerate(cohort.labels, start=1):
         if np.any(moving == value) and np.any(fixed == value):
@@ -94,13 +95,13 @@ def rows_of(
 
 
 def chosen_pairs(pairs: list[Pair], count: int) -> list[Pair]:
-    """Give at most so many pairs, drawn from a fixed seed."""
+    """Return at most `count` pairs, drawn with a fixed seed."""
     order = np.random.default_rng(SEED).permutation(len(pairs))[:count]
     return [pairs[place] for place in sorted(order)]
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give mean Dice over labels and pairs, and median seconds, by task and method, with the ratio to the model."""
+    """Return mean Dice over labels and pairs, and median seconds, by task and method, with the ratio to the model."""
     pairs = rows.groupby(["task", "method", "pair"]).agg({"dice": "mean", "seconds": "first"})
     methods = pairs.groupby(["task", "method"]).agg(
         dice=("dice", "mean"), seconds=("seconds", "median"), pairs=("dice", "size")
@@ -110,7 +111,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Register what is still missing, and print the table."""
+    """Register the pairs that have no row yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=1000, help="at most so many, drawn at random")

@@ -1,4 +1,4 @@
-"""Ways to look for the best place of a response: each gives the places that it measures, in order."""
+"""Optimizers of a response curve: each returns the lattice places that it measures, in order."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ from hmopt.space import Hyperparameter, Space
 
 Scores = NDArray[np.float64]
 Baseline = Callable[[Scores, int, int], list[int]]
-"""From scores over the lattice, how many trials, and a seed, to the places that were measured."""
+"""Takes the scores over the lattice, the number of trials and a seed; returns the measured places."""
 
 
 def space_of(scores: Scores) -> Space:
-    """Give the space whose lattice scores lie on."""
+    """Return the space of whose lattice the scores are."""
     names = ("regularization", "label_weight", "third")[: scores.ndim]
     return Space(
         hyperparameters=tuple(
@@ -37,7 +37,7 @@ def space_of(scores: Scores) -> Space:
 
 
 def by_optuna(make: Callable[[Space, int], BaseSampler], noise: float = 0.0) -> Baseline:
-    """Give the search of a sampler that sees each score with noise of this deviation."""
+    """Return the search by a sampler of Optuna; `noise` is the standard deviation added to each score."""
 
     def search(scores: Scores, trials: int, seed: int) -> list[int]:
         space, generator = space_of(scores), np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def by_optuna(make: Callable[[Space, int], BaseSampler], noise: float = 0.0) -> 
 
 
 def brent(scores: Scores, trials: int, seed: int) -> list[int]:
-    """Measure where Brent's method between bounds asks, each value brought to the lattice."""
+    """Measure where Brent's bounded method asks, each value rounded to the lattice."""
     places: list[int] = []
 
     def loss(value: float) -> float:
@@ -70,7 +70,7 @@ def brent(scores: Scores, trials: int, seed: int) -> list[int]:
 
 
 def golden_section(scores: Scores, trials: int, seed: int) -> list[int]:
-    """Measure where the golden section narrows down to, both ends first."""
+    """Measure by golden-section search, both ends first."""
     low, high, ratio = 0.0, len(scores) - 1.0, (5**0.5 - 1) / 2
     places = [round(low), round(high)]
     while high - low > 1:
@@ -81,13 +81,13 @@ def golden_section(scores: Scores, trials: int, seed: int) -> list[int]:
 
 
 def even(scores: Scores, trials: int, seed: int) -> list[int]:
-    """Measure places at equal distances."""
+    """Measure equidistant places."""
     places = np.linspace(0, len(scores) - 1, trials)
     return [round(float(place)) for place in places]
 
 
 def samplers(noise: float = 0.0) -> Mapping[str, Baseline]:
-    """Give the samplers that take any number of hyperparameters."""
+    """Return the samplers that take any number of hyperparameters."""
     exact = noise == 0
     return {
         "CurveSampler": by_optuna(lambda space, seed: CurveSampler(space, seed=seed), noise),
@@ -101,7 +101,7 @@ def samplers(noise: float = 0.0) -> Mapping[str, Baseline]:
 
 
 def baselines() -> Mapping[str, Baseline]:
-    """Give all ways to search one hyperparameter."""
+    """Return all ways to search one hyperparameter."""
     return {
         **samplers(),
         "BruteForceSampler": by_optuna(lambda space, seed: BruteForceSampler(seed=seed)),

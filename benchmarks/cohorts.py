@@ -1,4 +1,4 @@
-"""Prepared cohorts and models to measure with: shapes and counts as real ones have, made in a second."""
+"""Prepared cohorts and untrained models of realistic shapes and sizes."""
 
 from pathlib import Path
 
@@ -20,16 +20,16 @@ SHAPE = (48, 64, 48)
 NETWORK = NetworkOptions(encoder=[16, 32, 32, 32], decoder=[32, 32], final=[], stride=1)
 """The U-Net of most rows: on the images' grid, its velocity at half resolution."""
 NETWORK_NAME = "U-Net 16-32-32-32, velocity at half resolution, 48×64×48"
-LIVELY = 0.02
-"""Standard deviation of the velocity's weights: an untrained network then moves voxels by about one."""
+VELOCITY_WEIGHT_STD = 0.02
+"""Standard deviation of the velocity layer's weights: an untrained network moves voxels by about one."""
 FOREGROUND = 0.4
 """Share of voxels that are labelled, whatever the number of labels."""
-DRAWN = 4
-"""Images and label maps that differ; those of a larger cohort repeat them."""
+DISTINCT_IMAGES = 4
+"""Number of different images and label maps; a larger cohort repeats them."""
 
 
 def label_map(shape: tuple[int, ...], labels: int, random: np.random.Generator) -> np.ndarray:
-    """Give a ball of labelled voxels, each with the label of the nearest of as many seeds."""
+    """Return a ball of labelled voxels, each with the label of its nearest seed point."""
     axes = [np.linspace(-1, 1, size) for size in shape]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
     inside = (grid**2).sum(1) <= np.quantile((grid**2).sum(1), FOREGROUND)
@@ -59,12 +59,12 @@ def make_cohort(
     count = subjects * images_each
     images = open_memmap(folder / IMAGES, "w+", np.float32, (count, *shape))
     maps = open_memmap(folder / LABEL_MAPS, "w+", label_dtype(labels), (count, *shape))
-    drawn = [ndimage.gaussian_filter(random.random(shape), 2) for _ in range(DRAWN)]
-    label_maps = [label_map(shape, labels, random) for _ in range(DRAWN)]
+    drawn = [ndimage.gaussian_filter(random.random(shape), 2) for _ in range(DISTINCT_IMAGES)]
+    label_maps = [label_map(shape, labels, random) for _ in range(DISTINCT_IMAGES)]
     for place in range(count):
-        image = drawn[place % DRAWN]
+        image = drawn[place % DISTINCT_IMAGES]
         images[place] = (image - image.min()) / np.ptp(image)
-        maps[place] = label_maps[place % DRAWN]
+        maps[place] = label_maps[place % DISTINCT_IMAGES]
     images.flush()
     maps.flush()
     return open_cohort(folder, subjects, shape, labels, images_each)
@@ -77,7 +77,7 @@ def open_cohort(
     labels: int = 9,
     images_each: int = 1,
 ) -> PreparedCohort:
-    """Give a cohort that `make_cohort` wrote, of the same arguments."""
+    """Open the cohort that `make_cohort` wrote with the same arguments."""
     rows = [
         (f"s{subject:04}", f"s{subject:04}_{each}")
         for subject in range(subjects)
@@ -95,7 +95,7 @@ def open_cohort(
 
 
 def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
-    """Draw ordered pairs of different images, each pair once, that meet all images before they meet one again."""
+    """Draw different ordered pairs that use every image before any image again."""
     names, subject = list(cohort.images.index), cohort.images["subject"]
     if count > (possible := len(names) * (len(names) - 1)):
         raise ValueError(
@@ -116,15 +116,15 @@ def make_pairs(cohort: PreparedCohort, count: int) -> list[Pair]:
 def make_network(
     section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> RegistrationNetwork:
-    """Give an untrained registration network that moves voxels."""
+    """Return an untrained registration network with nonzero velocities."""
     torch.manual_seed(0)
     network = RegistrationNetwork(section, shape)
-    torch.nn.init.normal_(network.velocity.weight, std=LIVELY)
+    torch.nn.init.normal_(network.velocity.weight, std=VELOCITY_WEIGHT_STD)
     return network
 
 
 def make_hypermorph(
     section: NetworkOptions = NETWORK, shape: tuple[int, ...] = SHAPE
 ) -> Hypermorph:
-    """Give an untrained hypermorph with hmopt's default hypernetwork."""
+    """Return an untrained hypermorph with hmopt's default hypernetwork."""
     return Hypermorph(make_network(section, shape), SPACE, HypernetworkOptions().widths)

@@ -1,9 +1,10 @@
-"""How time and memory grow with subjects, labels, voxels and studies: `python -m benchmarks.growth` draws the curves.
+"""Growth of time and memory with subjects, labels, voxels and studies, drawn as curves.
 
-Every point is measured in a process of its own, its memory as the largest `RssAnon` (`benchmarks.memory`). Time stands
-as a multiple of the first point's, since seconds mean nothing on a machine that is shared. With subjects and labels
-grows the size of the cohort and not the number of pairs: both curves should be flat. With voxels time and memory should
-grow in proportion; with studies, the time to find λ* of every scope in a full ledger.
+Run `python -m benchmarks.growth`. Every point is measured in a process of its own, its memory as
+the largest `RssAnon` (`benchmarks.memory`). Time is a multiple of the first point's, since seconds
+of a shared machine mean little. Subjects and labels change the size of the cohort but not the
+number of pairs: both curves should be flat. With voxels time and memory should grow in proportion;
+with studies, the time to find λ* of every scope in a full ledger.
 """
 
 import csv
@@ -37,7 +38,7 @@ PAIRS, REPETITIONS = 16, 3
 def time_sweep(
     folder: Path, subjects: int, shape: tuple[int, ...], labels: int, pairs: int = PAIRS
 ) -> float:
-    """Give the seconds of a pair in a sweep with hmopt's default network."""
+    """Return the seconds of a pair in a sweep with hmopt's default network."""
     from benchmarks.cohorts import make_cohort, make_hypermorph, make_pairs
     from hmopt.declaration import NetworkOptions
     from hmopt.oracle import AmortizedOracle
@@ -55,7 +56,7 @@ def time_sweep(
 
 
 def time_studies(folder: Path, studies: int) -> float:
-    """Give the seconds for λ* of so many scopes, subjects times labels, from a full ledger."""
+    """Return the seconds to find λ* of a number of scopes, subjects times labels, from a full ledger."""
     import numpy as np
 
     from benchmarks.cohorts import SPACE, make_pairs, open_cohort
@@ -100,7 +101,7 @@ MEASURED: dict[str, Callable[[Path, int], float]] = {
 
 
 def measure_point(quantity: str, count: int) -> tuple[float, float]:
-    """Give seconds and megabytes at a point, measured in a process of its own."""
+    """Return seconds and megabytes at a point, measured in a process of its own."""
     peak, printed = peak_anonymous(
         [sys.executable, "-m", "benchmarks.growth", quantity, str(count)]
     )

@@ -1,8 +1,9 @@
 """Local normalized cross-correlation, forward and backward, against MONAI's and neurite's.
 
-Four pairs of volumes, a window of nine voxels, the gradient for the moved image alone, as training needs it. neurite's
-NCC is the one that VoxelMorph 0.3.4 tells its users to take. Both are used as they come; they pad with zeros where
-hmopt cuts the window, so that values differ near the border (the tests compare them away from it).
+Four pairs of volumes, a window of nine voxels, the gradient for the moved image alone, as training
+needs it. VoxelMorph 0.3.4 recommends neurite's NCC. Both are used unchanged. They pad with zeros
+where hmopt truncates the window, so values differ near the border (the tests compare them away from
+it).
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ BATCH, WINDOW, REPETITIONS = 4, 9, 7
 
 
 def losses(d: int = 3) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Give each side's loss, a function of the moved and the fixed image that falls as they grow alike."""
+    """Return the loss of each program, a function of the moved and the fixed image."""
     monai = LocalNormalizedCrossCorrelationLoss(spatial_dims=d, kernel_size=WINDOW)
     neurite = ne.nn.modules.NCC(window_size=WINDOW)
     return {
@@ -33,7 +34,7 @@ def losses(d: int = 3) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
 
 def seconds_of_losses() -> dict[str, float]:
-    """Give the median seconds of each side, forward and backward."""
+    """Return the median seconds of each loss, forward and backward."""
     fixed = torch.rand(BATCH, 1, *SHAPE)
     moved = (0.7 * fixed + 0.3 * torch.rand_like(fixed)).requires_grad_()
 

@@ -1,8 +1,9 @@
-"""Memory that a sweep needs, whatever the size of the cohort.
+"""Peak memory of a sweep, which should not depend on the size of the cohort.
 
-What is measured is the largest anonymous memory (`RssAnon` in `/proc/PID/status`) of a process of its own that sweeps
-500 pairs at one setting into a ledger: pages of the memory-mapped arrays of the cohort are no part of it. With 10
-subjects of 8 images each the pairs meet 80 images, with 1,000 subjects of one image all of them.
+The row measures the largest anonymous memory (`RssAnon` in `/proc/PID/status`) of a process of its
+own that sweeps 500 pairs at one setting into a ledger: pages of the memory-mapped arrays of the
+cohort are no part of it. With 10 subjects of 8 images each the pairs meet 80 images, with 1,000
+subjects of one image all of them.
 """
 
 import re
@@ -20,7 +21,7 @@ POLL_SECONDS = 0.01
 
 
 def peak_anonymous(command: list[str]) -> tuple[int, str]:
-    """Run a command to its end; give the largest `RssAnon` seen, in bytes, and what it printed.
+    """Run a command; return the largest `RssAnon` seen, in bytes, and its standard output.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""How near the U-Net comes to what the processor can do.
+"""Operations a second of the U-Net, as a share of what the processor can do.
 
-The peak is the rate of torch's own product of two float32 matrices of 2048 × 2048, on the same threads, in turn with
-the U-Net. The U-Net's operations are counted by torch's `FlopCounterMode`: two for each multiplication and addition of
-its convolutions. It runs as the sweep runs it: baked, without gradients, in the sweep's batches.
+The peak is the rate of torch's own product of two float32 matrices of 2048 × 2048, on the same
+threads, in turn with the U-Net. The U-Net's operations are counted by torch's `FlopCounterMode`:
+two for each multiplication and addition of its convolutions. It runs as the sweep runs it: baked,
+without gradients, in the sweep's batches.
 """
 
 import torch

@@ -1,10 +1,12 @@
-"""What a measurement costs: one setting, one pair, all labels' Dice and folding.
+"""The cost of an evaluation: one setting, one pair, Dice of all labels and folding.
 
-Both sides register 8 pairs of volumes at 5 settings, on two threads, without gradients. VoxelMorph's side is what
-somebody writes who has a network trained for each λ: trial by trial load the weights, then pair by pair the network
-with its integration, one nearest-neighbour warp of the label map, and Dice of every label and folding by VoxelMorph's
-own functions; images and label maps lie in memory as tensors. hmopt's side is its oracle, which reads the prepared
-cohort, predicts weights anew for every setting, and takes Dice by partial volumes (more work than nearest Dice).
+Both sides register 8 pairs of volumes at 5 settings, on two threads, without gradients.
+VoxelMorph's side is the usual loop over separate networks, one trained for each λ: load the weights
+for every trial, then for every pair run the network with its integration, one nearest-neighbour
+warp of the label map, and Dice of every label and folding by VoxelMorph's own functions; images and
+label maps are tensors in memory. hmopt's side is its oracle, which reads the prepared cohort,
+predicts weights anew for every setting, and takes Dice by partial volumes (more work than nearest
+Dice).
 """
 
 import itertools
@@ -28,7 +30,7 @@ from benchmarks.cohorts import (
 )
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
-from benchmarks.voxelmorph_side import VoxelMorph, dice_and_folding
+from benchmarks.voxelmorph_network import VoxelMorph, dice_and_folding
 from hmopt.data import PreparedCohort
 from hmopt.declaration import NetworkOptions, SearchOptions
 from hmopt.oracle import AmortizedOracle
@@ -44,7 +46,7 @@ FULL_RESOLUTION = NetworkOptions(encoder=[16, 32, 32, 32], decoder=[32, 32, 32],
 def cohort_of(
     subjects: int, shape: tuple[int, ...] = SHAPE, labels: int = 9
 ) -> Iterator[PreparedCohort]:
-    """Give a cohort that is there as long as it is measured with."""
+    """Yield a temporary cohort."""
     with tempfile.TemporaryDirectory() as folder:
         yield make_cohort(Path(folder) / f"{subjects}-{labels}", subjects, shape, labels)
 
@@ -57,7 +59,7 @@ class Trials:
     section
         The network.
     cohort
-        Whose images are brought to tensors beforehand.
+        Its images are converted to tensors beforehand.
     """
 
     def __init__(self, section: NetworkOptions, cohort: PreparedCohort) -> None:
@@ -75,7 +77,7 @@ class Trials:
 
     @torch.inference_mode()
     def run(self, pairs: list[Pair], trials: int = 1) -> None:
-        """Evaluate so many trials."""
+        """Evaluate a number of trials."""
         for _ in range(trials):
             self.network.load_state_dict(self.trained)
             for pair in pairs:
@@ -84,12 +86,12 @@ class Trials:
                 dice_and_folding(displacement, moved, self.maps[pair.fixed], self.labels)
 
     def register(self, pair: Pair) -> Tensor:
-        """Give the displacement of a pair."""
+        """Return the displacement of a pair."""
         return self.network.displacement(self.images[pair.moving], self.images[pair.fixed])
 
 
 class Sweep:
-    """hmopt's oracle, at settings that it has not seen before in every call."""
+    """hmopt's oracle, called with new settings each time."""
 
     def __init__(self, oracle: AmortizedOracle, metrics: tuple[str, ...] = METRICS) -> None:
         self.oracle, self.metrics = oracle, metrics
@@ -98,17 +100,17 @@ class Sweep:
         )
 
     def run(self, pairs: list[Pair], trials: int = 1) -> None:
-        """Measure so many settings."""
+        """Measure a number of settings."""
         for _ in self.oracle.measure(
             list(itertools.islice(self.settings, trials)), pairs, self.metrics
         ):
             pass
 
 
-def evaluations_faster(
+def evaluation_ratio(
     section: NetworkOptions, cohort: PreparedCohort, repetitions: int
 ) -> tuple[float, str]:
-    """Give how many times as many evaluations a second hmopt makes as the loop over trials, and the times of one."""
+    """Return hmopt's evaluations a second over those of the loop over trials, and the times of one evaluation."""
     pairs = make_pairs(cohort, PAIRS)
     loop, sweep = (
         Trials(section, cohort),
@@ -133,8 +135,8 @@ def evaluations_faster(
 def evaluations() -> Measured:
     """Evaluations a second: one setting, one pair, Dice of 9 labels and folding."""
     with cohort_of(16) as cohort:
-        value, each = evaluations_faster(NETWORK, cohort, REPETITIONS)
-        whole, _ = evaluations_faster(FULL_RESOLUTION, cohort, 1)
+        value, each = evaluation_ratio(NETWORK, cohort, REPETITIONS)
+        whole, _ = evaluation_ratio(FULL_RESOLUTION, cohort, 1)
     return Measured(
         value, f"{each} an evaluation; with the velocity at full resolution {whole:.2f}×"
     )

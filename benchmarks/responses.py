@@ -1,4 +1,4 @@
-"""Response curves and surfaces whose best settings are known: made-up ones, and those of the studies' dense sweeps."""
+"""Response curves and surfaces with known optima: synthetic ones, and the studies' dense sweeps."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,51 +25,51 @@ SCOPES = [
     ["label", "subject"],
 ]
 PARTNERS = 5
-"""A subject's curve is looked at where it has so many partners: fewer than studies ask for, so the noisy ones too."""
-NEAR = 0.001
-"""A regret below this is none."""
+"""Partners that a subject needs: fewer than studies ask for, so that noisy curves are included."""
+NEGLIGIBLE_REGRET = 0.001
+"""A regret below this is negligible."""
 DRAWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """Scores over the lattice, such that more is better, and how far one may be off.
+    """Scores over the lattice (higher is better), and their standard errors.
 
     Parameters
     ----------
     name
-        Whose.
+        Of the family or the scope.
     scores
         Shape (201,), or (41, 41) for two hyperparameters.
-    rival
-        The place of the lower of two humps; None where there is one.
+    lower_hump
+        Place of the lower of two humps; None if there is only one.
     error
-        Gives the standard error of the difference between the best place and another.
+        Returns the standard error of the difference between the best place and another.
     """
 
     name: str
     scores: NDArray[np.float64]
-    rival: int | None = None
+    lower_hump: int | None = None
     error: Callable[[int], float] = lambda place: 0.0
 
     def regret(self, place: int) -> float:
-        """Give how much worse than the best a place is."""
+        """Return the difference between the best score and that of a place."""
         return float(self.scores.max() - self.scores.flat[place])
 
     def within(self, place: int) -> bool:
-        """Whether a place is as good as the best to within 0.001 or its standard error."""
+        """Whether the regret of a place is at most 0.001 or its standard error."""
         regret = self.regret(place)
-        return regret <= NEAR or regret <= self.error(place)
+        return regret <= NEGLIGIBLE_REGRET or regret <= self.error(place)
 
     def missed(self, place: int) -> bool:
-        """Whether a place lies on the lower hump."""
-        return self.rival is not None and abs(place - self.rival) < abs(
+        """Whether a place is nearer to the lower hump."""
+        return self.lower_hump is not None and abs(place - self.lower_hump) < abs(
             place - int(self.scores.argmax())
         )
 
 
 def families(count: int, seed: int) -> dict[str, list[Response]]:
-    """Give `count` curves of each made-up family."""
+    """Return `count` curves of each synthetic family."""
     generator = np.random.default_rng(seed)
     made: dict[str, Callable[[np.random.Generator], Response]] = {
         "unimodal": _unimodal,
@@ -102,7 +102,7 @@ def _flat(generator: np.random.Generator) -> Response:
 
 
 def _two_humped(generator: np.random.Generator, narrowest: float, widest: float) -> Response:
-    """Give humps of 0.15, which fall to a third within a width, 0.35 to 0.5 apart, one 0.005 to 0.05 higher."""
+    """Return two Gaussian humps of height 0.15, 0.35 to 0.5 apart, one of them 0.005 to 0.05 higher."""
     first = generator.uniform(0.05, 0.45)
     centres = np.array([first, first + generator.uniform(0.35, 0.5)])
     widths, more = (
@@ -111,14 +111,14 @@ def _two_humped(generator: np.random.Generator, narrowest: float, widest: float)
     )
     heights = 0.15 + generator.permutation(more)
     humps = heights[:, None] * np.exp(-(((LATTICE - centres[:, None]) / widths[:, None]) ** 2))
-    rival = round(200 * centres[heights.argmin()])
+    lower_hump = round(200 * centres[heights.argmin()])
     return Response(
-        name="two humps", scores=0.6 + humps.sum(axis=0) - 0.1 * LATTICE**8, rival=rival
+        name="two humps", scores=0.6 + humps.sum(axis=0) - 0.1 * LATTICE**8, lower_hump=lower_hump
     )
 
 
 def surfaces(count: int, seed: int) -> list[Response]:
-    """Give surfaces over two hyperparameters: a tilted hump, half of them with a lower one beside it."""
+    """Return surfaces over two hyperparameters: a tilted hump, half of them with a lower one beside it."""
     generator = np.random.default_rng(seed)
     return [_surface(generator, number % 2 * 0.1) for number in range(count)]
 
@@ -134,7 +134,7 @@ def _surface(generator: np.random.Generator, second: float) -> Response:
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """A study with a dense sweep: the measurements, the section by which its scopes are listed, their responses."""
+    """A study with a dense sweep: its measurements, the options that list its scopes, their responses."""
 
     name: str
     measurements: Measurements
@@ -143,7 +143,7 @@ class Swept:
 
 
 def swept_studies() -> Iterator[Swept]:
-    """Give every study of the project that has a dense sweep, in its ledger or its committed results."""
+    """Yield every study of the project with a dense sweep, in its ledger or its committed results."""
     for folder in sorted(STUDIES.iterdir()):
         dense = read_dense(folder) if (folder / "results").is_dir() else None
         if dense is not None:
@@ -159,7 +159,7 @@ def swept_studies() -> Iterator[Swept]:
 
 
 DEFAULTS = {name: SearchOptions.model_fields[name].default for name in ("coarse", "refinements")}
-"""How hmopt searches where a study declares nothing: what is judged here, whatever the studies declared."""
+"""The search options compared here are hmopt's defaults, whatever the studies declared."""
 
 
 def _response(curve: Curve, dense: Measurements) -> Response:

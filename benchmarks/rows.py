@@ -1,28 +1,40 @@
 """What a row of the benchmark is, and how one is declared.
 
-A row is a function without arguments that measures something and gives a `Measured`, declared in one of the files that
-`benchmarks.subjects` lists:
+A row is a function without arguments that returns a `Measured`, declared in one of `MODULES`:
 
     @row("import", goal=0.1, better="lower", unit="s", against="nothing", network="none")
     def import_time() -> Measured:
         ...
         return Measured(seconds, "of it, 0.04 s the interpreter")
 
-Each row runs in a process of its own, on two threads, with freed memory kept as hmopt's commands keep it; both sides of
-a comparison run in that process, in turn (`benchmarks.timing`).
+Each row runs in a process of its own, on two threads, with freed memory kept as hmopt's commands
+keep it. Both sides of a comparison run in that process, alternately (`benchmarks.timing`).
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["higher", "lower"]
+MODULES = (
+    "oracle",
+    "search",
+    "network",
+    "memory",
+    "samplers",
+    "training",
+    "losses",
+    "volumes",
+    "scale",
+)
+"""Modules of this package that declare rows, in the order of the table."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a row's function found: the value, and a note on how it came about."""
+    """The value of a row, and a note on how it was obtained."""
 
     value: float
     note: str = ""
@@ -30,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of the table, as `results.json` holds it; no value: it failed, and the note says how."""
+    """A line of the table, as `results.json` holds it. Without a value it failed, and the note says how."""
 
     name: str
     value: float | None
@@ -63,7 +75,7 @@ class Declared:
     measure: Callable[[], Measured]
 
     def filled(self, value: float | None, note: str) -> Row:
-        """Give the row with what was measured."""
+        """Return the row with what was measured."""
         row = Row(
             name=self.name,
             value=value,
@@ -82,7 +94,14 @@ class Declared:
 
 
 DECLARED: dict[str, Declared] = {}
-"""All rows by name, in the order of the table; filled when the files of `benchmarks.subjects` are imported."""
+"""The rows by name; each module of `MODULES` adds its own when it is imported."""
+
+
+def declared_rows() -> dict[str, Declared]:
+    """Return all rows by name, in the order of the table."""
+    for module in MODULES:
+        importlib.import_module(f"benchmarks.{module}")
+    return DECLARED
 
 
 def row(
@@ -100,17 +119,17 @@ def row(
     Parameters
     ----------
     name
-        What `--only` takes: words joined by hyphens.
+        The argument of `--only`: words joined by hyphens.
     goal, better
-        What the value is to reach, and whether more or less is better.
+        Value to reach, and whether higher or lower is better.
     unit
         Of the value: `×` for a ratio.
     against
-        What stands on the other side.
+        What hmopt is compared with.
     network
         Architecture and shape, where there is a network.
     limit
-        Where the goal is missed: what the limit is, and how that was found out.
+        Where the goal is missed: what limits the value, and how that was measured.
     """
 
     def declare(measure: Callable[[], Measured]) -> Callable[[], Measured]:

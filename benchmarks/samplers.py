@@ -1,7 +1,8 @@
-"""Ways to find the best setting, side by side: `python -m benchmarks.samplers` writes `samplers.csv` and `samplers.md`.
+"""Comparison of search methods, written to `samplers.csv` and `samplers.md`.
 
-On made-up curves, and on every scope of the studies that have a dense sweep (`hmopt search FOLDER --dense`, then
-`hmopt report FOLDER --results`), whose best of all lattice points is known.
+Run `python -m benchmarks.samplers`. It compares them on synthetic curves, and on every scope of the
+studies that have a dense sweep (`hmopt search FOLDER --dense`, then `hmopt report FOLDER
+--results`), whose best of all lattice points is known.
 """
 
 import io
@@ -15,7 +16,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.baselines import Baseline, baselines, even, samplers, space_of
-from benchmarks.responses import NEAR, Response, Swept, families, surfaces, swept_studies
+from benchmarks.responses import (
+    NEGLIGIBLE_REGRET,
+    Response,
+    Swept,
+    families,
+    surfaces,
+    swept_studies,
+)
 from benchmarks.rows import Measured, row
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
@@ -32,14 +40,14 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """How one baseline did on one kind of problem.
+    """Result of one search method on one kind of problem.
 
     Parameters
     ----------
     problem, baseline
-        What was searched, and by whom.
+        What was searched, and the method.
     responses
-        How many curves, surfaces or scopes.
+        Number of curves, surfaces or scopes.
     settings
         Trials of each, or settings per pair for all of them together where they share them.
     within
@@ -49,7 +57,7 @@ class Line:
     regret
         The largest at the end.
     missed
-        Humps missed: searches that ended on the lower one.
+        Number of searches that ended on the lower hump.
     """
 
     problem: str
@@ -63,25 +71,28 @@ class Line:
     missed: int
 
 
-def alone(
+def search_each(
     problem: str, baseline: str, search: Baseline, responses: Sequence[Response], trials: int
 ) -> Line:
-    """Let a baseline search each response by itself."""
+    """Search each response by itself."""
     needed, ends = [], []
     for number, response in enumerate(responses):
         scores, places = response.scores, search(response.scores, trials, SEED + number)
         regrets = [response.regret(place) for place in places]
         needed.append(
-            next((n for n, regret in enumerate(regrets, start=1) if regret < NEAR), np.inf)
+            next(
+                (n for n, regret in enumerate(regrets, start=1) if regret < NEGLIGIBLE_REGRET),
+                np.inf,
+            )
         )
         ends.append(max(places, key=lambda place: scores.flat[place]))
     return _line(problem, baseline, responses, ends, trials, statistics.median(needed), max(needed))
 
 
-def together(
+def score_shared(
     problem: str, baseline: str, places: Sequence[int], responses: Sequence[Response]
 ) -> Line:
-    """Judge places that are measured once for all responses."""
+    """Score places that are measured once for all responses."""
     ends = [max(places, key=lambda place: response.scores.flat[place]) for response in responses]
     return _line(problem, baseline, responses, ends, len(places), np.nan, np.nan)
 
@@ -109,8 +120,8 @@ def _line(
     )
 
 
-def planned(measurements: Measurements, section: SearchOptions) -> list[int]:
-    """Give the places that `hmopt search` measures, from measurements at all of them."""
+def planned_places(measurements: Measurements, section: SearchOptions) -> list[int]:
+    """Return the places that `hmopt search` measures, given measurements of the whole lattice."""
     settings = coarse_settings(measurements.space, section)
     while further := confirming_settings(measurements.at(settings), section):
         settings = sorted([*settings, *further])
@@ -118,8 +129,8 @@ def planned(measurements: Measurements, section: SearchOptions) -> list[int]:
     return [int(np.ravel_multi_index(setting, shape)) for setting in settings]
 
 
-def measured_as_cohort(response: Response) -> Measurements:
-    """Give a response as the measurements of one pair."""
+def as_measurements(response: Response) -> Measurements:
+    """Return a response as the measurements of one pair."""
     space = space_of(response.scores)
     columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
     return Measurements(
@@ -132,10 +143,10 @@ def measured_as_cohort(response: Response) -> Measurements:
     )
 
 
-def plan_alone(problem: str, responses: Sequence[Response]) -> Line:
-    """Let the plan of a sweep search each response by itself."""
+def search_each_by_plan(problem: str, responses: Sequence[Response]) -> Line:
+    """Search each response by itself, by the plan of a sweep."""
     section = SearchOptions(scopes=[["cohort"]])
-    found = [planned(measured_as_cohort(response), section) for response in responses]
+    found = [planned_places(as_measurements(response), section) for response in responses]
     ends = [
         max(places, key=lambda p: r.scores.flat[p])
         for r, places in zip(responses, found, strict=True)
@@ -153,39 +164,39 @@ def plan_alone(problem: str, responses: Sequence[Response]) -> Line:
 
 
 def curve_lines() -> Iterable[Line]:
-    """Search the made-up curves."""
+    """Search the synthetic curves."""
     for family, responses in families(COUNT, SEED).items():
-        yield plan_alone(family, responses)
+        yield search_each_by_plan(family, responses)
         for name, search in baselines().items():
-            yield alone(family, name, search, responses, TRIALS)
+            yield search_each(family, name, search, responses, TRIALS)
 
 
 def study_lines(study: Swept) -> Iterable[Line]:
     """Search the scopes of a study: all at once with shared settings, and some of them one by one."""
     section, everything = study.section, f"{study.name}, all scopes"
-    places = planned(study.measurements, section)
-    yield together(everything, "hmopt search", places, study.responses)
+    places = planned_places(study.measurements, section)
+    yield score_shared(everything, "hmopt search", places, study.responses)
     for count in (len(places), TRIALS):
-        yield together(
+        yield score_shared(
             everything, "even places", even(study.responses[0].scores, count, SEED), study.responses
         )
     drawn = np.random.default_rng(SEED).permutation(len(study.responses))[:COUNT]
     some = [study.responses[number] for number in sorted(drawn)]
     for name, search in baselines().items():
-        yield alone(f"{study.name}, {len(some)} scopes", name, search, some, TRIALS)
+        yield search_each(f"{study.name}, {len(some)} scopes", name, search, some, TRIALS)
 
 
 def surface_lines() -> Iterable[Line]:
-    """Search the made-up surfaces over two hyperparameters, exact and noisy."""
+    """Search the synthetic surfaces over two hyperparameters, exact and noisy."""
     responses = surfaces(COUNT // 4, SEED)
-    yield plan_alone("surface", responses)
+    yield search_each_by_plan("surface", responses)
     for problem, noise in (("surface", 0.0), (f"surface, noise {NOISE}", NOISE)):
         for name, search in samplers(noise).items():
-            yield alone(problem, name, search, responses, TRIALS_2D)
+            yield search_each(problem, name, search, responses, TRIALS_2D)
 
 
 def write(lines: Sequence[Line]) -> str:
-    """Write both tables, and give the one for people."""
+    """Write both tables; return the Markdown one."""
     table = pd.DataFrame([asdict(line) for line in lines])
     with replacing(FOLDER / "samplers.csv") as beside:
         table.to_csv(beside, index=False, float_format="%.6g")
@@ -235,7 +246,9 @@ def _trials(value: float) -> str:
 def settings_per_pair() -> Measured:
     """The most that any study needs; more than the goal where a scope in a hundred is not within the regret."""
     lines = [
-        together(study.name, "", planned(study.measurements, study.section), study.responses)
+        score_shared(
+            study.name, "", planned_places(study.measurements, study.section), study.responses
+        )
         for study in swept_studies()
     ]
     notes = [

@@ -1,4 +1,4 @@
-"""A thousand studies from one ledger: choosing settings, writing studies, importing."""
+"""Finding λ* of 1,000 scopes from one ledger, writing studies to SQLite, importing hmopt."""
 
 import statistics
 import subprocess
@@ -28,11 +28,11 @@ PARTNERS = 12
 FOLDING_LIMIT = 0.001
 METRICS = ("dice", "folding")
 STUDIES, PART = 100, 20
-"""Studies that are written, and how many of them at a time: the median over the parts counts."""
+"""Studies that are written, and how many at a time; the row is the median over the parts."""
 
 
 def pair_table(subjects: int) -> pd.DataFrame:
-    """Give pairs in which each subject has twelve partners: six that it moves to, six that move to it."""
+    """Return pairs in which each subject is moving in six and fixed in six."""
     names = [f"sub-{number:04}" for number in range(subjects)]
     sides = [
         (a, names[(place + d) % subjects])
@@ -45,7 +45,7 @@ def pair_table(subjects: int) -> pd.DataFrame:
 
 
 def measured(subjects: int, labels: int) -> Measurements:
-    """Give measurements whose curves rise and fall, each pair's and label's with a best λ of its own."""
+    """Return measurements whose curves are parabolas, each pair and label with its own best λ."""
     random = np.random.default_rng(0)
     pairs = pair_table(subjects)
     best = random.random((len(pairs), labels))
@@ -79,7 +79,7 @@ def full_ledger(folder: Path, measurements: Measurements) -> Ledger:
 def find_optima(
     ledger: Ledger, pairs: pd.DataFrame, section: SearchOptions, labels: tuple[str, ...]
 ) -> int:
-    """Read a ledger and give how many scopes have a best setting, with and without the folding limit."""
+    """Read a ledger and count the scopes with a best setting, with and without the folding limit."""
     measurements = ledger.measurements(IDENTITY, SPACE, pairs, METRICS, labels)
     scopes = list_scopes(section, pairs, labels)
     optima = [
@@ -90,7 +90,7 @@ def find_optima(
 
 
 def run_studies(count: int) -> None:
-    """Run as many studies of 21 trials in memory as anybody would: ask, score, tell."""
+    """Run a number of studies of 21 trials in memory."""
     step = optuna.distributions.FloatDistribution(0, 1, step=0.005)
     for _ in range(count):
         study = optuna.create_study(direction="maximize")
@@ -151,7 +151,7 @@ def studies_to_sqlite() -> Measured:
                     measurements,
                     scopes[start : start + PART],
                     section,
-                    "bench",
+                    "benchmark",
                     storage,
                 )
             )

@@ -1,14 +1,16 @@
-"""λ* of the cohort, of every label and of every subject: one sweep into a ledger, against loops of searches.
+"""λ* of the cohort, every label and every subject: one sweep, against loops of searches.
 
-11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: the coarse settings, and
-one after the other those that confirm, on every pair into a ledger on disk; then λ* of every scope from it. The curves
-of an untrained network promise nothing, so that other settings make up the full number of those that confirm.
+11 subjects, 55 pairs of them, 9 labels: 21 scopes. hmopt's side is what `hmopt search` does: the
+coarse settings, and one after the other those that confirm, on every pair into a ledger on disk;
+then λ* of every scope from it. The plan may ask for no confirming settings on the curves of an
+untrained network; other settings then complete the full number.
 
-The good loop runs one search of 21 points for every subject, over the pairs that it stands in; it keeps a pair's field
-at a λ, scores all labels on it, and takes λ* of labels and cohort from the same scores for nothing. The other loop runs
-one search of 21 points for every scope, each with fields of its own. Both evaluate as `benchmarks.oracle` describes, by
-VoxelMorph's modules. One of their evaluations is timed, in turn with hmopt's whole search, and multiplied by their
-exact number: that leaves out what the loops would need beside their evaluations, in their favour.
+The better loop runs one search of 21 points for every subject, over the pairs that it stands in; it
+keeps a pair's field at a λ, scores all labels on it, and takes λ* of labels and cohort from the
+same scores at no cost. The other loop runs one search of 21 points for every scope, each with
+fields of its own. Both evaluate as `benchmarks.oracle` describes, by VoxelMorph's modules. One of
+their evaluations is timed, in turn with hmopt's whole search, and multiplied by their exact number:
+that omits what the loops would need beside their evaluations, in their favour.
 """
 
 import tempfile
@@ -40,7 +42,7 @@ NAME = "U-Net 16-32-32-32, velocity at half resolution, 32×48×32"
 
 
 def every_pair(cohort: PreparedCohort) -> list[Pair]:
-    """Give each two subjects once."""
+    """Return one pair of every two subjects."""
     names, subject = list(cohort.images.index), cohort.images["subject"]
     return [
         Pair(moving=a, fixed=b, moving_subject=subject[a], fixed_subject=subject[b])
@@ -50,7 +52,7 @@ def every_pair(cohort: PreparedCohort) -> list[Pair]:
 
 
 def find_optima(oracle: AmortizedOracle, pairs: list[Pair], folder: Path) -> tuple[int, int]:
-    """Search as `hmopt search` does, with an empty ledger; give the number of scopes and of settings."""
+    """Search as `hmopt search` does, with an empty ledger; return the numbers of scopes and settings."""
     recorded, ledger = Recorded(oracle, Ledger(folder)), Ledger(folder)
     table = pair_table(pairs, oracle.cohort, SECTION.bins)
     described = (oracle.identity, SPACE, table, SECTION.measured, oracle.labels)

@@ -1,4 +1,4 @@
-"""Times of several sides, taken in turn."""
+"""Alternating timings of several functions."""
 
 import statistics
 import time
@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 def medians(
     sides: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 1
 ) -> dict[str, float]:
-    """Give the median seconds of each side, run in turn so often, in an order that turns with every round.
+    """Return the median seconds of each function, run alternately in an order that rotates every round.
 
     Parameters
     ----------
     sides
-        What to run, by name.
+        Functions to time, by name.
     repetitions
-        Rounds that count.
+        Timed rounds.
     warm_up
-        Rounds before them.
+        Untimed rounds before them.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     names = list(sides)
@@ -30,12 +30,12 @@ def medians(
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Give the seconds that a call takes."""
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def milliseconds(seconds: Mapping[str, float]) -> str:
-    """Give times as a note: `hmopt 12.1 ms, VoxelMorph 40.2 ms`."""
+    """Format times as a note: `hmopt 12.1 ms, VoxelMorph 40.2 ms`."""
     return ", ".join(f"{name} {1000 * value:.3g} ms" for name, value in seconds.items())

@@ -1,10 +1,12 @@
-"""A training step against VoxelMorph 0.3.4's own PyTorch modules: equal architecture, loss, batch and images.
+"""A training step against VoxelMorph 0.3.4's own PyTorch modules.
 
-VoxelMorph's side is its modules as `benchmarks.voxelmorph_side` puts them together, neurite's NCC of window 9 and
-squared spatial gradient, and plain Adam, as its training script has it. hmopt's side is an ordinary registration
-network (no hypernetwork) with hmopt's losses and fused Adam. Weights and the regularization of both are the same: 1 -
-NCC of the moved image, plus the velocity's gradient. Batches lie in memory. The note also has hmopt's hypermorph, which
-VoxelMorph has no counterpart of: its step trains all λ at once.
+Architecture, loss, batch and images are equal. VoxelMorph's side is its modules as
+`benchmarks.voxelmorph_network` puts them together, neurite's NCC of window 9 and squared spatial
+gradient, and plain Adam, as its training script has it. hmopt's side is an ordinary registration
+network (no hypernetwork) with hmopt's losses and fused Adam. Weights and the regularization of both
+are the same: 1 - NCC of the moved image, plus the velocity's gradient. Batches are in memory. The
+note also has hmopt's hypermorph, for which VoxelMorph has no counterpart: its step trains all λ at
+once.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from benchmarks.cohorts import NETWORK, SHAPE, make_hypermorph, make_network
 from benchmarks.oracle import FULL_RESOLUTION
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
-from benchmarks.voxelmorph_side import VoxelMorph
+from benchmarks.voxelmorph_network import VoxelMorph
 from hmopt.declaration import HypernetworkOptions, LossOptions, NetworkOptions, TrainingOptions
 from hmopt.losses import Terms, find_similarity, regularize, weighted_loss
 from hmopt.spatial import warp
@@ -27,11 +29,11 @@ SETTING = {"regularization": 0.5}
 RATE = 1e-4
 SLICE = (160, 160)
 
-Step = Callable[[], object]
+Step = Callable[[], float]
 
 
 def voxelmorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
-    """Give a step of VoxelMorph's modules."""
+    """Return a training step of VoxelMorph's modules."""
     network = VoxelMorph(section, moving.dim() - 2)
     similarity, smoothness = (
         ne.nn.modules.NCC(window_size=9),
@@ -53,7 +55,7 @@ def voxelmorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> S
 
 
 def hmopt_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
-    """Give a step of an ordinary registration network of hmopt's."""
+    """Return a training step of an ordinary registration network of hmopt's."""
     network = make_network(section, tuple(moving.shape[2:]))
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
     loss_section = LossOptions()
@@ -76,19 +78,19 @@ def hmopt_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
 
 
 def hypermorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> Step:
-    """Give a step of the hypermorph, as `hmopt train` takes it."""
+    """Return a training step of the hypermorph, as `hmopt train` takes it."""
     hypermorph = make_hypermorph(section, tuple(moving.shape[2:]))
     options = TrainingOptions(learning_rate=RATE)
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
     loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
-    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)
+    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)[0]
 
 
 def compare(
     section: NetworkOptions, shape: tuple[int, ...], batch: int, repetitions: int
 ) -> dict[str, float]:
-    """Give the median seconds of a step of each."""
+    """Return the median seconds of a step of each."""
     moving, fixed = torch.rand(2, batch, 1, *shape)
     makers = {"hmopt": hmopt_step, "VoxelMorph": voxelmorph_step, "hypermorph": hypermorph_step}
     return medians(

@@ -1,10 +1,11 @@
 """A pair of full size, 160×192×224, from images to the moved image, without gradients.
 
-The first row has the same U-Net on both sides, the velocity and its integration at full resolution: VoxelMorph's
-`VxmPairwise`, asked for the moved image too. The second has what each side does when nothing is said: hmopt's network
-as `[network]` declares it by default, wholly at half resolution, and `VxmPairwise` with its own defaults. The third is
-the largest anonymous memory of a process that registers the pair of the first, and the fourth the seconds of the U-Net
-on the images' grid with its velocity at half resolution.
+The first row has the same U-Net on both sides, the velocity and its integration at full resolution:
+VoxelMorph's `VxmPairwise`, asked for the moved image too. The second has the default of each
+program: hmopt's network as `[network]` declares it by default, wholly at half resolution, and
+`VxmPairwise` with its own defaults. The third is the largest anonymous memory of a process that
+registers the pair of the first, and the fourth the seconds of the U-Net on the images' grid with
+its velocity at half resolution.
 """
 
 import sys
@@ -18,7 +19,7 @@ from benchmarks.memory import peak_anonymous
 from benchmarks.oracle import FULL_RESOLUTION
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, timed
-from benchmarks.voxelmorph_side import VoxelMorph
+from benchmarks.voxelmorph_network import VoxelMorph
 from hmopt.declaration import NetworkOptions
 from hmopt.networks import RegistrationNetwork
 from hmopt.spatial import warp
@@ -28,12 +29,12 @@ REPETITIONS = 2
 
 
 def register(network: RegistrationNetwork, moving: Tensor, fixed: Tensor) -> Tensor:
-    """Give the moved image."""
+    """Return the moved image."""
     return warp(moving, network.displacement(network(moving, fixed)))
 
 
 def compare(network: RegistrationNetwork, pairwise: vxm.nn.models.VxmPairwise) -> Measured:
-    """Compare a pair of both sides."""
+    """Compare the registration of one pair by both programs."""
     moving, fixed = torch.rand(2, 1, 1, *FULL_SIZE)
     sides = {
         "hmopt": lambda: register(network.eval(), moving, fixed),

@@ -49,7 +49,8 @@ def compare(folder: Path) -> dict[str, Any]:
         shared = theirs.index.intersection(own.index)
         if shared.empty:
             continue
-        seconds = by_pair.loc[(task, MODEL), "seconds"].reindex(shared).median()
+        of_model = by_pair["seconds"].xs((task, MODEL))
+        seconds = float(of_model.reindex(shared).median())
         found.setdefault(str(task), {})[str(method)] = _difference(
             own[shared], theirs.loc[shared], pairs, seconds
         )

@@ -1,15 +1,19 @@
-"""A small study of the synthetic cohort, trained once for all tests that need a model."""
+"""Fixtures of all tests, and which tests are slow.
+
+Modules that take long to import (torch, training) are imported in the fixtures that need them, so
+that the processes of pytest start quickly.
+"""
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
-import torch
 
 from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
 from hmopt.catalogue import HYPERPARAMETERS, METRICS, REGULARIZERS, SIMILARITIES
@@ -23,7 +27,9 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.report.parts import PARTS
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
-from hmopt.training.train import train
+
+if TYPE_CHECKING:
+    from hmopt.analysis.baselines import BaselineComparison
 
 DECLARATION = """
 name = "tiny"
@@ -72,17 +78,94 @@ class TinyStudy:
     folder: Path
 
     def image(self, subject: int, session: int = 1, modality: str = "T1") -> Path:
-        """Give an image of its cohort."""
+        """Return an image of its cohort."""
         return self.folder / f"data/images/sub-{subject:03}_ses-{session}_{modality}w.nii.gz"
 
 
+TESTS = Path(__file__).parent
+SLOW_FOLDERS = frozenset(
+    {"cases", "documentation", "extension", "geometry", "integration", "report/parts"}
+)
+"""Folders whose tests run whole commands, or read many files."""
+SLOW_MODULES = frozenset(
+    {
+        "analysis/test_baselines.py",
+        "analysis/test_broken.py",
+        "analysis/test_calibration.py",
+        "analysis/test_drift.py",
+        "analysis/test_gain.py",
+        "analysis/test_invariance.py",
+        "analysis/test_simulation.py",
+        "benchmarks/test_counterparts.py",
+        "benchmarks/test_growth.py",
+        "cli/test_bad_input.py",
+        "cli/test_compare.py",
+        "cli/test_ledger.py",
+        "data/test_alignment.py",
+        "data/test_inspection.py",
+        "data/test_invariance.py",
+        "data/test_prepared.py",
+        "data/test_preprocessing.py",
+        "data/test_synthetic.py",
+        "ledger/test_damage.py",
+        "ledger/test_ledger.py",
+        "ledger/test_order.py",
+        "oracle/test_open.py",
+        "oracle/test_baselines.py",
+        "report/test_broken_oracles.py",
+        "report/test_gain.py",
+        "report/test_several.py",
+        "search/test_open_study.py",
+        "search/test_optimization.py",
+        "search/test_studies.py",
+        "training/test_train.py",
+        "training/test_train_baselines.py",
+        "workflow/test_proposal.py",
+        "workflow/test_python.py",
+    }
+)
+"""Modules whose tests take more than a second of processor time together."""
+SLOW_FIXTURES = frozenset({"tiny_study", "shared_data", "study_folder", "few_folder"})
+"""Fixtures that train a model, write a study with a report, or read real cohorts."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, which `make check` leaves out."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and is_slow(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Tell whether a test is slow by its folder, its module or a fixture that it needs."""
+    module = item.path.relative_to(TESTS)
+    fixtures = getattr(item, "fixturenames", ())
+    return (
+        module.parent.as_posix() in SLOW_FOLDERS
+        or module.as_posix() in SLOW_MODULES
+        or not SLOW_FIXTURES.isdisjoint(fixtures)
+    )
+
+
+# how long an example takes says more of the machine than of hmopt
+hypothesis.settings.register_profile("hmopt", deadline=None)
+hypothesis.settings.load_profile("hmopt")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device: run `pytest -m gpu` on a machine that has one")
 
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
+    from hmopt.training.train import train
+
     folder = tmp_path_factory.mktemp("tiny")
     make_cohort(folder / "data", subjects=10, shape=(32, 32))
     (folder / "study.toml").write_text(DECLARATION, encoding="utf-8")
@@ -110,7 +193,7 @@ def catalogue() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Give the folder of real cohorts that lies beside the repository, or where HMOPT_SHARED says."""
+    """Return the folder of real cohorts that lies beside the repository, or where HMOPT_SHARED says."""
     shared = Path(os.environ.get("HMOPT_SHARED") or Path(__file__).parents[2] / "shared")
     if not (shared / "data").is_dir():
         pytest.skip(
@@ -139,7 +222,7 @@ class Trained:
     ensemble_gain: float = 0.005
 
     def baselines(self, template: Measurements) -> Iterator[tuple[Baseline, Measurements]]:
-        """Give each seed alone and all of them together, on the pairs of a template."""
+        """Yield each seed alone and all of them together, on the pairs of a template."""
         everyone = tuple(range(len(self.shifts)))
         for seeds in [*((seed,) for seed in everyone), *([everyone] if len(everyone) > 1 else [])]:
             settings = GRID if max(seeds) < self.whole else [(3,), (4,)]
@@ -158,7 +241,7 @@ class Trained:
 
 
 def along(template: Measurements, curve: np.ndarray) -> Measurements:
-    """Give measurements of the pairs of a template whose Dice of all labels follows a curve, shifted by the subject."""
+    """Return a template's measurements with Dice along a curve, shifted by the moving subject."""
     subjects = template.pairs["moving_subject"].rank(method="dense").to_numpy()
     dice = np.repeat((curve[:, None] + 0.01 * subjects)[:, :, None], len(template.labels), axis=2)
     return replace(
@@ -171,8 +254,9 @@ def along(template: Measurements, curve: np.ndarray) -> Measurements:
 
 def compare_trained(
     template: Measurements, trained: Sequence[Trained], section: SearchOptions
-) -> BaselineComparison | None:
-    """Give what follows from a comparison of made-up trainings."""
+) -> "BaselineComparison | None":
+    """Analyse a comparison of simulated trainings."""
+
     measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
         model="0f",
@@ -189,7 +273,7 @@ def compare_trained(
     )
 
 
-CompareCurves = Callable[..., BaselineComparison | None]
+CompareCurves = Callable[..., "BaselineComparison | None"]
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +289,7 @@ def compare_curves() -> CompareCurves:
         hypermorph: np.ndarray,
         shifts: Sequence[float] = (-0.002, 0.0, 0.002, 0.001, -0.001),
         **changes: Any,
-    ) -> BaselineComparison | None:
+    ) -> "BaselineComparison | None":
         kinds = [
             Trained(
                 role="separate", steps=100, curve=separate, shifts=shifts, minutes=3.5, whole=3

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.data import prepare
-from hmopt.declaration import parse_study, read_study
+from hmopt.declaration import Study, parse_study, read_study
 from hmopt.files import replacing
 from hmopt.ledger import Ledger, Recorded
 from hmopt.networks import build_hypermorph, load_hypermorph
@@ -31,7 +31,7 @@ SUBJECTS = ["sub-1000", "sub-1006", "sub-1116"]
 METRICS = ["dice", "folding", "log_jacobian_sd"]
 
 
-def declare(folder: Path, volumes: Path) -> object:
+def declare(folder: Path, volumes: Path) -> Study:
     """Declare a cohort of full-size volumes; nothing is trained on it."""
     rows = [
         (volumes / f"{s}_ses-1_T1w.nii.gz", volumes / f"{s}_ses-1_dseg139.nii.gz", s)
@@ -54,6 +54,7 @@ def main() -> None:
     """Sweep one pair, and write what came of it."""
     keep_freed_memory()
     declared = read_study(STUDY)
+    assert declared.cohort.manifest is not None
     volumes = Path(declared.cohort.manifest).parent.parent / "volumes_1mm"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

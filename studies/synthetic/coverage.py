@@ -23,7 +23,7 @@ COHORTS = 500
 
 
 def cover(subjects: int, pairs: int, curvature: float, cohorts: int) -> dict[str, float]:
-    """Give how often the interval of the best setting, and of its score, hold those of the population."""
+    """Return how often the interval of the best setting, and of its score, hold those of the population."""
     held, widths = [], []
     for seed in range(cohorts):
         best = np.random.default_rng([seed, subjects, pairs]).uniform(0.2, 0.7)

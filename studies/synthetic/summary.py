@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]:
-    """Give how often intervals cover by the shape of the response, how often verdicts are false, and what they find."""
+    """Return the coverage of intervals by shape of response, the false-alarm rate and the power."""
     by_question = calibrated.groupby("question", sort=False)
     return {
         "coverage": covered.groupby("response", sort=False)["coverage"].mean().to_dict(),
@@ -42,7 +42,7 @@ def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]
 
 
 def trained(table: pd.DataFrame) -> dict[str, Any]:
-    """Give the same of trained models, and whether what is known of their cohorts holds."""
+    """Return the same of trained models, and whether what is known of their cohorts holds."""
     labels = table[table["scope"].str.startswith("label=")]
     covered = (table["low"] <= table["all"]) & (table["all"] <= table["high"])
     truths = table.drop_duplicates(["seed", "scope"]).pivot(
@@ -76,18 +76,18 @@ def trained(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def of_others(table: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
-    """Give how often a group's interval holds the best setting of another model and cohort of the same making."""
+    """Return how often a group's interval holds the best setting of another model trained on another such cohort."""
     others = table.merge(
         truths.melt(ignore_index=False, value_name="other").reset_index(), on="scope"
     )
     others = others[others["seed_x"] != others["seed_y"]]
     held = (others["low"] <= others["other"]) & (others["other"] <= others["high"])
-    shares: dict[str, float] = held.groupby(others["response"]).mean().to_dict()
-    return shares
+    shares = held.groupby(others["response"]).mean()
+    return {str(response): float(share) for response, share in shares.items()}
 
 
 def in_order(best: pd.DataFrame) -> float:
-    """Give the share of couples of a rough and a smooth structure whose best settings are in the true order."""
+    """Return the share of pairs of a rough and a smooth structure with best settings in the true order."""
     rough, smooth = ([f"label={name}" for name in names] for names in TRUE_ORDER)
     return float(
         np.mean([best[one] < best[other] for one, other in itertools.product(rough, smooth)])

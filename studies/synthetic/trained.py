@@ -56,7 +56,7 @@ def declare(folder: Path, seed: int) -> None:
 
 
 def draw_pairs(groups: dict[str, int], seed: int) -> pd.DataFrame:
-    """Give pairs of first sessions of two subjects of one group, in each contrast."""
+    """Return pairs of first sessions of two subjects of one group, in each contrast."""
     generator = np.random.default_rng([seed, GROUPS])
     rows = []
     for group, contrast in itertools.product(range(GROUPS), CONTRASTS):
@@ -67,7 +67,7 @@ def draw_pairs(groups: dict[str, int], seed: int) -> pd.DataFrame:
 
 
 def declaration(sides: dict[str, list[str]], seed: int) -> str:
-    """Give the demo's declaration with other subjects, listed pairs, fewer metrics and scopes, and another seed."""
+    """Return the demo's declaration with other subjects, listed pairs, fewer metrics and scopes, and another seed."""
     text = hmopt.demo_declaration()
     start, end = text.index("[split]"), text.index("[pairs]")
     split = "\n".join(f"{side} = {subjects}" for side, subjects in sides.items())
@@ -81,7 +81,7 @@ def declaration(sides: dict[str, list[str]], seed: int) -> str:
 
 
 def optima(folder: Path, seed: int) -> pd.DataFrame:
-    """Give a row for each group and scope: its best setting and interval, and the best one of all groups together."""
+    """Return a row for each group and scope: its best setting and interval, and the best one of all groups together."""
     measurements = hmopt.read_folder(folder)
     analysis = ModelAnalysis(measurements, SECTION)
     rows = []
@@ -109,7 +109,7 @@ def optima(folder: Path, seed: int) -> pd.DataFrame:
 
 
 def peak(response: Curve) -> float:
-    """Give where the smooth curve through the mean scores is highest, measured there or not."""
+    """Return where the smooth curve through the mean scores is highest, measured there or not."""
     candidates, matrix = interpolation(response.space, response.settings)
     best = candidates[response.best_of(response.means @ matrix.T)]
     return response.space.setting(best)["regularization"]

@@ -38,7 +38,7 @@ DRAWS = 1000
 
 
 def of_labels(measurements: Measurements, labels: Sequence[str]) -> Measurements:
-    """Give the measurements of some of the labels."""
+    """Return the measurements of some of the labels."""
     places = [measurements.labels.index(label) for label in labels]
     values = {
         name: array[:, :, places] if array.ndim == 3 else array
@@ -48,14 +48,14 @@ def of_labels(measurements: Measurements, labels: Sequence[str]) -> Measurements
 
 
 def response(measurements: Measurements, metric: str) -> Curve:
-    """Give the mean over labels of each pair at each setting."""
+    """Return the mean over labels of each pair at each setting."""
     curve = Curves(measurements, metric).of(Scope(criteria=()))
     assert curve is not None
     return curve
 
 
 def with_images_alone(curve: Curve) -> Curve:
-    """Give the part of a response in which γ is 0."""
+    """Return the part of a response in which γ is 0."""
     kept = curve.values[:, curve.space.names.index("label_weight")] == 0
     settings = tuple(index for index, keep in zip(curve.settings, kept, strict=True) if keep)
     return replace(curve, settings=settings, scores=curve.scores[kept], folding=curve.folding[kept])
@@ -102,7 +102,7 @@ class Question:
         return np.asarray(among_judged[places])
 
     def best(self, curve: Curve) -> dict[str, float]:
-        """Give the best setting with its intervals."""
+        """Return the best setting with its intervals."""
         optimum = find_optimum(curve, self.samples, self.folding_limit)
         row = {"dice": optimum.score.value, "folding": optimum.folding}
         for name, value in optimum.setting.items():
@@ -125,7 +125,7 @@ def held_out_row(found: HeldOut) -> dict[str, float]:
 
 
 def profile(curve: Curve, question: Question) -> pd.DataFrame:
-    """Give for each γ of the coarse lattice the Dice at its best λ, and how much that is over γ = 0."""
+    """Return for each γ of the coarse lattice the Dice at its best λ, and how much that is over γ = 0."""
     table = pd.DataFrame(curve.values, columns=list(curve.space.names)).assign(dice=curve.means)
     measured = table.groupby("label_weight")["dice"].transform("size")
     table = table[measured == measured.max()]
@@ -134,7 +134,7 @@ def profile(curve: Curve, question: Question) -> pd.DataFrame:
     sides = question.moving[curve.pairs], question.fixed[curve.pairs]
     gains = [jackknife(curve.scores[place] - plain, *sides).within(0.975) for place in best.index]
     means = [float((curve.scores[place] - plain).mean()) for place in best.index]
-    return best.assign(
+    return pd.DataFrame(best).assign(
         gain=means, low=[gain.low for gain in gains], high=[gain.high for gain in gains]
     )
 
@@ -142,7 +142,7 @@ def profile(curve: Curve, question: Question) -> pd.DataFrame:
 def of_structure(
     measurements: Measurements, metric: str, label: str, chosen: Sequence[Index]
 ) -> dict[str, object]:
-    """Give what one structure gains by the second of two settings over the first, with its interval."""
+    """Return what one structure gains by the second of two settings over the first, with its interval."""
     curve = response(of_labels(measurements, [label]), metric)
     before, after = (curve.scores[curve.place(setting)] for setting in chosen)
     moving, fixed = (
@@ -159,7 +159,7 @@ def of_structure(
 
 
 def draw_profiles(profiles: dict[str, pd.DataFrame]) -> Figure:
-    """Give the gain over γ = 0 against γ, of both groups of structures."""
+    """Return the gain over γ = 0 against γ, of both groups of structures."""
     figure = new_figure(5.2, 3.2)
     axes = figure.subplots()
     looks = {"seen": ("s", "--", OTHER, "saw"), "unseen": ("o", "-", OWN, "did not see")}

@@ -99,6 +99,7 @@ def test_a_gap_of_surface_distance_is_positive_where_separate_networks_are_neare
         COHORT,
         "hd95_mm",
     )
+    assert found is not None
     assert found.mean_gap.value == pytest.approx(0.05)
 
 

@@ -9,6 +9,7 @@ from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselin
 from hmopt.analysis.evidence import Evidence
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison
+from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 
@@ -141,9 +142,14 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
 ) -> None:
     grid = tuple((place,) for place in range(5))
     longer = replace(template, values={"dice": template.values["dice"] + 0.01}).at([(1,)])
+    trained: tuple[tuple[Role, int], ...] = (
+        ("hypermorph", 10),
+        ("separate", 10),
+        ("separate", 40),
+    )
     asked = [
         Baseline(role=role, steps=steps, seeds=(0,), identity="", networks=1, minutes=1.0)
-        for role, steps in (("hypermorph", 10), ("separate", 10), ("separate", 40))
+        for role, steps in trained
     ]
     comparison = Comparison(
         model="h",

@@ -14,7 +14,7 @@ def test_holms_rule_rejects_what_its_steps_reject() -> None:
             if p_values[place] > level / (12 - step):
                 break
             rejected.add(place)
-        assert set(np.flatnonzero(holm(p_values) <= level)) == rejected
+        assert set(np.flatnonzero(holm(p_values.tolist()) <= level)) == rejected
 
 
 def test_unknown_p_values_stay_unknown_and_cost_nothing() -> None:

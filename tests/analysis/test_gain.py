@@ -58,11 +58,11 @@ def test_a_familys_gain_is_the_jackknife_of_each_pairs_mean_over_the_members_tha
             of_pair.setdefault(int(pair), []).append(float(gained))
     pairs = sorted(of_pair)
     values = np.array([np.mean(of_pair[pair]) for pair in pairs])
-    sides = [
+    moving, fixed = (
         measured.pairs[f"{side}_subject"].to_numpy(dtype=object)[pairs]
         for side in ("moving", "fixed")
-    ]
-    expected = jackknife(values, *sides)
+    )
+    expected = jackknife(values, moving, fixed)
     given = family_gain(members, measured.pairs, over, pooled)
     assert (given.value, given.error) == pytest.approx((expected.value, expected.error), abs=1e-15)
     assert given.subjects == expected.subjects == 8

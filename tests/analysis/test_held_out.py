@@ -160,25 +160,22 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
     moving, fixed = sides_of(measurements)
     splits = split_subjects(list(everyone), splits=15, seed=3)
     scores, everything = measurements.score(metric, "thalamus"), measurements.score(metric)
-    better = np.argmax if metric == "dice" else np.argmin
+    sign = 1 if metric == "dice" else -1
 
     kept: list[list[list[float]]] = [[[] for _ in pairs] for _ in range(3)]
     for row in splits.selection:
         chooses = {name for name in everyone if row[splits.group[splits.subjects.get_loc(name)]]}
         choosing = [p for p in range(len(pairs)) if moving[p] in chooses and fixed[p] in chooses]
-        own, common = (
-            better(scores[:, choosing].mean(axis=1)),
-            better(everything[:, choosing].mean(axis=1)),
-        )
+        own = int((sign * scores[:, choosing].mean(axis=1)).argmax())
+        common = int((sign * everything[:, choosing].mean(axis=1)).argmax())
         for p in range(len(pairs)):
             if moving[p] not in chooses and fixed[p] not in chooses:
                 for place, setting in enumerate((own, common, DEFAULT)):
-                    kept[place][p].append(scores[setting, p])
+                    kept[place][p].append(float(scores[setting, p]))
     mine, theirs, plain = (np.array([np.mean(one) for one in them]) for them in kept)
 
     found = held_out(measurements, metric, splits, label="thalamus")
     assert found is not None
-    sign = 1 if metric == "dice" else -1
     assert found.score.value == pytest.approx(mine.mean())
     gained = [found.over_common.value, found.over_default.value]
     at_others = found.score.value - sign * np.array(gained)

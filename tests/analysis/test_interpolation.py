@@ -24,7 +24,7 @@ def test_a_parabola_of_two_hyperparameters_is_told_on_an_even_lattice_with_the_m
 ):
     def score(settings: np.ndarray) -> np.ndarray:
         x, y = settings.T / np.array([[100], [20]])
-        return 1 - (x - 0.4) ** 2 - 2 * (y - 0.6) ** 2 + x * y
+        return np.asarray(1 - (x - 0.4) ** 2 - 2 * (y - 0.6) ** 2 + x * y)
 
     settings = tuple((x, y) for x in (0, 33, 71, 100) for y in (0, 7, 13, 20))
     candidates, matrix = interpolation(TWO, settings)

@@ -1,6 +1,7 @@
 """What must not matter to an analysis: the order of pairs and labels, and what they are called."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -14,15 +15,18 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import list_scopes
 
 OPTIONS = SearchOptions(
-    scopes=[["cohort"], ["label"], ["subject"]], reported=[], minimum_partners=4
+    scopes=[["cohort"], ["label"], ["subject"]], reported=[], min_paired_subjects=4
 )
 SUBJECTS, PAIRS, LABELS = 7, 30, 3
 MARGIN = 0.002
-COHORTS = [
-    sweep(simulate(shifted([0.2, 0.3, 0.5], 0.1), SUBJECTS, PAIRS, seed)) for seed in range(3)
-]
 
-cohorts = st.sampled_from(COHORTS)
+
+@cache
+def simulated(seed: int) -> Measurements:
+    return sweep(simulate(shifted([0.2, 0.3, 0.5], 0.1), SUBJECTS, PAIRS, seed))
+
+
+cohorts = st.sampled_from(range(3)).map(simulated)
 pair_orders = st.permutations(range(PAIRS))
 label_orders = st.permutations(range(LABELS))
 names = st.lists(

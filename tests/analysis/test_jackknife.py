@@ -84,7 +84,7 @@ def cohorts_without_a_mean(
 
 
 def bounds() -> tuple[float, float]:
-    low, high = stats.binom.ppf([0.0005, 0.9995], COHORTS, LEVEL) / COHORTS
+    low, high = np.asarray(stats.binom.ppf([0.0005, 0.9995], COHORTS, LEVEL)) / COHORTS
     return float(low), float(high)
 
 

@@ -24,6 +24,7 @@ def test_initializations_spread_as_their_curves_do(
     shifts = np.array([-0.02, 0.0, 0.005, 0.01, 0.03])
     models = {str(i): along(make, all_cross, CURVE + shift) for i, shift in enumerate(shifts)}
     found = find_robustness(models, COHORT, "dice")
+    assert found is not None
     np.testing.assert_allclose(found.curve_spread, np.std(shifts, ddof=1))
     assert found.models == 5
     assert found.at == {"regularization": 0.5}
@@ -35,6 +36,7 @@ def test_initializations_spread_as_their_curves_do(
 def test_best_settings_that_differ_spread(make: Make, all_cross: list[tuple[str, str]]) -> None:
     models = {str(i): along(make, all_cross, np.roll(CURVE, i)) for i in range(-1, 2)}
     found = find_robustness(models, COHORT, "dice")
+    assert found is not None
     assert found.optimum_spread["regularization"].value == pytest.approx(
         np.std([0.25, 0.5, 0.75], ddof=1)
     )
@@ -48,10 +50,8 @@ def test_the_interval_of_a_standard_deviation_holds_the_truth_as_often_as_it_say
 
 
 def test_the_ratio_of_two_spreads_says_what_the_f_test_does() -> None:
-    one, other = (
-        stats.norm.rvs(0, 3.0, size=8, random_state=0),
-        stats.norm.rvs(0, 1.0, size=6, random_state=1),
-    )
+    one = np.asarray(stats.norm.rvs(0, 3.0, size=8, random_state=0))
+    other = np.asarray(stats.norm.rvs(0, 1.0, size=6, random_state=1))
     ratio, evidence = spread_ratio(spread(one), 8, spread(other), 6)
     p_value = 2 * stats.f.sf(one.var(ddof=1) / other.var(ddof=1), 7, 5)
     assert ratio.value == pytest.approx(one.std(ddof=1) / other.std(ddof=1))

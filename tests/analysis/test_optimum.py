@@ -77,11 +77,12 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
     best = [np.argmax(centre + wide * (mean - centre)) / 4 for mean in means]
     found = find_optimum(respond(scores), drawn, 1.0)
     optimum = int(centre.argmax()) / 4
-    assert found.intervals["regularization"] == (
+    found_interval = found.intervals["regularization"]
+    assert tuple(found_interval) == (
         min(np.quantile(best, 0.025, method="lower"), max(optimum - 0.125, 0.0)),
         max(np.quantile(best, 0.975, method="higher"), min(optimum + 0.125, 1.0)),
     )
-    assert found.intervals["regularization"].low < found.intervals["regularization"].high
+    assert found_interval.low < found_interval.high
 
 
 def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_those_next_to_the_best() -> (

@@ -60,7 +60,8 @@ def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t
     names = np.array([f"s{i}" for i in range(subjects)], dtype=object)
     values = stats.norm.ppf((np.arange(subjects) + 0.5) / subjects) * 0.05 + 0.7
     found = estimate(draw(names, names, draws=10_000, seed=3), values)
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    t_interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    low, high = float(t_interval.low), float(t_interval.high)
     assert found.value == values.mean()
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.06 * (high - low))
 

@@ -6,7 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hmopt.analysis.gain import family_gain
-from hmopt.analysis.scope_result import analyse_scopes, optima_table
+from hmopt.analysis.held_out import HeldOut
+from hmopt.analysis.scope_result import ScopeResult, analyse_scopes, optima_table
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -22,6 +23,11 @@ COHORT, CORTEX, THALAMUS = (
 LABELS = [CORTEX, THALAMUS]
 
 
+def held_out(finding: ScopeResult) -> HeldOut:
+    assert finding.held_out is not None
+    return finding.held_out
+
+
 def falling(pairs: int) -> np.ndarray:
     return np.repeat(np.array([0.01, 0.004, 0.001, 0.0, 0.0])[:, None], pairs, axis=1)
 
@@ -34,9 +40,10 @@ def test_labels_with_different_optima_gain_by_choosing_each(
     measurements = make(all_cross, random_dice, falling(len(all_cross)))
     findings = analyse_scopes(measurements, None, LABELS, SECTION)
     assert [finding.full.optimum.setting["regularization"] for finding in findings] == [0.0, 0.75]
-    assert all(finding.held_out.over_common.interval.low > 0 for finding in findings)
+    gains = [held_out(finding).over_common for finding in findings]
+    assert all(gain.interval.low > 0 for gain in gains)
     gain = family_gain(findings, measurements.pairs)
-    own = np.mean([finding.held_out.over_common.value for finding in findings])
+    own = np.mean([gain.value for gain in gains])
     assert gain.value == pytest.approx(own)
     assert gain.interval.low > 0
 
@@ -63,7 +70,7 @@ def test_the_cohort_gains_nothing_over_itself(
     random_dice: NDArray[np.float64],
 ) -> None:
     (finding,) = analyse_scopes(make(all_cross, random_dice), None, [COHORT], SECTION)
-    gained = finding.held_out.over_common
+    gained = held_out(finding).over_common
     assert (gained.value, gained.error, gained.p_value) == (0.0, 0.0, 1.0)
     assert np.isnan(gained.interval).all()
     assert finding.score_at_common == finding.full.optimum.score.value
@@ -81,8 +88,8 @@ def test_a_subject_is_judged_with_partners_that_did_not_choose(
         make(all_cross, dice), None, [Scope(criteria=(("subject", "a"),))], SECTION
     )
     assert finding.full.optimum.score.value == pytest.approx(0.5 + 0.2 * 4 / 7)
-    assert finding.held_out.score.value < finding.full.optimum.score.value
-    assert len(finding.held_out.pairs) == 14
+    assert held_out(finding).score.value < finding.full.optimum.score.value
+    assert len(held_out(finding).pairs) == 14
     assert finding.warnings[-1] is OptimumWarning.FEW_PARTNERS
 
 

@@ -53,5 +53,6 @@ def test_intervals_of_the_best_setting_hold_it_about_as_often_as_they_say() -> N
         view = ModelAnalysis(sweep(simulate(curve[None], 12, 132, seed)), section).of(
             Scope(criteria=())
         )
+        assert view is not None
         held.append(truth in view.optimum.intervals["regularization"])
     assert 0.88 <= np.mean(held) <= 1.0

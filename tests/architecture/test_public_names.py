@@ -34,6 +34,7 @@ def source(path: Path) -> str:
 
 def imported(path: Path) -> Iterator[tuple[str, str | None]]:
     """Yield the modules of hmopt that a file imports, and the name that it takes from each."""
+    names: list[tuple[str, str | None]]
     for node in ast.walk(ast.parse(source(path))):
         if isinstance(node, ast.Import):
             names = [(alias.name, None) for alias in node.names]

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.losses import losses
 from benchmarks.training import hmopt_step, voxelmorph_step
-from benchmarks.voxelmorph_side import VoxelMorph, copy_weights
+from benchmarks.voxelmorph_network import VoxelMorph, copy_weights
 from hmopt.declaration import NetworkOptions
 from hmopt.networks import RegistrationNetwork
 

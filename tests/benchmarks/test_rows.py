@@ -3,13 +3,13 @@
 import inspect
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.rows import Declared, Measured
-from benchmarks.subjects import declared_rows
+from benchmarks.rows import Declared, Measured, declared_rows
 
 ROWS = list(declared_rows().values())
 
@@ -76,8 +76,8 @@ def test_results_keep_the_order_of_the_table_and_forget_rows_that_are_no_more(
 
 
 def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.sys, "executable", "false")
-    row = command.measure_apart(declared())
+    monkeypatch.setattr(sys, "executable", "false")
+    row = command.measure_in_subprocess(declared())
     assert row.value is None
     assert "failed" in row.note
 

@@ -67,7 +67,7 @@ class CaseFolder:
         distance = np.hypot(
             *(axis - middle for axis, middle in zip(np.indices((SIDE, SIDE)), centre, strict=True))
         )
-        return ((distance < 7).astype(np.uint8) + (distance < 3.5))[:, :, None]
+        return np.asarray((distance < 7).astype(np.uint8) + (distance < 3.5))[:, :, None]
 
     def image(self, number: int = 0) -> NDArray[np.float32]:
         """Return intensities that follow the labels."""
@@ -80,7 +80,9 @@ class CaseFolder:
         """Write a NIfTI file."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        kind = nibabel.Nifti1Pair if path.suffix in (".img", ".hdr") else nibabel.Nifti1Image
+        kind: type[nibabel.Nifti1Pair] = (
+            nibabel.Nifti1Pair if path.suffix in (".img", ".hdr") else nibabel.Nifti1Image
+        )
         nibabel.save(kind(data, np.eye(4) if affine is None else affine), path)
         return path
 

@@ -9,6 +9,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from nibabel.cifti2 import cifti2_axes
+from nibabel.gifti import gifti
+from nibabel.streamlines import tractogram
 
 from hmopt.data.volume import Volume, read_image, read_labels
 from hmopt.errors import DataError
@@ -235,22 +238,20 @@ def test_nan_around_a_label_map_is_background(folder: Any) -> None:
 
 
 def write_gifti(path: Path) -> None:
-    points = nibabel.gifti.GiftiDataArray(np.zeros((3, 3), dtype=np.float32))
-    nibabel.save(nibabel.gifti.GiftiImage(darrays=[points]), path)
+    points = gifti.GiftiDataArray(np.zeros((3, 3), dtype=np.float32))
+    nibabel.save(gifti.GiftiImage(darrays=[points]), path)
 
 
 def write_cifti(path: Path) -> None:
     axes = (
-        nibabel.cifti2.ScalarAxis(["a"]),
-        nibabel.cifti2.BrainModelAxis.from_mask(np.ones(5), "CORTEX_LEFT"),
+        cifti2_axes.ScalarAxis(["a"]),
+        cifti2_axes.BrainModelAxis.from_mask(np.ones(5), "CORTEX_LEFT"),
     )
     nibabel.save(nibabel.Cifti2Image(np.zeros((1, 5), dtype=np.float32), header=axes), path)
 
 
 def write_tracts(path: Path) -> None:
-    points = nibabel.streamlines.Tractogram(
-        [np.zeros((3, 3), dtype=np.float32)], affine_to_rasmm=np.eye(4)
-    )
+    points = tractogram.Tractogram([np.zeros((3, 3), dtype=np.float32)], affine_to_rasmm=np.eye(4))
     nibabel.streamlines.save(points, path)
 
 
@@ -261,6 +262,14 @@ def write_text(path: Path) -> None:
         path.with_suffix(other).write_bytes(bytes(100))
 
 
+def write_only_header(path: Path) -> None:
+    path.write_text("broken")
+
+
+def write_hdf(path: Path) -> None:
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
+
+
 STRANGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "GIFTI": ("s.surf.gii", write_gifti),
     "CIFTI-2": ("s.dscalar.nii", write_cifti),
@@ -268,11 +277,11 @@ STRANGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a broken PAR": ("s.par", write_text),
     "a broken PAR in capitals": ("s.PAR", write_text),
     "a broken HEAD": ("s+orig.HEAD", write_text),
-    "a HEAD without its BRIK": ("t+orig.HEAD", lambda path: path.write_text("broken") and None),
+    "a HEAD without its BRIK": ("t+orig.HEAD", write_only_header),
     "a broken header": ("s.hdr", write_text),
     "a broken MINC": ("s.mnc", write_text),
     "a broken MGH": ("s.mgh", write_text),
-    "MINC 2": ("s2.mnc", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200)) and None),
+    "MINC 2": ("s2.mnc", write_hdf),
     "a picture": ("s.png", write_text),
     "DICOM": ("s.dcm", write_text),
     "NRRD": ("s.nrrd", write_text),

@@ -402,7 +402,7 @@ def test_the_prepared_cohort_is_the_same_in_whichever_order_label_maps_are_store
     study = folder.declared
     before = prepare(study, folder.root / "before")
     for path in (folder.root / "labelsTr").iterdir():
-        labels = nibabel.load(path)
+        labels = nibabel.Nifti1Image.from_filename(path)
         mirrored = nibabel.Nifti1Image(np.asarray(labels.dataobj), labels.affine)
         nibabel.save(mirrored.as_reoriented(nibabel.orientations.axcodes2ornt("LAS")), path)
     after = prepare(study, folder.root / "after")

@@ -66,7 +66,7 @@ def refused(*arguments: object) -> str:
 
 
 def replace_image(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    image = nibabel.load(path)
+    image = nibabel.Nifti1Image.from_filename(path)
     data = change(np.asarray(image.dataobj))
     nibabel.save(nibabel.Nifti1Image(data, image.affine), path)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
 from hmopt.files import write_json
+from hmopt.ledger.baselines import Role
 from hmopt.oracle import RetrainedOracle
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder, read_folder
@@ -119,13 +121,12 @@ def test_every_seed_and_ensemble_can_be_read_back(compared: Compared) -> None:
     assert (comparison.steps, comparison.hypermorph_steps) == (2, 4)
     assert comparison.grid == ((0,), (50,), (200,))
     known = {*comparison.grid, comparison.optimum, comparison.default}
-    seeds = {
-        (role, steps): [
-            one.seeds
-            for one in (*comparison.singles(role, steps), *comparison.ensembles(role, steps))
-        ]
-        for role, steps in (("separate", 2), ("hypermorph", 2), ("hypermorph", 4))
-    }
+    trained: tuple[tuple[Role, int], ...] = (("separate", 2), ("hypermorph", 2), ("hypermorph", 4))
+    seeds = {}
+    for role, steps in trained:
+        singles = comparison.singles(role, steps)
+        ensembles = comparison.ensembles(role, steps)
+        seeds[role, steps] = [one.seeds for one in (*singles, *ensembles)]
     assert seeds == {
         ("separate", 2): [(0,), (1,), (2,), (0, 1), (0, 1, 2)],
         ("hypermorph", 2): [(0,), (1,), (0, 1)],
@@ -313,12 +314,13 @@ def test_what_was_not_trained_or_not_searched_is_refused(searched: Path, tmp_pat
     shutil.copytree(searched, folder)
     pairs = pd.read_csv(folder / "pairs.csv", dtype=str)
     pairs.iloc[:-1].to_csv(folder / "pairs.csv", index=False)
-    for spoil, message in (
+    cases: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: None, "pairs.csv: expected the pairs that search.json is about, got others"),
         ((folder / "search.json").unlink, "Run `hmopt search` first"),
         ((folder / "model.safetensors").unlink, "Run `hmopt train` first"),
         ((folder / "study.toml").unlink, "Run `hmopt new` first"),
-    ):
+    )
+    for spoil, message in cases:
         spoil()
         result = run("compare", folder)
         assert result.exit_code == 2

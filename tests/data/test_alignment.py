@@ -20,7 +20,7 @@ from hmopt.data.volume import Lattice, Volume, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 
-SECTION = PreprocessingOptions(shape=[26, 24, 24], align="affine")
+SECTION = PreprocessingOptions(shape=[26, 24, 24], placement="affine")
 
 
 def blobs(shape: tuple[int, int, int] = (26, 24, 22)) -> np.ndarray:
@@ -28,7 +28,7 @@ def blobs(shape: tuple[int, int, int] = (26, 24, 22)) -> np.ndarray:
     centre = (np.array(shape) - 1) / 2
     distance = np.linalg.norm((np.indices(shape).T - centre) / np.array(shape) * 2.9, axis=-1).T
     inside = ndimage.gaussian_filter((distance < 1).astype(float), 1)
-    return (inside * (3 + texture / texture.std())).astype(np.float32)
+    return np.asarray(inside * (3 + texture / texture.std()), dtype=np.float32)
 
 
 def true_affine() -> np.ndarray:

@@ -84,16 +84,17 @@ def test_the_table_groups_pairs_by_value_by_two_values_and_by_bin() -> None:
         "session": "ses-1→ses-2",
         "age": "<40→≥60",
     }
-    assert table.loc[1, ["task", "session", "age"]].tolist() == ["within", "ses-2→ses-1", "40–60"]
+    assert table[["task", "session", "age"]].iloc[1].tolist() == ["within", "ses-2→ses-1", "40–60"]
     assert pair_table([pair], cohort, {})["age"].tolist() == ["20→60"]
 
 
 def test_a_missing_value_is_a_group_of_its_own() -> None:
     cohort = make_cohort(4)
-    cohort.images.loc["0a", ["session", "age"]] = ["", np.nan]
+    cohort.images.loc["0a", "session"] = ""
+    cohort.images.loc["0a", "age"] = np.nan
     pair = Pair(moving="0a", fixed="1a", moving_subject="s0", fixed_subject="s1")
     table = pair_table([pair], cohort, {"age": [40]})
-    assert table.loc[0, ["session", "age"]].tolist() == ["unknown→ses-1", "unknown→<40"]
+    assert table[["session", "age"]].iloc[0].tolist() == ["unknown→ses-1", "unknown→<40"]
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def draw_one_by_one(pairs: Sequence[Pair], count: int, rng: np.random.Generator)
 def test_pairs_are_those_that_a_list_of_all_of_them_gives() -> None:
     cohort = make_cohort(9, sessions=2)
     every = [
-        Pair(moving=m, fixed=f, moving_subject=a, fixed_subject=b)
+        Pair(moving=str(m), fixed=str(f), moving_subject=a, fixed_subject=b)
         for m, a in cohort.images.query("split == 'search'")["subject"].items()
         for f, b in cohort.images.query("split == 'search'")["subject"].items()
         if a != b

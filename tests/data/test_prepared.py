@@ -4,9 +4,11 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.data.preprocessing import prepare
@@ -43,11 +45,11 @@ def prepared(folder: Path) -> Path:
     return found
 
 
-def read_all(cohort: PreparedCohort) -> None:
+def read_all(cohort: PreparedCohort) -> list[NDArray[Any]]:
+    arrays: list[NDArray[Any]] = []
     for name in cohort.images.index:
-        cohort.image(name)
-        cohort.label_map(name)
-        cohort.grid(name)
+        arrays += [cohort.image(name), cohort.label_map(name), cohort.grid(name)]
+    return arrays
 
 
 def refused(folder: Path) -> str:
@@ -107,8 +109,12 @@ def forget_hashes(folder: Path) -> Path:
 
 
 def test_images_of_an_earlier_version_are_read(folder: Path) -> None:
+    expected = read_all(prepare(declared(folder), folder))
     forget_hashes(folder)
-    read_all(prepare(declared(folder), folder))
+    found = read_all(prepare(declared(folder), folder))
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_images_of_an_earlier_version_are_checked_by_what_they_can_be(folder: Path) -> None:
@@ -142,10 +148,15 @@ def test_the_next_is_made_while_the_last_is_used() -> None:
 
 
 def test_nothing_is_made_further_ahead() -> None:
-    made = []
-    results = prefetch(lambda number: made.append(number) or number, range(5))
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    results = prefetch(make, range(5))
     next(results)
-    results.close()
+    del results
     assert max(made) <= 1
 
 

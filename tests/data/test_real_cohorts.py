@@ -36,7 +36,9 @@ def test_brain_slices_are_prepared_as_they_are_in_the_files(
     )
     cohort = prepare(study, tmp_path)
     name = "sub-1003_ses-2_T1w"
-    codes = np.asarray(nibabel.load(place / f"{name.replace('T1w', 'dseg')}.nii.gz").dataobj)[:, 4]
+    codes = np.asarray(
+        nibabel.Nifti1Image.from_filename(place / f"{name.replace('T1w', 'dseg')}.nii.gz").dataobj
+    )[:, 4]
     assert cohort.spacing_mm == (1, 1)
     np.testing.assert_array_equal(cohort.label_map(f"{name}_slice-4") > 0, codes > 0)
     assert len(np.unique(cohort.label_map(f"{name}_slice-4"))) == len(np.unique(codes))

@@ -1,5 +1,5 @@
 import tomllib
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
@@ -67,9 +67,8 @@ def test_a_remark_says_what_a_value_was_inferred_from() -> None:
 
 def test_every_key_has_a_meaning() -> None:
     def undescribed(section: type[BaseModel]) -> list[str]:
-        inner = [
-            kind for field in section.model_fields.values() if is_section(kind := field.annotation)
-        ]
+        kinds = [field.annotation for field in section.model_fields.values()]
+        inner = [kind for kind in kinds if is_section(kind)]
         own = [
             f"{section.__name__}.{name}"
             for name, field in section.model_fields.items()
@@ -79,7 +78,7 @@ def test_every_key_has_a_meaning() -> None:
         ]
         return own + [name for kind in inner for name in undescribed(kind)]
 
-    def is_section(kind: object) -> bool:
+    def is_section(kind: object) -> TypeGuard[type[BaseModel]]:
         return isinstance(kind, type) and issubclass(kind, BaseModel)
 
     assert undescribed(Study) == []

@@ -106,12 +106,13 @@ def test_what_agrees_is_taken(declared: dict[str, Any]) -> None:
 def test_separate_networks_are_declared_for_all_combinations_and_for_nine_values_by_default() -> (
     None
 ):
-    both = {"hyperparameters": {"regularization": {}, "label_weight": {"default": 0.25}}}
+    both = {"regularization": {}, "label_weight": {"default": 0.25}}
     study = declare(
-        **both, compare={"values": {"label_weight": [0.0, 1.0], "regularization": [0.1, 0.2]}}
+        hyperparameters=both,
+        compare={"values": {"label_weight": [0.0, 1.0], "regularization": [0.1, 0.2]}},
     )
     assert study.compare.grid(study.space) == [(20, 0), (20, 200), (40, 0), (40, 200)]
-    study = declare(**both)
+    study = declare(hyperparameters=both)
     assert study.compare.grid(study.space) == [(place, 50) for place in range(0, 201, 25)]
 
 

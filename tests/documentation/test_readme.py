@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from hmopt.cli.app import app
@@ -31,11 +32,14 @@ def commands(document: Path) -> list[list[str]]:
     return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
 
 
-SHOWN = [
-    pytest.param(words, id=f"{document.relative_to(ROOT)}: {' '.join(words)}")
-    for document in DOCUMENTS
-    for words in commands(document)
-]
+def shown(program: str) -> list[Any]:
+    """Return the commands of a program that a document shows, as parameters."""
+    return [
+        pytest.param(words, id=f"{document.relative_to(ROOT)}: {' '.join(words)}")
+        for document in DOCUMENTS
+        for words in commands(document)
+        if words[0] == program
+    ]
 
 
 def test_it_is_short_and_shows_a_result_early() -> None:
@@ -46,16 +50,18 @@ def test_it_is_short_and_shows_a_result_early() -> None:
     assert [target for target in early if not (ROOT / target).is_file()] == []
 
 
-@pytest.mark.parametrize("words", [shown for shown in SHOWN if shown.values[0][0] == "hmopt"])
+@pytest.mark.parametrize("words", shown("hmopt"))
 def test_its_commands_are_those_of_the_command_line(words: list[str]) -> None:
     group = get_command(app)
+    assert isinstance(group, TyperGroup)
     name, command, rest = group.resolve_command(
         group.make_context("hmopt", ["--version"], resilient_parsing=True), words[1:]
-    )  # type: ignore[attr-defined]
+    )
+    assert command is not None
     assert command.make_context(name, list(rest)).params
 
 
-@pytest.mark.parametrize("words", [shown for shown in SHOWN if shown.values[0][0] == "make"])
+@pytest.mark.parametrize("words", shown("make"))
 def test_its_make_targets_are_there(words: list[str]) -> None:
     targets = re.findall(
         r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE

@@ -87,3 +87,13 @@ def test_the_table_of_layers_is_the_import_graph() -> None:
     rows = re.findall(r"^\| `hmopt/([^|]+?)` \|", page, re.MULTILINE)
     shown = [set(re.findall(r"\w+", row)) for row in rows]
     assert shown == [set(layer.split(" : ")) for layer in upwards]
+
+
+def test_the_files_of_the_walks_are_there() -> None:
+    page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    walks = page[page.index("## The way of λ") : page.index("## Terms")]
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", walks))
+    assert len(named) > 20
+    homes = {path.parent for path in (ROOT / "hmopt").rglob("*.py")}
+    missing = [name for name in named if not any((home / name).is_file() for home in homes)]
+    assert missing == []

@@ -29,7 +29,7 @@ def head(seed: int, shape: tuple[int, ...] = SHAPE) -> Array:
     places = np.stack(np.meshgrid(*[np.linspace(-1, 1, length) for length in shape], indexing="ij"))
     inside = ndimage.gaussian_filter((np.linalg.norm(places, axis=0) < 0.75).astype(float), 0.7)
     inside[inside < 0.02] = 0
-    return (inside * (100 + 40 * np.tanh(texture / texture.std()))).astype(np.float32)
+    return np.asarray(inside * (100 + 40 * np.tanh(texture / texture.std())), dtype=np.float32)
 
 
 def affine(
@@ -94,7 +94,7 @@ def judge(tmp_path: Path) -> Judge:
         field, moved = tmp_path / "field.nii.gz", tmp_path / "moved.nii.gz"
         save_image(found.displacement, field)
         save_image(found.moved, moved)
-        background = float(np.asarray(nibabel.load(moving).dataobj).min())
+        background = float(np.asarray(nibabel.Nifti1Image.from_filename(moving).dataobj).min())
         by_itk = apply_by_itk(moving, fixed, field, background)
         by_hmopt = sitk.GetArrayFromImage(sitk.ReadImage(str(moved), sitk.sitkFloat32))
         spread = float(np.ptp(by_hmopt))

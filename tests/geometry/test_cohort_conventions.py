@@ -178,7 +178,10 @@ def test_heads_with_random_origins_are_placed_by_their_centres(tmp_path: Path) -
 def test_images_without_orientation_are_never_placed_by_their_headers(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "a", as_it_is)
     for path in manifest.parent.glob("*.nii.gz"):
-        nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), None), path)
+        nibabel.save(
+            nibabel.Nifti1Image(np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj), None),
+            path,
+        )
     found = look(manifest)
     assert found.best_placement == "centre"
     assert any("6 without qform and sform" in remark for remark in found.headers.remarks)
@@ -188,7 +191,7 @@ def test_headers_that_contradict_themselves_are_counted_with_their_distance(tmp_
     manifest = write_cohort(tmp_path / "a", as_it_is)
     for number in range(2):
         path = manifest.parent / f"{number}_image.nii.gz"
-        image = nibabel.load(path)
+        image = nibabel.Nifti1Image.from_filename(path)
         image.set_qform(affine(origin=(2.0, -12.0, -8.0)), 1)
         image.set_sform(affine(), 2)
         nibabel.save(image, path)
@@ -411,7 +414,7 @@ def test_a_model_without_a_declared_spacing_brings_other_spacings_to_the_one_it_
 
 
 def halved(matrix: Array) -> Array:
-    fine = matrix @ np.diag([0.5, 0.5, 0.5, 1.0])
+    fine: Array = matrix @ np.diag([0.5, 0.5, 0.5, 1.0])
     fine[:3, 3] -= 0.25
     return fine
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from nibabel.freesurfer.mghformat import MGHImage
 
 from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
@@ -76,7 +77,7 @@ def test_freesurfer_labels_are_placed_as_the_nifti_of_the_same_affine(
     awkward: Path, coarse_model: Path, tmp_path: Path
 ) -> None:
     path = awkward / "labels_12175.mgz"
-    volume = nibabel.load(path)
+    volume = MGHImage.from_filename(path)
     thinned = nibabel.Nifti1Image(np.asarray(volume.dataobj).astype(np.float32), volume.affine)
     nibabel.save(thinned, tmp_path / "labels.nii.gz")
     head = awkward / "orientations" / "RAS.nii.gz"
@@ -91,7 +92,7 @@ def test_freesurfer_labels_are_placed_as_the_nifti_of_the_same_affine(
 
 def test_minc_is_registered(awkward: Path, coarse_model: Path, tmp_path: Path) -> None:
     path = awkward / "tiny.mnc"
-    volume = nibabel.load(path)
+    volume = nibabel.minc1.Minc1Image.from_filename(path)
     nibabel.save(
         nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), volume.affine),
         tmp_path / "tiny.nii.gz",
@@ -129,7 +130,7 @@ def test_five_orientations_of_one_head_are_a_cohort_of_equal_images(
 ) -> None:
     rows = ["image,label,subject"]
     for number, name in enumerate((*ORIENTATIONS, "RAS")):
-        image = nibabel.load(awkward / "orientations" / f"{name}.nii.gz")
+        image = nibabel.Nifti1Image.from_filename(awkward / "orientations" / f"{name}.nii.gz")
         data = image.get_fdata(dtype=np.float32)
         nibabel.save(nibabel.Nifti1Image(data, image.affine), tmp_path / f"{number}.nii.gz")
         labels = (data > 0.5 * data.max()).astype(np.uint8)

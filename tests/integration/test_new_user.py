@@ -126,9 +126,10 @@ def test_images_that_were_not_in_the_cohort_are_registered(
         "thalamus",
     )
     moved, displacement = (
-        nibabel.load(tmp_path / name) for name in ("moved.nii.gz", "moved_displacement.nii.gz")
+        nibabel.Nifti1Image.from_filename(tmp_path / name)
+        for name in ("moved.nii.gz", "moved_displacement.nii.gz")
     )
-    reference = nibabel.load(fixed)
+    reference = nibabel.Nifti1Image.from_filename(fixed)
     assert moved.shape == reference.shape
     np.testing.assert_array_equal(moved.affine, reference.affine)
     assert displacement.shape == (32, 32, 1, 1, 2)
@@ -174,5 +175,5 @@ def test_results_are_small_and_make_the_same_report_without_the_model(
     shutil.copytree(study / "results", copy / "results")
     shutil.copy(study / "study.toml", copy)
     hmopt("report", copy)
-    tables = [pd.read_csv(folder / "report/optima.csv") for folder in (study, copy)]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
+    original, copied = (pd.read_csv(folder / "report/optima.csv") for folder in (study, copy))
+    pd.testing.assert_frame_equal(original, copied, rtol=1e-5)

@@ -24,7 +24,7 @@ FIXED_SHAPE, MOVING_SHAPE, PREPARED_SHAPE = (18, 22, 14), (20, 17, 16), (16, 16,
 def smooth(shape: tuple[int, ...], seed: int, deviation: float) -> NDArray[np.float64]:
     noise = np.random.default_rng(seed).normal(size=shape)
     blurred = ndimage.gaussian_filter(noise, (0, *[2] * (len(shape) - 1)))
-    return deviation * blurred / blurred.std()
+    return np.asarray(deviation * blurred / blurred.std())
 
 
 def oblique(
@@ -87,7 +87,7 @@ def test_the_field_is_a_five_dimensional_vector_image(tmp_path: Path) -> None:
     coordinates = np.zeros((3, 4, 5, 3))
     place = ItkPlace(affine_lps=LPS_FROM_RAS)
     save_image(displacement_image(coordinates, place, place), tmp_path / "field.nii.gz")
-    image = nibabel.load(tmp_path / "field.nii.gz")
+    image = nibabel.Nifti1Image.from_filename(tmp_path / "field.nii.gz")
     assert image.shape == (3, 4, 5, 1, 3)
     assert int(image.header["intent_code"]) == 1007
 

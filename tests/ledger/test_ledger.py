@@ -2,6 +2,7 @@ import itertools
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ METRICS = ("dice", "folding")
 INDICES: list[Index] = [(0,), (70,), (200,)]
 
 
-def write_each(ledger: Ledger, oracle: Any, indices: list[Index], pairs: list[Pair]) -> None:
+def write_each(ledger: Ledger, oracle: Any, indices: Sequence[Index], pairs: list[Pair]) -> None:
     for index in indices:
         ledger.write(
             oracle.identity,

@@ -21,7 +21,7 @@ def measurements(oracle: Any, pair_table: pd.DataFrame) -> Measurements:
         settings=((0,), (70,)),
         pairs=pair_table,
         labels=oracle.labels,
-        values={"dice": values, "folding": np.arange(10.0).reshape(2, 5)},
+        values={"dice": values, "folding": np.arange(10, dtype=np.float64).reshape(2, 5)},
     )
 
 

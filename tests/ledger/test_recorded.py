@@ -9,6 +9,7 @@ import pytest
 from hmopt.catalogue import METRICS as DECLARED
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger import ledger as ledger_module
+from hmopt.ledger.shard import read_shard
 from hmopt.records import Pair
 
 METRICS = ("dice", "folding")
@@ -112,7 +113,7 @@ def test_a_metric_asked_for_later_is_measured_alone_and_a_new_version_leaves_the
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the shards that are opened, one entry for each reading of a ledger."""
     counts: list[int] = []
-    read_once, read_shard = Ledger._read_once, ledger_module.read_shard
+    read_once = Ledger._read_once
 
     def counting_readings(self: Ledger, *arguments: Any) -> Any:
         counts.append(0)

@@ -39,7 +39,7 @@ def test_label_that_one_of_a_pair_lacks_does_not_count() -> None:
 def test_no_common_label_gives_the_largest_loss_and_a_finite_gradient() -> None:
     moved = torch.rand(1, 1, 4, 4, requires_grad=True)
     loss = dice_loss(moved, torch.zeros(1, 1, 4, 4))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss == 1
     assert moved.grad is not None
     assert torch.equal(moved.grad, torch.zeros(1, 1, 4, 4))

@@ -70,7 +70,7 @@ def other_cohort() -> PreparedCohort:
 
 @pytest.fixture
 def pairs() -> list[Pair]:
-    names = ["ab", "ba", "bc", "cd", "da"]
+    names = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "a")]
     return [Pair(moving=m, fixed=f, moving_subject=m, fixed_subject=f) for m, f in names]
 
 

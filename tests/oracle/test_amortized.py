@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,11 +133,14 @@ def test_what_does_not_depend_on_the_setting_is_computed_once_a_batch(
     make_model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = []
+    seen: list[Any] = []
     volumes = originals.label_volumes
-    monkeypatch.setattr(
-        originals, "label_volumes", lambda *maps: seen.append(maps) or volumes(*maps)
-    )
+
+    def counted_volumes(*maps: Any) -> Any:
+        seen.append(maps)
+        return volumes(*maps)
+
+    monkeypatch.setattr(originals, "label_volumes", counted_volumes)
     list(
         AmortizedOracle(make_model((16, 16)), flat_cohort, batch=5).measure(
             SETTINGS, pairs, ["dice"]
@@ -151,11 +155,14 @@ def test_weights_are_predicted_once_a_setting(
     make_model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    baked = []
+    baked: list[Any] = []
     bake = Hypermorph.bake
-    monkeypatch.setattr(
-        Hypermorph, "bake", lambda model, setting: baked.append(setting) or bake(model, setting)
-    )
+
+    def counted_bake(model: Hypermorph, setting: Any) -> Any:
+        baked.append(setting)
+        return bake(model, setting)
+
+    monkeypatch.setattr(Hypermorph, "bake", counted_bake)
     oracle = AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1)
     for _ in range(2):
         list(oracle.measure(SETTINGS, pairs, ["dice"]))
@@ -168,11 +175,14 @@ def test_images_are_read_once_for_all_settings(
     make_model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = []
+    read: list[str] = []
     image = type(flat_cohort).image
-    monkeypatch.setattr(
-        type(flat_cohort), "image", lambda cohort, name: read.append(name) or image(cohort, name)
-    )
+
+    def counted_image(cohort: PreparedCohort, name: str) -> Any:
+        read.append(name)
+        return image(cohort, name)
+
+    monkeypatch.setattr(type(flat_cohort), "image", counted_image)
     list(
         AmortizedOracle(make_model((16, 16)), flat_cohort, batch=1).measure(
             SETTINGS, pairs, ["dice"]

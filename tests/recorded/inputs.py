@@ -13,15 +13,15 @@ Array = NDArray[np.float32]
 def smooth_noise(shape: tuple[int, ...], seed: int, sigma: float = 1.5) -> Array:
     """Return smooth noise of standard deviation 1."""
     noise = np.random.default_rng(seed).standard_normal(shape)
-    smooth = ndimage.gaussian_filter(noise, sigma)
-    return (smooth / smooth.std()).astype(np.float32)
+    smooth: NDArray[np.float64] = ndimage.gaussian_filter(noise, sigma)
+    return np.asarray(smooth / smooth.std(), dtype=np.float32)
 
 
 def image(shape: tuple[int, ...]) -> Array:
     """Return an image with values in [0, 1]."""
     noise = smooth_noise(shape, seed=0)
     low = noise.min()
-    return (noise - low) / (noise.max() - low)
+    return np.asarray((noise - low) / (noise.max() - low))
 
 
 def velocity(shape: tuple[int, ...]) -> Array:

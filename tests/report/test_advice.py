@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import Mean
@@ -156,7 +157,9 @@ def test_commands_are_such_as_the_command_line_reads(
         advise(told, finding),
         advise(shown(), replace(finding, scope=Scope(criteria=(("label", "other"),)))),
     )
-    register = typer.main.get_command(app).commands["register"]
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    register = group.commands["register"]
     groups = [f"{kind}={value}" for kind, value in criteria if kind != "label"]
     for command, label, asked in (
         (own.command, dict(criteria).get("label"), groups),

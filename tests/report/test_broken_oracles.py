@@ -106,13 +106,17 @@ def named(page: str) -> set[OptimumWarning]:
     (cohort,) = re.findall(r'<details id="scope-cohort">.*?</details>', page, flags=re.DOTALL)
     warnings = re.findall(r'<dd class="warnings"><a href="#warnings">(.*?)</a>', cohort)
     names = warnings[0].split(", ") if warnings else []
-    assert all(OptimumWarning(name).message in page for name in names)
-    return {OptimumWarning(name) for name in names}
+    by_value = {warning.value: warning for warning in OptimumWarning}
+    found = {by_value[name] for name in names}
+    assert all(warning.message in page for warning in found)
+    return found
 
 
 def headline(page: str) -> str:
     """Return the first clause of the headline, a sentence."""
-    return re.search(r"<h1>(.*?)</h1>", page, flags=re.DOTALL).group(1)
+    found = re.search(r"<h1>(.*?)</h1>", page, flags=re.DOTALL)
+    assert found is not None
+    return found.group(1)
 
 
 def intact(_: Path, tensors: Tensors) -> Tensors:

@@ -36,7 +36,9 @@ def test_the_picture_shows_the_image_upright(study_folder: Path) -> None:
     example = read_examples(study_folder / "examples" / "cohort.npz", code=None)[0]
     with np.load(study_folder / "examples" / "cohort.npz", allow_pickle=False) as arrays:
         moving = arrays["typical_moving"]
-    encoded = re.search(r"base64,([^\"]+)", example.pictures[0].svg).group(1)
+    found = re.search(r"base64,([^\"]+)", example.pictures[0].svg)
+    assert found is not None
+    encoded = found.group(1)
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))) / 255
     np.testing.assert_allclose(shown, moving.T[::-1], atol=0.08)
     assert [example.title, example.pair, example.score] == ["Typical pair", "s00_1->s01_1", 0.7]

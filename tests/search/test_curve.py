@@ -102,7 +102,7 @@ def test_curves_of_any_products_are_those_of_a_loop_over_pairs(
     (curve,) = find_curves(measurements, [Scope(criteria=tuple(criteria.items()))], "dice")
     own = [
         row
-        for row, pair in pairs.iterrows()
+        for row, (_, pair) in enumerate(pairs.iterrows())
         if "017" in (pair["moving_subject"], pair["fixed_subject"])
         and (pair["task"], pair["age"]) == ("cross", "60–75")
     ]

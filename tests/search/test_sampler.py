@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ def run(
     score: Callable[[float], float],
     trials: int,
     space: Space,
-    direction: str = "maximize",
+    direction: Literal["maximize", "minimize"] = "maximize",
     n_jobs: int = 1,
 ) -> optuna.Study:
     study = optuna.create_study(direction=direction, sampler=CurveSampler(space))
@@ -32,7 +33,7 @@ def values(study: optuna.Study) -> list[float]:
 
 
 def one_hump(x: float) -> float:
-    return 0.8 - 0.2 * abs(x - 0.333) ** 1.5 - 0.3 * x**20
+    return float(0.8 - 0.2 * abs(x - 0.333) ** 1.5 - 0.3 * x**20)
 
 
 def two_humps(x: float) -> float:

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def warped_by_scipy(
-    image: torch.Tensor, displacement: torch.Tensor, order: int
+    image: torch.Tensor, displacement: torch.Tensor, order: Literal[0, 1]
 ) -> NDArray[np.float64]:
     shape = tuple(displacement.shape[2:])
     places = (identity_grid(shape) + displacement).numpy()
@@ -31,10 +33,12 @@ def warped_by_scipy(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("mode", "order"), [("linear", 1), ("nearest", 0)])
-def test_images_are_warped_as_by_scipy(shape: tuple[int, ...], mode: str, order: int) -> None:
+def test_images_are_warped_as_by_scipy(
+    shape: tuple[int, ...], mode: Literal["linear", "nearest"], order: Literal[0, 1]
+) -> None:
     image, displacement = random(2, 3, *shape), 3 * random(2, len(shape), *shape, seed=1)
     expected = warped_by_scipy(image, displacement, order)
-    np.testing.assert_allclose(warp(image, displacement, mode), expected, atol=1e-10)  # type: ignore[arg-type]
+    np.testing.assert_allclose(warp(image, displacement, mode), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -81,3 +85,19 @@ def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> No
     )
     displacement = (places - identity_grid(shape)).requires_grad_()
     assert torch.autograd.gradcheck(warp, (image, displacement), eps=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5)])
+def test_every_voxel_holds_its_own_coordinates(shape: tuple[int, ...]) -> None:
+    np.testing.assert_array_equal(identity_grid(shape)[0], np.indices(shape))
+
+
+def test_grid_first_asked_for_in_inference_serves_where_gradients_are_taken() -> None:
+    with torch.inference_mode():
+        identity_grid((3, 11))
+    scale = torch.ones(1, requires_grad=True)
+    (identity_grid((3, 11)) * scale).sum().backward()  # type: ignore[no-untyped-call]
+    assert scale.grad is not None
+    assert (
+        scale.grad.item() == 11 * 3 + 3 * 55
+    )  # sums of 0..2 over 11 columns, and of 0..10 over 3 rows

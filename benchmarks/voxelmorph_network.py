@@ -1,13 +1,15 @@
-"""VoxelMorph 0.3.4's own PyTorch modules, put together as a U-Net that equals hmopt's.
+"""VoxelMorph 0.3.4's own PyTorch modules, assembled as a U-Net that equals hmopt's.
 
-`VxmPairwise` and neurite's `BasicUNet` in it are used as they come from PyPI. hmopt's `encoder = [a, b, c, e]` and
-`decoder = [p, q, q]` are `BasicUNet`'s features `[[a, b, c], [e, p, q]]`: the same convolutions at the same
-resolutions, max pooling, leaky ReLU of slope 0.2, nearest upsampling. Only the head differs: hmopt's is one convolution
-3×3×3 to a velocity, VoxelMorph's is 1×1×1 and then 3×3×3 among the velocity's components, which needs fewer operations.
-The tests hold both to the same velocity, with hmopt's head made of VoxelMorph's two.
+`VxmPairwise` and its `BasicUNet` of neurite are used unchanged. hmopt's `encoder = [a, b, c, e]`
+and `decoder = [p, q, q]` are `BasicUNet`'s features `[[a, b, c], [e, p, q]]`: the same convolutions
+at the same resolutions, max pooling, leaky ReLU of slope 0.2, nearest upsampling. Only the head
+differs: hmopt's is one convolution 3×3×3 to a velocity, VoxelMorph's is 1×1×1 and then 3×3×3 among
+the velocity's components, which needs fewer operations. The tests hold both to the same velocity,
+with hmopt's head made of VoxelMorph's two.
 
-Where the velocity is coarser than the images, the finest upsampling blocks are left out of the list that `BasicUNet`
-walks through, and the displacement is brought to the images' grid by VoxelMorph's `ResizeDisplacementField`.
+Where the velocity is coarser than the images, the finest upsampling blocks are left out of the list
+that `BasicUNet` walks through, and the displacement is brought to the images' grid by VoxelMorph's
+`ResizeDisplacementField`.
 """
 
 import torch
@@ -54,12 +56,12 @@ class VoxelMorph(nn.Module):
         self.warp_labels = vxm.nn.modules.SpatialTransformer(interpolation_mode="nearest")
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Give the velocity on its own grid."""
+        """Return the velocity on its own grid."""
         velocity: Tensor = self.pairwise(moving, fixed, return_field_type="velocity")
         return velocity
 
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Give the displacement on the images' grid."""
+        """Return the displacement on the images' grid."""
         displacement: Tensor = self.resize(self.pairwise(moving, fixed))
         return displacement
 
@@ -74,7 +76,7 @@ def dice_and_folding(
 
 
 def copy_weights(source: VoxelMorph, network: RegistrationNetwork) -> None:
-    """Give hmopt's registration network the weights of VoxelMorph's, its head made of VoxelMorph's two convolutions."""
+    """Copy the weights of VoxelMorph's network into hmopt's, with VoxelMorph's two last convolutions composed."""
     unet, flow = source.pairwise.model, source.pairwise.flow_layer.conv0
     ups = [block.conv_block for block in unet.upsampling_conv_blocks]
     blocks = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,7 +15,7 @@ from hmopt.declaration import SearchOptions, parse_study
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger import Ledger, Measurements, Recorded
 from hmopt.records import Block, Pair
-from hmopt.search.optimize import EXHAUSTED, SAMPLER, optimize_scopes
+from hmopt.search.objective import EXHAUSTED, SAMPLER, optimize_scopes
 from hmopt.search.sampler import CurveSampler, make_sampler
 from hmopt.search.storage import open_storage
 from hmopt.search.studies import store_studies
@@ -77,13 +78,13 @@ class Search:
         self.ledger = Ledger(folder / "ledger")
         self.storage: RDBStorage = open_storage(folder)
 
-    def run(self, sampler: str, trials: int = 12, **options: object) -> Measurements:
+    def run(self, sampler: str, trials: int = 12, **options: Any) -> Measurements:
         declared = SearchOptions(
             sampler=sampler,
             trials=trials,
             reported=[],
-            scopes=options.pop("scopes", [["cohort"], ["label"]]),  # type: ignore[arg-type]
-            **options,  # type: ignore[arg-type]
+            scopes=options.pop("scopes", [["cohort"], ["label"]]),
+            **options,
         )
         recorded = Recorded(self.oracle, self.ledger)
         default = self.oracle.space.index(self.oracle.space.default)
