@@ -156,7 +156,7 @@ def find_drifts(
     curves_of = [Curves(measurements, options.metric) for measurements in measured]
     last = ModelAnalysis(measured[-1], options)
     drifts = []
-    for scope in track(scopes, "following training", len(scopes)):
+    for scope in track(scopes, "Following training", len(scopes)):
         curves = _of_the_same_pairs([curves.of(scope) for curves in curves_of])
         if curves:
             samples = last.samples(scope, curves[-1])

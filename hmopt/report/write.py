@@ -170,7 +170,7 @@ def _draw(material: Material, sections: Sequence[Section], folder: Path, track: 
     detailed = [finding for finding in material.findings if _detailed(finding)]
     curves = {
         finding.scope.name: _curve(finding, material, folder)
-        for finding in track(detailed, "drawing", len(detailed))
+        for finding in track(detailed, "Drawing figures", len(detailed))
     }
     overview = {name: f"overview-{name}" for name in material.searched.space.names}
     subjects = {kinds: _subjects_name(kinds) for kinds in by_kinds(material.findings)}

@@ -312,7 +312,7 @@ def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value.strip("=")):
             raise DeclarationError(
-                option, expected="NAME=VALUE", got=repr(text), advice="Write it so."
+                option, expected="NAME=VALUE", got=repr(text), advice="Use this form."
             )
         pairs[name] = value
     return pairs

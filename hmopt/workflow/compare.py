@@ -120,7 +120,9 @@ def compare(
     After `hmopt.search`:
 
     >>> import hmopt
-    >>> compared = hmopt.compare("studies/mine", jobs=2, say=print)  # doctest: +SKIP
+    >>> compared = hmopt.compare("studies/mine", jobs=2)  # doctest: +SKIP
+    >>> print(compared)  # doctest: +SKIP
+    Compared: 17 baselines on 200 pairs
     >>> compared.comparison.baselines[0].name  # doctest: +SKIP
     'hypermorph-3000-steps-seed-0'
     """

@@ -112,8 +112,11 @@ def inspect_ledger(folder: Path | str, *, compact: bool = False) -> LedgerConten
     After `hmopt.search`:
 
     >>> import hmopt
-    >>> print(hmopt.inspect_ledger("studies/mine"))  # doctest: +SKIP
+    >>> content = hmopt.inspect_ledger("studies/mine", compact=True)  # doctest: +SKIP
+    >>> print(content)  # doctest: +SKIP
     Stale: 0 of 1,209,600 rows
+    >>> [kept.metric for kept in content.holdings[0].metrics]  # doctest: +SKIP
+    ['dice@1', 'folding@1']
     """
     files = StudyFolder(folder)
     ledger = files.ledger

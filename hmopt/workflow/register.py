@@ -274,7 +274,7 @@ def _placement(given: str | None) -> Placement | None:
         if given == placement:
             return placement
     raise DeclarationError(
-        "--placement", expected=" or ".join(PLACEMENTS), got=repr(given), advice="Choose one."
+        "--placement", expected="header, centre or affine", got=repr(given), advice="Choose one."
     )
 
 
@@ -369,6 +369,12 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
         If `study.toml` declares something else than what was searched.
     SearchError
         If there is no such scope, or nothing was measured for it.
+
+    Examples
+    --------
+    >>> demo = StudyFolder("studies/synthetic/demo")
+    >>> recommended_setting(demo, {"label": "thalamus"}).best
+    {'regularization': 0.85}
     """
     files.check_together()
     options = files.searched.search

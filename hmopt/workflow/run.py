@@ -157,7 +157,11 @@ def demo(
     Examples
     --------
     >>> import hmopt
-    >>> print(hmopt.demo("demo"))  # doctest: +SKIP
+    >>> made = hmopt.demo("demo", device="cpu")  # doctest: +SKIP
+    >>> made.run.reported.page.as_posix()  # doctest: +SKIP
+    'demo/report/index.html'
+    >>> made.optima["thalamus"]  # doctest: +SKIP
+    0.85
     """
     files = StudyFolder(folder)
     with timed(files.commands_file, "hmopt demo"):
