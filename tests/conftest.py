@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -145,6 +146,11 @@ def is_slow(item: pytest.Item) -> bool:
         or module.as_posix() in SLOW_MODULES
         or not SLOW_FIXTURES.isdisjoint(fixtures)
     )
+
+
+# how long an example takes says more of the machine than of hmopt
+hypothesis.settings.register_profile("hmopt", deadline=None)
+hypothesis.settings.load_profile("hmopt")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

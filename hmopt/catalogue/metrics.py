@@ -136,7 +136,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             name="log_jacobian_sd",
-            title="spread of the log Jacobian",
+            title="standard deviation of the log Jacobian",
             unit="1",
             direction="minimize",
             per_label=False,

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hmopt.data.formats import open_header
 from hmopt.data.image import background_of
-from hmopt.data.opening import open_header
 from hmopt.interop.displacement import (
     Floats,
     displacement_image,
