@@ -31,6 +31,7 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> integrate(torch.full((1, 2, 4, 4), 0.5), steps=5).unique()
     tensor([0.5000])
     """
@@ -61,6 +62,7 @@ def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> refine_displacement(torch.ones(1, 2, 3, 3), 2).unique()
     tensor([2.])
     """
@@ -93,6 +95,7 @@ def velocity_to_displacement(velocity: Tensor, steps: int, stride: int) -> Tenso
 
     Examples
     --------
+    >>> import torch
     >>> velocity_to_displacement(torch.ones(1, 2, 4, 4), steps=5, stride=2).shape
     torch.Size([1, 2, 8, 8])
     """
