@@ -213,13 +213,15 @@ def weights_hash(
     return content_hash(digest.hexdigest(), network.model_dump(), hyperparameters)
 
 
-def model_identity(path: Path) -> str:
+def model_identity(path: Path, declared_order: Iterable[str] | None = None) -> str:
     """Return the identity under which a model is measured: a hash of its weights, architecture and prepared cohort.
 
     Parameters
     ----------
     path
         The file of a trained hypermorph.
+    declared_order
+        As for `in_trained_order`.
 
     Raises
     ------
@@ -230,7 +232,7 @@ def model_identity(path: Path) -> str:
     metadata, tensors = read_tensors(path, what)
     try:
         header = json.loads(metadata["hmopt"])
-        declared = in_trained_order(header)
+        declared = in_trained_order(header, declared_order)
         hyperparameters = [Hyperparameter(name=name, **values) for name, values in declared.items()]
         network = NetworkOptions(**header["architecture"]["network"])
         cohort = header["cohort"]

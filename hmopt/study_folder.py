@@ -549,7 +549,9 @@ class StudyFolder(_SearchFiles):
         searched, path = self.searched, self.model_file()
         if searched.source != "trained" or not path.is_file():
             return
-        identity = model_identity(path)
+        study = self.declaration
+        declared_order = None if study is None else list(study.hyperparameters)
+        identity = model_identity(path, declared_order)
         if identity != searched.identity:
             raise LedgerError(
                 str(self.readable_search_file),

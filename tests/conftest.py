@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -106,16 +107,15 @@ SLOW_MODULES = frozenset(
         "ledger/test_ledger.py",
         "ledger/test_order.py",
         "oracle/test_open.py",
-        "oracle/test_retrained.py",
+        "oracle/test_baselines.py",
         "report/test_broken_oracles.py",
         "report/test_gain.py",
         "report/test_several.py",
         "search/test_open_study.py",
-        "search/test_optimize.py",
+        "search/test_optimization.py",
         "search/test_studies.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
-        "workflow/test_proposal.py",
         "workflow/test_python.py",
     }
 )
@@ -149,6 +149,11 @@ def is_slow(item: pytest.Item) -> bool:
         or module.as_posix() in SLOW_MODULES
         or not SLOW_FIXTURES.isdisjoint(fixtures)
     )
+
+
+# how long an example takes says more of the machine than of hmopt
+hypothesis.settings.register_profile("hmopt", deadline=None)
+hypothesis.settings.load_profile("hmopt")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -183,7 +183,8 @@ def test_a_folder_of_an_earlier_version_is_recognized_under_the_older_names(fold
 
     result = run("report", folder)
     assert result.exit_code == 0, result.output
-    assert "pairs.kinds is now pairs.tasks; hmopt reads both." in result.stderr
+    assert "pairs.kinds is now pairs.tasks, " in result.stderr
+    assert result.stderr.count("hmopt reads both.") == 1
     assert register(folder, "--label", "cortex").exit_code == 0
     declare(folder, "\nunits = [8]", "\nunits = [4]")
     line = refusal_of_last_line(run("report", folder))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_difference
 from hmopt.analysis.held_out import Splits, choose, split_subjects, sums_between
 from hmopt.analysis.jackknife import (
@@ -27,6 +26,7 @@ from hmopt.analysis.model_scores import (
     shared_scores,
 )
 from hmopt.analysis.optimum import margin_of
+from hmopt.analysis.resampling import Floats, Mask
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import mean
 from hmopt.search.curve import gain
@@ -237,8 +237,9 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     """
     if len(one) < FEWEST_SETTINGS:
         return np.nan, len(one), Evidence.TOO_FEW
-    mean_square = np.nan_to_num(mean(spread**2, axis=0))
-    threshold = float(np.sqrt(mean_square))
+    mean_square = mean(spread**2, axis=0)
+    # without a known spread all settings are taken
+    threshold = np.sqrt(np.nan_to_num(mean_square))
     downwards = np.argsort(-other, kind="stable").tolist()
     taken = [downwards[0]]
     for place in downwards[1:]:
@@ -248,9 +249,11 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     count = len(taken)
     ones = one[taken]
     others = other[taken]
-    if count < FEWEST_DISTINCT or not np.ptp(ones) or not np.ptp(others):
+    varies = np.ptp(ones) > 0 and np.ptp(others) > 0
+    if count < FEWEST_DISTINCT or not varies:
         return np.nan, count, Evidence.FLAT
-    correlation = float(stats.spearmanr(ones, others).statistic)
+    test = stats.spearmanr(ones, others)
+    correlation = float(test.statistic)
     evidence = Evidence.FOUND if correlation > 0 else Evidence.NONE
     return correlation, count, evidence
 
@@ -335,9 +338,12 @@ def find_regret(
 
     by_amortized = _chosen(own, splits)
     by_networks = _chosen(networks, splits)
-    by_default = [networks.space.index(networks.space.default)] * len(by_amortized)
-    could_choose = [None not in both for both in zip(by_amortized, by_networks, strict=True)]
-    held_out = splits.held_out_pairs(*own.sides) & np.array(could_choose)[:, None]
+    default_index = networks.space.index(networks.space.default)
+    by_default = [default_index] * len(by_amortized)
+    both = zip(by_amortized, by_networks, strict=True)
+    could_choose = np.array([None not in chosen for chosen in both])
+    held_out = splits.held_out_pairs(*own.sides)
+    held_out = held_out & could_choose[:, None]
     scored = np.asarray(held_out.any(axis=0))
     if not scored.any():
         return None
@@ -403,9 +409,11 @@ def _held_out_scores(
             continue
         splits = [place for place, chosen in enumerate(settings) if chosen == setting]
         times = held_out[splits].sum(axis=0)
-        total += times * scores_at(models, setting)
+        scores = scores_at(models, setting)
+        total += times * scores
     all_times = held_out.sum(axis=0)
-    means: Floats = total / np.maximum(all_times, 1)
+    divisor = np.maximum(all_times, 1)
+    means: Floats = total / divisor
     return means
 
 
@@ -421,13 +429,15 @@ def scores_at(models: ModelScores, setting: Index) -> Floats:
         return scores[:, distances.argmin()]
     places = measured[:, 0]
     (place,) = setting
-    above = int(np.searchsorted(places, place))
     last = len(places) - 1
+    above = int(np.searchsorted(places, place))
     if above == 0 or above > last:
-        return scores[:, min(above, last)]
-    low = places[above - 1]
-    high = places[above]
-    share = (place - low) / (high - low)
-    below = scores[:, above - 1]
-    interpolated: Floats = (1 - share) * below + share * scores[:, above]
+        nearest = min(above, last)
+        return scores[:, nearest]
+    below = above - 1
+    width = places[above] - places[below]
+    share = (place - places[below]) / width
+    scores_below = scores[:, below]
+    scores_above = scores[:, above]
+    interpolated: Floats = (1 - share) * scores_below + share * scores_above
     return interpolated

@@ -8,8 +8,8 @@ import numpy as np
 
 from hmopt.analysis.agreement import Agreement, Regret, find_agreement, find_regret
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.model_scores import Robustness, ensemble_gain, find_robustness, spread_ratio
 from hmopt.analysis.resampling import Estimate
-from hmopt.analysis.robustness import Robustness, ensemble_gain, find_robustness, spread_ratio
 from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.baselines import Baseline, Comparison, Role
@@ -345,7 +345,8 @@ class _Comparing:
         steps = self.comparison.full_steps
         if steps is None:
             return {}
-        longer = self.trained("separate", steps).singles
+        separate = self.trained("separate", steps)
+        longer = separate.singles
         at_optimum = model.at([self.comparison.optimum])
 
         def agreement(scope: Scope) -> Agreement | None:

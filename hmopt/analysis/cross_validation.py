@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from hmopt.analysis.arrays import Places
 from hmopt.analysis.held_out import (
     Chosen,
     HeldOut,
@@ -22,6 +21,7 @@ from hmopt.analysis.held_out import (
 )
 from hmopt.analysis.optimum import ModelAnalysis, shared_settings, subject_of
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
+from hmopt.analysis.resampling import Places
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve
@@ -120,7 +120,8 @@ class CrossValidation:
         cohort = analysis.curves.of(Scope(criteria=()))
         if cohort is not None:
             self.common = cohort.settings[cohort.best()]
-            self._common_places = choose(self._sums(cohort), self.splits.selection)
+            sums = self._sums(cohort)
+            self._common_places = choose(sums, self.splits.selection)
             self._common_settings = cohort.settings
 
     def recommended(self, responses: Sequence[Curve]) -> list[Index]:
@@ -148,11 +149,12 @@ class CrossValidation:
         shared = shared_settings(responses)
         members = self._members(responses, sums, shared)
         recommended = self._recommended(responses, members, shared)
-        own = [choose(of_scope, self.splits.selection) for of_scope in sums]
+        selection = self.splits.selection
+        own = [choose(of_scope, selection) for of_scope in sums]
         pooled = own
         if members:
             pooled = []
-            shared_places = pooled_places(members, self.splits.selection)
+            shared_places = pooled_places(members, selection)
             for response, places in zip(responses, shared_places, strict=True):
                 pooled.append(_places_in(response, shared, places))
         found = zip(responses, recommended, pooled, own, strict=True)
@@ -167,8 +169,11 @@ class CrossValidation:
         members = []
         for response, of_scope in zip(responses, sums, strict=True):
             if list(response.settings) != list(shared):
-                of_scope = of_scope.at([response.place(index) for index in shared])
-            members.append(Member(sums=of_scope, group=self._group(response.scope)))
+                places = [response.place(index) for index in shared]
+                of_scope = of_scope.at(places)
+            group = self._group(response.scope)
+            member = Member(sums=of_scope, group=group)
+            members.append(member)
         return members
 
     def _recommended(
@@ -201,10 +206,12 @@ class CrossValidation:
         if group is not None:
             # the subject of the scope is in all its pairs: it must be in the selection set
             held_out = held_out & self.splits.selection[:, [group]]
-        default = response.place(response.space.index(response.space.default))
+        common = _places_in(response, self._common_settings, self._common_places)
+        space = response.space
+        default = response.place(space.index(space.default))
         chosen = Chosen(
             own=places,
-            common=_places_in(response, self._common_settings, self._common_places),
+            common=common,
             default=np.full(len(places), default),
         )
         return evaluate(response, held_out, chosen, sides, self.splits.choosing)

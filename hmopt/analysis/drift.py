@@ -18,9 +18,8 @@ from enum import Enum
 
 import numpy as np
 
-from hmopt.analysis.arrays import Floats, Places
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
-from hmopt.analysis.resampling import Estimate, Samples, interval, middle
+from hmopt.analysis.resampling import Estimate, Floats, Places, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -180,9 +179,8 @@ def warn_of_drift(results: Sequence[ScopeResult], drifts: Sequence[Drift]) -> li
     warned = []
     for result in results:
         if result.scope in drifting:
-            warnings = list(result.warnings)
-            if OptimumWarning.NOT_CONVERGED in warnings:
-                warnings.remove(OptimumWarning.NOT_CONVERGED)
+            other = OptimumWarning.NOT_CONVERGED
+            warnings = [flag for flag in result.warnings if flag is not other]
             warnings.append(OptimumWarning.DRIFTS)
             result = replace(result, warnings=tuple(warnings))
         warned.append(result)

@@ -6,9 +6,8 @@ from enum import Enum
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from hmopt.analysis.arrays import Floats
 from hmopt.analysis.jackknife import Mean
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.resampling import Estimate, Floats
 
 LEVEL = 0.05
 """Probability of a false alarm that a test may have."""
@@ -70,8 +69,9 @@ def holm(p_values: Sequence[float]) -> Floats:
     corrected = np.array(p_values, dtype=float)
     known = np.isfinite(corrected)
     if known.any():
-        _, of_known, *_ = multipletests(corrected[known], method="holm")
-        corrected[known] = of_known
+        p_known = corrected[known]
+        _, p_adjusted, *_ = multipletests(p_known, method="holm")
+        corrected[known] = p_adjusted
     return corrected
 
 

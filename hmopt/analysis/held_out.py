@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.arrays import Floats, Mask, Names, Places
 from hmopt.analysis.jackknife import Mean, jackknife_rows
+from hmopt.analysis.resampling import Floats, Mask, Names, Places
 from hmopt.search.curve import Curve, gain
 
 HALF_FROM = 10
@@ -104,21 +104,37 @@ def split_subjects(subjects: Sequence[str], splits: int, seed: int) -> Splits:
     names = pd.Index(sorted(subjects), dtype=object)
     groups = min(len(names), MOST_GROUPS)
     group = np.arange(len(names)) % max(groups, 1)
-    held_out = 2 if groups < HALF_FROM else groups // 2
+    held_out = groups // 2
+    if groups < HALF_FROM:
+        held_out = min(2, groups)
     possible = math.comb(groups, held_out)
-    exhaustive = held_out == 2 or possible <= 2 * splits
-    if exhaustive:
-        size = min(held_out, groups)
-        sets = list(itertools.combinations(range(groups), size))
-        selection = np.ones((len(sets), groups), dtype=bool)
-        for split, members in enumerate(sets):
-            selection[split, list(members)] = False
-    else:
-        generator = np.random.default_rng(seed)
-        in_order = np.tile(np.arange(groups) < held_out, (splits, 1))
-        half = generator.permuted(in_order, axis=1)
-        selection = np.concatenate([half, ~half])
-    return Splits(subjects=names, group=group, selection=selection, exhaustive=exhaustive)
+    exhaustive = held_out <= 2 or possible <= 2 * splits
+    selection = _all_ways(groups, held_out) if exhaustive else _random_halves(groups, splits, seed)
+    return Splits(
+        subjects=names,
+        group=group,
+        selection=selection,
+        exhaustive=exhaustive,
+    )
+
+
+def _all_ways(groups: int, held_out: int) -> Mask:
+    """Return the selection sets that remain of all ways to hold out some groups."""
+    numbers = range(groups)
+    ways = list(itertools.combinations(numbers, held_out))
+    selection = np.ones((len(ways), groups), dtype=bool)
+    for split, members in enumerate(ways):
+        selection[split, list(members)] = False
+    return selection
+
+
+def _random_halves(groups: int, splits: int, seed: int) -> Mask:
+    """Draw halves of the groups; each is a selection set, and so is the other half."""
+    generator = np.random.default_rng(seed)
+    is_first = np.arange(groups) < groups // 2
+    in_order = np.tile(is_first, (splits, 1))
+    half = generator.permuted(in_order, axis=1)
+    return np.concatenate([half, ~half])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,11 +210,11 @@ class Sums:
             return total, count
         sums, counts = self.touching(selected)
         group = np.arange(len(self.count))
-        total_within = self.total[group, group].T @ selected
-        count_within = self.count[group, group] @ selected
-        total = (sums.sum(axis=0) + total_within) / 2
-        count = (counts.sum(axis=0) + count_within) / 2
-        return total, count
+        within = self.total[group, group]
+        count_within = self.count[group, group]
+        twice = sums.sum(axis=0) + within.T @ selected
+        count_twice = counts.sum(axis=0) + count_within @ selected
+        return twice / 2, count_twice / 2
 
 
 def sums_between(response: Curve, splits: Splits, moving: Names, fixed: Names) -> Sums:

@@ -21,8 +21,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Names
-from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS, NOTHING, Estimate, Interval
+from hmopt.analysis.resampling import (
+    COVERAGE,
+    FEWEST_SUBJECTS,
+    NOTHING,
+    Estimate,
+    Floats,
+    Interval,
+    Names,
+)
 
 ROUNDING = 1e-12
 """Standard errors below this share of the values are rounding: the values do not vary."""
@@ -205,7 +212,8 @@ def jackknife_rows(
         errors[errors <= ROUNDING * largest] = 0
     else:
         errors = np.full(len(values), math.nan)
-    subjects = len({*moving, *fixed} - {always})
+    everyone = {*moving, *fixed}
+    subjects = len(everyone - {always})
     freedom = max(count - 1, 1)
     found = []
     for value, error in zip(means.tolist(), errors.tolist(), strict=True):

@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hmopt.analysis.arrays import Floats, Names, Places
 from hmopt.analysis.resampling import (
     COVERAGE,
     NOTHING,
     Estimate,
+    Floats,
     Interval,
+    Names,
+    Places,
     Samples,
     draw,
     estimate,
@@ -182,25 +184,47 @@ def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index
     ([(0,), (1,), (2,), (3,), (4,)], [0.0, 1.0, 4.0, 9.0, 16.0])
     """
     dimensions = len(space.hyperparameters)
-    measured = np.array(settings, dtype=float)
-    unit_vectors = np.eye(len(settings))
-    fewest = 2 if dimensions == 1 else (dimensions + 1) * (dimensions + 2)
+    fewest = 2
+    if dimensions > 1:
+        fewest = (dimensions + 1) * (dimensions + 2)
     if len(settings) < fewest:
-        return list(settings), unit_vectors
+        return list(settings), np.eye(len(settings))
     if dimensions == 1:
-        (first,), (last,) = settings[0], settings[-1]
-        lattice = np.arange(first, last + 1)
-        spline = CubicSpline(measured[:, 0], unit_vectors)
-        candidates: list[Index] = [(place,) for place in lattice.tolist()]
-        return candidates, np.asarray(spline(lattice))
+        return _spline(settings)
+    return _surface(space, settings)
+
+
+def _spline(settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
+    measured = [place for (place,) in settings]
+    first = measured[0]
+    last = measured[-1]
+    lattice = np.arange(first, last + 1)
+    unit_vectors = np.eye(len(settings))
+    spline = CubicSpline(measured, unit_vectors)
+    matrix = spline(lattice)
+    candidates: list[Index] = [(place,) for place in lattice.tolist()]
+    return candidates, np.asarray(matrix)
+
+
+def _surface(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
+    dimensions = len(space.hyperparameters)
     per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
     even = even_lattice(space, per_hyperparameter)
     candidates = sorted({*settings, *even})
-    steps = [hyperparameter.points - 1 for hyperparameter in space.hyperparameters]
-    scale = np.array(steps, dtype=float)
-    surface = RBFInterpolator(measured / scale, unit_vectors, kernel="cubic", degree=2)
+    # every hyperparameter from 0 to 1, so that distances along all of them are alike
+    points = [hyperparameter.points for hyperparameter in space.hyperparameters]
+    scale = np.subtract(points, 1.0)
+    measured = np.array(settings) / scale
     wanted = np.array(candidates) / scale
-    return candidates, np.asarray(surface(wanted))
+    unit_vectors = np.eye(len(settings))
+    surface = RBFInterpolator(
+        measured,
+        unit_vectors,
+        kernel="cubic",
+        degree=2,
+    )
+    matrix = surface(wanted)
+    return candidates, np.asarray(matrix)
 
 
 @lru_cache(maxsize=64)
@@ -240,10 +264,10 @@ def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval
     value = float(measured[best])
     place = values.index(value)
     last = len(values) - 1
-    below = values[max(place - 1, 0)]
-    above = values[min(place + 1, last)]
-    half_way_down = (value + below) / 2
-    half_way_up = (value + above) / 2
+    place_below = max(place - 1, 0)
+    place_above = min(place + 1, last)
+    half_way_down = (value + values[place_below]) / 2
+    half_way_up = (value + values[place_above]) / 2
     low = min(inner.low, half_way_down)
     high = max(inner.high, half_way_up)
     return Interval(low, high)
@@ -261,7 +285,11 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
     scores = response.signed
     losses = scores[best] - scores
     resampled = samples.means(losses)
-    upper_bounds = np.quantile(resampled, COVERAGE, axis=0)
+    upper_bounds = np.quantile(
+        resampled,
+        COVERAGE,
+        axis=0,
+    )
     equivalent = upper_bounds <= margin
     equivalent[best] = True
     if len(response.space.names) > 1:
@@ -270,7 +298,8 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
     while first > 0 and equivalent[first - 1]:
         first -= 1
     last = best
-    while last + 1 < len(equivalent) and equivalent[last + 1]:
+    end = len(equivalent) - 1
+    while last < end and equivalent[last + 1]:
         last += 1
     return np.arange(first, last + 1)
 
@@ -338,7 +367,12 @@ class ModelAnalysis:
             return None
         samples = self.samples(scope, response)
         options = self._options
-        optimum = find_optimum(response, samples, options.folding_limit, options.margin)
+        optimum = find_optimum(
+            response,
+            samples,
+            options.folding_limit,
+            options.margin,
+        )
         of_means = band(response, samples)
         return CurveAnalysis(response=response, band=of_means, optimum=optimum)
 

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmopt.analysis.arrays import Floats, Mask, Places
 from hmopt.analysis.held_out import Sums
+from hmopt.analysis.resampling import Floats, Mask, Places
 
 FEWEST_SCOPES = 2
 """Scopes that a family must have for their differences to be estimated."""
@@ -132,14 +132,17 @@ def shrink(means: Floats, variance: Floats, known: Mask) -> Floats:
     square = difference**2
     scopes = known.sum(axis=0)
     freedom = np.maximum(scopes - 1, 1)
-    excess = np.einsum("kr,ksr->sr", known.astype(float), square - variance)
+    is_known = known.astype(float)
+    excess = np.einsum("kr,ksr->sr", is_known, square - variance)
     true_variance = np.maximum(excess / freedom, 0)
 
     by_family = _ratio(true_variance, true_variance + variance)
-    by_itself = np.maximum(1 - _ratio(variance, square), 0)
+    noise = _ratio(variance, square)
+    by_itself = np.maximum(1 - noise, 0)
     by_itself = np.where(difference == 0, 0, by_itself)
     weight = np.maximum(by_family, by_itself)
-    is_pooled = known & (scopes >= FEWEST_SCOPES)
+    enough = scopes >= FEWEST_SCOPES
+    is_pooled = known & enough
     weight = np.where(is_pooled[:, None], weight, 0)
     pooled: Floats = family_gain + weight * difference
     return pooled
@@ -200,7 +203,8 @@ class _Family:
             family_change[met] += share[place] * change
             takes_part[met] |= has_pairs & self.known[place]
 
-        number = np.maximum(takes_part.sum(axis=0), 1)
+        taking_part = takes_part.sum(axis=0)
+        number = np.maximum(taking_part, 1)
         family_sum = family_change.sum(axis=0)
         family_squares = family_change**2
         family_square_sum = family_squares.sum(axis=0)
@@ -208,31 +212,35 @@ class _Family:
         for place, met, change, _ in self._changes():
             deviations = change - family_change[met]
             squares_met = (deviations**2).sum(axis=0)
-            squares_not_met = family_square_sum - family_squares[met].sum(axis=0)
+            family_met = family_squares[met].sum(axis=0)
+            squares_not_met = family_square_sum - family_met
             total = change.sum(axis=0) - family_sum
-            squares = squares_met + squares_not_met - total**2 / number
-            variance[place] = (number - 1) / number * np.maximum(squares, 0)
+            about_mean = squares_met + squares_not_met - total**2 / number
+            about_mean = np.maximum(about_mean, 0)
+            variance[place] = (number - 1) / number * about_mean
         return variance
 
-    def _changes(
-        self,
-    ) -> Iterator[tuple[int, Places, Floats, Mask]]:
+    def _changes(self) -> Iterator[tuple[int, Places, Floats, Mask]]:
         """Yield for each scope: its place; the t groups it meets; δ, (t, s, r); met there, (t, r).
 
         δ is 0 where a group has no pairs with selected ones, and where it has all of them, so that
         it cannot be left out.
         """
-        best = _mean_of_known(self.means, self.known).argmax(axis=0)
+        family = _mean_of_known(self.means, self.known)
+        best = family.argmax(axis=0)
         splits = np.arange(len(best))
         for place, member in enumerate(self._members):
             sums, counts = member.sums.touching(self._selected)
             rest = self._counts[place] - counts
             has_pairs = counts > 0
+            can_be_left_out = has_pairs & (rest > 0)
+            divisor = np.maximum(rest, 1)
             # the mean of n pairs without n_h whose sum is S_h differs by (mean · n_h - S_h) / (n - n_h)
             change = self.means[place] * counts[:, None] - sums
-            change /= np.maximum(rest, 1)[:, None]
-            change -= change[:, best, splits][:, None]
-            change *= (has_pairs & (rest > 0))[:, None]
+            change /= divisor[:, None]
+            at_best = change[:, best, splits]
+            change -= at_best[:, None]
+            change *= can_be_left_out[:, None]
             yield place, member.sums.touched, change, has_pairs
 
 

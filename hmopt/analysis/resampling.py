@@ -17,9 +17,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask, Names
+Floats = NDArray[np.float64]
+"""Scores, weights, means and other numbers."""
+
+Mask = NDArray[np.bool_]
+"""Which of several things are meant."""
+
+Places = NDArray[np.intp]
+"""Positions in a sequence or along an axis."""
+
+Names = NDArray[np.object_]
+"""Names of subjects."""
 
 COVERAGE = 0.95
 
@@ -162,8 +173,9 @@ class Samples:
         """
         centre = values.mean(axis=-1)
         means = weighted_means(self.weights, values)
-        deviations = widening(self.subjects) * (means - centre)
-        widened: Floats = centre + deviations
+        deviations = means - centre
+        factor = widening(self.subjects)
+        widened: Floats = centre + factor * deviations
         return widened
 
 
@@ -208,7 +220,8 @@ def widening(subjects: int) -> float:
     of_variance = math.sqrt(subjects / freedom)
     of_student = stats.t.ppf(level, freedom)
     of_normal = stats.norm.ppf(level)
-    return of_variance * float(of_student / of_normal)
+    of_interval = float(of_student / of_normal)
+    return of_variance * of_interval
 
 
 def weighted_means(weights: Floats, values: Floats) -> Floats:

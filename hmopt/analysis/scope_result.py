@@ -1,5 +1,6 @@
 """All that measurements say about each scope, and the table of it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -265,16 +266,23 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
         `_equal_high` (equivalent to the best), `_recommended` (of the pooled curve), `_constrained`
         (under the folding limit), `_half` (at half training) and `_by_METRIC` (the best one by
         another metric of labels); then scores, held-out gains and counts. `loss_ratio` is
-        λ / (1 - λ); `flags` are separated by semicolons.
+        λ / (1 - λ), NaN without λ; `flags` are separated by semicolons.
     """
     rows = [_row(result, loss_scale) for result in results]
     return pd.DataFrame(rows)
 
 
+def _loss_ratio(setting: Setting) -> float:
+    """Return λ / (1 - λ): infinite at λ = 1, NaN of an engine without regularization."""
+    regularization = setting.get("regularization", math.nan)
+    if regularization == 1:
+        return math.inf
+    return regularization / (1 - regularization)
+
+
 def _row(result: ScopeResult, loss_scale: float | None) -> dict[str, object]:
     response = result.full.response
     optimum = result.full.optimum
-    regularization = optimum.setting.get("regularization", np.nan)
     row: dict[str, object] = {
         "scope": SEPARATOR.join(kinds_of(result)) or "cohort",
         "value": SEPARATOR.join(value for _, value in result.scope.criteria),
@@ -283,7 +291,7 @@ def _row(result: ScopeResult, loss_scale: float | None) -> dict[str, object]:
     }
     for name in response.space.names:
         row |= _columns(name, result)
-    row["loss_ratio"] = regularization / (1 - regularization) if regularization < 1 else np.inf
+    row["loss_ratio"] = _loss_ratio(optimum.setting)
     row["loss_scale"] = np.nan if loss_scale is None else loss_scale
     row |= optimum.score.columns("score")
     row |= _held_out(result)

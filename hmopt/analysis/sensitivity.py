@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmopt.analysis.arrays import Floats, Mask
 from hmopt.analysis.evidence import Evidence, of_interval
 from hmopt.analysis.optimum import DRAWS
 from hmopt.analysis.resampling import (
@@ -16,7 +15,9 @@ from hmopt.analysis.resampling import (
     NOTHING,
     UNKNOWN,
     Estimate,
+    Floats,
     Interval,
+    Mask,
     draw,
     interval,
 )
@@ -145,9 +146,13 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
     standard deviation s and t of n - 1 degrees of freedom.
     """
     subjects = len(values)
-    if subjects < FEWEST_SUBJECTS or not np.ptp(column) or not np.ptp(values):
+    if subjects < FEWEST_SUBJECTS:
         return UNKNOWN
-    found = float(stats.spearmanr(column, values).statistic)
+    varies = np.ptp(column) > 0 and np.ptp(values) > 0
+    if not varies:
+        return UNKNOWN
+    test = stats.spearmanr(column, values)
+    found = float(test.statistic)
     if abs(found) > 1 - 1e-12:
         return Estimate(found, found, found)
     generator = np.random.default_rng(seed)
@@ -177,12 +182,13 @@ def _fisher_interval(found: float, correlations: Floats, subjects: int) -> Inter
     deviation = float(np.arctanh(clipped).std(ddof=1))
     if not deviation:
         return NOTHING
-    quantile = float(stats.t.ppf((1 + COVERAGE) / 2, subjects - 1))
-    reach = quantile * deviation
+    level = (1 + COVERAGE) / 2
+    freedom = subjects - 1
+    reach = stats.t.ppf(level, freedom) * deviation
     centre = np.arctanh(found)
-    low = float(np.tanh(centre - reach))
-    high = float(np.tanh(centre + reach))
-    return Interval(low, high)
+    low = np.tanh(centre - reach)
+    high = np.tanh(centre + reach)
+    return Interval(float(low), float(high))
 
 
 def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:

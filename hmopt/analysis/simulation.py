@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hmopt.analysis.arrays import Floats, Places
+from hmopt.analysis.resampling import Floats, Places
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.search.lattice import coarse_lattice
 from hmopt.search.plan import predict
@@ -89,22 +89,30 @@ def simulate(
     """
     generator = np.random.default_rng(seed)
     moving, fixed = _drawn_pairs(generator, subjects, pairs)
-    common = np.sqrt(shared_by_labels) * _deviations(generator, subjects, moving, fixed)
-    own = np.sqrt(1 - shared_by_labels)
+    common = _deviations(generator, subjects, moving, fixed)
+    common = np.sqrt(shared_by_labels) * common
+    own_share = 1 - shared_by_labels
     dice = []
     for curve in curves:
-        of_label = own * _deviations(generator, subjects, moving, fixed)
-        dice.append(curve[:, None] + common + of_label)
+        own = _deviations(generator, subjects, moving, fixed)
+        own = np.sqrt(own_share) * own
+        of_label = curve[:, None] + common + own
+        dice.append(of_label)
     rows = []
     for one, other in zip(moving, fixed, strict=True):
-        a, b = f"s{one}", f"s{other}"
-        rows.append((f"{a}->{b}", a, b, a, b, "cross"))
+        a = f"s{one}"
+        b = f"s{other}"
+        row = (f"{a}->{b}", a, b, a, b, "cross")
+        rows.append(row)
+    settings = [(place,) for place in range(len(LATTICE))]
+    count = len(curves)
+    labels = [f"label {number}" for number in range(count)]
     return Measurements(
         identity="simulated",
         space=SPACE,
-        settings=tuple((place,) for place in range(len(LATTICE))),
+        settings=tuple(settings),
         pairs=pd.DataFrame(rows, columns=list(PAIR_COLUMNS)),
-        labels=tuple(f"label {number}" for number in range(len(curves))),
+        labels=tuple(labels),
         values={"dice": np.stack(dice, axis=2)},
     )
 
@@ -131,7 +139,8 @@ def _deviations(
     of_direction = generator.normal(0, PAIR_SD, (pairs, shapes))
     first = np.minimum(moving, fixed)
     second = np.maximum(moving, fixed)
-    shared = np.sqrt(SHARED) * of_both_directions[first, second]
+    of_both = of_both_directions[first, second]
+    shared = np.sqrt(SHARED) * of_both
     own = np.sqrt(1 - SHARED) * of_direction
     of_subjects = of_subject[moving] + of_subject[fixed]
     coefficients = of_subjects + (shared + own)

@@ -1,7 +1,7 @@
-"""What can be declared by name, one record each: metrics, similarities, regularizers and hyperparameters.
+"""What can be declared by name: metrics, similarities, regularizers and hyperparameters.
 
-A record holds everything that the rest of hmopt needs to know of it, and the dotted path of the
-function that computes it. Torch is loaded when that function is.
+Each has a record, which holds everything that the rest of hmopt needs to know of it, and the dotted
+path of the function that computes it. Torch is loaded when that function is.
 """
 
 from hmopt.catalogue.hyperparameters import (

@@ -41,8 +41,9 @@ class WeightedTerm(Record):
     Examples
     --------
     >>> WeightedTerm(
-    ...     name="bending_weight", symbol="β", title="bending energy", effect="added", high=10.0, default=1.0,
-    ...     most=100.0, function="hmopt.losses.regularization:bending_energy",
+    ...     name="bending_weight", symbol="β", title="bending energy", effect="added",
+    ...     high=10.0, default=1.0, most=100.0,
+    ...     function="hmopt.losses.regularization:bending_energy",
     ... ).term_column
     'bending_weight_term'
     """
@@ -115,6 +116,6 @@ def add_hyperparameter(hyperparameter: WeightedTerm) -> None:
     --------
     >>> add_hyperparameter(find_hyperparameter("label_weight"))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: hyperparameter: expected a new name, got 'label_weight', which there is already. ...
+    hmopt.errors.DeclarationError: hyperparameter: expected a new name, got 'label_weight', ...
     """
     add(HYPERPARAMETERS, hyperparameter, "hyperparameter")

@@ -48,7 +48,7 @@ SIMILARITIES: dict[str, Similarity] = {
         Similarity(
             name="lncc",
             title="local normalized cross-correlation",
-            function="hmopt.losses.correlation:local_cross_correlation",
+            function="hmopt.losses.similarity:local_cross_correlation",
         ),
         Similarity(
             name="mutual_information",
@@ -122,7 +122,7 @@ def add_similarity(similarity: Similarity) -> None:
     --------
     >>> add_similarity(find_similarity("mse"))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: similarity: expected a new name, got 'mse', which there is already. ...
+    hmopt.errors.DeclarationError: similarity: expected a new name, got 'mse', ...
     """
     add(SIMILARITIES, similarity, "similarity")
 
@@ -139,6 +139,6 @@ def add_regularizer(regularizer: Regularizer) -> None:
     --------
     >>> add_regularizer(find_regularizer("bending"))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: regularizer: expected a new name, got 'bending', which there is already. ...
+    hmopt.errors.DeclarationError: regularizer: expected a new name, got 'bending', ...
     """
     add(REGULARIZERS, regularizer, "regularizer")

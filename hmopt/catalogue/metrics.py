@@ -42,8 +42,9 @@ class Metric(Record):
     Examples
     --------
     >>> Metric(
-    ...     name="shift_voxels", title="mean shift", unit="voxels", direction="minimize", per_label=False,
-    ...     tolerance=0.02, function=lambda displacement: displacement.norm(dim=1).flatten(1).mean(1),
+    ...     name="shift_voxels", title="mean shift", unit="voxels",
+    ...     direction="minimize", per_label=False, tolerance=0.02,
+    ...     function=lambda displacement: displacement.norm(dim=1).flatten(1).mean(1),
     ... ).key
     'shift_voxels@1'
     """
@@ -67,7 +68,7 @@ class Metric(Record):
         return f"{self.name}@{self.version}"
 
     def can_be(self, values: "NDArray[np.floating]") -> "NDArray[np.bool_]":
-        """Tell which values can be measurements; NaN can, which says that there was nothing to measure.
+        """Tell which values can be measurements; NaN can: there was nothing to measure.
 
         Examples
         --------
@@ -121,7 +122,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=True,
             tolerance=LENGTH_TOLERANCE_MM,
-            function="hmopt.metrics.surface:hd95_mm",
+            function="hmopt.metrics.overlap:hd95_mm",
         ),
         Metric(
             name="folding",
@@ -135,7 +136,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             name="log_jacobian_sd",
-            title="spread of the log Jacobian",
+            title="standard deviation of the log Jacobian",
             unit="1",
             direction="minimize",
             per_label=False,
@@ -185,6 +186,6 @@ def add_metric(metric: Metric) -> None:
     --------
     >>> add_metric(find_metric("dice"))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: metric: expected a new name, got 'dice', which there is already. ...
+    hmopt.errors.DeclarationError: metric: expected a new name, got 'dice', ...
     """
     add(METRICS, metric, "metric")

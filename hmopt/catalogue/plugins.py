@@ -34,7 +34,7 @@ def load_plugins(plugins: Sequence[str], folder: Path) -> None:
     --------
     >>> load_plugins(["nowhere.py"], Path())
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: plugins: expected a file or module to import, got 'nowhere.py' (no such file). ...
+    hmopt.errors.DeclarationError: plugins: expected a file or module to import, ...
     """
     for plugin in plugins:
         before = [dict(records) for records in _all_records()]
@@ -65,7 +65,7 @@ def _load(plugin: str, folder: Path) -> None:
 
 
 def _import_file(path: Path, plugin: str) -> None:
-    """Import a file under a name that is made from its place, so that files of other folders do not meet it."""
+    """Import a file under a name that holds a hash of its path, unlike files of other folders."""
     path = path.resolve()
     if not path.is_file():
         raise _not_imported(plugin, "no such file")

@@ -1,4 +1,4 @@
-"""What all records of the catalogue share: a name, a title, a version, and the function that computes."""
+"""What records of the catalogue share: name, title, version, and the function that computes."""
 
 import importlib
 import inspect
@@ -65,9 +65,12 @@ class Record:
         Examples
         --------
         >>> from types import SimpleNamespace
-        >>> record = Record(name="area", title="area", function=lambda width, height=2: width * height)
-        >>> record.compute(SimpleNamespace(width=3)), record.compute(SimpleNamespace(width=3, height=5))
-        (6, 15)
+        >>> area = lambda width, height=2: width * height
+        >>> record = Record(name="area", title="area", function=area)
+        >>> record.compute(SimpleNamespace(width=3))
+        6
+        >>> record.compute(SimpleNamespace(width=3, height=5))
+        15
         """
         function = self.load()
         arguments = {}

@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.data.grid import Matrix, resample, smooth_for
-from hmopt.data.intensity import normalize, normalized_value
-from hmopt.data.volume import Lattice, Volume, read_image
+from hmopt.data.volume import Lattice, Volume, normalize, normalized_value, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent

@@ -1,8 +1,23 @@
-"""Formats of image files: which are read, their endings, and which files make up one image."""
+"""Formats of image files: their names, and how nibabel opens them, whole and undamaged."""
 
+import bz2
 import glob
+import gzip
+import logging
+import math
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from hmopt.errors import DataError
 
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 PAIRED = {
@@ -144,3 +159,256 @@ def written_link(path: Path) -> str | None:
     if is_name and format_of(link) in READ:
         return text
     return None
+
+
+_POINTERS = {
+    b"/annex/objects/": "git-annex",
+    b"version https://git-lfs": "Git LFS",
+}
+_GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
+_MAGIC = {".gz": _GZIP, ".bz2": _BZIP2, ".zst": _ZSTD}
+_PAIRS = (
+    nibabel.nifti1.Nifti1Pair,
+    nibabel.nifti2.Nifti2Pair,
+    nibabel.spm2analyze.Spm2AnalyzeImage,
+    nibabel.spm99analyze.Spm99AnalyzeImage,
+    nibabel.analyze.AnalyzeImage,
+)
+
+
+def open_header(path: Path) -> Any:
+    """Open an image file with nibabel; only its header is read.
+
+    Raises
+    ------
+    DataError
+        If it is missing, empty, a pointer of git-annex, or nothing that nibabel reads as an image.
+    """
+    _check_file(path)
+    with _reading(path):
+        is_link = written_link(path) is not None
+        file = _load(follow(path) if is_link else path)
+    _check_volume(path, file)
+    return file
+
+
+def open_whole(path: Path) -> Any:
+    """Open an image file and read it to its end, so that its checksum is compared.
+
+    nibabel stops where the voxels end, before the checksum of a compressed file. So compressed
+    files are decompressed to their end first.
+
+    Raises
+    ------
+    DataError
+        As `open_header`; also if a checksum does not agree, or the file is shorter than its header
+        says.
+    """
+    file = open_header(path)
+    file_map = dict(file.file_map)
+    compressed = False
+    for key, holder in file.file_map.items():
+        part = Path(holder.filename or "")
+        if _compression(part) and part.is_file():
+            compressed = True
+            with _reading(path):
+                content = decompressed(part)
+            file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
+    if compressed:
+        with _reading(path):
+            file = type(file).from_file_map(file_map)
+    _check_length(path, file)
+    return file
+
+
+def read_voxels(path: Path, file: Any) -> NDArray[Any]:
+    """Return the voxels of an opened file, scaled as its header says.
+
+    Raises
+    ------
+    DataError
+        If they cannot be read.
+    """
+    with _reading(path):
+        return np.asarray(file.dataobj)
+
+
+def decompressed(path: Path) -> bytes:
+    """Return the whole contents of a compressed file; its checksum and its length are compared.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, ImportError
+        If the file is damaged, ends early, or Python has no reader of its compression.
+    """
+    compression = _compression(path)
+    if compression == ".gz":
+        with gzip.open(path) as stream:
+            return stream.read()
+    if compression == ".bz2":
+        with bz2.open(path) as stream:
+            return stream.read()
+    with nibabel.openers.Opener(str(path)) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+def _compression(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix == ".mgz":
+        return ".gz"
+    return suffix if suffix in COMPRESSIONS else None
+
+
+def _check_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        advice = "Fetch it (`datalad get`, `git annex get`) or correct the link."
+        raise DataError(
+            str(path),
+            expected="an image file",
+            got="a link to a file that is not there",
+            advice=advice,
+        )
+    if path.is_dir():
+        advice = "Name one image." if format_of(path) not in (".zarr",) else str(advice_about(path))
+        raise DataError(str(path), expected="an image file", got="a folder", advice=advice)
+    if not path.is_file():
+        raise DataError(
+            str(path),
+            expected="an image file",
+            got="no file",
+            advice="Correct the path or add the file.",
+        )
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError(
+            str(path), expected="an image file", got="an empty file", advice="Replace it."
+        )
+    with path.open("rb") as stream:
+        first = stream.read(LONGEST_LINK)
+    link = written_link(path)
+    if link is not None and (path.parent / link).is_file():
+        return
+    for opening, program in _POINTERS.items():
+        if size <= LONGEST_LINK and opening in first.replace(b"\\", b"/")[:64]:
+            got = f"a pointer of {program} to a file that was not fetched"
+            raise DataError(str(path), expected="an image file", got=got, advice="Fetch it.")
+    if link is not None:
+        got = f"a link, written as text, to {link}, which is not there"
+        raise DataError(str(path), expected="an image file", got=got, advice="Fetch the file.")
+    _check_kind(path, first)
+
+
+def _check_kind(path: Path, first: bytes) -> None:
+    """Refuse formats that are known and not read, and compressions that the name does not tell."""
+    advice = advice_about(path)
+    if advice is not None:
+        got = f"a {format_of(path)} file, which hmopt does not read"
+        raise DataError(str(path), expected="a volume that nibabel reads", got=got, advice=advice)
+    compression = _compression(path)
+    if compression is not None and not first.startswith(_MAGIC[compression]):
+        reason = f"its name ends in {path.suffix}, its contents are not compressed so"
+        got = f"an unreadable file ({reason})"
+        advice = "Replace it, or correct its name."
+        raise DataError(str(path), expected="an image that nibabel reads", got=got, advice=advice)
+    if compression is None and first.startswith(_GZIP):
+        got = "a file compressed by gzip"
+        raise DataError(
+            str(path),
+            expected="an image that nibabel reads",
+            got=got,
+            advice="Add .gz to its name.",
+        )
+
+
+def _load(path: Path) -> Any:
+    """Open a file with nibabel; header and voxels in two files need not be compressed alike."""
+    other = other_file(path)
+    is_pair = other is not None and format_of(path) in (".img", ".hdr")
+    if other is None or not is_pair or _compression(other) == _compression(path):
+        return nibabel.load(path)
+    holds_voxels = format_of(path) in PAIRED
+    image, header = (path, other) if holds_voxels else (other, path)
+    contents = {"image": _content(image), "header": _content(header)}
+    for kind in _PAIRS:
+        if kind.header_class.may_contain_header(contents["header"]):
+            file_map = {}
+            for key, content in contents.items():
+                file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
+            return kind.from_file_map(file_map)
+    raise ValueError(f"{header.name} is no header of an image")
+
+
+def _content(path: Path) -> bytes:
+    return decompressed(path) if _compression(path) else path.read_bytes()
+
+
+def _check_volume(path: Path, file: Any) -> None:
+    """Refuse a file without voxels: nibabel also opens surfaces and tables of grayordinates."""
+    if isinstance(file, nibabel.spatialimages.SpatialImage):
+        return
+    names = {"Cifti2Image": "CIFTI-2", "GiftiImage": "GIFTI"}
+    kind = type(file).__name__
+    raise DataError(
+        str(path),
+        expected="a volume",
+        got=f"{names.get(kind, kind)}, which has no voxels with places",
+        advice="Give a NIfTI volume.",
+    )
+
+
+def _check_length(path: Path, file: Any) -> None:
+    """Refuse a file that ends before its voxels do, before memory for them is taken."""
+    voxels = file.dataobj
+    if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
+        return
+    lengths = [int(length) for length in voxels.shape]
+    size = math.prod(lengths) * voxels.dtype.itemsize
+    needed = int(voxels.offset) + size
+    found = _length(file.file_map["image"])
+    if found < needed:
+        raise _unreadable(path, f"{found} bytes of the {needed} that its header says")
+
+
+def _length(holder: Any) -> int:
+    if isinstance(holder.fileobj, BytesIO):
+        return len(holder.fileobj.getbuffer())
+    return Path(holder.filename).stat().st_size
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever nibabel raises on a damaged file into an error of one line."""
+    try:
+        with _silent():
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, EOFError | gzip.BadGzipFile):
+            reason = f"damaged or cut off: {reason}"
+        raise _unreadable(path, reason[:200]) from error
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        str(path),
+        expected="an image that nibabel reads",
+        got=f"an unreadable file ({reason})",
+        advice="Replace it.",
+    )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep nibabel from writing lines of its own: what is wrong stands in the error."""
+    logger = nibabel.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

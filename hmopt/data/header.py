@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.data.opening import open_header
+from hmopt.data.formats import open_header
 from hmopt.errors import DataError
 
 Matrix = NDArray[np.float64]

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from hmopt.data.alignment import find_alignment
 from hmopt.data.grid import Frame, Matrix, lay_out, ras_frame, resample, rotated, smooth_for
-from hmopt.data.intensity import normalize, normalized_value
 from hmopt.data.reference import Reference, plane_name, planes_of
 from hmopt.data.structures import Structures, merge_labels
-from hmopt.data.volume import Lattice, Volume, read_image, read_labels
+from hmopt.data.volume import Lattice, Volume, normalize, normalized_value, read_image, read_labels
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 

@@ -10,14 +10,14 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
-from hmopt.data.cohort import Cohort, read_cohort
+from hmopt.data.cohort import Cohort
 from hmopt.data.grid import Matrix, ras_frame, rotated
 from hmopt.data.header import read_forms, shear_degrees
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
 from hmopt.data.structures import Structures, merge_labels
 from hmopt.data.volume import Lattice, read_labels, read_lattice
-from hmopt.declaration import CohortOptions, SliceOptions, SplitOptions
+from hmopt.declaration import SliceOptions, SplitOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
 
@@ -282,13 +282,13 @@ class Inspection:
         )
 
 
-def inspect_cohort(options: CohortOptions, track: Track = silent, seed: int = 0) -> Inspection:
+def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Inspection:
     """Return the facts of a cohort; every label map is read, images are not.
 
     Parameters
     ----------
-    options
-        Where the cohort is.
+    cohort
+        Its files and structures.
     track
         Shows how far it is.
     seed
@@ -297,9 +297,8 @@ def inspect_cohort(options: CohortOptions, track: Track = silent, seed: int = 0)
     Raises
     ------
     DataError
-        As `read_cohort`; also where 2-D images lie in different planes.
+        If a label map cannot be read, or 2-D images lie in different planes.
     """
-    cohort = read_cohort(options, track)
     structures = cohort.structures
     images = list(cohort.images["image"])
     labels = list(cohort.images["label"])

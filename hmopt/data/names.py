@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmopt.data.spreadsheets import read_table, read_text
+from hmopt.data.spreadsheets import parse_table, read_text
 from hmopt.errors import DataError
 
 BACKGROUND = 0
@@ -258,7 +258,7 @@ def _from_rows(path: Path, text: str) -> list[Row]:
             codes = [code for code, _ in rows]
             _check_column(codes, path)
             return _with_codes_where_repeated(rows)
-    rows = _from_table(path)
+    rows = _from_table(path, text)
     _check_once(rows, path)
     return rows
 
@@ -276,8 +276,8 @@ def _matched(pattern: re.Pattern[str], lines: list[str]) -> list[Row] | None:
     return rows
 
 
-def _from_table(path: Path) -> list[Row]:
-    table = read_table(path, "a table of label names")
+def _from_table(path: Path, text: str) -> list[Row]:
+    table = parse_table(text, path, "a table of label names")
     columns = {str(column).lower().lstrip("#").strip(): column for column in table.columns}
     index = _first_column(columns, _INDEX_COLUMNS)
     named = {plain: column for plain, column in columns.items() if column != index}

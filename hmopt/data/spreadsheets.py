@@ -88,7 +88,13 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     >>> read_table(path, "a CSV").to_dict("index")
     {2: {'Moving': 'a', 'fixed': 'b'}}
     """
-    lines = _rows(read_text(path), path, kind)
+    text = read_text(path)
+    return parse_table(text, path, kind)
+
+
+def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
+    """Return the table that a text holds; `path` is what errors name, the rest as of `read_table`."""
+    lines = _rows(text, path, kind)
     if not lines:
         raise DataError(str(path), expected=kind, got="an empty file", advice="Correct the file.")
     _, header = lines[0]

@@ -1,6 +1,6 @@
 """Keys of `study.toml` that earlier versions named otherwise: both names are read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hmopt.errors import DeclarationError
@@ -93,22 +93,27 @@ def first_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def older_names(tables: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a remark for every key that stands in a declaration under an older name.
+def older_names(tables: Mapping[str, Any]) -> str | None:
+    """Return one line on the keys that stand in a declaration under older names; None: there are none.
 
     Examples
     --------
-    >>> list(older_names({"search": {"confirmations": 5, "folds": 2}}))
-    ['search.confirmations is now search.refinements; hmopt reads both.', 'search.folds has no effect: ...']
+    >>> older_names({"search": {"confirmations": 5}, "loss": {"regularization": "bending"}})
+    'search.confirmations is now search.refinements, loss.regularization is now loss.regularizer; hmopt reads both.'
     """
+    renamed = []
+    removed = []
     for table, content in tables.items():
-        if not isinstance(content, Mapping):
-            continue
-        for key in content:
+        keys = content if isinstance(content, Mapping) else ()
+        for key in keys:
             dotted = f"{table}.{key}"
             if dotted in RENAMED:
-                yield f"{dotted} is now {RENAMED[dotted]}; hmopt reads both."
+                renamed.append(f"{dotted} is now {RENAMED[dotted]}")
             elif dotted == _ALIGN:
-                yield f"{_ALIGN} is now {_PLACEMENT}; hmopt reads both."
+                renamed.append(f"{_ALIGN} is now {_PLACEMENT}")
             elif dotted in REMOVED:
-                yield f"{dotted} has no effect: {REMOVED[dotted]} replaces it. Remove it."
+                removed.append(f"{dotted} has no effect: {REMOVED[dotted]} replaces it. Remove it.")
+    if renamed:
+        names = ", ".join(renamed)
+        removed.insert(0, f"{names}; hmopt reads both.")
+    return " ".join(removed) or None

@@ -132,7 +132,8 @@ def parse_study(
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
-    for remark in older_names(values):
+    remark = older_names(values)
+    if remark is not None:
         warnings.warn(f"{origin}: {remark}", stacklevel=2)
     _load_plugins(values.get("plugins"), folder or Path())
     try:

@@ -14,8 +14,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from hmopt.data.formats import open_header
 from hmopt.data.header import Forms, corners_apart_mm, read_forms, shear_degrees
-from hmopt.data.opening import open_header
 from hmopt.data.volume import Lattice
 
 Matrix = NDArray[np.float64]

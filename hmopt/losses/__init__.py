@@ -1,6 +1,5 @@
 """Terms of the loss that trains a registration network, and how hyperparameters weigh them."""
 
-from hmopt.losses.correlation import local_cross_correlation
 from hmopt.losses.objective import (
     RegisteredBatch,
     Terms,
@@ -10,9 +9,16 @@ from hmopt.losses.objective import (
 )
 from hmopt.losses.overlap import dice_loss, one_hot, overlap_loss
 from hmopt.losses.regularization import bending_energy, regularize, squared_gradient
-from hmopt.losses.similarity import find_similarity, mean_squared_error, mutual_information
+from hmopt.losses.similarity import (
+    ImageLoss,
+    find_similarity,
+    local_cross_correlation,
+    mean_squared_error,
+    mutual_information,
+)
 
 __all__ = [
+    "ImageLoss",
     "RegisteredBatch",
     "Terms",
     "balanced_loss",

@@ -12,12 +12,12 @@ from hmopt.losses.similarity import find_similarity
 from hmopt.spatial import warp
 
 SMALLEST_SHARE = 0.05
-"""Share of the loss by which it is divided at least, however little is left to its data term."""
+"""The least by which the loss is divided, however small the share of its data term."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RegisteredBatch:
-    """n pairs of images with the velocity that registers them: what the terms of a loss are computed from.
+    """n pairs of images with the velocity that registers them, for the terms of a loss.
 
     A term is a function whose arguments are named after these attributes.
 
@@ -60,7 +60,9 @@ class RegisteredBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of a loss before weighting, each a number >= 0 (minus mutual information: any number).
+    """The terms of a loss before weighting, each a number >= 0.
+
+    Minus mutual information can be any number.
 
     Parameters
     ----------
@@ -75,10 +77,11 @@ class Terms:
 
     def detach(self) -> "Terms":
         """Return the same terms, free of their gradients."""
-        return Terms(
-            dissimilarity=self.dissimilarity.detach(),
-            weighted={name: term.detach() for name, term in self.weighted.items()},
-        )
+        dissimilarity = self.dissimilarity.detach()
+        weighted = {}
+        for name, term in self.weighted.items():
+            weighted[name] = term.detach()
+        return Terms(dissimilarity=dissimilarity, weighted=weighted)
 
 
 def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Terms:
@@ -93,22 +96,27 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     --------
     >>> import torch
     >>> image, velocity = torch.ones(1, 1, 8, 8), torch.ones(1, 2, 8, 8)
+    >>> no_labels = {"moving_labels": None, "fixed_labels": None, "overlap_labels": ()}
     >>> registered = RegisteredBatch(
-    ...     moving=2 * image, fixed=image, moving_labels=None, fixed_labels=None, velocity=velocity,
-    ...     displacement=velocity, spacing=None, options=LossOptions(similarity="mse"), overlap_labels=(), scale=1.0,
+    ...     moving=2 * image, fixed=image, velocity=velocity, displacement=velocity, spacing=None,
+    ...     options=LossOptions(similarity="mse"), scale=1.0, **no_labels,
     ... )
     >>> loss_terms(registered, {"regularization": 0.5})
     Terms(dissimilarity=tensor(1.), weighted={'regularization': tensor(0.)})
     """
     similarity = find_similarity(registered.options)
-    return Terms(
-        dissimilarity=similarity(registered.moved, registered.fixed),
-        weighted={name: find_hyperparameter(name).compute(registered) for name in setting},
-    )
+    dissimilarity = similarity(registered.moved, registered.fixed)
+    weighted = {}
+    for name in setting:
+        hyperparameter = find_hyperparameter(name)
+        weighted[name] = hyperparameter.compute(registered)
+    return Terms(dissimilarity=dissimilarity, weighted=weighted)
 
 
 def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute (1 - λ) D + λ · regularization with D = (1 - γ) · scale · dissimilarity + γ · overlap.
+    """Compute the loss of a setting: (1 - λ) D + λ · regularization.
+
+    The data term is D = (1 - γ) · scale · dissimilarity + γ · overlap.
 
     Other hyperparameters do to the loss what their `effect` says (see
     `hmopt.catalogue.WeightedTerm`).
@@ -135,22 +143,28 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     Examples
     --------
     >>> import torch
-    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted={"regularization": torch.tensor(3.0)})
+    >>> regularizer = {"regularization": torch.tensor(3.0)}
+    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted=regularizer)
     >>> weighted_loss(terms, {"regularization": 0.25}, scale=2.0)
     tensor(2.2500)
     """
     loss = _data_term(terms, setting, scale)
     for name in _with_effect("share of the loss", setting):
         share = setting[name]
-        loss = (1 - share) * loss + share * terms.weighted[name]
+        rest = 1 - share
+        weighted = share * terms.weighted[name]
+        loss = rest * loss + weighted
     for name in _with_effect("added", setting):
-        loss = loss + setting[name] * terms.weighted[name]
+        weight = setting[name]
+        weighted = weight * terms.weighted[name]
+        loss = loss + weighted
     return loss
 
 
 def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute the weighted loss divided by max(1 - λ, 0.05): the same minimum, gradients of like size at every λ.
+    """Compute the weighted loss divided by max(1 - λ, 0.05).
 
+    Its minimum is the same, and its gradients are of similar size at every λ.
     Without it a batch at high λ hardly moves weights that an optimizer with one step size shares
     among all λ.
 
@@ -167,35 +181,51 @@ def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     Examples
     --------
     >>> import torch
-    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted={"regularization": torch.tensor(3.0)})
+    >>> regularizer = {"regularization": torch.tensor(3.0)}
+    >>> terms = Terms(dissimilarity=torch.tensor(1.0), weighted=regularizer)
     >>> balanced_loss(terms, {"regularization": 0.25}, scale=2.0)
     tensor(3.)
     """
     left_to_data = 1.0
-    for name in _with_effect("share of the loss", setting):
-        left_to_data *= 1 - setting[name]
-    return weighted_loss(terms, setting, scale) / max(left_to_data, SMALLEST_SHARE)
+    names = _with_effect("share of the loss", setting)
+    for name in names:
+        share = setting[name]
+        left_to_data *= 1 - share
+    divisor = max(left_to_data, SMALLEST_SHARE)
+    loss = weighted_loss(terms, setting, scale)
+    return loss / divisor
 
 
 def _data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute the mean of the scaled dissimilarity and the terms that share its weight."""
+    """Compute the mean of the scaled dissimilarity and the terms that share its weight.
+
+    Each term takes its share γ of what came before: with γ₁, then γ₂, the weights are
+    (1 - γ₁)(1 - γ₂) of the dissimilarity, γ₁ (1 - γ₂) and γ₂.
+    """
     shares = _with_effect("share of the data term", setting)
     left = 1.0
     for name in shares:
-        left = left * (1 - setting[name])
-    data = left * scale * terms.dissimilarity
+        share = setting[name]
+        left = left * (1 - share)
+    left_times_scale = left * scale
+    data = left_times_scale * terms.dissimilarity
     for place, name in enumerate(shares):
         weight = setting[name]
-        for later in shares[place + 1 :]:
-            weight = weight * (1 - setting[later])
-        data = data + weight * terms.weighted[name]
+        later_shares = shares[place + 1 :]
+        for later in later_shares:
+            later_share = setting[later]
+            weight = weight * (1 - later_share)
+        weighted = weight * terms.weighted[name]
+        data = data + weighted
     return data
 
 
 def _with_effect(effect: Effect, setting: Mapping[str, float]) -> list[str]:
-    """Return the hyperparameters of a setting that have an effect, in the order of the catalogue."""
-    return [
-        name
-        for name, record in HYPERPARAMETERS.items()
-        if name in setting and record.effect == effect
-    ]
+    """Return the hyperparameters of a setting with an effect, in the order of the catalogue."""
+    found = []
+    for name, record in HYPERPARAMETERS.items():
+        is_set = name in setting
+        has_effect = record.effect == effect
+        if is_set and has_effect:
+            found.append(name)
+    return found

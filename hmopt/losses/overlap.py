@@ -29,9 +29,13 @@ def one_hot(label_map: Tensor, labels: Sequence[int]) -> Tensor:
     tensor([[0., 0.],
             [0., 1.]])
     """
-    d = label_map.dim() - 1
+    _, *shape = label_map.shape
+    each_voxel = [1] * len(shape)
     values = torch.as_tensor(labels, device=label_map.device)
-    channels = label_map[:, None] == values.reshape(1, -1, *[1] * d)
+    # (1, c, 1, ..., 1)
+    values = values.reshape(1, -1, *each_voxel)
+    # (batch, 1, *shape) against it
+    channels = label_map.unsqueeze(1) == values
     return channels.float()
 
 
@@ -58,15 +62,23 @@ def dice_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     >>> dice_loss(labels, labels)
     tensor(0.)
     """
-    axes = tuple(range(2, moved.dim()))
-    covered = (moved * fixed).sum(axes)
-    moved_volume = moved.sum(axes)
-    fixed_volume = fixed.sum(axes)
+    grid_axes = tuple(range(2, moved.dim()))
+    # (batch, c) each
+    product = moved * fixed
+    covered = product.sum(grid_axes)
+    moved_volume = moved.sum(grid_axes)
+    fixed_volume = fixed.sum(grid_axes)
     volumes = moved_volume + fixed_volume
     dice = 2 * covered / volumes.clamp(min=1e-6)
-    in_both = (moved_volume > 0) & (fixed_volume > 0)
-    count = in_both.sum().clamp(min=1)
-    return 1 - (dice * in_both).sum() / count
+
+    in_moved = moved_volume > 0
+    in_fixed = fixed_volume > 0
+    in_both = in_moved & in_fixed
+    dice_in_both = dice * in_both
+    total = dice_in_both.sum()
+    count = in_both.sum()
+    mean_dice = total / count.clamp(min=1)
+    return 1 - mean_dice
 
 
 def overlap_loss(
@@ -99,5 +111,7 @@ def overlap_loss(
     """
     if moving_labels is None or fixed_labels is None:
         return displacement.new_zeros(())
-    moved = warp(one_hot(moving_labels, overlap_labels), displacement)
-    return dice_loss(moved, one_hot(fixed_labels, overlap_labels))
+    moving = one_hot(moving_labels, overlap_labels)
+    fixed = one_hot(fixed_labels, overlap_labels)
+    moved = warp(moving, displacement)
+    return dice_loss(moved, fixed)

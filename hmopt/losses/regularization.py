@@ -42,18 +42,23 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
     d = velocity.shape[1]
     sides = [1.0] * d if spacing is None else spacing
     total = velocity.new_zeros(())
-    for axis in range(d):
-        squared = velocity.diff(dim=axis + 2).square()
-        # one number for each component
-        of_components = squared.movedim(1, 0).flatten(1).mean(1)
-        ratios = [(side / sides[axis]) ** 2 for side in sides]
-        slopes = of_components * velocity.new_tensor(ratios)
+    for axis, step in enumerate(sides):
+        differences = velocity.diff(dim=axis + 2)
+        squared = differences.square()
+        # (d, batch · voxels)
+        of_components = squared.movedim(1, 0).flatten(1)
+        # (d,)
+        means = of_components.mean(1)
+
+        ratios = [(side / step) ** 2 for side in sides]
+        factors = velocity.new_tensor(ratios)
+        slopes = means * factors
         total = total + slopes.mean()
     return total / d
 
 
 def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
-    """Compute the mean over voxels and components of the sum of squared second differences, mixed ones twice.
+    """Compute the bending energy of a velocity: its squared second differences, mixed ones twice.
 
         1 / d  Σ_c Σ_a Σ_b  mean over x of  (∂² v_c / ∂x_a ∂x_b)²
 
@@ -84,13 +89,21 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     tensor(4.)
     """
     d = velocity.shape[1]
-    sides = [1.0] * d if spacing is None else [side / min(spacing) for side in spacing]
-    lengths = velocity.new_tensor(sides).reshape(1, d, *[1] * d)
-    velocity = velocity * lengths
+    sides = [1.0] * d
+    if spacing is not None:
+        shortest = min(spacing)
+        sides = [side / shortest for side in spacing]
+    each_voxel = [1] * d
+    lengths = velocity.new_tensor(sides)
+    lengths = lengths.reshape(1, d, *each_voxel)
+    in_lengths = velocity * lengths
+
     total = velocity.new_zeros(())
-    for one, other in combinations_with_replacement(range(d), 2):
+    pairs_of_axes = combinations_with_replacement(range(d), 2)
+    for one, other in pairs_of_axes:
         area = sides[one] * sides[other]
-        curvature = _second_difference(velocity, one, other) / area
+        difference = _second_difference(in_lengths, one, other)
+        curvature = difference / area
         energy = curvature.square().mean()
         if one != other:
             energy = 2 * energy
@@ -99,27 +112,37 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
 
 
 def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:
-    """Return (batch, d, *(shape - 2)): the compact difference along one axis, or the central one along two.
+    """Compute the second difference along two axes, (batch, d, *(shape - 2)).
 
-    v(x + e) - 2 v(x) + v(x - e)
-    (v(x + e + f) - v(x + e - f) - v(x - e + f) + v(x - e - f)) / 4
+    Along one axis twice it is the compact one, along two axes the central one:
+
+        v(x + e) - 2 v(x) + v(x - e)
+        (v(x + e + f) - v(x + e - f) - v(x - e + f) + v(x - e - f)) / 4
     """
     if one == other:
         ahead = _shifted(velocity, {one: 1})
         behind = _shifted(velocity, {one: -1})
-        return ahead - 2 * _shifted(velocity, {}) + behind
-    slope_ahead = _shifted(velocity, {one: 1, other: 1}) - _shifted(velocity, {one: 1, other: -1})
-    slope_behind = _shifted(velocity, {one: -1, other: 1}) - _shifted(
-        velocity, {one: -1, other: -1}
-    )
+        here = _shifted(velocity, {})
+        return ahead - 2 * here + behind
+    ahead_up = _shifted(velocity, {one: 1, other: 1})
+    ahead_down = _shifted(velocity, {one: 1, other: -1})
+    behind_up = _shifted(velocity, {one: -1, other: 1})
+    behind_down = _shifted(velocity, {one: -1, other: -1})
+    slope_ahead = ahead_up - ahead_down
+    slope_behind = behind_up - behind_down
     return (slope_ahead - slope_behind) / 4
 
 
 def _shifted(velocity: Tensor, shifts: Mapping[int, int]) -> Tensor:
-    """Return the neighbours, some voxels along some axes, of the voxels that have neighbours on all sides."""
-    for axis, size in enumerate(velocity.shape[2:]):
+    """Return what lies some voxels from each inner voxel: (batch, d, *(shape - 2)).
+
+    An inner voxel has neighbours on all sides; shifts, -1 or 1, are by axis.
+    """
+    _, _, *shape = velocity.shape
+    for axis, size in enumerate(shape):
         start = 1 + shifts.get(axis, 0)
-        velocity = velocity.narrow(axis + 2, start, size - 2)
+        inner = size - 2
+        velocity = velocity.narrow(axis + 2, start, inner)
     return velocity
 
 
@@ -137,6 +160,8 @@ def regularize(velocity: Tensor, options: LossOptions, spacing: Sequence[float] 
     >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
-    loss = find_regularizer(options.regularizer).load()
+    name = options.regularizer
+    record = find_regularizer(name)
+    loss = record.load()
     term: Tensor = loss(velocity=velocity, spacing=spacing)
     return term

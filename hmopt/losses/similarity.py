@@ -1,15 +1,23 @@
 """How badly a moved image matches a fixed one: 0 is a perfect match, larger is worse."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from hmopt import catalogue
 from hmopt.declaration import LossOptions
+from hmopt.spatial.window import cached_parts, inverse_count, window_sum
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 """A function of moved and fixed images, (batch, 1, *shape), that returns a number."""
+
+CORRELATION_FLOOR = 1e-8
+"""ε: added to the product of two variances of images in [0, 1]; flat windows do not correlate."""
 
 
 def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
@@ -27,15 +35,51 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> import torch
     >>> mean_squared_error(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2.0))
     tensor(4.)
     """
-    return (moved - fixed).square().mean()
+    difference = moved - fixed
+    return difference.square().mean()
+
+
+def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
+    """Compute 1 - the mean squared local normalized cross-correlation of two images.
+
+    Pairs are taken few at a time, so that what is computed of them stays in a processor's cache,
+    and gradients (first ones; there are no second ones) are computed with it.
+
+    Parameters
+    ----------
+    moved, fixed
+        (batch, 1, *shape), intensities of the order of 1. An offset of a whole image does not
+        matter; in windows whose variance is not well above 1e-4, as where an image is flat, the
+        correlation tends to 0.
+    window
+        Side of the cubic window, in voxels; odd. Windows are cut at the border of the grid.
+
+    Returns
+    -------
+    Tensor
+        A number in [0, 1].
+
+    References
+    ----------
+    Avants et al., Medical Image Analysis 12, 2008, equation 6; Balakrishnan et al., IEEE TMI 38,
+    2019, equation 5.
+
+    Examples
+    --------
+    >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> bool(local_cross_correlation(1 - 2 * image, image) < 1e-3)
+    True
+    """
+    compute: Callable[[Tensor, Tensor, int], Tensor] = _MeanCorrelation.apply
+    correlation = compute(moved, fixed, window)
+    return 1 - correlation
 
 
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
-    """Compute minus the global mutual information of two images in [0, 1], by Gaussian Parzen windows.
+    """Compute minus the mutual information of two images in [0, 1], by Gaussian Parzen windows.
 
     Parameters
     ----------
@@ -52,18 +96,19 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
 
     References
     ----------
-    Guo, MIT thesis 2019, "Multi-modal image registration with unsupervised deep learning", section 3.2.
+    Guo, "Multi-modal image registration with unsupervised deep learning", MIT thesis, 2019,
+    section 3.2.
 
     Examples
     --------
-    >>> import torch
     >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     >>> bool(mutual_information(image, image) < mutual_information(image, image.flip(2)))
     True
     """
     from monai.losses.image_dissimilarity import GlobalMutualInformationLoss
 
-    loss: Tensor = GlobalMutualInformationLoss(num_bins=bins)(moved, fixed)
+    compute = GlobalMutualInformationLoss(num_bins=bins)
+    loss: Tensor = compute(moved, fixed)
     return loss
 
 
@@ -86,9 +131,168 @@ def find_similarity(options: LossOptions) -> ImageLoss:
     """
     record = catalogue.find_similarity(options.similarity)
     loss: ImageLoss = record.load()
-    declared = {
-        name: getattr(options, name)
-        for name in record.parameters
-        if name in type(options).model_fields
-    }
-    return partial(loss, **declared) if declared else loss
+    keys = type(options).model_fields
+    declared = {}
+    for name in record.parameters:
+        if name in keys:
+            declared[name] = getattr(options, name)
+    if not declared:
+        return loss
+    return partial(loss, **declared)
+
+
+class _MeanCorrelation(torch.autograd.Function):
+    """The mean over voxels and pairs of the squared local normalized cross-correlation.
+
+    For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of
+    the grid, let
+
+        μ_I(x) = mean of I over W(x)
+        v_I(x) = mean of I² over W(x) - μ_I(x)²             variance
+        c(x)   = mean of I J over W(x) - μ_I(x) μ_J(x)      covariance
+        s(x)   = c / (v_I v_J + ε)                          slope
+        ρ²(x)  = s c                                        squared correlation
+
+    The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the
+    covariance and the variance:
+
+        ∂c(x) / ∂I(y)   = (J(y) - μ_J(x)) / N(x)
+        ∂v_I(x) / ∂I(y) = 2 (I(y) - μ_I(x)) / N(x)
+        ½ ∂ρ²(x) / ∂I(y) = s ∂c / ∂I(y) - ½ s² v_J ∂v_I / ∂I(y)
+
+    y lies in W(x) just where x lies in W(y). So with a = s / N and b = s² v_J / N, the sum over all
+    x is one over a window:
+
+        ½ Σ_x ∂ρ²(x) / ∂I(y) = J(y) Σ_W(y) a - I(y) Σ_W(y) b - Σ_W(y) (a μ_J - b μ_I)
+
+    This takes three sums over windows for a gradient, where automatic differentiation takes more
+    and keeps every intermediate.
+    """
+
+    @staticmethod
+    def forward(context: Any, moved: Tensor, fixed: Tensor, window: int) -> Tensor:
+        for_moved, for_fixed, _ = context.needs_input_grad
+        # (batch, *shape), split into parts of a few pairs
+        moved_stack = moved.flatten(0, 1)
+        fixed_stack = fixed.flatten(0, 1)
+        moved_parts = cached_parts(moved_stack)
+        fixed_parts = cached_parts(fixed_stack)
+        total = moved.new_zeros(())
+        moved_gradients = []
+        fixed_gradients = []
+        for moved_part, fixed_part in zip(moved_parts, fixed_parts, strict=True):
+            one = _moments(moved_part, window)
+            other = _moments(fixed_part, window)
+
+            covariance = _window_mean(one.image * other.image, window)
+            covariance.addcmul_(one.mean, other.mean, value=-1)
+            variances = one.variance * other.variance
+            slope = covariance / variances.add_(CORRELATION_FLOOR)
+            squared = slope * covariance
+            total += squared.sum()
+
+            if for_moved:
+                of_one = _half_gradient(one, other, slope, window)
+                moved_gradients.append(of_one)
+            if for_fixed:
+                of_other = _half_gradient(other, one, slope, window)
+                fixed_gradients.append(of_other)
+
+        # the gradients alone are kept for the backward pass
+        half_of_moved = None
+        half_of_fixed = None
+        if for_moved:
+            half_of_moved = torch.cat(moved_gradients).view_as(moved)
+        if for_fixed:
+            half_of_fixed = torch.cat(fixed_gradients).view_as(fixed)
+        context.save_for_backward(half_of_moved, half_of_fixed)
+        voxels = moved.numel()
+        context.voxels = voxels
+        return total / voxels
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        half_of_moved, half_of_fixed = context.saved_tensors
+        factor = 2 * gradient / context.voxels
+        of_moved = None
+        of_fixed = None
+        if half_of_moved is not None:
+            of_moved = factor * half_of_moved
+        if half_of_fixed is not None:
+            of_fixed = factor * half_of_fixed
+        return of_moved, of_fixed, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moments:
+    """One image of each pair, less its mean over the grid, with μ and v of each window.
+
+    Each is (n, *shape).
+    """
+
+    image: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def _moments(image: Tensor, window: int) -> _Moments:
+    # v is a difference, of close numbers unless the offset of the image is gone first
+    offset = _grid_mean(image)
+    centred = image - offset
+    mean = _window_mean(centred, window)
+
+    squared = centred.square()
+    mean_square = _window_mean(squared, window)
+    variance = mean_square.addcmul_(mean, mean, value=-1)
+    variance.clamp_(min=0)
+    return _Moments(image=centred, mean=mean, variance=variance)
+
+
+def _half_gradient(one: _Moments, other: _Moments, slope: Tensor, window: int) -> Tensor:
+    """Compute half the derivative of the sum of ρ² by the images of `one`: (n, *shape).
+
+    I is an image of `one`, J that of `other`; tensors are reused in place.
+    """
+    # 1 / N
+    inverse = _inverse_count(slope, window)
+    b = slope.square()
+    b.mul_(other.variance)
+    b.mul_(inverse)
+    a = slope * inverse
+
+    # a μ_J - b μ_I
+    by_means = a * other.mean
+    by_means.addcmul_(b, one.mean, value=-1)
+
+    # J Σ a - I Σ b - Σ (a μ_J - b μ_I)
+    gradient = window_sum(a, window)
+    gradient.mul_(other.image)
+    sum_of_b = window_sum(b, window)
+    gradient.addcmul_(sum_of_b, one.image, value=-1)
+    sum_by_means = window_sum(by_means, window)
+    gradient.sub_(sum_by_means)
+    # the offset that was taken from the image
+    offset = _grid_mean(gradient)
+    return gradient.sub_(offset)
+
+
+def _window_mean(image: Tensor, window: int) -> Tensor:
+    """Compute the mean over the window around each voxel: (n, *shape)."""
+    total = window_sum(image, window)
+    inverse = _inverse_count(image, window)
+    return total.mul_(inverse)
+
+
+def _inverse_count(image: Tensor, window: int) -> Tensor:
+    """Return 1 / N(x): (1, *shape)."""
+    _, *shape = image.shape
+    dtype = image.dtype
+    device = image.device
+    return inverse_count(tuple(shape), window, dtype, device)
+
+
+def _grid_mean(images: Tensor) -> Tensor:
+    """Compute the mean of each image: (n, 1, ..., 1)."""
+    grid_axes = tuple(range(1, images.dim()))
+    return torch.mean(images, grid_axes, keepdim=True)

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 DETERMINANT_FLOOR = 1e-3
-"""Where a determinant is smaller, or negative, it is taken as this before its logarithm."""
+"""A smaller determinant counts as this, so that it has a logarithm."""
 
 
 def folding(determinant: Tensor) -> Tensor:
-    """Compute the share of voxels where the displacement folds: where the determinant is not positive.
+    """Compute the share of voxels where the displacement folds: the determinant is not positive.
 
     Parameters
     ----------
@@ -25,12 +25,16 @@ def folding(determinant: Tensor) -> Tensor:
     >>> folding(torch.tensor([[1.0, 0.5, 0.0, -1.0]]))
     tensor([0.5000])
     """
-    folded = (determinant <= 0).float()
-    return folded.flatten(1).mean(1)
+    is_folded = determinant <= 0
+    # (n, voxels)
+    folded = is_folded.float().flatten(1)
+    return folded.mean(1)
 
 
 def log_jacobian_sd(determinant: Tensor) -> Tensor:
-    """Compute the standard deviation over voxels of the logarithm of the determinant, clamped below at 0.001.
+    """Compute the standard deviation over voxels of the determinant's logarithm.
+
+    Determinants below 0.001 count as 0.001.
 
     Parameters
     ----------
@@ -52,5 +56,7 @@ def log_jacobian_sd(determinant: Tensor) -> Tensor:
     >>> log_jacobian_sd(torch.tensor([[1.0, 1.0, 2.0, 2.0]]) ** 2)
     tensor([0.6931])
     """
-    logarithm = determinant.clamp(min=DETERMINANT_FLOOR).log()
-    return logarithm.flatten(1).std(1, correction=0)
+    clamped = determinant.clamp(min=DETERMINANT_FLOOR)
+    # (n, voxels)
+    logarithm = clamped.log().flatten(1)
+    return logarithm.std(1, correction=0)

@@ -13,14 +13,14 @@ from torch import Tensor
 from hmopt.catalogue import find_metric
 from hmopt.errors import HmoptError
 from hmopt.metrics.originals import Originals
-from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.metrics.similarity import LocalMoments, local_moments
 from hmopt.spatial import jacobian_determinant, warp
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """n pairs of images on one grid with the displacements that register them: what metrics are computed from.
+    """n pairs of images on one grid with the displacements that register them, for metrics.
 
     A metric is a function whose arguments are named after these attributes. Each is computed when
     it is first asked for, and kept: several metrics share it.
@@ -65,12 +65,14 @@ class Registration:
 
     def parts(self) -> list["Registration"]:
         """Return the same pairs, as many at a time as stay in a processor's cache."""
-        parts = self.originals.parts
-        shares = torch.split(self.displacement, [len(part.moving) for part in parts])
-        return [
-            Registration(originals=part, displacement=share)
-            for part, share in zip(parts, shares, strict=True)
-        ]
+        originals = self.originals.parts
+        counts = [len(part.moving) for part in originals]
+        displacements = torch.split(self.displacement, counts)
+        parts = []
+        for part, displacement in zip(originals, displacements, strict=True):
+            registration = Registration(originals=part, displacement=displacement)
+            parts.append(registration)
+        return parts
 
     @property
     def moving(self) -> Tensor:
@@ -100,12 +102,14 @@ class Registration:
     @property
     def moving_names(self) -> tuple[str, ...]:
         """Names of the n moving images in the cohort, as in `hmopt.Pair.moving`."""
-        return tuple(pair.moving for pair in self.originals.pairs)
+        pairs = self.originals.pairs
+        return tuple(pair.moving for pair in pairs)
 
     @property
     def fixed_names(self) -> tuple[str, ...]:
         """Names of the n fixed images in the cohort."""
-        return tuple(pair.fixed for pair in self.originals.pairs)
+        pairs = self.originals.pairs
+        return tuple(pair.fixed for pair in pairs)
 
     @cached_property
     def moving_to_world(self) -> NDArray[np.float64]:
@@ -142,18 +146,27 @@ class Registration:
             If the images are of no cohort.
         """
         # columns of homogeneous coordinates: (4, k)
-        fixed_mm = np.vstack([points_mm.T, np.ones(len(points_mm))])
-        from_world = np.linalg.inv(self.fixed_to_world[place])
+        ones = np.ones(len(points_mm))
+        fixed_mm = np.vstack([points_mm.T, ones])
+        to_world = self.fixed_to_world[place]
+        from_world = np.linalg.inv(to_world)
         voxels = from_world @ fixed_mm
-        displacement = self.displacement[place].double().cpu().numpy()
-        on_grid = voxels[: len(displacement)]
-        shifts = [
-            map_coordinates(component, on_grid, order=1, mode="nearest")
-            for component in displacement
-        ]
-        voxels[: len(displacement)] += np.stack(shifts)
+
+        # the displacement at the points, interpolated linearly: (d, k)
+        tensor = self.displacement[place].double()
+        displacement = tensor.cpu().numpy()
+        d = len(displacement)
+        on_grid = voxels[:d]
+        shifts = []
+        for component in displacement:
+            shift = map_coordinates(component, on_grid, order=1, mode="nearest")
+            shifts.append(shift)
+        voxels[:d] += np.stack(shifts)
+
         moving_mm = self.moving_to_world[place] @ voxels
-        return np.asarray(moving_mm[:3].T)
+        # (k, 3)
+        points = moving_mm[:3].T
+        return np.asarray(points)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -182,7 +195,7 @@ class Registration:
 
     @cached_property
     def determinant(self) -> Tensor:
-        """Determinant of the Jacobian of x + displacement(x), where it can be taken: (n, *inner)."""
+        """Determinant of the Jacobian of x + displacement(x), at inner voxels: (n, *inner)."""
         return jacobian_determinant(self.displacement)
 
 
@@ -223,9 +236,14 @@ def measure(
     (array([[ 1., nan]]), array([0.]))
     """
     records = [find_metric(name) for name in metrics]
-    parts = Registration(originals=originals, displacement=displacement).parts()
+    registration = Registration(originals=originals, displacement=displacement)
+    parts = registration.parts()
     values = {}
     for record in records:
-        of_parts = [torch.as_tensor(record.compute(part)) for part in parts]
-        values[record.name] = torch.cat(of_parts).double().cpu().numpy()
+        of_parts = []
+        for part in parts:
+            computed = record.compute(part)
+            of_parts.append(torch.as_tensor(computed))
+        of_pairs = torch.cat(of_parts).double()
+        values[record.name] = of_pairs.cpu().numpy()
     return values

@@ -1,4 +1,4 @@
-"""Pairs of images before registration, and what metrics need of them whatever the displacement, computed once."""
+"""Pairs of images before registration, and what metrics need of them at every displacement."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,9 +43,8 @@ class Originals:
     Examples
     --------
     >>> image, labels = torch.zeros(1, 1, 2, 2), torch.tensor([[[0, 1], [1, 3]]])
-    >>> Originals(
-    ...     moving=image, fixed=image, moving_labels=labels, fixed_labels=labels, label_count=3, spacing_mm=None
-    ... ).missing
+    >>> pair = {"moving": image, "fixed": image, "moving_labels": labels, "fixed_labels": labels}
+    >>> Originals(**pair, label_count=3, spacing_mm=None).missing
     tensor([[False,  True, False]])
     """
 
@@ -72,7 +71,7 @@ class Originals:
                 "spacing_mm",
                 expected=f"{len(shape)} numbers",
                 got=len(self.spacing_mm),
-                advice="Give one for each axis.",
+                advice="State one for each axis.",
             )
 
     def _check_shape(self, name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
@@ -95,13 +94,14 @@ class Originals:
                 "pairs",
                 expected="images of a cohort",
                 got="tensors alone",
-                advice="Give `pairs` and `world_of`.",
+                advice="Pass `pairs` and `world_of`.",
             )
-        return np.stack([self.world_of(name) for name in names])
+        matrices = [self.world_of(name) for name in names]
+        return np.stack(matrices)
 
     @cached_property
     def parts(self) -> tuple["Originals", ...]:
-        """The same pairs, as many at a time as stay in a processor's cache; on an accelerator all."""
+        """The same pairs, as many at a time as fit a processor's cache; on an accelerator all."""
         parts = []
         start = 0
         for moving in cached_parts(self.moving):
@@ -127,16 +127,19 @@ class Originals:
 
     @cached_property
     def missing(self) -> Tensor:
-        """Which labels a pair cannot be judged by, because one of its images lacks them: (n, label_count)."""
+        """Which labels are missing in the moving or the fixed image: (n, label_count)."""
         moving_volumes = label_volumes(self.moving_labels, self.label_count)
-        return (moving_volumes == 0) | (self.fixed_volumes == 0)
+        missing_in_moving = moving_volumes == 0
+        missing_in_fixed = self.fixed_volumes == 0
+        return missing_in_moving | missing_in_fixed
 
     @cached_property
     def near_foreground(self) -> Tensor:
-        """Which moving voxels, or one that follows them along any axes, are labelled: (n, *shape)."""
+        """Which moving voxels are labelled, or one that follows along any axes: (n, *shape)."""
         near = self.moving_labels > 0
         for axis in range(1, near.dim()):
-            near = near | near.roll(-1, axis)
+            following = near.roll(-1, axis)
+            near = near | following
         return near
 
     @cached_property
@@ -167,8 +170,13 @@ def label_volumes(label_map: Tensor, label_count: int) -> Tensor:
     """
     count = len(label_map)
     codes = label_count + 1
-    # map p counts its labels from p · codes on
-    offsets = torch.arange(count, device=label_map.device)[:, None] * codes
-    shifted = (label_map.flatten(1) + offsets).flatten()
-    counts = torch.bincount(shifted, minlength=count * codes)
-    return counts.reshape(count, codes)[:, 1:]
+    cells = count * codes
+    # map p counts its labels from p · codes on: (n, 1)
+    numbers = torch.arange(count, device=label_map.device)
+    offsets = numbers.unsqueeze(1) * codes
+    # (n, voxels)
+    shifted = label_map.flatten(1) + offsets
+    counts = torch.bincount(shifted.flatten(), minlength=cells)
+    by_map = counts.reshape(count, codes)
+    # without background
+    return by_map[:, 1:]

@@ -9,12 +9,12 @@ from hmopt.spatial.window import window_mean
 
 WINDOW = 9
 VARIANCE_FLOOR = 1e-5
-"""Share of the product of both images' variances below which a window counts as flat: unlike anything."""
+"""Added to the product of both images' variances in a window; flat windows do not correlate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalMoments:
-    """Images without their offset and scale, and the mean and variance in the window around each of their voxels.
+    """Standardized images, with the mean and variance in the window around each voxel.
 
     Parameters
     ----------
@@ -28,23 +28,27 @@ class LocalMoments:
 
 
 def local_moments(image: Tensor) -> LocalMoments:
-    """Compute the local means and variances of images of shape (n, 1, *shape), in windows of 9 voxels.
+    """Compute local means and variances of images (n, 1, *shape), in windows of 9 voxels.
 
     Examples
     --------
     >>> local_moments(torch.ones(1, 1, 16, 16)).variance.max()
     tensor(0.)
     """
-    # the variance below is a difference, of close numbers unless the image's own offset is gone first
+    # the variance is a difference, of close numbers unless the image's own offset is gone first
     standard = _standardized(image)
-    both = torch.cat([standard, standard.square()], 1)
-    mean, square = window_mean(both, WINDOW).chunk(2, 1)
-    variance = (square - mean.square()).clamp(min=0)
+    squared = standard.square()
+    # (n, 2, *shape)
+    both = torch.cat([standard, squared], dim=1)
+    means = window_mean(both, WINDOW)
+    mean, mean_square = means.chunk(2, dim=1)
+    variance = mean_square - mean.square()
+    variance = variance.clamp(min=0)
     return LocalMoments(image=standard, mean=mean, variance=variance)
 
 
 def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tensor:
-    """Compute the mean squared local cross-correlation of moved and fixed images, in windows of 9 voxels.
+    """Compute the mean squared local cross-correlation of images, in windows of 9 voxels.
 
     With covariance c and variances v in a window, the mean over windows of c² / (v_moved v_fixed +
     1e-5). Windows are cut at the border of the grid. The scale and offset of intensities do not
@@ -70,16 +74,23 @@ def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tens
     >>> round(float(similarity(local_moments(5 - 3 * image), local_moments(image))), 2)
     1.0
     """
-    product = window_mean(moved_moments.image * fixed_moments.image, WINDOW)
-    covariance = product - moved_moments.mean * fixed_moments.mean
-    variances = moved_moments.variance * fixed_moments.variance
-    squared = covariance.square() / (variances + VARIANCE_FLOOR)
-    return squared.flatten(1).mean(1)
+    moved = moved_moments
+    fixed = fixed_moments
+    product = moved.image * fixed.image
+    mean_product = window_mean(product, WINDOW)
+    covariance = mean_product - moved.mean * fixed.mean
+    variances = moved.variance * fixed.variance
+    squared_correlation = covariance.square() / (variances + VARIANCE_FLOOR)
+    # (n, voxels)
+    of_windows = squared_correlation.flatten(1)
+    return of_windows.mean(1)
 
 
 def _standardized(image: Tensor) -> Tensor:
     """Return images with mean 0 and standard deviation 1; a flat one stays near 0."""
-    axes = tuple(range(1, image.dim()))
-    deviation, mean = torch.std_mean(image, axes, correction=0, keepdim=True)
+    grid_axes = tuple(range(1, image.dim()))
+    # (n, 1, ..., 1) each
+    deviation, mean = torch.std_mean(image, grid_axes, correction=0, keepdim=True)
     centred = image - mean
-    return centred / deviation.clamp(min=1e-6)
+    divisor = deviation.clamp(min=1e-6)
+    return centred / divisor

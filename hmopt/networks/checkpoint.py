@@ -1,7 +1,7 @@
 """Files of networks: safetensors with a JSON header that says what was trained, on what and how."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
     --------
     >>> read_header(Path("nowhere/model.safetensors"))
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, ...
     """
     if not path.is_file():
         raise CheckpointError(
@@ -224,7 +224,9 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
 
 
 def load_hypermorph(
-    path: Path, expected: dict[str, Any] | None = None
+    path: Path,
+    expected: dict[str, Any] | None = None,
+    declared_order: Iterable[str] | None = None,
 ) -> tuple[Hypermorph, dict[str, Any]]:
     """Load the hypermorph in a file.
 
@@ -234,6 +236,9 @@ def load_hypermorph(
         The file.
     expected
         The `architecture` that it must have; None takes whatever it has.
+    declared_order
+        In which the hyperparameters of a file of an earlier version, whose header was sorted, were
+        declared; None: as in `expected`, or else as in the catalogue.
 
     Returns
     -------
@@ -251,14 +256,15 @@ def load_hypermorph(
     --------
     >>> load_hypermorph(Path("nowhere/model.safetensors"))
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, got no file. Run ...
+    hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, ...
     """
     header = read_header(path)
     declared = header.get("architecture", {})
     hyperparameters = declared.get("hyperparameters", {})
     if not isinstance(hyperparameters, dict):
         raise _not_of_its_architecture(path, got="another header")
-    declared_order = None if expected is None else expected.get("hyperparameters")
+    if declared_order is None and expected is not None:
+        declared_order = expected.get("hyperparameters")
     if hyperparameters:
         in_order = in_trained_order(header, declared_order)
         declared = {**declared, "hyperparameters": in_order}

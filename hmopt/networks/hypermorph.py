@@ -13,17 +13,21 @@ from hmopt.space import Setting, Space
 
 
 class Hypermorph(nn.Module):
-    """One network in place of a registration network for each setting.
+    """One network in place of a registration network for each setting λ.
 
-    With g the registration network of weights θ, and h the hypernetwork of learned weights ω:
+    With g the registration network of weights θ, and h the hypernetwork of learned weights ω, the
+    velocity that registers a moving image m to a fixed image f is
 
-        θ(λ) = h(λ; ω),     u = g(m, f; θ(λ))
+        v = g(m, f; θ),     θ = h(λ; ω)
 
     From λ to the convolutions it takes three steps:
 
-    1. `Space.units`: the value's place t in [0, 1] along its range (or its logarithm).
-    2. `hypernetwork.encode`: the angle πt/2, as a point of the unit circle.
-    3. `Hypernetwork.forward`: the weights, which `functional_call` puts into the U-Net.
+    1. `Space.to_unit_interval`: the place t of λ along its range (or that of log λ), in [0, 1].
+    2. `encode`: the point (cos πt/2, sin πt/2) of the unit circle.
+    3. `Hypernetwork.forward`: the weights θ, which `functional_call` puts into the U-Net.
+
+    In training (`hmopt.training.loop.run_training`) λ also weighs the loss, in
+    `hmopt.losses.weighted_loss`.
 
     Parameters
     ----------
@@ -58,14 +62,16 @@ class Hypermorph(nn.Module):
         super().__init__()
         self.hypernetwork = Hypernetwork(registration, len(space.hyperparameters), widths)
         self.space = space
+        # its own weights are never used: each call puts predicted ones in their place
         self.registration = registration.requires_grad_(False)
 
     def weights(self, setting: Setting) -> dict[str, Tensor]:
-        """Predict the registration network's weights at a setting."""
+        """Predict the registration network's weights θ at a setting, by name."""
+        # in the order of the space, whatever the order of the setting
+        places = self.space.to_unit_interval(setting)
         base = self.hypernetwork.base
-        units = self.space.to_unit_interval(setting)
-        places = torch.tensor(units, dtype=base.dtype, device=base.device)
-        weights: dict[str, Tensor] = self.hypernetwork(places)
+        inputs = torch.tensor(places, dtype=base.dtype, device=base.device)
+        weights: dict[str, Tensor] = self.hypernetwork(inputs)
         return weights
 
     def forward(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
@@ -76,7 +82,7 @@ class Hypermorph(nn.Module):
         moving, fixed
             (batch, 1, *shape).
         setting
-            A value for each hyperparameter.
+            A value for each hyperparameter, the same for the whole batch.
 
         Returns
         -------

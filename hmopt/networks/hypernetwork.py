@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 
 class Hypernetwork(nn.Module):
-    """Predict all weights θ of a module from the places t of a setting along its ranges.
+    """Predict all weights θ of a module from a setting.
+
+    The setting enters as the places t of its n values along their ranges.
 
         z = encode(t)                                     (2 n,)       t in [0, 1]^n
         h = relu(A_k … relu(A_1 z + b_1) … + b_k)         (width,)     trunk
         θ = base + H h                                    (weights,)   heads
 
     `base` starts as the module's own weights; H, which has no bias, adds what depends on the
-    setting. The rows of H that add to a tensor of standard deviation s start with 0.5 s / √width.
+    setting. Rows of H that add to a tensor of standard deviation s are drawn from N(0, (0.5 s)² /
+    width). What is learned, ω, is `base`, all A and b, and H.
 
     Parameters
     ----------
@@ -42,6 +45,7 @@ class Hypernetwork(nn.Module):
 
     def __init__(self, module: nn.Module, hyperparameters: int, widths: Sequence[int]) -> None:
         super().__init__()
+        # θ is one vector: all tensors of the module, flattened, in the order of `shapes`
         self.shapes: dict[str, torch.Size] = {}
         tensors = []
         for name, tensor in module.named_parameters():
@@ -62,17 +66,19 @@ class Hypernetwork(nn.Module):
         self._scale_heads(tensors)
 
     def _scale_heads(self, tensors: list[Tensor]) -> None:
-        """Draw H: each row with 0.5 s / √width, s the spread of the tensor that it adds to."""
+        """Draw H: each row from N(0, (0.5 s)² / width), s the spread of the tensor it adds to."""
         spreads = []
         for tensor in tensors:
             spread = tensor.std(correction=0)
             rows = tensor.numel()
             spreads.append(spread.expand(rows, 1))
+        # (weights, 1)
+        spread_of_row = torch.cat(spreads)
         width = self.heads.in_features
         with torch.no_grad():
             weight = self.heads.weight
             weight.normal_(std=1 / math.sqrt(width))
-            weight.mul_(0.5 * torch.cat(spreads))
+            weight.mul_(0.5 * spread_of_row)
 
     def forward(self, places: Tensor) -> dict[str, Tensor]:
         """Predict the module's weights.
@@ -85,17 +91,20 @@ class Hypernetwork(nn.Module):
         Returns
         -------
         dict
-            The module's tensors by name, in their shapes.
+            θ: the module's tensors by name, in their shapes.
         """
         hidden = encode(places)
         for layer in self.trunk:
             hidden = torch.relu(layer(hidden))
-        flat = self.base + self.heads(hidden)
+        # (weights,)
+        difference = self.heads(hidden)
+        flat = self.base + difference
 
         weights = {}
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = flat.split(sizes)
-        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
+        named = zip(self.shapes.items(), parts, strict=True)
+        for (name, shape), part in named:
             weights[name] = part.view(shape)
         return weights
 
@@ -103,9 +112,10 @@ class Hypernetwork(nn.Module):
 def encode(places: Tensor) -> Tensor:
     """Encode each place t in [0, 1] as the point (cos πt/2, sin πt/2) of the unit circle.
 
-    The length of the encoding, and with it the size of gradients, is the same for every setting.
-    With t itself as input, as in the first hypermorphs, t = 0 would pass no gradient to the first
-    layer's weights.
+    λ = 0 (no regularization) is the point (1, 0), λ = 1 (nothing else) the point (0, 1). The length
+    of the encoding, and with it the size of gradients, is the same for every setting. With t itself
+    as input, as in the first hypermorphs, t = 0 would pass no gradient to the first layer's
+    weights.
 
     Parameters
     ----------

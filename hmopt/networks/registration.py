@@ -85,9 +85,11 @@ class RegistrationNetwork(nn.Module):
         Tensor
             (batch, d, *shape / velocity_stride), in voxels of its own grid.
         """
-        d = moving.dim() - 2
-        images = torch.cat([moving, fixed], 1)
-        images = images.contiguous(memory_format=CHANNELS_LAST[d])
+        _, _, *shape = moving.shape
+        memory_format = CHANNELS_LAST[len(shape)]
+        # (batch, 2, *shape)
+        images = torch.cat([moving, fixed], dim=1)
+        images = images.contiguous(memory_format=memory_format)
         with fast_precision(images.device):
             features = self.unet(images)
         features = features.to(images.dtype)
@@ -116,7 +118,8 @@ def velocity_stride(options: NetworkOptions) -> int:
     """
     halvings = len(options.encoder) - 1
     doublings = len(options.decoder)
-    stride = options.stride * 2 ** (halvings - doublings)
+    levels_above = halvings - doublings
+    stride = options.stride * 2**levels_above
     return int(stride)
 
 

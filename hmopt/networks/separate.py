@@ -123,7 +123,7 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     --------
     >>> load_network(Path("nowhere/network.safetensors"))
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, got no file. Run ...
+    hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, ...
     """
     header = read_header(path, FORMAT)
     with building_from(path):

@@ -125,7 +125,9 @@ def _activate(image: Tensor) -> Tensor:
 
 
 def _apply(layer: nn.Module, image: Tensor) -> Tensor:
-    return _convolve(image, layer.weight, layer.bias, layer.stride, layer.padding)  # type: ignore[arg-type]
+    stride = layer.stride
+    padding = layer.padding
+    return _convolve(image, layer.weight, layer.bias, stride, padding)  # type: ignore[arg-type]
 
 
 def _convolve(

@@ -1,14 +1,17 @@
 """Oracles that register images: amortized, retrained, ensemble, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.baselines import BaselineOracles
+from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
 from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
 from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle, open_registrar
-from hmopt.oracle.registered import RegisteringOracle, TrainingFacts, fitting_batch
-from hmopt.oracle.retrained import RetrainedOracle
-from hmopt.oracle.unregistered import UnregisteredOracle
+from hmopt.oracle.registered import (
+    RegisteringOracle,
+    TrainingFacts,
+    UnregisteredOracle,
+    fitting_batch,
+)
 
 __all__ = [
     "AmortizedOracle",

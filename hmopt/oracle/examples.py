@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.files import replacing
-from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
 from hmopt.space import Index
-from hmopt.spatial import warp
-from hmopt.spatial.tensors import image_tensor, label_tensor
+from hmopt.spatial import image_tensor, label_tensor, warp
 from hmopt.study_folder import StudyFolder
 
 Arrays = dict[str, NDArray[Any]]

@@ -13,9 +13,8 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError
-from hmopt.interop.model import load_model
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
-from hmopt.interop.registration import Placement, Registrar
+from hmopt.interop.registration import Placement, Registrar, load_model
 from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
 from hmopt.networks import Hypermorph, architecture, load_hypermorph
@@ -167,7 +166,8 @@ class TrainedHere(ModelSource):
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
         path = StudyFolder(self.folder).model_file()
-        return _registrar_of_file(path, device, placement)
+        declared_order = list(self.study.hyperparameters)
+        return _registrar_of_file(path, device, placement, declared_order)
 
 
 class OfFile(ModelSource):
@@ -187,9 +187,14 @@ class OfFile(ModelSource):
             )
         return path
 
+    @property
+    def declared_order(self) -> list[str] | None:
+        """In which the model's hyperparameters were declared; None where it is not known."""
+        return None
+
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model's own."""
-        hypermorph, header = load_hypermorph(self.file)
+        hypermorph, header = load_hypermorph(self.file, declared_order=self.declared_order)
         check_header(self.file, header, needed=["preprocessing"])
         check_grid(self.file, header, self.study, cohort)
         check_hyperparameters(self.file, hypermorph, self.study)
@@ -199,7 +204,7 @@ class OfFile(ModelSource):
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of_file(self.file, device, placement)
+        return _registrar_of_file(self.file, device, placement, self.declared_order)
 
 
 class OfStudy(OfFile):
@@ -211,6 +216,16 @@ class OfStudy(OfFile):
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         return StudyFolder(path).model_file()
+
+    @property
+    def declared_order(self) -> list[str] | None:
+        """In which the other folder's study declares its hyperparameters, if it is there."""
+        path = self.study.model.path
+        assert path is not None  # as the declaration has checked
+        declaration = StudyFolder(path).declaration
+        if declaration is None:
+            return None
+        return list(declaration.hyperparameters)
 
 
 class OfEngine(ModelSource):
@@ -245,9 +260,15 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of_file(path: Path, device: Device, placement: Placement | None) -> Registrar:
-    model, header = load_model(path, device)
-    return Registrar(model, trained_preparation(path, header), placement)
+def _registrar_of_file(
+    path: Path,
+    device: Device,
+    placement: Placement | None,
+    declared_order: Sequence[str] | None = None,
+) -> Registrar:
+    model, header = load_model(path, device, declared_order)
+    preparation = trained_preparation(path, header)
+    return Registrar(model, preparation, placement)
 
 
 def load_trained(

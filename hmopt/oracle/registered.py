@@ -13,11 +13,12 @@ from torch import Tensor
 from hmopt.catalogue import find_metric
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
+from hmopt.files import content_hash
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
-from hmopt.spatial.tensors import image_tensor, label_tensor
+from hmopt.spatial import image_tensor, label_tensor
 
 BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
@@ -158,6 +159,36 @@ class RegisteringOracle(ABC):
         values = measure(metrics, images, displacement)
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
+
+
+class UnregisteredOracle(RegisteringOracle):
+    """Measures pairs of a cohort as they are, at the one setting `()` of a space without axes.
+
+    Parameters
+    ----------
+    cohort
+        Holds the images of pairs.
+    device
+        Where to compute.
+    batch
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
+    """
+
+    @property
+    def space(self) -> Space:
+        """No hyperparameters."""
+        return Space(hyperparameters=())
+
+    @property
+    def identity(self) -> str:
+        """Hash of the prepared cohort."""
+        return content_hash("unregistered", self.cohort.identity)
+
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return displacements of zero."""
+        moving = images.moving
+        count, _, *shape = moving.shape
+        return moving.new_zeros(count, len(shape), *shape)
 
 
 class NetworkOracle(RegisteringOracle):

@@ -9,8 +9,7 @@ from hmopt.report.overview import optima_figure, overview_figure, subjects_figur
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.parts import add_report_part, make_sections
 from hmopt.report.parts.agreement import CLOSE, labels_figure
-from hmopt.report.parts.granularity import GranularityPart
-from hmopt.report.parts.labels import LabelsPart
+from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.words import scope_title
 from hmopt.report.write import write_report, write_results
 

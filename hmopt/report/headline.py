@@ -1,7 +1,9 @@
-"""The sentence and the limitations that follow from a study's numbers."""
+"""What follows from a study's numbers: the headline, the limitations and the recommendations."""
 
 import math
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hmopt.analysis.cross_validation import SEPARATOR, by_kinds
 from hmopt.analysis.evidence import Evidence
@@ -18,12 +20,19 @@ from hmopt.report.words import (
     p_text,
     scope_phrase,
     scope_title,
+    sentence,
     setting_text,
+    setting_value,
     signed,
     spread,
+    spread_values,
     symbol,
     value_name,
 )
+from hmopt.search.scopes import Scope
+from hmopt.space import Setting
+
+REGISTER = "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz"
 
 FEW_RESCANNED = 10
 """Subjects with two scans below which results within subjects are called preliminary."""
@@ -33,15 +42,12 @@ BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BET
 
 
 def headline(material: Material) -> str:
-    """Return one sentence: the best setting for all, and the granularity that improves on it; or what is broken."""
-    clauses = headline_clauses(material)
-    if clauses[0].endswith("."):
-        return clauses[0]
-    return f"{'; '.join(clauses)}."
+    """Return the best setting for all, and the granularity that improves on it; or what is broken."""
+    return " ".join(headline_sentences(material))
 
 
-def headline_clauses(material: Material) -> list[str]:
-    """Return the clauses of the headline, the most important first; of a broken model one whole sentence."""
+def headline_sentences(material: Material) -> list[str]:
+    """Return the sentences of the headline, the most important first; of a broken model one."""
     broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
         return broken[:1]
@@ -57,7 +63,7 @@ def headline_clauses(material: Material) -> list[str]:
         clauses.append(f"{setting_text(best)}{end} is best for {whom}")
         clauses.append(over_default(material))
     clauses += which_improves(material)
-    return [clause for clause in clauses if clause]
+    return [sentence(clause) for clause in clauses if clause]
 
 
 def improvements(material: Material) -> list[Gain]:
@@ -128,12 +134,12 @@ def _improving(material: Material, gain: Gain) -> list[str]:
     metric = _metric(material)
     amount = _amount(gain)
     most = _most(material, gain)
-    clauses = [f"{choosing} improves held-out {metric} over it by {amount}{most}"]
+    clauses = [f"{choosing} improves held-out {metric} over one for all by {amount}{most}"]
     over_default = _find_gain(material, gain.name, over="default")
     if over_default is not None:
         verdict = ""
         if not over_default.improves and not over_default.harms:
-            verdict = f", {over_default.evidence.value}"
+            verdict = f": {over_default.evidence.value}"
         clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
         clauses.append("each structure then needs a registration of its own")
@@ -264,3 +270,105 @@ def fact(value: float | None, digits: int = 3) -> str | None:
     if value is None or not math.isfinite(value):
         return None
     return number(value, digits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A recommendation for a scope.
+
+    Parameters
+    ----------
+    text
+        The setting and the reason.
+    setting
+        The setting; None where registration does not help.
+    command
+        The command that uses it; empty where registration does not help.
+    """
+
+    text: str
+    setting: Setting | None
+    command: str
+
+
+def advise(material: Material, finding: ScopeResult) -> Advice:
+    """Return the recommendation for a scope: its own setting only where held-out subjects show that it is better.
+
+    The first that holds of:
+
+    1. no registration, where no setting is better than before registration;
+    2. the default, below five subjects;
+    3. the scope's own setting, where it improves over the default;
+    4. the single best setting for all, where that improves over the default;
+    5. the default.
+    """
+    default = material.searched.space.default
+    if OptimumWarning.NO_BETTER in finding.warnings:
+        text = "do not register: no setting is better than before"
+        return Advice(text=text, setting=None, command="")
+    if finding.subjects < FEWEST_SUBJECTS:
+        text = f"{setting_text(default)}, the default: fewer than {FEWEST_SUBJECTS} subjects"
+        return _with_values(default, text)
+    if _own_improves(material, finding):
+        text = f"{setting_text(finding.recommended)}, its own: better than the default"
+        command = _with_scope(finding.scope)
+        return Advice(text=text, setting=finding.recommended, command=command)
+    if finding.scope.criteria and finding.common is not None and _common_improves(material):
+        text = f"{setting_text(finding.common)}, the best for all"
+        return _with_values(finding.common, text)
+    reason = _why_default(finding, default)
+    return _with_values(default, f"{reason}: keep {setting_text(default)}")
+
+
+def _own_improves(material: Material, finding: ScopeResult) -> bool:
+    if not finding.scope.criteria:
+        return _common_improves(material)
+    gain = material.default_gains.get(finding.scope.name)
+    return gain is not None and gain.improves
+
+
+def _common_improves(material: Material) -> bool:
+    gain = _cohort_gain(material)
+    return gain is not None and gain.improves
+
+
+def _cohort_gain(material: Material) -> Gain | None:
+    """Return the gain of the single best setting over the default."""
+    if material.cohort.scope.criteria:
+        return None
+    name = material.cohort.scope.name
+    return next((gain for gain in material.granularities if gain.name == name), None)
+
+
+def _why_default(finding: ScopeResult, default: Setting) -> str:
+    """Return the values that are equivalent to the best one, where the default is one of them."""
+    name, *others = default
+    equivalent = finding.full.optimum.equals[name]
+    if others or default[name] not in equivalent:
+        return "no evidence for another"
+    low = equivalent.low
+    high = equivalent.high
+    if low == high:
+        return f"{setting_value(low)} is best"
+    return f"{spread_values(low, high)} equally good"
+
+
+def _with_values(setting: Setting, text: str) -> Advice:
+    command = REGISTER
+    for name, value in setting.items():
+        if name == "regularization":
+            command += f" --regularization {value:g}"
+        else:
+            command += f" --set {name}={value:g}"
+    return Advice(text=text, setting=setting, command=command)
+
+
+def _with_scope(scope: Scope) -> str:
+    command = REGISTER
+    for kind, value in scope.criteria:
+        if kind in ("label", "subject"):
+            command += f" --{kind} {shlex.quote(value)}"
+        else:
+            criterion = shlex.quote(f"{kind}={value}")
+            command += f" --group {criterion}"
+    return command

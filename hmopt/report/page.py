@@ -17,8 +17,7 @@ from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
-from hmopt.report.advice import REGISTER, Advice, advise
-from hmopt.report.headline import caveats, fact, headline_clauses
+from hmopt.report.headline import REGISTER, Advice, advise, caveats, fact, headline_sentences
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
@@ -188,20 +187,22 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
     rows = [row for group in groups for row in group.rows]
     front = [group for group in groups if group.front]
     detailed = [row for group in groups if not group.compact for row in group.rows]
-    first, *others = headline_clauses(material)
+    first, *others = headline_sentences(material)
     by_place: dict[Place, dict[str, Section]] = {place: {} for place in Place}
     for part, section in answers.items():
         by_place[part.place][part.anchor] = section
     return environment.get_template(TEMPLATE).render(
         w=words,
         name=material.searched.name,
-        headline=first.removesuffix("."),
-        others="; ".join(others),
+        headline=first,
+        others=others,
         tiles=tiles(material),
         metric=words.metric_name(search.metric),
         full_metric=words.metric_name(search.metric, full=True),
         names=names,
         symbols={name: words.symbol(name) for name in names},
+        optimum=words.listed([f"{words.symbol(name)}*" for name in names]),
+        values=words.listed([words.symbol(name) for name in names]),
         groups=groups,
         front=front,
         warnings=_warnings(rows),

@@ -11,7 +11,7 @@ from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult
-from hmopt.report.advice import advise
+from hmopt.report.headline import advise
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.part import Section
 from hmopt.report.words import scope_title

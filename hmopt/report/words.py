@@ -36,6 +36,20 @@ def symbol(hyperparameter: str) -> str:
     return hyperparameter.replace("_", " ") if known is None else known.symbol
 
 
+def sentence(clause: str) -> str:
+    """Return a clause as a sentence; symbols such as λ stay as they are.
+
+    Examples
+    --------
+    >>> sentence("no setting is better"), sentence("λ = 0.5 is best")
+    ('No setting is better.', 'λ = 0.5 is best.')
+    """
+    first = clause[0]
+    if first.isascii():
+        first = first.upper()
+    return f"{first}{clause[1:]}."
+
+
 def value_name(space: Space) -> str:
     """Return the name of what is chosen: the symbol of one hyperparameter, or a setting of several.
 
@@ -361,7 +375,7 @@ def granularity_name(gain: Gain) -> str:
 def gain_cells(gain: Gain) -> dict[str, str]:
     """Return the cells of a table's row on a gain, by the heads of their columns."""
     return {
-        "mean gain, 95 % interval": gain_text(gain.gain),
+        "mean gain (95 % interval)": gain_text(gain.gain),
         "without pooling": signed(gain.unpooled.value),
         "subjects": str(gain.subjects),
         "p": probability(gain.p_value),
@@ -417,8 +431,8 @@ def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     starts = plural(separate.along[COHORT].models, "start")
     cost = ""
     if math.isfinite(budget.cost_ratio):
-        cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network"
+        cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network,"
     return (
-        f"{counted(budget.hypermorphs)}{cost}, against separate networks of {separate.steps} steps "
+        f"{counted(budget.hypermorphs)}{cost} and separate networks of {separate.steps} steps "
         f"({starts} at each setting)"
     )

@@ -19,12 +19,13 @@ from hmopt.records import CHECKPOINTS
 from hmopt.report.curves import response_figure, thinned, training_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import Material, read_material
-from hmopt.report.overview import front_groups, overview_figure, subjects_figure
+from hmopt.report.overview import front_groups, optima_figure, overview_figure, subjects_figure
 from hmopt.report.page import Drawings, render
 from hmopt.report.part import Section
 from hmopt.report.parts import make_sections
 from hmopt.report.summary import summary
 from hmopt.report.words import scope_title
+from hmopt.space import Hyperparameter
 from hmopt.study_folder import ResultsFolder, StudyFolder
 
 
@@ -199,9 +200,10 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
     """Return the figures that are written as files, by name: overview, subjects, those of sections, and training."""
     figures: dict[str, Figure] = {}
     if front_groups(material):
-        for hyperparameter in material.searched.space.hyperparameters:
-            name = f"overview-{hyperparameter.name}"
-            figures[name] = overview_figure(material, hyperparameter)
+        first, *others = material.searched.space.hyperparameters
+        figures[_overview_name(first)] = overview_figure(material, first)
+        for hyperparameter in others:
+            figures[_overview_name(hyperparameter)] = optima_figure(material, hyperparameter)
     for kinds, found in by_kinds(material.findings).items():
         if "subject" in kinds:
             figures[_subjects_name(kinds)] = subjects_figure(material, found)
@@ -212,6 +214,10 @@ def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, 
         if training is not None:
             figures["training"] = training
     return figures
+
+
+def _overview_name(hyperparameter: Hyperparameter) -> str:
+    return f"overview-{hyperparameter.name}"
 
 
 def _subjects_name(kinds: tuple[str, ...]) -> str:

@@ -40,7 +40,7 @@ from hmopt.search.scopes import list_scopes
 from hmopt.space import Index, Space
 
 NEGLIGIBLE_SHARE = 1 / 8
-"""What scopes may still have to gain on average when a sweep ends, as a share of the metric's tolerance."""
+"""Mean gain that scopes may still have when a sweep ends, as a share of the metric's tolerance."""
 
 CANDIDATES = 1700
 """Settings, about, at which scores are predicted where there are several hyperparameters."""
@@ -101,8 +101,8 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     Returns
     -------
     list of Index
-        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements` settings
-        were chosen.
+        Empty when scopes have little to gain on average (`NEGLIGIBLE_SHARE`), or `refinements`
+        settings were chosen.
 
     Examples
     --------

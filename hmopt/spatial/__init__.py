@@ -1,14 +1,15 @@
-"""Grids, warping, integration of velocities and Jacobians: pure functions on tensors, in 2-D and 3-D."""
+"""Warping, integration of velocities and Jacobians: pure functions on tensors, in 2-D and 3-D."""
 
-from hmopt.spatial.grid import identity_grid, refine_displacement
-from hmopt.spatial.integration import integrate, velocity_to_displacement
+from hmopt.spatial.integration import integrate, refine_displacement, velocity_to_displacement
 from hmopt.spatial.jacobian import jacobian_determinant
-from hmopt.spatial.warping import warp
+from hmopt.spatial.warping import identity_grid, image_tensor, label_tensor, warp
 
 __all__ = [
     "identity_grid",
+    "image_tensor",
     "integrate",
     "jacobian_determinant",
+    "label_tensor",
     "refine_displacement",
     "velocity_to_displacement",
     "warp",

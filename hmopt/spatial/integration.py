@@ -1,13 +1,13 @@
-"""Integration of stationary velocities."""
+"""Integration of stationary velocities, and displacements on finer grids."""
 
 from torch import Tensor
+from torch.nn import functional
 
-from hmopt.spatial.grid import refine_displacement
 from hmopt.spatial.warping import warp
 
 
 def integrate(velocity: Tensor, steps: int) -> Tensor:
-    """Compute the displacement at time 1 of the flow of a stationary velocity, by scaling and squaring.
+    """Compute the displacement at time 1 of a stationary velocity's flow, by scaling and squaring.
 
     A small part of the flow is nearly its velocity, u_0(x) = v(x) / 2^steps. Each step follows the
     flow for twice as long, by following it twice: u_{k+1}(x) = u_k(x) + u_k(x + u_k(x)).
@@ -26,18 +26,52 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
 
     References
     ----------
-    Arsigny et al., MICCAI 2006, algorithm 2; Dalca et al., Medical Image Analysis 57, 2019, section 3.3.
+    Arsigny et al., MICCAI 2006, algorithm 2; Dalca et al., Medical Image Analysis 57, 2019,
+    section 3.3.
 
     Examples
     --------
-    >>> import torch
     >>> integrate(torch.full((1, 2, 4, 4), 0.5), steps=5).unique()
     tensor([0.5000])
     """
     displacement = velocity * 0.5**steps
     for _ in range(steps):
-        displacement = displacement + warp(displacement, displacement)
+        further = warp(displacement, displacement)
+        displacement = displacement + further
     return displacement
+
+
+def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
+    """Return a displacement on a grid that is finer by a whole factor.
+
+    A coarse voxel i is centred on the fine voxels from `factor * i` to `factor * i + factor - 1`;
+    vectors are counted in voxels of the fine grid.
+
+    Parameters
+    ----------
+    displacement
+        (batch, d, *shape), in voxels of its own grid.
+    factor
+        Fine voxels to a coarse one along each axis.
+
+    Returns
+    -------
+    Tensor
+        (batch, d, *(factor * shape)), in voxels of the fine grid.
+
+    Examples
+    --------
+    >>> refine_displacement(torch.ones(1, 2, 3, 3), 2).unique()
+    tensor([2.])
+    """
+    if factor == 1:
+        return displacement
+    d = displacement.shape[1]
+    mode = "bilinear" if d == 2 else "trilinear"
+    in_fine_voxels = displacement * factor
+    return functional.interpolate(
+        in_fine_voxels, scale_factor=factor, mode=mode, align_corners=False
+    )
 
 
 def velocity_to_displacement(velocity: Tensor, steps: int, stride: int) -> Tensor:
@@ -59,8 +93,8 @@ def velocity_to_displacement(velocity: Tensor, steps: int, stride: int) -> Tenso
 
     Examples
     --------
-    >>> import torch
     >>> velocity_to_displacement(torch.ones(1, 2, 4, 4), steps=5, stride=2).shape
     torch.Size([1, 2, 8, 8])
     """
-    return refine_displacement(integrate(velocity, steps), stride)
+    on_own_grid = integrate(velocity, steps)
+    return refine_displacement(on_own_grid, stride)

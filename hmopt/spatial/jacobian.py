@@ -22,28 +22,36 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> from hmopt.spatial.grid import identity_grid
+    >>> from hmopt.spatial import identity_grid
     >>> jacobian_determinant(0.5 * identity_grid((4, 4))).unique()
     tensor([2.2500])
     """
     d = displacement.shape[1]
-    identity = torch.eye(d, dtype=displacement.dtype, device=displacement.device)
+    each_voxel = [1] * d
+    identity = torch.eye(d).to(displacement)
+    # row a, for every voxel: (d, 1, d, 1, ..., 1)
+    unit_vectors = identity.reshape(d, 1, d, *each_voxel)
     rows = []
-    for axis in range(d):
+    for axis, unit_vector in enumerate(unit_vectors):
+        # (batch, d, *(shape - 2))
         slope = _central_difference(displacement, axis)
-        rows.append(slope + identity[axis].reshape(1, d, *[1] * d))
+        row = slope + unit_vector
+        rows.append(row)
     return _determinant(rows)
 
 
 def _central_difference(displacement: Tensor, axis: int) -> Tensor:
     """Compute (batch, d, *(shape - 2)): half the difference of the two neighbours along an axis."""
     for other, size in enumerate(displacement.shape[2:]):
+        inner = size - 2
         if other != axis:
-            displacement = displacement.narrow(other + 2, 1, size - 2)
-    size = displacement.shape[axis + 2] - 2
-    ahead = displacement.narrow(axis + 2, 2, size)
-    behind = displacement.narrow(axis + 2, 0, size)
-    return (ahead - behind) / 2
+            displacement = displacement.narrow(other + 2, 1, inner)
+    along = axis + 2
+    inner = displacement.shape[along] - 2
+    ahead = displacement.narrow(along, 2, inner)
+    behind = displacement.narrow(along, 0, inner)
+    over_two_voxels = ahead - behind
+    return over_two_voxels / 2
 
 
 def _determinant(rows: list[Tensor]) -> Tensor:
@@ -52,10 +60,11 @@ def _determinant(rows: list[Tensor]) -> Tensor:
         a, b = rows[0].unbind(1)
         c, d = rows[1].unbind(1)
         return a * d - b * c
-    a, b, c = rows[0].unbind(1)
-    d, e, f = rows[1].unbind(1)
-    g, h, i = rows[2].unbind(1)
-    # along the first row
+    first, second, third = rows
+    a, b, c = first.unbind(1)
+    d, e, f = second.unbind(1)
+    g, h, i = third.unbind(1)
+    # expanded along the first row
     without_a = e * i - f * h
     without_b = d * i - f * g
     without_c = d * h - e * g

@@ -1,13 +1,100 @@
-"""Warping of images by displacements."""
+"""Images as tensors, coordinates of their voxels, and warping by displacements."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hmopt.spatial.grid import identity_grid
+CPU = torch.device("cpu")
+GRID_SAMPLE_MODES = {"linear": "bilinear", "nearest": "nearest"}
+"""What `grid_sample` calls the interpolations, in 2-D and 3-D."""
+
+
+def image_tensor(images: Sequence[NDArray[np.floating]]) -> Tensor:
+    """Return images as one tensor on the processor.
+
+    Parameters
+    ----------
+    images
+        n arrays of one shape.
+
+    Returns
+    -------
+    Tensor
+        (n, 1, *shape), float32.
+
+    Examples
+    --------
+    >>> image_tensor([np.zeros((4, 6)), np.ones((4, 6))]).shape
+    torch.Size([2, 1, 4, 6])
+    """
+    # stacked by NumPy: threads that torch starts would take processors from those that compute
+    stacked = np.stack(images)
+    intensities = stacked.astype(np.float32, copy=False)
+    tensor = torch.from_numpy(intensities)
+    return tensor.unsqueeze(1)
+
+
+def label_tensor(label_maps: Sequence[NDArray[Any]]) -> Tensor:
+    """Return label maps as one tensor on the processor.
+
+    Parameters
+    ----------
+    label_maps
+        n arrays of one shape.
+
+    Returns
+    -------
+    Tensor
+        (n, *shape), int32.
+
+    Examples
+    --------
+    >>> label_tensor([np.ones((4, 6), np.uint8)]).dtype
+    torch.int32
+    """
+    stacked = np.stack(label_maps)
+    labels = stacked.astype(np.int32)
+    return torch.from_numpy(labels)
+
+
+@lru_cache(maxsize=16)
+def identity_grid(shape: tuple[int, ...], device: torch.device = CPU) -> Tensor:
+    """Return the coordinates of every voxel, made once for each shape and device.
+
+    Parameters
+    ----------
+    shape
+        Voxels along each of d axes.
+    device
+        Where the tensor lives.
+
+    Returns
+    -------
+    Tensor
+        (1, d, *shape), in voxels. Shared: do not write into it.
+
+    Examples
+    --------
+    >>> identity_grid((2, 3))[0, 1]
+    tensor([[0., 1., 2.],
+            [0., 1., 2.]])
+    """
+    # made outside inference mode even if first asked for there: training uses the same tensor
+    with torch.inference_mode(False):
+        axes = []
+        for size in shape:
+            voxels = torch.arange(size, dtype=torch.float32, device=device)
+            axes.append(voxels)
+        coordinates = torch.meshgrid(*axes, indexing="ij")
+        # (d, *shape)
+        grid = torch.stack(coordinates)
+        return grid.unsqueeze(0)
 
 
 def warp(
@@ -39,12 +126,15 @@ def warp(
     """
     shape = tuple(displacement.shape[2:])
     start, step = _sampling_grid(shape, displacement.dtype, displacement.device)
-    # start + displacement · step, with the channel of coordinates last
-    coordinates = torch.addcmul(start, displacement.flip(1), step).movedim(1, -1)
+    # grid_sample wants the last axis first: start + displacement · step, (batch, d, *shape)
+    reversed_axes = displacement.flip(1)
+    coordinates = torch.addcmul(start, reversed_axes, step)
+    # (batch, *shape, d)
+    places = coordinates.movedim(1, -1)
     return functional.grid_sample(
         image,
-        coordinates,
-        mode="bilinear" if mode == "linear" else "nearest",
+        places,
+        mode=GRID_SAMPLE_MODES[mode],
         padding_mode="border",
         align_corners=True,
     )
@@ -54,7 +144,7 @@ def warp(
 def _sampling_grid(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return coordinates of `grid_sample`, which run from -1 to 1 along each axis, the last axis first.
+    """Return coordinates for `grid_sample`: from -1 to 1 along each axis, the last axis first.
 
     Returns
     -------
@@ -65,8 +155,14 @@ def _sampling_grid(
     """
     # made outside inference mode even if first asked for there: training uses the same tensors
     with torch.inference_mode(False):
-        sizes = [2 / max(size - 1, 1) for size in shape]
-        size = torch.tensor(sizes, dtype=dtype, device=device)
-        step = size.flip(0).reshape(1, -1, *[1] * len(shape))
-        voxels = identity_grid(shape, device).to(dtype).flip(1)
-        return voxels * step - 1, step
+        # a voxel's share of the 2 from end to end of each axis, the last axis first
+        steps = [2 / max(size - 1, 1) for size in reversed(shape)]
+        each_voxel = [1] * len(shape)
+        step = torch.tensor(steps, dtype=dtype, device=device)
+        step = step.reshape(1, -1, *each_voxel)
+
+        # (1, d, *shape)
+        grid = identity_grid(shape, device)
+        voxels = grid.to(dtype).flip(1)
+        start = voxels * step - 1
+        return start, step

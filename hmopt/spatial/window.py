@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CACHED_VOXELS = 2**17
-"""Voxels of the images that are worked on at once on a processor: 512 KiB, of which a step has two or three."""
+"""Voxels of images that a processor works on at once: 512 KiB, of which a step has two or three."""
 
 
 def window_sum(image: Tensor, window: int) -> Tensor:
@@ -60,31 +60,50 @@ def window_mean(images: Tensor, window: int) -> Tensor:
     tensor([1.5000, 3.0000, 4.5000])
     """
     shape = tuple(images.shape[2:])
-    parts = cached_parts(images.flatten(0, 1))
-    sums = torch.cat([window_sum(part, window) for part in parts])
-    means = sums * inverse_count(shape, window, images.dtype, images.device)
+    # (batch · channel, *shape)
+    stack = images.flatten(0, 1)
+    sums = []
+    for part in cached_parts(stack):
+        sum_of_part = window_sum(part, window)
+        sums.append(sum_of_part)
+    total = torch.cat(sums)
+
+    # (1, *shape)
+    share = inverse_count(shape, window, images.dtype, images.device)
+    means = total * share
     return means.view_as(images)
 
 
 def cached_parts(images: Tensor) -> tuple[Tensor, ...]:
-    """Split images of shape (n, *shape) into parts that stay in a processor's cache; an accelerator takes them whole.
+    """Split images of shape (n, *shape) into parts that fit a processor's cache.
+
+    An accelerator takes them whole.
 
     Examples
     --------
     >>> [len(part) for part in cached_parts(torch.zeros(8, 160, 160))]
     [5, 3]
     """
-    if images.device.type != "cpu":
+    on_processor = images.device.type == "cpu"
+    if not on_processor:
         return (images,)
-    voxels = math.prod(images.shape[1:])
-    return torch.split(images, max(1, CACHED_VOXELS // voxels))
+    _, *shape = images.shape
+    voxels = math.prod(shape)
+    fitting = CACHED_VOXELS // voxels
+    at_once = max(1, fitting)
+    return torch.split(images, at_once)
 
 
 @lru_cache(maxsize=16)
 def inverse_count(
-    shape: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
+    shape: tuple[int, ...],
+    window: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
-    """Return one over the number of voxels inside the grid in each window, (1, *shape). Shared: do not write into it.
+    """Return one over the number of voxels inside the grid in each window: (1, *shape).
+
+    The tensor is shared: do not write into it.
 
     Examples
     --------
@@ -93,8 +112,10 @@ def inverse_count(
     """
     # made outside inference mode even if first asked for there: training uses the same tensor
     with torch.inference_mode(False):
-        ones = torch.ones(1, *shape, dtype=dtype, device=device)
-        return 1 / window_sum(ones, window)
+        grid = (1, *shape)
+        ones = torch.ones(grid, dtype=dtype, device=device)
+        count = window_sum(ones, window)
+        return 1 / count
 
 
 def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
@@ -110,17 +131,27 @@ def _sliding_sum(image: Tensor, axis: int, window: int) -> Tensor:
     """
     size = image.shape[axis]
     half = window // 2
+    # functional.pad takes the last axis first
     axes_after = image.dim() - axis - 1
-    sums = functional.pad(image, [0, 0] * axes_after + [half, half])
+    no_padding = [0, 0] * axes_after
+    sums = functional.pad(image, [*no_padding, half, half])
     width = 1
     start = 0
     parts: list[Tensor] = []
     while width <= window:
-        if window & width:
-            parts.append(sums.narrow(axis, start, size))
+        is_needed = window & width
+        if is_needed:
+            part = sums.narrow(axis, start, size)
+            parts.append(part)
             start += width
         if 2 * width <= window:
             length = sums.shape[axis] - width
-            sums = sums.narrow(axis, 0, length) + sums.narrow(axis, width, length)
+            near = sums.narrow(axis, 0, length)
+            far = sums.narrow(axis, width, length)
+            sums = near + far
         width *= 2
-    return sum(parts[1:], parts[0])
+
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

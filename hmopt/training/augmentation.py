@@ -100,11 +100,14 @@ def _random_affine(
 ) -> NDArray[np.float64]:
     """Draw [A - I | t], d × (d + 1): what x -> A x + t adds to x, with x from the centre."""
     log_scales = generator.normal(0, options.scaling, d)
-    matrix = np.diag(np.exp(log_scales))
+    scales = np.exp(log_scales)
+    matrix = np.diag(scales)
     spread = math.radians(options.rotation_degrees)
-    for plane in combinations(range(d), 2):
+    planes = combinations(range(d), 2)
+    for plane in planes:
         angle = spread * generator.normal()
-        matrix = _rotation(angle, plane, d) @ matrix
+        rotation = _rotation(angle, plane, d)
+        matrix = rotation @ matrix
     difference = matrix - np.eye(d)
     translation = generator.normal(0, options.translation, d)
     return np.column_stack([difference, translation])
@@ -128,11 +131,15 @@ def _affine_displacement(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
     d = len(shape)
     middle = [(size - 1) / 2 for size in shape]
     one_voxel = [1] * d
-    centre = torch.tensor(middle).reshape(1, d, *one_voxel)
-    from_centre = identity_grid(shape) - centre
+    centre = torch.tensor(middle)
+    centre = centre.reshape(1, d, *one_voxel)
+    grid = identity_grid(shape)
+    from_centre = grid - centre
+    # (1, d, voxels)
+    columns = from_centre.flatten(2)
     linear = matrices[:, :, :d]
     translation = matrices[:, :, d:]
-    displacement = linear @ from_centre.flatten(2) + translation
+    displacement = linear @ columns + translation
     return displacement.reshape(-1, d, *shape)
 
 

@@ -16,8 +16,7 @@ from hmopt.declaration import Study, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.space import Setting, Space
-from hmopt.spatial import warp
-from hmopt.spatial.tensors import image_tensor, label_tensor
+from hmopt.spatial import image_tensor, label_tensor, warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 
@@ -56,7 +55,9 @@ class Batch:
 
 
 def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)
+    if tensor is None:
+        return None
+    return tensor.to(device)
 
 
 def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
@@ -179,7 +180,8 @@ def load_images(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     >>> load_images(cohort, ["a", "b"]).shape
     torch.Size([2, 1, 4, 6])
     """
-    return image_tensor([cohort.image(name) for name in names])
+    images = [cohort.image(name) for name in names]
+    return image_tensor(images)
 
 
 def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
@@ -205,7 +207,9 @@ def load_labels(cohort: PreparedCohort, names: Sequence[str]) -> Tensor:
     >>> load_labels(cohort, ["a", "b"]).dtype
     torch.int64
     """
-    return label_tensor([cohort.label_map(name) for name in names]).long()
+    label_maps = [cohort.label_map(name) for name in names]
+    tensor = label_tensor(label_maps)
+    return tensor.long()
 
 
 def make_batch(

@@ -134,7 +134,7 @@ def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
     --------
     >>> check_steps(Path("model.safetensors"), {"steps": 3000}, steps=6000)
     Traceback (most recent call last):
-    hmopt.errors.CheckpointError: model.safetensors: expected a model after 6000 steps, got one after 3000. Restore ...
+    hmopt.errors.CheckpointError: model.safetensors: expected a model after 6000 steps, ...
     """
     found = header.get("steps", steps)
     if found != steps:
@@ -253,9 +253,15 @@ def _declared(study: Study) -> list[dict[str, Any]]:
 
 def _raised_versions(study: Study) -> dict[str, int]:
     """Return the versions of what the loss is made of, where they are not the first."""
-    records: list[Record] = [
-        find_similarity(study.loss.similarity),
-        find_regularizer(study.loss.regularizer),
-        *(find_hyperparameter(name) for name in study.hyperparameters),
-    ]
-    return {record.name: record.version for record in records if record.version != 1}
+    similarity = find_similarity(study.loss.similarity)
+    regularizer = find_regularizer(study.loss.regularizer)
+    records: list[Record] = [similarity, regularizer]
+    for name in study.hyperparameters:
+        hyperparameter = find_hyperparameter(name)
+        records.append(hyperparameter)
+
+    raised = {}
+    for record in records:
+        if record.version != 1:
+            raised[record.name] = record.version
+    return raised

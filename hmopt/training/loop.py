@@ -1,6 +1,7 @@
 """The training loop."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from hmopt.catalogue import find_hyperparameter
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
@@ -27,15 +30,52 @@ from hmopt.training.batches import (
     make_batch,
     training_pairs,
 )
-from hmopt.training.loss import declared_loss, study_scale
+from hmopt.training.loss import Model, declared_loss, study_scale
 from hmopt.training.optimization import make_average, make_schedule, take_step
 from hmopt.training.state import Log, Progress, load_state, save_state
-from hmopt.training.trainable import Trainable
 
 STEPS_BETWEEN_ROWS = 10
 
+Weights = Mapping[str, Tensor]
+"""Tensors by name, as `state_dict` returns them."""
+Header = Mapping[str, Any]
+"""What a model's file tells about its training, as values that JSON can hold."""
 Drawn = tuple[Setting, Batch]
-"""What a step trains on."""
+"""What a step trains on: the setting λ, and image pairs."""
+
+
+class Trainable(ABC):
+    """What the training loop trains, and what it asks of it.
+
+    Once: `make_optimizer`. In every step: `draw_setting`, then `model` at that setting. At
+    checkpoints, with averaged weights: `network`, which is measured, and `save`.
+    """
+
+    model: Model
+    """Registers a batch at a setting."""
+    module: nn.Module
+    """Holds the weights that are optimized and averaged."""
+
+    @abstractmethod
+    def make_optimizer(self) -> Optimizer:
+        """Return what optimizes the weights of `module`."""
+
+    @abstractmethod
+    def draw_setting(self, generator: np.random.Generator) -> Setting:
+        """Draw the setting of a step.
+
+        All trainables draw as many numbers, so that all see the same pairs at the same seed.
+        """
+
+    @abstractmethod
+    def network(self, weights: Weights) -> RegistrationNetwork:
+        """Return a registration network of given weights, to measure the tune Dice with."""
+
+    @abstractmethod
+    def save(self, path: Path, weights: Weights, header: Header) -> None:
+        """Write given weights, with a header that also says what they are."""
+
+
 Build = Callable[[Study, tuple[int, ...], torch.device], Trainable]
 """Makes what is trained, its first weights drawn by torch's global generator."""
 
@@ -71,14 +111,19 @@ def run_training(
 ) -> None:
     """Train a network, or resume an interrupted training.
 
-    One step, with g the registration network, θ(λ) its weights at a setting λ (Hoopes et al.,
-    MELBA 2022, algorithm 1):
+    One step of a hypermorph with learned weights ω, whose registration network g has the weights
+    θ = h(λ; ω) at a setting λ (Hoopes et al., MELBA 2022, algorithm 1):
 
-        λ ~ prior;  (m, f) ~ pairs, augmented
-        u = g(m, f; θ(λ))
-        loss = (1 - λ) · dissimilarity(m ∘ exp(u), f) + λ · regularizer(u)
-        Adam moves the learned weights against the gradient of loss / max(1 - λ, 0.05)
-        average ← d · average + (1 - d) · weights
+        λ ~ prior                                       Trainable.draw_setting
+        (m, f) ~ pairs, augmented                       make_batch
+        v = g(m, f; h(λ; ω))                            Hypermorph.forward, in Loss.terms
+        L = (1 - λ) · scale · D(m ∘ exp v, f) + λ R(v)  weighted_loss
+        ω ← Adam(ω, gradient of L / max(1 - λ, 0.05))   take_step
+        average ← d · average + (1 - d) · ω             make_average
+
+    D is the similarity loss, R the regularizer. Other hyperparameters, as the weight γ of the
+    overlap loss, are drawn and weighed with λ. A separate network is trained by the same steps:
+    its setting is constant, and its learned weights are those of g.
 
     What is kept as the model is the average. A step depends on the seed and its own number alone,
     and the state at a checkpoint holds all else: a training that was interrupted and resumed ends
@@ -130,10 +175,12 @@ def run_training(
     log = Log(files.log, study.space, first)
 
     def draw(step: int) -> Drawn:
+        """Draw one setting λ for a step, and the pairs that are registered at it."""
         generator = np.random.default_rng([options.seed, step])
         setting = trainable.draw_setting(generator)
         chosen = draw_pairs(pairs, options.batch, generator)
-        with_labels = any(find_hyperparameter(name).needs_labels for name in setting)
+        needs_labels = [find_hyperparameter(name).needs_labels for name in setting]
+        with_labels = any(needs_labels)
         batch = make_batch(cohort, chosen, options, generator, with_labels)
         return setting, batch.to(device)
 
@@ -143,6 +190,7 @@ def run_training(
     clock = _Clock(progress.minutes)
     for setting, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
+        # λ is used twice there: for the weights that register the batch, and to weigh the loss
         value, terms = take_step(trainable.model, optimizer, loss, batch, setting)
         schedule.step()
         average.update_parameters(module)

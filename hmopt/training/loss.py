@@ -11,8 +11,7 @@ from torch import Tensor
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions, Study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.losses import RegisteredBatch, Terms, find_similarity, loss_terms
-from hmopt.losses.similarity import ImageLoss
+from hmopt.losses import ImageLoss, RegisteredBatch, Terms, find_similarity, loss_terms
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.space import Setting
@@ -116,10 +115,12 @@ def study_scale(study: Study, cohort: PreparedCohort) -> float:
     DataError
         If there is no pair to train on, or pairs do not differ.
     """
+    by_kind = training_pairs(study, cohort)
     every_pair: list[Pair] = []
-    for pairs in training_pairs(study, cohort).values():
+    for pairs in by_kind.values():
         every_pair.extend(pairs)
-    return loss_scale(cohort, every_pair, study.loss, study.training.seed)
+    seed = study.training.seed
+    return loss_scale(cohort, every_pair, study.loss, seed)
 
 
 def loss_scale(

@@ -176,6 +176,7 @@ def take_step(
     >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
+    # λ decides the network's weights here, and the weights of the terms in the next line
     terms = loss.terms(model, batch, setting)
     total = balanced_loss(terms, setting, loss.scale)
     value = float(total.detach())

@@ -265,7 +265,8 @@ def _under(prefix: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> 
     """Return the tensors of some names, each of which has a prefix in the file."""
     chosen = {}
     for name in names:
-        chosen[name] = tensors[f"{prefix}/{name}"]
+        key = f"{prefix}/{name}"
+        chosen[name] = tensors[key]
     return chosen
 
 
@@ -341,5 +342,5 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
             str(path),
             expected="the log of a training, with a whole number of steps in each row",
             got=one_line(error),
-            advice="Delete the file: the training is resumed from its state, and its log from there.",
+            advice="Delete the file: the training is resumed from its state, its log from there.",
         ) from error

@@ -1,17 +1,30 @@
 """Trainings: of a study's model, and of the models that it is compared with."""
 
+import copy
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch.optim import Optimizer
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.files import content_hash
-from hmopt.networks import HYPERMORPH_FORMAT, NETWORK_FORMAT
+from hmopt.networks import (
+    HYPERMORPH_FORMAT,
+    NETWORK_FORMAT,
+    RegistrationNetwork,
+    SeparateNetwork,
+    architecture,
+    build_hypermorph,
+    save_hypermorph,
+    save_network,
+)
 from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
+from hmopt.training.batches import draw_setting
 from hmopt.training.identity import (
     is_kept,
     is_trained,
@@ -19,9 +32,9 @@ from hmopt.training.identity import (
     network_key,
     training_key,
 )
-from hmopt.training.loop import Files, run_training
+from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
 from hmopt.training.loss import study_scale
-from hmopt.training.trainable import TrainableHypermorph, TrainableNetwork
+from hmopt.training.optimization import make_optimizer
 
 
 def train(
@@ -244,3 +257,96 @@ def files_beside(path: Path, steps: int) -> Files:
         state=path.with_name(f"{name}-state.safetensors"),
         log=path.with_name(f"{name}.csv"),
     )
+
+
+class TrainableHypermorph(Trainable):
+    """The declared hypermorph, its first weights drawn by torch's global generator.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    shape
+        Voxels of the prepared images along each axis.
+    device
+        Where it is trained.
+    """
+
+    def __init__(self, study: Study, shape: tuple[int, ...], device: torch.device) -> None:
+        self._study = study
+        self._architecture = architecture(study, shape)
+        self._hypermorph = build_hypermorph(self._architecture).to(device)
+        self.model = self._hypermorph
+        self.module = self._hypermorph.hypernetwork
+
+    def make_optimizer(self) -> Optimizer:
+        """Return Adam with a learning rate of its own for the dense layers."""
+        study = self._study
+        training = study.training
+        return make_optimizer(self._hypermorph, training, study.hypernetwork)
+
+    def draw_setting(self, generator: np.random.Generator) -> Setting:
+        """Draw a setting from its prior."""
+        return draw_setting(self._hypermorph.space, generator)
+
+    def network(self, weights: Weights) -> RegistrationNetwork:
+        """Return the network at the baseline setting."""
+        hypermorph = copy.deepcopy(self._hypermorph)
+        hypermorph.hypernetwork.load_state_dict(weights)
+        baseline = hypermorph.space.default
+        return hypermorph.bake(baseline)
+
+    def save(self, path: Path, weights: Weights, header: Header) -> None:
+        """Write a hypermorph."""
+        hypermorph = {"architecture": self._architecture}
+        save_hypermorph(path, weights, {**hypermorph, **header})
+
+
+class TrainableNetwork(Trainable):
+    """An ordinary registration network at one setting.
+
+    Its first weights are those that the base weights of a hypermorph of the same seed start as.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    shape
+        Voxels of the prepared images along each axis.
+    device
+        Where it is trained.
+    setting
+        The setting.
+    """
+
+    def __init__(
+        self, study: Study, shape: tuple[int, ...], device: torch.device, setting: Setting
+    ) -> None:
+        self._study = study
+        self._setting = setting
+        options = study.network
+        self._architecture = {"shape": list(shape), "network": options.model_dump()}
+        self._network = RegistrationNetwork(options, shape).to(device)
+        self.model = SeparateNetwork(self._network, setting)
+        self.module = self._network
+
+    def make_optimizer(self) -> Optimizer:
+        """Return Adam."""
+        rate = self._study.training.learning_rate
+        return torch.optim.Adam(self.module.parameters(), lr=rate, fused=True)
+
+    def draw_setting(self, generator: np.random.Generator) -> Setting:
+        """Return the one setting, and leave the numbers that a hypermorph would draw it from."""
+        draw_setting(self._study.space, generator)
+        return self._setting
+
+    def network(self, weights: Weights) -> RegistrationNetwork:
+        """Return the network."""
+        network = copy.deepcopy(self._network)
+        network.load_state_dict(weights)
+        return network
+
+    def save(self, path: Path, weights: Weights, header: Header) -> None:
+        """Write an ordinary network."""
+        network = {"architecture": self._architecture, "setting": self._setting}
+        save_network(path, weights, {**network, **header})

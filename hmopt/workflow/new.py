@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.data.cohort import check_images, list_images
+from hmopt.data.cohort import check_images, list_cohort, read_structures
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
@@ -154,8 +154,10 @@ def new(
     check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
 
     absolute = CohortOptions(**{name: real_place(path) for name, path in paths.items()})
-    check_images(list_images(absolute), track)
-    found = inspect_cohort(absolute, track)
+    listing = list_cohort(absolute)
+    check_images(listing.images, track)
+    cohort = read_structures(listing, absolute, track)
+    found = inspect_cohort(cohort, track)
     written = {name: written_path(path, files.path) for name, path in paths.items()}
     study, remarks = infer_study(files.path.resolve().name, CohortOptions(**written), found)
     sides = split_subjects(list(found.subjects), study.split)

@@ -22,7 +22,7 @@ from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint
 from hmopt.search.curve import Curve, find_curves
-from hmopt.search.optimize import optimize_scopes
+from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.search.sampler import make_sampler
 from hmopt.search.storage import open_storage

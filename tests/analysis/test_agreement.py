@@ -13,7 +13,7 @@ from hmopt.analysis.agreement import (
     rank_correlation,
 )
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.robustness import find_robustness
+from hmopt.analysis.model_scores import find_robustness
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.placement import measure_placement
 from hmopt.declaration import CohortOptions
@@ -13,9 +14,8 @@ WriteCohort = Callable[..., Path]
 
 
 def look(manifest: Path) -> Inspection:
-    return inspect_cohort(
-        CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
-    )
+    options = CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+    return inspect_cohort(read_cohort(options))
 
 
 def box(

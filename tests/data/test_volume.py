@@ -1,14 +1,24 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import nibabel
 import numpy as np
 import pytest
+from scipy import stats
 
-from hmopt.data.volume import check_same_lattice, read_image, read_labels, read_lattice
+from hmopt.data.volume import (
+    Normalization,
+    check_same_lattice,
+    normalize,
+    read_image,
+    read_labels,
+    read_lattice,
+)
 from hmopt.errors import DataError
 
 Write = Callable[..., Path]
+INTENSITIES = np.random.default_rng(0).gamma(2.0, 500.0, (12, 13, 14)).astype(np.float32)
 ONES = np.ones((4, 5, 6), dtype=np.float32)
 
 
@@ -107,3 +117,36 @@ def test_labels_must_have_the_affine_of_their_image_up_to_rounding(write: Write)
     check_same_lattice(image, write("b.nii.gz", ONES, rounded))
     with pytest.raises(DataError, match="corners 1 voxels apart"):
         check_same_lattice(image, write("c.nii.gz", ONES, shifted))
+
+
+def test_percentiles_come_to_zero_and_one_and_the_rest_is_clipped() -> None:
+    low, high = (
+        stats.scoreatpercentile(INTENSITIES, 0.5),
+        stats.scoreatpercentile(INTENSITIES, 99.5),
+    )
+    expected = np.clip((INTENSITIES - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(normalize(INTENSITIES, "percentile"), expected, atol=1e-5)
+
+
+def test_a_z_score_is_that_of_scipy() -> None:
+    np.testing.assert_allclose(
+        normalize(INTENSITIES, "zscore"), stats.zscore(INTENSITIES, axis=None), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("method", get_args(Normalization))
+def test_scale_and_offset_of_a_scanner_do_not_matter(method: Normalization) -> None:
+    np.testing.assert_allclose(
+        normalize(INTENSITIES * 40 + 7000, method), normalize(INTENSITIES, method), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("method", get_args(Normalization))
+def test_an_image_of_one_intensity_becomes_zero(method: Normalization) -> None:
+    np.testing.assert_array_equal(normalize(np.full((3, 3), 7, dtype=np.float32), method), 0)
+
+
+def test_an_image_that_is_nearly_all_background_keeps_its_foreground() -> None:
+    data = np.zeros((50, 50), dtype=np.float32)
+    data[3, 4] = 9
+    assert normalize(data, "percentile")[3, 4] == 1

@@ -10,6 +10,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
+from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
@@ -97,9 +98,8 @@ def declare(manifest: Path, **preprocessing: Any) -> Any:
 
 
 def look(manifest: Path) -> Inspection:
-    return inspect_cohort(
-        CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
-    )
+    options = CohortOptions(manifest=manifest, label_names=manifest.parent / "dseg.tsv")
+    return inspect_cohort(read_cohort(options))
 
 
 def assert_same_arrays(one: PreparedCohort, other: PreparedCohort) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nibabel.freesurfer.mghformat import MGHImage
 
+from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CohortOptions, parse_study
@@ -138,7 +139,7 @@ def test_five_orientations_of_one_head_are_a_cohort_of_equal_images(
     (tmp_path / "cohort.csv").write_text("\n".join(rows))
     (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbright\n")
     cohort = CohortOptions(manifest=tmp_path / "cohort.csv", label_names=tmp_path / "dseg.tsv")
-    found = inspect_cohort(cohort)
+    found = inspect_cohort(read_cohort(cohort))
     assert found.overlaps["header"] == pytest.approx(1, abs=0.01)
     assert found.best_placement == "header"
     study = parse_study(

@@ -12,7 +12,7 @@ SLOPES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.5], [-1.0, 0.5, 2.0]], dty
 
 
 def linear(d: int) -> torch.Tensor:
-    """Give v_c(x) = Σ_a SLOPES[c, a] x_a + c."""
+    """Return v_c(x) = Σ_a SLOPES[c, a] x_a + c."""
     grid = identity_grid((6, 5, 4)[:d]).double()
     return torch.einsum("ca,ba...->bc...", SLOPES[:d, :d], grid) + torch.arange(d).reshape(
         1, d, *[1] * d
@@ -20,7 +20,7 @@ def linear(d: int) -> torch.Tensor:
 
 
 def quadratic(d: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give v_c(x) = ½ xᵀ H_c x + 3 x_0 and the symmetric H, (d, d, d)."""
+    """Return v_c(x) = ½ xᵀ H_c x + 3 x_0 and the symmetric H, (d, d, d)."""
     hessian = torch.randn(d, d, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hessian = hessian + hessian.mT
     grid = identity_grid((6, 5, 4)[:d]).double()

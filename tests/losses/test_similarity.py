@@ -20,7 +20,7 @@ SHAPES = [(13, 12), (9, 8, 7)]
 
 
 def images(*shape: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give two noisy images in [0, 1] that partly agree, float64."""
+    """Return two noisy images in [0, 1] that partly agree, float64."""
     generator = torch.Generator().manual_seed(seed)
     one, noise = torch.rand(2, 2, 1, *shape, generator=generator, dtype=torch.float64)
     return one, 0.5 * one.square() + 0.5 * noise
@@ -29,7 +29,7 @@ def images(*shape: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def correlations(
     moved: NDArray[np.float64], fixed: NDArray[np.float64], window: int
 ) -> NDArray[np.float64]:
-    """Give the squared correlation in the window around every voxel, cut at the border, one window at a time."""
+    """Return the squared correlation in the window around every voxel, one window at a time."""
     half = window // 2
     values = np.empty(moved.shape)
     for voxel in product(*map(range, moved.shape)):
@@ -95,7 +95,7 @@ def test_faint_noise_is_no_match_with_itself() -> None:
 
 @pytest.mark.parametrize("shape", [(16, 15), (10, 11, 9)])
 def test_cross_correlation_is_monais_away_from_the_border(shape: tuple[int, ...]) -> None:
-    """MONAI counts zeros beyond the grid: nearer to the border than half a window, numpy says what to expect."""
+    """MONAI counts zeros beyond the grid: near the border, NumPy computes what to expect."""
     moved, fixed = (image[:1] for image in images(*shape))
     window, half = 5, 2
     monai = LocalNormalizedCrossCorrelationLoss(
@@ -126,7 +126,7 @@ def test_cross_correlation_first_taken_in_inference_can_be_trained_with() -> Non
 
 
 def steps(count: int, size: int) -> torch.Tensor:
-    """Give an image of `count` equally frequent intensities between 0 and 1, far apart for a histogram of 32 bins."""
+    """Return an image of `count` equally frequent intensities, in separate ones of 32 bins."""
     return (
         torch.linspace(0, 1, count, dtype=torch.float64)
         .repeat_interleave(size // count)

@@ -1,3 +1,6 @@
+import math
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +8,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hmopt.metrics.originals import Originals, label_volumes
-from hmopt.metrics.overlap import dice, dice_nearest, joint_histogram
-from hmopt.metrics.positions import nearest_labels, sampled_positions
+from hmopt.metrics.overlap import (
+    dice,
+    dice_nearest,
+    hd95_mm,
+    joint_histogram,
+    nearest_labels,
+    sampled_positions,
+)
 from hmopt.spatial import warp
 
 SHAPES = [(13, 9), (9, 8, 7)]
@@ -22,7 +31,10 @@ def random_pairs(
 
 
 def labelled(
-    moving_labels: torch.Tensor, fixed_labels: torch.Tensor, label_count: int
+    moving_labels: torch.Tensor,
+    fixed_labels: torch.Tensor,
+    label_count: int,
+    spacing_mm: tuple[float, ...] | None = None,
 ) -> Originals:
     blank = torch.zeros(moving_labels.shape)[:, None]
     return Originals(
@@ -31,7 +43,7 @@ def labelled(
         moving_labels=moving_labels,
         fixed_labels=fixed_labels,
         label_count=label_count,
-        spacing_mm=None,
+        spacing_mm=spacing_mm,
     )
 
 
@@ -132,3 +144,65 @@ def test_volumes_are_counts_of_voxels() -> None:
     maps = torch.randint(0, 5, (3, 7, 6), generator=torch.Generator().manual_seed(0))
     expected = np.stack([np.bincount(one.numpy().ravel(), minlength=5)[1:] for one in maps])
     np.testing.assert_array_equal(label_volumes(maps, 4), expected)
+
+
+def box(
+    shape: tuple[int, ...], low: tuple[int, ...], high: tuple[int, ...], label: int = 1
+) -> torch.Tensor:
+    labels = torch.zeros(1, *shape, dtype=torch.int32)
+    sides = [slice(a, b) for a, b in zip(low, high, strict=True)]
+    inside: tuple[int | slice, ...] = (0, *sides)
+    labels[inside] = label
+    return labels
+
+
+def test_shifted_box_is_as_far_as_its_shift_in_mm() -> None:
+    fixed = box((12, 12, 12), (2, 2, 2), (5, 6, 7))
+    moved = box((12, 12, 12), (2, 2, 5), (5, 6, 10))
+    assert hd95_mm(moved, labelled(fixed, fixed, 1, (1.0, 2.0, 0.5))).item() == pytest.approx(1.5)
+
+
+def test_distance_is_that_of_the_whole_grid() -> None:
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+
+    generator = torch.Generator().manual_seed(0)
+    moved = torch.randint(0, 3, (1, 9, 8, 7), generator=generator)
+    fixed = torch.randint(0, 3, (1, 9, 8, 7), generator=generator)
+    moved[:, 5:], fixed[:, :2] = 0, 0
+    spacing = (1.0, 1.5, 2.0)
+    values = hd95_mm(moved, labelled(fixed, fixed, 2, spacing))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        expected = compute_hausdorff_distance(
+            torch.stack([moved == 1, moved == 2], 1).float(),
+            torch.stack([fixed == 1, fixed == 2], 1).float(),
+            include_background=True,
+            percentile=95,
+            spacing=list(spacing),
+        )
+    assert torch.allclose(values, expected.double())
+
+
+def test_few_far_voxels_do_not_count() -> None:
+    fixed = box((40, 40), (2, 2), (30, 30))
+    moved = fixed.clone()
+    moved[0, 39, 39] = 1
+    assert hd95_mm(moved, labelled(fixed, fixed, 1, (1.0, 1.0))).item() == 0
+
+
+def test_unknown_spacing_gives_nan() -> None:
+    labels = box((8, 8), (2, 2), (5, 5))
+    assert hd95_mm(labels, labelled(labels, labels, 1, None)).isnan().all()
+
+
+def test_distance_of_a_label_missing_in_either_original_map_is_nan() -> None:
+    one, two = box((8, 8), (2, 2), (5, 5)), box((8, 8), (2, 2), (5, 5), label=2)
+    assert hd95_mm(one, labelled(one, two, 2, (1.0, 1.0))).isnan().all()
+
+
+def test_label_that_vanished_by_warping_is_as_far_as_the_grid_is_wide() -> None:
+    labels = box((8, 6), (2, 2), (5, 5))
+    nothing = torch.zeros_like(labels)
+    assert hd95_mm(nothing, labelled(labels, labels, 1, (1.0, 2.0))).item() == pytest.approx(
+        math.hypot(8, 12)
+    )

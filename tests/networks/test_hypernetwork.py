@@ -20,7 +20,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 def predicted_by_numpy(
     module: nn.Module, hypernetwork: Hypernetwork, units: list[float]
 ) -> dict[str, np.ndarray]:
-    """Return the module's own weights plus what the dense layers give at a setting, by name."""
+    """Return the module's own weights plus what the dense layers add at a setting, by name."""
     cosines = [np.cos(np.pi / 2 * unit) for unit in units]
     sines = [np.sin(np.pi / 2 * unit) for unit in units]
     hidden = np.array(cosines + sines)

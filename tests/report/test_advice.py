@@ -15,7 +15,7 @@ from hmopt.analysis.resampling import NOTHING, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.cli.app import app
-from hmopt.report.advice import advise
+from hmopt.report.headline import advise
 from hmopt.report.material import Material, read_material
 from hmopt.search.scopes import Scope
 

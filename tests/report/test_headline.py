@@ -17,6 +17,7 @@ from hmopt.analysis.warnings import OptimumWarning
 from hmopt.report.headline import BROKEN, caveats, headline, improvements, over_default
 from hmopt.report.material import Material, read_material
 from hmopt.report.page import few_everywhere, nearest_differs
+from hmopt.report.words import sentence
 from hmopt.search.scopes import Scope
 
 
@@ -98,23 +99,23 @@ def test_the_single_best_setting_is_held_against_the_default(
 ) -> None:
     other = told(material, value, error, evidence)
     assert over_default(other).startswith(said)
-    assert f"λ = 0.35 is best for the whole cohort; {said}" in headline(other)
+    assert f"λ = 0.35 is best for the whole cohort. {sentence(said)}"[:-1] in headline(other)
     assert bool(improvements(other)) is claims
 
 
 def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
     material: Material, told: Callable[..., Material]
 ) -> None:
-    sentence = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
-    assert "choosing λ per structure improves held-out Dice over it by +0.010" in sentence
-    assert "each structure then needs a registration of its own" in sentence
+    said = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
+    assert "Choosing λ per structure improves held-out Dice over one for all by +0.010" in said
+    assert "Each structure then needs a registration of its own." in said
     both = Scope(criteria=(("label", "thalamus"), ("task", "within")))
     findings = (*material.findings, replace(material.cohort, scope=both))
     product = headline(
         told(replace(material, findings=findings), 0.01, 0.002, Evidence.FOUND, "label × task")
     )
-    assert "choosing λ per structure × task improves" in product
-    assert "each structure then needs a registration of its own" in product
+    assert "Choosing λ per structure × task improves" in product
+    assert "Each structure then needs a registration of its own" in product
     assert "registration of its own" not in headline(
         told(material, 0.01, 0.002, Evidence.FOUND, "task")
     )
@@ -129,7 +130,7 @@ def test_what_is_not_evidence_is_no_claim_however_large(
 ) -> None:
     other = told(material, 0.1, 0.001, evidence, "label")
     assert improvements(other) == []
-    assert "choosing λ per structure improves" not in headline(other).replace(
+    assert "choosing λ per structure improves" not in headline(other).lower().replace(
         "no evidence that choosing", ""
     )
 
@@ -211,7 +212,7 @@ def test_a_gain_over_the_single_best_setting_stands_beside_that_over_the_default
         gain for gain in material.granularities if gain.name == "label" and gain.over == "default"
     )
     said = headline(material)
-    assert f"; over the default it gains {label.gain.value:+.3f}" in said
-    assert (", no evidence" in said.split("over the default it gains")[1]) is (
+    assert f"Over the default it gains {label.gain.value:+.3f}" in said
+    assert (": no evidence" in said.split("Over the default it gains")[1]) is (
         label.evidence is Evidence.NONE
     )

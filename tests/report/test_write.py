@@ -151,8 +151,8 @@ def test_the_best_setting_by_nearest_neighbour_dice_stands_beside_the_other(page
 
 
 def test_the_page_says_that_structures_need_registrations_of_their_own(page: Page) -> None:
-    assert "A setting for each structure needs one registration for each structure." in page.text
-    assert "each structure then needs a registration of its own" in page.text
+    assert "A setting for each structure is a registration for each structure" in page.text
+    assert "Each structure then needs a registration of its own" in page.text
 
 
 def test_rows_end_in_what_to_use_with_a_command(page: Page) -> None:

@@ -54,7 +54,7 @@ def test_the_dense_sweep_is_the_whole_lattice_of_one_hyperparameter(space: Space
 def search(
     measure: Callable[[Sequence[Index]], Measurements], section: SearchOptions, space: Space
 ) -> list[Index]:
-    """Measure until nothing more is asked for; give what was asked for beyond the coarse settings, in order."""
+    """Measure until nothing more is asked for; return what was asked for after the coarse settings."""
     coarse = coarse_settings(space, section)
     asked: list[Index] = []
     while more := confirming_settings(measure(sorted({*coarse, *asked})), section):

@@ -18,7 +18,7 @@ TURN_3D = np.array([[0.05, -0.2, 0.0], [0.2, -0.05, 0.1], [0.05, -0.1, 0.1]])
 
 
 def linear_velocity(matrix: np.ndarray, offset: np.ndarray, size: int) -> torch.Tensor:
-    """Give v(x) = matrix (x - centre) + offset, (1, d, *shape), float64."""
+    """Return v(x) = matrix (x - centre) + offset, (1, d, *shape), float64."""
     d = len(matrix)
     from_centre = identity_grid((size,) * d).double() - (size - 1) / 2
     velocity = torch.einsum("ij,bj...->bi...", torch.from_numpy(matrix), from_centre)
@@ -93,3 +93,22 @@ def test_gradient_is_that_of_finite_differences() -> None:
         velocity + 0.05
     ).requires_grad_()  # places stay between voxels, where interpolation has no kink
     assert torch.autograd.gradcheck(lambda v: integrate(v, 3)[..., :3, :3], velocity, eps=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> None:
+    """Of a X + b on coarse voxels X remains factor (a X + b) where X = (x - (factor - 1) / 2) / factor."""
+    shape = (7, 6, 5)[:axes]
+    matrix = torch.arange(1.0, 1 + axes**2).reshape(axes, axes) / 10
+    offset = torch.arange(axes) - 0.5
+    coarse = torch.einsum("ij,bj...->bi...", matrix, identity_grid(shape)) + offset.reshape(
+        1, -1, *[1] * axes
+    )
+    fine = identity_grid(tuple(factor * size for size in shape))
+    place = (fine - (factor - 1) / 2) / factor
+    expected = factor * (
+        torch.einsum("ij,bj...->bi...", matrix, place) + offset.reshape(1, -1, *[1] * axes)
+    )
+    inner: tuple[EllipsisType | slice, ...] = (..., *[slice(factor, -factor)] * axes)
+    torch.testing.assert_close(refine_displacement(coarse, factor)[inner], expected[inner])

@@ -85,3 +85,19 @@ def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> No
     )
     displacement = (places - identity_grid(shape)).requires_grad_()
     assert torch.autograd.gradcheck(warp, (image, displacement), eps=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5)])
+def test_every_voxel_holds_its_own_coordinates(shape: tuple[int, ...]) -> None:
+    np.testing.assert_array_equal(identity_grid(shape)[0], np.indices(shape))
+
+
+def test_grid_first_asked_for_in_inference_serves_where_gradients_are_taken() -> None:
+    with torch.inference_mode():
+        identity_grid((3, 11))
+    scale = torch.ones(1, requires_grad=True)
+    (identity_grid((3, 11)) * scale).sum().backward()  # type: ignore[no-untyped-call]
+    assert scale.grad is not None
+    assert (
+        scale.grad.item() == 11 * 3 + 3 * 55
+    )  # sums of 0..2 over 11 columns, and of 0..10 over 3 rows

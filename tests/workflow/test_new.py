@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
@@ -44,7 +45,7 @@ def infer(
     )
     (folder / "dseg.tsv").write_text("index\tname\n1\tcube\n", encoding="utf-8")
     section = CohortOptions(manifest=folder / "cohort.csv", label_names=folder / "dseg.tsv")
-    return infer_study("mine", section, inspect_cohort(section))
+    return infer_study("mine", section, inspect_cohort(read_cohort(section)))
 
 
 def people(count: int, **columns: list[Any]) -> list[dict[str, Any]]:

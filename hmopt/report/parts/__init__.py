@@ -8,9 +8,8 @@ from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
-from hmopt.report.parts.granularity import GranularityPart
+from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
-from hmopt.report.parts.labels import LabelsPart
 from hmopt.report.parts.programs import ProgramsPart
 from hmopt.report.parts.regret import RegretPart
 

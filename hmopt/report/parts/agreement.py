@@ -29,12 +29,12 @@ from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     budget_text,
-    counted,
     gain_text,
     interval_text,
     metric_name,
     number,
     scope_title,
+    sentence,
     setting_text,
     setting_value,
     shorten,
@@ -80,19 +80,18 @@ class AgreementPart(ReportPart):
 
 
 def found(compared: BaselineComparison, metric: str) -> str:
-    """Return one sentence: what was compared, the gap, and whether it is negligible."""
+    """Return whether the gap is negligible, what was compared, and the gap, a sentence each."""
     agreement = compared.main.agreements[COHORT]
     limit = negligible_gap(metric)
     gap = agreement.mean_gap
     count = f"{len(agreement.settings)} {_plural(agreement)}"
-    amount = (
-        f"separate − hypermorph {signed(gap.value)} {metric_name(metric)} on average over {count}"
-    )
+    amount = f"the gap (separate − hypermorph) is {signed(gap.value)} {metric_name(metric)} on average over {count}"
     sides = budget_text(compared, compared.main)
     verdict = _verdict(agreement, limit)
     bound = _bound(agreement, limit)
     interval = interval_text(gap.estimate)
-    return f"{verdict}: {sides}: {amount} ({interval}){bound}; {_range(agreement)}."
+    clauses = [verdict, f"compared are {sides}", f"{amount} ({interval}){bound}", _range(agreement)]
+    return " ".join(sentence(clause) for clause in clauses)
 
 
 def _verdict(agreement: Agreement, limit: float) -> str:
@@ -170,8 +169,8 @@ def _within(agreement: Agreement) -> str:
 
 def _notes(compared: BaselineComparison) -> list[str]:
     notes = [
-        f"The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
-        f"{_compared_with(compared)} Bands are two standard deviations (SD) over random starts. Bars and intervals "
+        "The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
+        "Bands are two standard deviations (SD) over random starts. Bars and intervals "
         "count subjects (jackknife) and random starts.",
         _ranks(compared.main),
         _learning_rates(compared),
@@ -179,14 +178,6 @@ def _notes(compared: BaselineComparison) -> list[str]:
         _full_steps(compared),
     ]
     return [note for note in notes if note]
-
-
-def _compared_with(compared: BaselineComparison) -> str:
-    sides = (compared.main.hypermorphs, compared.separate)
-    on_grid = [family for family in sides if COHORT in family.along]
-    names = [counted(family) for family in on_grid]
-    both = " and, at each setting, ".join(names)
-    return f"BaselineComparison are {both}."
 
 
 def _learning_rates(compared: BaselineComparison) -> str:

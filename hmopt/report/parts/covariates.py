@@ -78,7 +78,8 @@ def _without_mirrors(found: Sequence[Sensitivity], columns: pd.DataFrame) -> lis
 
 def _found(found: Sequence[Sensitivity]) -> str:
     names = listed([symbol(name) for name in _names(found)])
-    associated = f"subjects' best {names} is associated with"
+    are = "is" if len(_names(found)) == 1 else "are"
+    associated = f"subjects' best {names} {are} associated with"
     starts = {
         Evidence.FOUND: (f"There is evidence that {associated}", "and"),
         Evidence.NONE: (f"There is no evidence that {associated}", "or"),
@@ -107,9 +108,9 @@ def _row(one: Sensitivity) -> dict[str, str]:
     is_number = one.value is None
     return {
         "": one.column if is_number else f"{one.column}: {one.value} against others",
-        "of": symbol(one.hyperparameter),
+        "best value of": symbol(one.hyperparameter),
         "measured as": "rank correlation" if is_number else "difference of the mean",
-        "effect, 95 % interval": _effect(one),
+        "effect (95 % interval)": _effect(one),
         "subjects": str(one.subjects),
         "evidence?": one.evidence.answer,
     }

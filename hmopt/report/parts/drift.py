@@ -217,7 +217,7 @@ def _as_good(material: Material) -> AsGood:
 
 
 def _row(drift: Drift, steps: int | None, metric: str, margin: float) -> dict[str, str]:
-    row = {"": scope_title(drift.scope), "of": f"{symbol(drift.hyperparameter)}*"}
+    row = {"": scope_title(drift.scope), "best value of": f"{symbol(drift.hyperparameter)}*"}
     for checkpoint, optimum in zip(drift.checkpoints, drift.optima, strict=True):
         row[_after(checkpoint, steps)] = _optimum(optimum)
     row["change from half to full, 97.5 % interval"] = _change(drift.late_change)

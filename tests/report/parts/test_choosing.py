@@ -21,8 +21,7 @@ from hmopt.report.material import Material, read_material
 from hmopt.report.part import Section
 from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.covariates import CovariatesPart
-from hmopt.report.parts.granularity import GranularityPart
-from hmopt.report.parts.labels import LabelsPart
+from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +61,17 @@ def section(made: Section | None) -> Section:
 def test_structures_with_their_own_optima_make_that_granularity_improve(material: Material) -> None:
     made = section(GranularityPart().section(material))
     assert made.found.startswith(
-        "Held-out Dice improves with one λ for each structure over the single best for all (+0.0"
+        "Held-out Dice improves with one λ for each structure over the single best setting for all (+0.0"
     )
     numbers = made.numbers["gain_per_granularity"]["label"]["over_common"]
     labels = [finding for finding in material.findings if finding.scope.label]
     mean = family_gain(labels, material.measurements.pairs)
     assert numbers["evidence"] == "evidence"
     assert numbers["p_value"] == pytest.approx(2 * stats.t.sf(mean.value / mean.error, 11))
-    assert "choosing λ per structure improves held-out Dice over it by +0.0" in headline(material)
-    assert "; each structure then needs a registration of its own." in headline(material)
+    assert "Choosing λ per structure improves held-out Dice over one for all by +0.0" in headline(
+        material
+    )
+    assert " Each structure then needs a registration of its own." in headline(material)
 
 
 def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
@@ -87,7 +88,7 @@ def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
         "only within subjects",
     ):
         assert [over for name, over in rows if name == what] == [
-            "the single best for all",
+            "the single best setting for all",
             "the default λ = 0.50",
         ]
 

@@ -151,9 +151,9 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
 ) -> None:
     sentence = gap(alike, 0.001, 0.002)
     assert (
-        "5 hypermorphs (200 steps), each taking 2.0 times as long as one network, against separate networks of 100 "
-        "steps (3 starts at each setting): separate − hypermorph +0.001 Dice on average over 9 values of λ (95 % "
-        "interval −0.004 to 0.006)" in sentence
+        "Compared are 5 hypermorphs (200 steps), each taking 2.0 times as long as one network, and separate networks "
+        "of 100 steps (3 starts at each setting). The gap (separate − hypermorph) is +0.001 Dice on average over 9 "
+        "values of λ (95 % interval −0.004 to 0.006)" in sentence
     )
 
 
@@ -163,31 +163,31 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
         (
             0.0010,
             0.0004,
-            "The hypermorphs score as separately trained networks do, to within 0.003:",
+            "The hypermorphs score as separately trained networks do, to within 0.003.",
             "above 0.003 is",
         ),
         (
             0.0060,
             0.0010,
-            "The hypermorphs are worse than separately trained networks:",
+            "The hypermorphs are worse than separately trained networks.",
             "may be better by 0.008 (95 %",
         ),
         (
             -0.006,
             0.0010,
-            "The hypermorphs are better than separately trained networks:",
+            "The hypermorphs are better than separately trained networks.",
             "above 0.003 is excluded",
         ),
         (
             0.0010,
             0.0020,
-            "There is no evidence that either is better:",
+            "There is no evidence that either is better.",
             "may be better by 0.005 (95 % bound)",
         ),
         (
             0.0000,
             0.0020,
-            "There is no evidence that either is better:",
+            "There is no evidence that either is better.",
             "may be better by 0.004 (95 % bound)",
         ),
     ],
@@ -205,7 +205,9 @@ def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
     alike: BaselineComparison, subjects: int, starts: int
 ) -> None:
     sentence = gap(alike, 0.005, 0.001, subjects, starts)
-    assert sentence.startswith("Too few subjects or random starts to say: 5 hypermorphs")
+    assert sentence.startswith(
+        "Too few subjects or random starts to say. Compared are 5 hypermorphs"
+    )
     assert "negligible" not in sentence
     assert "excluded" not in sentence
 
@@ -213,7 +215,7 @@ def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
 def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) -> None:
     crossing = 0.02 * (PLACES - 0.5)
     sentence = agreement.found(build(hump(0.5) + crossing, hump(0.5)), "dice")
-    assert "the gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
+    assert "The gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
 
 
 @pytest.mark.parametrize(("theirs", "told"), [(0.002, True), (0.0005, False), (None, False)])

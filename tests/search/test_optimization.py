@@ -15,7 +15,7 @@ from hmopt.declaration import SearchOptions, parse_study
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger import Ledger, Measurements, Recorded
 from hmopt.records import Block, Pair
-from hmopt.search.optimize import EXHAUSTED, SAMPLER, optimize_scopes
+from hmopt.search.objective import EXHAUSTED, SAMPLER, optimize_scopes
 from hmopt.search.sampler import CurveSampler, make_sampler
 from hmopt.search.storage import open_storage
 from hmopt.search.studies import store_studies

@@ -1,13 +1,57 @@
-"""One scan of one subject: its deformation from the common anatomy, its labels and its images."""
+"""A synthetic cohort whose best regularization truly differs by structure, modality and task.
 
+Subjects differ in small, crisp details of some structures, as the cortex, and in large ones of
+others, as the thalamus, where texture that means nothing lies on top: a regularization that is low
+enough to follow the first lets the second follow that texture.
+"""
+
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hmopt.data.synthetic.anatomy import Anatomy, Array, paint
+from hmopt.csv_tables import write_table
+from hmopt.data.synthetic_anatomy import (
+    STRUCTURES,
+    TRUE_ORDER,
+    Anatomy,
+    Array,
+    Structure,
+    make_anatomy,
+    paint,
+)
+from hmopt.errors import DataError
+from hmopt.files import replacing
+from hmopt.progress import Track, silent
+
+__all__ = [
+    "CONTRASTS",
+    "STRUCTURES",
+    "TRUE_ORDER",
+    "Anatomy",
+    "Deformation",
+    "Scan",
+    "Structure",
+    "deform",
+    "integrate",
+    "jacobian_determinant",
+    "make_anatomy",
+    "make_cohort",
+    "make_scans",
+    "read_deformation",
+    "render",
+    "render_labels",
+    "true_displacement",
+]
+
+HEAD_MM = 180.0
+MANIFEST, NAMES, TRUTH = "cohort.csv", "dseg.tsv", "truth"
 
 SESSIONS = 2
 CONTRASTS = ("T1", "T2")
@@ -130,8 +174,9 @@ def subject_velocity(anatomy: Anatomy, age: float, random: np.random.Generator) 
     velocity = WHOLE_VARIATION * unit * whole
     for structure, share in zip(anatomy.structures, anatomy.shares, strict=True):
         size = structure.detail * unit
+        variation = structure.variation * unit
         own = _random_vectors(shape, size, random)
-        velocity += structure.variation * unit * share * own
+        velocity += variation * share * own
     return velocity + _widening(anatomy, age)
 
 
@@ -163,18 +208,22 @@ def render(
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Draw an image (*shape) of a deformed anatomy, with texture and noise of its own."""
-    image = np.zeros(anatomy.shape)
+    shape = anatomy.shape
+    image = np.zeros(shape)
     distances = warp(anatomy.distances, displacement)
     for structure, distance in zip(anatomy.structures, distances, strict=True):
         # from 1, half a voxel inside the boundary, to 0, half a voxel outside
         covered = np.clip(0.5 - distance, 0.0, 1.0)
-        image += covered * (structure.intensities[contrast] - image)
+        intensity = structure.intensities[contrast]
+        image += covered * (intensity - image)
     textures = [structure.texture for structure in anatomy.structures]
     shares = warp(anatomy.shares, displacement)
     strength = np.tensordot(textures, shares, 1)
-    texture = random_field(anatomy.shape, TEXTURE_SIZE * anatomy.unit, random)
+    size = TEXTURE_SIZE * anatomy.unit
+    texture = random_field(shape, size, random)
+    noise = random.standard_normal(shape)
     image += TEXTURE[contrast] * strength * texture
-    image += NOISE[contrast] * random.standard_normal(anatomy.shape)
+    image += NOISE[contrast] * noise
     return image.astype(np.float32)
 
 
@@ -192,10 +241,13 @@ def random_field(shape: tuple[int, ...], size: float, random: np.random.Generato
     """
     dimensions = len(shape)
     margin = int(np.ceil(2 * size))
-    padded_shape = [length + 2 * margin for length in shape]
-    noise = random.standard_normal(padded_shape)
-    smooth = ndimage.gaussian_filter(noise, size, mode="wrap")
-    inner = tuple(slice(margin, margin + length) for length in shape)
+    noise = random.standard_normal([length + 2 * margin for length in shape])
+    smooth = ndimage.gaussian_filter(
+        noise,
+        size,
+        mode="wrap",
+    )
+    inner = tuple(slice(margin, -margin) for _ in shape)
     width = 2 * np.sqrt(np.pi) * size
     deviation = width ** (-dimensions / 2)
     field: Array = smooth[inner] / deviation
@@ -252,7 +304,10 @@ def jacobian_determinant(displacement: Array) -> Array:
 
 def _random_vectors(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Array:
     """Draw a random field for each axis, (axes, *shape)."""
-    components = [random_field(shape, size, random) for _ in shape]
+    components = []
+    for _ in shape:
+        component = random_field(shape, size, random)
+        components.append(component)
     return np.stack(components)
 
 
@@ -266,10 +321,120 @@ def _widening(anatomy: Anatomy, age: float) -> Array:
     relative_age = (age - mean_age) / (old - young)
     shape = anatomy.shape
     centre = np.subtract(shape, 1) / 2
-    column = (-1, *[1] * len(shape))
+    ones = [1] * len(shape)
+    column = (-1, *ones)
     from_centre = np.indices(shape) - centre.reshape(column)
     in_units = from_centre / anatomy.unit
-    radius = np.sqrt(np.sum(in_units**2, axis=0))
-    near_centre = np.exp(-((radius / WIDENING_RADIUS) ** 2))
+    squared = np.sum(in_units**2, axis=0)
+    radius = np.sqrt(squared)
+    relative_radius = radius / WIDENING_RADIUS
+    near_centre = np.exp(-(relative_radius**2))
     widening: Array = -WIDENING * relative_age * from_centre * near_centre
     return widening
+
+
+def make_cohort(
+    folder: Path,
+    subjects: int = 30,
+    shape: tuple[int, ...] = (80, 80),
+    seed: int = 0,
+    track: Track = silent,
+) -> Path:
+    """Write a cohort of two sessions and two contrasts per subject, and return its manifest.
+
+    Parameters
+    ----------
+    folder
+        Gets `cohort.csv` (`image, label, subject, session, modality, age`), `dseg.tsv`, `images/`,
+        `labels/` and `truth/`, which holds each scan's deformation (`read_deformation`).
+    subjects
+        How many subjects.
+    shape
+        Voxels along 2 or 3 axes; the head fills most of them.
+    seed
+        The same seed gives the same files.
+    track
+        Shows how far it is.
+
+    Raises
+    ------
+    DataError
+        If there is no subject to make, or the grid cannot show the anatomy.
+    """
+    if subjects < 1:
+        raise DataError("subjects", expected="at least 1", got=subjects, advice="Ask for more.")
+    anatomy = make_anatomy(shape)
+    rows: list[dict[str, object]] = []
+    for subject in track(range(subjects), "making the synthetic cohort", subjects):
+        for scan in make_scans(anatomy, subject, seed):
+            rows += _write_scan(folder, scan)
+    structures = [structure.name for structure in STRUCTURES]
+    names = ["background", *structures]
+    labels = pd.DataFrame({"index": range(len(names)), "name": names})
+    write_table(labels, folder / NAMES, separator="\t")
+    write_table(pd.DataFrame(rows), folder / MANIFEST)
+    return folder / MANIFEST
+
+
+def read_deformation(folder: Path, subject: str, session: str) -> Deformation:
+    """Read the true deformation of one scan of a cohort that `make_cohort` wrote.
+
+    Raises
+    ------
+    DataError
+        If the cohort has no such scan.
+    """
+    path = folder / TRUTH / f"{subject}_{session}.npz"
+    if not path.is_file():
+        raise DataError(
+            str(path),
+            expected="the truth about a scan",
+            got="no file",
+            advice="Correct the name.",
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        return Deformation(
+            displacement=arrays["displacement"].astype(np.float64),
+            inverse=arrays["inverse"].astype(np.float64),
+        )
+
+
+def _write_scan(folder: Path, scan: Scan) -> list[dict[str, object]]:
+    """Write the files of a scan, and return its rows of the manifest, one a contrast."""
+    label = f"labels/{scan.name}_dseg.nii.gz"
+    _write_image(folder / label, scan.labels)
+    with replacing(folder / TRUTH / f"{scan.name}.npz") as beside:
+        np.savez_compressed(
+            beside,
+            displacement=scan.deformation.displacement.astype(np.float32),
+            inverse=scan.deformation.inverse.astype(np.float32),
+        )
+    rows: list[dict[str, object]] = []
+    for modality, intensities in scan.images.items():
+        image = f"images/{scan.name}_{modality}w.nii.gz"
+        _write_image(folder / image, intensities)
+        row = {
+            "image": image,
+            "label": label,
+            "subject": scan.subject,
+            "session": scan.session,
+            "modality": modality,
+            "age": scan.age,
+        }
+        rows.append(row)
+    return rows
+
+
+def _write_image(path: Path, array: NDArray[np.uint8] | NDArray[np.float32]) -> None:
+    """Write an image whose middle is the world's origin; the same array gives the same bytes."""
+    dimensions = array.ndim
+    spacing_mm = HEAD_MM / float(np.mean(array.shape))
+    middle = np.subtract(array.shape, 1) / 2
+    diagonal = [spacing_mm, spacing_mm, spacing_mm, 1.0]
+    affine = np.diag(diagonal)
+    affine[:dimensions, 3] = -spacing_mm * middle
+    image = nib.Nifti1Image(array, affine)
+    plain = image.to_bytes()
+    content = gzip.compress(plain, mtime=0)
+    with replacing(path) as beside:
+        beside.write_bytes(content)

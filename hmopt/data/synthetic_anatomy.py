@@ -205,12 +205,14 @@ def _points(shape: tuple[int, ...]) -> Array:
     """Return the places (3, *shape) of voxels in halves of the grid, in [-1, 1]; in 2-D, z is 0."""
     axes = []
     for size in shape:
+        half = size / 2
         middle = (size - 1) / 2
         from_middle = np.arange(size) - middle
-        axes.append(from_middle / (size / 2))
+        axes.append(from_middle / half)
     if len(shape) == 2:
         axes.append(np.zeros(1))
-    points = np.stack(np.meshgrid(*axes, indexing="ij"))
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    points = np.stack([x, y, z])
     return points.reshape(3, *shape)
 
 
@@ -218,7 +220,8 @@ def _distance(structure: Structure, points: Array) -> Array:
     """Return the signed distance to the boundary of a structure, with its waves, at some points."""
     sides = [_ellipsoid(structure, points, side) for side in structure.sides]
     nearest = np.minimum.reduce(sides)
-    waves = structure.folds_depth * _folds(points, structure.folds)
+    folds = _folds(points, structure.folds)
+    waves = structure.folds_depth * folds
     distance: Array = nearest + waves
     return distance
 
@@ -242,7 +245,8 @@ def _ellipsoid(structure: Structure, points: Array, side: int) -> Array:
     centre = np.multiply(structure.centre, mirroring)
     radii = np.reshape(structure.radii, column)
     x, y, z = points - centre.reshape(column)
-    angle = np.radians(structure.tilt_degrees) * side
+    tilt_degrees = side * structure.tilt_degrees
+    angle = np.radians(tilt_degrees)
     cosine = np.cos(angle)
     sine = np.sin(angle)
     across = cosine * x + sine * y
@@ -250,9 +254,11 @@ def _ellipsoid(structure: Structure, points: Array, side: int) -> Array:
     place = np.stack([across, along, z])
     norm = _length(place / radii)
     slope = _length(place / radii**2)
-    distance = norm * (norm - 1) / np.maximum(slope, _SMALLEST_SLOPE)
+    is_away = slope > _SMALLEST_SLOPE
+    divisor = np.maximum(slope, _SMALLEST_SLOPE)
+    distance = norm * (norm - 1) / divisor
     at_centre = -min(structure.radii)
-    return np.where(slope > _SMALLEST_SLOPE, distance, at_centre)
+    return np.where(is_away, distance, at_centre)
 
 
 def _length(vectors: Array) -> Array:
@@ -265,7 +271,8 @@ def _folds(points: Array, count: int) -> Array:
     """Return waves in [-1, 1] around the centre."""
     x, y, z = points
     angle = np.arctan2(y, x)
-    around = np.cos(count * angle)
+    angles = count * angle
+    around = np.cos(angles)
     upwards = np.cos(count * z)
     waves: Array = around * upwards
     return waves
@@ -274,12 +281,15 @@ def _folds(points: Array, count: int) -> Array:
 def _shares(labels: NDArray[np.uint8], unit: float) -> Array:
     """Return smoothed indicators of the structures, (structures, *shape), of a sum of at most 1."""
     smoothed = []
+    blur = _BLUR * unit
     count = len(STRUCTURES)
     for label in range(1, count + 1):
         inside = labels == label
-        share = ndimage.gaussian_filter(inside.astype(float), _BLUR * unit)
+        indicator = inside.astype(float)
+        share = ndimage.gaussian_filter(indicator, blur)
         smoothed.append(share)
     total = np.sum(smoothed, axis=0)
-    total = np.maximum(total, 0.05)
-    shares: Array = np.stack(smoothed) / total
+    divisor = np.maximum(total, 0.05)
+    stacked = np.stack(smoothed)
+    shares: Array = stacked / divisor
     return shares

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.robustness import ensemble_gain, find_robustness, spread, spread_ratio
+from hmopt.analysis.model_scores import ensemble_gain, find_robustness, spread, spread_ratio
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 
