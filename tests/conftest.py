@@ -116,6 +116,7 @@ SLOW_MODULES = frozenset(
         "search/test_studies.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
+        "workflow/test_new.py",
         "workflow/test_python.py",
     }
 )
