@@ -15,16 +15,12 @@ import hypothesis
 import numpy as np
 import pytest
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
 from hmopt.catalogue import HYPERPARAMETERS, METRICS, REGULARIZERS, SIMILARITIES
-from hmopt.data.preprocessing import prepare
-from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison
 from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
-from hmopt.report.parts import PARTS
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 
@@ -120,12 +116,21 @@ SLOW_MODULES = frozenset(
         "search/test_studies.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
+        "workflow/test_new.py",
         "workflow/test_python.py",
     }
 )
 """Modules whose tests take more than a second of processor time together."""
 SLOW_FIXTURES = frozenset({"tiny_study", "shared_data", "study_folder", "few_folder"})
 """Fixtures that train a model, write a study with a report, or read real cohorts."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow modules where only fast tests are asked for."""
+    if config.getoption("markexpr") != "not slow" or not collection_path.is_relative_to(TESTS):
+        return None
+    place = collection_path.relative_to(TESTS).as_posix()
+    return True if place in SLOW_FOLDERS or place in SLOW_MODULES else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -163,6 +168,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
+    from hmopt.data.preprocessing import prepare
+    from hmopt.data.synthetic import make_cohort
     from hmopt.training.train import train
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -176,6 +183,8 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
 @pytest.fixture
 def catalogue() -> Iterator[None]:
     """Take out what a test added, so that the next one finds what hmopt comes with."""
+    from hmopt.report.parts import PARTS
+
     every: list[dict[str, Any]] = [METRICS, SIMILARITIES, REGULARIZERS, HYPERPARAMETERS]
     before = [dict(records) for records in every]
     parts = list(PARTS)
@@ -255,6 +264,7 @@ def compare_trained(
     template: Measurements, trained: Sequence[Trained], section: SearchOptions
 ) -> "BaselineComparison | None":
     """Analyse a comparison of simulated trainings."""
+    from hmopt.analysis.baselines import COHORT, compare_baselines
 
     measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
