@@ -79,7 +79,7 @@ WIDENING = 0.08
 grow with age."""
 WIDENING_RADIUS = 0.4
 
-SQUARINGS = 6
+INTEGRATION_STEPS = 6
 """Steps of scaling and squaring."""
 
 
@@ -264,8 +264,8 @@ def integrate(velocity: Array) -> Array:
     Arsigny et al., MICCAI 2006: scaling and squaring, exp(v) = exp(v / 2ⁿ) ∘ … ∘ exp(v / 2ⁿ), by n
     compositions of a displacement with itself.
     """
-    displacement: Array = velocity / 2.0**SQUARINGS
-    for _ in range(SQUARINGS):
+    displacement: Array = velocity / 2.0**INTEGRATION_STEPS
+    for _ in range(INTEGRATION_STEPS):
         displacement = compose(displacement, displacement)
     return displacement
 

@@ -115,7 +115,7 @@ class Material:
 
     @cached_property
     def granularities(self) -> list[Gain]:
-        """The held-out gain of each granularity, without by_kinds of one scope or without held-out pairs."""
+        """The held-out gain of each granularity, without families of one scope or without held-out pairs."""
         return self._granularities(self.findings)
 
     def _granularities(self, judged: Sequence[CrossValidated]) -> list[Gain]:
@@ -130,7 +130,7 @@ class Material:
     def gains(self) -> dict[str, Gain]:
         """The held-out gain of each scope over the single setting for all, by name, tested within its family.
 
-        Scopes of a single subject, which is too few for a test, and by_kinds of one scope are left out.
+        Scopes of a single subject, which is too few for a test, and families of one scope are left out.
         """
         return self._gains("common")
 

@@ -31,7 +31,7 @@ ROW = 0.27
 """Height of a row, in inches."""
 
 GAP = 0.6
-"""Space between two by_kinds, in rows."""
+"""Space between two families, in rows."""
 
 DASHED: Any = (0, (4, 3))
 
@@ -40,7 +40,7 @@ Groups = Sequence[Sequence[ScopeResult]]
 
 
 def front_groups(material: Material) -> list[list[ScopeResult]]:
-    """Return the by_kinds of the first page, each in the order of reading."""
+    """Return the families of the first page, each in the order of reading."""
     return [
         sorted_for_reading(kinds, found)
         for kinds, found in by_kinds(material.findings).items()
@@ -54,7 +54,7 @@ def on_front(kinds: tuple[str, ...]) -> bool:
 
 
 def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> list[ScopeResult]:
-    """Return structures by their best values; other by_kinds in the order of the table."""
+    """Return structures by their best values; other families in the order of the table."""
     if kinds != ("label",):
         return findings
 

@@ -315,7 +315,7 @@ def _nearest_tiles(finding: ScopeResult) -> list[tuple[str, str | None, str]]:
 
 
 def _groups(material: Material, drawings: Drawings, told: Sequence[OptimumWarning]) -> list[Group]:
-    """Return all by_kinds of scopes; `told` are the warnings that the page gives once for all."""
+    """Return all families of scopes; `told` are the warnings that the page gives once for all."""
     groups: list[Group] = []
     commands: set[str] = set()
     for kinds, findings in by_kinds(material.findings).items():

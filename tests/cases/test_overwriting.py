@@ -14,7 +14,7 @@ from hmopt.errors import HmoptError
 
 @pytest.fixture
 def study(tiny_study: Any, tmp_path: Path) -> Path:
-    """Give a copy of a trained study, beside it `m.nii.gz` and `f.nii.gz` to register."""
+    """Return a copy of a trained study, beside it `m.nii.gz` and `f.nii.gz` to register."""
     folder = Path(shutil.copytree(tiny_study.folder, tmp_path / "study"))
     shutil.copy(tiny_study.image(1), tmp_path / "m.nii.gz")
     shutil.copy(tiny_study.image(2), tmp_path / "f.nii.gz")

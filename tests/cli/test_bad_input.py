@@ -40,7 +40,7 @@ batch = 1
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a good study folder."""
+    """Return a good study folder."""
     folder = tmp_path_factory.mktemp("source")
     make_cohort(folder / "data", subjects=6, shape=(32, 32))
     (folder / "study.toml").write_text(DECLARATION, encoding="utf-8")

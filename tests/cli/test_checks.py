@@ -14,7 +14,7 @@ from hmopt.cli.app import app
 
 @pytest.fixture
 def study(tiny_study: Any, tmp_path: Path) -> Path:
-    """Give a study folder of which nothing is trained yet."""
+    """Return a study folder of which nothing is trained yet."""
     trained = shutil.ignore_patterns("model*", "training*")
     return Path(shutil.copytree(tiny_study.folder, tmp_path / "study", ignore=trained))
 

@@ -41,7 +41,7 @@ def true_affine() -> np.ndarray:
 
 
 def moved(template: Volume, matrix: np.ndarray) -> Volume:
-    """Give the image in which the template's place x is at `matrix` x."""
+    """Return the image in which the template's place x is at `matrix` x."""
     affine = np.diag([-1.2, 1.1, 1.0, 1])
     affine[:3, 3] = [28, -6, -3]
     grid = np.linalg.inv(template.lattice.affine) @ np.linalg.inv(matrix) @ affine

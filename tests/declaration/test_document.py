@@ -27,7 +27,7 @@ VALUES = {
 
 
 def keys(section: BaseModel, path: str = "") -> set[str]:
-    """Give the dotted keys of all values that are set."""
+    """Return the dotted keys of all values that are set."""
     found: set[str] = set()
     for name in type(section).model_fields:
         value = getattr(section, name)

@@ -90,7 +90,7 @@ WITHOUT_EXAMPLE = {
 
 
 def offered() -> Iterator[tuple[str, Any]]:
-    """Give the functions and classes that a package names in `__all__`; records tell their fields instead."""
+    """Return the functions and classes that a package names in `__all__`; records tell their fields instead."""
     for package in PACKAGES:
         module = importlib.import_module(package)
         for name in getattr(module, "__all__", []):

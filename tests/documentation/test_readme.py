@@ -27,7 +27,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(document: Path) -> list[list[str]]:
-    """Give the words of every line in a document's shell blocks, comments left out and broken lines joined."""
+    """Return the words of every line in a document's shell blocks, comments left out and broken lines joined."""
     text = "\n".join(blocks(document.read_text(encoding="utf-8"), "sh")).replace("\\\n", " ")
     return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
 

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 def head(seed: int, shape: tuple[int, ...] = SHAPE) -> Array:
-    """Give an ellipsoid with a texture, intensities 0 to 200, 0 outside it."""
+    """Return an ellipsoid with a texture, intensities 0 to 200, 0 outside it."""
     texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
     places = np.stack(np.meshgrid(*[np.linspace(-1, 1, length) for length in shape], indexing="ij"))
     inside = ndimage.gaussian_filter((np.linalg.norm(places, axis=0) < 0.75).astype(float), 0.7)

@@ -30,7 +30,7 @@ Change = Callable[[Array, Array, int], Image]
 
 
 def labels_of(data: Array) -> Array:
-    """Give a label for the front half of a head and one for its back half."""
+    """Return a label for the front half of a head and one for its back half."""
     labels = np.where(data > 60, 1, 0).astype(np.uint8)
     labels[:, data.shape[1] // 2 :][labels[:, data.shape[1] // 2 :] == 1] = 2
     return labels

@@ -55,7 +55,7 @@ def test_the_order_in_which_voxels_are_stored_changes_neither_the_image_nor_the_
 
 
 def turned(degrees: float, axis: str, spacing: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Array:
-    """Give the affine of an image that is turned about its middle."""
+    """Return the affine of an image that is turned about its middle."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix() @ np.diag(spacing)
     matrix[:3, 3] = -matrix[:3, :3] @ ((np.array(head(1).shape) - 1) / 2)

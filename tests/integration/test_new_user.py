@@ -38,7 +38,7 @@ def hmopt(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a Decathlon folder of the first eight subjects' T1 images; the last two subjects are kept aside."""
+    """Return a Decathlon folder of the first eight subjects' T1 images; the last two subjects are kept aside."""
     source = tmp_path_factory.mktemp("source")
     manifest = pd.read_csv(make_cohort(source, subjects=SUBJECTS, shape=(32, 32)))
     folder = tmp_path_factory.mktemp("cohort")
@@ -54,7 +54,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a study folder after `hmopt new` and `hmopt run`."""
+    """Return a study folder after `hmopt new` and `hmopt run`."""
     folder = tmp_path_factory.mktemp("studies") / "mine"
     said = hmopt(
         "new",

@@ -24,7 +24,7 @@ Known = dict[tuple[str, int], np.ndarray]
 
 @pytest.fixture
 def ledger(oracle: Any, pairs: list[Pair], tmp_path: Path) -> Ledger:
-    """Give a ledger of two models, two settings each, in four shards."""
+    """Return a ledger of two models, two settings each, in four shards."""
     ledger = Ledger(tmp_path / "ledger")
     for identity in ("aaaa", "bbbb"):
         for place in (0, 70):

@@ -172,7 +172,7 @@ def add_model() -> Callable[[Path, str, float], None]:
 
 @pytest.fixture(scope="session")
 def with_gains() -> Callable[..., Material]:
-    """Give a study as if its `granularities`, `gains` or `default_gains` were others."""
+    """Return a study as if its `granularities`, `gains` or `default_gains` were others."""
 
     def build(material: Material, **known: object) -> Material:
         assert set(known) <= set(CACHED_GAINS)

@@ -168,7 +168,7 @@ def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Mate
 
 
 def with_nearest(material: Material, value: float, low: float, high: float) -> bool:
-    """Give whether a best value by nearest-neighbour Dice is said to differ from one with this interval."""
+    """Return whether a best value by nearest-neighbour Dice is said to differ from one with this interval."""
     cohort = material.cohort
     optimum: Optimum = replace(
         cohort.full.optimum, intervals={"regularization": Interval(low, high)}

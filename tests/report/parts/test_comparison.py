@@ -139,7 +139,7 @@ def test_the_page_shows_the_sections(
 def gap(
     compared: BaselineComparison, value: float, error: float, subjects: int = 9, starts: int = 3
 ) -> str:
-    """Give the sentence on a mean gap, as if subjects and starts had said so."""
+    """Return the sentence on a mean gap, as if subjects and starts had said so."""
     mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
     told = replace(compared.main.agreements[COHORT], mean_gap=mean, initializations=starts)
     main = replace(compared.main, agreements={COHORT: told})
