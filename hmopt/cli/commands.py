@@ -374,7 +374,7 @@ def describe(made: "NewStudy") -> list[str]:
 
 def _describe_data(found: "Inspection") -> list[str]:
     lines = [
-        f"Images: {len(found.scans)} of {len(found.subjects)} subjects",
+        f"Cohort: {len(found.scans)} images of {len(found.subjects)} subjects",
         f"Shapes: {_range(found.shapes)} voxels",
         f"Spacings: {_range(found.spacings_mm)} mm",
         "Structures:",

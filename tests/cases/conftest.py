@@ -33,7 +33,7 @@ class Outcome:
     @property
     def cases(self) -> tuple[int, int]:
         """Return how many images and how many subjects `hmopt new` found."""
-        found = re.search(r"Images: (\d+) of (\d+) subjects", self.output)
+        found = re.search(r"Cohort: (\d+) images of (\d+) subjects", self.output)
         assert found is not None, self.output + self.errors
         return int(found.group(1)), int(found.group(2))
 

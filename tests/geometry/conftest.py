@@ -94,7 +94,8 @@ def judge(tmp_path: Path) -> Judge:
         field, moved = tmp_path / "field.nii.gz", tmp_path / "moved.nii.gz"
         save_image(found.displacement, field)
         save_image(found.moved, moved)
-        background = float(np.asarray(nibabel.Nifti1Image.from_filename(moving).dataobj).min())
+        opened: Any = nibabel.load(moving)  # a pair of files, too
+        background = float(np.asarray(opened.dataobj).min())
         by_itk = apply_by_itk(moving, fixed, field, background)
         by_hmopt = sitk.GetArrayFromImage(sitk.ReadImage(str(moved), sitk.sitkFloat32))
         spread = float(np.ptp(by_hmopt))
