@@ -26,8 +26,8 @@ class CohortOptions(Options):
     labels: Path | None = None
     """Folder of label maps with the same file names."""
     label_names: Path | None = None
-    """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`) or a Decathlon
-    `dataset.json`."""
+    """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`), a `dataset.json` of the
+    Decathlon or nnU-Net, or a colour table of FreeSurfer, 3D Slicer or ITK-SNAP."""
     structures: dict[str, list[str]] = {}
     """Structures to evaluate, each the union of the named labels; empty: every label by itself."""
     minimum_voxels: int = Field(default=0, ge=0)
