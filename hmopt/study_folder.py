@@ -25,8 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 from hmopt.commands import Command, read_commands
 from hmopt.csv_tables import read_number_table, read_text_table, write_table
-from hmopt.declaration import FILE_NAME, Study, read_study
-from hmopt.declaration.study import load_declared_plugins, read_declaration
+from hmopt.declaration import FILE_NAME, Study
+from hmopt.declaration.study import (
+    load_declared_plugins,
+    read_declaration,
+    with_absolute_paths,
+)
 from hmopt.errors import DeclarationError, LedgerError
 from hmopt.files import file_hash, read_json, slug
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
@@ -306,7 +310,10 @@ class StudyFolder(_SearchFiles):
         DeclarationError
             If `study.toml` is not there or breaks a rule, or a path in it names a variable that is not set.
         """
-        return read_study(self.path)
+        declaration = self.declaration
+        if declaration is None:
+            declaration = read_declaration(self.path)  # which refuses, as there is none
+        return with_absolute_paths(declaration, self.path)
 
     @cached_property
     def declaration(self) -> Study | None:

@@ -158,7 +158,17 @@ def read_study(folder: Path) -> Study:
     DeclarationError
         If the file is not there, is no TOML, names a variable that is not set, or breaks a rule.
     """
-    study = read_declaration(folder)
+    return with_absolute_paths(read_declaration(folder), folder)
+
+
+def with_absolute_paths(study: Study, folder: Path) -> Study:
+    """Return a declaration whose paths are absolute, environment variables in them replaced.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
     cohort = _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names"))
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))

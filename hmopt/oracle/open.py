@@ -77,7 +77,9 @@ def open_oracle(
 
 
 def open_registrar(
-    folder: Path | str, device: Device = "cpu", placement: Placement | None = None
+    folder: Path | str | StudyFolder,
+    device: Device = "cpu",
+    placement: Placement | None = None,
 ) -> Registrar:
     """Return the model of a study folder, ready for images from outside the cohort.
 
@@ -96,11 +98,10 @@ def open_registrar(
     HmoptError
         If there is no model, or it cannot be used.
     """
-    folder = Path(folder)
-    if not StudyFolder(folder).is_declared:
-        return _registrar_of_file(StudyFolder(folder).model_file(), device, placement)
-    study = read_study(folder)
-    return source_of(folder, study).registrar(device, placement)
+    files = StudyFolder.of(folder)
+    if not files.is_declared:
+        return _registrar_of_file(files.model_file(), device, placement)
+    return source_of(files.path, files.study).registrar(device, placement)
 
 
 def load_oracle(

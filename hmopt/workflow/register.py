@@ -191,7 +191,7 @@ def register(
     moving, fixed = Path(moving), Path(fixed)
     check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
 
-    registrar = open_registrar(files.path, find_device(device), _placement(placement))
+    registrar = open_registrar(files, find_device(device), _placement(placement))
     advice = None
     if setting:
         chosen = given_setting(registrar.space, setting)
