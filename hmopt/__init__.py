@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
+    from hmopt.interop.load import load_model
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Block, Pair
@@ -66,6 +67,7 @@ _HOMES = {
     ),
     "hmopt.declaration.study": ("read_study",),
     "hmopt.errors": ("HmoptError",),
+    "hmopt.interop.load": ("load_model",),
     "hmopt.ledger": (
         "Ledger",
         "Measurements",
@@ -142,6 +144,7 @@ __all__ = [
     "demo_declaration",
     "export",
     "inspect_ledger",
+    "load_model",
     "new",
     "open_oracle",
     "open_study",

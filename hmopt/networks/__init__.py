@@ -9,7 +9,7 @@ from hmopt.networks.checkpoint import (
     save_hypermorph,
     trained_part,
 )
-from hmopt.networks.hypermorph import Hypermorph
+from hmopt.networks.hypermorph import Hypermorph, hypermorph_hash
 from hmopt.networks.hypernetwork import Hypernetwork, hypernetwork_operations
 from hmopt.networks.registration import (
     RegistrationNetwork,
@@ -33,6 +33,7 @@ __all__ = [
     "build_hypermorph",
     "check_architecture",
     "coarsest_stride",
+    "hypermorph_hash",
     "hypernetwork_operations",
     "load_hypermorph",
     "load_network",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hmopt.model_file import weights_hash
 from hmopt.networks.hypernetwork import Hypernetwork
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Setting, Space
@@ -101,3 +102,13 @@ class Hypermorph(nn.Module):
             weights = self.weights(setting)
         network.load_state_dict(weights)
         return network
+
+
+def hypermorph_hash(model: Hypermorph) -> str:
+    """Return a hash of a hypermorph's weights, architecture and hyperparameters, 16 digits."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in model.hypernetwork.state_dict().items()
+    }
+    hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
+    return weights_hash(tensors, model.registration.options, hyperparameters)

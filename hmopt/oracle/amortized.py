@@ -4,8 +4,7 @@ import torch
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.files import content_hash
-from hmopt.model_file import weights_hash
-from hmopt.networks import Hypermorph, RegistrationNetwork
+from hmopt.networks import Hypermorph, RegistrationNetwork, hypermorph_hash
 from hmopt.oracle.registered import NetworkOracle, TrainingFacts
 from hmopt.space import Index, Space
 
@@ -36,7 +35,7 @@ class AmortizedOracle(NetworkOracle):
         facts: TrainingFacts | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._identity = content_hash(model_hash(model), cohort.identity)
+        self._identity = content_hash(hypermorph_hash(model), cohort.identity)
         self._facts = facts or TrainingFacts()
         self._model = model.eval().to(self.device)
 
@@ -59,13 +58,3 @@ class AmortizedOracle(NetworkOracle):
         """Return the network whose weights the model predicts at a setting."""
         setting = self.space.setting(index)
         return self._model.bake(setting)
-
-
-def model_hash(model: Hypermorph) -> str:
-    """Return a hash of a model's weights, architecture and hyperparameters, 16 digits."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().numpy()
-        for name, tensor in model.hypernetwork.state_dict().items()
-    }
-    hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
-    return weights_hash(tensors, model.registration.options, hyperparameters)

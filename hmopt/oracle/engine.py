@@ -16,7 +16,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.files import content_hash, file_hash, one_line
-from hmopt.interop.registration import Image
+from hmopt.interop.model import Image
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair

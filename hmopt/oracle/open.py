@@ -13,13 +13,18 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError
+from hmopt.interop import own_model
+from hmopt.interop.load import load_model
+from hmopt.interop.model import FileModel
+from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
-from hmopt.interop.registration import Placement, Registrar, load_model
+from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
-from hmopt.networks import Hypermorph, architecture, load_hypermorph
+from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, load_engine
+from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
@@ -100,7 +105,8 @@ def open_registrar(
     """
     files = StudyFolder.of(folder)
     if not files.is_declared:
-        return _registrar_of_file(files.model_file(), device, placement)
+        model = own_model.read(files.model_file(), device)
+        return _registrar_of(model, placement)
     return source_of(files.path, files.study).registrar(device, placement)
 
 
@@ -168,44 +174,47 @@ class TrainedHere(ModelSource):
         """Return what registers files with the model."""
         path = StudyFolder(self.folder).model_file()
         declared_order = list(self.study.hyperparameters)
-        return _registrar_of_file(path, device, placement, declared_order)
+        model = own_model.read(path, device, declared_order)
+        return _registrar_of(model, placement)
 
 
 class OfFile(ModelSource):
-    """`source = "file"`: a model in a file, today one that hmopt wrote."""
+    """`source = "file"`: a model in a file, of hmopt or of another program."""
 
     @property
     def file(self) -> Path:
         """The model's file."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
-        if path.suffix != ".safetensors":
-            raise CheckpointError(
-                f"model.path {path}",
-                expected="a .safetensors file that hmopt wrote",
-                got=repr(path.suffix),
-                advice="Other formats are not read yet.",
-            )
         return path
 
     @property
-    def declared_order(self) -> list[str] | None:
-        """In which the model's hyperparameters were declared; None where it is not known."""
-        return None
+    def model(self) -> FileModel:
+        """The model in the file."""
+        return load_model(self.file)
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
-        """Return the oracle of the model, if the cohort was prepared as the model's own."""
-        hypermorph, header = load_hypermorph(self.file, declared_order=self.declared_order)
+        """Return the oracle of the model, if the cohort was prepared as the model asks."""
+        model = self.model
+        if not isinstance(model, HypermorphModel):
+            check_hyperparameters(self.file, model.space, self.study)
+            return ModelOracle(model, cohort, device)
+        header = model.header
         check_header(self.file, header, needed=["preprocessing"])
         check_grid(self.file, header, self.study, cohort)
-        check_hyperparameters(self.file, hypermorph, self.study)
-        hypermorph.space = self.study.space
+        check_hyperparameters(self.file, model.space, self.study)
+        model.hypermorph.space = self.study.space
         facts = facts_of(header, header.get("loss"))
-        return AmortizedOracle(hypermorph, cohort, device, facts=facts)
+        return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of_file(self.file, device, placement, self.declared_order)
+        model = self.model
+        if isinstance(model, HypermorphModel):
+            return _registrar_of(model, placement)
+        cohort = prepare(self.study, self.folder)
+        preparation = cohort_preparation(cohort, self.study.preprocessing)
+        return Registrar(model, preparation, placement)
 
 
 class OfStudy(OfFile):
@@ -219,14 +228,13 @@ class OfStudy(OfFile):
         return StudyFolder(path).model_file()
 
     @property
-    def declared_order(self) -> list[str] | None:
-        """In which the other folder's study declares its hyperparameters, if it is there."""
+    def model(self) -> FileModel:
+        """The other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         declaration = StudyFolder(path).declaration
-        if declaration is None:
-            return None
-        return list(declaration.hyperparameters)
+        declared_order = None if declaration is None else list(declaration.hyperparameters)
+        return own_model.read(self.file, declared_order=declared_order)
 
 
 class OfEngine(ModelSource):
@@ -261,14 +269,8 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of_file(
-    path: Path,
-    device: Device,
-    placement: Placement | None,
-    declared_order: Sequence[str] | None = None,
-) -> Registrar:
-    model, header = load_model(path, device, declared_order)
-    preparation = trained_preparation(path, header)
+def _registrar_of(model: HypermorphModel, placement: Placement | None) -> Registrar:
+    preparation = trained_preparation(model.path, model.header)
     return Registrar(model, preparation, placement)
 
 
@@ -372,7 +374,7 @@ def _is_same_spacing(trained: Sequence[float] | None, own: Sequence[float] | Non
     return np.allclose(trained, own, rtol=_SAME_SPACING)
 
 
-def check_hyperparameters(path: Path, hypermorph: Hypermorph, study: Study) -> None:
+def check_hyperparameters(path: Path, space: Space, study: Study) -> None:
     """Refuse hyperparameters that mean something else to a model: other names, ranges or priors.
 
     Raises
@@ -380,7 +382,7 @@ def check_hyperparameters(path: Path, hypermorph: Hypermorph, study: Study) -> N
     CheckpointError
         If they differ.
     """
-    own = _ranges(hypermorph.space)
+    own = _ranges(space)
     declared = _ranges(study.space)
     advice = "Declare [hyperparameters] as those that the model was trained with."
     if own != declared:

@@ -1,0 +1,148 @@
+"""Hypermorphs that hmopt trained, as functions on NumPy arrays."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from hmopt.declaration import PreprocessingOptions
+from hmopt.errors import CheckpointError
+from hmopt.files import checked
+from hmopt.interop.model import FileModel, Image, check_shapes
+from hmopt.model_file import check_header
+from hmopt.networks import (
+    Hypermorph,
+    RegistrationNetwork,
+    coarsest_stride,
+    hypermorph_hash,
+    load_hypermorph,
+)
+from hmopt.space import Setting, Space
+from hmopt.spatial import image_tensor
+
+
+class HypermorphModel(FileModel):
+    """A hypermorph that hmopt trained.
+
+    Parameters
+    ----------
+    path
+        Its file, for messages.
+    hypermorph
+        The trained network.
+    header
+        What the file says of it.
+    device
+        Where it runs.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        hypermorph: Hypermorph,
+        header: dict[str, Any],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.path = path
+        self.header = header
+        self._device = torch.device(device)
+        self.hypermorph = hypermorph.eval().to(self._device)
+        self._baked: tuple[Setting, RegistrationNetwork] | None = None
+
+    @property
+    def title(self) -> str:
+        """What the model is, in a few words."""
+        shape = " x ".join(str(side) for side in self.shape)
+        return f"hypermorph of hmopt, {shape} voxels"
+
+    @property
+    def identity(self) -> str:
+        """Hash of weights, architecture and hyperparameters."""
+        return hypermorph_hash(self.hypermorph)
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters that the hypermorph is conditioned on."""
+        return self.hypermorph.space
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels of the grid that it was trained on."""
+        return tuple(self.header["architecture"]["shape"])
+
+    @property
+    def preprocessing(self) -> PreprocessingOptions:
+        """How the images were prepared that it was trained on."""
+        check_header(self.path, self.header, needed=["preprocessing"])
+        return checked(
+            self.header["preprocessing"],
+            PreprocessingOptions,
+            field=str(self.path),
+            error=CheckpointError,
+            what="the header of a trained model",
+            advice="Restore the file, or move it away and train again.",
+        )
+
+    @property
+    def stride(self) -> int:
+        """It takes every grid whose axes are multiples of this."""
+        return coarsest_stride(self.hypermorph.registration.options)
+
+    @torch.inference_mode()
+    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
+        """Return the displacement of two prepared images, (d, *shape), in voxels."""
+        check_shapes(moving, fixed, self.shape, self.stride)
+        network = self._network(setting)
+        moving_tensor = image_tensor([moving]).to(self._device)
+        fixed_tensor = image_tensor([fixed]).to(self._device)
+        velocity = network(moving_tensor, fixed_tensor)
+        displacement = network.displacement(velocity)[0]
+        array: NDArray[np.float32] = displacement.cpu().numpy()
+        return array
+
+    def _network(self, setting: Setting) -> RegistrationNetwork:
+        """Return the network of a setting, that of the last call where it is the same."""
+        if self._baked is not None:
+            last, network = self._baked
+            if last == setting:
+                return network
+        network = self.hypermorph.bake(setting)
+        self._baked = (dict(setting), network)
+        return network
+
+
+def recognizes(path: Path) -> bool:
+    """Tell whether a file holds a hypermorph that hmopt wrote."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return "hmopt" in (file.metadata() or {})
+    except Exception:  # whatever a file of another format makes of it
+        return False
+
+
+def read(
+    path: Path, device: torch.device | str = "cpu", declared_order: Iterable[str] | None = None
+) -> HypermorphModel:
+    """Return the hypermorph in a file that hmopt wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where it runs.
+    declared_order
+        Names of its hyperparameters in the order of their declaration, for a file of an earlier
+        version, which does not tell it; None: that of the catalogue.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be used.
+    """
+    hypermorph, header = load_hypermorph(path, declared_order=declared_order)
+    return HypermorphModel(path, hypermorph, header, device)
