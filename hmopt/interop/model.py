@@ -109,7 +109,7 @@ def check_shapes(moving: Image, fixed: Image, shape: tuple[int, ...], stride: in
     >>> image = np.zeros((10, 16), np.float32)
     >>> check_shapes(image, image, (16, 16), stride=8)
     Traceback (most recent call last):
-    hmopt.errors.DataError: images: expected 2 axes, each a multiple of 8 voxels, got 10 x 16 ...
+    hmopt.errors.DataError: images: expected 2 axes, each a multiple of 8 voxels, got 10 x 16. ...
     """
     found = moving.shape
     if fixed.shape != found:
