@@ -138,6 +138,8 @@ def _add_entry(
 
 
 def _item(value: object) -> Item:
+    if isinstance(value, Options):
+        return _inline(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
         return _inline(value)
     if isinstance(value, list | tuple):

@@ -1,0 +1,684 @@
+"""Several methods on the same pairs: paired differences of scores, and what each costs.
+
+A method is anything with measurements: a trained model, an engine, or a table of scores. Each
+stands there with settings of several kinds: its default, or one that was *tuned*, which means
+chosen by scores. A tuned setting must not be judged by the pairs that chose it: of each pair, the
+setting is chosen on all pairs without its two subjects. So all methods leave out the same
+subjects, no random number enters, and n - 2 of n subjects choose.
+
+Two methods are compared on the pairs that both have. A difference of a pair belongs to two
+subjects, so that its mean has the standard error of the delete-one-subject jackknife.
+
+Shapes: n pairs, l labels, s settings, r splits.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from hmopt.analysis.evidence import Evidence, holm, of_mean
+from hmopt.analysis.held_out import choose, leave_out_own, sums_between
+from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.optimum import shared_settings, within_range
+from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
+from hmopt.analysis.resampling import Estimate, Floats, Names, Places
+from hmopt.catalogue import Metric, find_metric
+from hmopt.declaration.report import Choice
+from hmopt.errors import DataError
+from hmopt.ledger.measurements import Measurements, mean
+from hmopt.search.curve import FOLDING, Curve, Curves, gain
+from hmopt.search.scopes import Scope
+from hmopt.space import Index, Setting
+
+SECONDS = "wall_time_s"
+"""Metric: wall time of the registration of one pair."""
+
+ROUGHNESS = "log_jacobian_sd"
+"""Metric: standard deviation of the log Jacobian."""
+
+COHORT = Scope(criteria=())
+MANY_TIMES = 2
+"""So many times as many pairs must all methods share without one of them for its scores to be left
+out of the table of shared pairs."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A method that was measured at many settings.
+
+    Parameters
+    ----------
+    title
+        What it is called.
+    measurements
+        Its measurements.
+    choices
+        Which of its settings are compared.
+    training_minutes
+        Of its model; 0 where nothing was trained, NaN where it is not known.
+    search_minutes
+        Of its search; NaN where it is not known.
+    """
+
+    title: str
+    measurements: Measurements
+    choices: tuple[Choice, ...]
+    training_minutes: float = math.nan
+    search_minutes: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """A method at settings of one kind: a row of the comparison.
+
+    Parameters
+    ----------
+    source
+        Title of the method.
+    choice
+        How its settings were chosen; None where only scores are known.
+    pairs
+        Ids of n pairs.
+    moving, fixed
+        Their subjects, shape (n,).
+    labels
+        Names of l labels.
+    scores
+        Shape (n, l); held out where the setting was tuned; NaN where there is none.
+    settings
+        The setting to use by label, of all subjects: the same one for all labels unless it was
+        chosen for each.
+    seconds
+        Of one registration, the median; with a setting for each label, of all that are needed. NaN
+        where it was not measured.
+    folding, roughness
+        Mean share of folded voxels and mean standard deviation of the log Jacobian at `settings`.
+    evaluations
+        Registrations that tuning took; 0 where nothing was tuned.
+    failures
+        Registrations of these pairs at `settings` that failed.
+    tuning_minutes, training_minutes
+        NaN where they are not known.
+    """
+
+    source: str
+    choice: Choice | None
+    pairs: tuple[str, ...]
+    moving: Names
+    fixed: Names
+    labels: tuple[str, ...]
+    scores: Floats
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    seconds: float = math.nan
+    folding: float = math.nan
+    roughness: float = math.nan
+    evaluations: int = 0
+    failures: int = 0
+    tuning_minutes: float = math.nan
+    training_minutes: float = math.nan
+
+    @property
+    def title(self) -> str:
+        """Method and kind of setting."""
+        if self.choice is None:
+            return self.source
+        return f"{self.source}, {self.choice.replace('per_structure', 'tuned per structure')}"
+
+    @property
+    def once_minutes(self) -> float:
+        """Time before the first registration: training and tuning."""
+        return self.training_minutes + self.tuning_minutes
+
+    def of_label(self, label: str | None) -> Floats:
+        """Return one score per pair, shape (n,): of a label, or the mean over those it has."""
+        if label is None:
+            return mean(self.scores, axis=1)
+        place = self.labels.index(label)
+        scores: Floats = self.scores[:, place]
+        return scores
+
+    def on(self, pairs: Sequence[str]) -> "Entry":
+        """Return the same on some of its pairs, in their order."""
+        places = pd.Index(self.pairs).get_indexer(pd.Index(pairs))
+        return replace(
+            self,
+            pairs=tuple(pairs),
+            moving=self.moving[places],
+            fixed=self.fixed[places],
+            scores=self.scores[places],
+        )
+
+    def mean(self, label: str | None = None) -> Mean | None:
+        """Compute the mean score over the pairs that have one; None where there is none."""
+        scores = self.of_label(label)
+        known = np.isfinite(scores)
+        if not known.any():
+            return None
+        return jackknife(scores[known], self.moving[known], self.fixed[known])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much better one entry is than another, on the pairs that both have.
+
+    Parameters
+    ----------
+    first, second
+        Titles of the entries.
+    label
+        A label, or None: mean over the labels of a pair.
+    mean
+        Mean of first - second such that more is better, with its standard error.
+    p_adjusted
+        Two-sided p-value after Holm's correction: over all labels of the two entries; without a
+        label, over every two entries.
+    pairs
+        Number of pairs.
+    evidence
+        What test, interval and margin say together.
+    """
+
+    first: str
+    second: str
+    label: str | None
+    mean: Mean
+    p_adjusted: float
+    pairs: int
+    evidence: Evidence
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, `negligible`, `no evidence` or `too few subjects`."""
+        if self.evidence is Evidence.FOUND:
+            return "better" if self.mean.value > 0 else "worse"
+        return self.evidence.answer
+
+    def turned(self) -> "Difference":
+        """Return the difference the other way round."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            mean=replace(self.mean, value=-self.mean.value),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beside:
+    """Several methods side by side.
+
+    Parameters
+    ----------
+    metric, margin
+        What is compared, and the difference that is negligible.
+    labels
+        Structures that every method has.
+    entries
+        The rows, the first of which the others are compared with.
+    differences
+        Between every two entries, the earlier one first: overall, and of each label.
+    shared
+        Pairs of the table of scores.
+    sparse
+        Titles of methods that have too few pairs to stand in it.
+    remarks
+        In what the methods differ besides.
+    """
+
+    metric: Metric
+    margin: float
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    differences: tuple[Difference, ...]
+    shared: tuple[str, ...]
+    sparse: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def score(self, entry: Entry, label: str | None = None) -> Estimate | None:
+        """Return an entry's mean score on the shared pairs; of a sparse one on its own pairs."""
+        shown = entry if entry.source in self.sparse else entry.on(self.shared)
+        found = shown.mean(label)
+        return None if found is None else within_range(self.metric, found.estimate)
+
+    def pairs_of(self, entry: Entry) -> int:
+        """Return the number of pairs of an entry's scores."""
+        return len(entry.pairs) if entry.source in self.sparse else len(self.shared)
+
+    def difference(self, first: str, second: str, label: str | None = None) -> Difference | None:
+        """Return how much better one entry is than another; None where they share no pair."""
+        for found in self.differences:
+            if found.label != label:
+                continue
+            if (found.first, found.second) == (first, second):
+                return found
+            if (found.first, found.second) == (second, first):
+                return found.turned()
+        return None
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each entry and structure, with numbers.
+
+        Returns
+        -------
+        table
+            `method`, `choice`, `label` (empty: mean over all), `pairs`, `score` with its interval,
+            `difference_to_first` with its interval, `p_adjusted` and `verdict`; in the rows without
+            a label also the setting, seconds, folding, and what tuning and training took.
+        """
+        rows = []
+        for entry in self.entries:
+            labels: list[str | None] = [None, *self.labels]
+            rows += [self._row(entry, label) for label in labels]
+        return pd.DataFrame(rows)
+
+    def _row(self, entry: Entry, label: str | None) -> dict[str, object]:
+        score = self.score(entry, label) or Estimate(math.nan, math.nan, math.nan)
+        row: dict[str, object] = {
+            "method": entry.source,
+            "choice": entry.choice or "",
+            "label": label or "",
+            "pairs": self.pairs_of(entry),
+            **score.columns(self.metric.name),
+        }
+        against = self.difference(entry.title, self.entries[0].title, label)
+        estimate = Estimate(math.nan, math.nan, math.nan)
+        if against is not None:
+            estimate = against.mean.estimate
+        row |= estimate.columns("difference_to_first")
+        row["p_adjusted"] = math.nan if against is None else against.p_adjusted
+        row["verdict"] = "" if against is None else against.verdict
+        of_label = entry.settings if label is None else _only(entry.settings, label)
+        row["setting"] = setting_column(of_label)
+        is_overall = label is None
+        row["seconds"] = entry.seconds if is_overall else math.nan
+        row["folding"] = entry.folding if is_overall else math.nan
+        row["log_jacobian_sd"] = entry.roughness if is_overall else math.nan
+        row["failures"] = entry.failures if is_overall else math.nan
+        row["evaluations"] = entry.evaluations if is_overall else math.nan
+        row["tuning_minutes"] = entry.tuning_minutes if is_overall else math.nan
+        row["training_minutes"] = entry.training_minutes if is_overall else math.nan
+        return row
+
+
+def _only(settings: Mapping[str, Setting], label: str) -> dict[str, Setting]:
+    return {label: settings[label]} if label in settings else {}
+
+
+def setting_column(settings: Mapping[str, Setting]) -> str:
+    """Return settings as a cell: `a=1, b=2`; several different ones each after its label.
+
+    Examples
+    --------
+    >>> setting_column({"thalamus": {"regularization": 0.3}, "caudate": {"regularization": 0.3}})
+    'regularization=0.3'
+    >>> setting_column({"thalamus": {"regularization": 0.3}, "caudate": {"regularization": 0.5}})
+    'thalamus: regularization=0.3; caudate: regularization=0.5'
+    """
+    texts = {label: _setting_text(setting) for label, setting in settings.items()}
+    different = set(texts.values())
+    if len(different) == 1:
+        return different.pop()
+    return "; ".join(f"{label}: {text}" for label, text in texts.items())
+
+
+def _setting_text(setting: Setting) -> str:
+    values = []
+    for name, value in setting.items():
+        text = f"{value:g}" if isinstance(value, int | float) else str(value)
+        values.append(f"{name}={text}")
+    return ", ".join(values)
+
+
+def make_entries(source: Source, metric: str, labels: Sequence[str]) -> list[Entry]:
+    """Return a method's entries, one for each of its choices for which there are scores.
+
+    Parameters
+    ----------
+    source
+        The method.
+    metric
+        What settings are chosen by and compared in.
+    labels
+        Structures to compare, which it has measured.
+
+    Raises
+    ------
+    LedgerError
+        If the metric was not measured.
+    """
+    method = _Method(source, metric, labels)
+    entries = [method.entry(choice) for choice in source.choices]
+    return [entry for entry in entries if entry is not None]
+
+
+class _Method:
+    """One method: its curves, and the splits that leave out each pair's own subjects."""
+
+    def __init__(self, source: Source, metric: str, labels: Sequence[str]) -> None:
+        measurements = source.measurements
+        places = [measurements.labels.index(label) for label in labels]
+        kept = {}
+        for name, values in measurements.values.items():
+            # metrics of whole pairs have no axis of labels
+            kept[name] = values[:, :, places] if values.ndim == 3 else values
+        self.source = source
+        self.metric = find_metric(metric)
+        self.labels = tuple(labels)
+        self.measured = replace(measurements, labels=self.labels, values=kept)
+        self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
+        self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
+        curves = Curves(self.measured, metric)
+        self.cohort = curves.of(COHORT)
+        of_labels = {label: curves.of(Scope(criteria=(("label", label),))) for label in self.labels}
+        self.curves = {label: curve for label, curve in of_labels.items() if curve is not None}
+        self.splits, self.split_of_pair = leave_out_own(self.moving, self.fixed)
+
+    def entry(self, choice: Choice) -> Entry | None:
+        """Return the entry of one choice; None where no pair has a score."""
+        if choice == "default":
+            chosen, settings = self._default()
+        elif choice == "tuned":
+            chosen, settings = self._tuned()
+        else:
+            chosen, settings = self._per_structure()
+        scores = self._scores(chosen)
+        if not np.isfinite(scores).any():
+            return None
+        used = self._places(settings)
+        is_default = choice == "default"
+        return Entry(
+            source=self.source.title,
+            choice=choice,
+            pairs=tuple(self.measured.pairs["pair"]),
+            moving=self.moving,
+            fixed=self.fixed,
+            labels=self.labels,
+            scores=scores,
+            settings=settings,
+            seconds=self._seconds(used),
+            folding=self._mean_of(FOLDING, used),
+            roughness=self._mean_of(ROUGHNESS, used),
+            evaluations=0 if is_default else evaluations(self.measured, self.metric.name),
+            failures=self._failures(used),
+            tuning_minutes=0.0 if is_default else self.source.search_minutes,
+            training_minutes=self.source.training_minutes,
+        )
+
+    def _default(self) -> tuple[dict[str, Places], dict[str, Setting]]:
+        space = self.measured.space
+        place = self._place(space.index(space.default))
+        everywhere = np.full(len(self.splits.selection), place)
+        chosen = dict.fromkeys(self.labels, everywhere)
+        return chosen, dict.fromkeys(self.labels, space.default)
+
+    def _tuned(self) -> tuple[dict[str, Places], dict[str, Setting]]:
+        """Choose one setting for all structures: in each split, and on all subjects."""
+        if self.cohort is None:
+            return {}, {}
+        sums = sums_between(self.cohort, self.splits, *self._sides(self.cohort))
+        places = choose(sums, self.splits.selection)
+        chosen = self._in_table(self.cohort.settings, places)
+        best = self.cohort.settings[self.cohort.best()]
+        setting = self.measured.space.setting(best)
+        return dict.fromkeys(self.labels, chosen), dict.fromkeys(self.labels, setting)
+
+    def _per_structure(self) -> tuple[dict[str, Places], dict[str, Setting]]:
+        """Choose a setting for each structure by its pooled curve, as a search recommends it."""
+        curves = list(self.curves.values())
+        if not curves:
+            return {}, {}
+        shared = shared_settings(curves)
+        if len(curves) < FEWEST_SCOPES or not shared:
+            return self._tuned()
+        members = []
+        for curve in curves:
+            at_shared = curve.at(shared)
+            sums = sums_between(at_shared, self.splits, *self._sides(curve))
+            members.append(Member(sums=sums, group=None))
+        everyone = np.ones((1, self.splits.selection.shape[1]), dtype=bool)
+        in_splits = pooled_places(members, self.splits.selection)
+        of_all = pooled_places(members, everyone)[:, 0]
+        chosen = {}
+        settings = {}
+        for label, places, best in zip(self.curves, in_splits, of_all, strict=True):
+            chosen[label] = self._in_table(shared, places)
+            settings[label] = self.measured.space.setting(shared[best])
+        return chosen, settings
+
+    def _scores(self, chosen: Mapping[str, Places]) -> Floats:
+        """Return the score of each pair and label at the setting of the pair's split, (n, l)."""
+        count = len(self.moving)
+        scores = np.full((count, len(self.labels)), np.nan)
+        rows = np.arange(count)
+        for column, label in enumerate(self.labels):
+            if label not in chosen:
+                continue
+            of_label = self.measured.score(self.metric.name, label)
+            places = chosen[label][self.split_of_pair]
+            found = of_label[places, rows]
+            scores[:, column] = np.where(places >= 0, found, np.nan)
+        return scores
+
+    def _sides(self, curve: Curve) -> tuple[Names, Names]:
+        return self.moving[curve.pairs], self.fixed[curve.pairs]
+
+    def _in_table(self, settings: Sequence[Index], places: Places) -> Places:
+        """Return places among all measured settings of places among some; -1 stays -1."""
+        table = np.array([*map(self._place, settings), -1])
+        found: Places = table[places]
+        return found
+
+    def _place(self, index: Index) -> int:
+        if index not in self.measured.settings:
+            return -1
+        return self.measured.settings.index(index)
+
+    def _places(self, settings: Mapping[str, Setting]) -> list[int]:
+        """Return the places of the different settings that are used."""
+        indices = [self.measured.space.index(setting) for setting in settings.values()]
+        places = [self._place(index) for index in dict.fromkeys(indices)]
+        return [place for place in places if place >= 0]
+
+    def _seconds(self, places: Sequence[int]) -> float:
+        """Return the time of a pair: each setting is a registration, whose median counts."""
+        if SECONDS not in self.measured.values or not places:
+            return math.nan
+        times = self.measured.values[SECONDS][places]
+        known = [of_setting[np.isfinite(of_setting)] for of_setting in times]
+        if not all(len(of_setting) for of_setting in known):
+            return math.nan
+        return float(sum(np.median(of_setting) for of_setting in known))
+
+    def _mean_of(self, metric: str, places: Sequence[int]) -> float:
+        if metric not in self.measured.values or not places:
+            return math.nan
+        values = self.measured.values[metric][places]
+        return float(mean(values.ravel(), axis=0))
+
+    def _failures(self, places: Sequence[int]) -> int:
+        """Count registrations that gave nothing, of pairs that others could register."""
+        scores = self.measured.score(self.metric.name)
+        finite = np.isfinite(scores)
+        can_be = finite.any(axis=0)
+        failed = ~finite[places][:, can_be]
+        return int(failed.sum())
+
+
+def evaluations(measurements: Measurements, metric: str) -> int:
+    """Count the registrations that were measured: settings and pairs that have a score."""
+    scores = measurements.score(metric)
+    return int(np.isfinite(scores).sum())
+
+
+def set_beside(
+    entries: Sequence[Entry], metric: str, margin: float, remarks: Sequence[str] = ()
+) -> Beside:
+    """Compare every two entries.
+
+    Parameters
+    ----------
+    entries
+        Of the same labels; at least two, the first of which the others are compared with.
+    metric
+        What the scores are of.
+    margin
+        Difference that is negligible.
+    remarks
+        In what the methods differ besides.
+
+    Raises
+    ------
+    DataError
+        If there are not two entries that share pairs.
+
+    Examples
+    --------
+    >>> names = np.array(["a", "b", "c", "d", "e"], dtype=object)
+    >>> def made(title, scores):
+    ...     column = np.array(scores)[:, None]
+    ...     return Entry(source=title, choice=None, pairs=tuple("12345"), moving=names, fixed=np.roll(names, 1),
+    ...                  labels=("thalamus",), scores=column)
+    >>> one = made("one", [0.80, 0.81, 0.80, 0.82, 0.80])
+    >>> two = made("two", [0.70, 0.72, 0.70, 0.71, 0.72])
+    >>> found = set_beside([one, two], "dice", margin=0.002).difference("two", "one")
+    >>> round(found.mean.value, 3), found.verdict
+    (-0.096, 'worse')
+    """
+    record = find_metric(metric)
+    labels = entries[0].labels
+    overall: list[Difference] = []
+    of_labels: list[Difference] = []
+    for first, second in itertools.combinations(entries, 2):
+        whole = _difference(first, second, None, record)
+        if whole is None:
+            continue
+        overall.append(whole)
+        found = [_difference(first, second, label, record) for label in labels]
+        of_labels += _judged([one for one in found if one is not None], margin)
+    if not overall:
+        raise DataError(
+            "report.beside",
+            expected="methods with pairs in common",
+            got="none",
+            advice="Search the same pairs: name them in [pairs] csv.",
+        )
+    shared, sparse = _shared_pairs(entries)
+    return Beside(
+        metric=record,
+        margin=margin,
+        labels=labels,
+        entries=tuple(entries),
+        differences=(*_judged(overall, margin), *of_labels),
+        shared=shared,
+        sparse=sparse,
+        remarks=tuple(remarks),
+    )
+
+
+def _difference(
+    first: Entry, second: Entry, label: str | None, metric: Metric
+) -> Difference | None:
+    """Return the difference of two entries, not yet tested with others."""
+    both = [pair for pair in first.pairs if pair in set(second.pairs)]
+    one = first.on(both)
+    other = second.on(both)
+    if label is None:
+        # of the structures that both have, so that a missing one is no difference
+        has_both = np.isfinite(one.scores) & np.isfinite(other.scores)
+        gains = mean(
+            np.where(has_both, gain(metric, one.scores, other.scores), np.nan),
+            axis=1,
+        )
+    else:
+        gains = gain(metric, one.of_label(label), other.of_label(label))
+    known = np.isfinite(gains)
+    if not known.any():
+        return None
+    found = jackknife(gains[known], one.moving[known], one.fixed[known])
+    return Difference(
+        first=first.title,
+        second=second.title,
+        label=label,
+        mean=found,
+        p_adjusted=found.p_value,
+        pairs=int(known.sum()),
+        evidence=Evidence.NONE,
+    )
+
+
+def _judged(differences: Sequence[Difference], margin: float) -> list[Difference]:
+    """Correct p-values for all differences together, and judge what each shows."""
+    p_adjusted = holm([one.mean.p_value for one in differences]).tolist()
+    judged = []
+    for one, p_value in zip(differences, p_adjusted, strict=True):
+        evidence = of_mean(one.mean, p_value, margin)
+        judged.append(replace(one, p_adjusted=p_value, evidence=evidence))
+    return judged
+
+
+def _shared_pairs(entries: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the pairs that all methods have, and the methods that were left out for it.
+
+    A method with so few pairs that the others share `MANY_TIMES` as many without it is left out,
+    unless it is the first, or one of the last two.
+
+    Examples of numbers: methods with 330, 60, 60 and 30 pairs share 60, and the last is left out.
+    """
+    pairs_of: dict[str, set[str]] = {}
+    for entry in entries:
+        scored = _scored(entry)
+        pairs_of[entry.source] = pairs_of.get(entry.source, scored) & scored
+    first, *others = pairs_of
+    sparse: list[str] = []
+    while len(others) > 1:
+        fewest = min(others, key=lambda source: len(pairs_of[source]))
+        rest = [source for source in others if source != fewest]
+        with_all = set.intersection(*(pairs_of[source] for source in (first, *others)))
+        without = set.intersection(*(pairs_of[source] for source in (first, *rest)))
+        if len(without) < MANY_TIMES * len(with_all) or len(without) == len(with_all):
+            break
+        sparse.append(fewest)
+        others = rest
+    common = set.intersection(*(pairs_of[source] for source in (first, *others)))
+    shared = tuple(pair for pair in entries[0].pairs if pair in common)
+    return shared, tuple(sparse)
+
+
+def _scored(entry: Entry) -> set[str]:
+    known = np.isfinite(entry.scores)
+    places = np.flatnonzero(known.any(axis=1))
+    return {entry.pairs[place] for place in places}
+
+
+def break_even(first: Entry, other: Entry) -> float:
+    """Return from how many registrations on the first costs less time than the other.
+
+    Of n registrations, either takes once + n · seconds: the first costs less where n exceeds
+    (once₁ - once₂) / (seconds₂ - seconds₁).
+
+    Returns
+    -------
+    float
+        At least 1; infinite where the first never costs less; NaN where a time is not known.
+
+    Examples
+    --------
+    >>> def made(minutes, seconds):
+    ...     none = np.array([], dtype=object)
+    ...     return Entry(source="", choice=None, pairs=(), moving=none, fixed=none, labels=(), scores=np.empty((0, 0)),
+    ...                  seconds=seconds, tuning_minutes=minutes, training_minutes=0.0)
+    >>> break_even(made(60.0, 0.1), made(0.0, 1.9)), break_even(made(60.0, 2.0), made(0.0, 1.0))
+    (2001, inf)
+    """
+    once = 60 * (first.once_minutes - other.once_minutes)
+    saved = other.seconds - first.seconds
+    if math.isnan(once) or math.isnan(saved):
+        return math.nan
+    if saved <= 0:
+        is_cheaper = once < 0 and saved == 0
+        return 1 if is_cheaper else math.inf
+    return max(1, math.floor(once / saved) + 1)
