@@ -2,12 +2,21 @@
 
 A method is anything with measurements: a trained model, an engine, or a table of scores. Each
 stands there with settings of several kinds: its default, or one that was *tuned*, which means
-chosen by scores. A tuned setting must not be judged by the pairs that chose it: of each pair, the
-setting is chosen on all pairs without its two subjects. So all methods leave out the same
-subjects, no random number enters, and n - 2 of n subjects choose.
+chosen by scores. A tuned setting must not be judged by the subjects that chose it: in each split of
+the subjects it is chosen on the pairs of one part and scored on those of the other, as everywhere
+in a report. All methods share the splits.
 
 Two methods are compared on the pairs that both have. A difference of a pair belongs to two
-subjects, so that its mean has the standard error of the delete-one-subject jackknife.
+subjects, so that its mean has the standard error of the delete-one-subject jackknife. That error is
+of given choices. But other subjects would choose other settings, and where two settings are about
+equally good, this is most of what varies, as between a tuned setting and the default. Hence the
+variance over choices is added,
+
+    SE² = SE²_jackknife + Var_r(g_r),
+
+g_r being the mean difference over all pairs, at the settings that were chosen in split r. In
+simulated cohorts with a true difference of 0, false alarms of either sign are then about as
+frequent as the level of the test says; without it they are up to three times as frequent.
 
 Shapes: n pairs, l labels, s settings, r splits.
 """
@@ -16,16 +25,17 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from hmopt.analysis.evidence import Evidence, holm, of_mean
-from hmopt.analysis.held_out import choose, leave_out_own, sums_between
+from hmopt.analysis.held_out import Splits, choose, sums_between
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.optimum import shared_settings, within_range
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
-from hmopt.analysis.resampling import Estimate, Floats, Names, Places
+from hmopt.analysis.resampling import Estimate, Floats, Mask, Names, Places
 from hmopt.catalogue import Metric, find_metric
 from hmopt.declaration.report import Choice
 from hmopt.errors import DataError
@@ -87,8 +97,12 @@ class Entry:
         Their subjects, shape (n,).
     labels
         Names of l labels.
-    scores
-        Shape (n, l); held out where the setting was tuned; NaN where there is none.
+    measured
+        Scores at all settings, shape (s, n, l).
+    chosen
+        Place of the chosen setting in each split, shape (r, l); -1: none.
+    held_out
+        Whether each pair is held out in each split, shape (r, n); all are where nothing is chosen.
     settings
         The setting to use by label, of all subjects: the same one for all labels unless it was
         chosen for each.
@@ -111,7 +125,9 @@ class Entry:
     moving: Names
     fixed: Names
     labels: tuple[str, ...]
-    scores: Floats
+    measured: Floats
+    chosen: Places
+    held_out: Mask
     settings: Mapping[str, Setting] = field(default_factory=dict)
     seconds: float = math.nan
     folding: float = math.nan
@@ -133,6 +149,36 @@ class Entry:
         """Time before the first registration: training and tuning."""
         return self.training_minutes + self.tuning_minutes
 
+    @cached_property
+    def scores(self) -> Floats:
+        """Held-out score of each pair and label, shape (n, l); NaN where there is none.
+
+        It is the mean over the splits in which the pair is held out, each at its own setting.
+        """
+        _, pairs, labels = self.measured.shape
+        scores = np.full((pairs, labels), np.nan)
+        for column in range(labels):
+            places = self.chosen[:, column]
+            # in how many splits each setting was chosen while the pair was held out, shape (s, n)
+            times = np.zeros((len(self.measured), pairs))
+            known = places >= 0
+            np.add.at(times, places[known], self.held_out[known])
+            at_setting = self.measured[:, :, column]
+            total = np.where(times > 0, times * at_setting, 0).sum(axis=0)
+            count = times.sum(axis=0)
+            scores[:, column] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return scores
+
+    def of_choices(self, label: str | None) -> Floats:
+        """Return the mean score over all pairs at the settings of each split, shape (r,)."""
+        means = mean(self.measured, axis=1)
+        columns = np.arange(len(self.labels))
+        found = np.where(self.chosen >= 0, means[self.chosen, columns], np.nan)
+        if label is None:
+            return mean(found, axis=1)
+        of_splits: Floats = found[:, self.labels.index(label)]
+        return of_splits
+
     def of_label(self, label: str | None) -> Floats:
         """Return one score per pair, shape (n,): of a label, or the mean over those it has."""
         if label is None:
@@ -149,7 +195,8 @@ class Entry:
             pairs=tuple(pairs),
             moving=self.moving[places],
             fixed=self.fixed[places],
-            scores=self.scores[places],
+            measured=self.measured[:, places],
+            held_out=self.held_out[:, places],
         )
 
     def mean(self, label: str | None = None) -> Mean | None:
@@ -158,7 +205,64 @@ class Entry:
         known = np.isfinite(scores)
         if not known.any():
             return None
-        return jackknife(scores[known], self.moving[known], self.fixed[known])
+        found = jackknife(scores[known], self.moving[known], self.fixed[known])
+        return with_choices(found, self.of_choices(label))
+
+
+def with_choices(found: Mean, of_choices: Floats) -> Mean:
+    """Return a mean with the variance over choices added to its own.
+
+    Parameters
+    ----------
+    found
+        With the standard error for given choices.
+    of_choices
+        The mean over all pairs at the settings of each split, shape (r,).
+    """
+    known = of_choices[np.isfinite(of_choices)]
+    if not len(known) or np.ptp(known) == 0:
+        return found
+    return found.with_initializations(float(known.var()), found.freedom)
+
+
+def entry_of_scores(
+    title: str,
+    pairs: Sequence[str],
+    subjects: tuple[Names, Names],
+    labels: Sequence[str],
+    scores: Floats,
+    seconds: float = math.nan,
+) -> Entry:
+    """Return the entry of a method of which only scores are known.
+
+    Parameters
+    ----------
+    title
+        What it is called.
+    pairs, subjects
+        Ids of n pairs, and their moving and fixed subjects.
+    labels
+        Names of l labels.
+    scores
+        Shape (n, l); NaN where there is none.
+    seconds
+        Of one registration.
+    """
+    moving, fixed = subjects
+    return Entry(
+        source=title,
+        choice=None,
+        pairs=tuple(pairs),
+        moving=moving,
+        fixed=fixed,
+        labels=tuple(labels),
+        measured=scores[None],
+        chosen=np.zeros((1, len(labels)), dtype=np.intp),
+        held_out=np.ones((1, len(pairs)), dtype=bool),
+        seconds=seconds,
+        tuning_minutes=0.0,
+        training_minutes=0.0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +437,7 @@ def _setting_text(setting: Setting) -> str:
     return ", ".join(values)
 
 
-def make_entries(source: Source, metric: str, labels: Sequence[str]) -> list[Entry]:
+def make_entries(source: Source, metric: str, labels: Sequence[str], splits: Splits) -> list[Entry]:
     """Return a method's entries, one for each of its choices for which there are scores.
 
     Parameters
@@ -344,21 +448,23 @@ def make_entries(source: Source, metric: str, labels: Sequence[str]) -> list[Ent
         What settings are chosen by and compared in.
     labels
         Structures to compare, which it has measured.
+    splits
+        Of the subjects, the same ones for all methods.
 
     Raises
     ------
     LedgerError
         If the metric was not measured.
     """
-    method = _Method(source, metric, labels)
+    method = _Method(source, metric, labels, splits)
     entries = [method.entry(choice) for choice in source.choices]
     return [entry for entry in entries if entry is not None]
 
 
 class _Method:
-    """One method: its curves, and the splits that leave out each pair's own subjects."""
+    """One method: its curves, and what is chosen in each split."""
 
-    def __init__(self, source: Source, metric: str, labels: Sequence[str]) -> None:
+    def __init__(self, source: Source, metric: str, labels: Sequence[str], splits: Splits) -> None:
         measurements = source.measurements
         places = [measurements.labels.index(label) for label in labels]
         kept = {}
@@ -375,7 +481,7 @@ class _Method:
         self.cohort = curves.of(COHORT)
         of_labels = {label: curves.of(Scope(criteria=(("label", label),))) for label in self.labels}
         self.curves = {label: curve for label, curve in of_labels.items() if curve is not None}
-        self.splits, self.split_of_pair = leave_out_own(self.moving, self.fixed)
+        self.splits = splits
 
     def entry(self, choice: Choice) -> Entry | None:
         """Return the entry of one choice; None where no pair has a score."""
@@ -385,19 +491,24 @@ class _Method:
             chosen, settings = self._tuned()
         else:
             chosen, settings = self._per_structure()
-        scores = self._scores(chosen)
-        if not np.isfinite(scores).any():
-            return None
-        used = self._places(settings)
+        of_labels = [self.measured.score(self.metric.name, label) for label in self.labels]
+        none = np.full(len(self.splits.selection), -1)
+        places = [chosen.get(label, none) for label in self.labels]
         is_default = choice == "default"
-        return Entry(
+        held_out = self.splits.held_out_pairs(self.moving, self.fixed)
+        if is_default:
+            held_out = np.ones_like(held_out)
+        used = self._places(settings)
+        entry = Entry(
             source=self.source.title,
             choice=choice,
             pairs=tuple(self.measured.pairs["pair"]),
             moving=self.moving,
             fixed=self.fixed,
             labels=self.labels,
-            scores=scores,
+            measured=np.stack(of_labels, axis=2),
+            chosen=np.stack(places, axis=1),
+            held_out=held_out,
             settings=settings,
             seconds=self._seconds(used),
             folding=self._mean_of(FOLDING, used),
@@ -407,6 +518,7 @@ class _Method:
             tuning_minutes=0.0 if is_default else self.source.search_minutes,
             training_minutes=self.source.training_minutes,
         )
+        return entry if np.isfinite(entry.scores).any() else None
 
     def _default(self) -> tuple[dict[str, Places], dict[str, Setting]]:
         space = self.measured.space
@@ -448,20 +560,6 @@ class _Method:
             chosen[label] = self._in_table(shared, places)
             settings[label] = self.measured.space.setting(shared[best])
         return chosen, settings
-
-    def _scores(self, chosen: Mapping[str, Places]) -> Floats:
-        """Return the score of each pair and label at the setting of the pair's split, (n, l)."""
-        count = len(self.moving)
-        scores = np.full((count, len(self.labels)), np.nan)
-        rows = np.arange(count)
-        for column, label in enumerate(self.labels):
-            if label not in chosen:
-                continue
-            of_label = self.measured.score(self.metric.name, label)
-            places = chosen[label][self.split_of_pair]
-            found = of_label[places, rows]
-            scores[:, column] = np.where(places >= 0, found, np.nan)
-        return scores
 
     def _sides(self, curve: Curve) -> tuple[Names, Names]:
         return self.moving[curve.pairs], self.fixed[curve.pairs]
@@ -540,8 +638,7 @@ def set_beside(
     >>> names = np.array(["a", "b", "c", "d", "e"], dtype=object)
     >>> def made(title, scores):
     ...     column = np.array(scores)[:, None]
-    ...     return Entry(source=title, choice=None, pairs=tuple("12345"), moving=names, fixed=np.roll(names, 1),
-    ...                  labels=("thalamus",), scores=column)
+    ...     return entry_of_scores(title, "12345", (names, np.roll(names, 1)), ["thalamus"], column)
     >>> one = made("one", [0.80, 0.81, 0.80, 0.82, 0.80])
     >>> two = made("two", [0.70, 0.72, 0.70, 0.71, 0.72])
     >>> found = set_beside([one, two], "dice", margin=0.002).difference("two", "one")
@@ -583,22 +680,18 @@ def _difference(
     first: Entry, second: Entry, label: str | None, metric: Metric
 ) -> Difference | None:
     """Return the difference of two entries, not yet tested with others."""
-    both = [pair for pair in first.pairs if pair in set(second.pairs)]
+    theirs = set(second.pairs)
+    both = [pair for pair in first.pairs if pair in theirs]
     one = first.on(both)
     other = second.on(both)
-    if label is None:
-        # of the structures that both have, so that a missing one is no difference
-        has_both = np.isfinite(one.scores) & np.isfinite(other.scores)
-        gains = mean(
-            np.where(has_both, gain(metric, one.scores, other.scores), np.nan),
-            axis=1,
-        )
-    else:
-        gains = gain(metric, one.of_label(label), other.of_label(label))
-    known = np.isfinite(gains)
+    gains = gain(metric, one.scores, other.scores)
+    # overall: of the structures that both have, so that a missing one is no difference
+    of_pairs = mean(gains, axis=1) if label is None else gains[:, one.labels.index(label)]
+    known = np.isfinite(of_pairs)
     if not known.any():
         return None
-    found = jackknife(gains[known], one.moving[known], one.fixed[known])
+    of_given_choices = jackknife(of_pairs[known], one.moving[known], one.fixed[known])
+    found = with_choices(of_given_choices, one.of_choices(label) - other.of_choices(label))
     return Difference(
         first=first.title,
         second=second.title,
@@ -669,8 +762,8 @@ def break_even(first: Entry, other: Entry) -> float:
     --------
     >>> def made(minutes, seconds):
     ...     none = np.array([], dtype=object)
-    ...     return Entry(source="", choice=None, pairs=(), moving=none, fixed=none, labels=(), scores=np.empty((0, 0)),
-    ...                  seconds=seconds, tuning_minutes=minutes, training_minutes=0.0)
+    ...     entry = entry_of_scores("", [], (none, none), [], np.empty((0, 0)), seconds)
+    ...     return replace(entry, tuning_minutes=minutes)
     >>> break_even(made(60.0, 0.1), made(0.0, 1.9)), break_even(made(60.0, 2.0), made(0.0, 1.0))
     (2001, inf)
     """

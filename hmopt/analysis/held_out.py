@@ -118,51 +118,6 @@ def split_subjects(subjects: Sequence[str], splits: int, seed: int) -> Splits:
     )
 
 
-def leave_out_own(moving: Names, fixed: Names) -> tuple[Splits, Places]:
-    """Split the subjects so that each pair has a split in which its own subjects are held out.
-
-    Where half of the subjects would choose on few pairs, all others do: n - 2 of n. No random
-    number enters, and a pair's split does not depend on which other pairs there are.
-
-    Parameters
-    ----------
-    moving, fixed
-        Subjects of each pair, shape (n,).
-
-    Returns
-    -------
-    Splits
-        One for each two subjects that have pairs, and for each subject paired with itself.
-    array
-        The split of each pair, shape (n,).
-
-    Examples
-    --------
-    >>> moving, fixed = np.array([["a", "b", "a"], ["b", "a", "c"]], dtype=object)
-    >>> splits, of_pair = leave_out_own(moving, fixed)
-    >>> splits.selection.astype(int).tolist(), of_pair.tolist()
-    ([[0, 0, 1], [0, 1, 0]], [0, 0, 1])
-    """
-    names = pd.Index(sorted({*moving, *fixed}), dtype=object)
-    groups = min(len(names), MOST_GROUPS)
-    group = np.arange(len(names)) % max(groups, 1)
-    first = group[names.get_indexer(pd.Index(moving, dtype=object))]
-    second = group[names.get_indexer(pd.Index(fixed, dtype=object))]
-    sides = np.sort(np.stack([first, second], axis=1), axis=1)
-    held_out, of_pair = np.unique(sides, axis=0, return_inverse=True)
-    selection = np.ones((len(held_out), groups), dtype=bool)
-    rows = np.arange(len(held_out))
-    selection[rows, held_out[:, 0]] = False
-    selection[rows, held_out[:, 1]] = False
-    splits = Splits(
-        subjects=names,
-        group=group,
-        selection=selection,
-        exhaustive=True,
-    )
-    return splits, np.ravel(of_pair)
-
-
 def _all_ways(groups: int, held_out: int) -> Mask:
     """Return the selection sets that remain of all ways to hold out some groups."""
     numbers = range(groups)

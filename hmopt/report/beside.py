@@ -13,9 +13,11 @@ from hmopt.analysis.beside import (
     Beside,
     Entry,
     Source,
+    entry_of_scores,
     make_entries,
     set_beside,
 )
+from hmopt.analysis.held_out import split_subjects
 from hmopt.analysis.optimum import margin_of
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
@@ -77,7 +79,11 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     if len(labels) < len(main.measurements.labels):
         remarks.append(f"Compared are the structures that all have: {', '.join(labels)}.")
 
-    entries = make_entries(main.source(options.choices), metric, labels)
+    pairs = main.measurements.pairs
+    search = main.searched.search
+    subjects = sorted(set(pairs["moving_subject"]) | set(pairs["fixed_subject"]))
+    splits = split_subjects(subjects, search.splits, search.seed)
+    entries = make_entries(main.source(options.choices), metric, labels, splits)
     if not entries:
         raise DataError(
             str(files.path),
@@ -85,14 +91,13 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
             got="none: no setting could be chosen, or the default was not measured",
             advice="Add other choices to [report], or search more subjects.",
         )
-    pairs = main.measurements.pairs
     for other, one in zip(others, folders, strict=True):
         source = other.source(one.choices or options.choices, pairs)
-        entries += make_entries(source, metric, labels)
+        entries += make_entries(source, metric, labels, splits)
     for table, one in zip(scores, tables, strict=True):
         entries += _entries_of_table(table, one, metric, labels, pairs)
     _check_names(entries)
-    margin = margin_of(find_metric(metric), main.searched.search.margin)
+    margin = margin_of(find_metric(metric), search.margin)
     return set_beside(entries, metric, margin, remarks)
 
 
@@ -370,18 +375,11 @@ def _entries_of_table(
         if "seconds" in rows:
             times = pd.to_numeric(rows["seconds"], errors="coerce")
             seconds = float(times.groupby(rows["pair"]).first().median())
-        entry = Entry(
-            source=f"{program} {method}".strip(),
-            choice=None,
-            pairs=tuple(shared),
-            moving=of_pairs["moving_subject"].to_numpy(dtype=object),
-            fixed=of_pairs["fixed_subject"].to_numpy(dtype=object),
-            labels=tuple(labels),
-            scores=scores.reindex(index=shared, columns=list(labels)).to_numpy(dtype=float),
-            seconds=seconds,
-            tuning_minutes=0.0,
-            training_minutes=0.0,
-        )
+        moving = of_pairs["moving_subject"].to_numpy(dtype=object)
+        fixed = of_pairs["fixed_subject"].to_numpy(dtype=object)
+        array = scores.reindex(index=shared, columns=list(labels)).to_numpy(dtype=float)
+        title = f"{program} {method}".strip()
+        entry = entry_of_scores(title, shared, (moving, fixed), labels, array, seconds)
         entries.append(entry)
     return entries
 
