@@ -92,7 +92,8 @@ def _fill(
 ) -> None:
     """Add the keys of options to a table, and behind them, as TOML asks for, its inner tables."""
     tables: dict[str, Options | dict[str, Options]] = {}
-    for name, field in type(options).model_fields.items():
+    for name in options.written_keys:
+        field = type(options).model_fields[name]
         value = getattr(options, name)
         if _holds_tables(value):
             tables[name] = value

@@ -1,9 +1,16 @@
 """`[model]`, `[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]`, `[training]`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES
 from hmopt.declaration.options import OneOf, Options, Seed
@@ -68,22 +75,88 @@ class HypernetworkOptions(Options):
     setting."""
 
 
-class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin."""
+Choice = bool | int | float | str
 
+_KEYS_OF_RANGES = {"low", "high", "step", "prior", "end_point_rate"}
+
+
+class HyperparameterOptions(Options):
+    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin or an engine."""
+
+    type: Literal["float", "integer", "categorical"] = "float"
+    """Kind of its values. Engines take all; a hypermorph takes `float`."""
     low: float = 0.0
-    """Smallest value."""
+    """Smallest value; required of an integer, not for categorical."""
     high: float = 1.0
-    """Largest value."""
+    """Largest value; required of an integer, not for categorical."""
     step: float = 0.005
-    """Distance of neighbouring settings as a share of the range (of its logarithm with a
-    log-uniform prior): one divided by a whole number."""
+    """Distance of neighbouring settings. Of a float as a share of the range (of its logarithm with a
+    log-uniform prior): one divided by a whole number. Of an integer in whole numbers; left out: 1."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
-    """Distribution that values are drawn from in training."""
+    """Distribution that values are drawn from in training, and scale along which a search spreads
+    them; `log-uniform` needs low > 0."""
     end_point_rate: float = 0.1
     """Share of draws in training that fall on `low`, and the same share on `high`; in [0, 0.5]."""
-    default: float = 0.5
-    """Baseline value: what would be used without a search."""
+    choices: list[Choice] = []
+    """Values of a categorical hyperparameter: at least two, of text, numbers, or true and false."""
+    default: Choice = 0.5
+    """Baseline value: what would be used without a search. Required of an integer; of a categorical
+    hyperparameter left out: the first choice."""
+    only_if: dict[str, Choice | list[Choice]] = {}
+    """Categorical or integer hyperparameters that are declared above, each with the value or the
+    values with which this one is active; elsewhere it is left out of the setting."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_by_type(cls, values: Any) -> Any:
+        """Refuse keys that the type has no use for, and set what it has for those left out."""
+        if not isinstance(values, Mapping):
+            return values
+        kind = values.get("type", "float")
+        given = {key for key, value in values.items() if value not in ({}, [])}
+        if kind == "categorical":
+            useless = sorted(given & _KEYS_OF_RANGES)
+            if useless:
+                raise ValueError(f"expected no {useless[0]} with type = \"categorical\"")
+            if "choices" not in given:
+                raise ValueError("expected choices with type = \"categorical\"")
+            choices = values["choices"]
+            has_first = isinstance(choices, list) and bool(choices)
+            first = {"default": choices[0]} if has_first else {}
+            return {**first, **values}
+        if "choices" in given:
+            raise ValueError("expected no choices unless type = \"categorical\"")
+        if kind == "integer":
+            for key in ("low", "high", "default"):
+                if key not in given:
+                    raise ValueError(f"expected a {key} with type = \"integer\"")
+            return {"step": 1, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _with_plain_numbers(self) -> Self:
+        """Let the default of a float be a float, as 1 in the file is one."""
+        if self.type == "float" and isinstance(self.default, int):
+            if isinstance(self.default, bool):
+                raise ValueError("expected a number as default")
+            object.__setattr__(self, "default", float(self.default))
+        return self
+
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Keys that say something of a hyperparameter of this type."""
+        left_out = {"float": {"type", "choices"}, "integer": {"choices", "end_point_rate"}}
+        left_out["categorical"] = _KEYS_OF_RANGES
+        useless = set(left_out[self.type])
+        if not self.only_if:
+            useless.add("only_if")
+        return tuple(key for key in type(self).model_fields if key not in useless)
+
+    @model_serializer(mode="wrap")
+    def _only_written_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the other keys: a file about floats is the same as before there were other types."""
+        content = serialize(self)
+        return {key: value for key, value in content.items() if key in self.written_keys}
 
 
 class LossOptions(Options):

@@ -80,7 +80,7 @@ class Study(Options):
             return hyperparameters
         complete = {}
         for name, declared in hyperparameters.items():
-            if isinstance(declared, dict):
+            if isinstance(declared, dict) and declared.get("type", "float") == "float":
                 complete[name] = _known_range(name) | declared
             else:
                 complete[name] = declared  # which pydantic refuses
