@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
@@ -97,6 +98,7 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
@@ -139,6 +141,7 @@ __all__ = [
     "add_regularizer",
     "add_report_part",
     "add_similarity",
+    "beside",
     "compare",
     "demo",
     "demo_declaration",

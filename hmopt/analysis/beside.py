@@ -279,7 +279,7 @@ class Difference:
         Mean of first - second such that more is better, with its standard error.
     p_adjusted
         Two-sided p-value after Holm's correction: over all labels of the two entries; without a
-        label, over every two entries.
+        label, over all differences to the first entry, and of others over every two.
     pairs
         Number of pairs.
     evidence
@@ -378,6 +378,13 @@ class Beside:
             labels: list[str | None] = [None, *self.labels]
             rows += [self._row(entry, label) for label in labels]
         return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """Return the rows over all structures, as a notebook shows them."""
+        table = self.table()
+        overall = table[table["label"] == ""].drop(columns="label")
+        html: str = overall.to_html(index=False, float_format="{:.4g}".format, na_rep="")
+        return html
 
     def _row(self, entry: Entry, label: str | None) -> dict[str, object]:
         score = self.score(entry, label) or Estimate(math.nan, math.nan, math.nan)
@@ -669,7 +676,7 @@ def set_beside(
         margin=margin,
         labels=labels,
         entries=tuple(entries),
-        differences=(*_judged(overall, margin), *of_labels),
+        differences=(*_judged_overall(overall, entries[0].title, margin), *of_labels),
         shared=shared,
         sparse=sparse,
         remarks=tuple(remarks),
@@ -701,6 +708,15 @@ def _difference(
         pairs=int(known.sum()),
         evidence=Evidence.NONE,
     )
+
+
+def _judged_overall(
+    differences: Sequence[Difference], first: str, margin: float
+) -> list[Difference]:
+    """Judge overall differences: those to the first entry, which is asked about, are a family."""
+    asked = [one for one in differences if one.first == first]
+    others = [one for one in _judged(differences, margin) if one.first != first]
+    return [*_judged(asked, margin), *others]
 
 
 def _judged(differences: Sequence[Difference], margin: float) -> list[Difference]:
