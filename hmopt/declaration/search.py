@@ -1,6 +1,6 @@
 """`[search]` and `[compare]`: the sweep over settings, the scopes, the evaluation, and the baselines."""
 
-import itertools
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -46,8 +46,8 @@ class SearchOptions(Options):
     of the trials measured on as many (`halving`). For engines that take seconds a pair."""
     spending_options: dict[str, bool | int | float] = {}
     """Arguments of Optuna's `WilcoxonPruner` or `SuccessiveHalvingPruner`."""
-    jobs: int = Field(default=1, ge=1, le=1024)
-    """Processes that measure pairs at once, of an engine."""
+    jobs: int = Field(default=1, ge=0, le=1024)
+    """Processes that register pairs at once, of an engine; 0: none of its own, to find an error."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
@@ -178,7 +178,9 @@ class CompareOptions(Options):
         >>> CompareOptions(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareOptions().grid(space))
         ([(0,), (70,)], 9)
         """
-        values = self.values or _even_values(space.hyperparameters[0])
+        values: Mapping[str, Sequence[Value]] = self.values
+        if not values:
+            values = _even_values(space.hyperparameters[0])
         places = []
         for hyperparameter in space.hyperparameters:
             only_default = [hyperparameter.default]
@@ -188,7 +190,7 @@ class CompareOptions(Options):
         return space.product(places)
 
 
-def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:
+def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[Value]]:
     alone = Space(hyperparameters=(hyperparameter,))
     settings = alone.coarse(EVEN_VALUES)
     values = [hyperparameter.value(index) for (index,) in settings]

@@ -20,7 +20,7 @@ from hmopt.interop.model import Image
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
-from hmopt.space import Index, Setting, Space
+from hmopt.space import Index, Setting, Space, value_text
 
 Engine = Callable[[Image, Image, Setting], NDArray[np.floating]]
 """`(moving, fixed, setting) -> displacement`: images (*shape); (d, *shape), in voxels."""
@@ -228,5 +228,5 @@ def _load_file(path: Path) -> Any:
 
 
 def _told(setting: Setting) -> str:
-    values = [f"{name} = {value:g}" for name, value in setting.items()]
+    values = [f"{name} = {value_text(value)}" for name, value in setting.items()]
     return ", ".join(values)
