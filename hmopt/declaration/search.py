@@ -46,8 +46,8 @@ class SearchOptions(Options):
     of the trials measured on as many (`halving`). For engines that take seconds a pair."""
     spending_options: dict[str, bool | int | float] = {}
     """Arguments of Optuna's `WilcoxonPruner` or `SuccessiveHalvingPruner`."""
-    jobs: int = Field(default=1, ge=1, le=1024)
-    """Processes that measure pairs at once, of an engine."""
+    jobs: int = Field(default=1, ge=0, le=1024)
+    """Processes that register pairs at once, of an engine; 0: none of its own, to find an error."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
