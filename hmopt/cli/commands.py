@@ -73,6 +73,12 @@ Dense = Annotated[
         help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
     ),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Also register again the pairs that an engine failed on."
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(
@@ -207,12 +213,16 @@ def search(
     folder: Folder,
     device: Device = None,
     dense: Dense = False,
+    retry_failed: RetryFailed = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
+        swept = hmopt.search(
+            folder, dense=dense, retry_failed=retry_failed, track=talk.track, device=device
+        )
+        talk.say(swept)
 
 
 def compare(

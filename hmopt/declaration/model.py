@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES
 from hmopt.declaration.options import OneOf, Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
@@ -24,25 +24,56 @@ class ModelOptions(Options):
     """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
 
     source: Literal["trained", "study", "file", "engine"] = "trained"
-    """Trained in this folder, taken from another study folder or from a file, or an engine: a Python function."""
+    """Trained in this folder, taken from another study folder or from a file, or an engine: another
+    program, or a Python function."""
     path: Path | None = None
     """The other study folder or the model file; required with `study` and `file`."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
-    """The function, as `package.module:function` or `file.py:function`; required with `engine`."""
+    """The engine as a Python function, as `package.module:function` or `file.py:function`."""
+    command: Annotated[str, Field(min_length=1)] | None = None
+    """The engine as a command, with the placeholders {moving}, {fixed}, {output}, {folder} and any
+    hyperparameter, as {regularization}; it runs in the study folder, without a shell."""
+    engine: Annotated[str, OneOf(tuple(ENGINES))] | None = None
+    """The engine as a program that hmopt has an adaptor for: `ants`, `elastix` or `convexadam`."""
+    outputs: list[Annotated[str, Field(min_length=1)]] = []
+    """Files that a command writes, relative to {folder}, as patterns; of a warp and an affine
+    transform the warp first. Left out: {output}."""
+    options: dict[str, bool | int | float | str | list[int | float | str]] = {}
+    """Values that the engine takes besides the hyperparameters, and that are not searched."""
     version: Annotated[str, Field(min_length=1)] = "1"
     """Version of the engine; change it when its results change but its file does not."""
+    time_limit_s: float | None = Field(default=None, gt=0, le=10**7)
+    """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
+    threads: int = Field(default=1, ge=1, le=1024)
+    """Threads of one registration of an engine."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Refuse a key that is missing, or that the source has no use for."""
-        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
-        for key in ("path", "callable"):
-            is_given = getattr(self, key) is not None
-            if is_given and key != needed:
+        needed: dict[str, tuple[str, ...]] = {
+            "study": ("path",),
+            "file": ("path",),
+            "engine": ("callable", "command", "engine"),
+        }
+        useful = needed.get(self.source, ())
+        for key in ("path", "callable", "command", "engine"):
+            if key not in useful and getattr(self, key) is not None:
                 raise ValueError(f'expected no {key} with source = "{self.source}"')
-            if not is_given and key == needed:
-                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        given = [key for key in useful if getattr(self, key) is not None]
+        if useful and len(given) != 1:
+            expected = f"a {useful[0]}" if len(useful) == 1 else f"one of {', '.join(useful)}"
+            raise ValueError(f'expected {expected} with source = "{self.source}"')
+        self._check_details()
         return self
+
+    def _check_details(self) -> None:
+        """Refuse what only engines, or only commands, have."""
+        if self.source != "engine":
+            for key in ("options", "time_limit_s"):
+                if getattr(self, key):
+                    raise ValueError(f'expected no {key} with source = "{self.source}"')
+        if self.outputs and self.command is None:
+            raise ValueError("expected no outputs without a command")
 
 
 class NetworkOptions(Options):

@@ -63,9 +63,11 @@ EXAMPLES = {
         source = "study"
         path = "../brains"
 
-        # Or a Python function:
+        # Or an engine, named in one of three ways:
         # source = "engine"
+        # engine = "ants"
         # callable = "mine.py:register"
+        # command = "demons {moving} {fixed} {output} --sigma {sigma}"
     """,
     "network": """
         [network] # half the resolution, for volumes

@@ -100,11 +100,14 @@ class Searched:
 
     @property
     def engine(self) -> str | None:
-        """The function that was searched, as it was declared; None where it was a trained model."""
+        """The engine that was searched, as it was declared; None where it was a trained model."""
         if self.source != "engine":
             return None
         model = self.declared["model"]
-        return str(model["callable"])
+        for key in ("callable", "command", "engine"):
+            if model.get(key) is not None:
+                return str(model[key])
+        return None
 
     def identity_of(self, model: Model) -> str | None:
         """Return the identity under which a model was measured; None where it was not."""
@@ -254,7 +257,7 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names"},
         "pairs": {"csv"},
-        "model": {"path"},
+        "model": {"path", "time_limit_s", "threads"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

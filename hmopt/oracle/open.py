@@ -23,7 +23,7 @@ from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
 from hmopt.networks import architecture, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.engine import EngineOracle, load_engine
+from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
@@ -154,6 +154,9 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    def check(self) -> None:  # noqa: B027 (most sources need no check before images are prepared)
+        """Refuse what cannot work whatever the images are, before they are prepared."""
+
     @abstractmethod
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
@@ -238,17 +241,23 @@ class OfStudy(OfFile):
 
 
 class OfEngine(ModelSource):
-    """`source = "engine"`: a Python function that registers two images."""
+    """`source = "engine"`: another program, or a Python function that registers two images."""
+
+    def check(self) -> None:
+        """Refuse an engine that is not there, or does not take what is declared."""
+        engine_source(self.folder, self.study).check()
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the engine."""
-        engine = load_engine(self.folder, self.study)
+        jobs = self.study.search.jobs
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs)
         return EngineOracle(engine, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
-        engine = load_engine(self.folder, self.study)
+        self.check()
         cohort = prepare(self.study, self.folder)
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs=1)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(engine, preparation, placement)
 

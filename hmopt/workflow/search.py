@@ -16,6 +16,7 @@ from hmopt.oracle import (
     UnregisteredOracle,
     load_checkpoints,
     load_oracle,
+    source_of,
     write_examples,
 )
 from hmopt.progress import Track, silent
@@ -59,6 +60,7 @@ def search(
     folder: Path | str,
     *,
     dense: bool = False,
+    retry_failed: bool = False,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
@@ -72,6 +74,8 @@ def search(
         The study folder, with a trained model.
     dense
         Also measure the optimized metric at every value of the one hyperparameter.
+    retry_failed
+        Also register again the pairs that an engine failed on.
     track
         Shows progress.
     device
@@ -105,16 +109,21 @@ def search(
     with timed(files.commands_file, command):
         if dense:
             _measure_densely(files, track, device)
-        return search_study(files, track, device)
+        return search_study(files, track, device, retry_failed=retry_failed)
 
 
-def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
+def search_study(
+    files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
+) -> Swept:
     """Search as `search` does, as a part of a longer command."""
     keep_freed_memory()
+    source_of(files.path, files.study).check()
     found = find_device(device)
     study_search = StudySearch(files, track)
     study, cohort = study_search.study, study_search.cohort
     model = load_oracle(files.path, study, cohort, found)
+    if retry_failed:
+        study_search.forget_failures(model)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
 
@@ -176,6 +185,10 @@ class StudySearch:
         """Measure an oracle at some settings, but for what the ledger holds already."""
         recorded = Recorded(oracle, self._ledger)
         recorded.fill(settings, self.pairs, metrics, self._track)
+
+    def forget_failures(self, oracle: Oracle) -> None:
+        """Forget the registrations of an oracle that failed, so that they are made again."""
+        Recorded(oracle, self._ledger).retry_failed()
 
     def sweep(self, oracle: Oracle) -> Measurements:
         """Measure the settings that the plan or a sampler asks for; return all measurements."""

@@ -63,6 +63,7 @@ class EngineProcess:
 
     def __init__(self, source: EngineSource, time_limit_s: float | None) -> None:
         self._time_limit_s = time_limit_s
+        self._asking = threading.Lock()
         self.popen = subprocess.Popen(
             [sys.executable, "-P", "-m", "hmopt.interop.engines.worker"],
             stdin=subprocess.PIPE,
@@ -132,8 +133,9 @@ class EngineProcess:
             timer.daemon = True
             timer.start()
         try:
-            send(self.popen.stdin, header, *arrays)
-            return receive(self.popen.stdout)
+            with self._asking:
+                send(self.popen.stdin, header, *arrays)
+                return receive(self.popen.stdout)
         except (EOFError, OSError, ValueError) as error:
             if is_late.is_set():
                 raise EngineFailure(f"none after {limit_s:g} s, the time limit") from error
@@ -151,15 +153,20 @@ class EngineProcess:
         return f"{told_status(self.popen.wait())}{last_line(bytes(self._tail))}"
 
     def end(self) -> None:
-        """End the process and all that it started."""
-        end_process(self.popen)
+        """End the process and all that it started; a status that it has already stays."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+        # where it is being asked, who asks sees the end of its output, and closes it then
+        if self._asking.acquire(blocking=False):
+            self._close()
+            self._asking.release()
 
-
-def end_process(popen: "subprocess.Popen[bytes]") -> None:
-    """End a process that is the leader of its group, and the group; an earlier status stays."""
-    with contextlib.suppress(OSError):
-        os.killpg(popen.pid, signal.SIGKILL)
-    popen.wait()
+    def _close(self) -> None:
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what was not sent is not sent any more
+                    stream.close()
 
 
 def _refused(line: str) -> DeclarationError:
@@ -171,9 +178,10 @@ def _refused(line: str) -> DeclarationError:
 
 def _keep_tail(stream: IO[bytes], tail: bytearray) -> None:
     """Read what a process prints, so that it never waits, and keep its end."""
-    while chunk := os.read(stream.fileno(), 1 << 16):
-        tail.extend(chunk)
-        del tail[:-_TAIL]
+    with stream:
+        while chunk := os.read(stream.fileno(), 1 << 16):
+            tail.extend(chunk)
+            del tail[:-_TAIL]
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -212,7 +220,7 @@ class EngineProcesses:
         self._idle: queue.LifoQueue[EngineProcess] = queue.LifoQueue()
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[EngineProcess] = set()
         self._finalizer = weakref.finalize(self, _end_all, self._running)
 
     def start(self) -> Path | None:
@@ -275,7 +283,7 @@ class EngineProcesses:
 
     def _new_process(self) -> EngineProcess:
         process = EngineProcess(self.source, self._time_limit_s)
-        self._running.add(process.popen)
+        self._running.add(process)
         return process
 
     def run(self, moving: Image, fixed: Image, setting: Mapping[str, Any]) -> Registered:
@@ -285,7 +293,7 @@ class EngineProcesses:
         except queue.Empty:
             process = self._new_process()
         if not process.is_alive:  # killed while it was idle
-            self._running.discard(process.popen)
+            self._running.discard(process)
             process = self._new_process()
         try:
             return process.register(moving, fixed, setting)
@@ -293,7 +301,8 @@ class EngineProcesses:
             if process.is_alive:
                 self._idle.put(process)
             else:
-                self._running.discard(process.popen)
+                process.end()
+                self._running.discard(process)
 
 
 def _work(
@@ -323,7 +332,7 @@ def _resolve(
         future.set_result(found)
 
 
-def _end_all(running: "set[subprocess.Popen[bytes]]") -> None:
-    for popen in list(running):
-        end_process(popen)
+def _end_all(running: set[EngineProcess]) -> None:
+    for process in list(running):
+        process.end()
     running.clear()
