@@ -86,6 +86,7 @@ SLOW_FOLDERS = frozenset(
 SLOW_MODULES = frozenset(
     {
         "analysis/test_baselines.py",
+        "analysis/test_beside_calibration.py",
         "analysis/test_broken.py",
         "analysis/test_calibration.py",
         "analysis/test_drift.py",

@@ -72,6 +72,8 @@ class Source:
         Of its model; 0 where nothing was trained, NaN where it is not known.
     search_minutes
         Of its search; NaN where it is not known.
+    registrations
+        Of its search; None: of all pairs at all settings.
     """
 
     title: str
@@ -79,6 +81,7 @@ class Source:
     choices: tuple[Choice, ...]
     training_minutes: float = math.nan
     search_minutes: float = math.nan
+    registrations: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,9 +163,10 @@ class Entry:
         for column in range(labels):
             places = self.chosen[:, column]
             # in how many splits each setting was chosen while the pair was held out, shape (s, n)
-            times = np.zeros((len(self.measured), pairs))
-            known = places >= 0
-            np.add.at(times, places[known], self.held_out[known])
+            known = np.flatnonzero(places >= 0)
+            picked = np.zeros((len(self.measured), len(places)))
+            picked[places[known], known] = 1
+            times = picked @ self.held_out
             at_setting = self.measured[:, :, column]
             total = np.where(times > 0, times * at_setting, 0).sum(axis=0)
             count = times.sum(axis=0)
@@ -189,8 +193,10 @@ class Entry:
 
     def on(self, pairs: Sequence[str]) -> "Entry":
         """Return the same on some of its pairs, in their order."""
+        if tuple(pairs) == self.pairs:
+            return self
         places = pd.Index(self.pairs).get_indexer(pd.Index(pairs))
-        return replace(
+        some = replace(
             self,
             pairs=tuple(pairs),
             moving=self.moving[places],
@@ -198,6 +204,8 @@ class Entry:
             measured=self.measured[:, places],
             held_out=self.held_out[:, places],
         )
+        vars(some)["scores"] = self.scores[places]  # which need not be worked out again
+        return some
 
     def mean(self, label: str | None = None) -> Mean | None:
         """Compute the mean score over the pairs that have one; None where there is none."""
@@ -520,7 +528,7 @@ class _Method:
             seconds=self._seconds(used),
             folding=self._mean_of(FOLDING, used),
             roughness=self._mean_of(ROUGHNESS, used),
-            evaluations=0 if is_default else evaluations(self.measured, self.metric.name),
+            evaluations=0 if is_default else self._registrations(),
             failures=self._failures(used),
             tuning_minutes=0.0 if is_default else self.source.search_minutes,
             training_minutes=self.source.training_minutes,
@@ -604,6 +612,12 @@ class _Method:
         values = self.measured.values[metric][places]
         return float(mean(values.ravel(), axis=0))
 
+    def _registrations(self) -> int:
+        """Return the registrations of the search: as told, or of all pairs at all settings."""
+        if self.source.registrations is not None:
+            return self.source.registrations
+        return len(self.measured.settings) * len(self.moving)
+
     def _failures(self, places: Sequence[int]) -> int:
         """Count registrations that gave nothing, of pairs that others could register."""
         scores = self.measured.score(self.metric.name)
@@ -611,12 +625,6 @@ class _Method:
         can_be = finite.any(axis=0)
         failed = ~finite[places][:, can_be]
         return int(failed.sum())
-
-
-def evaluations(measurements: Measurements, metric: str) -> int:
-    """Count the registrations that were measured: settings and pairs that have a score."""
-    scores = measurements.score(metric)
-    return int(np.isfinite(scores).sum())
 
 
 def set_beside(

@@ -90,6 +90,7 @@ def count_evaluations(
     options: SearchOptions,
     values: Sequence[int],
     dense: Measurements | None = None,
+    registrations: int | None = None,
 ) -> Evaluations:
     """Count the registrations of a search and of full grids, and estimate the regret.
 
@@ -103,6 +104,8 @@ def count_evaluations(
         Values of each hyperparameter on the grids.
     dense
         The same at every setting of the lattice; None where it was not measured.
+    registrations
+        Of the search; None: of all pairs at all settings, where none was given up early.
     """
     pairs = len(measurements.pairs)
     settings = len(measurements.settings)
@@ -123,7 +126,7 @@ def count_evaluations(
             regret = _regret(curve, curve.best(), samples, between=True)
     return Evaluations(
         settings=settings,
-        registrations=settings * pairs,
+        registrations=settings * pairs if registrations is None else registrations,
         grids=tuple(_grids(measurements.space, values, pairs)),
         regret=regret,
     )

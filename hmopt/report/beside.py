@@ -146,6 +146,11 @@ class _Folder:
     searched: Searched
     measurements: Measurements
 
+    @property
+    def measured_registrations(self) -> int:
+        """The registrations behind the measurements, none of which was given up early."""
+        return len(self.measurements.settings) * len(self.measurements.pairs)
+
     def source(self, choices: Sequence[str], pairs: pd.DataFrame | None = None) -> Source:
         """Return the method; its pairs cut to those of a table."""
         measurements = self.measurements
@@ -158,6 +163,7 @@ class _Folder:
             choices=tuple(choices),  # type: ignore[arg-type]
             training_minutes=training,
             search_minutes=_search_minutes(self.files.commands, training, self.measurements),
+            registrations=self.files.registrations or self.measured_registrations,
         )
 
 

@@ -98,7 +98,8 @@ def write_results(
     _write_dense(files)
     _write_comparison(files)
     write_table(material.measurements.pairs, destination.pairs_file)
-    _write_text(destination.search_file, _json(material.facts))
+    facts = {**material.facts, "registrations": files.registrations}
+    _write_text(destination.search_file, _json(facts))
     if files.commands_file.is_file():
         commands = files.commands_file.read_text(encoding="utf-8")
         _write_text(destination.commands_file, commands)

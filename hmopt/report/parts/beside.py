@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
@@ -29,6 +29,15 @@ from hmopt.report.words import (
 
 ROW = 0.42
 """Height of a row of the figure, in inches."""
+
+DECADE = 10
+"""From this ratio of times on, their axis is logarithmic."""
+
+COLOURS = (OWN, OTHER, THIRD, MUTED, INK)
+"""Of methods, in their order."""
+
+SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", None: "^"}
+"""Marks, by choice."""
 
 LOOKS = {
     "better": (THIRD, THIRD),
@@ -113,14 +122,21 @@ def _row(found: Beside, entry: Entry) -> dict[str, str]:
 
 def _cost_row(found: Beside, entry: Entry) -> dict[str, str]:
     first = found.entries[0]
-    return {
+    row = {
         "": entry.title,
         "seconds a pair": _seconds(entry.seconds),
         "registrations to tune": _count(entry),
         "time to tune": _duration(entry.tuning_minutes),
-        "time to train": _duration(entry.training_minutes),
-        f"{first.title} takes less time from": _break_even(first, entry),
     }
+    if _has_trained(found):
+        row["time to train"] = _duration(entry.training_minutes)
+    row[f"{first.title} takes less time"] = _break_even(first, entry)
+    return row
+
+
+def _has_trained(found: Beside) -> bool:
+    """Return whether a model was trained, as far as is known: an engine took no minutes."""
+    return any(entry.training_minutes != 0 for entry in found.entries)
 
 
 def _settings(entry: Entry) -> str:
@@ -163,14 +179,18 @@ def _duration(minutes: float) -> str:
 
 
 def _break_even(first: Entry, entry: Entry) -> str:
+    """Return for how many pairs the first method takes less time."""
     if entry is first:
         return MISSING
     count = break_even(first, entry)
     if math.isnan(count):
         return MISSING
-    if math.isinf(count):
-        return "never"
-    return f"{int(count):,} pairs" if count > 1 else "the first pair"
+    if math.isfinite(count):
+        return f"from {int(count):,} pairs on" if count > 1 else "always"
+    of_other = break_even(entry, first)
+    if math.isfinite(of_other) and of_other > 1:
+        return f"up to {int(of_other) - 1:,} pairs"
+    return "never"
 
 
 def _by_structure(found: Beside) -> pd.DataFrame:
@@ -223,9 +243,13 @@ def _notes(found: Beside) -> tuple[str, ...]:
         f"Negligible: equivalent to within {found.margin:g}.",
         "Seconds, folding and the standard deviation of the log Jacobian are at the setting shown; with a setting for "
         "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
-        "machine that ran them. A method takes less time from so many pairs on, training and tuning included.",
-        "Intervals describe the variation between subjects, not between trainings of a model.",
+        "machine that ran them. The last column includes training and tuning.",
     ]
+    if _has_trained(found):
+        trainings = (
+            "Intervals describe the variation between subjects, not between trainings of a model."
+        )
+        notes.append(trainings)
     if found.sparse:
         have = "has" if len(found.sparse) == 1 else "have"
         names = listed(found.sparse)
@@ -296,7 +320,7 @@ def beside_figure(found: Beside) -> Figure:
     else:
         left = figure.subplots()
     _draw_differences(left, found)
-    legend(figure, left)
+    legend(figure, columns=4 if has_times else 2)
     return figure
 
 
@@ -358,32 +382,29 @@ def _draw_difference(axes: Axes, height: float, overall: Difference) -> None:
 
 
 def _draw_times(axes: Axes, found: Beside, timed: list[Entry]) -> None:
-    """Draw scores against seconds of a registration."""
+    """Draw scores against seconds of a registration: a colour for each method, a shape for each choice."""
     metric = metric_name(found.metric.name)
-    for place, entry in enumerate(timed):
+    sources = list(dict.fromkeys(entry.source for entry in timed))
+    for entry in timed:
         score = found.score(entry)
         if score is None:
             continue
-        colour = OWN if entry.source == found.entries[0].source else MUTED
+        colour = COLOURS[sources.index(entry.source) % len(COLOURS)]
         axes.plot(
             entry.seconds,
             score.value,
-            "o",
+            SHAPES[entry.choice],
             color=colour,
             markersize=7,
+            linestyle="none",
+            label=shorten(entry.title, 34),
         )
-        offset = (7, 4) if place % 2 == 0 else (7, -11)
-        axes.annotate(
-            shorten(entry.title, 26),
-            (entry.seconds, score.value),
-            xytext=offset,
-            textcoords="offset points",
-            fontsize=8.5,
-        )
-    axes.set_xscale("log")
-    seconds = np.array([entry.seconds for entry in timed])
-    axes.set_xlim(seconds.min() / 2, seconds.max() * 30)
+    seconds = [entry.seconds for entry in timed]
+    if max(seconds) >= DECADE * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(0.12)
     axes.set_xlabel("seconds a pair")
     axes.set_ylabel(metric)
     axes.set_title(f"{metric} and time")

@@ -32,10 +32,11 @@ class EvaluationsPart(ReportPart):
     def section(self, material: Material) -> Section | None:
         """Return the registrations of the search and of grids."""
         search = material.searched.search
-        dense = StudyFolder(material.folder).dense_measurements()
+        files = StudyFolder(material.folder)
+        dense = files.dense_measurements()
         if dense is not None and search.metric not in dense.values:
             dense = None
-        found = count_evaluations(material.measurements, search, VALUES, dense)
+        found = count_evaluations(material.measurements, search, VALUES, dense, files.registrations)
         return Section(
             title="Registrations of the search and of a full grid",
             found=_found(found, material),
@@ -50,7 +51,7 @@ def _found(found: Evaluations, material: Material) -> str:
     cohort = material.cohort
     pairs = len(material.measurements.pairs)
     text = (
-        f"The search registered {pairs} pairs at {found.settings} settings: {found.registrations:,} registrations, "
+        f"The search measured {pairs} pairs at {found.settings} settings: {found.registrations:,} registrations, "
         f"{_times(found, asked)} of a full grid with {asked.values} values of each hyperparameter "
         f"({asked.settings:,} settings)."
     )
