@@ -23,8 +23,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hmopt.commands import Command, read_commands
 from hmopt.csv_tables import read_number_table, read_text_table, write_table
 from hmopt.declaration import FILE_NAME, Study
@@ -48,7 +46,6 @@ from hmopt.ledger.searched import (
     parse_searched,
     write_searched,
 )
-from hmopt.ledger.shard import Axes
 from hmopt.ledger.table import Part, read_measurements
 from hmopt.model_file import model_identity
 from hmopt.records import Checkpoint
@@ -444,35 +441,6 @@ class StudyFolder(_SearchFiles):
         if not self.has_ledger:
             return read_measurements(self.results.measurements_file(model))
         return self._read_ledger(model, self.searched.metrics_of(model))
-
-    @cached_property
-    def registrations(self) -> int | None:
-        """How many pairs at settings the search measured, those included that were given up early or failed.
-
-        None where the committed results do not say. Of a model that was measured on the whole lattice, these
-        measurements, of fewer metrics, are left out.
-
-        Raises
-        ------
-        LedgerError
-            If nothing was searched, or a shard was damaged.
-        """
-        if not self.has_ledger:
-            known = self.search_record.get("registrations")
-            return known if isinstance(known, int) else None
-        searched = self.searched
-        is_dense = self.dense_measurements() is not None
-        metrics = searched.search.measured if is_dense else (searched.search.metric,)
-        ledger = self.ledger
-        axes = Axes(
-            space=searched.space,
-            settings=tuple(ledger.settings(searched.identity, searched.space)),
-            pairs=tuple(self.pairs["pair"]),
-            labels=searched.labels,
-        )
-        cells = ledger.read(searched.identity, axes, metrics)
-        is_measured = [cells.complete(metric) for metric in metrics]
-        return int(np.all(is_measured, axis=0).sum())
 
     def dense_measurements(self) -> Measurements | None:
         """Read the optimized metric and folding at every setting of the lattice; None where some were not measured.

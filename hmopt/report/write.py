@@ -98,8 +98,7 @@ def write_results(
     _write_dense(files)
     _write_comparison(files)
     write_table(material.measurements.pairs, destination.pairs_file)
-    facts = {**material.facts, "registrations": files.registrations}
-    _write_text(destination.search_file, _json(facts))
+    _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
         commands = files.commands_file.read_text(encoding="utf-8")
         _write_text(destination.commands_file, commands)
