@@ -672,6 +672,24 @@ class Space:
         for index in itertools.product(*axes):
             yield self.canonical(index)
 
+    def count(self, points: int) -> int:
+        """Return how many settings `coarse` has, without listing them.
+
+        Parameters
+        ----------
+        points
+            Values per hyperparameter.
+        """
+        axes = {one.name: even_indices(one, points) for one in self.hyperparameters}
+        asked_for = {name for one in self.hyperparameters for name, _ in one.only_if}
+        # only hyperparameters that others depend on are listed; the others multiply their number
+        listed = [axes[name] if name in asked_for else [INACTIVE] for name in self.names]
+        total = 0
+        for index in self.product(listed):
+            free = [one for one in self.active(index) if one.name not in asked_for]
+            total += math.prod(len(axes[one.name]) for one in free)
+        return total
+
     def coarse(self, points: int) -> list[Index]:
         """Return a coarse lattice, end points included, of `points` per hyperparameter, and of every choice.
 

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, Trial, TrialState
 
 from hmopt.catalogue import find_metric
@@ -294,7 +294,7 @@ def optimize_scopes(
     measurements: Measurements,
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[Index]:
     """Run the declared sampler in the stored study of every scope but those of single subjects.

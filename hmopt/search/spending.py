@@ -24,6 +24,7 @@ for massively parallel hyperparameter tuning", MLSys 2020: asynchronous successi
 """
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
@@ -268,7 +269,9 @@ def make_spending(
 
 def _made(pruner: type[BasePruner], arguments: dict[str, bool | int | float]) -> BasePruner:
     try:
-        return pruner(**arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return pruner(**arguments)
     except Exception as error:  # what the pruner raises
         raise SearchError(
             "search.spending_options",
