@@ -5,9 +5,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from numbers import Real
+from typing import Any, Literal, TypeGuard
 
 from hmopt.errors import DeclarationError
 
@@ -390,14 +389,48 @@ def value_text(value: Value) -> str:
     return f"{value:g}"
 
 
-def _is_number(value: object) -> bool:
-    is_number = isinstance(value, int | float | np.integer | np.floating)
-    return is_number and not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
+def as_number(value: Value | None) -> float:
+    """Return a value as a number; NaN of a text or none.
+
+    Examples
+    --------
+    >>> as_number(3), as_number("CC")
+    (3.0, nan)
+    """
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def numbers_of(setting: Mapping[str, Value]) -> dict[str, float]:
+    """Return a setting of numbers, as a loss takes it.
+
+    Raises
+    ------
+    DeclarationError
+        If a value is none.
+
+    Examples
+    --------
+    >>> numbers_of({"regularization": 0.3})
+    {'regularization': 0.3}
+    """
+    numbers = {}
+    for name, value in setting.items():
+        if not _is_number(value):
+            raise DeclarationError(
+                name, expected="a number", got=value, advice="Give the weight of a term."
+            )
+        numbers[name] = float(value)
+    return numbers
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _is_same(one: Value, other: Value) -> bool:
     """Tell whether two values are equal and of one kind: true is not 1."""
-    return isinstance(one, bool | np.bool_) == isinstance(other, bool | np.bool_) and one == other
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def _conditions(given: object) -> tuple[Condition, ...]:
@@ -527,6 +560,36 @@ class Space:
             for hyperparameter in self.active(index)
         }
 
+    def complete(self, values: Mapping[str, Value]) -> Setting:
+        """Return the setting of some values, all others at their default where they are active.
+
+        Raises
+        ------
+        DeclarationError
+            If a hyperparameter is unknown, or inactive with these values, or a value lies outside
+            its range.
+        """
+        setting: Setting = {}
+        for hyperparameter in self.hyperparameters:
+            name = hyperparameter.name
+            if _is_active(hyperparameter, setting):
+                value = values.get(name, hyperparameter.default)
+                is_whole = hyperparameter.type == "integer" and as_number(value).is_integer()
+                setting[name] = int(value) if is_whole else value
+            elif name in values:
+                others = " and ".join(_condition_text(one) for one in hyperparameter.only_if)
+                raise DeclarationError(
+                    name,
+                    expected=f"a value only where {others}",
+                    got=value_text(values[name]),
+                    advice="Leave it out.",
+                )
+        unknown = [name for name in values if name not in self.names]
+        if unknown:
+            raise self._wrong_names(values, self.names)
+        self.index(setting)
+        return setting
+
     def index(self, setting: Mapping[str, Value]) -> Index:
         """Return the lattice indices nearest to a setting.
 
@@ -648,6 +711,12 @@ def _check_condition(
             is_reached = False
         if not is_reached:
             raise _refused(one, f"only_if with values of {name} ({other.range_text})", value)
+
+
+def _condition_text(condition: Condition) -> str:
+    name, values = condition
+    allowed = " or ".join(value_text(value) for value in values)
+    return f"{name} is {allowed}"
 
 
 def _refused(one: Hyperparameter, expected: str, got: object) -> DeclarationError:

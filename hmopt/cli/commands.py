@@ -13,6 +13,7 @@ from rich.table import Table
 import hmopt
 from hmopt.cli.conversation import conversation
 from hmopt.progress import duration
+from hmopt.space import Value
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
@@ -334,11 +335,11 @@ def demo(
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
 
 
-def _setting(regularization: float | None, values: list[str] | None) -> dict[str, float | str]:
+def _setting(regularization: float | None, values: list[str] | None) -> dict[str, Value]:
     """Return the values that were given, by hyperparameter."""
     from hmopt.search.scopes import parse_pairs
 
-    setting: dict[str, float | str] = {}
+    setting: dict[str, Value] = {}
     setting.update(parse_pairs("--set", values or []))
     if regularization is not None:
         setting["regularization"] = regularization

@@ -1,6 +1,6 @@
 """`[search]` and `[compare]`: the sweep over settings, the scopes, the evaluation, and the baselines."""
 
-import itertools
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -178,7 +178,9 @@ class CompareOptions(Options):
         >>> CompareOptions(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareOptions().grid(space))
         ([(0,), (70,)], 9)
         """
-        values = self.values or _even_values(space.hyperparameters[0])
+        values: Mapping[str, Sequence[Value]] = self.values
+        if not values:
+            values = _even_values(space.hyperparameters[0])
         places = []
         for hyperparameter in space.hyperparameters:
             only_default = [hyperparameter.default]
@@ -188,7 +190,7 @@ class CompareOptions(Options):
         return space.product(places)
 
 
-def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:
+def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[Value]]:
     alone = Space(hyperparameters=(hyperparameter,))
     settings = alone.coarse(EVEN_VALUES)
     values = [hyperparameter.value(index) for (index,) in settings]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +32,9 @@ WITHOUT_EFFECT_ON_MEASUREMENTS = {
     "sampler_options",
     "trials",
     "storage",
+    "spending",
+    "spending_options",
+    "jobs",
 }
 """Keys of `[search]` that change nothing about what was measured already."""
 
@@ -183,7 +186,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "identity_unregistered": searched.identity_unregistered,
         "labels": searched.labels,
         "spacing_mm": searched.spacing_mm,
-        "space": [asdict(h) for h in searched.space.hyperparameters],
+        "space": [h.record() for h in searched.space.hyperparameters],
         "loss": dict(searched.loss),
         "loss_scale": searched.loss_scale,
         "steps": searched.steps,
@@ -290,13 +293,13 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     kept = options.model_fields_set - WITHOUT_EFFECT_ON_MEASUREMENTS
     before = options.model_dump(mode="json", include=kept)
     yield from _differences("search", before, study.search.model_dump(mode="json"))
+    declared = {one.name: one for one in study.space.hyperparameters}
     for known in searched.space.hyperparameters:
         key = f"hyperparameters.{known.name}"
         if known.name not in study.hyperparameters:
             yield key, "declared", "none"
             return
-        now = study.hyperparameters[known.name].model_dump(mode="json")
-        yield from _differences(key, vars(known), now)
+        yield from _differences(key, _described(known), _described(declared[known.name]))
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
@@ -306,6 +309,12 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     for table, values in searched.declared.items():
         if table in now:
             yield from _differences(table, values, now[table])
+
+
+def _described(hyperparameter: Hyperparameter) -> dict[str, Any]:
+    """Return the record of a hyperparameter, with its type, choices and conditions in any case."""
+    kind: dict[str, Any] = {"type": hyperparameter.type, "choices": [], "only_if": {}}
+    return {**kind, **hyperparameter.record()}
 
 
 def _differences(

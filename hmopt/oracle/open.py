@@ -28,7 +28,7 @@ from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
-from hmopt.space import Space
+from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, check_steps, training_key
 
@@ -400,8 +400,14 @@ def check_hyperparameters(path: Path, space: Space, study: Study) -> None:
 
 def _ranges(space: Space) -> str:
     return "; ".join(
-        f"{h.name} in [{h.low:g}, {h.high:g}], {h.prior}" for h in space.hyperparameters
+        _range(hyperparameter) for hyperparameter in space.hyperparameters
     )
+
+
+def _range(hyperparameter: Hyperparameter) -> str:
+    if hyperparameter.type == "float" and not hyperparameter.only_if:
+        return f"{hyperparameter.name} {hyperparameter.range_text}, {hyperparameter.prior}"
+    return f"{hyperparameter.name} {hyperparameter.meaning}"
 
 
 def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointError:

@@ -30,7 +30,7 @@ from hmopt.report.words import (
     value_name,
 )
 from hmopt.search.scopes import Scope
-from hmopt.space import Setting
+from hmopt.space import Setting, value_text
 
 REGISTER = "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz"
 
@@ -342,7 +342,7 @@ def _cohort_gain(material: Material) -> Gain | None:
 
 def _why_default(finding: ScopeResult, default: Setting) -> str:
     """Return the values that are equivalent to the best one, where the default is one of them."""
-    name, *others = default
+    name, *others = finding.full.response.space.names
     equivalent = finding.full.optimum.equals[name]
     if others or default[name] not in equivalent:
         return "no evidence for another"
@@ -357,9 +357,9 @@ def _with_values(setting: Setting, text: str) -> Advice:
     command = REGISTER
     for name, value in setting.items():
         if name == "regularization":
-            command += f" --regularization {value:g}"
+            command += f" --regularization {value_text(value)}"
         else:
-            command += f" --set {name}={value:g}"
+            command += f" --set {shlex.quote(f'{name}={value_text(value)}')}"
     return Advice(text=text, setting=setting, command=command)
 
 

@@ -22,6 +22,7 @@ from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
+from hmopt.space import as_number
 from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
@@ -121,8 +122,8 @@ class Row:
     @property
     def loss_weight(self) -> float | None:
         """λ / (1 − λ) at the best setting; None where λ is not searched."""
-        regularization = self.optimum.setting.get("regularization")
-        if regularization is None:
+        regularization = as_number(self.optimum.setting.get("regularization"))
+        if math.isnan(regularization):
             return None
         if regularization == 1:
             return math.inf
@@ -301,7 +302,7 @@ def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str
     for name, value in optimum.setting.items():
         title = f"{words.symbol(name)}* {whose}"
         best = words.setting_value(value)
-        interval = words.setting_interval(optimum.intervals[name])
+        interval = words.best_interval(optimum, name)
         found.append((title, best, interval))
     return found
 
@@ -377,7 +378,10 @@ def nearest_differs(finding: ScopeResult) -> bool:
     intervals = finding.full.optimum.intervals
     for name, interval in intervals.items():
         is_known = not math.isnan(interval.low)
-        if is_known and best[name] not in interval:
+        if is_known and name in best and best[name] not in interval:
+            return True
+    for name, choices in finding.full.optimum.choices.items():
+        if choices and name in best and best[name] not in choices:
             return True
     return False
 
@@ -519,7 +523,7 @@ def _search(material: Material) -> str:
     hyperparameters = material.searched.space.hyperparameters
     divisions = material.divisions
     ranges = ", ".join(
-        f"{words.symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in hyperparameters
+        f"{words.symbol(h.name)} {h.range_text}" for h in hyperparameters
     )
     settings = len(material.measurements.settings)
     metric = words.metric_name(search.metric)

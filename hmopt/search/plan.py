@@ -35,7 +35,7 @@ from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import find_curves
-from hmopt.search.lattice import coarse_lattice, even_lattice
+from hmopt.search.lattice import bears_surface, coarse_lattice, even_lattice, unit_places
 from hmopt.search.scopes import list_scopes
 from hmopt.space import Index, Space
 
@@ -82,7 +82,7 @@ def dense_settings(space: Space) -> list[Index]:
             got=", ".join(space.names),
             advice="Search without --dense, or declare a larger search.coarse.",
         )
-    return space.coarse(space.hyperparameters[0].points)
+    return [(place,) for place in range(space.hyperparameters[0].points)]
 
 
 def confirming_settings(measurements: Measurements, options: SearchOptions) -> list[Index]:
@@ -242,8 +242,9 @@ def predict(
         return [(place,) for place in lattice], predicted
     per_axis = round(CANDIDATES ** (1 / dimensions))
     candidates = even_lattice(space, per_axis)
-    last = np.array([h.points - 1 for h in space.hyperparameters], dtype=float)
-    measured_at = np.array(settings) / last  # in [0, 1] along each axis
-    wanted_at = np.array(candidates) / last
+    measured_at = unit_places(space, settings)
+    wanted_at = unit_places(space, candidates)
+    if not bears_surface(measured_at):
+        return list(settings), scores
     surface = RBFInterpolator(measured_at, scores, kernel="cubic", degree=2)
     return candidates, np.asarray(surface(wanted_at))
