@@ -75,9 +75,7 @@ Dense = Annotated[
 ]
 RetryFailed = Annotated[
     bool,
-    typer.Option(
-        "--retry-failed", help="Also register again the pairs that an engine failed on."
-    ),
+    typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
 ]
 Jobs = Annotated[
     int,
@@ -306,7 +304,7 @@ def ledger(
         if content.before is not None:
             talk.say(f"Before: {content.total_before}")
             talk.say(f"Now:    {content.total}")
-        for line in lines_of(HEADER, table_rows(content)):
+        for line in [*lines_of(HEADER, table_rows(content)), *content.failures]:
             talk.say(line)
         talk.say(content)
 

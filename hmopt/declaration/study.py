@@ -367,7 +367,7 @@ def check_sampler(search: SearchOptions, space: Space) -> None:
     if search.spending_options and search.spending == "all":
         raise DeclarationError(
             "search.spending_options",
-            expected="none with spending = \"all\"",
+            expected='none with spending = "all"',
             got=search.spending_options,
             advice="Leave them out, or declare search.spending.",
         )

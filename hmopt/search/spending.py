@@ -243,9 +243,7 @@ SPENDING: dict[str, type[Spending]] = {
 """By `search.spending`."""
 
 
-def make_spending(
-    objective: "Objective", pairs: pd.DataFrame, options: SearchOptions
-) -> Spending:
+def make_spending(objective: "Objective", pairs: pd.DataFrame, options: SearchOptions) -> Spending:
     """Return the objective that spends pairs as `search.spending` declares.
 
     Parameters
@@ -309,9 +307,7 @@ class _Best:
         return best
 
 
-def best_by_score(
-    direction: StudyDirection, trials: Sequence[FrozenTrial]
-) -> FrozenTrial | None:
+def best_by_score(direction: StudyDirection, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the trial with the best value, of equals the first; None of none."""
     if not trials:
         return None
@@ -326,4 +322,3 @@ def joined(found: Sequence["Scores"]) -> "Scores":
         scores=np.concatenate([one.scores for one in found]),
         folding=np.concatenate([one.folding for one in found]),
     )
-

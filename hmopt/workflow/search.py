@@ -1,5 +1,6 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
+from hmopt.errors import FailedPairsError
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import declared_sections
@@ -53,7 +55,9 @@ class Swept:
         """Return a line for a person."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
-        return f"Measured: {pairs} pairs at {settings} settings"
+        failed = int(self.measurements.failed.sum())
+        end = f"; {failed} of them failed (see hmopt ledger)" if failed else ""
+        return f"Measured: {pairs} pairs at {settings} settings{end}"
 
 
 def search(
@@ -123,7 +127,7 @@ def search_study(
     study, cohort = study_search.study, study_search.cohort
     model = load_oracle(files.path, study, cohort, found)
     if retry_failed:
-        study_search.forget_failures(model)
+        study_search.retry_failed(model)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
 
@@ -186,9 +190,12 @@ class StudySearch:
         recorded = Recorded(oracle, self._ledger)
         recorded.fill(settings, self.pairs, metrics, self._track)
 
-    def forget_failures(self, oracle: Oracle) -> None:
-        """Forget the registrations of an oracle that failed, so that they are made again."""
-        Recorded(oracle, self._ledger).retry_failed()
+    def retry_failed(self, oracle: Oracle) -> None:
+        """Register again the pairs that an oracle failed on, at the settings where it did."""
+        recorded = Recorded(oracle, self._ledger)
+        for setting, reasons in recorded.forget_failures().items():
+            pairs = [pair for pair in self.pairs if pair.id in reasons]
+            recorded.fill([setting], pairs, self.options.measured, self._track)
 
     def sweep(self, oracle: Oracle) -> Measurements:
         """Measure the settings that the plan or a sampler asks for; return all measurements."""
@@ -283,9 +290,12 @@ class StudySearch:
         row = measurements.settings.index(best)
         of_all_pairs = measurements.score(metric, scope.label)[row]
         scores = np.where(scope.mask(measurements.pairs), of_all_pairs, np.nan)
-        write_examples(
-            self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
-        )
+        try:
+            write_examples(
+                self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
+            )
+        except FailedPairsError as error:  # of an engine that succeeded before
+            warnings.warn(f"No example of {scope.name} is drawn: {error}", stacklevel=2)
 
     def _measurements(self, oracle: Oracle) -> Measurements:
         return self._ledger.measurements(

@@ -73,7 +73,12 @@ def error(
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ants": {"similarity": "meansquares", "full_resolution_iterations": 10},
-    "elastix": {"grid_spacing_mm": 12.0, "iterations": 100, "samples": 1000},
+    "elastix": {
+        "grid_spacing_mm": 16.0,
+        "iterations": 100,
+        "similarity": "AdvancedMeanSquares",
+        "bending_weight": 0.1,
+    },
     "convexadam": {"grid_spacing": 4, "iterations": 40, "regularization": 0.5},
 }
 OPTIONS: dict[str, dict[str, Any]] = {
