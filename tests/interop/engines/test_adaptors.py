@@ -168,8 +168,8 @@ def test_a_missing_package_is_one_line_with_what_to_type(monkeypatch: pytest.Mon
 )
 def test_a_name_that_a_program_does_not_know_is_refused(table: str, key: str) -> None:
     needs("ants")
-    source = EngineSource(
-        kind="engine", name="ants", folder=Path(), grid=GRIDS[3], **{table: {key: 1}}
-    )
+    plain = EngineSource(kind="engine", name="ants", folder=Path(), grid=GRIDS[3])
+    values = {key: 1}
+    source = replace(plain, defaults=values) if table == "defaults" else replace(plain, options=values)
     with pytest.raises(DeclarationError, match=f"{key}: expected one of gradient_step"):
         source.check()

@@ -53,7 +53,8 @@ def field_on(grid: Grid) -> Any:
 
 def moved_by(displacement: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
     places = np.indices(image.shape) + displacement
-    return map_coordinates(image.astype(float), places, order=1, mode="constant")
+    moved = map_coordinates(image.astype(float), places, order=1, mode="constant")
+    return np.asarray(moved, dtype=float)
 
 
 def check_against_itk(displacement: NDArray[np.float32], transform: Any, grid: Grid) -> None:
