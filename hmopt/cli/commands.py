@@ -64,6 +64,15 @@ LabelNames = Annotated[
         help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
     ),
 ]
+OtherModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="OTHER",
+        help="Search a model that was trained elsewhere: another study folder, a published folder, or a model file. "
+        "Default: train one here.",
+    ),
+]
 
 Dense = Annotated[
     bool,
@@ -176,10 +185,14 @@ def new(
     labels: Labels = None,
     manifest: Manifest = None,
     label_names: LabelNames = None,
+    model: OtherModel = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml."""
+    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml.
+
+    With --model, the images are prepared to a model that was trained elsewhere, and nothing is trained.
+    """
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
         made = hmopt.new(
             folder,
@@ -187,10 +200,13 @@ def new(
             labels=labels,
             manifest=manifest,
             label_names=label_names,
+            model=model,
             track=talk.track,
         )
         for line in describe(made):
             talk.say(line)
+        for warning in made.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         talk.say(made)
 
 
