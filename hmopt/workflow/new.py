@@ -328,12 +328,8 @@ def check_sources(paths: Mapping[str, Path]) -> None:
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, or --manifest, got --images. ...
     """
-    begun = []
-    for source in DATA_SOURCES:
-        if any(option in paths for option in source.options):
-            begun.append(source)
-    is_whole = len(begun) == 1 and all(option in paths for option in begun[0].options)
-    if is_whole:
+    begun = [source for source in DATA_SOURCES if not paths.keys().isdisjoint(source.options)]
+    if len(begun) == 1 and paths.keys() >= set(begun[0].options):
         return
     *first, last = [str(source) for source in DATA_SOURCES]
     options = ", ".join(option_name(name) for name in paths)
@@ -489,6 +485,7 @@ def _split(found: Inspection, remarks: Remarks) -> Values:
 
 
 def infer_pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
+    """Return `[pairs]`: which tasks the images have, and which columns must be equal in a pair."""
     columns = [str(column) for column in images if str(column).lower() == "modality"]
     same = [column for column in columns if images[column].nunique() > 1]
     if same:
@@ -506,6 +503,7 @@ def _count(side: int | list[str]) -> int:
 
 
 def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    """Return `[search]`: scopes of the tasks, labels and columns that images have."""
     scopes = [["cohort"], ["label"]]
     if len(kinds) > 1:
         scopes += [["task"], ["task", "label"]]
