@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich import box
@@ -379,11 +380,22 @@ def describe(made: "NewStudy") -> list[str]:
     training = duration(made.estimate.training_s)
     search = duration(made.estimate.search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
+    time = f"training {training}, search {search}"
+    placement = made.found.advice
+    model = []
+    if made.study.model.source != "trained":
+        time = f"search {search}"
+        chosen = made.study.preprocessing.placement
+        placement = f"{chosen}. {made.remarks['preprocessing.placement']}"
+        grid = _product(np.array(made.study.preprocessing.shape))
+        title = made.remarks["model.source"]
+        model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
     return [
         *_describe_data(made.found),
-        f"Placement: {made.found.advice}",
+        *model,
+        f"Placement: {placement}",
         f"Split: {split}. {power}",
-        f"Estimated time on this machine: training {training}, search {search}",
+        f"Estimated time on this machine: {time}",
         f"Estimated disk space: {gigabytes:.2f} GB",
     ]
 

@@ -398,7 +398,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     images = found.cohort.images
     split = _split(found, remarks)
     pairs = infer_pairs(images, remarks)
-    searched = _count(split["search"])
+    searched = subject_count(split["search"])
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
@@ -498,7 +498,8 @@ def infer_pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
     return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
 
 
-def _count(side: int | list[str]) -> int:
+def subject_count(side: int | list[str]) -> int:
+    """Return how many subjects a side of the split has, given by number or by names."""
     return side if isinstance(side, int) else len(side)
 
 
@@ -517,6 +518,8 @@ def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks:
             bins[str(name)] = edges
         if edges or 1 < column.nunique() <= MOST_GROUPS:
             scopes.append([str(name)])
+    if "cross" not in kinds:
+        return {"scopes": scopes, "bins": bins}
     if searched > SearchOptions().min_paired_subjects:
         scopes.append(["subject"])
     else:
@@ -542,7 +545,7 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
     slices = study.preprocessing.slices
     if slices is not None:
         items *= len(slices.indices)
-    searched = _count(study.split.search)
+    searched = subject_count(study.split.search)
     share = searched / len(found.subjects)
     possible = {
         "cross": found.pairs["cross"] * share**2,
@@ -586,13 +589,16 @@ def estimate_study(
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
     settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
-    # the model is measured as it was at each checkpoint of its training
-    measured = len(CHECKPOINTS) * settings * pairs
-    trained = study.training.steps * study.training.batch
+    is_trained_here = study.model.source == "trained"
+    # a model that is trained here is also measured as it was at each checkpoint of its training
+    models = len(CHECKPOINTS) if is_trained_here else 1
+    measured = models * settings * pairs
+    trained = study.training.steps * study.training.batch if is_trained_here else 0
+    model_bytes = MODEL_BYTES if is_trained_here else 0
     images_bytes = items * voxels * BYTES_PER_VOXEL
     ledger_bytes = measured * 2 * labels * ROW_BYTES
     return Estimate(
         training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
         search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
-        disk_bytes=images_bytes + MODEL_BYTES + ledger_bytes,
+        disk_bytes=images_bytes + model_bytes + ledger_bytes,
     )

@@ -42,6 +42,7 @@ from hmopt.workflow.new import (
     Values,
     infer_pairs,
     infer_search,
+    subject_count,
     written_path,
 )
 
@@ -248,8 +249,8 @@ class OtherModel(NewModel):
         split = _split(trained, found, remarks, warnings)
         pairs = _pairs(trained, found, remarks, warnings)
         images = found.cohort.images
-        searched = images[images["subject"].isin(split["search"])]["subject"].nunique()
-        search = infer_search(images, int(searched), pairs["tasks"], remarks)
+        searched = subject_count(split["search"])
+        search = infer_search(images, searched, pairs["tasks"], remarks)
         values: Values = {
             "name": name,
             "cohort": cohort.model_dump(mode="json", exclude_none=True),
