@@ -12,7 +12,7 @@ from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.declaration import Study
-from hmopt.declaration.study import model_path
+from hmopt.declaration.study import model_path, read_of_others
 from hmopt.errors import DataError, HmoptError
 from hmopt.files import file_hash, read_record, write_json
 from hmopt.model_file import model_identity
@@ -230,6 +230,8 @@ def _optima_beside(place: Path, kept: ModelOptima | None, track: Track) -> Model
     files = StudyFolder(place)
     if not files.readable_search_file.is_file():
         return kept
+    if files.is_declared and read_of_others(place) is None:  # it needs plugins, which are not run
+        return kept
     if kept is not None and kept.searched == file_hash(files.readable_search_file):
         return kept
     files.check_together()
@@ -238,7 +240,7 @@ def _optima_beside(place: Path, kept: ModelOptima | None, track: Track) -> Model
 
 def _is_of_model(optima: ModelOptima, place: Path) -> bool:
     file = StudyFolder(place).model_file()
-    declaration = StudyFolder(place).declaration
+    declaration = read_of_others(place)
     order = None if declaration is None else list(declaration.hyperparameters)
     return model_identity(file, order) == optima.identity
 

@@ -124,7 +124,8 @@ def _found(
     here = finding.full.optimum
     of_there = setting_text(dict(optimum.setting))
     of_here = setting_text(here.setting)
-    start = f"For {scope_phrase(finding.scope)}, {best} is {of_there} on the model's own cohort ({there.name}) and {of_here} here"
+    where = scope_phrase(finding.scope)
+    start = f"For {where}, {best} is {of_there} on the model's own cohort ({there.name}) and {of_here} here"
     shared = [overlap(optimum.interval(name), here.intervals[name]) for name in here.setting]
     if None in shared:
         start += "; one of them has no interval"
@@ -147,6 +148,8 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     amount = f"{number(abs(loss.value))} {metric} ({interval_text(loss)})"
     if transfer.evidence is Evidence.TOO_FEW:
         return f"Too few subjects to say whether the former would do here: it loses {amount}."
+    if transfer.evidence is Evidence.NEGLIGIBLE and not transfer.loss.error:
+        return "The former would do here: whichever subjects of this cohort choose, they choose the same."
     if transfer.evidence is Evidence.NEGLIGIBLE:
         return (
             f"The former would do here: on held-out subjects it loses less than {material.margin:g} {metric}, "
