@@ -46,6 +46,8 @@ class ModelOptions(Options):
     """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
     threads: int = Field(default=1, ge=1, le=1024)
     """Threads of one registration of an engine."""
+    warnings: list[str] = []
+    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
