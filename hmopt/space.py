@@ -141,7 +141,9 @@ class Hyperparameter:
         self._check(is_even, "a step of 1 for an integer with a log-uniform prior", step)
         width = high - low
         self._check(width % step == 0, f"a step that divides {low} to {high}", step)
-        self._check(width // step < _MOST_POINTS, f"at most {_MOST_POINTS} values", width // step + 1)
+        self._check(
+            width // step < _MOST_POINTS, f"at most {_MOST_POINTS} values", width // step + 1
+        )
         from_low = int(self.default) - low
         is_reached = from_low % step == 0
         self._check(is_reached, f"a default that is reached in steps of {step}", self.default)

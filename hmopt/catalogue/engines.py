@@ -25,6 +25,8 @@ class EngineProgram:
         The module that this distribution installs.
     dimensions
         Of images that it takes: 2, 3 or both.
+    seconds_per_voxel
+        At its defaults on one core, roughly; for estimates.
     """
 
     name: str
@@ -33,6 +35,7 @@ class EngineProgram:
     package: str
     imports: str
     dimensions: tuple[int, ...]
+    seconds_per_voxel: float
 
     @property
     def install(self) -> str:
@@ -50,6 +53,7 @@ ENGINES: dict[str, EngineProgram] = {
             package="antspyx",
             imports="ants",
             dimensions=(2, 3),
+            seconds_per_voxel=6e-6,
         ),
         EngineProgram(
             name="elastix",
@@ -58,6 +62,7 @@ ENGINES: dict[str, EngineProgram] = {
             package="itk-elastix",
             imports="itk",
             dimensions=(2, 3),
+            seconds_per_voxel=1e-4,
         ),
         EngineProgram(
             name="convexadam",
@@ -66,6 +71,7 @@ ENGINES: dict[str, EngineProgram] = {
             package="convexAdam",
             imports="convexAdam",
             dimensions=(3,),
+            seconds_per_voxel=1.7e-5,
         ),
     )
 }

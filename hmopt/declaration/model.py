@@ -46,6 +46,8 @@ class ModelOptions(Options):
     """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
     threads: int = Field(default=1, ge=1, le=1024)
     """Threads of one registration of an engine."""
+    warnings: list[str] = []
+    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -148,19 +150,19 @@ class HyperparameterOptions(Options):
         if kind == "categorical":
             useless = sorted(given & _KEYS_OF_RANGES)
             if useless:
-                raise ValueError(f"expected no {useless[0]} with type = \"categorical\"")
+                raise ValueError(f'expected no {useless[0]} with type = "categorical"')
             if "choices" not in given:
-                raise ValueError("expected choices with type = \"categorical\"")
+                raise ValueError('expected choices with type = "categorical"')
             choices = values["choices"]
             has_first = isinstance(choices, list) and bool(choices)
             first = {"default": choices[0]} if has_first else {}
             return {**first, **values}
         if "choices" in given:
-            raise ValueError("expected no choices unless type = \"categorical\"")
+            raise ValueError('expected no choices unless type = "categorical"')
         if kind == "integer":
             for key in ("low", "high", "default"):
                 if key not in given:
-                    raise ValueError(f"expected a {key} with type = \"integer\"")
+                    raise ValueError(f'expected a {key} with type = "integer"')
             return {"step": 1, **values}
         return values
 

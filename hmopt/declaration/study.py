@@ -145,7 +145,7 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    if study.model.source != "engine":  # whose hyperparameters are its own
+    if study.model.source == "trained":  # hyperparameters of other models and engines are their own
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     if study.model.source in ("trained", "study"):
         check_hypermorph(space)
@@ -194,6 +194,17 @@ def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
     return report.model_copy(update={"beside": beside})
 
 
+def model_path(study: Study, folder: Path) -> Path | None:
+    """Return the absolute place of the other model that a declaration names; None where it names none.
+
+    Raises
+    ------
+    DeclarationError
+        If the path names a variable that is not set.
+    """
+    return _resolved(study.model, folder, ("path",)).path
+
+
 def read_declaration(folder: Path) -> Study:
     """Read and check `study.toml`, with its paths as they stand there.
 
@@ -216,6 +227,31 @@ def read_declaration(folder: Path) -> Study:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
         raise _no_toml(path, one_line(error)) from error
+    return parse_study(values, str(path), folder)
+
+
+def read_of_others(folder: Path) -> Study | None:
+    """Read `study.toml` of somebody else's folder, whose Python files are not run.
+
+    Returns
+    -------
+    Study or None
+        None where there is no such file, or it needs plugins.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is no TOML, or breaks a rule.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_toml(path, one_line(error)) from error
+    if values.get("plugins"):
+        return None
     return parse_study(values, str(path), folder)
 
 
@@ -381,7 +417,7 @@ def check_sampler(search: SearchOptions, space: Space) -> None:
     if search.spending_options and search.spending == "all":
         raise DeclarationError(
             "search.spending_options",
-            expected="none with spending = \"all\"",
+            expected='none with spending = "all"',
             got=search.spending_options,
             advice="Leave them out, or declare search.spending.",
         )

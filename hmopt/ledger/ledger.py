@@ -507,7 +507,7 @@ def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
         if not of_setting.any():
             continue
         pair_places = np.flatnonzero(of_setting.any(axis=0))
-        is_lacking = of_setting.any(axis=1)
+        is_lacking = np.atleast_1d(of_setting.any(axis=1))
         lacking = [
             metric
             for metric, is_unknown in zip(metrics, is_lacking, strict=True)

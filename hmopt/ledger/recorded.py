@@ -86,15 +86,17 @@ class Recorded:
             for _ in track(filled, "Measuring", total):
                 pass
 
-    def retry_failed(self) -> int:
+    def forget_failures(self) -> dict[Index, dict[str, str]]:
         """Forget the registrations that failed, so that they are made again when they are asked for.
 
         Returns
         -------
-        int
-            How many there were.
+        dict
+            By setting and id of the pair, why they had failed.
         """
-        return self._ledger.forget_failures(self.identity, self.space)
+        failures = self._ledger.failures(self.identity, self.space)
+        self._ledger.forget_failures(self.identity, self.space)
+        return failures
 
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]

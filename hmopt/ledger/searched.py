@@ -277,9 +277,9 @@ def declared_sections(study: Study) -> dict[str, Any]:
     1
     """
     left_out = {
-        "cohort": {"manifest", "images", "labels", "label_names"},
+        "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
-        "model": {"path", "time_limit_s", "threads"},
+        "model": {"path", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

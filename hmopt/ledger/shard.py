@@ -310,9 +310,7 @@ def read_all(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
     return rows.replace_schema_metadata(None)
 
 
-def read_failures(
-    path: Path, hyperparameters: Sequence[str]
-) -> Iterator[tuple[Index, str, str]]:
+def read_failures(path: Path, hyperparameters: Sequence[str]) -> Iterator[tuple[Index, str, str]]:
     """Yield setting, pair and reason of each registration that failed, of a shard.
 
     Raises

@@ -6,6 +6,7 @@ nothing has succeeded yet, when the search stops and nothing is kept.
 """
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from torch import Tensor
 from hmopt.catalogue.metrics import WALL_TIME
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
-from hmopt.errors import SearchError
+from hmopt.errors import FailedPairsError
 from hmopt.files import content_hash
 from hmopt.interop.engines.failure import EngineFailure
 from hmopt.interop.engines.grid import Grid
@@ -35,6 +36,8 @@ from hmopt.space import Index, Setting, Space, value_text
 FIRST_FAILURES = 10
 """Registrations that may fail before one succeeds, until the default setting is tried and a search
 stops."""
+KEPT_BYTES = 2**28
+"""Displacements that stay in memory, those found last: pictures are drawn of some."""
 _AHEAD = 2
 """Pairs that are handed out for each process: one that it works at, and the next."""
 
@@ -77,7 +80,7 @@ class EngineModel:
 
         Raises
         ------
-        SearchError
+        FailedPairsError
             If the engine fails, or returns something else than a displacement.
         """
         try:
@@ -89,11 +92,11 @@ class EngineModel:
 
 def failed(
     failure: EngineFailure, setting: Setting, pair: str | None, advice: str
-) -> SearchError:
+) -> FailedPairsError:
     """Return the failure of an engine as an error of one line."""
     on_pair = "" if pair is None else f" on pair {pair}"
     where = f"the engine{on_pair} at {_told(setting)}"
-    return SearchError(where, expected=failure.expected, got=failure.got, advice=advice)
+    return FailedPairsError(where, expected=failure.expected, got=failure.got, advice=advice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,7 @@ class EngineOracle(RegisteringOracle):
         self._identity = content_hash("engine", model.version, cohort.identity)
         self._has_succeeded = False
         self._failures = 0
+        self._kept: OrderedDict[tuple[Index, str], NDArray[np.float32]] = OrderedDict()
 
     @property
     def space(self) -> Space:
@@ -148,17 +152,25 @@ class EngineOracle(RegisteringOracle):
 
         Raises
         ------
-        SearchError
+        FailedPairsError
             If the engine fails, or returns something else than a displacement.
         """
         setting = self.space.setting(index)
         displacements = []
         for row, pair in enumerate(pairs):
-            moving, fixed = _arrays(images, row)
-            found = self._model.displacement(moving, fixed, setting, pair.id)
+            found = self._kept.get((index, pair.id))
+            if found is None:
+                moving, fixed = _arrays(images, row)
+                found = self._model.displacement(moving, fixed, setting, pair.id)
+                self._keep(index, pair, found)
             displacements.append(found)
         stacked = torch.from_numpy(np.stack(displacements))
         return stacked.to(self.device)
+
+    def _keep(self, index: Index, pair: Pair, displacement: NDArray[np.float32]) -> None:
+        self._kept[index, pair.id] = displacement
+        while len(self._kept) * displacement.nbytes > KEPT_BYTES:
+            self._kept.popitem(last=False)
 
     def _blocks(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
@@ -167,7 +179,7 @@ class EngineOracle(RegisteringOracle):
 
         Raises
         ------
-        SearchError
+        FailedPairsError
             If every registration fails.
         """
         wanted = tuple(dict.fromkeys([*metrics, WALL_TIME]))
@@ -253,12 +265,11 @@ class EngineOracle(RegisteringOracle):
 
     @torch.inference_mode()
     def _measured(self, task: _Task, found: Registered, metrics: Sequence[str]) -> Block:
+        self._keep(task.index, task.pair, found.displacement)
         displacement = torch.from_numpy(found.displacement[None].copy()).to(self.device)
         seconds = torch.tensor([found.wall_time_s], dtype=torch.float64)
         values = measure(metrics, task.images, displacement, seconds)
-        return Block(
-            index=task.index, pairs=(task.pair.id,), labels=self.labels, values=values
-        )
+        return Block(index=task.index, pairs=(task.pair.id,), labels=self.labels, values=values)
 
 
 def _ended(

@@ -147,8 +147,11 @@ class _Folder:
     measurements: Measurements
 
     @property
-    def measured_registrations(self) -> int:
-        """The registrations behind the measurements, none of which was given up early."""
+    def registrations(self) -> int:
+        """The registrations of the search, of all its pairs; those that were given up early are among them."""
+        spent = self.searched.spent
+        if spent is not None:
+            return spent.evaluations
         return len(self.measurements.settings) * len(self.measurements.pairs)
 
     def source(self, choices: Sequence[str], pairs: pd.DataFrame | None = None) -> Source:
@@ -163,7 +166,7 @@ class _Folder:
             choices=tuple(choices),  # type: ignore[arg-type]
             training_minutes=training,
             search_minutes=_search_minutes(self.files.commands, training, self.measurements),
-            registrations=self.files.registrations or self.measured_registrations,
+            registrations=self.registrations,
         )
 
 

@@ -436,6 +436,20 @@ def training_facts(material: Material) -> str:
     return f"{steps:,} steps in {words.duration(material.training_minutes)}."
 
 
+def _failed(material: Material) -> str:
+    """Return how many registrations failed, as a sentence; empty where none did."""
+    failed = material.measurements.failed
+    count = int(failed.sum())
+    if not count:
+        return ""
+    pairs = int(failed.any(axis=0).sum())
+    settings = int(failed.any(axis=1).sum())
+    return (
+        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs, at {settings} settings); a setting "
+        "at which a pair of a scope failed is not a candidate for it."
+    )
+
+
 def declared(material: Material) -> Entries:
     """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
     study = material.study
@@ -444,7 +458,7 @@ def declared(material: Material) -> Entries:
     if study is not None:
         entries.append(("Preprocessing", _preprocessing(study)))
     if engine is not None:
-        entries.append(("Engine", f"{engine}; nothing was trained."))
+        entries.append(("Engine", f"{engine}; nothing was trained.{_failed(material)}"))
     elif study is not None and study.model.source == "trained":
         entries.append(("Network", _network(study)))
     elif material.searched.source in ELSEWHERE:

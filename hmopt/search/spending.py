@@ -244,9 +244,7 @@ SPENDING: dict[str, type[Spending]] = {
 """By `search.spending`."""
 
 
-def make_spending(
-    objective: "Objective", pairs: pd.DataFrame, options: SearchOptions
-) -> Spending:
+def make_spending(objective: "Objective", pairs: pd.DataFrame, options: SearchOptions) -> Spending:
     """Return the objective that spends pairs as `search.spending` declares.
 
     Parameters
@@ -312,9 +310,7 @@ class _Best:
         return best
 
 
-def best_by_score(
-    direction: StudyDirection, trials: Sequence[FrozenTrial]
-) -> FrozenTrial | None:
+def best_by_score(direction: StudyDirection, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the trial with the best value, of equals the first; None of none."""
     if not trials:
         return None
@@ -329,4 +325,3 @@ def joined(found: Sequence["Scores"]) -> "Scores":
         scores=np.concatenate([one.scores for one in found]),
         folding=np.concatenate([one.folding for one in found]),
     )
-

@@ -1,6 +1,8 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
+from hmopt.errors import DeclarationError, FailedPairsError
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
@@ -22,6 +25,7 @@ from hmopt.oracle import (
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint
+from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
@@ -53,7 +57,9 @@ class Swept:
         """Return a line for a person."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
-        return f"Measured: {pairs} pairs at {settings} settings"
+        failed = int(self.measurements.failed.sum())
+        end = f"; {failed} of them failed (see hmopt ledger)" if failed else ""
+        return f"Measured: {pairs} pairs at {settings} settings{end}"
 
 
 def search(
@@ -123,11 +129,12 @@ def search_study(
     study, cohort = study_search.study, study_search.cohort
     model = load_oracle(files.path, study, cohort, found)
     if retry_failed:
-        study_search.forget_failures(model)
+        study_search.retry_failed(model)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
 
     measurements = study_search.sweep(model)
+    measurements = study_search.measure_origin(model, measurements)
     for oracle in earlier.values():
         # only where λ* was during training is asked of these models
         study_search.fill(oracle, measurements.settings, study_search.options.deciding)
@@ -186,9 +193,12 @@ class StudySearch:
         recorded = Recorded(oracle, self._ledger)
         recorded.fill(settings, self.pairs, metrics, self._track)
 
-    def forget_failures(self, oracle: Oracle) -> None:
-        """Forget the registrations of an oracle that failed, so that they are made again."""
-        Recorded(oracle, self._ledger).retry_failed()
+    def retry_failed(self, oracle: Oracle) -> None:
+        """Register again the pairs that an oracle failed on, at the settings where it did."""
+        recorded = Recorded(oracle, self._ledger)
+        for setting, reasons in recorded.forget_failures().items():
+            pairs = [pair for pair in self.pairs if pair.id in reasons]
+            recorded.fill([setting], pairs, self.options.measured, self._track)
 
     def sweep(self, oracle: Oracle) -> Measurements:
         """Measure the settings that the plan or a sampler asks for; return all measurements."""
@@ -229,6 +239,24 @@ class StudySearch:
             if not settings:
                 return measurements
             self.fill(oracle, settings, self.options.measured)
+
+    def measure_origin(self, oracle: Oracle, measurements: Measurements) -> Measurements:
+        """Measure the best settings that a model of elsewhere has on its own cohort, so that they can be judged here.
+
+        They are kept in `model-optima.json`, for reports where the other folder is not at hand.
+        """
+        optima = optima_of_origin(self.study, self._files.path, self._track)
+        path = self._files.origin_file
+        if optima is None:
+            path.unlink(missing_ok=True)
+            return measurements
+        write_optima(path, optima)
+        indices = set()
+        for setting in optima.settings().values():
+            with suppress(DeclarationError):  # of another space by now
+                indices.add(oracle.space.index(setting))
+        self.fill(oracle, sorted(indices), self.options.measured)
+        return self._measurements(oracle)
 
     def write_record(
         self,
@@ -305,9 +333,12 @@ class StudySearch:
         row = measurements.settings.index(best)
         of_all_pairs = measurements.score(metric, scope.label)[row]
         scores = np.where(scope.mask(measurements.pairs), of_all_pairs, np.nan)
-        write_examples(
-            self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
-        )
+        try:
+            write_examples(
+                self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
+            )
+        except FailedPairsError as error:  # of an engine that succeeded before
+            warnings.warn(f"No example of {scope.name} is drawn: {error}", stacklevel=2)
 
     def _measurements(self, oracle: Oracle) -> Measurements:
         return self._ledger.measurements(

@@ -40,7 +40,13 @@ SPACE: dict[str, dict[str, Any]] = {
         "default": 4,
         "only_if": {"similarity": ["CC"]},
     },
-    "full_resolution_iterations": {"type": "integer", "low": 0, "high": 20, "step": 5, "default": 0},
+    "full_resolution_iterations": {
+        "type": "integer",
+        "low": 0,
+        "high": 20,
+        "step": 5,
+        "default": 0,
+    },
 }
 """Sensible ranges; the defaults are ANTsPy's."""
 
@@ -106,7 +112,9 @@ def _syn_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     iterations = [int(count) for count in values["iterations"]]
     if not iterations:
         raise DeclarationError(
-            "model.options.iterations", expected="a number for each level", got="none",
+            "model.options.iterations",
+            expected="a number for each level",
+            got="none",
             advice="Declare some, as [40, 20, 0].",
         )
     at_full_resolution = int(values["full_resolution_iterations"])

@@ -9,7 +9,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ Array = NDArray[np.float32]
 _LENGTH = struct.Struct(">I")
 
 
-def send(stream: BinaryIO, header: Mapping[str, Any], *arrays: Array) -> None:
+def send(stream: IO[bytes], header: Mapping[str, Any], *arrays: Array) -> None:
     """Write a message.
 
     Examples
@@ -39,7 +39,7 @@ def send(stream: BinaryIO, header: Mapping[str, Any], *arrays: Array) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[Array]]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[Array]]:
     """Read a message.
 
     Raises
@@ -57,7 +57,7 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[Array]]:
     return message["header"], arrays
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
         raise EOFError

@@ -160,9 +160,7 @@ def _read_elastix(path: Path, grid: Grid) -> NDArray[np.float32]:
     return elastix_displacement(itk, still, parameters, grid)
 
 
-def elastix_displacement(
-    itk: Any, image: Any, parameters: Any, grid: Grid
-) -> NDArray[np.float32]:
+def elastix_displacement(itk: Any, image: Any, parameters: Any, grid: Grid) -> NDArray[np.float32]:
     """Return the displacement (d, *shape), in voxels, of elastix' transform parameters.
 
     Parameters

@@ -305,9 +305,7 @@ class EngineProcesses:
                 self._running.discard(process)
 
 
-def _work(
-    owner: "weakref.ref[EngineProcesses]", tasks: "queue.SimpleQueue[Task | None]"
-) -> None:
+def _work(owner: "weakref.ref[EngineProcesses]", tasks: "queue.SimpleQueue[Task | None]") -> None:
     """Take tasks until a None comes, or the owner is gone."""
     while True:
         task = tasks.get()
@@ -320,9 +318,7 @@ def _work(
         del processes, task, future, moving, fixed
 
 
-def _resolve(
-    future: "Future[Registered]", run: Callable[..., Registered], *arguments: Any
-) -> None:
+def _resolve(future: "Future[Registered]", run: Callable[..., Registered], *arguments: Any) -> None:
     """Set what a function returns or raises as the result of a future."""
     try:
         found = run(*arguments)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from typing import BinaryIO
+from typing import IO
 
 from hmopt.errors import DeclarationError
 from hmopt.interop.engines.failure import EngineFailure
@@ -40,7 +40,7 @@ def main() -> None:
         _serve(engine, requests, replies)
 
 
-def _own_streams() -> tuple[BinaryIO, BinaryIO]:
+def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
     """Return the streams of messages, and keep what the engine reads and prints away from them."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
@@ -57,7 +57,7 @@ def _end_with(parent: int) -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def _serve(engine: LoadedEngine, requests: BinaryIO, replies: BinaryIO) -> None:
+def _serve(engine: LoadedEngine, requests: IO[bytes], replies: IO[bytes]) -> None:
     while True:
         header, (moving, fixed) = receive(requests)
         try:

@@ -32,11 +32,12 @@ class EvaluationsPart(ReportPart):
     def section(self, material: Material) -> Section | None:
         """Return the registrations of the search and of grids."""
         search = material.searched.search
-        files = StudyFolder(material.folder)
-        dense = files.dense_measurements()
+        dense = StudyFolder(material.folder).dense_measurements()
+        spent = material.searched.spent
+        registrations = None if spent is None else spent.evaluations
         if dense is not None and search.metric not in dense.values:
             dense = None
-        found = count_evaluations(material.measurements, search, VALUES, dense, files.registrations)
+        found = count_evaluations(material.measurements, search, VALUES, dense, registrations)
         return Section(
             title="Registrations of the search and of a full grid",
             found=_found(found, material),
