@@ -96,6 +96,7 @@ SLOW_MODULES = frozenset(
         "analysis/test_pooling.py",
         "analysis/test_sensitivity.py",
         "analysis/test_simulation.py",
+        "analysis/test_transfer.py",
         "architecture/test_imports.py",
         "benchmarks/test_counterparts.py",
         "benchmarks/test_growth.py",
@@ -126,6 +127,8 @@ SLOW_MODULES = frozenset(
         "training/test_train.py",
         "training/test_train_baselines.py",
         "workflow/test_new.py",
+        "workflow/test_new_model.py",
+        "workflow/test_publish.py",
         "workflow/test_python.py",
     }
 )
