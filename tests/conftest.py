@@ -117,6 +117,7 @@ SLOW_MODULES = frozenset(
         "oracle/test_amortized.py",
         "oracle/test_baselines.py",
         "oracle/test_open.py",
+        "report/test_any_oracle.py",
         "report/test_broken_oracles.py",
         "report/test_gain.py",
         "report/test_several.py",

@@ -243,7 +243,7 @@ def _notes(found: Beside) -> tuple[str, ...]:
         f"Negligible: equivalent to within {found.margin:g}.",
         "Seconds, folding and the standard deviation of the log Jacobian are at the setting shown; with a setting for "
         "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
-        "machine that ran them. The last column includes training and tuning.",
+        "machine that ran them. The last column includes what a method took before its first pair.",
     ]
     if _has_trained(found):
         trainings = (
