@@ -13,7 +13,7 @@ the last convolution, `flow`, has weights of its own.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError, first_fault
+from hmopt.errors import CheckpointError, DataError, first_fault
 from hmopt.files import content_hash
 from hmopt.interop.keras_file import (
     LayerTensor,
@@ -281,7 +281,14 @@ class HyperVxmModel(FileModel):
     def _resizing(self, images: NDArray[np.float32]) -> _Resizing:
         shape = images.shape[1:]
         found = self.architecture.resizing(shape)
-        assert found is not None  # as `check_shapes` and `read` have seen to
+        if found is None:
+            own = " x ".join(str(side) for side in self.architecture.shape)
+            raise DataError(
+                "images",
+                expected="a shape on which the model gives a displacement of the same shape",
+                got=" x ".join(str(side) for side in shape),
+                advice=f"Prepare them to its own grid, {own}.",
+            )
         return found
 
     def _network(self, setting: Setting) -> VoxelMorphUNet:
@@ -361,8 +368,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> HyperVxmModel:
             digest.update(place.encode())
             digest.update(values.tobytes())
             weights[place] = torch.from_numpy(values)
-    options = configuration | {"metadata": {}, "name": ""}
-    identity = content_hash(CLASS, digest.hexdigest(), options)
+    computed = asdict(replace(architecture, name=""))
+    identity = content_hash(CLASS, digest.hexdigest(), computed)
     return HyperVxmModel(architecture, weights, identity, device)
 
 
