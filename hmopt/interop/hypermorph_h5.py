@@ -37,7 +37,7 @@ from hmopt.interop.keras_file import (
     read_tensor,
     refusal,
 )
-from hmopt.interop.model import FileModel, Image, check_shapes
+from hmopt.interop.model import FileModel, Image, check_shapes, hyperparameter_names
 from hmopt.interop.voxelmorph_unet import (
     ConvolutionShape,
     UNetPlan,
@@ -223,9 +223,7 @@ class HyperVxmModel(FileModel):
     @property
     def space(self) -> Space:
         """`regularization` in [0, 1], and `hyperparameter_2` … where there are more."""
-        names = ["regularization"]
-        for place in range(2, self.architecture.hyperparameters + 1):
-            names.append(f"hyperparameter_{place}")
+        names = hyperparameter_names(self.architecture.hyperparameters)
         hyperparameters = [Hyperparameter(name=name) for name in names]
         return Space(hyperparameters=tuple(hyperparameters))
 
@@ -243,7 +241,9 @@ class HyperVxmModel(FileModel):
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""
         check_shapes(moving, fixed, self.architecture.shape, self.stride)
-        return self.displacements(moving[np.newaxis], fixed[np.newaxis], setting)[0]
+        one: NDArray[np.float32]
+        [one] = self.displacements(moving[np.newaxis], fixed[np.newaxis], setting)
+        return one
 
     @torch.inference_mode()
     def displacements(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +169,7 @@ def list_tensors(path: Path, file: h5py.File, what: str) -> list[LayerTensor]:
         If a tensor's data lie outside the file or are larger than it, or it is not of numbers in
         floating point.
     """
-    root = file["model_weights"] if "model_weights" in file else file
+    root = file.get("model_weights", file)
     found: list[LayerTensor] = []
     total = 0
 

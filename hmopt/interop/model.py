@@ -206,6 +206,18 @@ def in_ras(model: FileModel) -> FileModel:
     return _InRas(model, model.orientation)
 
 
+def hyperparameter_names(count: int) -> list[str]:
+    """Return names for the hyperparameters of a file that tells how many there are, and no more.
+
+    Examples
+    --------
+    >>> hyperparameter_names(3)
+    ['regularization', 'hyperparameter_2', 'hyperparameter_3']
+    """
+    others = [f"hyperparameter_{place}" for place in range(2, count + 1)]
+    return ["regularization", *others]
+
+
 def check_shapes(moving: Image, fixed: Image, shape: tuple[int, ...], stride: int | None) -> None:
     """Refuse images of a shape that a model does not take.
 

@@ -30,7 +30,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError
 from hmopt.files import content_hash
 from hmopt.interop.keras_file import (
     LayerTensor,
@@ -42,10 +41,9 @@ from hmopt.interop.keras_file import (
     read_tensor,
     refusal,
 )
-from hmopt.interop.model import FileModel, Image, check_shapes
+from hmopt.interop.model import FileModel, Image, check_shapes, hyperparameter_names
 from hmopt.interop.voxelmorph_unet import (
     KERNEL,
-    ConvolutionShape,
     UNetPlan,
     VoxelMorphUNet,
     integrate_precisely,
@@ -133,9 +131,7 @@ class SynthMorphModel(FileModel):
     @property
     def space(self) -> Space:
         """`regularization` inside (0, 1), and `hyperparameter_2` … where there are more."""
-        names = ["regularization"]
-        for place in range(2, self._contents.hyperparameters + 1):
-            names.append(f"hyperparameter_{place}")
+        names = hyperparameter_names(self._contents.hyperparameters)
         hyperparameters = [Hyperparameter(name=name, low=LOWEST, high=HIGHEST) for name in names]
         return Space(hyperparameters=tuple(hyperparameters))
 
@@ -311,14 +307,14 @@ def read(path: Path, device: torch.device | str = "cpu") -> SynthMorphModel:
 
 def _hash_rows(path: Path, file: h5py.File, tensor: LayerTensor, digest: "hashlib._Hash") -> None:
     if len(tensor.shape) == 1:
-        digest.update(read_tensor(path, file, tensor, _WHAT))
+        digest.update(read_tensor(path, file, tensor, _WHAT).tobytes())
         return
     rows = file[tensor.path]
     row = np.empty(tensor.shape[1], dtype=np.float32)
     for place in range(tensor.shape[0]):
         rows.read_direct(row, np.s_[place])
         check_numbers(path, tensor, row, _WHAT)
-        digest.update(row)
+        digest.update(row.data)
 
 
 def _contents(path: Path, tensors: Sequence[LayerTensor]) -> _Contents:
@@ -405,10 +401,10 @@ def _plan(path: Path, convolutions: Sequence[_Layer]) -> UNetPlan:
     if d not in (2, 3):
         raise refusal(path, _WHAT, f"a last convolution with {d} channels in place of 2 or 3")
 
-    inputs = [_inputs(path, layer, out, d) for layer, out in zip(convolutions, outputs, strict=True)]
-    joined = [
-        place for place in range(1, len(inputs)) if inputs[place] != outputs[place - 1]
+    inputs = [
+        _inputs(path, layer, out, d) for layer, out in zip(convolutions, outputs, strict=True)
     ]
+    joined = [place for place in range(1, len(inputs)) if inputs[place] != outputs[place - 1]]
     if inputs[0] != 2 or not joined:
         got = f"convolutions of {inputs} to {outputs} channels"
         raise refusal(path, _WHAT, got)

@@ -80,9 +80,7 @@ class UNetPlan:
 
         def add(part: str, channels_out: int) -> None:
             nonlocal channels
-            shape = ConvolutionShape(
-                part=part, channels_in=channels, channels_out=channels_out
-            )
+            shape = ConvolutionShape(part=part, channels_in=channels, channels_out=channels_out)
             found.append(shape)
             channels = channels_out
 
@@ -298,4 +296,5 @@ def kernel_tensor(kernel: Tensor, shape: ConvolutionShape, d: int) -> Tensor:
 
 def kernel_size(shape: ConvolutionShape, d: int) -> int:
     """Return the number of weights of a convolution, biases aside."""
-    return KERNEL**d * shape.channels_in * shape.channels_out
+    voxels: int = KERNEL**d
+    return voxels * shape.channels_in * shape.channels_out

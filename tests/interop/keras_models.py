@@ -141,7 +141,7 @@ def hyper_vxm_dense_displacement(
         return leaky(convolve(features, kernel, bias))
 
     encoder, decoder, final = features_of(config)
-    features = np.stack([moving, fixed], axis=-1).astype(float)
+    features: Floats = np.stack([moving, fixed], axis=-1).astype(float)
     skips = []
     for level, counts in enumerate(encoder):
         for place, _ in enumerate(counts):
@@ -158,7 +158,11 @@ def hyper_vxm_dense_displacement(
     for place, _ in enumerate(final):
         features = convolved(f"unet_dec_final_conv_{place}", features)
     velocity = convolve(features, tensor("flow", "kernel"), tensor("flow", "bias"))
+    return np.moveaxis(to_displacement(config, velocity, shape), -1, 0)
 
+
+def to_displacement(config: Mapping[str, Any], velocity: Floats, shape: Sequence[int]) -> Floats:
+    """Return the displacement (*shape, d) of what the U-Net gives, (*grid, d)."""
     steps = config.get("int_steps", 7)
     svf_resolution = 2 if config.get("unet_half_res") else config.get("svf_resolution", 1)
     int_resolution = config.get("int_downsize") or config.get("int_resolution", 2)
@@ -173,7 +177,7 @@ def hyper_vxm_dense_displacement(
         displacement = zoomed(integrated(velocity, steps), shape[0] / int_sides[0])
     elif steps > 0:
         displacement = integrated(velocity, steps)
-    return np.moveaxis(displacement, -1, 0)
+    return displacement
 
 
 # ------------------------------------------------------------------------------------------ HyperVxmJoint
@@ -288,10 +292,10 @@ def hyper_vxm_joint_displacement(
     deformation = integrated((there - back) / 2, steps)
 
     # from coarse voxels to places in the moving image: 2 (h + deformation(h)) - h, as a shift
-    coarse = np.stack(np.indices(half_moving.shape), axis=-1)
+    coarse = voxels(half_moving.shape)
     shift = 2 * (coarse + deformation) - coarse
     # followed by x → x / 2, and interpolated there
-    fine = np.stack(np.indices(moving.shape), axis=-1).astype(float)
+    fine = voxels(moving.shape)
     total = -0.5 * fine + interpolated(shift, 0.5 * fine)
     return np.moveaxis(total, -1, 0)
 
@@ -320,11 +324,9 @@ def max_pooled(features: Floats) -> Floats:
     corners = []
     for offset in product(range(2), repeat=d):
         sides = [side // 2 for side in features.shape[:-1]]
-        window = tuple(
-            slice(start, 2 * side, 2) for start, side in zip(offset, sides, strict=True)
-        )
+        window = tuple(slice(start, 2 * side, 2) for start, side in zip(offset, sides, strict=True))
         corners.append(features[window])
-    return np.max(corners, axis=0)
+    return np.asarray(np.max(corners, axis=0))
 
 
 def upsampled(features: Floats) -> Floats:
@@ -336,16 +338,21 @@ def upsampled(features: Floats) -> Floats:
 def interpolated(field: Floats, places: Floats) -> Floats:
     """Interpolate (*grid, c) at places (*shape, d); outside the grid, the nearest voxel inside."""
     coordinates = np.moveaxis(places, -1, 0)
-    channels = [
+    channels: list[Floats] = [
         ndimage.map_coordinates(field[..., channel], coordinates, order=1, mode="nearest")
         for channel in range(field.shape[-1])
     ]
     return np.stack(channels, axis=-1)
 
 
+def voxels(shape: Sequence[int]) -> Floats:
+    """Return the coordinates of all voxels, (*shape, d)."""
+    return np.moveaxis(np.indices(tuple(shape)), 0, -1).astype(float)
+
+
 def integrated(velocity: Floats, steps: int) -> Floats:
     """Integrate a velocity (*grid, d) by scaling and squaring."""
-    identity = np.stack(np.indices(velocity.shape[:-1]), axis=-1)
+    identity = voxels(velocity.shape[:-1])
     displacement = velocity / 2**steps
     for _ in range(steps):
         displacement = displacement + interpolated(displacement, identity + displacement)
@@ -363,7 +370,10 @@ def zoomed(field: Floats, factor: float) -> Floats:
 
 
 def write_model(
-    path: Path, config: Mapping[str, Any], tensors: Mapping[str, Floats], name: str = "HyperVxmDense"
+    path: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Floats],
+    name: str = "HyperVxmDense",
 ) -> Path:
     """Write what `model.save` writes: configuration, and weights under `model_weights`."""
     content = {"class_name": name, "config": {**config, "metadata": {}}}

@@ -5,7 +5,6 @@ own environment: `VXM_BACKEND=tensorflow python -m tests.recorded.record_tensorf
 a folder, it also leaves there the files that `model.save` writes.
 """
 
-import collections
 import inspect
 import os
 import sys
@@ -22,8 +21,7 @@ def load_voxelmorph() -> Any:
     """Import VoxelMorph 0.2, which asks for a function that Python 3.11 no longer has."""
     os.environ["VXM_BACKEND"] = os.environ["NEURITE_BACKEND"] = "tensorflow"
     if not hasattr(inspect, "getargspec"):
-        old = collections.namedtuple("ArgSpec", "args varargs keywords defaults")  # noqa: PYI024
-        inspect.getargspec = lambda function: old(*inspect.getfullargspec(function)[:4])  # type: ignore[attr-defined]
+        vars(inspect)["getargspec"] = lambda function: inspect.getfullargspec(function)[:4]
     import voxelmorph
 
     return voxelmorph
@@ -31,7 +29,7 @@ def load_voxelmorph() -> Any:
 
 def displacement_of(name: str, folder: Path | None) -> np.ndarray:
     """Return the displacement (d, *shape) that VoxelMorph computes."""
-    import tensorflow
+    import tensorflow  # type: ignore[import-untyped, unused-ignore]
 
     config = CASES[name]
     tensorflow.keras.backend.clear_session()
