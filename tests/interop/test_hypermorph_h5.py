@@ -64,8 +64,8 @@ def test_the_displacement_is_voxelmorphs_with_every_option(name: str, tmp_path: 
     np.testing.assert_allclose(displacement, by_numpy, atol=1e-5)
 
 
-def test_the_official_file_gives_what_tensorflow_gave(shared: Path) -> None:
-    folder = shared / "data/voxelmorph_tf"
+def test_the_official_file_gives_what_tensorflow_gave(shared_data: Path) -> None:
+    folder = shared_data / "voxelmorph_tf"
     model = read(folder / "vxm_tf_hypermorph_2d.h5")
     with np.load(folder / "vxm_tf_hypermorph_2d_reference.npz") as reference:
         moving, fixed = reference["moving"][..., 0], reference["fixed"][..., 0]
@@ -163,65 +163,49 @@ def test_a_model_can_be_sent_to_another_process(file: Path) -> None:
     np.testing.assert_array_equal(sent.displacement(moving, fixed, setting), expected)
 
 
-def test_a_study_is_searched_with_it(file: Path, tmp_path: Path) -> None:
-    study = tmp_path / "study"
+def study_of(folder: Path, model: Path, shape: tuple[int, int]) -> Path:
+    """Make a study of four boxes in slices of a shape, searched with a model's file."""
+    image, _ = images(shape)
     for number in range(4):
-        image, _ = images((16, 24))
-        labels = np.zeros((16, 24), dtype=np.uint8)
+        labels = np.zeros(shape, dtype=np.uint8)
         labels[4 : 8 + number, 6:14] = 1
-        for kind, array in (("images", image + 0.1 * number), ("labels", labels)):
-            path = study / kind / f"box_{number}.nii.gz"
+        for kind, array in (("imagesTr", image + 0.1 * labels), ("labelsTr", labels)):
+            path = folder / kind / f"box_{number}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.Nifti1Image(array[..., np.newaxis], np.eye(4)).to_filename(path)
-    (study / "study.toml").write_text(f"""
+    (folder / "dataset.json").write_text('{"labels": {"0": "background", "1": "box"}}')
+    (folder / "study.toml").write_text(f"""
 name = "boxes"
 [cohort]
-images = "images"
-labels = "labels"
+images = "imagesTr"
+labels = "labelsTr"
 [model]
 source = "file"
-path = {json.dumps(str(file))}
+path = {json.dumps(str(model))}
 [preprocessing]
-shape = [16, 24]
+shape = {list(shape)}
 slices = {{ axis = 2, indices = [0] }}
 [split]
 train = 0
 tune = 0
 search = 4
 """)
-    oracle, pairs = open_oracle(study)
+    return folder
+
+
+def test_a_study_is_searched_with_it(file: Path, tmp_path: Path) -> None:
+    oracle, pairs = open_oracle(study_of(tmp_path / "study", file, (16, 24)))
     assert oracle.space.names == ("regularization",)
     blocks = list(oracle.measure([(0,), (200,)], pairs[:3], ["dice"]))
-    assert len(blocks) == 2
-    assert all(np.isfinite(values).all() for block in blocks for values in block.values.values())
+    assert {block.index for block in blocks} == {(0,), (200,)}
+    dice = np.concatenate([block.values["dice"] for block in blocks])
+    assert ((dice > 0.2) & (dice < 1)).all()
 
 
 def test_a_study_on_another_grid_is_refused_before_any_work(file: Path, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    for kind in ("images", "labels"):
-        for number in range(2):
-            array = np.ones((16, 18, 1), dtype=np.uint8)
-            path = tmp_path / kind / f"box_{number}.nii.gz"
-            nibabel.Nifti1Image(array, np.eye(4)).to_filename(path)
-    (tmp_path / "study.toml").write_text(f"""
-name = "boxes"
-[cohort]
-images = "images"
-labels = "labels"
-[model]
-source = "file"
-path = {json.dumps(str(file))}
-[preprocessing]
-shape = [16, 18]
-slices = {{ axis = 2, indices = [0] }}
-[split]
-train = 0
-tune = 0
-search = 2
-""")
-    with pytest.raises(CheckpointError, match=r"16 x 24 voxels or multiples of 4, got 16 x 18"):
-        open_oracle(tmp_path)
+    study = study_of(tmp_path / "study", file, (16, 18))
+    with pytest.raises(CheckpointError, match=r"16 x 24 voxels or multiples of 4.*got 16 x 18"):
+        open_oracle(study)
 
 
 # ---------------------------------------------------------------------------------- other ways to write it
@@ -461,11 +445,10 @@ def test_tensors_that_unpack_to_more_than_the_file_are_not_read(file: Path, tmp_
 
 
 def outcome(path: Path, moving: NDArray[Any], fixed: NDArray[Any]) -> NDArray[Any] | None:
-    """Return what a file gives, None where it is refused in one line; anything else fails the test."""
+    """Return what a file gives, None where it is refused; any other error fails the test."""
     try:
         model = load_model(path)
-    except CheckpointError as error:
-        assert "\n" not in str(error)
+    except CheckpointError:
         return None
     return model.displacement(moving, fixed, model.space.default)
 
