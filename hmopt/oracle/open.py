@@ -188,14 +188,13 @@ class OfFile(ModelSource):
         assert path is not None  # as the declaration has checked
         return path
 
-    @property
-    def model(self) -> FileModel:
-        """The model in the file, for images as hmopt prepares them."""
-        return in_ras(load_model(self.file))
+    def load(self, device: Device) -> FileModel:
+        """Return the model in the file, for images as hmopt prepares them."""
+        return in_ras(load_model(self.file, device))
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
-        model = self.model
+        model = self.load(device)
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)
             check_prepared(self.file, model, cohort)
@@ -210,7 +209,7 @@ class OfFile(ModelSource):
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        model = self.model
+        model = self.load(device)
         if isinstance(model, HypermorphModel):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
@@ -228,14 +227,13 @@ class OfStudy(OfFile):
         assert path is not None  # as the declaration has checked
         return StudyFolder(path).model_file()
 
-    @property
-    def model(self) -> FileModel:
-        """The other folder's model."""
+    def load(self, device: Device) -> FileModel:
+        """Return the other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         declaration = StudyFolder(path).declaration
         declared_order = None if declaration is None else list(declaration.hyperparameters)
-        return own_model.read(self.file, declared_order=declared_order)
+        return own_model.read(self.file, device, declared_order)
 
 
 class OfEngine(ModelSource):

@@ -347,7 +347,8 @@ def interpolated(field: Floats, places: Floats) -> Floats:
 
 def voxels(shape: Sequence[int]) -> Floats:
     """Return the coordinates of all voxels, (*shape, d)."""
-    return np.moveaxis(np.indices(tuple(shape)), 0, -1).astype(float)
+    indices: Floats = np.indices(tuple(shape))
+    return np.moveaxis(indices, 0, -1).astype(float)
 
 
 def integrated(velocity: Floats, steps: int) -> Floats:

@@ -233,7 +233,7 @@ def test_names_without_a_count_are_read(file: Path, tmp_path: Path) -> None:
 
 def test_tuples_and_older_arguments_are_read(file: Path, tmp_path: Path) -> None:
     shape = {"class_name": "__tuple__", "items": [16, 24]}
-    older = {"enc_nf": [4, 6], "dec_nf": [6, 6, 4], "nb_unet_features": None, "int_downsize": 2}
+    older: dict[str, Any] = {"enc_nf": [4, 6], "dec_nf": [6, 6, 4], "nb_unet_features": None, "int_downsize": 2}
     changed = written(tmp_path / "older.h5", inshape=shape, **older)
     assert read(changed).identity == read(file).identity
 
