@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from hmopt.model_file import LARGEST_WEIGHT
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every HDF5 file."""
 
+_LONGEST = 300
+"""Letters of what an error tells of a file."""
 _ADVICE = "Give the file as its program wrote it."
 _LARGEST_RATIO = 10
 """Of a file's tensors to its size: weights are nearly random, and no compression makes them smaller."""
@@ -62,8 +65,11 @@ def is_hdf5(path: Path) -> bool:
 
 
 def refusal(path: Path, expected: str, got: object, advice: str = _ADVICE) -> CheckpointError:
-    """Return the error that refuses a file."""
-    return CheckpointError(str(path), expected=expected, got=got, advice=advice)
+    """Return the error that refuses a file, in one line whatever names the file has."""
+    words = " ".join(str(got).split())
+    printable = "".join(letter if letter.isprintable() else "?" for letter in words)
+    told = textwrap.shorten(printable, _LONGEST, placeholder=" ...")
+    return CheckpointError(str(path), expected=expected, got=told, advice=advice)
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def opened(path: Path, what: str) -> Iterator[h5py.File]:
         If it cannot be opened, or something in it cannot be read.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             yield file
     except CheckpointError:
         raise
@@ -117,7 +123,7 @@ def read_configuration(path: Path, file: h5py.File, what: str) -> tuple[str, dic
     if not isinstance(text, str):
         raise refusal(path, what, f"a model_config of type {type(text).__name__}")
     try:
-        content = json.loads(text)
+        content = _plain(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise refusal(path, what, f"a model_config that is no JSON ({one_line(error)})") from error
     _refuse_code(path, content, what)
@@ -125,7 +131,7 @@ def read_configuration(path: Path, file: h5py.File, what: str) -> tuple[str, dic
     if not is_configuration:
         raise refusal(path, what, "a model_config without a configuration")
     name = content.get("class_name")
-    configuration: dict[str, Any] = _plain(content["config"])
+    configuration: dict[str, Any] = content["config"]
     return str(name), configuration
 
 

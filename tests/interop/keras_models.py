@@ -354,7 +354,7 @@ def voxels(shape: Sequence[int]) -> Floats:
 def integrated(velocity: Floats, steps: int) -> Floats:
     """Integrate a velocity (*grid, d) by scaling and squaring."""
     identity = voxels(velocity.shape[:-1])
-    displacement = velocity / 2**steps
+    displacement: Floats = velocity / 2**steps
     for _ in range(steps):
         displacement = displacement + interpolated(displacement, identity + displacement)
     return displacement

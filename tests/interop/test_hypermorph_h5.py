@@ -202,6 +202,19 @@ def test_a_study_is_searched_with_it(file: Path, tmp_path: Path) -> None:
     assert ((dice > 0.2) & (dice < 1)).all()
 
 
+def test_a_study_of_several_hyperparameters_declares_them_all(tmp_path: Path) -> None:
+    config = CONFIG | {"nb_hyp_params": 2}
+    path = write_model(tmp_path / "model.h5", config, hyper_vxm_dense_tensors(config))
+    study = study_of(tmp_path / "study", path, (16, 24))
+    with pytest.raises(CheckpointError, match=r"expected regularization .*; hyperparameter_2"):
+        open_oracle(study)
+    with (study / "study.toml").open("a") as declaration:
+        declaration.write("[hyperparameters.regularization]\n[hyperparameters.hyperparameter_2]\n")
+    oracle, pairs = open_oracle(study)
+    [block] = oracle.measure([(0, 200)], pairs[:1], ["dice"])
+    assert block.index == (0, 200)
+
+
 def test_a_study_on_another_grid_is_refused_before_any_work(file: Path, tmp_path: Path) -> None:
     study = study_of(tmp_path / "study", file, (16, 18))
     with pytest.raises(CheckpointError, match=r"16 x 24 voxels or multiples of 4.*got 16 x 18"):
@@ -233,7 +246,12 @@ def test_names_without_a_count_are_read(file: Path, tmp_path: Path) -> None:
 
 def test_tuples_and_older_arguments_are_read(file: Path, tmp_path: Path) -> None:
     shape = {"class_name": "__tuple__", "items": [16, 24]}
-    older: dict[str, Any] = {"enc_nf": [4, 6], "dec_nf": [6, 6, 4], "nb_unet_features": None, "int_downsize": 2}
+    older: dict[str, Any] = {
+        "enc_nf": [4, 6],
+        "dec_nf": [6, 6, 4],
+        "nb_unet_features": None,
+        "int_downsize": 2,
+    }
     changed = written(tmp_path / "older.h5", inshape=shape, **older)
     assert read(changed).identity == read(file).identity
 
@@ -248,7 +266,7 @@ def test_a_configuration_in_bytes_is_read(file: Path, tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ refusals
 
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     "use_probs": ({"use_probs": True}, "use_probs = True"),
     "several channels of the moving image": ({"src_feats": 2}, "src_feats = 2"),
     "several channels of the fixed image": ({"trg_feats": 3}, "trg_feats = 3"),
@@ -398,6 +416,32 @@ def test_a_configuration_that_is_none_is_refused(text: str, file: Path) -> None:
         content.attrs["model_config"] = text
     with pytest.raises(CheckpointError, match="model_config"):
         load_model(file)
+
+
+def test_names_in_a_file_do_not_break_the_line(tmp_path: Path) -> None:
+    tensors = hyper_vxm_dense_tensors(CONFIG)
+    names = {"a\nb\x1b[31m": 1, "long " * 200: 2}
+    for key, value in names.items():
+        path = write_model(tmp_path / "option.h5", CONFIG | {key: value}, tensors)
+        with pytest.raises(CheckpointError) as caught:
+            load_model(path)
+        message = str(caught.value)
+        assert message.isprintable()
+        assert len(message) < 800
+    path = write_model(tmp_path / "class.h5", CONFIG, tensors, "Vxm\nDense")
+    with pytest.raises(CheckpointError, match="got a Vxm Dense"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("depth", [300, 700, 100_000])
+def test_deep_configurations_are_refused_or_read(depth: int, file: Path) -> None:
+    with h5py.File(file, "a") as content:
+        nested = "[" * depth + "]" * depth
+        text = str(content.attrs["model_config"])
+        content.attrs["model_config"] = text.replace("{}", f'{{"deep": {nested}}}')
+    moving, fixed = images(CONFIG["inshape"])
+    found = outcome(file, moving, fixed)
+    assert found is None or np.isfinite(found).all()
 
 
 def test_hdf5_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
