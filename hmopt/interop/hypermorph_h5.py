@@ -20,7 +20,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 from torch import Tensor
 from torch.nn import functional
 
@@ -60,6 +68,10 @@ Resolution = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
 FeatureList = Annotated[list[Features], Field(max_length=64)]
 
 
+def _lower(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
+
+
 class _Options(BaseModel):
     """Arguments of `HyperVxmDense` and of the `VxmDense` in it; where one is left out, their default."""
 
@@ -92,7 +104,9 @@ class _Options(BaseModel):
     input_model: Any = None
     hyp_model: Any = None
     fill_value: float | None = None
-    reg_field: Literal["svf", "preintegrated", "postintegrated", "warp"] = "preintegrated"
+    reg_field: Annotated[
+        Literal["svf", "preintegrated", "postintegrated", "warp"], BeforeValidator(_lower)
+    ] = "preintegrated"
     metadata: dict[str, Any] = {}
 
 

@@ -61,7 +61,7 @@ LOWEST, HIGHEST = 0.01, 0.99
 """It was trained in the open interval (0, 1)."""
 
 _WHAT = "SynthMorph's deformable network (HyperVxmJoint)"
-_PREDICTED = re.compile(r"hyper_conv_from_dense(?:_(\d+))?")
+_PREDICTED = re.compile(r"hyper_conv(?:[23]d)?_from_dense(?:_(\d+))?")
 _DENSE = re.compile(r"dense(?:_(\d+))?")
 _OF_AFFINE = re.compile(r"conv[23]d(?:_\d+)?")
 _IN_PREDICTED = {"hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias"}

@@ -145,7 +145,9 @@ def test_settings_outside_the_range_are_refused(value: float, file: Path) -> Non
 
 def test_the_identity_is_that_of_what_is_computed(tmp_path: Path) -> None:
     identity = read(written(tmp_path / "one.h5")).identity
-    spelt_out = written(tmp_path / "other name.h5", int_steps=7, bidir=True, src_feats=1)
+    spelt_out = written(
+        tmp_path / "other name.h5", int_steps=7, bidir=True, src_feats=1, reg_field="SVF"
+    )
     assert read(spelt_out).identity == identity
     assert read(written(tmp_path / "fewer.h5", int_steps=6)).identity != identity
     tensors = hyper_vxm_dense_tensors(CONFIG)
