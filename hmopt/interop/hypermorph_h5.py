@@ -254,7 +254,6 @@ class HyperVxmModel(FileModel):
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""
-        check_shapes(moving, fixed, self.architecture.shape, self.stride)
         one: NDArray[np.float32]
         [one] = self.displacements(moving[np.newaxis], fixed[np.newaxis], setting)
         return one
@@ -264,6 +263,7 @@ class HyperVxmModel(FileModel):
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], setting: Setting
     ) -> NDArray[np.float32]:
         """Return the displacements of n pairs, (n, d, *shape), in voxels."""
+        check_shapes(moving[0], fixed[0], self.architecture.shape, self.stride)
         velocity = self._velocity(moving, fixed, setting)
         displacement = integrate_precisely(velocity, self.architecture.steps)
         to_images = self._resizing(moving).to_images
