@@ -1,5 +1,6 @@
 """SynthMorph's deformable network: the displacements of its steps in NumPy, in little memory."""
 
+import json
 import os
 import pickle
 import tracemalloc
@@ -8,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 
+from hmopt.data.preprocessing import prepare
+from hmopt.declaration import read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.load import load_model
 from hmopt.interop.model import in_ras
 from hmopt.interop.synthmorph_h5 import SynthMorphModel, read
+from hmopt.oracle import open_oracle
+from hmopt.oracle.open import load_oracle
 from tests.interop.keras_models import (
     Tensors,
     drawn,
@@ -194,6 +200,64 @@ def test_weights_of_the_affine_network_are_left_aside(file: Path, tmp_path: Path
         content["model_1/conv3d/kernel:0"] = np.zeros((3, 3, 3, 1, 4), dtype=np.float32)
         content["model_1/conv3d/bias:0"] = np.zeros(4, dtype=np.float32)
     assert read(joint).identity == read(file).identity
+
+
+def test_a_study_is_searched_with_it_in_its_own_orientation(file: Path, tmp_path: Path) -> None:
+    shape = (16, 24, 8)
+    folder = tmp_path / "study"
+    for number, image in enumerate(images(shape)):
+        labels = np.zeros(shape, dtype=np.uint8)
+        labels[4 : 9 + number, 6:14, 2:6] = 1
+        for kind, array in (("imagesTr", image), ("labelsTr", labels)):
+            path = folder / kind / f"box_{number}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.Nifti1Image(array, np.eye(4)).to_filename(path)
+    (folder / "dataset.json").write_text('{"labels": {"0": "background", "1": "box"}}')
+    declaration = f"""
+name = "boxes"
+[cohort]
+images = "imagesTr"
+labels = "labelsTr"
+[model]
+source = "file"
+path = {json.dumps(str(file))}
+[preprocessing]
+shape = [16, 24, 8]
+spacing_mm = [1.0, 1.0, 1.0]
+normalization = "minmax"
+[split]
+train = 0
+tune = 0
+search = 2
+[hyperparameters.regularization]
+low = 0.01
+high = 0.99
+"""
+    (folder / "study.toml").write_text(declaration)
+    oracle, pairs = open_oracle(folder)
+    [block] = oracle.measure([(100,)], pairs[:1], ["dice"])
+    assert 0 < block.values["dice"].item() < 1
+
+    [pair] = pairs[:1]
+    moving, fixed = images(shape) if pair.moving == "box_0" else images(shape)[::-1]
+    study = read_study(folder)
+    measuring = load_oracle(folder, study, prepare(study, folder))
+    displacement = measuring.displacement((100,), pair).numpy()
+
+    def to_lia(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array.transpose(0, 2, 1)[::-1, ::-1, :])
+
+    own = hyper_vxm_joint_displacement(
+        small_tensors(), LEVELS, to_lia(moving), to_lia(fixed), [0.5]
+    )
+    to_right, to_front, to_above = (to_lia(component) for component in displacement)
+    np.testing.assert_allclose(np.stack([-to_right, -to_above, to_front]), own, atol=1e-4)
+
+    (folder / "study.toml").write_text(
+        declaration.replace("spacing_mm = [1.0", "spacing_mm = [2.0")
+    )
+    with pytest.raises(CheckpointError, match=r"spacing_mm: expected .* 1 x 1 x 1 mm"):
+        open_oracle(folder)
 
 
 def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
