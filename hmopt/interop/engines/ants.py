@@ -25,9 +25,9 @@ from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.outputs import read_displacement
 
 SPACE: dict[str, dict[str, Any]] = {
-    "gradient_step": {"low": 0.05, "high": 0.5, "step": 1 / 18, "default": 0.2},
-    "flow_sigma": {"low": 0.0, "high": 6.0, "step": 1 / 12, "default": 3.0},
-    "total_sigma": {"low": 0.0, "high": 3.0, "step": 1 / 12, "default": 0.0},
+    "gradient_step": {"low": 0.05, "high": 0.55, "step": 0.05, "default": 0.2},
+    "flow_sigma": {"low": 0.0, "high": 5.0, "step": 0.1, "default": 3.0},
+    "total_sigma": {"low": 0.0, "high": 2.0, "step": 0.125, "default": 0.0},
     "similarity": {
         "type": "categorical",
         "choices": ["mattes", "CC", "meansquares"],

@@ -31,7 +31,7 @@ SPACE: dict[str, dict[str, Any]] = {
         "low": 0.125,
         "high": 12.5,
         "prior": "log-uniform",
-        "step": 1 / 20,
+        "step": 0.05,
         "default": 1.25,
     },
     "grid_spacing": {"type": "integer", "low": 3, "high": 8, "default": 6},

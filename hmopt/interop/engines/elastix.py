@@ -21,12 +21,12 @@ from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.outputs import elastix_displacement
 
 SPACE: dict[str, dict[str, Any]] = {
-    "grid_spacing_mm": {"low": 4.0, "high": 20.0, "step": 1 / 16, "default": 10.0},
+    "grid_spacing_mm": {"low": 4.0, "high": 20.0, "step": 0.0625, "default": 10.0},
     "bending_weight": {
         "low": 0.001,
         "high": 1000.0,
         "prior": "log-uniform",
-        "step": 1 / 12,
+        "step": 0.05,
         "default": 1.0,
     },
     "similarity": {
