@@ -56,10 +56,7 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
         If one of them was not searched.
     """
     if options is None:
-        declared = files.declaration
-        if declared is None:
-            return None
-        options = with_absolute_beside(declared.report, files.path)
+        options = declared_beside(files)
     if not options.beside:
         return None
     main = _read_folder(files, options.title)
@@ -99,6 +96,37 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     _check_names(entries)
     margin = margin_of(find_metric(metric), search.margin)
     return set_beside(entries, metric, margin, remarks)
+
+
+def declared_beside(files: StudyFolder) -> ReportOptions:
+    """Return `[report]` of a study folder, its paths absolute; nothing beside it where nothing is declared.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
+    declared = files.declaration
+    if declared is None:
+        return ReportOptions()
+    return with_absolute_beside(declared.report, files.path)
+
+
+def check_beside(files: StudyFolder) -> None:
+    """Refuse a study beside which something is declared that is not there, before anything is analysed.
+
+    Raises
+    ------
+    DataError
+        If a table of scores is not there.
+    LedgerError
+        If another folder was not searched.
+    """
+    for one in declared_beside(files).beside:
+        if one.path.suffix != ".csv":
+            _ = StudyFolder(one.path).searched
+        elif not one.path.is_file():
+            raise _refused(one.path, "a table of scores", "no file")
 
 
 def _shared_labels(main: "_Folder", measured: Sequence[set[str]]) -> list[str]:

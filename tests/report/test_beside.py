@@ -15,7 +15,7 @@ from hmopt.errors import DataError, HmoptError, LedgerError
 from hmopt.ledger import Ledger
 from hmopt.records import Block
 from hmopt.report import write_report, write_results
-from hmopt.report.beside import read_beside
+from hmopt.report.beside import check_beside, read_beside
 from hmopt.study_folder import StudyFolder
 
 LOWER = 0.04
@@ -235,6 +235,13 @@ def test_a_study_of_other_pairs_or_that_was_not_searched_is_refused(
         hmopt.beside(folder)
     with pytest.raises(HmoptError, match="'tuned', 'per_structure' or 'default'"):
         hmopt.beside(folder, folder, choices=["best"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("path", ["../nothing", "../nothing.csv"])
+def test_what_is_not_there_is_refused_before_anything_is_analysed(folder: Path, path: str) -> None:
+    declare(folder, f'[report]\nbeside = ["{path}"]')
+    with pytest.raises(HmoptError, match="nothing"):
+        check_beside(StudyFolder(folder))
 
 
 def test_below_five_subjects_there_is_no_verdict(few_folder: Path, tmp_path: Path) -> None:
