@@ -107,7 +107,7 @@ PROBLEMS = (
         ),
         response=_one_response,
         coarse=21,
-        trials=12,
+        trials=10,
     ),
     Problem(
         name="choice, integer and number",

@@ -27,6 +27,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -287,8 +288,15 @@ class WilcoxonOfAll(WilcoxonPruner):
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether a trial is worse than the best one."""
+        """Return whether a trial is worse than the best one; not where it has its very scores, as of its setting."""
         best = _Best(study)
+        of_best = best.scores
+        is_different = [
+            score != of_best.get(step) for step, score in trial.intermediate_values.items()
+        ]
+        # a test of ties alone takes scipy seconds, and can tell nothing
+        if not any(is_different):
+            return False
         return super().prune(cast(Study, best), trial)
 
 
@@ -299,15 +307,23 @@ class _Best:
         self.direction = study.direction
         self._study = study
 
+    @cached_property
+    def _found(self) -> FrozenTrial | None:
+        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        of_pairs = [trial for trial in finished if trial.intermediate_values]
+        return best_by_score(self.direction, of_pairs)
+
     @property
     def best_trial(self) -> FrozenTrial:
         """The best finished trial whose scores of single pairs are known."""
-        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        of_pairs = [trial for trial in finished if trial.intermediate_values]
-        best = best_by_score(self.direction, of_pairs)
-        if best is None:
+        if self._found is None:
             raise ValueError("no trial is complete")  # as Optuna's study says it
-        return best
+        return self._found
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Its scores of pairs, by their place; none where there is no such trial."""
+        return {} if self._found is None else self._found.intermediate_values
 
 
 def best_by_score(direction: StudyDirection, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hmopt.declaration import SearchOptions
@@ -219,7 +219,7 @@ def store_studies(
     measurements: Measurements,
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[str]:
     """Export the studies of the declared scopes but those of single subjects."""
@@ -238,7 +238,7 @@ def write_studies(
     scopes: Sequence[Scope],
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[str]:
     """Export the studies of scopes into a storage; trials that are there already stay.
