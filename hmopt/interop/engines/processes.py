@@ -138,6 +138,7 @@ class EngineProcess:
                 return receive(self.popen.stdout)
         except (EOFError, OSError, ValueError) as error:
             if is_late.is_set():
+                self.end()  # waits until it has ended
                 raise EngineFailure(f"none after {limit_s:g} s, the time limit") from error
             raise EngineFailure(self._how_it_ended()) from error
         finally:
