@@ -294,6 +294,7 @@ class EngineProcesses:
         except queue.Empty:
             process = self._new_process()
         if not process.is_alive:  # killed while it was idle
+            process.end()
             self._running.discard(process)
             process = self._new_process()
         try:
