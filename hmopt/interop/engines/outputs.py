@@ -5,6 +5,7 @@ of displacements, or parameters of an affine or B-spline transform. Whatever it 
 at every voxel of the grid, so that a field may have another grid than the images.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -174,5 +175,7 @@ def elastix_displacement(itk: Any, image: Any, parameters: Any, grid: Grid) -> N
     grid
         The grid of the two images.
     """
-    field = itk.transformix_deformation_field(image, parameters)
+    # transformix also writes what it computes
+    with tempfile.TemporaryDirectory(prefix="hmopt-elastix-") as folder:
+        field = itk.transformix_deformation_field(image, parameters, output_directory=folder)
     return grid.in_voxels(_components_first(itk.array_from_image(field)))

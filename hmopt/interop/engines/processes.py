@@ -138,6 +138,7 @@ class EngineProcess:
                 return receive(self.popen.stdout)
         except (EOFError, OSError, ValueError) as error:
             if is_late.is_set():
+                self.end()  # waits until it has ended
                 raise EngineFailure(f"none after {limit_s:g} s, the time limit") from error
             raise EngineFailure(self._how_it_ended()) from error
         finally:
@@ -293,6 +294,7 @@ class EngineProcesses:
         except queue.Empty:
             process = self._new_process()
         if not process.is_alive:  # killed while it was idle
+            process.end()
             self._running.discard(process)
             process = self._new_process()
         try:
