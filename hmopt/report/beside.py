@@ -70,6 +70,7 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     remarks: list[str] = []
     for other in others:
         remarks += _check_same(main, other, metric)
+    remarks += _spending_remark([main, *others])
     measured = [set(other.measurements.labels) for other in others]
     measured += [set(table["label"]) for table in scores]
     labels = _shared_labels(main, measured)
@@ -96,6 +97,21 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     _check_names(entries)
     margin = margin_of(find_metric(metric), search.margin)
     return set_beside(entries, metric, margin, remarks)
+
+
+def _spending_remark(folders: Sequence["_Folder"]) -> list[str]:
+    """Return whose settings were measured on all pairs only where earlier pairs, of all subjects, looked good."""
+    adaptive = []
+    for one in folders:
+        spent = one.searched.spent
+        if spent is not None and spent.partial:
+            adaptive.append(one.title)
+    if not adaptive:
+        return []
+    return [
+        f"Settings of {', '.join(adaptive)} were given up early on pairs of all subjects: held-out scores of what was "
+        "tuned there can be slightly too good."
+    ]
 
 
 def declared_beside(files: StudyFolder) -> ReportOptions:

@@ -13,6 +13,7 @@ import pytest
 import hmopt
 from hmopt.errors import DataError, HmoptError, LedgerError
 from hmopt.ledger import Ledger
+from hmopt.ledger.searched import Spent
 from hmopt.records import Block
 from hmopt.report import write_report, write_results
 from hmopt.report.beside import check_beside, read_beside
@@ -235,6 +236,14 @@ def test_a_study_of_other_pairs_or_that_was_not_searched_is_refused(
         hmopt.beside(folder)
     with pytest.raises(HmoptError, match="'tuned', 'per_structure' or 'default'"):
         hmopt.beside(folder, folder, choices=["best"])  # type: ignore[list-item]
+
+
+def test_pairs_that_were_given_up_early_count_and_are_told(folder: Path, tmp_path: Path) -> None:
+    spent = Spent(evaluations=999, grid=5000, settings=40, partial=19, failed=0)
+    lower = copy_lower(folder, tmp_path / "lower", spent=spent)
+    found = hmopt.beside(folder, lower, choices=["tuned"])
+    assert [one.evaluations for one in found.entries][1] == 999
+    assert "Settings of lower were given up early" in " ".join(found.remarks)
 
 
 @pytest.mark.parametrize("path", ["../nothing", "../nothing.csv"])
