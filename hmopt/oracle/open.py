@@ -110,6 +110,25 @@ def open_registrar(
     return source_of(files.path, files.study).registrar(device, placement)
 
 
+def model_of(folder: Path | str | StudyFolder) -> FileModel:
+    """Return the model of a study folder, or of one that holds a model alone, on the processor.
+
+    Parameters
+    ----------
+    folder
+        The folder. Of one whose model was trained there, only the model is needed.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no model, it cannot be used, or it is an engine.
+    """
+    files = StudyFolder.of(folder)
+    if not files.is_declared:
+        return load_model(files.model_file())
+    return source_of(files.path, files.study).model
+
+
 def load_oracle(
     folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
 ) -> RegisteringOracle:
@@ -154,6 +173,22 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    @property
+    def model(self) -> FileModel:
+        """The model itself, where it is a network in a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is none, as an engine.
+        """
+        raise CheckpointError(
+            "model.source",
+            expected="a network in a file",
+            got=self.study.model.source,
+            advice="Use it through hmopt, or run its program by itself.",
+        )
+
     @abstractmethod
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
@@ -166,16 +201,23 @@ class ModelSource(ABC):
 class TrainedHere(ModelSource):
     """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
 
+    @property
+    def model(self) -> HypermorphModel:
+        """The model at the end of its training, on the processor."""
+        return self._read("cpu")
+
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
         return load_trained(self.folder, self.study, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
+        return _registrar_of(self._read(device), placement)
+
+    def _read(self, device: Device) -> HypermorphModel:
         path = StudyFolder(self.folder).model_file()
         declared_order = list(self.study.hyperparameters)
-        model = own_model.read(path, device, declared_order)
-        return _registrar_of(model, placement)
+        return own_model.read(path, device, declared_order)
 
 
 class OfFile(ModelSource):
