@@ -78,7 +78,6 @@ def metadata(baked: Baked) -> dict[str, Any]:
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": versions,
-        "optional_packages_version": versions,
         "task": "Deformable image registration",
         "description": _description(baked),
         "authors": "see the study that the network was trained in",
