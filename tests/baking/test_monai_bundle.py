@@ -141,6 +141,7 @@ SPECIFICATION = {
 """What the MONAI Bundle Specification says is mandatory; its own schema is only on the web."""
 
 
+@pytest.mark.filterwarnings("ignore")  # of MONAI, that configurations can run code
 def test_its_metadata_is_what_the_specification_asks_for(
     model_of_axes: Any, tmp_path: Path
 ) -> None:
