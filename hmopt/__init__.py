@@ -1,7 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`,
-`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a record.
+`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a
+record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
     from hmopt.interop.load import load_model
+    from hmopt.interop.regularization_elsewhere import convert_regularization
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Block, Pair
@@ -69,6 +71,7 @@ _HOMES = {
     "hmopt.declaration.study": ("read_study",),
     "hmopt.errors": ("HmoptError",),
     "hmopt.interop.load": ("load_model",),
+    "hmopt.interop.regularization_elsewhere": ("convert_regularization",),
     "hmopt.ledger": (
         "Ledger",
         "Measurements",
@@ -143,6 +146,7 @@ __all__ = [
     "add_similarity",
     "bake",
     "compare",
+    "convert_regularization",
     "demo",
     "demo_declaration",
     "export",

@@ -20,9 +20,7 @@ REGISTER_EXAMPLE = (
     "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
     "--scope label=thalamus"
 )
-BAKE_EXAMPLE = (
-    "hmopt bake studies/mine --label thalamus --format onnx --output thalamus.onnx"
-)
+BAKE_EXAMPLE = "hmopt bake studies/mine --label thalamus --format onnx --output thalamus.onnx"
 EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )

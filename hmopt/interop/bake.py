@@ -404,9 +404,7 @@ def _name_axes(graph: Any, baked: Baked) -> None:
                 axis.dim_param = name
 
 
-def _check_program(
-    baked: Baked, run: Callable[[Tensor, Tensor], NDArray[np.float32]]
-) -> None:
+def _check_program(baked: Baked, run: Callable[[Tensor, Tensor], NDArray[np.float32]]) -> None:
     """Refuse a program that does not compute the network's displacements.
 
     Raises

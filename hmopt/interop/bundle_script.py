@@ -198,9 +198,7 @@ class Registration:
                 written.append(path)
         return written
 
-    def register(
-        self, pair: Mapping[str, Any]
-    ) -> tuple[nibabel.Nifti1Image, nibabel.Nifti1Image]:
+    def register(self, pair: Mapping[str, Any]) -> tuple[nibabel.Nifti1Image, nibabel.Nifti1Image]:
         """Return the moved image on the fixed grid, and the displacement that ITK and ANTs read.
 
         The displacement is in mm, LPS+, of the points of the fixed image.

@@ -151,7 +151,9 @@ class Converted:
 
     def __str__(self) -> str:
         """Return it as a line."""
-        return f"{self.value:.4g} ({'exact' if self.exact else 'only a start value'}). {self.sentence}"
+        return (
+            f"{self.value:.4g} ({'exact' if self.exact else 'only a start value'}). {self.sentence}"
+        )
 
 
 def convert_regularization(
@@ -345,10 +347,9 @@ def _differences(one: Program, other: Program, convention: Convention) -> list[s
     """Return in what the terms of two losses differ, a clause each."""
     if one.name == other.name:
         return []
-    differences = []
-    for program in (one, other):
-        if program.differs:
-            differences.append(f"{program.title} {program.differs}")
+    differences = [
+        f"{program.title} {program.differs}" for program in (one, other) if program.differs
+    ]
     same_field = one.field == other.field
     is_velocity_a_displacement = not convention.integrated and "control points" not in (
         one.field,

@@ -124,10 +124,8 @@ def warp(
     >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
     tensor([0.5000, 1.5000, 2.0000])
     """
-    if torch.compiler.is_exporting():
-        places = _places_of_any_shape(displacement)
-    else:
-        places = _places(displacement)
+    find_places = _places_of_any_shape if torch.compiler.is_exporting() else _places
+    places = find_places(displacement)
     return functional.grid_sample(
         image,
         places,

@@ -95,7 +95,10 @@ def test_the_command_takes_the_options_of_register(searched: Path, tmp_path: Pat
     [
         ({"format": "keras"}, "--format: expected one of safetensors, torch, onnx"),
         ({"output": "baked.onnx"}, "--output: expected a name that ends in .safetensors"),
-        ({"setting": {"regularization": 1.2}}, r"regularization: expected a number in \[0.0, 1.0\]"),
+        (
+            {"setting": {"regularization": 1.2}},
+            r"regularization: expected a number in \[0.0, 1.0\]",
+        ),
         ({"setting": {"gamma": 1}}, "gamma: expected a hyperparameter of the model"),
         ({"label": "thalamus"}, "either values or a scope"),
         ({"within_folding_limit": True}, "--within-folding-limit: expected a setting that the"),

@@ -47,7 +47,13 @@ CASES = [
         (24, 51, 32),
     ),
     # its own spacing, background declared
-    Case("own spacing", 3, {"normalization": "zscore", "background": -1.0}, (19, 20, 17), (16, 25, 16)),
+    Case(
+        "own spacing",
+        3,
+        {"normalization": "zscore", "background": -1.0},
+        (19, 20, 17),
+        (16, 25, 16),
+    ),
     Case("plane", 2, {"normalization": "minmax"}, (30, 27, 1), (24, 37, 1)),
     Case(
         "slice",
@@ -94,7 +100,14 @@ def test_monai_gives_the_files_that_hmopt_gives(
     model = model_of_axes(case.d, **case.preprocessing)
     write_bundle(model.bake(SETTING), tmp_path / "bundle")
     moving, fixed = write_images(case, tmp_path)
-    options = ("--moving", str(moving), "--fixed", str(fixed), "--output_dir", str(tmp_path / "out"))
+    options = (
+        "--moving",
+        str(moving),
+        "--fixed",
+        str(fixed),
+        "--output_dir",
+        str(tmp_path / "out"),
+    )
     done = without_hmopt(
         *RUN, "run", "--config_file", "configs/inference.json", *options, cwd=tmp_path / "bundle"
     )

@@ -1,6 +1,7 @@
 """Weights of other programs, held to the gradients of their own losses."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,9 +98,9 @@ def test_so_does_its_local_correlation_away_from_the_border(d: int) -> None:
 
     pair = Pair(d)
     assert weight.exact
-    assert cosine(
-        pair.gradient(voxelmorph), pair.gradient(of_hmopt(0.3, own))
-    ) == pytest.approx(1, abs=1e-9)
+    assert cosine(pair.gradient(voxelmorph), pair.gradient(of_hmopt(0.3, own))) == pytest.approx(
+        1, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("λ", [0.1, 0.6])
@@ -252,3 +253,10 @@ def test_the_table_has_every_program() -> None:
     assert len(lines) == 2 + len(PROGRAMS)
     assert any("VoxelMorph" in line and "| exact |" in line for line in lines)
     assert any("ANTs" in line and "no number" in line for line in lines)
+
+
+def test_the_page_has_the_table_that_the_function_writes() -> None:
+    page = Path(__file__).parents[2] / "docs" / "concepts" / "regularization-elsewhere.md"
+    text = page.read_text(encoding="utf-8")
+    shown = text[text.index("<!-- table -->") : text.index("<!-- end -->")]
+    assert shown.strip().removeprefix("<!-- table -->").strip() == regularization_table()
