@@ -1,8 +1,9 @@
 """Registration networks of one setting, as functions on NumPy arrays: baked ones, or trained alone."""
 
+import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -94,27 +95,44 @@ class BakedModel(FileModel):
         """It takes every grid whose axes are multiples of this."""
         return coarsest_stride(self.network.options)
 
-    @torch.inference_mode()
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""
+        return self._integrated(moving, fixed, setting, sign=1)
+
+    def inverse_displacement(
+        self, moving: Image, fixed: Image, setting: Setting
+    ) -> NDArray[np.float32]:
+        """Return the inverse of the displacement, exp(-v) where it is exp(v), (d, *shape), in voxels."""
+        return self._integrated(moving, fixed, setting, sign=-1)
+
+    @torch.inference_mode()
+    def _integrated(
+        self, moving: Image, fixed: Image, setting: Setting, sign: Literal[1, -1]
+    ) -> NDArray[np.float32]:
+        """Return the displacement at time 1 or -1 of the flow of the velocity."""
         self.space.index(setting)
         check_shapes(moving, fixed, self.shape, self.stride)
         moving_tensor = image_tensor([moving]).to(self._device)
         fixed_tensor = image_tensor([fixed]).to(self._device)
         velocity = self.network(moving_tensor, fixed_tensor)
-        displacement = self.network.displacement(velocity)[0]
+        displacement = self.network.displacement(sign * velocity)[0]
         array: NDArray[np.float32] = displacement.cpu().numpy()
         return array
 
     def bake(self, setting: Setting) -> Baked:
         """Return the network itself, to be written in another form."""
         self.space.index(setting)
+        header = {"setting": {}, **self.header}
+        # they are added anew
+        for key in ("format", "version"):
+            header.pop(key, None)
+        network = copy.deepcopy(self.network).cpu()
         return Baked(
-            network=self.network,
+            network=network,
             shape=self.shape,
             stride=self.stride,
             preprocessing=self.preprocessing,
-            header={"setting": {}, **self.header},
+            header=header,
         )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import Dataset
-from monai.transforms import MapTransform
+from monai.config.type_definitions import KeysCollection
+from monai.data.dataset import Dataset
+from monai.transforms.transform import MapTransform
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ VECTOR_INTENT = 1007
 _SAME_SPACING = 1e-3
 
 
-class PlaceOnGridd(MapTransform):  # type: ignore[misc]
+class PlaceOnGridd(MapTransform):
     """Normalize images and lay them on the grid of the network, centre on centre or by a lattice.
 
     MONAI's `Spacingd` and `ResizeWithPadOrCropd` do nearly the same, up to half a voxel and without
@@ -71,10 +71,10 @@ class PlaceOnGridd(MapTransform):  # type: ignore[misc]
         self.lattice = lattice
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the prepared images, and for each key `KEY_grid`, `KEY_file` and `KEY_affine`.
+        """Return the prepared images, and for each key what is known of its file.
 
-        These are the matrix from prepared voxels to those of the file, the file's intensities and
-        its affine.
+        `KEY_grid` is the matrix from prepared voxels to those of the file, `KEY_file` its
+        intensities, `KEY_affine` its affine, and `KEY_background` the intensity outside it.
         """
         result = dict(data)
         for key in self.key_iterator(result):
@@ -90,6 +90,8 @@ class PlaceOnGridd(MapTransform):  # type: ignore[misc]
             result[f"{key}_grid"] = grid
             result[f"{key}_file"] = intensities
             result[f"{key}_affine"] = affine
+            outside = self.background
+            result[f"{key}_background"] = intensities.min() if outside is None else outside
         return result
 
     def _grid(self, affine: Floats, file_shape: Sequence[int]) -> Floats:
@@ -229,7 +231,7 @@ class Registration:
         image = pair["moving_file"]
         upper = np.array(image.shape) - 0.5
         inside = ((coordinates >= -0.5) & (coordinates < upper)).all(axis=-1)
-        moved = np.full(fixed_shape, image.min(), np.float32)
+        moved = np.full(fixed_shape, pair["moving_background"], np.float32)
         moved[inside] = ndimage.map_coordinates(
             image, coordinates[inside].T, order=1, mode="nearest"
         )

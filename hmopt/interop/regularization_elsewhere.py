@@ -64,6 +64,22 @@ class Convention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Formula:
+    """How a weight and the ratio ρ follow from each other.
+
+    Parameters
+    ----------
+    ratio
+        ρ of a weight.
+    weight
+        The weight of a ρ.
+    """
+
+    ratio: Callable[[float, Convention], float]
+    weight: Callable[[float, Convention], float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """How a program weighs smoothness.
 
@@ -83,10 +99,8 @@ class Program:
         Whether the ends are no weights that the program takes.
     is_share
         Whether the weight is a share of the loss, so that images count for nothing at 1.
-    ratio
-        ρ of a weight; None: there is none.
-    weight
-        The weight of a ρ.
+    formula
+        Of ρ; None: there is none.
     similarities, regularizers
         Those that it has in the form of hmopt's.
     field
@@ -107,8 +121,7 @@ class Program:
     high: float = float("inf")
     is_open: bool = False
     is_share: bool = False
-    ratio: Callable[[float, Convention], float] | None = None
-    weight: Callable[[float, Convention], float] | None = None
+    formula: Formula | None = None
     similarities: tuple[Similarity, ...] = ()
     regularizers: tuple[Regularizer, ...] = ("gradient",)
     field: Field = "velocity"
@@ -267,7 +280,7 @@ def _program(name: str, field: str) -> Program:
         known = ", ".join(PROGRAMS)
         raise DeclarationError(field, expected=f"one of {known}", got=name, advice="Choose one.")
     program = PROGRAMS[name]
-    if program.ratio is None:
+    if program.formula is None:
         raise DeclarationError(
             field,
             expected="a program whose penalty is a term of a loss",
@@ -312,7 +325,7 @@ def _check_value(value: float, program: Program) -> None:
 
 
 def _ratio(value: float, program: Program, convention: Convention) -> float:
-    assert program.ratio is not None  # as `_program` has checked
+    assert program.formula is not None  # as `_program` has checked
     if program.is_share and value == 1:
         raise DeclarationError(
             f"{program.title}, {program.parameter}",
@@ -320,12 +333,12 @@ def _ratio(value: float, program: Program, convention: Convention) -> float:
             got=value,
             advice="A weight of 1 is infinite in other programs.",
         )
-    return program.ratio(value, convention)
+    return program.formula.ratio(value, convention)
 
 
 def _weight(ratio: float, program: Program, convention: Convention) -> float:
-    assert program.weight is not None  # as `_program` has checked
-    weight = program.weight(ratio, convention)
+    assert program.formula is not None  # as `_program` has checked
+    weight = program.formula.weight(ratio, convention)
     if program.is_open and weight <= program.low:
         raise DeclarationError(
             f"{program.title}, {program.parameter}",
@@ -382,8 +395,8 @@ def _to_hmopt(ratio: float, convention: Convention) -> float:
     return _share(ratio * _scale(convention))
 
 
-def _added(name: str) -> dict[str, Callable[[float, Convention], float]]:
-    """Return ratio and weight of a loss D / σ² + w m · R."""
+def _added(name: str) -> Formula:
+    """Return the formula of a loss D / σ² + w m · R."""
 
     def ratio(value: float, convention: Convention) -> float:
         program = PROGRAMS[name]
@@ -393,20 +406,20 @@ def _added(name: str) -> dict[str, Callable[[float, Convention], float]]:
         program = PROGRAMS[name]
         return ratio / (program.factor(convention) * program.sigma(convention) ** 2)
 
-    return {"ratio": ratio, "weight": weight}
+    return Formula(ratio=ratio, weight=weight)
 
 
-def _shared(name: str) -> dict[str, Callable[[float, Convention], float]]:
-    """Return ratio and weight of a loss (1 - λ) D / σ² + λ m · R."""
+def _shared(name: str) -> Formula:
+    """Return the formula of a loss (1 - λ) D / σ² + λ m · R."""
     added = _added(name)
 
     def ratio(value: float, convention: Convention) -> float:
-        return added["ratio"](value / (1 - value), convention)
+        return added.ratio(value / (1 - value), convention)
 
     def weight(ratio: float, convention: Convention) -> float:
-        return _share(added["weight"](ratio, convention))
+        return _share(added.weight(ratio, convention))
 
-    return {"ratio": ratio, "weight": weight}
+    return Formula(ratio=ratio, weight=weight)
 
 
 CLAPIRN_LARGEST = 10.0
@@ -447,8 +460,7 @@ PROGRAMS: Mapping[str, Program] = {
             loss="(1 − λ) s · D + λ · R",
             high=1.0,
             is_share=True,
-            ratio=_of_hmopt,
-            weight=_to_hmopt,
+            formula=Formula(ratio=_of_hmopt, weight=_to_hmopt),
             similarities=("mse", "lncc", "dice"),
             regularizers=("gradient", "bending"),
         ),
@@ -457,7 +469,7 @@ PROGRAMS: Mapping[str, Program] = {
             title="VoxelMorph",
             parameter="ℓ (`--lambda`)",
             loss="D / σ² + ℓ m · R",
-            **_added("voxelmorph"),
+            formula=_added("voxelmorph"),
             similarities=("mse", "lncc"),
         ),
         Program(
@@ -467,7 +479,7 @@ PROGRAMS: Mapping[str, Program] = {
             loss="(1 − λ′) D / σ² + λ′ m · R",
             high=1.0,
             is_share=True,
-            **_shared("hypermorph"),
+            formula=_shared("hypermorph"),
             similarities=("mse", "lncc"),
             image_sigma=0.05,
             gradient_factor=2.0,
@@ -480,7 +492,7 @@ PROGRAMS: Mapping[str, Program] = {
             high=1.0,
             is_open=True,
             is_share=True,
-            **_shared("synthmorph"),
+            formula=_shared("synthmorph"),
             similarities=("dice",),
             field="displacement",
             differs="is trained by the overlap of labels of synthetic images",
@@ -491,8 +503,7 @@ PROGRAMS: Mapping[str, Program] = {
             parameter="r, with λ = 10 r",
             loss="NCC at three resolutions + 10 r · R",
             high=1.0,
-            ratio=_of_clapirn,
-            weight=_to_clapirn,
+            formula=Formula(ratio=_of_clapirn, weight=_to_clapirn),
             similarities=("lncc",),
             field="displacement",
             differs="adds up the correlation at three resolutions, with windows of 7 voxels",
@@ -502,7 +513,7 @@ PROGRAMS: Mapping[str, Program] = {
             title="TransMorph",
             parameter="weight of `Grad3d`",
             loss="D + w · R",
-            **_added("transmorph"),
+            formula=_added("transmorph"),
             similarities=("mse", "lncc"),
             field="displacement",
         ),
@@ -511,8 +522,7 @@ PROGRAMS: Mapping[str, Program] = {
             title="elastix",
             parameter="`Metric1Weight` of `TransformBendingEnergyPenalty`",
             loss="metric + w · bending energy in mm",
-            ratio=_of_elastix,
-            weight=_to_elastix,
+            formula=Formula(ratio=_of_elastix, weight=_to_elastix),
             similarities=("mse",),
             regularizers=("bending",),
             field="control points",
@@ -587,7 +597,7 @@ def regularization_table(regularization: float = 0.2, scale: float = 2.0) -> str
         "| --- | --- | --- | --- | --- |",
     ]
     for program in PROGRAMS.values():
-        if program.ratio is None:
+        if program.formula is None:
             found = "no number"
             kind = f"only an order: {program.smoother} is smoother"
         else:

@@ -13,7 +13,8 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError
-from hmopt.interop import own_model
+from hmopt.interop import baked_model, own_model
+from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel
 from hmopt.interop.own_model import HypermorphModel
@@ -105,8 +106,9 @@ def open_registrar(
     """
     files = StudyFolder.of(folder)
     if not files.is_declared:
-        model = own_model.read(files.model_file(), device)
-        return _registrar_of(model, placement)
+        path = files.model_file()
+        read = baked_model.read if baked_model.recognizes(path) else own_model.read
+        return _registrar_of(read(path, device), placement)
     return source_of(files.path, files.study).registrar(device, placement)
 
 
@@ -252,7 +254,7 @@ class OfFile(ModelSource):
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
         model = self.model
-        if isinstance(model, HypermorphModel):
+        if isinstance(model, HypermorphModel | BakedModel):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
@@ -311,7 +313,7 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of(model: HypermorphModel, placement: Placement | None) -> Registrar:
+def _registrar_of(model: HypermorphModel | BakedModel, placement: Placement | None) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
     return Registrar(model, preparation, placement)
 

@@ -193,8 +193,9 @@ def register(
 
     registrar = open_registrar(files, find_device(device), _placement(placement))
     advice = None
-    if setting:
-        chosen = given_setting(registrar.space, setting)
+    if setting or not registrar.space.names:
+        # a baked network has one setting
+        chosen = given_setting(registrar.space, setting or {})
     else:
         recommendation = recommended_setting(files, asked)
         chosen = recommendation.chosen(within_folding_limit=within_folding_limit)

@@ -191,3 +191,38 @@ def test_missing_packages_are_named_with_the_way_to_get_them(
             output=tmp_path / "a.onnx",
             setting={"regularization": 0.5},
         )
+
+
+def test_a_folder_with_a_baked_network_registers_as_the_study_does(
+    tiny_study: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "baked"
+    setting = {"regularization": 0.3}
+    output = folder / "model.safetensors"
+    hmopt.bake(tiny_study.folder, format="safetensors", output=output, setting=setting)
+    images = (tiny_study.image(1), tiny_study.image(2))
+    found = hmopt.register(folder, *images)
+    wanted = hmopt.register(tiny_study.folder, *images, setting=setting)
+    assert found.setting == {}
+    np.testing.assert_array_equal(
+        found.displacement_image.get_fdata(), wanted.displacement_image.get_fdata()
+    )
+    with pytest.raises(DeclarationError, match="regularization: expected a hyperparameter"):
+        hmopt.register(folder, *images, setting=setting)
+
+
+def test_the_inverse_of_a_baked_network_undoes_it(tiny_study: Any, tmp_path: Path) -> None:
+    import torch
+
+    from hmopt.spatial import warp
+
+    output = tmp_path / "a.safetensors"
+    hmopt.bake(
+        tiny_study.folder, format="safetensors", output=output, setting={"regularization": 0.1}
+    )
+    model: Any = load_model(output)
+    moving, fixed = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
+    there = torch.from_numpy(model.displacement(moving, fixed, {}))[None]
+    back = torch.from_numpy(model.inverse_displacement(moving, fixed, {}))[None]
+    left = there + warp(back, there)
+    assert float(left.abs().mean()) < 0.1 * float(there.abs().mean())
