@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,10 @@ def test_monai_gives_the_files_that_hmopt_gives(
     case: Case, model_of_axes: Any, without_hmopt: Run, tmp_path: Path
 ) -> None:
     model = model_of_axes(case.d, **case.preprocessing)
-    write_bundle(model.bake(SETTING), tmp_path / "bundle")
+    baked = model.bake(SETTING)
+    if case.name != "volume":
+        baked = replace(baked, stride=None)  # of one grid, a program is recorded much sooner
+    write_bundle(baked, tmp_path / "bundle")
     moving, fixed = write_images(case, tmp_path)
     options = (
         "--moving",
