@@ -21,7 +21,7 @@ from torch.export import Dim, ExportedProgram
 
 import hmopt
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError, DeclarationError, HmoptError
+from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.networks import NETWORK_FORMAT, RegistrationNetwork, save_network
 from hmopt.space import Setting
@@ -300,53 +300,6 @@ def onnx_metadata(baked: Baked) -> dict[str, str]:
             continue
         texts[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return texts
-
-
-@dataclass(frozen=True, kw_only=True)
-class BakeFormat:
-    """A form in which a baked network is written.
-
-    Parameters
-    ----------
-    write
-        Writes it whole or not at all.
-    endings
-        Of the output's name; empty: it is a folder.
-    """
-
-    write: Callable[[Baked, Path], None]
-    endings: tuple[str, ...]
-
-    def check_name(self, path: Path) -> None:
-        """Refuse a name that the format does not take.
-
-        Raises
-        ------
-        DeclarationError
-            If it ends otherwise.
-        """
-        if self.endings and path.suffix not in self.endings:
-            raise DeclarationError(
-                "--output",
-                expected=f"a name that ends in {' or '.join(self.endings)}",
-                got=str(path),
-                advice="Correct the name, or choose another --format.",
-            )
-
-
-def _write_bundle(baked: Baked, path: Path) -> None:
-    from hmopt.interop.monai_bundle import write_bundle
-
-    write_bundle(baked, path)
-
-
-FORMATS: Mapping[str, BakeFormat] = {
-    "safetensors": BakeFormat(write=write_safetensors, endings=(".safetensors",)),
-    "torch": BakeFormat(write=write_torch, endings=(".pt2", ".pt", ".pth")),
-    "onnx": BakeFormat(write=write_onnx, endings=(".onnx",)),
-    "monai-bundle": BakeFormat(write=_write_bundle, endings=()),
-}
-"""By the name that `hmopt bake --format` takes."""
 
 
 def _weights(baked: Baked) -> dict[str, Tensor]:

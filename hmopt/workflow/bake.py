@@ -1,6 +1,6 @@
 """`hmopt.bake`: the ordinary registration network that a hypermorph is at one setting, in a file for other programs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import hmopt
 from hmopt.analysis.optimum import ModelAnalysis
 from hmopt.errors import CheckpointError, DeclarationError, HmoptError
 from hmopt.files import check_outputs
-from hmopt.interop.bake import FORMATS, Bakeable, BakeFormat
+from hmopt.interop.bake import Bakeable, Baked, write_onnx, write_safetensors, write_torch
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel
 from hmopt.oracle.open import model_of
@@ -18,12 +18,59 @@ from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.register import (
     Recommendation,
-    _check_choice,
-    _criteria,
+    check_choice,
+    criteria_of,
     given_setting,
     recommended_setting,
     setting_text,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakeFormat:
+    """A form in which a baked network is written.
+
+    Parameters
+    ----------
+    write
+        Writes it whole or not at all.
+    endings
+        Of the output's name; empty: it is a folder.
+    """
+
+    write: Callable[[Baked, Path], None]
+    endings: tuple[str, ...]
+
+    def check_name(self, path: Path) -> None:
+        """Refuse a name that the format does not take.
+
+        Raises
+        ------
+        DeclarationError
+            If it ends otherwise.
+        """
+        if self.endings and path.suffix not in self.endings:
+            raise DeclarationError(
+                "--output",
+                expected=f"a name that ends in {' or '.join(self.endings)}",
+                got=str(path),
+                advice="Correct the name, or choose another --format.",
+            )
+
+
+def _write_bundle(baked: Baked, path: Path) -> None:
+    from hmopt.interop.monai_bundle import write_bundle  # MONAI takes seconds to import
+
+    write_bundle(baked, path)
+
+
+FORMATS: Mapping[str, BakeFormat] = {
+    "safetensors": BakeFormat(write=write_safetensors, endings=(".safetensors",)),
+    "torch": BakeFormat(write=write_torch, endings=(".pt2", ".pt", ".pth")),
+    "onnx": BakeFormat(write=write_onnx, endings=(".onnx",)),
+    "monai-bundle": BakeFormat(write=_write_bundle, endings=()),
+}
+"""By the name that `hmopt bake --format` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +164,8 @@ def bake(
     """
     form = _format(format)
     output = Path(output)
-    asked = _criteria(scope, criteria)
-    _check_choice(setting, asked, within_folding_limit)
+    asked = criteria_of(scope, criteria)
+    check_choice(setting, asked, within_folding_limit)
     form.check_name(output)
     _check_output(output)
 

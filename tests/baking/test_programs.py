@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import hmopt
 from hmopt.errors import CheckpointError, HmoptError
-from hmopt.interop.bake import FORMATS, Baked, Program, write_onnx, write_safetensors, write_torch
+from hmopt.interop.bake import Baked, Program, write_onnx, write_safetensors, write_torch
 from hmopt.interop.load import load_model
+from hmopt.workflow.bake import FORMATS
 
 SETTING = {"regularization": 0.4}
 STRIDE = 8
