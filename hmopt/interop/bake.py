@@ -191,10 +191,12 @@ def write_safetensors(baked: Baked, path: Path) -> None:
     CheckpointError
         If the network is not hmopt's own, so that a header cannot say how to build it.
     """
-    if not isinstance(baked.network, RegistrationNetwork):
+    options = getattr(baked.network, "options", None)
+    is_of_the_user = getattr(options, "callable", None) is not None
+    if is_of_the_user or not isinstance(baked.network, RegistrationNetwork):
         raise CheckpointError(
             "--format",
-            expected="a registration network of hmopt",
+            expected="the U-Net of hmopt, which a header can describe",
             got=f"safetensors of a {type(baked.network).__name__}",
             advice="Use --format torch or onnx, which hold the network as a program.",
         )

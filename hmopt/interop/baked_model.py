@@ -91,9 +91,11 @@ class BakedModel(FileModel):
         )
 
     @property
-    def stride(self) -> int:
-        """It takes every grid whose axes are multiples of this."""
-        return coarsest_stride(self.network.options)
+    def stride(self) -> int | None:
+        """It takes every grid whose axes are multiples of this; None, of a network of one's own: only its own."""
+        options = self.network.options
+        is_own = getattr(options, "callable", None) is not None
+        return None if is_own else coarsest_stride(options)
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""

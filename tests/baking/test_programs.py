@@ -206,7 +206,7 @@ def test_a_network_that_cannot_be_recorded_is_refused(of_a_user: Baked, tmp_path
         write_torch(on_values, path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CheckpointError, match="a registration network of hmopt"):
+    with pytest.raises(CheckpointError, match="the U-Net of hmopt"):
         write_safetensors(on_values, tmp_path / "user.safetensors")
 
 
