@@ -182,13 +182,37 @@ def page(baked: Baked) -> str:
         "",
         f"- Setting: {values or 'none'}.",
     ]
-    lines += [f"- {key.replace('_', ' ').capitalize()}: {value}." for key, value in facts.items()]
+    lines += _fact_lines(facts)
     lines += [
         f"- Written by hmopt {hmopt.__version__}. `configs/metadata.json` has all, under `hmopt`.",
         "- Licence: that of whoever trained the network, and of the images that it was trained on.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return how the setting was found, a line for each fact that is known."""
+    titles = {
+        "study": "Study",
+        "scope": "Best setting of",
+        "metric": "By",
+        "interval_95": "95 % interval",
+        "subjects": "Subjects of the search",
+        "folding": "Share of folded voxels",
+        "model": "Hash of the amortized model",
+    }
+    lines = []
+    for key, title in titles.items():
+        value = facts.get(key)
+        if key == "interval_95" and value:
+            ranges = [f"{name} {low:g} to {high:g}" for name, (low, high) in value.items()]
+            value = ", ".join(ranges)
+        if isinstance(value, float):
+            value = f"{value:.3g}"
+        if value is not None:
+            lines.append(f"- {title}: {value}.")
+    return lines
 
 
 def _limits(baked: Baked) -> list[str]:

@@ -188,6 +188,15 @@ def test_its_metadata_is_what_the_specification_asks_for(
 def test_a_bundle_says_what_it_does_not_do(model_of_axes: Any, tmp_path: Path) -> None:
     from hmopt.interop.monai_bundle import page
 
-    text = page(model_of_axes(3, placement="affine").bake(SETTING))
+    facts = {
+        "scope": "label=thalamus",
+        "interval_95": {"regularization": [0.3, 0.55]},
+        "folding": None,
+    }
+    text = page(model_of_axes(3, placement="affine").bake(SETTING).with_facts(facts))
+    assert (
+        "- Best setting of: label=thalamus.\n- 95 % interval: regularization 0.3 to 0.55." in text
+    )
+    assert "None" not in text
     assert "the affine alignment to a template. Align both images first" in text
     assert "Not in this bundle" not in page(model_of_axes(3).bake(SETTING))
