@@ -234,6 +234,13 @@ class OfFile(ModelSource):
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
         model = self.load(device)
+        if not model.space.names:
+            raise CheckpointError(
+                str(self.file),
+                expected="a model with hyperparameters to search",
+                got=f"a {model.title}",
+                advice="Register with it, or search the model that it was baked from.",
+            )
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)
             check_prepared(self.file, model, cohort)

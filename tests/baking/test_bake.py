@@ -226,3 +226,29 @@ def test_the_inverse_of_a_baked_network_undoes_it(tiny_study: Any, tmp_path: Pat
     back = torch.from_numpy(model.inverse_displacement(moving, fixed, {}))[None]
     left = there + warp(back, there)
     assert float(left.abs().mean()) < 0.1 * float(there.abs().mean())
+
+
+def test_a_study_of_a_baked_file_registers_and_has_nothing_to_search(
+    tiny_study: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(tiny_study.folder / "data", folder / "data")
+    setting = {"regularization": 0.3}
+    file = tmp_path / "baked.safetensors"
+    hmopt.bake(tiny_study.folder, format="safetensors", output=file, setting=setting)
+    declaration = (tiny_study.folder / "study.toml").read_text(encoding="utf-8")
+    kept, _ = declaration.split("[network]")
+    model = f'[model]\nsource = "file"\npath = "{file.as_posix()}"\n'
+    search = "[search]\nmin_paired_subjects = 3\n"
+    (folder / "study.toml").write_text(f"{kept}\n{model}\n{search}", encoding="utf-8")
+
+    images = (tiny_study.image(1), tiny_study.image(2))
+    found = hmopt.register(folder, *images)
+    wanted = hmopt.register(tiny_study.folder, *images, setting=setting)
+    np.testing.assert_array_equal(
+        found.displacement_image.get_fdata(), wanted.displacement_image.get_fdata()
+    )
+    with pytest.raises(CheckpointError, match="hyperparameters to search, got a registration net"):
+        hmopt.search(folder)
+    # and it can be written in another form
+    hmopt.bake(folder, format="torch", output=tmp_path / "again.pt")
