@@ -18,9 +18,7 @@ from hmopt.networks import build_hypermorph
 
 SETTING = {"regularization": 0.4}
 SHAPES = {2: (24, 32), 3: (16, 24, 16)}
-STRIDE = 8
 
-Preparation = dict[str, Any]
 MakeModel = Callable[..., HypermorphModel]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -66,7 +64,7 @@ def baked(request: pytest.FixtureRequest) -> Baked:
 
 @pytest.fixture
 def images() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Return moving and fixed images of a batch: smooth noise, (batch, 1, *shape)."""
+    """Return moving and fixed images of a batch, of noise: (batch, 1, *shape)."""
 
     def draw(shape: tuple[int, ...], batch: int) -> tuple[np.ndarray, np.ndarray]:
         generator = np.random.default_rng(len(shape))
