@@ -120,7 +120,22 @@ Displacement = Annotated[
     Path | None,
     typer.Option(
         "--displacement",
-        help="Output: the complete transformation, as NIfTI. Default: beside the moved image.",
+        help="Output: the complete transformation, as a NIfTI field or, with a name that ends in .h5, as ITK's "
+        "composite transform. Default: a field beside the moved image.",
+    ),
+]
+Inverse = Annotated[
+    Path | None,
+    typer.Option(
+        "--inverse",
+        help="Output: the inverse transformation, on the grid of the moving image; formats as for --displacement.",
+    ),
+]
+InverseMoved = Annotated[
+    Path | None,
+    typer.Option(
+        "--inverse-moved",
+        help="Output: the fixed image warped to the moving image, as NIfTI.",
     ),
 ]
 Regularization = Annotated[
@@ -250,6 +265,8 @@ def register(
     fixed: Fixed,
     moved: Moved,
     displacement: Displacement = None,
+    inverse: Inverse = None,
+    inverse_moved: InverseMoved = None,
     regularization: Regularization = None,
     values: Values = None,
     scope: ScopeOption = None,
@@ -275,6 +292,8 @@ def register(
             fixed,
             moved=moved,
             displacement=displacement,
+            inverse=inverse,
+            inverse_moved=inverse_moved,
             setting=_setting(regularization, values),
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
