@@ -1,7 +1,7 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
-What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`,
-`export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a record.
+What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
+`export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.workflow.apply import apply
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
@@ -97,6 +98,7 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.workflow.apply": ("apply",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
@@ -139,6 +141,7 @@ __all__ = [
     "add_regularizer",
     "add_report_part",
     "add_similarity",
+    "apply",
     "compare",
     "demo",
     "demo_declaration",

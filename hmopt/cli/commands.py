@@ -12,6 +12,7 @@ from rich.table import Table
 
 import hmopt
 from hmopt.cli.conversation import conversation
+from hmopt.errors import DeclarationError
 from hmopt.progress import duration
 
 if TYPE_CHECKING:
@@ -180,6 +181,59 @@ WithinLimit = Annotated[
     ),
 ]
 
+ToApply = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TRANSFORM... INPUT",
+        help="Transformations in the order of antsApplyTransforms: a voxel of the reference goes through the first one "
+        "first. [FILE,1] is the inverse of one. Then the image, label map or points (.csv, .vtk); with --compose none.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--to", help="Image on whose grid the result lies; not for points."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="Output: the result, as NIfTI, or in the format of the points."),
+]
+Compose = Annotated[
+    Path | None,
+    typer.Option(
+        "--compose",
+        help="Output: the transformations as one, on the grid of --to, as a NIfTI field or ITK's .h5.",
+    ),
+]
+Inverted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inverse",
+        metavar="TRANSFORM",
+        help="One of the transformations that is inverted, named as among them. Repeatable.",
+    ),
+]
+LabelMap = Annotated[
+    bool,
+    typer.Option("--labels", help="The input is a label map: its labels and integer type stay."),
+]
+InterpolationOption = Annotated[
+    str,
+    typer.Option("--interpolation", metavar="linear|nearest|bspline", help="How values are found."),
+]
+Outside = Annotated[
+    float | None,
+    typer.Option("--outside", help="Value outside the image. Default: its smallest value."),
+]
+Coordinates = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinates",
+        metavar="ras|lps",
+        help="Towards where x, y and z of points count. Needed unless a .vtk says it.",
+    ),
+]
+
 Compact = Annotated[
     bool, typer.Option("--compact", help="First merge the shards of each model into one.")
 ]
@@ -303,6 +357,50 @@ def register(
         for remark in registered.remarks:
             typer.echo(f"warning: {remark}", err=True)
         talk.say(registered)
+
+
+def apply(
+    files: ToApply,
+    to: Reference = None,
+    output: Output = None,
+    compose: Compose = None,
+    inverse: Inverted = None,
+    labels: LabelMap = False,
+    interpolation: InterpolationOption = "linear",
+    outside: Outside = None,
+    coordinates: Coordinates = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Apply transformations to an image, a label map or points, or compose them into one.
+
+    Points go the way that the transformations say: from the fixed to the moving image for those that warp a moving to
+    a fixed one. To carry points along with the moved image, give the inverse.
+    """
+    with conversation("hmopt apply with the same arguments", quiet=quiet, debug=debug) as talk:
+        *transforms, last = files
+        if compose is None and output is None:
+            raise DeclarationError(
+                "hmopt apply",
+                expected="--output or --compose",
+                got="neither",
+                advice="Say where the result goes.",
+            )
+        applied = hmopt.apply(
+            transforms if compose is None else files,
+            last if compose is None else None,
+            to=to,
+            output=output,
+            compose=compose,
+            inverse=inverse or (),
+            labels=labels,
+            interpolation=interpolation,
+            outside=outside,
+            coordinates=coordinates,
+        )
+        for remark in applied.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(applied)
 
 
 def ledger(

@@ -232,6 +232,17 @@ def _counted(files: Sequence[Path]) -> str:
     return ", ".join(phrases)
 
 
+def is_label_name(path: Path) -> bool:
+    """Tell whether the name of an image ends as those of label maps do.
+
+    Examples
+    --------
+    >>> is_label_name(Path("sub-1_dseg.nii.gz")), is_label_name(Path("sub-1_T1w.nii.gz"))
+    (True, False)
+    """
+    return _LABEL_WORD.search(image_name(path)) is not None
+
+
 def _without_label_maps(files: Sequence[Path]) -> list[Path]:
     images = [path for path in files if not _LABEL_WORD.search(image_name(path))]
     if len(images) == len(files):

@@ -98,7 +98,8 @@ def composite_transform(transform: FileTransform) -> Any:
     there = _places(transform.to.affine_lps, transform.coordinates)
     # NaN: a voxel without a partner stays where it is
     there = np.where(np.isnan(there), here, there)
-    before_linear = _places(np.linalg.inv(linear), there)
+    to_before: Floats = np.linalg.inv(linear).astype(np.float64)
+    before_linear = _places(to_before, there)
     field = vector_field((before_linear - here)[..., :d], transform.on, d)
 
     composite = sitk.CompositeTransform(d)

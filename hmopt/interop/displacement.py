@@ -298,7 +298,8 @@ def moved_image(values: NDArray[Any], fixed: Any, affine: Floats) -> nibabel.Nif
     if not isinstance(header, nibabel.Nifti1Header):
         return nibabel.Nifti1Image(values, affine)
     image = nibabel.Nifti1Image(values, None)
-    zooms = header.get_zooms()
+    # a reference of fewer axes than the values: the step of a series is set by who knows it
+    zooms = (*header.get_zooms(), *[1.0] * values.ndim)
     space_unit = int(header["xyzt_units"]) % 8
     image.header.set_zooms(zooms[: values.ndim])
     image.header.set_xyzt_units(xyz=space_unit)

@@ -126,9 +126,10 @@ def _learned(inverse_jacobian: Floats, steps: Floats, changes: Floats) -> Floats
     told = np.einsum("ni,ni->n", steps, predicted)
     enough = np.abs(told) > 0.1 * np.einsum("ni,ni->n", steps, steps)
     scale = np.where(enough, 1 / np.where(enough, told, 1), 0)
-    correction = np.einsum("n,ni,nj->nij", scale, steps - predicted, across)
+    correction: Floats = np.einsum("n,ni,nj->nij", scale, steps - predicted, across)
     return inverse_jacobian + correction
 
 
 def _times(matrices: Floats, vectors: Floats) -> Floats:
-    return np.einsum("nij,nj->ni", matrices, vectors)
+    products: Floats = np.einsum("nij,nj->ni", matrices, vectors)
+    return products

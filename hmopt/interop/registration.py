@@ -201,7 +201,7 @@ class Registrar:
             coordinates=coordinates,
             on=registration.itk_moving,
             to=registration.itk_fixed,
-            linear=np.linalg.inv(forward.transform.linear),
+            linear=np.linalg.inv(forward.transform.linear).astype(np.float64),
         )
         pair = registration.pair
         inverse = RegisteredFiles(
