@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich import box
@@ -63,6 +64,15 @@ LabelNames = Annotated[
     typer.Option(
         "--label-names",
         help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
+    ),
+]
+OtherModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="OTHER",
+        help="Search a model that was trained elsewhere: another study folder, a published folder, or a model file. "
+        "Default: train one here.",
     ),
 ]
 
@@ -245,10 +255,14 @@ def new(
     labels: Labels = None,
     manifest: Manifest = None,
     label_names: LabelNames = None,
+    model: OtherModel = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml."""
+    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml.
+
+    With --model, the images are prepared to a model that was trained elsewhere, and nothing is trained.
+    """
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
         made = hmopt.new(
             folder,
@@ -256,10 +270,13 @@ def new(
             labels=labels,
             manifest=manifest,
             label_names=label_names,
+            model=model,
             track=talk.track,
         )
         for line in describe(made):
             talk.say(line)
+        for warning in made.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         talk.say(made)
 
 
@@ -480,11 +497,22 @@ def describe(made: "NewStudy") -> list[str]:
     training = duration(made.estimate.training_s)
     search = duration(made.estimate.search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
+    time = f"training {training}, search {search}"
+    placement = made.found.advice
+    model = []
+    if made.study.model.source != "trained":
+        time = f"search {search}"
+        chosen = made.study.preprocessing.placement
+        placement = f"{chosen}. {made.remarks['preprocessing.placement']}"
+        grid = _product(np.array(made.study.preprocessing.shape))
+        title = made.remarks["model.source"]
+        model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
     return [
         *_describe_data(made.found),
-        f"Placement: {made.found.advice}",
+        *model,
+        f"Placement: {placement}",
         f"Split: {split}. {power}",
-        f"Estimated time on this machine: training {training}, search {search}",
+        f"Estimated time on this machine: {time}",
         f"Estimated disk space: {gigabytes:.2f} GB",
     ]
 

@@ -24,6 +24,8 @@ class ModelOptions(Options):
     """The function, as `package.module:function` or `file.py:function`; required with `engine`."""
     version: Annotated[str, Field(min_length=1)] = "1"
     """Version of the engine; change it when its results change but its file does not."""
+    warnings: list[str] = []
+    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

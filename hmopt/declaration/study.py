@@ -141,7 +141,7 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    if study.model.source != "engine":  # whose hyperparameters are its own
+    if study.model.source == "trained":  # hyperparameters of other models and engines are their own
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -173,6 +173,17 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))
     return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
+
+
+def model_path(study: Study, folder: Path) -> Path | None:
+    """Return the absolute place of the other model that a declaration names; None where it names none.
+
+    Raises
+    ------
+    DeclarationError
+        If the path names a variable that is not set.
+    """
+    return _resolved(study.model, folder, ("path",)).path
 
 
 def read_declaration(folder: Path) -> Study:

@@ -251,7 +251,7 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names"},
         "pairs": {"csv"},
-        "model": {"path"},
+        "model": {"path", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

@@ -11,7 +11,7 @@ import torch
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import Study, read_study
+from hmopt.declaration import NetworkOptions, Study, read_study
 from hmopt.errors import CheckpointError
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
@@ -21,7 +21,7 @@ from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
-from hmopt.networks import architecture, load_hypermorph
+from hmopt.networks import architecture, coarsest_stride, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, load_engine
 from hmopt.oracle.of_model import ModelOracle
@@ -336,7 +336,10 @@ def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> Train
 
 
 def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
-    """Refuse a cohort on another grid, spacing or normalization than a model.
+    """Refuse a cohort on a grid that a model does not take, of another spacing or normalization.
+
+    The network is convolutional: it takes every grid of as many axes whose sides are multiples of
+    its coarsest stride.
 
     Parameters
     ----------
@@ -356,8 +359,12 @@ def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: Prep
     """
     shape = tuple(header["architecture"]["shape"])
     trained_spacing = header.get("spacing_mm")
-    if shape != cohort.shape:
-        raise _another_grid(path, "shape", _times(shape), _times(cohort.shape))
+    network = NetworkOptions(**header["architecture"]["network"])
+    stride = coarsest_stride(network)
+    are_multiples = all(side % stride == 0 for side in cohort.shape)
+    if len(shape) != len(cohort.shape) or not are_multiples:
+        expected = f"{_times(shape)}, or multiples of {stride} along {len(shape)} axes"
+        raise _another_grid(path, "shape", expected, _times(cohort.shape))
     if not _is_same_spacing(trained_spacing, cohort.spacing_mm):
         expected = f"{_times(trained_spacing)} mm"
         raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
@@ -400,7 +407,7 @@ def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointEr
         f"{path}: {key}",
         expected=f"a cohort prepared to {expected}",
         got=got,
-        advice=f"Declare preprocessing.{key} as the model's.",
+        advice=f"Declare preprocessing.{key} as the model's, or let `hmopt new --model` do so.",
     )
 
 
