@@ -59,6 +59,50 @@ Manifest = Annotated[
         help="CSV with columns image, label, subject and any others. Instead of --images and --labels.",
     ),
 ]
+Bids = Annotated[
+    Path | None,
+    typer.Option(
+        "--bids", help="BIDS dataset. Instead of --images and --labels; FOLDER/cohort.csv is made."
+    ),
+]
+Derivative = Annotated[
+    str | None,
+    typer.Option(
+        "--derivative",
+        help="With --bids: dataset of the label maps, a folder or a name below derivatives. Default: the only one "
+        "that has some.",
+    ),
+]
+Suffix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--suffix",
+        help="With --bids: suffix of the images, as T1w. Repeatable. Default: the only one.",
+    ),
+]
+BidsSpace = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="With --bids: space of images and label maps. Default: images as acquired.",
+    ),
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="ENTITY=VALUE",
+        help="With --bids: entity of the images, as acq=mprage; no value: images without it. Repeatable.",
+    ),
+]
+SelectLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select-labels",
+        metavar="ENTITY=VALUE",
+        help="With --bids: entity of the label maps, as desc=aparcaseg. Repeatable.",
+    ),
+]
 LabelNames = Annotated[
     Path | None,
     typer.Option(
@@ -255,6 +299,12 @@ def new(
     labels: Labels = None,
     manifest: Manifest = None,
     label_names: LabelNames = None,
+    bids: Bids = None,
+    derivative: Derivative = None,
+    suffix: Suffix = None,
+    space: BidsSpace = None,
+    select: Select = None,
+    select_labels: SelectLabels = None,
     model: OtherModel = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -270,11 +320,19 @@ def new(
             labels=labels,
             manifest=manifest,
             label_names=label_names,
+            bids=bids,
+            derivative=derivative,
+            suffix=suffix or (),
+            space=space,
+            select=_entities("--select", select),
+            select_labels=_entities("--select-labels", select_labels),
             model=model,
             track=talk.track,
         )
         for line in describe(made):
             talk.say(line)
+        for note in made.notes:
+            typer.echo(f"warning: {note}", err=True)
         for warning in made.warnings:
             typer.echo(f"warning: {warning}", err=True)
         talk.say(made)
@@ -456,6 +514,19 @@ def demo(
     """Make a synthetic cohort, then train, search and report, in about three minutes."""
     with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
+
+
+def _entities(option: str, given: list[str] | None) -> dict[str, str]:
+    """Return entities of BIDS, given as ENTITY=VALUE; the value may be empty."""
+    entities = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise DeclarationError(
+                option, expected="ENTITY=VALUE, as acq=mprage", got=repr(text), advice="Correct it."
+            )
+        entities[name] = value
+    return entities
 
 
 def _setting(regularization: float | None, values: list[str] | None) -> dict[str, float | str]:
