@@ -169,7 +169,16 @@ Fixed = Annotated[
     Path, typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False)
 ]
 Moved = Annotated[
-    Path, typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False)
+    Path | None,
+    typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False),
+]
+BidsDerivatives = Annotated[
+    Path | None,
+    typer.Option(
+        "--bids-derivatives",
+        help="Output: BIDS derivative dataset, in which results and their JSON files get names of BIDS. Instead of "
+        "naming the outputs.",
+    ),
 ]
 Displacement = Annotated[
     Path | None,
@@ -392,10 +401,11 @@ def register(
     folder: Folder,
     moving: Moving,
     fixed: Fixed,
-    moved: Moved,
+    moved: Moved = None,
     displacement: Displacement = None,
     inverse: Inverse = None,
     inverse_moved: InverseMoved = None,
+    bids_derivatives: BidsDerivatives = None,
     regularization: Regularization = None,
     values: Values = None,
     scope: ScopeOption = None,
@@ -413,8 +423,15 @@ def register(
     The moved image is on the grid of the fixed image. Without a value or a scope, the best setting of the whole
     cohort is used.
     """
-    again = f"hmopt register {folder} {moving} {fixed} --moved {moved}"
+    again = f"hmopt register {folder} {moving} {fixed} with the same options"
     with conversation(again, quiet=quiet, debug=debug) as talk:
+        if moved is None and bids_derivatives is None:
+            raise DeclarationError(
+                "hmopt register",
+                expected="--moved or --bids-derivatives",
+                got="neither",
+                advice="Say where the moved image goes.",
+            )
         registered = hmopt.register(
             folder,
             moving,
@@ -423,6 +440,7 @@ def register(
             displacement=displacement,
             inverse=inverse,
             inverse_moved=inverse_moved,
+            bids_derivatives=bids_derivatives,
             setting=_setting(regularization, values),
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
@@ -439,6 +457,7 @@ def apply(
     to: Reference = None,
     output: Output = None,
     compose: Compose = None,
+    bids_derivatives: BidsDerivatives = None,
     inverse: Inverted = None,
     labels: LabelMap = False,
     interpolation: InterpolationOption = "linear",
@@ -454,10 +473,10 @@ def apply(
     """
     with conversation("hmopt apply with the same arguments", quiet=quiet, debug=debug) as talk:
         *transforms, last = files
-        if compose is None and output is None:
+        if compose is None and output is None and bids_derivatives is None:
             raise DeclarationError(
                 "hmopt apply",
-                expected="--output or --compose",
+                expected="--output, --bids-derivatives or --compose",
                 got="neither",
                 advice="Say where the result goes.",
             )
@@ -467,6 +486,7 @@ def apply(
             to=to,
             output=output,
             compose=compose,
+            bids_derivatives=bids_derivatives,
             inverse=inverse or (),
             labels=labels,
             interpolation=interpolation,

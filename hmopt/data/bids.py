@@ -145,17 +145,13 @@ def read_bids(query: BidsQuery) -> BidsCohort:
     table = _table(pairs)
     described, said = _participants(table, dataset)
     names_of_labels = _label_names([label for _, label in pairs], (derivative, dataset))
-    return BidsCohort(
-        images=described, label_names=names_of_labels, notes=(*notes, *said)
-    )
+    return BidsCohort(images=described, label_names=names_of_labels, notes=(*notes, *said))
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         got = "a file" if path.is_file() else "no folder"
-        raise DataError(
-            str(path), expected="a BIDS dataset", got=got, advice="Correct the path."
-        )
+        raise DataError(str(path), expected="a BIDS dataset", got=got, advice="Correct the path.")
     return path
 
 
@@ -222,9 +218,7 @@ def _label_files(
     )
 
 
-def _image_files(
-    query: BidsQuery, files: Sequence[_File], labels: Sequence[_File]
-) -> list[_File]:
+def _image_files(query: BidsQuery, files: Sequence[_File], labels: Sequence[_File]) -> list[_File]:
     """Return the images that are meant: one for each scan, or one for each run of it."""
     by_path = {file.path: file for file in files}
     if query.space is not None:

@@ -16,6 +16,7 @@ from hmopt.data.header import affine_mm
 from hmopt.data.volume import Lattice, read_image, read_labels, read_lattice
 from hmopt.errors import DataError, DeclarationError
 from hmopt.files import check_outputs
+from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import (
     FileTransform,
@@ -73,6 +74,7 @@ def apply(
     to: Path | str | None = None,
     output: Path | str | None = None,
     compose: Path | str | None = None,
+    bids_derivatives: Path | str | None = None,
     inverse: Sequence[Path | str] = (),
     labels: bool = False,
     interpolation: str = "linear",
@@ -102,6 +104,9 @@ def apply(
     compose
         Instead of an image and `output`: where the transformations go as one, on the grid of `to`, as a NIfTI field or
         as ITK's `.h5`.
+    bids_derivatives
+        Instead of `output`: a BIDS derivative dataset, where the result and its JSON file get names of their own. The
+        image has a name of BIDS.
     inverse
         Those of the transformations that are inverted: affine ones in closed form, others by iteration.
     labels
@@ -142,6 +147,10 @@ def apply(
     method = _interpolation(interpolation)
     source = None if image is None else Path(image)
     reference = None if to is None else Path(to)
+    derivatives = None
+    if bids_derivatives is not None:
+        derivatives = _derivatives(Path(bids_derivatives), source, reference, output, compose)
+        output = derivatives.moved
     destination = _destination(source, reference, output, compose)
     _check_options(source, reference, labels, method, coordinates)
     if destination is not None:
@@ -164,8 +173,33 @@ def apply(
         return _moved_points(whole, source, coordinates, destination)
     assert reference is not None
     if labels:
-        return _moved_labels(whole, source, reference, method, destination)
-    return _moved_image(whole, source, reference, method, outside, destination)
+        applied = _moved_labels(whole, source, reference, method, destination)
+    else:
+        applied = _moved_image(whole, source, reference, method, outside, destination)
+    if derivatives is not None:
+        derivatives.describe([derivatives.moved], {}, others=[path for path, _ in named])
+    return applied
+
+
+def _derivatives(
+    root: Path,
+    source: Path | None,
+    reference: Path | None,
+    output: Path | str | None,
+    compose: Path | str | None,
+) -> Derivatives:
+    """Return the names of the result in a BIDS derivative dataset."""
+    is_image = source is not None and not is_point_file(source)
+    if not is_image or reference is None or output is not None or compose is not None:
+        raise DeclarationError(
+            "--bids-derivatives",
+            expected="an image or a label map and --to, without --output and --compose",
+            got="other arguments",
+            advice="Name the output with --output instead.",
+        )
+    assert source is not None
+    check_derivatives(root)
+    return Derivatives(root=root, moving=source, fixed=reference)
 
 
 def _named(given: Path | str) -> tuple[Path, bool]:

@@ -374,7 +374,10 @@ def _bids_query(
         for name, value in options.items():
             if value:
                 raise DeclarationError(
-                    name, expected="--bids beside it", got="none", advice="Add it, or leave this out."
+                    name,
+                    expected="--bids beside it",
+                    got="none",
+                    advice="Add it, or leave this out.",
                 )
         return None
     return BidsQuery(
@@ -428,7 +431,10 @@ def bids_manifest(query: BidsQuery, folder: Path, with_names: bool) -> Iterator[
     for path in paths.values():
         if path.exists():
             raise DeclarationError(
-                str(path), expected="no such file", got="one", advice="Remove it, or choose another folder."
+                str(path),
+                expected="no such file",
+                got="one",
+                advice="Remove it, or choose another folder.",
             )
     images = cohort.images.copy()
     for column in ("image", "label"):

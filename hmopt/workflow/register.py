@@ -10,6 +10,7 @@ from hmopt.analysis.cross_validation import recommend
 from hmopt.data.cohort import list_images
 from hmopt.errors import DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
+from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
 from hmopt.interop.registration import Placement, RegisteredFiles, Residual
@@ -143,6 +144,7 @@ def register(
     displacement: Path | str | None = None,
     inverse: Path | str | None = None,
     inverse_moved: Path | str | None = None,
+    bids_derivatives: Path | str | None = None,
     setting: Mapping[str, float | str] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
@@ -170,6 +172,9 @@ def register(
         image; None: nowhere.
     inverse_moved
         Where the fixed image goes, warped to the moving image, as NIfTI; None: nowhere.
+    bids_derivatives
+        A BIDS derivative dataset: the moved image, both transformations and their JSON files get names there, as far
+        as they are not named above. The moving image has a name of BIDS.
     setting
         Values of hyperparameters; others are at their default.
     scope
@@ -214,11 +219,18 @@ def register(
     asked = _criteria(scope, criteria)
     _check_choice(setting, asked, within_folding_limit)
     files = StudyFolder(folder)
+    moving, fixed = Path(moving), Path(fixed)
+    derivatives = None
+    if bids_derivatives is not None:
+        derivatives = Derivatives(root=Path(bids_derivatives), moving=moving, fixed=fixed)
+        check_derivatives(derivatives.root)
+        moved = moved or derivatives.moved
+        displacement = displacement or derivatives.forward
+        inverse = inverse or derivatives.inverse
     outputs = _outputs(moved, displacement, inverse, inverse_moved)
     for name, path in outputs.items():
         check = check_transform_name if name in TRANSFORMS else check_name
         check(path)
-    moving, fixed = Path(moving), Path(fixed)
     check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
 
     registrar = open_registrar(files, find_device(device), _placement(placement))
@@ -240,6 +252,8 @@ def register(
     _write(found, outputs, "--moved", "--displacement")
     if backward is not None:
         _write(backward, outputs, "--inverse-moved", "--inverse")
+    if derivatives is not None:
+        derivatives.describe(list(outputs.values()), chosen)
     return Registered(
         setting=chosen,
         moved_image=found.moved,

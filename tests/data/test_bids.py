@@ -30,7 +30,9 @@ class Dataset:
         path.write_text(text)
         return path
 
-    def scans(self, subjects: Iterable[str], sessions: Iterable[str] = (), name: str = "T1w") -> None:
+    def scans(
+        self, subjects: Iterable[str], sessions: Iterable[str] = (), name: str = "T1w"
+    ) -> None:
         """Write an image for each subject and session."""
         for subject in subjects:
             for session in sessions or [""]:
@@ -80,7 +82,9 @@ def test_each_session_of_a_subject_has_its_label_map(dataset: Dataset) -> None:
 def test_participants_and_sessions_become_columns(dataset: Dataset) -> None:
     dataset.scans(["01", "02"], ["a", "b"])
     dataset.labels(["01", "02"], ["a", "b"])
-    dataset.write("participants.tsv", "participant_id\tage\tsex\ttask\nsub-01\t20\tF\tx\nsub-02\tn/a\tM\ty\n")
+    dataset.write(
+        "participants.tsv", "participant_id\tage\tsex\ttask\nsub-01\t20\tF\tx\nsub-02\tn/a\tM\ty\n"
+    )
     dataset.write("sub-01/sub-01_sessions.tsv", "session_id\tage\nses-a\t20\nses-b\t22\n")
     found = read_bids(BidsQuery(dataset=dataset.root)).images
     assert found["sex"].tolist() == ["F", "F", "M", "M"]
@@ -94,7 +98,9 @@ def test_images_without_a_label_map_are_left_out_and_told(dataset: Dataset) -> N
     dataset.labels(["01", "03"])
     found = read_bids(BidsQuery(dataset=dataset.root))
     assert found.images["subject"].tolist() == ["sub-01", "sub-03"]
-    assert any("1 images have no label map" in note and "sub-02_T1w" in note for note in found.notes)
+    assert any(
+        "1 images have no label map" in note and "sub-02_T1w" in note for note in found.notes
+    )
 
 
 def test_several_suffixes_are_refused_until_one_is_named(dataset: Dataset) -> None:
@@ -123,7 +129,9 @@ def test_label_maps_of_several_segmentations_are_refused_with_the_entity(dataset
     dataset.scans(["01"])
     for name in ("dseg", "desc-aseg_dseg", "desc-aparcaseg_dseg"):
         dataset.labels(["01"], name=name)
-    with pytest.raises(DataError, match="--select-labels desc=aparcaseg or --select-labels desc=aseg"):
+    with pytest.raises(
+        DataError, match="--select-labels desc=aparcaseg or --select-labels desc=aseg"
+    ):
         read_bids(BidsQuery(dataset=dataset.root))
     for value, expected in (("aseg", "sub-01_desc-aseg_dseg"), ("", "sub-01_dseg")):
         query = BidsQuery(dataset=dataset.root, label_entities={"desc": value})
