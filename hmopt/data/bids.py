@@ -305,18 +305,18 @@ def _paired(
     by_scan: dict[tuple[str, str], list[_File]] = defaultdict(list)
     for label in labels:
         by_scan[label.scan].append(label)
-    pairs = []
-    missing = []
+    pairs: list[tuple[_File, _File]] = []
+    missing: list[_File] = []
     owner: dict[Path, _File] = {}
     for image in images:
-        label = _label_of(image, by_scan[image.scan])
-        if label is None:
+        found = _label_of(image, by_scan[image.scan])
+        if found is None:
             missing.append(image)
             continue
-        other = owner.setdefault(label.path, image)
+        other = owner.setdefault(found.path, image)
         if other is not image and other.get("suffix") == image.get("suffix"):
             raise _several([other, image], _telling_apart([other, image]), "images", "--select")
-        pairs.append((image, label))
+        pairs.append((image, found))
     return pairs, missing
 
 
@@ -410,12 +410,12 @@ def _participants(table: pd.DataFrame, dataset: Path) -> tuple[pd.DataFrame, lis
         notes += said
     if "session" not in table:
         return described, notes
-    visits = []
+    found = {}
     for subject in table["subject"].unique():
         path = dataset / subject / f"{subject}_sessions.tsv"
         if path.is_file():
-            visit = read_table(path, "a table of sessions")
-            visits.append(visit.assign(subject=subject))
+            found[subject] = read_table(path, "a table of sessions")
+    visits = [visit.assign(subject=subject) for subject, visit in found.items()]
     if visits:
         keys = {"session_id": "session", "subject": "subject"}
         described, said = _joined(described, pd.concat(visits), dataset, keys)
@@ -439,7 +439,7 @@ def _joined(
     clashing = [str(column) for column in named if column in RESERVED]
     named = named.rename(columns={column: f"participant_{column}" for column in clashing})
     on = list(keys.values())
-    told = [column for column in named if column not in on]
+    told = [str(column) for column in named if column not in on]
     # what a session says of a person replaces what was said of the person in general
     kept = table.drop(columns=[column for column in told if column in table])
     joined = kept.merge(named[[*on, *told]], on=on, how="left")

@@ -237,10 +237,11 @@ def is_label_name(path: Path) -> bool:
 
     Examples
     --------
-    >>> is_label_name(Path("sub-1_dseg.nii.gz")), is_label_name(Path("sub-1_T1w.nii.gz"))
+    >>> is_label_name(Path("sub-1_dseg139.nii.gz")), is_label_name(Path("sub-1_T1w.nii.gz"))
     (True, False)
     """
-    return _LABEL_WORD.search(image_name(path)) is not None
+    without_number = image_name(path).rstrip("0123456789")
+    return _LABEL_WORD.search(without_number) is not None
 
 
 def _without_label_maps(files: Sequence[Path]) -> list[Path]:

@@ -48,6 +48,7 @@ class Derivatives:
     fixed: Path
 
     def __post_init__(self) -> None:
+        """Check the name of the moving image."""
         entities = _entities(self.moving)
         if "sub" not in entities or "suffix" not in entities:
             raise DataError(

@@ -116,19 +116,19 @@ def _likeliest(codes: NDArray[np.int64], places: Floats) -> NDArray[np.int64]:
         around[row] = codes[tuple(voxel.T)]
         weights[row] = np.where(corner, share, 1 - share).prod(axis=-1)
 
-    best = around[0].copy()
+    best: NDArray[np.int64] = around[0].copy()
     largest = np.full(len(places), -1.0)
     for label in around:
         votes = np.where(around == label, weights, 0).sum(axis=0)
         # equal up to rounding: the lowest code, whatever the order of the corners
         equal = np.isclose(votes, largest, rtol=0, atol=1e-9)
         wins = (votes > largest) & ~equal | (equal & (label < best))
-        best = np.where(wins, label, best)
-        largest = np.where(wins, votes, largest)
+        best[wins] = label[wins]
+        largest[wins] = votes[wins]
     return best
 
 
 def _inside(coordinates: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     upper = np.array(shape) - 0.5
-    inside: NDArray[np.bool_] = ((coordinates >= -0.5) & (coordinates < upper)).all(axis=-1)
-    return inside
+    within = (coordinates >= -0.5) & (coordinates < upper)
+    return np.asarray(within.all(axis=-1))

@@ -8,6 +8,7 @@ t₁, t₂, … takes a point first through t₁; it is the order in which antsA
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +123,12 @@ class BSpline(Transform):
     to_world
         (4, 4): knot to world, LPS+ mm.
     order
-        Degree of the splines, 1 to 3.
+        Degree of the splines.
     """
 
     coefficients: Floats
     to_world: Floats
-    order: int
+    order: Literal[0, 1, 2, 3]
 
     def __call__(self, points: Floats) -> Floats:
         """Return where points (n, 3) go."""
@@ -159,8 +160,7 @@ class BSpline(Transform):
         # an axis of one knot is a plane of a 2-D transformation
         extended = shape > 1
         enough = (places >= margin) & (places <= shape - 1 - margin)
-        supported: NDArray[np.bool_] = (enough | ~extended).all(axis=-1)
-        return supported
+        return np.asarray((enough | ~extended).all(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,5 +279,5 @@ def _flat(parts: Sequence[Transform]) -> list[Transform]:
 def _inside(places: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which places, in voxels, lie within the voxels of an image: ITK's IsInsideBuffer."""
     upper = np.array(shape) - 0.5
-    inside: NDArray[np.bool_] = ((places >= -0.5) & (places < upper)).all(axis=-1)
-    return inside
+    within = (places >= -0.5) & (places < upper)
+    return np.asarray(within.all(axis=-1))

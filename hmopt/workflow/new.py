@@ -471,7 +471,7 @@ def check_sources(paths: Mapping[str, Path]) -> None:
     --------
     >>> check_sources({"images": Path("images")})
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, --manifest, or --bids, got --images. ...
+    hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, --manifest, or --bids, got ...
     """
     begun = [source for source in DATA_SOURCES if not paths.keys().isdisjoint(source.options)]
     if len(begun) == 1 and paths.keys() >= set(begun[0].options):

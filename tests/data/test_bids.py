@@ -142,7 +142,7 @@ def test_several_derivatives_are_refused_until_one_is_named(dataset: Dataset) ->
     dataset.scans(["01"])
     dataset.labels(["01"], derivative="fs")
     dataset.labels(["01"], derivative="mine")
-    with pytest.raises(DataError, match="some in each of fs, mine. Name it: --derivative"):
+    with pytest.raises(DataError, match=r"some in each of fs, mine\. Name it: --derivative"):
         read_bids(BidsQuery(dataset=dataset.root))
     for derivative in (Path("mine"), dataset.root / "derivatives" / "mine"):
         found = read_bids(BidsQuery(dataset=dataset.root, derivative=derivative)).images

@@ -78,14 +78,16 @@ def test_what_apply_makes_of_the_written_files_is_what_register_returns(
 ) -> None:
     moving, fixed = pair
     for ending in ("nii.gz", "h5"):
-        names = {"displacement": tmp_path / f"d.{ending}", "inverse": tmp_path / f"i.{ending}"}
-        found = hmopt.register(model, moving, fixed, setting=SETTING, **names)
-        moved = hmopt.apply(names["displacement"], moving, to=fixed).image
-        back = hmopt.apply(names["inverse"], fixed, to=moving).image
-        for one, other in ((moved, found.moved_image), (back, None)):
+        forward, inverse = tmp_path / f"d.{ending}", tmp_path / f"i.{ending}"
+        found = hmopt.register(
+            model, moving, fixed, setting=SETTING, displacement=forward, inverse=inverse
+        )
+        moved = hmopt.apply(forward, moving, to=fixed).image
+        back = hmopt.apply(inverse, fixed, to=moving).image
+        for one, other in ((moved, found.moved_image), (back, found.inverse_moved_image)):
             assert one is not None
-            if other is not None:
-                np.testing.assert_allclose(one.get_fdata(), other.get_fdata(), atol=2e-2)
+            assert other is not None
+            np.testing.assert_allclose(one.get_fdata(), other.get_fdata(), atol=2e-2)
 
 
 @pytest.mark.parametrize("placement", ["header", "centre"])

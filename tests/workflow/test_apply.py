@@ -26,7 +26,8 @@ def texture(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Array:
     scaled = 50 + 20 * noise / noise.std()
     inner = np.zeros(shape)
     inner[tuple(slice(2, -2) if n > 4 else slice(None) for n in shape)] = 1
-    return (scaled * ndimage.gaussian_filter(inner, 0.5)).clip(0).astype(np.float32)
+    faded = scaled * ndimage.gaussian_filter(inner, 0.5)
+    return np.asarray(faded.clip(0), dtype=np.float32)
 
 
 def parcels(shape: tuple[int, ...] = SHAPE, count: int = 40) -> Array:
@@ -160,6 +161,7 @@ def test_label_maps_are_moved_as_by_ants_generic_label(fixed: Path, tmp_path: Pa
     chain = [smooth_field(fixed, tmp_path / "s1Warp.nii.gz")]
     found = hmopt.apply(chain, labels, to=fixed, labels=True)
     judge = by_ants(chain, labels, fixed, interpolator="genericLabel")
+    assert found.image is not None
     assert found.image.get_data_dtype() == np.int16
     assert len(np.unique(judge)) > 20
     assert (values(found) == judge).mean() > 0.999
