@@ -102,6 +102,7 @@ SLOW_MODULES = frozenset(
         "cli/test_compare.py",
         "cli/test_ledger.py",
         "data/test_alignment.py",
+        "data/test_bids.py",
         "data/test_inspection.py",
         "data/test_invariance.py",
         "data/test_prepared.py",
@@ -124,7 +125,9 @@ SLOW_MODULES = frozenset(
         "training/test_state.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
+        "workflow/test_apply.py",
         "workflow/test_new.py",
+        "workflow/test_new_bids.py",
         "workflow/test_python.py",
     }
 )
