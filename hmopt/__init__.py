@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
     from hmopt.workflow.new import new
+    from hmopt.workflow.publish import publish
     from hmopt.workflow.register import register
     from hmopt.workflow.report import report
     from hmopt.workflow.run import demo, demo_declaration, run
@@ -103,6 +104,7 @@ _HOMES = {
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
     "hmopt.workflow.new": ("new",),
+    "hmopt.workflow.publish": ("publish",),
     "hmopt.workflow.register": ("register",),
     "hmopt.workflow.report": ("report",),
     "hmopt.workflow.run": (
@@ -151,6 +153,7 @@ __all__ = [
     "new",
     "open_oracle",
     "open_study",
+    "publish",
     "read_dense",
     "read_folder",
     "read_study",

@@ -24,6 +24,7 @@ APPLY_EXAMPLE = (
     "hmopt apply moved_displacement.nii.gz dseg.nii.gz --labels --to fixed.nii.gz "
     "--output moved_dseg.nii.gz"
 )
+PUBLISH_EXAMPLE = "hmopt publish studies/mine --to published/mine --data-license cc-by-4.0"
 EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
@@ -36,6 +37,7 @@ app.command(epilog="Example: hmopt report studies/mine --results")(commands.repo
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)
 app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
 app.command(epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
+app.command(epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
 app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
 app.command(epilog="Example: hmopt demo demo")(commands.demo)

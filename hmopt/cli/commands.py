@@ -297,6 +297,20 @@ Coordinates = Annotated[
         help="Towards where x, y and z of points count. Needed unless a .vtk says it.",
     ),
 ]
+Destination = Annotated[
+    Path, typer.Option("--to", metavar="DESTINATION", help="Folder to make.", show_default=False)
+]
+DataLicense = Annotated[
+    str | None,
+    typer.Option(
+        "--data-license",
+        help="Licence of the training images, as cc-by-4.0. Default: cohort.license of study.toml.",
+    ),
+]
+Citation = Annotated[
+    str | None,
+    typer.Option("--citation", help="How the images are to be cited. Default: cohort.citation."),
+]
 
 Compact = Annotated[
     bool, typer.Option("--compact", help="First merge the shards of each model into one.")
@@ -497,6 +511,27 @@ def apply(
         for remark in applied.remarks:
             typer.echo(f"warning: {remark}", err=True)
         talk.say(applied)
+
+
+def publish(
+    folder: Folder,
+    to: Destination,
+    data_license: DataLicense = None,
+    citation: Citation = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write model card, weights, declaration and best settings into one folder, ready for a hub.
+
+    Nothing personal is written: no paths, no names of subjects or images.
+    """
+    with conversation(f"hmopt publish {folder}", quiet=quiet, debug=debug) as talk:
+        made = hmopt.publish(
+            folder, to, data_license=data_license, citation=citation, track=talk.track
+        )
+        for remark in made.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(made)
 
 
 def ledger(

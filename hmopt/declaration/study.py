@@ -211,6 +211,31 @@ def read_declaration(folder: Path) -> Study:
     return parse_study(values, str(path), folder)
 
 
+def read_of_others(folder: Path) -> Study | None:
+    """Read `study.toml` of somebody else's folder, whose Python files are not run.
+
+    Returns
+    -------
+    Study or None
+        None where there is no such file, or it needs plugins.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is no TOML, or breaks a rule.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_toml(path, one_line(error)) from error
+    if values.get("plugins"):
+        return None
+    return parse_study(values, str(path), folder)
+
+
 def load_declared_plugins(folder: Path) -> None:
     """Import the plugins of a study folder, where it has a declaration that can be read.
 

@@ -249,7 +249,7 @@ def declared_sections(study: Study) -> dict[str, Any]:
     1
     """
     left_out = {
-        "cohort": {"manifest", "images", "labels", "label_names"},
+        "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
         "model": {"path", "warnings"},
         "training": {"threads", "checkpoint_every"},

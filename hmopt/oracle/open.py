@@ -12,6 +12,7 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import NetworkOptions, Study, read_study
+from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
@@ -232,7 +233,7 @@ class OfStudy(OfFile):
         """The other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
-        declaration = StudyFolder(path).declaration
+        declaration = read_of_others(path)
         declared_order = None if declaration is None else list(declaration.hyperparameters)
         return own_model.read(self.file, declared_order=declared_order)
 

@@ -19,6 +19,7 @@ from hmopt.records import CHECKPOINTS
 from hmopt.report.curves import response_figure, thinned, training_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import Material, read_material
+from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.report.overview import front_groups, optima_figure, overview_figure, subjects_figure
 from hmopt.report.page import Drawings, render
 from hmopt.report.part import Section
@@ -102,6 +103,7 @@ def write_results(
         commands = files.commands_file.read_text(encoding="utf-8")
         _write_text(destination.commands_file, commands)
     _write_optima(material, destination.optima_file)
+    _write_origin(files, material)
     if material.training is not None:
         rows = thinned(material.training)
         write_table(rows, destination.training_file, float_format="%.6g")
@@ -113,6 +115,17 @@ def write_results(
             save(figure, destination.figures_folder, name)
     _write_text(destination.summary_file, _json(summary(material, sections)))
     return destination.path
+
+
+def _write_origin(files: StudyFolder, material: Material) -> None:
+    """Write the optima of a model of elsewhere on its own cohort; those of an earlier model go."""
+    study = material.study
+    optima = None if study is None else optima_of_origin(study, files.path)
+    path = files.results.origin_file
+    if optima is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_optima(path, optima)
 
 
 def _copy_pictures(files: StudyFolder) -> None:

@@ -24,7 +24,7 @@ from hmopt.declaration import (
     Study,
     parse_study,
 )
-from hmopt.declaration.study import model_path, with_absolute_paths
+from hmopt.declaration.study import model_path, read_of_others, with_absolute_paths
 from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
 from hmopt.files import checked, replacing
 from hmopt.interop import own_model
@@ -137,7 +137,7 @@ def read_trained(path: Path) -> Trained:
 
 
 def _of_folder(files: StudyFolder) -> Trained:
-    declaration = files.declaration
+    declaration = read_of_others(files.path)
     if declaration is None:
         if not files.model_file().is_file():
             raise CheckpointError(
@@ -197,7 +197,7 @@ def _facts_of_folder(model: HypermorphModel, declaration: Study | None) -> Cohor
     if not (files.prepared_folder / identity).is_dir():
         return None
     try:
-        study = files.study
+        study = with_absolute_paths(declaration, files.path)
         cohort = prepare(study, files.path)
     except (HmoptError, OSError):  # its data are elsewhere by now
         return None
@@ -264,8 +264,6 @@ class OtherModel(NewModel):
             "hyperparameters": _hyperparameters(trained),
             "search": {**search, **_search_of(declared, remarks)},
         }
-        if declared is not None and declared.plugins:
-            values["plugins"] = _plugins(declared, trained.place)
         study = parse_study(values)
         remarks["model.source"] = f"{trained.model.title}; nothing is trained here."
         warnings += self._look(study, found, folder, track)
@@ -583,14 +581,6 @@ def _search_of(declared: Study | None, remarks: Remarks) -> Values:
     kept = {"metric", "reported", "folding_limit", "margin"}
     remarks["search.metric"] = "As in the model's study, so that its optima can stand beside these."
     return declared.search.model_dump(mode="json", include=kept, exclude_none=True)
-
-
-def _plugins(declared: Study, folder: Path) -> list[str]:
-    places = []
-    for plugin in declared.plugins:
-        file = folder / plugin
-        places.append(str(file.resolve()) if file.is_file() else plugin)
-    return places
 
 
 def _check_memory(shape: Sequence[int]) -> None:

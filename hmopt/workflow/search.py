@@ -1,6 +1,7 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
+from hmopt.errors import DeclarationError
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import declared_sections
@@ -21,6 +23,7 @@ from hmopt.oracle import (
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint
+from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
@@ -119,6 +122,7 @@ def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
     unregistered = UnregisteredOracle(cohort, found)
 
     measurements = study_search.sweep(model)
+    measurements = study_search.measure_origin(model, measurements)
     for oracle in earlier.values():
         # only where λ* was during training is asked of these models
         study_search.fill(oracle, measurements.settings, study_search.options.deciding)
@@ -210,6 +214,24 @@ class StudySearch:
             if not settings:
                 return measurements
             self.fill(oracle, settings, self.options.measured)
+
+    def measure_origin(self, oracle: Oracle, measurements: Measurements) -> Measurements:
+        """Measure the best settings that a model of elsewhere has on its own cohort, so that they can be judged here.
+
+        They are kept in `model-optima.json`, for reports where the other folder is not at hand.
+        """
+        optima = optima_of_origin(self.study, self._files.path, self._track)
+        path = self._files.origin_file
+        if optima is None:
+            path.unlink(missing_ok=True)
+            return measurements
+        write_optima(path, optima)
+        indices = set()
+        for setting in optima.settings().values():
+            with suppress(DeclarationError):  # of another space by now
+                indices.add(oracle.space.index(setting))
+        self.fill(oracle, sorted(indices), self.options.measured)
+        return self._measurements(oracle)
 
     def write_record(
         self,

@@ -16,6 +16,7 @@ COMMANDS = (
     "run",
     "register",
     "apply",
+    "publish",
     "ledger",
     "export",
     "demo",

@@ -10,10 +10,13 @@ from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
+from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.programs import ProgramsPart
 from hmopt.report.parts.regret import RegretPart
 
 PARTS: list[ReportPart] = [
+    DoubtsPart(),
+    OtherCohortPart(),
     GranularityPart(),
     LabelsPart(),
     AnatomyPart(),
