@@ -248,8 +248,8 @@ ToApply = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE",
-        help="Transformations, in the order of antsApplyTransforms: a voxel of the reference goes through the first one "
-        "first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are applied "
+        help="Transformations, in the order of antsApplyTransforms: a voxel of the reference goes through the first "
+        "one first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are applied "
         "to; none with --compose.",
         show_default=False,
     ),

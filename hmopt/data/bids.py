@@ -286,11 +286,12 @@ def _label_maps(query: BidsQuery, files: Sequence[_File], derivative: Path) -> l
 
 def _selected(files: Iterable[_File], wanted: Mapping[str, str]) -> list[_File]:
     """Return the files whose entities have these values."""
-    selected = []
-    for file in files:
-        if all(_plain(file.get(name)) == _plain(value) for name, value in wanted.items()):
-            selected.append(file)
-    return selected
+    return [file for file in files if _has(file, wanted)]
+
+
+def _has(file: _File, wanted: Mapping[str, str]) -> bool:
+    """Tell whether all these entities of a file have these values."""
+    return all(_plain(file.get(name)) == _plain(value) for name, value in wanted.items())
 
 
 def _plain(value: str) -> str:
@@ -498,9 +499,8 @@ def _table_of(label: _File, tables: Mapping[Path, Mapping[str, str]]) -> Path | 
     best = None
     most = -1
     for path, entities in tables.items():
-        is_root = path.parent not in label.path.parents and "sub" in entities
-        fits = all(_plain(label.get(name)) == _plain(value) for name, value in entities.items())
-        if fits and not is_root and len(entities) > most:
+        is_elsewhere = path.parent not in label.path.parents and "sub" in entities
+        if _has(label, entities) and not is_elsewhere and len(entities) > most:
             best = path
             most = len(entities)
     return best
