@@ -249,8 +249,8 @@ ToApply = Annotated[
     typer.Argument(
         metavar="FILE",
         help="Transformations, in the order of antsApplyTransforms: a voxel of the reference goes through the first "
-        "one first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are applied "
-        "to; none with --compose.",
+        "one first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are "
+        "applied to; none with --compose.",
         show_default=False,
     ),
 ]

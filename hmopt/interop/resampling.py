@@ -1,5 +1,6 @@
 """Values of images and label maps at places between their voxels."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -11,21 +12,17 @@ from hmopt.interop.displacement import Floats
 Interpolation = Literal["linear", "nearest", "bspline"]
 
 _ORDERS: dict[Interpolation, Literal[0, 1, 3]] = {"nearest": 0, "linear": 1, "bspline": 3}
-_AT_ONCE = 2**20
-"""Places whose neighbours are looked up together: their arrays take some 200 MB."""
 
 
-def resample_intensities(
-    image: NDArray[Any], coordinates: Floats, interpolation: Interpolation, outside: float
-) -> NDArray[np.float32]:
-    """Return the intensities of an image at places.
+def intensities_at(
+    image: NDArray[Any], interpolation: Interpolation, outside: float
+) -> Callable[[Floats], NDArray[np.float32]]:
+    """Return the function that gives the intensities of an image at places.
 
     Parameters
     ----------
     image
         (x, y, z).
-    coordinates
-        (n, 3), in voxels of the image.
     interpolation
         `linear`, `nearest`, or `bspline`: cubic B-splines, which may exceed the range of the image.
     outside
@@ -33,43 +30,43 @@ def resample_intensities(
 
     Returns
     -------
-    ndarray
-        (n,), float32.
+    callable
+        From places (n, 3), in voxels of the image, to (n,), float32.
 
     Examples
     --------
     >>> ramp = np.arange(8.0).reshape(8, 1, 1)
-    >>> resample_intensities(ramp, np.array([[2.5, 0, 0], [9, 0, 0]]), "linear", outside=-1)
+    >>> intensities_at(ramp, "linear", outside=-1)(np.array([[2.5, 0, 0], [9, 0, 0]]))
     array([ 2.5, -1. ], dtype=float32)
     """
-    inside = _inside(coordinates, image.shape)
-    values = np.full(len(coordinates), outside, np.float32)
     voxels = image.astype(np.float32)
-    places = coordinates[inside].T
-    if interpolation != "bspline":
+    mode: Literal["nearest", "mirror"] = "nearest"
+    if interpolation == "bspline":
+        # mirrored at the middle of the outer voxels, as ITK's B-splines
+        mode = "mirror"
+        voxels = ndimage.spline_filter(voxels, order=3, output=np.float32, mode=mode)
+    order = _ORDERS[interpolation]
+
+    def intensities(places: Floats) -> NDArray[np.float32]:
+        inside = _inside(places, voxels.shape)
+        values = np.full(len(places), outside, np.float32)
         values[inside] = ndimage.map_coordinates(
-            voxels, places, order=_ORDERS[interpolation], mode="nearest"
+            voxels, places[inside].T, order=order, mode=mode, prefilter=False
         )
         return values
-    # mirrored at the middle of the outer voxels, as ITK's B-splines
-    coefficients = ndimage.spline_filter(voxels, order=3, output=np.float32, mode="mirror")
-    values[inside] = ndimage.map_coordinates(
-        coefficients, places, order=3, mode="mirror", prefilter=False
-    )
-    return values
+
+    return intensities
 
 
-def resample_label_map(
-    codes: NDArray[np.int64], coordinates: Floats, interpolation: Interpolation
-) -> NDArray[np.int64]:
-    """Return the labels of a label map at places.
+def labels_at(
+    codes: NDArray[np.int64], interpolation: Interpolation
+) -> Callable[[Floats], NDArray[np.int64]]:
+    """Return the function that gives the labels of a label map at places.
 
     Parameters
     ----------
     codes
         (x, y, z).
-    coordinates
-        (n, 3), in voxels of the label map.
     interpolation
         `nearest`: the label of the nearest voxel. `linear`: the label whose indicator (1 in its
         voxels, 0 elsewhere), linearly interpolated, is the largest; of equal ones the lowest code.
@@ -78,26 +75,27 @@ def resample_label_map(
 
     Returns
     -------
-    ndarray
-        (n,): 0 outside.
+    callable
+        From places (n, 3), in voxels of the label map, to (n,): 0 outside.
 
     Examples
     --------
     >>> halves = np.repeat([3, 7], 4).reshape(8, 1, 1)
-    >>> resample_label_map(halves, np.array([[3.4, 0, 0], [3.6, 0, 0], [99, 0, 0]]), "linear")
+    >>> labels_at(halves, "linear")(np.array([[3.4, 0, 0], [3.6, 0, 0], [99, 0, 0]]))
     array([3, 7, 0])
     """
-    inside = _inside(coordinates, codes.shape)
-    labels = np.zeros(len(coordinates), np.int64)
-    places = coordinates[inside]
-    if interpolation == "nearest":
-        labels[inside] = ndimage.map_coordinates(codes, places.T, order=0, mode="nearest")
-        return labels
-    found = np.empty(len(places), np.int64)
-    for first in range(0, len(places), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        found[part] = _likeliest(codes, places[part])
-    labels[inside] = found
+
+    def labels(places: Floats) -> NDArray[np.int64]:
+        inside = _inside(places, codes.shape)
+        found = np.zeros(len(places), np.int64)
+        if interpolation == "nearest":
+            found[inside] = ndimage.map_coordinates(
+                codes, places[inside].T, order=0, mode="nearest"
+            )
+        else:
+            found[inside] = _likeliest(codes, places[inside])
+        return found
+
     return labels
 
 

@@ -19,9 +19,6 @@ from hmopt.interop.inversion import TOLERANCE, invert
 
 Floats = NDArray[np.float64]
 
-_AT_ONCE = 2**20
-"""Points that go through a chain together."""
-
 
 class Transform(ABC):
     """A transformation of points."""
@@ -217,13 +214,9 @@ class Chain(Transform):
 
     def __call__(self, points: Floats) -> Floats:
         """Return where points (n, 3) go."""
-        moved = np.empty_like(points)
-        for first in range(0, len(points), _AT_ONCE):
-            few = points[first : first + _AT_ONCE]
-            for part in self.parts:
-                few = part(few)
-            moved[first : first + _AT_ONCE] = few
-        return moved
+        for part in self.parts:
+            points = part(points)
+        return points
 
     def inverse(self) -> "Chain":
         """Return the inverses in the opposite order."""

@@ -1,7 +1,7 @@
 """`hmopt.apply`: transformations on images, label maps and points, and several as one field."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from hmopt.interop.displacement import (
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
 from hmopt.interop.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
-from hmopt.interop.resampling import Interpolation, resample_intensities, resample_label_map
+from hmopt.interop.resampling import Interpolation, intensities_at, labels_at
 from hmopt.interop.transform import Chain, Transform, chain
 from hmopt.interop.transform_files import is_transform_name, read_transform
 
@@ -37,6 +37,8 @@ _ANTS_INVERSE = re.compile(r"^\[(.+),\s*([01])\]$")
 _FEW_INSIDE = 0.5
 """Share of the reference inside the transformations below which they may not belong to it."""
 _PROBES = 20_000
+_AT_ONCE = 2**20
+"""Voxels of the reference that are looked up together: their arrays take some 200 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,18 +317,73 @@ def _check_options(
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """The voxels of a file, where ITK puts them."""
+
+    path: Path
+    lattice: Lattice
+    place: ItkPlace
+
+    @classmethod
+    def of(cls, path: Path, lattice: Lattice | None = None) -> "_Grid":
+        """Read where a file has its voxels."""
+        lattice = read_lattice(path) if lattice is None else lattice
+        return cls(path=path, lattice=lattice, place=find_itk_place(path, lattice))
+
+    def world(self, rows: NDArray[np.int64]) -> Floats:
+        """Return the places (n, 3), LPS+ mm, of voxels that are counted through in C order."""
+        voxels = np.stack(np.unravel_index(rows, self.lattice.shape), axis=-1)
+        to_world = self.place.affine_lps
+        places: Floats = voxels @ to_world[:3, :3].T + to_world[:3, 3]
+        return places
+
+    def voxels(self, world: Floats) -> Floats:
+        """Return the voxels (n, 3) at places, LPS+ mm."""
+        to_voxel = np.linalg.inv(self.place.affine_lps)
+        voxels: Floats = world @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+        return voxels
+
+
+def _looked_up(
+    whole: Chain, reference: _Grid, source: _Grid, look_up: Callable[[Floats], NDArray[Any]]
+) -> NDArray[Any]:
+    """Return what is found in the source for each voxel of the reference, (n, …), some at a time."""
+    count = int(np.prod(reference.lattice.shape))
+    found = []
+    for first in range(0, count, _AT_ONCE):
+        rows = np.arange(first, min(first + _AT_ONCE, count))
+        there = whole(reference.world(rows))
+        found.append(look_up(source.voxels(there)))
+    return np.concatenate(found)
+
+
+def _remarks(whole: Chain, reference: _Grid, source: _Grid) -> list[str]:
+    """Return what to know of the two files, and of how the fields cover the reference."""
+    remarks = [*source.place.remarks, *reference.place.remarks]
+    count = int(np.prod(reference.lattice.shape))
+    rows = np.arange(0, count, max(1, count // _PROBES))
+    share = whole.share_inside(reference.world(rows))
+    if share < _FEW_INSIDE:
+        remarks.append(
+            f"{reference.path.name}: {100 * share:.0f} % of it lies inside the field of a transformation, which "
+            "leaves the rest where it is. Are the transformations in their order, and of this image?"
+        )
+    return list(dict.fromkeys(remarks))
+
+
 def _composed(whole: Chain, reference: Path, destination: Path | None) -> Applied:
-    lattice = read_lattice(reference)
-    place = find_itk_place(reference, lattice)
-    there = whole(_world_points(lattice, place))
-    to_voxel = np.linalg.inv(place.affine_lps)
-    voxels = there @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+    grid = _Grid.of(reference)
+    voxels = _looked_up(whole, grid, grid, lambda places: places)
     transform = FileTransform(
-        coordinates=voxels.reshape(*lattice.shape, 3), on=place, to=place, linear=np.eye(4)
+        coordinates=voxels.reshape(*grid.lattice.shape, 3),
+        on=grid.place,
+        to=grid.place,
+        linear=np.eye(4),
     )
     if destination is not None:
         save_transform(transform, destination)
-    remarks = [*place.remarks, *_remark_on_inside(whole, lattice, place, reference)]
+    remarks = _remarks(whole, grid, grid)
     return Applied(image=transform.image(), points=None, output=destination, remarks=tuple(remarks))
 
 
@@ -385,11 +442,12 @@ def _moved_labels(
     destination: Path | None,
 ) -> Applied:
     volume = read_labels(source)
-    places, remarks = _places(whole, source, volume.lattice, reference)
-    labels = resample_label_map(volume.data, places, interpolation)
+    onto = _Grid.of(reference)
+    of = _Grid.of(source, volume.lattice)
+    labels = _looked_up(whole, onto, of, labels_at(volume.data, interpolation))
     stored = open_header(source).get_data_dtype()
     kept = labels.astype(label_type(stored, volume.data))
-    return _on_reference(kept, source, reference, destination, remarks)
+    return _on_reference(kept, source, onto, destination, _remarks(whole, onto, of))
 
 
 def label_type(stored: np.dtype[Any], codes: NDArray[np.int64]) -> np.dtype[Any]:
@@ -420,19 +478,24 @@ def _moved_image(
     destination: Path | None,
 ) -> Applied:
     data, lattice = _volumes(source)
-    places, remarks = _places(whole, source, lattice, reference)
+    onto = _Grid.of(reference)
+    of = _Grid.of(source, lattice)
     background = float(data.min()) if outside is None else outside
-    moved = [
-        resample_intensities(volume, places, interpolation, background)
-        for volume in np.moveaxis(data, -1, 0)
+    volumes = [
+        intensities_at(volume, interpolation, background) for volume in np.moveaxis(data, -1, 0)
     ]
+
+    def look_up(places: Floats) -> NDArray[np.float32]:
+        return np.stack([intensities(places) for intensities in volumes], axis=-1)
+
+    values = _looked_up(whole, onto, of, look_up)
+    remarks = _remarks(whole, onto, of)
     if is_label_name(source):
         remarks.append(
             f"{source.name}: by its name a label map; give --labels to keep its labels whole."
         )
-    values = np.stack(moved, axis=-1)
     in_shape = values[:, 0] if values.shape[1] == 1 else values
-    return _on_reference(in_shape, source, reference, destination, remarks)
+    return _on_reference(in_shape, source, onto, destination, remarks)
 
 
 def _volumes(path: Path) -> tuple[NDArray[np.float32], Lattice]:
@@ -456,56 +519,16 @@ def _volumes(path: Path) -> tuple[NDArray[np.float32], Lattice]:
     return data.astype(np.float32), Lattice(shape=(x, y, z), affine=affine_mm(file, path))
 
 
-def _places(
-    whole: Chain, source: Path, lattice: Lattice, reference: Path
-) -> tuple[Floats, list[str]]:
-    """Return the voxel of the source, (n, 3), for each voxel of the reference, and remarks."""
-    onto = read_lattice(reference)
-    itk_onto = find_itk_place(reference, onto)
-    itk_source = find_itk_place(source, lattice)
-    there = whole(_world_points(onto, itk_onto))
-    to_voxel = np.linalg.inv(itk_source.affine_lps)
-    places: Floats = there @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    remarks = [
-        *itk_source.remarks,
-        *itk_onto.remarks,
-        *_remark_on_inside(whole, onto, itk_onto, reference),
-    ]
-    return places, list(dict.fromkeys(remarks))
-
-
-def _world_points(lattice: Lattice, place: ItkPlace) -> Floats:
-    """Return the voxels of a file in the world, (n, 3), LPS+ mm."""
-    voxels = np.indices(lattice.shape, dtype=np.float64).reshape(3, -1).T
-    world: Floats = voxels @ place.affine_lps[:3, :3].T + place.affine_lps[:3, 3]
-    return world
-
-
-def _remark_on_inside(
-    whole: Chain, lattice: Lattice, place: ItkPlace, reference: Path
-) -> list[str]:
-    """Return a remark where the fields hardly cover the reference."""
-    points = _world_points(lattice, place)
-    step = max(1, len(points) // _PROBES)
-    share = whole.share_inside(points[::step])
-    if share >= _FEW_INSIDE:
-        return []
-    return [
-        f"{reference.name}: {100 * share:.0f} % of it lies inside the field of a transformation, which leaves the "
-        "rest where it is. Are the transformations in their order, and of this image?"
-    ]
-
-
 def _on_reference(
     values: NDArray[Any],
     source: Path,
-    reference: Path,
+    reference: _Grid,
     destination: Path | None,
     remarks: Sequence[str],
 ) -> Applied:
     """Return values (n,) or (n, volumes) on the grid of the reference, written."""
-    header: Any = open_header(reference)
-    lattice = read_lattice(reference)
+    header: Any = open_header(reference.path)
+    lattice = reference.lattice
     shape = header.shape if values.ndim == 1 else (*lattice.shape, values.shape[1])
     in_shape = values.reshape(shape)
     image = moved_image(in_shape, header, lattice.affine)

@@ -184,14 +184,14 @@ def test_labels_keep_their_set_of_values_and_their_type(fixed: Path, tmp_path: P
 
 
 def test_by_linear_weights_a_label_wins_that_no_single_voxel_decides() -> None:
-    from hmopt.interop.resampling import resample_label_map
+    from hmopt.interop.resampling import labels_at
 
     codes = np.zeros((2, 2, 1), np.int64)
     codes[0, 0], codes[1, 0], codes[0, 1] = 5, 9, 9
     # weights: 5 has 0.6 · 0.6, 9 twice 0.4 · 0.6, 0 has 0.4 · 0.4
     place = np.array([[0.4, 0.4, 0.0]])
-    assert resample_label_map(codes, place, "linear").tolist() == [9]
-    assert resample_label_map(codes, place, "nearest").tolist() == [5]
+    assert labels_at(codes, "linear")(place).tolist() == [9]
+    assert labels_at(codes, "nearest")(place).tolist() == [5]
 
 
 def still(path: Path, shift: Sequence[float] = (0.0, 0.0, 0.0)) -> Path:
@@ -244,6 +244,15 @@ def test_a_composed_field_moves_as_its_parts_in_hmopt_itk_and_ants(
         by_ants([composed], moving, fixed),
     ):
         assert np.quantile(np.abs(found - parts), 0.99) < 0.02
+
+
+def test_a_large_image_is_moved_in_parts(
+    moving: Path, fixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warp = smooth_field(fixed, tmp_path / "w.nii.gz")
+    whole = values(hmopt.apply(warp, moving, to=fixed))
+    monkeypatch.setattr("hmopt.workflow.apply._AT_ONCE", 777)
+    np.testing.assert_array_equal(values(hmopt.apply(warp, moving, to=fixed)), whole)
 
 
 def test_the_order_counts(moving: Path, fixed: Path, tmp_path: Path) -> None:
