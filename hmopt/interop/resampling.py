@@ -108,19 +108,29 @@ def _likeliest(codes: NDArray[np.int64], places: Floats) -> NDArray[np.int64]:
 
     corners = list(np.ndindex(2, 2, 2))
     around = np.empty((8, len(places)), np.int64)
-    weights = np.empty((8, len(places)))
     for row, corner in enumerate(corners):
         voxel = np.minimum(low + corner, upper)
         around[row] = codes[tuple(voxel.T)]
-        weights[row] = np.where(corner, share, 1 - share).prod(axis=-1)
 
-    best: NDArray[np.int64] = around[0].copy()
-    largest = np.full(len(places), -1.0)
-    for label in around:
-        votes = np.where(around == label, weights, 0).sum(axis=0)
-        # equal up to rounding: the lowest code, whatever the order of the corners
+    found: NDArray[np.int64] = around[0].copy()
+    # most places lie within one structure
+    mixed = (around != found).any(axis=0)
+    around = around[:, mixed]
+    share = share[mixed]
+    weights = [np.where(corner, share, 1 - share).prod(axis=-1) for corner in corners]
+    found[mixed] = _winners(around, np.stack(weights))
+    return found
+
+
+def _winners(labels: NDArray[np.int64], weights: Floats) -> NDArray[np.int64]:
+    """Return the label of each column with the largest sum of weights; of equal ones the lowest."""
+    best: NDArray[np.int64] = labels[0].copy()
+    largest = np.full(labels.shape[1], -1.0)
+    for label in labels:
+        votes = np.where(labels == label, weights, 0).sum(axis=0)
+        # equal up to rounding, which depends on the order of the rows
         equal = np.isclose(votes, largest, rtol=0, atol=1e-9)
-        wins = (votes > largest) & ~equal | (equal & (label < best))
+        wins = ((votes > largest) & ~equal) | (equal & (label < best))
         best[wins] = label[wins]
         largest[wins] = votes[wins]
     return best
