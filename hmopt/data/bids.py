@@ -404,6 +404,12 @@ def _participants(table: pd.DataFrame, dataset: Path) -> tuple[pd.DataFrame, lis
     """Return the table with the columns of `participants.tsv` and of `sessions.tsv`, and notes."""
     notes = []
     described = table
+    if (
+        not (dataset / "participants.tsv").is_file()
+        and dataset.absolute().parent.name == "derivatives"
+    ):
+        # a derivative dataset leaves its people to the dataset that it was made from
+        dataset = dataset.absolute().parents[1]
     whole = dataset / "participants.tsv"
     if whole.is_file():
         people = read_table(whole, "a table of participants")

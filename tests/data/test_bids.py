@@ -180,6 +180,21 @@ def test_a_space_is_that_of_images_and_label_maps(dataset: Dataset) -> None:
     assert names(mni, "label") == ["sub-01_space-MNI_desc-a_dseg.nii.gz"]
 
 
+def test_a_derivative_dataset_may_be_the_cohort_with_the_people_of_the_raw_one(
+    dataset: Dataset,
+) -> None:
+    dataset.scans(["01", "02"])
+    for name in ("desc-preproc_T1w", "desc-aseg_dseg", "dseg", "desc-brain_mask"):
+        dataset.labels(["01", "02"], name=name, derivative="fmriprep")
+    dataset.labels(["01", "02"], name="space-MNI_desc-preproc_T1w", derivative="fmriprep")
+    dataset.write("participants.tsv", "participant_id\tage\nsub-01\t20\nsub-02\t30\n")
+    fmriprep = dataset.root / "derivatives" / "fmriprep"
+    found = read_bids(BidsQuery(dataset=fmriprep, label_entities={"desc": "aseg"})).images
+    assert names(found, "image")[0] == "sub-01_desc-preproc_T1w.nii.gz"
+    assert names(found, "label")[0] == "sub-01_desc-aseg_dseg.nii.gz"
+    assert found["age"].tolist() == ["20", "30"]
+
+
 def test_names_of_labels_come_from_the_nearest_table(dataset: Dataset) -> None:
     dataset.scans(["01", "02"])
     dataset.labels(["01", "02"], name="desc-a_dseg")
