@@ -18,6 +18,7 @@ from hmopt.data.reference import Reference
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.interop.composite import save_transform
+from hmopt.interop.model import InvertibleModel
 from hmopt.interop.preparation import Preparation
 from hmopt.interop.registration import Registrar
 from hmopt.oracle import open_registrar
@@ -105,6 +106,22 @@ def test_the_affine_part_of_a_composite_is_how_the_files_were_laid(
     point = (3.0, -2.0, 5.0)
     np.testing.assert_allclose(inverse.TransformPoint(forward.TransformPoint(point)), point)
     assert read[0].GetNthTransform(1).GetName() == "DisplacementFieldTransform"
+
+
+def test_the_flow_of_the_negative_velocity_nearly_inverts(model: Path) -> None:
+    from hmopt.interop.own_model import read
+
+    network = read(model / "model.safetensors")
+    assert isinstance(network, InvertibleModel)
+    images = [np.pad(head(n) / 200, [(5, 5), (3, 3), (7, 7)]) for n in (1, 2)]
+    forward = network.displacement(*images, SETTING)
+    inverse = network.inverse_displacement(*images, SETTING)
+    places = np.indices(forward.shape[1:]) + inverse
+    sampled = [ndimage.map_coordinates(one, places, order=1, mode="nearest") for one in forward]
+    inner = (slice(None), *[slice(6, -6)] * 3)
+    missed = np.abs(np.stack(sampled) + inverse)[inner].mean()
+    assert missed < 0.15 * np.abs(forward[inner]).mean()
+    assert np.abs(forward[inner]).mean() > 0.3
 
 
 class Wave:
