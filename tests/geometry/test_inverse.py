@@ -113,9 +113,10 @@ def test_the_flow_of_the_negative_velocity_nearly_inverts(model: Path) -> None:
 
     network = read(model / "model.safetensors")
     assert isinstance(network, InvertibleModel)
-    images = [np.pad(head(n) / 200, [(5, 5), (3, 3), (7, 7)]) for n in (1, 2)]
-    forward = network.displacement(*images, SETTING)
-    inverse = network.inverse_displacement(*images, SETTING)
+    margins = [(5, 5), (3, 3), (7, 7)]
+    moving, fixed = (np.pad(head(n) / 200, margins).astype(np.float32) for n in (1, 2))
+    forward = network.displacement(moving, fixed, SETTING)
+    inverse = network.inverse_displacement(moving, fixed, SETTING)
     places = np.indices(forward.shape[1:]) + inverse
     sampled = [ndimage.map_coordinates(one, places, order=1, mode="nearest") for one in forward]
     inner = (slice(None), *[slice(6, -6)] * 3)
