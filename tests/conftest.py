@@ -95,6 +95,7 @@ SLOW_MODULES = frozenset(
         "analysis/test_pooling.py",
         "analysis/test_sensitivity.py",
         "analysis/test_simulation.py",
+        "analysis/test_transfer.py",
         "architecture/test_imports.py",
         "benchmarks/test_counterparts.py",
         "benchmarks/test_growth.py",
@@ -130,6 +131,8 @@ SLOW_MODULES = frozenset(
         "workflow/test_apply.py",
         "workflow/test_new.py",
         "workflow/test_new_bids.py",
+        "workflow/test_new_model.py",
+        "workflow/test_publish.py",
         "workflow/test_python.py",
     }
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.data.pairs import possible_pairs
@@ -193,7 +193,7 @@ def intensity_quantiles(image: NDArray[Any]) -> Floats:
     return quantiles
 
 
-def distribution_distance(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> float:
+def distribution_distance(one: ArrayLike, other: ArrayLike) -> float:
     """Return the 1-Wasserstein distance of two distributions that are given by their quantiles.
 
     In one dimension it is the mean distance of the quantile functions, ∫ |F⁻¹(p) − G⁻¹(p)| dp.
@@ -278,6 +278,8 @@ def _sizes(cohort: PreparedCohort, names: Sequence[str]) -> dict[str, Sizes]:
 
 
 def _overlaps(cohort: PreparedCohort, pairs: Sequence[Pair]) -> dict[str, Overlaps]:
+    if not pairs:
+        return {}
     rows = []
     for pair in _sampled(pairs, MOST_PAIRS):
         moving = cohort.label_map(pair.moving)

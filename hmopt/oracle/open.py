@@ -209,13 +209,23 @@ class OfFile(ModelSource):
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
-        """Return what registers files with the model."""
+        """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
-        if isinstance(model, HypermorphModel):
+        if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)
+
+    def _is_prepared_as(self, model: HypermorphModel) -> bool:
+        """Tell whether the study prepares its images as those of the model's training were."""
+        own = self.study.preprocessing
+        trained = model.preprocessing
+        keys = {"shape", "placement", "slices", "normalization", "background"}
+        if own.model_dump(include=keys) != trained.model_dump(include=keys):
+            return False
+        # images that are aligned lie on the template of their own cohort
+        return own.placement != "affine" or own.template == trained.template
 
 
 class OfStudy(OfFile):

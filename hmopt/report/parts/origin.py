@@ -1,7 +1,7 @@
 """A model of elsewhere: what is doubtful about it here, and whether its own best settings hold."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,7 +25,6 @@ from hmopt.report.words import (
     scope_phrase,
     scope_title,
     sentence,
-    setting_text,
     setting_value,
     shorten,
     signed,
@@ -96,7 +95,7 @@ class OtherCohortPart(ReportPart):
         best = best_name(material.searched.space)
         rows = [_row(material, *one, transfers.get(one[0].scope)) for one in matched]
         return Section(
-            title=f"Does the model's {best} on its own cohort hold here?",
+            title=f"Does {best} of the model's own cohort hold here?",
             found=_found(material, there, matched[0], transfers),
             figures=_figures(material, there, matched),
             table=pd.DataFrame(rows),
@@ -122,8 +121,8 @@ def _found(
     finding, optimum = first
     best = best_name(material.searched.space)
     here = finding.full.optimum
-    of_there = setting_text(dict(optimum.setting))
-    of_here = setting_text(here.setting)
+    of_there = _values_text(optimum.setting)
+    of_here = _values_text(here.setting)
     where = scope_phrase(finding.scope)
     start = f"For {where}, {best} is {of_there} on the model's own cohort ({there.name}) and {of_here} here"
     shared = [overlap(optimum.interval(name), here.intervals[name]) for name in here.setting]
@@ -134,6 +133,11 @@ def _found(
     else:
         start += ", and their intervals do not overlap"
     return f"{start}. {_verdict(material, finding.scope, transfers)}"
+
+
+def _values_text(setting: Mapping[str, float]) -> str:
+    """Return the values of a setting, after the symbols have been told."""
+    return ", ".join(setting_value(value) for value in setting.values())
 
 
 def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer]) -> str:
@@ -158,7 +162,10 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
         return f"The former would not do here: on held-out subjects it loses {amount} against the cohort's own choice."
     if transfer.evidence is Evidence.FOUND:
-        return f"The former even does better here than what subjects of this cohort choose, by {amount}."
+        return (
+            "The former would do here: on held-out subjects it is even better than what others of this cohort choose, "
+            f"by {number(abs(loss.value))} {metric} ({interval_text(_negative(loss))})."
+        )
     return (
         f"Whether the former would do here is open: on held-out subjects it changes {metric} by "
         f"{signed(-loss.value)} ({interval_text(_negative(loss))}), neither shown to be 0 nor to differ from it."
@@ -179,7 +186,8 @@ def _row(
         apart = overlap(optimum.interval(name), here.intervals[name])
         row[f"{star} there (95 %)"] = _value(optimum.setting[name], optimum.interval(name))
         row[f"{star} here (95 %)"] = _value(value, here.intervals[name])
-        row[f"intervals overlap? {symbol(name)}"] = {True: "yes", False: "no", None: MISSING}[apart]
+        which = f" {symbol(name)}" if len(here.setting) > 1 else ""
+        row[f"intervals overlap?{which}"] = {True: "yes", False: "no", None: MISSING}[apart]
     change = MISSING if transfer is None else gain_text(_negative(transfer.loss.estimate))
     row["change with that of there, used here (95 %)"] = change
     row["would do?"] = _answer(transfer)
