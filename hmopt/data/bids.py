@@ -230,6 +230,13 @@ def _image_files(query: BidsQuery, files: Sequence[_File], labels: Sequence[_Fil
         images = [file for file in images if not file.get("space")]
     elif query.space is not None:
         images = [file for file in images if file.get("space") == query.space]
+        if not images:
+            raise DataError(
+                str(query.dataset),
+                expected=f"images with space {query.space}, there or beside the label maps",
+                got=f"spaces {_counted(available, 'space')}",
+                advice="Correct --space, or leave it out for images as acquired.",
+            )
     suffixes = query.suffixes or _only_suffix(query, images)
     images = [file for file in images if file.get("suffix") in suffixes]
     images = _selected(images, query.entities)

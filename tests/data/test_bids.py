@@ -178,6 +178,8 @@ def test_a_space_is_that_of_images_and_label_maps(dataset: Dataset) -> None:
     mni = read_bids(BidsQuery(dataset=dataset.root, space="MNI")).images
     assert names(mni, "image") == ["sub-01_space-MNI_desc-preproc_T1w.nii.gz"]
     assert names(mni, "label") == ["sub-01_space-MNI_desc-a_dseg.nii.gz"]
+    with pytest.raises(DataError, match=r"got spaces MNI \(2\), T1w \(1\), none \(1\)"):
+        read_bids(BidsQuery(dataset=dataset.root, space="other"))
 
 
 def test_a_derivative_dataset_may_be_the_cohort_with_the_people_of_the_raw_one(
