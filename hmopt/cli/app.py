@@ -25,6 +25,7 @@ APPLY_EXAMPLE = (
     "--output moved_dseg.nii.gz"
 )
 PUBLISH_EXAMPLE = "hmopt publish studies/mine --to published/mine --data-license cc-by-4.0"
+BAKE_EXAMPLE = "hmopt bake studies/mine --label thalamus --format onnx --output thalamus.onnx"
 EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
@@ -38,6 +39,7 @@ app.command(epilog="Example: hmopt run studies/mine")(commands.run)
 app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
 app.command(epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
 app.command(epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
+app.command(epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
 app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
 app.command(epilog="Example: hmopt demo demo")(commands.demo)

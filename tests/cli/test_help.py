@@ -17,6 +17,7 @@ COMMANDS = (
     "register",
     "apply",
     "publish",
+    "bake",
     "ledger",
     "export",
     "demo",
