@@ -375,7 +375,7 @@ class Fitting:
             raise _cannot(
                 f"2-D images, as the model registers {own} voxels",
                 f"volumes ({_times(shapes[0])} voxels)",
-                "Take a model of volumes, or slices of the images as files.",
+                "Take a model of volumes, slices as files, or declare preprocessing.slices yourself.",
             )
         return across if across is not None else thin
 
