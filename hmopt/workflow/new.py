@@ -1,5 +1,6 @@
 """`hmopt.new`: from labelled images to a declared study."""
 
+import importlib
 import math
 import os
 from abc import ABC, abstractmethod
@@ -146,6 +147,10 @@ class ToTrain(NewModel):
         return Inferred(study=study, remarks=remarks)
 
 
+OTHER_MODEL = "hmopt.workflow.new_model"
+"""Module of the source of models that were trained elsewhere."""
+
+
 def choose_model(model: Path | str | None) -> NewModel:
     """Return where the model of a new study comes from.
 
@@ -156,9 +161,10 @@ def choose_model(model: Path | str | None) -> NewModel:
     """
     if model is None:
         return ToTrain()
-    from hmopt.workflow.new_model import OtherModel
-
-    return OtherModel(Path(model))
+    # by its path, as it is built on this module, and needs torch
+    module: Any = importlib.import_module(OTHER_MODEL)
+    chosen: NewModel = module.OtherModel(Path(model))
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
