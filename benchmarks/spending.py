@@ -116,7 +116,9 @@ PROBLEMS = (
                 Hyperparameter(
                     name="similarity", type="categorical", choices=("MSE", "MI", "CC"), default="MI"
                 ),
-                Hyperparameter(name="grid_spacing", type="integer", low=2, high=8, step=2, default=4),
+                Hyperparameter(
+                    name="grid_spacing", type="integer", low=2, high=8, step=2, default=4
+                ),
                 Hyperparameter(
                     name="weight", low=0.01, high=10.0, step=0.05, prior="log-uniform", default=0.1
                 ),

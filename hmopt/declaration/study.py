@@ -145,7 +145,8 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    if study.model.source == "trained":  # hyperparameters of other models and engines are their own
+    # the hyperparameters of an engine are its own; those of another model are compared with it
+    if study.model.source == "trained":
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     if study.model.source in ("trained", "study"):
         check_hypermorph(space)

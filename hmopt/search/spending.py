@@ -25,7 +25,7 @@ for massively parallel hyperparameter tuning", MLSys 2020: asynchronous successi
 
 import math
 import warnings
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -136,7 +136,7 @@ class Spending(ABC):
         """
         index = self.objective.suggest(trial)
         stops = self.stops()
-        found: list["Scores"] = []
+        found: list[Scores] = []
         start = 0
         for stop in stops:
             found.append(self.objective.measure(index, self.pairs[start:stop]))
