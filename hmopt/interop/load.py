@@ -43,6 +43,10 @@ class ModelFormat:
 
 FORMATS: list[ModelFormat] = [
     ModelFormat(title="a hypermorph of hmopt (.safetensors)", module="hmopt.interop.own_model"),
+    ModelFormat(
+        title="SynthMorph's deformable network (.h5)", module="hmopt.interop.synthmorph_h5"
+    ),
+    ModelFormat(title="a HyperMorph of VoxelMorph (.h5)", module="hmopt.interop.hypermorph_h5"),
 ]
 """All formats, in the order in which they are tried."""
 
