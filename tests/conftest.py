@@ -109,6 +109,10 @@ SLOW_MODULES = frozenset(
         "data/test_synthetic.py",
         "interop/test_hypermorph_h5.py",
         "interop/test_synthmorph_h5.py",
+        "interop/engines/test_adaptors.py",
+        "interop/engines/test_command.py",
+        "interop/engines/test_outputs.py",
+        "interop/engines/test_processes.py",
         "ledger/test_damage.py",
         "ledger/test_ledger.py",
         "ledger/test_order.py",
@@ -127,6 +131,7 @@ SLOW_MODULES = frozenset(
         "training/test_train.py",
         "training/test_train_baselines.py",
         "workflow/test_new.py",
+        "workflow/test_new_engine.py",
         "workflow/test_python.py",
     }
 )
