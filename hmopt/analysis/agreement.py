@@ -171,9 +171,7 @@ def find_agreement(
         rank_correlation=correlation,
         ranked=ranked,
         ranking=ranking,
-        shift={
-            name: as_number(other_best[name]) - as_number(own_best[name]) for name in own_best
-        },
+        shift={name: as_number(other_best[name]) - as_number(own_best[name]) for name in own_best},
     )
 
 

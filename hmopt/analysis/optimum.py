@@ -210,7 +210,9 @@ def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index
     if dimensions > 1:
         fewest = (dimensions + 1) * (dimensions + 2)
     is_smooth = space.is_continuous or (dimensions == 1 and space.is_ordered)
-    is_fine = dimensions > 1 or (space.hyperparameters and space.hyperparameters[0].points <= FINEST)
+    is_fine = dimensions > 1 or (
+        space.hyperparameters and space.hyperparameters[0].points <= FINEST
+    )
     if len(settings) < fewest or not is_smooth or not is_fine:
         return list(settings), np.eye(len(settings))
     if dimensions == 1:

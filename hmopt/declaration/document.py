@@ -138,9 +138,7 @@ def _add_entry(
         table.add(name, _item(value))
 
 
-def _add_meaning(
-    table: tomlkit.TOMLDocument | Table, field: FieldInfo, remark: str | None
-) -> None:
+def _add_meaning(table: tomlkit.TOMLDocument | Table, field: FieldInfo, remark: str | None) -> None:
     for text in (field_meaning(field), remark or ""):
         for line in textwrap.wrap(text, COMMENT_WIDTH, break_long_words=False):
             table.add(tomlkit.comment(line))

@@ -81,7 +81,7 @@ _KEYS_OF_RANGES = {"low", "high", "step", "prior", "end_point_rate"}
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin or an engine."""
+    """`[hyperparameters.NAME]`: `regularization` (λ), `label_weight` (γ), or one of an engine or plugin."""
 
     type: Literal["float", "integer", "categorical"] = "float"
     """Kind of its values. Engines take all; a hypermorph takes `float`."""
@@ -117,19 +117,19 @@ class HyperparameterOptions(Options):
         if kind == "categorical":
             useless = sorted(given & _KEYS_OF_RANGES)
             if useless:
-                raise ValueError(f"expected no {useless[0]} with type = \"categorical\"")
+                raise ValueError(f'expected no {useless[0]} with type = "categorical"')
             if "choices" not in given:
-                raise ValueError("expected choices with type = \"categorical\"")
+                raise ValueError('expected choices with type = "categorical"')
             choices = values["choices"]
             has_first = isinstance(choices, list) and bool(choices)
             first = {"default": choices[0]} if has_first else {}
             return {**first, **values}
         if "choices" in given:
-            raise ValueError("expected no choices unless type = \"categorical\"")
+            raise ValueError('expected no choices unless type = "categorical"')
         if kind == "integer":
             for key in ("low", "high", "default"):
                 if key not in given:
-                    raise ValueError(f"expected a {key} with type = \"integer\"")
+                    raise ValueError(f'expected a {key} with type = "integer"')
             return {"step": 1, **values}
         return values
 

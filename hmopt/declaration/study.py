@@ -328,7 +328,7 @@ def check_hypermorph(space: Space) -> None:
             expected = "float, as a hypermorph takes it"
             raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
         if one.only_if:
-            names = ", ".join(name for name, _ in one.only_if)
+            names = ", ".join(name for name, _ in one.conditions)
             raise DeclarationError(
                 f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
             )
@@ -368,7 +368,7 @@ def check_sampler(search: SearchOptions, space: Space) -> None:
     if search.spending_options and search.spending == "all":
         raise DeclarationError(
             "search.spending_options",
-            expected="none with spending = \"all\"",
+            expected='none with spending = "all"',
             got=search.spending_options,
             advice="Leave them out, or declare search.spending.",
         )

@@ -412,9 +412,7 @@ def check_hyperparameters(path: Path, space: Space, study: Study) -> None:
 
 
 def _ranges(space: Space) -> str:
-    return "; ".join(
-        _range(hyperparameter) for hyperparameter in space.hyperparameters
-    )
+    return "; ".join(_range(hyperparameter) for hyperparameter in space.hyperparameters)
 
 
 def _range(hyperparameter: Hyperparameter) -> str:

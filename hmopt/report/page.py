@@ -545,14 +545,13 @@ def _search(material: Material) -> str:
     search = material.searched.search
     hyperparameters = material.searched.space.hyperparameters
     divisions = material.divisions
-    ranges = ", ".join(
-        f"{words.symbol(h.name)} {h.range_text}" for h in hyperparameters
-    )
+    ranges = ", ".join(f"{words.symbol(h.name)} {h.range_text}" for h in hyperparameters)
     settings = len(material.measurements.settings)
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} Held-out scores: settings chosen on "
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} "
+        "Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."
     )
