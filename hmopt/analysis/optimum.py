@@ -1,7 +1,7 @@
 """The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -66,10 +66,6 @@ class Optimum:
     equals
         By hyperparameter: lowest and highest value of the settings around the best one that are
         equivalent to it: their mean loss is below the margin with 95 % confidence.
-    choices, equal_choices
-        The same of categorical hyperparameters, whose `intervals` and `equals` are unknown: the
-        fewest choices that are best in 95 % of the bootstrap samples, with the best measured one
-        among them, and the choices of the equivalent settings. None from too few subjects.
     score
         Mean over the pairs at the best setting, and its 95 % bootstrap interval.
     folding
@@ -78,18 +74,22 @@ class Optimum:
         The best of the settings whose mean folding obeys the limit; None where none does.
     score_constrained
         The score there.
+    choices, equal_choices
+        What `intervals` and `equals` are for numbers, of categorical hyperparameters: the fewest
+        choices that are best in 95 % of the bootstrap samples, with the best measured one among
+        them, and the choices of the equivalent settings. None from too few subjects.
     """
 
     index: Index
     setting: Setting
     intervals: Mapping[str, Interval]
     equals: Mapping[str, Interval]
-    choices: Mapping[str, tuple[Value, ...]]
-    equal_choices: Mapping[str, tuple[Value, ...]]
     score: Estimate
     folding: float
     constrained: Setting | None
     score_constrained: float
+    choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    equal_choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
 
 def find_optimum(

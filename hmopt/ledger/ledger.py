@@ -24,7 +24,7 @@ from hmopt.ledger.manifest import (
     lattice_of,
     read_manifest,
 )
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger.measurements import Measurements, without_values
 from hmopt.ledger.shard import (
     FAILURE,
     NAMES,
@@ -103,6 +103,28 @@ class Holding:
     size: int
     metrics: tuple[Kept, ...]
     failures: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of a grid of settings and pairs a ledger holds of one oracle.
+
+    Parameters
+    ----------
+    evaluations
+        Pairs at settings of which all metrics were measured.
+    settings
+        Settings at which some pair was measured.
+    partial
+        Of these, those at which some pair was not.
+    failed
+        Pairs at settings that could not be registered.
+    """
+
+    evaluations: int
+    settings: int
+    partial: int
+    failed: int
 
 
 class Ledger:
@@ -249,6 +271,40 @@ class Ledger:
             pairs=pairs.reset_index(drop=True),
             labels=tuple(labels),
             values={metric: array[is_complete] for metric, array in cells.values.items()},
+        )
+
+    def coverage(
+        self,
+        identity: str,
+        space: Space,
+        pairs: Sequence[str],
+        metrics: Sequence[str],
+        labels: Sequence[str],
+    ) -> Coverage:
+        """Return how many of some pairs were measured, at how many settings.
+
+        Parameters
+        ----------
+        identity, space
+            The oracle's.
+        pairs
+            Ids.
+        metrics, labels
+            Names.
+        """
+        settings = tuple(self.settings(identity, space))
+        axes = Axes(space=space, settings=settings, pairs=tuple(pairs), labels=tuple(labels))
+        cells = self.read(identity, axes, metrics)
+        by_metric = [cells.complete(metric) for metric in metrics]
+        known = np.all(by_metric, axis=0)  # (settings, pairs)
+        failed = known & without_values(cells.values)
+        some = known.any(axis=1)
+        lacking = ~known.all(axis=1)
+        return Coverage(
+            evaluations=int(known.sum()),
+            settings=int(some.sum()),
+            partial=int((some & lacking).sum()),
+            failed=int(failed.sum()),
         )
 
     def read(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:

@@ -39,6 +39,23 @@ WITHOUT_EFFECT_ON_MEASUREMENTS = {
 """Keys of `[search]` that change nothing about what was measured already."""
 
 
+class Spent(BaseModel):
+    """What a search measured, and what a full grid would have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    evaluations: Annotated[int, Field(ge=0)]
+    """Pairs at settings."""
+    grid: Annotated[int, Field(ge=0)]
+    """Pairs at the settings of a grid: `search.coarse` values of each number, and every choice."""
+    settings: Annotated[int, Field(ge=0)]
+    """Settings at which some pair was measured."""
+    partial: Annotated[int, Field(ge=0)]
+    """Of these, those at which not all pairs were measured: no analysis uses them."""
+    failed: Annotated[int, Field(ge=0)]
+    """Pairs at settings that could not be registered."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Searched:
     """What was searched: the model, what it was measured on, and how the search was declared.
@@ -72,6 +89,8 @@ class Searched:
         Hash of `training.csv`; None where there was none, or an earlier version searched.
     pairs_hash
         Hash of the table of pairs; None where an earlier version searched.
+    spent
+        How many pairs were measured at how many settings; None where an earlier version searched.
     """
 
     name: str
@@ -90,6 +109,7 @@ class Searched:
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
+    spent: Spent | None = None
 
     @property
     def source(self) -> str:
@@ -156,6 +176,7 @@ class _SearchFile(BaseModel):
     declared: dict[str, Any] = {}
     log_hash: str | None = None
     pairs_hash: str | None = None
+    spent: Spent | None = None
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
@@ -195,6 +216,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "declared": dict(searched.declared),
         "log_hash": searched.log_hash,
         "pairs_hash": pairs_hash(pairs),
+        "spent": None if searched.spent is None else searched.spent.model_dump(),
     }
     write_json(path, content)
 

@@ -246,6 +246,29 @@ def _differing(groups: Sequence[Group]) -> list[str]:
     return titles
 
 
+def _spent(material: Material) -> str:
+    """Return how many pairs were measured, where not all were at every setting; else nothing."""
+    spent = material.searched.spent
+    if spent is None or not (spent.partial or spent.failed):
+        return ""
+    sentences = [
+        f"{spent.evaluations:,} pairs at settings were measured; a grid of "
+        f"{material.searched.search.coarse} values of each number would take {spent.grid:,}."
+    ]
+    if spent.partial:
+        sentences.append(
+            f"{spent.partial} of {spent.settings} settings were measured on some of the pairs only, as others were "
+            "better there: no analysis uses them. The settings that are compared were chosen with all "
+            "subjects, so that held-out scores can be slightly too good."
+        )
+    if spent.failed:
+        sentences.append(
+            f"{spent.failed:,} pairs at settings could not be registered: a setting with such a pair is left out, "
+            "and so is a pair that fails at the default."
+        )
+    return " " + " ".join(sentences)
+
+
 def _unmeasured(material: Material) -> list[str]:
     """Return the metrics of interest that were not measured, by the name that `study.toml` has for them."""
     wanted = [NEAREST, "log_jacobian_sd"]
@@ -541,7 +564,8 @@ def _search(material: Material) -> str:
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}. Held-out scores: settings chosen on "
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} "
+        "Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."
     )

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, Trial, TrialState
 
 from hmopt.catalogue import find_metric
@@ -294,7 +294,7 @@ def optimize_scopes(
     measurements: Measurements,
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[Index]:
     """Run the declared sampler in the stored study of every scope but those of single subjects.
@@ -454,7 +454,7 @@ def _fail_interrupted(study: optuna.Study) -> None:
 
 
 def _finished_trials(study: optuna.Study, sampler: str) -> int:
-    """Return how many trials that a sampler asked for came to an end: those that were pruned, or could not be registered, too."""
+    """Return how many trials of a sampler ended: also those that were pruned, or whose pairs failed."""
     count = 0
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     for trial in study.get_trials(deepcopy=False, states=ended):

@@ -45,6 +45,9 @@ _LEAST_CHOSEN = 3
 NEGLIGIBLE_SHARE = 1 / 8
 """Mean gain that scopes may still have when a sweep ends, as a share of the metric's tolerance."""
 
+MOST_PREDICTED = 10_001
+"""Values of one hyperparameter at most at which scores are predicted."""
+
 CANDIDATES = 1700
 """Settings, about, at which scores are predicted where there are several hyperparameters."""
 
@@ -249,8 +252,9 @@ def predict(
     Returns
     -------
     list of Index
-        C settings: the whole lattice of one hyperparameter; for several about `CANDIDATES`, spread
-        evenly.
+        C settings: the whole lattice of one hyperparameter, or `MOST_PREDICTED` of it; for several
+        about `CANDIDATES`, spread evenly, or the measured ones alone where they do not determine a
+        surface, as where a hyperparameter was measured at two values.
     array
         Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
         through the scores, exact on parabolas: a polyharmonic spline r³ with a polynomial of degree
@@ -258,7 +262,7 @@ def predict(
     """
     dimensions = len(space.hyperparameters)
     if dimensions == 1:
-        lattice = range(space.hyperparameters[0].points)
+        lattice = [place for (place,) in even_lattice(space, MOST_PREDICTED)]
         places = [place for (place,) in settings]
         predicted = promise(places, scores, lattice)
         return [(place,) for place in lattice], predicted

@@ -24,8 +24,9 @@ for massively parallel hyperparameter tuning", MLSys 2020: asynchronous successi
 """
 
 import math
-from abc import ABC, abstractmethod
+import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -96,8 +97,10 @@ def pair_order(pairs: pd.DataFrame, seed: int) -> list[str]:
     return order
 
 
-class Spending(ABC):
-    """An objective that is called with a trial and may prune it before all pairs are measured.
+class Spending:
+    """An objective that is called with a trial and measures all its pairs at once: `spending = "all"`.
+
+    Derived classes ask Optuna after some of the pairs whether to prune the trial.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ class Spending(ABC):
         """
         index = self.objective.suggest(trial)
         stops = self.stops()
-        found: list["Scores"] = []
+        found: list[Scores] = []
         start = 0
         for stop in stops:
             found.append(self.objective.measure(index, self.pairs[start:stop]))
@@ -158,10 +161,6 @@ class Spending(ABC):
         # a pruned trial has the value of its last step: one behind those of all pairs
         trial.report(score, step=len(self.pairs))
         raise optuna.TrialPruned
-
-
-class SpendAll(Spending):
-    """`spending = "all"`: every trial is measured on all pairs, which an oracle gets at once."""
 
 
 class SpendByTest(Spending):
@@ -236,7 +235,7 @@ class SpendByHalving(Spending):
 
 
 SPENDING: dict[str, type[Spending]] = {
-    "all": SpendAll,
+    "all": Spending,
     "wilcoxon": SpendByTest,
     "halving": SpendByHalving,
 }
@@ -266,7 +265,9 @@ def make_spending(objective: "Objective", pairs: pd.DataFrame, options: SearchOp
 
 def _made(pruner: type[BasePruner], arguments: dict[str, bool | int | float]) -> BasePruner:
     try:
-        return pruner(**arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return pruner(**arguments)
     except Exception as error:  # what the pruner raises
         raise SearchError(
             "search.spending_options",
@@ -284,8 +285,15 @@ class WilcoxonOfAll(WilcoxonPruner):
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether a trial is worse than the best one."""
+        """Return whether a trial is worse than the best one; not where it has its very scores, as of its setting."""
         best = _Best(study)
+        of_best = best.scores
+        is_different = [
+            score != of_best.get(step) for step, score in trial.intermediate_values.items()
+        ]
+        # a test of ties alone takes scipy seconds, and can tell nothing
+        if not any(is_different):
+            return False
         return super().prune(cast(Study, best), trial)
 
 
@@ -296,15 +304,23 @@ class _Best:
         self.direction = study.direction
         self._study = study
 
+    @cached_property
+    def _found(self) -> FrozenTrial | None:
+        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        of_pairs = [trial for trial in finished if trial.intermediate_values]
+        return best_by_score(self.direction, of_pairs)
+
     @property
     def best_trial(self) -> FrozenTrial:
         """The best finished trial whose scores of single pairs are known."""
-        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        of_pairs = [trial for trial in finished if trial.intermediate_values]
-        best = best_by_score(self.direction, of_pairs)
-        if best is None:
+        if self._found is None:
             raise ValueError("no trial is complete")  # as Optuna's study says it
-        return best
+        return self._found
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Its scores of pairs, by their place; none where there is no such trial."""
+        return {} if self._found is None else self._found.intermediate_values
 
 
 def best_by_score(direction: StudyDirection, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

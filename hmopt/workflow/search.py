@@ -13,7 +13,7 @@ from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
-from hmopt.ledger.searched import declared_sections
+from hmopt.ledger.searched import Spent, declared_sections
 from hmopt.oracle import (
     RegisteringOracle,
     UnregisteredOracle,
@@ -207,7 +207,11 @@ class StudySearch:
         return self._sweep_by_sampler(oracle)
 
     def _sweep_by_sampler(self, oracle: Oracle) -> Measurements:
-        """Let an Optuna sampler drive the study of each scope, then measure its settings on all pairs."""
+        """Let an Optuna sampler drive the study of each scope, then measure its settings on all pairs.
+
+        Where pairs are spent adaptively, only the best settings of each scope, and the default, are
+        measured on all pairs.
+        """
         # a wrong sampler or storage is refused before anything is measured
         make_sampler(self.options, oracle.space, self.options.seed)
         storage = open_storage(self._files.path, self.options.storage)
@@ -222,6 +226,8 @@ class StudySearch:
             self._track,
         )
         self.fill(oracle, settings, self.options.measured)
+        if self.options.spending != "all":
+            self._ledger.compact()  # every few pairs made a shard of their own
         return self._measurements(oracle)
 
     def _sweep_by_plan(self, oracle: Oracle) -> Measurements:
@@ -287,8 +293,24 @@ class StudySearch:
             search=self.options,
             declared=declared_sections(self.study),
             log_hash=file_hash(log) if log.is_file() else None,
+            spent=self._spent(oracle),
         )
         self._files.write_search(searched, self.table)
+
+    def _spent(self, oracle: RegisteringOracle) -> Spent:
+        """Return how many pairs were measured at how many settings, and how many a full grid would measure."""
+        ids = [pair.id for pair in self.pairs]
+        found = self._ledger.coverage(
+            oracle.identity, oracle.space, ids, self.options.deciding, self.cohort.labels
+        )
+        grid = oracle.space.count(self.options.coarse)
+        return Spent(
+            evaluations=found.evaluations,
+            grid=grid * len(ids),
+            settings=found.settings,
+            partial=found.partial,
+            failed=found.failed,
+        )
 
     def write_studies(self, measurements: Measurements) -> list[str]:
         """Export the Optuna studies of cohort, groups and labels; return their names."""
