@@ -80,12 +80,13 @@ class TinyStudy:
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = frozenset(
-    {"cases", "documentation", "extension", "geometry", "integration", "report/parts"}
+    {"baking", "cases", "documentation", "extension", "geometry", "integration", "report/parts"}
 )
 """Folders whose tests run whole commands, or read many files."""
 SLOW_MODULES = frozenset(
     {
         "analysis/test_baselines.py",
+        "analysis/test_beside_calibration.py",
         "analysis/test_broken.py",
         "analysis/test_calibration.py",
         "analysis/test_drift.py",
@@ -95,6 +96,7 @@ SLOW_MODULES = frozenset(
         "analysis/test_pooling.py",
         "analysis/test_sensitivity.py",
         "analysis/test_simulation.py",
+        "analysis/test_transfer.py",
         "architecture/test_imports.py",
         "benchmarks/test_counterparts.py",
         "benchmarks/test_growth.py",
@@ -121,6 +123,7 @@ SLOW_MODULES = frozenset(
         "oracle/test_amortized.py",
         "oracle/test_baselines.py",
         "oracle/test_open.py",
+        "report/test_any_oracle.py",
         "report/test_broken_oracles.py",
         "report/test_gain.py",
         "report/test_several.py",
@@ -132,6 +135,8 @@ SLOW_MODULES = frozenset(
         "training/test_train_baselines.py",
         "workflow/test_new.py",
         "workflow/test_new_engine.py",
+        "workflow/test_new_model.py",
+        "workflow/test_publish.py",
         "workflow/test_python.py",
     }
 )

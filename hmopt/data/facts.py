@@ -278,6 +278,8 @@ def _sizes(cohort: PreparedCohort, names: Sequence[str]) -> dict[str, Sizes]:
 
 
 def _overlaps(cohort: PreparedCohort, pairs: Sequence[Pair]) -> dict[str, Overlaps]:
+    if not pairs:
+        return {}
     rows = []
     for pair in _sampled(pairs, MOST_PAIRS):
         moving = cohort.label_map(pair.moving)

@@ -153,6 +153,8 @@ def _add_meaning(table: tomlkit.TOMLDocument | Table, field: FieldInfo, remark: 
 
 
 def _item(value: object) -> Item:
+    if isinstance(value, Options):
+        return _inline(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
         return _inline(value)
     if isinstance(value, list | tuple):

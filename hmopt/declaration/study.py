@@ -23,6 +23,7 @@ from hmopt.declaration.model import (
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
+from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import one_line, real_place
@@ -71,6 +72,7 @@ class Study(Options):
     training: TrainingOptions = TrainingOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
+    report: ReportOptions = ReportOptions()
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -178,6 +180,18 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))
     return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
+
+
+def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
+    """Return `[report]` whose paths are absolute; a report needs no other path of the declaration.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
+    beside = [_resolved(one, folder, ("path",)) for one in report.beside]
+    return report.model_copy(update={"beside": beside})
 
 
 def model_path(study: Study, folder: Path) -> Path | None:

@@ -34,6 +34,11 @@ PLACEMENTS = {
     "header": "where headers put them",
     "centre": "centre on centre",
 }
+ELSEWHERE = {
+    "study": "Trained in another study folder, and searched here without training.",
+    "file": "Read from a file, and searched here without training.",
+}
+"""By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
 Entries = list[tuple[str, str]]
 """Terms and what they are."""
@@ -213,6 +218,8 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         drawings=drawings,
         default=material.searched.space.default,
         scale=material.searched.loss_scale,
+        has_loss=material.searched.loss_scale is not None,
+        has_half=material.half is not None or material.searched.source == "trained",
         training=training_facts(material),
         declared=declared(material),
         steps=steps(material),
@@ -454,7 +461,9 @@ def declared(material: Material) -> Entries:
         entries.append(("Engine", f"{engine}; nothing was trained.{_failed(material)}"))
     elif study is not None and study.model.source == "trained":
         entries.append(("Network", _network(study)))
-    if engine is None:
+    elif material.searched.source in ELSEWHERE:
+        entries.append(("Model", ELSEWHERE[material.searched.source]))
+    if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
@@ -469,10 +478,11 @@ def declared(material: Material) -> Entries:
 
 def steps(material: Material) -> Entries:
     """Return the commands in a study folder, and what each does."""
+    best = words.value_name(material.searched.space).removeprefix("a ")
     commands = [
         ("hmopt search .", "measure settings on pairs, and find the best ones"),
         ("hmopt report . --results", "write this page, and the results to commit"),
-        (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
+        (f"{REGISTER} --label NAME", f"register with the best {best} of a structure"),
     ]
     if material.searched.source == "trained":
         commands.insert(0, ("hmopt train .", "train the hypermorph"))
@@ -491,7 +501,8 @@ def _data(material: Material) -> str:
         split = material.study.split
         train = split.train if isinstance(split.train, int) else len(split.train)
         tune = split.tune if isinstance(split.tune, int) else len(split.tune)
-        sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
+        if train or tune:
+            sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
     sentences.append(f"{len(material.measurements.labels)} structures.")
     return " ".join(sentences)
 

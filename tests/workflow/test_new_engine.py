@@ -50,11 +50,15 @@ def test_a_program_is_declared_with_its_parameters_and_all_subjects(
 def test_an_unknown_program_a_model_as_well_and_planes_for_convexadam_are_refused(
     data: Path, tmp_path: Path
 ) -> None:
-    named = {"manifest": data / "cohort.csv", "label_names": data / "dseg.tsv"}
     with pytest.raises(DeclarationError, match="expected one of ants, elastix, convexadam"):
         hmopt.new(tmp_path / "a", manifest=data / "cohort.csv", engine="demons")
     with pytest.raises(DeclarationError, match="--model or --engine"):
         hmopt.new(tmp_path / "a", manifest=data / "cohort.csv", engine="ants", model="other")
     with pytest.raises(DeclarationError, match="expected 3-D images"):
-        hmopt.new(tmp_path / "a", **named, engine="convexadam")
+        hmopt.new(
+            tmp_path / "a",
+            manifest=data / "cohort.csv",
+            label_names=data / "dseg.tsv",
+            engine="convexadam",
+        )
     assert not (tmp_path / "a").exists()

@@ -1,7 +1,7 @@
 """A model of elsewhere: what is doubtful about it here, and whether its own best settings hold."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,14 +25,13 @@ from hmopt.report.words import (
     scope_phrase,
     scope_title,
     sentence,
-    setting_text,
     setting_value,
     shorten,
     signed,
     symbol,
 )
 from hmopt.search.scopes import Scope
-from hmopt.space import Hyperparameter
+from hmopt.space import Hyperparameter, Setting, Value
 
 ROW = 0.36
 """Height of a row of the figure, in inches."""
@@ -89,7 +88,9 @@ class OtherCohortPart(ReportPart):
         matched = _match(material, there)
         if not matched:
             return None
-        settings = {finding.scope: dict(optimum.setting) for finding, optimum in matched}
+        settings: dict[Scope, Setting] = {
+            finding.scope: dict(optimum.setting) for finding, optimum in matched
+        }
         pairs = material.measurements.pairs
         findings = [finding for finding, _ in matched]
         transfers = find_transfers(findings, settings, pairs, material.margin)
@@ -122,8 +123,8 @@ def _found(
     finding, optimum = first
     best = best_name(material.searched.space)
     here = finding.full.optimum
-    of_there = setting_text(dict(optimum.setting))
-    of_here = setting_text(here.setting)
+    of_there = _values_text(optimum.setting)
+    of_here = _values_text(here.setting)
     where = scope_phrase(finding.scope)
     start = f"For {where}, {best} is {of_there} on the model's own cohort ({there.name}) and {of_here} here"
     shared = [overlap(optimum.interval(name), here.intervals[name]) for name in here.setting]
@@ -134,6 +135,11 @@ def _found(
     else:
         start += ", and their intervals do not overlap"
     return f"{start}. {_verdict(material, finding.scope, transfers)}"
+
+
+def _values_text(setting: Mapping[str, Value]) -> str:
+    """Return the values of a setting, after the symbols have been told."""
+    return ", ".join(setting_value(value) for value in setting.values())
 
 
 def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer]) -> str:
@@ -158,7 +164,10 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
         return f"The former would not do here: on held-out subjects it loses {amount} against the cohort's own choice."
     if transfer.evidence is Evidence.FOUND:
-        return f"The former even does better here than what subjects of this cohort choose, by {amount}."
+        return (
+            "The former would do here: on held-out subjects it is even better than what others of this cohort choose, "
+            f"by {number(abs(loss.value))} {metric} ({interval_text(_negative(loss))})."
+        )
     return (
         f"Whether the former would do here is open: on held-out subjects it changes {metric} by "
         f"{signed(-loss.value)} ({interval_text(_negative(loss))}), neither shown to be 0 nor to differ from it."
@@ -195,7 +204,7 @@ def _row(
     return row
 
 
-def _value(value: float, interval: Interval) -> str:
+def _value(value: Value, interval: Interval) -> str:
     text = setting_value(value)
     if math.isnan(interval.low):
         return text
