@@ -378,7 +378,7 @@ def check_hypermorph(space: Space) -> None:
             expected = "float, as a hypermorph takes it"
             raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
         if one.only_if:
-            names = ", ".join(name for name, _ in one.only_if)
+            names = ", ".join(name for name, _ in one.conditions)
             raise DeclarationError(
                 f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
             )

@@ -581,6 +581,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
 
 
 def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)

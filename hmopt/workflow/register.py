@@ -235,6 +235,7 @@ def register(
 
     registrar = open_registrar(files, find_device(device), _placement(placement))
     advice = None
+    chosen: Setting
     if setting or not registrar.space.names:
         # a baked network has one setting
         chosen = given_setting(registrar.space, setting or {})
@@ -367,7 +368,7 @@ def _images_of_study(files: StudyFolder, outputs: Mapping[str, Path]) -> dict[st
     return {f"{path} of the study": path for path in paths}
 
 
-def given_setting(space: Space, values: Mapping[str, Value]) -> Setting:
+def given_setting(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the default setting with some values replaced.
 
     Parameters
@@ -390,7 +391,7 @@ def given_setting(space: Space, values: Mapping[str, Value]) -> Setting:
     {'regularization': 0.3}
     """
     known_names = {one.name: one for one in space.hyperparameters}
-    given: Setting = {}
+    given: dict[str, Value] = {}
     for name, value in values.items():
         if name not in known_names:
             known = ", ".join(space.names)
@@ -467,7 +468,7 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
             break
     limit = study.user_attrs["folding_limit"]
     within = study.user_attrs["optimum_constrained"]
-    within_limit = None if within is None else dict(within)
+    within_limit: Setting | None = None if within is None else dict(within)
     if folding is not None and folding <= limit:
         within_limit = best
     return Recommendation(
