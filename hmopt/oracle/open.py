@@ -14,7 +14,8 @@ from hmopt.data.preprocessing import prepare
 from hmopt.declaration import NetworkOptions, Study, read_study
 from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError
-from hmopt.interop import own_model
+from hmopt.interop import baked_model, own_model
+from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.own_model import HypermorphModel
@@ -106,9 +107,29 @@ def open_registrar(
     """
     files = StudyFolder.of(folder)
     if not files.is_declared:
-        model = own_model.read(files.model_file(), device)
-        return _registrar_of(model, placement)
+        path = files.model_file()
+        read = baked_model.read if baked_model.recognizes(path) else own_model.read
+        return _registrar_of(read(path, device), placement)
     return source_of(files.path, files.study).registrar(device, placement)
+
+
+def model_of(folder: Path | str | StudyFolder) -> FileModel:
+    """Return the model of a study folder, or of one that holds a model alone, on the processor.
+
+    Parameters
+    ----------
+    folder
+        The folder. Of one whose model was trained there, only the model is needed.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no model, it cannot be used, or it is an engine.
+    """
+    files = StudyFolder.of(folder)
+    if not files.is_declared:
+        return load_model(files.model_file())
+    return source_of(files.path, files.study).load("cpu")
 
 
 def load_oracle(
@@ -155,6 +176,21 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    def load(self, device: Device) -> FileModel:
+        """Return the model itself, where it is a network in a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is none, as an engine.
+        """
+        raise CheckpointError(
+            "model.source",
+            expected="a network in a file",
+            got=self.study.model.source,
+            advice="Use it through hmopt, or run its program by itself.",
+        )
+
     @abstractmethod
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
@@ -167,16 +203,19 @@ class ModelSource(ABC):
 class TrainedHere(ModelSource):
     """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
 
+    def load(self, device: Device) -> HypermorphModel:
+        """Return the model at the end of its training."""
+        path = StudyFolder(self.folder).model_file()
+        declared_order = list(self.study.hyperparameters)
+        return own_model.read(path, device, declared_order)
+
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
         return load_trained(self.folder, self.study, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        path = StudyFolder(self.folder).model_file()
-        declared_order = list(self.study.hyperparameters)
-        model = own_model.read(path, device, declared_order)
-        return _registrar_of(model, placement)
+        return _registrar_of(self.load(device), placement)
 
 
 class OfFile(ModelSource):
@@ -196,6 +235,13 @@ class OfFile(ModelSource):
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
         model = self.load(device)
+        if not model.space.names:
+            raise CheckpointError(
+                str(self.file),
+                expected="a model with hyperparameters to search",
+                got=f"a {model.title}",
+                advice="Register with it, or search the model that it was baked from.",
+            )
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)
             check_prepared(self.file, model, cohort)
@@ -211,13 +257,15 @@ class OfFile(ModelSource):
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
+        if isinstance(model, BakedModel):
+            return _registrar_of(model, placement)
         if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)
 
-    def _is_prepared_as(self, model: HypermorphModel) -> bool:
+    def _is_prepared_as(self, model: FileModel) -> bool:
         """Tell whether the study prepares its images as those of the model's training were."""
         own = self.study.preprocessing
         trained = model.preprocessing
@@ -279,7 +327,7 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of(model: HypermorphModel, placement: Placement | None) -> Registrar:
+def _registrar_of(model: HypermorphModel | BakedModel, placement: Placement | None) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
     return Registrar(model, preparation, placement)
 

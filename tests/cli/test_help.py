@@ -16,6 +16,7 @@ COMMANDS = (
     "run",
     "register",
     "publish",
+    "bake",
     "ledger",
     "export",
     "demo",
