@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
     from hmopt.workflow.bake import bake
+    from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
@@ -103,6 +104,7 @@ _HOMES = {
         "read_folder",
     ),
     "hmopt.workflow.bake": ("bake",),
+    "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
@@ -147,6 +149,7 @@ __all__ = [
     "add_report_part",
     "add_similarity",
     "bake",
+    "beside",
     "compare",
     "convert_regularization",
     "demo",

@@ -86,6 +86,7 @@ SLOW_FOLDERS = frozenset(
 SLOW_MODULES = frozenset(
     {
         "analysis/test_baselines.py",
+        "analysis/test_beside_calibration.py",
         "analysis/test_broken.py",
         "analysis/test_calibration.py",
         "analysis/test_drift.py",
@@ -118,6 +119,7 @@ SLOW_MODULES = frozenset(
         "oracle/test_amortized.py",
         "oracle/test_baselines.py",
         "oracle/test_open.py",
+        "report/test_any_oracle.py",
         "report/test_broken_oracles.py",
         "report/test_gain.py",
         "report/test_several.py",

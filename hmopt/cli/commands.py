@@ -14,6 +14,7 @@ from rich.table import Table
 import hmopt
 from hmopt.cli.conversation import conversation
 from hmopt.progress import duration
+from hmopt.space import Value
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
@@ -65,6 +66,14 @@ LabelNames = Annotated[
         help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
     ),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="ants|elastix|convexadam",
+        help="Search a registration program instead of a model; nothing is trained.",
+    ),
+]
 OtherModel = Annotated[
     Path | None,
     typer.Option(
@@ -81,6 +90,10 @@ Dense = Annotated[
         "--dense",
         help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
     ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
 ]
 Jobs = Annotated[
     int,
@@ -189,6 +202,7 @@ Citation = Annotated[
     str | None,
     typer.Option("--citation", help="How the images are to be cited. Default: cohort.citation."),
 ]
+
 BakeFormatOption = Annotated[
     str,
     typer.Option(
@@ -225,6 +239,7 @@ def new(
     manifest: Manifest = None,
     label_names: LabelNames = None,
     model: OtherModel = None,
+    engine: Engine = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -240,6 +255,7 @@ def new(
             manifest=manifest,
             label_names=label_names,
             model=model,
+            engine=engine,
             track=talk.track,
         )
         for line in describe(made):
@@ -261,12 +277,16 @@ def search(
     folder: Folder,
     device: Device = None,
     dense: Dense = False,
+    retry_failed: RetryFailed = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
+        swept = hmopt.search(
+            folder, dense=dense, retry_failed=retry_failed, track=talk.track, device=device
+        )
+        talk.say(swept)
 
 
 def compare(
@@ -402,7 +422,7 @@ def ledger(
         if content.before is not None:
             talk.say(f"Before: {content.total_before}")
             talk.say(f"Now:    {content.total}")
-        for line in lines_of(HEADER, table_rows(content)):
+        for line in [*lines_of(HEADER, table_rows(content)), *content.failures]:
             talk.say(line)
         talk.say(content)
 
@@ -431,11 +451,11 @@ def demo(
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
 
 
-def _setting(regularization: float | None, values: list[str] | None) -> dict[str, float | str]:
+def _setting(regularization: float | None, values: list[str] | None) -> dict[str, Value]:
     """Return the values that were given, by hyperparameter."""
     from hmopt.search.scopes import parse_pairs
 
-    setting: dict[str, float | str] = {}
+    setting: dict[str, Value] = {}
     setting.update(parse_pairs("--set", values or []))
     if regularization is not None:
         setting["regularization"] = regularization

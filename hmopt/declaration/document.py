@@ -32,7 +32,7 @@ def write_document(study: Study, remarks: Remarks, without: Collection[str] = ()
     Returns
     -------
     str
-        TOML. A key that has no value stands there as a comment.
+        TOML. A key that has no value, or no use beside the others, stands there as a comment.
 
     Examples
     --------
@@ -102,7 +102,10 @@ def _fill(
         if name in without:
             continue
         value = getattr(options, name)
-        if _holds_tables(value):
+        if name not in options.written_keys:
+            _add_meaning(table, field, None)
+            table.add(tomlkit.comment(f"{name} = {toml_value(value)}"))
+        elif _holds_tables(value):
             tables[name] = value
         else:
             _add_entry(table, name, field, value, remarks.get(f"{path}{name}"))
@@ -136,16 +139,22 @@ def _table(options: Options, path: str, remarks: Remarks) -> Table:
 def _add_entry(
     table: tomlkit.TOMLDocument | Table, name: str, field: FieldInfo, value: Any, remark: str | None
 ) -> None:
-    for text in (field_meaning(field), remark or ""):
-        for line in textwrap.wrap(text, COMMENT_WIDTH, break_long_words=False):
-            table.add(tomlkit.comment(line))
+    _add_meaning(table, field, remark)
     if value is None:
         table.add(tomlkit.comment(f"{name} ="))
     else:
         table.add(name, _item(value))
 
 
+def _add_meaning(table: tomlkit.TOMLDocument | Table, field: FieldInfo, remark: str | None) -> None:
+    for text in (field_meaning(field), remark or ""):
+        for line in textwrap.wrap(text, COMMENT_WIDTH, break_long_words=False):
+            table.add(tomlkit.comment(line))
+
+
 def _item(value: object) -> Item:
+    if isinstance(value, Options):
+        return _inline(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
         return _inline(value)
     if isinstance(value, list | tuple):

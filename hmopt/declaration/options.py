@@ -71,6 +71,11 @@ class Options(BaseModel):
     table: ClassVar[str] = ""
     """Name of the table in `study.toml`, where keys of it have older names."""
 
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Names of the keys that a written declaration shows: those that have a use."""
+        return tuple(type(self).model_fields)
+
     @model_validator(mode="before")
     @classmethod
     def _read_older_names(cls, values: Any) -> Any:

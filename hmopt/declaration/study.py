@@ -23,12 +23,15 @@ from hmopt.declaration.model import (
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
+from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import one_line, real_place
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
 FILE_NAME = "study.toml"
+MOST_PLANNED = 3
+"""Hyperparameters that the sampler `plan` takes at most: its coarse lattice grows with their number."""
 
 T = TypeVar("T", bound=Options)
 
@@ -69,6 +72,7 @@ class Study(Options):
     training: TrainingOptions = TrainingOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
+    report: ReportOptions = ReportOptions()
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -78,7 +82,7 @@ class Study(Options):
             return hyperparameters
         complete = {}
         for name, declared in hyperparameters.items():
-            if isinstance(declared, dict):
+            if isinstance(declared, dict) and declared.get("type", "float") == "float":
                 complete[name] = _known_range(name) | declared
             else:
                 complete[name] = declared  # which pydantic refuses
@@ -144,6 +148,9 @@ def parse_study(
     # the hyperparameters of an engine are its own; those of another model are compared with it
     if study.model.source == "trained":
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    if study.model.source in ("trained", "study"):
+        check_hypermorph(space)
+    check_sampler(study.search, space)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
@@ -174,6 +181,18 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))
     return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
+
+
+def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
+    """Return `[report]` whose paths are absolute; a report needs no other path of the declaration.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
+    beside = [_resolved(one, folder, ("path",)) for one in report.beside]
+    return report.model_copy(update={"beside": beside})
 
 
 def model_path(study: Study, folder: Path) -> Path | None:
@@ -337,6 +356,74 @@ def check_agreement(
         raise found.error()
 
 
+def check_hypermorph(space: Space) -> None:
+    """Refuse hyperparameters that a hypermorph cannot be conditioned on: only floats are always active and continuous.
+
+    Raises
+    ------
+    DeclarationError
+        If there is one.
+
+    Examples
+    --------
+    >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
+    >>> check_hypermorph(Space(hyperparameters=(kernel,)))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hyperparameters.kernel.type: expected float, as a hypermorph takes it, got ...
+    """
+    for one in space.hyperparameters:
+        field = f"hyperparameters.{one.name}"
+        advice = 'Declare it otherwise, or an engine: model.source = "engine".'
+        if one.type != "float":
+            expected = "float, as a hypermorph takes it"
+            raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
+        if one.only_if:
+            names = ", ".join(name for name, _ in one.only_if)
+            raise DeclarationError(
+                f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
+            )
+
+
+def check_sampler(search: SearchOptions, space: Space) -> None:
+    """Refuse a sampler that cannot search a space, and spending that a sampler cannot do.
+
+    The sampler `plan` looks for settings between measured ones: it takes numbers, up to three.
+
+    Raises
+    ------
+    DeclarationError
+        If the sampler does not take the hyperparameters, or pairs cannot be spent so.
+
+    Examples
+    --------
+    >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
+    >>> check_sampler(SearchOptions(), Space(hyperparameters=(kernel,)))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: search.sampler: expected one that takes categorical and conditional ... got 'plan'...
+    """
+    field = "search.sampler"
+    advice = 'Declare search.sampler = "TPESampler".'
+    name = search.sampler
+    takes_ordered_only = name in ("plan", "CmaEsSampler")
+    if takes_ordered_only and not space.is_ordered:
+        expected = "one that takes categorical and conditional hyperparameters"
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    count = len(space.hyperparameters)
+    if name == "plan" and count > MOST_PLANNED:
+        expected = f"one that takes {count} hyperparameters (plan takes up to {MOST_PLANNED})"
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    if search.spending != "all" and name == "plan":
+        expected = f'a sampler of Optuna with spending = "{search.spending}"'
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    if search.spending_options and search.spending == "all":
+        raise DeclarationError(
+            "search.spending_options",
+            expected='none with spending = "all"',
+            got=search.spending_options,
+            advice="Leave them out, or declare search.spending.",
+        )
+
+
 def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
     """Refuse metrics that can never be measured on a cohort.
 
@@ -414,19 +501,23 @@ def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]
             yield Contradiction(field=field, expected=expected, got=values)
 
 
-def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
-    if not hyperparameter.low <= value <= hyperparameter.high:
+def _is_on_lattice(hyperparameter: Hyperparameter, value: Value) -> bool:
+    try:
+        place = hyperparameter.index(value)
+    except DeclarationError:
         return False
-    place = hyperparameter.index(value)
-    nearest = hyperparameter.value(place)
-    return math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-12)
+    if not hyperparameter.is_ordered:
+        return True
+    nearest = as_number(hyperparameter.value(place))
+    return math.isclose(nearest, as_number(value), rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _first_points(hyperparameter: Hyperparameter) -> str:
-    first = hyperparameter.value(0)
-    second = hyperparameter.value(1)
-    last = hyperparameter.high
-    return f"{first:g}, {second:g}, … {last:g}"
+    if not hyperparameter.is_ordered:
+        return hyperparameter.range_text
+    first = value_text(hyperparameter.value(0))
+    second = value_text(hyperparameter.value(1))
+    return f"{first}, {second}, … {hyperparameter.high:g}"
 
 
 def _of_hyperparameters(

@@ -25,12 +25,12 @@ from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
 from hmopt.networks import architecture, coarsest_stride, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.engine import EngineOracle, load_engine
+from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
-from hmopt.space import Space
+from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, check_steps, training_key
 
@@ -176,6 +176,9 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    def check(self) -> None:  # noqa: B027 (most sources need no check before images are prepared)
+        """Refuse what cannot work whatever the images are, before they are prepared."""
+
     def load(self, device: Device) -> FileModel:
         """Return the model itself, where it is a network in a file.
 
@@ -296,17 +299,23 @@ class OfStudy(OfFile):
 
 
 class OfEngine(ModelSource):
-    """`source = "engine"`: a Python function that registers two images."""
+    """`source = "engine"`: another program, or a Python function that registers two images."""
+
+    def check(self) -> None:
+        """Refuse an engine that is not there, or does not take what is declared."""
+        engine_source(self.folder, self.study).check()
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the engine."""
-        engine = load_engine(self.folder, self.study)
+        jobs = self.study.search.jobs
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs)
         return EngineOracle(engine, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
-        engine = load_engine(self.folder, self.study)
+        self.check()
         cohort = prepare(self.study, self.folder)
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs=1)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(engine, preparation, placement)
 
@@ -478,9 +487,13 @@ def check_hyperparameters(path: Path, space: Space, study: Study) -> None:
 
 
 def _ranges(space: Space) -> str:
-    return "; ".join(
-        f"{h.name} in [{h.low:g}, {h.high:g}], {h.prior}" for h in space.hyperparameters
-    )
+    return "; ".join(_range(hyperparameter) for hyperparameter in space.hyperparameters)
+
+
+def _range(hyperparameter: Hyperparameter) -> str:
+    if hyperparameter.type == "float" and not hyperparameter.only_if:
+        return f"{hyperparameter.name} {hyperparameter.range_text}, {hyperparameter.prior}"
+    return f"{hyperparameter.name} {hyperparameter.meaning}"
 
 
 def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointError:

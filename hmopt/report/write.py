@@ -58,6 +58,7 @@ def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Pat
         sections = list(answers.values())
         drawings = _draw(material, sections, destination.figures_folder, track)
     _write_optima(material, destination.optima_file)
+    _write_files(sections, destination.path)
     _write_text(destination.page_file, render(material, drawings, answers))
     return destination.page_file
 
@@ -113,6 +114,7 @@ def write_results(
         sections = list(make_sections(material).values())
         for name, figure in _kept_figures(material, sections).items():
             save(figure, destination.figures_folder, name)
+    _write_files(sections, destination.path)
     _write_text(destination.summary_file, _json(summary(material, sections)))
     return destination.path
 
@@ -240,6 +242,12 @@ def _subjects_name(kinds: tuple[str, ...]) -> str:
 def _write_optima(material: Material, path: Path) -> None:
     table = optima_table(material.findings, material.searched.loss_scale)
     write_table(table, path, float_format="%.6g")
+
+
+def _write_files(sections: Sequence[Section], folder: Path) -> None:
+    for section in sections:
+        for name, table in section.files.items():
+            write_table(table, folder / name, float_format="%.6g")
 
 
 def _json(content: object) -> str:

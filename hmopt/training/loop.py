@@ -22,7 +22,7 @@ from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
 from hmopt.progress import Track
 from hmopt.records import Pair
-from hmopt.space import Setting
+from hmopt.space import Setting, numbers_of
 from hmopt.training.batches import (
     Batch,
     draw_pairs,
@@ -244,7 +244,7 @@ def _row(
     }
     for name, term in terms.weighted.items():
         row[find_hyperparameter(name).term_column] = float(term)
-    for name, value_of_setting in setting.items():
+    for name, value_of_setting in numbers_of(setting).items():
         row[f"setting_{name}"] = value_of_setting
     return row
 

@@ -5,12 +5,13 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hmopt.catalogue import find_engine_program
 from hmopt.data.cohort import check_images, list_cohort, read_structures
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
@@ -145,22 +146,38 @@ class ToTrain(NewModel):
 
 
 OTHER_MODEL = "hmopt.workflow.new_model"
-"""Module of the source of models that were trained elsewhere."""
+ENGINE_STUDY = "hmopt.workflow.new_engine"
+"""Modules of the other sources, named by their paths: they are built on this one."""
 
 
-def choose_model(model: Path | str | None) -> NewModel:
+def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
     """Return where the model of a new study comes from.
 
     Parameters
     ----------
     model
         Another study folder, a published folder, or a model file; None: it is trained.
+    engine
+        The name of a program with an adaptor; None: no engine.
+
+    Raises
+    ------
+    DeclarationError
+        If both are given, or there is no such adaptor.
     """
+    chosen: NewModel
+    if engine is not None:
+        if model is not None:
+            raise DeclarationError(
+                "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
+            )
+        engines: Any = importlib.import_module(ENGINE_STUDY)
+        chosen = engines.EngineStudy(engine)
+        return chosen
     if model is None:
         return ToTrain()
-    # by its path, as it is built on this module, and needs torch
     module: Any = importlib.import_module(OTHER_MODEL)
-    chosen: NewModel = module.OtherModel(Path(model))
+    chosen = module.OtherModel(Path(model))
     return chosen
 
 
@@ -225,6 +242,7 @@ def new(
     manifest: Path | str | None = None,
     label_names: Path | str | None = None,
     model: Path | str | None = None,
+    engine: str | None = None,
     track: Track = silent,
 ) -> NewStudy:
     """Inspect labelled images and write `study.toml`, a remark at each key that was inferred.
@@ -245,6 +263,8 @@ def new(
     model
         Another study folder, a folder that `hmopt publish` wrote, or a model file that `hmopt.load_model` reads.
         None: the model is trained in the new folder.
+    engine
+        A registration program to search instead of a model: `ants`, `elastix` or `convexadam`.
     track
         Shows progress.
 
@@ -286,7 +306,7 @@ def new(
     given = {"images": images, "labels": labels, "manifest": manifest, "label_names": label_names}
     paths = {name: Path(path) for name, path in given.items() if path is not None}
     check_sources(paths)
-    chosen = choose_model(model)
+    chosen = choose_model(model, engine)
     read = {option_name(name): path for name, path in paths.items()}
     check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
 
@@ -408,7 +428,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
-        "preprocessing": _preprocessing(found, remarks),
+        "preprocessing": infer_preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
         "search": infer_search(images, searched, pairs["tasks"], remarks),
@@ -416,7 +436,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     return parse_study(values), remarks
 
 
-def _preprocessing(found: Inspection, remarks: Remarks) -> Values:
+def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)
@@ -563,7 +583,19 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
             most = round(possible[task])
             pairs += min(study.pairs.search, most)
     labels = len(found.cohort.structures)
-    return estimate_study(study, items, pairs, labels)
+    estimate = estimate_study(study, items, pairs, labels)
+    if study.model.engine is None:
+        return estimate
+    search_s = _engine_seconds(study, pairs)
+    return replace(estimate, training_s=0.0, search_s=search_s)
+
+
+def _engine_seconds(study: Study, pairs: int) -> float:
+    """Return roughly the time of a search of a program: every trial of one scope on all pairs, and the default."""
+    program = find_engine_program(str(study.model.engine))
+    a_pair_s = program.seconds_per_voxel * math.prod(study.preprocessing.shape)
+    settings = study.search.trials + 1
+    return a_pair_s * pairs * settings / max(1, study.search.jobs)
 
 
 def estimate_study(

@@ -39,6 +39,7 @@ from hmopt.report.words import (
     spread,
     symbol,
 )
+from hmopt.space import Setting, value_text
 from hmopt.study_folder import StudyFolder
 
 CARD = "README.md"
@@ -460,14 +461,14 @@ class Card:
             return ""
         return "λ is in [0, 1]: 0 regularizes not at all, 1 does nothing else."
 
-    def _setting(self) -> dict[str, float]:
+    def _setting(self) -> Setting:
         overall = None if self.optima is None else self._overall()
         return dict(self.study.space.default) if overall is None else dict(overall.recommended)
 
     def _values(self) -> str:
         values = []
         for name, value in self._setting().items():
-            values.append(f" --set {name}={value:g}")
+            values.append(f" --set {name}={value_text(value)}")
         return "".join(values)
 
     def _overall(self) -> ScopeOptimum | None:

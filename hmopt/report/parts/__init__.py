@@ -8,6 +8,7 @@ from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
+from hmopt.report.parts.evaluations import EvaluationsPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
@@ -26,6 +27,7 @@ PARTS: list[ReportPart] = [
     AgreementPart(),
     RegretPart(),
     InitializationPart(),
+    EvaluationsPart(),
     CostPart(),
 ]
 """All parts, in the order in which they stand at their place of the page."""

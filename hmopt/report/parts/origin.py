@@ -31,7 +31,7 @@ from hmopt.report.words import (
     symbol,
 )
 from hmopt.search.scopes import Scope
-from hmopt.space import Hyperparameter
+from hmopt.space import Hyperparameter, Setting, Value
 
 ROW = 0.36
 """Height of a row of the figure, in inches."""
@@ -88,7 +88,9 @@ class OtherCohortPart(ReportPart):
         matched = _match(material, there)
         if not matched:
             return None
-        settings = {finding.scope: dict(optimum.setting) for finding, optimum in matched}
+        settings: dict[Scope, Setting] = {
+            finding.scope: dict(optimum.setting) for finding, optimum in matched
+        }
         pairs = material.measurements.pairs
         findings = [finding for finding, _ in matched]
         transfers = find_transfers(findings, settings, pairs, material.margin)
@@ -135,7 +137,7 @@ def _found(
     return f"{start}. {_verdict(material, finding.scope, transfers)}"
 
 
-def _values_text(setting: Mapping[str, float]) -> str:
+def _values_text(setting: Mapping[str, Value]) -> str:
     """Return the values of a setting, after the symbols have been told."""
     return ", ".join(setting_value(value) for value in setting.values())
 
@@ -203,7 +205,7 @@ def _row(
     return row
 
 
-def _value(value: float, interval: Interval) -> str:
+def _value(value: Value, interval: Interval) -> str:
     text = setting_value(value)
     if math.isnan(interval.low):
         return text
