@@ -149,7 +149,8 @@ class ToTrain(NewModel):
 
 
 OTHER_MODEL = "hmopt.workflow.new_model"
-"""Module of the source of models that were trained elsewhere."""
+ENGINE_STUDY = "hmopt.workflow.new_engine"
+"""Modules of the other sources, named by their paths: they are built on this one."""
 
 
 def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
@@ -167,19 +168,19 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
     DeclarationError
         If both are given, or there is no such adaptor.
     """
+    chosen: NewModel
     if engine is not None:
-        from hmopt.workflow.new_engine import EngineStudy
-
         if model is not None:
             raise DeclarationError(
                 "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
             )
-        return EngineStudy(engine)
+        engines: Any = importlib.import_module(ENGINE_STUDY)
+        chosen = engines.EngineStudy(engine)
+        return chosen
     if model is None:
         return ToTrain()
-    # by its path, as it is built on this module, and needs torch
     module: Any = importlib.import_module(OTHER_MODEL)
-    chosen: NewModel = module.OtherModel(Path(model))
+    chosen = module.OtherModel(Path(model))
     return chosen
 
 

@@ -134,6 +134,13 @@ def read_trained(path: Path) -> Trained:
         return _of_folder(StudyFolder(path))
     # shape and spacing in the order of prepared images
     model = in_ras(load_model(path))
+    if not model.space.names:
+        raise CheckpointError(
+            str(path),
+            expected="a model with hyperparameters to search",
+            got=f"a {model.title}",
+            advice="Register with it, or give the model that it was baked from.",
+        )
     return _of_model("file", path, model, declaration=None)
 
 
