@@ -43,6 +43,10 @@ class ModelFormat:
 
 FORMATS: list[ModelFormat] = [
     ModelFormat(title="a hypermorph of hmopt (.safetensors)", module="hmopt.interop.own_model"),
+    ModelFormat(
+        title="a model of cLapIRN (.pth, or .safetensors made of it)",
+        module="hmopt.interop.clapirn",
+    ),
 ]
 """All formats, in the order in which they are tried."""
 

@@ -62,6 +62,14 @@ class FileModel(ABC):
         """It also takes grids whose axes are multiples of this; None: only its own grid."""
         return None
 
+    @property
+    def orientation(self) -> str | None:
+        """Where the axes of the arrays point that `displacement` takes, as `LIA`; None: RAS+.
+
+        A study prepares images to RAS+; `hmopt.interop.orientation.in_ras` turns a model to it.
+        """
+        return None
+
     @abstractmethod
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images.
