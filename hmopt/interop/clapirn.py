@@ -92,7 +92,9 @@ class Conventions:
         pointed = [axes.get(letter, -1) for letter in self.orientation]
         are_axes = -1 not in pointed and len(set(pointed)) == len(self.shape) == len(pointed)
         self._check("shape", are_multiples, f"multiples of {STRIDE}", self.shape)
-        self._check("range_flow", 0 < self.range_flow <= 10, "0 < range_flow <= 10", self.range_flow)
+        self._check(
+            "range_flow", 0 < self.range_flow <= 10, "0 < range_flow <= 10", self.range_flow
+        )
         self._check("spacing_mm", 0 < self.spacing_mm <= 1000, "mm", self.spacing_mm)
         self._check("orientation", are_axes, "a letter for each axis, as LIA", self.orientation)
 
@@ -236,7 +238,9 @@ class ClapirnModel(FileModel):
         _check_room(moving.shape)
         _check_intensities(moving, fixed)
         code = torch.tensor([[setting["regularization"]]], device=self._device)
-        images = [torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in (moving, fixed)]
+        images = [
+            torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in (moving, fixed)
+        ]
         moving_tensor, fixed_tensor = (image[None, None].to(self._device) for image in images)
         levels = self.architecture.levels
         network = _Network(self._weights, self.architecture, self.conventions.range_flow, code)
@@ -419,7 +423,7 @@ def _check_room(shape: tuple[int, ...]) -> None:
 def _check_intensities(moving: Image, fixed: Image) -> None:
     for name, image in (("moving", moving), ("fixed", fixed)):
         lowest, highest = float(image.min()), float(image.max())
-        if not (-0.01 <= lowest and highest <= 1.01):
+        if not (lowest >= -0.01 and highest <= 1.01):
             raise DataError(
                 f"{name} image",
                 expected="intensities in [0, 1]",
@@ -452,7 +456,7 @@ def find_architecture(path: Path, tensors: Arrays) -> Architecture:
         raise _refused(path, _WHAT, "no input_encoder_lvl1.0.weight")
     d = first.ndim - 2
     if d not in _CONVOLVE:
-        raise _refused(path, f"{_WHAT}, 2-D or 3-D", f"convolutions over {d} axes")
+        raise _refused(path, f"{_WHAT}, 2-D or 3-D", f"a first convolution of shape {first.shape}")
     expected: dict[str, tuple[int, ...]] = {}
     blocks = []
     below = None
@@ -575,7 +579,7 @@ def _check_same_shapes(
             raise _refused(path, f"{name} of shape {shape}", str(tensors[name].shape))
     others = [name for name in tensors if name not in expected]
     if others:
-        raise _refused(path, _WHAT, f"{len(others)} others beside them ({', '.join(others[:3])})")
+        raise _refused(path, _WHAT, f"{', '.join(others[:3])} beside them")
     for name, array in tensors.items():
         largest = float(np.abs(array).max(initial=0.0))
         if largest > LARGEST_WEIGHT:

@@ -80,7 +80,7 @@ def read_torch_tensors(path: Path, what: str) -> dict[str, NDArray[np.float32]]:
     except Exception as error:  # whatever torch makes of a damaged or a hostile file
         raise _refused(path, what, _told(error)) from error
     if not isinstance(found, Mapping):
-        raise _refused(path, what, f"a {type(found).__name__}")
+        raise _refused(path, what, f"a value of type {type(found).__name__}")
     arrays = {}
     for name, value in found.items():
         arrays[str(name)] = _array(path, what, str(name), value)
@@ -102,9 +102,10 @@ def _check_size(path: Path, what: str) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             _check_members(path, what, size, members)
-            pickles = [member for member in members if member.filename.endswith("/data.pkl")]
-            for member in pickles:
-                _check_pickle(path, what, archive.read(member))
+            for member in members:
+                content = archive.read(member)  # which compares its checksum
+                if member.filename.endswith("/data.pkl"):
+                    _check_pickle(path, what, content)
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
         raise _refused(path, what, f"a damaged archive ({one_line(error)})") from error
 
@@ -132,9 +133,9 @@ def _check_pickle(path: Path, what: str, pickle: bytes) -> None:
 
 def _array(path: Path, what: str, name: str, value: Any) -> NDArray[np.float32]:
     if not isinstance(value, Tensor):
-        raise _refused(path, what, f"{name!r}, a {type(value).__name__}")
+        raise _refused(path, what, f"{name!r}, a value of type {type(value).__name__}")
     if value.layout != torch.strided or value.dtype not in _FLOATS:
-        raise _refused(path, what, f"{name} as {value.dtype}, {value.layout}")
+        raise _refused(path, what, f"{name} of type {value.dtype}")
     stored = value.untyped_storage().nbytes()
     needed = value.numel() * value.element_size()
     if needed > stored:

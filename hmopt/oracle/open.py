@@ -16,6 +16,7 @@ from hmopt.errors import CheckpointError
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel
+from hmopt.interop.orientation import in_ras
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.registration import Placement, Registrar
@@ -190,8 +191,8 @@ class OfFile(ModelSource):
 
     @property
     def model(self) -> FileModel:
-        """The model in the file."""
-        return load_model(self.file)
+        """The model in the file, as one of images in RAS+."""
+        return in_ras(load_model(self.file))
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
