@@ -10,6 +10,7 @@ from hmopt.networks.checkpoint import (
     trained_part,
 )
 from hmopt.networks.hypermorph import Hypermorph, hypermorph_hash
+from hmopt.networks.hypernetize import HypernetizedModule, hypernetize
 from hmopt.networks.hypernetwork import Hypernetwork, hypernetwork_operations
 from hmopt.networks.registration import (
     RegistrationNetwork,
@@ -26,6 +27,7 @@ __all__ = [
     "NETWORK_FORMAT",
     "SLOPE",
     "Hypermorph",
+    "HypernetizedModule",
     "Hypernetwork",
     "RegistrationNetwork",
     "SeparateNetwork",
@@ -34,6 +36,7 @@ __all__ = [
     "check_architecture",
     "coarsest_stride",
     "hypermorph_hash",
+    "hypernetize",
     "hypernetwork_operations",
     "load_hypermorph",
     "load_network",
