@@ -8,7 +8,9 @@ from hmopt.networks.checkpoint import (
     read_header,
     save_hypermorph,
     trained_part,
+    unshared,
 )
+from hmopt.networks.custom import CustomNetwork, check_network, make_registration
 from hmopt.networks.hypermorph import Hypermorph, hypermorph_hash
 from hmopt.networks.hypernetize import HypernetizedModule, hypernetize
 from hmopt.networks.hypernetwork import Hypernetwork, hypernetwork_operations
@@ -26,6 +28,7 @@ __all__ = [
     "HYPERMORPH_FORMAT",
     "NETWORK_FORMAT",
     "SLOPE",
+    "CustomNetwork",
     "Hypermorph",
     "HypernetizedModule",
     "Hypernetwork",
@@ -34,15 +37,18 @@ __all__ = [
     "architecture",
     "build_hypermorph",
     "check_architecture",
+    "check_network",
     "coarsest_stride",
     "hypermorph_hash",
     "hypernetize",
     "hypernetwork_operations",
     "load_hypermorph",
     "load_network",
+    "make_registration",
     "read_header",
     "registration_operations",
     "save_hypermorph",
     "save_network",
     "trained_part",
+    "unshared",
 ]

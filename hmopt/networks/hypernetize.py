@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,11 +88,7 @@ class HypernetizedModule(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "HypernetizedModule":
         """Return a copy, also where the module keeps outputs of an earlier call."""
-        memo.update(_computed(self.module))
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return copied
+        return deep_copy(self, memo)
 
     def weights(self, setting: Setting) -> dict[str, Tensor]:
         """Predict the parameters θ at a setting, by name.
@@ -260,12 +256,24 @@ def hypernetize(
     return HypernetizedModule(copied, space, names, widths, spread)
 
 
-def copied_module(module: nn.Module) -> nn.Module:
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def copied_module(module: ModuleT) -> ModuleT:
     """Return a copy of a module, also of one that keeps outputs of an earlier call.
 
     Torch copies no tensor that was computed with gradients; such ones are copied without them.
     """
     return copy.deepcopy(module, _computed(module))
+
+
+def deep_copy(module: ModuleT, memo: dict[int, Any]) -> ModuleT:
+    """Return what the `__deepcopy__` of a module does that holds one of the user."""
+    memo.update(_computed(module))
+    copied = type(module).__new__(type(module))
+    memo[id(module)] = copied
+    copied.__dict__.update(copy.deepcopy(module.__dict__, memo))
+    return copied
 
 
 def _computed(module: nn.Module) -> dict[int, Any]:
@@ -363,9 +371,7 @@ def _space(
             if isinstance(hyperparameters, str | Hyperparameter)
             else list(hyperparameters)
         )
-        made = []
-        for one in listed:
-            made.append(Hyperparameter(name=one) if isinstance(one, str) else one)
+        made = [Hyperparameter(name=one) if isinstance(one, str) else one for one in listed]
         space = Space(hyperparameters=tuple(made))
     if not space.hyperparameters:
         advice = 'Name some, as ["regularization"].'
@@ -412,11 +418,12 @@ def _matching(module: nn.Module, target: Target) -> dict[str, nn.Parameter]:
     """Return the parameters that a target stands for, by all their names."""
     every = dict(module.named_parameters(remove_duplicate=False))
     if isinstance(target, str):
-        found = {}
-        for name, parameter in every.items():
-            if fnmatchcase(name, target) or name.startswith(f"{target}."):
-                found[name] = parameter
-        return found
+        inside = f"{target}."
+        return {
+            name: parameter
+            for name, parameter in every.items()
+            if fnmatchcase(name, target) or name.startswith(inside)
+        }
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
         advice = "Name parameters or modules, or give types of modules."
         raise _refused("targets", "names and types of modules", repr(target), advice)
