@@ -112,6 +112,8 @@ SLOW_MODULES = frozenset(
         "ledger/test_order.py",
         "ledger/test_table.py",
         "networks/test_checkpoint.py",
+        "networks/test_custom.py",
+        "networks/test_hypernetize.py",
         "interop/test_clapirn_published.py",
         "oracle/test_amortized.py",
         "oracle/test_baselines.py",

@@ -185,7 +185,8 @@ def located(options: NetworkOptions, path: Path) -> NetworkOptions:
     expected = f"{place or options.callable}, in which its network is, as it was in training"
     advice = "Put the file that the model was trained with beside the model, or train again."
     if place is None:
-        if _content(_spec(options.callable)) != options.content:
+        content = _content(_spec(options.callable))
+        if content is None or content != options.content:
             got = "another version of the module, or none"
             raise CheckpointError(str(path), expected=expected, got=got, advice=advice)
         return options
@@ -242,8 +243,9 @@ def _function(options: NetworkOptions) -> Callable[..., Any]:
         first = next(iter(inspect.signature(found).parameters), None)
     except Exception as error:  # importing runs somebody else's program
         raise _failed(f"a function that can be imported from {declared!r}", error) from error
-    if not callable(found) or first is None:
-        raise _refused("a function of the shape", repr(declared), "Name such a function.")
+    if first is None:
+        got = f"{declared!r}, which takes nothing"
+        raise _refused("a function of the shape", got, "Let it take the shape of the images.")
     if place is None and getattr(found, "__module__", None) != module.__name__:
         got = f"{declared!r}, which is defined elsewhere"
         raise _refused("a function of the module", got, "Name the module that defines it.")
