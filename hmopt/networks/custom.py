@@ -85,7 +85,8 @@ class CustomNetwork(RegistrationNetwork):
                 got=got,
                 advice="Correct the network, or declare its stride.",
             )
-        return velocity.contiguous()
+        contiguous: Tensor = velocity.contiguous()
+        return contiguous
 
 
 def make_registration(options: NetworkOptions, shape: tuple[int, ...]) -> RegistrationNetwork:
@@ -125,7 +126,7 @@ def check_network(options: NetworkOptions, shape: tuple[int, ...]) -> None:
         images = torch.rand(2, 1, 1, *shape)
         try:
             velocity = network.train()(images[0], images[1])
-            velocity.square().sum().backward()  # type: ignore[no-untyped-call]
+            velocity.square().sum().backward()
         except HmoptError:
             raise
         except Exception as error:  # whatever somebody else's program raises
@@ -206,7 +207,7 @@ def _made(options: NetworkOptions, shape: tuple[int, ...]) -> nn.Module:
     """Call the function, and refuse what cannot be trained."""
     function = _function(options)
     try:
-        module = function(tuple(shape), **options.options)
+        module: nn.Module = function(tuple(shape), **options.options)
     except Exception as error:  # whatever somebody else's program raises
         raise _failed(f"a function that makes a network for {_times(shape)}", error) from error
     try:

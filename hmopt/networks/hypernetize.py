@@ -83,8 +83,8 @@ class HypernetizedModule(nn.Module):
         for name in names:
             parameters[name].requires_grad_(False)
         self.module = module
-        self.register_state_dict_post_hook(_leave_predicted_out)
-        self.register_load_state_dict_pre_hook(_put_predicted_in)
+        self.register_state_dict_post_hook(_leave_predicted_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_predicted_in)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "HypernetizedModule":
         """Return a copy, also where the module keeps outputs of an earlier call."""

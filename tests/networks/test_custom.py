@@ -2,8 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -101,6 +102,7 @@ def study(trained: Path, tmp_path: Path) -> Path:
     return folder
 
 
+T = TypeVar("T")
 IMAGES = np.random.default_rng(0).uniform(size=(2, 24, 24)).astype(np.float32)
 SETTING = {"regularization": 0.3}
 
@@ -158,16 +160,13 @@ def test_an_interrupted_training_ends_in_the_same_bytes(study: Path) -> None:
     for path in study.glob("model*.safetensors"):
         path.unlink()
 
-    class Interrupted(Exception):
-        pass
-
-    def stop(items: Any, what: str, total: int | None = None, done: int = 0) -> Any:
+    def stop(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
         for index, item in enumerate(items):
-            if what == "Training" and index == 5:
-                raise Interrupted
+            if description == "Training" and index == 5:
+                raise KeyboardInterrupt
             yield item
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(KeyboardInterrupt):
         hmopt.train(study, device="cpu", track=stop)
     hmopt.train(study, device="cpu")
     loaded, _ = load_hypermorph(study / "model.safetensors")

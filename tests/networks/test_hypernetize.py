@@ -45,7 +45,8 @@ class Listed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift."""
-        return (x * self.listed[0] + self.listed[1]) * self.named["scale"]
+        shifted: Tensor = x * self.listed[0] + self.listed[1]
+        return shifted * self.named["scale"]
 
 
 class Recurrent(nn.Module):
@@ -159,7 +160,7 @@ def test_every_predicted_tensor_learns(name: str) -> None:
     gradient = conditioned.hypernetwork.base.grad
     assert gradient is not None
     sizes = [shape.numel() for shape in conditioned.hypernetwork.shapes.values()]
-    for key, part in zip(conditioned.names, gradient.split(sizes), strict=True):
+    for key, part in zip(conditioned.names, torch.split(gradient, sizes), strict=True):
         assert part.abs().max() > 0, key
 
 
