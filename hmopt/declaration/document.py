@@ -93,6 +93,8 @@ def _fill(
     """Add the keys of options to a table, and behind them, as TOML asks for, its inner tables."""
     tables: dict[str, Options | dict[str, Options]] = {}
     for name, field in type(options).model_fields.items():
+        if name in options.computed:
+            continue
         value = getattr(options, name)
         if _holds_tables(value):
             tables[name] = value

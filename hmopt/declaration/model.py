@@ -53,6 +53,8 @@ _OF_A_FUNCTION = ("callable", "options", "content")
 class NetworkOptions(Options):
     """`[network]`: the registration network, a U-Net that predicts a stationary velocity field, or one of your own."""
 
+    computed: ClassVar[tuple[str, ...]] = ("content", "folder")
+
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
     """Channels of each level, finest first; each level halves the grid of the one before."""
     decoder: Levels = [32, 32, 32]
@@ -73,9 +75,9 @@ class NetworkOptions(Options):
     options: dict[str, Constant | list[Constant]] = {}
     """Keyword arguments of that function."""
     content: str | None = None
-    """Hash of its file. Leave it out: it is computed when the study is read."""
+    """Hash of its file, computed when the study is read."""
     folder: Path | None = Field(default=None, exclude=True)
-    """Where the file is. Leave it out: it is the study folder."""
+    """Where the file is: the study folder."""
 
     @model_validator(mode="before")
     @classmethod
