@@ -1,6 +1,7 @@
 """Networks that a function of the user makes: built, trained, saved, found again, refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -332,3 +333,21 @@ def test_voxelmorphs_network_is_trained(tmp_path: Path) -> None:
     velocity.square().sum().backward()
     baked = conditioned.bake(SETTING)
     torch.testing.assert_close(baked(images[0], images[1]), velocity)
+
+
+@pytest.mark.parametrize(("function", "stride"), [("make_network", 2), ("make_voxelmorph", 1)])
+def test_the_networks_of_the_guide_are_trained_and_searched(
+    function: str, stride: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("voxelmorph.nn.models")
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "own-network.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    make_cohort(tmp_path / "data", subjects=8, shape=(24, 24))
+    (tmp_path / "network.py").write_text(blocks[0] + blocks[1])
+    text = DECLARATION.replace("options = {channels = 6}\nstride = 2", f"stride = {stride}")
+    (tmp_path / "study.toml").write_text(text.replace(":make_network", f":{function}"))
+    hmopt.train(tmp_path, device="cpu")
+    hmopt.search(tmp_path, device="cpu")
+    measured = hmopt.read_folder(tmp_path)
+    assert len(measured.pairs) == 4
+    assert np.isfinite(measured.array("dice")).any()
