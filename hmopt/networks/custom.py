@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
 from hmopt.declaration.model import network_file
-from hmopt.errors import CheckpointError, DeclarationError, HmoptError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
 from hmopt.files import file_hash, one_line
 from hmopt.networks.hypernetize import check_module, predictable
 from hmopt.networks.registration import RegistrationNetwork, check_architecture
@@ -46,6 +46,7 @@ class CustomNetwork(RegistrationNetwork):
     def __init__(self, options: NetworkOptions, shape: tuple[int, ...]) -> None:
         nn.Module.__init__(self)
         self.options = options
+        self.shape = tuple(shape)
         self.module = _made(options, shape)
 
     @property
@@ -70,9 +71,19 @@ class CustomNetwork(RegistrationNetwork):
         ------
         DeclarationError
             If the module returns something else.
+        DataError
+            If it fails on images of another shape than the one that it was made for.
         """
-        velocity = self.module(moving, fixed)
         batch, _, *shape = moving.shape
+        try:
+            velocity = self.module(moving, fixed)
+        except Exception as error:  # whatever somebody else's program raises
+            if tuple(shape) == self.shape:
+                raise
+            expected = f"{_times(self.shape)}, for which the network was made"
+            got = f"{_times(tuple(shape))} ({one_line(error)})"
+            advice = "Prepare them to the network's grid."
+            raise DataError("images", expected=expected, got=got, advice=advice) from error
         d = len(shape)
         sides = [side // self.velocity_stride for side in shape]
         expected = (batch, d, *sides)

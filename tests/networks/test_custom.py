@@ -16,10 +16,16 @@ import hmopt
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import NetworkOptions, read_study
-from hmopt.errors import CheckpointError, DeclarationError, HmoptError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
 from hmopt.files import file_hash
 from hmopt.model_file import model_identity
-from hmopt.networks import check_network, hypermorph_hash, load_hypermorph, load_network
+from hmopt.networks import (
+    check_network,
+    hypermorph_hash,
+    load_hypermorph,
+    load_network,
+    make_registration,
+)
 from hmopt.networks.custom import located
 from hmopt.training.identity import training_key
 from hmopt.training.train import train_network
@@ -262,6 +268,25 @@ def test_a_network_that_can_be_trained_passes(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     check_network(options_of(tmp_path, text), (16, 16))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_network_made_for_one_grid_says_so_on_another(tmp_path: Path) -> None:
+    text = """
+class Net(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.field = nn.Parameter(torch.zeros(2, *shape))
+    def forward(self, moving, fixed):
+        return self.field * (moving + fixed)
+def make(shape):
+    return Net(shape)
+"""
+    network = make_registration(options_of(tmp_path, text), (16, 16))
+    image = torch.zeros(1, 1, 16, 16)
+    assert network(image, image).shape == (1, 2, 16, 16)
+    other = torch.zeros(1, 1, 24, 16)
+    with pytest.raises(DataError, match="16 x 16, for which"):
+        network(other, other)
 
 
 def test_a_package_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
