@@ -86,14 +86,14 @@ class CustomNetwork(RegistrationNetwork):
             raise DataError("images", expected=expected, got=got, advice=advice) from error
         d = len(shape)
         sides = [side // self.velocity_stride for side in shape]
-        expected = (batch, d, *sides)
-        got = tuple(velocity.shape) if isinstance(velocity, Tensor) else type(velocity).__name__
-        if got != expected:
+        wanted = (batch, d, *sides)
+        found = tuple(velocity.shape) if isinstance(velocity, Tensor) else type(velocity).__name__
+        if found != wanted:
             raise DeclarationError(
                 _FIELD,
-                expected=f"a network that returns a tensor of shape {expected} "
+                expected=f"a network that returns a tensor of shape {wanted} "
                 f"with network.stride = {self.velocity_stride}",
-                got=got,
+                got=found,
                 advice="Correct the network, or declare its stride.",
             )
         contiguous: Tensor = velocity.contiguous()

@@ -45,8 +45,8 @@ class Listed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift."""
-        shifted: Tensor = x * self.listed[0] + self.listed[1]
-        return shifted * self.named["scale"]
+        scaled: Tensor = (x * self.listed[0] + self.listed[1]) * self.named["scale"]
+        return scaled
 
 
 class Recurrent(nn.Module):
