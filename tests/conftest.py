@@ -107,6 +107,8 @@ SLOW_MODULES = frozenset(
         "data/test_prepared.py",
         "data/test_preprocessing.py",
         "data/test_synthetic.py",
+        "interop/test_hypermorph_h5.py",
+        "interop/test_synthmorph_h5.py",
         "ledger/test_damage.py",
         "ledger/test_ledger.py",
         "ledger/test_order.py",

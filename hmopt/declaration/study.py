@@ -143,7 +143,8 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    if study.model.source != "engine":  # whose hyperparameters are its own
+    # the hyperparameters of an engine are its own; those of a file are compared with the model's
+    if study.model.source not in ("engine", "file"):
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)

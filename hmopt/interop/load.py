@@ -47,6 +47,10 @@ FORMATS: list[ModelFormat] = [
         title="a model of cLapIRN (.pth, or .safetensors made of it)",
         module="hmopt.interop.clapirn",
     ),
+    ModelFormat(
+        title="SynthMorph's deformable network (.h5)", module="hmopt.interop.synthmorph_h5"
+    ),
+    ModelFormat(title="a HyperMorph of VoxelMorph (.h5)", module="hmopt.interop.hypermorph_h5"),
 ]
 """All formats, in the order in which they are tried."""
 

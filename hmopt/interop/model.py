@@ -1,8 +1,9 @@
 """Models as functions on NumPy arrays, and the base class of those that are read from a file."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Any, Protocol
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,11 +65,17 @@ class FileModel(ABC):
 
     @property
     def orientation(self) -> str | None:
-        """Where the axes of the arrays point that `displacement` takes, as `LIA`; None: RAS+.
+        """Where its axes lead, as `LIA` for left, inferior, anterior; None: as the images', RAS+.
 
-        A study prepares images to RAS+; `hmopt.interop.orientation.in_ras` turns a model to it.
+        `displacement` takes arrays in this orientation; `in_ras` makes a model of it that takes
+        prepared images.
         """
         return None
+
+    @property
+    def is_slow_to_set(self) -> bool:
+        """Whether a new setting takes long: then all pairs are registered at one before the next."""
+        return False
 
     @abstractmethod
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
@@ -93,6 +100,128 @@ class FileModel(ABC):
         DataError
             If the images have a shape that the model does not take.
         """
+
+    def displacements(
+        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], setting: Setting
+    ) -> NDArray[np.float32]:
+        """Return the displacements of several pairs; a model that is faster at many overrides it.
+
+        Parameters
+        ----------
+        moving, fixed
+            (n, *shape), prepared as `preprocessing` says.
+        setting
+            A value for every hyperparameter.
+
+        Returns
+        -------
+        ndarray
+            (n, d, *shape), in voxels.
+
+        Raises
+        ------
+        HmoptError
+            As `displacement`.
+        """
+        found = []
+        for one_moving, one_fixed in zip(moving, fixed, strict=True):
+            found.append(self.displacement(one_moving, one_fixed, setting))
+        return np.stack(found)
+
+
+class _InRas(FileModel):
+    """A model of another orientation, for images in RAS+."""
+
+    def __init__(self, model: FileModel, orientation: str) -> None:
+        self._model = model
+        # of a model of slices, the axes that they have
+        has = {"R": "RL", "A": "AP", "S": "SI"}
+        axes = [code for code, ends in has.items() if any(end in orientation for end in ends)]
+        ras = nibabel.orientations.axcodes2ornt(axes)
+        own = nibabel.orientations.axcodes2ornt(orientation)
+        # of each axis of RAS+: its place among the model's axes, and -1 where it is flipped
+        transform = nibabel.orientations.ornt_transform(ras, own)
+        self._places = [int(place) for place in transform[:, 0]]
+        self._flips = [int(flip) for flip in transform[:, 1]]
+
+    @property
+    def title(self) -> str:
+        return self._model.title
+
+    @property
+    def identity(self) -> str:
+        return self._model.identity
+
+    @property
+    def space(self) -> Space:
+        return self._model.space
+
+    @property
+    def preprocessing(self) -> PreprocessingOptions:
+        own = self._model.preprocessing
+        spacing = own.spacing_mm
+        reordered: dict[str, Any] = {"shape": [own.shape[place] for place in self._places]}
+        if spacing is not None:
+            reordered["spacing_mm"] = [spacing[place] for place in self._places]
+        return own.model_copy(update=reordered)
+
+    @property
+    def stride(self) -> int | None:
+        return self._model.stride
+
+    @property
+    def is_slow_to_set(self) -> bool:
+        return self._model.is_slow_to_set
+
+    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
+        own = self._model.displacement(self._turned(moving), self._turned(fixed), setting)
+        # components and axes of the model, in the order and the directions of RAS+
+        components = own[self._places]
+        axes = [0] + [place + 1 for place in self._places]
+        displacement = components.transpose(axes)
+        for axis, flip in enumerate(self._flips):
+            if flip < 0:
+                displacement = np.flip(displacement, axis + 1).copy()
+                displacement[axis] *= -1
+        return np.ascontiguousarray(displacement)
+
+    def _turned(self, image: Image) -> Image:
+        if image.ndim != len(self._places):
+            return image  # which the model refuses, with the numbers
+        flipped = [axis for axis, flip in enumerate(self._flips) if flip < 0]
+        in_order = np.flip(image, flipped).transpose(np.argsort(self._places))
+        return np.ascontiguousarray(in_order)
+
+
+def in_ras(model: FileModel) -> FileModel:
+    """Return a model that takes images in RAS+, as hmopt prepares them, and moves them as this one does.
+
+    Parameters
+    ----------
+    model
+        A model of any `orientation`.
+
+    Returns
+    -------
+    FileModel
+        The model itself where it has no orientation of its own.
+    """
+    if model.orientation in (None, "RAS"):
+        return model
+    assert model.orientation is not None
+    return _InRas(model, model.orientation)
+
+
+def hyperparameter_names(count: int) -> list[str]:
+    """Return names for the hyperparameters of a file that tells how many there are, and no more.
+
+    Examples
+    --------
+    >>> hyperparameter_names(3)
+    ['regularization', 'hyperparameter_2', 'hyperparameter_3']
+    """
+    others = [f"hyperparameter_{place}" for place in range(2, count + 1)]
+    return ["regularization", *others]
 
 
 def check_shapes(moving: Image, fixed: Image, shape: tuple[int, ...], stride: int | None) -> None:

@@ -337,7 +337,9 @@ def check_module(module: nn.Module) -> None:
             if wrapper in kinds:
                 raise _refused(where, "an ordinary module", f"a {wrapper}", advice)
         tensors = [*part._parameters.values(), *part._buffers.values()]
-        if any(isinstance(tensor, UninitializedParameter | UninitializedBuffer) for tensor in tensors):
+        if any(
+            isinstance(tensor, UninitializedParameter | UninitializedBuffer) for tensor in tensors
+        ):
             advice = "Run it once on an input, then hypernetize it."
             got = f"{type(part).__name__}, whose shapes are not known yet"
             raise _refused(where, "a module that was run", got, advice)

@@ -111,7 +111,7 @@ class UNet(nn.Module):
 
         skips = levels[-2::-1]
         for convolution, skip in zip(self.decoder, skips, strict=False):
-            image = _convolve_upsampled(convolution, image, skip)
+            image = convolve_upsampled(convolution, image, skip)
             image = _activate(image)
 
         for convolution in self.final:
@@ -190,7 +190,7 @@ def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
     return total
 
 
-def _convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
+def convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
     """Convolve [upsample(coarse), skip] without forming it.
 
     A convolution is linear in its input channels, so that it splits into one of each part:

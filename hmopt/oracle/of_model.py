@@ -1,8 +1,7 @@
 """The oracle of a model that another program trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from hmopt.files import content_hash
 from hmopt.interop.model import FileModel
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import RegisteringOracle
-from hmopt.records import Pair
+from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
 
@@ -52,13 +51,19 @@ class ModelOracle(RegisteringOracle):
         return self._identity
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
-        """Register a batch of pairs, one after the other."""
+        """Register a batch of pairs."""
         setting = self.space.setting(index)
         moving = images.moving[:, 0].cpu().numpy()
         fixed = images.fixed[:, 0].cpu().numpy()
-        displacements = []
-        for row in range(len(pairs)):
-            found = self._model.displacement(moving[row], fixed[row], setting)
-            displacements.append(found)
-        stacked = torch.from_numpy(np.stack(displacements))
-        return stacked.to(self.device)
+        displacements = self._model.displacements(moving, fixed, setting)
+        return torch.from_numpy(displacements).to(self.device)
+
+    def _blocks(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
+        """Measure all settings on a batch of pairs before the next one, unless a setting takes long."""
+        if not self._model.is_slow_to_set:
+            yield from super()._blocks(settings, pairs, metrics)
+            return
+        for index in settings:
+            yield from super()._blocks([index], pairs, metrics)

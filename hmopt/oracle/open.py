@@ -12,11 +12,10 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, DataError
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
-from hmopt.interop.model import FileModel
-from hmopt.interop.orientation import in_ras
+from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.registration import Placement, Registrar
@@ -189,16 +188,16 @@ class OfFile(ModelSource):
         assert path is not None  # as the declaration has checked
         return path
 
-    @property
-    def model(self) -> FileModel:
-        """The model in the file, as one of images in RAS+."""
-        return in_ras(load_model(self.file))
+    def load(self, device: Device) -> FileModel:
+        """Return the model in the file, for images as hmopt prepares them."""
+        return in_ras(load_model(self.file, device))
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
-        model = self.model
+        model = self.load(device)
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)
+            check_prepared(self.file, model, cohort)
             return ModelOracle(model, cohort, device)
         header = model.header
         check_header(self.file, header, needed=["preprocessing"])
@@ -210,7 +209,7 @@ class OfFile(ModelSource):
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        model = self.model
+        model = self.load(device)
         if isinstance(model, HypermorphModel):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
@@ -228,14 +227,13 @@ class OfStudy(OfFile):
         assert path is not None  # as the declaration has checked
         return StudyFolder(path).model_file()
 
-    @property
-    def model(self) -> FileModel:
-        """The other folder's model."""
+    def load(self, device: Device) -> FileModel:
+        """Return the other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         declaration = StudyFolder(path).declaration
         declared_order = None if declaration is None else list(declaration.hyperparameters)
-        return own_model.read(self.file, declared_order=declared_order)
+        return own_model.read(self.file, device, declared_order)
 
 
 class OfEngine(ModelSource):
@@ -366,6 +364,29 @@ def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: Prep
     if normalization != study.preprocessing.normalization:
         own = study.preprocessing.normalization
         raise _another_grid(path, "normalization", normalization, own)
+
+
+def check_prepared(path: Path, model: FileModel, cohort: PreparedCohort) -> None:
+    """Refuse a cohort on a grid that a model of another program does not take.
+
+    Its normalization is not compared: files of other programs do not tell it.
+
+    Raises
+    ------
+    CheckpointError
+        If shape or spacing do not fit; both numbers are told.
+    """
+    needed = model.preprocessing
+    image = np.empty(cohort.shape, dtype=np.float32)
+    try:
+        check_shapes(image, image, tuple(needed.shape), model.stride)
+    except DataError as error:
+        taken = f"or multiples of {model.stride}" if model.stride is not None else "alone"
+        expected = f"{_times(needed.shape)} voxels {taken}"
+        raise _another_grid(path, "shape", expected, _times(cohort.shape)) from error
+    if needed.spacing_mm is not None and not _is_same_spacing(needed.spacing_mm, cohort.spacing_mm):
+        expected = f"{_times(needed.spacing_mm)} mm"
+        raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
 
 
 def _is_same_spacing(trained: Sequence[float] | None, own: Sequence[float] | None) -> bool:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.interop.model import FileModel, Image
-from hmopt.interop.orientation import in_ras
+from hmopt.interop.model import FileModel, Image, in_ras
 from hmopt.space import Hyperparameter, Setting, Space
 
 Array = NDArray[np.float32]
