@@ -79,6 +79,12 @@ class NetworkOptions(Options):
     folder: Path | None = Field(default=None, exclude=True)
     """Where the file is: the study folder."""
 
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Names of the keys that have a use: those of the U-Net, or those of a function."""
+        left_out = () if self.callable is None else _OF_THE_UNET
+        return tuple(name for name in type(self).model_fields if name not in left_out)
+
     @model_validator(mode="before")
     @classmethod
     def _of_one_network(cls, values: Any) -> Any:
