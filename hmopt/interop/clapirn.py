@@ -233,11 +233,12 @@ class ClapirnModel(FileModel):
         DataError
             If the images have a shape or intensities that the model does not take.
         """
-        self.space.index(setting)
+        (place,) = self.space.to_unit_interval(setting)
         check_shapes(moving, fixed, self.conventions.shape, STRIDE)
         _check_room(moving.shape)
         _check_intensities(moving, fixed)
-        code = torch.tensor([[setting["regularization"]]], device=self._device)
+        # the range is [0, 1]: the place along it is λ itself
+        code = torch.tensor([[place]], dtype=torch.float32, device=self._device)
         images = [
             torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in (moving, fixed)
         ]
