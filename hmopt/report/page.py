@@ -476,7 +476,7 @@ def _network(study: Study) -> str:
     units = "-".join(map(str, hypernetwork.widths))
     kind = f"U-Net {features} from stride {network.stride}"
     if network.callable is not None:
-        kind = f"{network.callable}, velocity of stride {network.stride}"
+        kind = f"{network.callable}, output at stride {network.stride}"
     return (
         f"{kind}; stationary velocity, "
         f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "
