@@ -42,6 +42,10 @@ class ModelFormat:
 
 
 FORMATS: list[ModelFormat] = [
+    ModelFormat(
+        title="a registration network of hmopt (.safetensors)",
+        module="hmopt.interop.baked_model",
+    ),
     ModelFormat(title="a hypermorph of hmopt (.safetensors)", module="hmopt.interop.own_model"),
     ModelFormat(
         title="a model of cLapIRN (.pth, or .safetensors made of it)",
