@@ -16,7 +16,7 @@ from hmopt.declaration import NetworkOptions
 from hmopt.declaration.model import network_file
 from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
 from hmopt.files import file_hash, one_line
-from hmopt.networks.hypernetize import check_module, predictable
+from hmopt.networks.hypernetize import check_module, deep_copy, predictable
 from hmopt.networks.registration import RegistrationNetwork, check_architecture
 
 _FIELD = "network.callable"
@@ -48,6 +48,10 @@ class CustomNetwork(RegistrationNetwork):
         self.options = options
         self.shape = tuple(shape)
         self.module = _made(options, shape)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CustomNetwork":
+        """Return a copy, also where the module keeps outputs of an earlier call."""
+        return deep_copy(self, memo)
 
     @property
     def velocity_stride(self) -> int:
