@@ -46,10 +46,12 @@ if TYPE_CHECKING:
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
     from hmopt.workflow.bake import bake
+    from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
     from hmopt.workflow.new import new
+    from hmopt.workflow.publish import publish
     from hmopt.workflow.register import register
     from hmopt.workflow.report import report
     from hmopt.workflow.run import demo, demo_declaration, run
@@ -104,10 +106,12 @@ _HOMES = {
         "read_folder",
     ),
     "hmopt.workflow.bake": ("bake",),
+    "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
     "hmopt.workflow.new": ("new",),
+    "hmopt.workflow.publish": ("publish",),
     "hmopt.workflow.register": ("register",),
     "hmopt.workflow.report": ("report",),
     "hmopt.workflow.run": (
@@ -147,6 +151,7 @@ __all__ = [
     "add_report_part",
     "add_similarity",
     "bake",
+    "beside",
     "compare",
     "convert_regularization",
     "demo",
@@ -158,6 +163,7 @@ __all__ = [
     "new",
     "open_oracle",
     "open_study",
+    "publish",
     "read_dense",
     "read_folder",
     "read_study",

@@ -58,6 +58,10 @@ class SearchError(HmoptError):
     """A scope, study or setting that was asked for does not exist."""
 
 
+class FailedPairsError(SearchError):
+    """Pairs could not be registered at a setting: their measurements are missing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """The first rule that values break which pydantic checked, as it stands in an error of hmopt.

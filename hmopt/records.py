@@ -1,7 +1,7 @@
 """Shared types: pairs of images, blocks of measurements, and checkpoints of a training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -72,6 +72,8 @@ class Block:
     values
         By metric: shape (n, m) for a metric per label, (n,) for one per pair. NaN where there is
         nothing to measure, as for a label that one of the images lacks.
+    failures
+        By id, why a pair could not be registered at this setting: all its values are NaN, too.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Block:
     pairs: tuple[str, ...]
     labels: tuple[str, ...]
     values: Mapping[str, NDArray[np.float64]]
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse arrays whose shape does not fit."""

@@ -86,6 +86,7 @@ SLOW_FOLDERS = frozenset(
 SLOW_MODULES = frozenset(
     {
         "analysis/test_baselines.py",
+        "analysis/test_beside_calibration.py",
         "analysis/test_broken.py",
         "analysis/test_calibration.py",
         "analysis/test_drift.py",
@@ -95,6 +96,7 @@ SLOW_MODULES = frozenset(
         "analysis/test_pooling.py",
         "analysis/test_sensitivity.py",
         "analysis/test_simulation.py",
+        "analysis/test_transfer.py",
         "architecture/test_imports.py",
         "benchmarks/test_counterparts.py",
         "benchmarks/test_growth.py",
@@ -120,6 +122,7 @@ SLOW_MODULES = frozenset(
         "oracle/test_amortized.py",
         "oracle/test_baselines.py",
         "oracle/test_open.py",
+        "report/test_any_oracle.py",
         "report/test_broken_oracles.py",
         "report/test_gain.py",
         "report/test_several.py",
@@ -130,6 +133,8 @@ SLOW_MODULES = frozenset(
         "training/test_train.py",
         "training/test_train_baselines.py",
         "workflow/test_new.py",
+        "workflow/test_new_model.py",
+        "workflow/test_publish.py",
         "workflow/test_python.py",
     }
 )

@@ -31,7 +31,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import mean
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
-from hmopt.space import Index, Setting
+from hmopt.space import Index, Setting, as_number
 
 FEWEST_SETTINGS = 9
 """Settings that a rank correlation needs."""
@@ -86,7 +86,7 @@ class Agreement:
     rank_correlation: float
     ranked: int
     ranking: Evidence
-    shift: Setting
+    shift: dict[str, float]
 
     @property
     def upper_bound(self) -> float:
@@ -171,7 +171,7 @@ def find_agreement(
         rank_correlation=correlation,
         ranked=ranked,
         ranking=ranking,
-        shift={name: other_best[name] - own_best[name] for name in own_best},
+        shift={name: as_number(other_best[name]) - as_number(own_best[name]) for name in own_best},
     )
 
 

@@ -1,7 +1,7 @@
 """The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -26,12 +26,15 @@ from hmopt.catalogue import Metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, Curves
-from hmopt.search.lattice import even_lattice
+from hmopt.search.lattice import bears_surface, even_lattice, unit_places
 from hmopt.search.scopes import Scope
-from hmopt.space import Index, Setting, Space
+from hmopt.space import Hyperparameter, Index, Setting, Space, Value
 
 DRAWS = 1000
 """Bootstrap samples of the subjects behind every interval."""
+
+FINEST = 10_001
+"""Values of one hyperparameter at most between which scores are interpolated."""
 
 CANDIDATES = 400
 """Settings, about, at which the surface over several hyperparameters is evaluated."""
@@ -71,6 +74,10 @@ class Optimum:
         The best of the settings whose mean folding obeys the limit; None where none does.
     score_constrained
         The score there.
+    choices, equal_choices
+        What `intervals` and `equals` are for numbers, of categorical hyperparameters: the fewest
+        choices that are best in 95 % of the bootstrap samples, with the best measured one among
+        them, and the choices of the equivalent settings. None from too few subjects.
     """
 
     index: Index
@@ -81,6 +88,8 @@ class Optimum:
     folding: float
     constrained: Setting | None
     score_constrained: float
+    choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    equal_choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
 
 def find_optimum(
@@ -114,9 +123,18 @@ def find_optimum(
     measured = response.values
     intervals = {}
     equals = {}
-    for column, name in enumerate(response.space.names):
-        intervals[name] = _interval_around(best, measured[:, column], resampled[:, column])
-        equals[name] = _range(measured[equivalent, column])
+    choices = {}
+    equal_choices = {}
+    for column, hyperparameter in enumerate(response.space.hyperparameters):
+        name = hyperparameter.name
+        if hyperparameter.is_ordered:
+            intervals[name] = _interval_around(best, measured[:, column], resampled[:, column])
+            equals[name] = _range(measured[equivalent, column])
+            continue
+        intervals[name] = equals[name] = NOTHING
+        likely = _likely_choices(measured[best, column], resampled[:, column])
+        choices[name] = _values_at(hyperparameter, likely)
+        equal_choices[name] = _values_at(hyperparameter, measured[equivalent, column])
 
     score = estimate(samples, response.scores[best])
     return Optimum(
@@ -124,6 +142,8 @@ def find_optimum(
         setting=best_values,
         intervals=intervals,
         equals=equals,
+        choices=choices,
+        equal_choices=equal_choices,
         score=within_range(response.metric, score),
         folding=float(response.folding[best]),
         constrained=constrained_values,
@@ -154,9 +174,11 @@ def shared_settings(measured: Iterable[_HasSettings]) -> list[Index]:
 def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Floats]:
     """Return settings between the measured ones, and the matrix that interpolates scores there.
 
-    One hyperparameter: the cubic spline, on every lattice point from the first to the last measured
-    one. Several: a cubic radial basis function with a quadratic polynomial, on about `CANDIDATES`
+    One number: the cubic spline, on every lattice point from the first to the last measured one.
+    Several floats: a cubic radial basis function with a quadratic polynomial, on about `CANDIDATES`
     evenly spread settings and the measured ones; the measured ones alone where they are too few.
+    The measured ones alone also where there are choices, conditions, or integers beside others:
+    nothing lies between two choices, and a few values of an integer bear no surface.
 
     Interpolation is linear in the scores, so that the matrix of the S unit vectors serves all
     scores, pairs and bootstrap samples.
@@ -187,10 +209,16 @@ def interpolation(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index
     fewest = 2
     if dimensions > 1:
         fewest = (dimensions + 1) * (dimensions + 2)
-    if len(settings) < fewest:
+    is_smooth = space.is_continuous or (dimensions == 1 and space.is_ordered)
+    is_fine = dimensions > 1 or (
+        space.hyperparameters and space.hyperparameters[0].points <= FINEST
+    )
+    if len(settings) < fewest or not is_smooth or not is_fine:
         return list(settings), np.eye(len(settings))
     if dimensions == 1:
         return _spline(settings)
+    if not bears_surface(unit_places(space, settings)):
+        return list(settings), np.eye(len(settings))
     return _surface(space, settings)
 
 
@@ -231,11 +259,29 @@ def _surface(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Fl
 def interpolated_values(space: Space, settings: tuple[Index, ...]) -> tuple[Floats, Floats]:
     """Return what `interpolation` does, with the settings as values: (C, hyperparameters)."""
     candidates, matrix = interpolation(space, settings)
-    values = []
-    for index in candidates:
-        setting = space.setting(index)
-        values.append(list(setting.values()))
+    values = [space.coordinates(index) for index in candidates]
     return np.array(values), matrix
+
+
+def _likely_choices(best: float, resampled: Floats) -> Floats:
+    """Return the places of the fewest choices that are best in 95 % of the samples, and of the best measured one.
+
+    Best in 60, 36 and 4 % of the samples: the first two. NaN stands for settings without a choice.
+    """
+    if not len(resampled):
+        return np.empty(0)
+    places, counts = np.unique(resampled[np.isfinite(resampled)], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    covered = np.cumsum(counts[order])
+    needed = COVERAGE * len(resampled)
+    fewest = int(np.searchsorted(covered, needed)) + 1
+    return np.append(places[order[:fewest]], best)
+
+
+def _values_at(hyperparameter: Hyperparameter, places: Floats) -> tuple[Value, ...]:
+    """Return the choices at some places, each once, in the order of their declaration."""
+    known = np.unique(places[np.isfinite(places)])
+    return tuple(hyperparameter.value(int(place)) for place in known)
 
 
 def _resampled_optima(response: Curve, samples: Samples) -> Floats:
@@ -257,11 +303,13 @@ def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval
     What lies nearer to the best measured value than half-way to the next one was never told from
     it. Measured 0, 0.2, 0.4 with the best at 0.2: the interval reaches from 0.1 to 0.3 or further.
     """
-    inner = interval(resampled)
+    value = float(measured[best])
+    if np.isnan(value):  # it is inactive at the best setting
+        return NOTHING
+    inner = interval(resampled[np.isfinite(resampled)])
     if np.isnan(inner.low):
         return NOTHING
-    values = np.unique(measured).tolist()
-    value = float(measured[best])
+    values = np.unique(measured[np.isfinite(measured)]).tolist()
     place = values.index(value)
     last = len(values) - 1
     place_below = max(place - 1, 0)
@@ -292,7 +340,7 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
     )
     equivalent = upper_bounds <= margin
     equivalent[best] = True
-    if len(response.space.names) > 1:
+    if len(response.space.names) > 1 or not response.space.is_ordered:
         return np.flatnonzero(equivalent)
     first = best
     while first > 0 and equivalent[first - 1]:
@@ -305,10 +353,11 @@ def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:
 
 
 def _range(values: Floats) -> Interval:
-    if not len(values):
+    known = values[np.isfinite(values)]
+    if not len(known):
         return NOTHING
-    low = float(values.min())
-    high = float(values.max())
+    low = float(known.min())
+    high = float(known.max())
     return Interval(low, high)
 
 

@@ -25,7 +25,9 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
-from hmopt.space import Setting, Space
+from hmopt.space import Setting, Space, Value, as_number, choice_text
+
+SEPARATE_CHOICES = "; "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +194,9 @@ def _unregularized(space: Space) -> Setting:
     """Return the default setting with `regularization` at its lowest."""
     setting = dict(space.default)
     for hyperparameter in space.hyperparameters:
-        if hyperparameter.name == "regularization":
-            setting["regularization"] = hyperparameter.low
+        is_weight = hyperparameter.name == "regularization" and hyperparameter.is_ordered
+        if is_weight and hyperparameter.name in setting:
+            setting["regularization"] = hyperparameter.value(0)
     return setting
 
 
@@ -262,8 +265,9 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
     -------
     table
         First `scope` (its kinds), `value` (theirs) and `label`; then for each hyperparameter, as
-        `regularization`, the best value, `_low` and `_high` (95 % interval), `_equal_low` and
-        `_equal_high` (equivalent to the best), `_recommended` (of the pooled curve), `_constrained`
+        `regularization`, the best value (empty where it is inactive), `_low` and `_high` (95 %
+        interval), `_equal_low` and `_equal_high` (equivalent to the best), or of a categorical
+        hyperparameter `_among` and `_equal` (choices separated by semicolons), `_recommended` (of the pooled curve), `_constrained`
         (under the folding limit), `_half` (at half training) and `_by_METRIC` (the best one by
         another metric of labels); then scores, held-out gains and counts. `loss_ratio` is
         λ / (1 - λ), NaN without λ; `flags` are separated by semicolons.
@@ -274,7 +278,7 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
 
 def _loss_ratio(setting: Setting) -> float:
     """Return λ / (1 - λ): infinite at λ = 1, NaN of an engine without regularization."""
-    regularization = setting.get("regularization", math.nan)
+    regularization = as_number(setting.get("regularization"))
     if regularization == 1:
         return math.inf
     return regularization / (1 - regularization)
@@ -312,24 +316,37 @@ def _row(result: ScopeResult, loss_scale: float | None) -> dict[str, object]:
     return row
 
 
-def _columns(name: str, result: ScopeResult) -> dict[str, float]:
+def _columns(name: str, result: ScopeResult) -> dict[str, Value]:
     """Return the columns of one hyperparameter."""
     optimum = result.full.optimum
-    constrained = optimum.constrained
-    columns = {
-        name: optimum.setting[name],
-        f"{name}_low": optimum.intervals[name].low,
-        f"{name}_high": optimum.intervals[name].high,
-        f"{name}_equal_low": optimum.equals[name].low,
-        f"{name}_equal_high": optimum.equals[name].high,
-        f"{name}_recommended": result.recommended[name],
-        f"{name}_constrained": np.nan if constrained is None else constrained[name],
-        f"{name}_half": result.half.optimum.setting[name] if result.half else np.nan,
-    }
+    half = None if result.half is None else result.half.optimum.setting
+    columns = {name: _cell(optimum.setting, name)}
+    if name in optimum.choices:
+        columns[f"{name}_among"] = _listed(optimum.choices[name])
+        columns[f"{name}_equal"] = _listed(optimum.equal_choices[name])
+    else:
+        columns[f"{name}_low"] = optimum.intervals[name].low
+        columns[f"{name}_high"] = optimum.intervals[name].high
+        columns[f"{name}_equal_low"] = optimum.equals[name].low
+        columns[f"{name}_equal_high"] = optimum.equals[name].high
+    columns[f"{name}_recommended"] = _cell(result.recommended, name)
+    columns[f"{name}_constrained"] = _cell(optimum.constrained, name)
+    columns[f"{name}_half"] = _cell(half, name)
     for metric, reported in result.reported.items():
         if reported.optimum is not None:
-            columns[f"{name}_by_{metric}"] = reported.optimum.setting[name]
+            columns[f"{name}_by_{metric}"] = _cell(reported.optimum.setting, name)
     return columns
+
+
+def _cell(setting: Setting | None, name: str) -> Value:
+    """Return a value of a setting; NaN, which is an empty cell, where there is none."""
+    if setting is None:
+        return math.nan
+    return setting.get(name, math.nan)
+
+
+def _listed(choices: Sequence[Value]) -> str:
+    return SEPARATE_CHOICES.join(choice_text(choice) for choice in choices)
 
 
 def _held_out(result: ScopeResult) -> dict[str, float]:

@@ -74,7 +74,8 @@ def subject_optima(
     Returns
     -------
     table
-        A row for each subject, a column for each hyperparameter.
+        A row for each subject, a column for each hyperparameter that is a number; NaN where it is
+        inactive.
     """
     curves = Curves(measurements, metric)
     optima = {}
@@ -87,7 +88,7 @@ def subject_optima(
         if curve is not None:
             best = curve.settings[curve.best()]
             optima[subject] = curve.space.setting(best)
-    names = list(measurements.space.names)
+    names = [one.name for one in measurements.space.hyperparameters if one.is_ordered]
     return pd.DataFrame.from_dict(optima, orient="index", columns=names)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hmopt.analysis.optimum import Optimum, margin_of
 from hmopt.analysis.resampling import NOTHING
 from hmopt.search.curve import Curve
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Space, Value
 
 FLAT_SHARE = 0.4
 """A response is flat where the equivalent settings span this share of the range."""
@@ -147,7 +147,8 @@ def _erratic(response: Curve) -> bool:
     von Neumann, "Distribution of the ratio of the mean square successive difference to the
     variance", Annals of Mathematical Statistics 1941.
     """
-    if len(response.space.hyperparameters) > 1 or len(response.settings) < ORDERED:
+    is_one_range = len(response.space.hyperparameters) == 1 and response.space.is_ordered
+    if not is_one_range or len(response.settings) < ORDERED:
         return False
     means = response.means
     steps = np.diff(means)
@@ -162,10 +163,12 @@ def disagree(one: Optimum, other: Optimum) -> bool:
 
     One hyperparameter is enough. Without intervals, as of too few subjects, they never disagree.
     """
-    intervals = [*one.intervals.values(), *other.intervals.values()]
+    ordered = [name for name in one.setting if name not in one.choices]
+    intervals = [found.intervals.get(name, NOTHING) for found in (one, other) for name in ordered]
     if any(np.isnan(interval.low) for interval in intervals):
         return False
-    for name, value in one.setting.items():
+    for name in ordered:
+        value = one.setting[name]
         other_value = other.setting[name]
         of_one = one.intervals.get(name, NOTHING)
         of_other = other.intervals.get(name, NOTHING)
@@ -174,7 +177,7 @@ def disagree(one: Optimum, other: Optimum) -> bool:
     return False
 
 
-def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
+def draws_near(hyperparameter: Hyperparameter, value: Value) -> float:
     """Compute the share of training's draws that fall near a value.
 
     Draws are uniform along the range, but for those that are placed on its two ends.
@@ -196,6 +199,8 @@ def draws_near(hyperparameter: Hyperparameter, value: float) -> float:
 
 
 def _hardly_trained(space: Space, optimum: Optimum) -> bool:
+    if not space.is_continuous:  # no model that was trained on draws
+        return False
     for hyperparameter in space.hyperparameters:
         value = optimum.setting[hyperparameter.name]
         if draws_near(hyperparameter, value) < RARE:
@@ -206,7 +211,7 @@ def _hardly_trained(space: Space, optimum: Optimum) -> bool:
 def _on_bound(space: Space, optimum: Optimum) -> bool:
     for hyperparameter in space.hyperparameters:
         ends = (hyperparameter.low, hyperparameter.high)
-        if optimum.setting[hyperparameter.name] in ends:
+        if hyperparameter.is_ordered and optimum.setting.get(hyperparameter.name) in ends:
             return True
     return False
 

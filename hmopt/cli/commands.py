@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich import box
@@ -13,6 +14,7 @@ from rich.table import Table
 import hmopt
 from hmopt.cli.conversation import conversation
 from hmopt.progress import duration
+from hmopt.space import Value
 
 if TYPE_CHECKING:
     from hmopt.data.inspection import Inspection
@@ -64,6 +66,23 @@ LabelNames = Annotated[
         help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
     ),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="ants|elastix|convexadam",
+        help="Search a registration program instead of a model; nothing is trained.",
+    ),
+]
+OtherModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="OTHER",
+        help="Search a model that was trained elsewhere: another study folder, a published folder, or a model file. "
+        "Default: train one here.",
+    ),
+]
 
 Dense = Annotated[
     bool,
@@ -71,6 +90,10 @@ Dense = Annotated[
         "--dense",
         help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
     ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
 ]
 Jobs = Annotated[
     int,
@@ -165,6 +188,21 @@ WithinLimit = Annotated[
     ),
 ]
 
+Destination = Annotated[
+    Path, typer.Option("--to", metavar="DESTINATION", help="Folder to make.", show_default=False)
+]
+DataLicense = Annotated[
+    str | None,
+    typer.Option(
+        "--data-license",
+        help="Licence of the training images, as cc-by-4.0. Default: cohort.license of study.toml.",
+    ),
+]
+Citation = Annotated[
+    str | None,
+    typer.Option("--citation", help="How the images are to be cited. Default: cohort.citation."),
+]
+
 BakeFormatOption = Annotated[
     str,
     typer.Option(
@@ -200,10 +238,15 @@ def new(
     labels: Labels = None,
     manifest: Manifest = None,
     label_names: LabelNames = None,
+    model: OtherModel = None,
+    engine: Engine = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml."""
+    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml.
+
+    With --model, the images are prepared to a model that was trained elsewhere, and nothing is trained.
+    """
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
         made = hmopt.new(
             folder,
@@ -211,10 +254,14 @@ def new(
             labels=labels,
             manifest=manifest,
             label_names=label_names,
+            model=model,
+            engine=engine,
             track=talk.track,
         )
         for line in describe(made):
             talk.say(line)
+        for warning in made.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         talk.say(made)
 
 
@@ -230,12 +277,16 @@ def search(
     folder: Folder,
     device: Device = None,
     dense: Dense = False,
+    retry_failed: RetryFailed = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
+        swept = hmopt.search(
+            folder, dense=dense, retry_failed=retry_failed, track=talk.track, device=device
+        )
+        talk.say(swept)
 
 
 def compare(
@@ -310,6 +361,27 @@ def register(
         talk.say(registered)
 
 
+def publish(
+    folder: Folder,
+    to: Destination,
+    data_license: DataLicense = None,
+    citation: Citation = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write model card, weights, declaration and best settings into one folder, ready for a hub.
+
+    Nothing personal is written: no paths, no names of subjects or images.
+    """
+    with conversation(f"hmopt publish {folder}", quiet=quiet, debug=debug) as talk:
+        made = hmopt.publish(
+            folder, to, data_license=data_license, citation=citation, track=talk.track
+        )
+        for remark in made.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(made)
+
+
 def bake(
     folder: ModelFolder,
     form: BakeFormatOption,
@@ -350,7 +422,7 @@ def ledger(
         if content.before is not None:
             talk.say(f"Before: {content.total_before}")
             talk.say(f"Now:    {content.total}")
-        for line in lines_of(HEADER, table_rows(content)):
+        for line in [*lines_of(HEADER, table_rows(content)), *content.failures]:
             talk.say(line)
         talk.say(content)
 
@@ -379,11 +451,11 @@ def demo(
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
 
 
-def _setting(regularization: float | None, values: list[str] | None) -> dict[str, float | str]:
+def _setting(regularization: float | None, values: list[str] | None) -> dict[str, Value]:
     """Return the values that were given, by hyperparameter."""
     from hmopt.search.scopes import parse_pairs
 
-    setting: dict[str, float | str] = {}
+    setting: dict[str, Value] = {}
     setting.update(parse_pairs("--set", values or []))
     if regularization is not None:
         setting["regularization"] = regularization
@@ -418,11 +490,22 @@ def describe(made: "NewStudy") -> list[str]:
     training = duration(made.estimate.training_s)
     search = duration(made.estimate.search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
+    time = f"training {training}, search {search}"
+    placement = made.found.advice
+    model = []
+    if made.study.model.source != "trained":
+        time = f"search {search}"
+        chosen = made.study.preprocessing.placement
+        placement = f"{chosen}. {made.remarks['preprocessing.placement']}"
+        grid = _product(np.array(made.study.preprocessing.shape))
+        title = made.remarks["model.source"]
+        model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
     return [
         *_describe_data(made.found),
-        f"Placement: {made.found.advice}",
+        *model,
+        f"Placement: {placement}",
         f"Split: {split}. {power}",
-        f"Estimated time on this machine: training {training}, search {search}",
+        f"Estimated time on this machine: {time}",
         f"Estimated disk space: {gigabytes:.2f} GB",
     ]
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES
 from hmopt.declaration.options import OneOf, Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
@@ -25,25 +25,58 @@ class ModelOptions(Options):
     """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
 
     source: Literal["trained", "study", "file", "engine"] = "trained"
-    """Trained in this folder, taken from another study folder or from a file, or an engine: a Python function."""
+    """Trained in this folder, taken from another study folder or from a file, or an engine: another
+    program, or a Python function."""
     path: Path | None = None
     """The other study folder or the model file; required with `study` and `file`."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
-    """The function, as `package.module:function` or `file.py:function`; required with `engine`."""
+    """The engine as a Python function, as `package.module:function` or `file.py:function`."""
+    command: Annotated[str, Field(min_length=1)] | None = None
+    """The engine as a command, with the placeholders {moving}, {fixed}, {output}, {folder} and any
+    hyperparameter, as {regularization}; it runs in the study folder, without a shell."""
+    engine: Annotated[str, OneOf(tuple(ENGINES))] | None = None
+    """The engine as a program that hmopt has an adaptor for: `ants`, `elastix` or `convexadam`."""
+    outputs: list[Annotated[str, Field(min_length=1)]] = []
+    """Files that a command writes, relative to {folder}, as patterns; of a warp and an affine
+    transform the warp first. Left out: {output}."""
+    options: dict[str, bool | int | float | str | list[int | float | str]] = {}
+    """Values that the engine takes besides the hyperparameters, and that are not searched."""
     version: Annotated[str, Field(min_length=1)] = "1"
     """Version of the engine; change it when its results change but its file does not."""
+    time_limit_s: float | None = Field(default=None, gt=0, le=10**7)
+    """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
+    threads: int = Field(default=1, ge=1, le=1024)
+    """Threads of one registration of an engine."""
+    warnings: list[str] = []
+    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Refuse a key that is missing, or that the source has no use for."""
-        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
-        for key in ("path", "callable"):
-            is_given = getattr(self, key) is not None
-            if is_given and key != needed:
+        needed: dict[str, tuple[str, ...]] = {
+            "study": ("path",),
+            "file": ("path",),
+            "engine": ("callable", "command", "engine"),
+        }
+        useful = needed.get(self.source, ())
+        for key in ("path", "callable", "command", "engine"):
+            if key not in useful and getattr(self, key) is not None:
                 raise ValueError(f'expected no {key} with source = "{self.source}"')
-            if not is_given and key == needed:
-                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        given = [key for key in useful if getattr(self, key) is not None]
+        if useful and len(given) != 1:
+            expected = f"a {useful[0]}" if len(useful) == 1 else f"one of {', '.join(useful)}"
+            raise ValueError(f'expected {expected} with source = "{self.source}"')
+        self._check_details()
         return self
+
+    def _check_details(self) -> None:
+        """Refuse what only engines, or only commands, have."""
+        if self.source != "engine":
+            for key in ("options", "time_limit_s"):
+                if getattr(self, key):
+                    raise ValueError(f'expected no {key} with source = "{self.source}"')
+        if self.outputs and self.command is None:
+            raise ValueError("expected no outputs without a command")
 
 
 _OF_THE_UNET = ("encoder", "decoder", "final")
@@ -141,22 +174,88 @@ class HypernetworkOptions(Options):
     setting."""
 
 
-class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin."""
+Choice = bool | int | float | str
 
+_KEYS_OF_RANGES = {"low", "high", "step", "prior", "end_point_rate"}
+
+
+class HyperparameterOptions(Options):
+    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin or an engine."""
+
+    type: Literal["float", "integer", "categorical"] = "float"
+    """Kind of its values. Engines take all; a hypermorph takes `float`."""
     low: float = 0.0
-    """Smallest value."""
+    """Smallest value; required of an integer, not for categorical."""
     high: float = 1.0
-    """Largest value."""
+    """Largest value; required of an integer, not for categorical."""
     step: float = 0.005
-    """Distance of neighbouring settings as a share of the range (of its logarithm with a
-    log-uniform prior): one divided by a whole number."""
+    """Distance of neighbouring settings. Of a float as a share of the range (of its logarithm with a
+    log-uniform prior): one divided by a whole number. Of an integer in whole numbers; left out: 1."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
-    """Distribution that values are drawn from in training."""
+    """Distribution that values are drawn from in training, and scale along which a search spreads
+    them; `log-uniform` needs low > 0."""
     end_point_rate: float = 0.1
     """Share of draws in training that fall on `low`, and the same share on `high`; in [0, 0.5]."""
-    default: float = 0.5
-    """Baseline value: what would be used without a search."""
+    choices: list[Choice] = []
+    """Values of a categorical hyperparameter: at least two, of text, numbers, or true and false."""
+    default: Choice = 0.5
+    """Baseline value: what would be used without a search. Required of an integer; of a categorical
+    hyperparameter left out: the first choice."""
+    only_if: dict[str, Choice | list[Choice]] = {}
+    """Categorical or integer hyperparameters that are declared above, each with the value or the
+    values with which this one is active; elsewhere it is left out of the setting."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_by_type(cls, values: Any) -> Any:
+        """Refuse keys that the type has no use for, and set what it has for those left out."""
+        if not isinstance(values, Mapping):
+            return values
+        kind = values.get("type", "float")
+        given = {key for key, value in values.items() if value not in ({}, [])}
+        if kind == "categorical":
+            useless = sorted(given & _KEYS_OF_RANGES)
+            if useless:
+                raise ValueError(f'expected no {useless[0]} with type = "categorical"')
+            if "choices" not in given:
+                raise ValueError('expected choices with type = "categorical"')
+            choices = values["choices"]
+            has_first = isinstance(choices, list) and bool(choices)
+            first = {"default": choices[0]} if has_first else {}
+            return {**first, **values}
+        if "choices" in given:
+            raise ValueError('expected no choices unless type = "categorical"')
+        if kind == "integer":
+            for key in ("low", "high", "default"):
+                if key not in given:
+                    raise ValueError(f'expected a {key} with type = "integer"')
+            return {"step": 1, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _with_plain_numbers(self) -> Self:
+        """Let the default of a float be a float, as 1 in the file is one."""
+        if self.type == "float" and isinstance(self.default, int):
+            if isinstance(self.default, bool):
+                raise ValueError("expected a number as default")
+            object.__setattr__(self, "default", float(self.default))
+        return self
+
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Keys that say something of a hyperparameter of this type."""
+        left_out = {"float": {"type", "choices"}, "integer": {"choices", "end_point_rate"}}
+        left_out["categorical"] = _KEYS_OF_RANGES
+        useless = set(left_out[self.type])
+        if not self.only_if:
+            useless.add("only_if")
+        return tuple(key for key in type(self).model_fields if key not in useless)
+
+    @model_serializer(mode="wrap")
+    def _only_written_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the other keys: a file about floats is the same as before there were other types."""
+        content = serialize(self)
+        return {key: value for key, value in content.items() if key in self.written_keys}
 
 
 class LossOptions(Options):

@@ -73,6 +73,11 @@ class Options(BaseModel):
     computed: ClassVar[tuple[str, ...]] = ()
     """Keys that are filled in when the file is read, and not declared."""
 
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Names of the keys that a written declaration shows: those that have a use."""
+        return tuple(type(self).model_fields)
+
     @model_validator(mode="before")
     @classmethod
     def _read_older_names(cls, values: Any) -> Any:

@@ -1,13 +1,13 @@
 """`[search]` and `[compare]`: the sweep over settings, the scopes, the evaluation, and the baselines."""
 
-import itertools
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from hmopt.catalogue import METRICS
 from hmopt.declaration.options import OneOf, Options, Seed
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Index, Space, Value
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
@@ -38,8 +38,17 @@ class SearchOptions(Options):
     """`plan` (of hmopt), or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
-    trials: int = Field(default=30, ge=1, le=100_000)
-    """Trials in the study of each scope, with a sampler other than `plan`."""
+    trials: int = Field(default=30, ge=0, le=100_000)
+    """Trials in the study of each scope, with a sampler other than `plan`; 0: the default setting
+    alone."""
+    spending: Literal["all", "wilcoxon", "halving"] = "all"
+    """Pairs that a trial of a sampler is measured on: all; or one after the other until a Wilcoxon
+    test finds it worse than the best trial (`wilcoxon`), or until it is not among the better third
+    of the trials measured on as many (`halving`). For engines that take seconds a pair."""
+    spending_options: dict[str, bool | int | float] = {}
+    """Arguments of Optuna's `WilcoxonPruner` or `SuccessiveHalvingPruner`."""
+    jobs: int = Field(default=1, ge=0, le=1024)
+    """Processes that register pairs at once, of an engine; 0: none of its own, to find an error."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the folding limit."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
@@ -121,7 +130,7 @@ class CompareOptions(Options):
 
     table: ClassVar[str] = "compare"
 
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[bool | int | float | str]] = {}
     """Values of separate networks by hyperparameter, in all combinations; empty: nine even ones of
     the first."""
     seeds: int = Field(default=3, gt=0, le=1000)
@@ -170,18 +179,19 @@ class CompareOptions(Options):
         >>> CompareOptions(values={"regularization": [0.0, 0.35]}).grid(space), len(CompareOptions().grid(space))
         ([(0,), (70,)], 9)
         """
-        values = self.values or _even_values(space.hyperparameters[0])
+        values: Mapping[str, Sequence[Value]] = self.values
+        if not values:
+            values = _even_values(space.hyperparameters[0])
         places = []
         for hyperparameter in space.hyperparameters:
             only_default = [hyperparameter.default]
             declared = values.get(hyperparameter.name, only_default)
             indices = [hyperparameter.index(value) for value in declared]
             places.append(indices)
-        settings = itertools.product(*places)
-        return sorted(settings)
+        return space.product(places)
 
 
-def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[float]]:
+def _even_values(hyperparameter: Hyperparameter) -> dict[str, list[Value]]:
     alone = Space(hyperparameters=(hyperparameter,))
     settings = alone.coarse(EVEN_VALUES)
     values = [hyperparameter.value(index) for (index,) in settings]

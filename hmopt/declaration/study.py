@@ -25,12 +25,15 @@ from hmopt.declaration.model import (
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
+from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import file_hash, one_line, real_place
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
 FILE_NAME = "study.toml"
+MOST_PLANNED = 3
+"""Hyperparameters that the sampler `plan` takes at most: its coarse lattice grows with their number."""
 
 T = TypeVar("T", bound=Options)
 
@@ -71,6 +74,7 @@ class Study(Options):
     training: TrainingOptions = TrainingOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
+    report: ReportOptions = ReportOptions()
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -80,7 +84,7 @@ class Study(Options):
             return hyperparameters
         complete = {}
         for name, declared in hyperparameters.items():
-            if isinstance(declared, dict):
+            if isinstance(declared, dict) and declared.get("type", "float") == "float":
                 complete[name] = _known_range(name) | declared
             else:
                 complete[name] = declared  # which pydantic refuses
@@ -143,9 +147,11 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    # the hyperparameters of an engine are its own; those of a file are compared with the model's
-    if study.model.source not in ("engine", "file"):
+    if study.model.source == "trained":  # hyperparameters of other models and engines are their own
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
+    if study.model.source in ("trained", "study"):
+        check_hypermorph(space)
+    check_sampler(study.search, space)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
@@ -199,6 +205,29 @@ def _module_file(module: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
+def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
+    """Return `[report]` whose paths are absolute; a report needs no other path of the declaration.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
+    beside = [_resolved(one, folder, ("path",)) for one in report.beside]
+    return report.model_copy(update={"beside": beside})
+
+
+def model_path(study: Study, folder: Path) -> Path | None:
+    """Return the absolute place of the other model that a declaration names; None where it names none.
+
+    Raises
+    ------
+    DeclarationError
+        If the path names a variable that is not set.
+    """
+    return _resolved(study.model, folder, ("path",)).path
+
+
 def read_declaration(folder: Path) -> Study:
     """Read and check `study.toml`, with its paths as they stand there.
 
@@ -223,6 +252,31 @@ def read_declaration(folder: Path) -> Study:
         raise _no_toml(path, one_line(error)) from error
     study = parse_study(values, str(path), folder)
     return study.model_copy(update={"network": _with_file(study.network, folder)})
+
+
+def read_of_others(folder: Path) -> Study | None:
+    """Read `study.toml` of somebody else's folder, whose Python files are not run.
+
+    Returns
+    -------
+    Study or None
+        None where there is no such file, or it needs plugins.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is no TOML, or breaks a rule.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_toml(path, one_line(error)) from error
+    if values.get("plugins"):
+        return None
+    return parse_study(values, str(path), folder)
 
 
 def load_declared_plugins(folder: Path) -> None:
@@ -325,6 +379,74 @@ def check_agreement(
         raise found.error()
 
 
+def check_hypermorph(space: Space) -> None:
+    """Refuse hyperparameters that a hypermorph cannot be conditioned on: only floats are always active and continuous.
+
+    Raises
+    ------
+    DeclarationError
+        If there is one.
+
+    Examples
+    --------
+    >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
+    >>> check_hypermorph(Space(hyperparameters=(kernel,)))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hyperparameters.kernel.type: expected float, as a hypermorph takes it, got ...
+    """
+    for one in space.hyperparameters:
+        field = f"hyperparameters.{one.name}"
+        advice = 'Declare it otherwise, or an engine: model.source = "engine".'
+        if one.type != "float":
+            expected = "float, as a hypermorph takes it"
+            raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
+        if one.only_if:
+            names = ", ".join(name for name, _ in one.only_if)
+            raise DeclarationError(
+                f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
+            )
+
+
+def check_sampler(search: SearchOptions, space: Space) -> None:
+    """Refuse a sampler that cannot search a space, and spending that a sampler cannot do.
+
+    The sampler `plan` looks for settings between measured ones: it takes numbers, up to three.
+
+    Raises
+    ------
+    DeclarationError
+        If the sampler does not take the hyperparameters, or pairs cannot be spent so.
+
+    Examples
+    --------
+    >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
+    >>> check_sampler(SearchOptions(), Space(hyperparameters=(kernel,)))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: search.sampler: expected one that takes categorical and conditional ... got 'plan'...
+    """
+    field = "search.sampler"
+    advice = 'Declare search.sampler = "TPESampler".'
+    name = search.sampler
+    takes_ordered_only = name in ("plan", "CmaEsSampler")
+    if takes_ordered_only and not space.is_ordered:
+        expected = "one that takes categorical and conditional hyperparameters"
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    count = len(space.hyperparameters)
+    if name == "plan" and count > MOST_PLANNED:
+        expected = f"one that takes {count} hyperparameters (plan takes up to {MOST_PLANNED})"
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    if search.spending != "all" and name == "plan":
+        expected = f'a sampler of Optuna with spending = "{search.spending}"'
+        raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
+    if search.spending_options and search.spending == "all":
+        raise DeclarationError(
+            "search.spending_options",
+            expected='none with spending = "all"',
+            got=search.spending_options,
+            advice="Leave them out, or declare search.spending.",
+        )
+
+
 def check_search(search: SearchOptions, cohort: CohortOptions) -> None:
     """Refuse metrics that can never be measured on a cohort.
 
@@ -402,19 +524,23 @@ def _of_values(compare: CompareOptions, space: Space) -> Iterator[Contradiction]
             yield Contradiction(field=field, expected=expected, got=values)
 
 
-def _is_on_lattice(hyperparameter: Hyperparameter, value: float) -> bool:
-    if not hyperparameter.low <= value <= hyperparameter.high:
+def _is_on_lattice(hyperparameter: Hyperparameter, value: Value) -> bool:
+    try:
+        place = hyperparameter.index(value)
+    except DeclarationError:
         return False
-    place = hyperparameter.index(value)
-    nearest = hyperparameter.value(place)
-    return math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-12)
+    if not hyperparameter.is_ordered:
+        return True
+    nearest = as_number(hyperparameter.value(place))
+    return math.isclose(nearest, as_number(value), rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _first_points(hyperparameter: Hyperparameter) -> str:
-    first = hyperparameter.value(0)
-    second = hyperparameter.value(1)
-    last = hyperparameter.high
-    return f"{first:g}, {second:g}, … {last:g}"
+    if not hyperparameter.is_ordered:
+        return hyperparameter.range_text
+    first = value_text(hyperparameter.value(0))
+    second = value_text(hyperparameter.value(1))
+    return f"{first}, {second}, … {hyperparameter.high:g}"
 
 
 def _of_hyperparameters(

@@ -179,7 +179,7 @@ class SynthMorphModel(FileModel):
         if self._last is not None and self._last[0] == setting:
             return self._last[1]
         self.space.to_unit_interval(setting)  # refuses what is no setting
-        values = [setting[name] for name in self.space.names]
+        values = self.space.numbers(setting)
         self._last = None  # one network at a time
         if _state_of(self.path) != self._state:
             got = "another content than when it was opened"

@@ -6,6 +6,7 @@ shard that no manifest names. Each shard says in its footer what it holds; so it
 the next writing, and a lost manifest can be made again.
 """
 
+import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,8 +29,10 @@ HEADER = b"hmopt"
 """Key of a shard's footer under which it says what it holds."""
 
 Prior = Literal["uniform", "log-uniform"]
-Lattice = tuple[tuple[str, float, float, float, Prior], ...]
-"""Meaning of lattice indices: name, low, high, step and prior of every hyperparameter."""
+Entry = tuple[str, float, float, float, Prior] | tuple[str, str]
+"""Of a float hyperparameter name, low, high, step and prior; of any other name and `Hyperparameter.meaning`."""
+Lattice = tuple[Entry, ...]
+"""Meaning of lattice indices: an entry of every hyperparameter."""
 OracleKey = tuple[str, Lattice]
 """Identity of an oracle, and the meaning of its lattice indices."""
 
@@ -44,13 +47,28 @@ def lattice_of(space: Space) -> Lattice:
 
     How it is sampled in training is no part of it.
     """
-    entries = []
+    entries: list[Entry] = []
     for known in space.hyperparameters:
+        if known.type != "float" or known.only_if:
+            entries.append((known.name, known.meaning))
+            continue
         low = float(known.low)
         high = float(known.high)
         step = float(known.step)
         entries.append((known.name, low, high, step, known.prior))
     return tuple(entries)
+
+
+def _hyperparameter(entry: Entry) -> Hyperparameter:
+    """Return a hyperparameter with the lattice that an entry describes."""
+    if len(entry) == 2:
+        name, meaning = entry
+        values = json.loads(meaning)
+        if "low" in values:
+            values["default"] = values["low"]
+        return Hyperparameter(name=name, **values)
+    name, low, high, step, prior = entry
+    return Hyperparameter(name=name, low=low, high=high, step=step, prior=prior, default=low)
 
 
 class _Strict(BaseModel):
@@ -76,16 +94,9 @@ class Shard(_Strict):
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
         points = []
-        for name, low, high, step, prior in self.lattice:
+        for entry in self.lattice:
             # a hyperparameter checks itself
-            known = Hyperparameter(
-                name=name,
-                low=low,
-                high=high,
-                step=step,
-                prior=prior,
-                default=low,
-            )
+            known = _hyperparameter(entry)
             points.append(known.points)
         for setting in self.settings:
             places = zip(setting, points, strict=False)

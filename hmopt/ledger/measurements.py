@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -142,6 +143,23 @@ class Measurements:
         place = self._label_place(label)
         return chosen[:, :, place]
 
+    @cached_property
+    def failed(self) -> Mask:
+        """Which pairs could not be registered at which settings, shape (S, P)."""
+        if not self.values:
+            return np.zeros((len(self.settings), len(self.pairs)), dtype=bool)
+        return without_values(self.values)
+
+    @property
+    def failed_at_default(self) -> Mask:
+        """Which pairs could not be registered at the default setting, shape (P,)."""
+        default = self.space.index(self.space.default)
+        if default not in self.settings:
+            return np.zeros(len(self.pairs), dtype=bool)
+        place = self.settings.index(default)
+        failed: Mask = self.failed[place]
+        return failed
+
     def at(self, settings: Sequence[Index]) -> "Measurements":
         """Return the same measurements at some of the settings only."""
         wanted = set(settings)
@@ -195,6 +213,33 @@ def mean(values: Array, axis: int) -> Array:
     total = measured.sum(axis=axis)
     average = total / np.maximum(count, 1)
     return np.where(count > 0, average, np.nan)
+
+
+def without_values(values: Mapping[str, Array]) -> Mask:
+    """Return, shape (..., P), which pairs have no value of any metric or label: their registration failed.
+
+    Parameters
+    ----------
+    values
+        By metric: shape (..., P, L) for a metric per label, (..., P) for one per pair, with at
+        least one per pair, as `folding`. Without one nothing is known to have failed: a label can
+        be missing.
+
+    Examples
+    --------
+    >>> values = {"dice": np.array([[0.7, np.nan], [np.nan, np.nan]]), "folding": np.array([0.0, np.nan])}
+    >>> without_values(values)
+    array([False,  True])
+    """
+    per_pair = [array for name, array in values.items() if not find_metric(name).per_label]
+    if not per_pair:
+        first = next(iter(values.values()))
+        return np.zeros(first.shape[:-1], dtype=bool)
+    missing = np.ones(per_pair[0].shape, dtype=bool)
+    for name, array in values.items():
+        is_missing = np.isnan(array)
+        missing &= is_missing.all(axis=-1) if find_metric(name).per_label else is_missing
+    return missing
 
 
 def pair_records(pairs: pd.DataFrame) -> list[Pair]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,8 +32,28 @@ WITHOUT_EFFECT_ON_MEASUREMENTS = {
     "sampler_options",
     "trials",
     "storage",
+    "spending",
+    "spending_options",
+    "jobs",
 }
 """Keys of `[search]` that change nothing about what was measured already."""
+
+
+class Spent(BaseModel):
+    """What a search measured, and what a full grid would have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    evaluations: Annotated[int, Field(ge=0)]
+    """Pairs at settings."""
+    grid: Annotated[int, Field(ge=0)]
+    """Pairs at the settings of a grid: `search.coarse` values of each number, and every choice."""
+    settings: Annotated[int, Field(ge=0)]
+    """Settings at which some pair was measured."""
+    partial: Annotated[int, Field(ge=0)]
+    """Of these, those at which not all pairs were measured: no analysis uses them."""
+    failed: Annotated[int, Field(ge=0)]
+    """Pairs at settings that could not be registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +89,8 @@ class Searched:
         Hash of `training.csv`; None where there was none, or an earlier version searched.
     pairs_hash
         Hash of the table of pairs; None where an earlier version searched.
+    spent
+        How many pairs were measured at how many settings; None where an earlier version searched.
     """
 
     name: str
@@ -87,6 +109,7 @@ class Searched:
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
+    spent: Spent | None = None
 
     @property
     def source(self) -> str:
@@ -97,11 +120,14 @@ class Searched:
 
     @property
     def engine(self) -> str | None:
-        """The function that was searched, as it was declared; None where it was a trained model."""
+        """The engine that was searched, as it was declared; None where it was a trained model."""
         if self.source != "engine":
             return None
         model = self.declared["model"]
-        return str(model["callable"])
+        for key in ("callable", "command", "engine"):
+            if model.get(key) is not None:
+                return str(model[key])
+        return None
 
     def identity_of(self, model: Model) -> str | None:
         """Return the identity under which a model was measured; None where it was not."""
@@ -150,6 +176,7 @@ class _SearchFile(BaseModel):
     declared: dict[str, Any] = {}
     log_hash: str | None = None
     pairs_hash: str | None = None
+    spent: Spent | None = None
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
@@ -180,7 +207,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "identity_unregistered": searched.identity_unregistered,
         "labels": searched.labels,
         "spacing_mm": searched.spacing_mm,
-        "space": [asdict(h) for h in searched.space.hyperparameters],
+        "space": [h.record() for h in searched.space.hyperparameters],
         "loss": dict(searched.loss),
         "loss_scale": searched.loss_scale,
         "steps": searched.steps,
@@ -189,6 +216,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "declared": dict(searched.declared),
         "log_hash": searched.log_hash,
         "pairs_hash": pairs_hash(pairs),
+        "spent": None if searched.spent is None else searched.spent.model_dump(),
     }
     write_json(path, content)
 
@@ -249,9 +277,9 @@ def declared_sections(study: Study) -> dict[str, Any]:
     1
     """
     left_out = {
-        "cohort": {"manifest", "images", "labels", "label_names"},
+        "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
-        "model": {"path"},
+        "model": {"path", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (
@@ -287,13 +315,13 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     kept = options.model_fields_set - WITHOUT_EFFECT_ON_MEASUREMENTS
     before = options.model_dump(mode="json", include=kept)
     yield from _differences("search", before, study.search.model_dump(mode="json"))
+    declared = {one.name: one for one in study.space.hyperparameters}
     for known in searched.space.hyperparameters:
         key = f"hyperparameters.{known.name}"
         if known.name not in study.hyperparameters:
             yield key, "declared", "none"
             return
-        now = study.hyperparameters[known.name].model_dump(mode="json")
-        yield from _differences(key, vars(known), now)
+        yield from _differences(key, _described(known), _described(declared[known.name]))
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
@@ -303,6 +331,12 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     for table, values in searched.declared.items():
         if table in now:
             yield from _differences(table, values, now[table])
+
+
+def _described(hyperparameter: Hyperparameter) -> dict[str, Any]:
+    """Return the record of a hyperparameter, with its type, choices and conditions in any case."""
+    kind: dict[str, Any] = {"type": hyperparameter.type, "choices": [], "only_if": {}}
+    return {**kind, **hyperparameter.record()}
 
 
 def _differences(

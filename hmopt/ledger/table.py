@@ -13,7 +13,7 @@ Rows are complete and in order, so that a column is an array of shape (pairs, se
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ from hmopt.errors import HmoptError, LedgerError, first_fault
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Index, Space, Value, choice_text
 
 Array = NDArray[np.float64]
 HEADER = b"hmopt"
@@ -89,7 +89,7 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
     """
     header = _Header(
         identity=measurements.identity,
-        space=[asdict(known) for known in measurements.space.hyperparameters],
+        space=[known.record() for known in measurements.space.hyperparameters],
         labels=list(measurements.labels),
         metrics={metric: find_metric(metric).version for metric in measurements.values},
         groups=[str(column) for column in measurements.pairs.columns],
@@ -124,13 +124,21 @@ def _rows(measurements: Measurements) -> pa.Table:
         columns[stored] = _repeated(texts, pair)
     space = measurements.space
     settings = [space.setting(index) for index in measurements.settings]
-    for name in hyperparameters:
-        values = [values_of[name] for values_of in settings]
+    for hyperparameter in space.hyperparameters:
+        name = hyperparameter.name
+        values = [_stored_value(hyperparameter, values_of.get(name)) for values_of in settings]
         columns[name] = _repeated(values, setting)
     columns["label"] = _repeated([*measurements.labels, None], label)
     for metric, array in measurements.values.items():
         columns[metric] = _column(array, labels)
     return pa.table(columns)
+
+
+def _stored_value(hyperparameter: Hyperparameter, value: Value | None) -> Value | None:
+    """Return a value as a column holds it: a choice as text, none where the hyperparameter is inactive."""
+    if value is None or hyperparameter.type != "categorical":
+        return value
+    return choice_text(value)
 
 
 def _stored_name(column: str, hyperparameters: Sequence[str]) -> str:
@@ -144,9 +152,7 @@ def _stored_name(column: str, hyperparameters: Sequence[str]) -> str:
     return f"{SET_APART}{column}" if is_taken else column
 
 
-def _repeated(
-    values: list[str] | list[float] | list[str | None], place: NDArray[np.int32]
-) -> pa.Array:
+def _repeated(values: Sequence[Value | None], place: NDArray[np.int32]) -> pa.Array:
     distinct = pa.array(values)
     places = pa.array(place)
     return distinct.take(places)
@@ -332,7 +338,12 @@ def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
     distinct = dict.fromkeys(of_rows)
     indices = []
     for values in distinct:
-        setting = dict(zip(space.names, values, strict=True))
+        setting = {}
+        for hyperparameter, value in zip(space.hyperparameters, values, strict=True):
+            if value is None:  # it is inactive at this setting
+                continue
+            is_choice = hyperparameter.type == "categorical"
+            setting[hyperparameter.name] = hyperparameter.parse(value) if is_choice else value
         index = space.index(setting)
         indices.append(index)
     return tuple(indices)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.optimum import CurveAnalysis
 from hmopt.analysis.scope_result import ScopeResult
-from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, unit_axis
+from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, value_axis
 from hmopt.report.words import metric_name, symbol
+from hmopt.space import Hyperparameter, Setting
 
 POINTS = 400
 """Most rows of a training log that are drawn or kept with the results."""
@@ -22,7 +23,9 @@ AXIS_TITLES = {"hspace": 0.12, "wspace": 0.08}
 def response_figure(finding: ScopeResult, folding_limit: float) -> Figure:
     """Draw the score with its 95 % band over the folding, one column for each hyperparameter.
 
-    With several hyperparameters, each value stands for the best setting that has it.
+    With several hyperparameters, each value stands for the best setting that has it. Choices of a
+    categorical one stand side by side; settings at which a hyperparameter is inactive are not in
+    its column.
     """
     hyperparameters = finding.full.response.space.hyperparameters
     columns = len(hyperparameters)
@@ -49,7 +52,7 @@ def response_figure(finding: ScopeResult, folding_limit: float) -> Figure:
         scores, folding = rows[:, column]
         _draw_scores(scores, finding, column)
         _draw_folding(folding, finding.full, column, folding_limit)
-        unit_axis(folding, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
+        value_axis(folding, hyperparameter)
     scores, folding = rows[:, 0]
     scores.set_ylabel(metric_name(finding.full.response.metric.name))
     folding.set_ylabel("folding, %")
@@ -63,9 +66,11 @@ def profile(view: CurveAnalysis, column: int) -> NDArray[np.intp]:
     response = view.response
     values = response.values[:, column]
     order = np.lexsort((response.losses, values))
+    order = order[np.isfinite(values[order])]
     steps = np.diff(values[order])
-    is_new_value = np.append(True, steps > 0)
-    return np.asarray(order[is_new_value])
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = steps > 0
+    return np.asarray(order[is_first])
 
 
 def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
@@ -74,23 +79,27 @@ def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
     values = view.response.values[positions, column]
     means = view.response.means[positions]
     low, high = view.band[:, positions]
-    axes.fill_between(
-        values,
-        low,
-        high,
-        color=OWN,
-        alpha=0.15,
-        linewidth=0,
-        label="95 % interval",
-    )
+    hyperparameter = view.response.space.hyperparameters[column]
+    if hyperparameter.is_ordered:
+        axes.fill_between(
+            values,
+            low,
+            high,
+            color=OWN,
+            alpha=0.15,
+            linewidth=0,
+            label="95 % interval",
+        )
+    else:
+        axes.vlines(values, low, high, color=OWN, linewidth=1.6, label="95 % interval")
     axes.plot(
         values,
         means,
-        "o-",
+        f"o{_line('-', hyperparameter)}",
         color=OWN,
         markersize=3.5,
         linewidth=1.6,
-        label="full training",
+        label="mean" if finding.half is None else "full training",
     )
     if finding.half is not None:
         _draw_half(axes, finding.half, column)
@@ -111,19 +120,27 @@ def _draw_half(axes: Axes, half: CurveAnalysis, column: int) -> None:
     )
 
 
+def _line(style: str, hyperparameter: Hyperparameter) -> str:
+    """Return the style of a line between values; none between choices."""
+    return style if hyperparameter.is_ordered else ""
+
+
 def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
     optimum = view.optimum
-    name = view.response.space.names[column]
-    best = optimum.setting[name]
+    hyperparameter = view.response.space.hyperparameters[column]
+    name = hyperparameter.name
+    if name not in optimum.setting:
+        return
+    best = _coordinate(hyperparameter, optimum.setting)
     score = optimum.score.value
     look: dict[str, Any] = {"color": THIRD, "markersize": 14, "zorder": 5}
     axes.plot(best, score, "*", label=f"{symbol(name)}*", **look)
     constrained = optimum.constrained
-    if constrained is None or constrained == optimum.setting:
+    if constrained is None or constrained == optimum.setting or name not in constrained:
         return
     label = "under folding limit"
     axes.plot(
-        constrained[name],
+        _coordinate(hyperparameter, constrained),
         optimum.score_constrained,
         "D",
         color=OTHER,
@@ -132,15 +149,22 @@ def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
     )
 
 
+def _coordinate(hyperparameter: Hyperparameter, setting: Setting) -> float:
+    """Return where a setting lies on a hyperparameter's axis: of a choice its place."""
+    place = hyperparameter.index(setting[hyperparameter.name])
+    return hyperparameter.coordinate(place)
+
+
 def _draw_folding(axes: Axes, view: CurveAnalysis, column: int, folding_limit: float) -> None:
     positions = profile(view, column)
     response = view.response
     values = response.values[positions, column]
     percentages = 100 * response.folding[positions]
+    hyperparameter = response.space.hyperparameters[column]
     axes.plot(
         values,
         percentages,
-        "s-",
+        f"s{_line('-', hyperparameter)}",
         color=OTHER,
         markersize=3,
         linewidth=1.3,

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hmopt.files import replacing
+from hmopt.report.words import symbol
+from hmopt.space import Hyperparameter, choice_text
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5f6b7a", "#dce1e7", "#ffffff"
 OWN, OTHER, THIRD = "#0b6cb3", "#c24e00", "#00795c"
@@ -72,6 +74,22 @@ def unit_axis(axes: Axes, label: str, low: float, high: float) -> None:
     margin = 0.03 * (high - low)
     axes.set_xlim(low - margin, high + margin)
     axes.set_xlabel(label)
+
+
+def value_axis(axes: Axes, hyperparameter: Hyperparameter) -> None:
+    """Set the horizontal axis to a hyperparameter's values: its range, or its choices side by side."""
+    name = symbol(hyperparameter.name)
+    if hyperparameter.is_ordered:
+        unit_axis(axes, name, hyperparameter.low, hyperparameter.high)
+        if hyperparameter.type == "integer" and hyperparameter.prior == "log-uniform":
+            axes.set_xscale("log")
+            share = (hyperparameter.high / hyperparameter.low) ** 0.03
+            axes.set_xlim(hyperparameter.low / share, hyperparameter.high * share)
+        return
+    names = [choice_text(choice) for choice in hyperparameter.choices]
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel(name)
 
 
 def legend(figure: Figure, *drawn: Axes, columns: int = 2, handlelength: float = 1.6) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import (
     GRID,
@@ -21,11 +22,11 @@ from hmopt.report.figure import (
     THIRD,
     legend,
     new_figure,
-    unit_axis,
+    value_axis,
 )
 from hmopt.report.material import Material
 from hmopt.report.words import metric_name, scope_title, shorten, symbol
-from hmopt.space import Hyperparameter
+from hmopt.space import Hyperparameter, Setting
 
 ROW = 0.27
 """Height of a row, in inches."""
@@ -59,7 +60,8 @@ def sorted_for_reading(kinds: tuple[str, ...], findings: list[ScopeResult]) -> l
         return findings
 
     def by_best_value(finding: ScopeResult) -> tuple[tuple[float, ...], str]:
-        best = tuple(finding.full.optimum.setting.values())
+        index = finding.full.optimum.index
+        best = tuple(finding.full.response.space.coordinates(index))
         return best, finding.scope.name
 
     return sorted(findings, key=by_best_value)
@@ -128,12 +130,15 @@ def subjects_figure(material: Material, findings: Sequence[ScopeResult]) -> Figu
     """
     hyperparameter = material.searched.space.hyperparameters[0]
     name = hyperparameter.name
-    best = np.array([finding.full.optimum.setting[name] for finding in findings])
+    places = [_place(finding.full.optimum.setting, hyperparameter) for finding in findings]
+    best = np.array(places, dtype=float)  # NaN where the hyperparameter is inactive
     figure = new_figure(5.4, 4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.4))
-    edges = np.linspace(hyperparameter.low, hyperparameter.high, 21)
+    edges: NDArray[np.floating] = np.linspace(hyperparameter.low, hyperparameter.high, 21)
+    if not hyperparameter.is_ordered:  # a bar for each choice
+        edges = np.arange(hyperparameter.points + 1) - 0.5
     upper.hist(
-        best,
+        best[np.isfinite(best)],
         bins=edges.tolist(),
         color=OWN,
         edgecolor=PAPER,
@@ -151,8 +156,8 @@ def subjects_figure(material: Material, findings: Sequence[ScopeResult]) -> Figu
             )
     metric = metric_name(material.searched.search.metric)
     lower.set_ylabel(f"held-out gain,\n{metric}")
-    label = f"{symbol(name)}* (dashed: best single one for all)"
-    unit_axis(lower, label, hyperparameter.low, hyperparameter.high)
+    value_axis(lower, hyperparameter)
+    lower.set_xlabel(f"{symbol(name)}* (dashed: best single one for all)")
     return figure
 
 
@@ -175,8 +180,16 @@ def _draw_subject_gains(
 
 
 def _common(material: Material, hyperparameter: Hyperparameter) -> float | None:
-    common = material.findings[0].common or {}
-    return common.get(hyperparameter.name)
+    common = material.findings[0].common
+    return _place(common, hyperparameter)
+
+
+def _place(setting: Setting | None, hyperparameter: Hyperparameter) -> float | None:
+    """Return where a setting lies on a hyperparameter's axis: of a choice its place; None where it is inactive."""
+    value = None if setting is None else setting.get(hyperparameter.name)
+    if value is None:
+        return None
+    return hyperparameter.coordinate(hyperparameter.index(value))
 
 
 def _draw_optima(
@@ -194,33 +207,22 @@ def _draw_optima(
             label=label,
         )
     for height, finding in _name_rows(axes, groups):
-        _draw_optimum(axes, height, finding, hyperparameter.name, material.margin)
-    unit_axis(axes, symbol(hyperparameter.name), hyperparameter.low, hyperparameter.high)
+        _draw_optimum(axes, height, finding, hyperparameter, material.margin)
+    value_axis(axes, hyperparameter)
 
 
 def _draw_optimum(
-    axes: Axes, height: float, finding: ScopeResult, name: str, margin: float
+    axes: Axes, height: float, finding: ScopeResult, hyperparameter: Hyperparameter, margin: float
 ) -> None:
     optimum = finding.full.optimum
-    best = optimum.setting[name]
-    rows = [height, height]
-    equivalent = f"as good (within {margin:g})"
-    axes.plot(
-        optimum.equals[name],
-        rows,
-        color=GRID,
-        linewidth=9,
-        zorder=1,
-        label=equivalent,
-    )
-    axes.plot(
-        optimum.intervals[name],
-        rows,
-        color=OWN,
-        linewidth=2,
-        zorder=2,
-        label="95 % interval",
-    )
+    name = hyperparameter.name
+    best = _place(optimum.setting, hyperparameter)
+    if best is None:
+        return
+    if hyperparameter.is_ordered:
+        _draw_ranges(axes, height, optimum, name, margin)
+    else:
+        _draw_choices(axes, height, optimum, hyperparameter, margin)
     axes.plot(
         best,
         height,
@@ -230,7 +232,8 @@ def _draw_optimum(
         zorder=4,
         label=f"{symbol(name)}*",
     )
-    if optimum.constrained is None or optimum.constrained[name] == best:
+    constrained = _place(optimum.constrained, hyperparameter)
+    if constrained is None or constrained == best:
         return
     look: dict[str, Any] = {
         "color": OTHER,
@@ -238,7 +241,51 @@ def _draw_optimum(
         "markersize": 5.5,
         "zorder": 3,
     }
-    axes.plot(optimum.constrained[name], height, "D", label="under folding limit", **look)
+    axes.plot(constrained, height, "D", label="under folding limit", **look)
+
+
+def _draw_ranges(axes: Axes, height: float, optimum: Optimum, name: str, margin: float) -> None:
+    """Draw the values that are equivalent to the best one, and its interval."""
+    rows = [height, height]
+    axes.plot(
+        optimum.equals[name],
+        rows,
+        color=GRID,
+        linewidth=9,
+        zorder=1,
+        label=f"as good (within {margin:g})",
+    )
+    axes.plot(
+        optimum.intervals[name],
+        rows,
+        color=OWN,
+        linewidth=2,
+        zorder=2,
+        label="95 % interval",
+    )
+
+
+def _draw_choices(
+    axes: Axes, height: float, optimum: Optimum, hyperparameter: Hyperparameter, margin: float
+) -> None:
+    """Mark the choices that are equivalent to the best one, and those that may be best: nothing lies between."""
+    look: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 9}
+    sets = [
+        (optimum.equal_choices, GRID, GRID, f"as good (within {margin:g})"),
+        (optimum.choices, OWN, "none", "95 % confidence set"),
+    ]
+    for zorder, (choices, edge, face, label) in enumerate(sets, start=1):
+        places = [hyperparameter.index(choice) for choice in choices[hyperparameter.name]]
+        heights = [height] * len(places)
+        axes.plot(
+            places,
+            heights,
+            markeredgecolor=edge,
+            markerfacecolor=face,
+            zorder=zorder,
+            label=label,
+            **look,
+        )
 
 
 def _draw_gains(axes: Axes, material: Material, groups: Groups) -> None:

@@ -22,6 +22,7 @@ from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
+from hmopt.space import as_number
 from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
@@ -33,6 +34,11 @@ PLACEMENTS = {
     "header": "where headers put them",
     "centre": "centre on centre",
 }
+ELSEWHERE = {
+    "study": "Trained in another study folder, and searched here without training.",
+    "file": "Read from a file, and searched here without training.",
+}
+"""By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
 Entries = list[tuple[str, str]]
 """Terms and what they are."""
@@ -121,8 +127,8 @@ class Row:
     @property
     def loss_weight(self) -> float | None:
         """λ / (1 − λ) at the best setting; None where λ is not searched."""
-        regularization = self.optimum.setting.get("regularization")
-        if regularization is None:
+        regularization = as_number(self.optimum.setting.get("regularization"))
+        if math.isnan(regularization):
             return None
         if regularization == 1:
             return math.inf
@@ -212,6 +218,8 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         drawings=drawings,
         default=material.searched.space.default,
         scale=material.searched.loss_scale,
+        has_loss=material.searched.loss_scale is not None,
+        has_half=material.half is not None or material.searched.source == "trained",
         training=training_facts(material),
         declared=declared(material),
         steps=steps(material),
@@ -243,6 +251,29 @@ def _differing(groups: Sequence[Group]) -> list[str]:
         differing = [row for row in group.rows if nearest_differs(row.finding)]
         titles += [row.title for row in differing]
     return titles
+
+
+def _spent(material: Material) -> str:
+    """Return how many pairs were measured, where not all were at every setting; else nothing."""
+    spent = material.searched.spent
+    if spent is None or not (spent.partial or spent.failed):
+        return ""
+    sentences = [
+        f"{spent.evaluations:,} pairs at settings were measured; a grid of "
+        f"{material.searched.search.coarse} values of each number would take {spent.grid:,}."
+    ]
+    if spent.partial:
+        sentences.append(
+            f"{spent.partial} of {spent.settings} settings were measured on some of the pairs only, as others were "
+            "better there: no analysis uses them. The settings that are compared were chosen with all "
+            "subjects, so that held-out scores can be slightly too good."
+        )
+    if spent.failed:
+        sentences.append(
+            f"{spent.failed:,} pairs at settings could not be registered: a setting with such a pair is left out, "
+            "and so is a pair that fails at the default."
+        )
+    return " " + " ".join(sentences)
 
 
 def _unmeasured(material: Material) -> list[str]:
@@ -301,7 +332,7 @@ def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str
     for name, value in optimum.setting.items():
         title = f"{words.symbol(name)}* {whose}"
         best = words.setting_value(value)
-        interval = words.setting_interval(optimum.intervals[name])
+        interval = words.best_interval(optimum, name)
         found.append((title, best, interval))
     return found
 
@@ -377,7 +408,10 @@ def nearest_differs(finding: ScopeResult) -> bool:
     intervals = finding.full.optimum.intervals
     for name, interval in intervals.items():
         is_known = not math.isnan(interval.low)
-        if is_known and best[name] not in interval:
+        if is_known and name in best and best[name] not in interval:
+            return True
+    for name, choices in finding.full.optimum.choices.items():
+        if choices and name in best and best[name] not in choices:
             return True
     return False
 
@@ -402,6 +436,20 @@ def training_facts(material: Material) -> str:
     return f"{steps:,} steps in {words.duration(material.training_minutes)}."
 
 
+def _failed(material: Material) -> str:
+    """Return how many registrations failed, as a sentence; empty where none did."""
+    failed = material.measurements.failed
+    count = int(failed.sum())
+    if not count:
+        return ""
+    pairs = int(failed.any(axis=0).sum())
+    settings = int(failed.any(axis=1).sum())
+    return (
+        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs, at {settings} settings); a setting "
+        "at which a pair of a scope failed is not a candidate for it."
+    )
+
+
 def declared(material: Material) -> Entries:
     """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
     study = material.study
@@ -410,10 +458,12 @@ def declared(material: Material) -> Entries:
     if study is not None:
         entries.append(("Preprocessing", _preprocessing(study)))
     if engine is not None:
-        entries.append(("Engine", f"{engine}; nothing was trained."))
+        entries.append(("Engine", f"{engine}; nothing was trained.{_failed(material)}"))
     elif study is not None and study.model.source == "trained":
         entries.append(("Network", _network(study)))
-    if engine is None:
+    elif material.searched.source in ELSEWHERE:
+        entries.append(("Model", ELSEWHERE[material.searched.source]))
+    if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
@@ -428,10 +478,11 @@ def declared(material: Material) -> Entries:
 
 def steps(material: Material) -> Entries:
     """Return the commands in a study folder, and what each does."""
+    best = words.value_name(material.searched.space).removeprefix("a ")
     commands = [
         ("hmopt search .", "measure settings on pairs, and find the best ones"),
         ("hmopt report . --results", "write this page, and the results to commit"),
-        (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
+        (f"{REGISTER} --label NAME", f"register with the best {best} of a structure"),
     ]
     if material.searched.source == "trained":
         commands.insert(0, ("hmopt train .", "train the hypermorph"))
@@ -450,7 +501,8 @@ def _data(material: Material) -> str:
         split = material.study.split
         train = split.train if isinstance(split.train, int) else len(split.train)
         tune = split.tune if isinstance(split.tune, int) else len(split.tune)
-        sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
+        if train or tune:
+            sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
     sentences.append(f"{len(material.measurements.labels)} structures.")
     return " ".join(sentences)
 
@@ -521,14 +573,12 @@ def _search(material: Material) -> str:
     search = material.searched.search
     hyperparameters = material.searched.space.hyperparameters
     divisions = material.divisions
-    ranges = ", ".join(
-        f"{words.symbol(h.name)} in [{h.low:g}, {h.high:g}]" for h in hyperparameters
-    )
+    ranges = ", ".join(f"{words.symbol(h.name)} {h.range_text}" for h in hyperparameters)
     settings = len(material.measurements.settings)
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}. Held-out scores: settings chosen on "
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."
     )

@@ -15,6 +15,7 @@ from hmopt.report.headline import advise
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.part import Section
 from hmopt.report.words import scope_title
+from hmopt.space import Value
 
 Numbers = dict[str, Any]
 """Ready for JSON but for NaN."""
@@ -71,7 +72,7 @@ def _scope_numbers(material: Material, finding: ScopeResult) -> Numbers:
     metric = material.searched.search.metric
     optimum = finding.full.optimum
     numbers: Numbers = {}
-    for name in optimum.setting:
+    for name in finding.full.response.space.names:
         numbers |= _setting_numbers(finding, name)
     numbers[f"{metric}_unregistered"] = finding.score_unregistered
     numbers[f"{metric}_at_optimum"] = optimum.score.value
@@ -97,15 +98,20 @@ def _setting_numbers(finding: ScopeResult, name: str) -> Numbers:
     half = None if finding.half is None else finding.half.optimum
     constrained = optimum.constrained
     return {
-        name: optimum.setting[name],
-        f"{name}_interval": list(optimum.intervals[name]),
-        f"{name}_equivalent": list(optimum.equals[name]),
-        f"{name}_recommended": finding.recommended[name],
-        f"{name}_nearest": nearest and nearest.setting[name],
-        f"{name}_nearest_interval": nearest and list(nearest.intervals[name]),
-        f"{name}_constrained": constrained and constrained[name],
-        f"{name}_half": half and half.setting[name],
+        name: optimum.setting.get(name),
+        f"{name}_interval": _interval(optimum, name),
+        f"{name}_equivalent": list(optimum.equal_choices.get(name, optimum.equals[name])),
+        f"{name}_recommended": finding.recommended.get(name),
+        f"{name}_nearest": nearest and nearest.setting.get(name),
+        f"{name}_nearest_interval": nearest and _interval(nearest, name),
+        f"{name}_constrained": constrained and constrained.get(name),
+        f"{name}_half": half and half.setting.get(name),
     }
+
+
+def _interval(optimum: Optimum, name: str) -> list[Value]:
+    """Return both ends of the interval of a best value; of a categorical one the choices that may be best."""
+    return list(optimum.choices.get(name, optimum.intervals[name]))
 
 
 def _nearest(finding: ScopeResult) -> Optimum | None:

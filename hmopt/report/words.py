@@ -9,10 +9,11 @@ import humanize
 from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
 from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
+from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.catalogue import HYPERPARAMETERS, METRICS
 from hmopt.search.scopes import Scope
-from hmopt.space import Setting, Space
+from hmopt.space import Setting, Space, Value, choice_text
 
 KINDS = {"cohort": "whole cohort", "label": "structure", "task": "task", "subject": "subject"}
 MOST_DIGITS = 6
@@ -175,14 +176,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
-def setting_value(value: float | None) -> str:
-    """Return a value of a hyperparameter with the digits it needs, at least two.
+def setting_value(value: Value | None) -> str:
+    """Return a value of a hyperparameter: a float with the digits it needs, at least two; others as they are.
 
     Examples
     --------
     >>> setting_value(0.3), setting_value(0.035), setting_value(None)
     ('0.30', '0.035', '–')
+    >>> setting_value(12), setting_value("CC")
+    ('12', 'CC')
     """
+    if isinstance(value, int | str):
+        return choice_text(value)
     if value is None or not math.isfinite(value):
         return MISSING
     short = f"{value:.2f}"
@@ -271,6 +276,27 @@ def setting_interval(found: Interval) -> str:
     if math.isnan(found.low):
         return "too few subjects for an interval"
     return f"95 % interval {setting_value(found.low)} to {setting_value(found.high)}"
+
+
+def best_interval(optimum: Optimum, name: str) -> str:
+    """Return the interval of a best value, or of a categorical one the choices that may be best, as a remark."""
+    if name not in optimum.choices:
+        return setting_interval(optimum.intervals[name])
+    choices = optimum.choices[name]
+    if not choices:
+        return "too few subjects to say which others may be"
+    return f"95 % confidence set: {choices_text(choices)}"
+
+
+def choices_text(choices: Sequence[Value]) -> str:
+    """Return choices of a categorical hyperparameter.
+
+    Examples
+    --------
+    >>> choices_text(["CC", "MI", True])
+    'CC, MI or true'
+    """
+    return listed([choice_text(choice) for choice in choices], "or")
 
 
 def interval_remark(estimate: Estimate) -> str:

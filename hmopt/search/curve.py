@@ -77,11 +77,8 @@ class Curve:
 
     @property
     def values(self) -> Floats:
-        """The settings as values, shape (s, hyperparameters)."""
-        rows = []
-        for index in self.settings:
-            setting = self.space.setting(index)
-            rows.append(list(setting.values()))
+        """The settings as numbers, of a choice its place, NaN where inactive: (s, hyperparameters)."""
+        rows = [self.space.coordinates(index) for index in self.settings]
         return np.array(rows)
 
     def best(self) -> int:
@@ -156,8 +153,9 @@ class Curves:
     def of(self, scope: Scope) -> Curve | None:
         """Return the curve of a scope, or None where nothing was measured for it.
 
-        A pair without any measurement (the label is missing in one of its images) is left out; so
-        is then a setting at which one of the others was not measured.
+        A pair without any measurement (the label is missing in one of its images) is left out, and
+        one that could not be registered at the default setting; so is then a setting at which one
+        of the others was not measured, or could not be registered.
         """
         scores, finite, measured = self._of_label(scope.label)
         pairs = self._groups.positions(scope)
@@ -183,7 +181,8 @@ class Curves:
         """Return scores and which are finite, (settings, pairs); which pairs were measured."""
         scores = self._measurements.score(self._metric.name, label)
         finite = np.asarray(np.isfinite(scores))
-        measured = np.asarray(finite.any(axis=0))
+        # with a pair that fails at the default, nothing could be compared with the default
+        measured = np.asarray(finite.any(axis=0) & ~self._measurements.failed_at_default)
         return scores, finite, measured
 
 

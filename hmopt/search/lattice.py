@@ -1,31 +1,48 @@
 """The declared lattice: as Optuna's distributions, and a few of its points spread over it."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution
+from numpy.typing import NDArray
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.errors import DeclarationError
+from hmopt.space import Hyperparameter, Index, Space, even_indices, place_indices
 
 
-def distribution(hyperparameter: Hyperparameter) -> FloatDistribution:
+def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
     """Return the values of a hyperparameter as Optuna is to suggest them.
 
     Optuna has no steps on a logarithm, and takes only steps that divide the range in decimals;
-    elsewhere the range is continuous, and what is suggested is brought to the nearest lattice point
-    before it is measured.
+    elsewhere the range of a float is continuous, and what is suggested is brought to the nearest
+    lattice point before it is measured.
 
     Examples
     --------
     >>> distribution(Hyperparameter(name="regularization"))
     FloatDistribution(high=1.0, log=False, low=0.0, step=0.005)
+    >>> distribution(Hyperparameter(name="iterations", type="integer", low=5, high=50, step=5, default=20))
+    IntDistribution(high=50, log=False, low=5, step=5)
+    >>> distribution(Hyperparameter(name="similarity", type="categorical", choices=("CC", "MI")))
+    CategoricalDistribution(choices=('CC', 'MI'))
     """
+    is_log = hyperparameter.prior == "log-uniform"
+    if hyperparameter.type == "categorical":
+        return CategoricalDistribution(hyperparameter.choices)
+    if hyperparameter.type == "integer":
+        whole_low, whole_high = int(hyperparameter.low), int(hyperparameter.high)
+        return IntDistribution(whole_low, whole_high, log=is_log, step=int(hyperparameter.step))
     low = float(hyperparameter.low)
     high = float(hyperparameter.high)
-    if hyperparameter.prior == "log-uniform":
+    if is_log:
         return FloatDistribution(low, high, log=True)
     step = float(f"{hyperparameter.step * (high - low):.12g}")
     width = Decimal(str(high)) - Decimal(str(low))
@@ -35,23 +52,22 @@ def distribution(hyperparameter: Hyperparameter) -> FloatDistribution:
     return FloatDistribution(low, high)
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return the distributions of all hyperparameters by name."""
-    return {
-        hyperparameter.name: distribution(hyperparameter)
-        for hyperparameter in space.hyperparameters
-    }
+def distributions(space: Space, index: Index | None = None) -> dict[str, BaseDistribution]:
+    """Return the distributions of hyperparameters by name: all, or those that are active at a setting."""
+    chosen = space.hyperparameters if index is None else space.active(index)
+    return {hyperparameter.name: distribution(hyperparameter) for hyperparameter in chosen}
 
 
 def lattice_index(space: Space, params: Mapping[str, Any]) -> Index | None:
-    """Return the lattice point nearest to a trial's parameters; None off the space."""
-    setting = {}
-    for h in space.hyperparameters:
-        value = params.get(h.name)
-        if value is None or not h.low <= value <= h.high:
-            return None
-        setting[h.name] = value
-    return space.index(setting)
+    """Return the lattice point nearest to a trial's parameters; None off the space.
+
+    Parameters that are not of the space do not count.
+    """
+    known = {name: value for name, value in params.items() if name in space.names}
+    try:
+        return space.index(known)
+    except DeclarationError:
+        return None
 
 
 def coarse_lattice(space: Space, points: int) -> list[Index]:
@@ -59,25 +75,33 @@ def coarse_lattice(space: Space, points: int) -> list[Index]:
 
     As λ nears 1, λ / (1 - λ), by which regularization outweighs the rest, rises ever faster, and
     scores bend with it: in the last interval a place is added at a quarter of its length from the
-    end.
+    end. A categorical hyperparameter has all its choices.
 
     Examples
     --------
     >>> coarse_lattice(Space(hyperparameters=(Hyperparameter(name="regularization"),)), 6)
     [(0,), (50,), (100,), (150,), (188,), (200,)]
     """
-    axes = []
-    for hyperparameter in space.hyperparameters:
-        last = hyperparameter.points - 1
-        interval = last / (points - 2)
-        even = [round(number * interval) for number in range(points - 1)]
-        near_the_end = round(last - interval / 4)
-        axes.append(sorted({*even, near_the_end}))
-    return list(itertools.product(*axes))
+    axes = [_coarse_indices(hyperparameter, points) for hyperparameter in space.hyperparameters]
+    return space.product(axes)
+
+
+def _coarse_indices(hyperparameter: Hyperparameter, points: int) -> list[int]:
+    if not hyperparameter.is_ordered:
+        return even_indices(hyperparameter, points)
+    if not hyperparameter.is_even:
+        share = 1 / (points - 2)
+        places = [number * share for number in range(points - 1)]
+        return place_indices(hyperparameter, [*places, 1 - share / 4])
+    last = hyperparameter.points - 1
+    interval = last / (points - 2)
+    even = [round(number * interval) for number in range(points - 1)]
+    near_the_end = round(last - interval / 4)
+    return sorted({*even, near_the_end})
 
 
 def even_lattice(space: Space, points: int) -> list[Index]:
-    """Return `points` settings per hyperparameter in a product, even places from end to end.
+    """Return `points` settings per hyperparameter in a product, even places from end to end, and all choices.
 
     Examples
     --------
@@ -86,7 +110,46 @@ def even_lattice(space: Space, points: int) -> list[Index]:
     """
     axes = []
     for hyperparameter in space.hyperparameters:
+        if not (hyperparameter.is_ordered and hyperparameter.is_even):
+            axes.append(even_indices(hyperparameter, points))
+            continue
         last = hyperparameter.points - 1
         places = np.linspace(0, last, points).round().astype(int)
         axes.append(sorted(set(places.tolist())))
-    return list(itertools.product(*axes))
+    return space.product(axes)
+
+
+def unit_places(space: Space, settings: Sequence[Index]) -> NDArray[np.float64]:
+    """Return settings as places along each range, in [0, 1], shape (settings, hyperparameters).
+
+    So distances along all hyperparameters are alike.
+    """
+    places = np.array(settings, dtype=float)
+    for column, hyperparameter in enumerate(space.hyperparameters):
+        if hyperparameter.is_even:
+            places[:, column] /= hyperparameter.points - 1
+            continue
+        values = [hyperparameter.value(index[column]) for index in settings]
+        places[:, column] = [hyperparameter.to_unit_interval(value) for value in values]
+    return places
+
+
+def bears_surface(places: NDArray[np.float64]) -> bool:
+    """Return whether a polynomial of degree 2 is determined by its values at some places, (S, d).
+
+    It is not where a hyperparameter was measured at two values only.
+
+    Examples
+    --------
+    >>> line = np.linspace(0, 1, 12)
+    >>> bears_surface(np.stack([line, line.round()], axis=1))
+    False
+    """
+    dimensions = places.shape[1]
+    columns = [np.ones(len(places))]
+    for degree in (1, 2):
+        for factors in itertools.combinations_with_replacement(range(dimensions), degree):
+            columns.append(places[:, factors].prod(axis=1))
+    terms = np.stack(columns, axis=1)
+    rank = int(np.linalg.matrix_rank(terms))
+    return rank == len(columns)

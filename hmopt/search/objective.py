@@ -3,17 +3,19 @@
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.storages import RDBStorage
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, Trial, TrialState
 
 from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
-from hmopt.errors import SearchError
+from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger.measurements import Measurements, mean, pair_records
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
@@ -21,13 +23,18 @@ from hmopt.records import Block, Pair
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.lattice import distribution, lattice_index
 from hmopt.search.sampler import make_sampler
+from hmopt.search.spending import best_by_score, make_spending
 from hmopt.search.storage import quiet
 from hmopt.search.studies import origin_of, shared_scopes, stored_study
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import INACTIVE, Hyperparameter, Index, Setting, Space, Value, value_text
 
 FOLDING = "folding"
 SAMPLER = "sampler"
 """User attribute of a trial: the sampler that asked for it. Exported trials have none."""
+KNOWN = "known"
+"""User attribute of a trial whose setting was measured before; it is none of the declared trials."""
+FAILED = "failed"
+"""User attribute of a trial that failed because a pair could not be registered: the message."""
 EXHAUSTED = "exhausted"
 """User attribute of a study: the sampler that has nothing left to ask for, as that of a grid."""
 
@@ -51,12 +58,18 @@ class Objective:
     folding_limit
         Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial
         is feasible.
+    measured
+        Further metrics to measure at once, so that an oracle that records need not register the
+        same pairs again for them.
 
     Raises
     ------
     SearchError
         If there are no pairs, or the oracle does not know the label; when called, if a value was
         enqueued that lies outside its bounds, or no pair has the label.
+    FailedPairsError
+        When called, if the oracle could not register a pair: give it to `study.optimize` as
+        `catch`, and the trial fails while the study goes on.
 
     Examples
     --------
@@ -84,6 +97,7 @@ class Objective:
         label: str | None = None,
         metric: str = "dice",
         folding_limit: float | None = None,
+        measured: Sequence[str] = (),
     ) -> None:
         if not pairs:
             raise SearchError(
@@ -95,10 +109,11 @@ class Objective:
                 "label", expected=f"one of {known}", got=repr(label), advice="Correct the name."
             )
         self._oracle = oracle
-        self._pairs = tuple(pairs)
+        self.pairs = tuple(pairs)
         self._label = label
         self._metric = find_metric(metric)
         self._folding_limit = folding_limit
+        self._metrics = tuple(dict.fromkeys((metric, FOLDING, *measured)))
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -112,17 +127,99 @@ class Objective:
         ------
         SearchError
             If the trial's study asks for the wrong direction, or see `Objective`.
+        FailedPairsError
+            If a pair could not be registered.
+        """
+        index = self.suggest(trial)
+        return self.tell(trial, self.measure(index, self.pairs))
+
+    def suggest(self, trial: BaseTrial) -> Index:
+        """Return the lattice point nearest to what a trial suggests, of the hyperparameters that are active.
+
+        The trial keeps it as user attribute `setting`.
+
+        Raises
+        ------
+        SearchError
+            If the trial's study asks for the wrong direction, or a value was enqueued that lies
+            outside its bounds.
         """
         self._check_direction(trial)
         space = self._oracle.space
-        index = tuple(_suggested(trial, one) for one in space.hyperparameters)
-        setting = space.setting(index)
-        score, folding = self._measure(index)
-        trial.set_user_attr("setting", setting)
+        places = [INACTIVE] * len(space.hyperparameters)
+        for column, hyperparameter in enumerate(space.hyperparameters):
+            # what is active depends on the values before it alone, as conditions look back
+            active = space.active(tuple(places))
+            if hyperparameter in active:
+                places[column] = _suggested(trial, hyperparameter)
+        index = space.canonical(tuple(places))
+        trial.set_user_attr("setting", space.setting(index))
+        return index
+
+    def measure(self, index: Index, pairs: Sequence[Pair]) -> "Scores":
+        """Return score and folding of some pairs at a setting, in their order.
+
+        Raises
+        ------
+        FailedPairsError
+            If one could not be registered.
+        """
+        place_of = {pair.id: place for place, pair in enumerate(pairs)}
+        scores = np.full(len(pairs), np.nan)
+        folding = np.full(len(pairs), np.nan)
+        failures: dict[str, str] = {}
+        for block in self._oracle.measure([index], pairs, self._metrics):
+            places = [place_of[pair] for pair in block.pairs]
+            scores[places] = self._scores(block)
+            folding[places] = block.values[FOLDING]
+            failures.update(block.failures)
+        if failures:
+            first = min(failures)
+            setting = self._oracle.space.setting(index)
+            raise FailedPairsError(
+                "registration",
+                expected=f"{len(pairs)} pairs registered at {_told(setting)}",
+                got=f"{len(failures)} that failed, as {first} ({failures[first]})",
+                advice="Leave the setting or the pair out, or correct the engine.",
+            )
+        return Scores(scores=scores, folding=folding)
+
+    def tell(self, trial: BaseTrial, found: "Scores") -> float:
+        """Keep the mean folding with a trial, and return the mean score of the pairs that have one.
+
+        Raises
+        ------
+        SearchError
+            If none has a score.
+        """
+        score, folding = self.means(found)
         trial.set_user_attr("folding", folding)
         if self._folding_limit is not None:
             trial.set_constraint("folding", folding - self._folding_limit)
         return score
+
+    def means(self, found: "Scores") -> tuple[float, float]:
+        """Return the mean score and mean folding of the pairs that have a score.
+
+        Raises
+        ------
+        SearchError
+            If there are none.
+        """
+        measured = np.isfinite(found.scores)
+        if not measured.any():
+            of_label = f"{self._metric.name} of {self._label or 'a label'}"
+            raise SearchError(
+                "score",
+                expected=f"{of_label} for some of {len(found.scores)} pairs",
+                got="nothing that can be measured",
+                advice="Choose pairs whose images have the label.",
+            )
+        # summed exactly, so that the order of pairs changes nothing
+        count = int(measured.sum())
+        mean_score = math.fsum(found.scores[measured]) / count
+        mean_folding = float(found.folding[measured].mean())
+        return mean_score, mean_folding
 
     def _check_direction(self, trial: BaseTrial) -> None:
         """Refuse a study that would search for the worst setting."""
@@ -140,27 +237,6 @@ class Objective:
                 advice=f'Create the study with direction="{wanted}" (`objective.direction`).',
             )
 
-    def _measure(self, index: Index) -> tuple[float, float]:
-        """Return the mean score and mean folding of the pairs that have a score."""
-        metrics = tuple(dict.fromkeys((self._metric.name, FOLDING)))
-        blocks = list(self._oracle.measure([index], self._pairs, metrics))
-        scores = np.concatenate([self._scores(block) for block in blocks])
-        folding = np.concatenate([block.values[FOLDING] for block in blocks])
-        measured = np.isfinite(scores)
-        if not measured.any():
-            of_label = f"{self._metric.name} of {self._label or 'a label'}"
-            raise SearchError(
-                "score",
-                expected=f"{of_label} for some of {len(self._pairs)} pairs",
-                got="nothing that can be measured",
-                advice="Choose pairs whose images have the label.",
-            )
-        # summed exactly, so that the order of pairs changes nothing
-        count = int(measured.sum())
-        mean_score = math.fsum(scores[measured]) / count
-        mean_folding = float(folding[measured].mean())
-        return mean_score, mean_folding
-
     def _scores(self, block: Block) -> NDArray[np.float64]:
         """Return the score of each pair of a block."""
         metric = self._metric.name
@@ -173,22 +249,44 @@ class Objective:
         return values[:, column]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Score and share of folded voxels of n pairs at one setting, shape (n,); the score is NaN without the label."""
+
+    scores: NDArray[np.float64]
+    folding: NDArray[np.float64]
+
+
+def _told(setting: Setting) -> str:
+    return ", ".join(f"{name} = {value_text(value)}" for name, value in setting.items())
+
+
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
     """Return the lattice index nearest to the value that a trial suggests."""
     among = distribution(hyperparameter)
+    name = hyperparameter.name
+    value: Value | None
     with warnings.catch_warnings():  # an enqueued value outside is refused below
         warnings.filterwarnings("ignore", message=".*out of (the )?range", category=UserWarning)
-        value = trial.suggest_float(
-            hyperparameter.name, among.low, among.high, step=among.step, log=among.log
-        )
-    if not among.low <= value <= among.high:
+        if isinstance(among, CategoricalDistribution):
+            value = trial.suggest_categorical(name, hyperparameter.choices)
+        elif isinstance(among, IntDistribution):
+            value = trial.suggest_int(name, among.low, among.high, step=among.step, log=among.log)
+        else:
+            assert isinstance(among, FloatDistribution)
+            value = trial.suggest_float(name, among.low, among.high, step=among.step, log=among.log)
+    assert value is not None  # no choice is
+    try:
+        return hyperparameter.index(value)
+    except DeclarationError as error:
+        is_range = hyperparameter.type == "float"
+        bounds = f"a number in [{float(hyperparameter.low)}, {float(hyperparameter.high)}]"
         raise SearchError(
-            hyperparameter.name,
-            expected=f"a number in [{among.low}, {among.high}]",
+            name,
+            expected=bounds if is_range else f"a value {hyperparameter.range_text}",
             got=value,
             advice="Enqueue a value inside.",
-        )
-    return hyperparameter.index(value)
+        ) from error
 
 
 def optimize_scopes(
@@ -196,7 +294,7 @@ def optimize_scopes(
     measurements: Measurements,
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[Index]:
     """Run the declared sampler in the stored study of every scope but those of single subjects.
@@ -213,7 +311,8 @@ def optimize_scopes(
     measurements
         Of at least one setting of all pairs: they say which pairs a scope has.
     options
-        `sampler`, `sampler_options`, `trials`, `seed`, `scopes`, `metric` and `folding_limit`.
+        `sampler`, `sampler_options`, `trials`, `spending`, `spending_options`, `jobs`, `seed`,
+        `scopes`, `metric` and `folding_limit`.
     name
         What the names of studies begin with.
     storage
@@ -224,7 +323,9 @@ def optimize_scopes(
     Returns
     -------
     list of Index
-        The settings of all finished trials of these studies, sorted.
+        Settings to measure on all pairs, sorted: those of all finished trials of these studies; or
+        where pairs are spent adaptively, the best of each study, and its best within the folding
+        limit.
 
     Raises
     ------
@@ -234,6 +335,7 @@ def optimize_scopes(
     curves = Curves(measurements, options.metric)
     scopes = shared_scopes(measurements, options)
     origin = origin_of(measurements, options)
+    complete = Complete(oracle.space)
     settings: set[Index] = set()
     with quiet():
         for scope in track(scopes, f"Running {options.sampler}", len(scopes)):
@@ -241,9 +343,40 @@ def optimize_scopes(
             if curve is None:
                 continue
             study = stored_study(name, curve, origin, storage)
-            optimize(study, oracle, measurements, curve, options)
-            settings |= _finished_settings(study, oracle.space)
+            known = [] if options.spending == "all" else complete.on(curve.ids)
+            optimize(study, oracle, measurements, curve, options, known)
+            complete.add(study, curve.ids)
+            if options.spending == "all":
+                settings |= _finished_settings(study, oracle.space)
+            else:
+                settings |= _best_settings(study, oracle.space)
     return sorted(settings)
+
+
+class Complete:
+    """Settings that earlier studies of a sweep measured on all their pairs.
+
+    Parameters
+    ----------
+    space
+        The hyperparameters.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._pairs_at: dict[Index, set[str]] = {}
+
+    def add(self, study: optuna.Study, pairs: Sequence[str]) -> None:
+        """Take up the finished trials of a study over some pairs."""
+        for index in _finished_settings(study, self._space):
+            self._pairs_at.setdefault(index, set()).update(pairs)
+
+    def on(self, pairs: Sequence[str]) -> list[Index]:
+        """Return the settings that all of some pairs were measured at, and the default, which comes first."""
+        default = self._space.index(self._space.default)
+        wanted = set(pairs)
+        found = {index for index, known in self._pairs_at.items() if known >= wanted}
+        return [default, *sorted(found - {default})]
 
 
 def optimize(
@@ -252,8 +385,26 @@ def optimize(
     measurements: Measurements,
     curve: Curve,
     options: SearchOptions,
+    known: Sequence[Index] = (),
 ) -> None:
-    """Run what is left of the declared trials in the study of one scope."""
+    """Run what is left of the declared trials in the study of one scope.
+
+    Parameters
+    ----------
+    study
+        The study.
+    oracle
+        What measures.
+    measurements
+        Of at least one setting of all pairs.
+    curve
+        Tells the scope, and which of the pairs it has.
+    options
+        As for `optimize_scopes`.
+    known
+        Settings that all these pairs were measured at already, the default first: they become
+        trials beside the declared ones, which cost nothing, and which others are compared with.
+    """
     _fail_interrupted(study)
     done = _finished_trials(study, options.sampler)
     left = options.trials - done
@@ -267,17 +418,30 @@ def optimize(
         label=curve.scope.label,
         metric=options.metric,
         folding_limit=options.folding_limit,
+        measured=options.measured,
     )
+    spending = make_spending(objective, measurements.pairs, options)
+    if spending.pruner is not None:
+        study.pruner = spending.pruner
+    for index in known:
+        setting = oracle.space.setting(index)
+        study.enqueue_trial(setting, user_attrs={KNOWN: True}, skip_if_exists=True)
+    waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def measured(trial: Trial) -> float:
-        trial.set_user_attr(SAMPLER, options.sampler)
-        return objective(trial)
+        if KNOWN not in trial.user_attrs:
+            trial.set_user_attr(SAMPLER, options.sampler)
+        try:
+            return spending(trial)
+        except FailedPairsError as error:
+            trial.set_user_attr(FAILED, str(error))
+            raise
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet(optuna.logging.ERROR):
         # some samplers cannot use the folding limit; the study and the report still tell what obeys
         # it
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
-        study.optimize(measured, n_trials=left)
+        study.optimize(measured, n_trials=left + waiting, catch=(FailedPairsError,))
     if _finished_trials(study, options.sampler) < options.trials:
         study.set_user_attr(EXHAUSTED, options.sampler)
 
@@ -290,10 +454,12 @@ def _fail_interrupted(study: optuna.Study) -> None:
 
 
 def _finished_trials(study: optuna.Study, sampler: str) -> int:
-    """Return how many finished trials a sampler asked for."""
+    """Return how many trials that a sampler asked for came to an end: those that were pruned, or could not be registered, too."""
     count = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.user_attrs.get(SAMPLER) == sampler:
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    for trial in study.get_trials(deepcopy=False, states=ended):
+        was_interrupted = trial.state == TrialState.FAIL and FAILED not in trial.user_attrs
+        if trial.user_attrs.get(SAMPLER) == sampler and not was_interrupted:
             count += 1
     return count
 
@@ -303,6 +469,19 @@ def _finished_settings(study: optuna.Study, space: Space) -> set[Index]:
     found = set()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         index = lattice_index(space, trial.params)
+        if index is not None:
+            found.add(index)
+    return found
+
+
+def _best_settings(study: optuna.Study, space: Space) -> set[Index]:
+    """Return the best lattice points of a study's finished trials: of all, and of those within the folding limit."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    feasible = [trial for trial in trials if max(trial.constraints.values(), default=0.0) <= 0]
+    found = set()
+    for among in (trials, feasible):
+        best = best_by_score(study.direction, among)
+        index = None if best is None else lattice_index(space, best.params)
         if index is not None:
             found.add(index)
     return found

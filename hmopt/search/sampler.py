@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,8 +19,8 @@ from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.files import one_line
 from hmopt.search.lattice import coarse_lattice, distributions, lattice_index
-from hmopt.search.plan import promise
-from hmopt.space import Index, Space
+from hmopt.search.plan import MOST_PREDICTED, promise
+from hmopt.space import Index, Space, Value, even_indices
 
 COARSE = {1: 10, 2: 6}
 """Coarse settings per hyperparameter, for one and for two; for more there is no coarse lattice."""
@@ -38,7 +38,8 @@ class CurveSampler(BaseSampler):
     measured, the unmeasured lattice point that promises most by curves through all scores, so that
     of two humps the higher one is refined; where none promises more than the best there is, the
     middle of the widest gap. With two: coarse settings, then Optuna's `GPSampler` (its `TPESampler`
-    where torch is not installed). With more: `TPESampler`. Trials with constraints are taken into
+    where torch is not installed). With more, with categorical or conditional ones, and with an
+    integer of more than 10 000 values: `TPESampler`. Trials with constraints are taken into
     account. Parameters that are not in the space are drawn at random.
 
     Parameters
@@ -96,15 +97,19 @@ class CurveSampler(BaseSampler):
         self._space = space
         self._coarse: list[Index] = []
         points = coarse or COARSE.get(dimensions)
-        if points and dimensions in COARSE:
+        sizes = [hyperparameter.points for hyperparameter in space.hyperparameters]
+        self._is_ordered = space.is_ordered and max(sizes, default=0) <= MOST_PREDICTED
+        if points and dimensions in COARSE and self._is_ordered:
             self._coarse = _spread_out(coarse_lattice(space, points))
         self._random = RandomSampler(seed=seed)
-        self._further = _further_sampler(dimensions, seed)
+        self._further = _further_sampler(dimensions, seed, self._is_ordered)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return the distributions of the space."""
+        """Return the distributions of the space; none of one whose hyperparameters depend on each other."""
+        if self._further is not None and not self._is_ordered:
+            return self._further.infer_relative_search_space(study, trial)
         return distributions(self._space)
 
     def sample_relative(
@@ -224,7 +229,9 @@ def _spread_out(settings: Sequence[Index]) -> list[Index]:
     return [settings[place] for place in order]
 
 
-def _further_sampler(dimensions: int, seed: int) -> BaseSampler | None:
+def _further_sampler(dimensions: int, seed: int, is_ordered: bool) -> BaseSampler | None:
+    if not is_ordered:
+        return TPESampler(seed=seed)
     if dimensions == 1:
         return None
     if dimensions == 2 and importlib.util.find_spec("torch"):
@@ -241,14 +248,15 @@ def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler
         `sampler`: the name of one of Optuna's, `CurveSampler`, `AutoSampler`, or a dotted path;
         `sampler_options`: its arguments.
     space
-        The hyperparameters, for a sampler with an argument `space`.
+        The hyperparameters, for a sampler with an argument `space`, or `search_space` as that of a
+        grid: `options.coarse` values of each number, and every choice.
     seed
         For a sampler with an argument `seed`, where the options have none.
 
     Raises
     ------
     SearchError
-        If there is no such sampler, or it refuses its arguments.
+        If there is no such sampler, it refuses its arguments, or cannot search the space.
 
     Examples
     --------
@@ -257,7 +265,8 @@ def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler
     """
     name = options.sampler
     make = _find_sampler(name)
-    arguments = {**_offered(make, {"space": space, "seed": seed}), **options.sampler_options}
+    offered = {"space": space, "seed": seed, "search_space": _grid(space, options.coarse)}
+    arguments = {**_offered(make, offered), **options.sampler_options}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -276,7 +285,23 @@ def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler
             got=name,
             advice="Name a sampler.",
         )
+    if isinstance(sampler, CmaEsSampler) and not space.is_ordered:
+        raise SearchError(
+            "search.sampler",
+            expected="one that takes categorical and conditional hyperparameters",
+            got=name,
+            advice="Declare TPESampler.",
+        )
     return sampler
+
+
+def _grid(space: Space, points: int) -> dict[str, list[Value]]:
+    """Return the values of a grid: `points` of each number, and every choice."""
+    grid = {}
+    for hyperparameter in space.hyperparameters:
+        indices = even_indices(hyperparameter, points)
+        grid[hyperparameter.name] = [hyperparameter.value(index) for index in indices]
+    return grid
 
 
 def _find_sampler(name: str) -> Callable[..., object]:

@@ -34,10 +34,10 @@ TABLES = {
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence messages of Optuna on studies and trials for a while."""
+def quiet(level: int = optuna.logging.WARNING) -> Iterator[None]:
+    """Silence messages of Optuna on studies and trials below a level for a while."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    optuna.logging.set_verbosity(max(verbosity, level))
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hmopt.declaration import SearchOptions
@@ -147,7 +147,7 @@ def stored_study(
     name: str,
     curve: Curve,
     origin: Origin,
-    storage: RDBStorage,
+    storage: BaseStorage,
     sampler: optuna.samplers.BaseSampler | None = None,
 ) -> optuna.Study:
     """Return the study of a scope in a storage, made if it is not there."""
@@ -219,7 +219,7 @@ def store_studies(
     measurements: Measurements,
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[str]:
     """Export the studies of the declared scopes but those of single subjects."""
@@ -238,7 +238,7 @@ def write_studies(
     scopes: Sequence[Scope],
     options: SearchOptions,
     name: str,
-    storage: RDBStorage,
+    storage: BaseStorage,
     track: Track = silent,
 ) -> list[str]:
     """Export the studies of scopes into a storage; trials that are there already stay.
@@ -279,7 +279,6 @@ def write_studies(
 
 def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]:
     """Yield a finished trial for every setting of a curve."""
-    among = distributions(origin.space)
     means = curve.means.tolist()
     folded = curve.folding.tolist()
     for index, score, folding in zip(curve.settings, means, folded, strict=True):
@@ -291,7 +290,7 @@ def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]
             constraints = {"folding": folding - origin.folding_limit}
         trial = optuna.trial.create_trial(
             params=setting,
-            distributions=among,
+            distributions=distributions(origin.space, index),
             value=score,
             user_attrs=user_attrs,
             constraints=constraints,

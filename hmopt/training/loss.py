@@ -14,7 +14,7 @@ from hmopt.errors import DataError, DeclarationError
 from hmopt.losses import ImageLoss, RegisteredBatch, Terms, find_similarity, loss_terms
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
-from hmopt.space import Setting
+from hmopt.space import Setting, numbers_of
 from hmopt.training.batches import Batch, load_images, training_pairs
 
 PAIRS_LOOKED_AT = 64
@@ -77,7 +77,7 @@ class Loss:
             overlap_labels=self.overlap_labels,
             scale=self.scale,
         )
-        return loss_terms(registered, setting)
+        return loss_terms(registered, numbers_of(setting))
 
 
 def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:

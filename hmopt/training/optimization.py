@@ -12,7 +12,7 @@ from hmopt.declaration import HypernetworkOptions, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.losses import Terms, balanced_loss
 from hmopt.networks import Hypermorph
-from hmopt.space import Setting
+from hmopt.space import Setting, numbers_of
 from hmopt.training.batches import Batch
 from hmopt.training.loss import Loss, Model
 
@@ -178,7 +178,7 @@ def take_step(
     """
     # λ decides the network's weights here, and the weights of the terms in the next line
     terms = loss.terms(model, batch, setting)
-    total = balanced_loss(terms, setting, loss.scale)
+    total = balanced_loss(terms, numbers_of(setting), loss.scale)
     value = float(total.detach())
     if not math.isfinite(value):
         # before gradients are taken: those of warping by NaN crash torch

@@ -15,7 +15,7 @@ from hmopt.interop.registration import Placement
 from hmopt.oracle import open_registrar
 from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes, parse_scope
 from hmopt.search.studies import study_of_scope
-from hmopt.space import Setting, Space
+from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
 
@@ -120,7 +120,7 @@ def register(
     *,
     moved: Path | str | None = None,
     displacement: Path | str | None = None,
-    setting: Mapping[str, float | str] | None = None,
+    setting: Mapping[str, Value] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
     placement: str | None = None,
@@ -238,7 +238,7 @@ def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, s
 
 
 def check_choice(
-    setting: Mapping[str, float | str] | None, criteria: Criteria, within_folding_limit: bool
+    setting: Mapping[str, Value] | None, criteria: Criteria, within_folding_limit: bool
 ) -> None:
     """Refuse arguments that contradict each other."""
     if setting and criteria:
@@ -297,7 +297,7 @@ def _images_of_study(files: StudyFolder, outputs: Mapping[str, Path]) -> dict[st
     return {f"{path} of the study": path for path in paths}
 
 
-def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
+def given_setting(space: Space, values: Mapping[str, Value]) -> Setting:
     """Return the default setting with some values replaced.
 
     Parameters
@@ -305,12 +305,13 @@ def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
     space
         The hyperparameters of a model.
     values
-        Numbers, or their text, by name.
+        Values, or their text, by name; others are at their default, where they are active.
 
     Raises
     ------
     DeclarationError
-        If a name is not of the space, or a value is no number or lies outside its range.
+        If a name is not of the space or inactive with the other values, or a value is no number,
+        lies outside its range, or is none of the choices.
 
     Examples
     --------
@@ -318,9 +319,10 @@ def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
     >>> given_setting(Space(hyperparameters=(Hyperparameter(name="regularization"),)), {"regularization": "0.3"})
     {'regularization': 0.3}
     """
-    setting = space.default
+    known_names = {one.name: one for one in space.hyperparameters}
+    given: Setting = {}
     for name, value in values.items():
-        if name not in setting:
+        if name not in known_names:
             known = ", ".join(space.names)
             raise DeclarationError(
                 name,
@@ -328,14 +330,14 @@ def given_setting(space: Space, values: Mapping[str, float | str]) -> Setting:
                 got=name,
                 advice="Remove it.",
             )
-        try:
-            setting[name] = float(value)
-        except ValueError as error:
-            raise DeclarationError(
-                name, expected="a number", got=repr(value), advice="Correct it."
-            ) from error
-    space.index(setting)
-    return setting
+        hyperparameter = known_names[name]
+        if isinstance(value, str):
+            given[name] = hyperparameter.parse(value)
+        elif hyperparameter.type == "float" and not isinstance(value, bool):
+            given[name] = float(value)
+        else:
+            given[name] = value
+    return space.complete(given)
 
 
 def setting_text(setting: Setting) -> str:
@@ -346,7 +348,7 @@ def setting_text(setting: Setting) -> str:
     >>> setting_text({"regularization": 0.25})
     'regularization 0.25'
     """
-    parts = [f"{name} {value:g}" for name, value in setting.items()]
+    parts = [f"{name} {value_text(value)}" for name, value in setting.items()]
     return ", ".join(parts)
 
 

@@ -15,6 +15,7 @@ COMMANDS = (
     "report",
     "run",
     "register",
+    "publish",
     "bake",
     "ledger",
     "export",

@@ -1,7 +1,7 @@
 """Agreement of the hypermorph with networks that were trained for one setting each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,7 @@ def ranking(agreement: Agreement) -> str:
     return f"{number(agreement.rank_correlation, 2)} ({agreement.ranked})"
 
 
-def shift_text(shift: Setting) -> str:
+def shift_text(shift: Mapping[str, float]) -> str:
     """Return the best values of separate networks less those of the hypermorph."""
     shifts = []
     for value in shift.values():
@@ -232,7 +232,7 @@ def _numbers(budget: Budget) -> dict[str, Any]:
     agreement = budget.agreements[COHORT]
     gaps: dict[str, list[float]] = {}
     correlations: dict[str, float] = {}
-    shifts: dict[str, Setting] = {}
+    shifts: dict[str, dict[str, float]] = {}
     for scope, one in budget.agreements.items():
         name = scope.label or "cohort"
         correlations[name] = one.rank_correlation

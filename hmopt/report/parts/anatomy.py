@@ -20,7 +20,7 @@ from hmopt.report.material import Material
 from hmopt.report.outlines import ROLES, read_arrays
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import listed, scope_title, setting_value, shorten, symbol
-from hmopt.space import Hyperparameter
+from hmopt.space import Hyperparameter, as_number
 from hmopt.study_folder import StudyFolder
 
 COLOURS = colormaps["viridis"]
@@ -53,6 +53,8 @@ class AnatomyPart(ReportPart):
             return None
         image, labels = max(slices, key=lambda one: _structures_in(one, codes))
         first = material.searched.space.hyperparameters[0]
+        if not first.is_ordered:  # colours are along a range; the first one is always active
+            return None
         shown = _shown(codes, labels, first.name)
         if len(shown) < 2:
             return None
@@ -106,7 +108,7 @@ def _shown(codes: Codes, labels: NDArray[Any], name: str) -> dict[int, ScopeResu
         if code not in codes:
             continue
         finding = codes[code]
-        best = finding.full.optimum.setting[name]
+        best = as_number(finding.full.optimum.setting[name])
         order.append((best, finding.scope.name, code))
     return {code: codes[code] for _, _, code in sorted(order)}
 
@@ -136,7 +138,7 @@ def _draw(
     )
     scale = Normalize(hyperparameter.low, hyperparameter.high)
     for number, (code, finding) in enumerate(shown.items(), start=1):
-        best = finding.full.optimum.setting[hyperparameter.name]
+        best = as_number(finding.full.optimum.setting[hyperparameter.name])
         mask = labels == code
         _fill(left, mask, COLOURS(scale(best)))
         _tag(left, mask, number)

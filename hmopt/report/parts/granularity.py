@@ -280,8 +280,9 @@ def _structure_row(material: Material, finding: ScopeResult) -> dict[str, str]:
     over_common = material.gains[finding.scope.name]
     over_default = material.default_gains[finding.scope.name]
     row = {"": scope_title(finding.scope)}
-    for name, best in finding.full.optimum.setting.items():
-        pooled = setting_value(finding.recommended[name])
+    for name in finding.full.response.space.names:
+        best = finding.full.optimum.setting.get(name)
+        pooled = setting_value(finding.recommended.get(name))
         row[f"{symbol(name)}* (pooled)"] = f"{setting_value(best)} ({pooled})"
     row["gain over the single best (95 % interval)"] = gain_text(over_common.gain)
     row["without pooling"] = signed(over_common.unpooled.value)
