@@ -29,7 +29,7 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptErro
 from hmopt.files import checked, replacing
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
-from hmopt.interop.model import FileModel
+from hmopt.interop.model import FileModel, in_ras
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import Preparation, Spacing, trained_preparation
 from hmopt.progress import Track
@@ -132,7 +132,7 @@ def read_trained(path: Path) -> Trained:
     """
     if path.is_dir():
         return _of_folder(StudyFolder(path))
-    model = load_model(path)
+    model = in_ras(load_model(path))
     return _of_model("file", path, model, declaration=None)
 
 
