@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hmopt.interop.load import load_model
     from hmopt.interop.regularization_elsewhere import convert_regularization
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
+    from hmopt.networks.hypernetize import hypernetize
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Block, Pair
     from hmopt.report.part import Place, ReportPart, Section
@@ -81,6 +82,7 @@ _HOMES = {
         "Recorded",
         "Tabulated",
     ),
+    "hmopt.networks.hypernetize": ("hypernetize",),
     "hmopt.oracle.open": ("open_oracle",),
     "hmopt.records": (
         "Block",
@@ -158,6 +160,7 @@ __all__ = [
     "demo",
     "demo_declaration",
     "export",
+    "hypernetize",
     "inspect_ledger",
     "load_model",
     "new",

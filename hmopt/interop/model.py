@@ -148,7 +148,10 @@ class _InRas(FileModel):
 
     def __init__(self, model: FileModel, orientation: str) -> None:
         self._model = model
-        ras = nibabel.orientations.axcodes2ornt("RAS")
+        # of a model of slices, the axes that they have
+        has = {"R": "RL", "A": "AP", "S": "SI"}
+        axes = [code for code, ends in has.items() if any(end in orientation for end in ends)]
+        ras = nibabel.orientations.axcodes2ornt(axes)
         own = nibabel.orientations.axcodes2ornt(orientation)
         # of each axis of RAS+: its place among the model's axes, and -1 where it is flipped
         transform = nibabel.orientations.ornt_transform(ras, own)
@@ -197,6 +200,8 @@ class _InRas(FileModel):
         return np.ascontiguousarray(displacement)
 
     def _turned(self, image: Image) -> Image:
+        if image.ndim != len(self._places):
+            return image  # which the model refuses, with the numbers
         flipped = [axis for axis, flip in enumerate(self._flips) if flip < 0]
         in_order = np.flip(image, flipped).transpose(np.argsort(self._places))
         return np.ascontiguousarray(in_order)
@@ -215,8 +220,9 @@ def in_ras(model: FileModel) -> FileModel:
     FileModel
         The model itself where it has no orientation of its own.
     """
-    if model.orientation is None:
+    if model.orientation in (None, "RAS"):
         return model
+    assert model.orientation is not None
     return _InRas(model, model.orientation)
 
 

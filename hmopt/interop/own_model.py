@@ -89,9 +89,10 @@ class HypermorphModel(FileModel):
         )
 
     @property
-    def stride(self) -> int:
-        """It takes every grid whose axes are multiples of this."""
-        return coarsest_stride(self.hypermorph.registration.options)
+    def stride(self) -> int | None:
+        """It takes every grid whose axes are multiples of this; None, of a network of one's own: only its own."""
+        options = self.hypermorph.registration.options
+        return None if options.callable else coarsest_stride(options)
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""
