@@ -437,6 +437,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
 
 
 def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    """Return `[preprocessing]`: a grid that holds all images, and the placement of the largest overlap."""
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)
