@@ -99,7 +99,7 @@ def _fill(
     """Add the keys of options to a table, and behind them, as TOML asks for, its inner tables."""
     tables: dict[str, Options | dict[str, Options]] = {}
     for name, field in type(options).model_fields.items():
-        if name in without:
+        if name in options.computed or name in without:
             continue
         value = getattr(options, name)
         if name not in options.written_keys:

@@ -74,6 +74,10 @@ EXAMPLES = {
         encoder = [16, 32, 32, 32]
         decoder = [32, 32, 32]
         stride = 2
+
+        # Or a network of your own:
+        # callable = "network.py:make_network"
+        # options = { depth = 3 }
     """,
     "hypernetwork": """
         [hypernetwork]
@@ -165,6 +169,8 @@ def _lines(options: type[Options], path: str) -> Iterator[str]:
     yield "| key | values | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in options.model_fields.items():
+        if name in options.computed:
+            continue
         found = _inner_table(field)
         if found is None:
             values = allowed_values(field.annotation, field.metadata)

@@ -1,5 +1,6 @@
 """The whole of `study.toml`, read and checked."""
 
+import importlib.util
 import math
 import os
 import tomllib
@@ -20,13 +21,14 @@ from hmopt.declaration.model import (
     ModelOptions,
     NetworkOptions,
     TrainingOptions,
+    network_file,
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
-from hmopt.files import one_line, real_place
+from hmopt.files import file_hash, one_line, real_place
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
 FILE_NAME = "study.toml"
@@ -180,7 +182,28 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     cohort = _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names"))
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))
-    return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
+    network = _with_file(study.network, folder)
+    changed = {"cohort": cohort, "pairs": pairs, "model": model, "network": network}
+    return study.model_copy(update=changed)
+
+
+def _with_file(network: NetworkOptions, folder: Path) -> NetworkOptions:
+    """Return the options of a network with its folder and the hash of its file."""
+    if network.callable is None:
+        return network
+    place = network_file(network.callable)
+    module = network.callable.rsplit(":", 1)[0]
+    path = _module_file(module) if place is None else folder / place
+    content = file_hash(path) if path is not None and path.is_file() else None
+    return network.model_copy(update={"folder": folder.absolute(), "content": content})
+
+
+def _module_file(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
 def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
@@ -228,7 +251,8 @@ def read_declaration(folder: Path) -> Study:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
         raise _no_toml(path, one_line(error)) from error
-    return parse_study(values, str(path), folder)
+    study = parse_study(values, str(path), folder)
+    return study.model_copy(update={"network": _with_file(study.network, folder)})
 
 
 def read_of_others(folder: Path) -> Study | None:
@@ -378,7 +402,7 @@ def check_hypermorph(space: Space) -> None:
             expected = "float, as a hypermorph takes it"
             raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
         if one.only_if:
-            names = ", ".join(name for name, _ in one.only_if)
+            names = ", ".join(name for name, _ in one.conditions)
             raise DeclarationError(
                 f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
             )

@@ -526,8 +526,11 @@ def _network(study: Study) -> str:
     hypernetwork = study.hypernetwork
     features = "-".join(map(str, network.encoder))
     units = "-".join(map(str, hypernetwork.widths))
+    kind = f"U-Net {features} from stride {network.stride}"
+    if network.callable is not None:
+        kind = f"{network.callable}, output at stride {network.stride}"
     return (
-        f"U-Net {features} from stride {network.stride}; stationary velocity, "
+        f"{kind}; stationary velocity, "
         f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "
         f"{training.steps:,} optimizer steps of {training.batch} pairs, "
         f"Adam, learning rate {training.learning_rate:g}, seed {training.seed}."
@@ -575,7 +578,8 @@ def _search(material: Material) -> str:
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} Held-out scores: settings chosen on "
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} "
+        "Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."
     )

@@ -303,7 +303,7 @@ def tune_dice(
     >>> tune_dice(network, cohort, [pair], batch=1)
     1.0
     """
-    device = network.velocity.weight.device
+    device = next(network.parameters()).device
     means: list[float] = []
     for start in range(0, len(pairs), batch):
         some = pairs[start : start + batch]

@@ -298,6 +298,6 @@ def test_separate_networks_of_a_grid_take_the_values_of_every_type() -> None:
     study = parse_study({**values, "compare": {"values": {"whole": [2, 8], "similarity": ["CC"]}}})
     assert study.compare.grid(study.space) == [(1, 0), (1, 3)]
     with pytest.raises(
-        DeclarationError, match="compare.values.whole: expected points of its lattice"
+        DeclarationError, match=r"compare\.values\.whole: expected points of its lattice"
     ):
         parse_study({**values, "compare": {"values": {"whole": [3]}}})

@@ -23,7 +23,7 @@ from hmopt.search.plan import coarse_settings, confirming_settings, dense_settin
 from hmopt.search.sampler import CurveSampler, make_sampler
 from hmopt.search.scopes import Scope
 from hmopt.search.studies import make_study, origin_of
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Index, Space, Value
 
 MIXED = Space(
     hyperparameters=(
@@ -40,7 +40,7 @@ ORDERED = Space(
         Hyperparameter(name="weight", low=0.01, high=1.0, prior="log-uniform", default=0.1),
     )
 )
-BEST = {"similarity": "CC", "radius": 3, "weight": 0.6}
+BEST: dict[str, Value] = {"similarity": "CC", "radius": 3, "weight": 0.6}
 
 
 class Known:
@@ -280,7 +280,7 @@ def test_a_failed_pair_is_told_to_who_calls_the_objective(pairs: list[Pair]) -> 
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial(BEST)
     study.optimize(objective, n_trials=2, catch=(FailedPairsError,))
-    assert [trial.state for trial in study.trials][0] == TrialState.FAIL
+    assert study.trials[0].state == TrialState.FAIL
 
 
 def test_a_setting_with_a_failed_pair_is_no_part_of_a_curve_and_a_pair_that_always_fails_neither(
