@@ -575,7 +575,8 @@ def _hyperparameters(trained: Trained) -> Values:
     declared = {} if trained.declaration is None else trained.declaration.hyperparameters
     for hyperparameter in trained.model.space.hyperparameters:
         name = hyperparameter.name
-        values = {key: value for key, value in asdict(hyperparameter).items() if key in keys}
+        known = asdict(hyperparameter)
+        values = {key: value for key, value in known.items() if key in keys and value != ()}
         if name in declared:
             values.update(declared[name].model_dump())
         tables[name] = values
