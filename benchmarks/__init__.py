@@ -10,6 +10,7 @@ declares its own rows:
 - `network`: operations a second of the U-Net against those of a matrix product.
 - `memory`: peak memory of a sweep with 1,000 subjects against 10.
 - `samplers`: settings per pair that a search needs; also compares samplers (`samplers.md`).
+- `spending`: no rows; what adaptive spending of pairs costs and misses (`spending.md`).
 - `training`: a training step against VoxelMorph's modules.
 - `losses`: local normalized cross-correlation against MONAI's and neurite's.
 - `volumes`: a full-size pair against VoxelMorph; its seconds and its memory.

@@ -81,22 +81,24 @@ class Problem:
     def best(self) -> float:
         """f at the best setting of the whole lattice."""
         axes = [range(one.points) for one in self.space.hyperparameters]
-        return max(self.score(index) for index in self.space.product(axes))
+        scores = [self.score(index) for index in self.space.product(axes)]
+        return max(scores)
 
 
 def _one_response(places: NDArray[np.float64]) -> float:
     """Fall steeply above the best place, 0.55, and slowly below it, as Dice does along λ."""
-    distance = float(places[0]) - 0.55
+    (place,) = places.tolist()
+    distance = float(place) - 0.55
     steepness = 0.45 if distance > 0 else 0.12
     return 0.78 - steepness * distance**2
 
 
 def _mixed_response(places: NDArray[np.float64]) -> float:
     """Have a best number for every choice, of which the last is best, and a best integer."""
-    choice, whole, number = places.tolist()
-    losses = {0.0: 0.03, 0.5: 0.012, 1.0: 0.0}
+    choice, whole, number = map(float, places)
+    of_choice = {0.0: 0.75, 0.5: 0.768, 1.0: 0.78}[choice]
     best_number = 0.35 + 0.3 * choice
-    return 0.78 - losses[choice] - 0.08 * (whole - 2 / 3) ** 2 - 0.15 * (number - best_number) ** 2
+    return of_choice - 0.08 * (whole - 2 / 3) ** 2 - 0.15 * (number - best_number) ** 2
 
 
 PROBLEMS = (
@@ -116,7 +118,9 @@ PROBLEMS = (
                 Hyperparameter(
                     name="similarity", type="categorical", choices=("MSE", "MI", "CC"), default="MI"
                 ),
-                Hyperparameter(name="grid_spacing", type="integer", low=2, high=8, step=2, default=4),
+                Hyperparameter(
+                    name="grid_spacing", type="integer", low=2, high=8, step=2, default=4
+                ),
                 Hyperparameter(
                     name="weight", low=0.01, high=10.0, step=0.05, prior="log-uniform", default=0.1
                 ),
@@ -165,7 +169,8 @@ class Noisy:
         last = self.problem.places(index)[-1]
         noise = np.random.default_rng([self._seed, *index]).normal(0, NOISE_SD, PAIRS)
         of_pairs = self._offsets + self._slopes * (last - 0.5)
-        return self.problem.score(index) + of_pairs + noise
+        scores: NDArray[np.float64] = self.problem.score(index) + of_pairs + noise
+        return scores
 
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]

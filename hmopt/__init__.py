@@ -1,7 +1,7 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
-What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`,
-`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a
+What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
+`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
 record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.workflow.apply import apply
     from hmopt.workflow.bake import bake
     from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
@@ -105,6 +106,7 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.workflow.apply": ("apply",),
     "hmopt.workflow.bake": ("bake",),
     "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
@@ -150,6 +152,7 @@ __all__ = [
     "add_regularizer",
     "add_report_part",
     "add_similarity",
+    "apply",
     "bake",
     "beside",
     "compare",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, cast
 
 from hmopt.errors import DeclarationError
 
@@ -16,7 +16,7 @@ Index = tuple[int, ...]
 Value = float | int | str
 """A value of a hyperparameter; true and false are among them, as Python's `bool` is an `int`."""
 
-Setting = dict[str, Value]
+Setting = Mapping[str, Value]
 """A setting as values by name; hyperparameters that are inactive at it are left out."""
 
 Type = Literal["float", "integer", "categorical"]
@@ -98,7 +98,7 @@ class Hyperparameter:
     default: Value = 0.5
     type: Type = "float"
     choices: tuple[Value, ...] = ()
-    only_if: tuple[Condition, ...] = ()
+    only_if: Mapping[str, Value | Sequence[Value]] | tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a hyperparameter."""
@@ -180,6 +180,11 @@ class Hyperparameter:
             field = f"hyperparameters.{self.name}"
             advice = "Correct the declaration."
             raise DeclarationError(field, expected=expected, got=got, advice=advice)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The content of `only_if`: other hyperparameters, each with its values."""
+        return cast(tuple[Condition, ...], self.only_if)
 
     @property
     def is_ordered(self) -> bool:
@@ -314,7 +319,7 @@ class Hyperparameter:
         if self.choices:
             record["choices"] = list(self.choices)
         if self.only_if:
-            record["only_if"] = {name: list(values) for name, values in self.only_if}
+            record["only_if"] = {name: list(values) for name, values in self.conditions}
         return record
 
     @property
@@ -490,7 +495,7 @@ class Space:
         for one in self.hyperparameters:
             if one.name in known:
                 raise _refused(one, "different names of hyperparameters", f"{one.name} twice")
-            for name, values in one.only_if:
+            for name, values in one.conditions:
                 _check_condition(one, known.get(name), name, values)
             known[one.name] = one
             settings *= one.points
@@ -524,7 +529,7 @@ class Space:
         return any(one.only_if for one in self.hyperparameters)
 
     @property
-    def default(self) -> Setting:
+    def default(self) -> dict[str, Value]:
         """The baseline setting."""
         indices = [one.index(one.default) for one in self.hyperparameters]
         setting = {}
@@ -554,7 +559,7 @@ class Space:
             for name, place in zip(self.names, index, strict=True)
         )
 
-    def setting(self, index: Index) -> Setting:
+    def setting(self, index: Index) -> dict[str, Value]:
         """Return the values at lattice indices, of the hyperparameters that are active there."""
         places = dict(zip(self.names, index, strict=True))
         return {
@@ -562,7 +567,7 @@ class Space:
             for hyperparameter in self.active(index)
         }
 
-    def complete(self, values: Mapping[str, Value]) -> Setting:
+    def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the setting of some values, all others at their default where they are active.
 
         Raises
@@ -571,7 +576,7 @@ class Space:
             If a hyperparameter is unknown, or inactive with these values, or a value lies outside
             its range.
         """
-        setting: Setting = {}
+        setting: dict[str, Value] = {}
         for hyperparameter in self.hyperparameters:
             name = hyperparameter.name
             if _is_active(hyperparameter, setting):
@@ -579,7 +584,7 @@ class Space:
                 is_whole = hyperparameter.type == "integer" and as_number(value).is_integer()
                 setting[name] = int(value) if is_whole else value
             elif name in values:
-                others = " and ".join(_condition_text(one) for one in hyperparameter.only_if)
+                others = " and ".join(_condition_text(one) for one in hyperparameter.conditions)
                 raise DeclarationError(
                     name,
                     expected=f"a value only where {others}",
@@ -683,7 +688,7 @@ class Space:
             Values per hyperparameter.
         """
         axes = {one.name: even_indices(one, points) for one in self.hyperparameters}
-        asked_for = {name for one in self.hyperparameters for name, _ in one.only_if}
+        asked_for = {name for one in self.hyperparameters for name, _ in one.conditions}
         # only hyperparameters that others depend on are listed; the others multiply their number
         listed = [axes[name] if name in asked_for else [INACTIVE] for name in self.names]
         total = 0
@@ -706,7 +711,7 @@ class Space:
 
 def _is_active(hyperparameter: Hyperparameter, found: Mapping[str, Value]) -> bool:
     """Tell whether the active ones before a hyperparameter have the values that it asks for."""
-    for name, values in hyperparameter.only_if:
+    for name, values in hyperparameter.conditions:
         if name not in found:
             return False
         if not any(_is_same(found[name], value) for value in values):

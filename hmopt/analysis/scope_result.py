@@ -267,10 +267,10 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
         First `scope` (its kinds), `value` (theirs) and `label`; then for each hyperparameter, as
         `regularization`, the best value (empty where it is inactive), `_low` and `_high` (95 %
         interval), `_equal_low` and `_equal_high` (equivalent to the best), or of a categorical
-        hyperparameter `_among` and `_equal` (choices separated by semicolons), `_recommended` (of the pooled curve), `_constrained`
-        (under the folding limit), `_half` (at half training) and `_by_METRIC` (the best one by
-        another metric of labels); then scores, held-out gains and counts. `loss_ratio` is
-        λ / (1 - λ), NaN without λ; `flags` are separated by semicolons.
+        hyperparameter `_among` and `_equal` (choices separated by semicolons), `_recommended` (of
+        the pooled curve), `_constrained` (under the folding limit), `_half` (at half training) and
+        `_by_METRIC` (the best one by another metric of labels); then scores, held-out gains and
+        counts. `loss_ratio` is λ / (1 - λ), NaN without λ; `flags` are separated by semicolons.
     """
     rows = [_row(result, loss_scale) for result in results]
     return pd.DataFrame(rows)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from hmopt.data.pairs import possible_pairs
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.prepared import GRIDS, PreparedCohort
 from hmopt.data.preprocessing import image_hash
 from hmopt.declaration import Study
 from hmopt.records import Pair
@@ -69,7 +69,7 @@ class CohortFacts(BaseModel):
     """Values of the column `modality` of the manifest."""
     sampling: list[float]
     """Voxels of the files to a prepared voxel along each axis, medians; below 1, images are coarser
-    than the grid."""
+    than the grid; empty where it is not known."""
     intensities: list[float]
     """Quantiles at `LEVELS` of the normalized intensities of an image, without its background:
     means over images."""
@@ -123,7 +123,7 @@ def measure_facts(
     centre = quantiles.mean(axis=0)
     distances = [distribution_distance(one, centre) for one in quantiles]
     scans = rows["scan"].unique()
-    files = [image_hash(cohort.files[scan]) for scan in scans if scan in cohort.files]
+    files = _hashes(cohort, scans)
     overlaps = {task: _overlaps(cohort, some) for task, some in pairs.items()}
     return CohortFacts(
         subjects=int(rows["subject"].nunique()),
@@ -134,7 +134,7 @@ def measure_facts(
         intensity_distance=float(np.median(distances)),
         sizes=_sizes(cohort, measured),
         overlaps={task: found for task, found in overlaps.items() if found},
-        files=sorted(set(files)),
+        files=files,
     )
 
 
@@ -193,7 +193,7 @@ def intensity_quantiles(image: NDArray[Any]) -> Floats:
     return quantiles
 
 
-def distribution_distance(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> float:
+def distribution_distance(one: ArrayLike, other: ArrayLike) -> float:
     """Return the 1-Wasserstein distance of two distributions that are given by their quantiles.
 
     In one dimension it is the mean distance of the quantile functions, ∫ |F⁻¹(p) − G⁻¹(p)| dp.
@@ -244,6 +244,16 @@ def _rounded(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
+def _hashes(cohort: PreparedCohort, scans: Iterable[str]) -> list[str]:
+    """Return the hashes of the original images, of those that are still there."""
+    found = set()
+    for scan in scans:
+        path = cohort.files.get(scan)
+        if path is not None and path.is_file():
+            found.add(image_hash(path))
+    return sorted(found)
+
+
 def _modalities(rows: Any) -> list[str]:
     for column in rows:
         if str(column).lower() == "modality":
@@ -252,6 +262,9 @@ def _modalities(rows: Any) -> list[str]:
 
 
 def _sampling(cohort: PreparedCohort, names: Sequence[str]) -> list[float]:
+    """Return the median voxels of the files to a prepared voxel; nothing for a cohort that was made by a script."""
+    if not (cohort.folder / GRIDS).is_file():
+        return []
     dimensions = len(cohort.shape)
     steps = []
     for name in names:

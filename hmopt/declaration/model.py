@@ -180,7 +180,7 @@ _KEYS_OF_RANGES = {"low", "high", "step", "prior", "end_point_rate"}
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: a hyperparameter: `regularization` (λ), `label_weight` (γ), or one of a plugin or an engine."""
+    """`[hyperparameters.NAME]`: `regularization` (λ), `label_weight` (γ), or one of an engine or plugin."""
 
     type: Literal["float", "integer", "categorical"] = "float"
     """Kind of its values. Engines take all; a hypermorph takes `float`."""

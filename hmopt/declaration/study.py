@@ -147,7 +147,8 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    if study.model.source == "trained":  # hyperparameters of other models and engines are their own
+    # the hyperparameters of an engine are its own; those of another model are compared with it
+    if study.model.source == "trained":
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     if study.model.source in ("trained", "study"):
         check_hypermorph(space)
@@ -401,7 +402,7 @@ def check_hypermorph(space: Space) -> None:
             expected = "float, as a hypermorph takes it"
             raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
         if one.only_if:
-            names = ", ".join(name for name, _ in one.only_if)
+            names = ", ".join(name for name, _ in one.conditions)
             raise DeclarationError(
                 f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
             )

@@ -1,7 +1,7 @@
 """Models as functions on NumPy arrays, and the base class of those that are read from a file."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import nibabel
 import numpy as np
@@ -28,6 +28,20 @@ class Model(Protocol):
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.floating]:
         """Return the displacement (d, *shape), in voxels of the fixed grid."""
+        ...
+
+
+@runtime_checkable
+class InvertibleModel(Protocol):
+    """A model that knows the inverse of its displacement, as one that integrates a velocity does.
+
+    A `Model` may have this method or not: without it, displacements are inverted by iteration.
+    """
+
+    def inverse_displacement(
+        self, moving: Image, fixed: Image, setting: Setting
+    ) -> NDArray[np.floating]:
+        """Return the inverse displacement (d, *shape), in voxels of the moving grid."""
         ...
 
 

@@ -145,7 +145,6 @@ class Recorded:
 
     def _measured(self, gaps: Sequence[Gap]) -> Generator[Block]:
         """Measure gaps of the same pairs and metrics; write them in shards of some size."""
-        first = gaps[0]
         known = self._known_failures(gaps)
         fresh: list[Block] = []
         count = 0

@@ -55,10 +55,11 @@ def write_examples(
     Returns
     -------
     Path
-        A compressed npz; one that shows the same already is left as it is. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`,
-        `{role}_moved` in [0, 1] and their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y),
-        in the plane, in voxels; `{role}_pair`, `{role}_score`. And `setting`, (hyperparameters,), and a hash of what it was made of.
-        Of 3-D pairs, the plane across the last axis that has most of the label.
+        A compressed npz; one that shows the same already is left as it is. For `{role}` typical
+        and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and their `…_labels`,
+        all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
+        `{role}_score`. And `setting`, (hyperparameters,), and a hash of what it was made of. Of
+        3-D pairs, the plane across the last axis that has most of the label.
 
     Raises
     ------

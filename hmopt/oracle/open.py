@@ -268,7 +268,7 @@ class OfFile(ModelSource):
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)
 
-    def _is_prepared_as(self, model: HypermorphModel) -> bool:
+    def _is_prepared_as(self, model: FileModel) -> bool:
         """Tell whether the study prepares its images as those of the model's training were."""
         own = self.study.preprocessing
         trained = model.preprocessing

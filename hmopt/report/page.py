@@ -578,7 +578,8 @@ def _search(material: Material) -> str:
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} Held-out scores: settings chosen on "
+        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} "
+        "Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."
     )

@@ -148,8 +148,8 @@ def bears_surface(places: NDArray[np.float64]) -> bool:
     dimensions = places.shape[1]
     columns = [np.ones(len(places))]
     for degree in (1, 2):
-        for factors in itertools.combinations_with_replacement(range(dimensions), degree):
-            columns.append(places[:, factors].prod(axis=1))
+        products = itertools.combinations_with_replacement(range(dimensions), degree)
+        columns += [places[:, factors].prod(axis=1) for factors in products]
     terms = np.stack(columns, axis=1)
     rank = int(np.linalg.matrix_rank(terms))
     return rank == len(columns)

@@ -454,7 +454,7 @@ def _fail_interrupted(study: optuna.Study) -> None:
 
 
 def _finished_trials(study: optuna.Study, sampler: str) -> int:
-    """Return how many trials that a sampler asked for came to an end: those that were pruned, or could not be registered, too."""
+    """Return how many trials of a sampler ended: also those that were pruned, or whose pairs failed."""
     count = 0
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     for trial in study.get_trials(deepcopy=False, states=ended):

@@ -25,7 +25,6 @@ for massively parallel hyperparameter tuning", MLSys 2020: asynchronous successi
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -98,8 +97,10 @@ def pair_order(pairs: pd.DataFrame, seed: int) -> list[str]:
     return order
 
 
-class Spending(ABC):
-    """An objective that is called with a trial and may prune it before all pairs are measured.
+class Spending:
+    """An objective that is called with a trial and measures all its pairs at once: `spending = "all"`.
+
+    Derived classes ask Optuna after some of the pairs whether to prune the trial.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ class Spending(ABC):
         """
         index = self.objective.suggest(trial)
         stops = self.stops()
-        found: list["Scores"] = []
+        found: list[Scores] = []
         start = 0
         for stop in stops:
             found.append(self.objective.measure(index, self.pairs[start:stop]))
@@ -160,10 +161,6 @@ class Spending(ABC):
         # a pruned trial has the value of its last step: one behind those of all pairs
         trial.report(score, step=len(self.pairs))
         raise optuna.TrialPruned
-
-
-class SpendAll(Spending):
-    """`spending = "all"`: every trial is measured on all pairs, which an oracle gets at once."""
 
 
 class SpendByTest(Spending):
@@ -238,7 +235,7 @@ class SpendByHalving(Spending):
 
 
 SPENDING: dict[str, type[Spending]] = {
-    "all": SpendAll,
+    "all": Spending,
     "wilcoxon": SpendByTest,
     "halving": SpendByHalving,
 }

@@ -1,9 +1,11 @@
 """`hmopt.new`: from labelled images to a declared study."""
 
+import importlib
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hmopt.catalogue import find_engine_program
+from hmopt.data.bids import BidsQuery, read_bids
 from hmopt.data.cohort import check_images, list_cohort, read_structures
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
@@ -51,7 +54,7 @@ class DataSource:
     Parameters
     ----------
     options
-        Their names, which are keys of `[cohort]` too.
+        Their names, which are keys of `[cohort]` too, but for `bids`: of a BIDS dataset a manifest is made.
     """
 
     options: tuple[str, ...]
@@ -64,6 +67,7 @@ class DataSource:
 DATA_SOURCES: tuple[DataSource, ...] = (
     DataSource(options=("images", "labels")),
     DataSource(options=("manifest",)),
+    DataSource(options=("bids",)),
 )
 """All ways to name the data, of which a study uses one."""
 
@@ -144,6 +148,11 @@ class ToTrain(NewModel):
         return Inferred(study=study, remarks=remarks)
 
 
+OTHER_MODEL = "hmopt.workflow.new_model"
+ENGINE_STUDY = "hmopt.workflow.new_engine"
+"""Modules of the other sources, named by their paths: they are built on this one."""
+
+
 def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
     """Return where the model of a new study comes from.
 
@@ -159,19 +168,20 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
     DeclarationError
         If both are given, or there is no such adaptor.
     """
+    chosen: NewModel
     if engine is not None:
-        from hmopt.workflow.new_engine import EngineStudy
-
         if model is not None:
             raise DeclarationError(
                 "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
             )
-        return EngineStudy(engine)
+        engines: Any = importlib.import_module(ENGINE_STUDY)
+        chosen = engines.EngineStudy(engine)
+        return chosen
     if model is None:
         return ToTrain()
-    from hmopt.workflow.new_model import OtherModel
-
-    return OtherModel(Path(model))
+    module: Any = importlib.import_module(OTHER_MODEL)
+    chosen = module.OtherModel(Path(model))
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +221,8 @@ class NewStudy:
         Roughly the time and disk that the study takes on this machine.
     warnings
         What is doubtful about a model of elsewhere on these data, one sentence each.
+    notes
+        What a BIDS dataset lacks, one sentence each.
     """
 
     declaration: Path
@@ -220,6 +232,7 @@ class NewStudy:
     subjects: Mapping[str, int]
     estimate: Estimate
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return a line for a person."""
@@ -234,6 +247,12 @@ def new(
     labels: Path | str | None = None,
     manifest: Path | str | None = None,
     label_names: Path | str | None = None,
+    bids: Path | str | None = None,
+    derivative: Path | str | None = None,
+    suffix: str | Sequence[str] = (),
+    space: str | None = None,
+    select: Mapping[str, str] | None = None,
+    select_labels: Mapping[str, str] | None = None,
     model: Path | str | None = None,
     engine: str | None = None,
     track: Track = silent,
@@ -248,11 +267,25 @@ def new(
     folder
         The study folder, which is made where it is not there.
     images, labels
-        Folders of images and of label maps with the same names. Either these two or `manifest`.
+        Folders of images and of label maps with the same names. Either these two, `manifest` or `bids`.
     manifest
         A CSV with columns image, label, subject and any others.
     label_names
-        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer or ITK-SNAP; None: labels are numbered.
+        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer or ITK-SNAP; None: those of a BIDS dataset, else
+        labels are numbered.
+    bids
+        A BIDS dataset. The images that are found are written as a manifest, `cohort.csv`, into the study folder, with
+        the columns of `participants.tsv`; names of labels as `dseg.tsv`.
+    derivative
+        With `bids`: the derivative dataset of the label maps, a folder or a name below `derivatives`; None: the only
+        one that has some.
+    suffix
+        With `bids`: one or several suffixes of images, as `T1w`; left out: the only one of the anatomical images.
+    space
+        With `bids`: the entity `space` of images and label maps; None: images as acquired.
+    select, select_labels
+        With `bids`: further entities of images and of label maps, as `{"acq": "mprage"}` and `{"desc": "aseg"}`; an
+        empty value: those without it.
     model
         Another study folder, a folder that `hmopt publish` wrote, or a model file that `hmopt.load_model` reads.
         None: the model is trained in the new folder.
@@ -296,13 +329,32 @@ def new(
             got="one",
             advice="Edit it, or choose another folder.",
         )
-    given = {"images": images, "labels": labels, "manifest": manifest, "label_names": label_names}
+    given = {
+        "images": images,
+        "labels": labels,
+        "manifest": manifest,
+        "bids": bids,
+        "label_names": label_names,
+    }
     paths = {name: Path(path) for name, path in given.items() if path is not None}
     check_sources(paths)
+    query = _bids_query(paths, derivative, suffix, space, select, select_labels)
     chosen = choose_model(model, engine)
     read = {option_name(name): path for name, path in paths.items()}
     check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
+    if query is None:
+        return _declared(files, paths, chosen, track)
+    with bids_manifest(query, files.path, "label_names" not in paths) as made_of_bids:
+        named = {name: path for name, path in paths.items() if name != "bids"}
+        made = _declared(files, {**made_of_bids.paths, **named}, chosen, track)
+        return replace(made, notes=made_of_bids.notes)
 
+
+def _declared(
+    files: StudyFolder, paths: Mapping[str, Path], chosen: NewModel, track: Track
+) -> NewStudy:
+    """Inspect the files of `[cohort]`, and write the declaration."""
+    destination = files.declaration_file
     absolute = CohortOptions(**{name: real_place(path) for name, path in paths.items()})
     listing = list_cohort(absolute)
     check_images(listing.images, track)
@@ -328,6 +380,106 @@ def new(
     return made
 
 
+def _bids_query(
+    paths: Mapping[str, Path],
+    derivative: Path | str | None,
+    suffix: str | Sequence[str],
+    space: str | None,
+    select: Mapping[str, str] | None,
+    select_labels: Mapping[str, str] | None,
+) -> BidsQuery | None:
+    """Return which files of a BIDS dataset are meant; None where the data are no such dataset."""
+    if "bids" not in paths:
+        options = {
+            "--derivative": derivative,
+            "--suffix": suffix,
+            "--space": space,
+            "--select": select,
+            "--select-labels": select_labels,
+        }
+        for name, value in options.items():
+            if value:
+                raise DeclarationError(
+                    name,
+                    expected="--bids beside it",
+                    got="none",
+                    advice="Add it, or leave this out.",
+                )
+        return None
+    return BidsQuery(
+        dataset=paths["bids"],
+        derivative=None if derivative is None else Path(derivative),
+        suffixes=(suffix,) if isinstance(suffix, str) else tuple(suffix),
+        space=space,
+        entities=select or {},
+        label_entities=select_labels or {},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeOfBids:
+    """Files of `[cohort]` that were made of a BIDS dataset.
+
+    Parameters
+    ----------
+    paths
+        By key: the manifest, and the names of labels where the dataset tells them.
+    notes
+        What the dataset lacks, one sentence each.
+    """
+
+    paths: Mapping[str, Path]
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def bids_manifest(query: BidsQuery, folder: Path, with_names: bool) -> Iterator[MadeOfBids]:
+    """Write a BIDS dataset as a manifest into a study folder, and take it away again after an error.
+
+    Parameters
+    ----------
+    query
+        Which files are meant.
+    folder
+        The study folder.
+    with_names
+        Whether names of labels are written, too.
+
+    Raises
+    ------
+    HmoptError
+        If a file is there already, or the dataset cannot be used.
+    """
+    paths = {"manifest": folder / "cohort.csv"}
+    cohort = read_bids(query)
+    if with_names and cohort.label_names is not None:
+        paths["label_names"] = folder / "dseg.tsv"
+    for path in paths.values():
+        if path.exists():
+            raise DeclarationError(
+                str(path),
+                expected="no such file",
+                got="one",
+                advice="Remove it, or choose another folder.",
+            )
+    images = cohort.images.copy()
+    for column in ("image", "label"):
+        images[column] = [written_path(path, folder).as_posix() for path in images[column]]
+    try:
+        with replacing(paths["manifest"]) as beside:
+            images.to_csv(beside, index=False)
+        if "label_names" in paths:
+            assert cohort.label_names is not None
+            rows = [f"{code}\t{name}\n" for code, name in sorted(cohort.label_names.items())]
+            with replacing(paths["label_names"]) as beside:
+                beside.write_text("index\tname\n" + "".join(rows), encoding="utf-8")
+        yield MadeOfBids(paths=paths, notes=cohort.notes)
+    except BaseException:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        raise
+
+
 def check_sources(paths: Mapping[str, Path]) -> None:
     """Refuse data that are named in no way, by half, or in several ways.
 
@@ -345,7 +497,7 @@ def check_sources(paths: Mapping[str, Path]) -> None:
     --------
     >>> check_sources({"images": Path("images")})
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, or --manifest, got --images. ...
+    hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, --manifest, or --bids, got ...
     """
     begun = [source for source in DATA_SOURCES if not paths.keys().isdisjoint(source.options)]
     if len(begun) == 1 and paths.keys() >= set(begun[0].options):
@@ -430,6 +582,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
 
 
 def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)

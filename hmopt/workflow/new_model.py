@@ -132,7 +132,15 @@ def read_trained(path: Path) -> Trained:
     """
     if path.is_dir():
         return _of_folder(StudyFolder(path))
+    # shape and spacing in the order of prepared images
     model = in_ras(load_model(path))
+    if not model.space.names:
+        raise CheckpointError(
+            str(path),
+            expected="a model with hyperparameters to search",
+            got=f"a {model.title}",
+            advice="Register with it, or give the model that it was baked from.",
+        )
     return _of_model("file", path, model, declaration=None)
 
 
@@ -374,7 +382,7 @@ class Fitting:
             raise _cannot(
                 f"2-D images, as the model registers {own} voxels",
                 f"volumes ({_times(shapes[0])} voxels)",
-                "Take a model of volumes, or slices of the images as files.",
+                "Take a model of volumes, slices as files, or declare preprocessing.slices yourself.",
             )
         return across if across is not None else thin
 

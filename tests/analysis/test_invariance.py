@@ -71,7 +71,8 @@ def numbers_of(result: ScopeResult) -> list[float]:
     unpooled = result.held_out_unpooled
     assert held_out is not None
     assert unpooled is not None
-    found = [*result.full.optimum.setting.values(), *result.recommended.values()]
+    settings = [*result.full.optimum.setting.values(), *result.recommended.values()]
+    found = [float(value) for value in settings]
     for mean in (held_out.score, held_out.over_common, held_out.over_default):
         found += [mean.value, mean.error, *mean.interval]
     return [*found, unpooled.over_common.value, unpooled.over_default.value]

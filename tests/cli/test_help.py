@@ -15,6 +15,7 @@ COMMANDS = (
     "report",
     "run",
     "register",
+    "apply",
     "publish",
     "bake",
     "ledger",

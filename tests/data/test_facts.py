@@ -83,7 +83,9 @@ def cohort(tmp_path: Path) -> Any:
     images = pd.DataFrame(
         {"subject": ["p", "q"], "scan": ["a", "b"], "Modality": ["T1", "T1"]}, index=["a", "b"]
     )
+    (tmp_path / "grids.npy").touch()
     return Prepared(
+        folder=tmp_path,
         images=images,
         labels=("box", "ball"),
         shape=(4, 4),

@@ -33,7 +33,10 @@ RADIUS = Hyperparameter(
     name="radius", type="integer", low=1, high=4, default=2, only_if={"similarity": ["CC", "MSE"]}
 )
 MASK = Hyperparameter(
-    name="mask", type="categorical", choices=(True, False), only_if={"radius": 3, "similarity": "CC"}
+    name="mask",
+    type="categorical",
+    choices=(True, False),
+    only_if={"radius": 3, "similarity": "CC"},
 )
 WEIGHT = Hyperparameter(name="weight", low=0.01, step=0.25, prior="log-uniform", default=0.1)
 SPACE = Space(hyperparameters=(SIMILARITY, RADIUS, MASK, WEIGHT))
@@ -55,7 +58,10 @@ def space_of(**declared: dict[str, Any]) -> Space:
         ({**WHOLE, "default": "four"}, "a whole number as default"),
         ({**WHOLE, "low": 2.5}, "a whole number as low"),
         ({**WHOLE, "prior": "log-uniform"}, "a step of 1 for an integer with a log-uniform prior"),
-        ({**WHOLE, "low": 0, "step": 1, "prior": "log-uniform"}, "low > 0 with a log-uniform prior"),
+        (
+            {**WHOLE, "low": 0, "step": 1, "prior": "log-uniform"},
+            "low > 0 with a log-uniform prior",
+        ),
         ({**WHOLE, "choices": [1, 2]}, 'no choices unless type = "categorical"'),
         ({"type": "integer", "high": 8, "default": 4}, 'a low with type = "integer"'),
         ({"type": "integer", "low": 0, "high": 8}, 'a default with type = "integer"'),
@@ -96,7 +102,9 @@ def test_a_condition_can_only_name_what_is_declared_above() -> None:
 
 def test_keys_that_are_left_out_have_the_values_of_the_type() -> None:
     space = space_of(
-        plain={"default": 1}, whole={"type": "integer", "low": 3, "high": 9, "default": 5}, choice=CHOICE
+        plain={"default": 1},
+        whole={"type": "integer", "low": 3, "high": 9, "default": 5},
+        choice=CHOICE,
     )
     plain, whole, choice = space.hyperparameters
     assert (plain.step, plain.points, plain.default) == (0.005, 201, 1.0)
@@ -170,13 +178,25 @@ def test_a_grid_too_large_to_list_is_counted() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"similarity": "MI", "radius": 2, "weight": 0.1}, "got values for similarity, radius, weight"),
+        (
+            {"similarity": "MI", "radius": 2, "weight": 0.1},
+            "got values for similarity, radius, weight",
+        ),
         ({"similarity": "CC", "weight": 0.1}, "expected values for similarity, radius"),
         ({"similarity": "NCC", "weight": 0.1}, "similarity: expected one of MI, CC, MSE, got NCC"),
-        ({"similarity": "CC", "radius": 2.5, "weight": 0.1}, "radius: expected a whole number in [1, 4]"),
-        ({"similarity": "CC", "radius": 9, "weight": 0.1}, "radius: expected a whole number in [1, 4]"),
+        (
+            {"similarity": "CC", "radius": 2.5, "weight": 0.1},
+            "radius: expected a whole number in [1, 4]",
+        ),
+        (
+            {"similarity": "CC", "radius": 9, "weight": 0.1},
+            "radius: expected a whole number in [1, 4]",
+        ),
         ({"similarity": "CC", "radius": True, "weight": 0.1}, "radius: expected a whole number"),
-        ({"similarity": "CC", "radius": 3, "mask": 1, "weight": 0.1}, "mask: expected one of true, false"),
+        (
+            {"similarity": "CC", "radius": 3, "mask": 1, "weight": 0.1},
+            "mask: expected one of true, false",
+        ),
     ],
 )
 def test_a_setting_off_the_space_is_refused(setting: dict[str, Value], message: str) -> None:
@@ -224,23 +244,35 @@ def test_a_hypermorph_takes_floats_that_are_always_active(source: str) -> None:
     model = {"source": source, **({"path": "../other"} if source == "study" else {})}
     values = {**VALUES, "model": model}
     whole = {"type": "integer", "low": 0, "high": 1, "default": 0}
-    with pytest.raises(DeclarationError, match=r"regularization.type: expected float, .* got integer"):
+    with pytest.raises(
+        DeclarationError, match=r"regularization.type: expected float, .* got integer"
+    ):
         parse_study({**values, "hyperparameters": {"regularization": whole}})
-    with pytest.raises(DeclarationError, match=r"regularization.type: expected float, .* categorical"):
+    with pytest.raises(
+        DeclarationError, match=r"regularization.type: expected float, .* categorical"
+    ):
         parse_study({**values, "hyperparameters": {"regularization": CHOICE}})
 
 
 @pytest.mark.parametrize(
     ("search", "hyperparameters", "message"),
     [
-        ({}, {"similarity": CHOICE}, "takes categorical and conditional hyperparameters, got 'plan'"),
+        (
+            {},
+            {"similarity": CHOICE},
+            "takes categorical and conditional hyperparameters, got 'plan'",
+        ),
         ({"sampler": "CmaEsSampler"}, {"similarity": CHOICE}, "got 'CmaEsSampler'"),
         (
             {},
             {"whole": WHOLE, "plain": {"only_if": {"whole": 4}}},
             "takes categorical and conditional hyperparameters, got 'plan'",
         ),
-        ({}, {name: {} for name in "abcd"}, "takes 4 hyperparameters (plan takes up to 3), got 'plan'"),
+        (
+            {},
+            {name: {} for name in "abcd"},
+            "takes 4 hyperparameters (plan takes up to 3), got 'plan'",
+        ),
         ({"spending": "wilcoxon"}, {"plain": {}}, 'a sampler of Optuna with spending = "wilcoxon"'),
         (
             {"sampler": "TPESampler", "spending_options": {"p_threshold": 0.2}},
@@ -265,5 +297,7 @@ def test_separate_networks_of_a_grid_take_the_values_of_every_type() -> None:
     values = {**VALUES, "hyperparameters": {"similarity": CHOICE, "whole": WHOLE}}
     study = parse_study({**values, "compare": {"values": {"whole": [2, 8], "similarity": ["CC"]}}})
     assert study.compare.grid(study.space) == [(1, 0), (1, 3)]
-    with pytest.raises(DeclarationError, match="compare.values.whole: expected points of its lattice"):
+    with pytest.raises(
+        DeclarationError, match=r"compare\.values\.whole: expected points of its lattice"
+    ):
         parse_study({**values, "compare": {"values": {"whole": [3]}}})

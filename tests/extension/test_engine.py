@@ -190,7 +190,8 @@ class Parabola:
         metrics: Sequence[str],
     ) -> Iterator[Block]:
         for index in settings:
-            score = 1 - (float(self.space.setting(index)["regularization"]) - 0.35) ** 2
+            regularization = float(self.space.setting(index)["regularization"])
+            score = 1 - (regularization - 0.35) ** 2
             values = {"dice": np.full((len(pairs), 1), score), "folding": np.zeros(len(pairs))}
             ids = tuple(pair.id for pair in pairs)
             yield Block(index=index, pairs=ids, labels=self.labels, values=values)

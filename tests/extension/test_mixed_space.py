@@ -220,5 +220,7 @@ def test_pairs_are_spent_adaptively_and_the_report_says_so(cohort: Path, tmp_pat
     assert spent.evaluations < PAIRS * spent.settings / 2
     said("report", tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
-    assert f"{spent.partial} of {spent.settings} settings were measured on some of the pairs" in page
+    assert (
+        f"{spent.partial} of {spent.settings} settings were measured on some of the pairs" in page
+    )
     assert hmopt.open_study(tmp_path).best_params["axis"] == "x"

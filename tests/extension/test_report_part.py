@@ -85,7 +85,7 @@ def write_measured(folder: Path, space: hmopt.Space, pairs: pd.DataFrame) -> Non
     files.write_search(searched, pairs)
     blocks = []
     for index in space.coarse(5):
-        (value,) = space.setting(index).values()
+        (value,) = map(float, space.setting(index).values())
         dice = np.full((len(pairs), 1), 0.7 - (value - 0.5) ** 2)
         folding = np.full(len(pairs), FOLDING_AT_0 * (1 - value))
         values = {"dice": dice, "folding": folding}

@@ -105,7 +105,7 @@ def test_registration_bakes_the_weights_that_search_measured(
     baked.clear()
     found = hmopt.register(folder, *scans, device="cpu")
     ((_, registered),) = baked
-    recommended = (found.setting["regularization"], found.setting["label_weight"])
+    recommended = (float(found.setting["regularization"]), float(found.setting["label_weight"]))
     assert is_among(registered, searched[recommended])
 
 
@@ -115,7 +115,7 @@ def by_setting(
     """Return weights by λ and γ: those of the model, and of the one at half training."""
     found: dict[tuple[float, float], list[Weights]] = {}
     for setting, weights in baked:
-        values = (setting["regularization"], setting["label_weight"])
+        values = (float(setting["regularization"]), float(setting["label_weight"]))
         found.setdefault(values, []).append(weights)
     return found
 

@@ -114,7 +114,7 @@ def test_it_says_what_it_is_and_needs(file: Path) -> None:
 def test_its_settings_lie_inside_the_open_interval(file: Path) -> None:
     model = read(file)
     [regularization] = model.space.hyperparameters
-    values = [regularization.value(place) for place in range(regularization.points)]
+    values = [float(regularization.value(place)) for place in range(regularization.points)]
     assert min(values) > 0
     assert max(values) < 1
     assert 0.5 in values

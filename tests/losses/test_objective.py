@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from hmopt.losses import Terms, balanced_loss, weighted_loss
-from hmopt.space import Setting
 
 TERMS = Terms(
     dissimilarity=torch.tensor(0.7),
@@ -24,7 +23,7 @@ TERMS = Terms(
         ),
     ],
 )
-def test_terms_are_weighted_by_the_setting(setting: Setting, expected: float) -> None:
+def test_terms_are_weighted_by_the_setting(setting: dict[str, float], expected: float) -> None:
     assert float(weighted_loss(TERMS, setting, scale=2)) == pytest.approx(expected)
 
 

@@ -40,7 +40,7 @@ class Shifting(FileModel):
         return self.is_slow
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
-        self.asked.append(setting["regularization"])
+        self.asked.append(float(setting["regularization"]))
         displacement = np.zeros((moving.ndim, *moving.shape), dtype=np.float32)
         displacement[0] = setting["regularization"]
         return displacement

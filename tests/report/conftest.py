@@ -62,7 +62,7 @@ def make_blocks(
     ).to_numpy()[:, None]
     blocks = []
     for index in settings:
-        value = SPACE.setting(index)["regularization"]
+        value = float(SPACE.setting(index)["regularization"])
         best = np.array(list(BEST.values())) + shift + own + 0.2 * within[:, None]
         dice = 0.72 + 0.15 * within[:, None] + of_pair - 0.12 * (value - best) ** 2
         dice[::17, 1] = np.nan

@@ -33,7 +33,7 @@ def test_two_hyperparameters_are_reported_side_by_side(
     StudyFolder(tmp_path).write_search(searched, pairs)
     blocks = []
     for index in space.coarse(5):
-        first, second = space.setting(index).values()
+        first, second = map(float, space.setting(index).values())
         dice = np.full((len(pairs), 1), 0.8 - (first - 0.25) ** 2 - (second - 0.75) ** 2)
         values = {"dice": dice, "folding": np.zeros(len(pairs))}
         blocks.append(

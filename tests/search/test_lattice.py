@@ -1,8 +1,10 @@
 import warnings
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from hmopt.search.lattice import coarse_lattice, distribution, lattice_index
 from hmopt.space import Hyperparameter, Space
@@ -26,19 +28,25 @@ def test_every_lattice_value_is_in_the_distribution_and_found_again(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         among = distribution(h)
+    assert isinstance(among, FloatDistribution)
     assert (among.low, among.high) == (low, high)
     for index in range(h.points):
-        assert among._contains(h.value(index))
+        assert among._contains(float(h.value(index)))
         assert lattice_index(Space(hyperparameters=(h,)), {"x": h.value(index), "other": 3}) == (
             index,
         )
 
 
 def test_decimal_steps_are_steps_of_optuna_and_logarithms_are_continuous() -> None:
-    assert distribution(Hyperparameter(name="x")).step == 0.005
-    assert distribution(Hyperparameter(name="x", low=0.1, high=0.7)).step == 0.003
-    assert distribution(Hyperparameter(name="x", step=1 / 3)).step is None
-    assert distribution(Hyperparameter(name="x", low=0.1, prior="log-uniform")).log
+    def found(**declared: Any) -> FloatDistribution:
+        among = distribution(Hyperparameter(name="x", **declared))
+        assert isinstance(among, FloatDistribution)
+        return among
+
+    assert found().step == 0.005
+    assert found(low=0.1, high=0.7).step == 0.003
+    assert found(step=1 / 3).step is None
+    assert found(low=0.1, prior="log-uniform").log
 
 
 def test_coarse_places_are_even_but_for_one_near_the_upper_end_and_go_from_end_to_end(

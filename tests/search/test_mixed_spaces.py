@@ -23,7 +23,7 @@ from hmopt.search.plan import coarse_settings, confirming_settings, dense_settin
 from hmopt.search.sampler import CurveSampler, make_sampler
 from hmopt.search.scopes import Scope
 from hmopt.search.studies import make_study, origin_of
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Index, Space, Value
 
 MIXED = Space(
     hyperparameters=(
@@ -40,7 +40,7 @@ ORDERED = Space(
         Hyperparameter(name="weight", low=0.01, high=1.0, prior="log-uniform", default=0.1),
     )
 )
-BEST = {"similarity": "CC", "radius": 3, "weight": 0.6}
+BEST: dict[str, Value] = {"similarity": "CC", "radius": 3, "weight": 0.6}
 
 
 class Known:
@@ -59,7 +59,9 @@ class Known:
         if "similarity" in setting:
             radius = float(setting.get("radius", 0))
             loss = 0.0 if setting["similarity"] == "CC" else 0.1
-            return 0.8 - loss - 0.02 * (radius - 3) ** 2 - 0.2 * (float(setting["weight"]) - 0.6) ** 2
+            return (
+                0.8 - loss - 0.02 * (radius - 3) ** 2 - 0.2 * (float(setting["weight"]) - 0.6) ** 2
+            )
         places = self.space.to_unit_interval(setting)
         return 0.8 - float(np.square(np.subtract(places, 0.5)).sum())
 
@@ -113,7 +115,9 @@ def test_distributions_are_those_of_the_types() -> None:
     assert distributions(ORDERED)["iterations"] == IntDistribution(0, 100, step=5)
 
 
-@pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler", "CurveSampler", "NSGAIISampler"])
+@pytest.mark.parametrize(
+    "sampler", ["TPESampler", "RandomSampler", "CurveSampler", "NSGAIISampler"]
+)
 def test_samplers_ask_only_for_what_is_active(
     sampler: str, pairs: list[Pair], pair_table: pd.DataFrame
 ) -> None:
@@ -276,7 +280,7 @@ def test_a_failed_pair_is_told_to_who_calls_the_objective(pairs: list[Pair]) -> 
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial(BEST)
     study.optimize(objective, n_trials=2, catch=(FailedPairsError,))
-    assert [trial.state for trial in study.trials][0] == TrialState.FAIL
+    assert study.trials[0].state == TrialState.FAIL
 
 
 def test_a_setting_with_a_failed_pair_is_no_part_of_a_curve_and_a_pair_that_always_fails_neither(
@@ -299,9 +303,7 @@ def test_a_setting_with_a_failed_pair_is_no_part_of_a_curve_and_a_pair_that_alwa
     assert default in curve.settings
     assert pairs[1].id not in curve.ids
     assert len(curve.ids) == len(pairs) - 1
-    coverage = ledger.coverage(
-        "known", MIXED, [pair.id for pair in pairs], metrics, oracle.labels
-    )
+    coverage = ledger.coverage("known", MIXED, [pair.id for pair in pairs], metrics, oracle.labels)
     assert coverage.failed == 2
     assert coverage.partial == 0
     assert coverage.evaluations == len(settings) * len(pairs)

@@ -262,9 +262,9 @@ def test_python_of_another_folder_is_not_run(tiny_study: Any, cohort: Path, tmp_
 class OfOneGrid(FileModel):
     """A model of another program that takes one grid only."""
 
-    title = "a model of one grid"  # type: ignore[assignment]
-    identity = "one-grid"  # type: ignore[assignment]
-    space = Space(hyperparameters=(Hyperparameter(name="stiffness", high=0.5, default=0.2),))  # type: ignore[assignment]
+    title = "a model of one grid"
+    identity = "one-grid"
+    space = Space(hyperparameters=(Hyperparameter(name="stiffness", high=0.5, default=0.2),))
 
     def __init__(self, shape: list[int]) -> None:
         self._shape = shape

@@ -92,7 +92,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(published: Published
 
 def test_nothing_personal_is_in_any_file(published: Published, study: Path) -> None:
     subjects = set(pd.read_csv(study / "data/cohort.csv")["subject"])
-    secrets = [*subjects, str(study), str(Path.home()), "/tmp", 'cohort.csv"', "dseg.tsv"]
+    secrets = [*subjects, str(study), str(Path.home()), "/tmp", "data/cohort.csv", "data/dseg.tsv"]
     with safe_open(published.model, framework="np") as file:
         header = json.dumps(file.metadata())
     texts = [header]

@@ -13,6 +13,7 @@ import hmopt
 from hmopt.data.synthetic import make_cohort
 from hmopt.errors import DeclarationError, HmoptError, SearchError
 from hmopt.files import read_json
+from hmopt.space import Setting
 
 SMALL = """
 [network]
@@ -152,7 +153,7 @@ def test_a_scope_is_named_by_text_by_a_mapping_or_by_keywords(
 ) -> None:
     label = swept.measurements.labels[0]
 
-    def registered(**options: Any) -> dict[str, float]:
+    def registered(**options: Any) -> Setting:
         return hmopt.register(study.path, *scans, device="cpu", **options).setting
 
     expected = registered(label=label)

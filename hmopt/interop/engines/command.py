@@ -1,6 +1,5 @@
 """Engines that are programs: a command that reads two NIfTI files and writes a transform."""
 
-import glob
 import os
 import shlex
 import shutil
@@ -260,11 +259,12 @@ class CommandEngine:
 
 def _output(text: str, folder: Path, said: str) -> Path:
     """Return the file of a pattern; of several the last one by name."""
-    found = sorted(glob.glob(str(folder / text)))
+    path = folder / text
+    found = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
     if not found:
         name = text.removeprefix(f"{folder}/")
         raise EngineFailure(f"none{said}", expected=f"a file {name}")
-    return Path(found[-1])
+    return found[-1]
 
 
 def told_status(status: int) -> str:
@@ -287,11 +287,11 @@ def told_status(status: int) -> str:
 
 
 def last_line(output: bytes) -> str:
-    """Return the last line that a program printed, as the end of a message.
+    r"""Return the last line that a program printed, as the end of a message.
 
     Examples
     --------
-    >>> last_line(b"reading\\nno such option\\n"), last_line(b"")
+    >>> last_line(b"reading\nno such option\n"), last_line(b"")
     (': no such option', '')
     """
     lines = output.decode(errors="replace").strip().splitlines()

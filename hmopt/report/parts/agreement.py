@@ -41,7 +41,7 @@ from hmopt.report.words import (
     signed,
     symbol,
 )
-from hmopt.space import Setting, Space
+from hmopt.space import Space
 
 CLOSE = 0.95
 """Rank correlation from which two curves are said to order settings alike."""

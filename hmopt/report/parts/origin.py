@@ -97,7 +97,7 @@ class OtherCohortPart(ReportPart):
         best = best_name(material.searched.space)
         rows = [_row(material, *one, transfers.get(one[0].scope)) for one in matched]
         return Section(
-            title=f"Does the model's {best} on its own cohort hold here?",
+            title=f"Does {best} of the model's own cohort hold here?",
             found=_found(material, there, matched[0], transfers),
             figures=_figures(material, there, matched),
             table=pd.DataFrame(rows),
@@ -188,7 +188,8 @@ def _row(
         apart = overlap(optimum.interval(name), here.intervals[name])
         row[f"{star} there (95 %)"] = _value(optimum.setting[name], optimum.interval(name))
         row[f"{star} here (95 %)"] = _value(value, here.intervals[name])
-        row[f"intervals overlap? {symbol(name)}"] = {True: "yes", False: "no", None: MISSING}[apart]
+        which = f" {symbol(name)}" if len(here.setting) > 1 else ""
+        row[f"intervals overlap?{which}"] = {True: "yes", False: "no", None: MISSING}[apart]
     change = MISSING if transfer is None else gain_text(_negative(transfer.loss.estimate))
     row["change with that of there, used here (95 %)"] = change
     row["would do?"] = _answer(transfer)

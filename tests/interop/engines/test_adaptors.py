@@ -170,6 +170,8 @@ def test_a_name_that_a_program_does_not_know_is_refused(table: str, key: str) ->
     needs("ants")
     plain = EngineSource(kind="engine", name="ants", folder=Path(), grid=GRIDS[3])
     values = {key: 1}
-    source = replace(plain, defaults=values) if table == "defaults" else replace(plain, options=values)
+    source = (
+        replace(plain, defaults=values) if table == "defaults" else replace(plain, options=values)
+    )
     with pytest.raises(DeclarationError, match=f"{key}: expected one of gradient_step"):
         source.check()

@@ -15,7 +15,7 @@ from hmopt.interop.engines.source import EngineSource, Registered
 
 GRID = Grid(shape=(12, 10, 8), spacing_mm=(1.0, 2.0, 3.0))
 
-PROGRAM = '''
+PROGRAM = """
 import sys
 import SimpleITK as sitk
 
@@ -25,7 +25,7 @@ assert image.GetSpacing() == sitk.ReadImage(moving).GetSpacing()
 print("spacing", image.GetSpacing())
 translation = sitk.TranslationTransform(3, [float(shift) * step for step in image.GetSpacing()])
 sitk.WriteTransform(translation, output)
-'''
+"""
 
 
 def engine(folder: Path, command: str, *outputs: str, **options: Any) -> EngineSource:

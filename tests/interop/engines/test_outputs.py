@@ -25,7 +25,8 @@ GRIDS = pytest.mark.parametrize("grid", [VOLUME, PLANE], ids=["3-D", "2-D"])
 def image_on(grid: Grid) -> NDArray[np.float32]:
     noise = np.random.default_rng(0).normal(size=grid.shape)
     smooth: NDArray[np.float64] = gaussian_filter(noise, 2)
-    return (smooth / np.abs(smooth).max()).astype(np.float32)
+    scaled = smooth / np.abs(smooth).max()
+    return np.asarray(scaled, dtype=np.float32)
 
 
 def itk_image(grid: Grid, array: NDArray[np.float32]) -> Any:

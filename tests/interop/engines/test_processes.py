@@ -18,7 +18,7 @@ from hmopt.interop.engines.source import EngineSource
 GRID = Grid(shape=(6, 5), spacing_mm=(1.0, 2.0))
 IMAGE = np.arange(30, dtype=np.float32).reshape(6, 5)
 
-ENGINE = '''
+ENGINE = """
 import os
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def register(moving, fixed, setting, spacing_mm):
     displacement[0] = os.getpid()
     displacement[1] = spacing_mm[1] * beside.FACTOR
     return displacement
-'''
+"""
 
 
 @pytest.fixture
@@ -146,8 +146,6 @@ def test_an_engine_that_cannot_be_imported_is_refused_with_the_reason(tmp_path: 
         ("exits.py", "import os; os._exit(4)", "exit status 4"),
     ):
         (tmp_path / name).write_text(text)
-        source = EngineSource(
-            kind="callable", name=f"{name}:register", folder=tmp_path, grid=GRID
-        )
+        source = EngineSource(kind="callable", name=f"{name}:register", folder=tmp_path, grid=GRID)
         with pytest.raises(DeclarationError, match=message):
             EngineProcesses(source, jobs=1).start()

@@ -288,7 +288,7 @@ def test_an_age_that_goes_with_the_best_setting_is_found(material: Material) -> 
         ).full.optimum.setting
         for name in subjects
     }
-    older = {name: 40 + 40 * best[name]["regularization"] for name in subjects}
+    older = {name: 40 + 40 * float(best[name]["regularization"]) for name in subjects}
     made = section(CovariatesPart().section(aged(material, older)))
     assert made.numbers["sensitivity"]["regularization, age"]["effect"] == pytest.approx(1.0)
     assert (

@@ -21,7 +21,7 @@ from hmopt.report.material import Material, read_material
 from hmopt.report.part import Section
 from hmopt.report.parts import agreement, cost, initialization, make_sections, regret
 from hmopt.report.summary import summary
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Setting, Space
 
 PLACES = np.linspace(0, 1, 9)
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
@@ -381,7 +381,7 @@ def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
         hyperparameters=(Hyperparameter(name="regularization"), Hyperparameter(name="label_weight"))
     )
 
-    def widened(settings: tuple[dict[str, float], ...]) -> tuple[dict[str, float], ...]:
+    def widened(settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
         return tuple(
             {**setting, "label_weight": 0.5 if place < 8 else 0.25}
             for place, setting in enumerate(settings)
