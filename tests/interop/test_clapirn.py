@@ -17,6 +17,7 @@ from scipy import ndimage
 import hmopt
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop import clapirn
+from hmopt.space import Setting
 
 Array = NDArray[np.floating]
 Weights = dict[str, Array]
@@ -274,7 +275,7 @@ def test_its_hyperparameter_is_lambda_in_the_unit_interval(tmp_path: Path) -> No
 
 def test_images_that_it_does_not_take_are_refused(tmp_path: Path) -> None:
     model = hmopt.load_model(save(tmp_path / "weights.pth", make_weights(3, 1)))
-    setting = {"regularization": 0.1}
+    setting: Setting = {"regularization": 0.1}
     image = np.zeros((16, 16, 16), np.float32)
     for wrong in (np.zeros((16, 16)), np.zeros((16, 16, 20)), np.zeros((8, 8, 8)), image + 300):
         with pytest.raises(DataError):

@@ -63,7 +63,7 @@ def test_the_displacement_of_a_turned_file_is_that_of_the_file_in_the_world(code
     own_array = np.asarray(turned.dataobj)
 
     model = Shifting(codes, own_array.shape)
-    setting = {"regularization": 0.5}
+    setting: Setting = {"regularization": 0.5}
     upright = in_ras(model)
     found = upright.displacement(image, image, setting)
     np.testing.assert_array_equal(model.seen[0], own_array)

@@ -27,6 +27,7 @@ from hmopt.networks import (
     make_registration,
 )
 from hmopt.networks.custom import located
+from hmopt.space import Setting
 from hmopt.training.identity import training_key
 from hmopt.training.train import train_network
 
@@ -111,7 +112,7 @@ def study(trained: Path, tmp_path: Path) -> Path:
 
 T = TypeVar("T")
 IMAGES = np.random.default_rng(0).uniform(size=(2, 24, 24)).astype(np.float32)
-SETTING = {"regularization": 0.3}
+SETTING: Setting = {"regularization": 0.3}
 
 
 def test_the_file_holds_what_rebuilds_the_network(trained: Path) -> None:

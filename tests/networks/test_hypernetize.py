@@ -15,8 +15,9 @@ from torch.nn.utils import parametrizations, prune
 import hmopt
 from hmopt.errors import DeclarationError, HmoptError
 from hmopt.networks.hypernetize import HypernetizedModule, predictable
+from hmopt.space import Setting
 
-SETTING = {"regularization": 0.3}
+SETTING: Setting = {"regularization": 0.3}
 
 
 class Tied(nn.Module):
@@ -132,7 +133,7 @@ def test_its_output_is_that_of_a_copy_with_the_predicted_weights(name: str, trai
     conditioned = moved_apart(hmopt.hypernetize(module, ["regularization"])).train(training)
     x = torch.randn(6, 4)
     for place in (0.0, 0.4, 1.0):
-        setting = {"regularization": place}
+        setting: Setting = {"regularization": place}
         weights = conditioned.weights(setting)
         assert set(weights) == set(dict(module.named_parameters()))
         plain = copy.deepcopy(module).train(training)
@@ -194,7 +195,7 @@ def test_at_first_every_setting_is_near_the_module_and_without_spread_it_is_the_
 ) -> None:
     module = made(name, seed).eval()
     x = torch.randn(6, 4)
-    setting = {"regularization": place}
+    setting: Setting = {"regularization": place}
     with torch.no_grad():
         expected = module(x)
         same = hmopt.hypernetize(module, "regularization", spread=0)
