@@ -570,7 +570,7 @@ class _Method:
         in_splits = pooled_places(members, self.splits.selection)
         of_all = pooled_places(members, everyone)[:, 0]
         chosen = {}
-        settings = {}
+        settings: dict[str, Setting] = {}
         for label, places, best in zip(self.curves, in_splits, of_all, strict=True):
             chosen[label] = self._in_table(shared, places)
             settings[label] = self.measured.space.setting(shared[best])

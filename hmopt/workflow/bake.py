@@ -182,7 +182,7 @@ def bake(
     facts: dict[str, Any] = {"hmopt_version": hmopt.__version__, "model": model.identity}
     advice = None
     if setting or not model.space.names:
-        chosen = given_setting(model.space, setting or {})
+        chosen: Setting = given_setting(model.space, setting or {})
     else:
         files = _searched_folder(path)
         recommendation = recommended_setting(files, asked)

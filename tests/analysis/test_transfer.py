@@ -13,7 +13,7 @@ from hmopt.analysis.transfer import find_transfers, overlap
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Space, as_number
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
 COHORT = Scope(criteria=())
@@ -31,7 +31,7 @@ def measure(best: float, steep: float, subjects: int = 10, noise: float = 0.0005
     dice = np.empty((len(settings), len(pairs), 1))
     own = noise * generator.standard_normal((len(settings), len(pairs), 1))
     for row, index in enumerate(settings):
-        value = SPACE.setting(index)["regularization"]
+        value = as_number(SPACE.setting(index)["regularization"])
         dice[row] = 0.8 - steep * (value - best) ** 2
     return Measurements(
         identity="made up",

@@ -26,6 +26,7 @@ from hmopt.report.part import Section
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.write import write_results
 from hmopt.search.scopes import Scope
+from hmopt.space import as_number
 from hmopt.study_folder import StudyFolder
 
 COHORT = Scope(criteria=())
@@ -95,7 +96,7 @@ def test_an_optimum_far_off_loses_and_the_intervals_do_not_overlap(
     material: Material, there: ModelOptima
 ) -> None:
     settings = [index for (index,) in material.measurements.settings]
-    furthest = material.searched.space.setting((max(settings),))["regularization"]
+    furthest = as_number(material.searched.space.setting((max(settings),))["regularization"])
     keep(material, moved(there, furthest))
     section = section_of(material)
     assert section is not None
