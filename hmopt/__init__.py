@@ -1,7 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`,
-`export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a record.
+`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a
+record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hmopt.declaration.study import read_study
     from hmopt.errors import HmoptError
     from hmopt.interop.load import load_model
+    from hmopt.interop.regularization_elsewhere import convert_regularization
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Block, Pair
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.workflow.bake import bake
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
@@ -68,6 +71,7 @@ _HOMES = {
     "hmopt.declaration.study": ("read_study",),
     "hmopt.errors": ("HmoptError",),
     "hmopt.interop.load": ("load_model",),
+    "hmopt.interop.regularization_elsewhere": ("convert_regularization",),
     "hmopt.ledger": (
         "Ledger",
         "Measurements",
@@ -97,6 +101,7 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.workflow.bake": ("bake",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
@@ -139,7 +144,9 @@ __all__ = [
     "add_regularizer",
     "add_report_part",
     "add_similarity",
+    "bake",
     "compare",
+    "convert_regularization",
     "demo",
     "demo_declaration",
     "export",

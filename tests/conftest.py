@@ -80,7 +80,7 @@ class TinyStudy:
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = frozenset(
-    {"cases", "documentation", "extension", "geometry", "integration", "report/parts"}
+    {"baking", "cases", "documentation", "extension", "geometry", "integration", "report/parts"}
 )
 """Folders whose tests run whole commands, or read many files."""
 SLOW_MODULES = frozenset(

@@ -20,6 +20,7 @@ REGISTER_EXAMPLE = (
     "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
     "--scope label=thalamus"
 )
+BAKE_EXAMPLE = "hmopt bake studies/mine --label thalamus --format onnx --output thalamus.onnx"
 EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
@@ -31,6 +32,7 @@ app.command(epilog="Example: hmopt compare studies/mine --jobs 2")(commands.comp
 app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)
 app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
+app.command(epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
 app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
 app.command(epilog="Example: hmopt demo demo")(commands.demo)

@@ -166,6 +166,30 @@ WithinLimit = Annotated[
     ),
 ]
 
+BakeFormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="safetensors|torch|onnx|monai-bundle",
+        help="Form of the network: weights, a program, a graph, or a folder that MONAI runs.",
+        show_default=False,
+    ),
+]
+BakeOutput = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        help="Output: .safetensors; .pt2 (program) or .pt (weights); .onnx; or a new folder.",
+        show_default=False,
+    ),
+]
+ModelFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER", help="Study folder with a model, or a model file.", show_default=False
+    ),
+]
+
 Compact = Annotated[
     bool, typer.Option("--compact", help="First merge the shards of each model into one.")
 ]
@@ -285,6 +309,37 @@ def register(
         for remark in registered.remarks:
             typer.echo(f"warning: {remark}", err=True)
         talk.say(registered)
+
+
+def bake(
+    folder: ModelFolder,
+    form: BakeFormatOption,
+    output: BakeOutput,
+    regularization: Regularization = None,
+    values: Values = None,
+    scope: ScopeOption = None,
+    label: Label = None,
+    subject: Subject = None,
+    group: Groups = None,
+    within_folding_limit: WithinLimit = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write the network of one setting for other programs: torch, ONNX Runtime, MONAI.
+
+    Without a value or a scope, the best setting of the whole cohort is used.
+    """
+    with conversation(f"hmopt bake {folder} …", quiet=quiet, debug=debug) as talk:
+        talk.say(
+            hmopt.bake(
+                folder,
+                format=form,
+                output=output,
+                setting=_setting(regularization, values),
+                scope=_criteria(scope, label, subject, group),
+                within_folding_limit=within_folding_limit,
+            )
+        )
 
 
 def ledger(

@@ -42,6 +42,10 @@ class ModelFormat:
 
 
 FORMATS: list[ModelFormat] = [
+    ModelFormat(
+        title="a registration network of hmopt (.safetensors)",
+        module="hmopt.interop.baked_model",
+    ),
     ModelFormat(title="a hypermorph of hmopt (.safetensors)", module="hmopt.interop.own_model"),
     ModelFormat(
         title="SynthMorph's deformable network (.h5)", module="hmopt.interop.synthmorph_h5"

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import CheckpointError
 from hmopt.files import checked
+from hmopt.interop.bake import Baked
 from hmopt.interop.model import FileModel, Image, check_shapes
 from hmopt.model_file import check_header
 from hmopt.networks import (
@@ -103,6 +104,23 @@ class HypermorphModel(FileModel):
         displacement = network.displacement(velocity)[0]
         array: NDArray[np.float32] = displacement.cpu().numpy()
         return array
+
+    def bake(self, setting: Setting) -> Baked:
+        """Return the ordinary network of a setting, with what must be known to use it."""
+        self.space.index(setting)
+        declared = self.header["architecture"]
+        architecture = {"shape": declared["shape"], "network": declared["network"]}
+        header = {**self.header, "architecture": architecture, "setting": dict(setting)}
+        # those of the hypermorph, which are added anew
+        for key in ("format", "version"):
+            header.pop(key, None)
+        return Baked(
+            network=self.hypermorph.bake(setting).cpu().eval(),
+            shape=self.shape,
+            stride=self.stride,
+            preprocessing=self.preprocessing,
+            header=header,
+        )
 
     def _network(self, setting: Setting) -> RegistrationNetwork:
         """Return the network of a setting, that of the last call where it is the same."""

@@ -78,6 +78,10 @@ class Recorded:
         for _ in track(self._filled(gaps, total), "Measuring", total):
             pass
 
+    def compact(self) -> None:
+        """Merge what was written in small pieces, so that it is read at once."""
+        self._ledger.compact()
+
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:

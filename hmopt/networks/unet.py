@@ -138,6 +138,9 @@ def _convolve(
     padding: Sequence[int],
 ) -> Tensor:
     d = len(stride)
+    if torch.compiler.is_exporting():
+        # a program for other processors and batches of any size
+        return CONVOLVE[d](image, weight, bias, stride, padding)
     in_float32_on_cpu = image.device.type == "cpu" and image.dtype == torch.float32
     if len(image) == 1 and in_float32_on_cpu and _HAS_ONEDNN:
         # For small images in a batch of one torch would choose a kernel that is three times slower

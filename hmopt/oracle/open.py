@@ -13,7 +13,8 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import Study, read_study
 from hmopt.errors import CheckpointError, DataError
-from hmopt.interop import own_model
+from hmopt.interop import baked_model, own_model
+from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.own_model import HypermorphModel
@@ -105,9 +106,29 @@ def open_registrar(
     """
     files = StudyFolder.of(folder)
     if not files.is_declared:
-        model = own_model.read(files.model_file(), device)
-        return _registrar_of(model, placement)
+        path = files.model_file()
+        read = baked_model.read if baked_model.recognizes(path) else own_model.read
+        return _registrar_of(read(path, device), placement)
     return source_of(files.path, files.study).registrar(device, placement)
+
+
+def model_of(folder: Path | str | StudyFolder) -> FileModel:
+    """Return the model of a study folder, or of one that holds a model alone, on the processor.
+
+    Parameters
+    ----------
+    folder
+        The folder. Of one whose model was trained there, only the model is needed.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no model, it cannot be used, or it is an engine.
+    """
+    files = StudyFolder.of(folder)
+    if not files.is_declared:
+        return load_model(files.model_file())
+    return source_of(files.path, files.study).load("cpu")
 
 
 def load_oracle(
@@ -154,6 +175,21 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    def load(self, device: Device) -> FileModel:
+        """Return the model itself, where it is a network in a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is none, as an engine.
+        """
+        raise CheckpointError(
+            "model.source",
+            expected="a network in a file",
+            got=self.study.model.source,
+            advice="Use it through hmopt, or run its program by itself.",
+        )
+
     @abstractmethod
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
@@ -166,16 +202,19 @@ class ModelSource(ABC):
 class TrainedHere(ModelSource):
     """`source = "trained"`: the model that `hmopt train` leaves in the study folder."""
 
+    def load(self, device: Device) -> HypermorphModel:
+        """Return the model at the end of its training."""
+        path = StudyFolder(self.folder).model_file()
+        declared_order = list(self.study.hyperparameters)
+        return own_model.read(path, device, declared_order)
+
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
         return load_trained(self.folder, self.study, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
-        path = StudyFolder(self.folder).model_file()
-        declared_order = list(self.study.hyperparameters)
-        model = own_model.read(path, device, declared_order)
-        return _registrar_of(model, placement)
+        return _registrar_of(self.load(device), placement)
 
 
 class OfFile(ModelSource):
@@ -195,6 +234,13 @@ class OfFile(ModelSource):
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
         model = self.load(device)
+        if not model.space.names:
+            raise CheckpointError(
+                str(self.file),
+                expected="a model with hyperparameters to search",
+                got=f"a {model.title}",
+                advice="Register with it, or search the model that it was baked from.",
+            )
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)
             check_prepared(self.file, model, cohort)
@@ -210,7 +256,7 @@ class OfFile(ModelSource):
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the model."""
         model = self.load(device)
-        if isinstance(model, HypermorphModel):
+        if isinstance(model, HypermorphModel | BakedModel):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
@@ -268,7 +314,7 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of(model: HypermorphModel, placement: Placement | None) -> Registrar:
+def _registrar_of(model: HypermorphModel | BakedModel, placement: Placement | None) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
     return Registrar(model, preparation, placement)
 

@@ -124,13 +124,8 @@ def warp(
     >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
     tensor([0.5000, 1.5000, 2.0000])
     """
-    shape = tuple(displacement.shape[2:])
-    start, step = _sampling_grid(shape, displacement.dtype, displacement.device)
-    # grid_sample wants the last axis first: start + displacement · step, (batch, d, *shape)
-    reversed_axes = displacement.flip(1)
-    coordinates = torch.addcmul(start, reversed_axes, step)
-    # (batch, *shape, d)
-    places = coordinates.movedim(1, -1)
+    find_places = _places_of_any_shape if torch.compiler.is_exporting() else _places
+    places = find_places(displacement)
     return functional.grid_sample(
         image,
         places,
@@ -138,6 +133,37 @@ def warp(
         padding_mode="border",
         align_corners=True,
     )
+
+
+def _places(displacement: Tensor) -> Tensor:
+    """Return where a displacement takes each voxel, as `grid_sample` has it: (batch, *shape, d)."""
+    shape = tuple(displacement.shape[2:])
+    start, step = _sampling_grid(shape, displacement.dtype, displacement.device)
+    # grid_sample wants the last axis first: start + displacement · step, (batch, d, *shape)
+    reversed_axes = displacement.flip(1)
+    coordinates = torch.addcmul(start, reversed_axes, step)
+    return coordinates.movedim(1, -1)
+
+
+def _places_of_any_shape(displacement: Tensor) -> Tensor:
+    """Return the same as `_places`, in operations that hold for every shape and device.
+
+    An exported program records operations. A grid that was made once would be recorded as a
+    constant, of one shape and on one device; running sums of ones are the voxels' numbers anywhere.
+    """
+    d = displacement.shape[1]
+    # grid_sample wants the last axis first
+    last_first = []
+    for axis in reversed(range(d)):
+        # (batch, *shape)
+        component = displacement[:, axis]
+        ones = torch.ones_like(component)
+        voxels = ones.cumsum(axis + 1) - 1
+        size = displacement.shape[axis + 2]
+        extent = size - 1 if size > 1 else 1
+        coordinate = (voxels + component) * (2 / extent) - 1
+        last_first.append(coordinate)
+    return torch.stack(last_first, -1)
 
 
 @lru_cache(maxsize=16)

@@ -182,8 +182,8 @@ def register(
     >>> hmopt.register(*pair, moved="moved.nii.gz", label="thalamus").setting  # doctest: +SKIP
     {'regularization': 0.35}
     """
-    asked = _criteria(scope, criteria)
-    _check_choice(setting, asked, within_folding_limit)
+    asked = criteria_of(scope, criteria)
+    check_choice(setting, asked, within_folding_limit)
     files = StudyFolder(folder)
     outputs = _outputs(moved, displacement)
     for path in outputs.values():
@@ -194,8 +194,9 @@ def register(
     registrar = open_registrar(files, find_device(device), _placement(placement))
     advice = None
     chosen: Setting
-    if setting:
-        chosen = given_setting(registrar.space, setting)
+    if setting or not registrar.space.names:
+        # a baked network has one setting
+        chosen = given_setting(registrar.space, setting or {})
     else:
         recommendation = recommended_setting(files, asked)
         chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
@@ -230,14 +231,14 @@ def displacement_path(moved: Path) -> Path:
     return moved.with_name(f"{stem}_displacement.nii.gz")
 
 
-def _criteria(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
+def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
     """Return the criteria of a scope, given as one argument, as keywords, or both."""
     criteria = {} if scope is None else parse_scope(scope)
     criteria.update(keywords)
     return criteria
 
 
-def _check_choice(
+def check_choice(
     setting: Mapping[str, Value] | None, criteria: Criteria, within_folding_limit: bool
 ) -> None:
     """Refuse arguments that contradict each other."""

@@ -15,6 +15,7 @@ COMMANDS = (
     "report",
     "run",
     "register",
+    "bake",
     "ledger",
     "export",
     "demo",
