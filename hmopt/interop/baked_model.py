@@ -17,7 +17,7 @@ from hmopt.interop.bake import Baked
 from hmopt.interop.model import FileModel, Image, check_shapes
 from hmopt.model_file import check_header, weights_hash
 from hmopt.networks import NETWORK_FORMAT, RegistrationNetwork, coarsest_stride, load_network
-from hmopt.space import Setting, Space
+from hmopt.space import Setting, Space, value_text
 from hmopt.spatial import image_tensor
 
 NO_SPACE = Space(hyperparameters=())
@@ -55,7 +55,8 @@ class BakedModel(FileModel):
     def title(self) -> str:
         """What the model is, in a few words."""
         shape = " x ".join(str(side) for side in self.shape)
-        values = [f"{name} {value:g}" for name, value in self.header.get("setting", {}).items()]
+        setting = self.header.get("setting", {})
+        values = [f"{name} {value_text(value)}" for name, value in setting.items()]
         at = f" at {', '.join(values)}" if values else ""
         return f"registration network of hmopt{at}, {shape} voxels"
 

@@ -98,6 +98,10 @@ class Recorded:
         self._ledger.forget_failures(self.identity, self.space)
         return failures
 
+    def compact(self) -> None:
+        """Merge what was written in small pieces, so that it is read at once."""
+        self._ledger.compact()
+
     def measure(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:

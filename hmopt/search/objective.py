@@ -17,6 +17,7 @@ from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger.measurements import Measurements, mean, pair_records
+from hmopt.ledger.recorded import Recorded
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Block, Pair
@@ -436,6 +437,10 @@ def optimize(
         except FailedPairsError as error:
             trial.set_user_attr(FAILED, str(error))
             raise
+        finally:
+            # every few pairs became a shard of their own, which the next trials would open each time
+            if options.spending != "all" and isinstance(oracle, Recorded):
+                oracle.compact()
 
     with warnings.catch_warnings(), quiet(optuna.logging.ERROR):
         # some samplers cannot use the folding limit; the study and the report still tell what obeys

@@ -14,7 +14,7 @@ from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel
 from hmopt.oracle.open import model_of
 from hmopt.search.scopes import Criteria, find_scope
-from hmopt.space import Setting
+from hmopt.space import Setting, Value
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.register import (
     Recommendation,
@@ -108,7 +108,7 @@ def bake(
     *,
     format: str,  # noqa: A002, as the option is called
     output: Path | str,
-    setting: Mapping[str, float | str] | None = None,
+    setting: Mapping[str, Value] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
     **criteria: str,
@@ -181,6 +181,7 @@ def bake(
         )
     facts: dict[str, Any] = {"hmopt_version": hmopt.__version__, "model": model.identity}
     advice = None
+    chosen: Setting
     if setting or not model.space.names:
         chosen: Setting = given_setting(model.space, setting or {})
     else:

@@ -226,8 +226,6 @@ class StudySearch:
             self._track,
         )
         self.fill(oracle, settings, self.options.measured)
-        if self.options.spending != "all":
-            self._ledger.compact()  # every few pairs made a shard of their own
         return self._measurements(oracle)
 
     def _sweep_by_plan(self, oracle: Oracle) -> Measurements:
