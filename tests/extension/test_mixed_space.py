@@ -15,9 +15,7 @@ from hmopt.declaration import read_study
 from hmopt.ledger import Ledger
 from hmopt.ledger.table import read_measurements
 from hmopt.study_folder import StudyFolder
-from tests.extension.test_engine import cohort
 
-__all__ = ["cohort"]
 PAIRS = 36
 
 DECLARATION = """
@@ -107,10 +105,10 @@ def write_study(cohort: Path, folder: Path, declaration: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def searched(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder that was searched and reported."""
     folder = tmp_path_factory.mktemp("mixed")
-    write_study(cohort, folder, DECLARATION)
+    write_study(boxes, folder, DECLARATION)
     said("search", folder)
     said("report", folder, "--results")
     return folder
@@ -210,9 +208,9 @@ def test_a_changed_choice_is_told_before_results_are_combined(
     assert read_study(folder).space != read_study(searched).space
 
 
-def test_pairs_are_spent_adaptively_and_the_report_says_so(cohort: Path, tmp_path: Path) -> None:
+def test_pairs_are_spent_adaptively_and_the_report_says_so(boxes: Path, tmp_path: Path) -> None:
     only_shared = DECLARATION.replace(', ["subject"]]', "]")
-    write_study(cohort, tmp_path, f'{only_shared}spending = "wilcoxon"\n')
+    write_study(boxes, tmp_path, f'{only_shared}spending = "wilcoxon"\n')
     said("search", tmp_path)
     spent = StudyFolder(tmp_path).searched.spent
     assert spent is not None
