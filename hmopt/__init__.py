@@ -1,7 +1,7 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
-What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`,
-`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each takes a study folder and returns a
+What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
+`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
 record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hmopt.interop.load import load_model
     from hmopt.interop.regularization_elsewhere import convert_regularization
     from hmopt.ledger import Ledger, Measurements, Recorded, Tabulated
+    from hmopt.networks.hypernetize import hypernetize
     from hmopt.oracle.open import open_oracle
     from hmopt.records import Block, Pair
     from hmopt.report.part import Place, ReportPart, Section
@@ -44,11 +45,14 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.workflow.apply import apply
     from hmopt.workflow.bake import bake
+    from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.ledger import inspect_ledger
     from hmopt.workflow.new import new
+    from hmopt.workflow.publish import publish
     from hmopt.workflow.register import register
     from hmopt.workflow.report import report
     from hmopt.workflow.run import demo, demo_declaration, run
@@ -78,6 +82,7 @@ _HOMES = {
         "Recorded",
         "Tabulated",
     ),
+    "hmopt.networks.hypernetize": ("hypernetize",),
     "hmopt.oracle.open": ("open_oracle",),
     "hmopt.records": (
         "Block",
@@ -101,11 +106,14 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.workflow.apply": ("apply",),
     "hmopt.workflow.bake": ("bake",),
+    "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
     "hmopt.workflow.new": ("new",),
+    "hmopt.workflow.publish": ("publish",),
     "hmopt.workflow.register": ("register",),
     "hmopt.workflow.report": ("report",),
     "hmopt.workflow.run": (
@@ -144,17 +152,21 @@ __all__ = [
     "add_regularizer",
     "add_report_part",
     "add_similarity",
+    "apply",
     "bake",
+    "beside",
     "compare",
     "convert_regularization",
     "demo",
     "demo_declaration",
     "export",
+    "hypernetize",
     "inspect_ledger",
     "load_model",
     "new",
     "open_oracle",
     "open_study",
+    "publish",
     "read_dense",
     "read_folder",
     "read_study",

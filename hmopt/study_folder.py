@@ -7,7 +7,8 @@ command        writes
 =============  ===================================================================================
 hmopt new      `study.toml`
 hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
-hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`
+hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, and of a model of
+               elsewhere `model-optima.json`
 hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report   `report/`, and with `--results` also `results/`
 all of them    `commands.csv`
@@ -85,6 +86,11 @@ class _SearchFiles:
     def training_file(self) -> Path:
         """`training.csv`: loss and its terms by step; in `results/` thinned to some hundred rows."""
         return self.path / "training.csv"
+
+    @property
+    def origin_file(self) -> Path:
+        """`model-optima.json`: the best settings of a model of elsewhere on its own cohort, as they were searched."""
+        return self.path / "model-optima.json"
 
     @property
     def commands_file(self) -> Path:

@@ -7,10 +7,12 @@ change a verdict, the README cannot be written until its text has changed too.
 
 import csv
 import json
+import math
 import re
 import textwrap
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from hmopt.analysis import (
     HALF_FROM,
     LEVEL,
     MOST_GROUPS,
+    Estimate,
     Evidence,
     negligible_gap,
 )
@@ -99,6 +102,39 @@ class Study:
         return float(curve.scores.max())
 
     @cached_property
+    def beside(self) -> dict[str, Any]:
+        """The methods that its report sets side by side, from its summary."""
+        return dict(self.summary["beside"])
+
+    def beside_table(self) -> str:
+        """Return these methods as a table in Markdown: score, difference to the first, time and what tuning took."""
+        found = self.beside
+        first, *_ = found["entries"]
+        title = words.metric_name(found["metric"])
+        lines = [
+            f"| | {title} | difference to {first} | verdict | seconds | folded | registrations to tune |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for name, entry in found["entries"].items():
+            against = beside_difference(found, name, first)
+            difference, verdict = words.MISSING, words.MISSING
+            if against is not None:
+                difference = words.gain_text(against.estimate)
+                verdict = against.verdict
+            score = entry["score"]
+            cells = [
+                name,
+                words.MISSING if score is None else words.number(score[0]),
+                difference,
+                verdict,
+                words.number(entry["seconds"], 2),
+                words.percent(entry["folding"]),
+                f"{entry['evaluations']:,}" if entry["evaluations"] else words.MISSING,
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    @cached_property
     def comparison(self) -> Comparison:
         """Who was compared with its model."""
         found = StudyFolder(self.folder).comparison
@@ -124,6 +160,59 @@ class Study:
             if len(curve.settings) == len(self.comparison.grid):
                 best.append(float(curve.values[curve.best(), 0]))
         return best
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideDifference:
+    """How much better one method is than another, from a summary.
+
+    Parameters
+    ----------
+    estimate
+        The mean difference with its interval.
+    verdict
+        `better`, `worse`, `negligible`, `no evidence` or `too few subjects`.
+    pairs
+        Number of pairs.
+    """
+
+    estimate: Estimate
+    verdict: str
+    pairs: int
+
+
+def beside_difference(
+    found: dict[str, Any], one: str, other: str, label: str | None = None
+) -> BesideDifference | None:
+    """Return how much better one method is than another, over all structures or for one; None where it is not known.
+
+    Parameters
+    ----------
+    found
+        `beside` of a summary.
+    one, other
+        Titles of the methods, as `"ANTs, tuned"`.
+    label
+        A structure; None: mean over all.
+    """
+    turned = {"better": "worse", "worse": "better"}
+    for known in found["differences"]:
+        if known["label"] != label:
+            continue
+        low, high = [math.nan if end is None else end for end in known["interval"]]
+        value = known["difference"]
+        verdict = known["verdict"]
+        if (known["first"], known["second"]) == (one, other):
+            return BesideDifference(
+                estimate=Estimate(value, low, high), verdict=verdict, pairs=known["pairs"]
+            )
+        if (known["first"], known["second"]) == (other, one):
+            return BesideDifference(
+                estimate=Estimate(-value, -high, -low),
+                verdict=turned.get(verdict, verdict),
+                pairs=known["pairs"],
+            )
+    return None
 
 
 def _number_or_text(cell: str) -> float | int | str | None:
@@ -289,6 +378,7 @@ def render(template: Path, root: Path = ROOT) -> str:
             study=lambda name: Study(name, root),
             require=require,
             with_evidence=with_evidence,
+            beside_difference=beside_difference,
             **DEFINED,
         )
     )

@@ -3,6 +3,7 @@
 from hmopt.analysis import simulation
 from hmopt.analysis.agreement import find_agreement
 from hmopt.analysis.baselines import negligible_gap
+from hmopt.analysis.beside import Beside, Entry, Source, make_entries, set_beside
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import LEVEL, Evidence, holm
 from hmopt.analysis.held_out import (
@@ -20,6 +21,7 @@ from hmopt.analysis.optimum import ModelAnalysis, find_optimum, interpolation
 from hmopt.analysis.resampling import (
     COVERAGE,
     FEWEST_SUBJECTS,
+    Estimate,
     Samples,
     draw,
     draw_weights,
@@ -34,12 +36,16 @@ __all__ = [
     "HALF_FROM",
     "LEVEL",
     "MOST_GROUPS",
+    "Beside",
     "Chosen",
+    "Entry",
+    "Estimate",
     "Evidence",
     "HeldOut",
     "ModelAnalysis",
     "OptimumWarning",
     "Samples",
+    "Source",
     "analyse_scopes",
     "by_kinds",
     "choose",
@@ -52,8 +58,10 @@ __all__ = [
     "holm",
     "interpolation",
     "jackknife",
+    "make_entries",
     "negligible_gap",
     "optima_table",
+    "set_beside",
     "simulation",
     "split_subjects",
     "sums_between",

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate, Floats
@@ -68,10 +67,14 @@ def holm(p_values: Sequence[float]) -> Floats:
     """
     corrected = np.array(p_values, dtype=float)
     known = np.isfinite(corrected)
-    if known.any():
-        p_known = corrected[known]
-        _, p_adjusted, *_ = multipletests(p_known, method="holm")
-        corrected[known] = p_adjusted
+    p_known = corrected[known]
+    count = len(p_known)
+    order = np.argsort(p_known)
+    times = count - np.arange(count)  # m, m - 1, …, 1
+    raised = np.maximum.accumulate(times * p_known[order])
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum(raised, 1)
+    corrected[known] = adjusted
     return corrected
 
 

@@ -1,9 +1,10 @@
-"""What can be declared by name: metrics, similarities, regularizers and hyperparameters.
+"""What can be declared by name: metrics, similarities, regularizers, hyperparameters, programs.
 
 Each has a record, which holds everything that the rest of hmopt needs to know of it, and the dotted
 path of the function that computes it. Torch is loaded when that function is.
 """
 
+from hmopt.catalogue.engines import ENGINES, EngineProgram, find_engine_program
 from hmopt.catalogue.hyperparameters import (
     HYPERPARAMETERS,
     Effect,
@@ -26,11 +27,13 @@ from hmopt.catalogue.plugins import load_plugins
 from hmopt.catalogue.record import Record
 
 __all__ = [
+    "ENGINES",
     "HYPERPARAMETERS",
     "METRICS",
     "REGULARIZERS",
     "SIMILARITIES",
     "Effect",
+    "EngineProgram",
     "Metric",
     "Record",
     "Regularizer",
@@ -40,6 +43,7 @@ __all__ = [
     "add_metric",
     "add_regularizer",
     "add_similarity",
+    "find_engine_program",
     "find_hyperparameter",
     "find_metric",
     "find_regularizer",

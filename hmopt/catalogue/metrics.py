@@ -38,6 +38,9 @@ class Metric(Record):
         Difference that is negligible, in the unit of the metric.
     low, high
         Least and largest value there can be.
+    is_by_product
+        Whether it is only known of a registration that is made anyway, as its time: nothing is
+        registered to measure it.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class Metric(Record):
     full_title: str = ""
     low: float = 0.0
     high: float = math.inf
+    is_by_product: bool = False
 
     @property
     def range(self) -> tuple[float, float]:
@@ -88,6 +92,9 @@ class Metric(Record):
 
 SHARE_TOLERANCE = 0.002
 LENGTH_TOLERANCE_MM = 0.02
+
+WALL_TIME = "wall_time_s"
+"""Name of the metric that is measured of every engine, whether it is asked for or not."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -152,6 +159,17 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.similarity:similarity",
+        ),
+        Metric(
+            name=WALL_TIME,
+            title="time of a registration (s)",
+            full_title="time of a registration (s)",
+            unit="s",
+            direction="minimize",
+            per_label=False,
+            tolerance=0.1,
+            is_by_product=True,
+            function="hmopt.metrics.time:wall_time_s",
         ),
     )
 }

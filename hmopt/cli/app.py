@@ -20,6 +20,11 @@ REGISTER_EXAMPLE = (
     "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
     "--scope label=thalamus"
 )
+APPLY_EXAMPLE = (
+    "hmopt apply moved_displacement.nii.gz dseg.nii.gz --labels --to fixed.nii.gz "
+    "--output moved_dseg.nii.gz"
+)
+PUBLISH_EXAMPLE = "hmopt publish studies/mine --to published/mine --data-license cc-by-4.0"
 BAKE_EXAMPLE = "hmopt bake studies/mine --label thalamus --format onnx --output thalamus.onnx"
 EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
@@ -32,6 +37,8 @@ app.command(epilog="Example: hmopt compare studies/mine --jobs 2")(commands.comp
 app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)
 app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
+app.command(epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
+app.command(epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
 app.command(epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
 app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich import box
@@ -12,6 +13,7 @@ from rich.table import Table
 
 import hmopt
 from hmopt.cli.conversation import conversation
+from hmopt.errors import DeclarationError
 from hmopt.progress import duration
 from hmopt.space import Value
 
@@ -58,11 +60,72 @@ Manifest = Annotated[
         help="CSV with columns image, label, subject and any others. Instead of --images and --labels.",
     ),
 ]
+Bids = Annotated[
+    Path | None,
+    typer.Option(
+        "--bids", help="BIDS dataset. Instead of --images and --labels; FOLDER/cohort.csv is made."
+    ),
+]
+Derivative = Annotated[
+    str | None,
+    typer.Option(
+        "--derivative",
+        help="With --bids: dataset of the label maps, a folder or a name below derivatives. Default: the only one "
+        "that has some.",
+    ),
+]
+Suffix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--suffix",
+        help="With --bids: suffix of the images, as T1w. Repeatable. Default: the only one.",
+    ),
+]
+BidsSpace = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="With --bids: space of images and label maps. Default: images as acquired.",
+    ),
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="ENTITY=VALUE",
+        help="With --bids: entity of the images, as acq=mprage; no value: images without it. Repeatable.",
+    ),
+]
+SelectLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select-labels",
+        metavar="ENTITY=VALUE",
+        help="With --bids: entity of the label maps, as desc=aparcaseg. Repeatable.",
+    ),
+]
 LabelNames = Annotated[
     Path | None,
     typer.Option(
         "--label-names",
         help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="ants|elastix|convexadam",
+        help="Search a registration program instead of a model; nothing is trained.",
+    ),
+]
+OtherModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="OTHER",
+        help="Search a model that was trained elsewhere: another study folder, a published folder, or a model file. "
+        "Default: train one here.",
     ),
 ]
 
@@ -72,6 +135,10 @@ Dense = Annotated[
         "--dense",
         help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
     ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
 ]
 Jobs = Annotated[
     int,
@@ -115,13 +182,37 @@ Fixed = Annotated[
     Path, typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False)
 ]
 Moved = Annotated[
-    Path, typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False)
+    Path | None,
+    typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False),
+]
+BidsDerivatives = Annotated[
+    Path | None,
+    typer.Option(
+        "--bids-derivatives",
+        help="Output: BIDS derivative dataset, in which results and their JSON files get names of BIDS. Instead of "
+        "naming the outputs.",
+    ),
 ]
 Displacement = Annotated[
     Path | None,
     typer.Option(
         "--displacement",
-        help="Output: the complete transformation, as NIfTI. Default: beside the moved image.",
+        help="Output: the complete transformation, as a NIfTI field or, with a name that ends in .h5, as ITK's "
+        "composite transform. Default: a field beside the moved image.",
+    ),
+]
+Inverse = Annotated[
+    Path | None,
+    typer.Option(
+        "--inverse",
+        help="Output: the inverse transformation, on the grid of the moving image; formats as for --displacement.",
+    ),
+]
+InverseMoved = Annotated[
+    Path | None,
+    typer.Option(
+        "--inverse-moved",
+        help="Output: the fixed image warped to the moving image, as NIfTI.",
     ),
 ]
 Regularization = Annotated[
@@ -166,6 +257,74 @@ WithinLimit = Annotated[
     ),
 ]
 
+ToApply = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help="Transformations, in the order of antsApplyTransforms: a voxel of the reference goes through the first "
+        "one first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are "
+        "applied to; none with --compose.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--to", help="Image on whose grid the result lies; not for points."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="Output: the result, as NIfTI, or in the format of the points."),
+]
+Compose = Annotated[
+    Path | None,
+    typer.Option(
+        "--compose",
+        help="Output: the transformations as one, on the grid of --to, as a NIfTI field or ITK's .h5.",
+    ),
+]
+Inverted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inverse",
+        metavar="TRANSFORM",
+        help="One of the transformations that is inverted, named as among them. Repeatable.",
+    ),
+]
+LabelMap = Annotated[
+    bool,
+    typer.Option("--labels", help="The input is a label map: its labels and integer type stay."),
+]
+InterpolationOption = Annotated[
+    str,
+    typer.Option("--interpolation", metavar="linear|nearest|bspline", help="How values are found."),
+]
+Outside = Annotated[
+    float | None,
+    typer.Option("--outside", help="Value outside the image. Default: its smallest value."),
+]
+Coordinates = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinates",
+        metavar="ras|lps",
+        help="Towards where x, y and z of points count. Needed unless a .vtk says it.",
+    ),
+]
+Destination = Annotated[
+    Path, typer.Option("--to", metavar="DESTINATION", help="Folder to make.", show_default=False)
+]
+DataLicense = Annotated[
+    str | None,
+    typer.Option(
+        "--data-license",
+        help="Licence of the training images, as cc-by-4.0. Default: cohort.license of study.toml.",
+    ),
+]
+Citation = Annotated[
+    str | None,
+    typer.Option("--citation", help="How the images are to be cited. Default: cohort.citation."),
+]
+
 BakeFormatOption = Annotated[
     str,
     typer.Option(
@@ -201,10 +360,21 @@ def new(
     labels: Labels = None,
     manifest: Manifest = None,
     label_names: LabelNames = None,
+    bids: Bids = None,
+    derivative: Derivative = None,
+    suffix: Suffix = None,
+    space: BidsSpace = None,
+    select: Select = None,
+    select_labels: SelectLabels = None,
+    model: OtherModel = None,
+    engine: Engine = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml."""
+    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml.
+
+    With --model, the images are prepared to a model that was trained elsewhere, and nothing is trained.
+    """
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
         made = hmopt.new(
             folder,
@@ -212,10 +382,22 @@ def new(
             labels=labels,
             manifest=manifest,
             label_names=label_names,
+            bids=bids,
+            derivative=derivative,
+            suffix=suffix or (),
+            space=space,
+            select=_entities("--select", select),
+            select_labels=_entities("--select-labels", select_labels),
+            model=model,
+            engine=engine,
             track=talk.track,
         )
         for line in describe(made):
             talk.say(line)
+        for note in made.notes:
+            typer.echo(f"warning: {note}", err=True)
+        for warning in made.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         talk.say(made)
 
 
@@ -231,12 +413,16 @@ def search(
     folder: Folder,
     device: Device = None,
     dense: Dense = False,
+    retry_failed: RetryFailed = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.search(folder, dense=dense, track=talk.track, device=device))
+        swept = hmopt.search(
+            folder, dense=dense, retry_failed=retry_failed, track=talk.track, device=device
+        )
+        talk.say(swept)
 
 
 def compare(
@@ -273,8 +459,11 @@ def register(
     folder: Folder,
     moving: Moving,
     fixed: Fixed,
-    moved: Moved,
+    moved: Moved = None,
     displacement: Displacement = None,
+    inverse: Inverse = None,
+    inverse_moved: InverseMoved = None,
+    bids_derivatives: BidsDerivatives = None,
     regularization: Regularization = None,
     values: Values = None,
     scope: ScopeOption = None,
@@ -292,14 +481,24 @@ def register(
     The moved image is on the grid of the fixed image. Without a value or a scope, the best setting of the whole
     cohort is used.
     """
-    again = f"hmopt register {folder} {moving} {fixed} --moved {moved}"
+    again = f"hmopt register {folder} {moving} {fixed} with the same options"
     with conversation(again, quiet=quiet, debug=debug) as talk:
+        if moved is None and bids_derivatives is None:
+            raise DeclarationError(
+                "hmopt register",
+                expected="--moved or --bids-derivatives",
+                got="neither",
+                advice="Say where the moved image goes.",
+            )
         registered = hmopt.register(
             folder,
             moving,
             fixed,
             moved=moved,
             displacement=displacement,
+            inverse=inverse,
+            inverse_moved=inverse_moved,
+            bids_derivatives=bids_derivatives,
             setting=_setting(regularization, values),
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
@@ -309,6 +508,73 @@ def register(
         for remark in registered.remarks:
             typer.echo(f"warning: {remark}", err=True)
         talk.say(registered)
+
+
+def apply(
+    files: ToApply,
+    to: Reference = None,
+    output: Output = None,
+    compose: Compose = None,
+    bids_derivatives: BidsDerivatives = None,
+    inverse: Inverted = None,
+    labels: LabelMap = False,
+    interpolation: InterpolationOption = "linear",
+    outside: Outside = None,
+    coordinates: Coordinates = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Apply transformations to an image, a label map or points, or compose them into one.
+
+    Points go the way that the transformations say: from the fixed to the moving image for those that warp a moving to
+    a fixed one. To carry points along with the moved image, give the inverse.
+    """
+    with conversation("hmopt apply with the same arguments", quiet=quiet, debug=debug) as talk:
+        *transforms, last = files
+        if compose is None and output is None and bids_derivatives is None:
+            raise DeclarationError(
+                "hmopt apply",
+                expected="--output, --bids-derivatives or --compose",
+                got="neither",
+                advice="Say where the result goes.",
+            )
+        applied = hmopt.apply(
+            transforms if compose is None else files,
+            last if compose is None else None,
+            to=to,
+            output=output,
+            compose=compose,
+            bids_derivatives=bids_derivatives,
+            inverse=inverse or (),
+            labels=labels,
+            interpolation=interpolation,
+            outside=outside,
+            coordinates=coordinates,
+        )
+        for remark in applied.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(applied)
+
+
+def publish(
+    folder: Folder,
+    to: Destination,
+    data_license: DataLicense = None,
+    citation: Citation = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write model card, weights, declaration and best settings into one folder, ready for a hub.
+
+    Nothing personal is written: no paths, no names of subjects or images.
+    """
+    with conversation(f"hmopt publish {folder}", quiet=quiet, debug=debug) as talk:
+        made = hmopt.publish(
+            folder, to, data_license=data_license, citation=citation, track=talk.track
+        )
+        for remark in made.remarks:
+            typer.echo(f"warning: {remark}", err=True)
+        talk.say(made)
 
 
 def bake(
@@ -351,7 +617,7 @@ def ledger(
         if content.before is not None:
             talk.say(f"Before: {content.total_before}")
             talk.say(f"Now:    {content.total}")
-        for line in lines_of(HEADER, table_rows(content)):
+        for line in [*lines_of(HEADER, table_rows(content)), *content.failures]:
             talk.say(line)
         talk.say(content)
 
@@ -378,6 +644,19 @@ def demo(
     """Make a synthetic cohort, then train, search and report, in about three minutes."""
     with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
+
+
+def _entities(option: str, given: list[str] | None) -> dict[str, str]:
+    """Return entities of BIDS, given as ENTITY=VALUE; the value may be empty."""
+    entities = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise DeclarationError(
+                option, expected="ENTITY=VALUE, as acq=mprage", got=repr(text), advice="Correct it."
+            )
+        entities[name] = value
+    return entities
 
 
 def _setting(regularization: float | None, values: list[str] | None) -> dict[str, Value]:
@@ -419,11 +698,22 @@ def describe(made: "NewStudy") -> list[str]:
     training = duration(made.estimate.training_s)
     search = duration(made.estimate.search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
+    time = f"training {training}, search {search}"
+    placement = made.found.advice
+    model = []
+    if made.study.model.source != "trained":
+        time = f"search {search}"
+        chosen = made.study.preprocessing.placement
+        placement = f"{chosen}. {made.remarks['preprocessing.placement']}"
+        grid = _product(np.array(made.study.preprocessing.shape))
+        title = made.remarks["model.source"]
+        model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
     return [
         *_describe_data(made.found),
-        f"Placement: {made.found.advice}",
+        *model,
+        f"Placement: {placement}",
         f"Split: {split}. {power}",
-        f"Estimated time on this machine: training {training}, search {search}",
+        f"Estimated time on this machine: {time}",
         f"Estimated disk space: {gigabytes:.2f} GB",
     ]
 

@@ -113,8 +113,19 @@ def agreement_after(
     return float(normalized_mutual_information(fixed, moved, bins=_BINS))
 
 
-def resolve_template(options: PreprocessingOptions, images: pd.DataFrame) -> Path | None:
+def resolve_template(
+    options: PreprocessingOptions, images: pd.DataFrame, folder: Path | None = None
+) -> Path | None:
     """Return the file of the declared template; None where none is declared or needed.
+
+    Parameters
+    ----------
+    options
+        The declared preprocessing.
+    images
+        As of `list_images`.
+    folder
+        The study folder, in which a file of that name is looked for first.
 
     Raises
     ------
@@ -126,6 +137,8 @@ def resolve_template(options: PreprocessingOptions, images: pd.DataFrame) -> Pat
     if options.template in images.index:
         return Path(str(images.loc[options.template, "image"]))
     path = Path(options.template)
+    if folder is not None and (folder / path).is_file():
+        return folder / path
     if not path.is_file():
         raise DataError(
             "preprocessing.template",

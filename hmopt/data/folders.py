@@ -232,6 +232,18 @@ def _counted(files: Sequence[Path]) -> str:
     return ", ".join(phrases)
 
 
+def is_label_name(path: Path) -> bool:
+    """Tell whether the name of an image ends as those of label maps do.
+
+    Examples
+    --------
+    >>> is_label_name(Path("sub-1_dseg139.nii.gz")), is_label_name(Path("sub-1_T1w.nii.gz"))
+    (True, False)
+    """
+    without_number = image_name(path).rstrip("0123456789")
+    return _LABEL_WORD.search(without_number) is not None
+
+
 def _without_label_maps(files: Sequence[Path]) -> list[Path]:
     images = [path for path in files if not _LABEL_WORD.search(image_name(path))]
     if len(images) == len(files):

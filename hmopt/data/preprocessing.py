@@ -72,7 +72,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     listing = list_cohort(study.cohort)
     images = listing.images
     split = split_subjects(list(images["subject"]), study.split)
-    template = resolve_template(options, images)
+    template = resolve_template(options, images, folder)
     template_lattice = None if template is None else read_lattice(template)
     lattices = {str(path): read_lattice(path) for path in images["image"]}
     reference = find_reference(options, lattices, template_lattice)
@@ -199,7 +199,7 @@ def cohort_identity(
     rows = images[["image", "label"]].itertuples(name=None)
     files = {}
     for name, image, label in track(rows, "Looking for changed files", len(images)):
-        files[name] = [_image_hash(image), _image_hash(label)]
+        files[name] = [image_hash(image), image_hash(label)]
     structures = [[name, sorted(labels)] for name, labels in cohort.structures.items()]
     names = listing.label_names
     return content_hash(
@@ -318,8 +318,8 @@ def _deciding_options(options: PreprocessingOptions, reference: Reference | None
     return deciding
 
 
-def _image_hash(path: Path) -> str:
-    """Return the hash of an image, which may be a header and its voxels in two files."""
+def image_hash(path: Path) -> str:
+    """Return the hash of an image file, which may be a header and its voxels in two files."""
     files = sorted(files_of(path))
     hashes = [file_hash(follow(file)) for file in files]
     if len(hashes) == 1:

@@ -16,12 +16,15 @@ from hmopt.declaration.model import (
     NetworkOptions,
     TrainingOptions,
 )
+from hmopt.declaration.report import BesideOptions, Choice, ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.declaration.study import FILE_NAME, Study, parse_study, read_study
 
 __all__ = [
     "FILE_NAME",
     "AugmentationOptions",
+    "BesideOptions",
+    "Choice",
     "CohortOptions",
     "CompareOptions",
     "HypernetworkOptions",
@@ -31,6 +34,7 @@ __all__ = [
     "NetworkOptions",
     "PairsOptions",
     "PreprocessingOptions",
+    "ReportOptions",
     "SearchOptions",
     "SliceOptions",
     "SplitOptions",

@@ -34,6 +34,10 @@ class CohortOptions(Options):
     """With fewer voxels than this on the prepared grid, a structure counts as missing in an image."""
     spacing_known: bool = True
     """Set to false if the spacing in the headers is wrong; nothing is then reported in mm."""
+    license: str | None = None
+    """Licence of the images, as `cc-by-4.0`; `hmopt publish` asks for it."""
+    citation: str | None = None
+    """How the images are to be cited; it stands in the model card."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "CohortOptions":

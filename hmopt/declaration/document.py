@@ -1,7 +1,7 @@
 """`study.toml` as text: every key with its value and what it means."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +17,7 @@ Remarks = Mapping[str, str]
 """By dotted key: why the value is what it is."""
 
 
-def write_document(study: Study, remarks: Remarks) -> str:
+def write_document(study: Study, remarks: Remarks, without: Collection[str] = ()) -> str:
     r"""Return the text of a `study.toml` that declares a study, with a comment above each key.
 
     Parameters
@@ -26,6 +26,8 @@ def write_document(study: Study, remarks: Remarks) -> str:
         What to declare.
     remarks
         By dotted key, as `preprocessing.shape`: what the value was inferred from.
+    without
+        Tables that are left out, as they say nothing about this study.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def write_document(study: Study, remarks: Remarks) -> str:
     # CSV with columns `image, label, subject` and any others; its paths are relative to it.
     """
     document = tomlkit.document()
-    _fill(document, study, "", remarks)
+    _fill(document, study, "", remarks, without)
     return tomlkit.dumps(document)
 
 
@@ -88,11 +90,17 @@ def field_meaning(field: FieldInfo) -> str:
 
 
 def _fill(
-    table: tomlkit.TOMLDocument | Table, options: Options, path: str, remarks: Remarks
+    table: tomlkit.TOMLDocument | Table,
+    options: Options,
+    path: str,
+    remarks: Remarks,
+    without: Collection[str] = (),
 ) -> None:
     """Add the keys of options to a table, and behind them, as TOML asks for, its inner tables."""
     tables: dict[str, Options | dict[str, Options]] = {}
     for name, field in type(options).model_fields.items():
+        if name in options.computed or name in without:
+            continue
         value = getattr(options, name)
         if name not in options.written_keys:
             _add_meaning(table, field, None)
@@ -145,6 +153,8 @@ def _add_meaning(table: tomlkit.TOMLDocument | Table, field: FieldInfo, remark: 
 
 
 def _item(value: object) -> Item:
+    if isinstance(value, Options):
+        return _inline(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
         return _inline(value)
     if isinstance(value, list | tuple):

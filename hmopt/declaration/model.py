@@ -12,10 +12,11 @@ from pydantic import (
     model_validator,
 )
 
-from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES
 from hmopt.declaration.options import OneOf, Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
+Constant = bool | int | float | str
 Width = Annotated[int, Field(gt=0, le=8192)]
 Levels = Annotated[list[Features], Field(max_length=10)]
 
@@ -24,29 +25,68 @@ class ModelOptions(Options):
     """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
 
     source: Literal["trained", "study", "file", "engine"] = "trained"
-    """Trained in this folder, taken from another study folder or from a file, or an engine: a Python function."""
+    """Trained in this folder, taken from another study folder or from a file, or an engine: another
+    program, or a Python function."""
     path: Path | None = None
     """The other study folder or the model file; required with `study` and `file`."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
-    """The function, as `package.module:function` or `file.py:function`; required with `engine`."""
+    """The engine as a Python function, as `package.module:function` or `file.py:function`."""
+    command: Annotated[str, Field(min_length=1)] | None = None
+    """The engine as a command, with the placeholders {moving}, {fixed}, {output}, {folder} and any
+    hyperparameter, as {regularization}; it runs in the study folder, without a shell."""
+    engine: Annotated[str, OneOf(tuple(ENGINES))] | None = None
+    """The engine as a program that hmopt has an adaptor for: `ants`, `elastix` or `convexadam`."""
+    outputs: list[Annotated[str, Field(min_length=1)]] = []
+    """Files that a command writes, relative to {folder}, as patterns; of a warp and an affine
+    transform the warp first. Left out: {output}."""
+    options: dict[str, bool | int | float | str | list[int | float | str]] = {}
+    """Values that the engine takes besides the hyperparameters, and that are not searched."""
     version: Annotated[str, Field(min_length=1)] = "1"
     """Version of the engine; change it when its results change but its file does not."""
+    time_limit_s: float | None = Field(default=None, gt=0, le=10**7)
+    """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
+    threads: int = Field(default=1, ge=1, le=1024)
+    """Threads of one registration of an engine."""
+    warnings: list[str] = []
+    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Refuse a key that is missing, or that the source has no use for."""
-        needed = {"study": "path", "file": "path", "engine": "callable"}.get(self.source)
-        for key in ("path", "callable"):
-            is_given = getattr(self, key) is not None
-            if is_given and key != needed:
+        needed: dict[str, tuple[str, ...]] = {
+            "study": ("path",),
+            "file": ("path",),
+            "engine": ("callable", "command", "engine"),
+        }
+        useful = needed.get(self.source, ())
+        for key in ("path", "callable", "command", "engine"):
+            if key not in useful and getattr(self, key) is not None:
                 raise ValueError(f'expected no {key} with source = "{self.source}"')
-            if not is_given and key == needed:
-                raise ValueError(f'expected a {key} with source = "{self.source}"')
+        given = [key for key in useful if getattr(self, key) is not None]
+        if useful and len(given) != 1:
+            expected = f"a {useful[0]}" if len(useful) == 1 else f"one of {', '.join(useful)}"
+            raise ValueError(f'expected {expected} with source = "{self.source}"')
+        self._check_details()
         return self
+
+    def _check_details(self) -> None:
+        """Refuse what only engines, or only commands, have."""
+        if self.source != "engine":
+            for key in ("options", "time_limit_s"):
+                if getattr(self, key):
+                    raise ValueError(f'expected no {key} with source = "{self.source}"')
+        if self.outputs and self.command is None:
+            raise ValueError("expected no outputs without a command")
+
+
+_OF_THE_UNET = ("encoder", "decoder", "final")
+_OF_A_FUNCTION = ("callable", "options", "content")
 
 
 class NetworkOptions(Options):
-    """`[network]`: the registration network, a U-Net that predicts a stationary velocity field."""
+    """`[network]`: the registration network, a U-Net that predicts a stationary velocity field, or one of your own."""
+
+    computed: ClassVar[tuple[str, ...]] = ("content", "folder")
 
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
     """Channels of each level, finest first; each level halves the grid of the one before."""
@@ -57,10 +97,69 @@ class NetworkOptions(Options):
     """Channels of further convolutions at the resolution of the velocity."""
     stride: int = Field(default=2, ge=1, le=16)
     """Stride of the first convolution; with 2, the U-Net and the velocity have half the
-    resolution."""
+    resolution. Of a network of your own: image voxels to a voxel of its output; left out: 1."""
     integration_steps: int = Field(default=5, ge=0, le=20)
     """Scaling-and-squaring steps from velocity to displacement; 0: the velocity is the
     displacement."""
+    callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")] | None = None
+    """Function that makes a network of your own, in place of the U-Net: `file.py:function`, the
+    file in the study folder, or `package.module:function`. It is called with the shape of the
+    images and `options`, and returns a `torch.nn.Module`: (moving, fixed) to velocity."""
+    options: dict[str, Constant | list[Constant]] = {}
+    """Keyword arguments of that function."""
+    content: str | None = None
+    """Hash of its file, computed when the study is read."""
+    folder: Path | None = Field(default=None, exclude=True)
+    """Where the file is: the study folder."""
+
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Names of the keys that have a use: those of the U-Net, or those of a function."""
+        left_out = () if self.callable is None else _OF_THE_UNET
+        return tuple(name for name in type(self).model_fields if name not in left_out)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_network(cls, values: Any) -> Any:
+        """Refuse keys of the U-Net beside a function, and keys of a function without one."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("callable") is None:
+            given = [key for key in ("options", "content") if values.get(key)]
+            if given:
+                raise ValueError(f"expected a callable beside {given[0]}")
+            return values
+        given = [key for key in _OF_THE_UNET if key in values]
+        if given:
+            raise ValueError(f"expected no {given[0]}, which is of the U-Net, beside callable")
+        return {"stride": 1, **values}
+
+    @field_validator("callable")
+    @classmethod
+    def _in_the_folder(cls, callable_: str | None) -> str | None:
+        place = None if callable_ is None else network_file(callable_)
+        if place is not None and (place.is_absolute() or ".." in place.parts):
+            raise ValueError("expected a file in the study folder")
+        return callable_
+
+    @model_serializer(mode="wrap")
+    def _of_what_decides(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the keys of the network that is declared: identities are made of these."""
+        dumped: dict[str, Any] = serialize(self)
+        left_out = _OF_A_FUNCTION if self.callable is None else _OF_THE_UNET
+        return {key: value for key, value in dumped.items() if key not in left_out}
+
+
+def network_file(declared: str) -> Path | None:
+    """Return the file of a `callable`, or None where it names a module.
+
+    Examples
+    --------
+    >>> network_file("network.py:make_network").as_posix(), network_file("package.nets:make")
+    ('network.py', None)
+    """
+    place = declared.rsplit(":", 1)[0]
+    return Path(place) if place.endswith(".py") else None
 
 
 class HypernetworkOptions(Options):

@@ -70,6 +70,8 @@ class Options(BaseModel):
 
     table: ClassVar[str] = ""
     """Name of the table in `study.toml`, where keys of it have older names."""
+    computed: ClassVar[tuple[str, ...]] = ()
+    """Keys that are filled in when the file is read, and not declared."""
 
     @property
     def written_keys(self) -> tuple[str, ...]:

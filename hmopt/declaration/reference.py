@@ -63,15 +63,21 @@ EXAMPLES = {
         source = "study"
         path = "../brains"
 
-        # Or a Python function:
+        # Or an engine, named in one of three ways:
         # source = "engine"
+        # engine = "ants"
         # callable = "mine.py:register"
+        # command = "demons {moving} {fixed} {output} --sigma {sigma}"
     """,
     "network": """
         [network] # half the resolution, for volumes
         encoder = [16, 32, 32, 32]
         decoder = [32, 32, 32]
         stride = 2
+
+        # Or a network of your own:
+        # callable = "network.py:make_network"
+        # options = { depth = 3 }
     """,
     "hypernetwork": """
         [hypernetwork]
@@ -114,6 +120,19 @@ EXAMPLES = {
         values = { regularization = [0.1, 0.3, 0.5, 0.7, 0.9] }
         seeds = 3
     """,
+    "report": """
+        [report]
+        title = "hypermorph"
+        choices = ["tuned", "default"]
+        # Others that were searched on the same pairs, by their paths alone:
+        # beside = ["../ants", "../convexadam"]
+    """,
+    "report.beside": """
+        [[report.beside]] # another one, a table for each
+        path = "../ants"
+        title = "ANTs SyN"
+        choices = ["default"]
+    """,
 }
 """A table of each kind, as a study could declare it."""
 
@@ -146,9 +165,12 @@ def example(table: str) -> str:
 
 def _lines(options: type[Options], path: str) -> Iterator[str]:
     inner: dict[str, type[Options]] = {}
+    repeated: dict[str, type[Options]] = {}  # tables that can occur several times
     yield "| key | values | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in options.model_fields.items():
+        if name in options.computed:
+            continue
         found = _inner_table(field)
         if found is None:
             values = allowed_values(field.annotation, field.metadata)
@@ -156,11 +178,14 @@ def _lines(options: type[Options], path: str) -> Iterator[str]:
             yield f"| `{name}` | {values} | {_default(field)} | {meaning} |"
         elif get_origin(field.annotation) is dict:
             inner[f"{path}{name}.NAME"] = found
+        elif get_origin(field.annotation) is list:
+            repeated[f"{path}{name}"] = found
         else:
             inner[f"{path}{name}"] = found
     yield ""
-    for name, table in inner.items():
-        yield from (f"## `[{name}]`", "", table_meaning(table), "")
+    heads = {name: f"[{name}]" for name in inner} | {name: f"[[{name}]]" for name in repeated}
+    for name, table in {**inner, **repeated}.items():
+        yield from (f"## `{heads[name]}`", "", table_meaning(table), "")
         shown = example(name)
         if shown:
             yield from ("```toml", *shown.splitlines(), "```", "")

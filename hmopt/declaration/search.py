@@ -38,8 +38,9 @@ class SearchOptions(Options):
     """`plan` (of hmopt), or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
-    trials: int = Field(default=30, ge=1, le=100_000)
-    """Trials in the study of each scope, with a sampler other than `plan`."""
+    trials: int = Field(default=30, ge=0, le=100_000)
+    """Trials in the study of each scope, with a sampler other than `plan`; 0: the default setting
+    alone."""
     spending: Literal["all", "wilcoxon", "halving"] = "all"
     """Pairs that a trial of a sampler is measured on: all; or one after the other until a Wilcoxon
     test finds it worse than the best trial (`wilcoxon`), or until it is not among the better third

@@ -1,5 +1,6 @@
 """The whole of `study.toml`, read and checked."""
 
+import importlib.util
 import math
 import os
 import tomllib
@@ -20,12 +21,14 @@ from hmopt.declaration.model import (
     ModelOptions,
     NetworkOptions,
     TrainingOptions,
+    network_file,
 )
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
+from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
-from hmopt.files import one_line, real_place
+from hmopt.files import file_hash, one_line, real_place
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
 FILE_NAME = "study.toml"
@@ -71,6 +74,7 @@ class Study(Options):
     training: TrainingOptions = TrainingOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
+    report: ReportOptions = ReportOptions()
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -143,8 +147,8 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
-    # the hyperparameters of an engine are its own; those of a file are compared with the model's
-    if study.model.source not in ("engine", "file"):
+    # the hyperparameters of an engine are its own; those of another model are compared with it
+    if study.model.source == "trained":
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
     if study.model.source in ("trained", "study"):
         check_hypermorph(space)
@@ -178,7 +182,51 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     cohort = _resolved(study.cohort, folder, ("manifest", "images", "labels", "label_names"))
     pairs = _resolved(study.pairs, folder, ("csv",))
     model = _resolved(study.model, folder, ("path",))
-    return study.model_copy(update={"cohort": cohort, "pairs": pairs, "model": model})
+    network = _with_file(study.network, folder)
+    changed = {"cohort": cohort, "pairs": pairs, "model": model, "network": network}
+    return study.model_copy(update=changed)
+
+
+def _with_file(network: NetworkOptions, folder: Path) -> NetworkOptions:
+    """Return the options of a network with its folder and the hash of its file."""
+    if network.callable is None:
+        return network
+    place = network_file(network.callable)
+    module = network.callable.rsplit(":", 1)[0]
+    path = _module_file(module) if place is None else folder / place
+    content = file_hash(path) if path is not None and path.is_file() else None
+    return network.model_copy(update={"folder": folder.absolute(), "content": content})
+
+
+def _module_file(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
+def with_absolute_beside(report: ReportOptions, folder: Path) -> ReportOptions:
+    """Return `[report]` whose paths are absolute; a report needs no other path of the declaration.
+
+    Raises
+    ------
+    DeclarationError
+        If a path names a variable that is not set.
+    """
+    beside = [_resolved(one, folder, ("path",)) for one in report.beside]
+    return report.model_copy(update={"beside": beside})
+
+
+def model_path(study: Study, folder: Path) -> Path | None:
+    """Return the absolute place of the other model that a declaration names; None where it names none.
+
+    Raises
+    ------
+    DeclarationError
+        If the path names a variable that is not set.
+    """
+    return _resolved(study.model, folder, ("path",)).path
 
 
 def read_declaration(folder: Path) -> Study:
@@ -203,6 +251,32 @@ def read_declaration(folder: Path) -> Study:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
         raise _no_toml(path, one_line(error)) from error
+    study = parse_study(values, str(path), folder)
+    return study.model_copy(update={"network": _with_file(study.network, folder)})
+
+
+def read_of_others(folder: Path) -> Study | None:
+    """Read `study.toml` of somebody else's folder, whose Python files are not run.
+
+    Returns
+    -------
+    Study or None
+        None where there is no such file, or it needs plugins.
+
+    Raises
+    ------
+    DeclarationError
+        If the file is no TOML, or breaks a rule.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_toml(path, one_line(error)) from error
+    if values.get("plugins"):
+        return None
     return parse_study(values, str(path), folder)
 
 

@@ -7,6 +7,7 @@ world coordinates are RAS+ mm, those of ITK LPS+ mm.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +19,38 @@ from scipy import ndimage
 from hmopt.data.header import coded_qform
 from hmopt.errors import DataError
 from hmopt.files import replacing
+from hmopt.interop.inversion import Inverted, invert
 from hmopt.interop.itk import LPS_FROM_RAS, ItkPlace
 
 Floats = NDArray[np.float64]
 
 VECTOR_INTENT = 1007
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTransform:
+    """A transformation from one file to another.
+
+    Parameters
+    ----------
+    coordinates
+        (x, y, z, 3): the voxel of the file `to` for each voxel of the file `on`; NaN where there is
+        none.
+    on, to
+        Where ITK puts the voxels of the two files.
+    linear
+        (4, 4): its affine part, from the world of `on` to that of `to`, LPS+ mm: how both were laid
+        on the prepared grid.
+    """
+
+    coordinates: Floats
+    on: ItkPlace
+    to: ItkPlace
+    linear: Floats
+
+    def image(self) -> nibabel.Nifti1Image:
+        """Return the whole transformation as one displacement field; see `displacement_image`."""
+        return displacement_image(self.coordinates, self.on, self.to)
 
 
 def moving_coordinates(
@@ -66,6 +94,60 @@ def moving_coordinates(
     return _apply(moving_grid, prepared)
 
 
+def inverse_coordinates(
+    displacement: NDArray[np.floating],
+    guess: NDArray[np.floating] | None,
+    fixed_grid: Floats,
+    moving_grid: Floats,
+    moving_shape: tuple[int, int, int],
+) -> Floats:
+    """Return the voxel of the fixed file that is matched with each voxel of the moving file.
+
+    It inverts what `moving_coordinates` computes, at the voxels of the moving file themselves: the
+    point x of the prepared grid is sought that x + displacement(x) takes to the voxel, beyond the
+    prepared grid as well.
+
+    Parameters
+    ----------
+    displacement, fixed_grid, moving_grid
+        As for `moving_coordinates`.
+    guess
+        (d, *prepared shape): a displacement that nearly inverts the other, from where the search
+        starts; None: there is none.
+    moving_shape
+        Voxels of the moving file.
+
+    Returns
+    -------
+    ndarray
+        (x, y, z, 3), in voxels of the fixed file.
+
+    Examples
+    --------
+    >>> shift = np.zeros((3, 4, 4, 4))
+    >>> shift[0] = 1
+    >>> inverse_coordinates(shift, None, np.eye(4), np.eye(4), (4, 4, 4))[1, 2, 3]
+    array([0., 2., 3.])
+    """
+    prepared = _prepared_coordinates(moving_grid, moving_shape)
+    dimensions = displacement.shape[0]
+    targets = prepared[..., :dimensions].reshape(-1, dimensions)
+    start = None if guess is None else targets + _sampled(guess, targets)
+    found: Inverted = invert(lambda points: _sampled(displacement, points), targets, start)
+    prepared[..., :dimensions] = found.points.reshape(*moving_shape, dimensions)
+    return _apply(fixed_grid, prepared)
+
+
+def _sampled(displacement: NDArray[np.floating], points: Floats) -> Floats:
+    """Return the vectors (n, d) of a displacement (d, *shape) at points (n, d) in voxels."""
+    places = points.T
+    components = [
+        ndimage.map_coordinates(component, places, order=1, mode="nearest")
+        for component in displacement
+    ]
+    return np.stack(components, axis=-1).astype(np.float64)
+
+
 def slice_coordinates(
     displacements: Mapping[int, NDArray[np.floating]],
     fixed_grids: Mapping[int, Floats],
@@ -99,13 +181,29 @@ def slice_coordinates(
     coordinates = np.full((*fixed_shape, 3), np.nan)
     for index, displacement in displacements.items():
         fixed_grid = fixed_grids[index]
-        moving_grid = moving_grids[index]
-        prepared = _prepared_coordinates(fixed_grid, fixed_shape)
-        across = prepared[..., 2]
-        on_slice = np.abs(across) < 0.5
-        found = moving_coordinates(displacement, fixed_grid, moving_grid, fixed_shape)
+        found = moving_coordinates(displacement, fixed_grid, moving_grids[index], fixed_shape)
+        on_slice = voxels_on_slice(fixed_grid, fixed_shape)
         coordinates[on_slice] = found[on_slice]
     return coordinates
+
+
+def voxels_on_slice(grid: Floats, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return which voxels of a file, (x, y, z), lie on a prepared slice.
+
+    Parameters
+    ----------
+    grid
+        (4, 4), from a voxel of the prepared grid (the slice is z = 0) to a voxel of the file.
+    shape
+        Voxels of the file.
+
+    Examples
+    --------
+    >>> voxels_on_slice(np.eye(4), (1, 1, 3)).ravel()
+    array([ True, False, False])
+    """
+    across = _prepared_coordinates(grid, shape)[..., 2]
+    return np.asarray(np.abs(across) < 0.5)
 
 
 def resample(
@@ -181,7 +279,7 @@ def displacement_image(
     return _vector_image(vectors, fixed, (0, 1, 2))
 
 
-def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
+def moved_image(values: NDArray[Any], fixed: Any, affine: Floats) -> nibabel.Nifti1Image:
     """Return a moved image as NIfTI on the grid of the fixed file.
 
     qform, sform, their codes and the unit are those of the fixed file, so that every program finds
@@ -200,7 +298,8 @@ def moved_image(values: NDArray[np.float32], fixed: Any, affine: Floats) -> niba
     if not isinstance(header, nibabel.Nifti1Header):
         return nibabel.Nifti1Image(values, affine)
     image = nibabel.Nifti1Image(values, None)
-    zooms = header.get_zooms()
+    # a reference of fewer axes than the values: the step of a series is set by who knows it
+    zooms = (*header.get_zooms(), *[1.0] * values.ndim)
     space_unit = int(header["xyzt_units"]) % 8
     image.header.set_zooms(zooms[: values.ndim])
     image.header.set_xyzt_units(xyz=space_unit)

@@ -48,6 +48,10 @@ FORMATS: list[ModelFormat] = [
     ),
     ModelFormat(title="a hypermorph of hmopt (.safetensors)", module="hmopt.interop.own_model"),
     ModelFormat(
+        title="a model of cLapIRN (.pth, or .safetensors made of it)",
+        module="hmopt.interop.clapirn",
+    ),
+    ModelFormat(
         title="SynthMorph's deformable network (.h5)", module="hmopt.interop.synthmorph_h5"
     ),
     ModelFormat(title="a HyperMorph of VoxelMorph (.h5)", module="hmopt.interop.hypermorph_h5"),
@@ -58,7 +62,10 @@ FORMATS: list[ModelFormat] = [
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> FileModel:
     """Return the model in a file, whoever trained it.
 
-    Nothing in the file is executed, and no other program is needed to read it.
+    Nothing in the file is executed, and no other program is needed to read it. Where it is a
+    hypermorph of a network of one's own (`[network] callable`), the Python file beside it that
+    makes the network is imported, if it is the one that the model was trained with: load such a
+    model of somebody else only if you trust that file.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Models as functions on NumPy arrays, and the base class of those that are read from a file."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import nibabel
 import numpy as np
@@ -28,6 +28,20 @@ class Model(Protocol):
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.floating]:
         """Return the displacement (d, *shape), in voxels of the fixed grid."""
+        ...
+
+
+@runtime_checkable
+class InvertibleModel(Protocol):
+    """A model that knows the inverse of its displacement, as one that integrates a velocity does.
+
+    A `Model` may have this method or not: without it, displacements are inverted by iteration.
+    """
+
+    def inverse_displacement(
+        self, moving: Image, fixed: Image, setting: Setting
+    ) -> NDArray[np.floating]:
+        """Return the inverse displacement (d, *shape), in voxels of the moving grid."""
         ...
 
 
@@ -134,7 +148,10 @@ class _InRas(FileModel):
 
     def __init__(self, model: FileModel, orientation: str) -> None:
         self._model = model
-        ras = nibabel.orientations.axcodes2ornt("RAS")
+        # of a model of slices, the axes that they have
+        has = {"R": "RL", "A": "AP", "S": "SI"}
+        axes = [code for code, ends in has.items() if any(end in orientation for end in ends)]
+        ras = nibabel.orientations.axcodes2ornt(axes)
         own = nibabel.orientations.axcodes2ornt(orientation)
         # of each axis of RAS+: its place among the model's axes, and -1 where it is flipped
         transform = nibabel.orientations.ornt_transform(ras, own)
@@ -183,6 +200,8 @@ class _InRas(FileModel):
         return np.ascontiguousarray(displacement)
 
     def _turned(self, image: Image) -> Image:
+        if image.ndim != len(self._places):
+            return image  # which the model refuses, with the numbers
         flipped = [axis for axis, flip in enumerate(self._flips) if flip < 0]
         in_order = np.flip(image, flipped).transpose(np.argsort(self._places))
         return np.ascontiguousarray(in_order)
@@ -201,8 +220,9 @@ def in_ras(model: FileModel) -> FileModel:
     FileModel
         The model itself where it has no orientation of its own.
     """
-    if model.orientation is None:
+    if model.orientation in (None, "RAS"):
         return model
+    assert model.orientation is not None
     return _InRas(model, model.orientation)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,19 +89,32 @@ class HypermorphModel(FileModel):
         )
 
     @property
-    def stride(self) -> int:
-        """It takes every grid whose axes are multiples of this."""
-        return coarsest_stride(self.hypermorph.registration.options)
+    def stride(self) -> int | None:
+        """It takes every grid whose axes are multiples of this; None, of a network of one's own: only its own."""
+        options = self.hypermorph.registration.options
+        return None if options.callable else coarsest_stride(options)
 
-    @torch.inference_mode()
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""
+        return self._integrated(moving, fixed, setting, sign=1)
+
+    def inverse_displacement(
+        self, moving: Image, fixed: Image, setting: Setting
+    ) -> NDArray[np.float32]:
+        """Return the inverse of the displacement, exp(-v) where it is exp(v), (d, *shape), in voxels."""
+        return self._integrated(moving, fixed, setting, sign=-1)
+
+    @torch.inference_mode()
+    def _integrated(
+        self, moving: Image, fixed: Image, setting: Setting, sign: Literal[1, -1]
+    ) -> NDArray[np.float32]:
+        """Return the displacement at time 1 or -1 of the flow of the velocity."""
         check_shapes(moving, fixed, self.shape, self.stride)
         network = self._network(setting)
         moving_tensor = image_tensor([moving]).to(self._device)
         fixed_tensor = image_tensor([fixed]).to(self._device)
         velocity = network(moving_tensor, fixed_tensor)
-        displacement = network.displacement(velocity)[0]
+        displacement = network.displacement(sign * velocity)[0]
         array: NDArray[np.float32] = displacement.cpu().numpy()
         return array
 

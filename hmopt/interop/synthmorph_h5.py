@@ -50,7 +50,7 @@ from hmopt.interop.voxelmorph_unet import (
     kernel_size,
     kernel_tensor,
 )
-from hmopt.space import Hyperparameter, Setting, Space, numbers_of
+from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.spatial import image_tensor
 
 STEPS = 7
@@ -179,8 +179,7 @@ class SynthMorphModel(FileModel):
         if self._last is not None and self._last[0] == setting:
             return self._last[1]
         self.space.to_unit_interval(setting)  # refuses what is no setting
-        numbers = numbers_of(setting)
-        values = [numbers[name] for name in self.space.names]
+        values = self.space.numbers(setting)
         self._last = None  # one network at a time
         if _state_of(self.path) != self._state:
             got = "another content than when it was opened"

@@ -2,8 +2,8 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,14 +26,17 @@ from hmopt.ledger.manifest import (
 )
 from hmopt.ledger.measurements import Measurements, without_values
 from hmopt.ledger.shard import (
+    FAILURE,
     NAMES,
     Axes,
     Cells,
     block_rows,
     distinct_rows,
     read_all,
+    read_failures,
     read_keys,
     read_shard,
+    without_failures,
     write_shard,
 )
 from hmopt.records import Block, Pair
@@ -90,6 +93,8 @@ class Holding:
         Their size in bytes.
     metrics
         By name and version.
+    failures
+        By reason, how many registrations of a pair at a setting failed.
     """
 
     identity: str
@@ -97,6 +102,7 @@ class Holding:
     shards: int
     size: int
     metrics: tuple[Kept, ...]
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +175,8 @@ class Ledger:
         for block in written:
             names.update(block.values)
         metrics = [find_metric(name).key for name in names]
+        if any(block.failures for block in written):
+            metrics.append(FAILURE)
         lattice = lattice_of(space)
         rows = block_rows(space, written)
         with editing(self.folder) as shards:
@@ -307,6 +315,67 @@ class Ledger:
 
         return self._undisturbed(read)
 
+    def failures(self, identity: str, space: Space) -> dict[Index, dict[str, str]]:
+        """Return by setting and pair why registrations of an oracle failed.
+
+        Raises
+        ------
+        LedgerError
+            If a shard was damaged.
+        """
+        return self._undisturbed(lambda: self._failures_once(identity, space))
+
+    def forget_failures(self, identity: str, space: Space) -> int:
+        """Remove what is kept of registrations that failed, so that they are made again.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        failures = self.failures(identity, space)
+        failed: set[tuple[Index, str]] = set()
+        for setting, reasons in failures.items():
+            failed.update((setting, pair) for pair in reasons)
+        if not failed:
+            return 0
+        oracle = (identity, lattice_of(space))
+        with editing(self.folder) as shards:
+            kept = []
+            for place, shard in enumerate(shards):
+                if shard.oracle == oracle:
+                    kept += self._without(shard, place, space, failed)
+                else:
+                    kept.append(shard)
+            shards[:] = kept
+        return len(failed)
+
+    def _without(
+        self, shard: Shard, place: int, space: Space, failed: set[tuple[Index, str]]
+    ) -> list[Shard]:
+        """Return a shard without the rows of failed registrations; none where no row is left."""
+        path = check_shard(self.folder, shard)
+        rows = read_all(path, space.names)
+        kept = without_failures(rows, space.names, failed)
+        if kept.num_rows == rows.num_rows:
+            return [shard]
+        if not kept.num_rows:
+            return []
+        metrics = set(_distinct(kept["metric"]))
+        header = _header(place, *shard.oracle, metrics, _settings(kept.drop_columns(["value"])))
+        return [write_shard(self.folder, header, distinct_rows([kept]))]
+
+    def _failures_once(self, identity: str, space: Space) -> dict[Index, dict[str, str]]:
+        oracle = (identity, lattice_of(space))
+        found: dict[Index, dict[str, str]] = {}
+        for shard in read_manifest(self.folder):
+            if shard.oracle != oracle or FAILURE not in shard.metrics:
+                continue
+            path = check_shard(self.folder, shard)
+            for setting, pair, reason in read_failures(path, space.names):
+                found.setdefault(setting, {}).setdefault(pair, reason)
+        return found
+
     def holdings(self) -> list[Holding]:
         """Return how much there is of each oracle, in the order in which oracles were first written."""
         return self._undisturbed(self._holdings_once)
@@ -382,10 +451,14 @@ class Ledger:
         settings: dict[str, set[Index]] = {}
         names: dict[tuple[str, str], set[str]] = {}
         rows: Counter[str] = Counter()
+        reasons: dict[tuple[Index, str], str] = {}
         for shard in shards:
             path = check_shard(self.folder, shard)
             keys = read_keys(path, hyperparameters)
-            for metric in shard.metrics:
+            if FAILURE in shard.metrics:
+                for setting, pair, reason in read_failures(path, hyperparameters):
+                    reasons.setdefault((setting, pair), reason)
+            for metric in shard.metrics - {FAILURE}:
                 is_of_metric = pc.equal(keys["metric"], metric)
                 of_metric = keys.filter(is_of_metric)
                 rows[metric] += of_metric.num_rows
@@ -411,6 +484,7 @@ class Ledger:
             shards=len(shards),
             size=sum(path.stat().st_size for path in paths),
             metrics=tuple(metrics),
+            failures=dict(Counter(reasons.values()).most_common()),
         )
 
 
@@ -433,11 +507,16 @@ def find_gaps(cells: Cells, pairs: Sequence[Pair]) -> list[Gap]:
         if not of_setting.any():
             continue
         pair_places = np.flatnonzero(of_setting.any(axis=0))
-        metric_places = np.flatnonzero(of_setting.any(axis=1))
+        is_lacking = np.atleast_1d(of_setting.any(axis=1))
+        lacking = [
+            metric
+            for metric, is_unknown in zip(metrics, is_lacking, strict=True)
+            if is_unknown or find_metric(metric).is_by_product
+        ]
         gap = Gap(
             index=index,
             pairs=tuple(pairs[place] for place in pair_places),
-            metrics=tuple(metrics[place] for place in metric_places),
+            metrics=tuple(lacking),
         )
         gaps.append(gap)
     return gaps

@@ -1,10 +1,13 @@
 """An oracle that never measures the same thing twice."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 
+from hmopt.catalogue import find_metric
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
@@ -14,6 +17,8 @@ from hmopt.space import Index, Space
 
 VALUES_A_SHARD = 2**15
 """Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
+SECONDS_A_SHARD = 60.0
+"""A shard is also written after this time: an engine may take a minute for one pair."""
 
 
 class Recorded:
@@ -75,8 +80,23 @@ class Recorded:
             self.identity, self.space, settings, pairs, metrics, self.labels
         )
         total = len(settings) * len(pairs)
-        for _ in track(self._filled(gaps, total), "Measuring", total):
-            pass
+        # closed also where what shows the progress is interrupted, so that all that was measured is
+        # written
+        with closing(self._filled(gaps, total)) as filled:
+            for _ in track(filled, "Measuring", total):
+                pass
+
+    def forget_failures(self) -> dict[Index, dict[str, str]]:
+        """Forget the registrations that failed, so that they are made again when they are asked for.
+
+        Returns
+        -------
+        dict
+            By setting and id of the pair, why they had failed.
+        """
+        failures = self._ledger.failures(self.identity, self.space)
+        self._ledger.forget_failures(self.identity, self.space)
+        return failures
 
     def compact(self) -> None:
         """Merge what was written in small pieces, so that it is read at once."""
@@ -102,9 +122,12 @@ class Recorded:
         lacking: dict[Index, set[str]] = {}
         for gap in gaps:
             lacking[gap.index] = {pair.id for pair in gap.pairs}
+        failures = self._ledger.failures(self.identity, self.space)
         held: dict[Index, Block] = {}
         for place, index in enumerate(settings):
-            held[index] = block_of(cells, place)
+            reasons = failures.get(index, {})
+            known_failures = {pair: reasons[pair] for pair in axes.pairs if pair in reasons}
+            held[index] = replace(block_of(cells, place), failures=known_failures)
         for index in settings:
             unknown = lacking.get(index, set())
             known = [pair for pair in axes.pairs if pair not in unknown]
@@ -114,33 +137,86 @@ class Recorded:
             for fresh in self._measured(alike):
                 yield _joined(held[fresh.index], fresh)
 
-    def _filled(self, gaps: Sequence[Gap], total: int) -> Iterator[object]:
+    def _filled(self, gaps: Sequence[Gap], total: int) -> Generator[object]:
         """Fill gaps; yield something for every pair and setting, those that are no gap first."""
         lacking = sum(len(gap.pairs) for gap in gaps)
         complete = total - lacking
         yield from range(complete)
         for alike in _alike(gaps):
-            for block in self._measured(alike):
-                yield from block.pairs
+            with closing(self._measured(alike)) as measured:
+                for block in measured:
+                    yield from block.pairs
 
-    def _measured(self, gaps: Sequence[Gap]) -> Iterator[Block]:
+    def _measured(self, gaps: Sequence[Gap]) -> Generator[Block]:
         """Measure gaps of the same pairs and metrics; write them in shards of some size."""
-        settings = [gap.index for gap in gaps]
-        first = gaps[0]
+        known = self._known_failures(gaps)
         fresh: list[Block] = []
         count = 0
+        written_at = time.monotonic()
         try:
-            for block in self._oracle.measure(settings, first.pairs, first.metrics):
+            for block in self._blocks(gaps, known):
                 fresh.append(block)
                 yield block
                 sizes = [values.size for values in block.values.values()]
                 count += sum(sizes)
-                if count >= VALUES_A_SHARD:
+                is_late = time.monotonic() - written_at >= SECONDS_A_SHARD
+                if count >= VALUES_A_SHARD or is_late:
                     self._ledger.write(self.identity, self.space, fresh)
                     fresh = []
                     count = 0
+                    written_at = time.monotonic()
         finally:
             self._ledger.write(self.identity, self.space, fresh)
+
+    def _known_failures(self, gaps: Sequence[Gap]) -> dict[Index, dict[str, str]]:
+        """Return why pairs failed at the settings of gaps: another metric is not measured of them."""
+        failures = self._ledger.failures(self.identity, self.space)
+        found = {}
+        for gap in gaps:
+            reasons = failures.get(gap.index, {})
+            of_gap = {pair.id: reasons[pair.id] for pair in gap.pairs if pair.id in reasons}
+            if of_gap:
+                found[gap.index] = of_gap
+        return found
+
+    def _blocks(
+        self, gaps: Sequence[Gap], failures: dict[Index, dict[str, str]]
+    ) -> Iterator[Block]:
+        """Measure gaps, but for pairs that are known to fail: of these all is NaN."""
+        settings = [gap.index for gap in gaps if gap.index not in failures]
+        pairs, metrics = gaps[0].pairs, gaps[0].metrics
+        if settings:
+            yield from self._oracle.measure(settings, pairs, metrics)
+        for index, reasons in failures.items():
+            yield failed_block(index, reasons, self.labels, metrics)
+            others = [pair for pair in pairs if pair.id not in reasons]
+            if others:
+                yield from self._oracle.measure([index], others, metrics)
+
+
+def failed_block(
+    index: Index, reasons: Mapping[str, str], labels: Sequence[str], metrics: Sequence[str]
+) -> Block:
+    """Return the block of pairs that could not be registered: every value is NaN.
+
+    Examples
+    --------
+    >>> failed_block((3,), {"a->b": "crash"}, ["cortex"], ["folding"]).values
+    {'folding': array([nan])}
+    """
+    values = {}
+    for metric in metrics:
+        shape: tuple[int, ...] = (len(reasons),)
+        if find_metric(metric).per_label:
+            shape = (len(reasons), len(labels))
+        values[metric] = np.full(shape, np.nan)
+    return Block(
+        index=index,
+        pairs=tuple(reasons),
+        labels=tuple(labels),
+        values=values,
+        failures=dict(reasons),
+    )
 
 
 def _alike(gaps: Sequence[Gap]) -> list[list[Gap]]:
@@ -161,7 +237,8 @@ def _part(block: Block, pairs: Sequence[str]) -> Block:
     values = {}
     for metric, array in block.values.items():
         values[metric] = array[rows]
-    return replace(block, pairs=tuple(pairs), values=values)
+    failures = {pair: block.failures[pair] for pair in pairs if pair in block.failures}
+    return replace(block, pairs=tuple(pairs), values=values, failures=failures)
 
 
 def _joined(held: Block, fresh: Block) -> Block:
@@ -171,4 +248,4 @@ def _joined(held: Block, fresh: Block) -> Block:
     for metric, array in fresh.values.items():
         rounded = array.astype(np.float32)
         values[metric] = rounded.astype(np.float64)
-    return replace(part, values=values)
+    return replace(part, values=values, failures=fresh.failures)

@@ -120,11 +120,14 @@ class Searched:
 
     @property
     def engine(self) -> str | None:
-        """The function that was searched, as it was declared; None where it was a trained model."""
+        """The engine that was searched, as it was declared; None where it was a trained model."""
         if self.source != "engine":
             return None
         model = self.declared["model"]
-        return str(model["callable"])
+        for key in ("callable", "command", "engine"):
+            if model.get(key) is not None:
+                return str(model[key])
+        return None
 
     def identity_of(self, model: Model) -> str | None:
         """Return the identity under which a model was measured; None where it was not."""
@@ -274,9 +277,9 @@ def declared_sections(study: Study) -> dict[str, Any]:
     1
     """
     left_out = {
-        "cohort": {"manifest", "images", "labels", "label_names"},
+        "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
-        "model": {"path"},
+        "model": {"path", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

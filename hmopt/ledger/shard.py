@@ -9,6 +9,10 @@ A row holds one value, and a column each part of its key; settings are lattice i
     dice@1   thalamus               20   a->b     0.88
     folding@1  null                 20   a->b     0.001     one value for the pair, none for each label
 
+A pair that could not be registered has a row more, whose label is the reason:
+
+    failure@1  crash (SIGSEGV)           20   a->b     1.0
+
 Rows are sorted by metric, label, setting and pair. So the rows that a scope needs, as those of one
 label, stand together, in few of the groups of rows that Parquet reads as a whole.
 """
@@ -16,7 +20,7 @@ label, stand together, in few of the groups of rows that Parquet reads as a whol
 import itertools
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +45,9 @@ NAMES = ("metric", "pair", "label")
 LEAST_ROWS = 1 << 12
 MOST_ROWS = 1 << 14
 """Rows of a group: at least so many, unless a file has fewer, and at most so many."""
+
+FAILURE = "failure@1"
+"""What stands for the metric in rows that say why a pair could not be registered at a setting."""
 
 Places = NDArray[np.int64]
 """For each row its place along an axis, -1 where it is not on it."""
@@ -73,6 +80,8 @@ def block_rows(space: Space, blocks: Sequence[Block]) -> pa.Table:
         for metric in block.values:
             rows = _metric_rows(space, block, metric)
             tables.append(rows)
+        if block.failures:
+            tables.append(_failure_rows(space, block))
     return distinct_rows(tables)
 
 
@@ -153,6 +162,25 @@ def _metric_rows(space: Space, block: Block, metric: str) -> pa.Table:
         "label": _dictionary(label, block.labels),
         "value": pa.array(values.ravel()),
     }
+    return _table(columns, space, block, count)
+
+
+def _failure_rows(space: Space, block: Block) -> pa.Table:
+    """Return a row for each pair of a block that failed: its label is the reason, its value 1."""
+    count = len(block.failures)
+    each = pa.array(np.arange(count, dtype=np.int32))
+    same = pa.array(np.zeros(count, dtype=np.int32))
+    columns: dict[str, pa.Array] = {
+        "metric": _dictionary(same, [FAILURE]),
+        "pair": _dictionary(each, list(block.failures)),
+        "label": _dictionary(each, list(block.failures.values())),
+        "value": pa.array(np.ones(count, dtype=np.float32)),
+    }
+    return _table(columns, space, block, count)
+
+
+def _table(columns: dict[str, pa.Array], space: Space, block: Block, count: int) -> pa.Table:
+    """Return columns as a table, with the setting of a block in every row."""
     for name, place in zip(space.names, block.index, strict=True):
         same_place = np.full(count, place, dtype=np.int32)
         columns[name] = pa.array(same_place)
@@ -280,6 +308,45 @@ def read_all(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
         _check_columns(path, schema, hyperparameters)
         rows = pq.read_table(path, read_dictionary=list(NAMES))
     return rows.replace_schema_metadata(None)
+
+
+def read_failures(path: Path, hyperparameters: Sequence[str]) -> Iterator[tuple[Index, str, str]]:
+    """Yield setting, pair and reason of each registration that failed, of a shard.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a shard whose settings are of these hyperparameters.
+    """
+    rows = read_all(path, hyperparameters)
+    failed = rows.filter(pc.equal(rows["metric"], FAILURE))
+    columns = [failed[name].to_pylist() for name in hyperparameters]
+    settings = list(zip(*columns, strict=True)) if columns else [()] * failed.num_rows
+    pairs = failed["pair"].to_pylist()
+    reasons = failed["label"].to_pylist()
+    yield from zip(settings, pairs, reasons, strict=True)
+
+
+def without_failures(
+    rows: pa.Table, hyperparameters: Sequence[str], failed: Collection[tuple[Index, str]]
+) -> pa.Table:
+    """Return the rows of a shard but for those of registrations that failed.
+
+    Parameters
+    ----------
+    rows
+        As of `read_all`.
+    hyperparameters
+        Names of the columns that a setting is in.
+    failed
+        Settings and pairs.
+    """
+    columns = [rows[name].to_pylist() for name in hyperparameters]
+    settings = list(zip(*columns, strict=True)) if columns else [()] * rows.num_rows
+    pairs = rows["pair"].to_pylist()
+    keys = zip(settings, pairs, strict=True)
+    is_kept = [key not in failed for key in keys]
+    return rows.filter(pa.array(is_kept, pa.bool_()))
 
 
 @contextmanager
@@ -457,8 +524,13 @@ class Cells:
             self.known[metric].flat[distinct] = True
 
     def complete(self, metric: str) -> Mask:
-        """Return, shape (S, P), where a metric is known for every label."""
+        """Return, shape (S, P), where a metric is known for every label.
+
+        One that is only known of registrations that are made anyway counts as known everywhere.
+        """
         known = self.known[metric]
+        if find_metric(metric).is_by_product:
+            return np.ones(known.shape[:2], dtype=bool)
         if known.ndim == 2:
             return known
         return np.asarray(known.all(axis=2))

@@ -31,6 +31,8 @@ class Registration:
         The pairs before registration.
     displacement
         (n, d, *shape), in voxels: `moved(x) = moving(x + displacement(x))`.
+    wall_time_s
+        (n,), of each registration; None where it was not taken.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Registration:
 
     originals: Originals
     displacement: Tensor
+    wall_time_s: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a displacement of another grid."""
@@ -68,11 +71,21 @@ class Registration:
         originals = self.originals.parts
         counts = [len(part.moving) for part in originals]
         displacements = torch.split(self.displacement, counts)
+        times = torch.split(self.seconds, counts)
         parts = []
-        for part, displacement in zip(originals, displacements, strict=True):
-            registration = Registration(originals=part, displacement=displacement)
+        for part, displacement, seconds in zip(originals, displacements, times, strict=True):
+            registration = Registration(
+                originals=part, displacement=displacement, wall_time_s=seconds
+            )
             parts.append(registration)
         return parts
+
+    @property
+    def seconds(self) -> Tensor:
+        """Time of each registration: (n,), NaN where it was not taken."""
+        if self.wall_time_s is None:
+            return torch.full((len(self.moving),), torch.nan)
+        return self.wall_time_s
 
     @property
     def moving(self) -> Tensor:
@@ -200,7 +213,10 @@ class Registration:
 
 
 def measure(
-    metrics: Sequence[str], originals: Originals, displacement: Tensor
+    metrics: Sequence[str],
+    originals: Originals,
+    displacement: Tensor,
+    wall_time_s: Tensor | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute metrics of n pairs registered by displacements.
 
@@ -212,6 +228,8 @@ def measure(
         The n pairs; what does not depend on the displacement is computed once and kept there.
     displacement
         (n, d, *shape), in voxels.
+    wall_time_s
+        (n,), of each registration; None where it was not taken.
 
     Returns
     -------
@@ -236,7 +254,9 @@ def measure(
     (array([[ 1., nan]]), array([0.]))
     """
     records = [find_metric(name) for name in metrics]
-    registration = Registration(originals=originals, displacement=displacement)
+    registration = Registration(
+        originals=originals, displacement=displacement, wall_time_s=wall_time_s
+    )
     parts = registration.parts()
     values = {}
     for record in records:

@@ -8,8 +8,11 @@ from hmopt.networks.checkpoint import (
     read_header,
     save_hypermorph,
     trained_part,
+    unshared,
 )
+from hmopt.networks.custom import CustomNetwork, check_network, make_registration
 from hmopt.networks.hypermorph import Hypermorph, hypermorph_hash
+from hmopt.networks.hypernetize import HypernetizedModule, hypernetize
 from hmopt.networks.hypernetwork import Hypernetwork, hypernetwork_operations
 from hmopt.networks.registration import (
     RegistrationNetwork,
@@ -25,21 +28,27 @@ __all__ = [
     "HYPERMORPH_FORMAT",
     "NETWORK_FORMAT",
     "SLOPE",
+    "CustomNetwork",
     "Hypermorph",
+    "HypernetizedModule",
     "Hypernetwork",
     "RegistrationNetwork",
     "SeparateNetwork",
     "architecture",
     "build_hypermorph",
     "check_architecture",
+    "check_network",
     "coarsest_stride",
     "hypermorph_hash",
+    "hypernetize",
     "hypernetwork_operations",
     "load_hypermorph",
     "load_network",
+    "make_registration",
     "read_header",
     "registration_operations",
     "save_hypermorph",
     "save_network",
     "trained_part",
+    "unshared",
 ]

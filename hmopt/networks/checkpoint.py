@@ -18,8 +18,8 @@ from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
+from hmopt.networks.custom import located, make_registration
 from hmopt.networks.hypermorph import Hypermorph
-from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Hyperparameter, Space
 
 FORMAT = "hmopt-hypermorph-1"
@@ -80,13 +80,15 @@ def trained_part(declared: dict[str, Any]) -> dict[str, Any]:
     return {**declared, "hyperparameters": hyperparameters}
 
 
-def build_hypermorph(declared: dict[str, Any]) -> Hypermorph:
+def build_hypermorph(declared: dict[str, Any], network: NetworkOptions | None = None) -> Hypermorph:
     """Build a hypermorph of an `architecture`, its weights drawn by torch's global generator.
 
     Parameters
     ----------
     declared
         What `architecture` returns, or the header of a file holds under that name.
+    network
+        Its registration network, with the folder of a network of one's own; None: as `declared`.
 
     Raises
     ------
@@ -108,8 +110,8 @@ def build_hypermorph(declared: dict[str, Any]) -> Hypermorph:
     space = Space(hyperparameters=tuple(hyperparameters))
 
     shape = tuple(declared["shape"])
-    network = NetworkOptions(**declared["network"])
-    registration = RegistrationNetwork(network, shape)
+    options = network or NetworkOptions(**declared["network"])
+    registration = make_registration(options, shape)
 
     hypernetwork = HypernetworkOptions(**declared["hypernetwork"])
     return Hypermorph(registration, space, hypernetwork.widths)
@@ -152,12 +154,46 @@ def save_tensors(
     text = json.dumps(content)
     kept = {}
     arrays = {}
-    for name, tensor in tensors.items():
+    for name, tensor in unshared(tensors).items():
         kept[name] = tensor.detach().cpu().contiguous()
         arrays[name] = kept[name].numpy()
     metadata = sealed({"hmopt": text}, arrays)
     with replacing(path) as beside:
         save_file(kept, beside, metadata)
+
+
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with a copy in place of each that shares its numbers with another, as tied weights do."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
+
+
+def load_hypermorph_weights(path: Path, hypermorph: Hypermorph) -> None:
+    """Load a file's tensors into a hypermorph: the hypernetwork's, and buffers of its network.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or holds what no training makes.
+    RuntimeError
+        If the hypermorph has other tensors.
+    """
+    what = "the weights that were trained"
+    _, arrays = read_tensors(path, what)
+    held = set(hypermorph.constants())
+    kept = {name: array for name, array in arrays.items() if name in held}
+    learned = {name: array for name, array in arrays.items() if name not in held}
+    if len(kept) < len(held):
+        raise RuntimeError(f"no {', '.join(sorted(held - set(kept)))}")
+    check_weights(path, learned, what)
+    tensors = {name: torch.from_numpy(array) for name, array in learned.items()}
+    hypermorph.hypernetwork.load_state_dict(tensors)
+    hypermorph.load_constants({name: torch.from_numpy(array) for name, array in kept.items()})
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
@@ -172,7 +208,9 @@ def load_weights(path: Path, module: nn.Module) -> None:
     """
     what = "the weights that were trained"
     _, arrays = read_tensors(path, what)
-    check_weights(path, arrays, what)
+    buffers = {name for name, _ in module.named_buffers()}
+    learned = {name: array for name, array in arrays.items() if name not in buffers}
+    check_weights(path, learned, what)
     tensors = {}
     for name, array in arrays.items():
         tensors[name] = torch.from_numpy(array)
@@ -268,14 +306,31 @@ def load_hypermorph(
     if hyperparameters:
         in_order = in_trained_order(header, declared_order)
         declared = {**declared, "hyperparameters": in_order}
+    network = network_of(path, declared)
     if expected is not None:
         wanted = _with_order(trained_part(expected))
         found = _with_order(trained_part(current_names(declared)))
         _check_same(path, wanted, found)
     with building_from(path):
-        hypermorph = build_hypermorph(declared)
-        load_weights(path, hypermorph.hypernetwork)
+        hypermorph = build_hypermorph(declared, network)
+        load_hypermorph_weights(path, hypermorph)
     return hypermorph.eval(), header
+
+
+def network_of(path: Path, declared: Mapping[str, Any]) -> NetworkOptions | None:
+    """Return the options of a network of the user in a header, its file found; None: it is the U-Net.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it was changed since the training.
+    """
+    values = declared.get("network")
+    if not isinstance(values, Mapping) or values.get("callable") is None:
+        return None
+    with building_from(path):
+        options = NetworkOptions(**values)
+    return located(options, path)
 
 
 def _with_order(declared: dict[str, Any]) -> dict[str, Any]:

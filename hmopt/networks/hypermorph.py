@@ -1,16 +1,21 @@
 """The hypermorph: a registration network whose weights a hypernetwork predicts from a setting."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from hmopt.model_file import weights_hash
+from hmopt.networks.custom import constants
+from hmopt.networks.hypernetize import assign, copied_module, deep_copy
 from hmopt.networks.hypernetwork import Hypernetwork
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Setting, Space
+
+CONSTANTS = "constants/"
+"""What names of buffers begin with in a file."""
 
 
 class Hypermorph(nn.Module):
@@ -97,18 +102,33 @@ class Hypermorph(nn.Module):
 
     def bake(self, setting: Setting) -> RegistrationNetwork:
         """Return an ordinary registration network with the weights of a setting."""
-        network = copy.deepcopy(self.registration)
+        network = copied_module(self.registration)
         with torch.no_grad():
             weights = self.weights(setting)
-        network.load_state_dict(weights)
+        assign(network, weights)
         return network
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the buffers of the registration network, named as in a file."""
+        found = constants(self.registration)
+        return {f"{CONSTANTS}{name}": tensor for name, tensor in found.items()}
+
+    def load_constants(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `constants` returned."""
+        own = self.constants()
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Hypermorph":
+        """Return a copy, also where the registration network keeps outputs of an earlier call."""
+        return deep_copy(self, memo)
 
 
 def hypermorph_hash(model: Hypermorph) -> str:
     """Return a hash of a hypermorph's weights, architecture and hyperparameters, 16 digits."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().numpy()
-        for name, tensor in model.hypernetwork.state_dict().items()
-    }
+    state = {**model.hypernetwork.state_dict(), **model.constants()}
+    tensors = {}
+    for name, tensor in state.items():
+        tensors[name] = tensor.detach().cpu().contiguous().numpy()
     hyperparameters = [(h.name, h.low, h.high, h.prior) for h in model.space.hyperparameters]
     return weights_hash(tensors, model.registration.options, hyperparameters)

@@ -18,8 +18,8 @@ class Hypernetwork(nn.Module):
         θ = base + H h                                    (weights,)   heads
 
     `base` starts as the module's own weights; H, which has no bias, adds what depends on the
-    setting. Rows of H that add to a tensor of standard deviation s are drawn from N(0, (0.5 s)² /
-    width). What is learned, ω, is `base`, all A and b, and H.
+    setting. Rows of H that add to a tensor of standard deviation s are drawn from N(0, (c s)² /
+    width), c being `spread`. What is learned, ω, is `base`, all A and b, and H.
 
     Parameters
     ----------
@@ -29,6 +29,10 @@ class Hypernetwork(nn.Module):
         n, the number of values of a setting.
     widths
         Outputs of each dense layer of the trunk.
+    names
+        The parameters to predict; None: all that learn.
+    spread
+        c.
 
     References
     ----------
@@ -43,12 +47,22 @@ class Hypernetwork(nn.Module):
     {'weight': (2, 3), 'bias': (2,)}
     """
 
-    def __init__(self, module: nn.Module, hyperparameters: int, widths: Sequence[int]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        hyperparameters: int,
+        widths: Sequence[int],
+        names: Sequence[str] | None = None,
+        spread: float = 0.5,
+    ) -> None:
         super().__init__()
         # θ is one vector: all tensors of the module, flattened, in the order of `shapes`
         self.shapes: dict[str, torch.Size] = {}
         tensors = []
         for name, tensor in module.named_parameters():
+            is_left = not tensor.requires_grad if names is None else name not in names
+            if is_left:
+                continue
             self.shapes[name] = tensor.shape
             tensors.append(tensor.detach())
 
@@ -63,10 +77,10 @@ class Hypernetwork(nn.Module):
             self.trunk.append(layer)
 
         self.heads = nn.Linear(sizes[-1], len(base), bias=False)
-        self._scale_heads(tensors)
+        self._scale_heads(tensors, spread)
 
-    def _scale_heads(self, tensors: list[Tensor]) -> None:
-        """Draw H: each row from N(0, (0.5 s)² / width), s the spread of the tensor it adds to."""
+    def _scale_heads(self, tensors: list[Tensor], share: float) -> None:
+        """Draw H: each row from N(0, (share s)² / width), s the spread of the tensor it adds to."""
         spreads = []
         for tensor in tensors:
             spread = tensor.std(correction=0)
@@ -78,7 +92,7 @@ class Hypernetwork(nn.Module):
         with torch.no_grad():
             weight = self.heads.weight
             weight.normal_(std=1 / math.sqrt(width))
-            weight.mul_(0.5 * spread_of_row)
+            weight.mul_(share * spread_of_row)
 
     def forward(self, places: Tensor) -> dict[str, Tensor]:
         """Predict the module's weights.

@@ -126,13 +126,16 @@ def velocity_stride(options: NetworkOptions) -> int:
 def coarsest_stride(options: NetworkOptions) -> int:
     """Return the image voxels to a voxel of the coarsest level.
 
-    Every side of an image must be a multiple of it.
+    Every side of an image must be a multiple of it. Of a network of one's own, whose levels are not
+    known, it is the stride of its output.
 
     Examples
     --------
     >>> coarsest_stride(NetworkOptions(encoder=[4, 4, 4], stride=2))
     8
     """
+    if options.callable is not None:
+        return options.stride
     halvings = len(options.encoder) - 1
     stride = options.stride * 2**halvings
     return int(stride)

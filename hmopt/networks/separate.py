@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import HmoptError
-from hmopt.networks.checkpoint import building_from, load_weights, read_header, save_tensors
+from hmopt.networks.checkpoint import (
+    building_from,
+    load_weights,
+    network_of,
+    read_header,
+    save_tensors,
+)
+from hmopt.networks.custom import make_registration
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Setting
 
@@ -126,10 +133,11 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, ...
     """
     header = read_header(path, FORMAT)
+    found = network_of(path, header["architecture"])
     with building_from(path):
         declared = header["architecture"]
-        options = NetworkOptions(**declared["network"])
+        options = found or NetworkOptions(**declared["network"])
         shape = tuple(declared["shape"])
-        network = RegistrationNetwork(options, shape)
+        network = make_registration(options, shape)
         load_weights(path, network)
     return network.eval(), header

@@ -5,7 +5,13 @@ from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
 from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
-from hmopt.oracle.open import load_checkpoints, load_oracle, open_oracle, open_registrar
+from hmopt.oracle.open import (
+    load_checkpoints,
+    load_oracle,
+    open_oracle,
+    open_registrar,
+    source_of,
+)
 from hmopt.oracle.registered import (
     RegisteringOracle,
     TrainingFacts,
@@ -27,5 +33,6 @@ __all__ = [
     "load_oracle",
     "open_oracle",
     "open_registrar",
+    "source_of",
     "write_examples",
 ]

@@ -1,31 +1,45 @@
-"""The oracle of an engine: any Python function that registers two images."""
+"""The oracle of an engine: a Python function, a command, or a program with an adaptor.
 
-import importlib.util
-import pkgutil
-import sys
-from collections.abc import Callable, Sequence
+Pairs are registered in processes of the engine's own, several at a time, and measured here as they
+come. A pair that fails is one value less: its values are NaN and the ledger keeps the reason, unless
+nothing has succeeded yet, when the search stops and nothing is kept.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmopt.catalogue.metrics import WALL_TIME
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
-from hmopt.errors import DeclarationError, SearchError
-from hmopt.files import content_hash, file_hash, one_line
+from hmopt.errors import FailedPairsError
+from hmopt.files import content_hash
+from hmopt.interop.engines.failure import EngineFailure
+from hmopt.interop.engines.grid import Grid
+from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.source import EngineSource, Kind, Registered
 from hmopt.interop.model import Image
-from hmopt.metrics import Originals
+from hmopt.ledger.recorded import failed_block
+from hmopt.metrics import Originals, measure
 from hmopt.oracle.registered import RegisteringOracle
-from hmopt.records import Pair
+from hmopt.records import Block, Pair
 from hmopt.space import Index, Setting, Space, value_text
 
-Engine = Callable[[Image, Image, Setting], NDArray[np.floating]]
-"""`(moving, fixed, setting) -> displacement`: images (*shape); (d, *shape), in voxels."""
-
-_FIELD = "model.callable"
+FIRST_FAILURES = 10
+"""Registrations that may fail before one succeeds, until the default setting is tried and a search
+stops."""
+KEPT_BYTES = 2**28
+"""Displacements that stay in memory, those found last: pictures are drawn of some."""
+_AHEAD = 2
+"""Pairs that are handed out for each process: one that it works at, and the next."""
 
 
 class EngineModel:
@@ -33,18 +47,22 @@ class EngineModel:
 
     Parameters
     ----------
-    engine
-        Registers two prepared images at a setting: `moved(x) = moving(x + displacement(x))`.
+    processes
+        Register two prepared images: `moved(x) = moving(x + displacement(x))`.
     space
         The hyperparameters that the engine takes.
     version
         Stands for what the engine computes: measurements of another version are not reused.
     """
 
-    def __init__(self, engine: Engine, space: Space, version: str) -> None:
-        self._engine = engine
+    def __init__(self, processes: EngineProcesses, space: Space, version: str) -> None:
+        self.processes = processes
         self.space = space
         self.version = version
+
+    def submit(self, moving: Image, fixed: Image, setting: Setting) -> "Future[Registered]":
+        """Begin to register two prepared images, as soon as a process is free."""
+        return self.processes.submit(moving, fixed, setting)
 
     def displacement(
         self, moving: Image, fixed: Image, setting: Setting, pair: str | None = None
@@ -62,33 +80,32 @@ class EngineModel:
 
         Raises
         ------
-        SearchError
+        FailedPairsError
             If the engine fails, or returns something else than a displacement.
         """
-        on_pair = "" if pair is None else f" on pair {pair}"
-        where = f"the engine{on_pair} at {_told(setting)}"
-        shape = (moving.ndim, *moving.shape)
         try:
-            # copies, so that an engine that writes into its arguments changes nothing here
-            returned = self._engine(moving.copy(), fixed.copy(), dict(setting))
-            found = np.asarray(returned)
-        except Exception as error:  # whatever somebody else's program raises
-            got = f"{type(error).__name__}: {one_line(error)}"
+            return self.processes.register(moving, fixed, setting).displacement
+        except EngineFailure as failure:
             advice = "Correct the engine, or leave the setting or the pair out."
-            raise SearchError(where, expected="a displacement", got=got, advice=advice) from error
-        if found.shape != shape:
-            raise _wrong(where, f"a displacement of shape {shape}", found.shape)
-        if found.dtype.kind not in "fiu":
-            raise _wrong(where, "numbers", f"values of type {found.dtype}")
-        others = np.count_nonzero(~np.isfinite(found))
-        if others:
-            raise _wrong(where, "finite numbers", f"{others} others")
-        return found.astype(np.float32)
+            raise failed(failure, setting, pair, advice) from failure
 
 
-def _wrong(where: str, expected: str, got: object) -> SearchError:
-    advice = "Correct the engine."
-    return SearchError(where, expected=expected, got=got, advice=advice)
+def failed(
+    failure: EngineFailure, setting: Setting, pair: str | None, advice: str
+) -> FailedPairsError:
+    """Return the failure of an engine as an error of one line."""
+    on_pair = "" if pair is None else f" on pair {pair}"
+    where = f"the engine{on_pair} at {_told(setting)}"
+    return FailedPairsError(where, expected=failure.expected, got=failure.got, advice=advice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """The registration of a pair at a setting."""
+
+    index: Index
+    pair: Pair
+    images: Originals
 
 
 class EngineOracle(RegisteringOracle):
@@ -103,7 +120,7 @@ class EngineOracle(RegisteringOracle):
     device
         Where metrics are computed.
     batch
-        Pairs at a time; values do not depend on it. Left out: as many as fit well.
+        Pairs at a time, of `register`.
     """
 
     def __init__(
@@ -116,6 +133,9 @@ class EngineOracle(RegisteringOracle):
         super().__init__(cohort, device, batch)
         self._model = model
         self._identity = content_hash("engine", model.version, cohort.identity)
+        self._has_succeeded = False
+        self._failures = 0
+        self._kept: OrderedDict[tuple[Index, str], NDArray[np.float32]] = OrderedDict()
 
     @property
     def space(self) -> Space:
@@ -132,99 +152,207 @@ class EngineOracle(RegisteringOracle):
 
         Raises
         ------
-        SearchError
+        FailedPairsError
             If the engine fails, or returns something else than a displacement.
         """
         setting = self.space.setting(index)
-        moving = images.moving[:, 0].cpu().numpy()
-        fixed = images.fixed[:, 0].cpu().numpy()
         displacements = []
         for row, pair in enumerate(pairs):
-            found = self._model.displacement(moving[row], fixed[row], setting, pair.id)
+            found = self._kept.get((index, pair.id))
+            if found is None:
+                moving, fixed = _arrays(images, row)
+                found = self._model.displacement(moving, fixed, setting, pair.id)
+                self._keep(index, pair, found)
             displacements.append(found)
         stacked = torch.from_numpy(np.stack(displacements))
         return stacked.to(self.device)
 
+    def _keep(self, index: Index, pair: Pair, displacement: NDArray[np.float32]) -> None:
+        self._kept[index, pair.id] = displacement
+        while len(self._kept) * displacement.nbytes > KEPT_BYTES:
+            self._kept.popitem(last=False)
 
-def load_engine(folder: Path, study: Study) -> EngineModel:
-    """Return the engine that a study declares.
+    def _blocks(
+        self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
+    ) -> Iterator[Block]:
+        """Yield a block for every pair and setting, as each is registered and measured.
+
+        Raises
+        ------
+        FailedPairsError
+            If every registration fails.
+        """
+        wanted = tuple(dict.fromkeys([*metrics, WALL_TIME]))
+        held: list[Block] = []
+        first: tuple[_Task, EngineFailure] | None = None
+        for task, outcome in self._registered(settings, pairs):
+            if isinstance(outcome, Registered):
+                self._has_succeeded = True
+                yield from held
+                held = []
+                yield self._measured(task, outcome, wanted)
+                continue
+            self._failures += 1
+            first = first or (task, outcome)
+            reasons = {task.pair.id: str(outcome)}
+            block = failed_block(task.index, reasons, self.labels, wanted)
+            if self._has_succeeded:
+                yield block
+                continue
+            held.append(block)
+            if self._failures >= FIRST_FAILURES:
+                self._try_default(task, first)
+                yield from held
+                held = []
+        if held and first is not None:
+            self._try_default(first[0], first)
+            yield from held
+
+    def _try_default(self, task: _Task, first: tuple[_Task, EngineFailure]) -> None:
+        """Stop the search if the default setting fails, too, where nothing has succeeded yet."""
+        default = self.space.setting(self.space.index(self.space.default))
+        moving, fixed = _arrays(task.images, 0)
+        try:
+            self._model.processes.register(moving, fixed, default)
+        except EngineFailure as failure:
+            self._model.processes.end()
+            first_task, first_failure = first
+            setting = self.space.setting(first_task.index)
+            advice = (
+                f"Nothing has succeeded yet ({self._failures} failed), and the search stops: "
+                "correct the engine."
+            )
+            raise failed(first_failure, setting, first_task.pair.id, advice) from failure
+        self._has_succeeded = True
+
+    def _registered(
+        self, settings: Sequence[Index], pairs: Sequence[Pair]
+    ) -> Iterator[tuple[_Task, Registered | EngineFailure]]:
+        """Yield registrations as they end, setting by setting; end the rest with the iteration.
+
+        After an interruption those that had ended are still yielded.
+        """
+        tasks = self._tasks(settings, pairs)
+        running: dict[Future[Registered], _Task] = {}
+        ahead = _AHEAD * max(1, self._model.processes.jobs)
+        is_done = False
+        try:
+            while True:
+                for task in itertools.islice(tasks, ahead - len(running)):
+                    moving, fixed = _arrays(task.images, 0)
+                    setting = self.space.setting(task.index)
+                    running[self._model.submit(moving, fixed, setting)] = task
+                if not running:
+                    break
+                try:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                except KeyboardInterrupt:
+                    yield from _ended(running)
+                    raise
+                for future in done:
+                    yield running.pop(future), _outcome(future)
+            is_done = True
+        finally:
+            if not is_done:
+                for future in running:
+                    future.cancel()
+                self._model.processes.end()
+
+    def _tasks(self, settings: Sequence[Index], pairs: Sequence[Pair]) -> Iterator[_Task]:
+        for index in settings:
+            for pair in pairs:
+                yield _Task(index=index, pair=pair, images=self._images.load([pair]))
+
+    @torch.inference_mode()
+    def _measured(self, task: _Task, found: Registered, metrics: Sequence[str]) -> Block:
+        self._keep(task.index, task.pair, found.displacement)
+        displacement = torch.from_numpy(found.displacement[None].copy()).to(self.device)
+        seconds = torch.tensor([found.wall_time_s], dtype=torch.float64)
+        values = measure(metrics, task.images, displacement, seconds)
+        return Block(index=task.index, pairs=(task.pair.id,), labels=self.labels, values=values)
+
+
+def _ended(
+    running: Mapping["Future[Registered]", _Task],
+) -> Iterator[tuple[_Task, Registered | EngineFailure]]:
+    """Yield those registrations that have ended."""
+    for future, task in list(running.items()):
+        if future.done() and not future.cancelled():
+            yield task, _outcome(future)
+
+
+def _outcome(future: "Future[Registered]") -> Registered | EngineFailure:
+    """Return what was found, or why it failed; another error, as of an import, is raised."""
+    try:
+        return future.result()
+    except EngineFailure as failure:
+        return failure
+
+
+def _arrays(images: Originals, row: int) -> tuple[Image, Image]:
+    """Return the moving and the fixed image of a pair, (*shape)."""
+    moving = images.moving[row, 0].cpu().numpy()
+    fixed = images.fixed[row, 0].cpu().numpy()
+    return moving, fixed
+
+
+def engine_source(folder: Path, study: Study) -> EngineSource:
+    """Return what a study declares of its engine.
 
     Parameters
     ----------
     folder
-        The study folder, which the file of an engine is relative to.
+        The study folder, which files of an engine are relative to.
     study
-        The declaration, with `model.callable`.
-
-    Raises
-    ------
-    DeclarationError
-        If there is no such function.
+        The declaration, with one of `model.callable`, `model.command` and `model.engine`.
     """
     declared = study.model
-    assert declared.callable is not None  # as the declaration has checked
-    engine, content = find_engine(declared.callable, folder)
-    version = content_hash(declared.callable, declared.version, content)
-    return EngineModel(engine, study.space, version)
+    shape = tuple(study.preprocessing.shape)
+    kinds: tuple[Kind, ...] = ("callable", "command", "engine")
+    kind = next(kind for kind in kinds if getattr(declared, kind) is not None)
+    return EngineSource(
+        kind=kind,
+        name=str(getattr(declared, kind)),
+        folder=folder.resolve(),
+        grid=Grid(shape=shape, spacing_mm=(1.0,) * len(shape)),
+        defaults={one.name: one.default for one in study.space.hyperparameters},
+        options=declared.options,
+        outputs=tuple(declared.outputs),
+        threads=declared.threads,
+    )
 
 
-def find_engine(path: str, folder: Path) -> tuple[Engine, str]:
-    """Return the function that a path names, and a hash of the file that defines it.
+def load_engine(
+    folder: Path, study: Study, spacing_mm: tuple[float, ...] | None, jobs: int
+) -> EngineModel:
+    """Return the engine that a study declares, running in processes of its own.
 
     Parameters
     ----------
-    path
-        `package.module:function`, or `file.py:function`, the file relative to `folder`.
     folder
         The study folder.
+    study
+        The declaration.
+    spacing_mm
+        Of the prepared grid; None where it is unknown: programs are told 1 mm.
+    jobs
+        Number of processes; 0: none.
 
     Raises
     ------
     DeclarationError
-        If it cannot be imported, or cannot be called.
-
-    Examples
-    --------
-    >>> find_engine("math:hypotenuse", Path("."))
-    Traceback (most recent call last):
-    hmopt.errors.DeclarationError: model.callable: expected a function that can be imported, got ...
+        If there is no such function, program or package.
     """
-    place, name = path.rsplit(":", 1)
-    try:
-        module = _load_file(folder / place) if place.endswith(".py") else None
-        found = getattr(module, name) if module else pkgutil.resolve_name(path)
-    except Exception as error:  # importing runs somebody else's program
-        got = f"{path!r} ({type(error).__name__}: {one_line(error)})"
-        raise DeclarationError(
-            _FIELD,
-            expected="a function that can be imported",
-            got=got,
-            advice="Correct the path or the file.",
-        ) from error
-    if not callable(found):
-        raise DeclarationError(
-            _FIELD, expected="a function", got=f"{path!r}, a value", advice="Name a function."
-        )
-    defined_in = getattr(module or sys.modules.get(place), "__file__", None)
-    content = file_hash(Path(defined_in)) if defined_in else ""
-    return cast(Engine, found), content
-
-
-def _load_file(path: Path) -> Any:
-    """Import a file under its own name, with the modules beside it in reach."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    beside = str(path.parent.resolve())
-    sys.path.insert(0, beside)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(beside)
-    return module
+    declared = engine_source(folder, study)
+    declared.check()
+    source = declared
+    if spacing_mm is not None:
+        grid = Grid(shape=declared.grid.shape, spacing_mm=tuple(spacing_mm))
+        source = replace(declared, grid=grid)
+    processes = EngineProcesses(source, jobs, study.model.time_limit_s)
+    defined_in = processes.start()
+    version = source.version(study.model.version, defined_in)
+    return EngineModel(processes, study.space, version)
 
 
 def _told(setting: Setting) -> str:

@@ -1,5 +1,6 @@
 """Pictures of a typical and of the worst registration at a scope's λ*, for the report."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
-from hmopt.files import replacing
+from hmopt.files import content_hash, replacing
 from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
@@ -54,28 +55,46 @@ def write_examples(
     Returns
     -------
     Path
-        A compressed npz. For `{role}` typical and worst: `{role}_moving`, `{role}_fixed`,
-        `{role}_moved` in [0, 1] and their `…_labels`, all (x, y); `{role}_displacement`, (2, x, y),
-        in the plane, in voxels; `{role}_pair`, `{role}_score`. And `setting`, (hyperparameters,).
-        Of 3-D pairs, the plane across the last axis that has most of the label.
+        A compressed npz; one that shows the same already is left as it is. For `{role}` typical
+        and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and their `…_labels`,
+        all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
+        `{role}_score`. And `setting`, (hyperparameters,), and a hash of what it was made of. Of
+        3-D pairs, the plane across the last axis that has most of the label.
 
     Raises
     ------
     SearchError
         If no pair has a score.
     """
+    rows = choose_examples(scores, metric)
     setting = oracle.space.setting(index)
-    arrays: Arrays = {"setting": np.array(list(setting.values()))}
-    for role, row in choose_examples(scores, metric).items():
+    ids = {role: pairs[row].id for role, row in rows.items()}
+    made_of = content_hash(oracle.identity, setting, ids, metric, label)
+    path = StudyFolder(folder).example_file(name)
+    if _is_made_of(path, made_of):
+        return path
+    arrays: Arrays = {
+        "setting": np.array(list(setting.values())),
+        "made_of": np.array(made_of),
+    }
+    for role, row in rows.items():
         pictures = draw_pictures(oracle, index, pairs[row], label)
         pictures["pair"] = np.array(pairs[row].id)
         pictures["score"] = np.array(scores[row])
         for key, array in pictures.items():
             arrays[f"{role}_{key}"] = array
-    path = StudyFolder(folder).example_file(name)
     with replacing(path) as beside:
         np.savez_compressed(beside, allow_pickle=False, **arrays)
     return path
+
+
+def _is_made_of(path: Path, made_of: str) -> bool:
+    """Tell whether a file of pictures shows what it should."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return "made_of" in file and str(file["made_of"]) == made_of
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:

@@ -11,7 +11,8 @@ import torch
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import Study, read_study
+from hmopt.declaration import NetworkOptions, Study, read_study
+from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError
 from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
@@ -22,9 +23,9 @@ from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
-from hmopt.networks import architecture, load_hypermorph
+from hmopt.networks import architecture, coarsest_stride, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.engine import EngineOracle, load_engine
+from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
@@ -175,6 +176,9 @@ class ModelSource(ABC):
         self.folder = folder
         self.study = study
 
+    def check(self) -> None:  # noqa: B027 (most sources need no check before images are prepared)
+        """Refuse what cannot work whatever the images are, before they are prepared."""
+
     def load(self, device: Device) -> FileModel:
         """Return the model itself, where it is a network in a file.
 
@@ -254,13 +258,25 @@ class OfFile(ModelSource):
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
-        """Return what registers files with the model."""
+        """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
-        if isinstance(model, HypermorphModel | BakedModel):
+        if isinstance(model, BakedModel):
+            return _registrar_of(model, placement)
+        if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
             return _registrar_of(model, placement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)
+
+    def _is_prepared_as(self, model: FileModel) -> bool:
+        """Tell whether the study prepares its images as those of the model's training were."""
+        own = self.study.preprocessing
+        trained = model.preprocessing
+        keys = {"shape", "placement", "slices", "normalization", "background"}
+        if own.model_dump(include=keys) != trained.model_dump(include=keys):
+            return False
+        # images that are aligned lie on the template of their own cohort
+        return own.placement != "affine" or own.template == trained.template
 
 
 class OfStudy(OfFile):
@@ -277,23 +293,29 @@ class OfStudy(OfFile):
         """Return the other folder's model."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
-        declaration = StudyFolder(path).declaration
+        declaration = read_of_others(path)
         declared_order = None if declaration is None else list(declaration.hyperparameters)
         return own_model.read(self.file, device, declared_order)
 
 
 class OfEngine(ModelSource):
-    """`source = "engine"`: a Python function that registers two images."""
+    """`source = "engine"`: another program, or a Python function that registers two images."""
+
+    def check(self) -> None:
+        """Refuse an engine that is not there, or does not take what is declared."""
+        engine_source(self.folder, self.study).check()
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the engine."""
-        engine = load_engine(self.folder, self.study)
+        jobs = self.study.search.jobs
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs)
         return EngineOracle(engine, cohort, device)
 
     def registrar(self, device: Device, placement: Placement | None) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
-        engine = load_engine(self.folder, self.study)
+        self.check()
         cohort = prepare(self.study, self.folder)
+        engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs=1)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(engine, preparation, placement)
 
@@ -381,7 +403,10 @@ def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> Train
 
 
 def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:
-    """Refuse a cohort on another grid, spacing or normalization than a model.
+    """Refuse a cohort on a grid that a model does not take, of another spacing or normalization.
+
+    The network is convolutional: it takes every grid of as many axes whose sides are multiples of
+    its coarsest stride.
 
     Parameters
     ----------
@@ -401,8 +426,12 @@ def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: Prep
     """
     shape = tuple(header["architecture"]["shape"])
     trained_spacing = header.get("spacing_mm")
-    if shape != cohort.shape:
-        raise _another_grid(path, "shape", _times(shape), _times(cohort.shape))
+    network = NetworkOptions(**header["architecture"]["network"])
+    stride = coarsest_stride(network)
+    are_multiples = all(side % stride == 0 for side in cohort.shape)
+    if len(shape) != len(cohort.shape) or not are_multiples:
+        expected = f"{_times(shape)}, or multiples of {stride} along {len(shape)} axes"
+        raise _another_grid(path, "shape", expected, _times(cohort.shape))
     if not _is_same_spacing(trained_spacing, cohort.spacing_mm):
         expected = f"{_times(trained_spacing)} mm"
         raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
@@ -472,7 +501,7 @@ def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointEr
         f"{path}: {key}",
         expected=f"a cohort prepared to {expected}",
         got=got,
-        advice=f"Declare preprocessing.{key} as the model's.",
+        advice=f"Declare preprocessing.{key} as the model's, or let `hmopt new --model` do so.",
     )
 
 

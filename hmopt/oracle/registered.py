@@ -1,6 +1,7 @@
 """What oracles that register images share: from batches of pairs to blocks of measurements."""
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,8 +156,13 @@ class RegisteringOracle(ABC):
     def _block(
         self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
     ) -> Block:
+        began = time.perf_counter()
         displacement = self.register(index, pairs, images)
-        values = measure(metrics, images, displacement)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        share_s = (time.perf_counter() - began) / len(pairs)
+        seconds = torch.full((len(pairs),), share_s)
+        values = measure(metrics, images, displacement, seconds)
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
 

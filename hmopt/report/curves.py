@@ -99,7 +99,7 @@ def _draw_scores(axes: Axes, finding: ScopeResult, column: int) -> None:
         color=OWN,
         markersize=3.5,
         linewidth=1.6,
-        label="full training",
+        label="mean" if finding.half is None else "full training",
     )
     if finding.half is not None:
         _draw_half(axes, finding.half, column)

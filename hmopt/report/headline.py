@@ -205,10 +205,17 @@ def caveats(material: Material) -> list[str]:
         "same best value.",
         "Held-out scores are of subjects that were not used to choose the setting, but of the same cohort. Another "
         "scanner or population may need another setting.",
-        "Intervals describe the variation between subjects of the same population, not between trainings of the model.",
+        _variation(material),
         "A setting for each structure is a registration for each structure: only one of them can be the anatomy's.",
     ]
     return sentences + _limits_of_data(material) + _limits_of_training(material)
+
+
+def _variation(material: Material) -> str:
+    of_subjects = "Intervals describe the variation between subjects of the same population"
+    if material.searched.engine is not None:
+        return f"{of_subjects}."
+    return f"{of_subjects}, not between trainings of the model."
 
 
 def _limits_of_data(material: Material) -> list[str]:
@@ -228,7 +235,7 @@ def _limits_of_data(material: Material) -> list[str]:
             "The setting of a single subject was chosen with that subject's labels. Without labels, use the setting of "
             "its group."
         )
-    if "label_weight" in material.searched.space.names:
+    if "label_weight" in material.searched.space.names and material.searched.loss:
         seen = material.searched.loss.get("overlap_labels") or ["all labels"]
         sentences.append(
             f"γ puts overlap into the loss, which saw {', '.join(seen)}: judge γ on labels that it did not see."
@@ -251,7 +258,7 @@ def _limits_of_training(material: Material) -> list[str]:
         sentences.append(
             f"For {disagreeing} of {len(findings)} scopes half and full training disagree about the best setting."
         )
-    if material.half is None and material.searched.engine is None:
+    if material.half is None and material.searched.source == "trained":
         sentences.append(
             "Half training was not measured: it is not known whether the best settings still drift."
         )

@@ -34,6 +34,11 @@ PLACEMENTS = {
     "header": "where headers put them",
     "centre": "centre on centre",
 }
+ELSEWHERE = {
+    "study": "Trained in another study folder, and searched here without training.",
+    "file": "Read from a file, and searched here without training.",
+}
+"""By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
 Entries = list[tuple[str, str]]
 """Terms and what they are."""
@@ -213,6 +218,8 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         drawings=drawings,
         default=material.searched.space.default,
         scale=material.searched.loss_scale,
+        has_loss=material.searched.loss_scale is not None,
+        has_half=material.half is not None or material.searched.source == "trained",
         training=training_facts(material),
         declared=declared(material),
         steps=steps(material),
@@ -429,6 +436,20 @@ def training_facts(material: Material) -> str:
     return f"{steps:,} steps in {words.duration(material.training_minutes)}."
 
 
+def _failed(material: Material) -> str:
+    """Return how many registrations failed, as a sentence; empty where none did."""
+    failed = material.measurements.failed
+    count = int(failed.sum())
+    if not count:
+        return ""
+    pairs = int(failed.any(axis=0).sum())
+    settings = int(failed.any(axis=1).sum())
+    return (
+        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs, at {settings} settings); a setting "
+        "at which a pair of a scope failed is not a candidate for it."
+    )
+
+
 def declared(material: Material) -> Entries:
     """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
     study = material.study
@@ -437,10 +458,12 @@ def declared(material: Material) -> Entries:
     if study is not None:
         entries.append(("Preprocessing", _preprocessing(study)))
     if engine is not None:
-        entries.append(("Engine", f"{engine}; nothing was trained."))
+        entries.append(("Engine", f"{engine}; nothing was trained.{_failed(material)}"))
     elif study is not None and study.model.source == "trained":
         entries.append(("Network", _network(study)))
-    if engine is None:
+    elif material.searched.source in ELSEWHERE:
+        entries.append(("Model", ELSEWHERE[material.searched.source]))
+    if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
@@ -455,10 +478,11 @@ def declared(material: Material) -> Entries:
 
 def steps(material: Material) -> Entries:
     """Return the commands in a study folder, and what each does."""
+    best = words.value_name(material.searched.space).removeprefix("a ")
     commands = [
         ("hmopt search .", "measure settings on pairs, and find the best ones"),
         ("hmopt report . --results", "write this page, and the results to commit"),
-        (f"{REGISTER} --label NAME", "register with the best λ of a structure"),
+        (f"{REGISTER} --label NAME", f"register with the best {best} of a structure"),
     ]
     if material.searched.source == "trained":
         commands.insert(0, ("hmopt train .", "train the hypermorph"))
@@ -477,7 +501,8 @@ def _data(material: Material) -> str:
         split = material.study.split
         train = split.train if isinstance(split.train, int) else len(split.train)
         tune = split.tune if isinstance(split.tune, int) else len(split.tune)
-        sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
+        if train or tune:
+            sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
     sentences.append(f"{len(material.measurements.labels)} structures.")
     return " ".join(sentences)
 
@@ -501,8 +526,11 @@ def _network(study: Study) -> str:
     hypernetwork = study.hypernetwork
     features = "-".join(map(str, network.encoder))
     units = "-".join(map(str, hypernetwork.widths))
+    kind = f"U-Net {features} from stride {network.stride}"
+    if network.callable is not None:
+        kind = f"{network.callable}, output at stride {network.stride}"
     return (
-        f"U-Net {features} from stride {network.stride}; stationary velocity, "
+        f"{kind}; stationary velocity, "
         f"{network.integration_steps} scaling-and-squaring steps; hypernetwork {units}. "
         f"{training.steps:,} optimizer steps of {training.batch} pairs, "
         f"Adam, learning rate {training.learning_rate:g}, seed {training.seed}."

@@ -23,6 +23,22 @@ class Place(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """A further table of a section.
+
+    Parameters
+    ----------
+    title
+        The heading above it.
+    content
+        Of text as it is shown, rows named by the first column.
+    """
+
+    title: str
+    content: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """The answer of a part, ready to be shown.
 
@@ -42,8 +58,12 @@ class Section:
         Sentences above the table that explain its columns.
     notes
         Sentences below the table on methods and limits.
+    further
+        Tables below the first one.
     numbers
         What goes into `summary.json`, ready for JSON but for NaN.
+    files
+        By file name, as `beside.csv`: tables of numbers that are kept in `report` and `results`.
     """
 
     title: str
@@ -53,7 +73,9 @@ class Section:
     table: pd.DataFrame | None = None
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    further: tuple[Table, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 class ReportPart(ABC):

@@ -19,6 +19,7 @@ from hmopt.records import CHECKPOINTS
 from hmopt.report.curves import response_figure, thinned, training_figure
 from hmopt.report.figure import inline, save, style, to_svg
 from hmopt.report.material import Material, read_material
+from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.report.overview import front_groups, optima_figure, overview_figure, subjects_figure
 from hmopt.report.page import Drawings, render
 from hmopt.report.part import Section
@@ -57,6 +58,7 @@ def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Pat
         sections = list(answers.values())
         drawings = _draw(material, sections, destination.figures_folder, track)
     _write_optima(material, destination.optima_file)
+    _write_files(sections, destination.path)
     _write_text(destination.page_file, render(material, drawings, answers))
     return destination.page_file
 
@@ -102,6 +104,7 @@ def write_results(
         commands = files.commands_file.read_text(encoding="utf-8")
         _write_text(destination.commands_file, commands)
     _write_optima(material, destination.optima_file)
+    _write_origin(files, material)
     if material.training is not None:
         rows = thinned(material.training)
         write_table(rows, destination.training_file, float_format="%.6g")
@@ -111,8 +114,20 @@ def write_results(
         sections = list(make_sections(material).values())
         for name, figure in _kept_figures(material, sections).items():
             save(figure, destination.figures_folder, name)
+    _write_files(sections, destination.path)
     _write_text(destination.summary_file, _json(summary(material, sections)))
     return destination.path
+
+
+def _write_origin(files: StudyFolder, material: Material) -> None:
+    """Write the optima of a model of elsewhere on its own cohort; those of an earlier model go."""
+    study = material.study
+    optima = None if study is None else optima_of_origin(study, files.path)
+    path = files.results.origin_file
+    if optima is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_optima(path, optima)
 
 
 def _copy_pictures(files: StudyFolder) -> None:
@@ -227,6 +242,12 @@ def _subjects_name(kinds: tuple[str, ...]) -> str:
 def _write_optima(material: Material, path: Path) -> None:
     table = optima_table(material.findings, material.searched.loss_scale)
     write_table(table, path, float_format="%.6g")
+
+
+def _write_files(sections: Sequence[Section], folder: Path) -> None:
+    for section in sections:
+        for name, table in section.files.items():
+            write_table(table, folder / name, float_format="%.6g")
 
 
 def _json(content: object) -> str:

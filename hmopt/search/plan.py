@@ -24,7 +24,7 @@ Setting 1 leaves 0.01² + 0² = 0.0001, setting 3 leaves 0² + 0.0425² = 0.0018
 b scores there what was promised, only a has something left to gain, and 3 follows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,11 @@ from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import find_curves
 from hmopt.search.lattice import bears_surface, coarse_lattice, even_lattice, unit_places
-from hmopt.search.scopes import list_scopes
+from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Index, Space
+
+_LEAST_CHOSEN = 3
+"""Settings that a curve is drawn through, at least."""
 
 NEGLIGIBLE_SHARE = 1 / 8
 """Mean gain that scopes may still have when a sweep ends, as a share of the metric's tolerance."""
@@ -114,17 +117,21 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
         while settings := confirming_settings(ledger.measurements(...), options):
             recorded.fill(settings, pairs, metrics)
     """
-    chosen = coarse_settings(measurements.space, options)
-    place_of = {setting: place for place, setting in enumerate(measurements.settings)}
-    scores = _scope_scores(measurements, options)
-    if not scores.size or not place_of.keys() >= set(chosen):
+    coarse = coarse_settings(measurements.space, options)
+    usable, scores = _scope_scores(measurements, options)
+    failed = set(measurements.settings) - set(usable)  # a pair could not be registered at these
+    if not scores.size or not set(measurements.settings) >= set(coarse):
         return []
+    chosen = [setting for setting in coarse if setting not in failed]
+    place_of = {setting: place for place, setting in enumerate(usable)}
     negligible = NEGLIGIBLE_SHARE * find_metric(options.metric).tolerance
     # the plan is followed from its beginning: its choices that were measured are taken up, the
     # first other is next
     for _ in range(options.refinements):
+        if len(chosen) < _LEAST_CHOSEN:
+            return []
         at_chosen = scores[[place_of[setting] for setting in chosen]]
-        promising = _most_promising(measurements.space, chosen, at_chosen, negligible)
+        promising = _most_promising(measurements.space, chosen, at_chosen, negligible, failed)
         if promising is None:
             return []
         if promising not in place_of:
@@ -133,18 +140,30 @@ def confirming_settings(measurements: Measurements, options: SearchOptions) -> l
     return []
 
 
-def _scope_scores(measurements: Measurements, options: SearchOptions) -> NDArray[np.float64]:
-    """Return the scores f_c of scopes measured at all settings, (settings, scopes)."""
+def _scope_scores(
+    measurements: Measurements, options: SearchOptions
+) -> tuple[tuple[Index, ...], NDArray[np.float64]]:
+    """Return the settings of the cohort's curve, and the scores f_c of scopes at all these: (settings, scopes)."""
     scopes = list_scopes(options, measurements.pairs, measurements.labels)
-    curves = find_curves(measurements, scopes, options.metric)
-    settings = measurements.settings
-    whole = [curve.signed_means for curve in curves if curve.settings == settings]
+    cohort = Scope(criteria=())
+    curves = list(find_curves(measurements, [cohort, *scopes], options.metric))
+    if not curves or curves[0].scope != cohort:
+        return (), np.empty((0, 0))
+    settings = curves[0].settings
+    usable = set(settings)
+    whole = [
+        curve.at(settings).signed_means for curve in curves[1:] if usable <= set(curve.settings)
+    ]
     scores = np.array(whole).reshape(len(whole), len(settings))
-    return scores.T
+    return settings, scores.T
 
 
 def _most_promising(
-    space: Space, settings: Sequence[Index], scores: NDArray[np.float64], negligible: float
+    space: Space,
+    settings: Sequence[Index],
+    scores: NDArray[np.float64],
+    negligible: float,
+    failed: Collection[Index] = (),
 ) -> Index | None:
     """Return x_next as above; None where scopes have little to gain on average.
 
@@ -158,10 +177,13 @@ def _most_promising(
         f_c at these, shape (S, scopes).
     negligible
         What scopes may have to gain on average at the end.
+    failed
+        Settings that were measured and cannot be chosen.
     """
     candidates, predicted = predict(space, settings, scores)  # (candidates, scopes)
     gains = np.maximum(predicted - scores.max(axis=0), 0.0)  # u_c(x)
-    known = set(settings)
+    gains = np.nan_to_num(gains)  # nothing is predicted beyond the outermost settings
+    known = {*settings, *failed}
     is_known = [setting in known for setting in candidates]
     gains[is_known] = 0.0
     attainable = gains.max(axis=0)  # u_c*

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hmopt.catalogue import find_hyperparameter
+from hmopt.data.facts import FACTS, CohortFacts, training_facts
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
@@ -188,6 +189,7 @@ def run_training(
     # on a processor, a second thread that draws would take the cores from the one that trains
     drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
     clock = _Clock(progress.minutes)
+    facts: CohortFacts | None = None
     for setting, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
         # λ is used twice there: for the weights that register the batch, and to weigh the loss
@@ -206,7 +208,10 @@ def run_training(
         if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
             log.write(row)
         if step in files.models:
+            # once is enough: images and split stay the same
+            facts = facts or training_facts(study, cohort)
             header = _header(study, cohort, key, progress, device)
+            header[FACTS] = facts.model_dump()
             trainable.save(files.models[step], average.module.state_dict(), header)
         if is_checkpoint and not is_last:
             save_state(files.state, progress, module, average, optimizer, key)
@@ -298,7 +303,7 @@ def tune_dice(
     >>> tune_dice(network, cohort, [pair], batch=1)
     1.0
     """
-    device = network.velocity.weight.device
+    device = next(network.parameters()).device
     means: list[float] = []
     for start in range(0, len(pairs), batch):
         some = pairs[start : start + batch]

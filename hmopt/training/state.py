@@ -18,6 +18,7 @@ from hmopt.catalogue import find_hyperparameter
 from hmopt.errors import CheckpointError
 from hmopt.files import checked, one_line, replacing
 from hmopt.model_file import read_tensors, sealed
+from hmopt.networks import unshared
 from hmopt.space import Space
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -137,7 +138,7 @@ def save_state(
     metadata = {"key": key}
     metadata["progress"] = json.dumps(vars(progress))
     with replacing(path) as beside:
-        save_file(tensors, beside, sealed(metadata, arrays))
+        save_file(unshared(tensors), beside, sealed(metadata, arrays))
 
 
 def load_state(

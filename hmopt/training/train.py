@@ -18,9 +18,11 @@ from hmopt.networks import (
     SeparateNetwork,
     architecture,
     build_hypermorph,
+    make_registration,
     save_hypermorph,
     save_network,
 )
+from hmopt.networks.hypernetize import copied_module
 from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
@@ -275,7 +277,7 @@ class TrainableHypermorph(Trainable):
     def __init__(self, study: Study, shape: tuple[int, ...], device: torch.device) -> None:
         self._study = study
         self._architecture = architecture(study, shape)
-        self._hypermorph = build_hypermorph(self._architecture).to(device)
+        self._hypermorph = build_hypermorph(self._architecture, study.network).to(device)
         self.model = self._hypermorph
         self.module = self._hypermorph.hypernetwork
 
@@ -294,12 +296,13 @@ class TrainableHypermorph(Trainable):
         hypermorph = copy.deepcopy(self._hypermorph)
         hypermorph.hypernetwork.load_state_dict(weights)
         baseline = hypermorph.space.default
-        return hypermorph.bake(baseline)
+        return hypermorph.bake(baseline).eval()
 
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write a hypermorph."""
         hypermorph = {"architecture": self._architecture}
-        save_hypermorph(path, weights, {**hypermorph, **header})
+        tensors = {**weights, **self._hypermorph.constants()}
+        save_hypermorph(path, tensors, {**hypermorph, **header})
 
 
 class TrainableNetwork(Trainable):
@@ -326,7 +329,7 @@ class TrainableNetwork(Trainable):
         self._setting = setting
         options = study.network
         self._architecture = {"shape": list(shape), "network": options.model_dump()}
-        self._network = RegistrationNetwork(options, shape).to(device)
+        self._network = make_registration(options, shape).to(device)
         self.model = SeparateNetwork(self._network, setting)
         self.module = self._network
 
@@ -342,9 +345,9 @@ class TrainableNetwork(Trainable):
 
     def network(self, weights: Weights) -> RegistrationNetwork:
         """Return the network."""
-        network = copy.deepcopy(self._network)
+        network = copied_module(self._network)
         network.load_state_dict(weights)
-        return network
+        return network.eval()
 
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write an ordinary network."""

@@ -10,7 +10,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.declaration.study import check_units
 from hmopt.errors import DeclarationError
-from hmopt.networks import check_architecture
+from hmopt.networks import check_network
 from hmopt.records import Pair
 from hmopt.search.scopes import list_scopes
 
@@ -25,7 +25,7 @@ def check_declared(study: Study) -> None:
     DataError
         If the CSV of pairs cannot be read.
     """
-    check_architecture(study.network, tuple(study.preprocessing.shape))
+    check_network(study.network, tuple(study.preprocessing.shape))
     if study.pairs.csv is not None:
         read_pair_names(study.pairs.csv)
 

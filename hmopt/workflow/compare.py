@@ -304,7 +304,9 @@ class StudyComparison:
         """Measure every baseline, and return the comparison."""
         baselines = [*self._measure_hypermorphs(), *self._measure_separate()]
         shape = self.search.cohort.shape
-        hypermorph = build_hypermorph(architecture(self.search.study, shape))
+        hypermorph = build_hypermorph(
+            architecture(self.search.study, shape), self.search.study.network
+        )
         plan = self.plan
         return Comparison(
             model=self._model,

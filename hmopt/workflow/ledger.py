@@ -63,6 +63,15 @@ class LedgerContent:
         return sum(rows_of(holding) for holding in self.holdings)
 
     @property
+    def failures(self) -> list[str]:
+        """How many registrations failed, a line for each model and reason; empty where none did."""
+        lines = []
+        for holding in self.holdings:
+            for reason, count in holding.failures.items():
+                lines.append(f"Failed: {count:,} of {self.name(holding.identity)}: {reason}")
+        return lines
+
+    @property
     def total(self) -> str:
         """How much there is in all, as a line shows it."""
         return _total(self.holdings)

@@ -1,14 +1,19 @@
 """`hmopt.new`: from labelled images to a declared study."""
 
+import importlib
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hmopt.catalogue import find_engine_program
+from hmopt.data.bids import BidsQuery, read_bids
 from hmopt.data.cohort import check_images, list_cohort, read_structures
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
@@ -40,6 +45,143 @@ MODEL_BYTES = 200e6
 """A hypermorph of the default size at each checkpoint, and the state to continue from."""
 ROW_BYTES = 2
 """One measured value, compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A way to say where the files of a cohort are: options of `hmopt new` that go together.
+
+    Parameters
+    ----------
+    options
+        Their names, which are keys of `[cohort]` too, but for `bids`: of a BIDS dataset a manifest is made.
+    """
+
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the options as they are typed."""
+        return " and ".join(option_name(option) for option in self.options)
+
+
+DATA_SOURCES: tuple[DataSource, ...] = (
+    DataSource(options=("images", "labels")),
+    DataSource(options=("manifest",)),
+    DataSource(options=("bids",)),
+)
+"""All ways to name the data, of which a study uses one."""
+
+
+def option_name(name: str) -> str:
+    """Return an argument of `new` as the option of the command.
+
+    Examples
+    --------
+    >>> option_name("label_names")
+    '--label-names'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inferred:
+    """A declaration that was inferred.
+
+    Parameters
+    ----------
+    study
+        The declaration, paths as it is to hold them.
+    remarks
+        What a value was inferred from, by the dotted key.
+    warnings
+        What is doubtful, one sentence each.
+    without
+        Tables that say nothing about this study, and are not written.
+    """
+
+    study: Study
+    remarks: Remarks
+    warnings: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+class NewModel(ABC):
+    """Where the model of a new study comes from, and what that decides of the declaration.
+
+    To add a source, derive from this class and let `choose_model` return it.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """Files and folders that are read, by option; nothing is written over them."""
+        return {}
+
+    @abstractmethod
+    def infer(
+        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+    ) -> Inferred:
+        """Return the declaration of a study of this model.
+
+        Parameters
+        ----------
+        name
+            What the study is called.
+        cohort
+            Where its data are, as `study.toml` is to say it.
+        found
+            The facts of its data.
+        folder
+            The study folder.
+        track
+            Shows progress.
+        """
+
+
+class ToTrain(NewModel):
+    """A model that is trained in the study folder."""
+
+    def infer(
+        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+    ) -> Inferred:
+        """Return the declaration of a study that trains its model on six tenths of the subjects."""
+        study, remarks = infer_study(name, cohort, found)
+        return Inferred(study=study, remarks=remarks)
+
+
+OTHER_MODEL = "hmopt.workflow.new_model"
+ENGINE_STUDY = "hmopt.workflow.new_engine"
+"""Modules of the other sources, named by their paths: they are built on this one."""
+
+
+def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
+    """Return where the model of a new study comes from.
+
+    Parameters
+    ----------
+    model
+        Another study folder, a published folder, or a model file; None: it is trained.
+    engine
+        The name of a program with an adaptor; None: no engine.
+
+    Raises
+    ------
+    DeclarationError
+        If both are given, or there is no such adaptor.
+    """
+    chosen: NewModel
+    if engine is not None:
+        if model is not None:
+            raise DeclarationError(
+                "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
+            )
+        engines: Any = importlib.import_module(ENGINE_STUDY)
+        chosen = engines.EngineStudy(engine)
+        return chosen
+    if model is None:
+        return ToTrain()
+    module: Any = importlib.import_module(OTHER_MODEL)
+    chosen = module.OtherModel(Path(model))
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +219,10 @@ class NewStudy:
         Numbers of subjects to train, tune and search on.
     estimate
         Roughly the time and disk that the study takes on this machine.
+    warnings
+        What is doubtful about a model of elsewhere on these data, one sentence each.
+    notes
+        What a BIDS dataset lacks, one sentence each.
     """
 
     declaration: Path
@@ -85,6 +231,8 @@ class NewStudy:
     found: Inspection
     subjects: Mapping[str, int]
     estimate: Estimate
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return a line for a person."""
@@ -99,20 +247,50 @@ def new(
     labels: Path | str | None = None,
     manifest: Path | str | None = None,
     label_names: Path | str | None = None,
+    bids: Path | str | None = None,
+    derivative: Path | str | None = None,
+    suffix: str | Sequence[str] = (),
+    space: str | None = None,
+    select: Mapping[str, str] | None = None,
+    select_labels: Mapping[str, str] | None = None,
+    model: Path | str | None = None,
+    engine: str | None = None,
     track: Track = silent,
 ) -> NewStudy:
     """Inspect labelled images and write `study.toml`, a remark at each key that was inferred.
+
+    With `model`, the study searches a model that was trained elsewhere: the images are prepared as
+    that model asks, all subjects are searched, and nothing is trained.
 
     Parameters
     ----------
     folder
         The study folder, which is made where it is not there.
     images, labels
-        Folders of images and of label maps with the same names. Either these two or `manifest`.
+        Folders of images and of label maps with the same names. Either these two, `manifest` or `bids`.
     manifest
         A CSV with columns image, label, subject and any others.
     label_names
-        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer or ITK-SNAP; None: labels are numbered.
+        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer or ITK-SNAP; None: those of a BIDS dataset, else
+        labels are numbered.
+    bids
+        A BIDS dataset. The images that are found are written as a manifest, `cohort.csv`, into the study folder, with
+        the columns of `participants.tsv`; names of labels as `dseg.tsv`.
+    derivative
+        With `bids`: the derivative dataset of the label maps, a folder or a name below `derivatives`; None: the only
+        one that has some.
+    suffix
+        With `bids`: one or several suffixes of images, as `T1w`; left out: the only one of the anatomical images.
+    space
+        With `bids`: the entity `space` of images and label maps; None: images as acquired.
+    select, select_labels
+        With `bids`: further entities of images and of label maps, as `{"acq": "mprage"}` and `{"desc": "aseg"}`; an
+        empty value: those without it.
+    model
+        Another study folder, a folder that `hmopt publish` wrote, or a model file that `hmopt.load_model` reads.
+        None: the model is trained in the new folder.
+    engine
+        A registration program to search instead of a model: `ants`, `elastix` or `convexadam`.
     track
         Shows progress.
 
@@ -126,7 +304,10 @@ def new(
     DeclarationError
         If the folder has a `study.toml` already, or the data are named in both ways or in none.
     DataError
-        If an image or label map cannot be used, or there are too few subjects.
+        If an image or label map cannot be used, there are too few subjects, or the images cannot be prepared to the
+        model.
+    CheckpointError
+        If `model` is none that can be read.
 
     Examples
     --------
@@ -148,44 +329,187 @@ def new(
             got="one",
             advice="Edit it, or choose another folder.",
         )
-    given = {"images": images, "labels": labels, "manifest": manifest, "label_names": label_names}
+    given = {
+        "images": images,
+        "labels": labels,
+        "manifest": manifest,
+        "bids": bids,
+        "label_names": label_names,
+    }
     paths = {name: Path(path) for name, path in given.items() if path is not None}
-    _check_sources(paths)
-    check_outputs({"FOLDER": destination}, {f"--{name}": path for name, path in paths.items()})
+    check_sources(paths)
+    query = _bids_query(paths, derivative, suffix, space, select, select_labels)
+    chosen = choose_model(model, engine)
+    read = {option_name(name): path for name, path in paths.items()}
+    check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
+    if query is None:
+        return _declared(files, paths, chosen, track)
+    with bids_manifest(query, files.path, "label_names" not in paths) as made_of_bids:
+        named = {name: path for name, path in paths.items() if name != "bids"}
+        made = _declared(files, {**made_of_bids.paths, **named}, chosen, track)
+        return replace(made, notes=made_of_bids.notes)
 
+
+def _declared(
+    files: StudyFolder, paths: Mapping[str, Path], chosen: NewModel, track: Track
+) -> NewStudy:
+    """Inspect the files of `[cohort]`, and write the declaration."""
+    destination = files.declaration_file
     absolute = CohortOptions(**{name: real_place(path) for name, path in paths.items()})
     listing = list_cohort(absolute)
     check_images(listing.images, track)
     cohort = read_structures(listing, absolute, track)
     found = inspect_cohort(cohort, track)
     written = {name: written_path(path, files.path) for name, path in paths.items()}
-    study, remarks = infer_study(files.path.resolve().name, CohortOptions(**written), found)
+    name = files.path.resolve().name
+    inferred = chosen.infer(name, CohortOptions(**written), found, files.path, track)
+    study = inferred.study
     sides = split_subjects(list(found.subjects), study.split)
     made = NewStudy(
         declaration=destination,
         study=study,
-        remarks=remarks,
+        remarks=inferred.remarks,
         found=found,
         subjects={side: len(names) for side, names in sides.items()},
         estimate=_estimate(study, found),
+        warnings=inferred.warnings,
     )
+    text = write_document(study, inferred.remarks, without=inferred.without)
     with replacing(destination) as beside:
-        beside.write_text(write_document(study, remarks), encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
     return made
 
 
-def _check_sources(paths: Mapping[str, Path]) -> None:
-    has_images, has_labels = "images" in paths, "labels" in paths
-    has_manifest = "manifest" in paths
-    both_or_none = has_manifest == (has_images or has_labels)
-    if both_or_none or has_images != has_labels:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in paths)
-        raise DeclarationError(
-            "hmopt new",
-            expected="either --images and --labels, or --manifest",
-            got=options or "neither",
-            advice="Use one of the two.",
-        )
+def _bids_query(
+    paths: Mapping[str, Path],
+    derivative: Path | str | None,
+    suffix: str | Sequence[str],
+    space: str | None,
+    select: Mapping[str, str] | None,
+    select_labels: Mapping[str, str] | None,
+) -> BidsQuery | None:
+    """Return which files of a BIDS dataset are meant; None where the data are no such dataset."""
+    if "bids" not in paths:
+        options = {
+            "--derivative": derivative,
+            "--suffix": suffix,
+            "--space": space,
+            "--select": select,
+            "--select-labels": select_labels,
+        }
+        for name, value in options.items():
+            if value:
+                raise DeclarationError(
+                    name,
+                    expected="--bids beside it",
+                    got="none",
+                    advice="Add it, or leave this out.",
+                )
+        return None
+    return BidsQuery(
+        dataset=paths["bids"],
+        derivative=None if derivative is None else Path(derivative),
+        suffixes=(suffix,) if isinstance(suffix, str) else tuple(suffix),
+        space=space,
+        entities=select or {},
+        label_entities=select_labels or {},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeOfBids:
+    """Files of `[cohort]` that were made of a BIDS dataset.
+
+    Parameters
+    ----------
+    paths
+        By key: the manifest, and the names of labels where the dataset tells them.
+    notes
+        What the dataset lacks, one sentence each.
+    """
+
+    paths: Mapping[str, Path]
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def bids_manifest(query: BidsQuery, folder: Path, with_names: bool) -> Iterator[MadeOfBids]:
+    """Write a BIDS dataset as a manifest into a study folder, and take it away again after an error.
+
+    Parameters
+    ----------
+    query
+        Which files are meant.
+    folder
+        The study folder.
+    with_names
+        Whether names of labels are written, too.
+
+    Raises
+    ------
+    HmoptError
+        If a file is there already, or the dataset cannot be used.
+    """
+    paths = {"manifest": folder / "cohort.csv"}
+    cohort = read_bids(query)
+    if with_names and cohort.label_names is not None:
+        paths["label_names"] = folder / "dseg.tsv"
+    for path in paths.values():
+        if path.exists():
+            raise DeclarationError(
+                str(path),
+                expected="no such file",
+                got="one",
+                advice="Remove it, or choose another folder.",
+            )
+    images = cohort.images.copy()
+    for column in ("image", "label"):
+        images[column] = [written_path(path, folder).as_posix() for path in images[column]]
+    try:
+        with replacing(paths["manifest"]) as beside:
+            images.to_csv(beside, index=False)
+        if "label_names" in paths:
+            assert cohort.label_names is not None
+            rows = [f"{code}\t{name}\n" for code, name in sorted(cohort.label_names.items())]
+            with replacing(paths["label_names"]) as beside:
+                beside.write_text("index\tname\n" + "".join(rows), encoding="utf-8")
+        yield MadeOfBids(paths=paths, notes=cohort.notes)
+    except BaseException:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        raise
+
+
+def check_sources(paths: Mapping[str, Path]) -> None:
+    """Refuse data that are named in no way, by half, or in several ways.
+
+    Parameters
+    ----------
+    paths
+        What was given, by name of the argument.
+
+    Raises
+    ------
+    DeclarationError
+        If not all options of exactly one of `DATA_SOURCES` are given.
+
+    Examples
+    --------
+    >>> check_sources({"images": Path("images")})
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hmopt new: expected either --images and --labels, --manifest, or --bids, got ...
+    """
+    begun = [source for source in DATA_SOURCES if not paths.keys().isdisjoint(source.options)]
+    if len(begun) == 1 and paths.keys() >= set(begun[0].options):
+        return
+    *first, last = [str(source) for source in DATA_SOURCES]
+    options = ", ".join(option_name(name) for name in paths)
+    raise DeclarationError(
+        "hmopt new",
+        expected=f"either {', '.join(first)}, or {last}",
+        got=options or "neither",
+        advice="Use one way.",
+    )
 
 
 def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -244,20 +568,21 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     remarks: Remarks = {"name": "The folder's name."}
     images = found.cohort.images
     split = _split(found, remarks)
-    pairs = _pairs(images, remarks)
-    searched = _count(split["search"])
+    pairs = infer_pairs(images, remarks)
+    searched = subject_count(split["search"])
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
-        "preprocessing": _preprocessing(found, remarks),
+        "preprocessing": infer_preprocessing(found, remarks),
         "split": split,
         "pairs": pairs,
-        "search": _search(images, searched, pairs["tasks"], remarks),
+        "search": infer_search(images, searched, pairs["tasks"], remarks),
     }
     return parse_study(values), remarks
 
 
-def _preprocessing(found: Inspection, remarks: Remarks) -> Values:
+def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
     axis = found.slice_axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)
@@ -331,7 +656,8 @@ def _split(found: Inspection, remarks: Remarks) -> Values:
     return split.model_dump()
 
 
-def _pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
+def infer_pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
+    """Return `[pairs]`: which tasks the images have, and which columns must be equal in a pair."""
     columns = [str(column) for column in images if str(column).lower() == "modality"]
     same = [column for column in columns if images[column].nunique() > 1]
     if same:
@@ -344,11 +670,13 @@ def _pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
     return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
 
 
-def _count(side: int | list[str]) -> int:
+def subject_count(side: int | list[str]) -> int:
+    """Return how many subjects a side of the split has, given by number or by names."""
     return side if isinstance(side, int) else len(side)
 
 
-def _search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    """Return `[search]`: scopes of the tasks, labels and columns that images have."""
     scopes = [["cohort"], ["label"]]
     if len(kinds) > 1:
         scopes += [["task"], ["task", "label"]]
@@ -362,6 +690,8 @@ def _search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Rema
             bins[str(name)] = edges
         if edges or 1 < column.nunique() <= MOST_GROUPS:
             scopes.append([str(name)])
+    if "cross" not in kinds:
+        return {"scopes": scopes, "bins": bins}
     if searched > SearchOptions().min_paired_subjects:
         scopes.append(["subject"])
     else:
@@ -387,7 +717,7 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
     slices = study.preprocessing.slices
     if slices is not None:
         items *= len(slices.indices)
-    searched = _count(study.split.search)
+    searched = subject_count(study.split.search)
     share = searched / len(found.subjects)
     possible = {
         "cross": found.pairs["cross"] * share**2,
@@ -399,7 +729,19 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
             most = round(possible[task])
             pairs += min(study.pairs.search, most)
     labels = len(found.cohort.structures)
-    return estimate_study(study, items, pairs, labels)
+    estimate = estimate_study(study, items, pairs, labels)
+    if study.model.engine is None:
+        return estimate
+    search_s = _engine_seconds(study, pairs)
+    return replace(estimate, training_s=0.0, search_s=search_s)
+
+
+def _engine_seconds(study: Study, pairs: int) -> float:
+    """Return roughly the time of a search of a program: every trial of one scope on all pairs, and the default."""
+    program = find_engine_program(str(study.model.engine))
+    a_pair_s = program.seconds_per_voxel * math.prod(study.preprocessing.shape)
+    settings = study.search.trials + 1
+    return a_pair_s * pairs * settings / max(1, study.search.jobs)
 
 
 def estimate_study(
@@ -431,13 +773,16 @@ def estimate_study(
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
     settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
-    # the model is measured as it was at each checkpoint of its training
-    measured = len(CHECKPOINTS) * settings * pairs
-    trained = study.training.steps * study.training.batch
+    is_trained_here = study.model.source == "trained"
+    # a model that is trained here is also measured as it was at each checkpoint of its training
+    models = len(CHECKPOINTS) if is_trained_here else 1
+    measured = models * settings * pairs
+    trained = study.training.steps * study.training.batch if is_trained_here else 0
+    model_bytes = MODEL_BYTES if is_trained_here else 0
     images_bytes = items * voxels * BYTES_PER_VOXEL
     ledger_bytes = measured * 2 * labels * ROW_BYTES
     return Estimate(
         training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
         search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
-        disk_bytes=images_bytes + MODEL_BYTES + ledger_bytes,
+        disk_bytes=images_bytes + model_bytes + ledger_bytes,
     )

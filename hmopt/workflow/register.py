@@ -10,8 +10,10 @@ from hmopt.analysis.cross_validation import recommend
 from hmopt.data.cohort import list_images
 from hmopt.errors import DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
+from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
+from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
-from hmopt.interop.registration import Placement
+from hmopt.interop.registration import Placement, RegisteredFiles, Residual
 from hmopt.oracle import open_registrar
 from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes, parse_scope
 from hmopt.search.studies import study_of_scope
@@ -20,6 +22,8 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
 
 PLACEMENTS: tuple[Placement, ...] = ("header", "centre", "affine")
+TRANSFORMS = ("--displacement", "--inverse")
+"""Options of files that hold a transformation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,13 @@ class Registered:
         The whole transformation from the fixed to the moving image, as ITK reads it.
     moved, displacement
         Files that they were written to; None where they were not.
+    inverse_moved_image, inverse_image
+        The fixed image on the grid of the moving image, and the transformation from the moving to the fixed image;
+        None where no inverse was asked for.
+    inverse_moved, inverse
+        Files that they were written to; None where they were not.
+    residual
+        How far the inverse misses; None where there is none.
     remarks
         What to know of the two images and how they were placed, a sentence each.
     advice
@@ -47,6 +58,11 @@ class Registered:
     displacement_image: nibabel.Nifti1Image
     moved: Path | None
     displacement: Path | None
+    inverse_moved_image: nibabel.Nifti1Image | None = None
+    inverse_image: nibabel.Nifti1Image | None = None
+    inverse_moved: Path | None = None
+    inverse: Path | None = None
+    residual: Residual | None = None
     remarks: tuple[str, ...] = ()
     advice: str | None = None
 
@@ -59,6 +75,12 @@ class Registered:
             lines.append(f"Moved image: {self.moved}")
         if self.displacement is not None:
             lines.append(f"Displacement: {self.displacement}")
+        if self.inverse_moved is not None:
+            lines.append(f"Inversely moved image: {self.inverse_moved}")
+        if self.inverse is not None:
+            lines.append(f"Inverse: {self.inverse}")
+        if self.residual is not None:
+            lines.append(f"Residual of the inverse: {self.residual}")
         return "\n".join(lines)
 
 
@@ -120,6 +142,9 @@ def register(
     *,
     moved: Path | str | None = None,
     displacement: Path | str | None = None,
+    inverse: Path | str | None = None,
+    inverse_moved: Path | str | None = None,
+    bids_derivatives: Path | str | None = None,
     setting: Mapping[str, Value] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
@@ -140,7 +165,16 @@ def register(
     moved
         Where the moved image goes, as NIfTI; None: it is only returned.
     displacement
-        Where the transformation goes; None: beside the moved image, or nowhere if that is not written.
+        Where the transformation goes, as a NIfTI field or, by a name that ends in `.h5`, as ITK's composite
+        transform; None: a field beside the moved image, or nowhere if that is not written.
+    inverse
+        Where the inverse goes, from the moving to the fixed image, in the same formats, on the grid of the moving
+        image; None: nowhere.
+    inverse_moved
+        Where the fixed image goes, warped to the moving image, as NIfTI; None: nowhere.
+    bids_derivatives
+        A BIDS derivative dataset: the moved image, both transformations and their JSON files get names there, as far
+        as they are not named above. The moving image has a name of BIDS.
     setting
         Values of hyperparameters; others are at their default.
     scope
@@ -185,10 +219,18 @@ def register(
     asked = criteria_of(scope, criteria)
     check_choice(setting, asked, within_folding_limit)
     files = StudyFolder(folder)
-    outputs = _outputs(moved, displacement)
-    for path in outputs.values():
-        check_name(path)
     moving, fixed = Path(moving), Path(fixed)
+    derivatives = None
+    if bids_derivatives is not None:
+        derivatives = Derivatives(root=Path(bids_derivatives), moving=moving, fixed=fixed)
+        check_derivatives(derivatives.root)
+        moved = moved or derivatives.moved
+        displacement = displacement or derivatives.forward
+        inverse = inverse or derivatives.inverse
+    outputs = _outputs(moved, displacement, inverse, inverse_moved)
+    for name, path in outputs.items():
+        check = check_transform_name if name in TRANSFORMS else check_name
+        check(path)
     check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
 
     registrar = open_registrar(files, find_device(device), _placement(placement))
@@ -203,20 +245,39 @@ def register(
         if not within_folding_limit:
             advice = recommendation.advice()
 
-    found = registrar.register(moving, fixed, chosen)
-    if "--moved" in outputs:
-        save_image(found.moved, outputs["--moved"])
-    if "--displacement" in outputs:
-        save_image(found.displacement, outputs["--displacement"])
+    if inverse is None and inverse_moved is None:
+        found = registrar.register(moving, fixed, chosen)
+        backward, residual = None, None
+    else:
+        both = registrar.register_both_ways(moving, fixed, chosen)
+        found, backward, residual = both.forward, both.inverse, both.residual
+    _write(found, outputs, "--moved", "--displacement")
+    if backward is not None:
+        _write(backward, outputs, "--inverse-moved", "--inverse")
+    if derivatives is not None:
+        derivatives.describe(list(outputs.values()), chosen)
     return Registered(
         setting=chosen,
         moved_image=found.moved,
         displacement_image=found.displacement,
         moved=outputs.get("--moved"),
         displacement=outputs.get("--displacement"),
+        inverse_moved_image=None if backward is None else backward.moved,
+        inverse_image=None if backward is None else backward.displacement,
+        inverse_moved=outputs.get("--inverse-moved"),
+        inverse=outputs.get("--inverse"),
+        residual=residual,
         remarks=found.remarks,
         advice=advice,
     )
+
+
+def _write(found: RegisteredFiles, outputs: Mapping[str, Path], image: str, transform: str) -> None:
+    """Write the image and the transformation for which there is a file."""
+    if image in outputs:
+        save_image(found.moved, outputs[image])
+    if transform in outputs:
+        save_transform(found.transform, outputs[transform])
 
 
 def displacement_path(moved: Path) -> Path:
@@ -258,7 +319,12 @@ def check_choice(
         )
 
 
-def _outputs(moved: Path | str | None, displacement: Path | str | None) -> dict[str, Path]:
+def _outputs(
+    moved: Path | str | None,
+    displacement: Path | str | None,
+    inverse: Path | str | None,
+    inverse_moved: Path | str | None,
+) -> dict[str, Path]:
     """Return the files to write, by the name of their option."""
     outputs = {}
     if moved is not None:
@@ -266,6 +332,10 @@ def _outputs(moved: Path | str | None, displacement: Path | str | None) -> dict[
         outputs["--displacement"] = displacement_path(Path(moved))
     if displacement is not None:
         outputs["--displacement"] = Path(displacement)
+    if inverse is not None:
+        outputs["--inverse"] = Path(inverse)
+    if inverse_moved is not None:
+        outputs["--inverse-moved"] = Path(inverse_moved)
     return outputs
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hmopt.files import check_outputs
 from hmopt.progress import Track, silent
 from hmopt.report import write_report, write_results
+from hmopt.report.beside import check_beside
 from hmopt.study_folder import StudyFolder
 
 
@@ -73,6 +74,7 @@ def report(
     files = StudyFolder(folder)
     check_report_places(files)
     files.check_together()
+    check_beside(files)
     page = write_report(files, track)
     committed = write_results(files, track, pictures=pictures) if results else None
     return Reported(page=page, results=committed)

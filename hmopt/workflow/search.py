@@ -1,6 +1,8 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
+from hmopt.errors import DeclarationError, FailedPairsError
 from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
@@ -16,11 +19,13 @@ from hmopt.oracle import (
     UnregisteredOracle,
     load_checkpoints,
     load_oracle,
+    source_of,
     write_examples,
 )
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint
+from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
@@ -52,13 +57,16 @@ class Swept:
         """Return a line for a person."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
-        return f"Measured: {pairs} pairs at {settings} settings"
+        failed = int(self.measurements.failed.sum())
+        end = f"; {failed} of them failed (see hmopt ledger)" if failed else ""
+        return f"Measured: {pairs} pairs at {settings} settings{end}"
 
 
 def search(
     folder: Path | str,
     *,
     dense: bool = False,
+    retry_failed: bool = False,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
@@ -72,6 +80,8 @@ def search(
         The study folder, with a trained model.
     dense
         Also measure the optimized metric at every value of the one hyperparameter.
+    retry_failed
+        Also register again the pairs that an engine failed on.
     track
         Shows progress.
     device
@@ -105,20 +115,26 @@ def search(
     with timed(files.commands_file, command):
         if dense:
             _measure_densely(files, track, device)
-        return search_study(files, track, device)
+        return search_study(files, track, device, retry_failed=retry_failed)
 
 
-def search_study(files: StudyFolder, track: Track, device: str | None) -> Swept:
+def search_study(
+    files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
+) -> Swept:
     """Search as `search` does, as a part of a longer command."""
     keep_freed_memory()
+    source_of(files.path, files.study).check()
     found = find_device(device)
     study_search = StudySearch(files, track)
     study, cohort = study_search.study, study_search.cohort
     model = load_oracle(files.path, study, cohort, found)
+    if retry_failed:
+        study_search.retry_failed(model)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
 
     measurements = study_search.sweep(model)
+    measurements = study_search.measure_origin(model, measurements)
     for oracle in earlier.values():
         # only where λ* was during training is asked of these models
         study_search.fill(oracle, measurements.settings, study_search.options.deciding)
@@ -177,6 +193,13 @@ class StudySearch:
         recorded = Recorded(oracle, self._ledger)
         recorded.fill(settings, self.pairs, metrics, self._track)
 
+    def retry_failed(self, oracle: Oracle) -> None:
+        """Register again the pairs that an oracle failed on, at the settings where it did."""
+        recorded = Recorded(oracle, self._ledger)
+        for setting, reasons in recorded.forget_failures().items():
+            pairs = [pair for pair in self.pairs if pair.id in reasons]
+            recorded.fill([setting], pairs, self.options.measured, self._track)
+
     def sweep(self, oracle: Oracle) -> Measurements:
         """Measure the settings that the plan or a sampler asks for; return all measurements."""
         if self.options.sampler == "plan":
@@ -214,6 +237,24 @@ class StudySearch:
             if not settings:
                 return measurements
             self.fill(oracle, settings, self.options.measured)
+
+    def measure_origin(self, oracle: Oracle, measurements: Measurements) -> Measurements:
+        """Measure the best settings that a model of elsewhere has on its own cohort, so that they can be judged here.
+
+        They are kept in `model-optima.json`, for reports where the other folder is not at hand.
+        """
+        optima = optima_of_origin(self.study, self._files.path, self._track)
+        path = self._files.origin_file
+        if optima is None:
+            path.unlink(missing_ok=True)
+            return measurements
+        write_optima(path, optima)
+        indices = set()
+        for setting in optima.settings().values():
+            with suppress(DeclarationError):  # of another space by now
+                indices.add(oracle.space.index(setting))
+        self.fill(oracle, sorted(indices), self.options.measured)
+        return self._measurements(oracle)
 
     def write_record(
         self,
@@ -290,9 +331,12 @@ class StudySearch:
         row = measurements.settings.index(best)
         of_all_pairs = measurements.score(metric, scope.label)[row]
         scores = np.where(scope.mask(measurements.pairs), of_all_pairs, np.nan)
-        write_examples(
-            self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
-        )
+        try:
+            write_examples(
+                self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
+            )
+        except FailedPairsError as error:  # of an engine that succeeded before
+            warnings.warn(f"No example of {scope.name} is drawn: {error}", stacklevel=2)
 
     def _measurements(self, oracle: Oracle) -> Measurements:
         return self._ledger.measurements(

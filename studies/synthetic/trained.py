@@ -17,6 +17,7 @@ from hmopt.data.synthetic import CONTRASTS, STRUCTURES, make_cohort
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
 from hmopt.search import Curve, Scope
+from hmopt.space import as_number
 
 WORK = Path(__file__).parents[2] / "build" / "synthetic"
 RESULTS = Path(__file__).parent / "results"
@@ -112,7 +113,7 @@ def peak(response: Curve) -> float:
     """Return where the smooth curve through the mean scores is highest, measured there or not."""
     candidates, matrix = interpolation(response.space, response.settings)
     best = candidates[response.best_of(response.means @ matrix.T)]
-    return response.space.setting(best)["regularization"]
+    return as_number(response.space.setting(best)["regularization"])
 
 
 def main() -> None:

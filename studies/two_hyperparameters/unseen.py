@@ -30,7 +30,7 @@ from hmopt.files import replacing
 from hmopt.ledger import Measurements
 from hmopt.report import MUTED, OTHER, OWN, new_figure, save, style
 from hmopt.search import Curve, Curves, Scope
-from hmopt.space import Index
+from hmopt.space import Index, Value
 from hmopt.study_folder import StudyFolder, read_folder
 
 STUDY = Path(__file__).parent
@@ -101,7 +101,7 @@ class Question:
         among_judged = np.array([*(judged.place(index) for index in curve.settings), -1])
         return np.asarray(among_judged[places])
 
-    def best(self, curve: Curve) -> dict[str, float]:
+    def best(self, curve: Curve) -> dict[str, Value]:
         """Return the best setting with its intervals."""
         optimum = find_optimum(curve, self.samples, self.folding_limit)
         row = {"dice": optimum.score.value, "folding": optimum.folding}

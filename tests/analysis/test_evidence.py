@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from hmopt.analysis.evidence import Evidence, holm, of_difference, of_interval, of_mean
 from hmopt.analysis.jackknife import Mean
@@ -15,6 +16,14 @@ def test_holms_rule_rejects_what_its_steps_reject() -> None:
                 break
             rejected.add(place)
         assert set(np.flatnonzero(holm(p_values.tolist()) <= level)) == rejected
+
+
+def test_corrected_p_values_are_those_of_statsmodels() -> None:
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 7, 40):
+        p_values = generator.random(count) ** 3
+        _, expected, *_ = multipletests(p_values, method="holm")
+        np.testing.assert_allclose(holm(p_values.tolist()), expected, rtol=1e-12)
 
 
 def test_unknown_p_values_stay_unknown_and_cost_nothing() -> None:

@@ -15,6 +15,8 @@ COMMANDS = (
     "report",
     "run",
     "register",
+    "apply",
+    "publish",
     "bake",
     "ledger",
     "export",

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from hmopt.declaration import Study, parse_study
 from hmopt.declaration.document import write_document
-from hmopt.declaration.options import OneOf
+from hmopt.declaration.options import OneOf, Options
 from hmopt.declaration.reference import EXAMPLES, allowed_values, example
 
 VALUES = {
@@ -30,6 +30,8 @@ def keys(section: BaseModel, path: str = "") -> set[str]:
     """Return the dotted keys of all values that are set."""
     found: set[str] = set()
     for name in type(section).model_fields:
+        if isinstance(section, Options) and name in section.computed:
+            continue
         value = getattr(section, name)
         inner = value if isinstance(value, dict) else {}
         tables = {f"{name}.{key}": one for key, one in inner.items() if isinstance(one, BaseModel)}

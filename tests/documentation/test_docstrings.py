@@ -83,6 +83,7 @@ WITHOUT_EXAMPLE = {
     "EngineOracle": MEASURED,
     "RegisteringOracle": MEASURED,
     "open_registrar": MEASURED,
+    "source_of": MEASURED,
     "pair_table": MEASURED,
     "quiet": MEASURED,
 }

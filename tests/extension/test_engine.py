@@ -20,34 +20,6 @@ from hmopt.records import Block
 SHIFT = 3.0
 """Voxels by which the second session of every subject is moved along x."""
 
-DECLARATION = """
-name = "shifted boxes"
-[cohort]
-manifest = "cohort.csv"
-label_names = "names.tsv"
-[preprocessing]
-shape = [32, 32]
-[split]
-train = 0
-tune = 0
-search = 6
-[pairs]
-csv = "pairs.csv"
-[model]
-source = "engine"
-callable = "shifting.py:register"
-[hyperparameters.shift]
-low = 0.0
-high = 6.0
-step = 0.05
-default = 1.5
-[search]
-reported = ["folding"]
-coarse = 5
-refinements = 5
-scopes = [["cohort"], ["label"]]
-"""
-
 ENGINE = '''
 """Moves every image along x by as many voxels as it is told: fixed(x) = moving(x + shift)."""
 
@@ -71,45 +43,15 @@ def said(*arguments: object) -> str:
     return result.output
 
 
-def save(array: np.ndarray, path: Path) -> None:
-    nibabel.Nifti1Image(array[:, :, None], np.eye(4)).to_filename(path)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study folder of boxes in two sessions, the second one moved by `SHIFT`, and an engine in one file."""
-    folder = tmp_path_factory.mktemp("boxes")
-    rows = []
-    for subject in range(6):
-        for session, start in (("1", 12), ("2", 12 - int(SHIFT))):
-            labels = np.zeros((32, 32), np.uint8)
-            labels[start : start + 8, 8 : 16 + subject] = 1
-            labels[start + 2 : start + 6, 10:14] = 2
-            image = labels.astype(np.float32) + 0.01 * subject
-            name = f"sub-{subject}_ses-{session}"
-            save(image, folder / f"{name}.nii.gz")
-            save(labels, folder / f"{name}_labels.nii.gz")
-            row = {"image": f"{name}.nii.gz", "label": f"{name}_labels.nii.gz"}
-            rows.append({**row, "subject": str(subject), "session": session})
-    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
-    names = pd.DataFrame({"index": [1, 2], "name": ["box", "core"]})
-    names.to_csv(folder / "names.tsv", sep="\t", index=False)
-    pairs = [(f"sub-{subject}_ses-1", f"sub-{subject}_ses-2") for subject in range(6)]
-    pd.DataFrame(pairs, columns=["moving", "fixed"]).to_csv(folder / "pairs.csv", index=False)
-    (folder / "study.toml").write_text(DECLARATION)
-    (folder / "shifting.py").write_text(ENGINE)
-    return folder
-
-
 @pytest.fixture
-def folder(cohort: Path, tmp_path: Path) -> Path:
-    """A copy of the study folder."""
-    copy = tmp_path / "study"
-    copy.mkdir()
-    for file in cohort.iterdir():
-        if file.is_file():
-            (copy / file.name).write_bytes(file.read_bytes())
-    return copy
+def folder(boxes_copy: Path) -> Path:
+    """A study folder of boxes that an engine in one file shifts."""
+    (boxes_copy / "shifting.py").write_text(ENGINE)
+    return boxes_copy
+
+
+def declaration(folder: Path) -> str:
+    return (folder / "study.toml").read_text(encoding="utf-8")
 
 
 def test_an_engine_in_one_file_is_searched_and_reported_and_its_best_setting_is_found(
@@ -163,7 +105,7 @@ def test_another_version_or_another_file_of_an_engine_is_another_oracle(folder: 
     (folder / "shifting.py").write_text(ENGINE + "\n# changed\n")
     other_file, _ = hmopt.open_oracle(folder)
     (folder / "study.toml").write_text(
-        DECLARATION.replace("[hyperparameters", 'version = "2"\n[hyperparameters')
+        declaration(folder).replace("[hyperparameters", 'version = "2"\n[hyperparameters')
     )
     other_version, _ = hmopt.open_oracle(folder)
     assert len({first.identity, other_file.identity, other_version.identity}) == 3
@@ -203,7 +145,7 @@ def test_an_engine_that_fails_is_one_line_with_pair_and_setting(
 def test_an_engine_that_is_not_there_is_refused_before_anything_is_measured(
     callable_path: str, message: str, folder: Path
 ) -> None:
-    declared = DECLARATION.replace("shifting.py:register", callable_path)
+    declared = declaration(folder).replace("shifting.py:register", callable_path)
     (folder / "study.toml").write_text(declared)
     result = hmopt_command("search", folder)
     assert result.exit_code == 2
@@ -213,7 +155,9 @@ def test_an_engine_that_is_not_there_is_refused_before_anything_is_measured(
 
 
 def test_a_sampler_of_optuna_drives_the_search_of_an_engine(folder: Path) -> None:
-    declared = DECLARATION.replace("[search]", '[search]\nsampler = "GPSampler"\ntrials = 12')
+    declared = declaration(folder).replace(
+        "[search]", '[search]\nsampler = "GPSampler"\ntrials = 12'
+    )
     (folder / "study.toml").write_text(declared)
     said("search", folder)
     studies = optuna.load_study(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hmopt.declaration import parse_study
+from hmopt.interop.composite import save_transform
 from hmopt.interop.displacement import save_image
 from hmopt.interop.registration import RegisteredFiles
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
@@ -85,35 +86,57 @@ Judge = Callable[..., RegisteredFiles]
 
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
-    """Register two files and let SimpleITK and ANTs apply the written field to the very files."""
+    """Register two files and let SimpleITK and ANTs apply what is written to the very files, both ways."""
 
     def register_and_compare(
-        folder: Path, moving: Path, fixed: Path, placement: Any = None, ants_too: bool = True
+        folder: Path,
+        moving: Path,
+        fixed: Path,
+        placement: Any = None,
+        ants_too: bool = True,
+        inverse_too: bool = True,
     ) -> RegisteredFiles:
-        found = open_registrar(folder, placement=placement).register(moving, fixed, SETTING)
-        field, moved = tmp_path / "field.nii.gz", tmp_path / "moved.nii.gz"
-        save_image(found.displacement, field)
-        save_image(found.moved, moved)
-        opened: Any = nibabel.load(moving)  # a pair of files, too
-        background = float(np.asarray(opened.dataobj).min())
-        by_itk = apply_by_itk(moving, fixed, field, background)
-        by_hmopt = sitk.GetArrayFromImage(sitk.ReadImage(str(moved), sitk.sitkFloat32))
-        spread = float(np.ptp(by_hmopt))
-        assert spread > 50
-        # at the very border of the moving image rounding decides what is inside
-        assert np.quantile(np.abs(by_itk - by_hmopt), 0.995) < 2e-3 * spread
-        assert same_grid(moved, fixed)
-        if ants_too:
-            by_ants = apply_by_ants(moving, fixed, field, background)
-            assert np.quantile(np.abs(by_ants - by_hmopt), 0.995) < 2e-3 * spread
-        return found
+        registrar = open_registrar(folder, placement=placement)
+        if not inverse_too:
+            found = registrar.register(moving, fixed, SETTING)
+            compare(found, moving, fixed, tmp_path, ants_too)
+            return found
+        both = registrar.register_both_ways(moving, fixed, SETTING)
+        compare(both.forward, moving, fixed, tmp_path, ants_too)
+        compare(both.inverse, fixed, moving, tmp_path, ants_too)
+        return both.forward
 
     return register_and_compare
 
 
+def compare(
+    found: RegisteredFiles, moving: Path, fixed: Path, folder: Path, ants_too: bool
+) -> None:
+    """Compare the moved image with what SimpleITK and ANTs make of both kinds of written files."""
+    moved = folder / "moved.nii.gz"
+    save_image(found.moved, moved)
+    opened: Any = nibabel.load(moving)  # a pair of files, too
+    background = float(np.asarray(opened.dataobj).min())
+    by_hmopt = sitk.GetArrayFromImage(sitk.ReadImage(str(moved), sitk.sitkFloat32))
+    spread = float(np.ptp(by_hmopt))
+    assert spread > 50
+    assert same_grid(moved, fixed)
+    programs = [apply_by_itk, apply_by_ants] if ants_too else [apply_by_itk]
+    for name in ("field.nii.gz", "composite.h5"):
+        save_transform(found.transform, folder / name)
+        for program in programs:
+            by_program = program(moving, fixed, folder / name, background)
+            # at the very border of the moving image rounding decides what is inside
+            assert np.quantile(np.abs(by_program - by_hmopt), 0.995) < 2e-3 * spread
+
+
 def apply_by_itk(moving: Path, fixed: Path, field: Path, background: float) -> Array:
     images = [sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (moving, fixed)]
-    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(field), sitk.sitkVectorFloat64))
+    if field.suffix == ".h5":
+        transform = sitk.ReadTransform(str(field))
+    else:
+        vectors = sitk.ReadImage(str(field), sitk.sitkVectorFloat64)
+        transform = sitk.DisplacementFieldTransform(vectors)
     resampled: Array = sitk.GetArrayFromImage(
         sitk.Resample(*images, transform, sitk.sitkLinear, background)
     )

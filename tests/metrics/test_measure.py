@@ -39,7 +39,7 @@ def one_of(originals: Originals, place: int) -> Originals:
 
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
-    values = measure(list(METRICS), *batch())
+    values = measure(list(METRICS), *batch(), wall_time_s=torch.tensor([0.5, 1.0, 1.5]))
     assert {name: array.shape for name, array in values.items()} == {
         name: (3, 3) if metric.per_label else (3,) for name, metric in METRICS.items()
     }
@@ -57,7 +57,8 @@ def test_values_do_not_depend_on_the_batch() -> None:
 def test_nothing_moved_over_itself_is_perfect() -> None:
     originals, _ = batch()
     alike = replace(originals, fixed=originals.moving, fixed_labels=originals.moving_labels)
-    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10))
+    seconds = torch.full((3,), 0.5)
+    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds)
     expected = {
         "dice": 1,
         "dice_nearest": 1,
@@ -65,9 +66,18 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
         "folding": 0,
         "log_jacobian_sd": 0,
         "similarity": 1,
+        "wall_time_s": 0.5,
     }
     for name, array in values.items():
         np.testing.assert_allclose(array, expected[name], atol=1e-4)
+
+
+def test_each_pair_keeps_its_own_time_and_without_one_it_is_missing() -> None:
+    seconds = torch.tensor([0.5, 1.0, 1.5])
+    values = measure(["wall_time_s"], *batch(), wall_time_s=seconds)
+    np.testing.assert_allclose(values["wall_time_s"], seconds)
+    untimed = measure(["wall_time_s"], *batch())
+    assert np.isnan(untimed["wall_time_s"]).all()
 
 
 def test_undeclared_metric_is_refused() -> None:

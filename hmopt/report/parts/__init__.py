@@ -8,12 +8,16 @@ from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
+from hmopt.report.parts.evaluations import EvaluationsPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
+from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.programs import ProgramsPart
 from hmopt.report.parts.regret import RegretPart
 
 PARTS: list[ReportPart] = [
+    DoubtsPart(),
+    OtherCohortPart(),
     GranularityPart(),
     LabelsPart(),
     AnatomyPart(),
@@ -23,6 +27,7 @@ PARTS: list[ReportPart] = [
     AgreementPart(),
     RegretPart(),
     InitializationPart(),
+    EvaluationsPart(),
     CostPart(),
 ]
 """All parts, in the order in which they stand at their place of the page."""

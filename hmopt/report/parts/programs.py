@@ -1,6 +1,7 @@
 """Scores of other registration programs on the same pairs, from `results/versus_*.json`."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hmopt.analysis.evidence import Evidence, of_interval
 from hmopt.analysis.resampling import Estimate
 from hmopt.errors import DataError
 from hmopt.files import read_record
+from hmopt.report.beside import read_beside
 from hmopt.report.material import Material
-from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.part import Place, ReportPart, Section, Table
+from hmopt.report.parts.beside import beside_section
 from hmopt.report.words import criterion_name, gain_text, listed, number, signed
 from hmopt.study_folder import StudyFolder
 
@@ -62,31 +65,47 @@ class Programs(RootModel[dict[str, dict[str, Method]]]):
 
 
 class ProgramsPart(ReportPart):
-    """hmopt beside other registration programs.
+    """The study beside other methods: study folders and tables of scores that `[report]` names, and written summaries.
 
-    Any program can be added: write `results/versus_NAME.json` with the fields of `Method`, by task and name of the
-    method. `studies/versus_ants.py` writes it for ANTs.
+    Where only a summary of another program is at hand, write `results/versus_NAME.json` with the fields of `Method`, by
+    task and name of the method. `studies/versus_ants.py` writes it for ANTs.
     """
 
     anchor = "programs"
     place = Place.RESULTS
 
     def section(self, material: Material) -> Section | None:
-        """Return a row for each method and task; None without any such file."""
+        """Return a row for each method; None where there is nothing to compare with."""
         compared = read_programs(material.folder)
-        if not compared:
-            return None
-        return Section(
-            title="Comparison with other registration programs",
-            found=_found(compared),
-            table=pd.DataFrame([_row(*one) for one in compared]),
-            notes=(
-                "The same pairs and structures for all. hmopt: each pair at the setting that other subjects chose. "
-                "Difference: hmopt − program, with its 95 % interval over subjects (jackknife), not corrected for the "
-                "number of programs. Time of one pair is the median, without the training of hmopt's model. Other "
-                "programs were run with their defaults unless the study says otherwise.",
-            ),
+        summaries = _summaries(compared) if compared else None
+        beside = read_beside(StudyFolder(material.folder))
+        if beside is None:
+            return summaries
+        section = beside_section(beside)
+        if summaries is None:
+            return section
+        assert summaries.table is not None
+        earlier = Table(title=summaries.title, content=summaries.table)
+        return replace(
+            section,
+            further=(*section.further, earlier),
+            notes=(*section.notes, *summaries.notes),
         )
+
+
+def _summaries(compared: "list[MethodScores]") -> Section:
+    """Return a row for each method and task of the written summaries."""
+    return Section(
+        title="Comparison with other registration programs",
+        found=_found(compared),
+        table=pd.DataFrame([_row(*one) for one in compared]),
+        notes=(
+            "The same pairs and structures for all. hmopt: each pair at the setting that other subjects chose. "
+            "Difference: hmopt − program, with its 95 % interval over subjects (jackknife), not corrected for the "
+            "number of programs. Time of one pair is the median, without the training of hmopt's model. Other "
+            "programs were run with their defaults unless the study says otherwise.",
+        ),
+    )
 
 
 MethodScores = tuple[str, str, Method]

@@ -1,0 +1,130 @@
+"""Whether the best setting of one cohort would do on another: what it loses on subjects that were held out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hmopt.analysis.cross_validation import by_kinds
+from hmopt.analysis.evidence import Evidence, holm, of_mean
+from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.resampling import Interval
+from hmopt.analysis.scope_result import ScopeResult
+from hmopt.search.curve import gain
+from hmopt.search.scopes import Scope
+from hmopt.space import Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What a scope loses with the best setting of another cohort.
+
+    Parameters
+    ----------
+    scope
+        Whom or what settings are for, of the same criteria in both cohorts.
+    setting
+        The best one of the other cohort.
+    loss
+        How much better the scope's own choice is on held-out subjects, with its jackknife error;
+        above 0 the other cohort's setting loses.
+    p_adjusted
+        Two-sided p-value after Holm's correction for the scopes of the family.
+    evidence
+        NEGLIGIBLE: the other setting would do. FOUND: the two differ. Otherwise it is not known.
+    """
+
+    scope: Scope
+    setting: Setting
+    loss: Mean
+    p_adjusted: float
+    evidence: Evidence
+
+    @property
+    def would_do(self) -> bool:
+        """Whether there is evidence that the other setting loses nothing beyond the margin."""
+        gains = self.evidence is Evidence.FOUND and self.loss.value < 0
+        return gains or self.evidence is Evidence.NEGLIGIBLE
+
+
+def find_transfers(
+    results: Sequence[ScopeResult],
+    settings: Mapping[Scope, Setting],
+    pairs: pd.DataFrame,
+    margin: float,
+) -> dict[Scope, Transfer]:
+    """Compute what each scope loses with a setting that was chosen on another cohort.
+
+    Per pair it is the score at the setting that other subjects of this cohort chose, minus the
+    score at the given setting. The given one was chosen on no subject of this cohort, so that no
+    split favours it.
+
+    Parameters
+    ----------
+    results
+        The scopes of this cohort.
+    settings
+        The best settings of the other cohort, by scope. Scopes of a single subject are left out, as
+        are settings that were not measured here.
+    pairs
+        The table of all pairs.
+    margin
+        Largest loss that is negligible.
+    """
+    losses = {}
+    for result in results:
+        setting = settings.get(result.scope)
+        is_of_subject = any(kind == "subject" for kind, _ in result.scope.criteria)
+        if setting is None or is_of_subject:
+            continue
+        loss = _loss(result, setting, pairs)
+        if loss is not None:
+            losses[result.scope] = loss
+    tested = [result for result in results if result.scope in losses]
+    found = {}
+    for members in by_kinds(tested).values():
+        p_values = holm([losses[member.scope].p_value for member in members]).tolist()
+        for member, p_value in zip(members, p_values, strict=True):
+            scope = member.scope
+            found[scope] = Transfer(
+                scope=scope,
+                setting=settings[scope],
+                loss=losses[scope],
+                p_adjusted=p_value,
+                evidence=of_mean(losses[scope], p_value, margin),
+            )
+    return found
+
+
+def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | None:
+    """Return the mean loss over held-out pairs; None where there is none, or no measurement."""
+    held_out = result.held_out
+    response = result.full.response
+    if held_out is None:
+        return None
+    place = response.place(response.space.index(setting))
+    if place < 0:
+        return None
+    # held-out pairs are some of the response's pairs, in the same order
+    among = np.isin(response.pairs, held_out.pairs)
+    there = response.scores[place, among]
+    losses = gain(response.metric, held_out.scores, there)
+    rows = pairs.iloc[held_out.pairs]
+    moving = rows["moving_subject"].to_numpy(dtype=object)
+    fixed = rows["fixed_subject"].to_numpy(dtype=object)
+    return jackknife(losses, moving, fixed)
+
+
+def overlap(one: Interval, other: Interval) -> bool | None:
+    """Tell whether two intervals share a value; None where one of them is not known.
+
+    Examples
+    --------
+    >>> overlap(Interval(0.1, 0.3), Interval(0.3, 0.5)), overlap(Interval(0.1, 0.2), Interval(0.3, 0.5))
+    (True, False)
+    """
+    ends = [*one, *other]
+    if not np.isfinite(ends).all():
+        return None
+    return one.low <= other.high and other.low <= one.high

@@ -1,0 +1,410 @@
+"""Methods side by side: other study folders, engines and tables of scores on the same pairs."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from hmopt.analysis.beside import Beside, Difference, Entry, break_even
+from hmopt.analysis.evidence import Evidence
+from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
+from hmopt.report.part import Section, Table
+from hmopt.report.words import (
+    MISSING,
+    duration,
+    gain_text,
+    listed,
+    metric_name,
+    number,
+    percent,
+    probability,
+    setting_text,
+    shorten,
+    signed,
+    spread,
+)
+
+ROW = 0.42
+"""Height of a row of the figure, in inches."""
+
+DECADE = 10
+"""From this ratio of times on, their axis is logarithmic."""
+
+COLOURS = (OWN, OTHER, THIRD, MUTED, INK)
+"""Of methods, in their order."""
+
+SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", None: "^"}
+"""Marks, by choice."""
+
+LOOKS = {
+    "better": (THIRD, THIRD),
+    "worse": (OTHER, OTHER),
+}
+"""Colour and inside of a mark, by verdict."""
+
+
+def beside_section(found: Beside) -> Section:
+    """Return the comparison of several methods, ready to be shown."""
+    return Section(
+        title="Methods side by side",
+        found=_found(found),
+        figures={"beside": beside_figure(found)},
+        remarks=found.remarks,
+        table=pd.DataFrame([_row(found, entry) for entry in found.entries]),
+        further=(
+            Table(title="By structure", content=_by_structure(found)),
+            Table(
+                title="Time",
+                content=pd.DataFrame([_cost_row(found, entry) for entry in found.entries]),
+            ),
+            Table(title="Every two methods", content=_every_two(found)),
+        ),
+        notes=_notes(found),
+        numbers={"beside": numbers(found)},
+        files={"beside.csv": found.table()},
+    )
+
+
+def _found(found: Beside) -> str:
+    first = found.entries[0]
+    score = found.score(first)
+    metric = metric_name(found.metric.name)
+    by_verdict: dict[str, list[str]] = {}
+    for entry in found.entries[1:]:
+        difference = found.difference(entry.title, first.title)
+        if difference is None:
+            continue
+        interval = difference.mean.interval
+        amount = signed(difference.mean.value)
+        if math.isfinite(interval.low):
+            amount = f"{amount}, {spread(*interval)}"
+        by_verdict.setdefault(difference.verdict, []).append(f"{entry.title} ({amount})")
+    sentences = []
+    if score is not None:
+        sentences.append(f"{first.title} has a {metric} of {number(score.value)}.")
+    told = [
+        ("better", "Better are"),
+        ("worse", "Worse are"),
+        (Evidence.NEGLIGIBLE.answer, f"Within {found.margin:g} of it are"),
+        (Evidence.NONE.answer, "There is no evidence of a difference to"),
+        (Evidence.TOO_FEW.answer, "There are too few subjects to compare it with"),
+    ]
+    for verdict, start in told:
+        names = by_verdict.get(verdict)
+        if names:
+            verb = start.replace(" are", " is") if len(names) == 1 else start
+            sentences.append(f"{verb} {listed(names)}.")
+    return " ".join(sentences)
+
+
+def _row(found: Beside, entry: Entry) -> dict[str, str]:
+    first = found.entries[0]
+    metric = metric_name(found.metric.name)
+    score = found.score(entry)
+    difference = found.difference(entry.title, first.title)
+    row = {
+        "": entry.title,
+        "setting": _settings(entry),
+        metric: MISSING if score is None else _estimate(score),
+        f"difference to {first.title}": _difference(difference),
+        "verdict": MISSING if difference is None else difference.verdict,
+        "pairs": str(found.pairs_of(entry)),
+        "folded voxels": percent(entry.folding),
+        "log-Jacobian SD": number(entry.roughness, 2),
+    }
+    if any(one.failures for one in found.entries):
+        row["failed"] = str(entry.failures)
+    return row
+
+
+def _cost_row(found: Beside, entry: Entry) -> dict[str, str]:
+    first = found.entries[0]
+    row = {
+        "": entry.title,
+        "seconds a pair": _seconds(entry.seconds),
+        "registrations to tune": _count(entry),
+        "time to tune": _duration(entry.tuning_minutes),
+    }
+    if _has_trained(found):
+        row["time to train"] = _duration(entry.training_minutes)
+    row[f"{first.title} takes less time"] = _break_even(first, entry)
+    return row
+
+
+def _has_trained(found: Beside) -> bool:
+    """Return whether a model was trained, as far as is known: an engine took no minutes."""
+    return any(entry.training_minutes != 0 for entry in found.entries)
+
+
+def _settings(entry: Entry) -> str:
+    texts = {label: setting_text(setting) for label, setting in entry.settings.items()}
+    different = list(dict.fromkeys(texts.values()))
+    if not different:
+        return MISSING
+    if len(different) == 1:
+        return different[0]
+    return f"{len(different)} settings, see by structure"
+
+
+def _estimate(score: tuple[float, float, float]) -> str:
+    value, low, high = score
+    if math.isnan(low):
+        return number(value)
+    return f"{number(value)} ({spread(low, high)})"
+
+
+def _difference(difference: Difference | None) -> str:
+    return MISSING if difference is None else gain_text(difference.mean.estimate)
+
+
+def _seconds(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return MISSING
+    return number(seconds, 2) if seconds >= 0.1 else f"{seconds:.2g}"
+
+
+def _count(entry: Entry) -> str:
+    if entry.choice is None:
+        return MISSING
+    return f"{entry.evaluations:,}" if entry.evaluations else "none"
+
+
+def _duration(minutes: float) -> str:
+    if not math.isfinite(minutes):
+        return MISSING
+    return duration(minutes) if minutes else "none"
+
+
+def _break_even(first: Entry, entry: Entry) -> str:
+    """Return for how many pairs the first method takes less time."""
+    if entry is first:
+        return MISSING
+    count = break_even(first, entry)
+    if math.isnan(count):
+        return MISSING
+    if math.isfinite(count):
+        return f"from {int(count):,} pairs on" if count > 1 else "always"
+    of_other = break_even(entry, first)
+    if math.isfinite(of_other) and of_other > 1:
+        return f"up to {int(of_other) - 1:,} pairs"
+    return "never"
+
+
+def _by_structure(found: Beside) -> pd.DataFrame:
+    """Return a row for each structure: the score of each entry, and how it differs from the first."""
+    first = found.entries[0]
+    rows = []
+    for label in found.labels:
+        row = {"": label}
+        for entry in found.entries:
+            score = found.score(entry, label)
+            text = MISSING if score is None else number(score.value)
+            difference = found.difference(entry.title, first.title, label)
+            if difference is not None:
+                text += f" ({signed(difference.mean.value)}, {difference.verdict})"
+            used = entry.settings.get(label)
+            if entry.choice == "per_structure" and used is not None:
+                text += f" at {setting_text(used)}"
+            row[entry.title] = text
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _every_two(found: Beside) -> pd.DataFrame:
+    """Return a row for every two entries, over all structures."""
+    rows = []
+    for one in found.differences:
+        if one.label is not None:
+            continue
+        row = {
+            "": f"{one.first} − {one.second}",
+            "difference (95 % interval)": gain_text(one.mean.estimate),
+            "pairs": str(one.pairs),
+            "subjects": str(one.mean.subjects),
+            "p": probability(one.mean.p_value),
+            "p, Holm": probability(one.p_adjusted),
+            "verdict": one.verdict,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _notes(found: Beside) -> tuple[str, ...]:
+    metric = metric_name(found.metric.name)
+    notes = [
+        f"{metric}: mean over structures on the {len(found.shared)} pairs that all have. A tuned setting is scored on "
+        "subjects that did not choose it, in the same splits for all methods; the setting shown is that of all "
+        "subjects. Differences are on the pairs that both methods have, with 95 % intervals over subjects (jackknife) "
+        "that contain the variation of choices. Verdicts are corrected by Holm's method: overall for all comparisons "
+        f"with {found.entries[0].title}, and else of every two methods; by structure for those of two methods. "
+        f"Negligible: equivalent to within {found.margin:g}.",
+        "Seconds, folding and the standard deviation of the log Jacobian are at the setting shown; with a setting for "
+        "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
+        "machine that ran them. The last column includes what a method took before its first pair.",
+    ]
+    if _has_trained(found):
+        trainings = (
+            "Intervals describe the variation between subjects, not between trainings of a model."
+        )
+        notes.append(trainings)
+    if found.sparse:
+        have = "has" if len(found.sparse) == 1 else "have"
+        names = listed(found.sparse)
+        notes.insert(
+            0,
+            f"{names} {have} fewer pairs: scores are of these, and only differences compare.",
+        )
+    return tuple(notes)
+
+
+def numbers(found: Beside) -> dict[str, Any]:
+    """Return the comparison for `summary.json`."""
+    entries: dict[str, Any] = {}
+    for entry in found.entries:
+        score = found.score(entry)
+        count = break_even(found.entries[0], entry)
+        by_label = {label: found.score(entry, label) for label in found.labels}
+        entries[entry.title] = {
+            "method": entry.source,
+            "choice": entry.choice,
+            "score": None if score is None else list(score),
+            "scores": {label: one and list(one) for label, one in by_label.items()},
+            "settings": {label: dict(setting) for label, setting in entry.settings.items()},
+            "pairs": found.pairs_of(entry),
+            "seconds": entry.seconds,
+            "folding": entry.folding,
+            "log_jacobian_sd": entry.roughness,
+            "failures": entry.failures,
+            "evaluations": entry.evaluations,
+            "tuning_hours": entry.tuning_minutes / 60,
+            "training_hours": entry.training_minutes / 60,
+            "first_is_faster_from": None if entry is found.entries[0] else count,
+        }
+    return {
+        "metric": found.metric.name,
+        "margin": found.margin,
+        "pairs": len(found.shared),
+        "labels": list(found.labels),
+        "entries": entries,
+        "differences": [_difference_numbers(one) for one in found.differences],
+    }
+
+
+def _difference_numbers(one: Difference) -> dict[str, Any]:
+    return {
+        "first": one.first,
+        "second": one.second,
+        "label": one.label,
+        "difference": one.mean.value,
+        "interval": list(one.mean.interval),
+        "p_adjusted": one.p_adjusted,
+        "pairs": one.pairs,
+        "subjects": one.mean.subjects,
+        "verdict": one.verdict,
+    }
+
+
+def beside_figure(found: Beside) -> Figure:
+    """Draw the differences to the first method, and scores against time where times are known."""
+    entries = found.entries[1:]
+    timed = [entry for entry in found.entries if entry.seconds > 0]
+    has_times = len(timed) > 1
+    height = ROW * max(len(entries), 3) + 1.5
+    figure = new_figure(11.0 if has_times else 6.6, max(height, 3.2))
+    if has_times:
+        left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        _draw_times(right, found, timed)
+    else:
+        left = figure.subplots()
+    _draw_differences(left, found)
+    legend(figure, columns=4 if has_times else 2)
+    return figure
+
+
+def _draw_differences(axes: Axes, found: Beside) -> None:
+    """Draw a row for each method: overall with its interval, and each structure as a small mark."""
+    first = found.entries[0]
+    metric = metric_name(found.metric.name)
+    rows: list[str] = []
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.axvspan(-found.margin, found.margin, color=MUTED, alpha=0.15, linewidth=0)
+    for entry in found.entries[1:]:
+        height = -len(rows)
+        rows.append(shorten(entry.title, 34))
+        for label in found.labels:
+            of_label = found.difference(entry.title, first.title, label)
+            if of_label is not None:
+                axes.plot(
+                    of_label.mean.value,
+                    height - 0.25,
+                    "|",
+                    color=MUTED,
+                    markersize=7,
+                    label="structures",
+                )
+        overall = found.difference(entry.title, first.title)
+        if overall is not None:
+            _draw_difference(axes, height, overall)
+    axes.set_yticks([-place for place in range(len(rows))], rows)
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=6)
+    axes.set_title(f"Difference to {shorten(first.title, 34)}")
+    better = "more" if found.metric.direction == "maximize" else "less"
+    axes.set_xlabel(f"{metric}, positive: better ({better}); 95 % interval")
+
+
+def _draw_difference(axes: Axes, height: float, overall: Difference) -> None:
+    colour, face = LOOKS.get(overall.verdict, (MUTED, PAPER))
+    interval = overall.mean.interval
+    if math.isfinite(interval.low):
+        axes.plot(
+            interval,
+            [height, height],
+            color=colour,
+            linewidth=2,
+            zorder=2,
+        )
+    axes.plot(
+        overall.mean.value,
+        height,
+        "o",
+        color=colour,
+        markerfacecolor=face,
+        markersize=8,
+        zorder=3,
+        label=overall.verdict,
+    )
+
+
+def _draw_times(axes: Axes, found: Beside, timed: list[Entry]) -> None:
+    """Draw scores against seconds of a registration: a colour for each method, a shape for each choice."""
+    metric = metric_name(found.metric.name)
+    sources = list(dict.fromkeys(entry.source for entry in timed))
+    for entry in timed:
+        score = found.score(entry)
+        if score is None:
+            continue
+        colour = COLOURS[sources.index(entry.source) % len(COLOURS)]
+        axes.plot(
+            entry.seconds,
+            score.value,
+            SHAPES[entry.choice],
+            color=colour,
+            markersize=7,
+            linestyle="none",
+            label=shorten(entry.title, 34),
+        )
+    seconds = [entry.seconds for entry in timed]
+    if max(seconds) >= DECADE * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(0.12)
+    axes.set_xlabel("seconds a pair")
+    axes.set_ylabel(metric)
+    axes.set_title(f"{metric} and time")

@@ -1,0 +1,159 @@
+"""A new study of a registration program: its space written out, all subjects searched, nothing trained."""
+
+import copy
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from hmopt.catalogue import EngineProgram, find_engine_program
+from hmopt.catalogue.metrics import WALL_TIME
+from hmopt.data.inspection import Inspection
+from hmopt.declaration import CohortOptions, SearchOptions, Study, parse_study
+from hmopt.errors import DataError
+from hmopt.interop.engines.grid import Grid
+from hmopt.interop.engines.source import EngineSource
+from hmopt.progress import Track
+from hmopt.workflow.new import (
+    Inferred,
+    NewModel,
+    Remarks,
+    Values,
+    infer_pairs,
+    infer_preprocessing,
+    infer_search,
+)
+
+PAIRS = 60
+"""Pairs to search on: each takes seconds at every setting."""
+TRIALS = 40
+"""Settings of a study, the default aside."""
+_FEW_STRUCTURES = 3
+"""With more, each would have a search of its own that takes as long again."""
+_FEWEST_SUBJECTS = 2
+
+
+def engine_declaration(engine: str) -> Values:
+    """Return the tables of `study.toml` that declare a program with its default space.
+
+    Parameters
+    ----------
+    engine
+        The name of a program with an adaptor.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such adaptor.
+
+    Examples
+    --------
+    >>> declared = engine_declaration("convexadam")
+    >>> declared["model"]["engine"], declared["hyperparameters"]["regularization"]["default"]
+    ('convexadam', 1.25)
+    """
+    program = find_engine_program(engine)
+    adaptor: Any = importlib.import_module(program.module)
+    return {
+        "model": {"source": "engine", "engine": engine},
+        "hyperparameters": copy.deepcopy(adaptor.SPACE),
+        "search": {
+            "sampler": "TPESampler",
+            "trials": TRIALS,
+            "spending": "wilcoxon",
+            "reported": [*SearchOptions().reported, WALL_TIME],
+        },
+    }
+
+
+class EngineStudy(NewModel):
+    """A registration program that hmopt has an adaptor for.
+
+    Parameters
+    ----------
+    engine
+        Its name.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such adaptor.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self._program = find_engine_program(engine)
+
+    def infer(
+        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+    ) -> Inferred:
+        """Return the declaration of a study that searches the program's parameters on all subjects.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than two subjects.
+        DeclarationError
+            If the program is not installed, or takes no images of these dimensions.
+        """
+        subjects = len(found.subjects)
+        if subjects < _FEWEST_SUBJECTS:
+            raise DataError(
+                "subjects", expected="at least two", got=subjects, advice="Add images of others."
+            )
+        remarks: Remarks = {"name": "The folder's name."}
+        declared = engine_declaration(self._program.name)
+        pairs = infer_pairs(found.cohort.images, remarks)
+        preprocessing = infer_preprocessing(found, remarks)
+        remarks.setdefault("preprocessing.placement", found.advice)
+        search = infer_search(found.cohort.images, subjects, pairs["tasks"], remarks)
+        study = parse_study(
+            {
+                "name": name,
+                "cohort": cohort.model_dump(mode="json", exclude_none=True),
+                "preprocessing": preprocessing,
+                "split": {"train": 0, "tune": 0, "search": subjects},
+                "pairs": {**pairs, "search": PAIRS},
+                "model": declared["model"],
+                "hyperparameters": declared["hyperparameters"],
+                "search": {**search, **declared["search"], **self._search(found, remarks)},
+            }
+        )
+        self._check(study, folder)
+        remarks |= _remarks(self._program)
+        return Inferred(
+            study=study,
+            remarks=remarks,
+            without=("network", "hypernetwork", "loss", "training", "compare"),
+        )
+
+    def _search(self, found: Inspection, remarks: Remarks) -> Values:
+        """Return the scopes and processes of the search."""
+        scopes = [["cohort"]]
+        structures = len(found.cohort.structures)
+        if structures <= _FEW_STRUCTURES:
+            scopes.append(["label"])
+        else:
+            remarks["search.scopes"] = (
+                f'Add ["label"] for a setting of each of the {structures} structures: each is a search of its own.'
+            )
+        return {"scopes": scopes, "jobs": os.cpu_count() or 1}
+
+    def _check(self, study: Study, folder: Path) -> None:
+        shape = tuple(study.preprocessing.shape)
+        EngineSource(
+            kind="engine",
+            name=self._program.name,
+            folder=folder,
+            grid=Grid(shape=shape, spacing_mm=(1.0,) * len(shape)),
+        ).check()
+
+
+def _remarks(program: EngineProgram) -> Remarks:
+    return {
+        "model.source": f"{program.title}; nothing is trained.",
+        "split.search": "All: nothing is trained.",
+        "pairs.search": "Each takes seconds at every setting; more of them narrow the intervals.",
+        "search.sampler": "The plan takes up to three hyperparameters, all of them numbers.",
+        "search.spending": "Settings that are worse than the best one are left after some pairs.",
+        "search.jobs": "One for each core of this machine, each with one thread.",
+    }

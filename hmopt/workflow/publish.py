@@ -1,0 +1,603 @@
+"""`hmopt.publish`: a trained model in a folder that is ready for a hub, with its card and nothing personal."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from hmopt.analysis.scope_result import optima_table
+from hmopt.catalogue import REGULARIZERS, SIMILARITIES
+from hmopt.csv_tables import write_table
+from hmopt.data.facts import FACTS, CohortFacts
+from hmopt.declaration import CohortOptions, SplitOptions, Study
+from hmopt.declaration.document import write_document
+from hmopt.errors import CheckpointError, DeclarationError
+from hmopt.files import checked
+from hmopt.model_file import model_identity
+from hmopt.progress import Track, silent
+from hmopt.report.material import Material, read_material
+from hmopt.report.origin import OPTIMA, ModelOptima, ScopeOptimum, optima_of, write_optima
+from hmopt.report.words import (
+    MISSING,
+    duration,
+    gain_text,
+    kind_name,
+    metric_name,
+    number,
+    plural,
+    scope_title,
+    setting_text,
+    setting_value,
+    spread,
+    symbol,
+)
+from hmopt.space import Setting, value_text
+from hmopt.study_folder import StudyFolder
+
+CARD = "README.md"
+OPTIMA_TABLE = "optima.csv"
+TEMPLATE = "model_card.md.jinja"
+
+LICENCES = frozenset(
+    {
+        "apache-2.0",
+        "cc",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nd-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc0-1.0",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+        "cdla-sharing-1.0",
+        "mit",
+        "odbl",
+        "odc-by",
+        "pddl",
+        "unknown",
+        "unlicense",
+    }
+)
+"""Licences of data that the hub of Hugging Face knows by these identifiers; others are `other` with a name."""
+
+_ANSWERS = {
+    "evidence": "yes",
+    "no evidence": "no evidence",
+    "negligible": "negligible",
+    "too few": "too few subjects",
+    "flat": "flat",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A folder that is ready for a hub.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    card, model
+        Its `README.md` and `model.safetensors`.
+    remarks
+        What a user should know of it, one sentence each.
+    """
+
+    folder: Path
+    card: Path
+    model: Path
+    remarks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return a line for a person."""
+        return f"Published: {self.folder}. Read {self.card} before you upload it."
+
+
+def publish(
+    folder: Path | str,
+    to: Path | str,
+    *,
+    data_license: str | None = None,
+    citation: str | None = None,
+    track: Track = silent,
+) -> Published:
+    """Write model card, weights, declaration and best settings of a study into one folder, ready for a hub.
+
+    Nothing personal is written: no path, no name of a file, subject or image, no database, no plugin. Scopes of single
+    subjects are left out of the best settings. The header of the weights keeps hashes of the training files, by which
+    `hmopt new --model` finds out whether a new cohort holds images that the model was trained on.
+
+    Parameters
+    ----------
+    folder
+        The study folder that trained the model.
+    to
+        The folder to make.
+    data_license
+        Licence of the training images, as `cc-by-4.0`; None: as `cohort.license` declares.
+    citation
+        How the images are to be cited; None: as `cohort.citation` declares.
+    track
+        Shows progress.
+
+    Returns
+    -------
+    Published
+        The folder and its files.
+
+    Raises
+    ------
+    DeclarationError
+        If the licence is not told, the folder to make is there already, or the model is not trained in `folder`.
+    CheckpointError
+        If there is no trained model.
+    LedgerError
+        If what was searched is another model.
+
+    References
+    ----------
+    Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. The card follows the template of the hub of Hugging
+    Face: https://huggingface.co/docs/hub/model-cards.
+
+    Examples
+    --------
+    >>> import hmopt
+    >>> made = hmopt.publish("studies/mine", "published/mine", data_license="cc-by-4.0")  # doctest: +SKIP
+    >>> made.card.as_posix()  # doctest: +SKIP
+    'published/mine/README.md'
+    """
+    files = StudyFolder(folder)
+    destination = Path(to)
+    _check_destination(destination)
+    study = files.study
+    _check_trained_here(study)
+    licence = _told_licence(study, data_license)
+    cited = citation or study.cohort.citation
+    header = _read_header(files)
+
+    material = _material(files, track)
+    optima = None if material is None else optima_of(material)
+    beside = destination.with_name(f".{destination.name}-{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        _write_model(files.model_file(), beside / "model.safetensors", header, study)
+        declaration = harmless(study)
+        remarks = []
+        if declaration is None:
+            remarks.append(
+                "The study uses plugins, so that study.toml is left out: the header of the weights says all."
+            )
+        else:
+            (beside / "study.toml").write_text(_document(declaration), encoding="utf-8")
+        if material is not None and optima is not None:
+            write_optima(beside / OPTIMA, optima)
+            table = optima_table(material.findings, material.searched.loss_scale)
+            write_table(_without_subjects(table), beside / OPTIMA_TABLE, float_format="%.6g")
+        else:
+            remarks.append("Nothing was searched: the card tells no best setting.")
+        identity = model_identity(files.model_file(), list(study.hyperparameters))
+        card = Card(study=study, header=header, optima=optima, licence=licence, citation=cited)
+        text = card.text(destination.name, identity)
+        (beside / CARD).write_text(text, encoding="utf-8")
+        if destination.is_dir():
+            destination.rmdir()
+        beside.rename(destination)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Published(
+        folder=destination,
+        card=destination / CARD,
+        model=destination / "model.safetensors",
+        remarks=tuple(remarks),
+    )
+
+
+def _check_destination(destination: Path) -> None:
+    is_free = not destination.exists() or (destination.is_dir() and not any(destination.iterdir()))
+    if not is_free:
+        raise DeclarationError(
+            "--to",
+            expected="a folder that is not there yet, or is empty",
+            got=str(destination),
+            advice="Choose another one, or move it away.",
+        )
+
+
+def _check_trained_here(study: Study) -> None:
+    source = study.model.source
+    if source == "trained":
+        return
+    place = "" if study.model.path is None else f" ({study.model.path})"
+    raise DeclarationError(
+        "model.source",
+        expected='"trained": a model is published from the study folder that trained it',
+        got=f"{source!r}{place}",
+        advice="Publish that folder.",
+    )
+
+
+def _told_licence(study: Study, given: str | None) -> str:
+    licence = (given or study.cohort.license or "").strip()
+    if not licence:
+        raise DeclarationError(
+            "cohort.license",
+            expected="the licence of the training images",
+            got="none",
+            advice="Give --data-license, as cc-by-4.0, or declare it.",
+        )
+    return licence
+
+
+def _read_header(files: StudyFolder) -> dict[str, Any]:
+    """Return the header of the model, with the facts of its training images where they can still be had."""
+    from hmopt.networks import read_header
+    from hmopt.workflow.new_model import read_trained
+
+    header = read_header(files.model_file())
+    if FACTS in header:
+        return header
+    facts = read_trained(files.path).facts
+    if facts is None:
+        return header
+    return {**header, FACTS: facts.model_dump()}
+
+
+def _material(files: StudyFolder, track: Track) -> Material | None:
+    """Return the analysed search; None where nothing was searched."""
+    if not files.readable_search_file.is_file():
+        return None
+    files.check_together()
+    return read_material(files, track)
+
+
+def harmless(study: Study) -> Study | None:
+    """Return a declaration without paths and names; None where it needs plugins, which are not published.
+
+    Parameters
+    ----------
+    study
+        As it is declared.
+    """
+    if study.plugins:
+        return None
+    cohort = CohortOptions(
+        manifest=Path("not-published.csv"),
+        **study.cohort.model_dump(
+            include={"structures", "minimum_voxels", "spacing_known", "license", "citation"}
+        ),
+    )
+    counts = {}
+    for side in ("train", "tune", "search"):
+        value = getattr(study.split, side)
+        counts[side] = value if isinstance(value, int) else len(value)
+    split = SplitOptions(**counts, seed=study.split.seed)
+    preprocessing = study.preprocessing.model_copy(update={"template": None})
+    pairs = study.pairs.model_copy(update={"csv": None})
+    if pairs.atlas is not None:
+        tasks = [task for task in pairs.tasks if task != "atlas"] or ["cross"]
+        pairs = pairs.model_copy(update={"atlas": None, "tasks": tasks})
+    search = study.search.model_copy(update={"storage": None, "sampler_options": {}})
+    return study.model_copy(
+        update={
+            "cohort": cohort,
+            "split": split,
+            "preprocessing": preprocessing,
+            "pairs": pairs,
+            "search": search,
+        }
+    )
+
+
+def _document(study: Study) -> str:
+    remarks = {
+        "cohort.manifest": "The images are not published with the model.",
+        "split.train": "Numbers of subjects; which ones is not published.",
+    }
+    return write_document(study, remarks)
+
+
+def _write_model(source: Path, destination: Path, header: Mapping[str, Any], study: Study) -> None:
+    """Write the weights with a header that names no image; the identity of the model stays."""
+    from hmopt.networks import load_hypermorph, save_hypermorph
+
+    hypermorph, _ = load_hypermorph(source, declared_order=list(study.hyperparameters))
+    preprocessing = {**header["preprocessing"], "template": None}
+    cleaned = {**header, "preprocessing": preprocessing}
+    save_hypermorph(destination, hypermorph.hypernetwork.state_dict(), cleaned)
+    destination.chmod(0o644)
+
+
+def _without_subjects(table: pd.DataFrame) -> pd.DataFrame:
+    of_subjects = table["scope"].str.split(" × ").map(lambda kinds: "subject" in kinds)
+    return table[~of_subjects]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model card tells.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    header
+        Of the model.
+    optima
+        Its best settings; None where nothing was searched.
+    licence, citation
+        Of the training images.
+    """
+
+    study: Study
+    header: Mapping[str, Any]
+    optima: ModelOptima | None
+    licence: str
+    citation: str | None
+
+    def text(self, folder: str, identity: str) -> str:
+        """Return the card as Markdown with YAML in front.
+
+        Parameters
+        ----------
+        folder
+            Name of the published folder.
+        identity
+            Of the model.
+        """
+        environment = Environment(
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        environment.filters["as_yaml"] = _as_yaml
+        source = package_files("hmopt.workflow") / TEMPLATE
+        template = environment.from_string(source.read_text(encoding="utf-8"))
+        facts = self._facts()
+        subjects = "subjects" if facts is None else plural(facts.subjects, "subject")
+        return template.render(
+            front=self.front(),
+            title=f"{self.study.name}: a hypermorph of {self._dimensions()} images",
+            images_are=self._images(facts),
+            symbols=", ".join(symbol(name) for name in self.study.space.names),
+            meaning=self._meaning(),
+            version=self.header.get("version", "of an unknown version"),
+            folder=folder,
+            values=self._values(),
+            setting=self._setting(),
+            subjects=subjects,
+            training=self._training(facts),
+            rows=self._rows(),
+            header=self._columns(),
+            rule=["---"] * len(self._columns()),
+            searched_on=self._searched_on(),
+            metric=metric_name(self.study.search.metric, full=True),
+            default=setting_text(self.study.space.default),
+            data_license=_one_cell(self.licence),
+            citation=self.citation,
+            hashes=""
+            if facts is None
+            else "; the header of the weights holds hashes of the training files",
+            identity=identity,
+        )
+
+    def front(self) -> dict[str, Any]:
+        """Return what stands in front of the card for the hub, ready for YAML."""
+        known = licence_identifier(self.licence)
+        front: dict[str, Any] = {"license": known or "other"}
+        if known is None:
+            front["license_name"] = _slug(self.licence)
+        front["library_name"] = "hmopt"
+        front["pipeline_tag"] = "image-to-image"
+        front["tags"] = [
+            "hmopt",
+            "hypermorph",
+            "image-registration",
+            "deformable-registration",
+            "medical-imaging",
+            self._dimensions().lower(),
+        ]
+        metric = self.study.search.metric
+        front["metrics"] = [metric]
+        held_out = self._held_out()
+        if held_out is not None:
+            result = {
+                "task": {"type": "image-to-image", "name": "Deformable image registration"},
+                "dataset": {"type": _slug(self.study.name), "name": self.study.name},
+                "metrics": [
+                    {
+                        "type": metric,
+                        "value": round(held_out, 4),
+                        "name": f"{metric_name(metric)} on held-out subjects",
+                    }
+                ],
+            }
+            front["model-index"] = [{"name": self.study.name, "results": [result]}]
+        return front
+
+    def _facts(self) -> CohortFacts | None:
+        if FACTS not in self.header:
+            return None
+        return checked(
+            self.header[FACTS],
+            CohortFacts,
+            field="model.safetensors",
+            error=CheckpointError,
+            what="the header of a trained model",
+            advice="Restore the file, or move it away and train again.",
+        )
+
+    def _dimensions(self) -> str:
+        return f"{len(self.header['architecture']['shape'])}-D"
+
+    def _images(self, facts: CohortFacts | None) -> str:
+        modalities = [] if facts is None else facts.modalities
+        kind = f"{self._dimensions()} images"
+        return f"{', '.join(modalities)} {kind}" if modalities else kind
+
+    def _meaning(self) -> str:
+        if "regularization" not in self.study.hyperparameters:
+            return ""
+        return "λ is in [0, 1]: 0 regularizes not at all, 1 does nothing else."
+
+    def _setting(self) -> Setting:
+        overall = None if self.optima is None else self._overall()
+        return dict(self.study.space.default) if overall is None else dict(overall.recommended)
+
+    def _values(self) -> str:
+        values = []
+        for name, value in self._setting().items():
+            values.append(f" --set {name}={value_text(value)}")
+        return "".join(values)
+
+    def _overall(self) -> ScopeOptimum | None:
+        if self.optima is None:
+            return None
+        for optimum in self.optima.scopes:
+            if not optimum.criteria:
+                return optimum
+        return None
+
+    def _held_out(self) -> float | None:
+        overall = self._overall()
+        if overall is None or overall.score_held_out is None:
+            return None
+        return overall.score_held_out.value
+
+    def _training(self, facts: CohortFacts | None) -> list[tuple[str, str]]:
+        """Return the rows of the table on the training."""
+        header = self.header
+        loss = header.get("loss", {})
+        preprocessing = header.get("preprocessing", {})
+        spacing = header.get("spacing_mm")
+        training = header.get("training", {})
+        rows = [
+            ("subjects", "not told by the model" if facts is None else _people(facts)),
+            ("modality", ", ".join(facts.modalities) if facts and facts.modalities else "not told"),
+            ("structures", ", ".join(header.get("labels", [])) or "not told"),
+            ("grid", f"{_times(header['architecture']['shape'])} voxels"),
+            ("spacing", f"{_times(spacing)} mm" if spacing else "not known; voxels as they are"),
+            ("normalization", str(preprocessing.get("normalization", "not told"))),
+            ("placement", str(preprocessing.get("placement", "not told"))),
+            ("pairs", ", ".join(self.study.pairs.tasks)),
+            ("similarity", _title(SIMILARITIES, loss.get("similarity"))),
+            ("regularizer", _title(REGULARIZERS, loss.get("regularizer"))),
+            ("steps", f"{header.get('steps', 'not told')} of {training.get('batch', '?')} pairs"),
+            (
+                "time",
+                f"{duration(float(header.get('minutes', 0)))} on {header.get('device', 'cpu')}",
+            ),
+        ]
+        if "window" in loss and loss.get("similarity") == "lncc":
+            rows.insert(9, ("window of the similarity", f"{loss['window']} voxels"))
+        if facts is not None:
+            rows += _overlap_rows(facts)
+        return [(name, _one_cell(value)) for name, value in rows]
+
+    def _searched_on(self) -> str:
+        overall = self._overall()
+        if overall is None:
+            return "subjects"
+        return f"{plural(overall.subjects, 'subject')} ({plural(overall.pairs, 'pair')})"
+
+    def _columns(self) -> list[str]:
+        stars = [f"{symbol(name)}\\*" for name in self.study.space.names]
+        return ["for", *stars, "held-out score", "gain over the default", "sure?", "doubts"]
+
+    def _rows(self) -> list[list[str]]:
+        if self.optima is None:
+            return []
+        return [[_one_cell(cell) for cell in _row(optimum)] for optimum in self.optima.scopes]
+
+
+def _row(optimum: ScopeOptimum) -> list[str]:
+    kinds = [kind for kind, _ in optimum.criteria]
+    title = scope_title(optimum.scope)
+    if kinds and kinds not in (["label"], ["task"]):
+        title = f"{title} ({kind_name(kinds)})"
+    stars = []
+    for name, value in optimum.setting.items():
+        low, high = optimum.interval(name)
+        between = f" ({setting_value(low)} to {setting_value(high)})" if low == low else ""
+        stars.append(f"{setting_value(value)}{between}")
+    held_out = optimum.score_held_out
+    score = MISSING
+    if held_out is not None:
+        found = held_out.estimate
+        between = f" ({spread(found.low, found.high)})" if found.low == found.low else ""
+        score = f"{number(found.value)}{between}"
+    gain = optimum.gain_over_default
+    gained = MISSING if gain is None else gain_text(gain.estimate)
+    sure = _ANSWERS.get(optimum.verdict or "", "not tested")
+    return [title, *stars, score, gained, sure, ", ".join(optimum.flags) or MISSING]
+
+
+def _overlap_rows(facts: CohortFacts) -> list[tuple[str, str]]:
+    rows = []
+    for task, overlaps in facts.overlaps.items():
+        means = [found.mean for found in overlaps.values()]
+        mean = sum(means) / len(means)
+        rows.append((f"overlap before registration, {task} pairs", f"{mean:.2f} (mean Dice)"))
+    return rows
+
+
+def _people(facts: CohortFacts) -> str:
+    return f"{facts.subjects} ({plural(facts.images, 'image')})"
+
+
+def _title(records: Mapping[str, Any], name: str | None) -> str:
+    if name is None:
+        return "not told"
+    return records[name].title if name in records else name
+
+
+def licence_identifier(licence: str) -> str | None:
+    """Return the identifier by which the hub of Hugging Face knows a licence; None where it knows none.
+
+    Examples
+    --------
+    >>> licence_identifier("CC BY-NC-SA 4.0"), licence_identifier("Public Domain")
+    ('cc-by-nc-sa-4.0', None)
+    """
+    identifier = _slug(licence)
+    return identifier if identifier in LICENCES else None
+
+
+def _slug(text: str) -> str:
+    lowered = re.sub(r"[^a-z0-9.]+", "-", text.lower())
+    return lowered.strip("-") or "unnamed"
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as YAML in one line: JSON is a part of it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _one_cell(text: str) -> str:
+    """Return a text that stays in one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

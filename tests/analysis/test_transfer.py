@@ -1,0 +1,106 @@
+"""The loss with another cohort's best setting, on curves whose optimum is known."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Interval
+from hmopt.analysis.scope_result import analyse_scopes
+from hmopt.analysis.transfer import find_transfers, overlap
+from hmopt.declaration.search import SearchOptions
+from hmopt.ledger.measurements import Measurements
+from hmopt.search.scopes import Scope
+from hmopt.space import Hyperparameter, Space, as_number
+
+SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
+COHORT = Scope(criteria=())
+THYMUS = Scope(criteria=(("label", "thymus"),))
+
+
+def measure(best: float, steep: float, subjects: int = 10, noise: float = 0.0005) -> Measurements:
+    """Dice falls by `steep` times the squared distance of λ from its best value."""
+    names = [f"s{number}" for number in range(subjects)]
+    rows = [(f"{a}->{b}", a, b, a, b, "cross") for a in names for b in names if a != b]
+    columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]
+    pairs = pd.DataFrame(rows, columns=columns)
+    settings = [(place,) for place in range(11)]
+    generator = np.random.default_rng(0)
+    dice = np.empty((len(settings), len(pairs), 1))
+    own = noise * generator.standard_normal((len(settings), len(pairs), 1))
+    for row, index in enumerate(settings):
+        value = as_number(SPACE.setting(index)["regularization"])
+        dice[row] = 0.8 - steep * (value - best) ** 2
+    return Measurements(
+        identity="made up",
+        space=SPACE,
+        settings=tuple(settings),
+        pairs=pairs,
+        labels=("thymus",),
+        values={"dice": dice + own},
+    )
+
+
+def transfers(measured: Measurements, there: float, margin: float = 0.002) -> Any:
+    options = SearchOptions(splits=500)
+    results = analyse_scopes(measured, None, [COHORT, THYMUS], options)
+    settings = {scope: {"regularization": there} for scope in (COHORT, THYMUS)}
+    return find_transfers(results, settings, measured.pairs, margin)
+
+
+def test_a_setting_far_from_the_best_loses_what_the_parabola_says() -> None:
+    found = transfers(measure(best=0.3, steep=0.5), there=0.7)
+    loss = found[COHORT].loss
+    assert loss.value == pytest.approx(0.5 * 0.4**2, abs=0.001)
+    assert loss.interval[0] < 0.5 * 0.4**2 < loss.interval[1]
+    assert found[COHORT].evidence is Evidence.FOUND
+    assert not found[COHORT].would_do
+
+
+def test_the_same_best_setting_would_do() -> None:
+    found = transfers(measure(best=0.3, steep=0.5), there=0.3)
+    assert found[COHORT].evidence is Evidence.NEGLIGIBLE
+    assert found[COHORT].would_do
+    assert found[THYMUS].would_do
+
+
+def test_a_flat_curve_makes_every_setting_do() -> None:
+    assert transfers(measure(best=0.3, steep=0.001), there=0.9)[COHORT].would_do
+
+
+def test_few_subjects_give_no_verdict() -> None:
+    found = transfers(measure(best=0.3, steep=0.5, subjects=4), there=0.7)
+    assert found[COHORT].evidence is Evidence.TOO_FEW
+    assert not found[COHORT].would_do
+
+
+def test_a_setting_that_was_not_measured_is_left_out() -> None:
+    measured = measure(best=0.3, steep=0.5)
+    kept = [0, 1, 2, 3, 4, 5]
+    fewer = Measurements(
+        identity=measured.identity,
+        space=SPACE,
+        settings=tuple(measured.settings[place] for place in kept),
+        pairs=measured.pairs,
+        labels=measured.labels,
+        values={"dice": measured.values["dice"][kept]},
+    )
+    assert transfers(fewer, there=0.9) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((0.1, 0.3), (0.2, 0.5), True),
+        ((0.2, 0.5), (0.1, 0.2), True),
+        ((0.0, 0.1), (0.2, 0.3), False),
+        ((0.0, 0.1), (np.nan, np.nan), None),
+    ],
+)
+def test_intervals_that_share_a_value_overlap(
+    one: tuple[float, float], other: tuple[float, float], expected: bool | None
+) -> None:
+    assert overlap(Interval(*one), Interval(*other)) is expected
+    assert overlap(Interval(*other), Interval(*one)) is expected

@@ -1,0 +1,151 @@
+"""The processes of engines: replaced when they die, ended when they hang, gone when their parent is."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmopt.errors import DeclarationError
+from hmopt.interop.engines.failure import EngineFailure
+from hmopt.interop.engines.grid import Grid
+from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.source import EngineSource
+
+GRID = Grid(shape=(6, 5), spacing_mm=(1.0, 2.0))
+IMAGE = np.arange(30, dtype=np.float32).reshape(6, 5)
+
+ENGINE = """
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import beside
+
+
+def register(moving, fixed, setting, spacing_mm):
+    if setting["what"] == "hang":
+        subprocess.Popen(["sleep", "300"])
+        print(os.getpid(), flush=True)
+        time.sleep(300)
+    if setting["what"] == "crash":
+        os._exit(5)
+    if setting["what"] == "print":
+        sys.stdout.write("noise " * 100_000)
+        os.system("echo more noise")
+        sys.stdin.read()
+    moving[:] = 0
+    displacement = np.zeros((2, 6, 5))
+    displacement[0] = os.getpid()
+    displacement[1] = spacing_mm[1] * beside.FACTOR
+    return displacement
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> EngineSource:
+    (tmp_path / "engine.py").write_text(ENGINE)
+    (tmp_path / "beside.py").write_text("FACTOR = 10\n")
+    return EngineSource(kind="callable", name="engine.py:register", folder=tmp_path, grid=GRID)
+
+
+def pid_of(processes: EngineProcesses, what: str = "") -> int:
+    return int(processes.register(IMAGE, IMAGE, {"what": what}).displacement[0, 0, 0])
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_process_serves_many_pairs_and_a_dead_one_is_replaced(source: EngineSource) -> None:
+    processes = EngineProcesses(source, jobs=1)
+    assert processes.start() == source.folder / "engine.py"
+    first = pid_of(processes)
+    assert first != os.getpid()
+    assert pid_of(processes, "print") == first
+    with pytest.raises(EngineFailure, match="exit status 5"):
+        pid_of(processes, "crash")
+    second = pid_of(processes)
+    assert second != first
+    os.kill(second, 9)  # as the system does to an idle process when memory runs out
+    time.sleep(0.2)
+    assert pid_of(processes) != second
+    processes.end()
+
+
+def test_spacing_and_modules_beside_the_file_are_there_and_images_stay_as_they_are(
+    source: EngineSource,
+) -> None:
+    processes = EngineProcesses(source, jobs=1)
+    found = processes.register(IMAGE, IMAGE, {"what": ""})
+    np.testing.assert_array_equal(found.displacement[1], 20.0)
+    assert IMAGE.sum() == np.arange(30).sum()
+    processes.end()
+
+
+def test_one_that_hangs_is_ended_with_all_that_it_started(source: EngineSource) -> None:
+    processes = EngineProcesses(source, jobs=1, time_limit_s=3.0)
+    pid = pid_of(processes)
+    began = time.monotonic()
+    with pytest.raises(EngineFailure, match="none after 3 s, the time limit"):
+        pid_of(processes, "hang")
+    assert time.monotonic() - began < 30
+    assert not is_running(pid)
+    left = subprocess.run(["ps", "-o", "stat=", "-g", str(pid)], capture_output=True, text=True)
+    # one that has ended may wait for the system to clear it away
+    assert [state for state in left.stdout.split() if not state.startswith("Z")] == []
+    processes.end()
+
+
+def test_nothing_runs_any_more_once_they_are_no_longer_needed(source: EngineSource) -> None:
+    processes = EngineProcesses(source, jobs=2)
+    pid = pid_of(processes)
+    del processes
+    time.sleep(0.1)
+    assert not is_running(pid)
+
+
+def test_they_end_with_a_parent_that_is_killed(source: EngineSource, tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from hmopt.interop.engines.grid import Grid
+from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.source import EngineSource
+source = EngineSource(kind="callable", name="engine.py:register", folder={str(tmp_path)!r},
+                      grid=Grid(shape=(6, 5), spacing_mm=(1.0, 2.0)))
+from dataclasses import replace
+from pathlib import Path
+processes = EngineProcesses(replace(source, folder=Path(source.folder)), jobs=1)
+image = np.zeros((6, 5), np.float32)
+print(int(processes.register(image, image, {{"what": ""}}).displacement[0, 0, 0]), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 20
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_engine_that_cannot_be_imported_is_refused_with_the_reason(tmp_path: Path) -> None:
+    for name, text, message in (
+        ("raises.py", "raise OSError('no licence')", "OSError: no licence"),
+        ("exits.py", "import os; os._exit(4)", "exit status 4"),
+    ):
+        (tmp_path / name).write_text(text)
+        source = EngineSource(kind="callable", name=f"{name}:register", folder=tmp_path, grid=GRID)
+        with pytest.raises(DeclarationError, match=message):
+            EngineProcesses(source, jobs=1).start()

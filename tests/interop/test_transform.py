@@ -1,0 +1,79 @@
+"""Transformations of points, against closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hmopt.errors import DataError
+from hmopt.interop.transform import Affine, Field, InverseOf, chain
+
+Floats = NDArray[np.float64]
+
+matrices = st.lists(st.floats(-0.3, 0.3), min_size=12, max_size=12)
+
+
+def affine(numbers: list[float]) -> Affine:
+    matrix = np.eye(4)
+    matrix[:3] += np.reshape(numbers, (3, 4))
+    return Affine(matrix=matrix)
+
+
+def points() -> Floats:
+    return np.random.default_rng(0).uniform(1, 6, (20, 3))
+
+
+def shear() -> Field:
+    """Return a field u = (0.2 y, 0, -0.1 x) on 8 x 8 x 8 voxels: linear, so exact between them."""
+    x, y, _ = np.indices((8, 8, 8), dtype=np.float64)
+    return Field(vectors=np.stack([0.2 * y, 0 * x, -0.1 * x]), to_world=np.eye(4))
+
+
+@settings(deadline=None, max_examples=20)
+@given(numbers=st.tuples(matrices, matrices, matrices))
+def test_a_chain_of_affines_is_one_and_its_inverse_takes_back(
+    numbers: tuple[list[float], list[float], list[float]],
+) -> None:
+    parts = [affine(one) for one in numbers]
+    whole = chain([chain(parts[:2]), parts[2]])
+    assert len(whole.parts) == 1
+    expected = parts[2](parts[1](parts[0](points())))
+    np.testing.assert_allclose(whole(points()), expected, atol=1e-9)
+    np.testing.assert_allclose(whole.inverse()(expected), points(), atol=1e-6)
+
+
+def test_a_point_goes_through_the_first_part_first() -> None:
+    shift = np.eye(4)
+    shift[0, 3] = 1
+    double = Affine(matrix=np.diag([2.0, 2, 2, 1]))
+    start = np.array([[1.0, 1, 1]])
+    shifted_first = chain([Affine(matrix=shift), double])
+    doubled_first = chain([double, Affine(matrix=shift)])
+    assert shifted_first(start).tolist() == [[4, 2, 2]]
+    assert doubled_first(start).tolist() == [[3, 2, 2]]
+
+
+def test_a_field_is_linear_between_its_voxels_and_still_outside() -> None:
+    here = points()
+    expected = here + np.stack([0.2 * here[:, 1], 0 * here[:, 0], -0.1 * here[:, 0]], axis=-1)
+    np.testing.assert_allclose(shear()(here), expected, atol=1e-12)
+    outside = np.array([[-0.6, 3, 3], [3, 7.6, 3]])
+    np.testing.assert_array_equal(shear()(outside), outside)
+    assert shear().share_inside(np.concatenate([outside, here[:2]])) == 0.5
+
+
+def test_the_inverse_of_a_field_is_that_of_its_matrix() -> None:
+    inverse = shear().inverse()
+    assert isinstance(inverse, InverseOf)
+    matrix = np.array([[1, 0.2, 0], [0, 1, 0], [-0.1, 0, 1]])
+    inner = points() / 2 + 1
+    there = inner @ matrix.T
+    np.testing.assert_allclose(inverse(there), inner, atol=2e-3)
+    assert inverse.inverse() is not inverse
+    np.testing.assert_allclose(inverse.inverse()(inner), there, atol=1e-9)
+
+
+def test_no_transformations_are_refused() -> None:
+    with pytest.raises(DataError, match="expected at least one"):
+        chain([])

@@ -1,0 +1,209 @@
+"""A published folder: the card as the hub reads it, nothing personal, and read again as a model."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+import hmopt
+from hmopt.data.facts import FACTS
+from hmopt.data.synthetic import make_cohort
+from hmopt.declaration import read_study
+from hmopt.errors import DeclarationError, HmoptError
+from hmopt.interop import own_model
+from hmopt.model_file import model_identity
+from hmopt.report.origin import read_optima
+from hmopt.study_folder import StudyFolder
+from hmopt.workflow.publish import Published, licence_identifier
+
+
+@pytest.fixture(scope="module")
+def study(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a trained study that was searched for the cohort, tasks and subjects."""
+    folder = tmp_path_factory.mktemp("published") / "study"
+    shutil.copytree(tiny_study.folder, folder)
+    declared = (folder / "study.toml").read_text()
+    scopes = 'scopes = [["cohort"], ["task"], ["subject"]]\n'
+    (folder / "study.toml").write_text(declared + scopes)
+    hmopt.search(folder, device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(study: Path) -> Published:
+    return hmopt.publish(
+        study, study.parent / "out", data_license="CC BY-NC-SA 4.0", citation="Us | 2026"
+    )
+
+
+def test_the_folder_holds_card_weights_declaration_and_optima(published: Published) -> None:
+    names = sorted(path.name for path in published.folder.iterdir())
+    assert names == ["README.md", "model.safetensors", "optima.csv", "optima.json", "study.toml"]
+    assert published.remarks == ()
+
+
+def test_the_hub_reads_the_card(published: Published) -> None:
+    repocard = pytest.importorskip("huggingface_hub")
+    card = repocard.ModelCard.load(published.card)
+    data = card.data
+    assert data.license == "cc-by-nc-sa-4.0"
+    assert data.library_name == "hmopt"
+    assert data.pipeline_tag == "image-to-image"
+    assert {"hmopt", "image-registration", "2-d"} <= set(data.tags)
+    (result,) = data.eval_results
+    assert result.metric_type == "dice"
+    optima = read_optima(published.folder / "optima.json")
+    (overall,) = [one for one in optima.scopes if not one.criteria]
+    assert overall.score_held_out is not None
+    assert result.metric_value == pytest.approx(overall.score_held_out.value, abs=1e-4)
+
+
+def test_the_card_tells_training_limits_licence_and_best_settings(published: Published) -> None:
+    text = published.card.read_text()
+    for heading in (
+        "Use it",
+        "Intended use and limits",
+        "Training",
+        "Data and licence",
+        "Citation",
+    ):
+        assert f"## {heading}" in text
+    assert "| subjects | 4 (16 images) |" in text
+    assert "| grid | 32 x 32 voxels |" in text
+    assert "| steps | 20 of 2 pairs |" in text
+    assert "CC BY-NC-SA 4.0" in text
+    assert "--model out" in text
+    assert "whole cohort" in text
+    assert "Us | 2026" in text
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(published: Published) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", published.card.read_text(), re.MULTILINE)
+    assert len(tables) == 3
+    for table in tables:
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(cells) == 1
+
+
+def test_nothing_personal_is_in_any_file(published: Published, study: Path) -> None:
+    subjects = set(pd.read_csv(study / "data/cohort.csv")["subject"])
+    secrets = [*subjects, str(study), str(Path.home()), "/tmp", "data/cohort.csv", "data/dseg.tsv"]
+    with safe_open(published.model, framework="np") as file:
+        header = json.dumps(file.metadata())
+    texts = [header]
+    readable = [path for path in published.folder.iterdir() if path.suffix != ".safetensors"]
+    texts += [path.read_text() for path in readable]
+    for text in texts:
+        for secret in secrets:
+            assert secret not in text
+
+
+def test_the_weights_and_their_identity_stay(published: Published, study: Path) -> None:
+    before = own_model.read(study / "model.safetensors")
+    after = own_model.read(published.model)
+    assert after.identity == before.identity
+    assert model_identity(published.model) == model_identity(study / "model.safetensors")
+    assert after.header[FACTS] == before.header[FACTS]
+
+
+def test_a_template_that_names_an_image_is_taken_out(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "named")
+    path = tmp_path / "named/model.safetensors"
+    model = own_model.read(path)
+    from hmopt.networks import save_hypermorph
+
+    preprocessing = {**model.header["preprocessing"], "template": "jane-doe_T1w"}
+    header = {**model.header, "preprocessing": preprocessing}
+    save_hypermorph(path, model.hypermorph.hypernetwork.state_dict(), header)
+    made = hmopt.publish(tmp_path / "named", tmp_path / "out", data_license="mit")
+    assert b"jane-doe" not in made.model.read_bytes()
+
+
+def test_a_published_folder_is_read_as_a_model(published: Published, tmp_path: Path) -> None:
+    make_cohort(tmp_path / "data", subjects=6, shape=(32, 32), seed=1)
+    made = hmopt.new(
+        tmp_path / "new",
+        manifest=tmp_path / "data/cohort.csv",
+        label_names=tmp_path / "data/dseg.tsv",
+        model=published.folder,
+    )
+    assert made.study.model.source == "study"
+    assert made.subjects["search"] == 6
+    assert read_study(published.folder).split.search == 4  # a number, no names
+    text = (tmp_path / "new/study.toml").read_text()
+    text = text.replace("coarse = 10", "coarse = 4").replace("refinements = 5", "refinements = 0")
+    text = re.sub("scopes = .*", 'scopes = [["cohort"]]', text).replace(
+        "search = 200", "search = 20"
+    )
+    (tmp_path / "new/study.toml").write_text(text)
+    hmopt.search(tmp_path / "new", device="cpu")
+    page = hmopt.report(tmp_path / "new").page.read_text()
+    assert 'id="other-cohort"' in page
+    assert StudyFolder(tmp_path / "new").origin_file.is_file()
+
+
+def test_what_is_there_is_not_overwritten(published: Published, study: Path) -> None:
+    before = published.card.read_bytes()
+    with pytest.raises(DeclarationError, match="not there yet, or is empty"):
+        hmopt.publish(study, published.folder, data_license="mit")
+    assert published.card.read_bytes() == before
+
+
+def test_an_empty_folder_is_filled(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert hmopt.publish(study, tmp_path / "empty", data_license="mit").card.is_file()
+
+
+def test_the_licence_of_the_data_is_asked_for(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"cohort.license: expected the licence"):
+        hmopt.publish(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_declared_licence_is_taken(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    text = (study / "study.toml").read_text()
+    declared = text.replace("[cohort]", '[cohort]\nlicense = "Public Domain"\ncitation = "Them"')
+    (tmp_path / "study/study.toml").write_text(declared)
+    made = hmopt.publish(tmp_path / "study", tmp_path / "out")
+    front = made.card.read_text().split("---")[1]
+    assert 'license: "other"' in front
+    assert 'license_name: "public-domain"' in front
+    assert "Them" in made.card.read_text()
+
+
+def test_a_model_without_a_search_is_published_without_best_settings(
+    tiny_study: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_study.folder, tmp_path / "study")
+    made = hmopt.publish(tmp_path / "study", tmp_path / "out", data_license="mit")
+    assert not (made.folder / "optima.json").exists()
+    assert "Not searched yet" in made.card.read_text()
+    assert "Nothing was searched" in made.remarks[0]
+
+
+def test_a_study_of_a_model_of_elsewhere_is_not_published(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    text = (study / "study.toml").read_text()
+    declared = f'\n[model]\nsource = "study"\npath = "{study}"\n'
+    (tmp_path / "study/study.toml").write_text(text + declared)
+    with pytest.raises(HmoptError, match="Publish that folder"):
+        hmopt.publish(tmp_path / "study", tmp_path / "out", data_license="mit")
+
+
+@pytest.mark.parametrize(
+    ("licence", "identifier"),
+    [
+        ("CC-BY-4.0", "cc-by-4.0"),
+        ("CC0 1.0", "cc0-1.0"),
+        ("mit", "mit"),
+        ("Data use agreement of Us", None),
+    ],
+)
+def test_licences_that_the_hub_knows(licence: str, identifier: str | None) -> None:
+    assert licence_identifier(licence) == identifier
