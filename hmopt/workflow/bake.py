@@ -183,6 +183,7 @@ def bake(
     advice = None
     chosen: Setting
     if setting or not model.space.names:
+        chosen = given_setting(model.space, setting or {})
     else:
         files = _searched_folder(path)
         recommendation = recommended_setting(files, asked)
