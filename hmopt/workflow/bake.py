@@ -183,7 +183,7 @@ def bake(
     advice = None
     chosen: Setting
     if setting or not model.space.names:
-        chosen: Setting = given_setting(model.space, setting or {})
+        chosen = given_setting(model.space, setting or {})
     else:
         files = _searched_folder(path)
         recommendation = recommended_setting(files, asked)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import optuna
 import pandas as pd
@@ -17,6 +18,8 @@ from hmopt.ledger.table import read_measurements
 from hmopt.study_folder import StudyFolder
 
 PAIRS = 36
+SHIFT = 3
+"""Voxels by which the second session of every subject is moved along x."""
 
 DECLARATION = """
 name = "shifted boxes"
@@ -93,11 +96,26 @@ def asked(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
-def write_study(cohort: Path, folder: Path, declaration: str) -> None:
-    """Write a study of all first sessions to all second ones."""
-    for file in cohort.iterdir():
-        if file.is_file():
-            (folder / file.name).write_bytes(file.read_bytes())
+def save(array: np.ndarray, path: Path) -> None:
+    nibabel.Nifti1Image(array[:, :, None], np.eye(4)).to_filename(path)
+
+
+def write_study(folder: Path, declaration: str) -> None:
+    """Write a study of boxes in two sessions: all first sessions to all second ones, which are moved."""
+    images = []
+    for subject in range(6):
+        for session, start in (("1", 12), ("2", 12 - SHIFT)):
+            labels = np.zeros((32, 32), np.uint8)
+            labels[start : start + 8, 8 : 16 + subject] = 1
+            labels[start + 2 : start + 6, 10:14] = 2
+            name = f"sub-{subject}_ses-{session}"
+            save(labels.astype(np.float32) + 0.01 * subject, folder / f"{name}.nii.gz")
+            save(labels, folder / f"{name}_labels.nii.gz")
+            images.append((f"{name}.nii.gz", f"{name}_labels.nii.gz", str(subject), session))
+    manifest = pd.DataFrame(images, columns=["image", "label", "subject", "session"])
+    manifest.to_csv(folder / "cohort.csv", index=False)
+    names = pd.DataFrame({"index": [1, 2], "name": ["box", "core"]})
+    names.to_csv(folder / "names.tsv", sep="\t", index=False)
     rows = [(f"sub-{a}_ses-1", f"sub-{b}_ses-2") for a in range(6) for b in range(6)]
     pd.DataFrame(rows, columns=["moving", "fixed"]).to_csv(folder / "pairs.csv", index=False)
     (folder / "study.toml").write_text(declaration)
@@ -105,10 +123,10 @@ def write_study(cohort: Path, folder: Path, declaration: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def searched(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder that was searched and reported."""
     folder = tmp_path_factory.mktemp("mixed")
-    write_study(boxes, folder, DECLARATION)
+    write_study(folder, DECLARATION)
     said("search", folder)
     said("report", folder, "--results")
     return folder
@@ -208,9 +226,9 @@ def test_a_changed_choice_is_told_before_results_are_combined(
     assert read_study(folder).space != read_study(searched).space
 
 
-def test_pairs_are_spent_adaptively_and_the_report_says_so(boxes: Path, tmp_path: Path) -> None:
+def test_pairs_are_spent_adaptively_and_the_report_says_so(tmp_path: Path) -> None:
     only_shared = DECLARATION.replace(', ["subject"]]', "]")
-    write_study(boxes, tmp_path, f'{only_shared}spending = "wilcoxon"\n')
+    write_study(tmp_path, f'{only_shared}spending = "wilcoxon"\n')
     said("search", tmp_path)
     spent = StudyFolder(tmp_path).searched.spent
     assert spent is not None
