@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import Any, Literal, TypeGuard, cast
 
@@ -28,6 +29,7 @@ INACTIVE = 0
 """Lattice index of every hyperparameter that is inactive, so that equal settings are equal keys."""
 
 _STEP = 0.005
+_DEFAULT = 0.5
 _MOST_POINTS = 10**6
 """Values of an integer hyperparameter at most."""
 _MOST_SETTINGS = 2**62
@@ -95,91 +97,25 @@ class Hyperparameter:
     step: float = _STEP
     prior: Literal["uniform", "log-uniform"] = "uniform"
     end_point_rate: float = 0.1
-    default: Value = 0.5
+    default: Value = _DEFAULT
     type: Type = "float"
     choices: tuple[Value, ...] = ()
     only_if: Mapping[str, Value | Sequence[Value]] | tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a hyperparameter."""
+        """Refuse what cannot be a hyperparameter; set what its type lets be left out."""
         self._set("choices", tuple(self.choices))
         self._set("only_if", _conditions(self.only_if))
-        if self.type == "categorical":
-            self._check_choices()
-            return
-        self._check(not self.choices, "no choices unless its type is categorical", self.choices)
-        if self.type == "integer":
-            self._make_whole()
-        else:
-            self._check(self._divides_range(), "a step whose inverse is whole", self.step)
-        self._check_range()
-
-    def _check_range(self) -> None:
-        low, high = self.low, self.high
-        rate = self.end_point_rate
-        has_logarithm = self.prior == "uniform" or low > 0
-        self._check(low < high, "low < high", f"{low} and {high}")
-        self._check(has_logarithm, "low > 0 with a log-uniform prior", low)
-        self._check(0 <= rate <= 0.5, "an end_point_rate in [0, 0.5]", rate)
-        is_number = _is_number(self.default)
-        is_inside = is_number and low <= float(self.default) <= high
-        self._check(is_inside, f"a default in [{low}, {high}]", self.default)
-
-    def _make_whole(self) -> None:
-        """Bring the numbers of an integer hyperparameter to whole numbers, or refuse them."""
-        if self.step == _STEP:  # as it is where none is given
-            self._set("step", 1)
         for field in ("low", "high", "step", "default"):
-            given = getattr(self, field)
-            is_whole = _is_number(given) and float(given).is_integer()
-            meaning = ", the distance of neighbouring values," if field == "step" else ""
-            self._check(is_whole, f"a whole number as {field}{meaning} of an integer", given)
-            self._set(field, int(given))
-        low, high, step = int(self.low), int(self.high), int(self.step)
-        self._check(step >= 1, "a step of at least 1 for an integer", step)
-        is_even = self.prior == "uniform" or step == 1
-        self._check(is_even, "a step of 1 for an integer with a log-uniform prior", step)
-        width = high - low
-        self._check(width % step == 0, f"a step that divides {low} to {high}", step)
-        self._check(
-            width // step < _MOST_POINTS, f"at most {_MOST_POINTS} values", width // step + 1
-        )
-        from_low = int(self.default) - low
-        is_reached = from_low % step == 0
-        self._check(is_reached, f"a default that is reached in steps of {step}", self.default)
-
-    def _check_choices(self) -> None:
-        choices = self.choices
-        distinct = set(choices)  # in which 1, 1.0 and true are one
-        texts = {choice_text(choice) for choice in choices}
-        are_different = len(distinct) == len(choices) and len(texts) == len(choices)
-        self._check(len(choices) >= 2, "at least two choices of a categorical", list(choices))
-        self._check(are_different, "different choices", list(choices))
-        self._check("" not in texts, "choices that are not empty", list(choices))
-        if self.default == 0.5 and 0.5 not in choices:  # as it is where none is given
-            self._set("default", choices[0])
-        is_choice = any(_is_same(self.default, choice) for choice in choices)
-        known = ", ".join(choice_text(choice) for choice in choices)
-        self._check(is_choice, f"a default among its choices ({known})", self.default)
-        self._set("low", 0)
-        self._set("high", len(choices) - 1)
-        self._set("step", 1)
-        self._check(self.prior == "uniform", "no prior of a categorical", self.prior)
+            self._set(field, getattr(self._values, field))
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
 
-    def _divides_range(self) -> bool:
-        if not 0 < self.step <= 1:
-            return False
-        steps = 1 / self.step
-        return math.isclose(steps, round(steps), rel_tol=1e-9)
-
-    def _check(self, holds: bool, expected: str, got: object) -> None:
-        if not holds:
-            field = f"hyperparameters.{self.name}"
-            advice = "Correct the declaration."
-            raise DeclarationError(field, expected=expected, got=got, advice=advice)
+    @cached_property
+    def _values(self) -> "_FloatRange | _Choices":
+        """The values that it can have."""
+        return _KINDS[self.type](self)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -189,30 +125,26 @@ class Hyperparameter:
     @property
     def is_ordered(self) -> bool:
         """Whether its values are numbers of a range, so that some lie between others."""
-        return self.type != "categorical"
+        return self._values.is_ordered
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether all numbers of a range are its values, and not only those of the lattice."""
+        return self._values.is_continuous
 
     @property
     def is_even(self) -> bool:
         """Whether lattice points lie evenly along the range: not those of an integer on a logarithm."""
-        return self.type != "integer" or self.prior == "uniform"
+        return self._values.is_even
 
     @property
     def points(self) -> int:
         """Number of lattice points."""
-        if self.type == "categorical":
-            return len(self.choices)
-        if self.type == "integer":
-            return int(self.high - self.low) // int(self.step) + 1
-        return round(1 / self.step) + 1
+        return self._values.points
 
     def value(self, index: int) -> Value:
         """Return the value at a lattice index in [0, points - 1]."""
-        if self.type == "categorical":
-            return self.choices[index]
-        if self.type == "integer":
-            return int(self.low) + index * int(self.step)
-        last = self.points - 1
-        return self.from_unit_interval(index / last)
+        return self._values.value(index)
 
     def from_unit_interval(self, place: float) -> Value:
         """Return the value at a place in [0, 1] along the range, along its logarithm if the prior is log-uniform.
@@ -224,17 +156,7 @@ class Hyperparameter:
         >>> Hyperparameter(name="label_weight", low=0.01, prior="log-uniform").from_unit_interval(0.5)
         0.1
         """
-        if self.type == "categorical":
-            return self.choices[round(place * (len(self.choices) - 1))]
-        if self.prior == "log-uniform":
-            value = self.low * (self.high / self.low) ** place
-        else:
-            value = self.low + place * (self.high - self.low)
-        if self.type == "integer":
-            steps = round((value - self.low) / self.step)
-            return self.value(steps)
-        # 0.35, not 0.35000000000000003
-        return float(f"{value:.12g}")
+        return self._values.from_unit_interval(place)
 
     def to_unit_interval(self, value: Value) -> float:
         """Return the place of a value along the range, in [0, 1]: the input of the hypernetwork.
@@ -246,12 +168,7 @@ class Hyperparameter:
         DeclarationError
             If the value lies outside the range, or is none of the choices.
         """
-        if self.type == "categorical":
-            return self._choice_place(value) / (len(self.choices) - 1)
-        number = self._number(value)
-        if self.prior == "log-uniform":
-            return math.log(number / self.low) / math.log(self.high / self.low)
-        return (number - self.low) / (self.high - self.low)
+        return self._values.to_unit_interval(value)
 
     def index(self, value: Value) -> int:
         """Return the index of the lattice point nearest to a value.
@@ -261,19 +178,15 @@ class Hyperparameter:
         DeclarationError
             If the value lies outside the range, is no whole number, or none of the choices.
         """
-        if self.type == "categorical":
-            return self._choice_place(value)
-        if self.type == "integer":
-            number = self._number(value)
-            return round((number - self.low) / self.step)
-        last = self.points - 1
-        return round(self.to_unit_interval(value) * last)
+        return self._values.index(value)
+
+    def typed(self, value: Value) -> Value:
+        """Return a value in Python's type of its values, where it can be brought to it: 12.0 of an integer as 12."""
+        return self._values.typed(value)
 
     def coordinate(self, index: int) -> float:
         """Return the value at a lattice index as a number: of a choice its place, 0 the first."""
-        if self.type == "categorical":
-            return float(index)
-        return float(self.value(index))
+        return self._values.coordinate(index)
 
     def parse(self, text: str) -> Value:
         """Return the value that a text stands for, as a person types it.
@@ -288,18 +201,7 @@ class Hyperparameter:
         >>> Hyperparameter(name="use_mask", type="categorical", choices=(False, True)).parse("true")
         True
         """
-        if self.type == "categorical":
-            for choice in self.choices:
-                if choice_text(choice) == text:
-                    return choice
-            raise self._wrong(text)
-        try:
-            number = float(text)
-        except ValueError as error:
-            raise self._wrong(text) from error
-        if self.type == "integer" and number.is_integer():
-            return int(number)
-        return number
+        return self._values.parse(text)
 
     def record(self) -> dict[str, Any]:
         """Return the parameters as JSON holds them; those that a float hyperparameter lacks only for others.
@@ -310,14 +212,9 @@ class Hyperparameter:
         {'name': 'use_mask', 'default': False, 'type': 'categorical', 'choices': [False, True]}
         """
         record: dict[str, Any] = {"name": self.name}
-        if self.type != "categorical":
-            record |= {"low": self.low, "high": self.high, "step": self.step, "prior": self.prior}
-            record["end_point_rate"] = self.end_point_rate
-        record["default"] = self.default
-        if self.type != "float":
-            record["type"] = self.type
-        if self.choices:
-            record["choices"] = list(self.choices)
+        for field in self._values.recorded:
+            value = getattr(self, field)
+            record[field] = list(value) if field == "choices" else value
         if self.only_if:
             record["only_if"] = {name: list(values) for name, values in self.conditions}
         return record
@@ -341,33 +238,250 @@ class Hyperparameter:
         >>> Hyperparameter(name="similarity", type="categorical", choices=("CC", "MI")).range_text
         'CC or MI'
         """
-        if self.type == "categorical":
-            return " or ".join(choice_text(choice) for choice in self.choices)
-        whole = "a whole number " if self.type == "integer" else ""
-        return f"{whole}in [{self.low:g}, {self.high:g}]"
+        return self._values.range_text
 
-    def _number(self, value: Value) -> float:
-        low, high = self.low, self.high
-        is_wrong = not _is_number(value) or not low <= float(value) <= high
-        if is_wrong or (self.type == "integer" and not float(value).is_integer()):
-            raise self._wrong(value)
+
+class _FloatRange:
+    """Numbers from `low` to `high`; the lattice divides the range, or its logarithm, evenly."""
+
+    is_ordered = True
+    is_continuous = True
+    recorded: tuple[str, ...] = ("low", "high", "step", "prior", "end_point_rate", "default")
+    noun = "number"
+
+    def __init__(self, given: Hyperparameter) -> None:
+        self.name = given.name
+        self.low, self.high, self.step = given.low, given.high, given.step
+        self.prior = given.prior
+        self.default = given.default
+        _check(
+            self.name, not given.choices, "no choices unless its type is categorical", given.choices
+        )
+        self.check_step()
+        low, high, default = self.low, self.high, self.default
+        rate = given.end_point_rate
+        has_logarithm = self.prior == "uniform" or low > 0
+        _check(self.name, low < high, "low < high", f"{low} and {high}")
+        _check(self.name, has_logarithm, "low > 0 with a log-uniform prior", low)
+        _check(self.name, 0 <= rate <= 0.5, "an end_point_rate in [0, 0.5]", rate)
+        _check(self.name, self.holds(default), f"a default in [{low}, {high}]", default)
+
+    def check_step(self) -> None:
+        steps = 1 / self.step if 0 < self.step <= 1 else math.nan
+        is_whole = steps > 0 and math.isclose(steps, round(steps), rel_tol=1e-9)
+        _check(self.name, is_whole, "a step whose inverse is whole", self.step)
+
+    def holds(self, value: Value) -> bool:
+        """Return whether a value is a number in the range."""
+        return _is_number(value) and self.low <= float(value) <= self.high
+
+    def number(self, value: Value) -> float:
+        """Return a value in the range as a number, or refuse it."""
+        if not self.holds(value):
+            raise self.wrong(value)
         return float(value)
 
-    def _choice_place(self, value: Value) -> int:
+    def along(self, place: float) -> float:
+        """Return the number at a place in [0, 1] along the range, or along its logarithm."""
+        if self.prior == "log-uniform":
+            number: float = self.low * (self.high / self.low) ** place
+            return number
+        return self.low + place * (self.high - self.low)
+
+    @property
+    def is_even(self) -> bool:
+        return True
+
+    @property
+    def points(self) -> int:
+        return round(1 / self.step) + 1
+
+    def value(self, index: int) -> float:
+        last = self.points - 1
+        return self.from_unit_interval(index / last)
+
+    def index(self, value: Value) -> int:
+        last = self.points - 1
+        return round(self.to_unit_interval(value) * last)
+
+    def from_unit_interval(self, place: float) -> float:
+        value = self.along(place)
+        # 0.35, not 0.35000000000000003
+        return float(f"{value:.12g}")
+
+    def coordinate(self, index: int) -> float:
+        return float(self.value(index))
+
+    def typed(self, value: Value) -> Value:
+        return float(value) if _is_number(value) else value
+
+    def to_unit_interval(self, value: Value) -> float:
+        number = self.number(value)
+        if self.prior == "log-uniform":
+            return math.log(number / self.low) / math.log(self.high / self.low)
+        return (number - self.low) / (self.high - self.low)
+
+    def parse(self, text: str) -> Value:
+        try:
+            number = float(text)
+        except ValueError as error:
+            raise self.wrong(text) from error
+        return self.typed(number)
+
+    @property
+    def range_text(self) -> str:
+        return f"in [{self.low:g}, {self.high:g}]"
+
+    def wrong(self, value: Value) -> DeclarationError:
+        expected = f"a {self.noun} in [{self.low}, {self.high}]"
+        advice = "Choose a value in the range."
+        return DeclarationError(self.name, expected=expected, got=value, advice=advice)
+
+
+class _IntegerRange(_FloatRange):
+    """Whole numbers of a range, `step` from one to the next."""
+
+    is_continuous = False
+    recorded = (*_FloatRange.recorded, "type")
+    noun = "whole number"
+
+    def check_step(self) -> None:
+        if self.step == _STEP:  # as it is where none is given
+            self.step = 1
+        self.low = low = self._whole("low", self.low)
+        self.high = high = self._whole("high", self.high)
+        self.step = step = self._whole("step, the distance of neighbouring values,", self.step)
+        self.default = default = self._whole("default", self.default)
+        _check(self.name, step >= 1, "a step of at least 1 for an integer", step)
+        is_even = self.prior == "uniform" or step == 1
+        _check(self.name, is_even, "a step of 1 for an integer with a log-uniform prior", step)
+        width = high - low
+        _check(self.name, width % step == 0, f"a step that divides {low} to {high}", step)
+        points = width // step + 1
+        _check(self.name, points <= _MOST_POINTS, f"at most {_MOST_POINTS} values", points)
+        is_reached = (default - low) % step == 0
+        _check(self.name, is_reached, f"a default that is reached in steps of {step}", default)
+
+    def _whole(self, meaning: str, given: Value) -> int:
+        is_whole = _is_number(given) and float(given).is_integer()
+        _check(self.name, is_whole, f"a whole number as {meaning} of an integer", given)
+        return int(given)
+
+    @property
+    def is_even(self) -> bool:
+        return self.prior == "uniform"
+
+    @property
+    def points(self) -> int:
+        return int(self.high - self.low) // int(self.step) + 1
+
+    def value(self, index: int) -> int:
+        return int(self.low) + index * int(self.step)
+
+    def index(self, value: Value) -> int:
+        number = self.number(value)
+        return round((number - self.low) / self.step)
+
+    def from_unit_interval(self, place: float) -> int:
+        steps = round((self.along(place) - self.low) / self.step)
+        return self.value(steps)
+
+    def typed(self, value: Value) -> Value:
+        is_whole = _is_number(value) and float(value).is_integer()
+        return int(value) if is_whole else value
+
+    def number(self, value: Value) -> float:
+        number = super().number(value)
+        if not number.is_integer():
+            raise self.wrong(value)
+        return number
+
+    @property
+    def range_text(self) -> str:
+        return f"a whole number {super().range_text}"
+
+
+class _Choices:
+    """A few values without an order: text, numbers, or true and false."""
+
+    is_ordered = False
+    is_continuous = False
+    is_even = True
+    recorded: tuple[str, ...] = ("default", "type", "choices")
+
+    def __init__(self, given: Hyperparameter) -> None:
+        self.name = given.name
+        self.choices = choices = given.choices
+        self.low, self.high, self.step = 0, len(choices) - 1, 1
+        self.texts = [choice_text(choice) for choice in choices]
+        self.default = given.default
+        distinct = set(choices)  # in which 1, 1.0 and true are one
+        are_different = len(distinct) == len(choices) == len(set(self.texts))
+        _check(self.name, len(choices) >= 2, "at least two choices of a categorical", list(choices))
+        _check(self.name, are_different, "different choices", list(choices))
+        _check(self.name, "" not in self.texts, "choices that are not empty", list(choices))
+        if self.default == _DEFAULT and _DEFAULT not in choices:  # as it is where none is given
+            self.default = choices[0]
+        is_choice = self._place(self.default) is not None
+        known = ", ".join(self.texts)
+        _check(self.name, is_choice, f"a default among its choices ({known})", self.default)
+        _check(self.name, given.prior == "uniform", "no prior of a categorical", given.prior)
+
+    def _place(self, value: Value) -> int | None:
         for place, choice in enumerate(self.choices):
             if _is_same(choice, value):
                 return place
-        raise self._wrong(value)
+        return None
 
-    def _wrong(self, value: Value) -> DeclarationError:
-        if self.type == "categorical":
-            known = ", ".join(choice_text(choice) for choice in self.choices)
-            expected, advice = f"one of {known}", "Choose one of them."
-        else:
-            kind = "whole number" if self.type == "integer" else "number"
-            expected = f"a {kind} in [{self.low}, {self.high}]"
-            advice = "Choose a value in the range."
+    @property
+    def points(self) -> int:
+        return len(self.choices)
+
+    def value(self, index: int) -> Value:
+        return self.choices[index]
+
+    def index(self, value: Value) -> int:
+        place = self._place(value)
+        if place is None:
+            raise self.wrong(value)
+        return place
+
+    def from_unit_interval(self, place: float) -> Value:
+        last = self.points - 1
+        return self.choices[round(place * last)]
+
+    def to_unit_interval(self, value: Value) -> float:
+        last = self.points - 1
+        return self.index(value) / last
+
+    def parse(self, text: str) -> Value:
+        if text not in self.texts:
+            raise self.wrong(text)
+        return self.choices[self.texts.index(text)]
+
+    def coordinate(self, index: int) -> float:
+        return float(index)
+
+    def typed(self, value: Value) -> Value:
+        """Return a value as it is: a choice has its own type."""
+        return value
+
+    @property
+    def range_text(self) -> str:
+        return " or ".join(self.texts)
+
+    def wrong(self, value: Value) -> DeclarationError:
+        expected = f"one of {', '.join(self.texts)}"
+        advice = "Choose one of them."
         return DeclarationError(self.name, expected=expected, got=value, advice=advice)
+
+
+_KINDS: dict[Type, type[_FloatRange | _Choices]] = {
+    "float": _FloatRange,
+    "integer": _IntegerRange,
+    "categorical": _Choices,
+}
+"""The class of the values of each type: a new type is a class with the same methods, and a line here."""
 
 
 def choice_text(value: Value) -> str:
@@ -494,14 +608,14 @@ class Space:
         settings = 1
         for one in self.hyperparameters:
             if one.name in known:
-                raise _refused(one, "different names of hyperparameters", f"{one.name} twice")
+                raise _refused(one.name, "different names of hyperparameters", f"{one.name} twice")
             for name, values in one.conditions:
                 _check_condition(one, known.get(name), name, values)
             known[one.name] = one
             settings *= one.points
         if settings > _MOST_SETTINGS:
             raise _refused(
-                self.hyperparameters[-1],
+                one.name,
                 f"at most {_MOST_SETTINGS:.0e} points of the lattice of all hyperparameters",
                 f"{settings:.0e}",
             )
@@ -520,8 +634,7 @@ class Space:
     @property
     def is_continuous(self) -> bool:
         """Whether all hyperparameters are floats and always active, as a hypermorph takes them."""
-        are_floats = [one.type == "float" for one in self.hyperparameters]
-        return not self.has_conditions and all(are_floats)
+        return not self.has_conditions and all(one.is_continuous for one in self.hyperparameters)
 
     @property
     def has_conditions(self) -> bool:
@@ -581,8 +694,7 @@ class Space:
             name = hyperparameter.name
             if _is_active(hyperparameter, setting):
                 value = values.get(name, hyperparameter.default)
-                is_whole = hyperparameter.type == "integer" and as_number(value).is_integer()
-                setting[name] = int(value) if is_whole else value
+                setting[name] = hyperparameter.typed(value)
             elif name in values:
                 others = " and ".join(_condition_text(one) for one in hyperparameter.conditions)
                 raise DeclarationError(
@@ -723,19 +835,19 @@ def _check_condition(
     one: Hyperparameter, other: Hyperparameter | None, name: str, values: tuple[Value, ...]
 ) -> None:
     if other is None:
-        raise _refused(one, "only_if with hyperparameters that are declared before it", name)
-    if other.type == "float":
+        raise _refused(one.name, "only_if with hyperparameters that are declared before it", name)
+    if other.is_continuous:
         expected = "only_if with categorical or integer hyperparameters"
-        raise _refused(one, expected, f"{name}, a float")
+        raise _refused(one.name, expected, f"{name}, a float")
     if not values:
-        raise _refused(one, f"only_if with a value of {name}", "none")
+        raise _refused(one.name, f"only_if with a value of {name}", "none")
     for value in values:
         try:
             is_reached = _is_same(other.value(other.index(value)), value)
         except DeclarationError:
             is_reached = False
         if not is_reached:
-            raise _refused(one, f"only_if with values of {name} ({other.range_text})", value)
+            raise _refused(one.name, f"only_if with values of {name} ({other.range_text})", value)
 
 
 def _condition_text(condition: Condition) -> str:
@@ -744,9 +856,15 @@ def _condition_text(condition: Condition) -> str:
     return f"{name} is {allowed}"
 
 
-def _refused(one: Hyperparameter, expected: str, got: object) -> DeclarationError:
+def _check(name: str, holds: bool, expected: str, got: object) -> None:
+    """Refuse the declaration of a hyperparameter where a rule does not hold."""
+    if not holds:
+        raise _refused(name, expected, got)
+
+
+def _refused(name: str, expected: str, got: object) -> DeclarationError:
     return DeclarationError(
-        f"hyperparameters.{one.name}",
+        f"hyperparameters.{name}",
         expected=expected,
         got=got,
         advice="Correct the declaration.",
@@ -765,7 +883,7 @@ def even_indices(hyperparameter: Hyperparameter, points: int) -> list[int]:
     [1, 10, 100, 1000]
     """
     last = hyperparameter.points - 1
-    if hyperparameter.type == "categorical":
+    if not hyperparameter.is_ordered:
         return list(range(last + 1))
     steps = points - 1
     if hyperparameter.is_even:

@@ -176,7 +176,48 @@ class HypernetworkOptions(Options):
 
 Choice = bool | int | float | str
 
-_KEYS_OF_RANGES = {"low", "high", "step", "prior", "end_point_rate"}
+_OF_RANGES = ("end_point_rate", "high", "low", "prior", "step")
+_UNWRITTEN = {
+    "float": ("type", "choices"),
+    "integer": ("choices", "end_point_rate"),
+    "categorical": _OF_RANGES,
+}
+"""Keys that say nothing of a hyperparameter of a type."""
+
+
+def _complete_float(values: Mapping[str, Any], given: set[str]) -> Mapping[str, Any]:
+    if "choices" in given:
+        raise ValueError('expected no choices unless type = "categorical"')
+    return values
+
+
+def _complete_integer(values: Mapping[str, Any], given: set[str]) -> Mapping[str, Any]:
+    if "choices" in given:
+        raise ValueError('expected no choices unless type = "categorical"')
+    for key in ("low", "high", "default"):
+        if key not in given:
+            raise ValueError(f'expected a {key} with type = "integer"')
+    return {"step": 1, **values}
+
+
+def _complete_categorical(values: Mapping[str, Any], given: set[str]) -> Mapping[str, Any]:
+    for key in _OF_RANGES:
+        if key in given:
+            raise ValueError(f'expected no {key} with type = "categorical"')
+    if "choices" not in given:
+        raise ValueError('expected choices with type = "categorical"')
+    choices = values["choices"]
+    has_first = isinstance(choices, list) and bool(choices)
+    first = {"default": choices[0]} if has_first else {}
+    return {**first, **values}
+
+
+_COMPLETE = {
+    "float": _complete_float,
+    "integer": _complete_integer,
+    "categorical": _complete_categorical,
+}
+"""What each type makes of its keys: those without a use refused, those left out set."""
 
 
 class HyperparameterOptions(Options):
@@ -211,26 +252,10 @@ class HyperparameterOptions(Options):
         """Refuse keys that the type has no use for, and set what it has for those left out."""
         if not isinstance(values, Mapping):
             return values
-        kind = values.get("type", "float")
         given = {key for key, value in values.items() if value not in ({}, [])}
-        if kind == "categorical":
-            useless = sorted(given & _KEYS_OF_RANGES)
-            if useless:
-                raise ValueError(f'expected no {useless[0]} with type = "categorical"')
-            if "choices" not in given:
-                raise ValueError('expected choices with type = "categorical"')
-            choices = values["choices"]
-            has_first = isinstance(choices, list) and bool(choices)
-            first = {"default": choices[0]} if has_first else {}
-            return {**first, **values}
-        if "choices" in given:
-            raise ValueError('expected no choices unless type = "categorical"')
-        if kind == "integer":
-            for key in ("low", "high", "default"):
-                if key not in given:
-                    raise ValueError(f'expected a {key} with type = "integer"')
-            return {"step": 1, **values}
-        return values
+        kind = str(values.get("type", "float"))
+        complete = _COMPLETE.get(kind, _complete_float)  # an unknown type is refused as such
+        return complete(values, given)
 
     @model_validator(mode="after")
     def _with_plain_numbers(self) -> Self:
@@ -244,11 +269,8 @@ class HyperparameterOptions(Options):
     @property
     def written_keys(self) -> tuple[str, ...]:
         """Keys that say something of a hyperparameter of this type."""
-        left_out = {"float": {"type", "choices"}, "integer": {"choices", "end_point_rate"}}
-        left_out["categorical"] = _KEYS_OF_RANGES
-        useless = set(left_out[self.type])
-        if not self.only_if:
-            useless.add("only_if")
+        without = () if self.only_if else ("only_if",)
+        useless = (*_UNWRITTEN[self.type], *without)
         return tuple(key for key in type(self).model_fields if key not in useless)
 
     @model_serializer(mode="wrap")

@@ -136,7 +136,7 @@ def _rows(measurements: Measurements) -> pa.Table:
 
 def _stored_value(hyperparameter: Hyperparameter, value: Value | None) -> Value | None:
     """Return a value as a column holds it: a choice as text, none where the hyperparameter is inactive."""
-    if value is None or hyperparameter.type != "categorical":
+    if value is None or hyperparameter.is_ordered:
         return value
     return choice_text(value)
 
@@ -342,8 +342,8 @@ def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
         for hyperparameter, value in zip(space.hyperparameters, values, strict=True):
             if value is None:  # it is inactive at this setting
                 continue
-            is_choice = hyperparameter.type == "categorical"
-            setting[hyperparameter.name] = hyperparameter.parse(value) if is_choice else value
+            is_number = hyperparameter.is_ordered
+            setting[hyperparameter.name] = value if is_number else hyperparameter.parse(value)
         index = space.index(setting)
         indices.append(index)
     return tuple(indices)

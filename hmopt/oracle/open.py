@@ -491,7 +491,7 @@ def _ranges(space: Space) -> str:
 
 
 def _range(hyperparameter: Hyperparameter) -> str:
-    if hyperparameter.type == "float" and not hyperparameter.only_if:
+    if hyperparameter.is_continuous and not hyperparameter.only_if:
         return f"{hyperparameter.name} {hyperparameter.range_text}, {hyperparameter.prior}"
     return f"{hyperparameter.name} {hyperparameter.meaning}"
 

@@ -81,7 +81,7 @@ def value_axis(axes: Axes, hyperparameter: Hyperparameter) -> None:
     name = symbol(hyperparameter.name)
     if hyperparameter.is_ordered:
         unit_axis(axes, name, hyperparameter.low, hyperparameter.high)
-        if hyperparameter.type == "integer" and hyperparameter.prior == "log-uniform":
+        if not hyperparameter.is_even:
             axes.set_xscale("log")
             share = (hyperparameter.high / hyperparameter.low) ** 0.03
             axes.set_xlim(hyperparameter.low / share, hyperparameter.high * share)

@@ -1,7 +1,7 @@
 """The declared lattice: as Optuna's distributions, and a few of its points spread over it."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from hmopt.errors import DeclarationError
-from hmopt.space import Hyperparameter, Index, Space, even_indices, place_indices
+from hmopt.space import Hyperparameter, Index, Space, Type, even_indices, place_indices
 
 
 def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
@@ -34,15 +34,24 @@ def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
     >>> distribution(Hyperparameter(name="similarity", type="categorical", choices=("CC", "MI")))
     CategoricalDistribution(choices=('CC', 'MI'))
     """
+    return _DISTRIBUTIONS[hyperparameter.type](hyperparameter)
+
+
+def _of_choices(hyperparameter: Hyperparameter) -> CategoricalDistribution:
+    return CategoricalDistribution(hyperparameter.choices)
+
+
+def _of_integers(hyperparameter: Hyperparameter) -> IntDistribution:
+    low = int(hyperparameter.low)
+    high = int(hyperparameter.high)
     is_log = hyperparameter.prior == "log-uniform"
-    if hyperparameter.type == "categorical":
-        return CategoricalDistribution(hyperparameter.choices)
-    if hyperparameter.type == "integer":
-        whole_low, whole_high = int(hyperparameter.low), int(hyperparameter.high)
-        return IntDistribution(whole_low, whole_high, log=is_log, step=int(hyperparameter.step))
+    return IntDistribution(low, high, log=is_log, step=int(hyperparameter.step))
+
+
+def _of_floats(hyperparameter: Hyperparameter) -> FloatDistribution:
     low = float(hyperparameter.low)
     high = float(hyperparameter.high)
-    if is_log:
+    if hyperparameter.prior == "log-uniform":
         return FloatDistribution(low, high, log=True)
     step = float(f"{hyperparameter.step * (high - low):.12g}")
     width = Decimal(str(high)) - Decimal(str(low))
@@ -50,6 +59,13 @@ def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
     if divides:
         return FloatDistribution(low, high, step=step)
     return FloatDistribution(low, high)
+
+
+_DISTRIBUTIONS: dict[Type, Callable[[Hyperparameter], BaseDistribution]] = {
+    "float": _of_floats,
+    "integer": _of_integers,
+    "categorical": _of_choices,
+}
 
 
 def distributions(space: Space, index: Index | None = None) -> dict[str, BaseDistribution]:

@@ -280,11 +280,13 @@ def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
     try:
         return hyperparameter.index(value)
     except DeclarationError as error:
-        is_range = hyperparameter.type == "float"
-        bounds = f"a number in [{float(hyperparameter.low)}, {float(hyperparameter.high)}]"
+        expected = f"a value {hyperparameter.range_text}"
+        if hyperparameter.is_continuous:
+            low, high = float(hyperparameter.low), float(hyperparameter.high)
+            expected = f"a number in [{low}, {high}]"
         raise SearchError(
             name,
-            expected=bounds if is_range else f"a value {hyperparameter.range_text}",
+            expected=expected,
             got=value,
             advice="Enqueue a value inside.",
         ) from error

@@ -401,13 +401,9 @@ def given_setting(space: Space, values: Mapping[str, Value]) -> dict[str, Value]
                 got=name,
                 advice="Remove it.",
             )
-        hyperparameter = known_names[name]
         if isinstance(value, str):
-            given[name] = hyperparameter.parse(value)
-        elif hyperparameter.type == "float" and not isinstance(value, bool):
-            given[name] = float(value)
-        else:
-            given[name] = value
+            value = known_names[name].parse(value)
+        given[name] = value
     return space.complete(given)
 
 
