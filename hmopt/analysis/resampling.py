@@ -54,7 +54,14 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A mean over pairs and the ends of its 95 % interval; NaN where they are unknown."""
+    """A mean over pairs and the ends of its 95 % interval; NaN where they are unknown.
+
+    Examples
+    --------
+    >>> gain = Estimate(value=0.012, low=0.004, high=0.02)
+    >>> gain.low > 0
+    True
+    """
 
     value: float
     low: float

@@ -243,7 +243,14 @@ def without_values(values: Mapping[str, Array]) -> Mask:
 
 
 def pair_records(pairs: pd.DataFrame) -> list[Pair]:
-    """Return the rows of a table of pairs as records."""
+    """Return the rows of a table of pairs as records.
+
+    Examples
+    --------
+    >>> row = {"moving": "a_1", "fixed": "b_1", "moving_subject": "a", "fixed_subject": "b"}
+    >>> [pair.id for pair in pair_records(pd.DataFrame([row]))]
+    ['a_1->b_1']
+    """
     columns = ["moving", "fixed", "moving_subject", "fixed_subject"]
     rows = pairs[columns].itertuples(index=False)
     return [

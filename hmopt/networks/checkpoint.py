@@ -163,7 +163,15 @@ def save_tensors(
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors with a copy in place of each that shares its numbers with another, as tied weights do."""
+    """Return tensors with a copy in place of each that shares its numbers with another, as tied weights do.
+
+    Examples
+    --------
+    >>> weight = torch.ones(2)
+    >>> found = unshared({"encoder": weight, "decoder": weight})
+    >>> found["encoder"] is weight, found["decoder"] is weight
+    (True, False)
+    """
     seen: set[int] = set()
     found = {}
     for name, tensor in tensors.items():

@@ -41,6 +41,12 @@ class CustomNetwork(RegistrationNetwork):
     ------
     DeclarationError
         If the function cannot be imported, fails, or returns what cannot be trained.
+
+    Examples
+    --------
+    >>> CustomNetwork(NetworkOptions(callable="torch.nn.functional:relu6"), (16, 16))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: network.callable: expected a function that makes a network for 16 x 16, got ...
     """
 
     def __init__(self, options: NetworkOptions, shape: tuple[int, ...]) -> None:
@@ -131,6 +137,12 @@ def check_network(options: NetworkOptions, shape: tuple[int, ...]) -> None:
     ------
     DeclarationError
         If it cannot.
+
+    Examples
+    --------
+    >>> check_network(NetworkOptions(callable="math:network"), (16, 16))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: network.callable: expected a function that can be imported from 'math:network', ...
     """
     if options.callable is None:
         check_architecture(options, shape)

@@ -125,7 +125,18 @@ class Hypermorph(nn.Module):
 
 
 def hypermorph_hash(model: Hypermorph) -> str:
-    """Return a hash of a hypermorph's weights, architecture and hyperparameters, 16 digits."""
+    """Return a hash of a hypermorph's weights, architecture and hyperparameters, 16 digits.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import NetworkOptions
+    >>> from hmopt.space import Hyperparameter
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    >>> options = NetworkOptions(encoder=[4, 4], decoder=[4], final=[])
+    >>> hypermorph = Hypermorph(RegistrationNetwork(options, (16, 16)), space, widths=[8])
+    >>> len(hypermorph_hash(hypermorph))
+    16
+    """
     state = {**model.hypernetwork.state_dict(), **model.constants()}
     tensors = {}
     for name, tensor in state.items():

@@ -59,6 +59,15 @@ class HypernetizedModule(nn.Module):
     spread
         How far from its start a setting moves a weight at first, in standard deviations of its
         tensor.
+
+    Examples
+    --------
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+    >>> layer = nn.Linear(3, 2)
+    >>> conditioned = HypernetizedModule(layer, space, ["weight"], widths=[8], spread=0.05)
+    >>> weights = conditioned.weights({"regularization": 0.3})
+    >>> [(name, tuple(tensor.shape)) for name, tensor in weights.items()]
+    [('weight', (2, 3))]
     """
 
     def __init__(
