@@ -14,7 +14,7 @@ from hmopt.errors import DataError
 from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.source import EngineSource
 from hmopt.progress import Track
-from hmopt.workflow.new import (
+from hmopt.workflow.infer import (
     Inferred,
     NewModel,
     Remarks,

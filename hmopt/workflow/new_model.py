@@ -35,7 +35,7 @@ from hmopt.interop.preparation import Preparation, Spacing, trained_preparation
 from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.doubts import find_doubts, look_at
-from hmopt.workflow.new import (
+from hmopt.workflow.infer import (
     Inferred,
     NewModel,
     Remarks,

@@ -1,0 +1,237 @@
+"""What a new study declares, inferred from the facts of its images, whatever its model is."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmopt.data.inspection import Inspection, infer_slices
+from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study
+from hmopt.files import real_place
+from hmopt.progress import Track
+
+SHARED = "HMOPT_SHARED"
+"""Environment variable that may name a folder with data."""
+Values = dict[str, Any]
+Remarks = dict[str, str]
+
+MANY_VOXELS = 2**20
+"""A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
+MOST_GROUPS = 8
+OWN_COLUMNS = ("image", "label", "subject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inferred:
+    """A declaration that was inferred.
+
+    Parameters
+    ----------
+    study
+        The declaration, paths as it is to hold them.
+    remarks
+        What a value was inferred from, by the dotted key.
+    warnings
+        What is doubtful, one sentence each.
+    without
+        Tables that say nothing about this study, and are not written.
+    """
+
+    study: Study
+    remarks: Remarks
+    warnings: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+class NewModel(ABC):
+    """Where the model of a new study comes from, and what that decides of the declaration.
+
+    To add a source, derive from this class and let `choose_model` return it.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """Files and folders that are read, by option; nothing is written over them."""
+        return {}
+
+    @abstractmethod
+    def infer(
+        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+    ) -> Inferred:
+        """Return the declaration of a study of this model.
+
+        Parameters
+        ----------
+        name
+            What the study is called.
+        cohort
+            Where its data are, as `study.toml` is to say it.
+        found
+            The facts of its data.
+        folder
+            The study folder.
+        track
+            Shows progress.
+        """
+
+
+def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
+    axis = found.slice_axis
+    kept = [a for a in range(3) if a != axis]
+    spacing = _spacing(found, kept, remarks)
+    extents = found.extents_mm[kept].tolist()
+    voxels = []
+    for extent, step in zip(extents, spacing, strict=True):
+        voxels.append(math.ceil(round(extent / step, 2)))
+    covered = " x ".join(str(count) for count in voxels)
+    network = NetworkOptions()
+    stride = network.stride * 2 ** (len(network.encoder) - 1)
+    remarks["preprocessing.shape"] = (
+        f"Images cover at most {covered} voxels; rounded up to multiples of {stride}."
+    )
+    remarks["preprocessing.placement"] = found.advice
+    values: Values = {
+        "shape": [stride * math.ceil(count / stride) for count in voxels],
+        "spacing_mm": spacing,
+        "placement": found.best_placement,
+    }
+    if axis is not None:
+        values.update(_slices(found, axis, remarks))
+    return values
+
+
+def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
+    slices = infer_slices(found, axis)
+    if slices is None:
+        return {}
+    remarks["preprocessing.slices.axis"] = (
+        "Images have few or thick slices along it: 2-D work on each."
+    )
+    remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
+    remarks["preprocessing.slices.search_indices"] = "The one with most structures."
+    return {"slices": slices.model_dump()}
+
+
+def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float]:
+    """Return the median spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
+    spacings = found.spacings_mm[:, kept].tolist()
+    spacings.sort()
+    middle = spacings[len(spacings) // 2]
+    voxels = math.prod(found.extents_mm[kept] / middle)
+    of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
+    if voxels <= MANY_VOXELS:
+        remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
+        return [float(f"{step:.6g}") for step in middle]
+    factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
+    own = " x ".join(f"{step:g}" for step in middle)
+    remarks["preprocessing.spacing_mm"] = (
+        f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+    )
+    return [_rounded_up(step * factor) for step in middle]
+
+
+def _rounded_up(length: float) -> float:
+    """Return a length rounded up to two digits."""
+    first_digit = math.floor(math.log10(length))
+    unit = 10.0 ** (first_digit - 1)
+    units = math.ceil(length / unit - 1e-9)
+    rounded = units * unit
+    return float(f"{rounded:.6g}")
+
+
+def infer_pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
+    """Return `[pairs]`: which tasks the images have, and which columns must be equal in a pair."""
+    columns = [str(column) for column in images if str(column).lower() == "modality"]
+    same = [column for column in columns if images[column].nunique() > 1]
+    if same:
+        remarks["pairs.same"] = (
+            "The similarity compares intensities, which mean other things in another modality."
+        )
+    again = int(images.groupby(["subject", *same]).size().max()) > 1
+    if again:
+        remarks["pairs.tasks"] = "Some subjects have several images."
+    return {"tasks": ["cross", "within"] if again else ["cross"], "same": same}
+
+
+def subject_count(side: int | list[str]) -> int:
+    """Return how many subjects a side of the split has, given by number or by names."""
+    return side if isinstance(side, int) else len(side)
+
+
+def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks: Remarks) -> Values:
+    """Return `[search]`: scopes of the tasks, labels and columns that images have."""
+    scopes = [["cohort"], ["label"]]
+    if len(kinds) > 1:
+        scopes += [["task"], ["task", "label"]]
+    bins = {}
+    for name in images:
+        if name in OWN_COLUMNS:
+            continue
+        column = images[name]
+        edges = _bins(column)
+        if edges:
+            bins[str(name)] = edges
+        if edges or 1 < column.nunique() <= MOST_GROUPS:
+            scopes.append([str(name)])
+    if "cross" not in kinds:
+        return {"scopes": scopes, "bins": bins}
+    if searched > SearchOptions().min_paired_subjects:
+        scopes.append(["subject"])
+    else:
+        remarks["search.scopes"] = (
+            'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+        )
+    return {"scopes": scopes, "bins": bins}
+
+
+def _bins(column: pd.Series) -> list[float]:
+    """Return edges that cut a column of many different numbers into three groups of about equal size."""
+    if column.dtype.kind not in "if" or column.nunique() <= MOST_GROUPS:
+        return []
+    edges = set()
+    for share in (1 / 3, 2 / 3):
+        quantile = column.quantile(share)
+        edges.add(float(f"{quantile:.3g}"))
+    return sorted(edges)
+
+
+def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return a path as `study.toml` holds it, so that a study folder can be moved.
+
+    Parameters
+    ----------
+    path
+        Of a file or folder with data.
+    folder
+        The study folder.
+    environment
+        Where `HMOPT_SHARED` may name a folder with data.
+
+    Returns
+    -------
+    Path
+        Relative where it lies in the study folder, below `${HMOPT_SHARED}` where it lies there, else absolute.
+
+    Examples
+    --------
+    >>> written_path(Path("/data/brains/cohort.csv"), Path("/mine"), {"HMOPT_SHARED": "/data"}).as_posix()
+    '${HMOPT_SHARED}/brains/cohort.csv'
+    >>> written_path(Path("/mine/data/cohort.csv"), Path("/mine"), {}).as_posix()
+    'data/cohort.csv'
+    """
+    absolute = real_place(path)
+    own = folder.resolve()
+    if absolute.is_relative_to(own):
+        return absolute.relative_to(own)
+    shared = environment.get(SHARED)
+    if shared:
+        root = Path(shared).resolve()
+        if absolute.is_relative_to(root):
+            return Path(f"${{{SHARED}}}") / absolute.relative_to(root)
+    return absolute
