@@ -10,7 +10,6 @@ from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
-from hmopt.workflow import infer
 from hmopt.workflow.new import infer_study
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
@@ -83,7 +82,7 @@ def test_single_planes_need_no_slices(tmp_path: Path) -> None:
 def test_images_too_large_to_train_on_get_a_coarser_spacing_and_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(infer, "MANY_VOXELS", 20 * 24 * 18 / 8)
+    monkeypatch.setattr("hmopt.workflow.infer.MANY_VOXELS", 20 * 24 * 18 / 8)
     study, remarks = infer(tmp_path, people(10))
     assert study.preprocessing.spacing_mm == [2, 2, 2]
     assert study.preprocessing.shape == [16, 16, 16]

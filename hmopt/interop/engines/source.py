@@ -4,7 +4,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hmopt.catalogue import EngineProgram, find_engine_program
+from hmopt.catalogue import find_engine_program
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash, file_hash, one_line
-from hmopt.interop.engines.callables import Engine, call, find_engine
+from hmopt.interop.engines.callables import call, find_engine
 from hmopt.interop.engines.command import (
     CommandEngine,
     check_command,
@@ -26,6 +27,8 @@ from hmopt.interop.engines.failure import EngineFailure
 from hmopt.interop.engines.grid import Grid
 
 Kind = Literal["callable", "command", "engine"]
+Image = NDArray[np.float32]
+Run = Callable[[Image, Image, Mapping[str, Any]], tuple[Any, float | None]]
 
 ADAPTORS_VERSION = 1
 """Raised when an adaptor begins to give other displacements with the same program."""
@@ -73,40 +76,11 @@ class EngineSource:
             If a program or package is not there, takes no such images, or has no such
             hyperparameter; or the command cannot be filled in.
         """
-        if self.kind == "command":
-            check_command(self.name, self.outputs, {**self.options, **self.defaults})
-            check_program(self.name, self.folder)
-        if self.kind == "engine":
-            self._check_program(find_engine_program(self.name))
+        self._kind.check()
 
-    def _check_program(self, program: EngineProgram) -> None:
-        dimensions = self.grid.dimensions
-        if dimensions not in program.dimensions:
-            taken = " or ".join(f"{d}-D" for d in program.dimensions)
-            raise DeclarationError(
-                "model.engine",
-                expected=f"{taken} images, as {program.title} takes",
-                got=f"{dimensions}-D ones",
-                advice="Choose another engine.",
-            )
-        if importlib.util.find_spec(program.imports) is None:
-            raise DeclarationError(
-                "model.engine",
-                expected=f"{program.title} to be installed",
-                got=f"no package {program.package}",
-                advice=f"Run {program.install}.",
-            )
-        adaptor = importlib.import_module(program.module)
-        known = [*adaptor.SPACE, *adaptor.OPTIONS]
-        for table, names in (("hyperparameters", self.defaults), ("model.options", self.options)):
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                raise DeclarationError(
-                    f"{table}.{unknown[0]}",
-                    expected=f"one of {', '.join(known)}, as the adaptor of {program.title} takes",
-                    got=unknown[0],
-                    advice="Correct the name.",
-                )
+    @property
+    def _kind(self) -> "_OfKind":
+        return _KINDS[self.kind](self)
 
     def version(self, declared: str, defined_in: Path | None) -> str:
         """Return a hash of all that decides what the engine computes.
@@ -118,15 +92,7 @@ class EngineSource:
         defined_in
             The file that defines the function, if that is the kind and it is known.
         """
-        parts: list[Any] = [self.name, declared]
-        if self.kind == "callable":
-            parts.append(file_hash(defined_in) if defined_in is not None else "")
-        if self.kind == "command":
-            parts += ["command", list(self.outputs), content_of(self.name, self.folder)]
-        if self.kind == "engine":
-            program = find_engine_program(self.name)
-            installed = importlib.metadata.version(program.package)
-            parts += ["engine", installed, ADAPTORS_VERSION]
+        parts = [self.name, declared, *self._kind.decides(defined_in)]
         if self.options:
             parts.append(dict(self.options))
         return content_hash(*parts)
@@ -139,22 +105,7 @@ class EngineSource:
         DeclarationError
             If it cannot be imported.
         """
-        if self.kind == "command":
-            return LoadedEngine(source=self)
-        if self.kind == "callable":
-            engine, defined_in = find_engine(self.name, self.folder)
-            return LoadedEngine(source=self, function=engine, defined_in=defined_in)
-        program = find_engine_program(self.name)
-        try:
-            importlib.import_module(program.imports)
-        except Exception as error:  # a broken installation fails in any way
-            raise DeclarationError(
-                "model.engine",
-                expected=f"{program.title} to be installed",
-                got=f"{type(error).__name__}: {one_line(error)}",
-                advice=f"Run {program.install}.",
-            ) from error
-        return LoadedEngine(source=self)
+        return self._kind.load()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -197,19 +148,18 @@ class LoadedEngine:
     ----------
     source
         What it was made of.
-    function
-        Where it is a Python function.
+    run
+        Takes two images and values by name; returns what the engine returns, and of a program also
+        the seconds that it ran.
     defined_in
-        The file that defines that function, if it is known.
+        The file that defines a Python function, if it is known.
     """
 
     source: EngineSource
-    function: Engine | None = None
+    run: Run
     defined_in: Path | None = None
 
-    def register(
-        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], setting: Mapping[str, Any]
-    ) -> Registered:
+    def register(self, moving: Image, fixed: Image, setting: Mapping[str, Any]) -> Registered:
         """Register two prepared images, and check what is returned.
 
         Parameters
@@ -227,7 +177,7 @@ class LoadedEngine:
         values = {**self.source.options, **setting}
         began = time.perf_counter()
         try:
-            found, seconds = self._run(moving, fixed, values)
+            found, seconds = self.run(moving, fixed, values)
         except EngineFailure:
             raise
         except Exception as error:  # whatever somebody else's program raises
@@ -237,24 +187,133 @@ class LoadedEngine:
         displacement = checked_displacement(found, moving.shape)
         return Registered(displacement=displacement, wall_time_s=seconds)
 
-    def _run(
-        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], values: dict[str, Any]
-    ) -> tuple[Any, float | None]:
-        """Return what the engine returns; of a program also the seconds that it ran."""
+
+class _OfKind(ABC):
+    """What differs between kinds of engines: one class for each key of `[model]` that names one."""
+
+    def __init__(self, source: EngineSource) -> None:
+        self.source = source
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse what cannot work, without running anything."""
+
+    @abstractmethod
+    def decides(self, defined_in: Path | None) -> list[Any]:
+        """Return what decides the displacements beside name and options."""
+
+    @abstractmethod
+    def load(self) -> LoadedEngine:
+        """Import what it needs."""
+
+
+class _OfFunction(_OfKind):
+    """A Python function; what it does is known when it is imported."""
+
+    def check(self) -> None:
+        return
+
+    def decides(self, defined_in: Path | None) -> list[Any]:
+        return ["" if defined_in is None else file_hash(defined_in)]
+
+    def load(self) -> LoadedEngine:
+        engine, defined_in = find_engine(self.source.name, self.source.folder)
+        spacing_mm = self.source.grid.spacing_mm
+
+        def run(moving: Image, fixed: Image, values: Mapping[str, Any]) -> tuple[Any, None]:
+            return call(engine, moving, fixed, values, spacing_mm), None
+
+        return LoadedEngine(source=self.source, run=run, defined_in=defined_in)
+
+
+class _OfCommand(_OfKind):
+    """A command that is run for each pair."""
+
+    def check(self) -> None:
         source = self.source
-        if source.kind == "command":
-            engine = CommandEngine(
-                source.name, source.outputs, source.folder, source.grid, source.threads
+        check_command(source.name, source.outputs, {**source.options, **source.defaults})
+        check_program(source.name, source.folder)
+
+    def decides(self, defined_in: Path | None) -> list[Any]:
+        files = content_of(self.source.name, self.source.folder)
+        return ["command", list(self.source.outputs), files]
+
+    def load(self) -> LoadedEngine:
+        source = self.source
+        engine = CommandEngine(
+            source.name, source.outputs, source.folder, source.grid, source.threads
+        )
+        return LoadedEngine(source=source, run=engine.register)
+
+
+class _OfProgram(_OfKind):
+    """A program with an adaptor."""
+
+    def __init__(self, source: EngineSource) -> None:
+        super().__init__(source)
+        self.program = find_engine_program(source.name)
+        self.adaptor: Any = importlib.import_module(self.program.module)
+
+    def check(self) -> None:
+        program = self.program
+        dimensions = self.source.grid.dimensions
+        if dimensions not in program.dimensions:
+            taken = " or ".join(f"{d}-D" for d in program.dimensions)
+            raise DeclarationError(
+                "model.engine",
+                expected=f"{taken} images, as {program.title} takes",
+                got=f"{dimensions}-D ones",
+                advice="Choose another engine.",
             )
-            return engine.register(moving, fixed, values)
-        if source.kind == "callable":
-            assert self.function is not None
-            spacing_mm = source.grid.spacing_mm
-            return call(self.function, moving, fixed, values, spacing_mm), None
-        adaptor: Any = importlib.import_module(find_engine_program(source.name).module)
+        if importlib.util.find_spec(program.imports) is None:
+            raise self._not_installed(f"no package {program.package}")
+        self._check_names("hyperparameters", self.source.defaults)
+        self._check_names("model.options", self.source.options)
+
+    def _check_names(self, table: str, names: Iterable[str]) -> None:
+        known = [*self.adaptor.SPACE, *self.adaptor.OPTIONS]
+        for name in names:
+            if name not in known:
+                title = self.program.title
+                raise DeclarationError(
+                    f"{table}.{name}",
+                    expected=f"one of {', '.join(known)}, as the adaptor of {title} takes",
+                    got=name,
+                    advice="Correct the name.",
+                )
+
+    def _not_installed(self, got: str) -> DeclarationError:
+        return DeclarationError(
+            "model.engine",
+            expected=f"{self.program.title} to be installed",
+            got=got,
+            advice=f"Run {self.program.install}.",
+        )
+
+    def decides(self, defined_in: Path | None) -> list[Any]:
+        installed = importlib.metadata.version(self.program.package)
+        return ["engine", installed, ADAPTORS_VERSION]
+
+    def load(self) -> LoadedEngine:
+        try:
+            importlib.import_module(self.program.imports)
+        except Exception as error:  # a broken installation fails in any way
+            raise self._not_installed(f"{type(error).__name__}: {one_line(error)}") from error
+        adaptor, source = self.adaptor, self.source
         defaults = {name: declared["default"] for name, declared in adaptor.SPACE.items()}
-        every = {**defaults, **adaptor.OPTIONS, **values}
-        return adaptor.register(moving, fixed, every, source.grid, source.threads), None
+
+        def run(moving: Image, fixed: Image, values: Mapping[str, Any]) -> tuple[Any, None]:
+            every = {**defaults, **adaptor.OPTIONS, **values}
+            return adaptor.register(moving, fixed, every, source.grid, source.threads), None
+
+        return LoadedEngine(source=source, run=run)
+
+
+_KINDS: dict[Kind, type[_OfKind]] = {
+    "callable": _OfFunction,
+    "command": _OfCommand,
+    "engine": _OfProgram,
+}
 
 
 def checked_displacement(found: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
