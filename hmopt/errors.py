@@ -2,11 +2,23 @@
 
 import copyreg
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+def sides_text(numbers: Iterable[float]) -> str:
+    """Return the sides of a grid, or of a voxel, as messages tell them.
+
+    Examples
+    --------
+    >>> sides_text([48, 64]), sides_text((1.0, 1.0, 2.5))
+    ('48 x 64', '1 x 1 x 2.5')
+    """
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 class HmoptError(Exception):

@@ -510,6 +510,17 @@ def value_text(value: Value) -> str:
     return f"{value:g}"
 
 
+def assigned_text(setting: Setting) -> str:
+    """Return a setting as messages tell it.
+
+    Examples
+    --------
+    >>> assigned_text({"regularization": 0.3, "similarity": "CC"})
+    'regularization = 0.3, similarity = CC'
+    """
+    return ", ".join(f"{name} = {value_text(value)}" for name, value in setting.items())
+
+
 def as_number(value: Value | None) -> float:
     """Return a value as a number; NaN of a text or none.
 

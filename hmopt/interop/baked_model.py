@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, sides_text
 from hmopt.files import checked
 from hmopt.interop.bake import Baked
 from hmopt.interop.model import FileModel, Image, check_shapes
@@ -54,7 +54,7 @@ class BakedModel(FileModel):
     @property
     def title(self) -> str:
         """What the model is, in a few words."""
-        shape = " x ".join(str(side) for side in self.shape)
+        shape = sides_text(self.shape)
         setting = self.header.get("setting", {})
         values = [f"{name} {value_text(value)}" for name, value in setting.items()]
         at = f" at {', '.join(values)}" if values else ""

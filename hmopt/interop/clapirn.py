@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError, DataError, HmoptError
+from hmopt.errors import CheckpointError, DataError, HmoptError, sides_text
 from hmopt.files import check_outputs, content_hash, one_line, replacing
 from hmopt.interop.model import FileModel, Image, check_shapes
 from hmopt.interop.torch_file import looks_saved_by_torch, read_torch_tensors
@@ -175,7 +175,7 @@ class ClapirnModel(FileModel):
     @property
     def title(self) -> str:
         """What the model is, in a few words."""
-        shape = " x ".join(str(side) for side in self.conventions.shape)
+        shape = sides_text(self.conventions.shape)
         level = self.architecture.levels
         partly = "" if level == LEVELS_AT_MOST else f", level {level} of {LEVELS_AT_MOST}"
         return f"cLapIRN, {shape} voxels ({self.conventions.orientation}){partly}"
@@ -416,7 +416,7 @@ def _check_room(shape: tuple[int, ...]) -> None:
         raise DataError(
             "images",
             expected=f"more than {STRIDE} voxels along an axis",
-            got=" x ".join(str(side) for side in shape),
+            got=sides_text(shape),
             advice="Prepare both to one grid of the model.",
         )
 

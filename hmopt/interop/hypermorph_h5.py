@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError, DataError, first_fault
+from hmopt.errors import CheckpointError, DataError, first_fault, sides_text
 from hmopt.files import content_hash
 from hmopt.interop.keras_file import (
     LayerTensor,
@@ -48,8 +48,10 @@ from hmopt.interop.keras_file import (
 from hmopt.interop.model import FileModel, Image, check_shapes, hyperparameter_names
 from hmopt.interop.voxelmorph_unet import (
     ConvolutionShape,
+    Levels,
     UNetPlan,
     VoxelMorphUNet,
+    by_level,
     integrate_precisely,
     kernel_size,
     kernel_tensor,
@@ -223,7 +225,7 @@ class HyperVxmModel(FileModel):
     @property
     def title(self) -> str:
         """What the model is, and the loss that its λ weighs."""
-        shape = " x ".join(str(side) for side in self.architecture.shape)
+        shape = sides_text(self.architecture.shape)
         return (
             f"HyperMorph of VoxelMorph (TensorFlow), {shape} voxels; "
             "loss (1 - λ) similarity / σ² + λ regularizer"
@@ -296,11 +298,11 @@ class HyperVxmModel(FileModel):
         shape = images.shape[1:]
         found = self.architecture.resizing(shape)
         if found is None:
-            own = " x ".join(str(side) for side in self.architecture.shape)
+            own = sides_text(self.architecture.shape)
             raise DataError(
                 "images",
                 expected="a shape on which the model gives a displacement of the same shape",
-                got=" x ".join(str(side) for side in shape),
+                got=sides_text(shape),
                 advice=f"Prepare them to its own grid, {own}.",
             )
         return found
@@ -456,9 +458,6 @@ def _refuse_unsupported(path: Path, options: _Options) -> None:
             raise refusal(path, f"{_WHAT} of one-channel images in 2-D or 3-D", option, _ADVICE)
 
 
-Levels = tuple[tuple[int, ...], ...]
-
-
 def _features(path: Path, options: _Options) -> tuple[Levels, Levels, tuple[int, ...]]:
     """Return the channels of encoder, decoder and further convolutions, by VoxelMorph's rules."""
     per_level = options.nb_unet_conv_per_level
@@ -471,11 +470,11 @@ def _features(path: Path, options: _Options) -> tuple[Levels, Levels, tuple[int,
         if options.nb_unet_levels is None:
             raise refusal(path, _WHAT, f"nb_unet_features = {features} without nb_unet_levels")
         growth = options.unet_feat_mult ** np.arange(options.nb_unet_levels)
-        by_level = [int(count) for count in np.round(features * growth)]
-        if not 1 <= min(by_level) <= max(by_level) <= 4096:
-            raise refusal(path, _WHAT, f"nb_unet_features of {by_level} channels")
-        downwards = [count for count in by_level[:-1] for _ in range(per_level)]
-        upwards = [count for count in reversed(by_level) for _ in range(per_level)]
+        channels = [int(count) for count in np.round(features * growth)]
+        if not 1 <= min(channels) <= max(channels) <= 4096:
+            raise refusal(path, _WHAT, f"nb_unet_features of {channels} channels")
+        downwards = [count for count in channels[:-1] for _ in range(per_level)]
+        upwards = [count for count in reversed(channels) for _ in range(per_level)]
         features = [downwards, upwards]
     elif options.nb_unet_levels is not None:
         raise refusal(path, _WHAT, "nb_unet_levels beside lists in nb_unet_features")
@@ -488,15 +487,10 @@ def _features(path: Path, options: _Options) -> tuple[Levels, Levels, tuple[int,
         got = f"nb_unet_features with {used} and {len(decoder)} convolutions, {per_level} a level"
         raise refusal(path, _WHAT, got)
     return (
-        _by_level(encoder[:convolved], per_level),
-        _by_level(decoder[:convolved], per_level),
+        by_level(encoder[:convolved], per_level),
+        by_level(decoder[:convolved], per_level),
         tuple(decoder[used:]),
     )
-
-
-def _by_level(features: Sequence[int], per_level: int) -> Levels:
-    starts = range(0, len(features), per_level)
-    return tuple(tuple(features[start : start + per_level]) for start in starts)
 
 
 def _find_tensors(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import DataError
+from hmopt.errors import DataError, sides_text
 from hmopt.space import Setting, Space
 
 Image = NDArray[np.float32]
@@ -264,23 +264,19 @@ def check_shapes(moving: Image, fixed: Image, shape: tuple[int, ...], stride: in
     """
     found = moving.shape
     if fixed.shape != found:
-        expected = f"two images of one shape, as {_times(found)}"
-        raise _wrong_shape(expected, _times(fixed.shape))
+        expected = f"two images of one shape, as {sides_text(found)}"
+        raise _wrong_shape(expected, sides_text(fixed.shape))
     if stride is None:
         if found != shape:
-            raise _wrong_shape(f"{_times(shape)} voxels", _times(found))
+            raise _wrong_shape(f"{sides_text(shape)} voxels", sides_text(found))
         return
     are_multiples = all(side > 0 and side % stride == 0 for side in found)
     if len(found) != len(shape) or not are_multiples:
         expected = f"{len(shape)} axes, each a multiple of {stride} voxels"
-        raise _wrong_shape(expected, _times(found))
+        raise _wrong_shape(expected, sides_text(found))
 
 
 def _wrong_shape(expected: str, got: str) -> DataError:
     return DataError(
         "images", expected=expected, got=got, advice="Prepare both to one grid of the model."
     )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)

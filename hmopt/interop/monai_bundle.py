@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import hmopt
+from hmopt.errors import sides_text
 from hmopt.interop import bundle_script
 from hmopt.interop.bake import AXES, Baked, write_torch
 
@@ -151,7 +152,7 @@ def page(baked: Baked) -> str:
     """Return `README.md`: what the network is, how it is run, and what the bundle cannot do."""
     options = baked.preprocessing
     spacing = baked.spacing_mm
-    at = "each image's own spacing" if spacing is None else f"{_times(spacing)} mm"
+    at = "each image's own spacing" if spacing is None else f"{sides_text(spacing)} mm"
     values = ", ".join(f"{name} {value:g}" for name, value in baked.setting.items())
     facts = baked.header.get("baked", {})
     lines = [
@@ -173,7 +174,7 @@ def page(baked: Baked) -> str:
         "",
         "## How images are prepared",
         "",
-        f"- Grid: {_times(baked.shape)} voxels in RAS+ order, at {at}.",
+        f"- Grid: {sides_text(baked.shape)} voxels in RAS+ order, at {at}.",
         f"- Normalization: {options.normalization}, for each image.",
         f"- Placement in training: {options.placement}.",
         *_limits(baked),
@@ -246,7 +247,7 @@ def _lattice(baked: Baked) -> Mapping[str, Any] | None:
 
 def _description(baked: Baked) -> str:
     values = ", ".join(f"{name} {value:g}" for name, value in baked.setting.items())
-    shape = _times(baked.shape)
+    shape = sides_text(baked.shape)
     return (
         f"A network that registers a moving to a fixed image of {shape} voxels by a smooth "
         f"deformation, baked from an amortized model at {values or 'its only setting'}."
@@ -268,10 +269,6 @@ def _tensor(baked: Baked, channels: list[str], value_range: list[float]) -> dict
         "is_patch_data": False,
         "channel_def": {str(place): name for place, name in enumerate(channels)},
     }
-
-
-def _times(numbers: Any) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

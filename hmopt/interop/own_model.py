@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError
+from hmopt.errors import CheckpointError, sides_text
 from hmopt.files import checked
 from hmopt.interop.bake import Baked
 from hmopt.interop.model import FileModel, Image, check_shapes
@@ -57,7 +57,7 @@ class HypermorphModel(FileModel):
     @property
     def title(self) -> str:
         """What the model is, in a few words."""
-        shape = " x ".join(str(side) for side in self.shape)
+        shape = sides_text(self.shape)
         return f"hypermorph of hmopt, {shape} voxels"
 
     @property

@@ -46,6 +46,7 @@ from hmopt.interop.voxelmorph_unet import (
     KERNEL,
     UNetPlan,
     VoxelMorphUNet,
+    by_level,
     integrate_precisely,
     kernel_size,
     kernel_tensor,
@@ -409,14 +410,14 @@ def _plan(path: Path, convolutions: Sequence[_Layer]) -> UNetPlan:
         got = f"convolutions of {inputs} to {outputs} channels"
         raise refusal(path, _WHAT, got)
     first = joined[0]
-    per_level = joined[1] - first if len(joined) > 1 else first // 2
-    levels = first // per_level - 1 if per_level else 0
+    per_level = joined[1] - first if len(joined) > 1 else max(1, first // 2)
+    levels = first // per_level - 1
     convolved = 2 * levels * per_level
     plan = UNetPlan(
         d=d,
         channels=2,
-        encoder=_by_level(outputs[: levels * per_level], per_level),
-        decoder=_by_level(outputs[levels * per_level : convolved], per_level),
+        encoder=by_level(outputs[: levels * per_level], per_level),
+        decoder=by_level(outputs[levels * per_level : convolved], per_level),
         final=tuple(outputs[convolved:-1]),
         upsamplings=max(levels, 0),
     )
@@ -435,13 +436,6 @@ def _inputs(path: Path, layer: _Layer, channels_out: int, d: int) -> int:
         got = f"hyperkernel_bias of {layer.name} with {size} weights for {channels_out} channels"
         raise refusal(path, _WHAT, got)
     return int(size // for_one)
-
-
-def _by_level(features: Sequence[int], per_level: int) -> tuple[tuple[int, ...], ...]:
-    if per_level < 1:
-        return ()
-    starts = range(0, len(features), per_level)
-    return tuple(tuple(features[start : start + per_level]) for start in starts)
 
 
 def _state_of(path: Path) -> tuple[int, int]:

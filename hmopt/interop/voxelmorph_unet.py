@@ -1,6 +1,6 @@
 """VoxelMorph's U-Net and the way it changes the grid of a field, as its TensorFlow code computes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,22 @@ class ConvolutionShape:
     part: str
     channels_in: int
     channels_out: int
+
+
+Levels = tuple[tuple[int, ...], ...]
+"""Channels of the convolutions of each level."""
+
+
+def by_level(features: Sequence[int], per_level: int) -> Levels:
+    """Return channels of convolutions in groups of one level each.
+
+    Examples
+    --------
+    >>> by_level([16, 16, 32, 32], per_level=2)
+    ((16, 16), (32, 32))
+    """
+    starts = range(0, len(features), per_level)
+    return tuple(tuple(features[start : start + per_level]) for start in starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +84,8 @@ class UNetPlan:
 
     d: int
     channels: int
-    encoder: tuple[tuple[int, ...], ...]
-    decoder: tuple[tuple[int, ...], ...]
+    encoder: Levels
+    decoder: Levels
     final: tuple[int, ...]
     upsamplings: int
 

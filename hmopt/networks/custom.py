@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hmopt.declaration import NetworkOptions
 from hmopt.declaration.model import network_file
-from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError, sides_text
 from hmopt.files import file_hash, one_line
 from hmopt.networks.hypernetize import check_module, deep_copy, predictable
 from hmopt.networks.registration import RegistrationNetwork, check_architecture
@@ -90,8 +90,8 @@ class CustomNetwork(RegistrationNetwork):
         except Exception as error:  # whatever somebody else's program raises
             if tuple(shape) == self.shape:
                 raise
-            expected = f"{_times(self.shape)}, for which the network was made"
-            got = f"{_times(tuple(shape))} ({one_line(error)})"
+            expected = f"{sides_text(self.shape)}, for which the network was made"
+            got = f"{sides_text(tuple(shape))} ({one_line(error)})"
             advice = "Prepare them to the network's grid."
             raise DataError("images", expected=expected, got=got, advice=advice) from error
         d = len(shape)
@@ -157,7 +157,7 @@ def check_network(options: NetworkOptions, shape: tuple[int, ...]) -> None:
         except HmoptError:
             raise
         except Exception as error:  # whatever somebody else's program raises
-            raise _failed(f"a network that takes images of {_times(shape)}", error) from error
+            raise _failed(f"a network that takes images of {sides_text(shape)}", error) from error
     if not torch.isfinite(velocity).all():
         raise _refused("a finite velocity", "others", "Correct the network.")
     for name, buffer in network.named_buffers():
@@ -236,7 +236,7 @@ def _made(options: NetworkOptions, shape: tuple[int, ...]) -> nn.Module:
     try:
         module: nn.Module = function(tuple(shape), **options.options)
     except Exception as error:  # whatever somebody else's program raises
-        raise _failed(f"a function that makes a network for {_times(shape)}", error) from error
+        raise _failed(f"a function that makes a network for {sides_text(shape)}", error) from error
     try:
         check_module(module)
     except HmoptError as error:
@@ -329,7 +329,3 @@ def _failed(expected: str, error: Exception) -> DeclarationError:
 
 def _refused(expected: str, got: str, advice: str) -> DeclarationError:
     return DeclarationError(_FIELD, expected=expected, got=got, advice=advice)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)

@@ -31,7 +31,7 @@ from hmopt.ledger.recorded import failed_block
 from hmopt.metrics import Originals, measure
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Block, Pair
-from hmopt.space import Index, Setting, Space, value_text
+from hmopt.space import Index, Setting, Space, assigned_text
 
 FIRST_FAILURES = 10
 """Registrations that may fail before one succeeds, until the default setting is tried and a search
@@ -95,7 +95,7 @@ def failed(
 ) -> FailedPairsError:
     """Return the failure of an engine as an error of one line."""
     on_pair = "" if pair is None else f" on pair {pair}"
-    where = f"the engine{on_pair} at {_told(setting)}"
+    where = f"the engine{on_pair} at {assigned_text(setting)}"
     return FailedPairsError(where, expected=failure.expected, got=failure.got, advice=advice)
 
 
@@ -353,8 +353,3 @@ def load_engine(
     defined_in = processes.start()
     version = source.version(study.model.version, defined_in)
     return EngineModel(processes, study.space, version)
-
-
-def _told(setting: Setting) -> str:
-    values = [f"{name} = {value_text(value)}" for name, value in setting.items()]
-    return ", ".join(values)

@@ -13,7 +13,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import NetworkOptions, Study, read_study
 from hmopt.declaration.study import read_of_others
-from hmopt.errors import CheckpointError, DataError
+from hmopt.errors import CheckpointError, DataError, sides_text
 from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import load_model
@@ -425,16 +425,13 @@ def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: Prep
         If they differ; both numbers are told.
     """
     shape = tuple(header["architecture"]["shape"])
-    trained_spacing = header.get("spacing_mm")
     network = NetworkOptions(**header["architecture"]["network"])
     stride = coarsest_stride(network)
     are_multiples = all(side % stride == 0 for side in cohort.shape)
     if len(shape) != len(cohort.shape) or not are_multiples:
-        expected = f"{_times(shape)}, or multiples of {stride} along {len(shape)} axes"
-        raise _another_grid(path, "shape", expected, _times(cohort.shape))
-    if not _is_same_spacing(trained_spacing, cohort.spacing_mm):
-        expected = f"{_times(trained_spacing)} mm"
-        raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
+        expected = f"{sides_text(shape)}, or multiples of {stride} along {len(shape)} axes"
+        raise _another_grid(path, "shape", expected, sides_text(cohort.shape))
+    _check_spacing(path, header.get("spacing_mm"), cohort.spacing_mm)
     normalization = header["preprocessing"].get("normalization", study.preprocessing.normalization)
     if normalization != study.preprocessing.normalization:
         own = study.preprocessing.normalization
@@ -457,18 +454,19 @@ def check_prepared(path: Path, model: FileModel, cohort: PreparedCohort) -> None
         check_shapes(image, image, tuple(needed.shape), model.stride)
     except DataError as error:
         taken = f"or multiples of {model.stride}" if model.stride is not None else "alone"
-        expected = f"{_times(needed.shape)} voxels {taken}"
-        raise _another_grid(path, "shape", expected, _times(cohort.shape)) from error
-    if needed.spacing_mm is not None and not _is_same_spacing(needed.spacing_mm, cohort.spacing_mm):
-        expected = f"{_times(needed.spacing_mm)} mm"
-        raise _another_grid(path, "spacing_mm", expected, f"{_times(cohort.spacing_mm)} mm")
+        expected = f"{sides_text(needed.shape)} voxels {taken}"
+        raise _another_grid(path, "shape", expected, sides_text(cohort.shape)) from error
+    _check_spacing(path, needed.spacing_mm, cohort.spacing_mm)
 
 
-def _is_same_spacing(trained: Sequence[float] | None, own: Sequence[float] | None) -> bool:
-    """Tell whether two spacings agree; one that is not known agrees with any."""
-    if trained is None or own is None:
-        return True
-    return np.allclose(trained, own, rtol=_SAME_SPACING)
+def _check_spacing(
+    path: Path, trained: Sequence[float] | None, own: Sequence[float] | None
+) -> None:
+    """Refuse another spacing; one that is not known agrees with any."""
+    if trained is None or own is None or np.allclose(trained, own, rtol=_SAME_SPACING):
+        return
+    expected = f"{sides_text(trained)} mm"
+    raise _another_grid(path, "spacing_mm", expected, f"{sides_text(own)} mm")
 
 
 def check_hyperparameters(path: Path, space: Space, study: Study) -> None:
@@ -503,8 +501,3 @@ def _another_grid(path: Path, key: str, expected: str, got: str) -> CheckpointEr
         got=got,
         advice=f"Declare preprocessing.{key} as the model's, or let `hmopt new --model` do so.",
     )
-
-
-def _times(numbers: Any) -> str:
-    texts = [f"{number:g}" for number in numbers]
-    return " x ".join(texts)

@@ -27,7 +27,7 @@ from hmopt.search.sampler import make_sampler
 from hmopt.search.spending import best_by_score, make_spending
 from hmopt.search.storage import quiet
 from hmopt.search.studies import origin_of, shared_scopes, stored_study
-from hmopt.space import INACTIVE, Hyperparameter, Index, Setting, Space, Value, value_text
+from hmopt.space import INACTIVE, Hyperparameter, Index, Space, Value, assigned_text
 
 FOLDING = "folding"
 SAMPLER = "sampler"
@@ -179,7 +179,7 @@ class Objective:
             setting = self._oracle.space.setting(index)
             raise FailedPairsError(
                 "registration",
-                expected=f"{len(pairs)} pairs registered at {_told(setting)}",
+                expected=f"{len(pairs)} pairs registered at {assigned_text(setting)}",
                 got=f"{len(failures)} that failed, as {first} ({failures[first]})",
                 advice="Leave the setting or the pair out, or correct the engine.",
             )
@@ -256,10 +256,6 @@ class Scores:
 
     scores: NDArray[np.float64]
     folding: NDArray[np.float64]
-
-
-def _told(setting: Setting) -> str:
-    return ", ".join(f"{name} = {value_text(value)}" for name, value in setting.items())
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:

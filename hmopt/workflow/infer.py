@@ -12,6 +12,7 @@ import pandas as pd
 
 from hmopt.data.inspection import Inspection, infer_slices
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study
+from hmopt.errors import sides_text
 from hmopt.files import real_place
 from hmopt.progress import Track
 
@@ -89,7 +90,7 @@ def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
     voxels = []
     for extent, step in zip(extents, spacing, strict=True):
         voxels.append(math.ceil(round(extent / step, 2)))
-    covered = " x ".join(str(count) for count in voxels)
+    covered = sides_text(voxels)
     network = NetworkOptions()
     stride = network.stride * 2 ** (len(network.encoder) - 1)
     remarks["preprocessing.shape"] = (
@@ -129,7 +130,7 @@ def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float
         remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
         return [float(f"{step:.6g}") for step in middle]
     factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
-    own = " x ".join(f"{step:g}" for step in middle)
+    own = sides_text(middle)
     remarks["preprocessing.spacing_mm"] = (
         f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
     )

@@ -25,7 +25,7 @@ from hmopt.declaration import (
     parse_study,
 )
 from hmopt.declaration.study import model_path, read_of_others, with_absolute_paths
-from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, HmoptError, sides_text
 from hmopt.files import checked, replacing
 from hmopt.interop import own_model
 from hmopt.interop.load import load_model
@@ -356,13 +356,13 @@ class Fitting:
         """Return the axis that 2-D images lie across; None for volumes."""
         trained, found = self._trained, self._found
         shapes = found.shapes
-        own = _times(trained.shape)
+        own = sides_text(trained.shape)
         if len(trained.shape) == 3:
             is_flat = int(shapes.min()) == 1
             if is_flat or int(np.median(shapes, axis=0).min()) < _FEWEST_SLICES:
                 raise _cannot(
                     f"volumes, as the model registers {own} voxels",
-                    f"{'2-D images' if is_flat else 'few slices'} ({_times(shapes[0])} voxels)",
+                    f"{'2-D images' if is_flat else 'few slices'} ({sides_text(shapes[0])} voxels)",
                     "Take a model of 2-D images, or volumes.",
                 )
             return None
@@ -381,7 +381,7 @@ class Fitting:
         if not is_sliced and (thin is None or across not in (None, thin)):
             raise _cannot(
                 f"2-D images, as the model registers {own} voxels",
-                f"volumes ({_times(shapes[0])} voxels)",
+                f"volumes ({sides_text(shapes[0])} voxels)",
                 "Take a model of volumes, slices as files, or declare preprocessing.slices yourself.",
             )
         return across if across is not None else thin
@@ -435,7 +435,7 @@ class Fitting:
                 for extent, step in zip(extents.tolist(), steps, strict=True)
             ]
         own = trained.shape
-        covered = f"Images cover at most {_times(needed)} voxels"
+        covered = f"Images cover at most {sides_text(needed)} voxels"
         is_held = all(count <= side for count, side in zip(needed, own, strict=True))
         stride = trained.model.stride
         if stride is None:
@@ -448,7 +448,7 @@ class Fitting:
             self._remarks["preprocessing.shape"] = f"The model's own grid. {covered}."
             return list(own)
         self._remarks["preprocessing.shape"] = (
-            f"{covered}; the model takes multiples of {stride} (its own grid: {_times(own)})."
+            f"{covered}; the model takes multiples of {stride} (its own grid: {sides_text(own)})."
         )
         _check_memory(smallest)
         return smallest
@@ -480,13 +480,13 @@ class Fitting:
         needed = [math.ceil(2 * side) for side in reach]
         if any(count > side for count, side in zip(needed, shape, strict=True)):
             raise _cannot(
-                f"structures within {_times(shape)} voxels, the model's only grid",
-                f"structures that need {_times(needed)}",
+                f"structures within {sides_text(shape)} voxels, the model's only grid",
+                f"structures that need {sides_text(needed)}",
                 "Crop the images around their structures, or take a model that takes other grids.",
             )
         self._warnings.append(
-            f"Field of view: images are larger than the model's only grid, {_times(shape)} voxels; their margins are "
-            "cut off."
+            f"Field of view: images are larger than the model's only grid, {sides_text(shape)} voxels; their "
+            "margins are cut off."
         )
 
     def _template(self, folder: Path, track: Track) -> str:
@@ -600,7 +600,7 @@ def _check_memory(shape: Sequence[int]) -> None:
         return
     raise _cannot(
         f"a grid that {available / 1e9:.0f} GB of memory can hold",
-        f"{_times(shape)} voxels at the model's spacing, about {needed / 1e9:.0f} GB",
+        f"{sides_text(shape)} voxels at the model's spacing, about {needed / 1e9:.0f} GB",
         "Crop the images, or correct the spacing in their headers.",
     )
 
@@ -612,7 +612,3 @@ def memory_bytes() -> int:
 
 def _cannot(expected: str, got: str, advice: str) -> DataError:
     return DataError("--model", expected=expected, got=got, advice=advice)
-
-
-def _times(numbers: Sequence[Any] | Any) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)

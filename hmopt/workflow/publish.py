@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -19,7 +19,7 @@ from hmopt.csv_tables import write_table
 from hmopt.data.facts import FACTS, CohortFacts
 from hmopt.declaration import CohortOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
-from hmopt.errors import CheckpointError, DeclarationError
+from hmopt.errors import CheckpointError, DeclarationError, sides_text
 from hmopt.files import checked
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
@@ -496,8 +496,11 @@ class Card:
             ("subjects", "not told by the model" if facts is None else _people(facts)),
             ("modality", ", ".join(facts.modalities) if facts and facts.modalities else "not told"),
             ("structures", ", ".join(header.get("labels", [])) or "not told"),
-            ("grid", f"{_times(header['architecture']['shape'])} voxels"),
-            ("spacing", f"{_times(spacing)} mm" if spacing else "not known; voxels as they are"),
+            ("grid", f"{sides_text(header['architecture']['shape'])} voxels"),
+            (
+                "spacing",
+                f"{sides_text(spacing)} mm" if spacing else "not known; voxels as they are",
+            ),
             ("normalization", str(preprocessing.get("normalization", "not told"))),
             ("placement", str(preprocessing.get("placement", "not told"))),
             ("pairs", ", ".join(self.study.pairs.tasks)),
@@ -597,7 +600,3 @@ def _as_yaml(value: Any) -> str:
 def _one_cell(text: str) -> str:
     """Return a text that stays in one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _times(numbers: Sequence[float]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
