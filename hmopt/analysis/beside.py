@@ -162,15 +162,18 @@ class Entry:
         scores = np.full((pairs, labels), np.nan)
         for column in range(labels):
             places = self.chosen[:, column]
-            # in how many splits each setting was chosen while the pair was held out, shape (s, n)
             known = np.flatnonzero(places >= 0)
-            picked = np.zeros((len(self.measured), len(places)))
-            picked[places[known], known] = 1
-            times = picked @ self.held_out
-            at_setting = self.measured[:, :, column]
-            total = np.where(times > 0, times * at_setting, 0).sum(axis=0)
+            # whether each setting was chosen in each split, shape (s, r)
+            is_chosen = np.zeros((len(self.measured), len(places)))
+            is_chosen[places[known], known] = 1
+            # in how many splits it was, while the pair was held out, shape (s, n)
+            times = is_chosen @ self.held_out
+            # a setting that no split chose may have no score
+            weighted = np.where(times > 0, times * self.measured[:, :, column], 0)
+            total = weighted.sum(axis=0)
             count = times.sum(axis=0)
-            scores[:, column] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            is_scored = count > 0
+            scores[is_scored, column] = total[is_scored] / count[is_scored]
         return scores
 
     def of_choices(self, label: str | None) -> Floats:
@@ -412,15 +415,16 @@ class Beside:
         row["verdict"] = "" if against is None else against.verdict
         of_label = entry.settings if label is None else _only(entry.settings, label)
         row["setting"] = setting_column(of_label)
-        is_overall = label is None
-        row["seconds"] = entry.seconds if is_overall else math.nan
-        row["folding"] = entry.folding if is_overall else math.nan
-        row["log_jacobian_sd"] = entry.roughness if is_overall else math.nan
-        row["failures"] = entry.failures if is_overall else math.nan
-        row["evaluations"] = entry.evaluations if is_overall else math.nan
-        row["tuning_minutes"] = entry.tuning_minutes if is_overall else math.nan
-        row["training_minutes"] = entry.training_minutes if is_overall else math.nan
-        return row
+        of_method: dict[str, float] = {
+            "seconds": entry.seconds,
+            "folding": entry.folding,
+            "log_jacobian_sd": entry.roughness,
+            "failures": entry.failures,
+            "evaluations": entry.evaluations,
+            "tuning_minutes": entry.tuning_minutes,
+            "training_minutes": entry.training_minutes,
+        }
+        return row | (of_method if label is None else dict.fromkeys(of_method, math.nan))
 
 
 def _only(settings: Mapping[str, Setting], label: str) -> dict[str, Setting]:
@@ -492,20 +496,23 @@ class _Method:
         self.measured = replace(measurements, labels=self.labels, values=kept)
         self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
         self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
+        self.splits = splits
         curves = Curves(self.measured, metric)
         self.cohort = curves.of(COHORT)
-        of_labels = {label: curves.of(Scope(criteria=(("label", label),))) for label in self.labels}
-        self.curves = {label: curve for label, curve in of_labels.items() if curve is not None}
-        self.splits = splits
+        self.curves: dict[str, Curve] = {}
+        for label in labels:
+            curve = curves.of(Scope(criteria=(("label", label),)))
+            if curve is not None:
+                self.curves[label] = curve
 
     def entry(self, choice: Choice) -> Entry | None:
         """Return the entry of one choice; None where no pair has a score."""
-        if choice == "default":
-            chosen, settings = self._default()
-        elif choice == "tuned":
-            chosen, settings = self._tuned()
-        else:
-            chosen, settings = self._per_structure()
+        choose_settings = {
+            "default": self._default,
+            "tuned": self._tuned,
+            "per_structure": self._per_structure,
+        }
+        chosen, settings = choose_settings[choice]()
         of_labels = [self.measured.score(self.metric.name, label) for label in self.labels]
         none = np.full(len(self.splits.selection), -1)
         places = [chosen.get(label, none) for label in self.labels]
@@ -600,11 +607,11 @@ class _Method:
         """Return the time of a pair: each setting is a registration, whose median counts."""
         if SECONDS not in self.measured.values or not places:
             return math.nan
-        times = self.measured.values[SECONDS][places]
-        known = [of_setting[np.isfinite(of_setting)] for of_setting in times]
-        if not all(len(of_setting) for of_setting in known):
-            return math.nan
-        return float(sum(np.median(of_setting) for of_setting in known))
+        total = 0.0
+        for times in self.measured.values[SECONDS][places]:
+            known = times[np.isfinite(times)]
+            total += float(np.median(known)) if len(known) else math.nan
+        return total
 
     def _mean_of(self, metric: str, places: Sequence[int]) -> float:
         if metric not in self.measured.values or not places:
@@ -749,18 +756,18 @@ def _shared_pairs(entries: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str,
     for entry in entries:
         scored = _scored(entry)
         pairs_of[entry.source] = pairs_of.get(entry.source, scored) & scored
-    first, *others = pairs_of
+    first = entries[0].source
+    others = [source for source in pairs_of if source != first]
+    common = set.intersection(*pairs_of.values())
     sparse: list[str] = []
     while len(others) > 1:
         fewest = min(others, key=lambda source: len(pairs_of[source]))
-        rest = [source for source in others if source != fewest]
-        with_all = set.intersection(*(pairs_of[source] for source in (first, *others)))
-        without = set.intersection(*(pairs_of[source] for source in (first, *rest)))
-        if len(without) < MANY_TIMES * len(with_all) or len(without) == len(with_all):
+        others.remove(fewest)
+        without = pairs_of[first].intersection(*(pairs_of[source] for source in others))
+        if len(without) < MANY_TIMES * len(common) or len(without) == len(common):
             break
         sparse.append(fewest)
-        others = rest
-    common = set.intersection(*(pairs_of[source] for source in (first, *others)))
+        common = without
     shared = tuple(pair for pair in entries[0].pairs if pair in common)
     return shared, tuple(sparse)
 

@@ -61,9 +61,8 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
         return None
     main = _read_folder(files, options.title)
     metric = main.searched.search.metric
-    is_table = [one.path.suffix == ".csv" for one in options.beside]
-    folders = [one for one, table in zip(options.beside, is_table, strict=True) if not table]
-    tables = [one for one, table in zip(options.beside, is_table, strict=True) if table]
+    folders = [one for one in options.beside if not _is_table(one)]
+    tables = [one for one in options.beside if _is_table(one)]
     others = [_read_folder(StudyFolder(one.path), one.title) for one in folders]
     scores = [_read_scores(one, metric) for one in tables]
 
@@ -139,24 +138,26 @@ def check_beside(files: StudyFolder) -> None:
         If another folder was not searched.
     """
     for one in declared_beside(files).beside:
-        if one.path.suffix != ".csv":
+        if not _is_table(one):
             _ = StudyFolder(one.path).searched
         elif not one.path.is_file():
             raise _refused(one.path, "a table of scores", "no file")
 
 
+def _is_table(one: BesideOptions) -> bool:
+    """Tell whether a table of scores is declared, and not a study folder."""
+    return one.path.suffix == ".csv"
+
+
 def _shared_labels(main: "_Folder", measured: Sequence[set[str]]) -> list[str]:
     """Return the structures of the study that all others have."""
-    labels = [
-        label
-        for label in main.measurements.labels
-        if all(label in of_other for of_other in measured)
-    ]
+    ours = main.measurements.labels
+    common = set(ours).intersection(*measured)
+    labels = [label for label in ours if label in common]
     if not labels:
-        ours = ", ".join(main.measurements.labels)
         raise DataError(
             FIELD,
-            expected=f"structures of the study ({ours}) that all others have",
+            expected=f"structures of the study ({', '.join(ours)}) that all others have",
             got="none",
             advice="Name structures alike, or leave one of the others out.",
         )
@@ -335,8 +336,8 @@ def _compare_unregistered(
     pairs: Sequence[str],
 ) -> list[str]:
     """Refuse other images of the same names: their scores before registration are others."""
-    before = [_unregistered(one, metric, labels, pairs) for one in (main, other)]
-    ours, theirs = before
+    ours = _unregistered(main, metric, labels, pairs)
+    theirs = _unregistered(other, metric, labels, pairs)
     if ours is None or theirs is None:
         return [
             f"It is not known whether {main.title} and {other.title} were measured on the same prepared images."
@@ -380,17 +381,7 @@ def _read_scores(one: BesideOptions, metric: str) -> pd.DataFrame:
         table = read_text_table(one.path, [*TABLE_COLUMNS, metric], advice)
     except FileNotFoundError as error:
         raise _refused(one.path, "a table of scores", "no file") from error
-    scores = pd.to_numeric(table[metric], errors="coerce")
-    is_text = scores.isna() & ~table[metric].str.strip().str.lower().isin(["", "nan"])
-    if is_text.any():
-        row = int(np.flatnonzero(is_text)[0])
-        raise _refused(one.path, f"numbers in column {metric}", repr(table[metric].iloc[row]))
-    outside = ~find_metric(metric).can_be(scores.to_numpy(dtype=float))
-    if outside.any():
-        low, high = find_metric(metric).range
-        value = scores.to_numpy()[outside][0]
-        raise _refused(one.path, f"{metric} in [{low:g}, {high:g}]", value)
-    table[metric] = scores
+    table[metric] = _numbers(one.path, table[metric], metric)
     if "method" not in table:
         table["method"] = ""
     if one.methods is not None:
@@ -405,6 +396,21 @@ def _read_scores(one: BesideOptions, metric: str) -> pd.DataFrame:
         got = " ".join(table.loc[twice, keys].iloc[0])
         raise _refused(one.path, "one score for each method, pair and label", f"two of {got}")
     return table
+
+
+def _numbers(path: Path, texts: pd.Series, metric: str) -> pd.Series:
+    """Return the scores of a column of texts; NaN where one is empty or `nan`."""
+    scores = pd.to_numeric(texts, errors="coerce")
+    is_empty = texts.str.strip().str.lower().isin(["", "nan"])
+    others = texts[scores.isna() & ~is_empty]
+    if len(others):
+        raise _refused(path, f"numbers in column {metric}", repr(others.iloc[0]))
+    record = find_metric(metric)
+    outside = scores[~record.can_be(scores.to_numpy(dtype=float))]
+    if len(outside):
+        low, high = record.range
+        raise _refused(path, f"{metric} in [{low:g}, {high:g}]", outside.iloc[0])
+    return scores
 
 
 def _entries_of_table(
