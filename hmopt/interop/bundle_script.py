@@ -222,10 +222,9 @@ class Registration:
             prepared[..., axis] += shift
         coordinates = _apply(pair["moving_grid"], prepared)
         if d == 2:
-            # voxels off the slice stay where the headers put them
-            across = _apply(np.linalg.inv(pair["fixed_grid"]), voxels)[..., 2]
+            # voxels off the slice, which is z = 0, stay where the headers put them
             still = np.linalg.inv(pair["moving_affine"]) @ pair["fixed_affine"]
-            off_slice = np.abs(across) >= 0.5
+            off_slice = np.abs(prepared[..., 2]) >= 0.5
             coordinates[off_slice] = _apply(still, voxels[off_slice])
 
         image = pair["moving_file"]

@@ -149,8 +149,8 @@ class _InRas(FileModel):
     def __init__(self, model: FileModel, orientation: str) -> None:
         self._model = model
         # of a model of slices, the axes that they have
-        has = {"R": "RL", "A": "AP", "S": "SI"}
-        axes = [code for code, ends in has.items() if any(end in orientation for end in ends)]
+        ends = {"R": {"R", "L"}, "A": {"A", "P"}, "S": {"S", "I"}}
+        axes = [code for code, both in ends.items() if both & set(orientation)]
         ras = nibabel.orientations.axcodes2ornt(axes)
         own = nibabel.orientations.axcodes2ornt(orientation)
         # of each axis of RAS+: its place among the model's axes, and -1 where it is flipped

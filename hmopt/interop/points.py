@@ -4,6 +4,7 @@ Only the coordinates change: other columns of a table, and cells and attributes 
 written as they were read.
 """
 
+import io
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -139,8 +140,9 @@ class VtkFile(PointFile):
         if self.binary:
             numbers = self.coordinates.astype(_NUMBER_TYPES[self.kind]).tobytes() + b"\n"
         else:
-            rows = [" ".join(f"{value:.9g}" for value in row) for row in self.coordinates]
-            numbers = ("\n".join(rows) + "\n").encode()
+            text = io.StringIO()
+            np.savetxt(text, self.coordinates, fmt="%.9g")
+            numbers = text.getvalue().encode()
         with replacing(path) as beside:
             beside.write_bytes(self.before + line + numbers + self.after)
 

@@ -531,7 +531,11 @@ class Card:
     def _rows(self) -> list[list[str]]:
         if self.optima is None:
             return []
-        return [[_one_cell(cell) for cell in _row(optimum)] for optimum in self.optima.scopes]
+        rows = []
+        for optimum in self.optima.scopes:
+            cells = _row(optimum)
+            rows.append([_one_cell(cell) for cell in cells])
+        return rows
 
 
 def _row(optimum: ScopeOptimum) -> list[str]:

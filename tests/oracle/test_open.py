@@ -222,7 +222,7 @@ def test_a_file_of_another_format_is_refused(folder: Path, other: Path) -> None:
     ("table", "message"),
     [
         ('source = "study"', "a path with source"),
-        ('source = "engine"', "a callable with source"),
+        ('source = "engine"', "one of callable, command, engine with source"),
         ('path = "elsewhere"', "no path with source"),
         ('source = "elastix"', "'trained', 'study', 'file' or 'engine'"),
         ('source = "engine"\ncallable = "register"', "model.callable"),

@@ -41,7 +41,7 @@ from hmopt.report.words import (
     signed,
     symbol,
 )
-from hmopt.space import Space
+from hmopt.space import Setting, Space
 
 CLOSE = 0.95
 """Rank correlation from which two curves are said to order settings alike."""
@@ -309,7 +309,7 @@ def labels_figure(agreements: Sequence[Agreement], space: Space, metric: str) ->
 
 def _draw_curves(axes: Axes, agreement: Agreement, space: Space, size: float = 5.0) -> None:
     """Draw the curve of the hypermorph as a line and that of separate networks as marks, each with its band."""
-    places, values = along_first(agreement, space)
+    places, values = along_first(agreement.settings, space)
 
     def band(scores: NDArray[np.float64], spread: NDArray[np.float64], colour: str) -> None:
         mean = scores[places]
@@ -347,20 +347,23 @@ def _draw_curves(axes: Axes, agreement: Agreement, space: Space, size: float = 5
     axes.plot(values, separate[places], "s--", label="separate networks", **look)
 
 
-def along_first(agreement: Agreement, space: Space) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def along_first(
+    settings: Sequence[Setting], space: Space
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return the positions of the settings with all hyperparameters but the first at their default, and its values."""
     first, *others = space.names
     default = space.setting(space.index(space.default))
-    on_line = [
-        all(setting[name] == default[name] for name in others) for setting in agreement.settings
-    ]
-    places = np.flatnonzero(on_line)
-    values = [agreement.settings[place][first] for place in places]
-    return places, np.array(values)
+    places = []
+    values = []
+    for place, setting in enumerate(settings):
+        if all(setting[name] == default[name] for name in others):
+            places.append(place)
+            values.append(setting[first])
+    return np.array(places, dtype=np.intp), np.array(values)
 
 
 def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
-    places, values = along_first(agreement, space)
+    places, values = along_first(agreement.settings, space)
     estimates = np.array([gap.estimate for gap in agreement.gaps])[places]
     gaps = estimates[:, 0]
     bars = np.abs(estimates[:, 1:] - estimates[:, :1]).T

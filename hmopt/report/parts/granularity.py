@@ -89,7 +89,9 @@ def _group_gains(material: Material) -> list[Gain]:
 def _found(material: Material, tested: list[Gain]) -> str:
     metric = metric_name(material.searched.search.metric)
     loses = [gain for gain in tested if gain.harms]
-    by_evidence = {kind: [gain for gain in tested if gain.evidence is kind] for kind in Evidence}
+    by_evidence: dict[Evidence, list[Gain]] = {kind: [] for kind in Evidence}
+    for gain in tested:
+        by_evidence[gain.evidence].append(gain)
     negligible = (
         f"Held-out {metric} changes by less than {material.margin:g}, with confidence, with"
     )

@@ -17,6 +17,7 @@ from hmopt.catalogue import find_metric
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.parts.agreement import along_first
 from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     MISSING,
@@ -279,17 +280,11 @@ def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> Non
 
 
 def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -> None:
-    first, *others = space.names
-    default = space.setting(space.index(space.default))
     for family, (colour, mark, line) in zip(families, LOOKS, strict=False):
         if COHORT not in family.along:
             continue
         along = family.along[COHORT]
-        on_line = [
-            all(setting[name] == default[name] for name in others) for setting in along.settings
-        ]
-        places = np.flatnonzero(on_line)
-        values = [along.settings[place][first] for place in places]
+        places, values = along_first(along.settings, space)
         deviations = along.curve_spread[places]
         look = f"{mark}{line}"
         axes.plot(
