@@ -769,12 +769,6 @@ class Space:
             numbers.append(hyperparameter.coordinate(place) if is_active else math.nan)
         return numbers
 
-    def numbers(self, setting: Mapping[str, Value] | None) -> list[float]:
-        """Return a setting's values as numbers, of a choice its place; NaN where inactive or unknown."""
-        if setting is None:
-            return [math.nan] * len(self.hyperparameters)
-        return self.coordinates(self.index(setting))
-
     def _wrong_names(
         self, setting: Mapping[str, Value], expected: Sequence[str]
     ) -> DeclarationError:

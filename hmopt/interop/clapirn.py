@@ -25,7 +25,7 @@ from hmopt.interop.model import FileModel, Image, check_shapes
 from hmopt.interop.torch_file import looks_saved_by_torch, read_torch_tensors
 from hmopt.model_file import LARGEST_WEIGHT, read_tensors, sealed
 from hmopt.space import Hyperparameter, Setting, Space
-from hmopt.spatial import warp
+from hmopt.spatial import image_tensor, warp
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -239,10 +239,8 @@ class ClapirnModel(FileModel):
         _check_intensities(moving, fixed)
         # the range is [0, 1]: the place along it is λ itself
         code = torch.tensor([[place]], dtype=torch.float32, device=self._device)
-        images = [
-            torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in (moving, fixed)
-        ]
-        moving_tensor, fixed_tensor = (image[None, None].to(self._device) for image in images)
+        moving_tensor = image_tensor([moving]).to(self._device)
+        fixed_tensor = image_tensor([fixed]).to(self._device)
         levels = self.architecture.levels
         network = _Network(self._weights, self.architecture, self.conventions.range_flow, code)
         unit = network.level(levels, moving_tensor, fixed_tensor)[0]

@@ -51,7 +51,7 @@ from hmopt.interop.voxelmorph_unet import (
     kernel_size,
     kernel_tensor,
 )
-from hmopt.space import Hyperparameter, Setting, Space
+from hmopt.space import Hyperparameter, Setting, Space, numbers_of
 from hmopt.spatial import image_tensor
 
 STEPS = 7
@@ -180,7 +180,8 @@ class SynthMorphModel(FileModel):
         if self._last is not None and self._last[0] == setting:
             return self._last[1]
         self.space.to_unit_interval(setting)  # refuses what is no setting
-        values = self.space.numbers(setting)
+        numbers = numbers_of(setting)  # as they are, between points of the lattice too
+        values = [numbers[name] for name in self.space.names]
         self._last = None  # one network at a time
         if _state_of(self.path) != self._state:
             got = "another content than when it was opened"
