@@ -301,3 +301,14 @@ def test_separate_networks_of_a_grid_take_the_values_of_every_type() -> None:
         DeclarationError, match=r"compare\.values\.whole: expected points of its lattice"
     ):
         parse_study({**values, "compare": {"values": {"whole": [3]}}})
+
+
+def test_a_setting_holds_values_in_the_type_of_its_hyperparameter() -> None:
+    weight = Hyperparameter(name="weight")
+    width = Hyperparameter(name="width", type="integer", low=0, high=4, default=2)
+    space = Space(hyperparameters=(weight, width))
+    setting = space.complete({"weight": 1, "width": 3.0})
+    assert [type(value) for value in setting.values()] == [float, int]
+    for name in space.names:
+        with pytest.raises(DeclarationError, match=rf"{name}: expected a .*number in"):
+            space.complete({name: True})
