@@ -115,7 +115,7 @@ class NetworkOptions(Options):
     @property
     def written_keys(self) -> tuple[str, ...]:
         """Names of the keys that have a use: those of the U-Net, or those of a function."""
-        left_out = () if self.callable is None else _OF_THE_UNET
+        left_out = ("options",) if self.callable is None else _OF_THE_UNET
         return tuple(name for name in type(self).model_fields if name not in left_out)
 
     @model_validator(mode="before")

@@ -120,11 +120,7 @@ class EngineStudy(NewModel):
         )
         self._check(study, folder)
         remarks |= _remarks(self._program)
-        return Inferred(
-            study=study,
-            remarks=remarks,
-            without=("network", "hypernetwork", "loss", "training", "compare"),
-        )
+        return Inferred(study=study, remarks=remarks)
 
     def _search(self, found: Inspection, remarks: Remarks) -> Values:
         """Return the scopes and processes of the search."""
