@@ -202,7 +202,7 @@ class _Writer:
         """
         tables: dict[str, Options | dict[str, Options]] = {}
         for name, field in type(options).model_fields.items():
-            value = getattr(options, name)
+            value = options.written_value(name)
             if not self._is_written(options, path, name, field):
                 continue
             if _holds_tables(value):

@@ -251,6 +251,12 @@ class HyperparameterOptions(Options):
             useless.add("only_if")
         return tuple(key for key in type(self).model_fields if key not in useless)
 
+    def written_value(self, name: str) -> Any:
+        """Return the value of a key; numbers of an integer hyperparameter without a decimal point."""
+        value = getattr(self, name)
+        is_whole = isinstance(value, float) and value.is_integer()
+        return int(value) if self.type == "integer" and is_whole else value
+
     @model_serializer(mode="wrap")
     def _only_written_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the other keys: a file about floats is the same as before there were other types."""
