@@ -502,13 +502,22 @@ def check_sources(paths: Mapping[str, Path]) -> None:
     if len(begun) == 1 and paths.keys() >= set(begun[0].options):
         return
     *first, last = [str(source) for source in DATA_SOURCES]
-    options = ", ".join(option_name(name) for name in paths)
+    given = [name for source in begun for name in source.options if name in paths]
     raise DeclarationError(
         "hmopt new",
         expected=f"either {', '.join(first)}, or {last}",
-        got=options or "neither",
-        advice="Use one way.",
+        got=", ".join(option_name(name) for name in given) or "neither",
+        advice=_advice_on_sources(begun, paths),
     )
+
+
+def _advice_on_sources(begun: Sequence[DataSource], paths: Mapping[str, Path]) -> str:
+    if not begun:
+        return "Name the images."
+    if len(begun) > 1:
+        return "Use one way."
+    lacking = [option_name(name) for name in begun[0].options if name not in paths]
+    return f"Add {' and '.join(lacking)}."
 
 
 def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -560,23 +569,19 @@ def written_model_path(path: Path, folder: Path) -> Path:
     Returns
     -------
     Path
-        Relative where both lie below the folder that the study folder is in, or one folder up; otherwise as
-        `written_path` returns it.
+        Relative where it lies below the folder that the study folder is in, or both lie below the working directory,
+        so that they can be moved together; otherwise as `written_path` returns it.
 
     Examples
     --------
     >>> written_model_path(Path("/me/studies/hearts"), Path("/me/studies/other-site")).as_posix()
     '../hearts'
-    >>> written_model_path(Path("/me/published/hearts"), Path("/me/studies/other-site")).as_posix()
-    '../../published/hearts'
     """
     place = real_place(path)
     own = folder.resolve()
-    near = [own.parent]
-    if len(own.parents) > 1 and len(own.parents[1].parts) > 1:  # not the root of all
-        near.append(own.parents[1])
-    for parent in near:
-        if place.is_relative_to(parent):
+    for shared in (own.parent, Path.cwd()):
+        is_root = shared == Path(shared.anchor)
+        if not is_root and place.is_relative_to(shared) and own.is_relative_to(shared):
             return Path(os.path.relpath(place, own))
     return written_path(path, folder)
 
