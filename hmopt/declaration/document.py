@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 import tomlkit
 from pydantic.fields import FieldInfo
@@ -47,8 +46,9 @@ _SELDOM = (
 def write_document(study: Study, remarks: Remarks) -> str:
     r"""Return the text of a `study.toml` that declares a study, with a comment above each key.
 
-    What a key of `[hyperparameters.NAME]` means stands above the first one only. Keys that have no use in this study, as those of engines in `[model]` of a model that is trained, and a few that are
-    seldom needed are left out where they are at their defaults.
+    What a key of `[hyperparameters.NAME]` means stands above the first one only. Keys that have no use in this study, as
+    those of engines in `[model]` of a model that is trained, and a few that are seldom needed are left out where they are
+    at their defaults.
 
     Parameters
     ----------
@@ -127,10 +127,8 @@ def _of_the_other_source(study: Study) -> set[str]:
 
 def _of_the_other_search(study: Study) -> set[str]:
     """Return the keys of `[search]` that another sampler, or an engine, has."""
-    if study.search.sampler == "plan":
-        useless = {"trials", "spending"}
-    else:
-        useless = {"coarse", "refinements"}
+    is_planned = study.search.sampler == "plan"
+    useless = {"trials", "spending"} if is_planned else {"coarse", "refinements"}
     if study.model.source != "engine":
         useless.add("jobs")
     return {f"search.{name}" for name in useless}

@@ -157,7 +157,9 @@ def _check_same_letters(one: Hyperparameter, space: Space) -> None:
     for other in space.names:
         if other != one.name and other.lower() == one.name.lower():
             raise _refused(
-                one.name, f"a name that differs from {other!r} by more than capitals", repr(one.name)
+                one.name,
+                f"a name that differs from {other!r} by more than capitals",
+                repr(one.name),
             )
 
 

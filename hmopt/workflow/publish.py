@@ -535,7 +535,15 @@ class Card:
     def _columns(self) -> list[str]:
         stars = [f"{symbol(name)}\\*" for name in self.study.space.names]
         to_use = [f"{symbol(name)} to use" for name in self.study.space.names]
-        return ["for", *stars, *to_use, "held-out score", "gain over the default", "sure?", "doubts"]
+        return [
+            "for",
+            *stars,
+            *to_use,
+            "held-out score",
+            "gain over the default",
+            "sure?",
+            "doubts",
+        ]
 
     def _rows(self) -> list[list[str]]:
         if self.optima is None:

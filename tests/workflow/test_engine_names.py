@@ -11,15 +11,15 @@ from hmopt.cli.app import app
 from hmopt.data.synthetic import make_cohort
 from hmopt.study_folder import StudyFolder
 
-ENGINE = '''
+ENGINE = """
 import numpy as np
 
 def register(moving, fixed, setting):
     shift = 0.5 if setting["similarity"] == "a,b" else 0.0
     return np.full((2, *moving.shape), shift + setting["dice_nearest"], dtype=np.float32)
-'''
+"""
 
-STUDY = r'''
+STUDY = r"""
 name = "odd"
 [cohort]
 manifest = "data/cohort.csv"
@@ -47,7 +47,7 @@ jobs = 0
 reported = ["dice_nearest", "similarity", "folding"]
 scopes = [["cohort"], ["label"]]
 splits = 20
-'''
+"""
 
 
 @pytest.fixture(scope="module")

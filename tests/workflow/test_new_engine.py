@@ -136,9 +136,7 @@ def test_the_time_of_a_function_is_not_known(data: Path) -> None:
 
 
 def test_each_scope_of_a_sampler_counts(data: Path, tmp_path: Path) -> None:
-    made = hmopt.new(
-        tmp_path / "a", manifest=data / "cohort.csv", label_names=data / "dseg.tsv"
-    )
+    made = hmopt.new(tmp_path / "a", manifest=data / "cohort.csv", label_names=data / "dseg.tsv")
     search = made.study.search.model_copy(update={"scopes": [["cohort"], ["label"], ["modality"]]})
     study = made.study.model_copy(update={"search": search})
     structures = len(made.found.cohort.structures)
