@@ -46,9 +46,9 @@ _SELDOM = (
 def write_document(study: Study, remarks: Remarks) -> str:
     r"""Return the text of a `study.toml` that declares a study, with a comment above each key.
 
-    What a key of `[hyperparameters.NAME]` means stands above the first one only. Keys that have no use in this study, as
-    those of engines in `[model]` of a model that is trained, and a few that are seldom needed are left out where they are
-    at their defaults.
+    What a key of `[hyperparameters.NAME]` means stands above the first one only. Left out at their
+    defaults are keys that have no use in this study, as those of engines in `[model]` of a model
+    that is trained, and a few that are seldom needed.
 
     Parameters
     ----------
