@@ -39,14 +39,11 @@ class Inferred:
         What a value was inferred from, by the dotted key.
     warnings
         What is doubtful, one sentence each.
-    without
-        Tables that say nothing about this study, and are not written.
     """
 
     study: Study
     remarks: Remarks
     warnings: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
 
 
 class NewModel(ABC):
@@ -236,3 +233,33 @@ def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.e
         if absolute.is_relative_to(root):
             return Path(f"${{{SHARED}}}") / absolute.relative_to(root)
     return absolute
+
+
+def written_model_path(path: Path, folder: Path) -> Path:
+    """Return the place of another model as `study.toml` holds it.
+
+    Parameters
+    ----------
+    path
+        Of a study folder, a published folder or a model file.
+    folder
+        The study folder.
+
+    Returns
+    -------
+    Path
+        Relative where it lies below the folder that the study folder is in, or both lie below the working directory,
+        so that they can be moved together; otherwise as `written_path` returns it.
+
+    Examples
+    --------
+    >>> written_model_path(Path("/me/studies/hearts"), Path("/me/studies/other-site")).as_posix()
+    '../hearts'
+    """
+    place = real_place(path)
+    own = folder.resolve()
+    for shared in (own.parent, Path.cwd()):
+        is_root = shared == Path(shared.anchor)
+        if not is_root and place.is_relative_to(shared) and own.is_relative_to(shared):
+            return Path(os.path.relpath(place, own))
+    return written_path(path, folder)

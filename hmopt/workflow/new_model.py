@@ -43,11 +43,8 @@ from hmopt.workflow.infer import (
     infer_pairs,
     infer_search,
     subject_count,
-    written_path,
+    written_model_path,
 )
-
-NOT_TRAINED_HERE = ("network", "hypernetwork", "loss", "training", "compare")
-"""Tables that say how a model is trained."""
 
 BYTES_PER_VOXEL = 200
 """Memory that registering a pair takes, for each voxel of the grid."""
@@ -267,7 +264,7 @@ class OtherModel(NewModel):
             "pairs": pairs,
             "model": {
                 "source": trained.source,
-                "path": str(written_path(trained.place, folder)),
+                "path": written_model_path(trained.place, folder).as_posix(),
             },
             "hyperparameters": _hyperparameters(trained),
             "search": {**search, **_search_of(declared, remarks)},
@@ -282,7 +279,6 @@ class OtherModel(NewModel):
             study=study,
             remarks=remarks,
             warnings=tuple(warnings),
-            without=NOT_TRAINED_HERE,
         )
 
     def _look(self, study: Study, found: Inspection, folder: Path, track: Track) -> list[str]:
