@@ -22,6 +22,7 @@ from hmopt.report.part import Section
 from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
+from hmopt.study_folder import StudyFolder
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +263,7 @@ def test_a_picture_of_the_anatomy_stays_in_the_report(study_folder: Path) -> Non
 
 
 def test_without_pictures_there_is_no_anatomy(material: Material, tmp_path: Path) -> None:
-    assert AnatomyPart().section(replace(material, folder=tmp_path)) is None
+    assert AnatomyPart().section(replace(material, files=StudyFolder(tmp_path))) is None
 
 
 def aged(material: Material, ages: dict[str, float]) -> Material:

@@ -10,6 +10,7 @@ import pytest
 from hmopt.errors import DataError
 from hmopt.report.material import Material, read_material
 from hmopt.report.parts.programs import ProgramsPart
+from hmopt.study_folder import StudyFolder
 
 SCORES = {
     "dice_held_out": 0.74,
@@ -26,7 +27,7 @@ SCORES = {
 @pytest.fixture
 def material(study_folder: Path, tmp_path: Path) -> Material:
     shutil.copytree(study_folder, tmp_path / "study", ignore=shutil.ignore_patterns("results"))
-    return replace(read_material(study_folder), folder=tmp_path / "study")
+    return replace(read_material(study_folder), files=StudyFolder(tmp_path / "study"))
 
 
 def write(material: Material, name: str, content: object) -> None:
