@@ -104,7 +104,7 @@ class Question:
     def best(self, curve: Curve) -> dict[str, Value]:
         """Return the best setting with its intervals."""
         optimum = find_optimum(curve, self.samples, self.folding_limit)
-        row = {"dice": optimum.score.value, "folding": optimum.folding}
+        row: dict[str, Value] = {"dice": optimum.score.value, "folding": optimum.folding}
         for name, value in optimum.setting.items():
             interval, equal = optimum.intervals[name], optimum.equals[name]
             row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
