@@ -25,7 +25,8 @@ from hmopt.oracle import load_oracle, open_oracle
 from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow import new_model
-from hmopt.workflow.new import NewStudy, written_model_path
+from hmopt.workflow.infer import written_model_path
+from hmopt.workflow.new import NewStudy
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 
