@@ -279,7 +279,7 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
-        "model": {"path", "time_limit_s", "threads", "warnings"},
+        "model": {"path", "trust_code", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

@@ -18,7 +18,7 @@ from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
-from hmopt.networks.custom import located, make_registration
+from hmopt.networks.custom import located, make_registration, untrusted
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.space import Hyperparameter, Space
 
@@ -265,6 +265,8 @@ def load_hypermorph(
     path: Path,
     expected: dict[str, Any] | None = None,
     declared_order: Iterable[str] | None = None,
+    *,
+    trust_code: bool = True,
 ) -> tuple[Hypermorph, dict[str, Any]]:
     """Load the hypermorph in a file.
 
@@ -277,6 +279,9 @@ def load_hypermorph(
     declared_order
         In which the hyperparameters of a file of an earlier version, whose header was sorted, were
         declared; None: as in `expected`, or else as in the catalogue.
+    trust_code
+        Whether the Python file that makes its network may be run, where that is one of the user;
+        false for files of somebody else.
 
     Returns
     -------
@@ -306,7 +311,7 @@ def load_hypermorph(
     if hyperparameters:
         in_order = in_trained_order(header, declared_order)
         declared = {**declared, "hyperparameters": in_order}
-    network = network_of(path, declared)
+    network = network_of(path, declared, trust_code)
     if expected is not None:
         wanted = _with_order(trained_part(expected))
         found = _with_order(trained_part(current_names(declared)))
@@ -317,19 +322,23 @@ def load_hypermorph(
     return hypermorph.eval(), header
 
 
-def network_of(path: Path, declared: Mapping[str, Any]) -> NetworkOptions | None:
+def network_of(
+    path: Path, declared: Mapping[str, Any], trust_code: bool = True
+) -> NetworkOptions | None:
     """Return the options of a network of the user in a header, its file found; None: it is the U-Net.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or it was changed since the training.
+        If its code is not trusted, there is no such file, or it was changed since the training.
     """
     values = declared.get("network")
     if not isinstance(values, Mapping) or values.get("callable") is None:
         return None
     with building_from(path):
         options = NetworkOptions(**values)
+    if not trust_code:
+        raise untrusted(options, path)
     return located(options, path)
 
 

@@ -106,13 +106,18 @@ def save_network(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     save_tensors(path, FORMAT, tensors, header)
 
 
-def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
+def load_network(
+    path: Path, *, trust_code: bool = True
+) -> tuple[RegistrationNetwork, dict[str, Any]]:
     """Load the registration network in a file.
 
     Parameters
     ----------
     path
         The file.
+    trust_code
+        Whether the Python file that makes it may be run, where it is a network of the user; false
+        for files of somebody else.
 
     Returns
     -------
@@ -133,7 +138,7 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, ...
     """
     header = read_header(path, FORMAT)
-    found = network_of(path, header["architecture"])
+    found = network_of(path, header["architecture"], trust_code)
     with building_from(path):
         declared = header["architecture"]
         options = found or NetworkOptions(**declared["network"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hmopt.catalogue import find_engine_program
@@ -19,7 +20,7 @@ from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect
 from hmopt.data.split import split_subjects
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study, parse_study
 from hmopt.declaration.document import write_document
-from hmopt.errors import DeclarationError
+from hmopt.errors import DataError, DeclarationError
 from hmopt.files import check_outputs, real_place, replacing
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
@@ -33,6 +34,8 @@ Remarks = dict[str, str]
 MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
 MOST_GROUPS = 8
+_MOST_DIGITS = 9
+"""Of the index of a slice."""
 OWN_COLUMNS = ("image", "label", "subject")
 
 TRAINING_S_PER_VOXEL = 1.0e-6
@@ -84,6 +87,55 @@ def option_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskedSlices:
+    """Slices of volumes that a user asks for.
+
+    Parameters
+    ----------
+    axis
+        They are perpendicular to it: 0, 1 or 2 for right, anterior and superior.
+    indices
+        Counted from its lower end; empty: those that show structures in most images.
+    """
+
+    axis: int
+    indices: tuple[int, ...] = ()
+
+
+AXES = {"0": 0, "1": 1, "2": 2, "x": 0, "y": 1, "z": 2}
+"""What an axis may be called."""
+
+
+def parse_slices(text: str) -> AskedSlices:
+    """Return the slices that `AXIS:INDEX[,INDEX…]` names; AXIS alone leaves the indices to be chosen.
+
+    Raises
+    ------
+    DeclarationError
+        If the text has another form, or names a slice twice.
+
+    Examples
+    --------
+    >>> parse_slices("z:15,17")
+    AskedSlices(axis=2, indices=(15, 17))
+    """
+    name, colon, rest = text.partition(":")
+    axis = AXES.get(name.strip().lower())
+    parts = [part.strip() for part in rest.split(",")] if colon else []
+    are_whole = all(
+        part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in parts
+    )
+    if axis is None or not are_whole or len(set(parts)) < len(parts):
+        raise DeclarationError(
+            "--slices",
+            expected="AXIS:INDEX,INDEX…, the axis 0, 1, 2, x, y or z, each slice once",
+            got=text,
+            advice="Write as z:15,17; z alone takes the slices that show structures.",
+        )
+    return AskedSlices(axis=axis, indices=tuple(int(part) for part in parts))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inferred:
     """A declaration that was inferred.
 
@@ -118,7 +170,13 @@ class NewModel(ABC):
 
     @abstractmethod
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study of this model.
 
@@ -134,6 +192,8 @@ class NewModel(ABC):
             The study folder.
         track
             Shows progress.
+        slices
+            Those that the user asks for.
         """
 
 
@@ -141,10 +201,16 @@ class ToTrain(NewModel):
     """A model that is trained in the study folder."""
 
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study that trains its model on six tenths of the subjects."""
-        study, remarks = infer_study(name, cohort, found)
+        study, remarks = infer_study(name, cohort, found, slices)
         return Inferred(study=study, remarks=remarks)
 
 
@@ -153,7 +219,9 @@ ENGINE_STUDY = "hmopt.workflow.new_engine"
 """Modules of the other sources, named by their paths: they are built on this one."""
 
 
-def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
+def choose_model(
+    model: Path | str | None, engine: str | None = None, trust_code: bool = False
+) -> NewModel:
     """Return where the model of a new study comes from.
 
     Parameters
@@ -162,13 +230,19 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
         Another study folder, a published folder, or a model file; None: it is trained.
     engine
         The name of a program with an adaptor; None: no engine.
+    trust_code
+        Whether the Python file that makes the network of a model may be run.
 
     Raises
     ------
     DeclarationError
-        If both are given, or there is no such adaptor.
+        If both are given, there is no such adaptor, or code is trusted of no model.
     """
     chosen: NewModel
+    if trust_code and model is None:
+        raise DeclarationError(
+            "--trust-code", expected="--model beside it", got="none", advice="Leave it out."
+        )
     if engine is not None:
         if model is not None:
             raise DeclarationError(
@@ -180,7 +254,7 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
     if model is None:
         return ToTrain()
     module: Any = importlib.import_module(OTHER_MODEL)
-    chosen = module.OtherModel(Path(model))
+    chosen = module.OtherModel(Path(model), trust_code)
     return chosen
 
 
@@ -253,7 +327,9 @@ def new(
     space: str | None = None,
     select: Mapping[str, str] | None = None,
     select_labels: Mapping[str, str] | None = None,
+    slices: str | None = None,
     model: Path | str | None = None,
+    trust_code: bool = False,
     engine: str | None = None,
     track: Track = silent,
 ) -> NewStudy:
@@ -286,9 +362,15 @@ def new(
     select, select_labels
         With `bids`: further entities of images and of label maps, as `{"acq": "mprage"}` and `{"desc": "aseg"}`; an
         empty value: those without it.
+    slices
+        Slices of volumes for 2-D work, as `"z:15,17"`: the axis after reorientation to RAS+ (0, 1, 2 or x, y, z), and
+        indices from its lower end; without indices those that show structures in most images. None: slices where
+        images have few or thick ones, or where `model` registers 2-D images.
     model
         Another study folder, a folder that `hmopt publish` wrote, or a model file that `hmopt.load_model` reads.
         None: the model is trained in the new folder.
+    trust_code
+        Run the Python file that makes the network of `model`, where it has a network of its own.
     engine
         A registration program to search instead of a model: `ants`, `elastix` or `convexadam`.
     track
@@ -339,19 +421,24 @@ def new(
     paths = {name: Path(path) for name, path in given.items() if path is not None}
     check_sources(paths)
     query = _bids_query(paths, derivative, suffix, space, select, select_labels)
-    chosen = choose_model(model, engine)
+    asked = None if slices is None else parse_slices(slices)
+    chosen = choose_model(model, engine, trust_code)
     read = {option_name(name): path for name, path in paths.items()}
     check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
     if query is None:
-        return _declared(files, paths, chosen, track)
+        return _declared(files, paths, chosen, asked, track)
     with bids_manifest(query, files.path, "label_names" not in paths) as made_of_bids:
         named = {name: path for name, path in paths.items() if name != "bids"}
-        made = _declared(files, {**made_of_bids.paths, **named}, chosen, track)
+        made = _declared(files, {**made_of_bids.paths, **named}, chosen, asked, track)
         return replace(made, notes=made_of_bids.notes)
 
 
 def _declared(
-    files: StudyFolder, paths: Mapping[str, Path], chosen: NewModel, track: Track
+    files: StudyFolder,
+    paths: Mapping[str, Path],
+    chosen: NewModel,
+    slices: AskedSlices | None,
+    track: Track,
 ) -> NewStudy:
     """Inspect the files of `[cohort]`, and write the declaration."""
     destination = files.declaration_file
@@ -360,9 +447,11 @@ def _declared(
     check_images(listing.images, track)
     cohort = read_structures(listing, absolute, track)
     found = inspect_cohort(cohort, track)
+    if slices is not None:
+        _check_are_volumes(found)
     written = {name: written_path(path, files.path) for name, path in paths.items()}
     name = files.path.resolve().name
-    inferred = chosen.infer(name, CohortOptions(**written), found, files.path, track)
+    inferred = chosen.infer(name, CohortOptions(**written), found, files.path, track, slices)
     study = inferred.study
     sides = split_subjects(list(found.subjects), study.split)
     made = NewStudy(
@@ -378,6 +467,20 @@ def _declared(
     with replacing(destination) as beside:
         beside.write_text(text, encoding="utf-8")
     return made
+
+
+def _check_are_volumes(found: Inspection) -> None:
+    """Refuse images of one slice, of which none can be taken."""
+    thinnest = found.shapes.min(axis=1)
+    if (thinnest > 1).all():
+        return
+    first = int(np.flatnonzero(thinnest == 1)[0])
+    raise DataError(
+        "--slices",
+        expected="volumes",
+        got=f"an image of {' x '.join(str(side) for side in found.shapes[first])} voxels",
+        advice="Leave --slices out: 2-D images are taken as they are.",
+    )
 
 
 def _bids_query(
@@ -548,7 +651,9 @@ def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.e
     return absolute
 
 
-def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[Study, Remarks]:
+def infer_study(
+    name: str, cohort: CohortOptions, found: Inspection, slices: AskedSlices | None = None
+) -> tuple[Study, Remarks]:
     """Return the declaration of a study, and by dotted key what its values were inferred from.
 
     Parameters
@@ -559,11 +664,13 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
         Where its data are, as `study.toml` is to say it.
     found
         The facts of its data.
+    slices
+        Those that the user asks for.
 
     Raises
     ------
     DataError
-        If there are fewer subjects than a split needs.
+        If there are fewer subjects than a split needs, or not all images have the slices.
     """
     remarks: Remarks = {"name": "The folder's name."}
     images = found.cohort.images
@@ -573,7 +680,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
-        "preprocessing": infer_preprocessing(found, remarks),
+        "preprocessing": infer_preprocessing(found, remarks, slices),
         "split": split,
         "pairs": pairs,
         "search": infer_search(images, searched, pairs["tasks"], remarks),
@@ -581,9 +688,11 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     return parse_study(values), remarks
 
 
-def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
-    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
-    axis = found.slice_axis
+def infer_preprocessing(
+    found: Inspection, remarks: Remarks, asked: AskedSlices | None = None
+) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that images, or their user, ask for."""
+    axis = found.slice_axis if asked is None else asked.axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)
     extents = found.extents_mm[kept].tolist()
@@ -603,18 +712,50 @@ def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
         "placement": found.best_placement,
     }
     if axis is not None:
-        values.update(_slices(found, axis, remarks))
+        placement = values["placement"]
+        reason = "Images have few or thick slices along it: 2-D work on each."
+        values.update(slices_across(found, axis, placement, asked, remarks, reason))
     return values
 
 
-def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
-    slices = infer_slices(found, axis)
+def slices_across(
+    found: Inspection,
+    axis: int,
+    placement: str,
+    asked: AskedSlices | None,
+    remarks: Remarks,
+    reason: str,
+) -> Values:
+    """Return `[preprocessing.slices]` across an axis, or nothing for images of one slice.
+
+    Parameters
+    ----------
+    found
+        The facts of the data.
+    axis
+        Slices are perpendicular to it.
+    placement
+        How images are placed, which decides what an index counts.
+    asked
+        Slices that the user asks for.
+    remarks
+        Are told where the values are from.
+    reason
+        Why slices are taken across this axis, unless they are asked for.
+
+    Raises
+    ------
+    DataError
+        If not all images have the slices that are asked for, or these show no structure.
+    """
+    indices = None if asked is None or not asked.indices else asked.indices
+    slices = infer_slices(found, axis, placement, indices)
     if slices is None:
         return {}
-    remarks["preprocessing.slices.axis"] = (
-        "Images have few or thick slices along it: 2-D work on each."
+    remarks["preprocessing.slices.axis"] = reason if asked is None else "As --slices asks."
+    remarks["preprocessing.slices.indices"] = (
+        "Those that show structures in most images." if indices is None else "As --slices asks."
     )
-    remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
     remarks["preprocessing.slices.search_indices"] = "The one with most structures."
     return {"slices": slices.model_dump()}
 
