@@ -109,9 +109,24 @@ def load_model(
     place = Path(path)
     if place.is_dir():
         place = place / "model.safetensors"
+        if not place.is_file():
+            raise CheckpointError(
+                str(path),
+                expected="a model file, or a folder with a model.safetensors",
+                got="a folder without one",
+                advice="Correct the path.",
+            )
     if not place.is_file():
+        got = "something else than a file" if place.exists() else "no file"
         raise CheckpointError(
-            str(path), expected="a model file", got="no file", advice="Correct the path."
+            str(path), expected="a model file", got=got, advice="Correct the path."
+        )
+    if place.stat().st_size == 0:
+        raise CheckpointError(
+            str(path),
+            expected="a model file",
+            got="an empty file",
+            advice="Copy it again; a download may have failed.",
         )
     return format_of(place, FORMATS).read(place, device, trust_code)
 

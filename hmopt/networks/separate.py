@@ -10,6 +10,8 @@ from hmopt.declaration import NetworkOptions
 from hmopt.errors import HmoptError
 from hmopt.networks.checkpoint import (
     building_from,
+    check_size,
+    check_tensors,
     load_weights,
     network_of,
     read_header,
@@ -143,6 +145,10 @@ def load_network(
         declared = header["architecture"]
         options = found or NetworkOptions(**declared["network"])
         shape = tuple(declared["shape"])
+        if found is None:
+            check_size(path, options, len(shape))
         network = make_registration(options, shape)
+        if found is None:
+            check_tensors(path, network)
         load_weights(path, network)
     return network.eval(), header
