@@ -145,7 +145,7 @@ def read_trained(path: Path, trust_code: bool = False) -> Trained:
     if path.is_dir():
         return _of_folder(StudyFolder(path), trust_code)
     # shape and spacing in the order of prepared images
-    model = in_ras(load_model(path, trust_code=trust_code))
+    model = in_ras(_loaded(path, trust_code))
     if not model.space.names:
         raise CheckpointError(
             str(path),
@@ -154,6 +154,10 @@ def read_trained(path: Path, trust_code: bool = False) -> Trained:
             advice="Register with it, or give the model that it was baked from.",
         )
     return _of_model("file", path, model, declaration=None)
+
+
+def _loaded(path: Path, trust_code: bool) -> FileModel:
+    return load_model(path, trust_code=True) if trust_code else load_model(path)
 
 
 def _of_folder(files: StudyFolder, trust_code: bool) -> Trained:
@@ -166,7 +170,7 @@ def _of_folder(files: StudyFolder, trust_code: bool) -> Trained:
                 got="neither",
                 advice="Correct --model.",
             )
-        model: FileModel = load_model(files.model_file(), trust_code=trust_code)
+        model = _loaded(files.model_file(), trust_code)
         return _of_model("study", files.path, model, None)
     options = declaration.model
     if options.source == "engine":
