@@ -106,6 +106,18 @@ def load_model(
     >>> model.displacement(moving, fixed, {"regularization": 0.3}).shape  # doctest: +SKIP
     (3, 48, 64, 48)
     """
+    place, model_format = find_format(path)
+    return model_format.read(place, device, trust_code)
+
+
+def find_format(path: Path | str) -> tuple[Path, ModelFormat]:
+    """Return the file that is meant, and its format; the model in it is not read.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, it is empty, or of no known format.
+    """
     place = Path(path)
     if place.is_dir():
         place = place / "model.safetensors"
@@ -128,7 +140,7 @@ def load_model(
             got="an empty file",
             advice="Copy it again; a download may have failed.",
         )
-    return format_of(place, FORMATS).read(place, device, trust_code)
+    return place, format_of(place, FORMATS)
 
 
 def format_of(path: Path, formats: Sequence[ModelFormat]) -> ModelFormat:

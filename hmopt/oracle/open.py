@@ -16,7 +16,7 @@ from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError
 from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
-from hmopt.interop.load import load_model
+from hmopt.interop.load import find_format, load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
@@ -241,6 +241,10 @@ class OfFile(ModelSource):
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         return path
+
+    def check(self) -> None:
+        """Refuse a file that is not there, or of no known format."""
+        find_format(self.file)
 
     def load(self, device: Device) -> FileModel:
         """Return the model in the file, for images as hmopt prepares them."""

@@ -471,6 +471,13 @@ class Fitting:
                 )
             return self._asked.axis
         if across is not None:
+            if trained.options.slices is None and found.slice_axis != across:
+                raise _cannot(
+                    f"2-D images, as the model registers {own} voxels",
+                    f"volumes ({_times(shapes[0])} voxels)",
+                    f"Add --slices {across} for slices across the axis that its images lie across, or take a model of "
+                    "volumes.",
+                )
             return across
         if found.slice_axis is not None:
             self._reason = (

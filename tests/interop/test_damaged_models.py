@@ -89,7 +89,7 @@ FILES: dict[str, Make] = {
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_cohort(tmp_path_factory.mktemp("cohort"), subjects=3, shape=(16, 16))
+    return make_cohort(tmp_path_factory.mktemp("cohort"), subjects=3, shape=(24, 24))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -124,12 +124,15 @@ def test_a_study_that_declares_such_a_file_is_refused_in_one_line(
     name = "of a file"
     [cohort]
     manifest = "{cohort}"
+    label_names = "{cohort.parent}/dseg.tsv"
     [preprocessing]
-    shape = [16, 16]
+    shape = [24, 24]
     [split]
     train = 0
     tune = 0
     search = 3
+    [search]
+    scopes = [["cohort"]]
     [model]
     source = "file"
     path = "../{name}"
@@ -143,6 +146,8 @@ def test_a_study_that_declares_such_a_file_is_refused_in_one_line(
     assert name in done.stderr
     assert not (tmp_path / "executed").exists()
     assert not (study / "ledger").exists()
+    if name in ("text.h5", "broken-link.h5"):  # of no known format: images are not even prepared
+        assert not (study / "prepared").exists()
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
