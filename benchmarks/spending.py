@@ -26,10 +26,9 @@ from optuna.storages import InMemoryStorage
 
 from hmopt.declaration import SearchOptions
 from hmopt.files import replacing
-from hmopt.ledger import Measurements
-from hmopt.ledger.measurements import PAIR_COLUMNS, pair_records
+from hmopt.ledger import PAIR_COLUMNS, Measurements, pair_records
 from hmopt.records import Block, Pair
-from hmopt.search.objective import optimize_scopes
+from hmopt.search import optimize_scopes
 from hmopt.space import Hyperparameter, Index, Space, as_number
 
 FOLDER = Path(__file__).parent

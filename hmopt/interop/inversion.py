@@ -13,6 +13,10 @@ Displace = Callable[[Floats], Floats]
 TOLERANCE = 1e-3
 """Share of a voxel within which a place counts as reached."""
 _STEPS = 40
+_FITTED = 4096
+"""Points, at most, that the linear part of a displacement is fitted to."""
+_WORST_CONDITION = 1e4
+"""Condition number of a linear part from which it is not inverted."""
 _AT_ONCE = 2**19
 """Points that are solved together: their arrays take some 100 MB."""
 
@@ -43,15 +47,15 @@ def invert(
 ) -> Inverted:
     """Compute the points x for which x + u(x) = y.
 
-    Broyden's method for each point: with r(x) = x + u(x) - y, a step is s = -H r, where H begins as
-    the identity (the fixed-point iteration x ← y - u(x)) and learns the inverse Jacobian from the
-    steps taken,
+    Broyden's method for each point: with r(x) = x + u(x) - y, a step is s = -H r. Without first
+    guesses, H begins as the inverse of the linear part of x + u(x), fitted by least squares, else
+    as the identity. It learns the inverse Jacobian of each point from the steps taken,
 
         H ← H + (s - H Δr) sᵀ H / (sᵀ H Δr)
 
-    so that it also converges where the displacement changes by more than a voxel from voxel to
-    voxel, and the fixed-point iteration does not. Of all iterates the one with the smallest
-    residual is kept.
+    so that it also converges where the displacement turns, or changes by more than a voxel from
+    voxel to voxel, and the fixed-point iteration x ← y - u(x), which has H = 1, does not. Of all
+    iterates the one with the smallest residual is kept.
 
     Parameters
     ----------
@@ -60,7 +64,8 @@ def invert(
     targets
         (n, d): the places y.
     start
-        (n, d): first guesses of x, as those of an integrated negative velocity; None: y - u(y).
+        (n, d): first guesses of x, as those of an integrated negative velocity; None: those that
+        the linear part gives.
     tolerance
         A point with a smaller residual is left as it is; in the unit of the points.
 
@@ -77,15 +82,36 @@ def invert(
     """
     points = np.empty_like(targets)
     residual = np.empty(len(targets))
+    inverse = np.eye(targets.shape[1])
+    if start is None:
+        start, inverse = _linear_start(displace, targets)
     for first in range(0, len(targets), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        guess = targets[part] - displace(targets[part]) if start is None else start[part]
-        points[part], residual[part] = _solve(displace, targets[part], guess, tolerance)
+        points[part], residual[part] = _solve(
+            displace, targets[part], start[part], inverse, tolerance
+        )
     return Inverted(points=points, residual=residual)
 
 
+def _linear_start(displace: Displace, targets: Floats) -> tuple[Floats, Floats]:
+    """Return first guesses x = A⁻¹ (y - b), (n, d), and A⁻¹, where A x + b is fitted to x + u(x).
+
+    Where the points do not tell all of A, as those of a plane in space, or A has no sensible
+    inverse: y - u(y), and the identity.
+    """
+    count, dimensions = targets.shape
+    sample = targets[:: 1 + count // _FITTED]
+    with_one = np.column_stack([sample, np.ones(len(sample))])
+    fitted, _, rank, _ = np.linalg.lstsq(with_one, sample + displace(sample), rcond=1e-6)
+    matrix = fitted[:dimensions].T
+    if rank <= dimensions or np.linalg.cond(matrix) > _WORST_CONDITION:
+        return targets - displace(targets), np.eye(dimensions)
+    inverse = np.linalg.inv(matrix)
+    return (targets - fitted[dimensions]) @ inverse.T, inverse
+
+
 def _solve(
-    displace: Displace, targets: Floats, guess: Floats, tolerance: float
+    displace: Displace, targets: Floats, guess: Floats, inverse: Floats, tolerance: float
 ) -> tuple[Floats, Floats]:
     """Return points and residuals for as many targets as fit into memory together."""
     best = guess.copy()
@@ -96,7 +122,7 @@ def _solve(
     open_rows = np.flatnonzero(smallest > tolerance)
     points = guess[open_rows]
     misses = misses[open_rows]
-    inverse_jacobian = np.tile(np.eye(targets.shape[1]), (len(open_rows), 1, 1))
+    inverse_jacobian = np.tile(inverse, (len(open_rows), 1, 1))
     for _ in range(_STEPS):
         if not len(open_rows):
             break

@@ -2,7 +2,7 @@
 
 from hmopt.ledger.baselines import Baseline, Comparison, Role
 from hmopt.ledger.ledger import Gap, Ledger
-from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements, Tabulated
+from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements, Tabulated, pair_records
 from hmopt.ledger.recorded import Recorded
 from hmopt.ledger.searched import Searched
 from hmopt.ledger.table import read_measurements, write_measurements
@@ -18,6 +18,7 @@ __all__ = [
     "Role",
     "Searched",
     "Tabulated",
+    "pair_records",
     "read_measurements",
     "write_measurements",
 ]

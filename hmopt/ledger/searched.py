@@ -116,6 +116,16 @@ class Searched:
     spent: Spent | None = None
 
     @property
+    def registrations(self) -> int | None:
+        """Pairs at settings that a search measured adaptively; None where it measured every pair at every setting.
+
+        Settings that were measured besides the search, as by `hmopt search --dense`, are then none of it.
+        """
+        if self.spent is None or self.search.spending == "all":
+            return None
+        return self.spent.evaluations
+
+    @property
     def source(self) -> str:
         """Where the model came from, as `[model]` declared it."""
         model = self.declared.get("model", {})

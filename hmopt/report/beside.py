@@ -193,9 +193,9 @@ class _Folder:
     @property
     def registrations(self) -> int:
         """The registrations of the search, of all its pairs; those that were given up early are among them."""
-        spent = self.searched.spent
-        if spent is not None:
-            return spent.evaluations
+        counted = self.searched.registrations
+        if counted is not None:
+            return counted
         return len(self.measurements.settings) * len(self.measurements.pairs)
 
     def source(self, choices: Sequence[str], pairs: pd.DataFrame | None = None) -> Source:

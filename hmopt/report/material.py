@@ -36,7 +36,7 @@ class Material:
 
     Parameters
     ----------
-    folder
+    files
         The study folder.
     study
         `study.toml`; None where there is none.
@@ -62,7 +62,7 @@ class Material:
         Change of the best setting over these checkpoints; empty where too few of them were measured.
     """
 
-    folder: Path
+    files: StudyFolder
     study: Study | None
     searched: Searched
     facts: Mapping[str, Any]
@@ -75,6 +75,11 @@ class Material:
     commands: tuple[Command, ...] = ()
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Path of the study folder."""
+        return self.files.path
 
     @property
     def cohort(self) -> ScopeResult:
@@ -239,7 +244,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
     measured = [finding.scope for finding in findings]
     drifts = find_drifts(checkpoints, measured, search, track)
     return Material(
-        folder=files.path,
+        files=files,
         study=files.declaration,
         searched=searched,
         facts=files.search_record,

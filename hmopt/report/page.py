@@ -23,7 +23,6 @@ from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.space import as_number
-from hmopt.study_folder import StudyFolder
 
 TEMPLATE = "index.html.jinja"
 NEAREST = "dice_nearest"
@@ -421,7 +420,7 @@ def _examples(material: Material, finding: ScopeResult) -> list[Example]:
     code = None
     if label is not None:
         code = material.measurements.labels.index(label) + 1
-    path = StudyFolder(material.folder).readable_example_file(finding.scope.name)
+    path = material.files.readable_example_file(finding.scope.name)
     return read_examples(path, code)
 
 

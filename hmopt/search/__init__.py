@@ -7,6 +7,7 @@ from hmopt import lazy
 if TYPE_CHECKING:
     from hmopt.search.curve import Curve, Curves, find_curves
     from hmopt.search.lattice import distributions
+    from hmopt.search.objective import optimize_scopes
     from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
     from hmopt.search.sampler import CurveSampler
     from hmopt.search.scopes import Scope, list_scopes
@@ -23,6 +24,7 @@ __getattr__ = lazy(
             "find_curves",
         ),
         "hmopt.search.lattice": ("distributions",),
+        "hmopt.search.objective": ("optimize_scopes",),
         "hmopt.search.plan": (
             "coarse_settings",
             "confirming_settings",
@@ -50,6 +52,7 @@ __all__ = [
     "find_curves",
     "list_scopes",
     "open_storage",
+    "optimize_scopes",
     "quiet",
     "write_studies",
 ]

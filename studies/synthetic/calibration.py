@@ -22,6 +22,7 @@ from hmopt.files import replacing
 from hmopt.ledger import Measurements, Searched
 from hmopt.report import Material, improvements
 from hmopt.search import Scope
+from hmopt.study_folder import StudyFolder
 
 RESULTS = Path(__file__).parent / "results"
 DESIGNS = {5: 20, 8: 56, 12: 132, 20: 200, 40: 200, 60: 240}
@@ -57,7 +58,7 @@ def material(measurements: Measurements) -> Material:
         search=SECTION,
     )
     return Material(
-        folder=Path(),
+        files=StudyFolder(Path()),
         study=None,
         searched=searched,
         facts={},

@@ -21,7 +21,6 @@ from hmopt.report.outlines import ROLES, read_arrays
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import listed, scope_title, setting_value, shorten, symbol
 from hmopt.space import Hyperparameter, as_number
-from hmopt.study_folder import StudyFolder
 
 COLOURS = colormaps["viridis"]
 """Distinct for every kind of colour blindness, darker where λ is lower, and nowhere grey."""
@@ -82,10 +81,9 @@ def _codes(material: Material) -> Codes:
 
 def _read_slices(material: Material) -> list[Slice]:
     """Return the fixed image and labels of every example pair."""
-    folder = StudyFolder(material.folder)
     slices: list[Slice] = []
     for finding in [material.cohort, *_labels(material)]:
-        path = folder.readable_example_file(finding.scope.name)
+        path = material.files.readable_example_file(finding.scope.name)
         if not path.is_file():
             continue
         arrays = read_arrays(path)

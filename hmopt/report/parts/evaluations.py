@@ -8,7 +8,6 @@ from hmopt.analysis.evaluations import Evaluations, Grid, count_evaluations
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import MISSING, metric_name, number, percent, setting_text
-from hmopt.study_folder import StudyFolder
 
 VALUES = (3, 5, 10, 20)
 """Values of each hyperparameter on the grids of the table."""
@@ -32,9 +31,8 @@ class EvaluationsPart(ReportPart):
     def section(self, material: Material) -> Section | None:
         """Return the registrations of the search and of grids."""
         search = material.searched.search
-        dense = StudyFolder(material.folder).dense_measurements()
-        spent = material.searched.spent
-        registrations = None if spent is None else spent.evaluations
+        dense = material.files.dense_measurements()
+        registrations = material.searched.registrations
         if dense is not None and search.metric not in dense.values:
             dense = None
         found = count_evaluations(material.measurements, search, VALUES, dense, registrations)

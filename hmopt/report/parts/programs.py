@@ -78,7 +78,7 @@ class ProgramsPart(ReportPart):
         """Return a row for each method; None where there is nothing to compare with."""
         compared = read_programs(material.folder)
         summaries = _summaries(compared) if compared else None
-        beside = read_beside(StudyFolder(material.folder))
+        beside = read_beside(material.files)
         if beside is None:
             return summaries
         section = beside_section(beside)
