@@ -152,7 +152,7 @@ def measure_normalizations(
     settings = _settings(model)
 
     # the first pair tells what one costs
-    name = study.preprocessing.normalization
+    name: str = study.preprocessing.normalization
     first = [prepared.images(path, name) for path in pairs[0]]
     begin = time.perf_counter()
     model.displacement(first[0], first[1], settings[0])
@@ -273,4 +273,4 @@ def _is_above(differences: NDArray[np.float64], limit: float) -> bool:
     if len(differences) < 2:
         return mean > CLOSE
     error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
-    return mean > max(CLOSE, _STANDARD_ERRORS * error)
+    return bool(mean > max(CLOSE, _STANDARD_ERRORS * error))
