@@ -141,6 +141,7 @@ SLOW_MODULES = frozenset(
         "training/test_train.py",
         "training/test_train_baselines.py",
         "workflow/test_apply.py",
+        "workflow/test_engine_names.py",
         "workflow/test_new.py",
         "workflow/test_new_bids.py",
         "workflow/test_new_engine.py",

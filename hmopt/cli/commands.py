@@ -719,7 +719,8 @@ def describe(made: "NewStudy") -> list[str]:
     )
     power = describe_power(subjects["search"])
     training = duration(made.estimate.training_s)
-    search = duration(made.estimate.search_s)
+    search_s = made.estimate.search_s
+    search = "not known" if search_s is None else duration(search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
     time = f"training {training}, search {search}"
     placement = made.found.advice

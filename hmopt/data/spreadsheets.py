@@ -34,6 +34,10 @@ def read_text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            str(path), expected="a text file", got="no file", advice="Correct the path."
+        ) from error
     except OSError as error:
         raise DataError(
             str(path),

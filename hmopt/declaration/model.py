@@ -120,7 +120,7 @@ class NetworkOptions(Options):
     @property
     def written_keys(self) -> tuple[str, ...]:
         """Names of the keys that have a use: those of the U-Net, or those of a function."""
-        left_out = () if self.callable is None else _OF_THE_UNET
+        left_out = ("options",) if self.callable is None else _OF_THE_UNET
         return tuple(name for name in type(self).model_fields if name not in left_out)
 
     @model_validator(mode="before")
@@ -255,6 +255,12 @@ class HyperparameterOptions(Options):
         if not self.only_if:
             useless.add("only_if")
         return tuple(key for key in type(self).model_fields if key not in useless)
+
+    def written_value(self, name: str) -> Any:
+        """Return the value of a key; numbers of an integer hyperparameter without a decimal point."""
+        value = getattr(self, name)
+        is_whole = isinstance(value, float) and value.is_integer()
+        return int(value) if self.type == "integer" and is_whole else value
 
     @model_serializer(mode="wrap")
     def _only_written_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

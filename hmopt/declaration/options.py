@@ -78,6 +78,10 @@ class Options(BaseModel):
         """Names of the keys that a written declaration shows: those that have a use."""
         return tuple(type(self).model_fields)
 
+    def written_value(self, name: str) -> Any:
+        """Return the value of a key as a written declaration shows it."""
+        return getattr(self, name)
+
     @model_validator(mode="before")
     @classmethod
     def _read_older_names(cls, values: Any) -> Any:

@@ -17,11 +17,11 @@ from hmopt.declaration.study import Study
 
 INTRODUCTION = """# `study.toml`, key by key
 
-`hmopt new` writes this file with a comment above each key; everything in it can be edited. A key
-that is left out takes its default. Only `name`, `[cohort]`, `[preprocessing]` and `[split]` are
-required. Paths are relative to the study folder and may contain environment variables, as
-`${DATA}/brains`. Unknown keys are errors. Older names of keys are still read, with a warning that
-names the new key.
+`hmopt new` writes the keys that matter to a study, each with a comment; everything in the file
+can be edited, and every key of this page can be added. A key that is left out takes its default.
+Only `name`, `[cohort]`, `[preprocessing]` and `[split]` are required. Paths are relative to the
+study folder and may contain environment variables, as `${DATA}/brains`. Unknown keys are errors.
+Older names of keys are still read, with a warning that names the new key.
 """
 
 EXAMPLES = {

@@ -23,6 +23,7 @@ from hmopt.declaration.model import (
     TrainingOptions,
     network_file,
 )
+from hmopt.declaration.names import check_names
 from hmopt.declaration.options import Options
 from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.report import ReportOptions
@@ -147,6 +148,7 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
+    check_names(space, study.search.measured)
     # the hyperparameters of an engine are its own; those of another model are compared with it
     if study.model.source == "trained":
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)

@@ -37,6 +37,8 @@ HEADER = b"hmopt"
 RESTORE = "Restore it from a copy."
 SET_APART = "column: "
 """Before the name of a column of the pairs that has the name of a metric, a hyperparameter or `label`."""
+SETTING = "setting: "
+"""Before the name of a hyperparameter that has the name of a metric, as the `similarity` of ANTs."""
 
 
 class _Header(BaseModel):
@@ -51,6 +53,8 @@ class _Header(BaseModel):
     """Version of each."""
     groups: list[str]
     """Columns of the pairs."""
+    hyperparameter_columns: dict[str, str] = {}
+    """Columns of hyperparameters that are not named as they are."""
     sealed: bool = False
     """Whether the footer also holds the hash of the file; False where an earlier version wrote it."""
 
@@ -93,6 +97,7 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
         labels=list(measurements.labels),
         metrics={metric: find_metric(metric).version for metric in measurements.values},
         groups=[str(column) for column in measurements.pairs.columns],
+        hyperparameter_columns=_renamed(measurements),
         sealed=True,
     )
     metadata = unsealed({HEADER: header.model_dump_json().encode()})
@@ -123,15 +128,22 @@ def _rows(measurements: Measurements) -> pa.Table:
         texts = cells.astype(str).tolist()
         columns[stored] = _repeated(texts, pair)
     space = measurements.space
+    renamed = _renamed(measurements)
     settings = [space.setting(index) for index in measurements.settings]
     for hyperparameter in space.hyperparameters:
         name = hyperparameter.name
         values = [_stored_value(hyperparameter, values_of.get(name)) for values_of in settings]
-        columns[name] = _repeated(values, setting)
+        columns[renamed.get(name, name)] = _repeated(values, setting)
     columns["label"] = _repeated([*measurements.labels, None], label)
     for metric, array in measurements.values.items():
         columns[metric] = _column(array, labels)
     return pa.table(columns)
+
+
+def _renamed(measurements: Measurements) -> dict[str, str]:
+    """Return the columns of hyperparameters that have the name of a metric."""
+    names = [name for name in measurements.space.names if name in measurements.values]
+    return {name: f"{SETTING}{name}" for name in names}
 
 
 def _stored_value(hyperparameter: Hyperparameter, value: Value | None) -> Value | None:
@@ -147,7 +159,7 @@ def _stored_name(column: str, hyperparameters: Sequence[str]) -> str:
         column == "label"
         or column in hyperparameters
         or column in METRICS
-        or column.startswith(SET_APART)
+        or column.startswith((SET_APART, SETTING))
     )
     return f"{SET_APART}{column}" if is_taken else column
 
@@ -270,7 +282,7 @@ def _check_versions(path: Path, header: _Header) -> None:
 def _columns(header: _Header, space: Space) -> list[str]:
     return [
         *_group_columns(header, space),
-        *space.names,
+        *_setting_columns(header, space),
         "label",
         *header.metrics,
     ]
@@ -281,6 +293,12 @@ def _group_columns(header: _Header, space: Space) -> list[str]:
     if not header.sealed:
         return header.groups
     return [_stored_name(column, space.names) for column in header.groups]
+
+
+def _setting_columns(header: _Header, space: Space) -> list[str]:
+    """Return the names in the file of the hyperparameters' columns."""
+    renamed = header.hyperparameter_columns
+    return [renamed.get(name, name) for name in space.names]
 
 
 def _rows_of(part: Part) -> pc.Expression:
@@ -299,7 +317,7 @@ def _measurements(path: Path, table: pa.Table, header: _Header, space: Space) ->
         _check_values(path, table, header)
     # one for each pair and setting, pair by pair
     unlabelled = table.filter(table["label"].is_null())
-    settings = _settings(unlabelled, space)
+    settings = _settings(unlabelled, space, _setting_columns(header, space))
     groups = {}
     for name, column in zip(header.groups, _group_columns(header, space), strict=True):
         groups[name] = unlabelled[column].to_pylist()
@@ -329,11 +347,11 @@ def _check_values(path: Path, table: pa.Table, header: _Header) -> None:
             raise damaged(path, f"a {metric} of {first:g}", RESTORE)
 
 
-def _settings(rows: pa.Table, space: Space) -> tuple[Index, ...]:
-    """Return the settings in the order of rows, each once."""
-    if not space.names:
+def _settings(rows: pa.Table, space: Space, names: Sequence[str]) -> tuple[Index, ...]:
+    """Return the settings in the order of rows, each once; `names` are the columns of the hyperparameters."""
+    if not names:
         return ((),)
-    columns = [rows[name].to_pylist() for name in space.names]
+    columns = [rows[name].to_pylist() for name in names]
     of_rows = zip(*columns, strict=True)
     distinct = dict.fromkeys(of_rows)
     indices = []

@@ -63,6 +63,10 @@ class ScopeOptimum(BaseModel):
     """By hyperparameter: 95 % interval of the best value."""
     recommended: dict[str, float]
     """The best setting of the pooled curve."""
+    folding: float | None = None
+    """Mean share of folded voxels at the recommended setting; None where it was not measured."""
+    within_limit: dict[str, float] | None = None
+    """The best of the settings that obey the folding limit; None where none does, or it is not told."""
     score_held_out: Known | None = None
     gain_over_default: Known | None = None
     """Held-out gain of a setting that was chosen by other subjects, over the default."""
@@ -96,6 +100,8 @@ class ModelOptima(BaseModel):
     metric: str
     labels: list[str]
     default: dict[str, float]
+    folding_limit: float | None = None
+    """Of the mean share of folded voxels; None in files of earlier versions."""
     searched: str | None = None
     """Hash of the search that these are of."""
     scopes: list[ScopeOptimum]
@@ -120,7 +126,8 @@ def optima_of(material: Material) -> ModelOptima:
     for finding in material.findings:
         if any(kind == "subject" for kind, _ in finding.scope.criteria):
             continue
-        scopes.append(_scope_optimum(finding, tested.get(finding.scope.name)))
+        gain = tested.get(finding.scope.name)
+        scopes.append(_scope_optimum(finding, gain, searched.search.folding_limit))
     file = StudyFolder(material.folder).readable_search_file
     return ModelOptima(
         name=searched.name,
@@ -128,6 +135,7 @@ def optima_of(material: Material) -> ModelOptima:
         metric=searched.search.metric,
         labels=list(searched.labels),
         default=dict(searched.space.default),
+        folding_limit=searched.search.folding_limit,
         searched=file_hash(file) if file.is_file() else None,
         scopes=scopes,
     )
@@ -142,14 +150,21 @@ def _tested(material: Material) -> dict[str, Gain]:
     return found
 
 
-def _scope_optimum(finding: ScopeResult, gain: Gain | None) -> ScopeOptimum:
+def _scope_optimum(finding: ScopeResult, gain: Gain | None, folding_limit: float) -> ScopeOptimum:
     optimum = finding.full.optimum
+    response = finding.full.response
+    place = response.place(response.space.index(finding.recommended))
+    folding = float(response.folding[place]) if place >= 0 else math.nan
+    # as in a search: the recommended setting itself where it obeys the limit
+    within = finding.recommended if folding <= folding_limit else optimum.constrained
     held_out = finding.held_out
     return ScopeOptimum(
         criteria=list(finding.scope.criteria),
         setting=dict(optimum.setting),
         intervals={name: _ends(*found) for name, found in optimum.intervals.items()},
         recommended=dict(finding.recommended),
+        folding=_known(folding),
+        within_limit=None if within is None else dict(within),
         score_held_out=None if held_out is None else Known.of(held_out.score.estimate),
         gain_over_default=None if held_out is None else Known.of(held_out.over_default.estimate),
         verdict=None if gain is None else gain.evidence.value,
@@ -168,6 +183,28 @@ def read_optima(path: Path) -> ModelOptima:
         If the file is damaged.
     """
     return read_record(path, ModelOptima, error=DataError, what=_WHAT, advice=_ADVICE)
+
+
+def published_optima(folder: Path) -> ModelOptima | None:
+    """Return the best settings that lie beside a published model; None where the folder was not published with some.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or tells the settings of another model.
+    """
+    path = folder / OPTIMA
+    if not path.is_file():
+        return None
+    optima = read_optima(path)
+    if not _is_of_model(optima, folder):
+        raise DataError(
+            str(path),
+            expected=f"the best settings of the model beside it ({optima.identity})",
+            got="those of another model",
+            advice=_ADVICE,
+        )
+    return optima
 
 
 def write_optima(path: Path, optima: ModelOptima) -> None:

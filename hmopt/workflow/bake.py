@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hmopt
 from hmopt.analysis.optimum import ModelAnalysis
@@ -20,10 +20,15 @@ from hmopt.workflow.register import (
     Recommendation,
     check_choice,
     criteria_of,
+    find_published,
     given_setting,
+    optima_beside,
     recommended_setting,
     setting_text,
 )
+
+if TYPE_CHECKING:
+    from hmopt.report.origin import ModelOptima
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +126,8 @@ def bake(
     Parameters
     ----------
     folder
-        A study folder with a trained model, or a model file. A folder must have been searched unless
-        `setting` is given.
+        A study folder with a trained model, a folder that `hmopt publish` made, or a model file. A
+        folder must have been searched unless `setting` is given.
     format
         `safetensors`: weights and header, for `hmopt.load_model`; `torch`: a program (.pt2), or
         weights and header (.pt); `onnx`: a graph for ONNX Runtime and others; `monai-bundle`: a
@@ -243,6 +248,9 @@ def _search_facts(
     within_folding_limit: bool,
 ) -> dict[str, Any]:
     """Return how the setting was found: study, scope, metric, interval and folding."""
+    published = optima_beside(files)
+    if published is not None:
+        return _published_facts(published, criteria, recommendation, within_folding_limit)
     options = files.searched.search
     measurements = files.measurements()
     scope = find_scope(
@@ -264,6 +272,31 @@ def _search_facts(
         subjects = set(measurements.pairs["moving_subject"])
         subjects |= set(measurements.pairs["fixed_subject"])
         facts["subjects"] = len(subjects)
+    if not within_folding_limit:
+        facts["folding"] = recommendation.folding
+    return facts
+
+
+def _published_facts(
+    optima: "ModelOptima",
+    criteria: Criteria,
+    recommendation: Recommendation,
+    within_folding_limit: bool,
+) -> dict[str, Any]:
+    """Return the same of a published model, from what was published with it."""
+    found = find_published(optima, criteria)
+    intervals = {}
+    for name, (low, high) in found.intervals.items():
+        if low is not None and high is not None:
+            intervals[name] = [low, high]
+    facts: dict[str, Any] = {
+        "study": optima.name,
+        "scope": found.scope.name,
+        "metric": optima.metric,
+        "within_folding_limit": within_folding_limit,
+        "interval_95": intervals or None,
+        "subjects": found.subjects,
+    }
     if not within_folding_limit:
         facts["folding"] = recommendation.folding
     return facts

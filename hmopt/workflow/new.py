@@ -48,6 +48,8 @@ MODEL_BYTES = 200e6
 """A hypermorph of the default size at each checkpoint, and the state to continue from."""
 ROW_BYTES = 2
 """One measured value, compressed."""
+SPENT_SHARE = {"all": 1.0, "wilcoxon": 0.25, "halving": 0.25}
+"""Share of the pairs that a trial is measured on, by `search.spending`; roughly, see benchmarks/spending.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +149,11 @@ class Inferred:
         What a value was inferred from, by the dotted key.
     warnings
         What is doubtful, one sentence each.
-    without
-        Tables that say nothing about this study, and are not written.
     """
 
     study: Study
     remarks: Remarks
     warnings: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
 
 
 class NewModel(ABC):
@@ -265,13 +264,13 @@ class Estimate:
     Parameters
     ----------
     training_s, search_s
-        Time on this machine's cores.
+        Time on this machine's cores; None where it is not known, as of an engine without an adaptor.
     disk_bytes
         Prepared images, models and ledger.
     """
 
     training_s: float
-    search_s: float
+    search_s: float | None
     disk_bytes: float
 
 
@@ -463,7 +462,7 @@ def _declared(
         estimate=_estimate(study, found),
         warnings=inferred.warnings,
     )
-    text = write_document(study, inferred.remarks, without=inferred.without)
+    text = write_document(study, inferred.remarks)
     with replacing(destination) as beside:
         beside.write_text(text, encoding="utf-8")
     return made
@@ -606,13 +605,22 @@ def check_sources(paths: Mapping[str, Path]) -> None:
     if len(begun) == 1 and paths.keys() >= set(begun[0].options):
         return
     *first, last = [str(source) for source in DATA_SOURCES]
-    options = ", ".join(option_name(name) for name in paths)
+    given = [name for source in begun for name in source.options if name in paths]
     raise DeclarationError(
         "hmopt new",
         expected=f"either {', '.join(first)}, or {last}",
-        got=options or "neither",
-        advice="Use one way.",
+        got=", ".join(option_name(name) for name in given) or "neither",
+        advice=_advice_on_sources(begun, paths),
     )
+
+
+def _advice_on_sources(begun: Sequence[DataSource], paths: Mapping[str, Path]) -> str:
+    if not begun:
+        return "Name the images."
+    if len(begun) > 1:
+        return "Use one way."
+    lacking = [option_name(name) for name in begun[0].options if name not in paths]
+    return f"Add {' and '.join(lacking)}."
 
 
 def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -649,6 +657,36 @@ def written_path(path: Path, folder: Path, environment: Mapping[str, str] = os.e
         if absolute.is_relative_to(root):
             return Path(f"${{{SHARED}}}") / absolute.relative_to(root)
     return absolute
+
+
+def written_model_path(path: Path, folder: Path) -> Path:
+    """Return the place of another model as `study.toml` holds it.
+
+    Parameters
+    ----------
+    path
+        Of a study folder, a published folder or a model file.
+    folder
+        The study folder.
+
+    Returns
+    -------
+    Path
+        Relative where it lies below the folder that the study folder is in, or both lie below the working directory,
+        so that they can be moved together; otherwise as `written_path` returns it.
+
+    Examples
+    --------
+    >>> written_model_path(Path("/me/studies/hearts"), Path("/me/studies/other-site")).as_posix()
+    '../hearts'
+    """
+    place = real_place(path)
+    own = folder.resolve()
+    for shared in (own.parent, Path.cwd()):
+        is_root = shared == Path(shared.anchor)
+        if not is_root and place.is_relative_to(shared) and own.is_relative_to(shared):
+            return Path(os.path.relpath(place, own))
+    return written_path(path, folder)
 
 
 def infer_study(
@@ -870,23 +908,48 @@ def _estimate(study: Study, found: Inspection) -> Estimate:
             most = round(possible[task])
             pairs += min(study.pairs.search, most)
     labels = len(found.cohort.structures)
-    estimate = estimate_study(study, items, pairs, labels)
-    if study.model.engine is None:
-        return estimate
-    search_s = _engine_seconds(study, pairs)
-    return replace(estimate, training_s=0.0, search_s=search_s)
+    studies = count_studies(study, found)
+    return estimate_study(study, items, pairs, labels, studies=studies)
 
 
-def _engine_seconds(study: Study, pairs: int) -> float:
-    """Return roughly the time of a search of a program: every trial of one scope on all pairs, and the default."""
-    program = find_engine_program(str(study.model.engine))
-    a_pair_s = program.seconds_per_voxel * math.prod(study.preprocessing.shape)
-    settings = study.search.trials + 1
-    return a_pair_s * pairs * settings / max(1, study.search.jobs)
+def count_studies(study: Study, found: Inspection) -> int:
+    """Return roughly the number of scopes that a sampler has a study of its own for.
+
+    Parameters
+    ----------
+    study
+        Its declaration.
+    found
+        The facts of its data.
+    """
+    images = found.cohort.images
+    groups = {
+        "cohort": 1,
+        "label": len(found.cohort.structures),
+        "task": len(study.pairs.tasks),
+        "subject": subject_count(study.split.search),
+    }
+    studies = 0
+    for kinds in study.search.scopes:
+        of_scope = 1
+        for kind in kinds:
+            if kind in groups:
+                of_scope *= groups[kind]
+            elif kind in study.search.bins:
+                of_scope *= len(study.search.bins[kind]) + 1
+            elif kind in images:
+                of_scope *= images[kind].nunique()
+        studies += of_scope
+    return studies
 
 
 def estimate_study(
-    study: Study, items: int, pairs: int, labels: int, cores: int | None = None
+    study: Study,
+    items: int,
+    pairs: int,
+    labels: int,
+    cores: int | None = None,
+    studies: int = 1,
 ) -> Estimate:
     """Return the estimated cost of a study.
 
@@ -902,6 +965,8 @@ def estimate_study(
         Structures.
     cores
         Of the processor; None: those of this machine.
+    studies
+        Scopes that a sampler has a study of its own for.
 
     Examples
     --------
@@ -913,17 +978,41 @@ def estimate_study(
     """
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
-    settings = study.search.coarse ** len(study.hyperparameters) + study.search.refinements
     is_trained_here = study.model.source == "trained"
     # a model that is trained here is also measured as it was at each checkpoint of its training
     models = len(CHECKPOINTS) if is_trained_here else 1
-    measured = models * settings * pairs
+    measured = models * _settings(study, studies) * pairs
     trained = study.training.steps * study.training.batch if is_trained_here else 0
     model_bytes = MODEL_BYTES if is_trained_here else 0
     images_bytes = items * voxels * BYTES_PER_VOXEL
     ledger_bytes = measured * 2 * labels * ROW_BYTES
+    pair_s = _pair_seconds(study, voxels, shared)
     return Estimate(
         training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
-        search_s=measured * voxels * MEASURING_S_PER_VOXEL / shared,
+        search_s=None if pair_s is None else measured * pair_s,
         disk_bytes=images_bytes + model_bytes + ledger_bytes,
     )
+
+
+def _settings(study: Study, studies: int) -> float:
+    """Return roughly at how many settings every pair is measured."""
+    search = study.search
+    if search.sampler == "plan":
+        return float(search.coarse ** len(study.hyperparameters) + search.refinements)
+    trials = studies * search.trials * SPENT_SHARE[search.spending]
+    # the default and, where pairs are spent, the best setting of each study are measured on all pairs
+    completed = 1 if search.spending == "all" else 1 + studies
+    return trials + completed
+
+
+def _pair_seconds(study: Study, voxels: int, cores: int) -> float | None:
+    """Return roughly the seconds that a pair takes at a setting; None where nothing is known of the model's speed."""
+    model = study.model
+    if model.source == "file" and model.path is not None and model.path.suffix != ".safetensors":
+        return None  # a network of another program
+    if model.source != "engine":
+        return voxels * MEASURING_S_PER_VOXEL / cores
+    if model.engine is None:
+        return None
+    program = find_engine_program(model.engine)
+    return voxels * program.seconds_per_voxel / max(1, study.search.jobs)

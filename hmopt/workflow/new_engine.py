@@ -2,15 +2,16 @@
 
 import copy
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from hmopt.catalogue import EngineProgram, find_engine_program
+from hmopt.catalogue import ENGINES, EngineProgram, find_engine_program
 from hmopt.catalogue.metrics import WALL_TIME
 from hmopt.data.inspection import Inspection
 from hmopt.declaration import CohortOptions, SearchOptions, Study, parse_study
-from hmopt.errors import DataError
+from hmopt.errors import DataError, DeclarationError
 from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.source import EngineSource
 from hmopt.progress import Track
@@ -78,11 +79,11 @@ class EngineStudy(NewModel):
     Raises
     ------
     DeclarationError
-        If there is no such adaptor.
+        If there is no such adaptor, or the program is not installed.
     """
 
     def __init__(self, engine: str) -> None:
-        self._program = find_engine_program(engine)
+        self._program = _installed_program(engine)
 
     def infer(
         self,
@@ -100,12 +101,22 @@ class EngineStudy(NewModel):
         DataError
             If there are fewer than two subjects.
         DeclarationError
-            If the program is not installed, or takes no images of these dimensions.
+            If the program takes no images of these dimensions.
         """
         subjects = len(found.subjects)
         if subjects < _FEWEST_SUBJECTS:
             raise DataError(
                 "subjects", expected="at least two", got=subjects, advice="Add images of others."
+            )
+        program = self._program
+        dimensions = 3 if found.slice_axis is None else 2
+        if dimensions not in program.dimensions:
+            taken = " or ".join(f"{d}-D" for d in program.dimensions)
+            raise DeclarationError(
+                "--engine",
+                expected=f"{taken} images, as {program.title} takes",
+                got=f"{dimensions}-D ones",
+                advice="Choose another engine.",
             )
         remarks: Remarks = {"name": "The folder's name."}
         declared = engine_declaration(self._program.name)
@@ -127,11 +138,7 @@ class EngineStudy(NewModel):
         )
         self._check(study, folder)
         remarks |= _remarks(self._program)
-        return Inferred(
-            study=study,
-            remarks=remarks,
-            without=("network", "hypernetwork", "loss", "training", "compare"),
-        )
+        return Inferred(study=study, remarks=remarks)
 
     def _search(self, found: Inspection, remarks: Remarks) -> Values:
         """Return the scopes and processes of the search."""
@@ -153,6 +160,27 @@ class EngineStudy(NewModel):
             folder=folder,
             grid=Grid(shape=shape, spacing_mm=(1.0,) * len(shape)),
         ).check()
+
+
+def _installed_program(name: str) -> EngineProgram:
+    """Return the record of a program; capitals do not matter."""
+    program = ENGINES.get(name.lower())
+    if program is None:
+        known = ", ".join(ENGINES)
+        raise DeclarationError(
+            "--engine",
+            expected=f"one of {known}",
+            got=repr(name),
+            advice="Correct the name; declare another program with model.command or model.callable.",
+        )
+    if importlib.util.find_spec(program.imports) is None:
+        raise DeclarationError(
+            "--engine",
+            expected=f"{program.title} to be installed",
+            got=f"no package {program.package}",
+            advice=f"Run {program.install}.",
+        )
+    return program
 
 
 def _remarks(program: EngineProgram) -> Remarks:

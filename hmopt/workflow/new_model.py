@@ -45,12 +45,9 @@ from hmopt.workflow.new import (
     infer_search,
     slices_across,
     subject_count,
-    written_path,
+    written_model_path,
 )
 from hmopt.workflow.normalization import NormalizationGains, measure_normalizations
-
-NOT_TRAINED_HERE = ("network", "hypernetwork", "loss", "training", "compare")
-"""Tables that say how a model is trained."""
 
 BYTES_PER_VOXEL = 200
 """Memory that registering a pair takes, for each voxel of the grid."""
@@ -294,7 +291,7 @@ class OtherModel(NewModel):
             "pairs": pairs,
             "model": {
                 "source": trained.source,
-                "path": str(written_path(trained.place, folder)),
+                "path": written_model_path(trained.place, folder).as_posix(),
                 "trust_code": self._trust_code,
             },
             "hyperparameters": _hyperparameters(trained),
@@ -312,7 +309,6 @@ class OtherModel(NewModel):
             study=study,
             remarks=remarks,
             warnings=tuple(warnings),
-            without=NOT_TRAINED_HERE,
         )
 
     def _with_normalization(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -389,7 +390,9 @@ class Card:
             meaning=self._meaning(),
             version=self.header.get("version", "of an unknown version"),
             folder=folder,
+            typed_folder=shlex.quote(folder),
             values=self._values(),
+            structure=self._structure(),
             setting=self._setting(),
             subjects=subjects,
             training=self._training(facts),
@@ -473,8 +476,16 @@ class Card:
     def _values(self) -> str:
         values = []
         for name, value in self._setting().items():
-            values.append(f" --set {name}={value_text(value)}")
-        return "".join(values)
+            values.append(f"--set {name}={value_text(value)}")
+        return " ".join(values)
+
+    def _structure(self) -> str:
+        """Return the option that names the first structure with a best setting of its own; none where none has."""
+        optima = [] if self.optima is None else self.optima.scopes
+        for optimum in optima:
+            if [kind for kind, _ in optimum.criteria] == ["label"]:
+                return f"--label {shlex.quote(optimum.criteria[0][1])}"
+        return ""
 
     def _overall(self) -> ScopeOptimum | None:
         if self.optima is None:
@@ -528,7 +539,16 @@ class Card:
 
     def _columns(self) -> list[str]:
         stars = [f"{symbol(name)}\\*" for name in self.study.space.names]
-        return ["for", *stars, "held-out score", "gain over the default", "sure?", "doubts"]
+        to_use = [f"{symbol(name)} to use" for name in self.study.space.names]
+        return [
+            "for",
+            *stars,
+            *to_use,
+            "held-out score",
+            "gain over the default",
+            "sure?",
+            "doubts",
+        ]
 
     def _rows(self) -> list[list[str]]:
         if self.optima is None:
@@ -546,6 +566,7 @@ def _row(optimum: ScopeOptimum) -> list[str]:
         low, high = optimum.interval(name)
         between = f" ({setting_value(low)} to {setting_value(high)})" if low == low else ""
         stars.append(f"{setting_value(value)}{between}")
+    to_use = [setting_value(value) for value in optimum.recommended.values()]
     held_out = optimum.score_held_out
     score = MISSING
     if held_out is not None:
@@ -555,7 +576,7 @@ def _row(optimum: ScopeOptimum) -> list[str]:
     gain = optimum.gain_over_default
     gained = MISSING if gain is None else gain_text(gain.estimate)
     sure = _ANSWERS.get(optimum.verdict or "", "not tested")
-    return [title, *stars, score, gained, sure, ", ".join(optimum.flags) or MISSING]
+    return [title, *stars, *to_use, score, gained, sure, ", ".join(optimum.flags) or MISSING]
 
 
 def _overlap_rows(facts: CohortFacts) -> list[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """`hmopt.register`: two images from anywhere, with a trained model."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 
@@ -15,15 +17,20 @@ from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
 from hmopt.interop.registration import Placement, RegisteredFiles, Residual
 from hmopt.oracle import open_registrar
-from hmopt.search.scopes import COHORT, Criteria, find_scope, list_scopes, parse_scope
+from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
 from hmopt.search.studies import study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
 
+if TYPE_CHECKING:
+    from hmopt.report.origin import ModelOptima, ScopeOptimum
+
 PLACEMENTS: tuple[Placement, ...] = ("header", "centre", "affine")
 TRANSFORMS = ("--displacement", "--inverse")
 """Options of files that hold a transformation."""
+_MOST_NAMED = 8
+"""Scopes that an error names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +104,13 @@ class Recommendation:
     folding
         Mean share of folded voxels at the best setting; None where it was not measured.
     folding_limit
-        As declared.
+        As declared; None where a published model does not tell it.
     """
 
     best: Setting
     within_limit: Setting | None
     folding: float | None
-    folding_limit: float
+    folding_limit: float | None
 
     def chosen(self, *, within_folding_limit: bool) -> Setting:
         """Return the setting to register with.
@@ -115,6 +122,13 @@ class Recommendation:
         """
         if not within_folding_limit:
             return self.best
+        if self.folding_limit is None:
+            raise SearchError(
+                "--within-folding-limit",
+                expected="a model whose optima.json tells of folding",
+                got="one that was published by an earlier version of hmopt",
+                advice="Leave the option out, or publish the model again.",
+            )
         if self.within_limit is None:
             raise SearchError(
                 "--within-folding-limit",
@@ -126,7 +140,7 @@ class Recommendation:
 
     def advice(self) -> str | None:
         """Return what to say where the best setting exceeds the folding limit, and which option to add then."""
-        if self.within_limit == self.best or self.folding is None:
+        if self.within_limit == self.best or self.folding is None or self.folding_limit is None:
             return None
         exceeds = f"folds {self.folding:.3%} of the voxels on average, more than the limit of {self.folding_limit:.3%}"
         if self.within_limit is None:
@@ -160,7 +174,8 @@ def register(
     Parameters
     ----------
     folder
-        The study folder, with a trained model; it must have been searched unless `setting` is given.
+        The study folder, with a trained model, or a folder that `hmopt publish` made. It must have been searched
+        unless `setting` is given; of a published folder the scopes are known that were declared.
     moving, fixed
         Anything that nibabel reads.
     moved
@@ -432,11 +447,12 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
     """Return what a search recommends for a scope.
 
     The best setting of a scope is that of its curve pooled with those of its family, as the report recommends it.
+    A published folder tells it for the scopes that were declared, in `optima.json`.
 
     Parameters
     ----------
     files
-        A study folder that was searched.
+        A study folder that was searched, or a published one.
     criteria
         Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort.
 
@@ -448,6 +464,8 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
         If `study.toml` declares something else than what was searched.
     SearchError
         If there is no such scope, or nothing was measured for it.
+    DataError
+        If the best settings of a published model are damaged, or of another model.
 
     Examples
     --------
@@ -455,6 +473,9 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
     >>> recommended_setting(demo, {"label": "thalamus"}).best
     {'regularization': 0.85}
     """
+    published = optima_beside(files)
+    if published is not None:
+        return _published_setting(published, criteria)
     files.check_together()
     options = files.searched.search
     study = study_of_scope(files, options.metric, criteria)
@@ -478,4 +499,54 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
         within_limit = best
     return Recommendation(
         best=best, within_limit=within_limit, folding=folding, folding_limit=limit
+    )
+
+
+def optima_beside(files: StudyFolder) -> "ModelOptima | None":
+    """Return the best settings that were published with a model; None of a folder that holds a search itself.
+
+    Parameters
+    ----------
+    files
+        A study folder, or a published one.
+    """
+    if files.readable_search_file.is_file():
+        return None
+    from hmopt.report.origin import published_optima  # which imports all that draws a report
+
+    return published_optima(files.path)
+
+
+def find_published(optima: "ModelOptima", criteria: Criteria) -> "ScopeOptimum":
+    """Return the optimum of a scope that was published.
+
+    Raises
+    ------
+    SearchError
+        If it was not; those that were are named.
+    """
+    asked = Scope(criteria=tuple(criteria.items()))
+    found = optima.of(asked)
+    if found is not None:
+        return found
+    known = [one.scope.name for one in optima.scopes]
+    similar = difflib.get_close_matches(asked.name, known, n=3)
+    named = similar if similar else known[:_MOST_NAMED]
+    more = " …" if len(known) > len(named) else ""
+    raise SearchError(
+        "scope",
+        expected=f"one that was published with the model ({', '.join(named)}{more})",
+        got=asked.name,
+        advice="Choose one of them, or give values with --regularization or --set.",
+    )
+
+
+def _published_setting(optima: "ModelOptima", criteria: Criteria) -> Recommendation:
+    found = find_published(optima, criteria)
+    within = found.within_limit
+    return Recommendation(
+        best=dict(found.recommended),
+        within_limit=None if within is None else dict(within),
+        folding=found.folding,
+        folding_limit=optima.folding_limit,
     )

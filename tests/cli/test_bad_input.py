@@ -197,7 +197,7 @@ def test_contradicting_sources_are_refused(study: Path, tmp_path: Path) -> None:
     line = refused(
         "new", tmp_path / "new", "--manifest", study / "data/cohort.csv", "--images", study
     )
-    assert "either --images and --labels, or --manifest" in line
+    assert "either --images and --labels, --manifest, or --bids" in line
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(

@@ -77,7 +77,11 @@ def calls(folder: Path) -> list[tuple[int, float]]:
         ("ctypes.string_at(0)", "a crash (SIGSEGV)", ""),
         ("os.kill(os.getpid(), 9)", "killed (SIGKILL), as the system does", ""),
         ("time.sleep(600)", "none after 8 s, the time limit", "time_limit_s = 8.0"),
-        ("return None", "expected a displacement of shape (2, 32, 32), got ()", ""),
+        (
+            "return None",
+            "expected a displacement of shape (2, 32, 32), got () (None was returned)",
+            "",
+        ),
         ("return np.full((2, 32, 32), np.nan)", "expected finite numbers", ""),
         ("print('noise ' * 500_000); raise KeyError('x')", "KeyError: 'x'", ""),
     ],

@@ -26,7 +26,7 @@ from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow import new_model
 from hmopt.workflow import normalization as normalization_of
-from hmopt.workflow.new import NewStudy
+from hmopt.workflow.new import NewStudy, written_model_path
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -231,6 +231,32 @@ def test_a_model_of_a_model_is_taken_from_its_first_home(
     declare(tmp_path / "one", cohort, tiny_study.folder)
     made = declare(tmp_path / "two", cohort, tmp_path / "one")
     assert made.study.model.path == tiny_study.folder
+
+
+def test_the_place_of_a_model_beside_the_study_is_relative(
+    tiny_study: Any, cohort: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_study.folder, tmp_path / "studies/theirs")
+    made = declare(tmp_path / "studies/new", cohort, tmp_path / "studies/theirs")
+    assert made.study.model.path == Path("../theirs")
+    assert 'path = "../theirs"' in made.declaration.read_text()
+    (tmp_path / "studies").rename(tmp_path / "moved")
+    declared = read_study(tmp_path / "moved/new")
+    assert declared.model.path == tmp_path / "moved/theirs"
+
+
+def test_the_place_of_a_model_in_the_working_directory_is_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    beside = written_model_path(Path("published/mine"), Path("studies/new"))
+    assert beside == Path("../../published/mine")
+    monkeypatch.setenv("HMOPT_SHARED", str(tmp_path / "shared"))
+    shared = written_model_path(tmp_path / "shared/a/model.h5", Path("studies/new"))
+    assert shared.as_posix() == "${HMOPT_SHARED}/a/model.h5"
+    other = written_model_path(tmp_path / "other/model.h5", Path("studies/new"))
+    assert other == tmp_path / "other/model.h5"
 
 
 def test_a_file_of_hmopt_needs_no_folder(tiny_study: Any, cohort: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,20 @@ from typing import Any
 import pandas as pd
 import pytest
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 import hmopt
+from hmopt.cli.app import app
 from hmopt.data.facts import FACTS
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import read_study
-from hmopt.errors import DeclarationError, HmoptError
+from hmopt.errors import DeclarationError, HmoptError, SearchError
 from hmopt.interop import own_model
 from hmopt.model_file import model_identity
-from hmopt.report.origin import read_optima
+from hmopt.report.origin import read_optima, write_optima
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.publish import Published, licence_identifier
+from hmopt.workflow.register import recommended_setting
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,17 @@ def published(study: Path) -> Published:
     return hmopt.publish(
         study, study.parent / "out", data_license="CC BY-NC-SA 4.0", citation="Us | 2026"
     )
+
+
+@pytest.fixture(scope="module")
+def by_label(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a trained study that was searched for each structure."""
+    folder = tmp_path_factory.mktemp("by-label") / "study"
+    shutil.copytree(tiny_study.folder, folder)
+    declared = (folder / "study.toml").read_text()
+    (folder / "study.toml").write_text(declared + 'scopes = [["cohort"], ["label"]]\n')
+    hmopt.search(folder, device="cpu")
+    return folder
 
 
 def test_the_folder_holds_card_weights_declaration_and_optima(published: Published) -> None:
@@ -124,6 +139,14 @@ def test_a_template_that_names_an_image_is_taken_out(study: Path, tmp_path: Path
     assert b"jane-doe" not in made.model.read_bytes()
 
 
+def make_small(declaration: Path) -> None:
+    """Let a study search few settings on few pairs."""
+    text = declaration.read_text()
+    text = text.replace("coarse = 10", "coarse = 4").replace("refinements = 5", "refinements = 0")
+    text = text.replace("search = 200", "search = 20")
+    declaration.write_text(re.sub("scopes = .*", 'scopes = [["cohort"]]', text))
+
+
 def test_a_published_folder_is_read_as_a_model(published: Published, tmp_path: Path) -> None:
     make_cohort(tmp_path / "data", subjects=6, shape=(32, 32), seed=1)
     made = hmopt.new(
@@ -135,12 +158,7 @@ def test_a_published_folder_is_read_as_a_model(published: Published, tmp_path: P
     assert made.study.model.source == "study"
     assert made.subjects["search"] == 6
     assert read_study(published.folder).split.search == 4  # a number, no names
-    text = (tmp_path / "new/study.toml").read_text()
-    text = text.replace("coarse = 10", "coarse = 4").replace("refinements = 5", "refinements = 0")
-    text = re.sub("scopes = .*", 'scopes = [["cohort"]]', text).replace(
-        "search = 200", "search = 20"
-    )
-    (tmp_path / "new/study.toml").write_text(text)
+    make_small(tmp_path / "new/study.toml")
     hmopt.search(tmp_path / "new", device="cpu")
     page = hmopt.report(tmp_path / "new").page.read_text()
     assert 'id="other-cohort"' in page
@@ -207,3 +225,108 @@ def test_a_study_of_a_model_of_elsewhere_is_not_published(study: Path, tmp_path:
 )
 def test_licences_that_the_hub_knows(licence: str, identifier: str | None) -> None:
     assert licence_identifier(licence) == identifier
+
+
+def card_commands(card: Path) -> list[list[str]]:
+    """Return the arguments of all commands `hmopt …` that a card shows."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", card.read_text(), re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    return [words[1:] for words in commands if words and words[0] == "hmopt"]
+
+
+def lay_out_images(folder: Path) -> None:
+    """Write what the commands of a card read: IMAGES and LABELS of six subjects, and two images beside them."""
+    make_cohort(folder / "data", subjects=6, shape=(32, 32), seed=1)
+    table = pd.read_csv(folder / "data/cohort.csv").drop_duplicates("subject")
+    for column, name in (("image", "IMAGES"), ("label", "LABELS")):
+        (folder / name).mkdir()
+        for subject, file in zip(table["subject"], table[column], strict=True):
+            shutil.copy(folder / "data" / file, folder / name / f"{subject}.nii.gz")
+    first, second, *_ = sorted((folder / "IMAGES").iterdir())
+    shutil.copy(first, folder / "moving.nii.gz")
+    shutil.copy(second, folder / "fixed.nii.gz")
+
+
+@pytest.mark.filterwarnings("ignore:labels have no names")
+def test_the_commands_of_the_card_are_true(
+    by_label: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    made = hmopt.publish(by_label, "my model", data_license="mit")
+    lay_out_images(tmp_path)
+    commands = card_commands(made.card)
+    named = [words[0] for words in commands]
+    assert named == ["new", "run", "register", "register", "register", "bake"]
+    for words in commands:
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        if words[0] == "new":
+            make_small(tmp_path / "mine/study.toml")
+    assert Path("moved.nii.gz").is_file()
+    assert Path("model.onnx").is_file()
+
+
+def test_a_published_folder_recommends_what_its_study_recommends(
+    by_label: Path, tmp_path: Path
+) -> None:
+    made = hmopt.publish(by_label, tmp_path / "out", data_license="mit")
+    files, published = StudyFolder(by_label), StudyFolder(made.folder)
+    labels = list(files.searched.labels)
+    assert len(labels) > 1
+    scopes: list[dict[str, str]] = [{}, *({"label": label} for label in labels)]
+    for criteria in scopes:
+        before = recommended_setting(files, criteria)
+        after = recommended_setting(published, criteria)
+        assert after.best == before.best
+        assert after.within_limit == before.within_limit
+        assert after.folding == pytest.approx(before.folding)
+        assert after.folding_limit == before.folding_limit
+
+
+def test_a_published_model_registers_and_is_baked_at_its_best_settings(
+    by_label: Path, tmp_path: Path
+) -> None:
+    made = hmopt.publish(by_label, tmp_path / "out", data_license="mit")
+    image = next((by_label / "data").rglob("*.nii.gz"))
+    label = StudyFolder(by_label).searched.labels[0]
+    wanted = recommended_setting(StudyFolder(by_label), {"label": label}).best
+    assert hmopt.register(made.folder, image, image, label=label).setting == wanted
+    file = tmp_path / "baked.safetensors"
+    baked = hmopt.bake(made.folder, format="safetensors", output=file, label=label)
+    assert baked.setting == wanted
+    assert hmopt.load_model(file).space.names == ()
+
+
+def test_a_scope_that_was_not_published_is_refused_and_those_that_were_are_named(
+    by_label: Path, published: Published, tmp_path: Path
+) -> None:
+    image = next((by_label / "data").rglob("*.nii.gz"))
+    with pytest.raises(SearchError, match=r"published with the model \(cohort, task="):
+        hmopt.register(published.folder, image, image, label="thalamus")
+    with pytest.raises(SearchError, match=r"published with the model"):
+        hmopt.register(published.folder, image, image, subject="s01")
+
+
+def test_optima_of_another_model_are_not_used(by_label: Path, tmp_path: Path) -> None:
+    made = hmopt.publish(by_label, tmp_path / "out", data_license="mit")
+    path = made.folder / "optima.json"
+    write_optima(path, read_optima(path).model_copy(update={"identity": "of-another"}))
+    image = next((by_label / "data").rglob("*.nii.gz"))
+    with pytest.raises(HmoptError, match="those of another model"):
+        hmopt.register(made.folder, image, image)
+
+
+def test_optima_of_an_earlier_version_tell_no_folding_limit(by_label: Path, tmp_path: Path) -> None:
+    made = hmopt.publish(by_label, tmp_path / "out", data_license="mit")
+    path = made.folder / "optima.json"
+    optima = read_optima(path)
+    earlier = [
+        one.model_copy(update={"folding": None, "within_limit": None}) for one in optima.scopes
+    ]
+    write_optima(path, optima.model_copy(update={"folding_limit": None, "scopes": earlier}))
+    image = next((by_label / "data").rglob("*.nii.gz"))
+    assert hmopt.register(made.folder, image, image).setting
+    with pytest.raises(SearchError, match="earlier version"):
+        hmopt.register(made.folder, image, image, within_folding_limit=True)

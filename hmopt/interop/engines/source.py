@@ -281,7 +281,8 @@ def checked_displacement(found: object, shape: tuple[int, ...]) -> NDArray[np.fl
     array = np.asarray(found)
     expected = (len(shape), *shape)
     if array.shape != expected:
-        raise EngineFailure(str(array.shape), expected=f"a displacement of shape {expected}")
+        got = f"{array.shape} (None was returned)" if found is None else str(array.shape)
+        raise EngineFailure(got, expected=f"a displacement of shape {expected}")
     if array.dtype.kind not in "fiu":
         raise EngineFailure(f"values of type {array.dtype}", expected="numbers")
     others = np.count_nonzero(~np.isfinite(array))
