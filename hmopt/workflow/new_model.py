@@ -459,6 +459,13 @@ class Fitting:
                     "sagittal, 1 coronal, 2 axial)."
                 )
             return plane
+        return self._axis_of_volumes(across, placement)
+
+    def _axis_of_volumes(self, across: int | None, placement: str) -> int:
+        """Return the axis that slices of volumes are taken across; `across` is that of the training, where known."""
+        trained, found = self._trained, self._found
+        shapes = found.shapes
+        own = _times(trained.shape)
         if self._asked is not None:
             if across is not None and self._asked.axis != across:
                 self._warnings.append(
