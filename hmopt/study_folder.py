@@ -29,6 +29,7 @@ from hmopt.csv_tables import read_number_table, read_text_table, write_table
 from hmopt.declaration import FILE_NAME, Study
 from hmopt.declaration.study import (
     load_declared_plugins,
+    model_path,
     read_declaration,
     with_absolute_paths,
 )
@@ -219,6 +220,20 @@ class StudyFolder(_SearchFiles):
         """`model.safetensors`, `model-half.safetensors` …: the trained hypermorph at a checkpoint of its training."""
         name = "model" if checkpoint == "full" else f"model-{checkpoint}"
         return self.path / f"{name}.safetensors"
+
+    @property
+    def other_model_file(self) -> Path | None:
+        """The model's file outside this folder that `[model]` names; None where it names none, or it is not there."""
+        study = self.declaration
+        if study is None or study.model.source not in ("study", "file"):
+            return None
+        try:
+            place = model_path(study, self.path)
+        except DeclarationError:  # an environment variable that is not set: the data are not here
+            return None
+        assert place is not None  # as the declaration has checked
+        file = StudyFolder(place).model_file() if study.model.source == "study" else place
+        return file if file.is_file() else None
 
     @property
     def training_state_file(self) -> Path:
@@ -559,6 +574,7 @@ class StudyFolder(_SearchFiles):
         self._check_declaration()
 
     def _check_model(self) -> None:
+        self._check_other_model()
         searched, path = self.searched, self.model_file()
         if searched.source != "trained" or not path.is_file():
             return
@@ -571,6 +587,21 @@ class StudyFolder(_SearchFiles):
                 expected=f"a search of the model in {path} ({identity})",
                 got=f"one of another model ({searched.identity})",
                 advice=f"Run `hmopt search {self.path}`, or restore the model that was searched.",
+            )
+
+    def _check_other_model(self) -> None:
+        """Refuse a model's file outside the folder that is not the one that was searched."""
+        known = self.searched.model_hash
+        path = self.other_model_file
+        if known is None or path is None:
+            return
+        found = file_hash(path)
+        if found != known:
+            raise LedgerError(
+                str(self.readable_search_file),
+                expected=f"a search of the model in {path} ({found})",
+                got=f"one of the file as it was before ({known})",
+                advice=f"Run `hmopt search {self.path}`, or restore the file that was searched.",
             )
 
     def _check_log(self) -> None:

@@ -119,6 +119,21 @@ Engine = Annotated[
         help="Search a registration program instead of a model; nothing is trained.",
     ),
 ]
+SlicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slices",
+        metavar="AXIS:INDEX,…",
+        help="Slices of volumes for 2-D work, as z:15,17; z alone takes those that show structures. Default: slices "
+        "where images have few, or --model registers 2-D images.",
+    ),
+]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the Python file that makes the model's network, if it has one."
+    ),
+]
 OtherModel = Annotated[
     Path | None,
     typer.Option(
@@ -366,7 +381,9 @@ def new(
     space: BidsSpace = None,
     select: Select = None,
     select_labels: SelectLabels = None,
+    slices: SlicesOption = None,
     model: OtherModel = None,
+    trust_code: TrustCode = False,
     engine: Engine = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -388,7 +405,9 @@ def new(
             space=space,
             select=_entities("--select", select),
             select_labels=_entities("--select-labels", select_labels),
+            slices=slices,
             model=model,
+            trust_code=trust_code,
             engine=engine,
             track=talk.track,
         )
@@ -472,6 +491,7 @@ def register(
     group: Groups = None,
     placement: PlacementOption = None,
     within_folding_limit: WithinLimit = False,
+    trust_code: TrustCode = False,
     device: Device = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -503,6 +523,7 @@ def register(
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
             placement=placement,
+            trust_code=trust_code,
             device=device,
         )
         for remark in registered.remarks:
@@ -588,6 +609,7 @@ def bake(
     subject: Subject = None,
     group: Groups = None,
     within_folding_limit: WithinLimit = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -604,6 +626,7 @@ def bake(
                 setting=_setting(regularization, values),
                 scope=_criteria(scope, label, subject, group),
                 within_folding_limit=within_folding_limit,
+                trust_code=trust_code,
             )
         )
 
@@ -709,6 +732,14 @@ def describe(made: "NewStudy") -> list[str]:
         grid = _product(np.array(made.study.preprocessing.shape))
         title = made.remarks["model.source"]
         model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
+        if "preprocessing.normalization" in made.remarks:
+            chosen = made.study.preprocessing.normalization
+            model.append(f"Normalization: {chosen}. {made.remarks['preprocessing.normalization']}")
+    slices = made.study.preprocessing.slices
+    if slices is not None:
+        indices = ", ".join(str(index) for index in slices.indices)
+        reason = made.remarks["preprocessing.slices.axis"]
+        model.append(f"Slices: {indices} across axis {slices.axis}. {reason}")
     return [
         *_describe_data(made.found),
         *model,

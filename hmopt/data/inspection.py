@@ -427,28 +427,77 @@ def infer_split(inspection: Inspection, seed: int = 0) -> SplitOptions:
     return SplitOptions(train=train, tune=tune, search=searched, seed=seed)
 
 
-def infer_slices(inspection: Inspection, axis: int) -> SliceOptions | None:
+def infer_slices(
+    inspection: Inspection,
+    axis: int,
+    placement: str | None = None,
+    indices: Sequence[int] | None = None,
+) -> SliceOptions | None:
     """Return the slices across an axis that show structures in at least half of the images.
 
     The one with the most structures is searched.
+
+    Parameters
+    ----------
+    inspection
+        The facts of a cohort.
+    axis
+        Slices are perpendicular to it.
+    placement
+        How images are placed, which decides what an index counts: the slices of each image, or of
+        the lattice that they share where headers place them. None: as `best_placement`.
+    indices
+        Slices to take instead.
 
     Returns
     -------
     SliceOptions or None
         None where images have a single slice.
+
+    Raises
+    ------
+    DataError
+        If slices are given that not all images have, or that show no structure in any image.
     """
     lengths = inspection.shapes[:, axis]
-    if lengths.max() == 1:
+    if lengths.max() == 1 and indices is None:
         return None
-    if inspection.best_placement == "header":
+    by_header = (placement or inspection.best_placement) == "header"
+    if by_header:
         structures = _structures_by_place(inspection, axis)
     else:
         counts = [scan.structures_per_slice[axis][: lengths.min()] for scan in inspection.scans]
         structures = np.array(counts)
-    best = int(structures.mean(axis=0).argmax())
+    if indices is not None:
+        _check_slices(structures, axis, indices)
     share_of_images = (structures > 0).mean(axis=0)
-    indices = np.flatnonzero(share_of_images >= 0.5).tolist()
-    return SliceOptions(axis=axis, indices=indices or [best], search_indices=[best])
+    shown = np.flatnonzero(share_of_images >= 0.5).tolist()
+    most = structures.mean(axis=0)
+    taken = list(shown if indices is None else indices) or [int(most.argmax())]
+    best = max(taken, key=lambda index: float(most[index]))
+    return SliceOptions(axis=axis, indices=taken, search_indices=[best])
+
+
+def _check_slices(structures: NDArray[np.int64], axis: int, indices: Sequence[int]) -> None:
+    """Refuse slices that images do not have, or that show nothing; `structures` is (images, slices)."""
+    count = structures.shape[1]
+    beyond = [index for index in indices if index >= count]
+    if beyond:
+        raise DataError(
+            "--slices",
+            expected=f"indices below {count}, the number of slices along axis {axis} that all images have",
+            got=", ".join(str(index) for index in beyond),
+            advice="Choose slices that every image has.",
+        )
+    in_any = np.flatnonzero((structures > 0).any(axis=0))
+    if not set(indices) & set(in_any.tolist()):
+        shown = f"{in_any.min()} to {in_any.max()}" if len(in_any) else "none"
+        raise DataError(
+            "--slices",
+            expected=f"slices along axis {axis} that show labels ({shown})",
+            got=", ".join(str(index) for index in indices),
+            advice="Choose slices through the structures.",
+        )
 
 
 def _structures_by_place(inspection: Inspection, axis: int) -> NDArray[np.int64]:

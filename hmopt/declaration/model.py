@@ -29,6 +29,9 @@ class ModelOptions(Options):
     program, or a Python function."""
     path: Path | None = None
     """The other study folder or the model file; required with `study` and `file`."""
+    trust_code: bool = False
+    """Whether the Python file may be run that makes the network of such a model, where it has one of
+    its own; read that file before."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
     """The engine as a Python function, as `package.module:function` or `file.py:function`."""
     command: Annotated[str, Field(min_length=1)] | None = None
@@ -59,6 +62,8 @@ class ModelOptions(Options):
             "engine": ("callable", "command", "engine"),
         }
         useful = needed.get(self.source, ())
+        if self.trust_code and self.source not in ("study", "file"):
+            raise ValueError(f'expected no trust_code with source = "{self.source}"')
         for key in ("path", "callable", "command", "engine"):
             if key not in useful and getattr(self, key) is not None:
                 raise ValueError(f'expected no {key} with source = "{self.source}"')

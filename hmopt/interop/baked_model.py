@@ -149,7 +149,7 @@ def recognizes(path: Path) -> bool:
         return False
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> BakedModel:
+def read(path: Path, device: torch.device | str = "cpu", *, trust_code: bool = False) -> BakedModel:
     """Return the registration network in a file that hmopt wrote.
 
     Parameters
@@ -158,11 +158,13 @@ def read(path: Path, device: torch.device | str = "cpu") -> BakedModel:
         The file.
     device
         Where it runs.
+    trust_code
+        Whether the Python file that makes it may be run, where it is a network of the user.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be used.
+        If the file cannot be used, or needs code that is not trusted.
     """
-    network, header = load_network(path)
+    network, header = load_network(path, trust_code=trust_code)
     return BakedModel(path, network, header, device)

@@ -245,9 +245,14 @@ class HyperVxmModel(FileModel):
 
     @property
     def preprocessing(self) -> PreprocessingOptions:
-        """Its own grid at each image's own spacing, intensities from 0 to 1."""
+        """Its own grid at each image's own spacing; intensities from 0 to 1 are a proposal."""
         shape = list(self.architecture.shape)
         return PreprocessingOptions(shape=shape, normalization="minmax", placement="centre")
+
+    @property
+    def knows_normalization(self) -> bool:
+        """The file does not tell how intensities were scaled in training."""
+        return False
 
     @property
     def stride(self) -> int | None:

@@ -73,6 +73,14 @@ class FileModel(ABC):
         """How images are prepared for it: grid, spacing, normalization and placement."""
 
     @property
+    def knows_normalization(self) -> bool:
+        """Whether `preprocessing.normalization` is what it was trained on, or only a proposal.
+
+        Files of some programs do not tell it; `hmopt new --model` then measures which one suits.
+        """
+        return True
+
+    @property
     def stride(self) -> int | None:
         """It also takes grids whose axes are multiples of this; None: only its own grid."""
         return None
@@ -178,6 +186,10 @@ class _InRas(FileModel):
         if spacing is not None:
             reordered["spacing_mm"] = [spacing[place] for place in self._places]
         return own.model_copy(update=reordered)
+
+    @property
+    def knows_normalization(self) -> bool:
+        return self._model.knows_normalization
 
     @property
     def stride(self) -> int | None:

@@ -156,7 +156,11 @@ def recognizes(path: Path) -> bool:
 
 
 def read(
-    path: Path, device: torch.device | str = "cpu", declared_order: Iterable[str] | None = None
+    path: Path,
+    device: torch.device | str = "cpu",
+    declared_order: Iterable[str] | None = None,
+    *,
+    trust_code: bool = False,
 ) -> HypermorphModel:
     """Return the hypermorph in a file that hmopt wrote.
 
@@ -169,11 +173,13 @@ def read(
     declared_order
         Names of its hyperparameters in the order of their declaration, for a file of an earlier
         version, which does not tell it; None: that of the catalogue.
+    trust_code
+        Whether the Python file that makes its network may be run, where it is one of the user.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be used.
+        If the file cannot be used, or needs code that is not trusted.
     """
-    hypermorph, header = load_hypermorph(path, declared_order=declared_order)
+    hypermorph, header = load_hypermorph(path, declared_order=declared_order, trust_code=trust_code)
     return HypermorphModel(path, hypermorph, header, device)

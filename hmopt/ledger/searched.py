@@ -89,6 +89,9 @@ class Searched:
         Hash of `training.csv`; None where there was none, or an earlier version searched.
     pairs_hash
         Hash of the table of pairs; None where an earlier version searched.
+    model_hash
+        Hash of the model's file, where that lies outside the study folder; None elsewhere, or where an earlier version
+        searched.
     spent
         How many pairs were measured at how many settings; None where an earlier version searched.
     """
@@ -109,6 +112,7 @@ class Searched:
     declared: Mapping[str, Any] = field(default_factory=dict)
     log_hash: str | None = None
     pairs_hash: str | None = field(default=None, compare=False)
+    model_hash: str | None = field(default=None, compare=False)
     spent: Spent | None = None
 
     @property
@@ -186,6 +190,7 @@ class _SearchFile(BaseModel):
     declared: dict[str, Any] = {}
     log_hash: str | None = None
     pairs_hash: str | None = None
+    model_hash: str | None = None
     spent: Spent | None = None
 
     def hyperparameters(self) -> Space:
@@ -226,6 +231,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "declared": dict(searched.declared),
         "log_hash": searched.log_hash,
         "pairs_hash": pairs_hash(pairs),
+        "model_hash": searched.model_hash,
         "spent": None if searched.spent is None else searched.spent.model_dump(),
     }
     write_json(path, content)
@@ -289,7 +295,7 @@ def declared_sections(study: Study) -> dict[str, Any]:
     left_out = {
         "cohort": {"manifest", "images", "labels", "label_names", "license", "citation"},
         "pairs": {"csv"},
-        "model": {"path", "time_limit_s", "threads", "warnings"},
+        "model": {"path", "trust_code", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
     names = (

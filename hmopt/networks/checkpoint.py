@@ -1,8 +1,9 @@
 """Files of networks: safetensors with a JSON header that says what was trained, on what and how."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
-from hmopt.networks.custom import located, make_registration
+from hmopt.networks.custom import located, make_registration, untrusted
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.space import Hyperparameter, Space
 
@@ -273,6 +274,8 @@ def load_hypermorph(
     path: Path,
     expected: dict[str, Any] | None = None,
     declared_order: Iterable[str] | None = None,
+    *,
+    trust_code: bool = True,
 ) -> tuple[Hypermorph, dict[str, Any]]:
     """Load the hypermorph in a file.
 
@@ -285,6 +288,9 @@ def load_hypermorph(
     declared_order
         In which the hyperparameters of a file of an earlier version, whose header was sorted, were
         declared; None: as in `expected`, or else as in the catalogue.
+    trust_code
+        Whether the Python file that makes its network may be run, where that is one of the user;
+        false for files of somebody else.
 
     Returns
     -------
@@ -314,30 +320,111 @@ def load_hypermorph(
     if hyperparameters:
         in_order = in_trained_order(header, declared_order)
         declared = {**declared, "hyperparameters": in_order}
-    network = network_of(path, declared)
+    network = network_of(path, declared, trust_code)
     if expected is not None:
         wanted = _with_order(trained_part(expected))
         found = _with_order(trained_part(current_names(declared)))
         _check_same(path, wanted, found)
     with building_from(path):
+        if network is None:
+            options = NetworkOptions(**declared["network"])
+            widths = HypernetworkOptions(**declared["hypernetwork"]).widths
+            check_size(path, options, len(declared["shape"]), widths)
         hypermorph = build_hypermorph(declared, network)
+        if network is None:
+            check_tensors(path, hypermorph.hypernetwork)
         load_hypermorph_weights(path, hypermorph)
     return hypermorph.eval(), header
 
 
-def network_of(path: Path, declared: Mapping[str, Any]) -> NetworkOptions | None:
+def check_size(
+    path: Path, options: NetworkOptions, dimensions: int, widths: Sequence[int] = ()
+) -> None:
+    """Check that a file is large enough for the architecture in its header, before memory is taken.
+
+    A header can claim any architecture. With c channels of one convolution after the other, the
+    U-Net has at least 3^d Σ c_i c_{i+1} weights n; a hypernetwork of widths w predicts them with at
+    least Σ w_i w_{i+1} + n w_last more.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        Of the U-Net.
+    dimensions
+        d, of its images.
+    widths
+        Of the hypernetwork; empty: there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If it is too small.
+    """
+    channels = [2, *options.encoder, *options.decoder, *options.final, dimensions]
+    count = 3**dimensions * _chained(channels)
+    if widths:
+        count += _chained(widths) + count * widths[-1]
+    needed = 4 * count
+    size = path.stat().st_size
+    if size < needed:
+        raise _not_of_its_architecture(
+            path, got=f"{size:,} bytes for an architecture of at least {needed:,}"
+        )
+
+
+def _chained(widths: Sequence[int]) -> int:
+    return sum(before * after for before, after in pairwise(widths))
+
+
+def check_tensors(path: Path, module: nn.Module) -> None:
+    """Check that a file has the tensors of a module.
+
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    module
+        A network that was built from its header.
+
+    Raises
+    ------
+    CheckpointError
+        If one is missing, too many, or of another shape; the first is named.
+    """
+    needed = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    with safe_open(path, framework="np") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
+    for name, shape in needed.items():
+        if name not in found:
+            raise _not_of_its_architecture(path, got=f"no tensor {name}")
+        if found[name] != shape:
+            raise _not_of_its_architecture(
+                path, got=f"{name} of shape {found[name]} in place of {shape}"
+            )
+    for name in found:
+        if name not in needed:
+            raise _not_of_its_architecture(path, got=f"another tensor, {name}")
+
+
+def network_of(
+    path: Path, declared: Mapping[str, Any], trust_code: bool = True
+) -> NetworkOptions | None:
     """Return the options of a network of the user in a header, its file found; None: it is the U-Net.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or it was changed since the training.
+        If its code is not trusted, there is no such file, or it was changed since the training.
     """
     values = declared.get("network")
     if not isinstance(values, Mapping) or values.get("callable") is None:
         return None
     with building_from(path):
         options = NetworkOptions(**values)
+    if not trust_code:
+        raise untrusted(options, path)
     return located(options, path)
 
 

@@ -230,6 +230,28 @@ def located(options: NetworkOptions, path: Path) -> NetworkOptions:
     raise CheckpointError(str(path), expected=expected, got="a changed file", advice=advice)
 
 
+def untrusted(options: NetworkOptions, path: Path) -> CheckpointError:
+    """Return the refusal of a model whose network is made by code that nobody vouched for.
+
+    Parameters
+    ----------
+    options
+        Of the header.
+    path
+        The model's file.
+    """
+    declared = str(options.callable)
+    place = network_file(declared)
+    maker = declared.rsplit(":", 1)[0] if place is None else str(path.parent / place)
+    return CheckpointError(
+        str(path),
+        expected="a model that needs no code of its own",
+        got=f"one whose network is made by {maker}",
+        advice="Read that file; if you trust it, give --trust-code, trust_code=True in Python, or "
+        "trust_code = true in [model].",
+    )
+
+
 def _made(options: NetworkOptions, shape: tuple[int, ...]) -> nn.Module:
     """Call the function, and refuse what cannot be trained."""
     function = _function(options)

@@ -10,6 +10,8 @@ from hmopt.declaration import NetworkOptions
 from hmopt.errors import HmoptError
 from hmopt.networks.checkpoint import (
     building_from,
+    check_size,
+    check_tensors,
     load_weights,
     network_of,
     read_header,
@@ -106,13 +108,18 @@ def save_network(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     save_tensors(path, FORMAT, tensors, header)
 
 
-def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
+def load_network(
+    path: Path, *, trust_code: bool = True
+) -> tuple[RegistrationNetwork, dict[str, Any]]:
     """Load the registration network in a file.
 
     Parameters
     ----------
     path
         The file.
+    trust_code
+        Whether the Python file that makes it may be run, where it is a network of the user; false
+        for files of somebody else.
 
     Returns
     -------
@@ -133,11 +140,15 @@ def load_network(path: Path) -> tuple[RegistrationNetwork, dict[str, Any]]:
     hmopt.errors.CheckpointError: nowhere/network.safetensors: expected a trained model, ...
     """
     header = read_header(path, FORMAT)
-    found = network_of(path, header["architecture"])
+    found = network_of(path, header["architecture"], trust_code)
     with building_from(path):
         declared = header["architecture"]
         options = found or NetworkOptions(**declared["network"])
         shape = tuple(declared["shape"])
+        if found is None:
+            check_size(path, options, len(shape))
         network = make_registration(options, shape)
+        if found is None:
+            check_tensors(path, network)
         load_weights(path, network)
     return network.eval(), header

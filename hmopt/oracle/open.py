@@ -16,7 +16,7 @@ from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError, sides_text
 from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
-from hmopt.interop.load import load_model
+from hmopt.interop.load import find_format, load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
@@ -87,6 +87,7 @@ def open_registrar(
     folder: Path | str | StudyFolder,
     device: Device = "cpu",
     placement: Placement | None = None,
+    trust_code: bool = False,
 ) -> Registrar:
     """Return the model of a study folder, ready for images from outside the cohort.
 
@@ -99,6 +100,8 @@ def open_registrar(
         Where to compute.
     placement
         How the two images are laid on the prepared grid; None: as those of the cohort were.
+    trust_code
+        Whether the Python file that makes the network of a model without a study may be run.
 
     Raises
     ------
@@ -108,18 +111,24 @@ def open_registrar(
     files = StudyFolder.of(folder)
     if not files.is_declared:
         path = files.model_file()
-        read = baked_model.read if baked_model.recognizes(path) else own_model.read
-        return _registrar_of(read(path, device), placement)
+        alone: HypermorphModel | BakedModel
+        if baked_model.recognizes(path):
+            alone = baked_model.read(path, device, trust_code=trust_code)
+        else:
+            alone = own_model.read(path, device, trust_code=trust_code)
+        return _registrar_of(alone, placement)
     return source_of(files.path, files.study).registrar(device, placement)
 
 
-def model_of(folder: Path | str | StudyFolder) -> FileModel:
+def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> FileModel:
     """Return the model of a study folder, or of one that holds a model alone, on the processor.
 
     Parameters
     ----------
     folder
         The folder. Of one whose model was trained there, only the model is needed.
+    trust_code
+        Whether the Python file that makes the network of a model without a study may be run.
 
     Raises
     ------
@@ -128,7 +137,7 @@ def model_of(folder: Path | str | StudyFolder) -> FileModel:
     """
     files = StudyFolder.of(folder)
     if not files.is_declared:
-        return load_model(files.model_file())
+        return load_model(files.model_file(), trust_code=trust_code)
     return source_of(files.path, files.study).load("cpu")
 
 
@@ -210,7 +219,9 @@ class TrainedHere(ModelSource):
         """Return the model at the end of its training."""
         path = StudyFolder(self.folder).model_file()
         declared_order = list(self.study.hyperparameters)
-        return own_model.read(path, device, declared_order)
+        # the network that the study itself declares
+        has_own = self.study.network.callable is not None
+        return own_model.read(path, device, declared_order, trust_code=has_own)
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
@@ -231,9 +242,14 @@ class OfFile(ModelSource):
         assert path is not None  # as the declaration has checked
         return path
 
+    def check(self) -> None:
+        """Refuse a file that is not there, or of no known format."""
+        find_format(self.file)
+
     def load(self, device: Device) -> FileModel:
         """Return the model in the file, for images as hmopt prepares them."""
-        return in_ras(load_model(self.file, device))
+        trust_code = self.study.model.trust_code
+        return in_ras(load_model(self.file, device, trust_code=trust_code))
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
@@ -295,7 +311,8 @@ class OfStudy(OfFile):
         assert path is not None  # as the declaration has checked
         declaration = read_of_others(path)
         declared_order = None if declaration is None else list(declaration.hyperparameters)
-        return own_model.read(self.file, device, declared_order)
+        trust_code = self.study.model.trust_code
+        return own_model.read(self.file, device, declared_order, trust_code=trust_code)
 
 
 class OfEngine(ModelSource):

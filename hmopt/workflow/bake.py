@@ -116,6 +116,7 @@ def bake(
     setting: Mapping[str, Value] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
+    trust_code: bool = False,
     **criteria: str,
 ) -> BakedFile:
     """Write the registration network of one setting in a form that needs no hypernetwork.
@@ -139,6 +140,9 @@ def bake(
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
     within_folding_limit
         Take the best setting of those that obey `search.folding_limit`.
+    trust_code
+        Run the Python file that makes the network of a model file, or of a folder without `study.toml`, where it has a
+        network of its own.
     **criteria
         The scope as keywords, as `label="thalamus"`.
 
@@ -175,7 +179,11 @@ def bake(
     _check_output(output)
 
     path = Path(folder)
-    model = load_model(path) if path.is_file() else model_of(path)
+    model = (
+        load_model(path, trust_code=trust_code)
+        if path.is_file()
+        else model_of(path, trust_code=trust_code)
+    )
     if not isinstance(model, Bakeable):
         title = model.title if isinstance(model, FileModel) else type(model).__name__
         raise CheckpointError(

@@ -28,6 +28,22 @@ OWN_COLUMNS = ("image", "label", "subject")
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskedSlices:
+    """Slices of volumes that a user asks for.
+
+    Parameters
+    ----------
+    axis
+        They are perpendicular to it: 0, 1 or 2 for right, anterior and superior.
+    indices
+        Counted from its lower end; empty: those that show structures in most images.
+    """
+
+    axis: int
+    indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inferred:
     """A declaration that was inferred.
 
@@ -59,7 +75,13 @@ class NewModel(ABC):
 
     @abstractmethod
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study of this model.
 
@@ -75,12 +97,16 @@ class NewModel(ABC):
             The study folder.
         track
             Shows progress.
+        slices
+            Those that the user asks for.
         """
 
 
-def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
-    """Return `[preprocessing]`: grid, spacing, placement and slices that the images ask for."""
-    axis = found.slice_axis
+def infer_preprocessing(
+    found: Inspection, remarks: Remarks, asked: AskedSlices | None = None
+) -> Values:
+    """Return `[preprocessing]`: grid, spacing, placement and slices that images, or their user, ask for."""
+    axis = found.slice_axis if asked is None else asked.axis
     kept = [a for a in range(3) if a != axis]
     spacing = _spacing(found, kept, remarks)
     extents = found.extents_mm[kept].tolist()
@@ -100,18 +126,50 @@ def infer_preprocessing(found: Inspection, remarks: Remarks) -> Values:
         "placement": found.best_placement,
     }
     if axis is not None:
-        values.update(_slices(found, axis, remarks))
+        placement = values["placement"]
+        reason = "Images have few or thick slices along it: 2-D work on each."
+        values.update(slices_across(found, axis, placement, asked, remarks, reason))
     return values
 
 
-def _slices(found: Inspection, axis: int, remarks: Remarks) -> Values:
-    slices = infer_slices(found, axis)
+def slices_across(
+    found: Inspection,
+    axis: int,
+    placement: str,
+    asked: AskedSlices | None,
+    remarks: Remarks,
+    reason: str,
+) -> Values:
+    """Return `[preprocessing.slices]` across an axis, or nothing for images of one slice.
+
+    Parameters
+    ----------
+    found
+        The facts of the data.
+    axis
+        Slices are perpendicular to it.
+    placement
+        How images are placed, which decides what an index counts.
+    asked
+        Slices that the user asks for.
+    remarks
+        Are told where the values are from.
+    reason
+        Why slices are taken across this axis, unless they are asked for.
+
+    Raises
+    ------
+    DataError
+        If not all images have the slices that are asked for, or these show no structure.
+    """
+    indices = None if asked is None or not asked.indices else asked.indices
+    slices = infer_slices(found, axis, placement, indices)
     if slices is None:
         return {}
-    remarks["preprocessing.slices.axis"] = (
-        "Images have few or thick slices along it: 2-D work on each."
+    remarks["preprocessing.slices.axis"] = reason if asked is None else "As --slices asks."
+    remarks["preprocessing.slices.indices"] = (
+        "Those that show structures in most images." if indices is None else "As --slices asks."
     )
-    remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
     remarks["preprocessing.slices.search_indices"] = "The one with most structures."
     return {"slices": slices.model_dump()}
 

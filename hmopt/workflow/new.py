@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from hmopt.catalogue import find_engine_program
 from hmopt.data.bids import BidsQuery, read_bids
 from hmopt.data.cohort import check_images, list_cohort, read_structures
@@ -14,12 +16,13 @@ from hmopt.data.inspection import Inspection, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
 from hmopt.declaration import CohortOptions, Study, parse_study
 from hmopt.declaration.document import write_document
-from hmopt.errors import DeclarationError
+from hmopt.errors import DataError, DeclarationError
 from hmopt.files import check_outputs, real_place, replacing
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.infer import (
+    AskedSlices,
     Inferred,
     NewModel,
     Remarks,
@@ -44,6 +47,42 @@ ROW_BYTES = 2
 """One measured value, compressed."""
 SPENT_SHARE = {"all": 1.0, "wilcoxon": 0.25, "halving": 0.25}
 """Share of the pairs that a trial is measured on, by `search.spending`; roughly, see benchmarks/spending.md."""
+
+
+_MOST_DIGITS = 9
+"""Of the index of a slice."""
+
+AXES = {"0": 0, "1": 1, "2": 2, "x": 0, "y": 1, "z": 2}
+"""What an axis may be called."""
+
+
+def parse_slices(text: str) -> AskedSlices:
+    """Return the slices that `AXIS:INDEX[,INDEX…]` names; AXIS alone leaves the indices to be chosen.
+
+    Raises
+    ------
+    DeclarationError
+        If the text has another form, or names a slice twice.
+
+    Examples
+    --------
+    >>> parse_slices("z:15,17")
+    AskedSlices(axis=2, indices=(15, 17))
+    """
+    name, colon, rest = text.partition(":")
+    axis = AXES.get(name.strip().lower())
+    parts = [part.strip() for part in rest.split(",")] if colon else []
+    are_whole = all(
+        part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in parts
+    )
+    if axis is None or not are_whole or len(set(parts)) < len(parts):
+        raise DeclarationError(
+            "--slices",
+            expected="AXIS:INDEX,INDEX…, the axis 0, 1, 2, x, y or z, each slice once",
+            got=text,
+            advice="Write as z:15,17; z alone takes the slices that show structures.",
+        )
+    return AskedSlices(axis=axis, indices=tuple(int(part) for part in parts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +125,22 @@ class ToTrain(NewModel):
     """A model that is trained in the study folder."""
 
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study that trains its model on six tenths of the subjects."""
-        study, remarks = infer_study(name, cohort, found)
+        study, remarks = infer_study(name, cohort, found, slices)
         return Inferred(study=study, remarks=remarks)
 
 
-def choose_model(model: Path | str | None, engine: str | None = None) -> NewModel:
+def choose_model(
+    model: Path | str | None, engine: str | None = None, trust_code: bool = False
+) -> NewModel:
     """Return where the model of a new study comes from.
 
     Parameters
@@ -102,12 +149,18 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
         Another study folder, a published folder, or a model file; None: it is trained.
     engine
         The name of a program with an adaptor; None: no engine.
+    trust_code
+        Whether the Python file that makes the network of a model may be run.
 
     Raises
     ------
     DeclarationError
-        If both are given, or there is no such adaptor.
+        If both are given, there is no such adaptor, or code is trusted of no model.
     """
+    if trust_code and model is None:
+        raise DeclarationError(
+            "--trust-code", expected="--model beside it", got="none", advice="Leave it out."
+        )
     if engine is not None and model is not None:
         raise DeclarationError(
             "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
@@ -118,7 +171,7 @@ def choose_model(model: Path | str | None, engine: str | None = None) -> NewMode
         return ToTrain()
     from hmopt.workflow.new_model import OtherModel
 
-    return OtherModel(Path(model))
+    return OtherModel(Path(model), trust_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +243,9 @@ def new(
     space: str | None = None,
     select: Mapping[str, str] | None = None,
     select_labels: Mapping[str, str] | None = None,
+    slices: str | None = None,
     model: Path | str | None = None,
+    trust_code: bool = False,
     engine: str | None = None,
     track: Track = silent,
 ) -> NewStudy:
@@ -223,9 +278,15 @@ def new(
     select, select_labels
         With `bids`: further entities of images and of label maps, as `{"acq": "mprage"}` and `{"desc": "aseg"}`; an
         empty value: those without it.
+    slices
+        Slices of volumes for 2-D work, as `"z:15,17"`: the axis after reorientation to RAS+ (0, 1, 2 or x, y, z), and
+        indices from its lower end; without indices those that show structures in most images. None: slices where
+        images have few or thick ones, or where `model` registers 2-D images.
     model
         Another study folder, a folder that `hmopt publish` wrote, or a model file that `hmopt.load_model` reads.
         None: the model is trained in the new folder.
+    trust_code
+        Run the Python file that makes the network of `model`, where it has a network of its own.
     engine
         A registration program to search instead of a model: `ants`, `elastix` or `convexadam`.
     track
@@ -276,19 +337,24 @@ def new(
     paths = {name: Path(path) for name, path in given.items() if path is not None}
     check_sources(paths)
     query = _bids_query(paths, derivative, suffix, space, select, select_labels)
-    chosen = choose_model(model, engine)
+    asked = None if slices is None else parse_slices(slices)
+    chosen = choose_model(model, engine, trust_code)
     read = {option_name(name): path for name, path in paths.items()}
     check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
     if query is None:
-        return _declared(files, paths, chosen, track)
+        return _declared(files, paths, chosen, asked, track)
     with bids_manifest(query, files.path, "label_names" not in paths) as made_of_bids:
         named = {name: path for name, path in paths.items() if name != "bids"}
-        made = _declared(files, {**made_of_bids.paths, **named}, chosen, track)
+        made = _declared(files, {**made_of_bids.paths, **named}, chosen, asked, track)
         return replace(made, notes=made_of_bids.notes)
 
 
 def _declared(
-    files: StudyFolder, paths: Mapping[str, Path], chosen: NewModel, track: Track
+    files: StudyFolder,
+    paths: Mapping[str, Path],
+    chosen: NewModel,
+    slices: AskedSlices | None,
+    track: Track,
 ) -> NewStudy:
     """Inspect the files of `[cohort]`, and write the declaration."""
     destination = files.declaration_file
@@ -297,9 +363,11 @@ def _declared(
     check_images(listing.images, track)
     cohort = read_structures(listing, absolute, track)
     found = inspect_cohort(cohort, track)
+    if slices is not None:
+        _check_are_volumes(found)
     written = {name: written_path(path, files.path) for name, path in paths.items()}
     name = files.path.resolve().name
-    inferred = chosen.infer(name, CohortOptions(**written), found, files.path, track)
+    inferred = chosen.infer(name, CohortOptions(**written), found, files.path, track, slices)
     study = inferred.study
     sides = split_subjects(list(found.subjects), study.split)
     made = NewStudy(
@@ -315,6 +383,20 @@ def _declared(
     with replacing(destination) as beside:
         beside.write_text(text, encoding="utf-8")
     return made
+
+
+def _check_are_volumes(found: Inspection) -> None:
+    """Refuse images of one slice, of which none can be taken."""
+    thinnest = found.shapes.min(axis=1)
+    if (thinnest > 1).all():
+        return
+    first = int(np.flatnonzero(thinnest == 1)[0])
+    raise DataError(
+        "--slices",
+        expected="volumes",
+        got=f"an image of {' x '.join(str(side) for side in found.shapes[first])} voxels",
+        advice="Leave --slices out: 2-D images are taken as they are.",
+    )
 
 
 def _bids_query(
@@ -458,7 +540,9 @@ def _advice_on_sources(begun: Sequence[DataSource], paths: Mapping[str, Path]) -
     return f"Add {' and '.join(lacking)}."
 
 
-def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[Study, Remarks]:
+def infer_study(
+    name: str, cohort: CohortOptions, found: Inspection, slices: AskedSlices | None = None
+) -> tuple[Study, Remarks]:
     """Return the declaration of a study, and by dotted key what its values were inferred from.
 
     Parameters
@@ -469,11 +553,13 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
         Where its data are, as `study.toml` is to say it.
     found
         The facts of its data.
+    slices
+        Those that the user asks for.
 
     Raises
     ------
     DataError
-        If there are fewer subjects than a split needs.
+        If there are fewer subjects than a split needs, or not all images have the slices.
     """
     remarks: Remarks = {"name": "The folder's name."}
     images = found.cohort.images
@@ -483,7 +569,7 @@ def infer_study(name: str, cohort: CohortOptions, found: Inspection) -> tuple[St
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
-        "preprocessing": infer_preprocessing(found, remarks),
+        "preprocessing": infer_preprocessing(found, remarks, slices),
         "split": split,
         "pairs": pairs,
         "search": infer_search(images, searched, pairs["tasks"], remarks),

@@ -16,6 +16,7 @@ from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.source import EngineSource
 from hmopt.progress import Track
 from hmopt.workflow.infer import (
+    AskedSlices,
     Inferred,
     NewModel,
     Remarks,
@@ -85,7 +86,13 @@ class EngineStudy(NewModel):
         self._program = _installed_program(engine)
 
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study that searches the program's parameters on all subjects.
 
@@ -114,7 +121,7 @@ class EngineStudy(NewModel):
         remarks: Remarks = {"name": "The folder's name."}
         declared = engine_declaration(self._program.name)
         pairs = infer_pairs(found.cohort.images, remarks)
-        preprocessing = infer_preprocessing(found, remarks)
+        preprocessing = infer_preprocessing(found, remarks, slices)
         remarks.setdefault("preprocessing.placement", found.advice)
         search = infer_search(found.cohort.images, subjects, pairs["tasks"], remarks)
         study = parse_study(

@@ -13,7 +13,7 @@ import numpy as np
 
 from hmopt.data.alignment import choose_template
 from hmopt.data.facts import FACTS, CohortFacts, training_facts
-from hmopt.data.inspection import Inspection, infer_slices
+from hmopt.data.inspection import Inspection
 from hmopt.data.prepared import TEMPLATE
 from hmopt.data.preprocessing import image_hash, prepare
 from hmopt.data.reference import Reference, planes_of
@@ -36,15 +36,18 @@ from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.doubts import find_doubts, look_at
 from hmopt.workflow.infer import (
+    AskedSlices,
     Inferred,
     NewModel,
     Remarks,
     Values,
     infer_pairs,
     infer_search,
+    slices_across,
     subject_count,
     written_model_path,
 )
+from hmopt.workflow.normalization import NormalizationGains, measure_normalizations
 
 BYTES_PER_VOXEL = 200
 """Memory that registering a pair takes, for each voxel of the grid."""
@@ -55,6 +58,8 @@ _FULL_ENOUGH = 0.5
 _FEWEST_SLICES = 4
 """Voxels along every axis that a volume must have for 3-D registration."""
 _FEWEST_SUBJECTS = 2
+_AXIS_NAMES = ("x (sagittal)", "y (coronal)", "z (axial)")
+"""Of the axis that slices lie across, after reorientation to RAS+."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +122,27 @@ class Trained:
         return _facts_of_folder(model, self.declaration)
 
 
-def read_trained(path: Path) -> Trained:
+def read_trained(path: Path, trust_code: bool = False) -> Trained:
     """Return the model of another study folder, of a published folder, or in a file.
+
+    Parameters
+    ----------
+    path
+        The folder or the file.
+    trust_code
+        Whether the Python file that makes the network may be run, where a model has one of its own.
 
     Raises
     ------
     CheckpointError
-        If there is no model, or it cannot be used.
+        If there is no model, it cannot be used, or it needs code that is not trusted.
     DeclarationError
         If the folder's own model is an engine, or its declaration breaks a rule.
     """
     if path.is_dir():
-        return _of_folder(StudyFolder(path))
+        return _of_folder(StudyFolder(path), trust_code)
     # shape and spacing in the order of prepared images
-    model = in_ras(load_model(path))
+    model = in_ras(_loaded(path, trust_code))
     if not model.space.names:
         raise CheckpointError(
             str(path),
@@ -141,7 +153,11 @@ def read_trained(path: Path) -> Trained:
     return _of_model("file", path, model, declaration=None)
 
 
-def _of_folder(files: StudyFolder) -> Trained:
+def _loaded(path: Path, trust_code: bool) -> FileModel:
+    return load_model(path, trust_code=True) if trust_code else load_model(path)
+
+
+def _of_folder(files: StudyFolder, trust_code: bool) -> Trained:
     declaration = read_of_others(files.path)
     if declaration is None:
         if not files.model_file().is_file():
@@ -151,7 +167,8 @@ def _of_folder(files: StudyFolder) -> Trained:
                 got="neither",
                 advice="Correct --model.",
             )
-        return _of_model("study", files.path, load_model(files.model_file()), None)
+        model = _loaded(files.model_file(), trust_code)
+        return _of_model("study", files.path, model, None)
     options = declaration.model
     if options.source == "engine":
         raise DeclarationError(
@@ -164,9 +181,9 @@ def _of_folder(files: StudyFolder) -> Trained:
         # its model comes from elsewhere, too: the new study takes it from there
         origin = model_path(declaration, files.path)
         assert origin is not None  # as the declaration has checked
-        return read_trained(origin)
+        return read_trained(origin, trust_code)
     declared_order = list(declaration.hyperparameters)
-    model = own_model.read(files.model_file(), declared_order=declared_order)
+    model = own_model.read(files.model_file(), declared_order=declared_order, trust_code=trust_code)
     return _of_model("study", files.path, model, declaration)
 
 
@@ -218,11 +235,14 @@ class OtherModel(NewModel):
     ----------
     path
         Another study folder, a published folder, or a model file.
+    trust_code
+        Whether the Python file that makes the network may be run, where it has one of its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust_code: bool = False) -> None:
         self._path = path
-        self._trained = read_trained(path)
+        self._trust_code = trust_code
+        self._trained = read_trained(path, trust_code)
 
     @property
     def inputs(self) -> Mapping[str, Path]:
@@ -234,7 +254,13 @@ class OtherModel(NewModel):
         return {"--model": file}
 
     def infer(
-        self, name: str, cohort: CohortOptions, found: Inspection, folder: Path, track: Track
+        self,
+        name: str,
+        cohort: CohortOptions,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        slices: AskedSlices | None = None,
     ) -> Inferred:
         """Return the declaration of a study that prepares its cohort to the model and searches all subjects."""
         trained = self._trained
@@ -250,7 +276,8 @@ class OtherModel(NewModel):
             least = declared.cohort.minimum_voxels
             cohort = cohort.model_copy(update={"minimum_voxels": least})
             remarks["cohort.minimum_voxels"] = "As in the model's study."
-        preprocessing = Fitting(trained, found, remarks, warnings).preprocessing(folder, track)
+        fitting = Fitting(trained, found, slices, remarks, warnings)
+        preprocessing = fitting.preprocessing(folder, track)
         split = _split(trained, found, remarks, warnings)
         pairs = _pairs(trained, found, remarks, warnings)
         images = found.cohort.images
@@ -265,12 +292,15 @@ class OtherModel(NewModel):
             "model": {
                 "source": trained.source,
                 "path": written_model_path(trained.place, folder).as_posix(),
+                "trust_code": self._trust_code,
             },
             "hyperparameters": _hyperparameters(trained),
             "search": {**search, **_search_of(declared, remarks)},
         }
         study = parse_study(values)
         remarks["model.source"] = f"{trained.model.title}; nothing is trained here."
+        if not trained.model.knows_normalization:
+            study = self._with_normalization(study, found, folder, track, remarks, warnings)
         warnings += self._look(study, found, folder, track)
         if warnings:
             options = study.model.model_copy(update={"warnings": warnings})
@@ -280,6 +310,43 @@ class OtherModel(NewModel):
             remarks=remarks,
             warnings=tuple(warnings),
         )
+
+    def _with_normalization(
+        self,
+        study: Study,
+        found: Inspection,
+        folder: Path,
+        track: Track,
+        remarks: Remarks,
+        warnings: list[str],
+    ) -> Study:
+        """Return the study with the normalization that suits the model best, measured on some pairs."""
+        proposed = study.preprocessing.normalization
+        absolute = with_absolute_paths(study, folder)
+        images = found.cohort.images
+        searched = study.split.search
+        if isinstance(searched, list):
+            images = images[images["subject"].isin(searched)]
+        measured = measure_normalizations(self._trained.model, absolute, images, folder, track)
+        if not isinstance(measured, NormalizationGains):
+            reason = (
+                "there is no pair of two subjects"
+                if measured is None
+                else f"a registration takes {measured.seconds:.0f} s"
+            )
+            remarks["preprocessing.normalization"] = (
+                f"The file does not tell it; not measured, as {reason}."
+            )
+            warnings.append(
+                f"Normalization: the file does not tell how images were normalized in training; {proposed} is a guess, "
+                f"not measured, as {reason}."
+            )
+            return study
+        remarks["preprocessing.normalization"] = measured.remark
+        warnings += measured.warnings
+        chosen = {"normalization": measured.best}
+        preprocessing = study.preprocessing.model_copy(update=chosen)
+        return study.model_copy(update={"preprocessing": preprocessing})
 
     def _look(self, study: Study, found: Inspection, folder: Path, track: Track) -> list[str]:
         """Return what is doubtful about the images by those that the model was trained on."""
@@ -302,15 +369,25 @@ class Fitting:
         The model.
     found
         The facts of the new cohort.
+    asked
+        Slices that the user asks for.
     remarks, warnings
         Are told what a value was inferred from, and what is doubtful.
     """
 
     def __init__(
-        self, trained: Trained, found: Inspection, remarks: Remarks, warnings: list[str]
+        self,
+        trained: Trained,
+        found: Inspection,
+        asked: AskedSlices | None,
+        remarks: Remarks,
+        warnings: list[str],
     ) -> None:
         self._trained = trained
         self._found = found
+        self._asked = asked
+        # why slices are taken across their axis
+        self._reason: str | None = None
         self._remarks = remarks
         self._warnings = warnings
 
@@ -323,9 +400,9 @@ class Fitting:
             If the images cannot be prepared to the model; both numbers are told.
         """
         options = self._trained.options
-        across = self._axis_across()
-        kept = [axis for axis in range(3) if axis != across]
         placement = self._placement()
+        across = self._axis_across(placement)
+        kept = [axis for axis in range(3) if axis != across]
         values: Values = {
             "shape": self._shape(kept, placement),
             "normalization": options.normalization,
@@ -345,15 +422,25 @@ class Fitting:
             )
         if placement == "affine":
             values["template"] = self._template(folder, track)
-        values.update(self._slices(across))
+        if across is not None:
+            reason = self._reason or "The model registers slices across it."
+            found, asked = self._found, self._asked
+            values.update(slices_across(found, across, placement, asked, self._remarks, reason))
         return values
 
-    def _axis_across(self) -> int | None:
+    def _axis_across(self, placement: str) -> int | None:
         """Return the axis that 2-D images lie across; None for volumes."""
         trained, found = self._trained, self._found
         shapes = found.shapes
         own = sides_text(trained.shape)
         if len(trained.shape) == 3:
+            if self._asked is not None:
+                raise DataError(
+                    "--slices",
+                    expected=f"none with a model that registers volumes of {own} voxels",
+                    got=f"slices across axis {self._asked.axis}",
+                    advice="Leave it out, or take a model of 2-D images.",
+                )
             is_flat = int(shapes.min()) == 1
             if is_flat or int(np.median(shapes, axis=0).min()) < _FEWEST_SLICES:
                 raise _cannot(
@@ -372,25 +459,80 @@ class Fitting:
                     "sagittal, 1 coronal, 2 axial)."
                 )
             return plane
-        is_sliced = trained.options.slices is not None
-        thin = found.slice_axis
-        if not is_sliced and (thin is None or across not in (None, thin)):
-            raise _cannot(
-                f"2-D images, as the model registers {own} voxels",
-                f"volumes ({sides_text(shapes[0])} voxels)",
-                "Take a model of volumes, slices as files, or declare preprocessing.slices yourself.",
-            )
-        return across if across is not None else thin
+        return self._axis_of_volumes(across, placement)
 
-    def _slices(self, across: int | None) -> Values:
-        if across is None:
-            return {}
-        slices = infer_slices(self._found, across)
-        if slices is None:
-            return {}
-        self._remarks["preprocessing.slices.axis"] = "The model registers slices across it."
-        self._remarks["preprocessing.slices.indices"] = "Those that show structures in most images."
-        return {"slices": slices.model_dump()}
+    def _axis_of_volumes(self, across: int | None, placement: str) -> int:
+        """Return the axis that slices of volumes are taken across; `across` is that of the training, where known."""
+        trained, found = self._trained, self._found
+        shapes = found.shapes
+        own = sides_text(trained.shape)
+        if self._asked is not None:
+            if across is not None and self._asked.axis != across:
+                self._warnings.append(
+                    f"Plane: --slices asks for slices across axis {self._asked.axis}, and the model was trained on "
+                    f"slices across axis {across} (0 sagittal, 1 coronal, 2 axial)."
+                )
+            return self._asked.axis
+        if across is not None:
+            if trained.options.slices is None and found.slice_axis != across:
+                raise _cannot(
+                    f"2-D images, as the model registers {own} voxels",
+                    f"volumes ({sides_text(shapes[0])} voxels)",
+                    f"Add --slices {across} for slices across the axis that its images lie across, or take a model of "
+                    "volumes.",
+                )
+            return across
+        if found.slice_axis is not None:
+            self._reason = (
+                "Images have few or thick slices along it, and the model registers 2-D images."
+            )
+            return found.slice_axis
+        return self._fitting_plane(placement)
+
+    def _fitting_plane(self, placement: str) -> int:
+        """Return the axis across which slices of volumes fit the grid of a model best, which does not tell its plane.
+
+        Raises
+        ------
+        DataError
+            If structures reach beyond the only grid of the model in all planes.
+        """
+        own = self._trained.shape
+        voxels = math.prod(own)
+        sizes: dict[int, list[int]] = {}
+        # (whether the images are held, how full the grid is) of each axis that is possible
+        fit: dict[int, tuple[bool, float]] = {}
+        for axis in range(3):
+            kept = [other for other in range(3) if other != axis]
+            needed = self._needed(kept, placement)
+            sizes[axis] = needed
+            is_held = all(count <= side for count, side in zip(needed, own, strict=True))
+            overhang = max(count / side for count, side in zip(needed, own, strict=True))
+            takes_more = self._trained.model.stride is not None
+            if is_held:
+                fit[axis] = (True, math.prod(needed) / voxels)
+            elif takes_more or self._holds(self._structures_across(kept), own):
+                fit[axis] = (False, -overhang)
+        told = "; ".join(
+            f"{sides_text(size)} across {_AXIS_NAMES[axis]}" for axis, size in sizes.items()
+        )
+        if not fit:
+            raise _cannot(
+                f"2-D images of {sides_text(own)} voxels, the model's only grid",
+                f"volumes whose slices are {told}, with structures that reach beyond it in each plane",
+                "Crop the images around their structures, or take a model that takes other grids.",
+            )
+        best = max(fit, key=lambda axis: fit[axis])
+        name = _AXIS_NAMES[best]
+        self._reason = (
+            f"The model registers 2-D images of {sides_text(own)} voxels and does not tell their plane. Slices are "
+            f"{told} voxels: those across {name} fit best."
+        )
+        self._warnings.append(
+            f"Plane: the model does not tell which slices it was trained on; those across {name} are taken, as they "
+            "fit its grid best. `hmopt new --slices` takes others."
+        )
+        return best
 
     def _placement(self) -> str:
         """Return the model's placement, or a better one of the new images where it is much worse."""
@@ -420,16 +562,7 @@ class Fitting:
     def _shape(self, kept: Sequence[int], placement: str) -> list[int]:
         """Return the grid: the model's own, or the smallest other one that holds the images."""
         trained = self._trained
-        extents = self._extents_mm(placement)[list(kept)]
-        spacing = trained.spacing_mm
-        steps = spacing if isinstance(spacing, tuple) else None
-        if steps is None:
-            needed = self._found.shapes.max(axis=0)[list(kept)].tolist()
-        else:
-            needed = [
-                math.ceil(round(extent / step, 2))
-                for extent, step in zip(extents.tolist(), steps, strict=True)
-            ]
+        needed = self._needed(kept, placement)
         own = trained.shape
         covered = f"Images cover at most {sides_text(needed)} voxels"
         is_held = all(count <= side for count, side in zip(needed, own, strict=True))
@@ -449,6 +582,18 @@ class Fitting:
         _check_memory(smallest)
         return smallest
 
+    def _needed(self, kept: Sequence[int], placement: str) -> list[int]:
+        """Return how many voxels images cover at most along some axes, at the model's spacing."""
+        spacing = self._trained.spacing_mm
+        if not isinstance(spacing, tuple):
+            largest: list[int] = self._found.shapes.max(axis=0)[list(kept)].tolist()
+            return largest
+        extents = self._extents_mm(placement)[list(kept)]
+        return [
+            math.ceil(round(extent / step, 2))
+            for extent, step in zip(extents.tolist(), spacing, strict=True)
+        ]
+
     def _extents_mm(self, placement: str) -> Any:
         found = self._found
         if placement == "header" and found.best_placement == "header":
@@ -459,8 +604,29 @@ class Fitting:
     def _check_structures_inside(self, kept: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse images whose structures reach beyond the only grid that a model takes.
 
-        The grid has the centre of the image. A structure between voxels a and b of n reaches
-        max(|a - c|, |b - c|) + 1/2 voxels from c = (n - 1) / 2.
+        The grid has the centre of the image.
+        """
+        needed = self._structures_across(kept)
+        if not self._holds(needed, shape):
+            raise _cannot(
+                f"structures within {sides_text(shape)} voxels, the model's only grid",
+                f"structures that need {sides_text(needed)}",
+                "Crop the images around their structures, or take a model that takes other grids.",
+            )
+        self._warnings.append(
+            f"Field of view: images are larger than the model's only grid, {sides_text(shape)} voxels; their "
+            "margins are cut off."
+        )
+
+    @staticmethod
+    def _holds(needed: Sequence[int], shape: Sequence[int]) -> bool:
+        return all(count <= side for count, side in zip(needed, shape, strict=True))
+
+    def _structures_across(self, kept: Sequence[int]) -> list[int]:
+        """Return how many voxels a grid in the middle of the images must have to hold all structures.
+
+        A structure between voxels a and b of n reaches max(|a - c|, |b - c|) + 1/2 voxels from
+        c = (n - 1) / 2.
         """
         spacing = self._trained.spacing_mm
         reach = np.zeros(len(kept))
@@ -473,17 +639,7 @@ class Fitting:
                 voxels = np.abs(shown - middle).max() + 0.5
                 step = spacing[row] if isinstance(spacing, tuple) else scan.spacing_mm[axis]
                 reach[row] = max(reach[row], voxels * scan.spacing_mm[axis] / step)
-        needed = [math.ceil(2 * side) for side in reach]
-        if any(count > side for count, side in zip(needed, shape, strict=True)):
-            raise _cannot(
-                f"structures within {sides_text(shape)} voxels, the model's only grid",
-                f"structures that need {sides_text(needed)}",
-                "Crop the images around their structures, or take a model that takes other grids.",
-            )
-        self._warnings.append(
-            f"Field of view: images are larger than the model's only grid, {sides_text(shape)} voxels; their "
-            "margins are cut off."
-        )
+        return [math.ceil(2 * side) for side in reach]
 
     def _template(self, folder: Path, track: Track) -> str:
         """Return the template to align to: a copy of the model's, or the best image of the new cohort."""

@@ -257,7 +257,8 @@ def _read_header(files: StudyFolder) -> dict[str, Any]:
     header = read_header(files.model_file())
     if FACTS in header:
         return header
-    facts = read_trained(files.path).facts
+    # the folder itself declares the network
+    facts = read_trained(files.path, trust_code=True).facts
     if facts is None:
         return header
     return {**header, FACTS: facts.model_dump()}
@@ -321,7 +322,11 @@ def _write_model(source: Path, destination: Path, header: Mapping[str, Any], stu
     """Write the weights with a header that names no image; the identity of the model stays."""
     from hmopt.networks import load_hypermorph, save_hypermorph
 
-    hypermorph, _ = load_hypermorph(source, declared_order=list(study.hyperparameters))
+    hypermorph, _ = load_hypermorph(
+        source,
+        declared_order=list(study.hyperparameters),
+        trust_code=study.network.callable is not None,
+    )
     preprocessing = {**header["preprocessing"], "template": None}
     cleaned = {**header, "preprocessing": preprocessing}
     save_hypermorph(destination, hypermorph.hypernetwork.state_dict(), cleaned)

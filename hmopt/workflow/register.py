@@ -163,6 +163,7 @@ def register(
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
     placement: str | None = None,
+    trust_code: bool = False,
     device: str | None = None,
     **criteria: str,
 ) -> Registered:
@@ -198,6 +199,8 @@ def register(
         Take the best setting of those that obey `search.folding_limit`.
     placement
         How the images are laid on the model's grid: `header`, `centre` or `affine`; None: as in training.
+    trust_code
+        Run the Python file that makes the network of a folder without `study.toml`, where it has a network of its own.
     device
         Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
     **criteria
@@ -248,7 +251,9 @@ def register(
         check(path)
     check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
 
-    registrar = open_registrar(files, find_device(device), _placement(placement))
+    registrar = open_registrar(
+        files, find_device(device), _placement(placement), trust_code=trust_code
+    )
     advice = None
     chosen: Setting
     if setting or not registrar.space.names:

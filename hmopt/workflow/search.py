@@ -275,6 +275,7 @@ class StudySearch:
         """
         log = self._files.training_file
         facts = oracle.facts
+        other_model = self._files.other_model_file
         searched = Searched(
             name=self.study.name,
             identity=oracle.identity,
@@ -291,6 +292,7 @@ class StudySearch:
             search=self.options,
             declared=declared_sections(self.study),
             log_hash=file_hash(log) if log.is_file() else None,
+            model_hash=None if other_model is None else file_hash(other_model),
             spent=self._spent(oracle),
         )
         self._files.write_search(searched, self.table)

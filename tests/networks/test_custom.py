@@ -142,7 +142,7 @@ def test_the_file_holds_what_rebuilds_the_network(trained: Path) -> None:
 def test_the_searched_the_loaded_and_the_registered_model_are_one(study: Path) -> None:
     hmopt.search(study)
     hmopt.report(study)
-    model = hmopt.load_model(study)
+    model = hmopt.load_model(study, trust_code=True)
     assert model.stride is None
     assert model.displacement(IMAGES[0], IMAGES[1], SETTING).shape == (2, 24, 24)
     moving, fixed = sorted((study / "data" / "images").glob("*"))[:2]
@@ -192,7 +192,7 @@ def test_a_changed_network_is_another_model(study: Path) -> None:
     with pytest.raises(CheckpointError, match=r"network\.py.* got a changed file"):
         hmopt.train(study, device="cpu")
     with pytest.raises(CheckpointError, match="a changed file"):
-        hmopt.load_model(study)
+        hmopt.load_model(study, trust_code=True)
 
 
 def test_a_model_without_its_file_says_which_it_needs(study: Path, tmp_path: Path) -> None:
@@ -200,11 +200,49 @@ def test_a_model_without_its_file_says_which_it_needs(study: Path, tmp_path: Pat
     alone.parent.mkdir(parents=True)
     shutil.copy(study / "model.safetensors", alone)
     with pytest.raises(CheckpointError, match=r"network\.py.* no such file beside it"):
-        hmopt.load_model(alone)
+        hmopt.load_model(alone, trust_code=True)
     shutil.copy(study / "network.py", alone.parent)
-    displacement = hmopt.load_model(alone).displacement(IMAGES[0], IMAGES[1], SETTING)
-    expected = hmopt.load_model(study).displacement(IMAGES[0], IMAGES[1], SETTING)
+    displacement = hmopt.load_model(alone, trust_code=True).displacement(
+        IMAGES[0], IMAGES[1], SETTING
+    )
+    expected = hmopt.load_model(study, trust_code=True).displacement(IMAGES[0], IMAGES[1], SETTING)
     np.testing.assert_array_equal(displacement, expected)
+
+
+def test_code_beside_a_model_is_run_on_trust_alone(study: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("model.safetensors", "network.py"):
+        shutil.copy(study / name, other)
+    code = other / "network.py"
+    code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    for place in (other, other / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"made by .*other/network\.py.*--trust-code"):
+            hmopt.load_model(place)
+        with pytest.raises(CheckpointError, match="needs no code of its own"):
+            hmopt.new(tmp_path / "new", manifest=study / "cohort.csv", model=place)
+        with pytest.raises(CheckpointError, match="needs no code of its own"):
+            hmopt.bake(place, format="torch", output=tmp_path / "b.pt", setting=SETTING)
+    images = sorted((study / "data" / "images").glob("*"))[:2]
+    with pytest.raises(CheckpointError, match="needs no code of its own"):
+        hmopt.register(other, *images, moved=tmp_path / "moved.nii.gz", setting=SETTING)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_study_says_whether_code_of_its_model_is_trusted(study: Path, tmp_path: Path) -> None:
+    declaration = (study / "study.toml").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(study / "data", other / "data")
+    trusting = f"{declaration}\n[model]\nsource = 'study'\npath = {str(study)!r}\n"
+    (other / "study.toml").write_text(trusting + "trust_code = true\n")
+    hmopt.open_oracle(other)
+    (other / "study.toml").write_text(trusting)
+    with pytest.raises(CheckpointError, match="trust_code = true"):
+        hmopt.open_oracle(other)
+    (other / "study.toml").write_text(f"{declaration}\n[model]\ntrust_code = true\n")
+    with pytest.raises(DeclarationError, match="expected no trust_code"):
+        read_study(other)
 
 
 def options_of(folder: Path, text: str, **values: Any) -> NetworkOptions:

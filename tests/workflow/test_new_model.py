@@ -18,13 +18,14 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import PreprocessingOptions, read_study
-from hmopt.errors import CheckpointError, DataError, DeclarationError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, LedgerError
 from hmopt.interop import own_model
 from hmopt.interop.model import FileModel, check_shapes
 from hmopt.oracle import load_oracle, open_oracle
 from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow import new_model
+from hmopt.workflow import normalization as normalization_of
 from hmopt.workflow.infer import written_model_path
 from hmopt.workflow.new import NewStudy
 
@@ -356,3 +357,208 @@ def test_an_engine_is_no_model(cohort: Path, tmp_path: Path, tiny_study: Any) ->
     with pytest.raises(DeclarationError, match="expected a model, got the study"):
         declare(tmp_path / "new", cohort, tmp_path / "engine")
     assert not StudyFolder(tmp_path / "new").is_declared
+
+
+def volumes(folder: Path, shape: tuple[int, ...] = (22, 26, 30), shift: int = 0) -> Path:
+    """Write six volumes with a structure near their middle, each moved by whole voxels, and one bright voxel."""
+    random = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*[np.arange(side) for side in shape], indexing="ij"))
+    rows = ["image,label,subject"]
+    for subject in range(6):
+        middle = (np.array(shape) - 1) / 2 + random.integers(-shift, shift + 1, len(shape))
+        distance = np.linalg.norm(places - middle[:, None, None, None], axis=0)
+        label = (distance < 6).astype(np.uint8)
+        image = np.exp(-(distance**2) / 50) + 0.02 * random.random(shape)
+        bright = tuple((middle + 6).astype(int))
+        image[bright] = 40.0  # so that the maximum says nothing of the structure
+        for name, data in {"image": image.astype(np.float32), "label": label}.items():
+            nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), folder / f"{name}-{subject}.nii.gz")
+        rows.append(f"image-{subject}.nii.gz,label-{subject}.nii.gz,{subject}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    (folder / "dseg.tsv").write_text("index\tname\n1\tball\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("grid", "axis"), [([26, 32], 0), ([22, 30], 1), ([24, 26], 2), ([20, 18], 2)]
+)
+def test_volumes_are_cut_across_the_axis_whose_slices_fit_the_models_grid_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grid: list[int], axis: int
+) -> None:
+    cohort = volumes(tmp_path)
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid(grid))
+    made = declare(tmp_path / "new", cohort, theirs)
+    slices = made.study.preprocessing.slices
+    assert slices is not None
+    assert slices.axis == axis
+    middle = ((22, 26, 30)[axis] - 1) / 2
+    assert slices.indices[0] + slices.indices[-1] == pytest.approx(2 * middle)
+    assert len(slices.indices) == 12  # the diameter of the ball
+    assert set(slices.search_indices) <= set(slices.indices)
+    assert "fit its grid best" in about(made, "Plane")[0]
+    assert "26 x 30 across x (sagittal)" in made.remarks["preprocessing.slices.axis"]
+    prepared = prepare(read_study(tmp_path / "new"), tmp_path / "new")
+    assert prepared.shape == tuple(grid)
+
+
+def test_volumes_are_refused_where_no_plane_holds_the_structures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([10, 40]))
+    with pytest.raises(DataError, match=r"10 x 40 voxels.*26 x 30 across x .*in each plane"):
+        declare(tmp_path / "new", volumes(tmp_path), theirs)
+    assert not (tmp_path / "new").exists()
+
+
+def test_slices_that_are_asked_for_are_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cohort = volumes(tmp_path)
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([32, 32]))
+    made = declare(tmp_path / "new", cohort, theirs, slices="y:11,14")
+    slices = made.study.preprocessing.slices
+    assert slices is not None
+    assert (slices.axis, slices.indices) == (1, [11, 14])
+    assert not about(made, "Plane")
+    trained = hmopt.new(
+        tmp_path / "trained",
+        manifest=cohort / "cohort.csv",
+        label_names=cohort / "dseg.tsv",
+        slices="0",
+    )
+    assert trained.study.preprocessing.shape == [32, 32]
+    assert trained.study.preprocessing.slices is not None
+    assert trained.study.preprocessing.slices.axis == 0
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ("y:26", r"below 26.*got 26"),
+        ("z:0", r"that show labels \(9 to 20\), got 0"),
+        ("w:1", "AXIS:INDEX"),
+        ("z:", "AXIS:INDEX"),
+        ("z:1,1", "each slice once"),
+        ("z:-1", "AXIS:INDEX"),
+        ("z:" + "9" * 30, "AXIS:INDEX"),
+        ("", "AXIS:INDEX"),
+    ],
+)
+def test_slices_that_cannot_be_taken_are_refused(tmp_path: Path, slices: str, message: str) -> None:
+    cohort = volumes(tmp_path)
+    with pytest.raises((DataError, DeclarationError), match=f"--slices: expected.*{message}"):
+        hmopt.new(
+            tmp_path / "new",
+            manifest=cohort / "cohort.csv",
+            label_names=cohort / "dseg.tsv",
+            slices=slices,
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_slices_are_refused_of_planes_and_for_a_model_of_volumes(
+    monkeypatch: pytest.MonkeyPatch, cohort: Path, tmp_path: Path
+) -> None:
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([48, 48]))
+    with pytest.raises(DataError, match="--slices: expected volumes"):
+        declare(tmp_path / "new", cohort, theirs, slices="z:0")
+    solid = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([32, 32, 32]))
+    with pytest.raises(DataError, match="--slices: expected none"):
+        declare(tmp_path / "new", volumes(tmp_path), solid, slices="z:15")
+
+
+class Shifting(OfOneGrid):
+    """Moves images over each other where they are scaled as it was trained on, and apart elsewhere."""
+
+    knows_normalization = False
+
+    def __init__(self, shape: list[int], expects: str) -> None:
+        super().__init__(shape)
+        self._expects = expects
+
+    def displacement(self, moving: Any, fixed: Any, setting: Setting) -> NDArray[np.float32]:
+        spectrum = np.fft.fftn(moving) * np.conj(np.fft.fftn(fixed))
+        correlation = np.fft.ifftn(spectrum).real
+        best = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+        sides = np.array(correlation.shape)
+        shift = np.where(best > sides / 2, best - sides, best)
+        right = self._is_expected(moving) and self._is_expected(fixed)
+        field = np.zeros((len(sides), *sides), np.float32)
+        for axis, voxels in enumerate(shift):
+            field[axis] = voxels if right else voxels + 7
+        return field
+
+    def _is_expected(self, image: NDArray[np.float32]) -> bool:
+        in_unit_range = abs(image.min()) < 1e-6 and abs(image.max() - 1) < 1e-6
+        if not in_unit_range:
+            return self._expects == "zscore"
+        # the brightest voxel is far above all others, or cut off at the 99.5th percentile
+        found = "percentile" if image.mean() > 0.02 else "minmax"
+        return self._expects == found
+
+
+@pytest.mark.parametrize("normalization", ["percentile", "minmax", "zscore"])
+def test_the_normalization_that_a_file_does_not_tell_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, normalization: str
+) -> None:
+    cohort = volumes(tmp_path, shift=2)
+    model = Shifting([32, 32, 32], normalization)
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", model)
+    made = declare(tmp_path / "new", cohort, theirs)
+    assert made.study.preprocessing.normalization == normalization
+    remark = made.remarks["preprocessing.normalization"]
+    assert re.search(rf"12 pairs \(0\.\d+\) by \+0\.\d+ with {normalization}, -0", remark)
+    assert not about(made, "Normalization")
+    again = declare(tmp_path / "again", cohort, theirs)
+    assert again.remarks["preprocessing.normalization"] == remark
+
+
+def test_a_normalization_that_does_not_matter_is_a_doubt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = Shifting([32, 32, 32], "none of them")
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", model)
+    made = declare(tmp_path / "new", volumes(tmp_path, shift=2), theirs)
+    [doubt] = about(made, "Normalization")
+    assert "hardly closer" in doubt
+    assert doubt in made.study.model.warnings
+
+
+def test_the_normalization_of_a_slow_model_is_a_guess_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(normalization_of, "BUDGET_S", 0.0)
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", Shifting([32, 32, 32], "zscore"))
+    made = declare(tmp_path / "new", volumes(tmp_path, shift=2), theirs)
+    assert made.study.preprocessing.normalization == "minmax"
+    assert "is a guess, not measured" in about(made, "Normalization")[0]
+
+
+def test_a_model_that_knows_its_normalization_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, cohort: Path, tmp_path: Path
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(new_model, "measure_normalizations", fail)
+    theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([48, 48]))
+    made = declare(tmp_path / "new", cohort, theirs)
+    assert made.remarks["preprocessing.normalization"] == "The model's."
+
+
+def test_a_model_file_that_was_changed_since_the_search_is_noticed(
+    tiny_study: Any, cohort: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.safetensors"
+    shutil.copy(tiny_study.folder / "model.safetensors", theirs)
+    declare(tmp_path / "new", cohort, theirs)
+    hmopt.search(tmp_path / "new")
+    StudyFolder(tmp_path / "new").check_together()
+    shutil.copy(tiny_study.folder / "model-half.safetensors", theirs)
+    with pytest.raises(LedgerError, match=r"a search of the model in .*theirs\.safetensors"):
+        hmopt.report(tmp_path / "new")
+    images = sorted(cohort.glob("**/*T1*.nii.gz"))[:2] or sorted(cohort.glob("images/*"))[:2]
+    with pytest.raises(LedgerError, match="Run `hmopt search"):
+        hmopt.register(tmp_path / "new", *images, moved=tmp_path / "moved.nii.gz")
+    hmopt.search(tmp_path / "new")
+    StudyFolder(tmp_path / "new").check_together()
