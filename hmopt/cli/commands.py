@@ -733,8 +733,10 @@ def describe(made: "NewStudy") -> list[str]:
         title = made.remarks["model.source"]
         model = [f"Model: {title}", f"Grid: {grid}. {made.remarks['preprocessing.shape']}"]
         if "preprocessing.normalization" in made.remarks:
-            chosen = made.study.preprocessing.normalization
-            model.append(f"Normalization: {chosen}. {made.remarks['preprocessing.normalization']}")
+            normalization = made.study.preprocessing.normalization
+            model.append(
+                f"Normalization: {normalization}. {made.remarks['preprocessing.normalization']}"
+            )
     slices = made.study.preprocessing.slices
     if slices is not None:
         indices = ", ".join(str(index) for index in slices.indices)
