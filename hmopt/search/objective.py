@@ -11,7 +11,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
-from optuna.trial import BaseTrial, Trial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
@@ -317,7 +317,7 @@ def optimize_scopes(
     storage
         Holds the studies.
     track
-        Told of every study.
+        Told of every trial of each study.
 
     Returns
     -------
@@ -337,13 +337,13 @@ def optimize_scopes(
     complete = Complete(oracle.space)
     settings: set[Index] = set()
     with quiet():
-        for scope in track(scopes, f"Running {options.sampler}", len(scopes)):
+        for scope in scopes:
             curve = curves.of(scope)
             if curve is None:
                 continue
             study = stored_study(name, curve, origin, storage)
             known = [] if options.spending == "all" else complete.on(curve.ids)
-            optimize(study, oracle, measurements, curve, options, known)
+            optimize(study, oracle, measurements, curve, options, known, track)
             complete.add(study, curve.ids)
             if options.spending == "all":
                 settings |= _finished_settings(study, oracle.space)
@@ -385,6 +385,7 @@ def optimize(
     curve: Curve,
     options: SearchOptions,
     known: Sequence[Index] = (),
+    track: Track = silent,
 ) -> None:
     """Run what is left of the declared trials in the study of one scope.
 
@@ -403,6 +404,8 @@ def optimize(
     known
         Settings that all these pairs were measured at already, the default first: they become
         trials beside the declared ones, which cost nothing, and which others are compared with.
+    track
+        Told of every trial.
     """
     _fail_interrupted(study)
     done = _finished_trials(study, options.sampler)
@@ -440,11 +443,24 @@ def optimize(
             if options.spending != "all" and isinstance(oracle, Recorded):
                 oracle.compact()
 
+    trials = left + waiting
+    progress = track(range(trials), f"{options.sampler}, {curve.scope.name}", trials)
+    next(progress, None)  # the first trial begins
+
+    def show_progress(_study: optuna.Study, _trial: FrozenTrial) -> None:
+        next(progress, None)
+
     with warnings.catch_warnings(), quiet(optuna.logging.ERROR):
         # some samplers cannot use the folding limit; the study and the report still tell what obeys
         # it
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
-        study.optimize(measured, n_trials=left + waiting, catch=(FailedPairsError,))
+        study.optimize(
+            measured,
+            n_trials=trials,
+            catch=(FailedPairsError,),
+            callbacks=[show_progress],
+        )
+    list(progress)  # to its end, also where the sampler had nothing left to ask for
     if _finished_trials(study, options.sampler) < options.trials:
         study.set_user_attr(EXHAUSTED, options.sampler)
 
