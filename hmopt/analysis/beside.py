@@ -278,7 +278,10 @@ def entry_of_scores(
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much better one entry is than another, on the pairs that both have.
+    """How much better one entry is than another.
+
+    It is taken on the pairs of the table of scores, so that it is the difference of two of its
+    rows; of a method that is too sparse to stand in it, on the pairs that both have.
 
     Parameters
     ----------
@@ -669,14 +672,17 @@ def set_beside(
     """
     record = find_metric(metric)
     labels = entries[0].labels
+    shared, sparse = _shared_pairs(entries)
     overall: list[Difference] = []
     of_labels: list[Difference] = []
     for first, second in itertools.combinations(entries, 2):
-        whole = _difference(first, second, None, record)
+        is_sparse = first.source in sparse or second.source in sparse
+        pairs = _pairs_of_both(first, second) if is_sparse else shared
+        whole = _difference(first, second, None, record, pairs)
         if whole is None:
             continue
         overall.append(whole)
-        found = [_difference(first, second, label, record) for label in labels]
+        found = [_difference(first, second, label, record, pairs) for label in labels]
         of_labels += _judged([one for one in found if one is not None], margin)
     if not overall:
         raise DataError(
@@ -685,7 +691,6 @@ def set_beside(
             got="none",
             advice="Search the same pairs: name them in [pairs] csv.",
         )
-    shared, sparse = _shared_pairs(entries)
     return Beside(
         metric=record,
         margin=margin,
@@ -698,14 +703,17 @@ def set_beside(
     )
 
 
-def _difference(
-    first: Entry, second: Entry, label: str | None, metric: Metric
-) -> Difference | None:
-    """Return the difference of two entries, not yet tested with others."""
+def _pairs_of_both(first: Entry, second: Entry) -> tuple[str, ...]:
     theirs = set(second.pairs)
-    both = [pair for pair in first.pairs if pair in theirs]
-    one = first.on(both)
-    other = second.on(both)
+    return tuple(pair for pair in first.pairs if pair in theirs)
+
+
+def _difference(
+    first: Entry, second: Entry, label: str | None, metric: Metric, pairs: Sequence[str]
+) -> Difference | None:
+    """Return the difference of two entries on some pairs, not yet tested with others."""
+    one = first.on(pairs)
+    other = second.on(pairs)
     gains = gain(metric, one.scores, other.scores)
     # overall: of the structures that both have, so that a missing one is no difference
     of_pairs = mean(gains, axis=1) if label is None else gains[:, one.labels.index(label)]

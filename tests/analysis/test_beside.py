@@ -92,7 +92,7 @@ def test_a_tiny_difference_is_negligible_and_four_subjects_are_too_few(scores: F
     assert {one.verdict for one in few.differences} == {"too few subjects"}
 
 
-def test_a_pair_that_failed_is_left_out_of_its_differences_only(scores: Floats) -> None:
+def test_a_pair_that_failed_is_left_out_of_the_whole_table(scores: Floats) -> None:
     failed = scores - 0.05
     failed[2] = np.nan
     failed[3, 0] = np.nan
@@ -104,9 +104,22 @@ def test_a_pair_that_failed_is_left_out_of_its_differences_only(scores: Floats) 
     assert with_failed is not None
     assert of_label is not None
     assert without is not None
-    assert (with_failed.pairs, of_label.pairs, without.pairs) == (11, 10, 12)
+    assert (with_failed.pairs, of_label.pairs, without.pairs) == (11, 10, 11)
     assert with_failed.mean.value == pytest.approx(0.05)
     assert len(found.shared) == 11
+
+
+def test_a_difference_is_that_of_two_rows_of_the_table(scores: Floats) -> None:
+    all_pairs = np.random.default_rng(1).uniform(0.6, 0.9, scores.shape)
+    some = scored("some", scores[:9])
+    found = set_beside(
+        [scored("one", all_pairs), scored("two", scores), some], "dice", margin=0.002
+    )
+    rows = found.table().set_index(["method", "label"])["dice"]
+    difference = found.difference("one", "two")
+    assert difference is not None
+    assert difference.pairs == 9
+    assert difference.mean.value == pytest.approx(rows["one", ""] - rows["two", ""])
 
 
 def test_a_method_of_few_pairs_does_not_take_the_pairs_of_the_others() -> None:

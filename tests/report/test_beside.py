@@ -240,7 +240,8 @@ def test_a_study_of_other_pairs_or_that_was_not_searched_is_refused(
 
 def test_pairs_that_were_given_up_early_count_and_are_told(folder: Path, tmp_path: Path) -> None:
     spent = Spent(evaluations=999, grid=5000, settings=40, partial=19, failed=0)
-    lower = copy_lower(folder, tmp_path / "lower", spent=spent)
+    adaptive = StudyFolder(folder).searched.search.model_copy(update={"spending": "wilcoxon"})
+    lower = copy_lower(folder, tmp_path / "lower", spent=spent, search=adaptive)
     found = hmopt.beside(folder, lower, choices=["tuned"])
     assert [one.evaluations for one in found.entries][1] == 999
     assert "Settings of lower were given up early" in " ".join(found.remarks)
