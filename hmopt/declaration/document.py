@@ -37,6 +37,7 @@ _SELDOM = (
     "plugins",
     "report",
     "model.warnings",
+    "model.trust_code",
     "search.sampler_options",
     "search.spending_options",
 )

@@ -114,7 +114,9 @@ def test_what_a_key_of_hyperparameters_means_is_said_once() -> None:
 
 OF_OTHERS = {"cohort.images", "cohort.labels", "network.options", "plugins", "model.path"}
 OF_OTHERS |= {f"model.{key}" for key in ("callable", "command", "engine", "outputs", "options")}
-OF_OTHERS |= {f"model.{key}" for key in ("version", "time_limit_s", "threads", "warnings")}
+OF_OTHERS |= {
+    f"model.{key}" for key in ("version", "time_limit_s", "threads", "warnings", "trust_code")
+}
 OF_OTHERS |= {f"search.{key}" for key in ("trials", "jobs", "spending")}
 OF_OTHERS |= {"search.sampler_options", "search.spending_options"}
 OF_OTHERS |= {"report.title", "report.choices", "report.beside"}
