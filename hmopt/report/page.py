@@ -22,10 +22,12 @@ from hmopt.report.material import Material, held_out_score
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
-from hmopt.space import as_number
+from hmopt.space import Space, as_number
 
 TEMPLATE = "index.html.jinja"
 NEAREST = "dice_nearest"
+MOST_COLUMNS = 2
+"""Hyperparameters with a column each in the table of best settings; of more, a setting is one column."""
 WRITTEN_OUT = ("regularization", "label_weight")
 """Hyperparameters whose terms stand in the formula of the loss."""
 PLACEMENTS = {
@@ -227,7 +229,9 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         margin=f"{material.margin:g}",
         least=FEWEST_SUBJECTS,
         few=few,
-        nearest=any(row.nearest is not None for row in rows),
+        many=is_long(material.searched.space),
+        nearest=any(row.nearest is not None for row in rows)
+        and not is_long(material.searched.space),
         differing=_differing(front),
         pictured=any(row.examples for row in rows),
         unpictured=not all(row.examples for row in detailed),
@@ -319,10 +323,15 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
         *_best_tiles(optimum, "for all"),
         ("folded voxels there", folding, limit),
         ("pairs", str(pairs), f"of {cohort.subjects} subjects"),
-        *_nearest_tiles(cohort),
+        *([] if is_long(material.searched.space) else _nearest_tiles(cohort)),
         ("training", training, "once, for all settings"),
     ]
     return [(name, value, remark) for name, value, remark in found if value is not None]
+
+
+def is_long(space: Space) -> bool:
+    """Tell whether a setting has too many values for a column of the table each."""
+    return len(space.hyperparameters) > MOST_COLUMNS
 
 
 def _best_tiles(optimum: Optimum, whose: str) -> list[tuple[str, str | None, str]]:
