@@ -3,28 +3,24 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 
-from hmopt.declaration import PreprocessingOptions
-from hmopt.errors import CheckpointError, sides_text
-from hmopt.files import checked
+from hmopt.declaration import NetworkOptions
+from hmopt.errors import sides_text
 from hmopt.interop.bake import Baked
-from hmopt.interop.model import FileModel, Image, check_shapes
-from hmopt.model_file import check_header, weights_hash
-from hmopt.networks import NETWORK_FORMAT, RegistrationNetwork, coarsest_stride, load_network
+from hmopt.interop.own_model import OwnModel
+from hmopt.model_file import weights_hash
+from hmopt.networks import NETWORK_FORMAT, RegistrationNetwork, load_network
 from hmopt.space import Setting, Space, value_text
-from hmopt.spatial import image_tensor
 
 NO_SPACE = Space(hyperparameters=())
 """The one setting of a network without hyperparameters is `{}`."""
 
 
-class BakedModel(FileModel):
+class BakedModel(OwnModel):
     """A registration network of one setting, which hmopt wrote.
 
     Parameters
@@ -39,6 +35,9 @@ class BakedModel(FileModel):
         Where it runs.
     """
 
+    _what = "the header of a registration network"
+    _advice = "Restore the file, or bake the model again."
+
     def __init__(
         self,
         path: Path,
@@ -46,9 +45,7 @@ class BakedModel(FileModel):
         header: dict[str, Any],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.path = path
-        self.header = header
-        self._device = torch.device(device)
+        super().__init__(path, header, device)
         self.network = network.eval().to(self._device)
 
     @property
@@ -74,53 +71,13 @@ class BakedModel(FileModel):
         return NO_SPACE
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels of the grid that it was trained on."""
-        return tuple(self.header["architecture"]["shape"])
+    def _options(self) -> NetworkOptions:
+        return self.network.options
 
-    @property
-    def preprocessing(self) -> PreprocessingOptions:
-        """How the images were prepared that it was trained on."""
-        check_header(self.path, self.header, needed=["preprocessing"])
-        return checked(
-            self.header["preprocessing"],
-            PreprocessingOptions,
-            field=str(self.path),
-            error=CheckpointError,
-            what="the header of a registration network",
-            advice="Restore the file, or bake the model again.",
-        )
-
-    @property
-    def stride(self) -> int | None:
-        """It takes every grid whose axes are multiples of this; None, of a network of one's own: only its own."""
-        options = self.network.options
-        is_own = getattr(options, "callable", None) is not None
-        return None if is_own else coarsest_stride(options)
-
-    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
-        """Return the displacement of two prepared images, (d, *shape), in voxels."""
-        return self._integrated(moving, fixed, setting, sign=1)
-
-    def inverse_displacement(
-        self, moving: Image, fixed: Image, setting: Setting
-    ) -> NDArray[np.float32]:
-        """Return the inverse of the displacement, exp(-v) where it is exp(v), (d, *shape), in voxels."""
-        return self._integrated(moving, fixed, setting, sign=-1)
-
-    @torch.inference_mode()
-    def _integrated(
-        self, moving: Image, fixed: Image, setting: Setting, sign: Literal[1, -1]
-    ) -> NDArray[np.float32]:
-        """Return the displacement at time 1 or -1 of the flow of the velocity."""
+    def _network(self, setting: Setting) -> RegistrationNetwork:
+        """Return the network itself, of its only setting."""
         self.space.index(setting)
-        check_shapes(moving, fixed, self.shape, self.stride)
-        moving_tensor = image_tensor([moving]).to(self._device)
-        fixed_tensor = image_tensor([fixed]).to(self._device)
-        velocity = self.network(moving_tensor, fixed_tensor)
-        displacement = self.network.displacement(sign * velocity)[0]
-        array: NDArray[np.float32] = displacement.cpu().numpy()
-        return array
+        return self.network
 
     def bake(self, setting: Setting) -> Baked:
         """Return the network itself, to be written in another form."""

@@ -1,5 +1,6 @@
 """Hypermorphs that hmopt trained, as functions on NumPy arrays."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from hmopt.declaration import PreprocessingOptions
+from hmopt.declaration import NetworkOptions, PreprocessingOptions
 from hmopt.errors import CheckpointError, sides_text
 from hmopt.files import checked
 from hmopt.interop.bake import Baked
@@ -26,49 +27,37 @@ from hmopt.space import Setting, Space
 from hmopt.spatial import image_tensor
 
 
-class HypermorphModel(FileModel):
-    """A hypermorph that hmopt trained.
+class OwnModel(FileModel):
+    """A model that hmopt wrote: one whose registration networks give velocities, with a header that tells its grid.
+
+    To add one, derive from this class, and write `title`, `identity`, `space`, `_options` and `_network`.
 
     Parameters
     ----------
     path
         Its file, for messages.
-    hypermorph
-        The trained network.
     header
         What the file says of it.
     device
         Where it runs.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        hypermorph: Hypermorph,
-        header: dict[str, Any],
-        device: torch.device | str = "cpu",
-    ) -> None:
+    _what = "the header of a trained model"
+    _advice = "Restore the file, or move it away and train again."
+
+    def __init__(self, path: Path, header: dict[str, Any], device: torch.device | str) -> None:
         self.path = path
         self.header = header
         self._device = torch.device(device)
-        self.hypermorph = hypermorph.eval().to(self._device)
-        self._baked: tuple[Setting, RegistrationNetwork] | None = None
 
     @property
-    def title(self) -> str:
-        """What the model is, in a few words."""
-        shape = sides_text(self.shape)
-        return f"hypermorph of hmopt, {shape} voxels"
+    @abstractmethod
+    def _options(self) -> NetworkOptions:
+        """The architecture of the registration network."""
 
-    @property
-    def identity(self) -> str:
-        """Hash of weights, architecture and hyperparameters."""
-        return hypermorph_hash(self.hypermorph)
-
-    @property
-    def space(self) -> Space:
-        """The hyperparameters that the hypermorph is conditioned on."""
-        return self.hypermorph.space
+    @abstractmethod
+    def _network(self, setting: Setting) -> RegistrationNetwork:
+        """Return the registration network of a setting, on the device."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,14 +73,14 @@ class HypermorphModel(FileModel):
             PreprocessingOptions,
             field=str(self.path),
             error=CheckpointError,
-            what="the header of a trained model",
-            advice="Restore the file, or move it away and train again.",
+            what=self._what,
+            advice=self._advice,
         )
 
     @property
     def stride(self) -> int | None:
         """It takes every grid whose axes are multiples of this; None, of a network of one's own: only its own."""
-        options = self.hypermorph.registration.options
+        options = self._options
         return None if options.callable else coarsest_stride(options)
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
@@ -118,6 +107,49 @@ class HypermorphModel(FileModel):
         array: NDArray[np.float32] = displacement.cpu().numpy()
         return array
 
+
+class HypermorphModel(OwnModel):
+    """A hypermorph that hmopt trained.
+
+    Parameters
+    ----------
+    path
+        Its file, for messages.
+    hypermorph
+        The trained network.
+    header
+        What the file says of it.
+    device
+        Where it runs.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        hypermorph: Hypermorph,
+        header: dict[str, Any],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(path, header, device)
+        self.hypermorph = hypermorph.eval().to(self._device)
+        self._baked: tuple[Setting, RegistrationNetwork] | None = None
+
+    @property
+    def title(self) -> str:
+        """What the model is, in a few words."""
+        shape = sides_text(self.shape)
+        return f"hypermorph of hmopt, {shape} voxels"
+
+    @property
+    def identity(self) -> str:
+        """Hash of weights, architecture and hyperparameters."""
+        return hypermorph_hash(self.hypermorph)
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters that the hypermorph is conditioned on."""
+        return self.hypermorph.space
+
     def bake(self, setting: Setting) -> Baked:
         """Return the ordinary network of a setting, with what must be known to use it."""
         self.space.index(setting)
@@ -134,6 +166,10 @@ class HypermorphModel(FileModel):
             preprocessing=self.preprocessing,
             header=header,
         )
+
+    @property
+    def _options(self) -> NetworkOptions:
+        return self.hypermorph.registration.options
 
     def _network(self, setting: Setting) -> RegistrationNetwork:
         """Return the network of a setting, that of the last call where it is the same."""

@@ -11,18 +11,16 @@ from scipy import stats
 from hmopt.analysis import simulation
 from hmopt.analysis.beside import (
     Entry,
-    Source,
     break_even,
     entry_of_scores,
-    make_entries,
     set_beside,
 )
 from hmopt.analysis.held_out import split_subjects
 from hmopt.analysis.resampling import Floats
-from hmopt.declaration.report import Choice
 from hmopt.errors import DataError
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.space import Hyperparameter, Space
+from tests.analysis.simulated_entries import entries, simulated
 
 LABELS = ("thalamus", "cortex")
 
@@ -152,29 +150,6 @@ def test_the_first_takes_less_time_from_where_both_lines_cross(scores: Floats) -
     assert break_even(engine, trained) == math.inf  # it takes less for fewer pairs only
     assert break_even(replace(engine, seconds=0.1), trained) == 1
     assert math.isnan(break_even(scored("three", scores), engine))
-
-
-def simulated(curves: Floats, seed: int, subjects: int) -> Measurements:
-    """All ordered pairs of a simulated cohort, always in one order, at eleven settings."""
-    count = subjects * (subjects - 1)
-    drawn = simulation.simulate(curves, subjects=subjects, pairs=count, seed=seed)
-    order = np.argsort(drawn.pairs["pair"].to_numpy())
-    coarse = drawn.at(drawn.space.coarse(11))
-    return replace(
-        coarse,
-        pairs=coarse.pairs.iloc[order].reset_index(drop=True),
-        values={name: values[:, order] for name, values in coarse.values.items()},
-    )
-
-
-def entries(
-    title: str, measurements: Measurements, *choices: Choice, splits: int = 50
-) -> list[Entry]:
-    pairs = measurements.pairs
-    subjects = sorted({*pairs["moving_subject"], *pairs["fixed_subject"]})
-    source = Source(title=title, measurements=measurements, choices=choices)
-    divided = split_subjects(subjects, splits, seed=0)
-    return make_entries(source, "dice", measurements.labels, divided)
 
 
 def test_who_is_held_out_does_not_change_what_was_chosen() -> None:

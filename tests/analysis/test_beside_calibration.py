@@ -1,45 +1,17 @@
 """How often methods side by side are told apart where there is no difference, and where there is one."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from hmopt.analysis import simulation
-from hmopt.analysis.beside import Beside, Entry, Source, make_entries, set_beside
-from hmopt.analysis.held_out import split_subjects
+from hmopt.analysis.beside import Beside, Entry, set_beside
 from hmopt.analysis.jackknife import jackknife
-from hmopt.analysis.resampling import Floats
-from hmopt.declaration.report import Choice
-from hmopt.ledger.measurements import Measurements
+from tests.analysis.simulated_entries import entries, simulated
 
 LEVEL, COHORTS, SUBJECTS = 0.05, 60, 20
 MOST = float(stats.binom.ppf(0.999, COHORTS, LEVEL)) / COHORTS
 """A test at 5 % has more false alarms than this in one of a thousand runs."""
-
-
-def simulated(curves: Floats, seed: int, subjects: int = SUBJECTS) -> Measurements:
-    """All ordered pairs of a simulated cohort, always in one order, at eleven settings."""
-    count = subjects * (subjects - 1)
-    drawn = simulation.simulate(curves, subjects=subjects, pairs=count, seed=seed)
-    order = np.argsort(drawn.pairs["pair"].to_numpy())
-    coarse = drawn.at(drawn.space.coarse(11))
-    return replace(
-        coarse,
-        pairs=coarse.pairs.iloc[order].reset_index(drop=True),
-        values={name: values[:, order] for name, values in coarse.values.items()},
-    )
-
-
-def entries(
-    title: str, measurements: Measurements, *choices: Choice, splits: int = 50
-) -> list[Entry]:
-    pairs = measurements.pairs
-    subjects = sorted({*pairs["moving_subject"], *pairs["fixed_subject"]})
-    source = Source(title=title, measurements=measurements, choices=choices)
-    divided = split_subjects(subjects, splits, seed=0)
-    return make_entries(source, "dice", measurements.labels, divided)
 
 
 def verdicts(first: Entry, second: Entry) -> tuple[str, bool]:
@@ -58,8 +30,8 @@ def alarms() -> dict[str, list[bool]]:
     flat = simulation.flat(1)
     found: dict[str, list[bool]] = {"methods": [], "default": [], "default, choices given": []}
     for seed in range(COHORTS):
-        one = simulated(flat, seed=2 * seed + 1000)
-        two = simulated(flat, seed=2 * seed + 1001)
+        one = simulated(flat, seed=2 * seed + 1000, subjects=SUBJECTS)
+        two = simulated(flat, seed=2 * seed + 1001, subjects=SUBJECTS)
         tuned, default = entries("one", one, "tuned", "default")
         (other,) = entries("two", two, "tuned")
         of_methods, _ = verdicts(tuned, other)
@@ -89,7 +61,7 @@ def test_a_true_difference_is_found() -> None:
     curves = np.stack([simulation.response(0.3, 0.1)])
     better = 0
     for seed in range(5):
-        tuned, default = entries("one", simulated(curves, seed), "tuned", "default")
+        tuned, default = entries("one", simulated(curves, seed, SUBJECTS), "tuned", "default")
         verdict, _ = verdicts(tuned, default)
         better += verdict == "better"
     assert better >= 4
