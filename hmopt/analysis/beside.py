@@ -12,10 +12,10 @@ of given choices. But other subjects would choose other settings, and where two 
 equally good, this is most of what varies, as between a tuned setting and the default. Hence the
 variance over choices is added,
 
-    SE² = SE²_jackknife + Var_r(g_r),
+    SE² = SE²_given + (n - d) / d · Var_r(g_r),
 
-g_r being the mean difference over all pairs, at the settings that were chosen in split r. In
-simulated cohorts with a true difference of 0, false alarms of either sign are then about as
+g_r being the mean difference over all pairs, at the settings that were chosen in split r, in which
+d of n subjects were held out. In simulated cohorts with a true difference of 0, false alarms of either sign are then about as
 frequent as the level of the test says; without it they are up to three times as frequent.
 
 Shapes: n pairs, l labels, s settings, r splits.
@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.analysis.evidence import Evidence, holm, of_mean
-from hmopt.analysis.held_out import Splits, choose, sums_between
+from hmopt.analysis.held_out import Splits, choose, sums_between, with_choices
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.optimum import shared_settings, within_range
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
@@ -106,6 +106,8 @@ class Entry:
         Place of the chosen setting in each split, shape (r, l); -1: none.
     held_out
         Whether each pair is held out in each split, shape (r, n); all are where nothing is chosen.
+    ratio
+        Subjects that choose in a split for each one that is held out.
     settings
         The setting to use by label, of all subjects: the same one for all labels unless it was
         chosen for each.
@@ -131,6 +133,7 @@ class Entry:
     measured: Floats
     chosen: Places
     held_out: Mask
+    ratio: float = 1.0
     settings: Mapping[str, Setting] = field(default_factory=dict)
     seconds: float = math.nan
     folding: float = math.nan
@@ -217,23 +220,7 @@ class Entry:
         if not known.any():
             return None
         found = jackknife(scores[known], self.moving[known], self.fixed[known])
-        return with_choices(found, self.of_choices(label))
-
-
-def with_choices(found: Mean, of_choices: Floats) -> Mean:
-    """Return a mean with the variance over choices added to its own.
-
-    Parameters
-    ----------
-    found
-        With the standard error for given choices.
-    of_choices
-        The mean over all pairs at the settings of each split, shape (r,).
-    """
-    known = of_choices[np.isfinite(of_choices)]
-    if not len(known) or np.ptp(known) == 0:
-        return found
-    return found.with_initializations(float(known.var()), found.freedom)
+        return with_choices(found, self.of_choices(label), self.ratio)
 
 
 def entry_of_scores(
@@ -534,6 +521,7 @@ class _Method:
             measured=np.stack(of_labels, axis=2),
             chosen=np.stack(places, axis=1),
             held_out=held_out,
+            ratio=self.splits.ratio,
             settings=settings,
             seconds=self._seconds(used),
             folding=self._mean_of(FOLDING, used),
@@ -721,7 +709,8 @@ def _difference(
     if not known.any():
         return None
     of_given_choices = jackknife(of_pairs[known], one.moving[known], one.fixed[known])
-    found = with_choices(of_given_choices, one.of_choices(label) - other.of_choices(label))
+    over_splits = one.of_choices(label) - other.of_choices(label)
+    found = with_choices(of_given_choices, over_splits, max(one.ratio, other.ratio))
     return Difference(
         first=first.title,
         second=second.title,

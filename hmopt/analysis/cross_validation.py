@@ -214,7 +214,7 @@ class CrossValidation:
             common=common,
             default=np.full(len(places), default),
         )
-        return evaluate(response, held_out, chosen, sides, self.splits.choosing)
+        return evaluate(response, held_out, chosen, sides, self.splits)
 
     def _group(self, scope: Scope) -> int | None:
         subject = subject_of(scope)

@@ -31,7 +31,7 @@ LABELS = 4
 SHARED_BY_LABELS = 0.6
 CURVATURE = 0.2
 COHORTS, COHORTS_WITH_GAIN = 1000, 200
-QUESTIONS = ("cohort", "label", "headline")
+QUESTIONS = ("cohort", "worse", "label", "headline")
 SCOPES = (
     Scope(criteria=()),
     *(Scope(criteria=(("label", f"label {number}"),)) for number in range(LABELS)),
@@ -71,17 +71,21 @@ def material(measurements: Measurements) -> Material:
 
 
 def claims(curves: NDArray[np.float64], subjects: int, seed: int) -> dict[str, bool]:
-    """Return which questions are answered by an improvement in one simulated cohort.
+    """Return which claims are made of one simulated cohort.
 
-    `cohort`: the best single setting over the default, a question by itself; `label`: some label over the best single
-    setting, corrected for the number of labels; `headline`: any claim that the report's first sentence may make.
+    `cohort`: the best single setting improves on the default, a question by itself; `worse`: it is worse; `label`: some
+    label improves on the best single setting, corrected for the number of labels; `headline`: any improvement that the
+    report's first sentence may claim.
     """
     simulated = simulation.simulate(curves, subjects, DESIGNS[subjects], seed, SHARED_BY_LABELS)
     found = material(simulation.sweep(simulated))
-    over_default = found.cohort.held_out
-    assert over_default is not None
+    held_out = found.cohort.held_out
+    assert held_out is not None
+    over_default = held_out.over_default
+    differs = over_default.p_value <= 0.05
     return {
-        "cohort": over_default.over_default.p_value <= 0.05 and over_default.over_default.value > 0,
+        "cohort": differs and over_default.value > 0,
+        "worse": differs and over_default.value < 0,
         "label": any(gain.improves for gain in found.gains.values()),
         "headline": bool(improvements(found)),
     }

@@ -144,7 +144,7 @@ def held_out(
     )
     default = np.full(len(own), response.place((DEFAULT,)))
     chosen = Chosen(own=own, common=common, default=default)
-    return evaluate(response, splits.held_out_pairs(*sides), chosen, sides, splits.choosing)
+    return evaluate(response, splits.held_out_pairs(*sides), chosen, sides, splits)
 
 
 @pytest.mark.parametrize("count", [7, 8, 13])
@@ -163,11 +163,15 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
     sign = 1 if metric == "dice" else -1
 
     kept: list[list[list[float]]] = [[[] for _ in pairs] for _ in range(3)]
+    over_splits = []
+    sizes = []
     for row in splits.selection:
         chooses = {name for name in everyone if row[splits.group[splits.subjects.get_loc(name)]]}
         choosing = [p for p in range(len(pairs)) if moving[p] in chooses and fixed[p] in chooses]
         own = int((sign * scores[:, choosing].mean(axis=1)).argmax())
         common = int((sign * everything[:, choosing].mean(axis=1)).argmax())
+        sizes.append(len(chooses))
+        over_splits.append(sign * (scores[own].mean() - scores[DEFAULT].mean()))
         for p in range(len(pairs)):
             if moving[p] not in chooses and fixed[p] not in chooses:
                 for place, setting in enumerate((own, common, DEFAULT)):
@@ -183,9 +187,11 @@ def test_held_out_scores_are_those_of_a_loop_over_rounds_and_pairs(
     np.testing.assert_allclose(found.gains, sign * (mine - theirs), atol=1e-12)
     np.testing.assert_allclose(found.default_gains, sign * (mine - plain), atol=1e-12)
     expected = jackknife(sign * (mine - plain), moving, fixed)
-    assert (found.over_default.value, found.over_default.error) == pytest.approx(
-        (expected.value, expected.error)
-    )
+    assert found.over_default.value == pytest.approx(expected.value)
+    # delete-d jackknife: (n - d) / d times the variance over splits
+    ratio = np.sum(sizes) / np.sum(count - np.array(sizes))
+    error = np.sqrt(expected.error**2 + ratio * np.var(over_splits))
+    assert found.over_default.error == pytest.approx(error)
     assert found.over_default.subjects == count
     np.testing.assert_array_equal(found.pairs, np.arange(len(pairs)))
 
