@@ -1,5 +1,6 @@
 """The best setting of a scope, its interval, and the settings that are equivalent to it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -128,8 +129,11 @@ def find_optimum(
     for column, hyperparameter in enumerate(response.space.hyperparameters):
         name = hyperparameter.name
         if hyperparameter.is_ordered:
-            intervals[name] = _interval_around(best, measured[:, column], resampled[:, column])
-            equals[name] = _range(measured[equivalent, column])
+            around = _interval_around(best, measured[:, column], resampled[:, column])
+            equal = _range(measured[equivalent, column])
+            is_whole = hyperparameter.type == "integer"
+            intervals[name] = _to_whole(around) if is_whole else around
+            equals[name] = _to_whole(equal) if is_whole else equal
             continue
         intervals[name] = equals[name] = NOTHING
         likely = _likely_choices(measured[best, column], resampled[:, column])
@@ -319,6 +323,13 @@ def _interval_around(best: int, measured: Floats, resampled: Floats) -> Interval
     low = min(inner.low, half_way_down)
     high = max(inner.high, half_way_up)
     return Interval(low, high)
+
+
+def _to_whole(found: Interval) -> Interval:
+    """Return an interval of whole numbers that holds another one: 3.4 to 5 becomes 3 to 5."""
+    if np.isnan(found.low):
+        return found
+    return Interval(math.floor(found.low), math.ceil(found.high))
 
 
 def _equivalent(response: Curve, samples: Samples, margin: float) -> Places:

@@ -37,6 +37,9 @@ REGISTER = "hmopt register . moving.nii.gz fixed.nii.gz --moved moved.nii.gz"
 FEW_RESCANNED = 10
 """Subjects with two scans below which results within subjects are called preliminary."""
 
+MANY_VALUES = 2
+"""Values of a setting above which the headline begins with the gain, and then names the setting."""
+
 BROKEN = (OptimumWarning.CONSTANT, OptimumWarning.ERRATIC, OptimumWarning.NO_BETTER)
 """Where one of these holds for the whole cohort, no setting is worth naming."""
 
@@ -47,7 +50,10 @@ def headline(material: Material) -> str:
 
 
 def headline_sentences(material: Material) -> list[str]:
-    """Return the sentences of the headline, the most important first; of a broken model one."""
+    """Return the sentences of the headline, the most important first; of a broken model one.
+
+    The first names the best setting, or says whether it is better where it has many values.
+    """
     broken = [flag.message for flag in material.cohort.warnings if flag in BROKEN]
     if broken:
         return broken[:1]
@@ -60,8 +66,11 @@ def headline_sentences(material: Material) -> list[str]:
         clauses.append(f"{setting_text(best)}, the default, is best for {whom}")
     else:
         end = ", at an end of the range," if OptimumWarning.BOUND in cohort.warnings else ""
-        clauses.append(f"{setting_text(best)}{end} is best for {whom}")
-        clauses.append(over_default(material))
+        named = f"{setting_text(best)}{end} is best for {whom}"
+        if _is_long(material):
+            clauses += [over_default(material), named]
+        else:
+            clauses += [named, over_default(material)]
     clauses += which_improves(material)
     return [sentence(clause) for clause in clauses if clause]
 
@@ -76,17 +85,26 @@ def over_default(material: Material) -> str:
     gain = _find_gain(material, "cohort", over="default")
     if gain is None:
         return ""
-    default = setting_text(material.searched.space.default)
+    it = "it"
+    default = f"the default {setting_text(material.searched.space.default)}"
+    if _is_long(material):
+        it = "the best setting"
+        default = "the default"
     if gain.evidence is Evidence.TOO_FEW:
-        return f"too few subjects to compare it with the default {default}"
+        return f"too few subjects to compare {it} with {default}"
     if gain.evidence is Evidence.NEGLIGIBLE:
-        return f"the default {default} is equivalent to it, to within {material.margin:g}"
+        return f"{default} is equivalent to {it}, to within {material.margin:g}"
     amount = _amount(gain)
     if gain.improves:
-        return f"it improves held-out {_metric(material)} over the default {default} by {amount}"
+        return f"{it} improves held-out {_metric(material)} over {default} by {amount}"
     if gain.harms:
-        return f"on held-out subjects it is worse than the default {default}: {amount}"
-    return f"there is no evidence that it is better than the default {default}: {amount}"
+        return f"on held-out subjects {it} is worse than {default}: {amount}"
+    return f"there is no evidence that {it} is better than {default}: {amount}"
+
+
+def _is_long(material: Material) -> bool:
+    """Return whether settings have so many values that a headline does not begin with one."""
+    return len(material.searched.space.default) > MANY_VALUES
 
 
 def which_improves(material: Material) -> list[str]:
