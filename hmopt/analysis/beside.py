@@ -15,8 +15,9 @@ variance over choices is added,
     SE² = SE²_given + (n - d) / d · Var_r(g_r),
 
 g_r being the mean difference over all pairs, at the settings that were chosen in split r, in which
-d of n subjects were held out. In simulated cohorts with a true difference of 0, false alarms of either sign are then about as
-frequent as the level of the test says; without it they are up to three times as frequent.
+d of n subjects were held out. In simulated cohorts with a true difference of 0, false alarms of
+either sign are then about as frequent as the level of the test says; without it they are up to
+three times as frequent.
 
 Shapes: n pairs, l labels, s settings, r splits.
 """

@@ -126,7 +126,7 @@ def save_hypermorph(path: Path, tensors: Mapping[str, Tensor], header: Mapping[s
     path
         The file; it is replaced whole.
     tensors
-        The hypernetwork's `state_dict()`, or averages of it.
+        The hypernetwork's `state_dict()`, or averages of it, and the model's `constants()`.
     header
         Values that JSON can hold, among them the `architecture`. Format and version are added.
 

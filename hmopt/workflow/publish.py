@@ -20,6 +20,7 @@ from hmopt.csv_tables import write_table
 from hmopt.data.facts import FACTS, CohortFacts
 from hmopt.declaration import CohortOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
+from hmopt.declaration.model import network_file
 from hmopt.errors import CheckpointError, DeclarationError, sides_text
 from hmopt.files import checked
 from hmopt.model_file import model_identity
@@ -123,9 +124,10 @@ def publish(
 ) -> Published:
     """Write model card, weights, declaration and best settings of a study into one folder, ready for a hub.
 
-    Nothing personal is written: no path, no name of a file, subject or image, no database, no plugin. Scopes of single
-    subjects are left out of the best settings. The header of the weights keeps hashes of the training files, by which
-    `hmopt new --model` finds out whether a new cohort holds images that the model was trained on.
+    The Python file of a network of one's own is copied. Nothing personal is written: no path, no name of a file,
+    subject or image, no database, no plugin. Scopes of single subjects are left out of the best settings. The header of
+    the weights keeps hashes of the training files, by which `hmopt new --model` finds out whether a new cohort holds
+    images that the model was trained on.
 
     Parameters
     ----------
@@ -182,8 +184,8 @@ def publish(
     beside.mkdir(parents=True)
     try:
         _write_model(files.model_file(), beside / "model.safetensors", header, study)
+        remarks = _copy_network(files.path, study, beside)
         declaration = harmless(study)
-        remarks = []
         if declaration is None:
             remarks.append(
                 "The study uses plugins, so that study.toml is left out: the header of the weights says all."
@@ -329,8 +331,27 @@ def _write_model(source: Path, destination: Path, header: Mapping[str, Any], stu
     )
     preprocessing = {**header["preprocessing"], "template": None}
     cleaned = {**header, "preprocessing": preprocessing}
-    save_hypermorph(destination, hypermorph.hypernetwork.state_dict(), cleaned)
+    tensors = {**hypermorph.hypernetwork.state_dict(), **hypermorph.constants()}
+    save_hypermorph(destination, tensors, cleaned)
     destination.chmod(0o644)
+
+
+def _copy_network(folder: Path, study: Study, destination: Path) -> list[str]:
+    """Copy the Python file that makes the network, where there is one; return what its user must do."""
+    declared = study.network.callable
+    if declared is None:
+        return []
+    file = network_file(declared)
+    if file is None:
+        module = declared.rsplit(":", 1)[0]
+        return [f"The network is made by the module {module}: who uses the model must install it."]
+    copied = destination / file
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, copied)
+    return [
+        f"{file.as_posix()} makes the network and is published with it: who uses the model must trust the file "
+        "(--trust-code)."
+    ]
 
 
 def _without_subjects(table: pd.DataFrame) -> pd.DataFrame:

@@ -230,6 +230,18 @@ def test_code_beside_a_model_is_run_on_trust_alone(study: Path, tmp_path: Path) 
     assert not (tmp_path / "new").exists()
 
 
+def test_the_file_of_the_network_is_published_with_the_model(study: Path, tmp_path: Path) -> None:
+    made = hmopt.publish(study, tmp_path / "published", data_license="cc0-1.0")
+    assert (made.folder / "network.py").read_bytes() == (study / "network.py").read_bytes()
+    (trusted,) = [remark for remark in made.remarks if "network.py" in remark]
+    assert "--trust-code" in trusted
+    with pytest.raises(CheckpointError, match=r"network\.py"):
+        hmopt.load_model(made.folder)
+    ours = hmopt.load_model(study / "model.safetensors", trust_code=True)
+    theirs = hmopt.load_model(made.folder, trust_code=True)
+    assert theirs.identity == ours.identity
+
+
 def test_a_study_says_whether_code_of_its_model_is_trusted(study: Path, tmp_path: Path) -> None:
     declaration = (study / "study.toml").read_text()
     other = tmp_path / "other"
