@@ -17,6 +17,7 @@ from hmopt.data.facts import FACTS, CohortFacts, training_facts
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
+from hmopt.errors import DataError
 from hmopt.losses import Terms
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
@@ -36,6 +37,9 @@ from hmopt.training.optimization import make_average, make_schedule, take_step
 from hmopt.training.state import Log, Progress, load_state, save_state
 
 STEPS_BETWEEN_ROWS = 10
+
+DIVERGED = 0.5
+"""Share of the tune Dice before registration below which a training has diverged."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by name, as `state_dict` returns them."""
@@ -152,7 +156,8 @@ def run_training(
     CheckpointError
         If there is a state of another training.
     DataError
-        If there is no pair to train on, or the loss is no longer a finite number.
+        If there is no pair to train on, or the training diverges: the loss is no longer a finite
+        number, or the tune Dice at a checkpoint is below half of that before registration.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
     """
@@ -190,6 +195,7 @@ def run_training(
     drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
     clock = _Clock(progress.minutes)
     facts: CohortFacts | None = None
+    before: float | None = None
     for setting, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
         # λ is used twice there: for the weights that register the batch, and to weigh the loss
@@ -207,6 +213,10 @@ def run_training(
             row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
         if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
             log.write(row)
+        if is_checkpoint:
+            if before is None:
+                before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
+            check_dice(step, row["tune_dice"], before)
         if step in files.models:
             # once is enough: images and split stay the same
             facts = facts or training_facts(study, cohort)
@@ -304,12 +314,67 @@ def tune_dice(
     1.0
     """
     device = next(network.parameters()).device
+
+    def register(moving: Tensor, fixed: Tensor) -> Tensor:
+        return network.displacement(network(moving, fixed))
+
+    return _mean_dice(register, cohort, pairs, batch, device)
+
+
+@torch.inference_mode()
+def unregistered_dice(
+    cohort: PreparedCohort, pairs: Sequence[Pair], batch: int, device: torch.device
+) -> float:
+    """Compute the same before registration; parameters as of `tune_dice`."""
+
+    def stay(moving: Tensor, fixed: Tensor) -> Tensor:
+        count, _, *shape = fixed.shape
+        return fixed.new_zeros(count, len(shape), *shape)
+
+    return _mean_dice(stay, cohort, pairs, batch, device)
+
+
+def check_dice(step: int, dice: float, before: float) -> None:
+    """Refuse to go on with a training that has diverged.
+
+    Parameters
+    ----------
+    step
+        Steps done.
+    dice, before
+        Tune Dice now and before registration; NaN where there is none, which is never refused.
+
+    Raises
+    ------
+    DataError
+        If Dice is below half of that before registration.
+
+    Examples
+    --------
+    >>> check_dice(500, dice=0.45, before=0.51)
+    """
+    if dice < DIVERGED * before:
+        raise DataError(
+            "training",
+            expected=f"a Dice on pairs to tune on above {before:.2f}, that before registration",
+            got=f"{dice:.3f} at step {step}",
+            advice="It diverged: lower training.learning_rate.",
+        )
+
+
+def _mean_dice(
+    register: Callable[[Tensor, Tensor], Tensor],
+    cohort: PreparedCohort,
+    pairs: Sequence[Pair],
+    batch: int,
+    device: torch.device,
+) -> float:
+    """Compute the mean Dice of pairs with displacements from `register(moving, fixed)`."""
     means: list[float] = []
     for start in range(0, len(pairs), batch):
         some = pairs[start : start + batch]
         originals = _originals(cohort, some, device)
-        velocity = network(originals.moving, originals.fixed)
-        displacement = network.displacement(velocity)
+        displacement = register(originals.moving, originals.fixed)
 
         measured = measure(["dice"], originals, displacement)
         dice = measured["dice"]

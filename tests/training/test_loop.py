@@ -13,7 +13,7 @@ from hmopt.losses import one_hot
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_labels
-from hmopt.training.loop import tune_dice
+from hmopt.training.loop import tune_dice, unregistered_dice
 
 PAIRS = [
     Pair(moving="sub-4", fixed="sub-5", moving_subject="sub-4", fixed_subject="sub-5"),
@@ -42,6 +42,8 @@ def test_still_images_score_the_overlap_that_they_have(
     expected = 1 - float(DiceLoss(smooth_nr=0, smooth_dr=0)(moving, fixed))
     assert 0.2 < expected < 0.99
     assert tune_dice(still, cohort, PAIRS, batch) == pytest.approx(expected, rel=1e-5)
+    before = unregistered_dice(cohort, PAIRS, batch, torch.device("cpu"))
+    assert before == pytest.approx(expected, rel=1e-5)
 
 
 def test_pairs_without_a_common_label_do_not_count(

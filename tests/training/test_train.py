@@ -264,3 +264,17 @@ def test_loss_that_is_no_number_ends_training_without_a_model(
     with pytest.raises(DataError, match=r"^training: expected a finite loss, got (nan|inf)"):
         train(wild, cohort, tmp_path)
     assert not (tmp_path / MODEL).exists()
+
+
+def test_a_training_that_diverges_ends_at_its_next_checkpoint_without_a_model(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    too_fast = {"steps": 40, "checkpoint_every": 20, "learning_rate": 0.5, "averaging": 0.0}
+    study = declare(
+        training=too_fast, hyperparameters={"regularization": {"high": 0.1, "default": 0}}
+    )
+    pattern = r"^training: expected a Dice on pairs to tune on above 0\.\d\d, that before"
+    with pytest.raises(DataError, match=pattern):
+        train(study, cohort, tmp_path)
+    assert not (tmp_path / MODEL).exists()
+    assert logged(tmp_path)[-1]["tune_dice"]
