@@ -195,7 +195,7 @@ def run_training(
     drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
     clock = _Clock(progress.minutes)
     facts: CohortFacts | None = None
-    before: float | None = None
+    before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
     for setting, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
         # λ is used twice there: for the weights that register the batch, and to weigh the loss
@@ -214,8 +214,6 @@ def run_training(
         if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
             log.write(row)
         if is_checkpoint:
-            if before is None:
-                before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
             check_dice(step, row["tune_dice"], before)
         if step in files.models:
             # once is enough: images and split stay the same
