@@ -372,20 +372,17 @@ def evaluate(
     default_gains = gain(response.metric, own, default)
     moving, fixed = sides
     rows = np.array([own, gains, default_gains])
-    means = jackknife_rows(rows, moving[scored], fixed[scored])
-    of_given_choices, over_common, over_default_of_given = means
-    at_own = _at_chosen(scores, chosen.own)
-    at_default = _at_chosen(scores, chosen.default)
-    score = with_choices(of_given_choices, at_own, splits.ratio)
-    # not of the gain over the common setting, which the same subjects choose: its tests raise no
-    # more false alarms than their level as they are
-    over_default = with_choices(
-        over_default_of_given, gain(response.metric, at_own, at_default), splits.ratio
-    )
+    score, over_common, over_default = jackknife_rows(rows, moving[scored], fixed[scored])
+    # Of a score and of a gain over a given setting, most of the error may be which setting was
+    # chosen. Tests of a gain over the common setting, which the same subjects choose, raise no more
+    # false alarms than their level as they are.
+    own_of_splits = _at_chosen(scores, chosen.own)
+    default_of_splits = _at_chosen(scores, chosen.default)
+    gain_of_splits = gain(response.metric, own_of_splits, default_of_splits)
     return HeldOut(
-        score=score,
+        score=with_choices(score, own_of_splits, splits.ratio),
         over_common=over_common,
-        over_default=over_default,
+        over_default=with_choices(over_default, gain_of_splits, splits.ratio),
         pairs=response.pairs[scored],
         scores=own,
         gains=gains,
