@@ -99,9 +99,7 @@ def plan_fields(
     pairs = measurements.pairs
     subjects = sorted({*pairs["moving_subject"], *pairs["fixed_subject"]})
     splits = split_subjects(subjects, halves, options.seed)
-    source = Source(
-        title="model", measurements=measurements, choices=("tuned", "per_structure")
-    )
+    source = Source(title="model", measurements=measurements, choices=("tuned", "per_structure"))
     entries = make_entries(source, options.metric, measurements.labels, splits)
     by_choice = {entry.choice: entry for entry in entries}
     if "tuned" not in by_choice or "per_structure" not in by_choice:
@@ -172,6 +170,16 @@ class FieldGain:
     def over_separate(self) -> Difference:
         """How much better one field is than separate ones."""
         return self._difference(ONE_FIELD, SEPARATE)
+
+    def __str__(self) -> str:
+        """Return a line for a person."""
+        one, separate = self.over_common.mean.value, self.separate_over_common.mean.value
+        share = "" if math.isnan(self.share.value) else f", {self.share.value:.0%} of it"
+        metric = self.beside.metric.name
+        return (
+            f"Per structure ({self.fields.maps} maps): separate fields gain {separate:+.4f} {metric} on held-out "
+            f"subjects, one field {one:+.4f}{share}"
+        )
 
     def _difference(self, first: str, second: str) -> Difference:
         found = self.beside.difference(first, second)

@@ -103,9 +103,7 @@ class _ComposedFile(BaseModel):
     kinds: list[_FieldsEntry]
 
 
-def write_composed(
-    path: Path, model: str, kinds: Sequence[ComposedFields], space: Space
-) -> None:
+def write_composed(path: Path, model: str, kinds: Sequence[ComposedFields], space: Space) -> None:
     """Write `composed.json`, its settings as values.
 
     Parameters

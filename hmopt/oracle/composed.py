@@ -9,9 +9,9 @@ v_s being the velocity at the setting of structure s; the rest of the weights be
 setting. As a blend of velocities is a velocity, φ is as invertible as each of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from hmopt.errors import DeclarationError
@@ -86,28 +86,88 @@ class ComposedOracle(RegisteringOracle):
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs with the blended velocity."""
-        network = self._oracle.network(index)
-        check_velocity(network)
-        common = network(images.moving, images.fixed)
-        groups = by_setting(self.structures, self._maps.labels, index)
-        if not groups:
-            plain: Tensor = network.displacement(common)
-            return plain
-        located = Located(
-            slices=tuple(int(self.cohort.images.at[pair.fixed, "slice"]) for pair in pairs),
-            displacement=lambda: network.displacement(common),
+        composition = Composition(
+            network_of=self._oracle.network, structures=self.structures, maps=self._maps
+        )
+        velocity = composition.velocity(
+            index,
+            (images.moving, images.fixed),
+            slices=[int(self.cohort.images.at[pair.fixed, "slice"]) for pair in pairs],
             moving_labels=images.moving_labels,
             fixed_labels=images.fixed_labels,
         )
-        weights = self._maps.weights(located, network.velocity_stride).to(self.device)
+        displacement: Tensor = self._oracle.network(index).displacement(velocity)
+        return displacement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """What a composed velocity is made of.
+
+    Parameters
+    ----------
+    network_of
+        Returns the registration network of a setting.
+    structures
+        By name of a structure: its setting.
+    maps
+        Where the structures are.
+    """
+
+    network_of: Callable[[Index], RegistrationNetwork]
+    structures: Mapping[str, Index]
+    maps: StructureMaps
+
+    def velocity(
+        self,
+        common: Index,
+        images: tuple[Tensor, Tensor],
+        *,
+        slices: Sequence[int],
+        moving_labels: Tensor | None = None,
+        fixed_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the blended velocity of a batch of n pairs.
+
+        Parameters
+        ----------
+        common
+            The setting of the background and of all structures without one of their own.
+        images
+            Moving and fixed images, (n, 1, *shape) each.
+        slices, moving_labels, fixed_labels
+            As of `Located`.
+
+        Returns
+        -------
+        Tensor
+            (n, d, *shape / stride), in voxels of its own grid.
+
+        Raises
+        ------
+        DeclarationError
+            If the networks predict displacements.
+        """
+        network = self.network_of(common)
+        check_velocity(network)
+        velocity: Tensor = network(*images)
+        groups = by_setting(self.structures, self.maps.labels, common)
+        if not groups:
+            return velocity
+        located = Located(
+            slices=tuple(slices),
+            displacement=lambda: network.displacement(velocity),
+            moving_labels=moving_labels,
+            fixed_labels=fixed_labels,
+        )
+        # (n or 1, structures, *shape / stride)
+        weights = self.maps.weights(located, network.velocity_stride).to(velocity.device)
         others = []
-        for setting, places in groups.items():
-            other = self._oracle.network(setting)(images.moving, images.fixed)
+        for index, places in groups.items():
+            other: Tensor = self.network_of(index)(*images)
             weight = weights[:, places].sum(dim=1, keepdim=True)
             others.append((weight, other))
-        velocity = blend(common, others)
-        displacement: Tensor = network.displacement(velocity)
-        return displacement
+        return blend(velocity, others)
 
 
 def by_setting(

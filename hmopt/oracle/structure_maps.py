@@ -207,7 +207,7 @@ class FrequencyMaps(StructureMaps):
                 "split.train",
                 expected="training subjects whose label maps tell where structures are",
                 got="none",
-                advice="Take maps of the fixed or the moving image: --maps fixed, --maps moving.",
+                advice="Take maps of the fixed or the moving image (search: --maps, register: --fixed-labels).",
             )
         self.frequencies = frequencies
 
@@ -310,7 +310,7 @@ def read_frequencies(path: Path) -> Frequencies:
     if not path.is_file():
         raise DataError(str(path), expected=expected, got="no file", advice=ADVICE)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             frequencies = Frequencies(
                 shares=arrays["shares"],

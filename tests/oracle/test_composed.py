@@ -102,7 +102,9 @@ def test_the_displacement_is_that_of_the_velocities_blended_voxel_by_voxel(
         torch.from_numpy(cohort.image(name))[None, None] for name in (pair.moving, pair.fixed)
     )
     with torch.inference_mode():
-        velocity = {index: oracle.network((index,))(moving, fixed)[0].numpy() for index in (20, 60, 160)}
+        velocity = {
+            index: oracle.network((index,))(moving, fixed)[0].numpy() for index in (20, 60, 160)
+        }
     label_map = cohort.label_map(pair.fixed)
     blended = np.zeros_like(velocity[60])
     for x in range(8):
@@ -160,9 +162,10 @@ def test_without_a_structure_it_is_the_model_and_shares_its_measurements(
     Recorded(oracle, ledger).fill([(60,)], pairs, ["dice", "folding"])
     composed = compose(oracle, {})
     assert composed.identity == oracle.identity
-    assert ledger.missing(
-        composed.identity, composed.space, [(60,)], pairs, ["dice"], composed.labels
-    ) == []
+    assert (
+        ledger.missing(composed.identity, composed.space, [(60,)], pairs, ["dice"], composed.labels)
+        == []
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
