@@ -84,7 +84,7 @@ def write_results(
     folder
         The measurements at every checkpoint of training, those of a dense sweep, of a comparison and of composed
         fields if there were any, pairs, `search.json`, commands, the thinned training log, the table of optima,
-        `summary.json`, the figures, and pictures of pairs where asked for. A report can be made from it without a model.
+        `summary.json`, the figures, and pictures of pairs where asked for. A report needs no model then.
 
     Raises
     ------
