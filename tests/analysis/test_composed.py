@@ -207,9 +207,7 @@ def test_fields_of_another_search_are_refused(
     measurements: Measurements, options: SearchOptions, plan: FieldPlan
 ) -> None:
     fields, composed = compose(measurements, plan)
-    fewer = replace(
-        fields, assignments=fields.assignments[:1], identities=fields.identities[:1]
-    )
+    fewer = replace(fields, assignments=fields.assignments[:1], identities=fields.identities[:1])
     with pytest.raises(LedgerError, match="not among them"):
         judge_fields(measurements, fewer, composed, options)
 

@@ -21,9 +21,7 @@ from hmopt.space import Hyperparameter, Space
 SPACE = Space(
     hyperparameters=(
         Hyperparameter(name="regularization"),
-        Hyperparameter(
-            name="similarity", type="categorical", choices=("CC", "MI"), default="CC"
-        ),
+        Hyperparameter(name="similarity", type="categorical", choices=("CC", "MI"), default="CC"),
     )
 )
 FIELDS = ComposedFields(
@@ -96,9 +94,7 @@ def test_a_field_that_was_not_measured_at_its_common_setting_is_named(tmp_path: 
         [("a->b", "a", "b", "a", "b", "cross")],
         columns=["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"],
     )
-    block = Block(
-        index=(1, 0), pairs=("a->b",), labels=("x",), values={"dice": np.array([[0.5]])}
-    )
+    block = Block(index=(1, 0), pairs=("a->b",), labels=("x",), values={"dice": np.array([[0.5]])})
     ledger.write("a", SPACE, [block])
     with pytest.raises(LedgerError, match="none of field a"):
         measurements_of_fields(ledger, FIELDS, SPACE, pairs, ["dice"], ["x"])
