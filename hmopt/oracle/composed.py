@@ -92,12 +92,18 @@ class ComposedOracle(RegisteringOracle):
         velocity = composition.velocity(
             index,
             (images.moving, images.fixed),
-            slices=[int(self.cohort.images.at[pair.fixed, "slice"]) for pair in pairs],
+            slices=self._slices(pairs),
             moving_labels=images.moving_labels,
             fixed_labels=images.fixed_labels,
         )
         displacement: Tensor = self._oracle.network(index).displacement(velocity)
         return displacement
+
+    def _slices(self, pairs: Sequence[Pair]) -> list[int]:
+        """Return which slice the fixed image of each pair is; -1: none."""
+        names = [pair.fixed for pair in pairs]
+        slices: list[int] = self.cohort.images["slice"].loc[names].astype(int).tolist()
+        return slices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError
@@ -36,6 +35,9 @@ from hmopt.spatial import blending_weights, coarsen, label_tensor, warp
 
 WIDTH = 2.0
 """Standard deviation of the Gaussian that smooths maps, in voxels of the images, unless another is given."""
+
+AT_ONCE = 8
+"""Structures whose masks are in memory at a time."""
 
 ADVICE = "Run `hmopt search --per-structure` again."
 
@@ -120,7 +122,8 @@ class FixedMaps(StructureMaps):
 
     def shares(self, located: Located, stride: int) -> Tensor:
         """Return the label maps of the fixed images, a channel for each structure."""
-        return coarsen(_one_hot(located.fixed_labels, "fixed", len(self.labels)), stride)
+        masks = _masks(located.fixed_labels, "fixed", len(self.labels))
+        return _coarse(masks, stride)
 
 
 class MovingMaps(StructureMaps):
@@ -133,13 +136,14 @@ class MovingMaps(StructureMaps):
 
     def shares(self, located: Located, stride: int) -> Tensor:
         """Return the moved label maps, a channel for each structure, interpolated linearly."""
-        masks = _one_hot(located.moving_labels, "moving", len(self.labels))
+        masks = _masks(located.moving_labels, "moving", len(self.labels))
         displacement = located.displacement()
-        return coarsen(warp(masks, displacement), stride)
+        moved = (warp(some, displacement) for some in masks)
+        return _coarse(moved, stride)
 
 
-def _one_hot(label_maps: Tensor | None, side: str, structures: int) -> Tensor:
-    """Return label maps as masks, (n, structures, *shape), without the background."""
+def _masks(label_maps: Tensor | None, side: str, structures: int) -> Iterator[Tensor]:
+    """Yield the masks of some structures at a time, (n, some, *shape); all at once could fill the memory."""
     if label_maps is None:
         raise DataError(
             f"labels of the {side} image",
@@ -147,9 +151,17 @@ def _one_hot(label_maps: Tensor | None, side: str, structures: int) -> Tensor:
             got="none",
             advice=f"Give --{side}-labels, or take other maps.",
         )
-    hot = functional.one_hot(label_maps.long(), structures + 1)
-    masks = hot.movedim(-1, 1)[:, 1:]
-    return masks.float()
+    for start in range(0, structures, AT_ONCE):
+        end = min(start + AT_ONCE, structures)
+        numbers = torch.arange(start + 1, end + 1, device=label_maps.device)
+        ones = [1] * (label_maps.dim() - 1)
+        is_structure = label_maps.unsqueeze(1) == numbers.view(1, -1, *ones)
+        yield is_structure.float()
+
+
+def _coarse(masks: Iterable[Tensor], stride: int) -> Tensor:
+    """Return the shares of all structures on the grid of the velocity."""
+    return torch.cat([coarsen(some, stride) for some in masks], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,8 +278,9 @@ def find_frequencies(cohort: PreparedCohort, stride: int, split: str = "train") 
             names = of_slice.index[of_slice["subject"] == subject]
             for name in names:
                 label_map = label_tensor([cohort.label_map(name)])
-                masks = coarsen(_one_hot(label_map, "fixed", structures), stride)
-                total[row] += masks[0].numpy() / len(names)
+                masks = _masks(label_map, "fixed", structures)
+                of_image = _coarse(masks, stride)[0]
+                total[row] += of_image.numpy() / len(names)
     shares = total / max(len(subjects), 1)
     return Frequencies(
         shares=shares.astype(np.float32),

@@ -129,7 +129,7 @@ def test_held_out_scores_are_those_of_a_loop_over_pairs_and_splits(
     numbers = {assignment: number for number, assignment in enumerate(fields.assignments)}
     scores: dict[str, list[float]] = {COMMON: [], SEPARATE: [], ONE_FIELD: []}
     folding: dict[str, list[float]] = {COMMON: [], ONE_FIELD: []}
-    for row, pair in measurements.pairs.iterrows():
+    for row, pair in enumerate(measurements.pairs.to_dict("records")):
         per_label: dict[str, list[list[float]]] = {way: [] for way in scores}
         folded: dict[str, list[float]] = {way: [] for way in folding}
         for split, selection in enumerate(plan.splits.selection):

@@ -197,6 +197,17 @@ def test_maps_of_the_moving_image_are_its_labels_moved_by_the_common_field(
     assert float(shares.sum(dim=1).max()) <= 1 + 1e-6
 
 
+def test_maps_of_many_structures_are_those_of_each() -> None:
+    labels = [str(number) for number in range(1, 20)]
+    label_map = torch.randint(0, 20, (2, 8, 8), dtype=torch.int32)
+    located = Located(slices=(-1, -1), displacement=lambda: torch.zeros(0), fixed_labels=label_map)
+    shares = FixedMaps(labels).shares(located, stride=2).numpy()
+    assert shares.shape == (2, 19, 4, 4)
+    for number in range(1, 20):
+        blocks = (label_map.numpy() == number).reshape(2, 4, 2, 4, 2)
+        np.testing.assert_allclose(shares[:, number - 1], blocks.mean(axis=(2, 4)))
+
+
 def test_frequencies_are_shares_of_the_training_subjects(cohort: PreparedCohort) -> None:
     found = find_frequencies(cohort, stride=1)
     maps = [cohort.label_map(name) for name in "ab"]

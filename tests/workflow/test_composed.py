@@ -225,8 +225,8 @@ def test_what_cannot_be_is_refused_by_name(
     # codes that are of no structure
     empty = tmp_path / "empty.nii.gz"
     image: Any = nibabel.load(labels)
-    nibabel.save(  # type: ignore[attr-defined]
-        nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine),  # type: ignore[no-untyped-call]
+    nibabel.save(
+        nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine),
         empty,
     )
     with pytest.raises(DataError, match="codes of structures of the study"):
