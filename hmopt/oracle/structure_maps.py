@@ -32,6 +32,7 @@ from hmopt.errors import DataError
 from hmopt.files import content_hash, one_line, replacing
 from hmopt.records import MapKind
 from hmopt.spatial import blending_weights, coarsen, label_tensor, warp
+from hmopt.spatial.blending import NEAR
 
 WIDTH = 2.0
 """Standard deviation of the Gaussian that smooths maps, in voxels of the images, unless another is given."""
@@ -87,7 +88,7 @@ class StructureMaps(ABC):
     @property
     def identity(self) -> str:
         """Hash of all that decides the weights of given pairs."""
-        return content_hash(self.kind, list(self.labels), self.width)
+        return content_hash(self.kind, list(self.labels), self.width, NEAR)
 
     @abstractmethod
     def shares(self, located: Located, stride: int) -> Tensor:

@@ -249,7 +249,7 @@ def whole_percent(share: float) -> str:
     >>> whole_percent(0.884)
     '88 %'
     """
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"
 
 
 def duration(minutes: float) -> str:

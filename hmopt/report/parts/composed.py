@@ -72,7 +72,7 @@ def _share(gain: FieldGain) -> str:
     if math.isnan(gain.share.low):
         return f"{share}; that they gain is not sure enough for an interval."
     return (
-        f"{share} (95 % interval {100 * gain.share.low:.0f} to {whole_percent(gain.share.high)})."
+        f"{share} (95 % interval {round(100 * gain.share.low)} to {whole_percent(gain.share.high)})."
     )
 
 
