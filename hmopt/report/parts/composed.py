@@ -71,9 +71,7 @@ def _share(gain: FieldGain) -> str:
     share = f"One field has {whole_percent(gain.share.value)} of their gain"
     if math.isnan(gain.share.low):
         return f"{share}; that they gain is not sure enough for an interval."
-    return (
-        f"{share} (95 % interval {round(100 * gain.share.low)} to {whole_percent(gain.share.high)})."
-    )
+    return f"{share} (95 % interval {round(100 * gain.share.low)} to {whole_percent(gain.share.high)})."
 
 
 def _rows(gains: tuple[FieldGain, ...], space: Space) -> list[dict[str, str]]:
