@@ -121,6 +121,33 @@ def test_the_displacement_is_that_of_the_velocities_blended_voxel_by_voxel(
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_volumes_are_composed_as_planes_are(
+    deep_cohort: PreparedCohort, make_model: MakeModel, pairs: list[Pair]
+) -> None:
+    cohort = replace(deep_cohort, images=deep_cohort.images.assign(slice=-1))
+    oracle = AmortizedOracle(make_model(cohort.shape), cohort)
+    maps = FixedMaps(cohort.labels, width=0.0)
+    everything: dict[str, Index] = dict.fromkeys(cohort.labels, (160,))
+    found = ComposedOracle(oracle, everything, maps).displacement((60,), pairs[0])
+    same = ComposedOracle(oracle, everything, maps).displacement((160,), pairs[0])
+    assert torch.equal(same, oracle.displacement((160,), pairs[0]))
+    # one velocity where a voxel of the velocity is of structures, the other one where it is not
+    images = (
+        torch.from_numpy(cohort.image(name))[None, None]
+        for name in (pairs[0].moving, pairs[0].fixed)
+    )
+    moving, fixed = images
+    with torch.inference_mode():
+        inside = oracle.network((160,))(moving, fixed)
+        outside = oracle.network((60,))(moving, fixed)
+    label_map = cohort.label_map(pairs[0].fixed)
+    blocks = (label_map > 0).reshape(8, 2, 8, 2, 8, 2).mean(axis=(1, 3, 5))
+    weight = torch.from_numpy(blocks / np.maximum(blocks, 0.1)).float()
+    velocity = weight * inside + (1 - weight) * outside
+    expected = velocity_to_displacement(velocity, steps=3, stride=2)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_the_order_of_structures_does_not_matter(
     oracle: AmortizedOracle, pairs: list[Pair]
 ) -> None:
