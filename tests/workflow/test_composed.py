@@ -249,7 +249,7 @@ def test_a_folder_without_fields_or_without_a_search_is_refused(
         _ = StudyFolder(folder).composed
 
 
-def test_an_engine_and_a_model_of_displacements_are_refused_before_anything_is_measured(
+def test_an_engine_is_refused_before_anything_is_measured(
     tiny_study: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "engine"
