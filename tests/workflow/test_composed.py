@@ -249,9 +249,7 @@ def test_a_folder_without_fields_or_without_a_search_is_refused(
         _ = StudyFolder(folder).composed
 
 
-def test_an_engine_is_refused_before_anything_is_measured(
-    tiny_study: Any, tmp_path: Path
-) -> None:
+def test_an_engine_is_refused_before_anything_is_measured(tiny_study: Any, tmp_path: Path) -> None:
     folder = tmp_path / "engine"
     shutil.copytree(tiny_study.folder / "data", folder / "data")
     text = (tiny_study.folder / "study.toml").read_text(encoding="utf-8")
