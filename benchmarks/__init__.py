@@ -11,6 +11,7 @@ declares its own rows:
 - `memory`: peak memory of a sweep with 1,000 subjects against 10.
 - `samplers`: settings per pair that a search needs; also compares samplers (`samplers.md`).
 - `spending`: no rows; what adaptive spending of pairs costs and misses (`spending.md`).
+- `one_field`: no rows; the share of the gain of structures that one field has, by maps and smoothing.
 - `training`: a training step against VoxelMorph's modules.
 - `losses`: local normalized cross-correlation against MONAI's and neurite's.
 - `volumes`: a full-size pair against VoxelMorph; its seconds and its memory.

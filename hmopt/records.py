@@ -17,6 +17,11 @@ Checkpoint = Literal["quarter", "half", "three-quarters", "full"]
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 """All checkpoints, the earliest first."""
 
+MapKind = Literal["frequency", "fixed", "moving"]
+"""What tells where structures are: training subjects, or the label map of the fixed or of the moving image."""
+
+MAP_KINDS: tuple[MapKind, ...] = get_args(MapKind)
+
 
 def steps_at(checkpoint: Checkpoint, steps: int) -> int:
     """Return the optimizer steps at a checkpoint of a training of `steps` steps, rounded down.

@@ -7,8 +7,9 @@ command        writes
 =============  ===================================================================================
 hmopt new      `study.toml`
 hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
-hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, and of a model of
-               elsewhere `model-optima.json`
+hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a model of
+               elsewhere `model-optima.json`, and with `--per-structure` also `composed.json` and
+               `structure-maps.npz`
 hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report   `report/`, and with `--results` also `results/`
 all of them    `commands.csv`
@@ -36,6 +37,12 @@ from hmopt.declaration.study import (
 from hmopt.errors import DeclarationError, LedgerError
 from hmopt.files import file_hash, read_json, slug
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
+from hmopt.ledger.composed import (
+    ComposedFields,
+    measurements_of_fields,
+    read_composed,
+    write_composed,
+)
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.ledger.searched import (
@@ -84,6 +91,11 @@ class _SearchFiles:
         return self.path / "compare.json"
 
     @property
+    def composed_file(self) -> Path:
+        """`composed.json`: the fields with a setting for each structure that were measured."""
+        return self.path / "composed.json"
+
+    @property
     def training_file(self) -> Path:
         """`training.csv`: loss and its terms by step; in `results/` thinned to some hundred rows."""
         return self.path / "training.csv"
@@ -122,6 +134,10 @@ class ResultsFolder(_SearchFiles):
     def dense_file(self) -> Path:
         """`measurements-dense.parquet`: what decides the optimum, at every value of the one hyperparameter."""
         return self.path / "measurements-dense.parquet"
+
+    def composed_measurements_file(self, fields: ComposedFields) -> Path:
+        """`measurements-composed-KIND.parquet`: the measurements of composed fields with maps of that kind."""
+        return self.path / f"measurements-composed-{fields.maps}.parquet"
 
     @property
     def baselines_folder(self) -> Path:
@@ -244,6 +260,11 @@ class StudyFolder(_SearchFiles):
     def ledger_folder(self) -> Path:
         """`ledger/`: every measurement of every model that this folder had."""
         return self.path / "ledger"
+
+    @property
+    def structure_maps_file(self) -> Path:
+        """`structure-maps.npz`: how often training subjects have each structure at a voxel; its codes in label maps."""
+        return self.path / "structure-maps.npz"
 
     @property
     def studies_file(self) -> Path:
@@ -416,6 +437,21 @@ class StudyFolder(_SearchFiles):
         return comparison if comparison.model == self.searched.identity else None
 
     @cached_property
+    def composed(self) -> tuple[ComposedFields, ...]:
+        """The composed fields of the searched model that were measured; none where another model's were.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `composed.json` was damaged.
+        """
+        path = _first(self.composed_file, self.results.composed_file)
+        if not path.is_file():
+            return ()
+        model, fields = read_composed(path, self.searched.space)
+        return fields if model == self.searched.identity else ()
+
+    @cached_property
     def training(self) -> "pd.DataFrame | None":
         """The log of the training, a row for each step or mean of steps; None where there is none.
 
@@ -519,6 +555,31 @@ class StudyFolder(_SearchFiles):
             searched.labels,
         )
 
+    def composed_measurements(self, fields: ComposedFields) -> Measurements:
+        """Read the optimized metric and folding of composed fields, numbered as in their record.
+
+        Parameters
+        ----------
+        fields
+            One of those of `composed`.
+
+        Raises
+        ------
+        LedgerError
+            If one of them was not measured.
+        """
+        if not (self.has_ledger and self.composed_file.is_file()):
+            return read_measurements(self.results.composed_measurements_file(fields))
+        searched = self.searched
+        return measurements_of_fields(
+            self.ledger,
+            fields,
+            searched.space,
+            self.pairs,
+            searched.search.deciding,
+            searched.labels,
+        )
+
     def _read_ledger(self, model: Model, metrics: tuple[str, ...]) -> Measurements:
         searched = self.searched
         identity = searched.identity_of(model)
@@ -546,12 +607,19 @@ class StudyFolder(_SearchFiles):
         """
         write_table(pairs, self.pairs_file)
         write_searched(self.search_file, searched, pairs)
-        self._forget("search_record", "searched", "pairs", "comparison")
+        self._forget("search_record", "searched", "pairs", "comparison", "composed")
 
     def write_comparison(self, comparison: Comparison) -> None:
         """Write `compare.json`, its settings as values of the searched hyperparameters."""
         write_comparison(self.comparison_file, comparison, self.searched.space)
         self._forget("comparison")
+
+    def write_composed(self, fields: ComposedFields) -> None:
+        """Write `composed.json`: these fields in place of those with maps of the same kind."""
+        searched = self.searched
+        others = [one for one in self.composed if one.maps != fields.maps]
+        write_composed(self.composed_file, searched.identity, [*others, fields], searched.space)
+        self._forget("composed")
 
     def _forget(self, *names: str) -> None:
         for name in names:

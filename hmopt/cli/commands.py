@@ -155,6 +155,52 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
 ]
+PerStructure = Annotated[
+    bool,
+    typer.Option(
+        "--per-structure",
+        help="Also measure one field in which each structure has its own setting, and compare it, on held-out "
+        "subjects, with one setting for all and with a field for each structure.",
+    ),
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--maps",
+        metavar="frequency|fixed|moving",
+        help="With --per-structure: what tells where structures are: training subjects, or label maps of the fixed or "
+        "moving images. Repeatable. Default: frequency, or moving where there are no training subjects.",
+    ),
+]
+MapWidth = Annotated[
+    float | None,
+    typer.Option(
+        "--map-width",
+        help="With --per-structure: Gaussian smoothing of the maps, in voxels of the prepared grid. Default: 2.",
+    ),
+]
+RegisterPerStructure = Annotated[
+    bool,
+    typer.Option(
+        "--per-structure",
+        help="Use the best setting of each structure around it, in one field. Search with --per-structure first.",
+    ),
+]
+FixedLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--fixed-labels",
+        help="With --per-structure: label map of the fixed image. Default: structures are where training subjects "
+        "have them.",
+    ),
+]
+MovingLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--moving-labels",
+        help="With --per-structure: label map of the moving image. Default: as for --fixed-labels.",
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(
@@ -433,13 +479,23 @@ def search(
     device: Device = None,
     dense: Dense = False,
     retry_failed: RetryFailed = False,
+    per_structure: PerStructure = False,
+    maps: Maps = None,
+    map_width: MapWidth = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
         swept = hmopt.search(
-            folder, dense=dense, retry_failed=retry_failed, track=talk.track, device=device
+            folder,
+            dense=dense,
+            retry_failed=retry_failed,
+            per_structure=per_structure,
+            maps=maps or (),
+            map_width=map_width,
+            track=talk.track,
+            device=device,
         )
         talk.say(swept)
 
@@ -491,6 +547,9 @@ def register(
     group: Groups = None,
     placement: PlacementOption = None,
     within_folding_limit: WithinLimit = False,
+    per_structure: RegisterPerStructure = False,
+    fixed_labels: FixedLabels = None,
+    moving_labels: MovingLabels = None,
     trust_code: TrustCode = False,
     device: Device = None,
     quiet: Quiet = False,
@@ -522,6 +581,9 @@ def register(
             setting=_setting(regularization, values),
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
+            per_structure=per_structure,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
             placement=placement,
             trust_code=trust_code,
             device=device,

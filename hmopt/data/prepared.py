@@ -60,6 +60,9 @@ class PreparedCohort:
         Axes and lattice that the images share.
     files
         Of the original images, by their names (those in column `scan`).
+    codes
+        By structure: its codes in the label maps as they are on disk; empty where an earlier
+        version prepared them.
     """
 
     folder: Path
@@ -71,6 +74,7 @@ class PreparedCohort:
     search_slices: tuple[int, ...] = ()
     reference: Reference = field(default_factory=Reference)
     files: Mapping[str, Path] = field(default_factory=dict)
+    codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def template(self) -> Path | None:
@@ -150,6 +154,7 @@ class _Record(BaseModel):
     labels: Annotated[list[str], Field(min_length=1)]
     spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None
     reference: dict[str, Any] | None = None
+    codes: dict[str, list[int]] = {}
     hashes: dict[str, list[str]] = {}
     """Of every item of each array; none where an earlier version prepared them."""
 
@@ -335,6 +340,7 @@ def open_prepared(
         search_slices=tuple(options.slices.search_indices) if options.slices else (),
         reference=Reference.from_record(record.reference),
         files={str(scan): Path(path) for scan, path in images["image"].items()},
+        codes={name: tuple(codes) for name, codes in record.codes.items()},
     )
 
 

@@ -159,6 +159,7 @@ def write_arrays(
         "scans": list(spacings),
         "slices": slices,
         "labels": labels,
+        "codes": {name: [int(code) for code in cohort.structures[name]] for name in labels},
         "spacing_mm": spacing_mm,
         "reference": reference.to_record(),
     }

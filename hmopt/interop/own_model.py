@@ -60,6 +60,22 @@ class OwnModel(FileModel):
         """Return the registration network of a setting, on the device."""
 
     @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._device
+
+    def registration_network(self, setting: Setting) -> RegistrationNetwork:
+        """Return the ordinary registration network of a setting, on the device.
+
+        Raises
+        ------
+        DeclarationError
+            If the setting is not of the model's space.
+        """
+        self.space.index(setting)
+        return self._network(setting)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Voxels of the grid that it was trained on."""
         return tuple(self.header["architecture"]["shape"])

@@ -151,6 +151,16 @@ class Registrar:
             self._preparation = replace(preparation, preprocessing=declared)
 
     @property
+    def model(self) -> Model:
+        """The model."""
+        return self._model
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images are brought to the model's grid."""
+        return self._preparation
+
+    @property
     def space(self) -> Space:
         """The hyperparameters that the model is conditioned on."""
         return self._model.space
@@ -194,7 +204,7 @@ class Registrar:
         """
         registration = self._registration(moving, fixed, setting)
         forward = self._forward(registration)
-        guesses = self._guesses(registration, setting)
+        guesses = self.inverse_displacements(registration.prepared, setting)
         coordinates = _inverse_coordinates(registration, guesses)
 
         transform = FileTransform(
@@ -219,17 +229,34 @@ class Registrar:
         itk_moving = find_itk_place(moving, pair.moving_image.lattice)
         itk_fixed = find_itk_place(fixed, pair.fixed_image.lattice)
         prepared = prepare_pair(self._preparation, pair)
-        displacements = [
-            self._model.displacement(moving_item.data, fixed_item.data, setting)
-            for moving_item, fixed_item in zip(prepared.moving, prepared.fixed, strict=True)
-        ]
         return _Registration(
             pair=pair,
             prepared=prepared,
-            displacements=displacements,
+            displacements=self.displacements(prepared, setting),
             itk_moving=itk_moving,
             itk_fixed=itk_fixed,
         )
+
+    def displacements(
+        self, prepared: PreparedPair, setting: Setting
+    ) -> Sequence[NDArray[np.floating]]:
+        """Return the displacement of each prepared slice, or of the whole image, (d, *shape)."""
+        items = zip(prepared.moving, prepared.fixed, strict=True)
+        return [
+            self._model.displacement(moving.data, fixed.data, setting) for moving, fixed in items
+        ]
+
+    def inverse_displacements(
+        self, prepared: PreparedPair, setting: Setting
+    ) -> Sequence[NDArray[np.floating] | None]:
+        """Return what the model says the inverse displacements are; None where it does not know."""
+        model = self._model
+        if not isinstance(model, InvertibleModel):
+            return [None] * len(prepared.moving)
+        items = zip(prepared.moving, prepared.fixed, strict=True)
+        return [
+            model.inverse_displacement(moving.data, fixed.data, setting) for moving, fixed in items
+        ]
 
     def _forward(self, registration: _Registration) -> RegisteredFiles:
         pair = registration.pair
@@ -263,18 +290,6 @@ class Registrar:
         reference: Any = open_header(onto)
         in_shape = values.reshape(reference.shape)
         return moved_image(in_shape, reference, onto_image.lattice.affine)
-
-    def _guesses(
-        self, registration: _Registration, setting: Setting
-    ) -> list[NDArray[np.floating] | None]:
-        """Return what the model says the inverse displacements are; None where it does not know."""
-        model = self._model
-        if not isinstance(model, InvertibleModel):
-            return [None] * len(registration.displacements)
-        guesses: list[NDArray[np.floating] | None] = []
-        for _, moving, fixed in registration.items:
-            guesses.append(model.inverse_displacement(moving.data, fixed.data, setting))
-        return guesses
 
 
 def _coordinates(registration: _Registration) -> Floats:

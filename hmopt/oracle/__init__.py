@@ -1,7 +1,8 @@
-"""Oracles that register images: amortized, retrained, ensemble, engine, or unregistered pairs."""
+"""Oracles that register images: amortized, retrained, ensemble, composed, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
+from hmopt.oracle.composed import ComposedOracle
 from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
 from hmopt.oracle.examples import write_examples
@@ -22,6 +23,7 @@ from hmopt.oracle.registered import (
 __all__ = [
     "AmortizedOracle",
     "BaselineOracles",
+    "ComposedOracle",
     "EngineOracle",
     "EnsembleOracle",
     "RegisteringOracle",

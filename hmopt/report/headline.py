@@ -28,6 +28,7 @@ from hmopt.report.words import (
     spread_values,
     symbol,
     value_name,
+    whole_percent,
 )
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting, value_text
@@ -160,8 +161,23 @@ def _improving(material: Material, gain: Gain) -> list[str]:
             verdict = f": {over_default.evidence.value}"
         clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
-        clauses.append("each structure then needs a registration of its own")
+        clauses.append(
+            _one_field(material, gain) or "each structure then needs a registration of its own"
+        )
     return clauses
+
+
+def _one_field(material: Material, gain: Gain) -> str:
+    """Return how much of a gain of structures one field has, where that was measured and gains itself; else nothing."""
+    if gain.name != "label":
+        return ""
+    for one in material.composed:
+        over_common = one.over_common
+        is_gain = over_common.evidence is Evidence.FOUND and over_common.mean.value > 0
+        if is_gain and math.isfinite(one.share.value):
+            share = whole_percent(min(one.share.value, 1))
+            return f"one field for all structures has {share} of that gain; for all of it each needs one of its own"
+    return ""
 
 
 def _find_gain(material: Material, name: str, over: str) -> Gain | None:

@@ -1,6 +1,7 @@
 """What a report is made from: the files of a study folder and the analyses of them."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.analysis.composed import FieldGain, judge_fields
 from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
@@ -19,7 +21,7 @@ from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
-from hmopt.errors import DataError
+from hmopt.errors import DataError, LedgerError
 from hmopt.ledger import Measurements, Searched
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
@@ -60,6 +62,8 @@ class Material:
         Measurements of the model at each measured checkpoint of its training, the earliest first.
     drifts
         Change of the best setting over these checkpoints; empty where too few of them were measured.
+    composed
+        What one field with a setting for each structure gains, by kind of maps; empty where it was not measured.
     """
 
     files: StudyFolder
@@ -75,6 +79,7 @@ class Material:
     commands: tuple[Command, ...] = ()
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
+    composed: tuple[FieldGain, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -257,7 +262,23 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         commands=files.commands,
         checkpoints=checkpoints,
         drifts=tuple(drifts),
+        composed=tuple(_judge_composed(files, measurements)),
     )
+
+
+def _judge_composed(files: StudyFolder, measurements: Measurements) -> Iterator[FieldGain]:
+    """Judge the composed fields that were measured; those of an earlier search are left out with a warning."""
+    for fields in files.composed:
+        try:
+            composed = files.composed_measurements(fields)
+            found = judge_fields(measurements, fields, composed, files.searched.search)
+        except LedgerError as error:
+            warnings.warn(
+                f"Fields with a setting for each structure are left out: {error}", stacklevel=3
+            )
+            continue
+        if found is not None:
+            yield found
 
 
 def _read_checkpoints(

@@ -241,6 +241,17 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.2g} %"
 
 
+def whole_percent(share: float) -> str:
+    """Return a share in whole percent.
+
+    Examples
+    --------
+    >>> whole_percent(0.884)
+    '88 %'
+    """
+    return f"{round(100 * share)} %"
+
+
 def duration(minutes: float) -> str:
     """Return how long something took, to the minute; less than a minute in seconds.
 

@@ -13,6 +13,7 @@ from hmopt.analysis.scope_result import ScopeResult, optima_table
 from hmopt.csv_tables import write_table
 from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
+from hmopt.ledger.composed import write_composed
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
@@ -81,9 +82,9 @@ def write_results(
     Returns
     -------
     folder
-        The measurements at every checkpoint of training, those of a dense sweep and of a comparison if there was one,
-        pairs, `search.json`, commands, the thinned training log, the table of optima, `summary.json`, the figures, and
-        pictures of pairs where asked for. A report can be made from it without a model.
+        The measurements at every checkpoint of training, those of a dense sweep, of a comparison and of composed
+        fields if there were any, pairs, `search.json`, commands, the thinned training log, the table of optima,
+        `summary.json`, the figures, and pictures of pairs where asked for. A report needs no model then.
 
     Raises
     ------
@@ -98,6 +99,7 @@ def write_results(
         write_measurements(material.before, destination.measurements_file("unregistered"))
     _write_dense(files)
     _write_comparison(files)
+    _write_composed(files)
     write_table(material.measurements.pairs, destination.pairs_file)
     _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
@@ -171,6 +173,24 @@ def _write_comparison(files: StudyFolder) -> None:
         results.comparison_file.unlink(missing_ok=True)
     else:
         write_comparison(results.comparison_file, comparison, files.searched.space)
+
+
+def _write_composed(files: StudyFolder) -> None:
+    """Write which composed fields were measured, and their measurements; those of an earlier model go."""
+    results = files.results
+    kept = {}
+    for fields in files.composed:
+        kept[results.composed_measurements_file(fields)] = files.composed_measurements(fields)
+    for path in results.path.glob("measurements-composed-*.parquet"):
+        if path not in kept:
+            path.unlink()
+    for path, measurements in kept.items():
+        write_measurements(measurements, path)
+    if kept:
+        searched = files.searched
+        write_composed(results.composed_file, searched.identity, files.composed, searched.space)
+    else:
+        results.composed_file.unlink(missing_ok=True)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:

@@ -152,6 +152,8 @@ def _model_names(files: StudyFolder) -> dict[str, str]:
     comparison = files.comparison
     if comparison is not None:
         names = {baseline.identity: baseline.name for baseline in comparison.baselines}
+    for fields in files.composed:
+        names |= dict.fromkeys(fields.identities, f"one field, {fields.maps} maps")
     for model in MODELS:
         identity = searched.identity_of(model)
         if identity is not None:

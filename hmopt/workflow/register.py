@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import nibabel
 
 from hmopt.analysis.cross_validation import recommend
 from hmopt.data.cohort import list_images
-from hmopt.errors import DeclarationError, HmoptError, SearchError
+from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
@@ -21,6 +21,7 @@ from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes
 from hmopt.search.studies import study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
+from hmopt.workflow.composed import registrar_per_structure
 from hmopt.workflow.machine import find_device
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Registered:
         What to know of the two images and how they were placed, a sentence each.
     advice
         What to know of the setting, as that it folds more than the declared limit; None: nothing.
+    structures
+        The setting of each structure, where they have their own; `setting` is then that of everything else.
     """
 
     setting: Setting
@@ -72,10 +75,14 @@ class Registered:
     residual: Residual | None = None
     remarks: tuple[str, ...] = ()
     advice: str | None = None
+    structures: Mapping[str, Setting] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return a few lines for a person."""
         lines = [f"Setting: {setting_text(self.setting)}"]
+        lines += [
+            f"Setting of {name}: {setting_text(one)}" for name, one in self.structures.items()
+        ]
         if self.advice is not None:
             lines.append(self.advice)
         if self.moved is not None:
@@ -162,6 +169,9 @@ def register(
     setting: Mapping[str, Value] | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
+    per_structure: bool = False,
+    fixed_labels: Path | str | None = None,
+    moving_labels: Path | str | None = None,
     placement: str | None = None,
     trust_code: bool = False,
     device: str | None = None,
@@ -197,6 +207,12 @@ def register(
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
     within_folding_limit
         Take the best setting of those that obey `search.folding_limit`.
+    per_structure
+        Take the best setting of each structure around it, and that of the whole cohort elsewhere: velocities are
+        blended and integrated once. The folder was searched with `per_structure`, too.
+    fixed_labels, moving_labels
+        With `per_structure`: a label map of the fixed or of the moving image, with the codes of the cohort, that tells
+        where structures are. Neither: where training subjects have them.
     placement
         How the images are laid on the model's grid: `header`, `centre` or `affine`; None: as in training.
     trust_code
@@ -236,6 +252,9 @@ def register(
     """
     asked = criteria_of(scope, criteria)
     check_choice(setting, asked, within_folding_limit)
+    labels = {"--fixed-labels": fixed_labels, "--moving-labels": moving_labels}
+    label_files = {name: Path(path) for name, path in labels.items() if path is not None}
+    _check_per_structure(per_structure, bool(setting or asked or within_folding_limit), label_files)
     files = StudyFolder(folder)
     moving, fixed = Path(moving), Path(fixed)
     derivatives = None
@@ -249,14 +268,20 @@ def register(
     for name, path in outputs.items():
         check = check_transform_name if name in TRANSFORMS else check_name
         check(path)
-    check_outputs(outputs, {"MOVING": moving, "FIXED": fixed} | _images_of_study(files, outputs))
+    inputs = {"MOVING": moving, "FIXED": fixed} | label_files
+    check_outputs(outputs, inputs | _images_of_study(files, outputs))
 
     registrar = open_registrar(
         files, find_device(device), _placement(placement), trust_code=trust_code
     )
     advice = None
     chosen: Setting
-    if setting or not registrar.space.names:
+    structures: Mapping[str, Setting] = {}
+    if per_structure:
+        registrar, chosen, structures, advice = registrar_per_structure(
+            files, registrar, label_files.get("--fixed-labels"), label_files.get("--moving-labels")
+        )
+    elif setting or not registrar.space.names:
         # a baked network has one setting
         chosen = given_setting(registrar.space, setting or {})
     else:
@@ -289,7 +314,31 @@ def register(
         residual=residual,
         remarks=found.remarks,
         advice=advice,
+        structures=structures,
     )
+
+
+def _check_per_structure(
+    per_structure: bool, has_choice: bool, label_files: Mapping[str, Path]
+) -> None:
+    """Refuse options that contradict a setting for each structure, or go with nothing else."""
+    if per_structure and has_choice:
+        raise DeclarationError(
+            "--per-structure",
+            expected="neither values, nor a scope, nor --within-folding-limit",
+            got="one of them",
+            advice="Leave one out.",
+        )
+    if label_files and not per_structure:
+        raise DeclarationError(
+            ", ".join(label_files),
+            expected="--per-structure with it",
+            got="none",
+            advice="Add --per-structure, or leave it out.",
+        )
+    for name, path in label_files.items():
+        if not path.is_file():
+            raise DataError(name, expected="a label map", got=str(path), advice="Correct the path.")
 
 
 def _write(found: RegisteredFiles, outputs: Mapping[str, Path], image: str, transform: str) -> None:

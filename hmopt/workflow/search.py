@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from hmopt.analysis.composed import FieldGain
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
@@ -24,7 +25,7 @@ from hmopt.oracle import (
 )
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
-from hmopt.records import Checkpoint
+from hmopt.records import Checkpoint, MapKind
 from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.objective import optimize_scopes
@@ -35,6 +36,7 @@ from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
+from hmopt.workflow.composed import check_composable, measure_fields, parse_kinds
 from hmopt.workflow.machine import find_device, keep_freed_memory
 
 
@@ -48,18 +50,22 @@ class Swept:
         Every metric of the trained model, at each measured setting, for each pair and label.
     studies
         Names of the Optuna studies that were written.
+    composed
+        What one field with a setting for each structure gains, by kind of maps, where that was asked for.
     """
 
     measurements: Measurements
     studies: tuple[str, ...]
+    composed: tuple[FieldGain, ...] = ()
 
     def __str__(self) -> str:
-        """Return a line for a person."""
+        """Return a line for a person, and one for each kind of composed fields."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
         failed = int(self.measurements.failed.sum())
         end = f"; {failed} of them failed (see hmopt ledger)" if failed else ""
-        return f"Measured: {pairs} pairs at {settings} settings{end}"
+        measured = f"Measured: {pairs} pairs at {settings} settings{end}"
+        return "\n".join([measured, *(str(one) for one in self.composed)])
 
 
 def search(
@@ -67,6 +73,9 @@ def search(
     *,
     dense: bool = False,
     retry_failed: bool = False,
+    per_structure: bool = False,
+    maps: Sequence[str] = (),
+    map_width: float | None = None,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
@@ -82,6 +91,14 @@ def search(
         Also measure the optimized metric at every value of the one hyperparameter.
     retry_failed
         Also register again the pairs that an engine failed on.
+    per_structure
+        Also measure fields in which each structure has its own setting, and compare them with one setting for all and
+        with a field for each structure, on held-out subjects.
+    maps
+        What tells where structures are: `frequency` (of the training subjects), `fixed`, `moving` (label maps of these
+        images); several are compared. None: `frequency` where there are training subjects, otherwise `moving`.
+    map_width
+        Standard deviation of the Gaussian that smooths maps, in voxels of the prepared grid; None: 2.
     track
         Shows progress.
     device
@@ -99,7 +116,8 @@ def search(
     DeclarationError, DataError
         If the declaration or the cohort cannot be used.
     SearchError
-        If a scope is of no kind that the cohort has, or `dense` is asked for with several hyperparameters.
+        If a scope is of no kind that the cohort has, `dense` is asked for with several hyperparameters, or
+        `per_structure` with fewer than two structures.
 
     Examples
     --------
@@ -111,11 +129,38 @@ def search(
     16
     """
     files = StudyFolder(folder)
-    command = "hmopt search --dense" if dense else "hmopt search"
+    kinds = parse_kinds(maps)
+    _check_maps(per_structure, kinds, map_width)
+    command = "hmopt search"
+    if dense:
+        command += " --dense"
+    if per_structure:
+        command += " --per-structure"
+        check_composable(files)
     with timed(files.commands_file, command):
         if dense:
             _measure_densely(files, track, device)
-        return search_study(files, track, device, retry_failed=retry_failed)
+        swept = search_study(files, track, device, retry_failed=retry_failed)
+        if not per_structure:
+            return swept
+        study_search = StudySearch(files, track)
+        composed = measure_fields(study_search, files, kinds, map_width, device=device, track=track)
+        return replace(swept, composed=composed)
+
+
+def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | None) -> None:
+    """Refuse options of maps that go with nothing, and a width that is none."""
+    if not per_structure and (kinds or width is not None):
+        raise DeclarationError(
+            "--maps, --map-width",
+            expected="--per-structure with them",
+            got="one of them alone",
+            advice="Add --per-structure.",
+        )
+    if width is not None and not 0 <= width < np.inf:
+        raise DeclarationError(
+            "--map-width", expected="voxels, at least 0", got=width, advice="Correct it."
+        )
 
 
 def search_study(

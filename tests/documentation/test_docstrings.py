@@ -31,6 +31,7 @@ WITHOUT_EXAMPLE = {
     "write_results": STUDY,
     "AmortizedOracle": STUDY,
     "BaselineOracles": STUDY,
+    "ComposedOracle": STUDY,
     "EnsembleOracle": STUDY,
     "RetrainedOracle": STUDY,
     "read_dense": STUDY,

@@ -1,0 +1,155 @@
+"""Velocities blended into one, by weights that say how much each of them counts at each voxel."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NEAR = 0.1
+"""Share of structures from which a voxel belongs to them alone, and not to the common velocity."""
+
+REACH = 4.0
+"""Standard deviations at which a Gaussian is cut off."""
+
+POOLING = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+
+
+def coarsen(images: Tensor, stride: int) -> Tensor:
+    """Return the means over cubes of voxels: images on the grid of a velocity.
+
+    A voxel i of that grid is centred on the voxels from `stride * i` to `stride * i + stride - 1`,
+    as `refine_displacement` has it.
+
+    Parameters
+    ----------
+    images
+        (batch, channel, *shape), each side a multiple of `stride`.
+    stride
+        Voxels to a coarse one along each axis.
+
+    Returns
+    -------
+    Tensor
+        (batch, channel, *shape / stride).
+
+    Examples
+    --------
+    >>> coarsen(torch.tensor([[[[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]]]), 2)
+    tensor([[[[0.5000, 1.0000]]]])
+    """
+    if stride == 1:
+        return images
+    pool = POOLING[images.dim() - 2]
+    return pool(images, stride)
+
+
+def smooth(images: Tensor, width: float) -> Tensor:
+    """Convolve images with a Gaussian; beyond the border they have the border's value.
+
+    Parameters
+    ----------
+    images
+        (batch, channel, *shape).
+    width
+        Standard deviation, in voxels; 0: the images as they are.
+
+    Returns
+    -------
+    Tensor
+        (batch, channel, *shape). Constant images stay as they are.
+
+    Examples
+    --------
+    >>> image = torch.zeros(1, 1, 9, 9)
+    >>> image[..., 4, 4] = 1
+    >>> smooth(image, 1.0)[0, 0, 4, 3:6].mul(100).round()
+    tensor([10., 16., 10.])
+    """
+    if width <= 0:
+        return images
+    radius = int(REACH * width + 0.5)
+    distances = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-(distances**2) / (2 * width**2))
+    kernel = kernel / kernel.sum()
+    for axis in range(2, images.dim()):
+        images = _convolved(images, kernel, axis)
+    return images
+
+
+def _convolved(images: Tensor, kernel: Tensor, axis: int) -> Tensor:
+    """Convolve along one axis."""
+    radius = len(kernel) // 2
+    # (rows, 1, side): every row of voxels along the axis
+    turned = images.movedim(axis, -1)
+    side = turned.shape[-1]
+    rows = turned.reshape(-1, 1, side)
+    longer = functional.pad(rows, (radius, radius), mode="replicate")
+    smoothed = functional.conv1d(longer, kernel.view(1, 1, -1))
+    return smoothed.view(turned.shape).movedim(-1, axis)
+
+
+def blending_weights(shares: Tensor, width: float) -> Tensor:
+    """Return how much the velocity of each structure counts at each voxel.
+
+    With p_s the shares of the structures, smoothed by a Gaussian, the weights are
+
+        w_s = p_s / max(p_1 + … + p_L, NEAR).
+
+    Inside structures and around them they add up to 1; what they lack elsewhere belongs to the
+    common velocity.
+
+    Parameters
+    ----------
+    shares
+        (n, L, *shape): how much of each voxel belongs to each of L structures, at least 0 and
+        together at most 1, as a label map or a mean of several.
+    width
+        Standard deviation of the Gaussian, in voxels.
+
+    Returns
+    -------
+    Tensor
+        (n, L, *shape).
+
+    Examples
+    --------
+    A voxel that is wholly one structure, one that is seldom any, and one that is none:
+
+    >>> shares = torch.tensor([[[[1.0, 0.02, 0.0]], [[0.0, 0.02, 0.0]]]])
+    >>> blending_weights(shares, width=0)[0, :, 0]
+    tensor([[1.0000, 0.2000, 0.0000],
+            [0.0000, 0.2000, 0.0000]])
+    """
+    smoothed = smooth(shares, width)
+    total = smoothed.sum(dim=1, keepdim=True)
+    return smoothed / total.clamp(min=NEAR)
+
+
+def blend(common: Tensor, others: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Blend velocities: v + Σ_k w_k (v_k - v), which is Σ_k w_k v_k with the rest of 1 for v.
+
+    As the differences are weighted, velocities that are equal stay exactly what they are.
+
+    Parameters
+    ----------
+    common
+        v, (n, d, *shape).
+    others
+        Weight (n or 1, 1, *shape) and velocity (n, d, *shape) of each; weights add up to 1 at most.
+
+    Returns
+    -------
+    Tensor
+        (n, d, *shape).
+
+    Examples
+    --------
+    >>> common, other = torch.zeros(1, 2, 1, 2), torch.ones(1, 2, 1, 2)
+    >>> blend(common, [(torch.tensor([[[[0.0, 0.25]]]]), other)])[0, 0]
+    tensor([[0.0000, 0.2500]])
+    """
+    velocity = common
+    for weight, other in others:
+        velocity = velocity + weight * (other - common)
+    return velocity
