@@ -5,7 +5,7 @@ from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
 from hmopt.oracle.composed import ComposedOracle
 from hmopt.oracle.engine import EngineOracle
 from hmopt.oracle.ensemble import EnsembleOracle
-from hmopt.oracle.examples import write_examples
+from hmopt.oracle.examples import RegisteredPairs, write_examples
 from hmopt.oracle.open import (
     load_checkpoints,
     load_oracle,
@@ -26,6 +26,7 @@ __all__ = [
     "ComposedOracle",
     "EngineOracle",
     "EnsembleOracle",
+    "RegisteredPairs",
     "RegisteringOracle",
     "RetrainedOracle",
     "TrainingFacts",

@@ -1,12 +1,15 @@
 """Pictures of a typical and of the worst registration at a scope's λ*, for the report."""
 
+import math
 import zipfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
@@ -21,10 +24,35 @@ from hmopt.study_folder import StudyFolder
 Arrays = dict[str, NDArray[Any]]
 
 
+KEPT_BYTES = 2**30
+"""Memory for the displacements of the latest pairs, of which scopes share many."""
+
+
+class RegisteredPairs:
+    """Pairs as an oracle registers them; the displacements of the latest ones are kept.
+
+    Parameters
+    ----------
+    oracle
+        What registers.
+    """
+
+    def __init__(self, oracle: RegisteringOracle) -> None:
+        self.oracle = oracle
+        shape = oracle.cohort.shape
+        bytes_each = 4 * len(shape) * math.prod(shape)
+        keep = lru_cache(maxsize=max(2, KEPT_BYTES // bytes_each))
+        self.displacement = keep(self._register)
+
+    def _register(self, index: Index, pair: Pair) -> Tensor:
+        """Return the displacement of a pair at a setting, (d, *shape), on the processor."""
+        return self.oracle.displacement(index, pair).cpu()
+
+
 def write_examples(
     folder: Path,
     name: str,
-    oracle: RegisteringOracle,
+    registered: RegisteredPairs,
     index: Index,
     pairs: Sequence[Pair],
     scores: NDArray[np.float64],
@@ -39,8 +67,8 @@ def write_examples(
         The study folder; the file is `examples/{slug of name}.npz` in it.
     name
         Name of the scope.
-    oracle
-        What registers.
+    registered
+        The pairs as they are registered. Scopes of one setting, one after the other, share them.
     index
         The setting on the lattice.
     pairs
@@ -66,6 +94,7 @@ def write_examples(
     SearchError
         If no pair has a score.
     """
+    oracle = registered.oracle
     rows = choose_examples(scores, metric)
     setting = oracle.space.setting(index)
     ids = {role: pairs[row].id for role, row in rows.items()}
@@ -78,7 +107,7 @@ def write_examples(
         "made_of": np.array(made_of),
     }
     for role, row in rows.items():
-        pictures = draw_pictures(oracle, index, pairs[row], label)
+        pictures = draw_pictures(registered, index, pairs[row], label)
         pictures["pair"] = np.array(pairs[row].id)
         pictures["score"] = np.array(scores[row])
         for key, array in pictures.items():
@@ -122,15 +151,15 @@ def choose_examples(scores: NDArray[np.float64], metric: str) -> dict[str, int]:
 
 
 def draw_pictures(
-    oracle: RegisteringOracle, index: Index, pair: Pair, label: str | None = None
+    registered: RegisteredPairs, index: Index, pair: Pair, label: str | None = None
 ) -> Arrays:
     """Return 2-D pictures of a pair registered at a setting, by key of `write_examples`."""
-    cohort = oracle.cohort
+    cohort = registered.oracle.cohort
     moving = cohort.image(pair.moving)
     fixed = cohort.image(pair.fixed)
     moving_labels = cohort.label_map(pair.moving)
     fixed_labels = cohort.label_map(pair.fixed)
-    displacement = oracle.displacement(index, pair).cpu()
+    displacement = registered.displacement(index, pair)
     moved = warp(image_tensor([moving]), displacement[None])[0, 0].numpy()
     positions = sampled_positions(displacement[None])
     moved_labels = nearest_labels(label_tensor([moving_labels]), positions)[0].numpy()

@@ -16,6 +16,7 @@ from hmopt.files import file_hash
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
 from hmopt.oracle import (
+    RegisteredPairs,
     RegisteringOracle,
     UnregisteredOracle,
     load_checkpoints,
@@ -367,11 +368,14 @@ class StudySearch:
         """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""
         scopes = shared_scopes(measurements, self.options)
         curves = list(find_curves(measurements, scopes, self.options.metric))
+        # scopes with one best setting follow each other, so that they share registered pairs
+        curves.sort(key=lambda curve: curve.settings[curve.best()])
+        registered = RegisteredPairs(oracle)
         for curve in self._track(curves, "Drawing examples", len(curves)):
-            self._write_example(oracle, measurements, curve)
+            self._write_example(registered, measurements, curve)
 
     def _write_example(
-        self, oracle: RegisteringOracle, measurements: Measurements, curve: Curve
+        self, registered: RegisteredPairs, measurements: Measurements, curve: Curve
     ) -> None:
         metric, scope = self.options.metric, curve.scope
         best = curve.settings[curve.best()]
@@ -380,7 +384,14 @@ class StudySearch:
         scores = np.where(scope.mask(measurements.pairs), of_all_pairs, np.nan)
         try:
             write_examples(
-                self._files.path, scope.name, oracle, best, self.pairs, scores, metric, scope.label
+                self._files.path,
+                scope.name,
+                registered,
+                best,
+                self.pairs,
+                scores,
+                metric,
+                scope.label,
             )
         except FailedPairsError as error:  # of an engine that succeeded before
             warnings.warn(f"No example of {scope.name} is drawn: {error}", stacklevel=2)

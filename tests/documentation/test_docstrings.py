@@ -32,6 +32,7 @@ WITHOUT_EXAMPLE = {
     "AmortizedOracle": STUDY,
     "BaselineOracles": STUDY,
     "ComposedOracle": STUDY,
+    "RegisteredPairs": STUDY,
     "EnsembleOracle": STUDY,
     "RetrainedOracle": STUDY,
     "read_dense": STUDY,

@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from torch import Tensor
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import SearchError
 from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle, write_examples
-from hmopt.oracle.examples import choose_examples, draw_pictures
+from hmopt.oracle.examples import RegisteredPairs, choose_examples, draw_pictures
 from hmopt.records import Pair
+from hmopt.space import Index
 
 MakeModel = Callable[..., Hypermorph]
 SCORES = np.array([0.6, 0.9, np.nan, 0.4, 0.8])
@@ -21,7 +23,7 @@ def test_file_holds_what_the_report_draws(
     cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
 ) -> None:
     oracle = AmortizedOracle(make_model(cohort.shape), cohort)
-    pictures = draw_pictures(oracle, (70,), pairs[0])
+    pictures = draw_pictures(RegisteredPairs(oracle), (70,), pairs[0])
     assert {key: array.shape for key, array in pictures.items()} == {
         **dict.fromkeys(PICTURES, (16, 16)),
         "displacement": (2, 16, 16),
@@ -38,7 +40,7 @@ def test_typical_and_worst_pair_of_the_scope_are_written(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, tmp_path: Path
 ) -> None:
     oracle = AmortizedOracle(make_model((16, 16)), flat_cohort)
-    path = write_examples(tmp_path, "T1→T2", oracle, (70,), pairs, SCORES)
+    path = write_examples(tmp_path, "T1→T2", RegisteredPairs(oracle), (70,), pairs, SCORES)
     assert path.parent == tmp_path / "examples"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     with np.load(path, allow_pickle=False) as arrays:
@@ -48,10 +50,33 @@ def test_typical_and_worst_pair_of_the_scope_are_written(
         np.testing.assert_array_equal(arrays["worst_fixed_labels"], flat_cohort.label_map("d"))
 
 
+def test_scopes_of_one_setting_share_the_registered_pairs(
+    flat_cohort: PreparedCohort,
+    pairs: list[Pair],
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    oracle = AmortizedOracle(make_model((16, 16)), flat_cohort)
+    asked: list[tuple[Index, str]] = []
+    register = oracle.displacement
+
+    def counted(index: Index, pair: Pair) -> Tensor:
+        asked.append((index, pair.id))
+        return register(index, pair)
+
+    monkeypatch.setattr(oracle, "displacement", counted)
+    registered = RegisteredPairs(oracle)
+    for name in ("one", "two", "three"):
+        write_examples(tmp_path, name, registered, (70,), pairs, SCORES)
+    assert asked == [((70,), "a->b"), ((70,), "c->d")]
+
+
 def test_moved_images_and_labels_are_those_of_the_displacement(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
 ) -> None:
-    pictures = draw_pictures(AmortizedOracle(make_model((16, 16)), flat_cohort), (70,), pairs[0])
+    registered = RegisteredPairs(AmortizedOracle(make_model((16, 16)), flat_cohort))
+    pictures = draw_pictures(registered, (70,), pairs[0])
     places = np.indices((16, 16)) + pictures["displacement"].astype(float)
     moved = ndimage.map_coordinates(pictures["moving"], places, order=1, mode="nearest")
     labels = ndimage.map_coordinates(pictures["moving_labels"], places, order=0, mode="nearest")
@@ -63,9 +88,8 @@ def test_moved_images_and_labels_are_those_of_the_displacement(
 def test_plane_of_a_volume_is_the_one_with_most_of_the_label(
     deep_cohort: PreparedCohort, make_model: MakeModel, pairs: list[Pair]
 ) -> None:
-    pictures = draw_pictures(
-        AmortizedOracle(make_model((16, 16, 16)), deep_cohort), (70,), pairs[0], "bar"
-    )
+    registered = RegisteredPairs(AmortizedOracle(make_model((16, 16, 16)), deep_cohort))
+    pictures = draw_pictures(registered, (70,), pairs[0], "bar")
     assert (
         (pictures["fixed_labels"] == 2).sum()
         == (deep_cohort.label_map("b") == 2).sum((0, 1)).max()
