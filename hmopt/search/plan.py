@@ -48,8 +48,8 @@ NEGLIGIBLE_SHARE = 1 / 8
 MOST_PREDICTED = 10_001
 """Values of one hyperparameter at most at which scores are predicted."""
 
-CANDIDATES = 1700
-"""Settings, about, at which scores are predicted where there are several hyperparameters."""
+PER_AXIS = {2: 41, 3: 21}
+"""Values of each hyperparameter, by their number, at which scores are predicted; of more 6."""
 
 
 def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
@@ -253,7 +253,7 @@ def predict(
     -------
     list of Index
         C settings: the whole lattice of one hyperparameter, or `MOST_PREDICTED` of it; for several
-        about `CANDIDATES`, spread evenly, or the measured ones alone where they do not determine a
+        `PER_AXIS` values of each, spread evenly, or the measured ones alone where they do not determine a
         surface, as where a hyperparameter was measured at two values.
     array
         Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
@@ -266,8 +266,7 @@ def predict(
         places = [place for (place,) in settings]
         predicted = promise(places, scores, lattice)
         return [(place,) for place in lattice], predicted
-    per_axis = round(CANDIDATES ** (1 / dimensions))
-    candidates = even_lattice(space, per_axis)
+    candidates = even_lattice(space, PER_AXIS.get(dimensions, 6))
     measured_at = unit_places(space, settings)
     wanted_at = unit_places(space, candidates)
     if not bears_surface(measured_at):
