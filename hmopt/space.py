@@ -193,7 +193,8 @@ class Hyperparameter:
         Raises
         ------
         DeclarationError
-            If the value lies outside the range, or is none of the choices.
+            If the value lies outside the range, is not reached by steps of an integer, or is none
+            of the choices.
         """
         return self._values.to_unit_interval(value)
 
@@ -366,8 +367,12 @@ class _FloatRange:
     def range_text(self) -> str:
         return f"in [{self.low:g}, {self.high:g}]"
 
+    @property
+    def steps_text(self) -> str:
+        return ""
+
     def wrong(self, value: Value) -> DeclarationError:
-        expected = f"a {self.noun} in [{self.low}, {self.high}]"
+        expected = f"a {self.noun} in [{self.low}, {self.high}]{self.steps_text}"
         advice = "Choose a value in the range."
         return DeclarationError(self.name, expected=expected, got=value, advice=advice)
 
@@ -420,6 +425,12 @@ class _IntegerRange(_FloatRange):
         steps = round((self.along(place) - self.low) / self.step)
         return self.value(steps)
 
+    def to_unit_interval(self, value: Value) -> float:
+        beyond_low = self.number(value) - self.low
+        if beyond_low % self.step:
+            raise self.wrong(value)
+        return super().to_unit_interval(value)
+
     def draw(self, share: float, place: float) -> int:
         if self.prior == "uniform":
             return self.value(int(place * self.points))
@@ -437,6 +448,10 @@ class _IntegerRange(_FloatRange):
         if not number.is_integer():
             raise self.wrong(value)
         return number
+
+    @property
+    def steps_text(self) -> str:
+        return f" in steps of {self.step}" if self.step > 1 else ""
 
     @property
     def range_text(self) -> str:
@@ -704,6 +719,16 @@ class Space:
         setting = {}
         for hyperparameter in self.active(tuple(indices)):
             setting[hyperparameter.name] = hyperparameter.default
+        return setting
+
+    @property
+    def unregularized(self) -> dict[str, Value]:
+        """The baseline setting with `regularization` at its lowest, where it is a number."""
+        setting = self.default
+        for hyperparameter in self.hyperparameters:
+            is_weight = hyperparameter.name == "regularization" and hyperparameter.is_ordered
+            if is_weight and hyperparameter.name in setting:
+                setting["regularization"] = hyperparameter.value(0)
         return setting
 
     def active(self, index: Index) -> list[Hyperparameter]:

@@ -35,7 +35,13 @@ from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import find_curves
-from hmopt.search.lattice import bears_surface, coarse_lattice, even_lattice, unit_places
+from hmopt.search.lattice import (
+    SPREAD_FROM,
+    bears_surface,
+    coarse_lattice,
+    even_lattice,
+    unit_places,
+)
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Index, Space
 
@@ -55,6 +61,9 @@ PER_AXIS = {2: 41, 3: 21}
 def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     """Return the settings that are measured first: the coarse lattice, and the default.
 
+    Where the coarse lattice is no whole product, the default without regularization is measured,
+    too: reports compare with it.
+
     Examples
     --------
     >>> from hmopt.space import Hyperparameter
@@ -63,8 +72,10 @@ def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     [(0,), (60,), (100,), (175,), (200,)]
     """
     coarse = coarse_lattice(space, options.coarse)
-    default = space.index(space.default)
-    return sorted({*coarse, default})
+    references = [space.default]
+    if len(space.hyperparameters) >= SPREAD_FROM:
+        references.append(space.unregularized)
+    return sorted({*coarse, *(space.index(setting) for setting in references)})
 
 
 def dense_settings(space: Space) -> list[Index]:

@@ -528,8 +528,12 @@ class Card:
                 f"{duration(float(header.get('minutes', 0)))} on {header.get('device', 'cpu')}",
             ),
         ]
-        if "window" in loss and loss.get("similarity") == "lncc":
+        is_declared = "window" in loss and "window" not in self.study.space.names
+        if is_declared and loss.get("similarity") == "lncc":
             rows.insert(9, ("window of the similarity", f"{loss['window']} voxels"))
+        if "second_similarity" in loss:
+            second = _title(SIMILARITIES, loss["second_similarity"])
+            rows.insert(9, ("second similarity", second))
         if facts is not None:
             rows += _overlap_rows(facts)
         return [(name, _one_cell(value)) for name, value in rows]

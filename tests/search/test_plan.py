@@ -180,7 +180,7 @@ def test_three_hyperparameters_with_an_integer_are_searched_without_a_whole_prod
         )
 
     ((first, second, third),) = search(measure_all, section, space)
-    assert len(asked) <= 36 + 1 + section.refinements
+    assert len(asked) <= 36 + 2 + section.refinements
     assert abs(first - 74) <= 8
     assert abs(second - 26) <= 8
     assert third in (3, 4)
