@@ -575,7 +575,11 @@ def _row(optimum: ScopeOptimum) -> list[str]:
     stars = []
     for name, value in optimum.setting.items():
         low, high = optimum.interval(name)
-        between = f" ({setting_value(low)} to {setting_value(high)})" if low == low else ""
+        between = ""
+        if low == low:
+            # ends of an integer are whole, though intervals are floats
+            ends = (int(low), int(high)) if isinstance(value, int) else (low, high)
+            between = f" ({setting_value(ends[0])} to {setting_value(ends[1])})"
         stars.append(f"{setting_value(value)}{between}")
     to_use = [setting_value(value) for value in optimum.recommended.values()]
     held_out = optimum.score_held_out
