@@ -334,7 +334,7 @@ def test_keys_of_a_second_similarity_are_held_only_where_there_is_one() -> None:
         "scale",
         "overlap_labels",
     ]
-    both = {"similarity_share": {}}
+    both: dict[str, dict[str, Any]] = {"similarity_share": {}}
     loss = {"second_similarity": "mse", "second_scale": 3.0}
     shared = parse_study({**TRAINED, "hyperparameters": both, "loss": loss})
     assert shared.loss.model_dump()["second_similarity"] == "mse"

@@ -164,7 +164,7 @@ def test_three_hyperparameters_with_an_integer_are_searched_without_a_whole_prod
     names = ("regularization", "bending_share")
     space = Space(hyperparameters=(*(Hyperparameter(name=name) for name in names), window))
     section = LABELS.model_copy(update={"coarse": 6})
-    asked = []
+    asked: list[Index] = []
 
     def score(setting: Index) -> float:
         i, j, k = setting

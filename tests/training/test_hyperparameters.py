@@ -34,6 +34,7 @@ from hmopt.training.loss import (
 from hmopt.training.train import train_network
 
 from .test_loss import PAIRS
+from .test_train import Interrupted, assert_same_model, interrupting
 
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "regularization": {"high": 0.9},
@@ -79,7 +80,9 @@ def trained(cohort: PreparedCohort, tmp_path_factory: pytest.TempPathFactory) ->
     return trained_over(cohort, folder, similarity_share={}, window={"high": 9})
 
 
-def registered(path: Path, cohort: PreparedCohort, **setting: float) -> tuple[torch.Tensor, ...]:
+def registered(
+    path: Path, cohort: PreparedCohort, **setting: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return what a model makes of all training pairs at a setting: velocity, moved and fixed images."""
     hypermorph, _ = load_hypermorph(path)
     moving = load_images(cohort, [pair.moving for pair in PAIRS])
@@ -95,8 +98,9 @@ def test_a_trained_model_lowers_the_similarity_loss_of_its_window(
 ) -> None:
     losses = {}
     for window in (3, 9):
-        _, *images = registered(trained, cohort, similarity_share=0.0, window=window)
-        losses[window] = [float(local_cross_correlation(*images, measured)) for measured in (3, 9)]
+        _, moved, fixed = registered(trained, cohort, similarity_share=0.0, window=window)
+        measured = [local_cross_correlation(moved, fixed, width) for width in (3, 9)]
+        losses[window] = [float(loss) for loss in measured]
     narrow, wide = losses[3], losses[9]
     assert narrow[0] < 0.97 * wide[0]
     assert wide[1] < 0.97 * narrow[1]
@@ -108,9 +112,9 @@ def test_a_trained_model_lowers_the_similarity_loss_with_the_larger_share(
     errors = []
     correlations = []
     for share in (0.0, 1.0):
-        _, *images = registered(trained, cohort, similarity_share=share, window=3)
-        errors.append(float(mean_squared_error(*images)))
-        correlations.append(float(local_cross_correlation(*images, 3)))
+        _, moved, fixed = registered(trained, cohort, similarity_share=share, window=3)
+        errors.append(float(mean_squared_error(moved, fixed)))
+        correlations.append(float(local_cross_correlation(moved, fixed, 3)))
     assert errors[1] < 0.9 * errors[0]
     assert correlations[0] < 0.97 * correlations[1]
 
@@ -156,24 +160,12 @@ def test_the_header_keeps_scales_and_the_type_of_an_integer(
 def test_a_training_that_was_interrupted_ends_in_the_same_bytes(
     cohort: PreparedCohort, tmp_path: Path
 ) -> None:
-    class Interrupted(Exception):  # noqa: N818 - it is no error here
-        pass
-
-    def stop(steps: Any, *_: Any) -> Any:
-        for number, step in enumerate(steps):
-            if number == 5:
-                raise Interrupted
-            yield step
-
     study = declare(training={"checkpoint_every": 2})
     whole = train(study, cohort, tmp_path / "whole")
     with pytest.raises(Interrupted):
-        train(study, cohort, tmp_path / "parts", stop)
+        train(study, cohort, tmp_path / "parts", interrupting(5))
     parts = train(study, cohort, tmp_path / "parts")
-    one, _ = load_hypermorph(whole)
-    other, _ = load_hypermorph(parts)
-    for name, tensor in one.hypernetwork.state_dict().items():
-        assert torch.equal(other.hypernetwork.state_dict()[name], tensor)
+    assert_same_model(parts, whole)
 
 
 @pytest.mark.parametrize("window", [3, 9])
