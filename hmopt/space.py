@@ -55,7 +55,7 @@ class Hyperparameter:
         How values are drawn in training, and along which scale they are spread: `log-uniform` needs
         a range above 0, and of an integer a step of 1.
     end_point_rate
-        Share of draws in training that fall on `low`, and the same share on `high`.
+        Of a float: share of draws in training that fall on `low`, and the same share on `high`.
     default
         The baseline value. Of a categorical hyperparameter one of its choices; left out: the first.
     type
@@ -158,6 +158,33 @@ class Hyperparameter:
         """
         return self._values.from_unit_interval(place)
 
+    def draw(self, share: float, place: float) -> Value:
+        """Return the value that two uniform random numbers in [0, 1) stand for, as training draws it.
+
+        With r the `end_point_rate`, a float is `low` with probability r, `high` with probability r,
+        and elsewhere at a uniform place along its range, or along its logarithm if the prior is
+        log-uniform; it is not bound to the lattice. Each whole number and each choice is as probable
+        as the others. With a log-uniform prior a whole number v has a probability proportional to
+        log(v + 1/2) - log(v - 1/2).
+
+        Parameters
+        ----------
+        share
+            Decides whether a float falls on an end point.
+        place
+            Decides the value otherwise.
+
+        Examples
+        --------
+        >>> regularization = Hyperparameter(name="regularization")
+        >>> [regularization.draw(share, 0.25) for share in (0.05, 0.5, 0.95)]
+        [0.0, 0.25, 1.0]
+        >>> window = Hyperparameter(name="window", type="integer", low=3, high=9, step=2, default=9)
+        >>> [window.draw(0.0, place) for place in (0.0, 0.24, 0.25, 0.5, 0.99)]
+        [3, 3, 5, 7, 9]
+        """
+        return self._values.draw(share, place)
+
     def to_unit_interval(self, value: Value) -> float:
         """Return the place of a value along the range, in [0, 1]: the input of the hypernetwork.
 
@@ -166,7 +193,8 @@ class Hyperparameter:
         Raises
         ------
         DeclarationError
-            If the value lies outside the range, or is none of the choices.
+            If the value lies outside the range, is not reached by steps of an integer, or is none
+            of the choices.
         """
         return self._values.to_unit_interval(value)
 
@@ -259,7 +287,7 @@ class _FloatRange:
         )
         self.check_step()
         low, high, default = self.low, self.high, self.default
-        rate = given.end_point_rate
+        self.end_point_rate = rate = given.end_point_rate
         has_logarithm = self.prior == "uniform" or low > 0
         _check(self.name, low < high, "low < high", f"{low} and {high}")
         _check(self.name, has_logarithm, "low > 0 with a log-uniform prior", low)
@@ -309,6 +337,13 @@ class _FloatRange:
         # 0.35, not 0.35000000000000003
         return float(f"{value:.12g}")
 
+    def draw(self, share: float, place: float) -> Value:
+        if share < self.end_point_rate:
+            place = 0.0
+        elif share >= 1 - self.end_point_rate:
+            place = 1.0
+        return self.from_unit_interval(place)
+
     def coordinate(self, index: int) -> float:
         return float(self.value(index))
 
@@ -332,8 +367,12 @@ class _FloatRange:
     def range_text(self) -> str:
         return f"in [{self.low:g}, {self.high:g}]"
 
+    @property
+    def steps_text(self) -> str:
+        return ""
+
     def wrong(self, value: Value) -> DeclarationError:
-        expected = f"a {self.noun} in [{self.low}, {self.high}]"
+        expected = f"a {self.noun} in [{self.low}, {self.high}]{self.steps_text}"
         advice = "Choose a value in the range."
         return DeclarationError(self.name, expected=expected, got=value, advice=advice)
 
@@ -386,6 +425,20 @@ class _IntegerRange(_FloatRange):
         steps = round((self.along(place) - self.low) / self.step)
         return self.value(steps)
 
+    def to_unit_interval(self, value: Value) -> float:
+        beyond_low = self.number(value) - self.low
+        if beyond_low % self.step:
+            raise self.wrong(value)
+        return super().to_unit_interval(value)
+
+    def draw(self, share: float, place: float) -> int:
+        if self.prior == "uniform":
+            return self.value(int(place * self.points))
+        # from low - 1/2 to high + 1/2: so the ends have whole cells, as all others
+        first, last = self.low - 0.5, self.high + 0.5
+        drawn = round(first * (last / first) ** place)
+        return int(min(max(drawn, self.low), self.high))
+
     def typed(self, value: Value) -> Value:
         is_whole = _is_number(value) and float(value).is_integer()
         return int(value) if is_whole else value
@@ -395,6 +448,10 @@ class _IntegerRange(_FloatRange):
         if not number.is_integer():
             raise self.wrong(value)
         return number
+
+    @property
+    def steps_text(self) -> str:
+        return f" in steps of {self.step}" if self.step > 1 else ""
 
     @property
     def range_text(self) -> str:
@@ -449,6 +506,9 @@ class _Choices:
     def from_unit_interval(self, place: float) -> Value:
         last = self.points - 1
         return self.choices[round(place * last)]
+
+    def draw(self, share: float, place: float) -> Value:
+        return self.choices[int(place * self.points)]
 
     def to_unit_interval(self, value: Value) -> float:
         last = self.points - 1
@@ -533,7 +593,7 @@ def as_number(value: Value | None) -> float:
 
 
 def numbers_of(setting: Mapping[str, Value]) -> dict[str, float]:
-    """Return a setting of numbers, as a loss takes it.
+    """Return a setting of numbers, as a loss takes it; whole numbers stay whole.
 
     Raises
     ------
@@ -542,8 +602,8 @@ def numbers_of(setting: Mapping[str, Value]) -> dict[str, float]:
 
     Examples
     --------
-    >>> numbers_of({"regularization": 0.3})
-    {'regularization': 0.3}
+    >>> numbers_of({"regularization": 0.3, "window": 9})
+    {'regularization': 0.3, 'window': 9}
     """
     numbers = {}
     for name, value in setting.items():
@@ -551,7 +611,7 @@ def numbers_of(setting: Mapping[str, Value]) -> dict[str, float]:
             raise DeclarationError(
                 name, expected="a number", got=value, advice="Give the weight of a term."
             )
-        numbers[name] = float(value)
+        numbers[name] = value if isinstance(value, int) else float(value)
     return numbers
 
 
@@ -644,7 +704,7 @@ class Space:
 
     @property
     def is_continuous(self) -> bool:
-        """Whether all hyperparameters are floats and always active, as a hypermorph takes them."""
+        """Whether all hyperparameters are floats and always active."""
         return not self.has_conditions and all(one.is_continuous for one in self.hyperparameters)
 
     @property
@@ -659,6 +719,16 @@ class Space:
         setting = {}
         for hyperparameter in self.active(tuple(indices)):
             setting[hyperparameter.name] = hyperparameter.default
+        return setting
+
+    @property
+    def unregularized(self) -> dict[str, Value]:
+        """The baseline setting with `regularization` at its lowest, where it is a number."""
+        setting = self.default
+        for hyperparameter in self.hyperparameters:
+            is_weight = hyperparameter.name == "regularization" and hyperparameter.is_ordered
+            if is_weight and hyperparameter.name in setting:
+                setting["regularization"] = hyperparameter.value(0)
         return setting
 
     def active(self, index: Index) -> list[Hyperparameter]:

@@ -137,6 +137,7 @@ SLOW_MODULES = frozenset(
         "search/test_optimization.py",
         "search/test_spending.py",
         "search/test_studies.py",
+        "training/test_hyperparameters.py",
         "training/test_state.py",
         "training/test_train.py",
         "training/test_train_baselines.py",

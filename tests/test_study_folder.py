@@ -201,9 +201,12 @@ def test_results_without_a_model_are_reported(folder: Path, tmp_path: Path) -> N
     StudyFolder(folder).check_together()
 
 
-@pytest.mark.parametrize(
-    "study", sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/study.toml"))
+SEARCHED = sorted(
+    path.parents[1].name for path in (REPOSITORY / "studies").glob("*/results/search.json")
 )
+
+
+@pytest.mark.parametrize("study", SEARCHED)
 def test_committed_results_belong_to_their_declaration(study: str) -> None:
     StudyFolder(REPOSITORY / "studies" / study).check_together()
 

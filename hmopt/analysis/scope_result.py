@@ -25,7 +25,7 @@ from hmopt.ledger.measurements import Measurements
 from hmopt.progress import Track, silent
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
-from hmopt.space import Setting, Space, Value, as_number, choice_text
+from hmopt.space import Setting, Value, as_number, choice_text
 
 SEPARATE_CHOICES = "; "
 
@@ -170,7 +170,7 @@ def analyse_scopes(
             score_at_recommended=_score_at(full, recommended),
             score_at_common=_score_at(full, common),
             score_at_default=_score_at(full, space.default),
-            score_unregularized=_score_at(full, _unregularized(space)),
+            score_unregularized=_score_at(full, space.unregularized),
             subjects=subjects,
             warnings=warnings,
         )
@@ -188,16 +188,6 @@ def _score_at(full: CurveAnalysis, setting: Setting | None) -> float:
     if place < 0:
         return np.nan
     return float(response.means[place])
-
-
-def _unregularized(space: Space) -> Setting:
-    """Return the default setting with `regularization` at its lowest."""
-    setting = dict(space.default)
-    for hyperparameter in space.hyperparameters:
-        is_weight = hyperparameter.name == "regularization" and hyperparameter.is_ordered
-        if is_weight and hyperparameter.name in setting:
-            setting["regularization"] = hyperparameter.value(0)
-    return setting
 
 
 def _reported(other: ModelAnalysis, full: CurveAnalysis, folding_limit: float) -> Reported:

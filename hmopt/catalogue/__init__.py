@@ -8,9 +8,13 @@ from hmopt.catalogue.engines import ENGINES, EngineProgram, find_engine_program
 from hmopt.catalogue.hyperparameters import (
     HYPERPARAMETERS,
     Effect,
+    LossHyperparameter,
+    TermParameter,
     WeightedTerm,
     add_hyperparameter,
     find_hyperparameter,
+    term_parameters,
+    weighted_terms,
 )
 from hmopt.catalogue.losses import (
     REGULARIZERS,
@@ -24,7 +28,7 @@ from hmopt.catalogue.losses import (
 )
 from hmopt.catalogue.metrics import METRICS, Metric, add_metric, find_metric
 from hmopt.catalogue.plugins import load_plugins
-from hmopt.catalogue.record import Record
+from hmopt.catalogue.record import Named, Record
 
 __all__ = [
     "ENGINES",
@@ -34,10 +38,13 @@ __all__ = [
     "SIMILARITIES",
     "Effect",
     "EngineProgram",
+    "LossHyperparameter",
     "Metric",
+    "Named",
     "Record",
     "Regularizer",
     "Similarity",
+    "TermParameter",
     "WeightedTerm",
     "add_hyperparameter",
     "add_metric",
@@ -49,4 +56,6 @@ __all__ = [
     "find_regularizer",
     "find_similarity",
     "load_plugins",
+    "term_parameters",
+    "weighted_terms",
 ]

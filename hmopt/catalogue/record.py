@@ -11,7 +11,7 @@ from hmopt.errors import DeclarationError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Named:
     """Something that can be declared by its name.
 
     Parameters
@@ -20,19 +20,31 @@ class Record:
         What `study.toml` calls it.
     title
         What text and plots call it.
-    function
-        What computes it: a function, or its dotted path, as `"hmopt.metrics.overlap:dice"`, which
-        is imported when it is first used. Its arguments are taken by name from what is at hand, as
-        pytest does with fixtures; the kinds of records say what that is. An argument of another
-        name needs a default.
     version
         Raised whenever the same name begins to mean other numbers.
     """
 
     name: str
     title: str
-    function: str | Callable[..., Any]
     version: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Named):
+    """Something that can be declared by its name, and a function that computes it.
+
+    Parameters
+    ----------
+    name, title, version
+        As in `Named`.
+    function
+        What computes it: a function, or its dotted path, as `"hmopt.metrics.overlap:dice"`, which
+        is imported when it is first used. Its arguments are taken by name from what is at hand, as
+        pytest does with fixtures; the kinds of records say what that is. An argument of another
+        name needs a default.
+    """
+
+    function: str | Callable[..., Any]
 
     def load(self) -> Callable[..., Any]:
         """Return the function.
@@ -49,18 +61,20 @@ class Record:
         """
         return _import_function(self.function) if isinstance(self.function, str) else self.function
 
-    def compute(self, given: object) -> Any:
+    def compute(self, given: object, values: Mapping[str, Any] | None = None) -> Any:
         """Call the function with attributes of an object, those that its arguments are named after.
 
         Parameters
         ----------
         given
             Has an attribute for each argument without a default.
+        values
+            Further values by name, for arguments that are named after no attribute.
 
         Raises
         ------
         DeclarationError
-            If it has none.
+            If an argument without a default is neither.
 
         Examples
         --------
@@ -71,14 +85,19 @@ class Record:
         6
         >>> record.compute(SimpleNamespace(width=3, height=5))
         15
+        >>> record.compute(SimpleNamespace(width=3), {"height": 4})
+        12
         """
         function = self.load()
+        further = values or {}
         arguments = {}
         for parameter in _parameters(function):
             # asked of the class, since looking at a property would compute it
             is_known = hasattr(type(given), parameter.name) or parameter.name in vars(given)
             if is_known:
                 arguments[parameter.name] = getattr(given, parameter.name)
+            elif parameter.name in further:
+                arguments[parameter.name] = further[parameter.name]
             elif parameter.default is parameter.empty:
                 raise DeclarationError(
                     self.name,
@@ -94,7 +113,7 @@ class Record:
         return tuple(parameter.name for parameter in _parameters(self.load()))
 
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Named)
 
 
 def find(records: Mapping[str, R], name: str, kind: str) -> R:

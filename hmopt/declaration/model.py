@@ -226,14 +226,15 @@ _COMPLETE = {
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: `regularization` (λ), `label_weight` (γ), or one of an engine or plugin."""
+    """`[hyperparameters.NAME]`: one of the loss, as `regularization` (λ), or one of an engine or plugin."""
 
     type: Literal["float", "integer", "categorical"] = "float"
-    """Kind of its values. Engines take all; a hypermorph takes `float`."""
+    """Kind of its values. Engines take all; of those of the loss `window` is `integer`, the others
+    `float`."""
     low: float = 0.0
-    """Smallest value; required of an integer, not for categorical."""
+    """Smallest value; required of an integer of an engine, not for categorical."""
     high: float = 1.0
-    """Largest value; required of an integer, not for categorical."""
+    """Largest value; required of an integer of an engine, not for categorical."""
     step: float = 0.005
     """Distance of neighbouring settings. Of a float as a share of the range (of its logarithm with a
     log-uniform prior): one divided by a whole number. Of an integer in whole numbers; left out: 1."""
@@ -241,12 +242,13 @@ class HyperparameterOptions(Options):
     """Distribution that values are drawn from in training, and scale along which a search spreads
     them; `log-uniform` needs low > 0."""
     end_point_rate: float = 0.1
-    """Share of draws in training that fall on `low`, and the same share on `high`; in [0, 0.5]."""
+    """Of a float: share of draws in training that fall on `low`, and the same share on `high`; in
+    [0, 0.5]. Each value of an integer is as probable as the others."""
     choices: list[Choice] = []
     """Values of a categorical hyperparameter: at least two, of text, numbers, or true and false."""
     default: Choice = 0.5
-    """Baseline value: what would be used without a search. Required of an integer; of a categorical
-    hyperparameter left out: the first choice."""
+    """Baseline value: what would be used without a search. Required of an integer of an engine; of a
+    categorical hyperparameter left out: the first choice."""
     only_if: dict[str, Choice | list[Choice]] = {}
     """Categorical or integer hyperparameters that are declared above, each with the value or the
     values with which this one is active; elsewhere it is left out of the setting."""
@@ -295,12 +297,15 @@ class LossOptions(Options):
     """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularizer; all are minimized."""
 
     table: ClassVar[str] = "loss"
+    of_second: ClassVar[tuple[str, ...]] = ("second_similarity", "second_scale")
+    """Keys of the second similarity."""
 
     similarity: Annotated[str, OneOf(SIMILARITIES)] = "lncc"
     """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or
     one of a plugin."""
     window: int = Field(default=9, ge=3, le=255)
-    """Width of the window of `lncc` in voxels; odd."""
+    """Width of the window of `lncc` in voxels; odd. Where `window` is a hyperparameter: the one at
+    which the scale is estimated."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
@@ -308,6 +313,23 @@ class LossOptions(Options):
     model."""
     overlap_labels: list[str] = []
     """Labels in the overlap loss; empty: all. Evaluate γ on the others."""
+    second_similarity: Annotated[str, OneOf(SIMILARITIES)] | None = None
+    """Another similarity loss, with the hyperparameter `similarity_share` (s):
+    (1 - s) similarity + s second similarity."""
+    second_scale: float | None = Field(default=None, gt=0, le=1e6)
+    """Factor of the second similarity loss; left out: estimated like `scale`."""
+
+    @property
+    def written_keys(self) -> tuple[str, ...]:
+        """Keys that have a use: those of a second similarity only where there is one."""
+        left_out = () if self.second_similarity else self.of_second
+        return tuple(name for name in type(self).model_fields if name not in left_out)
+
+    @model_serializer(mode="wrap")
+    def _only_written_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the other keys: a file of one similarity is the same as before there were two."""
+        content = serialize(self)
+        return {key: value for key, value in content.items() if key in self.written_keys}
 
     @field_validator("window")
     @classmethod

@@ -24,7 +24,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Seed of a random generator, in the range that all libraries take."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # names that can be added to have no hash
 class OneOf:
     """Annotation of a text, or a list of texts, that must be among some names: `Annotated[str, OneOf(METRICS)]`.
 

@@ -30,7 +30,9 @@ class SearchOptions(Options):
     ]
     """Further metrics to measure."""
     coarse: int = Field(default=10, ge=3, le=10_001)
-    """Values of each hyperparameter in the first, even sweep, with one more near the upper end."""
+    """Values of each hyperparameter in the first, even sweep, with one more near the upper end. With
+    three hyperparameters the sweep has as many settings as with two, coarse², far from each
+    other."""
     refinements: int = Field(default=5, ge=0, le=10_000)
     """Further settings at most, added adaptively where the expected gain over all scopes is
     largest."""

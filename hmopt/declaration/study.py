@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from hmopt.catalogue import HYPERPARAMETERS, METRICS, SIMILARITIES, load_plugins
+from hmopt.catalogue import (
+    HYPERPARAMETERS,
+    METRICS,
+    REGULARIZERS,
+    SIMILARITIES,
+    load_plugins,
+    weighted_terms,
+)
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.model import (
     HypernetworkOptions,
@@ -79,16 +86,20 @@ class Study(Options):
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
-    def _with_known_ranges(cls, hyperparameters: Any) -> Any:
-        """Let a hyperparameter whose range is not declared have that of the catalogue."""
-        if not isinstance(hyperparameters, dict):
+    def _with_known_ranges(cls, hyperparameters: Any, info: ValidationInfo) -> Any:
+        """Let a hyperparameter whose type and range are not declared have those of the catalogue."""
+        model = info.data.get("model")
+        is_of_engine = isinstance(model, ModelOptions) and model.source == "engine"
+        if is_of_engine or not isinstance(hyperparameters, dict):
             return hyperparameters
         complete = {}
         for name, declared in hyperparameters.items():
-            if isinstance(declared, dict) and declared.get("type", "float") == "float":
-                complete[name] = _known_range(name) | declared
+            known = _known_range(name)
+            kind = known.get("type", "float")
+            if isinstance(declared, dict) and declared.get("type", kind) == kind:
+                complete[name] = known | declared
             else:
-                complete[name] = declared  # which pydantic refuses
+                complete[name] = declared  # which is refused
         return complete
 
     @property
@@ -101,11 +112,14 @@ class Study(Options):
         return Space(hyperparameters=tuple(hyperparameters))
 
 
-def _known_range(name: str) -> dict[str, float]:
+def _known_range(name: str) -> dict[str, Any]:
     if name not in HYPERPARAMETERS:
         return {}
     known = HYPERPARAMETERS[name]
-    return {"low": known.low, "high": known.high, "default": known.default}
+    found: dict[str, Any] = {"low": known.low, "high": known.high, "default": known.default}
+    if known.type == "integer":
+        found |= {"type": known.type, "step": known.step}
+    return found
 
 
 def parse_study(
@@ -363,18 +377,20 @@ def check_agreement(
     Raises
     ------
     DeclarationError
-        If the loss does not know a hyperparameter or its range is too wide, images lack the axis to
-        flip, or intensities that must lie in [0, 1] do not.
+        If the loss does not know a hyperparameter or its range is too wide, a hyperparameter shares
+        what the loss does not have, images lack the axis to flip, or intensities that must lie in
+        [0, 1] do not.
 
     Examples
     --------
     >>> flat = PreprocessingOptions(shape=[16, 16])
     >>> check_agreement({"warmth": HyperparameterOptions()}, flat, LossOptions(), TrainingOptions())
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: hyperparameters.warmth: expected regularization or label_weight, got 'warmth'. ...
+    hmopt.errors.DeclarationError: hyperparameters.warmth: expected one of regularization, ..., got 'warmth'. ...
     """
     contradictions = [
         *_of_hyperparameters(hyperparameters),
+        *_of_shares(hyperparameters, loss),
         *_of_axes(preprocessing, training),
         *_of_intensities(preprocessing, loss, training),
     ]
@@ -383,7 +399,9 @@ def check_agreement(
 
 
 def check_hypermorph(space: Space) -> None:
-    """Refuse hyperparameters that a hypermorph cannot be conditioned on: only floats are always active and continuous.
+    """Refuse hyperparameters that a hypermorph cannot be conditioned on.
+
+    It takes numbers that are always active: those of the loss in the type that the loss takes.
 
     Raises
     ------
@@ -395,13 +413,15 @@ def check_hypermorph(space: Space) -> None:
     >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
     >>> check_hypermorph(Space(hyperparameters=(kernel,)))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: hyperparameters.kernel.type: expected float, as a hypermorph takes it, got ...
+    hmopt.errors.DeclarationError: hyperparameters.kernel.type: expected float or integer, as a hypermorph takes it, ...
     """
     for one in space.hyperparameters:
         field = f"hyperparameters.{one.name}"
         advice = 'Declare it otherwise, or an engine: model.source = "engine".'
-        if one.type != "float":
-            expected = "float, as a hypermorph takes it"
+        known = HYPERPARAMETERS.get(one.name)
+        taken = ("float", "integer") if known is None else (known.type,)
+        if one.type not in taken:
+            expected = f"{' or '.join(taken)}, as a hypermorph takes it"
             raise DeclarationError(f"{field}.type", expected=expected, got=one.type, advice=advice)
         if one.only_if:
             names = ", ".join(name for name, _ in one.conditions)
@@ -552,14 +572,60 @@ def _of_hyperparameters(
     for name, options in hyperparameters.items():
         field = f"hyperparameters.{name}"
         if name not in HYPERPARAMETERS:
-            expected = " or ".join(HYPERPARAMETERS)
+            expected = f"one of {', '.join(HYPERPARAMETERS)}"
             yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
         known = HYPERPARAMETERS[name]
+        if options.type != known.type:
+            continue  # `check_hypermorph` refuses it
         if options.low < known.least or options.high > known.most:
             expected = f"a range inside [{known.least:g}, {known.most:g}]"
             got = f"{options.low} to {options.high}"
             yield Contradiction(field=field, expected=expected, got=got)
+        if known.type == "integer":
+            beyond_least = options.low - known.least
+            if options.step % known.step or beyond_least % known.step:
+                expected = f"values from {known.least:g} in steps of {known.step}"
+                got = f"{options.low:g} in steps of {options.step:g}"
+                yield Contradiction(field=field, expected=expected, got=got)
+
+
+def _of_shares(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    known = [name for name in hyperparameters if name in HYPERPARAMETERS]
+    records = weighted_terms(known)
+    effects = {record.name: record.effect for record in records}
+    regularizer = REGULARIZERS[loss.regularizer]
+    for record in records:
+        if record.effect != "share of the regularizer":
+            continue
+        if "regularization" not in effects:
+            field = f"hyperparameters.{record.name}"
+            expected = "[hyperparameters.regularization] beside a share of the regularizer"
+            yield Contradiction(field=field, expected=expected, got="none")
+        if record.function == regularizer.function:
+            expected = f"another regularizer than {loss.regularizer} beside {record.name}"
+            yield Contradiction(field="loss.regularizer", expected=expected, got=loss.regularizer)
+    yield from _of_second_similarity(effects, loss)
+
+
+def _of_second_similarity(effects: Mapping[str, str], loss: LossOptions) -> Iterator[Contradiction]:
+    field = "loss.second_similarity"
+    second = loss.second_similarity
+    if "similarity_share" in effects and second is None:
+        expected = "a similarity beside the hyperparameter similarity_share"
+        yield Contradiction(field=field, expected=expected, got="none")
+    if second is not None and "similarity_share" not in effects:
+        expected = "none without the hyperparameter similarity_share"
+        yield Contradiction(field=field, expected=expected, got=second)
+    if second == loss.similarity:
+        expected = "another similarity than loss.similarity"
+        yield Contradiction(field=field, expected=expected, got=second)
+    if second is None and loss.second_scale is not None:
+        field = "loss.second_scale"
+        expected = "none without loss.second_similarity"
+        yield Contradiction(field=field, expected=expected, got=loss.second_scale)
 
 
 def _of_axes(
@@ -577,8 +643,10 @@ def _of_intensities(
 ) -> Iterator[Contradiction]:
     if preprocessing.normalization != "zscore":
         return
+    second = loss.second_similarity
     needs_unit_range = {
         f"loss.similarity {loss.similarity}": SIMILARITIES[loss.similarity].needs_unit_range,
+        f"loss.second_similarity {second}": second and SIMILARITIES[second].needs_unit_range,
         "training.augmentation.intensity": training.augmentation.intensity > 0,
     }
     for name, needed in needs_unit_range.items():

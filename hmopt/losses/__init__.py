@@ -15,6 +15,8 @@ from hmopt.losses.similarity import (
     local_cross_correlation,
     mean_squared_error,
     mutual_information,
+    of_second_similarity,
+    second_dissimilarity,
 )
 
 __all__ = [
@@ -29,9 +31,11 @@ __all__ = [
     "loss_terms",
     "mean_squared_error",
     "mutual_information",
+    "of_second_similarity",
     "one_hot",
     "overlap_loss",
     "regularize",
+    "second_dissimilarity",
     "squared_gradient",
     "weighted_loss",
 ]

@@ -1,18 +1,21 @@
 """The weighted loss of a registration network."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor
 
-from hmopt.catalogue import HYPERPARAMETERS, Effect, find_hyperparameter
+from hmopt.catalogue import HYPERPARAMETERS, Effect, WeightedTerm, weighted_terms
 from hmopt.declaration import LossOptions
 from hmopt.losses.similarity import find_similarity
 from hmopt.spatial import warp
 
 SMALLEST_SHARE = 0.05
 """The least by which the loss is divided, however small the share of its data term."""
+
+REGULARIZATION = "regularization"
+"""The hyperparameter whose term is the regularizer."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +42,10 @@ class RegisteredBatch:
         Values in the label maps that the overlap loss sees.
     scale
         What the dissimilarity is multiplied by.
+    second_scale
+        What the dissimilarity by the second similarity is multiplied by.
+    setting
+        Values of hyperparameters; functions of the loss take them by their names.
     """
 
     moving: Tensor
@@ -51,6 +58,8 @@ class RegisteredBatch:
     options: LossOptions
     overlap_labels: tuple[int, ...]
     scale: float
+    second_scale: float = 1.0
+    setting: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def moved(self) -> Tensor:
@@ -87,6 +96,14 @@ class Terms:
 def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Terms:
     """Compute the terms of the loss of registered pairs that a setting weighs.
 
+    Parameters
+    ----------
+    registered
+        The pairs.
+    setting
+        Values by hyperparameter. Functions of terms with an argument of the name of one are called
+        with its value, as local correlation with that of `window`.
+
     Raises
     ------
     DeclarationError
@@ -104,19 +121,20 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     >>> loss_terms(registered, {"regularization": 0.5})
     Terms(dissimilarity=tensor(1.), weighted={'regularization': tensor(0.)})
     """
-    similarity = find_similarity(registered.options)
+    registered = replace(registered, setting=setting)
+    similarity = find_similarity(registered.options, setting)
     dissimilarity = similarity(registered.moved, registered.fixed)
     weighted = {}
-    for name in setting:
-        hyperparameter = find_hyperparameter(name)
-        weighted[name] = hyperparameter.compute(registered)
+    for hyperparameter in weighted_terms(setting):
+        weighted[hyperparameter.name] = hyperparameter.compute(registered, setting)
     return Terms(dissimilarity=dissimilarity, weighted=weighted)
 
 
 def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute the loss of a setting: (1 - λ) D + λ · regularization.
+    """Compute the loss of a setting: (1 - λ) D + λ R.
 
-    The data term is D = (1 - γ) · scale · dissimilarity + γ · overlap.
+    The data term is D = (1 - γ) · scale · dissimilarity + γ · overlap, the regularizer
+    R = (1 - β) · regularization + β · bending energy.
 
     Other hyperparameters do to the loss what their `effect` says (see
     `hmopt.catalogue.WeightedTerm`).
@@ -126,8 +144,8 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     terms
         The terms of the loss.
     setting
-        Values by hyperparameter, as λ by `regularization` and γ by `label_weight`; one that is not
-        there counts as 0.
+        Values by hyperparameter, as λ by `regularization`, β by `bending_share` and γ by
+        `label_weight`; one that is not there counts as 0.
     scale
         What the dissimilarity is multiplied by.
 
@@ -152,7 +170,8 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     for name in _with_effect("share of the loss", setting):
         share = setting[name]
         rest = 1 - share
-        weighted = share * terms.weighted[name]
+        term = _regularizer(terms, setting) if name == REGULARIZATION else terms.weighted[name]
+        weighted = share * term
         loss = rest * loss + weighted
     for name in _with_effect("added", setting):
         weight = setting[name]
@@ -197,18 +216,31 @@ def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
 
 
 def _data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute the mean of the scaled dissimilarity and the terms that share its weight.
+    """Compute the mean of the scaled dissimilarity and the terms that share its weight."""
+    of_similarity = _with_effect("share of the similarity", setting)
+    of_data = _with_effect("share of the data term", setting)
+    return _shared(terms.dissimilarity, scale, [*of_similarity, *of_data], terms, setting)
 
-    Each term takes its share γ of what came before: with γ₁, then γ₂, the weights are
-    (1 - γ₁)(1 - γ₂) of the dissimilarity, γ₁ (1 - γ₂) and γ₂.
+
+def _regularizer(terms: Terms, setting: Mapping[str, float]) -> Tensor:
+    """Compute the mean of the declared regularizer and the terms that share its weight."""
+    shares = _with_effect("share of the regularizer", setting)
+    return _shared(terms.weighted[REGULARIZATION], 1.0, shares, terms, setting)
+
+
+def _shared(
+    first: Tensor, scale: float, shares: Sequence[str], terms: Terms, setting: Mapping[str, float]
+) -> Tensor:
+    """Compute the mean of a scaled term and others, each of which takes a share of what came before.
+
+    With shares γ₁, then γ₂, the weights are (1 - γ₁)(1 - γ₂) of the first term, γ₁ (1 - γ₂) and γ₂.
     """
-    shares = _with_effect("share of the data term", setting)
     left = 1.0
     for name in shares:
         share = setting[name]
         left = left * (1 - share)
     left_times_scale = left * scale
-    data = left_times_scale * terms.dissimilarity
+    mean = left_times_scale * first
     for place, name in enumerate(shares):
         weight = setting[name]
         later_shares = shares[place + 1 :]
@@ -216,8 +248,8 @@ def _data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tens
             later_share = setting[later]
             weight = weight * (1 - later_share)
         weighted = weight * terms.weighted[name]
-        data = data + weighted
-    return data
+        mean = mean + weighted
+    return mean
 
 
 def _with_effect(effect: Effect, setting: Mapping[str, float]) -> list[str]:
@@ -225,7 +257,7 @@ def _with_effect(effect: Effect, setting: Mapping[str, float]) -> list[str]:
     found = []
     for name, record in HYPERPARAMETERS.items():
         is_set = name in setting
-        has_effect = record.effect == effect
+        has_effect = isinstance(record, WeightedTerm) and record.effect == effect
         if is_set and has_effect:
             found.append(name)
     return found

@@ -146,8 +146,24 @@ def _shifted(velocity: Tensor, shifts: Mapping[int, int]) -> Tensor:
     return velocity
 
 
-def regularize(velocity: Tensor, options: LossOptions, spacing: Sequence[float] | None) -> Tensor:
-    """Compute the declared regularization of a velocity of shape (batch, d, *shape).
+def regularize(
+    velocity: Tensor,
+    options: LossOptions,
+    spacing: Sequence[float] | None,
+    setting: Mapping[str, float] | None = None,
+) -> Tensor:
+    """Compute the declared regularization of a velocity.
+
+    Parameters
+    ----------
+    velocity
+        (batch, d, *shape).
+    options
+        `[loss]`.
+    spacing
+        Size of a voxel along each axis; None: equal sides.
+    setting
+        Values of hyperparameters, for a regularizer with arguments of their names.
 
     Raises
     ------
@@ -163,5 +179,10 @@ def regularize(velocity: Tensor, options: LossOptions, spacing: Sequence[float] 
     name = options.regularizer
     record = find_regularizer(name)
     loss = record.load()
-    term: Tensor = loss(velocity=velocity, spacing=spacing)
+    values = setting or {}
+    further = {}
+    for parameter in record.parameters:
+        if parameter in values:
+            further[parameter] = values[parameter]
+    term: Tensor = loss(velocity=velocity, spacing=spacing, **further)
     return term

@@ -1,6 +1,6 @@
 """How badly a moved image matches a fixed one: 0 is a perfect match, larger is worse."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from hmopt import catalogue
 from hmopt.declaration import LossOptions
+from hmopt.errors import DeclarationError
 from hmopt.spatial.window import cached_parts, inverse_count, window_sum
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
@@ -112,10 +113,18 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     return loss
 
 
-def find_similarity(options: LossOptions) -> ImageLoss:
+def find_similarity(options: LossOptions, setting: Mapping[str, float] | None = None) -> ImageLoss:
     """Return the declared similarity loss, a function of the moved and the fixed image.
 
-    Keys of `[loss]` that its arguments are named after, as `window`, are filled in.
+    Its further arguments are filled in by their names: from the setting, or else from `[loss]`, as
+    `window`.
+
+    Parameters
+    ----------
+    options
+        `[loss]`.
+    setting
+        Values of hyperparameters.
 
     Raises
     ------
@@ -128,17 +137,89 @@ def find_similarity(options: LossOptions) -> ImageLoss:
     'mean_squared_error'
     >>> find_similarity(LossOptions(similarity="lncc", window=5)).keywords
     {'window': 5}
+    >>> find_similarity(LossOptions(similarity="lncc", window=5), {"window": 3}).keywords
+    {'window': 3}
     """
     record = catalogue.find_similarity(options.similarity)
     loss: ImageLoss = record.load()
     keys = type(options).model_fields
+    values = setting or {}
     declared = {}
     for name in record.parameters:
-        if name in keys:
+        if name in values:
+            declared[name] = values[name]
+        elif name in keys:
             declared[name] = getattr(options, name)
     if not declared:
         return loss
     return partial(loss, **declared)
+
+
+def of_second_similarity(options: LossOptions) -> LossOptions:
+    """Return the options of the loss with the second similarity in place of the first.
+
+    Raises
+    ------
+    DeclarationError
+        If no second one is declared.
+
+    Examples
+    --------
+    >>> options = LossOptions(similarity="lncc", second_similarity="mse", second_scale=20.0)
+    >>> second = of_second_similarity(options)
+    >>> second.similarity, second.scale
+    ('mse', 20.0)
+    """
+    if options.second_similarity is None:
+        raise DeclarationError(
+            "loss.second_similarity",
+            expected="a similarity",
+            got="none",
+            advice="Declare one, or leave out similarity_share.",
+        )
+    changed = {"similarity": options.second_similarity, "scale": options.second_scale}
+    return options.model_copy(update=changed)
+
+
+def second_dissimilarity(
+    moved: Tensor,
+    fixed: Tensor,
+    options: LossOptions,
+    second_scale: float,
+    setting: Mapping[str, float],
+) -> Tensor:
+    """Compute the declared second similarity loss, times its scale.
+
+    Parameters
+    ----------
+    moved, fixed
+        (batch, 1, *shape).
+    options
+        `[loss]`.
+    second_scale
+        What it is multiplied by.
+    setting
+        Values of hyperparameters.
+
+    Returns
+    -------
+    Tensor
+        A number.
+
+    Raises
+    ------
+    DeclarationError
+        If no second similarity is declared.
+
+    Examples
+    --------
+    >>> options = LossOptions(second_similarity="mse")
+    >>> image = torch.zeros(1, 1, 4, 4)
+    >>> second_dissimilarity(image, image + 2, options, second_scale=0.5, setting={})
+    tensor(2.)
+    """
+    similarity = find_similarity(of_second_similarity(options), setting)
+    return second_scale * similarity(moved, fixed)
 
 
 class _MeanCorrelation(torch.autograd.Function):

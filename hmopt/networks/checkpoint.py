@@ -25,7 +25,8 @@ from hmopt.space import Hyperparameter, Space
 
 FORMAT = "hmopt-hypermorph-1"
 NOT_TRAINED = ("step", "default")
-"""Keys of a hyperparameter that say how it is searched; a model covers any value of them."""
+"""Keys of a hyperparameter that say how it is searched; a model covers any value of them. The step of
+an integer is none of them: training draws its values."""
 
 
 def architecture(study: Study, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -72,11 +73,15 @@ def trained_part(declared: dict[str, Any]) -> dict[str, Any]:
     >>> range_and_step = {"low": 0.0, "step": 0.005, "default": 0.5}
     >>> trained_part({"hyperparameters": {"regularization": range_and_step}})
     {'hyperparameters': {'regularization': {'low': 0.0}}}
+    >>> trained_part({"hyperparameters": {"window": {"type": "integer", "step": 2, "default": 9}}})
+    {'hyperparameters': {'window': {'type': 'integer', 'step': 2}}}
     """
     every = declared.get("hyperparameters", {})
     hyperparameters = {}
     for name, values in every.items():
-        trained = {key: value for key, value in values.items() if key not in NOT_TRAINED}
+        is_integer = values.get("type") == "integer"
+        left_out = ("default",) if is_integer else NOT_TRAINED
+        trained = {key: value for key, value in values.items() if key not in left_out}
         hyperparameters[name] = trained
     return {**declared, "hyperparameters": hyperparameters}
 

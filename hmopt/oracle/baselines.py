@@ -18,7 +18,7 @@ from hmopt.progress import Track, silent
 from hmopt.space import Index, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import network_key
-from hmopt.training.loss import study_scale
+from hmopt.training.loss import with_scales
 from hmopt.training.train import train_hypermorph, train_network, with_budget
 
 
@@ -169,9 +169,7 @@ class BaselineOracles:
         self._cohort = cohort
         self._track = track
         self._device = device
-        scale = study_scale(study, cohort)
-        loss = study.loss.model_copy(update={"scale": scale})
-        self._scaled = study.model_copy(update={"loss": loss})
+        self._scaled = with_scales(study, cohort)
 
     def train(self, training: Training) -> None:
         """Train what is not there yet, or continue where it was interrupted.

@@ -58,14 +58,14 @@ class ScopeOptimum(BaseModel):
 
     criteria: list[tuple[str, str]]
     """Kinds and values of the scope; none: the whole cohort."""
-    setting: dict[str, float]
+    setting: dict[str, int | float]
     intervals: dict[str, Ends]
     """By hyperparameter: 95 % interval of the best value."""
-    recommended: dict[str, float]
+    recommended: dict[str, int | float]
     """The best setting of the pooled curve."""
     folding: float | None = None
     """Mean share of folded voxels at the recommended setting; None where it was not measured."""
-    within_limit: dict[str, float] | None = None
+    within_limit: dict[str, int | float] | None = None
     """The best of the settings that obey the folding limit; None where none does, or it is not told."""
     score_held_out: Known | None = None
     gain_over_default: Known | None = None
@@ -99,7 +99,7 @@ class ModelOptima(BaseModel):
     """Under which the model was measured."""
     metric: str
     labels: list[str]
-    default: dict[str, float]
+    default: dict[str, int | float]
     folding_limit: float | None = None
     """Of the mean share of folded voxels; None in files of earlier versions."""
     searched: str | None = None

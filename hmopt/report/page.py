@@ -13,7 +13,14 @@ from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
-from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, SIMILARITIES, Record
+from hmopt.catalogue import (
+    HYPERPARAMETERS,
+    REGULARIZERS,
+    SIMILARITIES,
+    Record,
+    TermParameter,
+    WeightedTerm,
+)
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
@@ -552,7 +559,7 @@ def _loss(material: Material) -> str:
     regularizer = f"{_title(REGULARIZERS, kind, 'regularizer')} of the velocity"
     scale = words.number(material.searched.loss_scale)
     names = material.searched.space.names
-    further = "".join(f" {_further_term(name)}" for name in names if name not in WRITTEN_OUT)
+    further = "".join(f" {_further(name, loss)}" for name in names if name not in WRITTEN_OUT)
     if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
         return f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}.{further}"
@@ -567,14 +574,17 @@ def _title(records: Mapping[str, Record], name: str, otherwise: str) -> str:
     return records[name].title if name in records else otherwise
 
 
-def _further_term(name: str) -> str:
+def _further(name: str, loss: Mapping[str, object]) -> str:
     """Return what a hyperparameter other than λ and γ does to the loss."""
     if name not in HYPERPARAMETERS:
         return f"{words.symbol(name)} weighs a further term."
     record = HYPERPARAMETERS[name]
-    if record.effect == "added":
-        return f"{record.symbol} · {record.title} is added."
-    return f"{record.symbol} is the {record.effect} that is {record.title}."
+    if isinstance(record, WeightedTerm) and record.effect == "share of the similarity":
+        second = _title(SIMILARITIES, str(loss.get("second_similarity")), record.title)
+        return f"{record.symbol} is the {record.effect} that is {second}, at its own scale."
+    if isinstance(record, TermParameter) and name in loss:
+        return f"{record.meaning[:-1]}; the scale is that of {loss[name]}, and follows it."
+    return record.meaning
 
 
 def _search(material: Material) -> str:

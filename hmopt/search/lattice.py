@@ -17,6 +17,12 @@ from optuna.distributions import (
 from hmopt.errors import DeclarationError
 from hmopt.space import Hyperparameter, Index, Space, Type, even_indices, place_indices
 
+SPREAD_FROM = 3
+"""Hyperparameters from which on the coarse lattice is no whole product."""
+
+MOST_SPREAD = 20_000
+"""Settings of the product, about, that those of such a lattice are chosen among at most."""
+
 
 def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
     """Return the values of a hyperparameter as Optuna is to suggest them.
@@ -93,13 +99,78 @@ def coarse_lattice(space: Space, points: int) -> list[Index]:
     scores bend with it: in the last interval a place is added at a quarter of its length from the
     end. A categorical hyperparameter has all its choices.
 
+    Of three hyperparameters and more it is no whole product: of its settings about as many as two
+    hyperparameters have, `coarse_count`, are taken one after the other, each the farthest from those
+    before it (see `spread_out`).
+
     Examples
     --------
     >>> coarse_lattice(Space(hyperparameters=(Hyperparameter(name="regularization"),)), 6)
     [(0,), (50,), (100,), (150,), (188,), (200,)]
+    >>> three = Space(hyperparameters=tuple(Hyperparameter(name=name) for name in "abc"))
+    >>> len(coarse_lattice(three, 6))
+    36
     """
-    axes = [_coarse_indices(hyperparameter, points) for hyperparameter in space.hyperparameters]
-    return space.product(axes)
+    dimensions = len(space.hyperparameters)
+    if dimensions < SPREAD_FROM:
+        axes = [_coarse_indices(hyperparameter, points) for hyperparameter in space.hyperparameters]
+        return space.product(axes)
+    most_per_axis = int(MOST_SPREAD ** (1 / dimensions))
+    per_axis = max(3, min(points, most_per_axis))
+    axes = [_coarse_indices(hyperparameter, per_axis) for hyperparameter in space.hyperparameters]
+    product = space.product(axes)
+    return sorted(spread_out(product, coarse_count(dimensions, points)))
+
+
+def coarse_count(dimensions: int, points: int) -> int:
+    """Return how many settings the coarse lattice has at most.
+
+    That is `points` to the power of one or two hyperparameters. For d = 3 and more it is `points`²,
+    but at least twice the (d + 1)(d + 2) / 2 that determine a polynomial of degree 2.
+
+    Examples
+    --------
+    >>> [coarse_count(dimensions, points=10) for dimensions in (1, 2, 3, 4)]
+    [10, 100, 100, 100]
+    >>> coarse_count(3, points=4)
+    20
+    """
+    product = int(points**dimensions)
+    if dimensions < SPREAD_FROM:
+        return product
+    fewest = (dimensions + 1) * (dimensions + 2)
+    return min(product, max(points**2, fewest))
+
+
+def spread_out(settings: Sequence[Index], count: int | None = None) -> list[Index]:
+    """Return settings in an order in which each is the farthest from those before it.
+
+    Of the places 0, 50, 100, 150, 200: first 0, then 200 (the farthest), 100 (50 and 150 are nearer
+    to an end), 50, 150.
+
+    Parameters
+    ----------
+    settings
+        Lattice indices.
+    count
+        How many to return at most; None: all.
+
+    Examples
+    --------
+    >>> spread_out([(0,), (50,), (100,), (150,), (200,)], count=3)
+    [(0,), (200,), (100,)]
+    """
+    points = np.array(settings, dtype=float)
+    points /= np.maximum(points.max(axis=0), 1)
+    distance = np.full(len(points), np.inf)  # of each to the nearest that was taken
+    order: list[int] = []
+    for _ in settings[:count]:
+        farthest = int(distance.argmax())
+        order.append(farthest)
+        to_farthest = np.linalg.norm(points - points[farthest], axis=1)
+        distance = np.minimum(distance, to_farthest)
+        distance[order] = -1
+    return [settings[place] for place in order]
 
 
 def _coarse_indices(hyperparameter: Hyperparameter, points: int) -> list[int]:

@@ -35,7 +35,13 @@ from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import find_curves
-from hmopt.search.lattice import bears_surface, coarse_lattice, even_lattice, unit_places
+from hmopt.search.lattice import (
+    SPREAD_FROM,
+    bears_surface,
+    coarse_lattice,
+    even_lattice,
+    unit_places,
+)
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Index, Space
 
@@ -48,12 +54,15 @@ NEGLIGIBLE_SHARE = 1 / 8
 MOST_PREDICTED = 10_001
 """Values of one hyperparameter at most at which scores are predicted."""
 
-CANDIDATES = 1700
-"""Settings, about, at which scores are predicted where there are several hyperparameters."""
+PER_AXIS = {2: 41, 3: 21}
+"""Values of each hyperparameter, by their number, at which scores are predicted; of more 6."""
 
 
 def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     """Return the settings that are measured first: the coarse lattice, and the default.
+
+    Where the coarse lattice is no whole product, the default without regularization is measured,
+    too: reports compare with it.
 
     Examples
     --------
@@ -63,8 +72,10 @@ def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     [(0,), (60,), (100,), (175,), (200,)]
     """
     coarse = coarse_lattice(space, options.coarse)
-    default = space.index(space.default)
-    return sorted({*coarse, default})
+    references = [space.default]
+    if len(space.hyperparameters) >= SPREAD_FROM:
+        references.append(space.unregularized)
+    return sorted({*coarse, *(space.index(setting) for setting in references)})
 
 
 def dense_settings(space: Space) -> list[Index]:
@@ -253,7 +264,7 @@ def predict(
     -------
     list of Index
         C settings: the whole lattice of one hyperparameter, or `MOST_PREDICTED` of it; for several
-        about `CANDIDATES`, spread evenly, or the measured ones alone where they do not determine a
+        `PER_AXIS` values of each, spread evenly, or the measured ones alone where they do not determine a
         surface, as where a hyperparameter was measured at two values.
     array
         Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
@@ -266,8 +277,7 @@ def predict(
         places = [place for (place,) in settings]
         predicted = promise(places, scores, lattice)
         return [(place,) for place in lattice], predicted
-    per_axis = round(CANDIDATES ** (1 / dimensions))
-    candidates = even_lattice(space, per_axis)
+    candidates = even_lattice(space, PER_AXIS.get(dimensions, 6))
     measured_at = unit_places(space, settings)
     wanted_at = unit_places(space, candidates)
     if not bears_surface(measured_at):

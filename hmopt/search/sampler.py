@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
 from hmopt.files import one_line
-from hmopt.search.lattice import coarse_lattice, distributions, lattice_index
+from hmopt.search.lattice import coarse_lattice, distributions, lattice_index, spread_out
 from hmopt.search.plan import MOST_PREDICTED, promise
 from hmopt.space import Index, Space, Value, even_indices
 
@@ -100,7 +100,7 @@ class CurveSampler(BaseSampler):
         sizes = [hyperparameter.points for hyperparameter in space.hyperparameters]
         self._is_ordered = space.is_ordered and max(sizes, default=0) <= MOST_PREDICTED
         if points and dimensions in COARSE and self._is_ordered:
-            self._coarse = _spread_out(coarse_lattice(space, points))
+            self._coarse = spread_out(coarse_lattice(space, points))
         self._random = RandomSampler(seed=seed)
         self._further = _further_sampler(dimensions, seed, self._is_ordered)
 
@@ -208,25 +208,6 @@ def _farthest_of_best(
     nearest = gaps.min(axis=1)
     farthest = nearest.argmax()
     return int(equal[farthest])
-
-
-def _spread_out(settings: Sequence[Index]) -> list[Index]:
-    """Return settings in an order in which each is the farthest from those before it.
-
-    Of the places 0, 50, 100, 150, 200: first 0, then 200 (the farthest), 100 (50 and 150 are nearer
-    to an end), 50, 150.
-    """
-    points = np.array(settings, dtype=float)
-    points /= np.maximum(points.max(axis=0), 1)
-    distance = np.full(len(points), np.inf)  # of each to the nearest that was taken
-    order: list[int] = []
-    for _ in settings:
-        farthest = int(distance.argmax())
-        order.append(farthest)
-        to_farthest = np.linalg.norm(points - points[farthest], axis=1)
-        distance = np.minimum(distance, to_farthest)
-        distance[order] = -1
-    return [settings[place] for place in order]
 
 
 def _further_sampler(dimensions: int, seed: int, is_ordered: bool) -> BaseSampler | None:

@@ -61,10 +61,11 @@ def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
 
 
 def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
-    """Draw a value of each hyperparameter from its prior, the end points oversampled.
+    """Draw a value of each hyperparameter from its prior, the end points of floats oversampled.
 
-    With r the `end_point_rate`, a value's place along its range is 0 with probability r, 1 with
-    probability r, and uniform on [0, 1) otherwise. Values are not bound to the lattice.
+    With r the `end_point_rate`, the place of a float along its range is 0 with probability r, 1 with
+    probability r, and uniform on [0, 1) otherwise; it is not bound to the lattice. Each value of an
+    integer is as probable as the others (see `hmopt.Hyperparameter.draw`).
 
     Parameters
     ----------
@@ -93,12 +94,7 @@ def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
     setting = {}
     for hyperparameter in space.hyperparameters:
         share, place = generator.random(2)
-        rate = hyperparameter.end_point_rate
-        if share < rate:
-            place = 0.0
-        elif share >= 1 - rate:
-            place = 1.0
-        setting[hyperparameter.name] = hyperparameter.from_unit_interval(float(place))
+        setting[hyperparameter.name] = hyperparameter.draw(float(share), float(place))
     return setting
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hmopt.catalogue import Record, find_hyperparameter, find_regularizer, find_similarity
+from hmopt.catalogue import Named, find_hyperparameter, find_regularizer, find_similarity
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.declaration.renamed import first_names
@@ -255,7 +255,10 @@ def _raised_versions(study: Study) -> dict[str, int]:
     """Return the versions of what the loss is made of, where they are not the first."""
     similarity = find_similarity(study.loss.similarity)
     regularizer = find_regularizer(study.loss.regularizer)
-    records: list[Record] = [similarity, regularizer]
+    records: list[Named] = [similarity, regularizer]
+    if study.loss.second_similarity is not None:
+        second = find_similarity(study.loss.second_similarity)
+        records.append(second)
     for name in study.hyperparameters:
         hyperparameter = find_hyperparameter(name)
         records.append(hyperparameter)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hmopt.catalogue import find_hyperparameter
+from hmopt.catalogue import find_hyperparameter, weighted_terms
 from hmopt.data.facts import FACTS, CohortFacts, training_facts
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
@@ -32,7 +32,7 @@ from hmopt.training.batches import (
     make_batch,
     training_pairs,
 )
-from hmopt.training.loss import Model, declared_loss, study_scale
+from hmopt.training.loss import Loss, Model, declared_loss, study_scale
 from hmopt.training.optimization import make_average, make_schedule, take_step
 from hmopt.training.state import Log, Progress, load_state, save_state
 
@@ -127,8 +127,8 @@ def run_training(
         average ← d · average + (1 - d) · ω             make_average
 
     D is the similarity loss, R the regularizer. Other hyperparameters, as the weight γ of the
-    overlap loss, are drawn and weighed with λ. A separate network is trained by the same steps:
-    its setting is constant, and its learned weights are those of g.
+    overlap loss, are drawn with λ; one setting serves all pairs of a step. A separate network is
+    trained by the same steps: its setting is constant, and its learned weights are those of g.
 
     What is kept as the model is the average. A step depends on the seed and its own number alone,
     and the state at a checkpoint holds all else: a training that was interrupted and resumed ends
@@ -218,7 +218,7 @@ def run_training(
         if step in files.models:
             # once is enough: images and split stay the same
             facts = facts or training_facts(study, cohort)
-            header = _header(study, cohort, key, progress, device)
+            header = _header(study, cohort, key, progress, loss, device)
             header[FACTS] = facts.model_dump()
             trainable.save(files.models[step], average.module.state_dict(), header)
         if is_checkpoint and not is_last:
@@ -250,22 +250,27 @@ def _row(
         "loss": value,
         "similarity": float(terms.dissimilarity),
     }
-    for name, term in terms.weighted.items():
-        row[find_hyperparameter(name).term_column] = float(term)
+    for record in weighted_terms(terms.weighted):
+        row[record.term_column] = float(terms.weighted[record.name])
     for name, value_of_setting in numbers_of(setting).items():
         row[f"setting_{name}"] = value_of_setting
     return row
 
 
 def _header(
-    study: Study, cohort: PreparedCohort, key: str, progress: Progress, device: torch.device
+    study: Study,
+    cohort: PreparedCohort,
+    key: str,
+    progress: Progress,
+    loss: Loss,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what a model's file tells about its training."""
     return {
         "training_key": key,
         "cohort": cohort.identity,
         "labels": list(cohort.labels),
-        "loss": {**study.loss.model_dump(), "scale": progress.scale},
+        "loss": {**study.loss.model_dump(), **loss.scales()},
         "training": study.training.model_dump(),
         "preprocessing": study.preprocessing.model_dump(),
         "spacing_mm": cohort.spacing_mm,

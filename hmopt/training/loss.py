@@ -2,23 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hmopt import catalogue
+from hmopt.catalogue import Record, find_regularizer, term_parameters, weighted_terms
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import LossOptions, Study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.losses import ImageLoss, RegisteredBatch, Terms, find_similarity, loss_terms
+from hmopt.losses import (
+    ImageLoss,
+    RegisteredBatch,
+    Terms,
+    find_similarity,
+    loss_terms,
+    of_second_similarity,
+)
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
-from hmopt.space import Setting, numbers_of
+from hmopt.space import Hyperparameter, Setting, Value, as_number, numbers_of
 from hmopt.training.batches import Batch, load_images, training_pairs
 
 PAIRS_LOOKED_AT = 64
 """Training pairs, at most, from which the loss scale is estimated."""
+PAIRS_OF_A_RATIO = 16
+"""Training pairs, at most, from which ratios of scales are estimated; the same for all values."""
+VALUES_OF_A_RATIO = 17
+"""Values of a hyperparameter, at most, at which they are estimated."""
 ANISOTROPY = 1.01
 """Ratio of the largest to the smallest voxel side above which regularizers see the spacing."""
 
@@ -31,6 +44,41 @@ class Model(Protocol):
     def __call__(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
         """Predict the velocity of images of shape (batch, 1, *shape) at a setting."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleRatio:
+    """How the scale of a similarity loss changes with a hyperparameter that is an argument of it.
+
+    Unregistered pairs differ from identical images by 1 at every value, as at the declared one.
+    Between the values of the table the ratio is linear along the range.
+
+    Parameters
+    ----------
+    hyperparameter
+        Whose value is the argument.
+    values
+        Rising values of it.
+    ratios
+        The scale at each, relative to that at the value in `[loss]`.
+
+    Examples
+    --------
+    >>> window = Hyperparameter(name="window", type="integer", low=3, high=9, step=2, default=9)
+    >>> ratio = ScaleRatio(hyperparameter=window, values=(3, 7, 9), ratios=(1.5, 1.1, 1.0))
+    >>> ratio.at(3), round(ratio.at(5), 6)
+    (1.5, 1.3)
+    """
+
+    hyperparameter: Hyperparameter
+    values: tuple[Value, ...]
+    ratios: tuple[float, ...]
+
+    def at(self, value: Value) -> float:
+        """Return the ratio at a value."""
+        place = self.hyperparameter.to_unit_interval(value)
+        places = [self.hyperparameter.to_unit_interval(one) for one in self.values]
+        return float(np.interp(place, places, self.ratios))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +95,10 @@ class Loss:
         Values in the label maps that the overlap loss sees.
     spacing
         Size of a voxel where the cohort's spacing is anisotropic, else None.
+    second_scale
+        What the second similarity loss is multiplied by, where there is one.
+    ratios, second_ratios
+        How the two scales change with hyperparameters.
 
     Examples
     --------
@@ -58,6 +110,9 @@ class Loss:
     scale: float
     overlap_labels: tuple[int, ...]
     spacing: tuple[float, ...] | None
+    second_scale: float = 1.0
+    ratios: tuple[ScaleRatio, ...] = ()
+    second_ratios: tuple[ScaleRatio, ...] = ()
 
     def terms(self, model: Model, batch: Batch, setting: Setting) -> Terms:
         """Register a batch at a setting and compute the terms of its loss.
@@ -75,18 +130,51 @@ class Loss:
             spacing=self.spacing,
             options=self.options,
             overlap_labels=self.overlap_labels,
-            scale=self.scale,
+            scale=self.scale_at(setting),
+            second_scale=_scaled(self.second_scale, self.second_ratios, setting),
         )
         return loss_terms(registered, numbers_of(setting))
+
+    def scale_at(self, setting: Setting) -> float:
+        """Return what the similarity loss is multiplied by at a setting."""
+        return _scaled(self.scale, self.ratios, setting)
+
+    def scales(self) -> dict[str, Any]:
+        """Return the scales as values that JSON can hold; those that the loss does not have are left out."""
+        found: dict[str, Any] = {"scale": self.scale}
+        if self.options.second_similarity is not None:
+            found["second_scale"] = self.second_scale
+        for name, ratios in (("ratios", self.ratios), ("second_ratios", self.second_ratios)):
+            if ratios:
+                found[name] = {one.hyperparameter.name: [one.values, one.ratios] for one in ratios}
+        return found
+
+
+def _scaled(scale: float, ratios: Sequence[ScaleRatio], setting: Setting) -> float:
+    for one in ratios:
+        scale = scale * one.at(setting[one.hyperparameter.name])
+    return scale
 
 
 def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
     """Return the declared loss of a cohort.
 
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+    scale
+        What the similarity loss is multiplied by.
+
     Raises
     ------
+    DataError
+        If there is no pair to train on, or pairs do not differ.
     DeclarationError
-        If the overlap loss is to see labels that the cohort lacks.
+        If the overlap loss is to see labels that the cohort lacks, or no function of the loss takes
+        a hyperparameter.
     """
     labels = list(cohort.labels)
     seen = study.loss.overlap_labels or labels
@@ -98,13 +186,134 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
             got=", ".join(sorted(unknown)),
             advice="Correct the names.",
         )
+    check_parameters(study)
     label_values = [labels.index(name) + 1 for name in seen]
     spacing = cohort.spacing_mm
     if spacing is not None and max(spacing) <= ANISOTROPY * min(spacing):
         spacing = None
+    second_scale = 1.0
+    second_ratios: tuple[ScaleRatio, ...] = ()
+    if study.loss.second_similarity is not None:
+        second = study.model_copy(update={"loss": of_second_similarity(study.loss)})
+        second_scale = study_scale(second, cohort)
+        second_ratios = scale_ratios(second, cohort)
     return Loss(
-        options=study.loss, scale=scale, overlap_labels=tuple(label_values), spacing=spacing
+        options=study.loss,
+        scale=scale,
+        overlap_labels=tuple(label_values),
+        spacing=spacing,
+        second_scale=second_scale,
+        ratios=scale_ratios(study, cohort),
+        second_ratios=second_ratios,
     )
+
+
+def check_parameters(study: Study) -> None:
+    """Refuse a hyperparameter that is to be an argument of the loss, and that no function takes.
+
+    Raises
+    ------
+    DeclarationError
+        If there is one.
+
+    Examples
+    --------
+    >>> from hmopt.declaration import parse_study
+    >>> values = {"name": "x", "cohort": {"manifest": "cohort.csv"}, "loss": {"similarity": "mse"}}
+    >>> values |= {"preprocessing": {"shape": [8, 8]}, "split": {"train": 1, "tune": 1, "search": 1}}
+    >>> check_parameters(parse_study({**values, "hyperparameters": {"window": {}}}))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hyperparameters.window: expected a loss with a function that takes it, ...
+    """
+    loss = study.loss
+    similarities = [loss.similarity, loss.second_similarity]
+    records: list[Record] = [find_regularizer(loss.regularizer)]
+    records += [catalogue.find_similarity(name) for name in similarities if name is not None]
+    records += weighted_terms(study.hyperparameters)
+    taken: set[str] = set()
+    for record in records:
+        taken.update(record.parameters)
+    for parameter in term_parameters(study.hyperparameters):
+        if parameter.name not in taken:
+            raise DeclarationError(
+                f"hyperparameters.{parameter.name}",
+                expected="a loss with a function that takes it",
+                got=", ".join(record.name for record in records),
+                advice="Leave it out, or declare another similarity.",
+            )
+
+
+def scale_ratios(study: Study, cohort: PreparedCohort) -> tuple[ScaleRatio, ...]:
+    """Estimate how the loss scale changes with hyperparameters that are arguments of the similarity.
+
+    With D_v the similarity loss at the value v, and v₀ the value in `[loss]` (or of a hyperparameter
+    that is no key of it, its smallest value), the ratio is
+
+        mean(D_v₀(m, f) - D_v₀(f, f)) / mean(D_v(m, f) - D_v(f, f))
+
+    over at most 16 training pairs (m, f), the same whatever the seed: a similarity with the
+    value v in place of v₀ counts as much in the loss as one that is declared with v.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    cohort
+        Its prepared images.
+
+    Returns
+    -------
+    tuple of ScaleRatio
+        Empty where the similarity has no such argument.
+
+    Raises
+    ------
+    DataError
+        If there is no pair to train on, or pairs do not differ.
+    """
+    taken = catalogue.find_similarity(study.loss.similarity).parameters
+    hyperparameters = [one for one in study.space.hyperparameters if one.name in taken]
+    if not hyperparameters:
+        return ()
+    pairs = _drawn(_every_pair(study, cohort), PAIRS_OF_A_RATIO, seed=0)
+    found = []
+    for one in hyperparameters:
+        values = _spread_values(one)
+        at_values = []
+        for value in values:
+            similarity = find_similarity(study.loss, numbers_of({one.name: value}))
+            at_values.append(_mean_gap(cohort, pairs, similarity, study.loss))
+        declared = find_similarity(study.loss)
+        is_key = one.name in LossOptions.model_fields
+        reference = _mean_gap(cohort, pairs, declared, study.loss) if is_key else at_values[0]
+        ratios = [float(f"{reference / gap:.6g}") for gap in at_values]
+        found.append(ScaleRatio(hyperparameter=one, values=values, ratios=tuple(ratios)))
+    return tuple(found)
+
+
+def _spread_values(hyperparameter: Hyperparameter) -> tuple[Value, ...]:
+    """Return values from end to end: all of an integer that has no more than `VALUES_OF_A_RATIO`."""
+    values = set()
+    for number in range(VALUES_OF_A_RATIO):
+        place = number / (VALUES_OF_A_RATIO - 1)
+        values.add(hyperparameter.from_unit_interval(place))
+    return tuple(sorted(values, key=as_number))
+
+
+def with_scales(study: Study, cohort: PreparedCohort) -> Study:
+    """Return a study whose loss scales are declared: those that are estimated now.
+
+    Raises
+    ------
+    DataError
+        If there is no pair to train on, or pairs do not differ.
+    """
+    scales = {"scale": study_scale(study, cohort)}
+    if study.loss.second_similarity is not None:
+        second = study.model_copy(update={"loss": of_second_similarity(study.loss)})
+        scales["second_scale"] = study_scale(second, cohort)
+    loss = study.loss.model_copy(update=scales)
+    return study.model_copy(update={"loss": loss})
 
 
 def study_scale(study: Study, cohort: PreparedCohort) -> float:
@@ -115,12 +324,16 @@ def study_scale(study: Study, cohort: PreparedCohort) -> float:
     DataError
         If there is no pair to train on, or pairs do not differ.
     """
-    by_kind = training_pairs(study, cohort)
-    every_pair: list[Pair] = []
-    for pairs in by_kind.values():
-        every_pair.extend(pairs)
+    every_pair = _every_pair(study, cohort)
     seed = study.training.seed
     return loss_scale(cohort, every_pair, study.loss, seed)
+
+
+def _every_pair(study: Study, cohort: PreparedCohort) -> list[Pair]:
+    every_pair: list[Pair] = []
+    for pairs in training_pairs(study, cohort).values():
+        every_pair.extend(pairs)
+    return every_pair
 
 
 def loss_scale(
@@ -170,11 +383,24 @@ def loss_scale(
     """
     if options.scale is not None:
         return options.scale
+    drawn = _drawn(pairs, PAIRS_LOOKED_AT, seed)
+    gap = _mean_gap(cohort, drawn, find_similarity(options), options)
+    return float(f"{1 / gap:.6g}")
+
+
+def _drawn(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    """Return some pairs, at most `count`, drawn at random."""
     generator = np.random.default_rng(seed)
-    order = generator.permutation(len(pairs))[:PAIRS_LOOKED_AT]
-    similarity = find_similarity(options)
+    order = generator.permutation(len(pairs))[:count]
+    return [pairs[place] for place in order]
+
+
+def _mean_gap(
+    cohort: PreparedCohort, pairs: Sequence[Pair], similarity: ImageLoss, options: LossOptions
+) -> float:
+    """Compute the mean of D(m, f) - D(f, f) over pairs; refuse one that is not above 0."""
     with torch.inference_mode():
-        gaps = [_gap(cohort, pairs[place], similarity) for place in order]
+        gaps = [_gap(cohort, pair, similarity) for pair in pairs]
     gap = float(np.mean(gaps))
     if not gap > 1e-8:
         raise DataError(
@@ -183,7 +409,7 @@ def loss_scale(
             got=f"a mean difference of {gap:.3g} in {options.similarity}",
             advice="Check the images, or declare a scale.",
         )
-    return float(f"{1 / gap:.6g}")
+    return gap
 
 
 def _gap(cohort: PreparedCohort, pair: Pair, similarity: ImageLoss) -> float:

@@ -178,7 +178,7 @@ def take_step(
     """
     # λ decides the network's weights here, and the weights of the terms in the next line
     terms = loss.terms(model, batch, setting)
-    total = balanced_loss(terms, numbers_of(setting), loss.scale)
+    total = balanced_loss(terms, numbers_of(setting), loss.scale_at(setting))
     value = float(total.detach())
     if not math.isfinite(value):
         # before gradients are taken: those of warping by NaN crash torch

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from hmopt.catalogue import find_hyperparameter
+from hmopt.catalogue import weighted_terms
 from hmopt.errors import CheckpointError
 from hmopt.files import checked, one_line, replacing
 from hmopt.model_file import read_tensors, sealed
@@ -303,7 +303,7 @@ class Log:
 
     def __init__(self, path: Path, space: Space, step: int) -> None:
         self.path = path
-        terms = [find_hyperparameter(name).term_column for name in space.names]
+        terms = [record.term_column for record in weighted_terms(space.names)]
         settings = [f"setting_{name}" for name in space.names]
         self.columns = list(dict.fromkeys([*COLUMNS, *terms, *settings]))
         kept = _rows_until(path, step) if step else []

@@ -35,7 +35,7 @@ from hmopt.training.identity import (
     training_key,
 )
 from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
-from hmopt.training.loss import study_scale
+from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
 
 
@@ -240,9 +240,8 @@ def with_budget(
     if learning_rate is not None:
         budget["learning_rate"] = learning_rate
     training = study.training.model_copy(update=budget)
-    scale = study_scale(study, cohort)
-    loss = study.loss.model_copy(update={"scale": scale})
-    return study.model_copy(update={"training": training, "loss": loss})
+    scaled = with_scales(study, cohort)
+    return scaled.model_copy(update={"training": training})
 
 
 def files_beside(path: Path, steps: int) -> Files:

@@ -20,6 +20,7 @@ from hmopt.errors import DataError, DeclarationError
 from hmopt.files import check_outputs, real_place, replacing
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
+from hmopt.search.lattice import coarse_count
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.infer import (
     AskedSlices,
@@ -694,7 +695,8 @@ def _settings(study: Study, studies: int) -> float:
     """Return roughly at how many settings every pair is measured."""
     search = study.search
     if search.sampler == "plan":
-        return float(search.coarse ** len(study.hyperparameters) + search.refinements)
+        coarse = coarse_count(len(study.hyperparameters), search.coarse)
+        return float(coarse + search.refinements)
     trials = studies * search.trials * SPENT_SHARE[search.spending]
     # the default and, where pairs are spent, the best setting of each study are measured on all pairs
     completed = 1 if search.spending == "all" else 1 + studies

@@ -549,8 +549,12 @@ class Card:
                 f"{duration(float(header.get('minutes', 0)))} on {header.get('device', 'cpu')}",
             ),
         ]
-        if "window" in loss and loss.get("similarity") == "lncc":
+        is_declared = "window" in loss and "window" not in self.study.space.names
+        if is_declared and loss.get("similarity") == "lncc":
             rows.insert(9, ("window of the similarity", f"{loss['window']} voxels"))
+        if "second_similarity" in loss:
+            second = _title(SIMILARITIES, loss["second_similarity"])
+            rows.insert(9, ("second similarity", second))
         if facts is not None:
             rows += _overlap_rows(facts)
         return [(name, _one_cell(value)) for name, value in rows]
@@ -592,7 +596,11 @@ def _row(optimum: ScopeOptimum) -> list[str]:
     stars = []
     for name, value in optimum.setting.items():
         low, high = optimum.interval(name)
-        between = f" ({setting_value(low)} to {setting_value(high)})" if low == low else ""
+        between = ""
+        if low == low:
+            # ends of an integer are whole, though intervals are floats
+            ends = (int(low), int(high)) if isinstance(value, int) else (low, high)
+            between = f" ({setting_value(ends[0])} to {setting_value(ends[1])})"
         stars.append(f"{setting_value(value)}{between}")
     to_use = [setting_value(value) for value in optimum.recommended.values()]
     held_out = optimum.score_held_out

@@ -240,18 +240,106 @@ def test_a_manifest_refuses_a_setting_off_a_lattice_of_any_type() -> None:
 
 
 @pytest.mark.parametrize("source", ["trained", "study"])
-def test_a_hypermorph_takes_floats_that_are_always_active(source: str) -> None:
+def test_a_hypermorph_takes_numbers_that_are_always_active(source: str) -> None:
     model = {"source": source, **({"path": "../other"} if source == "study" else {})}
     values = {**VALUES, "model": model}
     whole = {"type": "integer", "low": 0, "high": 1, "default": 0}
-    with pytest.raises(
-        DeclarationError, match=r"regularization.type: expected float, .* got integer"
-    ):
-        parse_study({**values, "hyperparameters": {"regularization": whole}})
-    with pytest.raises(
-        DeclarationError, match=r"regularization.type: expected float, .* categorical"
-    ):
-        parse_study({**values, "hyperparameters": {"regularization": CHOICE}})
+    for declared in (whole, CHOICE):
+        kind = declared["type"]
+        with pytest.raises(
+            DeclarationError, match=rf"regularization.type: expected float, .* got {kind}"
+        ):
+            parse_study({**values, "hyperparameters": {"regularization": declared}})
+    with pytest.raises(DeclarationError, match=r"window.type: expected integer, .* got float"):
+        parse_study({**values, "hyperparameters": {"window": {"type": "float", "high": 9.0}}})
+    only_if = {"only_if": {"window": 3}}
+    with pytest.raises(DeclarationError, match=r"regularization.only_if: expected none"):
+        parse_study({**values, "hyperparameters": {"window": {}, "regularization": only_if}})
+
+
+TRAINED: dict[str, Any] = {**VALUES, "model": {}}
+
+
+def test_hyperparameters_of_the_loss_have_its_types_and_ranges() -> None:
+    declared: dict[str, Any] = {"regularization": {}, "bending_share": {}, "window": {"high": 9}}
+    share, window = parse_study({**TRAINED, "hyperparameters": declared}).space.hyperparameters[1:]
+    assert (share.type, share.low, share.high, share.default) == ("float", 0.0, 1.0, 0.0)
+    assert (window.type, window.low, window.high, window.step) == ("integer", 3, 9, 2)
+    assert [window.value(index) for index in range(window.points)] == [3, 5, 7, 9]
+
+
+def test_an_engine_has_hyperparameters_of_its_own_whatever_their_names() -> None:
+    (window,) = space_of(window={}).hyperparameters
+    assert (window.type, window.low, window.high, window.default) == ("float", 0.0, 1.0, 0.5)
+
+
+def test_places_of_integers_for_the_network_are_those_worked_out_by_hand() -> None:
+    window = Hyperparameter(name="w", type="integer", low=3, high=15, step=2, default=9)
+    assert [window.to_unit_interval(value) for value in (3, 9, 11, 15)] == [0, 0.5, 2 / 3, 1]
+    width = Hyperparameter(name="w", type="integer", low=1, high=16, prior="log-uniform", default=4)
+    assert [width.to_unit_interval(value) for value in (1, 2, 4, 16)] == [0, 0.25, 0.5, 1]
+    weight = Hyperparameter(name="w", low=0.01, high=100.0, prior="log-uniform", default=1.0)
+    assert weight.to_unit_interval(10.0) == pytest.approx(0.75)
+    with pytest.raises(DeclarationError, match=r"w: expected .* \[3, 15\] in steps of 2, got 4"):
+        window.to_unit_interval(4)
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "loss", "message"),
+    [
+        ({"bending_share": {}}, {}, "bending_share: expected [hyperparameters.regularization]"),
+        (
+            {"regularization": {}, "bending_share": {}},
+            {"regularizer": "bending"},
+            "loss.regularizer: expected another regularizer than bending beside bending_share",
+        ),
+        (
+            {"similarity_share": {}},
+            {},
+            "loss.second_similarity: expected a similarity beside the hyperparameter",
+        ),
+        (
+            {"regularization": {}},
+            {"second_similarity": "mse"},
+            "loss.second_similarity: expected none without the hyperparameter similarity_share",
+        ),
+        (
+            {"similarity_share": {}},
+            {"similarity": "mse", "second_similarity": "mse"},
+            "loss.second_similarity: expected another similarity than loss.similarity, got mse",
+        ),
+        ({"regularization": {}}, {"second_scale": 2.0}, "loss.second_scale: expected none without"),
+        (
+            {"window": {"low": 4, "high": 8, "default": 8}},
+            {},
+            "expected values from 3 in steps of 2",
+        ),
+        ({"window": {"step": 3, "default": 3}}, {}, "window: expected values from 3 in steps of 2"),
+        ({"window": {"low": 1}}, {}, "window: expected a range inside [3, 255], got 1.0 to 15.0"),
+    ],
+)
+def test_shares_and_windows_that_the_loss_does_not_have_are_refused(
+    hyperparameters: dict[str, Any], loss: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DeclarationError, match=re.escape(message)):
+        parse_study({**TRAINED, "hyperparameters": hyperparameters, "loss": loss})
+
+
+def test_keys_of_a_second_similarity_are_held_only_where_there_is_one() -> None:
+    plain = parse_study(TRAINED)
+    assert list(plain.loss.model_dump()) == [
+        "similarity",
+        "window",
+        "regularizer",
+        "scale",
+        "overlap_labels",
+    ]
+    both: dict[str, dict[str, Any]] = {"similarity_share": {}}
+    loss = {"second_similarity": "mse", "second_scale": 3.0}
+    shared = parse_study({**TRAINED, "hyperparameters": both, "loss": loss})
+    assert shared.loss.model_dump()["second_similarity"] == "mse"
+    again = parse_study(tomllib.loads(write_document(shared, {})))
+    assert again.loss == shared.loss
 
 
 @pytest.mark.parametrize(

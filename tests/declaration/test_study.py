@@ -23,7 +23,8 @@ def declare(
     [
         (
             {"hyperparameters": {"warmth": {}}},
-            "hyperparameters.warmth: expected regularization or label_weight, got 'warmth'. Correct the declaration.",
+            "hyperparameters.warmth: expected one of regularization, bending_share, label_weight, "
+            "similarity_share, window, got 'warmth'. Correct the declaration.",
         ),
         (
             {"hyperparameters": {"regularization": {"high": 2.0}}},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hmopt.catalogue import METRICS, SIMILARITIES, find_similarity
+from hmopt.catalogue import METRICS, SIMILARITIES, Record, find_similarity
 from hmopt.declaration import read_study
 from hmopt.errors import DeclarationError
 
@@ -68,7 +68,7 @@ def test_unknown_names_are_refused_with_those_there_are(make_study: MakeStudy) -
     folder = Path(make_study(plugin, "[hyperparameters.warmth]"))
     with pytest.raises(
         DeclarationError,
-        match=r"hyperparameters\.warmth: expected regularization or label_weight, got 'warmth'",
+        match=r"hyperparameters\.warmth: expected one of regularization, .*, window, got 'warmth'",
     ):
         read_study(folder)
 
@@ -106,8 +106,8 @@ def test_the_catalogue_alone_loads_no_torch() -> None:
 
 
 def test_every_function_of_the_catalogue_is_there() -> None:
-    from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS
+    from hmopt.catalogue import HYPERPARAMETERS, REGULARIZERS, weighted_terms
 
-    for records in (METRICS, SIMILARITIES, REGULARIZERS, HYPERPARAMETERS):
-        for record in records.values():
-            assert callable(record.load())
+    computed: list[Record] = [*METRICS.values(), *SIMILARITIES.values(), *REGULARIZERS.values()]
+    for record in [*computed, *weighted_terms(HYPERPARAMETERS)]:
+        assert callable(record.load())

@@ -1,12 +1,21 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from hmopt.search.lattice import coarse_lattice, distribution, lattice_index
+from hmopt.search.lattice import (
+    bears_surface,
+    coarse_count,
+    coarse_lattice,
+    distribution,
+    even_lattice,
+    lattice_index,
+    unit_places,
+)
 from hmopt.space import Hyperparameter, Space
 
 RANGES = st.tuples(
@@ -66,3 +75,30 @@ def test_parameters_outside_the_space_have_no_lattice_point(
     params: dict[str, float], space: Space
 ) -> None:
     assert lattice_index(space, params) is None
+
+
+def test_three_hyperparameters_have_as_many_coarse_settings_as_two_far_from_each_other() -> None:
+    window = Hyperparameter(name="window", type="integer", low=3, high=15, step=2, default=9)
+    names = ("regularization", "bending_share")
+    space = Space(hyperparameters=(*(Hyperparameter(name=name) for name in names), window))
+    settings = coarse_lattice(space, 8)
+    assert len(settings) == len(set(settings)) == 64
+    places = unit_places(space, settings)
+    assert bears_surface(places)
+    assert places.min(axis=0).tolist() == [0, 0, 0]
+    assert places.max(axis=0).tolist() == [1, 1, 1]
+    # each setting stands for those nearer than 0.3, about as of a whole product of 4³
+    gaps = np.linalg.norm(places[:, None] - places, axis=2) + 9 * np.eye(64)
+    assert gaps.min() > 0.2
+    anywhere = unit_places(space, even_lattice(space, 13))
+    nearest = np.linalg.norm(anywhere[:, None] - places, axis=2).min(axis=1)
+    assert nearest.max() < 0.3
+    for column in places.T:
+        assert len(set(column.round(3))) >= 7
+
+
+@pytest.mark.parametrize(("dimensions", "points"), [(1, 7), (2, 5), (3, 3), (3, 4), (3, 9)])
+def test_coarse_settings_are_counted_without_listing_them(dimensions: int, points: int) -> None:
+    names = "abc"[:dimensions]
+    space = Space(hyperparameters=tuple(Hyperparameter(name=name) for name in names))
+    assert len(coarse_lattice(space, points)) == coarse_count(dimensions, points)

@@ -157,6 +157,35 @@ def test_two_hyperparameters_are_confirmed_between_grid_points(measure: Measure)
     assert abs(second - 26) <= 3
 
 
+def test_three_hyperparameters_with_an_integer_are_searched_without_a_whole_product(
+    measure: Measure,
+) -> None:
+    window = Hyperparameter(name="window", type="integer", low=3, high=15, step=2, default=9)
+    names = ("regularization", "bending_share")
+    space = Space(hyperparameters=(*(Hyperparameter(name=name) for name in names), window))
+    section = LABELS.model_copy(update={"coarse": 6})
+    asked: list[Index] = []
+
+    def score(setting: Index) -> float:
+        i, j, k = setting
+        return 0.8 - (i / 200 - 0.37) ** 2 - (j / 200 - 0.13) ** 2 - 0.3 * (k / 6 - 0.6) ** 2
+
+    def measure_all(settings: Sequence[Index]) -> Measurements:
+        asked[:] = settings
+        one = measure({"a": hump(0.5, 1.0)}, [(place,) for place in range(len(settings))])
+        scores = [score(setting) for setting in settings]
+        values = {"dice": np.repeat(np.array(scores)[:, None, None], len(one.pairs), axis=1)}
+        return Measurements(
+            **{**vars(one), "space": space, "settings": tuple(settings), "values": values}
+        )
+
+    ((first, second, third),) = search(measure_all, section, space)
+    assert len(asked) <= 36 + 2 + section.refinements
+    assert abs(first - 74) <= 8
+    assert abs(second - 26) <= 8
+    assert third in (3, 4)
+
+
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(
     count=st.integers(3, 25),

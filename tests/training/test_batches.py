@@ -155,6 +155,34 @@ def test_log_uniform_values_are_uniform_in_their_logarithm() -> None:
     assert stats.kstest(inner, stats.uniform(math.log(0.01), math.log(1000)).cdf).pvalue > 1e-3
 
 
+def test_every_value_of_an_integer_is_drawn_equally_often_the_ends_too() -> None:
+    window = Hyperparameter(name="x", type="integer", low=3, high=15, step=2, default=9)
+    values, counts = np.unique(drawn(window), return_counts=True)
+    assert values.tolist() == [3, 5, 7, 9, 11, 13, 15]
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_log_uniform_integers_have_the_share_of_their_cell_on_the_logarithm() -> None:
+    """Of a whole number v that is log((v + 1/2) / (v - 1/2)), for the ends too."""
+    width = Hyperparameter(name="x", type="integer", low=1, high=8, prior="log-uniform", default=2)
+    values, counts = np.unique(drawn(width), return_counts=True)
+    assert values.tolist() == list(range(1, 9))
+    cells = [math.log((value + 0.5) / (value - 0.5)) for value in range(1, 9)]
+    expected = DRAWS * np.array(cells) / math.log(8.5 / 0.5)
+    assert stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+def test_an_integer_takes_as_many_random_numbers_as_a_float() -> None:
+    """So that what is drawn after it, the pairs of a step, does not depend on types."""
+    window = Hyperparameter(name="x", type="integer", low=3, high=9, step=2, default=9)
+    after = []
+    for one in (window, Hyperparameter(name="x")):
+        generator = np.random.default_rng(5)
+        draw_setting(Space(hyperparameters=(one,)), generator)
+        after.append(generator.random())
+    assert after[0] == after[1]
+
+
 def test_hyperparameters_are_drawn_independently() -> None:
     space = Space(hyperparameters=(Hyperparameter(name="x"), Hyperparameter(name="y")))
     generator = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both
 from hmopt.report.words import duration, number
+from hmopt.search.lattice import coarse_count
 
 DRAWN = (2, 3, 5, 9, 15, 20)
 """Values of each hyperparameter on the grids of the figure."""
@@ -93,7 +94,7 @@ class Prices:
 
     def searched(self, hyperparameters: int) -> int:
         """Return how many settings a search measures at most."""
-        return int(self.search.coarse**hyperparameters) + self.search.refinements
+        return coarse_count(hyperparameters, self.search.coarse) + self.search.refinements
 
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Return the cost of a grid with so many values of each hyperparameter."""
