@@ -264,6 +264,16 @@ PlacementOption = Annotated[
         help="How images are placed on the model's grid. Default: as in training.",
     ),
 ]
+Refine = Annotated[
+    int | None,
+    typer.Option(
+        "--refine",
+        min=0,
+        metavar="N",
+        help="Lower the loss of this pair by up to N iterations from where the model starts it. "
+        "Left out: as many as \\[refine] declares.",
+    ),
+]
 WithinLimit = Annotated[
     bool,
     typer.Option(
@@ -491,6 +501,7 @@ def register(
     group: Groups = None,
     placement: PlacementOption = None,
     within_folding_limit: WithinLimit = False,
+    refine: Refine = None,
     trust_code: TrustCode = False,
     device: Device = None,
     quiet: Quiet = False,
@@ -524,6 +535,7 @@ def register(
             within_folding_limit=within_folding_limit,
             placement=placement,
             trust_code=trust_code,
+            refine=refine,
             device=device,
         )
         for remark in registered.remarks:

@@ -36,6 +36,7 @@ _OF_ENGINES = (
 _SELDOM = (
     "plugins",
     "report",
+    "refine",
     "model.warnings",
     "model.trust_code",
     "search.sampler_options",

@@ -317,6 +317,17 @@ class LossOptions(Options):
         return window
 
 
+class RefineOptions(Options):
+    """`[refine]`: iterations on each registration itself, from where the model starts it."""
+
+    table: ClassVar[str] = "refine"
+
+    iterations: int = Field(default=0, ge=0, le=10_000)
+    """Iterations that lower the loss of a pair at the setting, over its velocity; 0: registrations are
+    the model's. Terms that need labels are left out. A refined pair takes the time of some hundred
+    unrefined ones."""
+
+
 class AugmentationOptions(Options):
     """`[training.augmentation]`: random transforms of training images, drawn for each image."""
 

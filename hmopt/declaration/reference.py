@@ -109,6 +109,10 @@ EXAMPLES = {
         scaling = 0.03
         flip_axis = 0
     """,
+    "refine": """
+        [refine]
+        iterations = 25
+    """,
     "search": """
         [search]
         metric = "dice"

@@ -20,6 +20,7 @@ from hmopt.declaration.model import (
     LossOptions,
     ModelOptions,
     NetworkOptions,
+    RefineOptions,
     TrainingOptions,
     network_file,
 )
@@ -73,6 +74,7 @@ class Study(Options):
     )
     loss: LossOptions = LossOptions()
     training: TrainingOptions = TrainingOptions()
+    refine: RefineOptions = RefineOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
     report: ReportOptions = ReportOptions()

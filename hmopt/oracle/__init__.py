@@ -1,4 +1,4 @@
-"""Oracles that register images: amortized, retrained, ensemble, engine, or unregistered pairs."""
+"""Oracles that register images: amortized, retrained, ensemble, refined, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
@@ -12,10 +12,12 @@ from hmopt.oracle.open import (
     open_registrar,
     source_of,
 )
+from hmopt.oracle.refined import RefinedOracle, refine
 from hmopt.oracle.registered import (
     RegisteringOracle,
     TrainingFacts,
     UnregisteredOracle,
+    VelocityOracle,
     fitting_batch,
 )
 
@@ -24,15 +26,18 @@ __all__ = [
     "BaselineOracles",
     "EngineOracle",
     "EnsembleOracle",
+    "RefinedOracle",
     "RegisteringOracle",
     "RetrainedOracle",
     "TrainingFacts",
     "UnregisteredOracle",
+    "VelocityOracle",
     "fitting_batch",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",
     "open_registrar",
+    "refine",
     "source_of",
     "write_examples",
 ]

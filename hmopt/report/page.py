@@ -473,6 +473,8 @@ def declared(material: Material) -> Entries:
         entries.append(("Model", ELSEWHERE[material.searched.source]))
     if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
+    if material.searched.refine_iterations:
+        entries.append(("Refinement", _refinement(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
         took: list[str] = []
@@ -559,6 +561,17 @@ def _loss(material: Material) -> str:
     return (
         f"(1 − λ) · {scale} · {similarity} + λ · {regularizer}. With a similarity of weight 1, the weight of the "
         f"regularizer is λ / ((1 − λ) · {scale}).{further}"
+    )
+
+
+def _refinement(material: Material) -> str:
+    iterations = material.searched.refine_iterations
+    without = ""
+    if "label_weight" in material.searched.space.names:
+        without = ", without its overlap loss"
+    return (
+        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, "
+        f"which lower this loss{without}, from the velocity that the model gives."
     )
 
 

@@ -99,12 +99,25 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
             advice="Correct the names.",
         )
     label_values = [labels.index(name) + 1 for name in seen]
-    spacing = cohort.spacing_mm
-    if spacing is not None and max(spacing) <= ANISOTROPY * min(spacing):
-        spacing = None
     return Loss(
-        options=study.loss, scale=scale, overlap_labels=tuple(label_values), spacing=spacing
+        options=study.loss,
+        scale=scale,
+        overlap_labels=tuple(label_values),
+        spacing=anisotropic_spacing(cohort.spacing_mm),
     )
+
+
+def anisotropic_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return the spacing where regularizers see it: where the sides of a voxel differ.
+
+    Examples
+    --------
+    >>> anisotropic_spacing((1.0, 1.005)), anisotropic_spacing((1.0, 2.0))
+    (None, (1.0, 2.0))
+    """
+    if spacing_mm is None or max(spacing_mm) <= ANISOTROPY * min(spacing_mm):
+        return None
+    return tuple(spacing_mm)
 
 
 def study_scale(study: Study, cohort: PreparedCohort) -> float:
