@@ -119,6 +119,13 @@ Engine = Annotated[
         help="Search a registration program instead of a model; nothing is trained.",
     ),
 ]
+NoTraining = Annotated[
+    bool,
+    typer.Option(
+        "--no-training",
+        help="Search without a model: each pair is registered by minimizing its loss.",
+    ),
+]
 SlicesOption = Annotated[
     str | None,
     typer.Option(
@@ -395,6 +402,7 @@ def new(
     model: OtherModel = None,
     trust_code: TrustCode = False,
     engine: Engine = None,
+    no_training: NoTraining = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -419,6 +427,7 @@ def new(
             model=model,
             trust_code=trust_code,
             engine=engine,
+            training=not no_training,
             track=talk.track,
         )
         for line in describe(made):

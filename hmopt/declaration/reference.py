@@ -68,6 +68,9 @@ EXAMPLES = {
         # engine = "ants"
         # callable = "mine.py:register"
         # command = "demons {moving} {fixed} {output} --sigma {sigma}"
+
+        # Or no model: the loss of each pair is minimized by itself.
+        # source = "optimize"
     """,
     "network": """
         [network] # half the resolution, for volumes

@@ -360,7 +360,7 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
-    if study.model.source == "trained":
+    if study.model.source in ("trained", "optimize"):
         yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
     refined_before = {"iterations": searched.refine_iterations}
     yield from _differences("refine", refined_before, study.refine.model_dump(mode="json"))

@@ -1,7 +1,7 @@
 """The weighted loss of a registration network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -56,6 +56,33 @@ class RegisteredBatch:
     def moved(self) -> Tensor:
         """Moving images warped by linear interpolation: (n, 1, *shape)."""
         return warp(self.moving, self.displacement)
+
+    def single_pairs(self) -> list["RegisteredBatch"]:
+        """Return each pair by itself: a term of all n mixes them.
+
+        Moving images are warped together, which several threads share.
+        """
+        moved = self.moved
+        ones = []
+        for row in range(len(moved)):
+            rows = slice(row, row + 1)
+            one = replace(
+                self,
+                moving=self.moving[rows],
+                fixed=self.fixed[rows],
+                moving_labels=_rows(self.moving_labels, rows),
+                fixed_labels=_rows(self.fixed_labels, rows),
+                velocity=self.velocity[rows],
+                displacement=self.displacement[rows],
+            )
+            # where `cached_property` keeps it
+            vars(one)["moved"] = moved[rows]
+            ones.append(one)
+        return ones
+
+
+def _rows(labels: Tensor | None, rows: slice) -> Tensor | None:
+    return None if labels is None else labels[rows]
 
 
 @dataclass(frozen=True, kw_only=True)

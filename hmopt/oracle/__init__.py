@@ -12,6 +12,7 @@ from hmopt.oracle.open import (
     open_registrar,
     source_of,
 )
+from hmopt.oracle.optimized import OptimizedOracle
 from hmopt.oracle.refined import RefinedOracle, refine
 from hmopt.oracle.registered import (
     RegisteringOracle,
@@ -26,6 +27,7 @@ __all__ = [
     "BaselineOracles",
     "EngineOracle",
     "EnsembleOracle",
+    "OptimizedOracle",
     "RefinedOracle",
     "RegisteringOracle",
     "RetrainedOracle",

@@ -18,6 +18,7 @@ from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import find_format, load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
+from hmopt.interop.optimized_model import OptimizedModel
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.refined_model import refined_model
@@ -28,6 +29,7 @@ from hmopt.networks import architecture, coarsest_stride, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
+from hmopt.oracle.optimized import OptimizedOracle, make_continuation, optimized_scale
 from hmopt.oracle.refined import refine
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
@@ -172,8 +174,7 @@ def load_oracle(
     DeclarationError
         If there is no such engine, or registrations are to be refined that have no velocity.
     """
-    oracle = source_of(folder, study).oracle(cohort, device)
-    return refine(oracle, study.refine.iterations)
+    return source_of(folder, study).refined_oracle(cohort, device)
 
 
 class ModelSource(ABC):
@@ -215,6 +216,10 @@ class ModelSource(ABC):
     @abstractmethod
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
+
+    def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the same, its registrations refined as the study declares."""
+        return refine(self.oracle(cohort, device), self.study.refine.iterations)
 
     @abstractmethod
     def registrar(
@@ -354,11 +359,35 @@ class OfEngine(ModelSource):
         return Registrar(refined_model(engine, iterations), preparation, placement)
 
 
+class OfOptimization(ModelSource):
+    """`source = "optimize"`: no model; the loss of each pair is minimized by itself."""
+
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the oracle of registrations without a model."""
+        return OptimizedOracle(self.study, cohort, device)
+
+    def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the same: `[refine]` declares the iterations of the minimization itself."""
+        return self.oracle(cohort, device)
+
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
+        """Return what registers files, on the grid of the study's cohort."""
+        cohort = prepare(self.study, self.folder)
+        scale = optimized_scale(self.study, cohort)
+        continuation = make_continuation(self.study, cohort, scale, iterations)
+        model = OptimizedModel(continuation, self.study.space, device)
+        preparation = cohort_preparation(cohort, self.study.preprocessing)
+        return Registrar(model, preparation, placement)
+
+
 SOURCES: Mapping[str, type[ModelSource]] = {
     "trained": TrainedHere,
     "study": OfStudy,
     "file": OfFile,
     "engine": OfEngine,
+    "optimize": OfOptimization,
 }
 """By `model.source`: the one place that tells kinds of models apart."""
 

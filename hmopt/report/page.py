@@ -38,6 +38,7 @@ PLACEMENTS = {
 ELSEWHERE = {
     "study": "Trained in another study folder, and searched here without training.",
     "file": "Read from a file, and searched here without training.",
+    "optimize": "None: each pair was registered by minimizing its loss over a stationary velocity.",
 }
 """By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
@@ -566,6 +567,11 @@ def _loss(material: Material) -> str:
 
 def _refinement(material: Material) -> str:
     iterations = material.searched.refine_iterations
+    if material.searched.source == "optimize":
+        return (
+            f"Up to {iterations:,} iterations of L-BFGS at each of ten even values of λ, from the strongest down to the "
+            "setting, each from the velocity of the one before; the first from zero."
+        )
     without = ""
     if "label_weight" in material.searched.space.names:
         without = ", without its overlap loss"

@@ -106,22 +106,21 @@ class PairLoss:
             If the loss does not know a hyperparameter.
         """
         weights = without_labels(numbers_of(setting))
+        together = RegisteredBatch(
+            moving=moving,
+            fixed=fixed,
+            moving_labels=None,
+            fixed_labels=None,
+            velocity=velocity,
+            displacement=displacement,
+            spacing=self.spacing,
+            options=self.options,
+            overlap_labels=(),
+            scale=self.scale,
+        )
         losses = []
-        for row in range(len(moving)):
-            one = slice(row, row + 1)
-            registered = RegisteredBatch(
-                moving=moving[one],
-                fixed=fixed[one],
-                moving_labels=None,
-                fixed_labels=None,
-                velocity=velocity[one],
-                displacement=displacement[one],
-                spacing=self.spacing,
-                options=self.options,
-                overlap_labels=(),
-                scale=self.scale,
-            )
-            terms = loss_terms(registered, weights)
+        for one in together.single_pairs():
+            terms = loss_terms(one, weights)
             loss = weighted_loss(terms, weights, self.scale)
             losses.append(loss)
         return torch.stack(losses)

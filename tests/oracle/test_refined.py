@@ -185,7 +185,7 @@ def test_a_search_of_refined_registrations_is_measured_recorded_and_reported(
     # the amortization gap, from the ledger
     measurements = files.measurements()
     setting, row = measurements.settings[0], 0
-    oracle, pairs = open_oracle(refined_folder)
+    _, pairs = open_oracle(refined_folder)
     (block, *_) = plain.measure([setting], pairs, [LOSS])
     kept = measurements.values[LOSS][row, : len(block.pairs)]
     assert (kept <= block.values[LOSS] + 1e-6).all()
