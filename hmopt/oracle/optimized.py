@@ -62,8 +62,7 @@ class OptimizedOracle(VelocityOracle):
     @property
     def identity(self) -> str:
         """Hash of loss, iterations, the grid of the velocity and the cohort."""
-        ranges = [one.record() for one in self.space.hyperparameters]
-        return content_hash("optimized", self._continuation.identity, ranges, self.cohort.identity)
+        return content_hash("optimized", self._continuation.identity, self.cohort.identity)
 
     @property
     def facts(self) -> TrainingFacts:

@@ -569,8 +569,8 @@ def _refinement(material: Material) -> str:
     iterations = material.searched.refine_iterations
     if material.searched.source == "optimize":
         return (
-            f"Up to {iterations:,} iterations of L-BFGS at each of ten even values of λ, from the strongest down to the "
-            "setting, each from the velocity of the one before; the first from zero."
+            f"Up to {iterations:,} iterations of L-BFGS at each of ten even values of λ, from the strongest down "
+            "to the setting, each from the velocity of the one before; the first from zero."
         )
     without = ""
     if "label_weight" in material.searched.space.names:

@@ -66,8 +66,13 @@ class Continuation:
     @property
     def identity(self) -> str:
         """Hash of everything that decides the velocities of two images."""
+        names = list(self._space.names)
+        rungs = []
+        if LADDER_BY in names:
+            ladder = self._space.hyperparameters[names.index(LADDER_BY)]
+            rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
         return content_hash(
-            "continuation", self._refinement.identity, self._stride, self._steps, RUNGS
+            "continuation", self._refinement.identity, self._stride, self._steps, names, rungs
         )
 
     def chain(self, index: Index) -> list[Index]:
@@ -78,9 +83,9 @@ class Continuation:
         place = names.index(LADDER_BY)
         rungs = even_indices(self._space.hyperparameters[place], RUNGS)
         stronger = [rung for rung in rungs if rung > index[place]]
-        passed = []
-        for rung in sorted(stronger, reverse=True):
-            passed.append((*index[:place], rung, *index[place + 1 :]))
+        before = index[:place]
+        after = index[place + 1 :]
+        passed = [(*before, rung, *after) for rung in sorted(stronger, reverse=True)]
         return [*passed, index]
 
     def velocity(self, index: Index, names: Sequence[str], moving: Tensor, fixed: Tensor) -> Tensor:
