@@ -69,7 +69,7 @@ def _cosines(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         centres = torch.arange(size, dtype=torch.float64) + 0.5
         waves = torch.cos(frequencies * centres)
         lengths = waves.norm(dim=1, keepdim=True)
-        unit = waves / lengths
+        unit: Tensor = waves / lengths
         return unit.to(device=device, dtype=dtype)
 
 

@@ -46,7 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores(measurements: Measurements) -> np.ndarray:
     """Mean Dice of each setting."""
-    return np.nanmean(measurements.values["dice"], axis=(1, 2))
+    means: np.ndarray = np.nanmean(measurements.values["dice"], axis=(1, 2))
+    return means
 
 
 def test_a_study_without_training_is_searched_and_reported(folder: Path) -> None:
