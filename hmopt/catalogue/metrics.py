@@ -95,6 +95,8 @@ LENGTH_TOLERANCE_MM = 0.02
 
 WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
+LOSS = "loss"
+"""Name of the metric that is what a registration minimizes."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -159,6 +161,17 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.similarity:similarity",
+        ),
+        Metric(
+            name=LOSS,
+            title="loss",
+            full_title="registration loss at the setting",
+            unit="1",
+            direction="minimize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            low=-math.inf,
+            function="hmopt.metrics.loss:loss",
         ),
         Metric(
             name=WALL_TIME,

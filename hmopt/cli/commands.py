@@ -119,6 +119,13 @@ Engine = Annotated[
         help="Search a registration program instead of a model; nothing is trained.",
     ),
 ]
+NoTraining = Annotated[
+    bool,
+    typer.Option(
+        "--no-training",
+        help="Search without a model: each pair is registered by minimizing its loss.",
+    ),
+]
 SlicesOption = Annotated[
     str | None,
     typer.Option(
@@ -310,6 +317,16 @@ PlacementOption = Annotated[
         help="How images are placed on the model's grid. Default: as in training.",
     ),
 ]
+Refine = Annotated[
+    int | None,
+    typer.Option(
+        "--refine",
+        min=0,
+        metavar="N",
+        help="Lower the loss of this pair by up to N iterations from where the model starts it. "
+        "Left out: as many as \\[refine] declares.",
+    ),
+]
 WithinLimit = Annotated[
     bool,
     typer.Option(
@@ -431,6 +448,7 @@ def new(
     model: OtherModel = None,
     trust_code: TrustCode = False,
     engine: Engine = None,
+    no_training: NoTraining = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -455,6 +473,7 @@ def new(
             model=model,
             trust_code=trust_code,
             engine=engine,
+            training=not no_training,
             track=talk.track,
         )
         for line in describe(made):
@@ -550,6 +569,7 @@ def register(
     per_structure: RegisterPerStructure = False,
     fixed_labels: FixedLabels = None,
     moving_labels: MovingLabels = None,
+    refine: Refine = None,
     trust_code: TrustCode = False,
     device: Device = None,
     quiet: Quiet = False,
@@ -586,6 +606,7 @@ def register(
             moving_labels=moving_labels,
             placement=placement,
             trust_code=trust_code,
+            refine=refine,
             device=device,
         )
         for remark in registered.remarks:

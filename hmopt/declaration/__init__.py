@@ -14,6 +14,7 @@ from hmopt.declaration.model import (
     LossOptions,
     ModelOptions,
     NetworkOptions,
+    RefineOptions,
     TrainingOptions,
 )
 from hmopt.declaration.report import BesideOptions, Choice, ReportOptions
@@ -34,6 +35,7 @@ __all__ = [
     "NetworkOptions",
     "PairsOptions",
     "PreprocessingOptions",
+    "RefineOptions",
     "ReportOptions",
     "SearchOptions",
     "SliceOptions",

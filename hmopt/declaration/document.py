@@ -36,6 +36,7 @@ _OF_ENGINES = (
 _SELDOM = (
     "plugins",
     "report",
+    "refine",
     "model.warnings",
     "model.trust_code",
     "search.sampler_options",
@@ -99,9 +100,15 @@ def useless_keys(study: Study) -> frozenset[str]:
     """
     keys = {*_SELDOM, *_of_the_other_source(study), *_of_the_other_search(study)}
     keys |= {f"cohort.{name}" for name in _other_images(study)}
+    if study.model.source == "optimize":
+        keys -= {"refine"}
     if study.model.source != "trained":
         keys |= {*_OF_TRAINING, "cohort.license", "cohort.citation", "split.seed", "pairs.tune"}
         keys |= {f"hyperparameters.{name}.end_point_rate" for name in study.hyperparameters}
+    if study.model.source == "optimize":
+        keys -= {"network", "loss"}
+        keys |= {f"network.{name}" for name in ("encoder", "decoder", "final")}
+        keys |= {"loss.overlap_labels"}
     return frozenset(keys)
 
 
@@ -115,7 +122,7 @@ def _of_the_other_source(study: Study) -> set[str]:
     model = study.model
     if model.source != "engine":
         useless = set(_OF_ENGINES)
-        if model.source == "trained":
+        if model.source in ("trained", "optimize"):
             useless.add("path")
     else:
         useless = {"path", "callable", "command", "engine"}

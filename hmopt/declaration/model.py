@@ -24,9 +24,9 @@ Levels = Annotated[list[Features], Field(max_length=10)]
 class ModelOptions(Options):
     """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
 
-    source: Literal["trained", "study", "file", "engine"] = "trained"
-    """Trained in this folder, taken from another study folder or from a file, or an engine: another
-    program, or a Python function."""
+    source: Literal["trained", "study", "file", "engine", "optimize"] = "trained"
+    """Trained in this folder, taken from another study folder or from a file, an engine (another
+    program, or a Python function), or none: `optimize` minimizes the loss of each pair by itself."""
     path: Path | None = None
     """The other study folder or the model file; required with `study` and `file`."""
     trust_code: bool = False
@@ -337,6 +337,17 @@ class LossOptions(Options):
         if window % 2 == 0:
             raise ValueError("expected an odd number")
         return window
+
+
+class RefineOptions(Options):
+    """`[refine]`: iterations on each registration itself, from where the model starts it."""
+
+    table: ClassVar[str] = "refine"
+
+    iterations: int = Field(default=0, ge=0, le=10_000)
+    """Iterations that lower the loss of a pair at the setting, over its velocity; 0: registrations are
+    the model's. Terms that need labels are left out. With `model.source = "optimize"`: at each of ten
+    values of λ, from the strongest down to the setting."""
 
 
 class AugmentationOptions(Options):

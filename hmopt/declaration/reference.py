@@ -68,6 +68,9 @@ EXAMPLES = {
         # engine = "ants"
         # callable = "mine.py:register"
         # command = "demons {moving} {fixed} {output} --sigma {sigma}"
+
+        # Or no model: the loss of each pair is minimized by itself.
+        # source = "optimize"
     """,
     "network": """
         [network] # half the resolution, for volumes
@@ -108,6 +111,10 @@ EXAMPLES = {
         rotation_degrees = 5.0
         scaling = 0.03
         flip_axis = 0
+    """,
+    "refine": """
+        [refine]
+        iterations = 25
     """,
     "search": """
         [search]

@@ -27,6 +27,7 @@ from hmopt.declaration.model import (
     LossOptions,
     ModelOptions,
     NetworkOptions,
+    RefineOptions,
     TrainingOptions,
     network_file,
 )
@@ -80,6 +81,7 @@ class Study(Options):
     )
     loss: LossOptions = LossOptions()
     training: TrainingOptions = TrainingOptions()
+    refine: RefineOptions = RefineOptions()
     search: SearchOptions = SearchOptions()
     compare: CompareOptions = CompareOptions()
     report: ReportOptions = ReportOptions()
@@ -164,10 +166,12 @@ def parse_study(
         raise _refusal(origin, first_fault(error)) from error
     check_names(space, study.search.measured)
     # the hyperparameters of an engine are its own; those of another model are compared with it
-    if study.model.source == "trained":
+    if study.model.source in ("trained", "optimize"):
         check_agreement(study.hyperparameters, study.preprocessing, study.loss, study.training)
-    if study.model.source in ("trained", "study"):
+    if study.model.source in ("trained", "study", "optimize"):
         check_hypermorph(space)
+    if study.model.source == "optimize":
+        check_optimization(study)
     check_sampler(study.search, space)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -428,6 +432,38 @@ def check_hypermorph(space: Space) -> None:
             raise DeclarationError(
                 f"{field}.only_if", expected="none with a hypermorph", got=names, advice=advice
             )
+
+
+def check_optimization(study: Study) -> None:
+    """Refuse what a study without a model cannot do: a term that needs labels, or no iterations.
+
+    Raises
+    ------
+    DeclarationError
+        If there is such a hyperparameter, or `refine.iterations` is 0.
+    """
+    for name in study.hyperparameters:
+        if HYPERPARAMETERS[name].needs_labels:
+            raise DeclarationError(
+                f"hyperparameters.{name}",
+                expected='none whose term needs labels with model.source = "optimize"',
+                got=repr(name),
+                advice="Leave it out: labels are for measuring alone.",
+            )
+    if not study.refine.iterations:
+        raise DeclarationError(
+            "refine.iterations",
+            expected='at least 1 with model.source = "optimize"',
+            got=0,
+            advice="Declare some, as 20.",
+        )
+    if study.network.callable is not None:
+        raise DeclarationError(
+            "network.callable",
+            expected='none with model.source = "optimize"',
+            got=repr(study.network.callable),
+            advice="Declare network.stride and network.integration_steps alone.",
+        )
 
 
 def check_sampler(search: SearchOptions, space: Space) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
+from torch import Tensor
 
 from hmopt.declaration import NetworkOptions, PreprocessingOptions
 from hmopt.errors import CheckpointError, sides_text
@@ -114,14 +115,34 @@ class OwnModel(FileModel):
         self, moving: Image, fixed: Image, setting: Setting, sign: Literal[1, -1]
     ) -> NDArray[np.float32]:
         """Return the displacement at time 1 or -1 of the flow of the velocity."""
-        check_shapes(moving, fixed, self.shape, self.stride)
-        network = self._network(setting)
-        moving_tensor = image_tensor([moving]).to(self._device)
-        fixed_tensor = image_tensor([fixed]).to(self._device)
-        velocity = network(moving_tensor, fixed_tensor)
-        displacement = network.displacement(sign * velocity)[0]
+        moving_tensor, fixed_tensor = self.tensors(moving, fixed)
+        velocity = self.velocity(moving_tensor, fixed_tensor, setting)
+        displacement = self.integrated(sign * velocity, setting)[0]
         array: NDArray[np.float32] = displacement.cpu().numpy()
         return array
+
+    def tensors(self, moving: Image, fixed: Image) -> tuple[Tensor, Tensor]:
+        """Return two prepared images on the model's device, (1, 1, *shape) each.
+
+        Raises
+        ------
+        DataError
+            If they have a shape that the model does not take.
+        """
+        check_shapes(moving, fixed, self.shape, self.stride)
+        moving_tensor = image_tensor([moving]).to(self._device)
+        fixed_tensor = image_tensor([fixed]).to(self._device)
+        return moving_tensor, fixed_tensor
+
+    def velocity(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
+        """Return the velocities of n pairs, (n, d, *shape / stride), in voxels of their own grid."""
+        velocity: Tensor = self._network(setting)(moving, fixed)
+        return velocity
+
+    def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
+        """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
+        displacement: Tensor = self._network(setting).displacement(velocity)
+        return displacement
 
 
 class HypermorphModel(OwnModel):

@@ -68,6 +68,8 @@ class Searched:
         Of the model at full and at half training, and of the pairs as they are; None where they were not measured.
     identity_quarter, identity_three_quarters
         Of the model after a quarter and three quarters of its training; None where they were not measured.
+    identity_unrefined
+        Of the model alone, where its registrations were refined; None where they were not.
     labels
         Names of the measured labels.
     spacing_mm
@@ -102,6 +104,7 @@ class Searched:
     identity_unregistered: str | None = None
     identity_quarter: str | None = None
     identity_three_quarters: str | None = None
+    identity_unrefined: str | None = None
     labels: tuple[str, ...]
     spacing_mm: tuple[float, ...] | None
     space: Space
@@ -131,6 +134,17 @@ class Searched:
         model = self.declared.get("model", {})
         source = model.get("source", "trained")
         return str(source)
+
+    @property
+    def model_identity(self) -> str:
+        """Identity of the model alone, whether its registrations were refined or not."""
+        return self.identity_unrefined or self.identity
+
+    @property
+    def refine_iterations(self) -> int:
+        """Iterations that refined each registration; 0: none."""
+        declared = self.declared.get("refine", {})
+        return int(declared.get("iterations", 0))
 
     @property
     def engine(self) -> str | None:
@@ -178,6 +192,7 @@ class _SearchFile(BaseModel):
     identity_half: str | None
     identity_three_quarters: str | None = None
     identity_unregistered: str | None = None
+    identity_unrefined: str | None = None
     labels: Annotated[list[str], Field(min_length=1)]
     spacing_mm: (
         Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
@@ -234,6 +249,8 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         "model_hash": searched.model_hash,
         "spent": None if searched.spent is None else searched.spent.model_dump(),
     }
+    if searched.identity_unrefined is not None:
+        content["identity_unrefined"] = searched.identity_unrefined
     write_json(path, content)
 
 
@@ -312,6 +329,8 @@ def declared_sections(study: Study) -> dict[str, Any]:
     for name in names:
         options = getattr(study, name)
         tables[name] = options.model_dump(mode="json", exclude=left_out.get(name))
+    if study.refine.iterations:
+        tables["refine"] = study.refine.model_dump(mode="json")
     return tables
 
 
@@ -341,11 +360,13 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     for name in study.hyperparameters:
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
-    if study.model.source == "trained":
+    if study.model.source in ("trained", "optimize"):
         yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
+    refined_before = {"iterations": searched.refine_iterations}
+    yield from _differences("refine", refined_before, study.refine.model_dump(mode="json"))
     now = declared_sections(study)
     for table, values in searched.declared.items():
-        if table in now:
+        if table in now and table != "refine":
             yield from _differences(table, values, now[table])
 
 

@@ -66,6 +66,33 @@ class RegisteredBatch:
         """Moving images warped by linear interpolation: (n, 1, *shape)."""
         return warp(self.moving, self.displacement)
 
+    def single_pairs(self) -> list["RegisteredBatch"]:
+        """Return each pair by itself: a term of all n mixes them.
+
+        Moving images are warped together, which several threads share.
+        """
+        moved = self.moved
+        ones = []
+        for row in range(len(moved)):
+            rows = slice(row, row + 1)
+            one = replace(
+                self,
+                moving=self.moving[rows],
+                fixed=self.fixed[rows],
+                moving_labels=_rows(self.moving_labels, rows),
+                fixed_labels=_rows(self.fixed_labels, rows),
+                velocity=self.velocity[rows],
+                displacement=self.displacement[rows],
+            )
+            # where `cached_property` keeps it
+            vars(one)["moved"] = moved[rows]
+            ones.append(one)
+        return ones
+
+
+def _rows(labels: Tensor | None, rows: slice) -> Tensor | None:
+    return None if labels is None else labels[rows]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
@@ -121,9 +148,11 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     >>> loss_terms(registered, {"regularization": 0.5})
     Terms(dissimilarity=tensor(1.), weighted={'regularization': tensor(0.)})
     """
-    registered = replace(registered, setting=setting)
     similarity = find_similarity(registered.options, setting)
-    dissimilarity = similarity(registered.moved, registered.fixed)
+    moved = registered.moved
+    dissimilarity = similarity(moved, registered.fixed)
+    registered = replace(registered, setting=setting)
+    vars(registered)["moved"] = moved  # where `cached_property` keeps it
     weighted = {}
     for hyperparameter in weighted_terms(setting):
         weighted[hyperparameter.name] = hyperparameter.compute(registered, setting)

@@ -33,6 +33,8 @@ class Registration:
         (n, d, *shape), in voxels: `moved(x) = moving(x + displacement(x))`.
     wall_time_s
         (n,), of each registration; None where it was not taken.
+    loss_values
+        (n,), of each registration at its setting; None where no loss is known.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class Registration:
     originals: Originals
     displacement: Tensor
     wall_time_s: Tensor | None = None
+    loss_values: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a displacement of another grid."""
@@ -72,10 +75,14 @@ class Registration:
         counts = [len(part.moving) for part in originals]
         displacements = torch.split(self.displacement, counts)
         times = torch.split(self.seconds, counts)
+        losses = torch.split(self.losses, counts)
         parts = []
-        for part, displacement, seconds in zip(originals, displacements, times, strict=True):
+        for row, part in enumerate(originals):
             registration = Registration(
-                originals=part, displacement=displacement, wall_time_s=seconds
+                originals=part,
+                displacement=displacements[row],
+                wall_time_s=times[row],
+                loss_values=losses[row],
             )
             parts.append(registration)
         return parts
@@ -86,6 +93,13 @@ class Registration:
         if self.wall_time_s is None:
             return torch.full((len(self.moving),), torch.nan)
         return self.wall_time_s
+
+    @property
+    def losses(self) -> Tensor:
+        """Loss of each registration at its setting: (n,), NaN where none is known."""
+        if self.loss_values is None:
+            return torch.full((len(self.moving),), torch.nan)
+        return self.loss_values
 
     @property
     def moving(self) -> Tensor:
@@ -217,6 +231,7 @@ def measure(
     originals: Originals,
     displacement: Tensor,
     wall_time_s: Tensor | None = None,
+    loss_values: Tensor | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute metrics of n pairs registered by displacements.
 
@@ -230,6 +245,8 @@ def measure(
         (n, d, *shape), in voxels.
     wall_time_s
         (n,), of each registration; None where it was not taken.
+    loss_values
+        (n,), of each registration at its setting; None where no loss is known.
 
     Returns
     -------
@@ -255,7 +272,10 @@ def measure(
     """
     records = [find_metric(name) for name in metrics]
     registration = Registration(
-        originals=originals, displacement=displacement, wall_time_s=wall_time_s
+        originals=originals,
+        displacement=displacement,
+        wall_time_s=wall_time_s,
+        loss_values=loss_values,
     )
     parts = registration.parts()
     values = {}

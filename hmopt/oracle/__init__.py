@@ -1,4 +1,4 @@
-"""Oracles that register images: amortized, retrained, ensemble, composed, engine, or unregistered pairs."""
+"""Oracles that register images: amortized, retrained, ensemble, refined, composed, engine, or unregistered pairs."""
 
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.baselines import BaselineOracles, RetrainedOracle
@@ -13,10 +13,13 @@ from hmopt.oracle.open import (
     open_registrar,
     source_of,
 )
+from hmopt.oracle.optimized import OptimizedOracle
+from hmopt.oracle.refined import RefinedOracle, refine
 from hmopt.oracle.registered import (
     RegisteringOracle,
     TrainingFacts,
     UnregisteredOracle,
+    VelocityOracle,
     fitting_batch,
 )
 
@@ -26,16 +29,20 @@ __all__ = [
     "ComposedOracle",
     "EngineOracle",
     "EnsembleOracle",
+    "OptimizedOracle",
+    "RefinedOracle",
     "RegisteredPairs",
     "RegisteringOracle",
     "RetrainedOracle",
     "TrainingFacts",
     "UnregisteredOracle",
+    "VelocityOracle",
     "fitting_batch",
     "load_checkpoints",
     "load_oracle",
     "open_oracle",
     "open_registrar",
+    "refine",
     "source_of",
     "write_examples",
 ]

@@ -12,8 +12,8 @@ from hmopt.declaration import Study
 from hmopt.files import content_hash
 from hmopt.networks import RegistrationNetwork, architecture, load_hypermorph, load_network
 from hmopt.oracle.amortized import AmortizedOracle
-from hmopt.oracle.open import load_trained
-from hmopt.oracle.registered import NetworkOracle
+from hmopt.oracle.open import facts_of, load_trained
+from hmopt.oracle.registered import NetworkOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.space import Index, Setting, Space
 from hmopt.study_folder import StudyFolder
@@ -72,6 +72,13 @@ class RetrainedOracle(NetworkOracle):
         """Hash of how its networks are trained, known before any of them is."""
         key = network_key(self._study, self.cohort)
         return content_hash("retrained", key)
+
+    @property
+    def facts(self) -> TrainingFacts:
+        """How its networks are trained."""
+        loss = self._study.loss
+        steps = self._study.training.steps
+        return TrainingFacts(loss=loss.model_dump(mode="json"), loss_scale=loss.scale, steps=steps)
 
     def path(self, index: Index) -> Path:
         """Return where the network of a setting is kept."""
@@ -216,6 +223,7 @@ class BaselineOracles:
         study = with_budget(self._scaled, self._cohort, steps, seed)
         train_hypermorph(study, self._cohort, path, self._track, self._device)
         built_as = architecture(study, self._cohort.shape)
-        model, _ = load_hypermorph(path, built_as)
+        model, header = load_hypermorph(path, built_as)
         model.space = study.space
-        return AmortizedOracle(model, self._cohort, self._device)
+        facts = facts_of(header, study.loss.model_dump(mode="json"))
+        return AmortizedOracle(model, self._cohort, self._device, facts=facts)

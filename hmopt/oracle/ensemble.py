@@ -8,12 +8,12 @@ from torch import Tensor
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
-from hmopt.oracle.registered import NetworkOracle, RegisteringOracle
+from hmopt.oracle.registered import NetworkOracle, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
 
 
-class EnsembleOracle(RegisteringOracle):
+class EnsembleOracle(VelocityOracle):
     """Measures settings with the mean of its members' velocities, integrated once.
 
     Of velocities v₁, …, v_m at a setting the displacement is that of exp((v₁ + … + v_m) / m): a
@@ -63,10 +63,20 @@ class EnsembleOracle(RegisteringOracle):
         identities = [member.identity for member in self._members]
         return content_hash("ensemble", identities)
 
-    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
-        """Register a batch of pairs with the mean velocity of all members' networks."""
-        networks = [member.network(index) for member in self._members]
-        velocities = [network(images.moving, images.fixed) for network in networks]
-        mean_velocity = torch.stack(velocities).mean(dim=0)
-        displacement: Tensor = networks[0].displacement(mean_velocity)
-        return displacement
+    @property
+    def facts(self) -> TrainingFacts:
+        """How its members were trained, where all were trained under one loss of one scale."""
+        first, *others = [member.facts for member in self._members]
+        for facts in others:
+            if (facts.loss, facts.loss_scale) != (first.loss, first.loss_scale):
+                return TrainingFacts()
+        return first
+
+    def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return the mean of the velocities of all members' networks."""
+        velocities = [member.velocity(index, pairs, images) for member in self._members]
+        return torch.stack(velocities).mean(dim=0)
+
+    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+        """Return the displacements of velocities, as every member integrates them."""
+        return self._members[0].integrated(index, velocity)

@@ -18,8 +18,10 @@ from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import find_format, load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
+from hmopt.interop.optimized_model import OptimizedModel
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
+from hmopt.interop.refined_model import refined_model
 from hmopt.interop.registration import Placement, Registrar
 from hmopt.ledger import Recorded
 from hmopt.model_file import check_header
@@ -27,6 +29,8 @@ from hmopt.networks import architecture, coarsest_stride, load_hypermorph
 from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
+from hmopt.oracle.optimized import OptimizedOracle, make_continuation, optimized_scale
+from hmopt.oracle.refined import refine
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
@@ -74,11 +78,11 @@ def open_oracle(
     folder = Path(folder)
     study = read_study(folder)
     cohort = prepare(study, folder, track)
-    measuring = (
-        load_oracle(folder, study, cohort, device)
-        if model == "full"
-        else load_trained(folder, study, cohort, device, model)
-    )
+    if model == "full":
+        measuring = load_oracle(folder, study, cohort, device)
+    else:
+        trained = load_trained(folder, study, cohort, device, model)
+        measuring = refine(trained, study.refine.iterations)
     oracle = Recorded(measuring, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
@@ -88,6 +92,7 @@ def open_registrar(
     device: Device = "cpu",
     placement: Placement | None = None,
     trust_code: bool = False,
+    iterations: int | None = None,
 ) -> Registrar:
     """Return the model of a study folder, ready for images from outside the cohort.
 
@@ -102,6 +107,8 @@ def open_registrar(
         How the two images are laid on the prepared grid; None: as those of the cohort were.
     trust_code
         Whether the Python file that makes the network of a model without a study may be run.
+    iterations
+        How many refine each registration; None: as many as the study declares.
 
     Raises
     ------
@@ -116,8 +123,11 @@ def open_registrar(
             alone = baked_model.read(path, device, trust_code=trust_code)
         else:
             alone = own_model.read(path, device, trust_code=trust_code)
-        return _registrar_of(alone, placement)
-    return source_of(files.path, files.study).registrar(device, placement)
+        return _registrar_of(alone, placement, iterations or 0)
+    study = files.study
+    if iterations is None:
+        iterations = study.refine.iterations
+    return source_of(files.path, study).registrar(device, placement, iterations)
 
 
 def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> FileModel:
@@ -144,7 +154,7 @@ def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> File
 def load_oracle(
     folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
 ) -> RegisteringOracle:
-    """Return the oracle that a study's `[model]` table declares.
+    """Return the oracle that a study's tables `[model]` and `[refine]` declare.
 
     Parameters
     ----------
@@ -162,9 +172,9 @@ def load_oracle(
     CheckpointError
         If there is no such model, or it does not fit the declaration or the cohort.
     DeclarationError
-        If there is no such engine.
+        If there is no such engine, or registrations are to be refined that have no velocity.
     """
-    return source_of(folder, study).oracle(cohort, device)
+    return source_of(folder, study).refined_oracle(cohort, device)
 
 
 class ModelSource(ABC):
@@ -207,9 +217,15 @@ class ModelSource(ABC):
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return what measures the model on a cohort that was prepared as the study declares."""
 
+    def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the same, its registrations refined as the study declares."""
+        return refine(self.oracle(cohort, device), self.study.refine.iterations)
+
     @abstractmethod
-    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
-        """Return what registers files with the model."""
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
+        """Return what registers files with the model, refined by some iterations."""
 
 
 class TrainedHere(ModelSource):
@@ -227,9 +243,11 @@ class TrainedHere(ModelSource):
         """Return the oracle of the model at the end of its training."""
         return load_trained(self.folder, self.study, cohort, device)
 
-    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of(self.load(device), placement)
+        return _registrar_of(self.load(device), placement, iterations)
 
 
 class OfFile(ModelSource):
@@ -273,16 +291,18 @@ class OfFile(ModelSource):
         facts = facts_of(header, header.get("loss"))
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
-    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
         if isinstance(model, BakedModel):
-            return _registrar_of(model, placement)
+            return _registrar_of(model, placement, iterations)
         if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
-            return _registrar_of(model, placement)
+            return _registrar_of(model, placement, iterations)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(model, preparation, placement)
+        return Registrar(refined_model(model, iterations), preparation, placement)
 
     def _is_prepared_as(self, model: FileModel) -> bool:
         """Tell whether the study prepares its images as those of the model's training were."""
@@ -328,13 +348,38 @@ class OfEngine(ModelSource):
         engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs)
         return EngineOracle(engine, cohort, device)
 
-    def registrar(self, device: Device, placement: Placement | None) -> Registrar:
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
         self.check()
         cohort = prepare(self.study, self.folder)
         engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs=1)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(engine, preparation, placement)
+        return Registrar(refined_model(engine, iterations), preparation, placement)
+
+
+class OfOptimization(ModelSource):
+    """`source = "optimize"`: no model; the loss of each pair is minimized by itself."""
+
+    def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the oracle of registrations without a model."""
+        return OptimizedOracle(self.study, cohort, device)
+
+    def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
+        """Return the same: `[refine]` declares the iterations of the minimization itself."""
+        return self.oracle(cohort, device)
+
+    def registrar(
+        self, device: Device, placement: Placement | None, iterations: int = 0
+    ) -> Registrar:
+        """Return what registers files, on the grid of the study's cohort."""
+        cohort = prepare(self.study, self.folder)
+        scale = optimized_scale(self.study, cohort)
+        continuation = make_continuation(self.study, cohort, scale, iterations)
+        model = OptimizedModel(continuation, self.study.space, device)
+        preparation = cohort_preparation(cohort, self.study.preprocessing)
+        return Registrar(model, preparation, placement)
 
 
 SOURCES: Mapping[str, type[ModelSource]] = {
@@ -342,6 +387,7 @@ SOURCES: Mapping[str, type[ModelSource]] = {
     "study": OfStudy,
     "file": OfFile,
     "engine": OfEngine,
+    "optimize": OfOptimization,
 }
 """By `model.source`: the one place that tells kinds of models apart."""
 
@@ -353,9 +399,11 @@ def source_of(folder: Path, study: Study) -> ModelSource:
     return kind(folder, study)
 
 
-def _registrar_of(model: HypermorphModel | BakedModel, placement: Placement | None) -> Registrar:
+def _registrar_of(
+    model: HypermorphModel | BakedModel, placement: Placement | None, iterations: int
+) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
-    return Registrar(model, preparation, placement)
+    return Registrar(refined_model(model, iterations), preparation, placement)
 
 
 def load_trained(
@@ -383,7 +431,7 @@ def load_trained(
 
 def load_checkpoints(
     folder: Path, study: Study, cohort: PreparedCohort, device: Device = "cpu"
-) -> dict[Checkpoint, AmortizedOracle]:
+) -> dict[Checkpoint, RegisteringOracle]:
     """Return the oracles of the model as it was during its training, the earliest first.
 
     Of a model that was trained here, the one at half training is always among them. Those at a
@@ -399,11 +447,12 @@ def load_checkpoints(
     if study.model.source != "trained":
         return {}
     files = StudyFolder(folder)
-    found: dict[Checkpoint, AmortizedOracle] = {}
+    found: dict[Checkpoint, RegisteringOracle] = {}
     for checkpoint in CHECKPOINTS:
         is_kept = checkpoint == "half" or files.model_file(checkpoint).exists()
         if checkpoint != "full" and is_kept:
-            found[checkpoint] = load_trained(folder, study, cohort, device, checkpoint)
+            trained = load_trained(folder, study, cohort, device, checkpoint)
+            found[checkpoint] = refine(trained, study.refine.iterations)
     return found
 
 

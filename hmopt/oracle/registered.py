@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hmopt.catalogue import find_metric
+from hmopt.catalogue.metrics import LOSS
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
 from hmopt.files import content_hash
@@ -20,6 +21,7 @@ from hmopt.networks import RegistrationNetwork
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 from hmopt.spatial import image_tensor, label_tensor
+from hmopt.training.refinement import PairLoss, changing_similarity, known_loss
 
 BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
@@ -115,6 +117,11 @@ class RegisteringOracle(ABC):
         return TrainingFacts()
 
     @property
+    def unrefined_identity(self) -> str | None:
+        """Identity of the model alone where its registrations are refined; None where they are not."""
+        return None
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that are measured."""
         return self.cohort.labels
@@ -157,14 +164,29 @@ class RegisteringOracle(ABC):
         self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
     ) -> Block:
         began = time.perf_counter()
-        displacement = self.register(index, pairs, images)
+        displacement, velocity = self._with_velocity(index, pairs, images)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         share_s = (time.perf_counter() - began) / len(pairs)
         seconds = torch.full((len(pairs),), share_s)
-        values = measure(metrics, images, displacement, seconds)
+        losses = None
+        if LOSS in metrics:
+            losses = self._losses(index, images, displacement, velocity)
+        values = measure(metrics, images, displacement, seconds, losses)
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
+
+    def _with_velocity(
+        self, index: Index, pairs: Sequence[Pair], images: Originals
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the displacements and, where there are such, the velocities behind them."""
+        return self.register(index, pairs, images), None
+
+    def _losses(
+        self, index: Index, images: Originals, displacement: Tensor, velocity: Tensor | None
+    ) -> Tensor | None:
+        """Return the loss of each pair, (n,); None where the oracle knows no loss."""
+        return None
 
 
 class UnregisteredOracle(RegisteringOracle):
@@ -197,7 +219,69 @@ class UnregisteredOracle(RegisteringOracle):
         return moving.new_zeros(count, len(shape), *shape)
 
 
-class NetworkOracle(RegisteringOracle):
+class VelocityOracle(RegisteringOracle):
+    """An oracle whose displacements are integrated from velocities, which can be refined.
+
+    To add one, write `velocity` and `integrated` in place of `register`, and `facts` where the loss is
+    known under which it registers.
+    """
+
+    @abstractmethod
+    def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return the velocities of a batch of n pairs at a setting.
+
+        Parameters
+        ----------
+        index, pairs, images
+            As for `register`.
+
+        Returns
+        -------
+        Tensor
+            (n, d, *shape / stride), in voxels of its own grid.
+        """
+
+    @abstractmethod
+    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+        """Return the displacements of velocities of a setting: (n, d, *shape), in voxels."""
+
+    @property
+    def pair_loss(self) -> PairLoss:
+        """The loss of a pair, as its model was trained under it.
+
+        Raises
+        ------
+        CheckpointError
+            If it is not known.
+        """
+        facts = self.facts
+        spacing_mm = self.cohort.spacing_mm
+        return known_loss(facts.loss, facts.loss_scale, spacing_mm, "model", self.space.names)
+
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Register a batch of pairs by the flows of their velocities."""
+        displacement, _ = self._with_velocity(index, pairs, images)
+        return displacement
+
+    def _with_velocity(
+        self, index: Index, pairs: Sequence[Pair], images: Originals
+    ) -> tuple[Tensor, Tensor]:
+        velocity = self.velocity(index, pairs, images)
+        return self.integrated(index, velocity), velocity
+
+    def _losses(
+        self, index: Index, images: Originals, displacement: Tensor, velocity: Tensor | None
+    ) -> Tensor | None:
+        facts = self.facts
+        if not facts.loss or facts.loss_scale is None or velocity is None:
+            return None
+        if changing_similarity(self.space.names, facts.loss["similarity"]):
+            return None
+        setting = self.space.setting(index)
+        return self.pair_loss.values(images.moving, images.fixed, velocity, displacement, setting)
+
+
+class NetworkOracle(VelocityOracle):
     """An oracle that registers with an ordinary network at each setting.
 
     Parameters
@@ -235,13 +319,15 @@ class NetworkOracle(RegisteringOracle):
     def make_network(self, index: Index) -> RegistrationNetwork:
         """Return the network of a setting, on the oracle's device, with weights of its own."""
 
-    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
-        """Register a batch of pairs with the network of a setting, which is made once."""
+    def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return the velocities of a batch of pairs by the network of a setting, which is made once."""
         network = self.network(index)
-        moving = images.moving
-        fixed = images.fixed
-        velocity = network(moving, fixed)
-        displacement: Tensor = network.displacement(velocity)
+        velocity: Tensor = network(images.moving, images.fixed)
+        return velocity
+
+    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+        """Return the displacements of velocities, as the network of a setting integrates them."""
+        displacement: Tensor = self.network(index).displacement(velocity)
         return displacement
 
     def _ready(self, index: Index) -> RegistrationNetwork:

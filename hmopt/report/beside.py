@@ -239,8 +239,8 @@ def _at_pairs(measurements: Measurements, wanted: pd.DataFrame) -> Measurements:
 
 
 def _training_minutes(files: StudyFolder, searched: Searched) -> float:
-    """Return how long the model was trained; 0 of an engine, NaN where it is not known."""
-    if searched.engine is not None or searched.source == "engine":
+    """Return how long the model was trained; 0 of an engine or without a model, NaN where it is not known."""
+    if searched.engine is not None or searched.source in ("engine", "optimize"):
         return 0.0
     log = files.training
     if log is not None and "minutes" in log and not log.empty:

@@ -234,6 +234,8 @@ def caveats(material: Material) -> list[str]:
     symbols = listed([symbol(name) for name in names])
     are = "is that" if len(names) == 1 else "are those"
     what = "network and this loss" if material.searched.engine is None else "engine"
+    if material.searched.source == "optimize":
+        what = "loss"
     sentences = [
         f"{symbols} {are} of this {what}: no parameter of another program, such as SyN's, has the same meaning or the "
         "same best value.",
@@ -247,7 +249,7 @@ def caveats(material: Material) -> list[str]:
 
 def _variation(material: Material) -> str:
     of_subjects = "Intervals describe the variation between subjects of the same population"
-    if material.searched.engine is not None:
+    if material.searched.source in ("engine", "optimize"):
         return f"{of_subjects}."
     return f"{of_subjects}, not between trainings of the model."
 

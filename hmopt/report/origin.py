@@ -131,7 +131,7 @@ def optima_of(material: Material) -> ModelOptima:
     file = StudyFolder(material.folder).readable_search_file
     return ModelOptima(
         name=searched.name,
-        identity=searched.identity,
+        identity=searched.model_identity,
         metric=searched.search.metric,
         labels=list(searched.labels),
         default=dict(searched.space.default),

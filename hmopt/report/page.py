@@ -45,6 +45,7 @@ PLACEMENTS = {
 ELSEWHERE = {
     "study": "Trained in another study folder, and searched here without training.",
     "file": "Read from a file, and searched here without training.",
+    "optimize": "None: each pair was registered by minimizing its loss over a stationary velocity.",
 }
 """By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
@@ -480,6 +481,8 @@ def declared(material: Material) -> Entries:
         entries.append(("Model", ELSEWHERE[material.searched.source]))
     if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
+    if material.searched.refine_iterations:
+        entries.append(("Refinement", _refinement(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
         took: list[str] = []
@@ -566,6 +569,22 @@ def _loss(material: Material) -> str:
     return (
         f"(1 − λ) · {scale} · {similarity} + λ · {regularizer}. With a similarity of weight 1, the weight of the "
         f"regularizer is λ / ((1 − λ) · {scale}).{further}"
+    )
+
+
+def _refinement(material: Material) -> str:
+    iterations = material.searched.refine_iterations
+    if material.searched.source == "optimize":
+        return (
+            f"Up to {iterations:,} iterations of L-BFGS at each of ten even values of λ, from the strongest down "
+            "to the setting, each from the velocity of the one before; the first from zero."
+        )
+    without = ""
+    if "label_weight" in material.searched.space.names:
+        without = ", without its overlap loss"
+    return (
+        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, "
+        f"which lower this loss{without}, from the velocity that the model gives."
     )
 
 

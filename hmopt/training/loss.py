@@ -188,9 +188,6 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
         )
     check_parameters(study)
     label_values = [labels.index(name) + 1 for name in seen]
-    spacing = cohort.spacing_mm
-    if spacing is not None and max(spacing) <= ANISOTROPY * min(spacing):
-        spacing = None
     second_scale = 1.0
     second_ratios: tuple[ScaleRatio, ...] = ()
     if study.loss.second_similarity is not None:
@@ -201,7 +198,7 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
         options=study.loss,
         scale=scale,
         overlap_labels=tuple(label_values),
-        spacing=spacing,
+        spacing=anisotropic_spacing(cohort.spacing_mm),
         second_scale=second_scale,
         ratios=scale_ratios(study, cohort),
         second_ratios=second_ratios,
@@ -314,6 +311,19 @@ def with_scales(study: Study, cohort: PreparedCohort) -> Study:
         scales["second_scale"] = study_scale(second, cohort)
     loss = study.loss.model_copy(update=scales)
     return study.model_copy(update={"loss": loss})
+
+
+def anisotropic_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return the spacing where regularizers see it: where the sides of a voxel differ.
+
+    Examples
+    --------
+    >>> anisotropic_spacing((1.0, 1.005)), anisotropic_spacing((1.0, 2.0))
+    (None, (1.0, 2.0))
+    """
+    if spacing_mm is None or max(spacing_mm) <= ANISOTROPY * min(spacing_mm):
+        return None
+    return tuple(spacing_mm)
 
 
 def study_scale(study: Study, cohort: PreparedCohort) -> float:

@@ -38,11 +38,10 @@ from hmopt.networks import (
     read_header,
     registration_operations,
 )
-from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle
+from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle, refine
 from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
 from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, duration, silent
-from hmopt.protocol import Oracle
 from hmopt.search.curve import find_curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
@@ -375,7 +374,9 @@ class StudyComparison:
             The trained files behind the members, whose headers tell what their training cost.
         """
         oracles = list(members.values())
-        oracle: Oracle = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
+        together = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
+        # as the model that they are compared with
+        oracle = refine(together, self.search.study.refine.iterations)
         self.search.fill(oracle, settings, self.search.options.deciding)
         form = NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT
         headers = [read_header(path, form) for path in files]

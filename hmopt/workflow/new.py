@@ -35,11 +35,14 @@ from hmopt.workflow.infer import (
     written_path,
 )
 from hmopt.workflow.new_engine import EngineStudy
+from hmopt.workflow.new_optimized import WithoutTraining
 
 TRAINING_S_PER_VOXEL = 1.0e-6
 """One image voxel of one pair of one step on one core; measured with the default network on a 2-core machine."""
 MEASURING_S_PER_VOXEL = 4.0e-7
 """One image voxel of one pair at one setting on one core, the same."""
+ITERATION_S_PER_VOXEL = 3.0e-7
+"""One image voxel of one iteration that refines a pair on one core, the same."""
 BYTES_PER_VOXEL = 5
 """A float32 intensity and a uint8 label."""
 MODEL_BYTES = 200e6
@@ -140,7 +143,10 @@ class ToTrain(NewModel):
 
 
 def choose_model(
-    model: Path | str | None, engine: str | None = None, trust_code: bool = False
+    model: Path | str | None,
+    engine: str | None = None,
+    trust_code: bool = False,
+    training: bool = True,
 ) -> NewModel:
     """Return where the model of a new study comes from.
 
@@ -152,6 +158,8 @@ def choose_model(
         The name of a program with an adaptor; None: no engine.
     trust_code
         Whether the Python file that makes the network of a model may be run.
+    training
+        Whether a model is trained where none is named.
 
     Raises
     ------
@@ -166,6 +174,15 @@ def choose_model(
         raise DeclarationError(
             "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
         )
+    if not training and (engine is not None or model is not None):
+        raise DeclarationError(
+            "--no-training",
+            expected="neither --model nor --engine beside it",
+            got="one",
+            advice="Leave one out: nothing is trained with them either.",
+        )
+    if not training:
+        return WithoutTraining()
     if engine is not None:
         return EngineStudy(engine)
     if model is None:
@@ -248,6 +265,7 @@ def new(
     model: Path | str | None = None,
     trust_code: bool = False,
     engine: str | None = None,
+    training: bool = True,
     track: Track = silent,
 ) -> NewStudy:
     """Inspect labelled images and write `study.toml`, a remark at each key that was inferred.
@@ -290,6 +308,9 @@ def new(
         Run the Python file that makes the network of `model`, where it has a network of its own.
     engine
         A registration program to search instead of a model: `ants`, `elastix` or `convexadam`.
+    training
+        Whether a model is trained; False: each pair is registered by minimizing its loss, and λ is searched on all
+        subjects.
     track
         Shows progress.
 
@@ -339,7 +360,7 @@ def new(
     check_sources(paths)
     query = _bids_query(paths, derivative, suffix, space, select, select_labels)
     asked = None if slices is None else parse_slices(slices)
-    chosen = choose_model(model, engine, trust_code)
+    chosen = choose_model(model, engine, trust_code, training)
     read = {option_name(name): path for name, path in paths.items()}
     check_outputs({"FOLDER": destination}, {**read, **chosen.inputs})
     if query is None:
@@ -708,8 +729,12 @@ def _pair_seconds(study: Study, voxels: int, cores: int) -> float | None:
     model = study.model
     if model.source == "file" and model.path is not None and model.path.suffix != ".safetensors":
         return None  # a network of another program
+    if model.source == "optimize":
+        # rungs are shared by the settings below them: one ladder step a setting, about
+        return voxels * study.refine.iterations * ITERATION_S_PER_VOXEL / cores
     if model.source != "engine":
-        return voxels * MEASURING_S_PER_VOXEL / cores
+        refined = study.refine.iterations * ITERATION_S_PER_VOXEL
+        return voxels * (MEASURING_S_PER_VOXEL + refined) / cores
     if model.engine is None:
         return None
     program = find_engine_program(model.engine)

@@ -174,6 +174,7 @@ def register(
     moving_labels: Path | str | None = None,
     placement: str | None = None,
     trust_code: bool = False,
+    refine: int | None = None,
     device: str | None = None,
     **criteria: str,
 ) -> Registered:
@@ -217,6 +218,9 @@ def register(
         How the images are laid on the model's grid: `header`, `centre` or `affine`; None: as in training.
     trust_code
         Run the Python file that makes the network of a folder without `study.toml`, where it has a network of its own.
+    refine
+        Iterations that lower the loss of this pair from where the model starts it; None: as many as the study
+        declares, 0: none.
     device
         Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
     **criteria
@@ -272,7 +276,11 @@ def register(
     check_outputs(outputs, inputs | _images_of_study(files, outputs))
 
     registrar = open_registrar(
-        files, find_device(device), _placement(placement), trust_code=trust_code
+        files,
+        find_device(device),
+        _placement(placement),
+        trust_code=trust_code,
+        iterations=_iterations(refine),
     )
     advice = None
     chosen: Setting
@@ -289,6 +297,8 @@ def register(
         chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
         if not within_folding_limit:
             advice = recommendation.advice()
+        if advice is None and refine is not None:
+            advice = _advice_on_refinement(files, refine)
 
     if inverse is None and inverse_moved is None:
         found = registrar.register(moving, fixed, chosen)
@@ -416,6 +426,25 @@ def _placement(given: str | None) -> Placement | None:
             return placement
     raise DeclarationError(
         "--placement", expected="header, centre or affine", got=repr(given), advice="Choose one."
+    )
+
+
+def _iterations(given: int | None) -> int | None:
+    if given is None or given >= 0:
+        return given
+    raise DeclarationError(
+        "--refine", expected="a whole number >= 0", got=given, advice="Correct it."
+    )
+
+
+def _advice_on_refinement(files: StudyFolder, iterations: int) -> str | None:
+    """Return what to say where the search refined registrations by another number of iterations."""
+    if not files.is_declared or files.study.refine.iterations == iterations:
+        return None
+    searched = files.study.refine.iterations
+    return (
+        f"The setting was searched with registrations refined by {searched} iterations: with {iterations} "
+        "another one can be the best."
     )
 
 

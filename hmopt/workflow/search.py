@@ -329,6 +329,7 @@ class StudySearch:
             identity_half=earlier.get("half"),
             identity_three_quarters=earlier.get("three-quarters"),
             identity_unregistered=identity_unregistered,
+            identity_unrefined=oracle.unrefined_identity,
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,

@@ -39,7 +39,8 @@ def one_of(originals: Originals, place: int) -> Originals:
 
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
-    values = measure(list(METRICS), *batch(), wall_time_s=torch.tensor([0.5, 1.0, 1.5]))
+    each = torch.tensor([0.5, 1.0, 1.5])
+    values = measure(list(METRICS), *batch(), wall_time_s=each, loss_values=each)
     assert {name: array.shape for name, array in values.items()} == {
         name: (3, 3) if metric.per_label else (3,) for name, metric in METRICS.items()
     }
@@ -58,7 +59,8 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
     originals, _ = batch()
     alike = replace(originals, fixed=originals.moving, fixed_labels=originals.moving_labels)
     seconds = torch.full((3,), 0.5)
-    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds)
+    losses = torch.full((3,), -0.25)
+    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds, losses)
     expected = {
         "dice": 1,
         "dice_nearest": 1,
@@ -66,6 +68,7 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
         "folding": 0,
         "log_jacobian_sd": 0,
         "similarity": 1,
+        "loss": -0.25,
         "wall_time_s": 0.5,
     }
     for name, array in values.items():

@@ -224,7 +224,7 @@ def test_a_file_of_another_format_is_refused(folder: Path, other: Path) -> None:
         ('source = "study"', "a path with source"),
         ('source = "engine"', "one of callable, command, engine with source"),
         ('path = "elsewhere"', "no path with source"),
-        ('source = "elastix"', "'trained', 'study', 'file' or 'engine'"),
+        ('source = "elastix"', "'trained', 'study', 'file', 'engine' or 'optimize'"),
         ('source = "engine"\ncallable = "register"', "model.callable"),
     ],
 )

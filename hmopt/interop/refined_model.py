@@ -1,0 +1,126 @@
+"""Models whose registrations are refined, as functions on NumPy arrays."""
+
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmopt.errors import CheckpointError, DeclarationError
+from hmopt.files import content_hash
+from hmopt.interop.model import Image, Model
+from hmopt.interop.own_model import OwnModel
+from hmopt.space import Setting, Space
+from hmopt.training.refinement import Refinement, known_loss
+
+KEPT_BYTES = 2**27
+"""Velocities that stay in memory, those found last: an inverse is made of the same ones."""
+
+
+class RefinedModel:
+    """A model of hmopt whose velocities some iterations refine, pair by pair.
+
+    Parameters
+    ----------
+    model
+        Where velocities start.
+    iterations
+        Steps on the velocity of each pair, at most; they lower the loss that the model was trained
+        under (see `hmopt.training.refinement`).
+
+    Raises
+    ------
+    CheckpointError
+        If the header of the model does not tell its loss, or the setting of a baked one.
+    """
+
+    def __init__(self, model: OwnModel, iterations: int) -> None:
+        self._model = model
+        header = model.header
+        loss = header.get("loss")
+        scale = None if loss is None else loss.get("scale")
+        # of a baked model, whose space is empty
+        self._baked_at: Setting = header.get("setting", {})
+        names = [*model.space.names, *self._baked_at]
+        pair_loss = known_loss(loss, scale, header.get("spacing_mm"), model.path, names)
+        self._refinement = Refinement(loss=pair_loss, iterations=iterations)
+        if not model.space.names and not self._baked_at:
+            raise CheckpointError(
+                f"{model.path}: setting",
+                expected="the setting that the network was trained or baked at",
+                got="none",
+                advice="Register without refinement.",
+            )
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters of the model."""
+        return self._model.space
+
+    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
+        """Return the displacement of two prepared images, (d, *shape), in voxels."""
+        velocity = self._velocity(moving, fixed, setting)
+        return self._integrated(velocity, setting)
+
+    def inverse_displacement(
+        self, moving: Image, fixed: Image, setting: Setting
+    ) -> NDArray[np.float32]:
+        """Return exp(-v) where the displacement is exp(v), (d, *shape), in voxels."""
+        velocity = self._velocity(moving, fixed, setting)
+        return self._integrated(-velocity, setting)
+
+    @torch.inference_mode()
+    def _integrated(self, velocity: Tensor, setting: Setting) -> NDArray[np.float32]:
+        displacement = self._model.integrated(velocity, setting)[0]
+        array: NDArray[np.float32] = displacement.cpu().numpy()
+        return array
+
+    @torch.inference_mode()
+    def _velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
+        """Return the refined velocity, (1, d, *shape / stride), which is found once."""
+        key = content_hash(_bytes_hash(moving), _bytes_hash(fixed), dict(setting))
+        if key in self._kept:
+            return self._kept[key]
+        moving_tensor, fixed_tensor = self._model.tensors(moving, fixed)
+        start = self._model.velocity(moving_tensor, fixed_tensor, setting)
+        velocity = self._refinement.refined(
+            start,
+            moving_tensor,
+            fixed_tensor,
+            {**self._baked_at, **setting},
+            lambda trial: self._model.integrated(trial, setting),
+        )
+        self._kept[key] = velocity
+        while len(self._kept) > 1 and len(self._kept) * velocity.nbytes > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return velocity
+
+
+def refined_model(model: Model, iterations: int) -> Model:
+    """Return a model whose registrations are refined, or the model itself for 0 iterations.
+
+    Raises
+    ------
+    CheckpointError
+        If the header of the model does not tell its loss.
+    DeclarationError
+        If the model gives displacements and no velocity.
+    """
+    if not iterations:
+        return model
+    if not isinstance(model, OwnModel):
+        raise DeclarationError(
+            "refine.iterations, --refine",
+            expected="0 with a model that gives displacements and no velocity",
+            got=iterations,
+            advice="Leave it out; velocities come from models that hmopt trained.",
+        )
+    return RefinedModel(model, iterations)
+
+
+def _bytes_hash(image: Image) -> str:
+    content = np.ascontiguousarray(image).tobytes()
+    return hashlib.sha256(content).hexdigest()

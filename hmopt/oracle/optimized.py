@@ -1,0 +1,135 @@
+"""The oracle that needs no model: the loss of each pair is minimized from a velocity of zero."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmopt.data.pairs import draw_pairs
+from hmopt.data.prepared import PreparedCohort
+from hmopt.declaration import Study
+from hmopt.errors import DeclarationError, sides_text
+from hmopt.files import content_hash
+from hmopt.metrics import Originals
+from hmopt.networks.registration import velocity_stride
+from hmopt.oracle.registered import TrainingFacts, VelocityOracle
+from hmopt.records import Pair
+from hmopt.space import Index, Space
+from hmopt.training.continuation import Continuation
+from hmopt.training.loss import PAIRS_LOOKED_AT, loss_scale
+from hmopt.training.refinement import Refinement, known_loss
+
+
+class OptimizedOracle(VelocityOracle):
+    """Measures settings with velocities that are found pair by pair, from strong λ to weak.
+
+    Parameters
+    ----------
+    study
+        Declares the loss, the grid of the velocity (`[network]`) and the iterations (`[refine]`).
+    cohort
+        Holds the images of pairs.
+    device
+        Where to compute.
+    batch
+        Pairs at a time; values do not depend on it. Left out: as many as fit well.
+
+    Raises
+    ------
+    DataError
+        If the scale of the loss cannot be estimated.
+    DeclarationError
+        If the grid of the velocity does not fit the images.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        cohort: PreparedCohort,
+        device: torch.device | str = "cpu",
+        batch: int | None = None,
+    ) -> None:
+        super().__init__(cohort, device, batch)
+        self._study = study
+        self._scale = optimized_scale(study, cohort)
+        self._continuation = make_continuation(study, cohort, self._scale, study.refine.iterations)
+
+    @property
+    def space(self) -> Space:
+        """The declared hyperparameters."""
+        return self._study.space
+
+    @property
+    def identity(self) -> str:
+        """Hash of loss, iterations, the grid of the velocity and the cohort."""
+        return content_hash("optimized", self._continuation.identity, self.cohort.identity)
+
+    @property
+    def facts(self) -> TrainingFacts:
+        """The declared loss and its scale; there was no training."""
+        loss = self._study.loss.model_dump(mode="json")
+        return TrainingFacts(loss=loss, loss_scale=self._scale)
+
+    def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return the velocities of a batch of pairs."""
+        names = [pair.id for pair in pairs]
+        return self._continuation.velocity(index, names, images.moving, images.fixed)
+
+    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+        """Return the displacements of velocities."""
+        return self._continuation.integrated(velocity)
+
+
+def optimized_scale(study: Study, cohort: PreparedCohort) -> float:
+    """Return the loss scale of a study without training: as in training, of pairs to search on.
+
+    It does not depend on how many pairs are searched.
+
+    Raises
+    ------
+    DataError
+        If pairs could not be told from registered ones by the similarity.
+    """
+    looked_at = study.pairs.model_copy(update={"search": PAIRS_LOOKED_AT})
+    pairs = draw_pairs(cohort, looked_at, "search")
+    return loss_scale(cohort, pairs, study.loss, study.pairs.seed)
+
+
+def make_continuation(
+    study: Study, cohort: PreparedCohort, scale: float, iterations: int
+) -> Continuation:
+    """Return what finds the velocities of a study without training.
+
+    Parameters
+    ----------
+    study, cohort
+        The declaration and its prepared images.
+    scale
+        Of the loss.
+    iterations
+        At each value of λ.
+
+    Raises
+    ------
+    DeclarationError
+        If there are no iterations, or the grid of the velocity does not fit the images.
+    """
+    if iterations < 1:  # which can be asked for in `register`
+        raise DeclarationError(
+            "refine.iterations",
+            expected='at least 1 with model.source = "optimize"',
+            got=iterations,
+            advice="Declare some, as 20.",
+        )
+    stride = velocity_stride(study.network)
+    if any(side % stride for side in cohort.shape):
+        raise DeclarationError(
+            "preprocessing.shape",
+            expected=f"multiples of {stride}, the stride of the velocity",
+            got=sides_text(cohort.shape),
+            advice="Round each up.",
+        )
+    declared = study.loss.model_dump(mode="json")
+    loss = known_loss(declared, scale, cohort.spacing_mm, "study.toml", study.space.names)
+    refinement = Refinement(loss=loss, iterations=iterations)
+    return Continuation(refinement, study.space, stride, study.network.integration_steps)

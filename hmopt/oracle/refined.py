@@ -1,0 +1,102 @@
+"""The oracle of refined registrations: each pair's own loss, lowered from where a model starts it."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hmopt.errors import DeclarationError
+from hmopt.files import content_hash
+from hmopt.metrics import Originals
+from hmopt.oracle.registered import RegisteringOracle, TrainingFacts, VelocityOracle
+from hmopt.records import Pair
+from hmopt.space import Index, Space
+from hmopt.training.refinement import Refinement
+
+
+class RefinedOracle(VelocityOracle):
+    """Measures settings with velocities that some iterations refine, pair by pair.
+
+    Parameters
+    ----------
+    oracle
+        Where velocities start: of a hypermorph, of separate networks, of an ensemble.
+    iterations
+        Steps on the velocity of each pair, at most; they lower the loss that the model was trained
+        under (see `hmopt.training.refinement`).
+    batch
+        Pairs at a time; values do not depend on it. Left out: as many as the oracle takes.
+
+    Raises
+    ------
+    CheckpointError
+        If the loss is not known.
+    """
+
+    def __init__(self, oracle: VelocityOracle, iterations: int, batch: int | None = None) -> None:
+        super().__init__(oracle.cohort, oracle.device, batch or oracle.batch)
+        self._oracle = oracle
+        self._refinement = Refinement(loss=oracle.pair_loss, iterations=iterations)
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters of the model."""
+        return self._oracle.space
+
+    @property
+    def identity(self) -> str:
+        """Hash of the model's identity, the iterations and the loss."""
+        return content_hash("refined", self._oracle.identity, self._refinement.identity)
+
+    @property
+    def unrefined_identity(self) -> str:
+        """Identity of the model alone."""
+        return self._oracle.identity
+
+    @property
+    def facts(self) -> TrainingFacts:
+        """How the model was trained."""
+        return self._oracle.facts
+
+    def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Return the refined velocities of a batch of pairs."""
+        start = self._oracle.velocity(index, pairs, images)
+        return self._refinement.refined(
+            start,
+            images.moving,
+            images.fixed,
+            self.space.setting(index),
+            lambda velocity: self._oracle.integrated(index, velocity),
+        )
+
+    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+        """Return the displacements of velocities, as the model integrates them."""
+        return self._oracle.integrated(index, velocity)
+
+
+def refine(oracle: RegisteringOracle, iterations: int) -> RegisteringOracle:
+    """Return an oracle whose registrations are refined, or the oracle itself for 0 iterations.
+
+    Parameters
+    ----------
+    oracle
+        Any that registers.
+    iterations
+        As `[refine]` declares them.
+
+    Raises
+    ------
+    CheckpointError
+        If the loss of the model is not known.
+    DeclarationError
+        If the model gives displacements and no velocity.
+    """
+    if not iterations:
+        return oracle
+    if not isinstance(oracle, VelocityOracle):
+        raise DeclarationError(
+            "refine.iterations",
+            expected="0 with a model that gives displacements and no velocity",
+            got=iterations,
+            advice="Leave [refine] out; velocities come from models that hmopt trained.",
+        )
+    return RefinedOracle(oracle, iterations)

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hmopt.declaration import LossOptions
+from hmopt.space import Hyperparameter, Index, Space
+from hmopt.training import continuation
+from hmopt.training.continuation import Continuation
+from hmopt.training.refinement import PairLoss, Refinement
+
+LAMBDA = Hyperparameter(name="regularization", step=0.1)
+SPACE = Space(hyperparameters=(LAMBDA,))
+NAMES = ["one", "two", "three"]
+
+
+def make(iterations: int = 4, space: Space = SPACE, steps: int = 3) -> Continuation:
+    loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
+    refinement = Refinement(loss=loss, iterations=iterations)
+    return Continuation(refinement, space, stride=2, integration_steps=steps)
+
+
+@pytest.fixture
+def images() -> tuple[Tensor, Tensor]:
+    """Moving and fixed images (3, 1, 16, 16) of soft discs."""
+    generator = np.random.default_rng(0)
+    discs = []
+    for _ in range(6):
+        middle = 7.5 + generator.normal(0, 1.5, (2, 1, 1))
+        distance = np.linalg.norm(np.indices((16, 16)) - middle, axis=0)
+        discs.append(np.exp(-((distance / 4) ** 2)).astype(np.float32))
+    stacked = torch.from_numpy(np.stack(discs)).unsqueeze(1)
+    return stacked[:3], stacked[3:]
+
+
+def test_a_setting_starts_from_the_next_stronger_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuation, "RUNGS", 3)
+    chain = make().chain
+    assert chain((10,)) == [(10,)]
+    assert chain((7,)) == [(10,), (7,)]
+    assert chain((5,)) == [(10,), (5,)]
+    assert chain((0,)) == [(10,), (5,), (0,)]
+
+
+def test_each_value_of_another_hyperparameter_has_a_ladder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(continuation, "RUNGS", 2)
+    other = Hyperparameter(name="other", step=0.5)
+    space = Space(hyperparameters=(other, LAMBDA))
+    assert make(space=space).chain((1, 4)) == [(1, 10), (1, 4)]
+    alone = Space(hyperparameters=(other,))
+    assert make(space=alone).chain((1,)) == [(1,)]
+
+
+def test_a_velocity_is_that_of_refinements_one_after_the_other(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuation, "RUNGS", 3)
+    walked = make()
+    found = walked.velocity((3,), NAMES, *images)
+    velocity = torch.zeros(3, 2, 8, 8)
+    loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
+    for value in (1.0, 0.5, 0.3):
+        velocity = Refinement(loss=loss, iterations=4).refined(
+            velocity, *images, {"regularization": value}, walked.integrated
+        )
+    torch.testing.assert_close(found, velocity)
+
+
+def test_values_do_not_depend_on_order_batches_or_what_was_kept(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving, fixed = images
+    settings: list[Index] = [(0,), (3,), (8,), (10,)]
+    down = make()
+    expected = {index: down.velocity(index, NAMES, *images) for index in reversed(settings)}
+    up = make()
+    for index in settings:
+        torch.testing.assert_close(up.velocity(index, NAMES, *images), expected[index])
+    monkeypatch.setattr(continuation, "KEPT_BYTES", 1)
+    one_by_one = make()
+    for row, name in enumerate(NAMES):
+        rows = slice(row, row + 1)
+        alone = one_by_one.velocity((3,), [name], moving[rows], fixed[rows])
+        torch.testing.assert_close(alone[0], expected[3,][row], atol=1e-5, rtol=0)
+    # some of a batch are known, others are not
+    mixed = make()
+    mixed.velocity((3,), NAMES[:1], moving[:1], fixed[:1])
+    torch.testing.assert_close(
+        mixed.velocity((3,), NAMES, *images), expected[3,], atol=1e-5, rtol=0
+    )
+
+
+def test_a_sweep_finds_each_rung_once(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    refined = Refinement.refined
+
+    def counted(refinement: Refinement, start: Tensor, *others: object) -> Tensor:
+        seen.append(others[2]["regularization"])  # type: ignore[index]
+        return refined(refinement, start, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Refinement, "refined", counted)
+    monkeypatch.setattr(continuation, "RUNGS", 3)
+    walked = make()
+    for index in [(0,), (5,), (10,), (4,)]:
+        walked.velocity(index, NAMES, *images)
+    assert seen == [1.0, 0.5, 0.0, 0.4]
+
+
+def test_full_regularization_moves_nothing(images: tuple[Tensor, Tensor]) -> None:
+    assert (make().velocity((10,), NAMES, *images) == 0).all()
+
+
+def test_identity_stands_for_iterations_rungs_and_integration() -> None:
+    narrow = Space(hyperparameters=(Hyperparameter(name="regularization", low=0.5),))
+    finer = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1, default=0.2),))
+    one = make().identity
+    others = [make(5).identity, make(steps=4).identity, make(space=narrow).identity]
+    assert len({one, *others}) == 4
+    assert make(space=finer).identity == one
