@@ -223,6 +223,6 @@ def test_a_loss_that_is_not_known_is_refused() -> None:
 
 def test_hyperparameters_that_change_the_similarity_are_refused() -> None:
     known = {"similarity": "lncc"}
-    with pytest.raises(CheckpointError, match="expected hyperparameters that leave .* got window"):
+    with pytest.raises(CheckpointError, match=r"expected hyperparameters that leave .* got window"):
         known_loss(known, 2.0, None, "model", ["regularization", "window"])
     assert known_loss(known, 2.0, None, "model", ["regularization", "bending_share"]).scale == 2.0
