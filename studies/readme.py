@@ -112,8 +112,8 @@ class Study:
         first, *_ = found["entries"]
         title = words.metric_name(found["metric"])
         lines = [
-            f"| | {title} | difference to {first} | verdict | seconds | folded | registrations to tune |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            f"| | pairs | {title} | difference to {first} | verdict | seconds | folded | registrations to tune |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for name, entry in found["entries"].items():
             against = beside_difference(found, name, first)
@@ -124,6 +124,7 @@ class Study:
             score = entry["score"]
             cells = [
                 name,
+                str(entry["pairs"]),
                 words.MISSING if score is None else words.number(score[0]),
                 difference,
                 verdict,

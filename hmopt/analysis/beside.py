@@ -745,29 +745,28 @@ def _judged(differences: Sequence[Difference], margin: float) -> list[Difference
 def _shared_pairs(entries: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the pairs that all methods have, and the methods that were left out for it.
 
-    A method with so few pairs that the others share `MANY_TIMES` as many without it is left out,
-    unless it is the first, or one of the last two.
+    The methods with fewest pairs are left out where the others share `MANY_TIMES` as many without
+    them; never the first method, nor the last one beside it.
 
     Examples of numbers: methods with 330, 60, 60 and 30 pairs share 60, and the last is left out.
+    Methods with 330, 66, 30 and 30 pairs share 66, and the last two are left out.
     """
     pairs_of: dict[str, set[str]] = {}
     for entry in entries:
         scored = _scored(entry)
         pairs_of[entry.source] = pairs_of.get(entry.source, scored) & scored
-    first = entries[0].source
-    others = [source for source in pairs_of if source != first]
+    first, *others = pairs_of
+    others.sort(key=lambda source: len(pairs_of[source]))
+    left_out = 0
     common = set.intersection(*pairs_of.values())
-    sparse: list[str] = []
-    while len(others) > 1:
-        fewest = min(others, key=lambda source: len(pairs_of[source]))
-        others.remove(fewest)
-        without = pairs_of[first].intersection(*(pairs_of[source] for source in others))
-        if len(without) < MANY_TIMES * len(common) or len(without) == len(common):
-            break
-        sparse.append(fewest)
-        common = without
+    for number in range(1, len(others)):
+        kept = [pairs_of[source] for source in others[number:]]
+        without = pairs_of[first].intersection(*kept)
+        if len(without) > len(common) and len(without) >= MANY_TIMES * len(common):
+            left_out = number
+            common = without
     shared = tuple(pair for pair in entries[0].pairs if pair in common)
-    return shared, tuple(sparse)
+    return shared, tuple(others[:left_out])
 
 
 def _scored(entry: Entry) -> set[str]:

@@ -90,7 +90,7 @@ class Question:
         sides = self.moving[judged.pairs], self.fixed[judged.pairs]
         chosen = Chosen(own=own, common=plain, default=default)
         held_out = self.splits.held_out_pairs(*sides)
-        found = evaluate(judged, held_out, chosen, sides, self.splits.choosing)
+        found = evaluate(judged, held_out, chosen, sides, self.splits)
         assert found is not None
         return found
 

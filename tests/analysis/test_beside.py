@@ -128,6 +128,9 @@ def test_a_method_of_few_pairs_does_not_take_the_pairs_of_the_others() -> None:
     found = set_beside(made, "dice", margin=0.002)
     assert (len(found.shared), found.sparse) == (60, ("fourth",))
     assert [found.pairs_of(one) for one in made] == [60, 60, 60, 30]
+    fifth = scored("fifth", np.full((30, 2), 0.7))
+    two_of_few = set_beside([*made, fifth], "dice", margin=0.002)
+    assert (len(two_of_few.shared), two_of_few.sparse) == (60, ("fourth", "fifth"))
     two = set_beside([made[0], made[3]], "dice", margin=0.002)
     assert (len(two.shared), two.sparse) == (30, ())
 
