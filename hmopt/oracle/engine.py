@@ -101,8 +101,12 @@ def failed(
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """The registration of a pair at a setting."""
+    """The registration of a pair at a setting.
 
+    They are numbered in the order that they are begun in; several may run at once.
+    """
+
+    number: int
     index: Index
     pair: Pair
     images: Originals
@@ -193,7 +197,8 @@ class EngineOracle(RegisteringOracle):
                 yield self._measured(task, outcome, wanted)
                 continue
             self._failures += 1
-            first = first or (task, outcome)
+            if first is None or task.number < first[0].number:
+                first = task, outcome
             reasons = {task.pair.id: str(outcome)}
             block = failed_block(task.index, reasons, self.labels, wanted)
             if self._has_succeeded:
@@ -259,9 +264,10 @@ class EngineOracle(RegisteringOracle):
                 self._model.processes.end()
 
     def _tasks(self, settings: Sequence[Index], pairs: Sequence[Pair]) -> Iterator[_Task]:
-        for index in settings:
-            for pair in pairs:
-                yield _Task(index=index, pair=pair, images=self._images.load([pair]))
+        wanted = itertools.product(settings, pairs)
+        for number, (index, pair) in enumerate(wanted):
+            images = self._images.load([pair])
+            yield _Task(number=number, index=index, pair=pair, images=images)
 
     @torch.inference_mode()
     def _measured(self, task: _Task, found: Registered, metrics: Sequence[str]) -> Block:
