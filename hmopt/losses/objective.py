@@ -1,7 +1,7 @@
 """The weighted loss of a registration network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -44,8 +44,6 @@ class RegisteredBatch:
         What the dissimilarity is multiplied by.
     second_scale
         What the dissimilarity by the second similarity is multiplied by.
-    setting
-        Values of hyperparameters; functions of the loss take them by their names.
     """
 
     moving: Tensor
@@ -59,7 +57,6 @@ class RegisteredBatch:
     overlap_labels: tuple[int, ...]
     scale: float
     second_scale: float = 1.0
-    setting: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def moved(self) -> Tensor:
@@ -149,13 +146,12 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     Terms(dissimilarity=tensor(1.), weighted={'regularization': tensor(0.)})
     """
     similarity = find_similarity(registered.options, setting)
-    moved = registered.moved
-    dissimilarity = similarity(moved, registered.fixed)
-    registered = replace(registered, setting=setting)
-    vars(registered)["moved"] = moved  # where `cached_property` keeps it
+    dissimilarity = similarity(registered.moved, registered.fixed)
+    # a function may take values by their names, or the whole setting
+    values = {**setting, "setting": setting}
     weighted = {}
     for hyperparameter in weighted_terms(setting):
-        weighted[hyperparameter.name] = hyperparameter.compute(registered, setting)
+        weighted[hyperparameter.name] = hyperparameter.compute(registered, values)
     return Terms(dissimilarity=dissimilarity, weighted=weighted)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmopt.data.inspection import Inspection, infer_slices
 from hmopt.declaration import CohortOptions, NetworkOptions, SearchOptions, Study
-from hmopt.errors import sides_text
+from hmopt.errors import DataError, sides_text
 from hmopt.files import real_place
 from hmopt.progress import Track
 
@@ -25,6 +25,8 @@ MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
 MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
+FEWEST_SUBJECTS = 2
+"""Subjects that a search needs at least: its pairs are of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,3 +323,53 @@ def written_model_path(path: Path, folder: Path) -> Path:
         if not is_root and place.is_relative_to(shared) and own.is_relative_to(shared):
             return Path(os.path.relpath(place, own))
     return written_path(path, folder)
+
+
+def infer_untrained(
+    name: str,
+    cohort: CohortOptions,
+    found: Inspection,
+    slices: AskedSlices | None,
+    remarks: Remarks,
+    pairs: int,
+) -> Values:
+    """Return the tables of a study that trains nothing and searches on all subjects.
+
+    Parameters
+    ----------
+    name
+        Of the study.
+    cohort
+        Its `[cohort]`.
+    found
+        What was found in it.
+    slices
+        Slices that are asked for.
+    remarks
+        By key: why its value was chosen; what is inferred here is added.
+    pairs
+        Pairs to search on.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two subjects.
+    """
+    subjects = len(found.subjects)
+    if subjects < FEWEST_SUBJECTS:
+        raise DataError(
+            "subjects", expected="at least two", got=subjects, advice="Add images of others."
+        )
+    images = found.cohort.images
+    remarks["name"] = "The folder's name."
+    inferred = infer_pairs(images, remarks)
+    preprocessing = infer_preprocessing(found, remarks, slices)
+    remarks.setdefault("preprocessing.placement", found.advice)
+    return {
+        "name": name,
+        "cohort": cohort.model_dump(mode="json", exclude_none=True),
+        "preprocessing": preprocessing,
+        "split": {"train": 0, "tune": 0, "search": subjects},
+        "pairs": {**inferred, "search": pairs},
+        "search": infer_search(images, subjects, inferred["tasks"], remarks),
+    }

@@ -11,7 +11,7 @@ from hmopt.catalogue import ENGINES, EngineProgram, find_engine_program
 from hmopt.catalogue.metrics import WALL_TIME
 from hmopt.data.inspection import Inspection
 from hmopt.declaration import CohortOptions, SearchOptions, Study, parse_study
-from hmopt.errors import DataError, DeclarationError
+from hmopt.errors import DeclarationError
 from hmopt.interop.engines.grid import Grid
 from hmopt.interop.engines.source import EngineSource
 from hmopt.progress import Track
@@ -21,9 +21,7 @@ from hmopt.workflow.infer import (
     NewModel,
     Remarks,
     Values,
-    infer_pairs,
-    infer_preprocessing,
-    infer_search,
+    infer_untrained,
 )
 
 PAIRS = 60
@@ -32,7 +30,6 @@ TRIALS = 40
 """Settings of a study, the default aside."""
 _FEW_STRUCTURES = 3
 """With more, each would have a search of its own that takes as long again."""
-_FEWEST_SUBJECTS = 2
 
 
 def engine_declaration(engine: str) -> Values:
@@ -103,11 +100,8 @@ class EngineStudy(NewModel):
         DeclarationError
             If the program takes no images of these dimensions.
         """
-        subjects = len(found.subjects)
-        if subjects < _FEWEST_SUBJECTS:
-            raise DataError(
-                "subjects", expected="at least two", got=subjects, advice="Add images of others."
-            )
+        remarks: Remarks = {}
+        declared = infer_untrained(name, cohort, found, slices, remarks, PAIRS)
         program = self._program
         dimensions = 3 if found.slice_axis is None else 2
         if dimensions not in program.dimensions:
@@ -118,24 +112,11 @@ class EngineStudy(NewModel):
                 got=f"{dimensions}-D ones",
                 advice="Choose another engine.",
             )
-        remarks: Remarks = {"name": "The folder's name."}
-        declared = engine_declaration(self._program.name)
-        pairs = infer_pairs(found.cohort.images, remarks)
-        preprocessing = infer_preprocessing(found, remarks, slices)
-        remarks.setdefault("preprocessing.placement", found.advice)
-        search = infer_search(found.cohort.images, subjects, pairs["tasks"], remarks)
-        study = parse_study(
-            {
-                "name": name,
-                "cohort": cohort.model_dump(mode="json", exclude_none=True),
-                "preprocessing": preprocessing,
-                "split": {"train": 0, "tune": 0, "search": subjects},
-                "pairs": {**pairs, "search": PAIRS},
-                "model": declared["model"],
-                "hyperparameters": declared["hyperparameters"],
-                "search": {**search, **declared["search"], **self._search(found, remarks)},
-            }
-        )
+        of_engine = engine_declaration(self._program.name)
+        declared["model"] = of_engine["model"]
+        declared["hyperparameters"] = of_engine["hyperparameters"]
+        declared["search"] |= {**of_engine["search"], **self._search(found, remarks)}
+        study = parse_study(declared)
         self._check(study, folder)
         remarks |= _remarks(self._program)
         return Inferred(study=study, remarks=remarks)

@@ -36,6 +36,7 @@ from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.doubts import find_doubts, look_at
 from hmopt.workflow.infer import (
+    FEWEST_SUBJECTS,
     AskedSlices,
     Inferred,
     NewModel,
@@ -57,7 +58,6 @@ _FULL_ENOUGH = 0.5
 """Share of the model's own grid that images must fill; for smaller ones it takes a smaller grid."""
 _FEWEST_SLICES = 4
 """Voxels along every axis that a volume must have for 3-D registration."""
-_FEWEST_SUBJECTS = 2
 _AXIS_NAMES = ("x (sagittal)", "y (coronal)", "z (axial)")
 """Of the axis that slices lie across, after reorientation to RAS+."""
 
@@ -669,10 +669,10 @@ def _split(trained: Trained, found: Inspection, remarks: Remarks, warnings: list
     subjects = list(found.subjects)
     known = _trained_on(trained, found)
     rest = [subject for subject in subjects if subject not in known]
-    if len(rest) < _FEWEST_SUBJECTS:
+    if len(rest) < FEWEST_SUBJECTS:
         raise DataError(
             "cohort",
-            expected=f"at least {_FEWEST_SUBJECTS} subjects that the model was not trained on",
+            expected=f"at least {FEWEST_SUBJECTS} subjects that the model was not trained on",
             got=f"{len(rest)} of {len(subjects)}",
             advice="Add subjects, or search in the model's own study folder.",
         )

@@ -4,23 +4,19 @@ from pathlib import Path
 
 from hmopt.data.inspection import Inspection
 from hmopt.declaration import CohortOptions, parse_study
-from hmopt.errors import DataError
 from hmopt.progress import Track
 from hmopt.workflow.infer import (
     AskedSlices,
     Inferred,
     NewModel,
     Remarks,
-    infer_pairs,
-    infer_preprocessing,
-    infer_search,
+    infer_untrained,
 )
 
 PAIRS = 90
 """Pairs to search on: all ordered ones of ten subjects."""
 ITERATIONS = 20
 """At each value of λ; see docs/decisions.md."""
-_FEWEST_SUBJECTS = 2
 
 
 class WithoutTraining(NewModel):
@@ -42,28 +38,11 @@ class WithoutTraining(NewModel):
         DataError
             If there are fewer than two subjects.
         """
-        subjects = len(found.subjects)
-        if subjects < _FEWEST_SUBJECTS:
-            raise DataError(
-                "subjects", expected="at least two", got=subjects, advice="Add images of others."
-            )
-        images = found.cohort.images
-        remarks: Remarks = {"name": "The folder's name."}
-        pairs = infer_pairs(images, remarks)
-        preprocessing = infer_preprocessing(found, remarks, slices)
-        remarks.setdefault("preprocessing.placement", found.advice)
-        study = parse_study(
-            {
-                "name": name,
-                "cohort": cohort.model_dump(mode="json", exclude_none=True),
-                "preprocessing": preprocessing,
-                "split": {"train": 0, "tune": 0, "search": subjects},
-                "pairs": {**pairs, "search": PAIRS},
-                "model": {"source": "optimize"},
-                "refine": {"iterations": ITERATIONS},
-                "search": infer_search(images, subjects, pairs["tasks"], remarks),
-            }
-        )
+        remarks: Remarks = {}
+        declared = infer_untrained(name, cohort, found, slices, remarks, PAIRS)
+        declared["model"] = {"source": "optimize"}
+        declared["refine"] = {"iterations": ITERATIONS}
+        study = parse_study(declared)
         remarks |= {
             "model.source": "Each pair is registered by minimizing its loss; nothing is trained.",
             "split.search": "All: nothing is trained.",
