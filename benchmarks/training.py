@@ -84,7 +84,7 @@ def hypermorph_step(section: NetworkOptions, moving: Tensor, fixed: Tensor) -> S
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
     loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
-    return lambda: take_step(hypermorph, optimizer, loss, batch, SETTING)[0]
+    return lambda: take_step(hypermorph, optimizer, loss, batch, [SETTING])[0]
 
 
 def compare(

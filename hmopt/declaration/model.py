@@ -377,6 +377,9 @@ class TrainingOptions(Options):
     """Optimizer steps."""
     batch: int = Field(default=4, ge=1, le=4096)
     """Pairs per step."""
+    settings_per_step: int = Field(default=4, ge=1, le=4096)
+    """Settings that they are divided among at most, spread evenly over the prior: their mean
+    gradient suits all λ better than that of one."""
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """Adam's initial learning rate; it decays to zero by a cosine schedule."""
     averaging: float = Field(default=0.999, ge=0, lt=1)

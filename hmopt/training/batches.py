@@ -53,6 +53,21 @@ class Batch:
             fixed_labels=_sent(self.fixed_labels, device),
         )
 
+    def divided(self, count: int) -> list["Batch"]:
+        """Return the batch in parts, in its order; the first ones have one more pair where it does not divide evenly."""
+        every_row = torch.arange(len(self.moving)).tensor_split(count)
+        parts = []
+        for rows in every_row:
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            batch = Batch(
+                moving=self.moving[part],
+                fixed=self.fixed[part],
+                moving_labels=None if self.moving_labels is None else self.moving_labels[part],
+                fixed_labels=None if self.fixed_labels is None else self.fixed_labels[part],
+            )
+            parts.append(batch)
+        return parts
+
 
 def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
     if tensor is None:
@@ -60,42 +75,58 @@ def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
     return tensor.to(device)
 
 
-def draw_setting(space: Space, generator: np.random.Generator) -> Setting:
-    """Draw a value of each hyperparameter from its prior, the end points of floats oversampled.
+def draw_settings(space: Space, count: int, generator: np.random.Generator) -> list[Setting]:
+    """Draw settings that are spread evenly over the prior, a Latin hypercube.
 
-    With r the `end_point_rate`, the place of a float along its range is 0 with probability r, 1 with
-    probability r, and uniform on [0, 1) otherwise; it is not bound to the lattice. Each value of an
-    integer is as probable as the others (see `hmopt.Hyperparameter.draw`).
+    Each alone is distributed as the prior: with r the `end_point_rate`, the place of a float along
+    its range is 0 with probability r, 1 with probability r, and uniform on [0, 1) otherwise; it is
+    not bound to the lattice. Each value of an integer is as probable as the others (see
+    `hmopt.Hyperparameter.draw`). Together, the k uniform numbers u behind the values of one
+    hyperparameter are (u + j/k) mod 1, j = 0 … k-1, in random order.
 
     Parameters
     ----------
     space
         The hyperparameters.
+    count
+        k, the number of settings.
     generator
-        Source of randomness; two numbers are drawn for each hyperparameter.
+        Source of randomness; two numbers are drawn for each hyperparameter, whatever k.
 
     Returns
     -------
-    Setting
-        A value for each hyperparameter.
+    list of Setting
+        A value for each hyperparameter, in each of k settings.
 
     References
     ----------
-    Hoopes et al., MELBA 2022, section 3.2.
+    Hoopes et al., MELBA 2022, section 3.2 (the prior); McKay, Beckman and Conover, Technometrics
+    21, 1979 (Latin hypercubes).
 
     Examples
     --------
     >>> from hmopt.space import Hyperparameter
-    >>> ends_only = Hyperparameter(name="regularization", end_point_rate=0.5)
-    >>> space = Space(hyperparameters=(ends_only,))
-    >>> draw_setting(space, np.random.default_rng(0))["regularization"] in (0.0, 1.0)
-    True
+    >>> space = Space(hyperparameters=(Hyperparameter(name="regularization", end_point_rate=0),))
+    >>> settings = draw_settings(space, 4, np.random.default_rng(0))
+    >>> sorted(int(4 * setting["regularization"]) for setting in settings)
+    [0, 1, 2, 3]
     """
-    setting = {}
+    (orders,) = generator.spawn(1)
+    settings: list[Setting] = [{} for _ in range(count)]
     for hyperparameter in space.hyperparameters:
         share, place = generator.random(2)
-        setting[hyperparameter.name] = hyperparameter.draw(float(share), float(place))
-    return setting
+        shares = _spread(share, count, orders)
+        places = _spread(place, count, orders)
+        for setting, one_share, one_place in zip(settings, shares, places, strict=True):
+            setting[hyperparameter.name] = hyperparameter.draw(one_share, one_place)
+    return settings
+
+
+def _spread(number: float, count: int, generator: np.random.Generator) -> list[float]:
+    """Return numbers in [0, 1) at equal distances, one of them the given number, in random order."""
+    shifts = generator.permutation(count) / count
+    spread: list[float] = np.mod(number + shifts, 1.0).tolist()
+    return spread
 
 
 def training_pairs(study: Study, cohort: PreparedCohort) -> dict[str, list[Pair]]:

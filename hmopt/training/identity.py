@@ -199,7 +199,10 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     hypermorph = architecture(study, cohort.shape)
     trained = first_names(trained_part(hypermorph))
     declared = _declared(study)
-    return content_hash(trained, declared, cohort.identity)
+    settings = study.training.settings_per_step
+    # a step of one setting is that of earlier versions, whose models stay theirs
+    several = [] if settings == 1 else [{"settings_per_step": settings}]
+    return content_hash(trained, [*declared, *several], cohort.identity)
 
 
 def network_key(study: Study, cohort: PreparedCohort) -> str:
@@ -238,7 +241,8 @@ def network_key(study: Study, cohort: PreparedCohort) -> str:
 
 def _declared(study: Study) -> list[dict[str, Any]]:
     """Return what decides a training besides the networks: loss, optimization, split and pairs."""
-    not_deciding = {"threads", "checkpoint_every"}
+    # a separate network has one setting
+    not_deciding = {"threads", "checkpoint_every", "settings_per_step"}
     of_training = {"tasks", "atlas", "same"}
     tables = {
         "loss": study.loss.model_dump(mode="json"),

@@ -45,15 +45,14 @@ Weights = Mapping[str, Tensor]
 """Tensors by name, as `state_dict` returns them."""
 Header = Mapping[str, Any]
 """What a model's file tells about its training, as values that JSON can hold."""
-Drawn = tuple[Setting, Batch]
-"""What a step trains on: the setting λ, and image pairs."""
+Drawn = tuple[list[Setting], Batch]
+"""What a step trains on: settings λ, and image pairs that are divided among them."""
 
 
 class Trainable(ABC):
     """What the training loop trains, and what it asks of it.
 
-    Once: `make_optimizer`. In every step: `draw_setting`, then `model` at that setting. At
-    checkpoints, with averaged weights: `network`, which is measured, and `save`.
+    Once: `make_optimizer`. In every step: `draw_settings`, then `model` at each. At checkpoints, with averaged weights: `network`, which is measured, and `save`.
     """
 
     model: Model
@@ -66,8 +65,8 @@ class Trainable(ABC):
         """Return what optimizes the weights of `module`."""
 
     @abstractmethod
-    def draw_setting(self, generator: np.random.Generator) -> Setting:
-        """Draw the setting of a step.
+    def draw_settings(self, generator: np.random.Generator) -> list[Setting]:
+        """Draw the settings of a step.
 
         All trainables draw as many numbers, so that all see the same pairs at the same seed.
         """
@@ -119,7 +118,7 @@ def run_training(
     One step of a hypermorph with learned weights ω, whose registration network g has the weights
     θ = h(λ; ω) at a setting λ (Hoopes et al., MELBA 2022, algorithm 1):
 
-        λ ~ prior                                       Trainable.draw_setting
+        λ ~ prior                                       Trainable.draw_settings
         (m, f) ~ pairs, augmented                       make_batch
         v = g(m, f; h(λ; ω))                            Hypermorph.forward, in Loss.terms
         L = (1 - λ) · scale · D(m ∘ exp v, f) + λ R(v)  weighted_loss
@@ -127,8 +126,10 @@ def run_training(
         average ← d · average + (1 - d) · ω             make_average
 
     D is the similarity loss, R the regularizer. Other hyperparameters, as the weight γ of the
-    overlap loss, are drawn with λ; one setting serves all pairs of a step. A separate network is
-    trained by the same steps: its setting is constant, and its learned weights are those of g.
+    overlap loss, are drawn with λ. The pairs of a step are divided among some settings, spread
+    evenly over the prior; their gradients are averaged. So a step moves weights that all λ share in
+    a direction that suits them all. A separate network is trained by the same steps: its setting is
+    constant, and its learned weights are those of g.
 
     What is kept as the model is the average. A step depends on the seed and its own number alone,
     and the state at a checkpoint holds all else: a training that was interrupted and resumed ends
@@ -181,14 +182,14 @@ def run_training(
     log = Log(files.log, study.space, first)
 
     def draw(step: int) -> Drawn:
-        """Draw one setting λ for a step, and the pairs that are registered at it."""
+        """Draw the settings λ of a step, and the pairs that are registered at them."""
         generator = np.random.default_rng([options.seed, step])
-        setting = trainable.draw_setting(generator)
+        settings = trainable.draw_settings(generator)
         chosen = draw_pairs(pairs, options.batch, generator)
-        needs_labels = [find_hyperparameter(name).needs_labels for name in setting]
+        needs_labels = [find_hyperparameter(name).needs_labels for name in settings[0]]
         with_labels = any(needs_labels)
         batch = make_batch(cohort, chosen, options, generator, with_labels)
-        return setting, batch.to(device)
+        return settings, batch.to(device)
 
     steps = range(first, options.steps)
     # on a processor, a second thread that draws would take the cores from the one that trains
@@ -196,10 +197,10 @@ def run_training(
     clock = _Clock(progress.minutes)
     facts: CohortFacts | None = None
     before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
-    for setting, batch in track(drawn, "Training", options.steps, first):
+    for settings, batch in track(drawn, "Training", options.steps, first):
         rate = schedule.get_last_lr()[0]
         # λ is used twice there: for the weights that register the batch, and to weigh the loss
-        value, terms = take_step(trainable.model, optimizer, loss, batch, setting)
+        value, terms = take_step(trainable.model, optimizer, loss, batch, settings)
         schedule.step()
         average.update_parameters(module)
 
@@ -207,7 +208,7 @@ def run_training(
         step = progress.step
         is_last = step == options.steps
         is_checkpoint = is_last or step % options.checkpoint_every == 0
-        row = _row(progress, float(rate), value, terms, setting)
+        row = _row(progress, float(rate), value, terms, settings[0])
         if is_checkpoint:
             network = trainable.network(average.module.state_dict())
             row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
@@ -242,7 +243,7 @@ class _Clock:
 def _row(
     progress: Progress, rate: float, value: float, terms: Terms, setting: Setting
 ) -> dict[str, float]:
-    """Return a row of the log: what a step did."""
+    """Return a row of the log: what a step did at the first of its settings."""
     row: dict[str, float] = {
         "step": progress.step,
         "minutes": progress.minutes,

@@ -1,6 +1,7 @@
 """Optimization: Adam, the learning rate, the average of weights, and one step."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -133,9 +134,9 @@ def make_average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def take_step(
-    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, setting: Setting
+    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, settings: Sequence[Setting]
 ) -> tuple[float, Terms]:
-    """Move the weights once; return the loss and its terms before that.
+    """Move the weights once, by the mean gradient of all pairs; return a loss and its terms before.
 
     Parameters
     ----------
@@ -145,13 +146,14 @@ def take_step(
         What is minimized, divided as in `balanced_loss`.
     batch
         The pairs to register.
-    setting
-        A value for each hyperparameter, the same for the whole batch.
+    settings
+        k of them, at most as many as pairs: the first n / k of n pairs are registered at the first
+        setting, and so on.
 
     Returns
     -------
     float
-        The loss.
+        The loss of the pairs at the first setting.
     Terms
         What it is made of, detached from its gradients.
 
@@ -172,10 +174,27 @@ def take_step(
     >>> loss = Loss(options=options, scale=2.0, overlap_labels=(), spacing=None)
     >>> moving, fixed = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     >>> batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
-    >>> total, terms = take_step(hypermorph, optimizer, loss, batch, {"regularization": 0.0})
+    >>> total, terms = take_step(hypermorph, optimizer, loss, batch, [{"regularization": 0.0}])
     >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
+    optimizer.zero_grad(set_to_none=True)
+    parts = batch.divided(len(settings))
+    losses = []
+    all_terms = []
+    for setting, part in zip(settings, parts, strict=True):
+        share = len(part.moving) / len(batch.moving)
+        value, terms = _add_gradient(model, loss, part, setting, share)
+        losses.append(value)
+        all_terms.append(terms)
+    optimizer.step()
+    return losses[0], all_terms[0]
+
+
+def _add_gradient(
+    model: Model, loss: Loss, batch: Batch, setting: Setting, share: float
+) -> tuple[float, Terms]:
+    """Add a share of the gradient of a loss to what the weights have; return the loss and its terms."""
     # λ decides the network's weights here, and the weights of the terms in the next line
     terms = loss.terms(model, batch, setting)
     total = balanced_loss(terms, numbers_of(setting), loss.scale_at(setting))
@@ -185,7 +204,6 @@ def take_step(
         raise DataError(
             "training", expected="a finite loss", got=value, advice="Lower the learning rate."
         )
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    weighted = total * share
+    weighted.backward()  # type: ignore[no-untyped-call]
     return value, terms.detach()

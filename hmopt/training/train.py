@@ -26,7 +26,7 @@ from hmopt.networks.hypernetize import copied_module
 from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
-from hmopt.training.batches import draw_setting
+from hmopt.training.batches import draw_settings
 from hmopt.training.identity import (
     is_kept,
     is_trained,
@@ -286,9 +286,11 @@ class TrainableHypermorph(Trainable):
         training = study.training
         return make_optimizer(self._hypermorph, training, study.hypernetwork)
 
-    def draw_setting(self, generator: np.random.Generator) -> Setting:
-        """Draw a setting from its prior."""
-        return draw_setting(self._hypermorph.space, generator)
+    def draw_settings(self, generator: np.random.Generator) -> list[Setting]:
+        """Draw settings from their prior."""
+        training = self._study.training
+        count = min(training.settings_per_step, training.batch)
+        return draw_settings(self._hypermorph.space, count, generator)
 
     def network(self, weights: Weights) -> RegistrationNetwork:
         """Return the network at the baseline setting."""
@@ -337,10 +339,10 @@ class TrainableNetwork(Trainable):
         rate = self._study.training.learning_rate
         return torch.optim.Adam(self.module.parameters(), lr=rate, fused=True)
 
-    def draw_setting(self, generator: np.random.Generator) -> Setting:
-        """Return the one setting, and leave the numbers that a hypermorph would draw it from."""
-        draw_setting(self._study.space, generator)
-        return self._setting
+    def draw_settings(self, generator: np.random.Generator) -> list[Setting]:
+        """Return the one setting, and leave the numbers that a hypermorph would draw its own from."""
+        draw_settings(self._study.space, 1, generator)
+        return [self._setting]
 
     def network(self, weights: Weights) -> RegistrationNetwork:
         """Return the network."""

@@ -11,7 +11,7 @@ from hmopt.catalogue import find_metric
 from hmopt.search.curve import Curve
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
-from hmopt.training.batches import draw_setting
+from hmopt.training.batches import draw_settings
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
@@ -213,7 +213,8 @@ def test_where_training_drew_hardly_anything_is_flagged() -> None:
 def test_the_share_of_draws_near_a_value_is_that_of_actual_draws(value: float) -> None:
     hyperparameter = Hyperparameter(name="regularization", end_point_rate=0.2)
     generator, space = np.random.default_rng(3), Space(hyperparameters=(hyperparameter,))
-    drawn = np.array([draw_setting(space, generator)["regularization"] for _ in range(20_000)])
+    settings = draw_settings(space, 20_000, generator)
+    drawn = np.array([setting["regularization"] for setting in settings])
     assert draws_near(hyperparameter, value) == pytest.approx(
         np.mean(np.abs(drawn - value) <= 0.05), abs=0.01
     )

@@ -10,8 +10,9 @@ from hmopt.declaration import AugmentationOptions, TrainingOptions
 from hmopt.records import Pair
 from hmopt.space import Hyperparameter, Space
 from hmopt.training.batches import (
+    Batch,
     draw_pairs,
-    draw_setting,
+    draw_settings,
     load_images,
     load_labels,
     make_batch,
@@ -131,7 +132,11 @@ def test_batch_is_a_function_of_its_generator(cohort: PreparedCohort, seed: int)
 
 def drawn(hyperparameter: Hyperparameter, seed: int = 0) -> np.ndarray:
     space, generator = Space(hyperparameters=(hyperparameter,)), np.random.default_rng(seed)
-    return np.array([draw_setting(space, generator)[hyperparameter.name] for _ in range(DRAWS)])
+    drawn = []
+    for _ in range(DRAWS):
+        (setting,) = draw_settings(space, 1, generator)
+        drawn.append(setting[hyperparameter.name])
+    return np.array(drawn)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
@@ -178,7 +183,7 @@ def test_an_integer_takes_as_many_random_numbers_as_a_float() -> None:
     after = []
     for one in (window, Hyperparameter(name="x")):
         generator = np.random.default_rng(5)
-        draw_setting(Space(hyperparameters=(one,)), generator)
+        draw_settings(Space(hyperparameters=(one,)), 4, generator)
         after.append(generator.random())
     assert after[0] == after[1]
 
@@ -186,5 +191,47 @@ def test_an_integer_takes_as_many_random_numbers_as_a_float() -> None:
 def test_hyperparameters_are_drawn_independently() -> None:
     space = Space(hyperparameters=(Hyperparameter(name="x"), Hyperparameter(name="y")))
     generator = np.random.default_rng(0)
-    settings = [draw_setting(space, generator) for _ in range(DRAWS)]
+    settings = [draw_settings(space, 4, generator)[3] for _ in range(DRAWS)]
     assert stats.pearsonr([s["x"] for s in settings], [s["y"] for s in settings]).pvalue > 1e-3
+
+
+def test_one_setting_is_the_first_number_drawn_whatever_their_count() -> None:
+    """Separate networks, of one setting, see the pairs that a hypermorph of several does."""
+    space = Space(hyperparameters=(Hyperparameter(name="x", end_point_rate=0.0),))
+    of_one = draw_settings(space, 1, np.random.default_rng(3))
+    of_four = draw_settings(space, 4, np.random.default_rng(3))
+    assert of_one[0] in of_four
+    _, place = np.random.default_rng(3).random(2)
+    assert of_one[0]["x"] == pytest.approx(place, abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_settings_of_a_step_lie_in_different_parts_of_each_range(count: int) -> None:
+    space = Space(
+        hyperparameters=tuple(Hyperparameter(name=name, end_point_rate=0.0) for name in "xyz")
+    )
+    settings = draw_settings(space, count, np.random.default_rng(1))
+    for name in "xyz":
+        parts = [int(count * float(setting[name])) for setting in settings]
+        assert sorted(parts) == list(range(count))
+
+
+def test_each_of_several_settings_has_the_prior() -> None:
+    space = Space(hyperparameters=(Hyperparameter(name="x", end_point_rate=0.1),))
+    generator = np.random.default_rng(0)
+    third = np.array([draw_settings(space, 4, generator)[2]["x"] for _ in range(DRAWS)])
+    assert stats.binomtest(int((third == 0).sum()), DRAWS, 0.1).pvalue > 1e-3
+    inner = third[(third > 0) & (third < 1)]
+    assert stats.kstest(inner, "uniform").pvalue > 1e-3
+
+
+def test_a_batch_is_divided_in_order_and_no_pair_is_lost() -> None:
+    images = torch.arange(5.0).reshape(5, 1, 1, 1)
+    labels = torch.arange(5).reshape(5, 1, 1)
+    whole = Batch(moving=images, fixed=images, moving_labels=labels, fixed_labels=None)
+    parts = whole.divided(3)
+    assert [len(part.moving) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([part.moving for part in parts]), images)
+    assert all(part.fixed_labels is None for part in parts)
+    assert parts[2].moving_labels is not None
+    assert int(parts[2].moving_labels) == 4

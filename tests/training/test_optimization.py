@@ -7,6 +7,7 @@ from torch import nn
 from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.losses import (
+    balanced_loss,
     dice_loss,
     local_cross_correlation,
     one_hot,
@@ -76,7 +77,7 @@ def test_step_tells_the_loss_before_it_and_lowers_it(hypermorph: Hypermorph) -> 
         before = loss().terms(hypermorph, batch(), SETTING)
     options = TrainingOptions(learning_rate=1e-3)
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions())
-    total, terms = take_step(hypermorph, optimizer, loss(), batch(), SETTING)
+    total, terms = take_step(hypermorph, optimizer, loss(), batch(), [SETTING])
     assert total == pytest.approx(float(weighted_loss(before, SETTING, 2.0)) / 0.7, rel=1e-5)
     assert float(terms.dissimilarity) == pytest.approx(float(before.dissimilarity))
     assert not terms.dissimilarity.requires_grad
@@ -85,13 +86,30 @@ def test_step_tells_the_loss_before_it_and_lowers_it(hypermorph: Hypermorph) -> 
     assert weighted_loss(after, SETTING, 2.0) < weighted_loss(before, SETTING, 2.0)
 
 
+def test_gradients_of_several_settings_are_averaged_over_pairs(hypermorph: Hypermorph) -> None:
+    """The gradient of a step is that of the mean over pairs, each at the setting of its part."""
+    low, high = {"regularization": 0.2, "label_weight": 0.1}, SETTING
+    both = batch()
+    optimizer = torch.optim.SGD(hypermorph.hypernetwork.parameters(), lr=0.0)
+    value, terms = take_step(hypermorph, optimizer, loss(), both, [low, high])
+    found = [weight.grad for weight in hypermorph.hypernetwork.parameters()]
+
+    rows = both.divided(2)
+    first = balanced_loss(loss().terms(hypermorph, rows[0], low), low, 2.0)
+    second = balanced_loss(loss().terms(hypermorph, rows[1], high), high, 2.0)
+    expected = torch.autograd.grad((first + second) / 2, list(hypermorph.hypernetwork.parameters()))
+    torch.testing.assert_close(found, list(expected))
+    assert value == pytest.approx(float(first.detach()))
+    assert float(terms.dissimilarity) < 1
+
+
 def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hypermorph) -> None:
     """Adam's first step is as long as its learning rate, whatever the gradient."""
     network = hypermorph.hypernetwork
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     options = TrainingOptions(learning_rate=1e-3)
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions(learning_rate_share=0.25))
-    take_step(hypermorph, optimizer, loss(), batch(), SETTING)
+    take_step(hypermorph, optimizer, loss(), batch(), [SETTING])
     for name, weight in network.named_parameters():
         longest = float((weight.detach() - before[name]).abs().max())
         assert longest == pytest.approx(1e-3 if name == "base" else 0.25e-3, rel=0.02)
@@ -103,7 +121,7 @@ def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hyper
     broken = batch()
     broken.moving[0, 0, 3, 3] = torch.nan
     with pytest.raises(DataError, match=r"^training: expected a finite loss, got nan"):
-        take_step(hypermorph, optimizer, loss(), broken, SETTING)
+        take_step(hypermorph, optimizer, loss(), broken, [SETTING])
     assert torch.equal(hypermorph.hypernetwork.base, before)
 
 
