@@ -29,6 +29,7 @@ from hmopt.report.words import (
     shorten,
     signed,
     symbol,
+    value_and_interval,
 )
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Setting, Value
@@ -186,8 +187,8 @@ def _row(
     for name, value in here.setting.items():
         star = f"{symbol(name)}*"
         apart = overlap(optimum.interval(name), here.intervals[name])
-        row[f"{star} there (95 %)"] = _value(optimum.setting[name], optimum.interval(name))
-        row[f"{star} here (95 %)"] = _value(value, here.intervals[name])
+        row[f"{star} there (95 %)"] = value_and_interval(optimum.setting[name], optimum.interval(name))
+        row[f"{star} here (95 %)"] = value_and_interval(value, here.intervals[name])
         which = f" {symbol(name)}" if len(here.setting) > 1 else ""
         row[f"intervals overlap?{which}"] = {True: "yes", False: "no", None: MISSING}[apart]
     change = MISSING if transfer is None else gain_text(_negative(transfer.loss.estimate))
@@ -203,13 +204,6 @@ def _row(
     )
     row["subjects there / here"] = f"{optimum.subjects} / {finding.subjects}"
     return row
-
-
-def _value(value: Value, interval: Interval) -> str:
-    text = setting_value(value)
-    if math.isnan(interval.low):
-        return text
-    return f"{text} ({setting_value(interval.low)} to {setting_value(interval.high)})"
 
 
 def _answer(transfer: Transfer | None) -> str:
