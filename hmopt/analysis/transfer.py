@@ -14,7 +14,7 @@ import pandas as pd
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
 from hmopt.analysis.jackknife import Mean, jackknife
-from hmopt.analysis.resampling import Interval
+from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -45,6 +45,12 @@ class Transfer:
     loss: Mean
     p_adjusted: float = math.nan
     evidence: Evidence = Evidence.NONE
+
+    @property
+    def change(self) -> Estimate:
+        """How the score changes with the setting of there: the loss, turned round."""
+        loss = self.loss.estimate
+        return Estimate(-loss.value, -loss.high, -loss.low)
 
     @property
     def would_do(self) -> bool:

@@ -109,7 +109,7 @@ def choose_pairs(table: pd.DataFrame, count: int, seed: int) -> list[int]:
     for _, rows in sorted(table.groupby("task").indices.items()):
         generator = np.random.default_rng(seed)
         drawn = draw_evenly(moving[rows], fixed[rows], count, generator)
-        chosen += rows[drawn].tolist()
+        chosen += np.asarray(rows)[drawn].tolist()
     return sorted(chosen)
 
 
