@@ -32,8 +32,7 @@ from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, margin_of, subject_of
 from hmopt.analysis.resampling import Floats, Names, Places
 from hmopt.analysis.transfer import Transfer, judged
-from hmopt.catalogue import Metric, find_metric
-from hmopt.catalogue.metrics import LOSS, WALL_TIME
+from hmopt.catalogue import Metric, find_metric, metrics
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.gap import GapRecord
@@ -46,7 +45,11 @@ from hmopt.space import Index, Setting
 MODEL, REFINED, CONVERGED = 0, 1, 2
 """Places of the three stages."""
 
+FURTHER = (metrics.LOSS, metrics.WALL_TIME, metrics.CONVERGED)
+"""What is measured besides the metrics that decide the best setting."""
 COHORT = Scope(criteria=())
+NOTHING_LEFT = 1e-3
+"""A minimum below this share of the losses is 0 but for rounding, as where nothing but regularization counts."""
 MOST_COARSE = 6
 """Settings that are spread over the range, at most."""
 MOST_SETTINGS = 10
@@ -54,14 +57,14 @@ MOST_SETTINGS = 10
 
 
 def gap_metrics(options: SearchOptions) -> tuple[str, ...]:
-    """Return what is measured of each stage: what decides the best setting, loss and time.
+    """Return what is measured of each stage: what decides the best setting, loss, time and convergence.
 
     Examples
     --------
     >>> gap_metrics(SearchOptions())
-    ('dice', 'folding', 'loss', 'wall_time_s')
+    ('dice', 'folding', 'loss', 'wall_time_s', 'converged')
     """
-    return tuple(dict.fromkeys([*options.deciding, LOSS, WALL_TIME]))
+    return tuple(dict.fromkeys([*options.deciding, *FURTHER]))
 
 
 def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Index]:
@@ -150,8 +153,7 @@ class SettingGap:
     loss
         Mean loss.
     excess
-        By which share the mean loss lies above that of the last stage; NaN where that is not
-        positive.
+        By which share the mean loss lies above that of the last stage; NaN where that is 0.
     score
         Mean of the searched metric.
     shortfall
@@ -161,6 +163,8 @@ class SettingGap:
         Mean share of folded voxels.
     seconds
         Median time of a registration; NaN where it was not measured.
+    converged
+        Share of the pairs whose refinement stopped by itself; NaN of the model alone.
     """
 
     index: Index
@@ -171,6 +175,7 @@ class SettingGap:
     shortfall: tuple[Mean, ...]
     folding: tuple[float, ...]
     seconds: tuple[float, ...]
+    converged: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -248,12 +253,12 @@ class GapResult:
     def __str__(self) -> str:
         """Return a line for a person."""
         here = self.at_recommended
-        excess, shortfall = here.excess[MODEL].value, here.shortfall[MODEL].value
+        model, _, minimum = here.loss
         answer, _ = self.cohort.answers
         return (
-            f"Amortization gap at the best setting ({len(self.record.pairs)} pairs): loss {excess:.1%} above its "
-            f"minimum, {self.metric.name} {shortfall:.4f} short; best setting with {self.iterations[REFINED]} "
-            f"iterations: {answer.value}"
+            f"Amortization gap at the best setting ({len(self.record.pairs)} pairs): loss {model:.4f}, at its minimum "
+            f"{minimum:.4f}; {self.metric.name} changes by {here.shortfall[MODEL].value:+.4f} there; does the best "
+            f"setting carry over to {self.iterations[REFINED]} iterations? {answer.value}"
         )
 
 
@@ -290,10 +295,11 @@ def judge_gap(
     if searched is None:
         return None
     recommended = searched.settings[searched.best()]
-    if options.metric not in record.metrics or recommended not in record.settings:
+    needed = gap_metrics(options)
+    if not {*needed} <= {*record.metrics} or recommended not in record.settings:
         raise LedgerError(
             "gap.json",
-            expected=f"{options.metric} at the best setting of the present search",
+            expected=f"{', '.join(needed)} at the best setting of the present search",
             got=f"{', '.join(record.metrics)} at the settings of another one",
             advice="Run `hmopt search --gap` again.",
         )
@@ -319,7 +325,7 @@ def _compare_settings(stages: Sequence[Measurements], metric: Metric) -> Iterato
     fixed = first.pairs["fixed_subject"].to_numpy(dtype=object)
     scores = [stage.score(metric.name) for stage in stages]
     for place, index in enumerate(first.settings):
-        losses = [stage.values[LOSS][place] for stage in stages]
+        losses = [stage.values[metrics.LOSS][place] for stage in stages]
         # a pair without any of the labels has no score
         scored = np.isfinite(scores[MODEL][place])
         of_stages = [of_stage[place, scored] for of_stage in scores]
@@ -335,8 +341,9 @@ def _compare_settings(stages: Sequence[Measurements], metric: Metric) -> Iterato
             shortfall=tuple(
                 jackknife(shortfall, moving[scored], fixed[scored]) for shortfall in shortfalls
             ),
-            folding=tuple(float(mean(stage.values[FOLDING][place], axis=0)) for stage in stages),
-            seconds=tuple(_median(stage.values[WALL_TIME][place]) for stage in stages),
+            folding=_means(stages, FOLDING, place),
+            seconds=tuple(_median(stage.values[metrics.WALL_TIME][place]) for stage in stages),
+            converged=_means(stages, metrics.CONVERGED, place),
         )
 
 
@@ -353,7 +360,7 @@ def relative_excess(values: Floats, references: Floats, moving: Names, fixed: Na
     Returns
     -------
     Mean
-        NaN where the mean of the references is not positive.
+        NaN where the mean of the references is 0, or next to nothing beside that of the values.
 
     References
     ----------
@@ -368,13 +375,18 @@ def relative_excess(values: Floats, references: Floats, moving: Names, fixed: Na
     0.333
     """
     reference = float(references.mean())
-    if not reference > 0:
+    if reference <= NOTHING_LEFT * float(values.mean()) or reference <= 0:
         unknown = jackknife(values, moving, fixed)
         return replace(unknown, value=math.nan, error=math.nan)
     ratio = float(values.mean()) / reference
     residuals = (values - ratio * references) / reference
     found = jackknife(residuals, moving, fixed)
     return replace(found, value=ratio - 1)
+
+
+def _means(stages: Sequence[Measurements], metric: str, place: int) -> tuple[float, ...]:
+    """Return the mean of a metric of whole pairs in each stage, at one setting."""
+    return tuple(float(mean(stage.values[metric][place], axis=0)) for stage in stages)
 
 
 def _median(seconds: Floats) -> float:

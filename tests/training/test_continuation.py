@@ -62,9 +62,10 @@ def test_a_velocity_is_that_of_refinements_one_after_the_other(
     velocity = torch.zeros(3, 2, 8, 8)
     loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
     for value in (1.0, 0.5, 0.3):
-        velocity = Refinement(loss=loss, iterations=4).refined(
+        found_here = Refinement(loss=loss, iterations=4).refined(
             velocity, *images, {"regularization": value}, walked.integrated
         )
+        velocity = found_here.fields
     torch.testing.assert_close(found, velocity)
 
 
