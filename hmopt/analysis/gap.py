@@ -28,7 +28,7 @@ import numpy as np
 from hmopt.analysis.cross_validation import CrossValidation, by_kinds, places_in
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.held_out import Chosen, HeldOut
-from hmopt.analysis.jackknife import Mean, jackknife
+from hmopt.analysis.jackknife import ROUNDING, Mean, jackknife
 from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, margin_of, subject_of
 from hmopt.analysis.resampling import Floats, Names, Places
 from hmopt.analysis.transfer import Transfer, judged
@@ -49,11 +49,11 @@ FURTHER = (metrics.LOSS, metrics.WALL_TIME, metrics.CONVERGED)
 """What is measured besides the metrics that decide the best setting."""
 COHORT = Scope(criteria=())
 NOTHING_LEFT = 1e-3
-"""A minimum below this share of the losses is 0 but for rounding, as where nothing but regularization counts."""
+"""A minimum below this share of the model's loss counts as 0, as where nothing but regularization does."""
 MOST_COARSE = 6
 """Settings that are spread over the range, at most."""
-MOST_SETTINGS = 10
-"""Settings at which stages are measured, at most: a converged registration takes seconds."""
+FEWEST_SETTINGS, MOST_SETTINGS = 8, 10
+"""Settings at which stages are measured: few, as a converged registration takes seconds."""
 
 
 def gap_metrics(options: SearchOptions) -> tuple[str, ...]:
@@ -72,7 +72,8 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
 
     They are every second one of the coarse lattice, and the best and recommended settings of scopes
     other than subjects: those of the cohort first, then those that most scopes share, until there
-    are `MOST_SETTINGS`.
+    are `MOST_SETTINGS`. Where these are fewer than `FEWEST_SETTINGS`, more of the coarse lattice
+    follow.
 
     Parameters
     ----------
@@ -88,6 +89,9 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
     chosen = set(spread)
     for index in _settings_of_scopes(measurements, options):
         if len(chosen) < MOST_SETTINGS:
+            chosen.add(index)
+    for index in spread_out(coarse[1:-1:2]):
+        if len(chosen) < FEWEST_SETTINGS:
             chosen.add(index)
     return sorted(chosen)
 
@@ -326,6 +330,7 @@ def _compare_settings(stages: Sequence[Measurements], metric: Metric) -> Iterato
     scores = [stage.score(metric.name) for stage in stages]
     for place, index in enumerate(first.settings):
         losses = [stage.values[metrics.LOSS][place] for stage in stages]
+        least = NOTHING_LEFT * float(losses[MODEL].mean())
         # a pair without any of the labels has no score
         scored = np.isfinite(scores[MODEL][place])
         of_stages = [of_stage[place, scored] for of_stage in scores]
@@ -335,7 +340,7 @@ def _compare_settings(stages: Sequence[Measurements], metric: Metric) -> Iterato
             setting=first.space.setting(index),
             loss=tuple(float(loss.mean()) for loss in losses),
             excess=tuple(
-                relative_excess(loss, losses[CONVERGED], moving, fixed) for loss in losses
+                relative_excess(loss, losses[CONVERGED], moving, fixed, least) for loss in losses
             ),
             score=tuple(float(of_stage.mean()) for of_stage in of_stages),
             shortfall=tuple(
@@ -347,7 +352,9 @@ def _compare_settings(stages: Sequence[Measurements], metric: Metric) -> Iterato
         )
 
 
-def relative_excess(values: Floats, references: Floats, moving: Names, fixed: Names) -> Mean:
+def relative_excess(
+    values: Floats, references: Floats, moving: Names, fixed: Names, least: float = 0.0
+) -> Mean:
     """Compute mean(values) / mean(references) - 1 over pairs, with its linearized jackknife error.
 
     Parameters
@@ -356,11 +363,13 @@ def relative_excess(values: Floats, references: Floats, moving: Names, fixed: Na
         One of each pair, shape (n,).
     moving, fixed
         Subjects of each pair, shape (n,).
+    least
+        A mean of the references at or below it counts as 0.
 
     Returns
     -------
     Mean
-        NaN where the mean of the references is 0, or next to nothing beside that of the values.
+        NaN where the mean of the references is 0 or negative.
 
     References
     ----------
@@ -375,13 +384,15 @@ def relative_excess(values: Floats, references: Floats, moving: Names, fixed: Na
     0.333
     """
     reference = float(references.mean())
-    if reference <= NOTHING_LEFT * float(values.mean()) or reference <= 0:
+    if reference <= max(least, 0):
         unknown = jackknife(values, moving, fixed)
         return replace(unknown, value=math.nan, error=math.nan)
     ratio = float(values.mean()) / reference
     residuals = (values - ratio * references) / reference
     found = jackknife(residuals, moving, fixed)
-    return replace(found, value=ratio - 1)
+    # residuals of equal ratios are rounding
+    error = 0.0 if found.error <= ROUNDING * ratio else found.error
+    return replace(found, value=ratio - 1, error=error)
 
 
 def _means(stages: Sequence[Measurements], metric: str, place: int) -> tuple[float, ...]:

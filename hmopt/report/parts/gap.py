@@ -49,13 +49,8 @@ from hmopt.space import Hyperparameter, Space
 
 COLOURS = (OWN, OTHER, THIRD)
 """Of the three stages."""
-COUNTED = {
-    Answer.CARRIES_OVER: "it carries over for {}",
-    Answer.DOES_NOT: "does not for {}",
-    Answer.OPEN: "is open for {}",
-    Answer.TOO_FEW: "has too few subjects for {}",
-}
-"""What a sentence counts."""
+TENS = 10
+"""Seconds from which fractions are not told."""
 
 
 class AmortizationGapPart(ReportPart):
@@ -123,7 +118,11 @@ def _time(here: SettingGap) -> str:
     model, refined, _ = here.seconds
     if not np.isfinite([model, refined]).all():
         return ""
-    return f", in {number(refined, 2)} s a pair instead of {number(model, 2)} s"
+    return f", in {_seconds(refined)} a pair instead of {_seconds(model)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= TENS else f"{value:.2g} s"
 
 
 def _percent_text(share: Mean) -> str:
@@ -162,8 +161,12 @@ def _verdict(gap: GapResult, space: Space) -> str:
 def _counted(scopes: Sequence[ScopeGap]) -> str:
     """Return for how many further scopes the best setting carries over to refined registrations."""
     times = Counter(scope.answers[0] for scope in scopes)
-    clauses = [text.format(times[answer]) for answer, text in COUNTED.items() if times[answer]]
-    return f"Of {plural(len(scopes), 'further scope')}, {', '.join(clauses)}."
+    few = times[Answer.TOO_FEW]
+    end = f"; {few} have too few subjects" if few else ""
+    return (
+        f"Of {plural(len(scopes), 'further scope')} it carries over for {times[Answer.CARRIES_OVER]}, not for "
+        f"{times[Answer.DOES_NOT]}, and is open for {times[Answer.OPEN]}{end}."
+    )
 
 
 def _scopes(gap: GapResult, space: Space) -> pd.DataFrame:
