@@ -67,7 +67,7 @@ class AmortizationGapPart(ReportPart):
         space = material.searched.space
         metric = metric_name(gap.metric.name)
         found = " ".join(_found(gap, space))
-        held_out = Table(title=f"Held-out {metric} in each stage", content=_held_out(gap))
+        held_out = Table(title=f"Held-out {metric} in each stage", content=_held_out(gap, space))
         settings = Table(title=f"At each {_value(space)}", content=_settings(gap, space))
         return Section(
             title="Amortization gap",
@@ -96,7 +96,7 @@ def _found(gap: GapResult, space: Space) -> list[str]:
     model, left = (_above(here, stage) for stage in (MODEL, REFINED))
     found = [
         f"At {setting_text(here.setting)}, best for {scope_phrase(gap.cohort.scope)}, the loss of the model's "
-        f"registrations is {model} its minimum, at which {metric} changes by {change}.",
+        f"registrations is {model} its minimum. At the minimum {metric} changes by {change}.",
         f"After {refined} of refinement it is {left} it{_time(here)}.",
         _verdict(gap, space),
     ]
@@ -153,8 +153,8 @@ def _verdict(gap: GapResult, space: Space) -> str:
     if answer is Answer.DOES_NOT:
         return f"{best} does not carry over to {refined}: with it, held-out {change}."
     return sentence(
-        f"whether {best} carries over to {refined} is open: with it, held-out {change}, neither shown to be a loss nor "
-        f"to be less than {gap.margin:g}"
+        f"whether {best} carries over to {refined} is open: with it, held-out {change}, which is neither shown to be a "
+        f"loss nor to be one of less than {gap.margin:g}"
     )
 
 
@@ -178,9 +178,8 @@ def _scopes(gap: GapResult, space: Space) -> pd.DataFrame:
         row = {"": scope_title(scope.scope)}
         for stage, view in zip(stages, scope.views, strict=True):
             row[f"{best}, {stage} (95 %)"] = _best(view)
+        row[_change_of(stages[REFINED], best)] = _change(scope.transfers[REFINED])
         for place in (REFINED, CONVERGED):
-            transfer = scope.transfers[place]
-            row[f"change with {best} of the model, {stages[place]} (95 %)"] = _change(transfer)
             row[f"carries over? {stages[place]}"] = scope.answers[place - 1].value
         rows.append(row)
     return pd.DataFrame(rows)
@@ -195,16 +194,23 @@ def _best(view: CurveAnalysis) -> str:
     return ", ".join(values)
 
 
+def _change_of(stage: str, best: str) -> str:
+    return f"change with {best} of the model, {stage} (95 %)"
+
+
 def _change(transfer: Transfer | None) -> str:
     return MISSING if transfer is None else gain_text(transfer.change)
 
 
-def _held_out(gap: GapResult) -> pd.DataFrame:
+def _held_out(gap: GapResult, space: Space) -> pd.DataFrame:
+    stages = _stages(gap)
     rows = []
     for scope in gap.scopes:
         row = {"": scope_title(scope.scope)}
-        for stage, score in zip(_stages(gap), scope.held_out, strict=True):
+        for stage, score in zip(stages, scope.held_out, strict=True):
             row[f"{stage} (95 %)"] = MISSING if score is None else _score_text(gap, score)
+        converged = scope.transfers[CONVERGED]
+        row[_change_of(stages[CONVERGED], best_name(space))] = _change(converged)
         rows.append(row)
     return pd.DataFrame(rows)
 
