@@ -7,7 +7,7 @@ from torch import Tensor
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
-from hmopt.oracle.registered import Registered, RegisteringOracle, TrainingFacts, VelocityOracle
+from hmopt.oracle.registered import Outcome, RegisteringOracle, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
 from hmopt.training.refinement import Minimum, Refinement
@@ -61,9 +61,9 @@ class RefinedOracle(VelocityOracle):
         """Return the refined velocities of a batch of pairs."""
         return self._refined(index, pairs, images).fields
 
-    def _registered(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Registered:
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
         found = self._refined(index, pairs, images)
-        return Registered(
+        return Outcome(
             displacement=self.integrated(index, found.fields),
             velocity=found.fields,
             converged=found.converged,

@@ -58,7 +58,7 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered:
+class Outcome:
     """A registered batch of n pairs.
 
     Parameters
@@ -183,25 +183,23 @@ class RegisteringOracle(ABC):
         self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
     ) -> Block:
         began = time.perf_counter()
-        registered = self._registered(index, pairs, images)
+        outcome = self._outcome(index, pairs, images)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         share_s = (time.perf_counter() - began) / len(pairs)
         seconds = torch.full((len(pairs),), share_s)
         losses = None
         if LOSS in metrics:
-            losses = self._losses(index, images, registered)
-        values = measure(
-            metrics, images, registered.displacement, seconds, losses, registered.converged
-        )
+            losses = self._losses(index, images, outcome)
+        values = measure(metrics, images, outcome.displacement, seconds, losses, outcome.converged)
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
 
-    def _registered(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Registered:
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
         """Register a batch of pairs, and keep what metrics ask for besides the displacements."""
-        return Registered(displacement=self.register(index, pairs, images))
+        return Outcome(displacement=self.register(index, pairs, images))
 
-    def _losses(self, index: Index, images: Originals, registered: Registered) -> Tensor | None:
+    def _losses(self, index: Index, images: Originals, outcome: Outcome) -> Tensor | None:
         """Return the loss of each pair, (n,); None where the oracle knows no loss."""
         return None
 
@@ -277,22 +275,22 @@ class VelocityOracle(RegisteringOracle):
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs by the flows of their velocities."""
-        return self._registered(index, pairs, images).displacement
+        return self._outcome(index, pairs, images).displacement
 
-    def _registered(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Registered:
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
         velocity = self.velocity(index, pairs, images)
-        return Registered(displacement=self.integrated(index, velocity), velocity=velocity)
+        return Outcome(displacement=self.integrated(index, velocity), velocity=velocity)
 
-    def _losses(self, index: Index, images: Originals, registered: Registered) -> Tensor | None:
+    def _losses(self, index: Index, images: Originals, outcome: Outcome) -> Tensor | None:
         facts = self.facts
-        velocity = registered.velocity
+        velocity = outcome.velocity
         if not facts.loss or facts.loss_scale is None or velocity is None:
             return None
         if changing_similarity(self.space.names, facts.loss["similarity"]):
             return None
         setting = self.space.setting(index)
         return self.pair_loss.values(
-            images.moving, images.fixed, velocity, registered.displacement, setting
+            images.moving, images.fixed, velocity, outcome.displacement, setting
         )
 
 

@@ -7,7 +7,7 @@ from hmopt.declaration import LossOptions
 from hmopt.space import Hyperparameter, Index, Space
 from hmopt.training import continuation
 from hmopt.training.continuation import Continuation
-from hmopt.training.refinement import PairLoss, Refinement
+from hmopt.training.refinement import Minimum, PairLoss, Refinement
 
 LAMBDA = Hyperparameter(name="regularization", step=0.1)
 SPACE = Space(hyperparameters=(LAMBDA,))
@@ -99,7 +99,7 @@ def test_a_sweep_finds_each_rung_once(
     seen: list[float] = []
     refined = Refinement.refined
 
-    def counted(refinement: Refinement, start: Tensor, *others: object) -> Tensor:
+    def counted(refinement: Refinement, start: Tensor, *others: object) -> Minimum:
         seen.append(others[2]["regularization"])  # type: ignore[index]
         return refined(refinement, start, *others)  # type: ignore[arg-type]
 

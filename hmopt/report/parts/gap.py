@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gap import (
     CONVERGED,
     MODEL,
@@ -146,10 +147,13 @@ def _verdict(gap: GapResult, space: Space) -> str:
     change = (
         f"{metric} changes by {signed(transfer.change.value)} ({interval_text(transfer.change)})"
     )
-    if answer is Answer.CARRIES_OVER and not transfer.loss.error:
-        return f"{best} carries over to {refined}: whichever subjects choose, both choose the same."
-    if answer is Answer.CARRIES_OVER and transfer.loss.value <= gap.margin:
-        return f"{best} carries over to {refined}: with it, held-out {change}, a loss of less than {gap.margin:g}."
+    if answer is Answer.CARRIES_OVER:
+        carries_over = f"{best} carries over to {refined}"
+        if not transfer.loss.error:
+            return f"{carries_over}: whichever subjects choose, both choose the same."
+        if transfer.evidence is Evidence.NEGLIGIBLE:
+            return f"{carries_over}: with it, held-out {change}, by less than {gap.margin:g} with confidence."
+        return f"{carries_over}: with it, held-out {change}, for the better."
     if answer is Answer.DOES_NOT:
         return f"{best} does not carry over to {refined}: with it, held-out {change}."
     return sentence(

@@ -1,6 +1,6 @@
 """The section on the amortization gap, of stages with known losses and best settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def make_gap(material: Material) -> MakeGap:
     return build
 
 
-def _full(values: dict[str, np.ndarray], changes: dict[str, float]) -> dict[str, np.ndarray]:
+def _full(values: Mapping[str, np.ndarray], changes: dict[str, float]) -> dict[str, np.ndarray]:
     return {name: np.full(values[name].shape, value) for name, value in changes.items()}
 
 
