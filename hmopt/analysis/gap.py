@@ -288,7 +288,7 @@ def judge_gap(
     Returns
     -------
     GapResult or None
-        None where the search has no setting for the whole cohort.
+        None where there is no curve of the whole cohort.
 
     Raises
     ------
@@ -311,6 +311,8 @@ def judge_gap(
     margin = margin_of(metric, options.margin)
     pairs = stages[MODEL].pairs
     scopes = tuple(_compare_scopes(stages, options, margin))
+    if COHORT not in {one.scope for one in scopes}:
+        return None
     return GapResult(
         record=record,
         metric=metric,

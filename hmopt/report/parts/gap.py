@@ -128,6 +128,8 @@ def _seconds(value: float) -> str:
 
 def _percent_text(share: Mean) -> str:
     """Return a share in percent with its interval, where there is one."""
+    if np.isnan(share.value):
+        return MISSING
     value, low, high = (100 * one for one in share.estimate)
     text = f"{number(value, 1)} %"
     if np.isnan(low):
@@ -233,17 +235,20 @@ def _settings(gap: GapResult, space: Space) -> pd.DataFrame:
     rows = []
     for one in gap.settings:
         row = {"": setting_text(one.setting)}
-        for stage, loss in zip(stages, one.loss, strict=True):
-            row[f"loss, {stage}"] = number(loss)
+        row["loss"] = _of_stages([number(loss) for loss in one.loss])
         for place in (MODEL, REFINED):
             row[f"above the minimum, {stages[place]} (95 %)"] = _percent_text(one.excess[place])
-        for stage, score in zip(stages, one.score, strict=True):
-            row[f"{metric}, {stage}"] = number(score)
+        row[metric] = _of_stages([number(score) for score in one.score])
         row[f"change of {metric} at the minimum (95 %)"] = gain_text(one.shortfall[MODEL].estimate)
-        row["folded voxels"] = " / ".join(percent(share) for share in one.folding)
+        row["folded voxels"] = _of_stages([percent(share) for share in one.folding])
         row["not converged"] = percent(1 - one.converged[CONVERGED])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _of_stages(texts: Sequence[str]) -> str:
+    """Return a cell with what holds for the three stages."""
+    return " / ".join(texts)
 
 
 def _notes(gap: GapResult, space: Space) -> tuple[str, ...]:
@@ -255,7 +260,8 @@ def _notes(gap: GapResult, space: Space) -> tuple[str, ...]:
         f"{plural(gap.subjects, 'subject')}, at {plural(len(gap.settings), 'setting')}, and {best} is the best of "
         f"these, so that it may differ from that of the search. A pair stops where its last five iterations lowered "
         f"its loss by less than 0.1 %; converged: after {gap.iterations[CONVERGED]} iterations at the latest. The loss "
-        "is that of training, without terms that need labels. Losses of different settings are not to be compared.",
+        "is that of training, without terms that need labels. Losses of different settings are not to be compared. "
+        "Three values in a cell are of the model alone, after refinement, and converged.",
         f"Does {best} carry over? In each split, {value} is chosen on some subjects by the scores of the model alone "
         f"and by those of refined registrations ({stages[REFINED]}, or converged), and both are judged by refined "
         "scores of the others. The change is the difference, with its 95 % interval: jackknife over subjects, and the "

@@ -12,6 +12,7 @@ from hmopt.report.figure import style
 from hmopt.report.material import Material, read_material
 from hmopt.report.part import Section
 from hmopt.report.parts.gap import AmortizationGapPart
+from hmopt.space import Hyperparameter, Space
 from tests.analysis.made_up_stages import make_stages
 
 MakeGap = Callable[..., GapResult]
@@ -119,6 +120,36 @@ def test_without_times_or_a_minimum_the_sentence_does_without(
     assert (
         made.numbers["amortization_gap"]["loss_gap"] != made.numbers["amortization_gap"]["dice_gap"]
     )
+
+
+def test_several_hyperparameters_have_a_figure_each_and_their_symbols(material: Material) -> None:
+    space = Space(
+        hyperparameters=(
+            Hyperparameter(name="regularization", step=0.5),
+            Hyperparameter(name="label_weight", step=0.5),
+        )
+    )
+    options = material.searched.search
+    settings = tuple((one, other) for one in range(3) for other in range(3))
+    dice = material.measurements.values["dice"][:9]
+    measured = replace(
+        material.measurements,
+        space=space,
+        settings=settings,
+        values={"dice": dice, "folding": np.zeros(dice.shape[:2])},
+    )
+    record, stages = make_stages(measured, [dice, dice, dice], options)
+    gap = judge_gap(measured, record, stages, options)
+    assert gap is not None
+    searched = replace(material.searched, space=space)
+    made = section(replace(material, searched=searched), gap)
+    assert list(made.figures) == [
+        "amortization-gap-regularization",
+        "amortization-gap-label_weight",
+    ]
+    assert made.table is not None
+    assert made.table["λ*, γ*, model alone (95 %)"][0].startswith("λ = ")
+    assert made.further[1].title == "At each setting"
 
 
 def test_without_measurements_there_is_no_section(material: Material) -> None:
