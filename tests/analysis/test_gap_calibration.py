@@ -27,7 +27,9 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmopt.analysis.optimum.DRAWS", 2)
 
 
-def answers(of_model: Floats, of_refined: Floats, seed: int) -> list[Answer]:
+def answers(
+    of_model: Floats, of_refined: Floats, seed: int, options: SearchOptions = OPTIONS
+) -> list[Answer]:
     """Return what is said of the cohort and of each label, of a cohort with known mean curves."""
     model = simulated(of_model, seed=2 * seed, subjects=SUBJECTS)
     other = simulated(of_refined, seed=2 * seed + 1, subjects=SUBJECTS)
@@ -38,8 +40,8 @@ def answers(of_model: Floats, of_refined: Floats, seed: int) -> list[Answer]:
     refined = of_refined[:, places].T[:, None] + together
     dice = [model.values["dice"], refined, refined]
     measured = replace(model, values={**model.values, "folding": np.zeros(refined.shape[:2])})
-    record, stages = make_stages(measured, dice, OPTIONS)
-    gap = judge_gap(measured, record, stages, OPTIONS)
+    record, stages = make_stages(measured, dice, options)
+    gap = judge_gap(measured, record, stages, options)
     assert gap is not None
     return [scope.answers[CONVERGED - 1] for scope in gap.scopes]
 
@@ -63,6 +65,16 @@ def test_false_alarms_at_a_loss_of_zero_are_no_more_frequent_than_the_level(
         alarms["labels"] += Answer.DOES_NOT in of_labels
     assert alarms["cohort"] / COHORTS <= MOST
     assert alarms["labels"] / COHORTS <= MOST
+
+
+def test_a_loss_as_large_as_the_margin_is_seldom_called_negligible() -> None:
+    # so steep that every split chooses the best setting, which the model has 0.3 too low
+    steep = 1.0
+    margin = steep * 0.3**2
+    of_model, of_refined = (simulation.shifted([best, best], steep) for best in (0.3, 0.6))
+    options = OPTIONS.model_copy(update={"margin": margin})
+    found = [answers(of_model, of_refined, seed, options)[0] for seed in range(COHORTS)]
+    assert found.count(Answer.CARRIES_OVER) / COHORTS <= MOST
 
 
 def test_a_true_loss_is_found() -> None:
