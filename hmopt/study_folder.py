@@ -8,8 +8,8 @@ command        writes
 hmopt new      `study.toml`
 hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
 hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a model of
-               elsewhere `model-optima.json`, and with `--per-structure` also `composed.json` and
-               `structure-maps.npz`
+               elsewhere `model-optima.json`, with `--per-structure` also `composed.json` and
+               `structure-maps.npz`, and with `--gap` also `gap.json`
 hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report   `report/`, and with `--results` also `results/`
 all of them    `commands.csv`
@@ -43,6 +43,7 @@ from hmopt.ledger.composed import (
     read_composed,
     write_composed,
 )
+from hmopt.ledger.gap import GapRecord, Stage, measurements_of_stages, read_gap, write_gap
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.ledger.searched import (
@@ -96,6 +97,11 @@ class _SearchFiles:
         return self.path / "composed.json"
 
     @property
+    def gap_file(self) -> Path:
+        """`gap.json`: the pairs and settings at which registrations were measured alone, refined and converged."""
+        return self.path / "gap.json"
+
+    @property
     def training_file(self) -> Path:
         """`training.csv`: loss and its terms by step; in `results/` thinned to some hundred rows."""
         return self.path / "training.csv"
@@ -138,6 +144,10 @@ class ResultsFolder(_SearchFiles):
     def composed_measurements_file(self, fields: ComposedFields) -> Path:
         """`measurements-composed-KIND.parquet`: the measurements of composed fields with maps of that kind."""
         return self.path / f"measurements-composed-{fields.maps}.parquet"
+
+    def gap_measurements_file(self, stage: Stage) -> Path:
+        """`measurements-gap-ITERATIONS.parquet`: the measurements of a model after so many iterations of refinement."""
+        return self.path / f"measurements-gap-{stage.iterations}.parquet"
 
     @property
     def baselines_folder(self) -> Path:
@@ -452,6 +462,21 @@ class StudyFolder(_SearchFiles):
         return fields if model == self.searched.identity else ()
 
     @cached_property
+    def gap(self) -> GapRecord | None:
+        """What was measured of the amortization gap of the searched model; None where nothing, or another model's was.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `gap.json` was damaged.
+        """
+        path = _first(self.gap_file, self.results.gap_file)
+        if not path.is_file():
+            return None
+        model, record = read_gap(path, self.searched.space)
+        return record if model == self.searched.model_identity else None
+
+    @cached_property
     def training(self) -> "pd.DataFrame | None":
         """The log of the training, a row for each step or mean of steps; None where there is none.
 
@@ -580,6 +605,27 @@ class StudyFolder(_SearchFiles):
             searched.labels,
         )
 
+    def gap_measurements(self, record: GapRecord) -> tuple[Measurements, ...]:
+        """Read what was measured of the amortization gap, by stage.
+
+        Parameters
+        ----------
+        record
+            That of `gap`.
+
+        Raises
+        ------
+        LedgerError
+            If a stage was not measured, or the pairs are of another search.
+        """
+        if not (self.has_ledger and self.gap_file.is_file()):
+            files = [self.results.gap_measurements_file(stage) for stage in record.stages]
+            return tuple(read_measurements(file) for file in files)
+        searched = self.searched
+        return measurements_of_stages(
+            self.ledger, record, searched.space, self.pairs, searched.labels
+        )
+
     def _read_ledger(self, model: Model, metrics: tuple[str, ...]) -> Measurements:
         searched = self.searched
         identity = searched.identity_of(model)
@@ -607,7 +653,7 @@ class StudyFolder(_SearchFiles):
         """
         write_table(pairs, self.pairs_file)
         write_searched(self.search_file, searched, pairs)
-        self._forget("search_record", "searched", "pairs", "comparison", "composed")
+        self._forget("search_record", "searched", "pairs", "comparison", "composed", "gap")
 
     def write_comparison(self, comparison: Comparison) -> None:
         """Write `compare.json`, its settings as values of the searched hyperparameters."""
@@ -620,6 +666,12 @@ class StudyFolder(_SearchFiles):
         others = [one for one in self.composed if one.maps != fields.maps]
         write_composed(self.composed_file, searched.identity, [*others, fields], searched.space)
         self._forget("composed")
+
+    def write_gap(self, record: GapRecord) -> None:
+        """Write `gap.json`."""
+        searched = self.searched
+        write_gap(self.gap_file, searched.model_identity, record, searched.space)
+        self._forget("gap")
 
     def _forget(self, *names: str) -> None:
         for name in names:

@@ -91,6 +91,7 @@ SLOW_MODULES = frozenset(
         "analysis/test_calibration.py",
         "analysis/test_drift.py",
         "analysis/test_gain.py",
+        "analysis/test_gap_calibration.py",
         "analysis/test_held_out.py",
         "analysis/test_invariance.py",
         "analysis/test_pooling.py",

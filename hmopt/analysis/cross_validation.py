@@ -149,16 +149,40 @@ class CrossValidation:
         shared = shared_settings(responses)
         members = self._members(responses, sums, shared)
         recommended = self._recommended(responses, members, shared)
-        selection = self.splits.selection
-        own = [choose(of_scope, selection) for of_scope in sums]
-        pooled = own
-        if members:
-            pooled = []
-            shared_places = pooled_places(members, selection)
-            for response, places in zip(responses, shared_places, strict=True):
-                pooled.append(_places_in(response, shared, places))
+        own = [choose(of_scope, self.splits.selection) for of_scope in sums]
+        pooled = self._pooled(responses, members, shared) if members else own
         found = zip(responses, recommended, pooled, own, strict=True)
         return [self._choice(*of_scope) for of_scope in found]
+
+    def places(self, responses: Sequence[Curve]) -> list[Places]:
+        """Choose a setting for each scope of one family in each split, by pooled curves.
+
+        Parameters
+        ----------
+        responses
+            Curves of the family's scopes.
+
+        Returns
+        -------
+        list of array
+            For each scope, places among the settings of its curve, shape (r,); -1: none.
+        """
+        sums = [self._sums(response) for response in responses]
+        shared = shared_settings(responses)
+        members = self._members(responses, sums, shared)
+        if members:
+            return self._pooled(responses, members, shared)
+        return [choose(of_scope, self.splits.selection) for of_scope in sums]
+
+    def _pooled(
+        self, responses: Sequence[Curve], members: Sequence[Member], shared: Sequence[Index]
+    ) -> list[Places]:
+        """Return the places that pooled curves choose in each split, among each curve's own settings."""
+        of_shared = pooled_places(members, self.splits.selection)
+        return [
+            places_in(response, shared, places)
+            for response, places in zip(responses, of_shared, strict=True)
+        ]
 
     def _members(
         self, responses: Sequence[Curve], sums: Sequence[Sums], shared: Sequence[Index]
@@ -200,13 +224,7 @@ class CrossValidation:
 
     def _held_out(self, response: Curve, places: Places) -> HeldOut | None:
         """Score the settings chosen for a scope on its held-out pairs."""
-        sides = self.analysis.sides(response)
-        held_out = self.splits.held_out_pairs(*sides)
-        group = self._group(response.scope)
-        if group is not None:
-            # the subject of the scope is in all its pairs: it must be in the selection set
-            held_out = held_out & self.splits.selection[:, [group]]
-        common = _places_in(response, self._common_settings, self._common_places)
+        common = places_in(response, self._common_settings, self._common_places)
         space = response.space
         default = response.place(space.index(space.default))
         chosen = Chosen(
@@ -214,6 +232,24 @@ class CrossValidation:
             common=common,
             default=np.full(len(places), default),
         )
+        return self.held_out(response, chosen)
+
+    def held_out(self, response: Curve, chosen: Chosen) -> HeldOut | None:
+        """Score settings of each split on the held-out pairs of a scope; None where no pair is held out.
+
+        Parameters
+        ----------
+        response
+            The scope's curve, which need not be the one that settings were chosen by.
+        chosen
+            Places among its settings.
+        """
+        sides = self.analysis.sides(response)
+        held_out = self.splits.held_out_pairs(*sides)
+        group = self._group(response.scope)
+        if group is not None:
+            # the subject of the scope is in all its pairs: it must be in the selection set
+            held_out = held_out & self.splits.selection[:, [group]]
         return evaluate(response, held_out, chosen, sides, self.splits)
 
     def _group(self, scope: Scope) -> int | None:
@@ -229,7 +265,7 @@ class CrossValidation:
         return sums_between(response, self.splits, moving, fixed)
 
 
-def _places_in(response: Curve, settings: Sequence[Index], places: Places) -> Places:
+def places_in(response: Curve, settings: Sequence[Index], places: Places) -> Places:
     """Return the places among a curve's settings of places among others; -1: not there."""
     of_curve = [response.place(index) for index in settings]
     # -1, no setting, is the last place of this table

@@ -1,7 +1,12 @@
-"""Whether the best setting of one cohort would do on another: what it loses on subjects that were held out."""
+"""Whether a best setting of elsewhere would do here: what it loses on subjects that were held out.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Elsewhere is another cohort of the same model (`find_transfers`), or the same cohort by scores of another model
+(`hmopt.analysis.gap`).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +14,7 @@ import pandas as pd
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
 from hmopt.analysis.jackknife import Mean, jackknife
-from hmopt.analysis.resampling import Interval
+from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
@@ -18,17 +23,17 @@ from hmopt.space import Setting
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What a scope loses with the best setting of another cohort.
+    """What a scope loses with the best setting of elsewhere.
 
     Parameters
     ----------
     scope
-        Whom or what settings are for, of the same criteria in both cohorts.
+        Whom or what settings are for, of the same criteria here and there.
     setting
-        The best one of the other cohort.
+        The best one of there.
     loss
-        How much better the scope's own choice is on held-out subjects, with its jackknife error;
-        above 0 the other cohort's setting loses.
+        How much better the scope's own choice is on held-out subjects, with its error; above 0 the
+        setting of there loses.
     p_adjusted
         Two-sided p-value after Holm's correction for the scopes of the family.
     evidence
@@ -38,8 +43,14 @@ class Transfer:
     scope: Scope
     setting: Setting
     loss: Mean
-    p_adjusted: float
-    evidence: Evidence
+    p_adjusted: float = math.nan
+    evidence: Evidence = Evidence.NONE
+
+    @property
+    def change(self) -> Estimate:
+        """How the score changes with the setting of there: the loss, turned round."""
+        loss = self.loss.estimate
+        return Estimate(-loss.value, -loss.high, -loss.low)
 
     @property
     def would_do(self) -> bool:
@@ -72,7 +83,7 @@ def find_transfers(
     margin
         Largest loss that is negligible.
     """
-    losses = {}
+    found = []
     for result in results:
         setting = settings.get(result.scope)
         is_of_subject = any(kind == "subject" for kind, _ in result.scope.criteria)
@@ -80,20 +91,26 @@ def find_transfers(
             continue
         loss = _loss(result, setting, pairs)
         if loss is not None:
-            losses[result.scope] = loss
-    tested = [result for result in results if result.scope in losses]
+            found.append(Transfer(scope=result.scope, setting=setting, loss=loss))
+    return judged(found, margin)
+
+
+def judged(transfers: Iterable[Transfer], margin: float) -> dict[Scope, Transfer]:
+    """Correct p-values within each family of scopes, and judge what each transfer shows.
+
+    Parameters
+    ----------
+    transfers
+        Not yet tested with others.
+    margin
+        Largest loss that is negligible.
+    """
     found = {}
-    for members in by_kinds(tested).values():
-        p_values = holm([losses[member.scope].p_value for member in members]).tolist()
+    for members in by_kinds(transfers).values():
+        p_values = holm([member.loss.p_value for member in members]).tolist()
         for member, p_value in zip(members, p_values, strict=True):
-            scope = member.scope
-            found[scope] = Transfer(
-                scope=scope,
-                setting=settings[scope],
-                loss=losses[scope],
-                p_adjusted=p_value,
-                evidence=of_mean(losses[scope], p_value, margin),
-            )
+            evidence = of_mean(member.loss, p_value, margin)
+            found[member.scope] = replace(member, p_adjusted=p_value, evidence=evidence)
     return found
 
 

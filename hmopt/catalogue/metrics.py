@@ -97,6 +97,8 @@ WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
 LOSS = "loss"
 """Name of the metric that is what a registration minimizes."""
+CONVERGED = "converged"
+"""Name of the metric that tells whether a refinement stopped by itself."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -183,6 +185,17 @@ METRICS: dict[str, Metric] = {
             tolerance=0.1,
             is_by_product=True,
             function="hmopt.metrics.time:wall_time_s",
+        ),
+        Metric(
+            name=CONVERGED,
+            title="share of converged refinements",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            is_by_product=True,
+            function="hmopt.metrics.convergence:converged",
         ),
     )
 }

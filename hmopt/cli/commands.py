@@ -186,6 +186,25 @@ MapWidth = Annotated[
         help="With --per-structure: Gaussian smoothing of the maps, in voxels of the prepared grid. Default: 2.",
     ),
 ]
+Gap = Annotated[
+    bool,
+    typer.Option(
+        "--gap",
+        help="Also register some of the pairs with refinement, until it converges, and tell how far the model is from "
+        "that, and whether its best values carry over.",
+    ),
+]
+GapPairs = Annotated[
+    int | None,
+    typer.Option("--gap-pairs", help="With --gap: pairs of each task, at most. Default: 60."),
+]
+GapIterations = Annotated[
+    int | None,
+    typer.Option(
+        "--gap-iterations",
+        help="With --gap: iterations of refinement to measure besides convergence. Default: those of [refine], or 25.",
+    ),
+]
 RegisterPerStructure = Annotated[
     bool,
     typer.Option(
@@ -501,6 +520,9 @@ def search(
     per_structure: PerStructure = False,
     maps: Maps = None,
     map_width: MapWidth = None,
+    gap: Gap = False,
+    gap_pairs: GapPairs = None,
+    gap_iterations: GapIterations = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -513,6 +535,9 @@ def search(
             per_structure=per_structure,
             maps=maps or (),
             map_width=map_width,
+            gap=gap,
+            gap_pairs=gap_pairs,
+            gap_iterations=gap_iterations,
             track=talk.track,
             device=device,
         )

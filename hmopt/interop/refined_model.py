@@ -86,13 +86,14 @@ class RefinedModel:
             return self._kept[key]
         moving_tensor, fixed_tensor = self._model.tensors(moving, fixed)
         start = self._model.velocity(moving_tensor, fixed_tensor, setting)
-        velocity = self._refinement.refined(
+        found = self._refinement.refined(
             start,
             moving_tensor,
             fixed_tensor,
             {**self._baked_at, **setting},
             lambda trial: self._model.integrated(trial, setting),
         )
+        velocity = found.fields
         self._kept[key] = velocity
         while len(self._kept) > 1 and len(self._kept) * velocity.nbytes > KEPT_BYTES:
             self._kept.popitem(last=False)

@@ -35,6 +35,9 @@ class Registration:
         (n,), of each registration; None where it was not taken.
     loss_values
         (n,), of each registration at its setting; None where no loss is known.
+    stopped
+        (n,): whether the refinement of each registration stopped by itself; None where none is
+        refined.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class Registration:
     displacement: Tensor
     wall_time_s: Tensor | None = None
     loss_values: Tensor | None = None
+    stopped: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a displacement of another grid."""
@@ -76,6 +80,7 @@ class Registration:
         displacements = torch.split(self.displacement, counts)
         times = torch.split(self.seconds, counts)
         losses = torch.split(self.losses, counts)
+        stops = torch.split(self.stops, counts)
         parts = []
         for row, part in enumerate(originals):
             registration = Registration(
@@ -83,6 +88,7 @@ class Registration:
                 displacement=displacements[row],
                 wall_time_s=times[row],
                 loss_values=losses[row],
+                stopped=stops[row],
             )
             parts.append(registration)
         return parts
@@ -100,6 +106,13 @@ class Registration:
         if self.loss_values is None:
             return torch.full((len(self.moving),), torch.nan)
         return self.loss_values
+
+    @property
+    def stops(self) -> Tensor:
+        """Whether the refinement of each registration stopped by itself, 1 or 0: (n,), NaN where it is not refined."""
+        if self.stopped is None:
+            return torch.full((len(self.moving),), torch.nan)
+        return self.stopped.float()
 
     @property
     def moving(self) -> Tensor:
@@ -232,6 +245,7 @@ def measure(
     displacement: Tensor,
     wall_time_s: Tensor | None = None,
     loss_values: Tensor | None = None,
+    stopped: Tensor | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute metrics of n pairs registered by displacements.
 
@@ -247,6 +261,9 @@ def measure(
         (n,), of each registration; None where it was not taken.
     loss_values
         (n,), of each registration at its setting; None where no loss is known.
+    stopped
+        (n,): whether the refinement of each registration stopped by itself; None where none is
+        refined.
 
     Returns
     -------
@@ -276,6 +293,7 @@ def measure(
         displacement=displacement,
         wall_time_s=wall_time_s,
         loss_values=loss_values,
+        stopped=stopped,
     )
     parts = registration.parts()
     values = {}

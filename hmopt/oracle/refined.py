@@ -7,10 +7,10 @@ from torch import Tensor
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
-from hmopt.oracle.registered import RegisteringOracle, TrainingFacts, VelocityOracle
+from hmopt.oracle.registered import Outcome, RegisteringOracle, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
-from hmopt.training.refinement import Refinement
+from hmopt.training.refinement import Minimum, Refinement
 
 
 class RefinedOracle(VelocityOracle):
@@ -59,6 +59,17 @@ class RefinedOracle(VelocityOracle):
 
     def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Return the refined velocities of a batch of pairs."""
+        return self._refined(index, pairs, images).fields
+
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
+        found = self._refined(index, pairs, images)
+        return Outcome(
+            displacement=self.integrated(index, found.fields),
+            velocity=found.fields,
+            converged=found.converged,
+        )
+
+    def _refined(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Minimum:
         start = self._oracle.velocity(index, pairs, images)
         return self._refinement.refined(
             start,

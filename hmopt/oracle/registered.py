@@ -57,6 +57,25 @@ class TrainingFacts:
     steps: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A registered batch of n pairs.
+
+    Parameters
+    ----------
+    displacement
+        (n, d, *shape), in voxels.
+    velocity
+        (n, d, *shape / stride), of which it is the flow; None where it is of none.
+    converged
+        (n,): whether the refinement of each pair stopped by itself; None where none is refined.
+    """
+
+    displacement: Tensor
+    velocity: Tensor | None = None
+    converged: Tensor | None = None
+
+
 class RegisteringOracle(ABC):
     """An oracle that registers the pairs of a cohort and measures the outcome.
 
@@ -164,27 +183,23 @@ class RegisteringOracle(ABC):
         self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
     ) -> Block:
         began = time.perf_counter()
-        displacement, velocity = self._with_velocity(index, pairs, images)
+        outcome = self._outcome(index, pairs, images)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         share_s = (time.perf_counter() - began) / len(pairs)
         seconds = torch.full((len(pairs),), share_s)
         losses = None
         if LOSS in metrics:
-            losses = self._losses(index, images, displacement, velocity)
-        values = measure(metrics, images, displacement, seconds, losses)
+            losses = self._losses(index, images, outcome)
+        values = measure(metrics, images, outcome.displacement, seconds, losses, outcome.converged)
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
 
-    def _with_velocity(
-        self, index: Index, pairs: Sequence[Pair], images: Originals
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the displacements and, where there are such, the velocities behind them."""
-        return self.register(index, pairs, images), None
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
+        """Register a batch of pairs, and keep what metrics ask for besides the displacements."""
+        return Outcome(displacement=self.register(index, pairs, images))
 
-    def _losses(
-        self, index: Index, images: Originals, displacement: Tensor, velocity: Tensor | None
-    ) -> Tensor | None:
+    def _losses(self, index: Index, images: Originals, outcome: Outcome) -> Tensor | None:
         """Return the loss of each pair, (n,); None where the oracle knows no loss."""
         return None
 
@@ -260,25 +275,23 @@ class VelocityOracle(RegisteringOracle):
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs by the flows of their velocities."""
-        displacement, _ = self._with_velocity(index, pairs, images)
-        return displacement
+        return self._outcome(index, pairs, images).displacement
 
-    def _with_velocity(
-        self, index: Index, pairs: Sequence[Pair], images: Originals
-    ) -> tuple[Tensor, Tensor]:
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
         velocity = self.velocity(index, pairs, images)
-        return self.integrated(index, velocity), velocity
+        return Outcome(displacement=self.integrated(index, velocity), velocity=velocity)
 
-    def _losses(
-        self, index: Index, images: Originals, displacement: Tensor, velocity: Tensor | None
-    ) -> Tensor | None:
+    def _losses(self, index: Index, images: Originals, outcome: Outcome) -> Tensor | None:
         facts = self.facts
+        velocity = outcome.velocity
         if not facts.loss or facts.loss_scale is None or velocity is None:
             return None
         if changing_similarity(self.space.names, facts.loss["similarity"]):
             return None
         setting = self.space.setting(index)
-        return self.pair_loss.values(images.moving, images.fixed, velocity, displacement, setting)
+        return self.pair_loss.values(
+            images.moving, images.fixed, velocity, outcome.displacement, setting
+        )
 
 
 class NetworkOracle(VelocityOracle):

@@ -14,6 +14,7 @@ from hmopt.analysis.composed import FieldGain, judge_fields
 from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
+from hmopt.analysis.gap import GapResult, judge_gap
 from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
 from hmopt.analysis.resampling import Estimate
@@ -64,6 +65,8 @@ class Material:
         Change of the best setting over these checkpoints; empty where too few of them were measured.
     composed
         What one field with a setting for each structure gains, by kind of maps; empty where it was not measured.
+    gap
+        The amortization gap; None where it was not measured.
     """
 
     files: StudyFolder
@@ -80,6 +83,7 @@ class Material:
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
     composed: tuple[FieldGain, ...] = ()
+    gap: GapResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -263,6 +267,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         checkpoints=checkpoints,
         drifts=tuple(drifts),
         composed=tuple(_judge_composed(files, measurements)),
+        gap=_judge_gap(files, measurements),
     )
 
 
@@ -279,6 +284,19 @@ def _judge_composed(files: StudyFolder, measurements: Measurements) -> Iterator[
             continue
         if found is not None:
             yield found
+
+
+def _judge_gap(files: StudyFolder, measurements: Measurements) -> GapResult | None:
+    """Judge the amortization gap that was measured; that of an earlier search is left out with a warning."""
+    record = files.gap
+    if record is None:
+        return None
+    try:
+        stages = files.gap_measurements(record)
+        return judge_gap(measurements, record, stages, files.searched.search)
+    except LedgerError as error:
+        warnings.warn(f"The amortization gap is left out: {error}", stacklevel=3)
+        return None
 
 
 def _read_checkpoints(

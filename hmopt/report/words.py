@@ -289,6 +289,20 @@ def setting_interval(found: Interval) -> str:
     return f"95 % interval {setting_value(found.low)} to {setting_value(found.high)}"
 
 
+def value_and_interval(value: Value | None, found: Interval) -> str:
+    """Return a best value with its interval, where there is one.
+
+    Examples
+    --------
+    >>> value_and_interval(0.35, Interval(0.3, 0.7)), value_and_interval(0.35, Interval(math.nan, math.nan))
+    ('0.35 (0.30 to 0.70)', '0.35')
+    """
+    text = setting_value(value)
+    if math.isnan(found.low):
+        return text
+    return f"{text} ({setting_value(found.low)} to {setting_value(found.high)})"
+
+
 def best_interval(optimum: Optimum, name: str) -> str:
     """Return the interval of a best value, or of a categorical one the choices that may be best, as a remark."""
     if name not in optimum.choices:

@@ -14,6 +14,7 @@ from hmopt.csv_tables import write_table
 from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.composed import write_composed
+from hmopt.ledger.gap import write_gap
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
@@ -82,9 +83,10 @@ def write_results(
     Returns
     -------
     folder
-        The measurements at every checkpoint of training, those of a dense sweep, of a comparison and of composed
-        fields if there were any, pairs, `search.json`, commands, the thinned training log, the table of optima,
-        `summary.json`, the figures, and pictures of pairs where asked for. A report needs no model then.
+        The measurements at every checkpoint of training, those of a dense sweep, of a comparison, of composed fields
+        and of the amortization gap if there were any, pairs, `search.json`, commands, the thinned training log, the
+        table of optima, `summary.json`, the figures, and pictures of pairs where asked for. A report needs no model
+        then.
 
     Raises
     ------
@@ -100,6 +102,7 @@ def write_results(
     _write_dense(files)
     _write_comparison(files)
     _write_composed(files)
+    _write_gap(files, material)
     write_table(material.measurements.pairs, destination.pairs_file)
     _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
@@ -191,6 +194,25 @@ def _write_composed(files: StudyFolder) -> None:
         write_composed(results.composed_file, searched.identity, files.composed, searched.space)
     else:
         results.composed_file.unlink(missing_ok=True)
+
+
+def _write_gap(files: StudyFolder, material: Material) -> None:
+    """Write what was measured of the amortization gap; what was of an earlier model or search goes."""
+    results = files.results
+    kept = {}
+    if material.gap is not None:
+        record = material.gap.record
+        measured = zip(record.stages, files.gap_measurements(record), strict=True)
+        kept = {results.gap_measurements_file(stage): found for stage, found in measured}
+        searched = files.searched
+        write_gap(results.gap_file, searched.model_identity, record, searched.space)
+    else:
+        results.gap_file.unlink(missing_ok=True)
+    for path in results.path.glob("measurements-gap-*.parquet"):
+        if path not in kept:
+            path.unlink()
+    for path, measurements in kept.items():
+        write_measurements(measurements, path)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:

@@ -124,7 +124,7 @@ class Continuation:
             found = self._refinement.refined(
                 start, moving[rows], fixed[rows], setting, self.integrated
             )
-            for row, velocity in zip(rows, found, strict=True):
+            for row, velocity in zip(rows, found.fields, strict=True):
                 velocities[row] = velocity
                 self._keep(names[row], step, velocity)
         return torch.stack(velocities)

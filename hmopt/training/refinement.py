@@ -8,7 +8,7 @@ is left of this *amortization gap*.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -242,6 +242,21 @@ def changing_similarity(hyperparameters: Sequence[str], similarity: str) -> list
     return found
 
 
+class Minimum(NamedTuple):
+    """What a minimization found.
+
+    Parameters
+    ----------
+    fields
+        (n, d, *shape).
+    converged
+        (n,): whether each stopped by itself, before its iterations were used up.
+    """
+
+    fields: Tensor
+    converged: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
     """Lowers the loss of pairs by some iterations on their velocities.
@@ -269,7 +284,7 @@ class Refinement:
         fixed: Tensor,
         setting: Setting,
         integrate: Integrate,
-    ) -> Tensor:
+    ) -> Minimum:
         """Return velocities whose losses are as low as the iterations get them, and never higher.
 
         Parameters
@@ -285,8 +300,8 @@ class Refinement:
 
         Returns
         -------
-        Tensor
-            (n, d, *shape / stride). That of a pair does not depend on the others.
+        Minimum
+            Velocities (n, d, *shape / stride). That of a pair does not depend on the others.
         """
         with torch.inference_mode(False), torch.enable_grad():
             # tensors of inference mode take no part in gradients; copies do
@@ -307,7 +322,7 @@ class Refinement:
             return minimize(evaluate, start, self.iterations)
 
 
-def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Tensor:
+def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Minimum:
     """Minimize the losses of several pairs, each by itself, over smooth fields.
 
     Every pair has an L-BFGS of its own (Nocedal and Wright, Numerical Optimization, 2006, algorithm
@@ -326,8 +341,8 @@ def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Tensor:
 
     Returns
     -------
-    Tensor
-        (n, d, *shape): for each pair the field with the lowest loss that was found.
+    Minimum
+        For each pair the field with the lowest loss that was found.
 
     Examples
     --------
@@ -336,11 +351,11 @@ def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Tensor:
     >>> def evaluate(fields, rows):
     ...     distance = fields.detach() - 2
     ...     return distance.square().mean((1, 2, 3)), 2 * distance / distance[0].numel()
-    >>> minimize(evaluate, torch.zeros(1, 2, 4, 4), iterations=10).mean().round(decimals=3)
+    >>> minimize(evaluate, torch.zeros(1, 2, 4, 4), iterations=10).fields.mean().round(decimals=3)
     tensor(2.)
     """
     if not iterations:
-        return start
+        return Minimum(fields=start, converged=torch.zeros(len(start), dtype=torch.bool))
     descents = [_Descent(field) for field in start]
     # and one evaluation at the start
     for _ in range(iterations + 1):
@@ -352,7 +367,10 @@ def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Tensor:
         values = losses.double().tolist()
         for row, loss, gradient in zip(rows, values, gradients, strict=True):
             descents[row].observe(loss, gradient)
-    return torch.stack([descent.best for descent in descents])
+    return Minimum(
+        fields=torch.stack([descent.best for descent in descents]),
+        converged=torch.tensor([descent.has_stopped for descent in descents]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

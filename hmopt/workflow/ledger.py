@@ -154,6 +154,10 @@ def _model_names(files: StudyFolder) -> dict[str, str]:
         names = {baseline.identity: baseline.name for baseline in comparison.baselines}
     for fields in files.composed:
         names |= dict.fromkeys(fields.identities, f"one field, {fields.maps} maps")
+    gap = files.gap
+    for stage in () if gap is None else gap.stages:
+        names[stage.identity] = f"refined, {stage.iterations} iterations"
+    names[searched.model_identity] = "model alone"
     for model in MODELS:
         identity = searched.identity_of(model)
         if identity is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hmopt.analysis.composed import FieldGain
+from hmopt.analysis.gap import GapResult
 from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
@@ -26,7 +27,7 @@ from hmopt.oracle import (
 )
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
-from hmopt.records import Checkpoint, MapKind
+from hmopt.records import Checkpoint, MapKind, Pair
 from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
 from hmopt.search.objective import optimize_scopes
@@ -38,6 +39,7 @@ from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
 from hmopt.workflow.composed import check_composable, measure_fields, parse_kinds
+from hmopt.workflow.gap import check_refinable, measure_gap
 from hmopt.workflow.machine import find_device, keep_freed_memory
 
 
@@ -53,20 +55,26 @@ class Swept:
         Names of the Optuna studies that were written.
     composed
         What one field with a setting for each structure gains, by kind of maps, where that was asked for.
+    gap
+        The amortization gap, where that was asked for.
     """
 
     measurements: Measurements
     studies: tuple[str, ...]
     composed: tuple[FieldGain, ...] = ()
+    gap: GapResult | None = None
 
     def __str__(self) -> str:
-        """Return a line for a person, and one for each kind of composed fields."""
+        """Return a line for a person, one for each kind of composed fields, and one for the gap."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
         failed = int(self.measurements.failed.sum())
         end = f"; {failed} of them failed (see hmopt ledger)" if failed else ""
         measured = f"Measured: {pairs} pairs at {settings} settings{end}"
-        return "\n".join([measured, *(str(one) for one in self.composed)])
+        further = [str(one) for one in self.composed]
+        if self.gap is not None:
+            further.append(str(self.gap))
+        return "\n".join([measured, *further])
 
 
 def search(
@@ -77,6 +85,9 @@ def search(
     per_structure: bool = False,
     maps: Sequence[str] = (),
     map_width: float | None = None,
+    gap: bool = False,
+    gap_pairs: int | None = None,
+    gap_iterations: int | None = None,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
@@ -100,6 +111,13 @@ def search(
         images); several are compared. None: `frequency` where there are training subjects, otherwise `moving`.
     map_width
         Standard deviation of the Gaussian that smooths maps, in voxels of the prepared grid; None: 2.
+    gap
+        Also register some pairs with refinement, by some iterations and until it converges, and tell how far the model
+        is from these, and whether its best settings carry over.
+    gap_pairs
+        Of each task, at most; None: 60.
+    gap_iterations
+        Iterations of refinement to measure besides convergence; None: those of `[refine]`, or 25.
     track
         Shows progress.
     device
@@ -113,7 +131,8 @@ def search(
     Raises
     ------
     CheckpointError
-        If there is no trained model, or one of another declaration or cohort.
+        If there is no trained model, one of another declaration or cohort, or, with `gap`, one whose registrations
+        cannot be refined.
     DeclarationError, DataError
         If the declaration or the cohort cannot be used.
     SearchError
@@ -132,21 +151,47 @@ def search(
     files = StudyFolder(folder)
     kinds = parse_kinds(maps)
     _check_maps(per_structure, kinds, map_width)
+    _check_gap(gap, gap_pairs, gap_iterations)
     command = "hmopt search"
     if dense:
         command += " --dense"
     if per_structure:
         command += " --per-structure"
         check_composable(files)
+    if gap:
+        command += " --gap"
+        check_refinable(files, gap_iterations)
     with timed(files.commands_file, command):
         if dense:
             _measure_densely(files, track, device)
         swept = search_study(files, track, device, retry_failed=retry_failed)
-        if not per_structure:
+        if not (per_structure or gap):
             return swept
         study_search = StudySearch(files, track)
-        composed = measure_fields(study_search, files, kinds, map_width, device=device, track=track)
-        return replace(swept, composed=composed)
+        if per_structure:
+            composed = measure_fields(
+                study_search, files, kinds, map_width, device=device, track=track
+            )
+            swept = replace(swept, composed=composed)
+        if gap:
+            found = measure_gap(study_search, files, gap_pairs, gap_iterations, device=device)
+            swept = replace(swept, gap=found)
+        return swept
+
+
+def _check_gap(gap: bool, pairs: int | None, iterations: int | None) -> None:
+    """Refuse options of the gap that go with nothing, and numbers that are none."""
+    for option, number in (("--gap-pairs", pairs), ("--gap-iterations", iterations)):
+        if number is None:
+            continue
+        if not gap:
+            raise DeclarationError(
+                option, expected="--gap with it", got="it alone", advice="Add --gap."
+            )
+        if number < 1:
+            raise DeclarationError(
+                option, expected="a whole number >= 1", got=number, advice="Correct it."
+            )
 
 
 def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | None) -> None:
@@ -234,10 +279,16 @@ class StudySearch:
         self.cohort.check(names)
         self._ledger = files.ledger
 
-    def fill(self, oracle: Oracle, settings: Sequence[Index], metrics: Sequence[str]) -> None:
-        """Measure an oracle at some settings, but for what the ledger holds already."""
+    def fill(
+        self,
+        oracle: Oracle,
+        settings: Sequence[Index],
+        metrics: Sequence[str],
+        pairs: Sequence[Pair] | None = None,
+    ) -> None:
+        """Measure an oracle at some settings on all pairs or some, but for what the ledger holds already."""
         recorded = Recorded(oracle, self._ledger)
-        recorded.fill(settings, self.pairs, metrics, self._track)
+        recorded.fill(settings, self.pairs if pairs is None else pairs, metrics, self._track)
 
     def retry_failed(self, oracle: Oracle) -> None:
         """Register again the pairs that an oracle failed on, at the settings where it did."""

@@ -40,7 +40,9 @@ def one_of(originals: Originals, place: int) -> Originals:
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
     each = torch.tensor([0.5, 1.0, 1.5])
-    values = measure(list(METRICS), *batch(), wall_time_s=each, loss_values=each)
+    values = measure(
+        list(METRICS), *batch(), wall_time_s=each, loss_values=each, stopped=each > 0.7
+    )
     assert {name: array.shape for name, array in values.items()} == {
         name: (3, 3) if metric.per_label else (3,) for name, metric in METRICS.items()
     }
@@ -60,7 +62,8 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
     alike = replace(originals, fixed=originals.moving, fixed_labels=originals.moving_labels)
     seconds = torch.full((3,), 0.5)
     losses = torch.full((3,), -0.25)
-    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds, losses)
+    stopped = torch.tensor([True, True, True])
+    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds, losses, stopped)
     expected = {
         "dice": 1,
         "dice_nearest": 1,
@@ -70,6 +73,7 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
         "similarity": 1,
         "loss": -0.25,
         "wall_time_s": 0.5,
+        "converged": 1,
     }
     for name, array in values.items():
         np.testing.assert_allclose(array, expected[name], atol=1e-4)

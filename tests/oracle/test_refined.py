@@ -87,6 +87,17 @@ def test_the_loss_of_a_pair_is_that_of_its_network(
     assert values[0, 2] == pytest.approx(expected, rel=1e-4)
 
 
+def test_whether_a_refinement_converged_is_measured_along_with_it(
+    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    start = amortized(make_model(cohort.shape), cohort)
+    few = measured(RefinedOracle(start, 2), pairs, "converged")
+    many = measured(RefinedOracle(start, 300), pairs, "converged")
+    assert (few == 0).all()
+    assert (many == 1).all()
+    assert np.isnan(measured(start, pairs, "converged")).all()
+
+
 @pytest.mark.parametrize("metric", ["dice", LOSS])
 def test_refined_values_do_not_depend_on_batches_or_order(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, metric: str

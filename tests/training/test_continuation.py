@@ -7,7 +7,7 @@ from hmopt.declaration import LossOptions
 from hmopt.space import Hyperparameter, Index, Space
 from hmopt.training import continuation
 from hmopt.training.continuation import Continuation
-from hmopt.training.refinement import PairLoss, Refinement
+from hmopt.training.refinement import Minimum, PairLoss, Refinement
 
 LAMBDA = Hyperparameter(name="regularization", step=0.1)
 SPACE = Space(hyperparameters=(LAMBDA,))
@@ -62,9 +62,10 @@ def test_a_velocity_is_that_of_refinements_one_after_the_other(
     velocity = torch.zeros(3, 2, 8, 8)
     loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
     for value in (1.0, 0.5, 0.3):
-        velocity = Refinement(loss=loss, iterations=4).refined(
+        found_here = Refinement(loss=loss, iterations=4).refined(
             velocity, *images, {"regularization": value}, walked.integrated
         )
+        velocity = found_here.fields
     torch.testing.assert_close(found, velocity)
 
 
@@ -98,7 +99,7 @@ def test_a_sweep_finds_each_rung_once(
     seen: list[float] = []
     refined = Refinement.refined
 
-    def counted(refinement: Refinement, start: Tensor, *others: object) -> Tensor:
+    def counted(refinement: Refinement, start: Tensor, *others: object) -> Minimum:
         seen.append(others[2]["regularization"])  # type: ignore[index]
         return refined(refinement, start, *others)  # type: ignore[arg-type]
 

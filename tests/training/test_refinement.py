@@ -51,7 +51,7 @@ def refined(loss: PairLoss, iterations: int, images: tuple[Tensor, Tensor]) -> T
     count, _, *shape = moving.shape
     start = torch.zeros(count, len(shape), *[side // 2 for side in shape])
     found = Refinement(loss=loss, iterations=iterations)
-    return found.refined(start, moving, fixed, SETTING, integrate)
+    return found.refined(start, moving, fixed, SETTING, integrate).fields
 
 
 def losses_at(loss: PairLoss, velocity: Tensor, images: tuple[Tensor, Tensor]) -> Tensor:
@@ -78,7 +78,7 @@ def test_the_minimum_of_a_quadratic_energy_is_that_of_its_linear_equation(
         return total.detach(), gradient
 
     start = torch.zeros(2, 1, 6, 5, dtype=torch.float64)
-    found = minimize(evaluate, start, iterations=100).numpy()
+    found = minimize(evaluate, start, iterations=100).fields.numpy()
     for row, (slope,) in enumerate(slopes):
         # (1 + slope · Laplacian of the grid's graph) v = aim
         nodes = np.arange(30).reshape(6, 5)
@@ -168,11 +168,15 @@ def test_a_pair_that_gains_no_more_stops_and_moves_no_further() -> None:
         distance = fields.detach() - aims[list(rows)]
         return distance.square().sum((1, 2, 3)) + 1, 2 * distance
 
-    found = minimize(evaluate, torch.zeros(2, 1, 4, 4), iterations=50)
+    found, converged = minimize(evaluate, torch.zeros(2, 1, 4, 4), iterations=50)
     assert seen[0] == [0, 1]
     assert all(rows == [1] for rows in seen[1:])  # the first was at its minimum
     assert len(seen) < 50
     torch.testing.assert_close(found, aims.expand(2, 1, 4, 4), atol=1e-3, rtol=0)
+    assert converged.all()
+    # one trial is not enough for the second to see that nothing is left to gain
+    _, early = minimize(evaluate, torch.zeros(2, 1, 4, 4), iterations=1)
+    assert early.tolist() == [True, False]
 
 
 def test_a_trial_without_a_finite_loss_is_taken_back() -> None:
@@ -183,7 +187,7 @@ def test_a_trial_without_a_finite_loss_is_taken_back() -> None:
         values[beyond] = torch.nan
         return values, 2 * distance
 
-    found = minimize(evaluate, torch.zeros(1, 1, 4, 4), iterations=20)
+    found, _ = minimize(evaluate, torch.zeros(1, 1, 4, 4), iterations=20)
     torch.testing.assert_close(found, torch.full((1, 1, 4, 4), 0.25), atol=1e-3, rtol=0)
 
 

@@ -10,6 +10,7 @@ from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
 from hmopt.report.parts.evaluations import EvaluationsPart
+from hmopt.report.parts.gap import AmortizationGapPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
@@ -28,6 +29,7 @@ PARTS: list[ReportPart] = [
     DriftPart(),
     AgreementPart(),
     RegretPart(),
+    AmortizationGapPart(),
     InitializationPart(),
     EvaluationsPart(),
     CostPart(),

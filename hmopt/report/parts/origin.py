@@ -1,6 +1,5 @@
 """A model of elsewhere: what is doubtful about it here, and whether its own best settings hold."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hmopt.analysis.evidence import Evidence
-from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.transfer import Transfer, find_transfers, overlap
 from hmopt.report.figure import OTHER, OWN, PAPER, legend, new_figure, unit_axis
@@ -29,6 +27,7 @@ from hmopt.report.words import (
     shorten,
     signed,
     symbol,
+    value_and_interval,
 )
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Setting, Value
@@ -159,23 +158,20 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.NEGLIGIBLE:
         return (
             f"The former would do here: on held-out subjects it loses less than {material.margin:g} {metric}, "
-            f"with confidence ({signed(-loss.value)}; {interval_text(_negative(loss))})."
+            f"with confidence ({signed(transfer.change.value)}; {interval_text(transfer.change)})."
         )
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
         return f"The former would not do here: on held-out subjects it loses {amount} against the cohort's own choice."
     if transfer.evidence is Evidence.FOUND:
         return (
             "The former would do here: on held-out subjects it is even better than what others of this cohort choose, "
-            f"by {number(abs(loss.value))} {metric} ({interval_text(_negative(loss))})."
+            f"by {number(abs(loss.value))} {metric} ({interval_text(transfer.change)})."
         )
+    change = transfer.change
     return (
         f"Whether the former would do here is open: on held-out subjects it changes {metric} by "
-        f"{signed(-loss.value)} ({interval_text(_negative(loss))}), neither shown to be 0 nor to differ from it."
+        f"{signed(change.value)} ({interval_text(change)}), neither shown to be 0 nor to differ from it."
     )
-
-
-def _negative(estimate: Estimate) -> Estimate:
-    return Estimate(-estimate.value, -estimate.high, -estimate.low)
 
 
 def _row(
@@ -186,11 +182,13 @@ def _row(
     for name, value in here.setting.items():
         star = f"{symbol(name)}*"
         apart = overlap(optimum.interval(name), here.intervals[name])
-        row[f"{star} there (95 %)"] = _value(optimum.setting[name], optimum.interval(name))
-        row[f"{star} here (95 %)"] = _value(value, here.intervals[name])
+        row[f"{star} there (95 %)"] = value_and_interval(
+            optimum.setting[name], optimum.interval(name)
+        )
+        row[f"{star} here (95 %)"] = value_and_interval(value, here.intervals[name])
         which = f" {symbol(name)}" if len(here.setting) > 1 else ""
         row[f"intervals overlap?{which}"] = {True: "yes", False: "no", None: MISSING}[apart]
-    change = MISSING if transfer is None else gain_text(_negative(transfer.loss.estimate))
+    change = MISSING if transfer is None else gain_text(transfer.change)
     row["change with that of there, used here (95 %)"] = change
     row["would do?"] = _answer(transfer)
     over_default = optimum.gain_over_default
@@ -203,13 +201,6 @@ def _row(
     )
     row["subjects there / here"] = f"{optimum.subjects} / {finding.subjects}"
     return row
-
-
-def _value(value: Value, interval: Interval) -> str:
-    text = setting_value(value)
-    if math.isnan(interval.low):
-        return text
-    return f"{text} ({setting_value(interval.low)} to {setting_value(interval.high)})"
 
 
 def _answer(transfer: Transfer | None) -> str:
@@ -260,7 +251,7 @@ def _numbers(
             "there_intervals": {name: list(ends) for name, ends in optimum.intervals.items()},
             "here": dict(here.setting),
             "here_intervals": {name: list(ends) for name, ends in here.intervals.items()},
-            "change": None if transfer is None else list(_negative(transfer.loss.estimate)),
+            "change": None if transfer is None else list(transfer.change),
             "says": None if transfer is None else transfer.evidence.value,
             "would_do": None if transfer is None else transfer.would_do,
         }
