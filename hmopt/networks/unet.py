@@ -1,5 +1,6 @@
 """The U-Net inside a registration network."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
@@ -14,6 +15,8 @@ TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 POOLING = {2: functional.max_pool2d, 3: functional.max_pool3d}
 SLOPE = 0.2
 """Slope of the leaky rectifier for negative values."""
+SMALL = 20480
+"""Numbers in the first four axes of an image up to which torch has a slow convolution for it."""
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
@@ -133,7 +136,7 @@ def _apply(layer: nn.Module, image: Tensor) -> Tensor:
 def _convolve(
     image: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
 ) -> Tensor:
@@ -141,13 +144,73 @@ def _convolve(
     if torch.compiler.is_exporting():
         # a program for other processors and batches of any size
         return CONVOLVE[d](image, weight, bias, stride, padding)
-    in_float32_on_cpu = image.device.type == "cpu" and image.dtype == torch.float32
-    if len(image) == 1 and in_float32_on_cpu and _HAS_ONEDNN:
-        # For small images in a batch of one torch would choose a kernel that is three times slower
-        # and leaves the channels-last order.
+    if is_slow_in_torch(image):
+        if can_halve(image, weight, stride, padding):
+            return convolve_halves(image, weight, bias, padding)
         dilation = [1] * d
         return torch.mkldnn_convolution(image, weight, bias, padding, stride, dilation, 1)
     return CONVOLVE[d](image, weight, bias, stride, padding)
+
+
+def is_slow_in_torch(image: Tensor) -> bool:
+    """Return whether torch has a slow convolution of an image alone in its batch, in float32 on a processor.
+
+    For small ones it would choose a kernel that is three times slower and leaves the channels-last
+    order.
+    """
+    in_float32_on_cpu = image.device.type == "cpu" and image.dtype == torch.float32
+    return len(image) == 1 and in_float32_on_cpu and _HAS_ONEDNN
+
+
+def can_halve(
+    image: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> bool:
+    """Return whether `convolve_halves` applies, and is worth it: in training, as gradients are slow too."""
+    is_plain = weight.shape[2] == 3 and padding[0] == 1 and max(stride) == 1
+    learns = torch.is_grad_enabled() and (weight.requires_grad or image.requires_grad)
+    is_small = math.prod(image.shape[:4]) <= SMALL
+    return is_plain and learns and is_small and image.shape[2] % 2 == 0
+
+
+def convolve_halves(
+    image: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]
+) -> Tensor:
+    """Convolve an image alone in its batch as a batch of its two halves.
+
+    Each half along the first axis takes the plane of the other that it meets along.
+
+    Parameters
+    ----------
+    image
+        (1, channels, *grid), the first axis of even length.
+    weight
+        (out, channels, 3, …).
+    bias
+        (out,), or None.
+    padding
+        1 along the first axis, and any along others.
+
+    Returns
+    -------
+    Tensor
+        (1, out, *grid), with the gradients of an ordinary convolution.
+
+    Examples
+    --------
+    >>> image, weight, bias = torch.rand(1, 2, 6, 5), torch.rand(4, 2, 3, 3), torch.rand(4)
+    >>> whole = functional.conv2d(image, weight, bias, padding=1)
+    >>> torch.allclose(convolve_halves(image, weight, bias, [1, 1]), whole, atol=1e-6)
+    True
+    """
+    d = image.dim() - 2
+    half = image.shape[2] // 2
+    padded = functional.pad(image, [0, 0] * (d - 1) + [1, 1])
+    halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
+    memory_format = torch.channels_last if d == 2 else torch.channels_last_3d
+    halves = halves.contiguous(memory_format=memory_format)
+    within = [0, *padding[1:]]
+    first, second = CONVOLVE[d](halves, weight, bias, padding=within).split(1)
+    return torch.cat([first, second], 2)
 
 
 def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
@@ -184,7 +247,7 @@ def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
     planes = weight.movedim(-1, 0)  # (3, out, in, 3 (, 3))
     kernel = planes.flatten(0, 1).unsqueeze(-1)  # (3 · out, in, 3 (, 3), 1)
     padding = [1] * (d - 1) + [0]
-    shares = CONVOLVE[d](image, kernel, None, padding=padding)
+    shares = _convolve(image, kernel, None, [1] * d, padding)
     before, here, after = shares.tensor_split(3, 1)
     bias_shape = [-1] + [1] * d
     total: Tensor = here + bias.reshape(bias_shape)
