@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import Declared, LeftOut, Measured, Row, declared_rows
+from benchmarks.rows import Declared, CannotMeasureError, Measured, Row, declared_rows
 from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
@@ -49,7 +49,7 @@ def measure_in_subprocess(declared: Declared) -> Row:
 
     Raises
     ------
-    LeftOut
+    CannotMeasureError
         If the machine does not let it be measured.
     """
     command = [sys.executable, "-m", "benchmarks", "--here", declared.name]
@@ -68,7 +68,7 @@ def measure_in_subprocess(declared: Declared) -> Row:
         return declared.filled(None, f"stopped after {limit_s} s")
     reasons = lines_after(LEFT_OUT_PREFIX, done.stdout)
     if reasons:
-        raise LeftOut(reasons[-1])
+        raise CannotMeasureError(reasons[-1])
     found = lines_after(RESULT_PREFIX, done.stdout)
     if done.returncode != 0 or not found:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -115,7 +115,7 @@ def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console
         began = time.monotonic()
         try:
             row = measure_in_subprocess(declared[name])
-        except LeftOut as reason:
+        except CannotMeasureError as reason:
             console.print(f"{name}: left out. {reason}", highlight=False)
             continue
         rows.append(row)
@@ -154,7 +154,7 @@ def main() -> int:
     if asked.here:
         try:
             measured = measure_in_process(declared[asked.here])
-        except LeftOut as reason:
+        except CannotMeasureError as reason:
             print(f"{LEFT_OUT_PREFIX}{reason}")
             return 0
         print(RESULT_PREFIX + json.dumps(vars(measured)))

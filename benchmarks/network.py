@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cohorts import NETWORK_NAME, SHAPE, make_hypermorph
 from benchmarks.peak import find_peak
-from benchmarks.rows import LeftOut, Measured, row
+from benchmarks.rows import CannotMeasureError, Measured, row
 from benchmarks.timing import medians
 from hmopt.oracle import fitting_batch
 
@@ -31,7 +31,7 @@ def share_of_peak() -> Measured:
     """The U-Net's operations a second against those that the processor's instructions allow."""
     peak = find_peak(torch.get_num_threads())
     if peak is None:
-        raise LeftOut("The instructions of this processor, or its clock, are not known.")
+        raise CannotMeasureError("The instructions of this processor, or its clock, are not known.")
     batch = fitting_batch(SHAPE, torch.device("cpu"))
     network = make_hypermorph().bake({"regularization": 0.5}).eval()
     moving, fixed = torch.rand(2, batch, 1, *SHAPE)

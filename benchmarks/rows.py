@@ -11,7 +11,7 @@ Each row runs in a process of its own, on two threads, with freed memory kept as
 keep it. Both sides of a comparison run in that process, alternately (`benchmarks.timing`).
 
 A row that takes minutes is declared `is_long`: it runs where it is named, or asked for by `--long`.
-A row that cannot be measured on a machine raises `LeftOut`, and what was measured earlier remains.
+A row that cannot be measured on a machine raises `CannotMeasureError`, and what was measured earlier remains.
 """
 
 import importlib
@@ -37,7 +37,7 @@ MODULES = (
 """Modules of this package that declare rows, in the order of the table."""
 
 
-class LeftOut(Exception):
+class CannotMeasureError(Exception):
     """Raised by a row that this machine does not let measure; says why."""
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hmopt.spatial.axes import along_axes
 from hmopt.spatial.warping import warp
 
 
@@ -105,14 +106,7 @@ def _finer_volumes(volumes: Tensor, factor: int) -> Tensor:
     for size in shape:
         matrix = _interpolation(size, factor, volumes.dtype, volumes.device)
         matrices.append(matrix)
-    along_x, along_y, along_z = matrices
-
-    finer = volumes @ along_z.T
-    finer = along_y @ finer
-    # each plane across x as one row
-    planes = finer.flatten(3)
-    plane_shape = finer.shape[3:]
-    return (along_x @ planes).unflatten(3, plane_shape)
+    return along_axes(volumes, matrices)
 
 
 @lru_cache(maxsize=16)
