@@ -193,6 +193,8 @@ def compare(shape: tuple[int, ...], repetitions: int) -> Measured:
     unit="×",
     against=AGAINST,
     network="none: a velocity at half resolution, 5 integration steps, window 9, 160×160",
+    limit="Of one core an evaluation takes 5 to 6 ms: 2 of sampling (integration, finer grid, warping), as much as "
+    "VoxelMorph's, and 1.4 of NCC in place of 8; the rest is L-BFGS and many calls of small operations.",
 )
 def refinement_in_2d() -> Measured:
     """Evaluations of loss and gradient a second in refining a pair of slices."""
@@ -206,6 +208,8 @@ def refinement_in_2d() -> Measured:
     unit="×",
     against=AGAINST,
     network="none: a velocity at half resolution, 5 integration steps, window 9, 48×64×48",
+    limit="Integration and warping, torch's grid_sample on both sides, take 22 of hmopt's 34 ms of one core and 23 of "
+    "VoxelMorph's 99; NCC takes 6 in place of 67.",
 )
 def refinement_in_3d() -> Measured:
     """Evaluations of loss and gradient a second in refining a pair of volumes."""
