@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import Declared, CannotMeasureError, Measured, Row, declared_rows
+from benchmarks.rows import CannotMeasureError, Declared, Measured, Row, declared_rows
 from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
