@@ -61,7 +61,8 @@ def make_synthetic_pair(shape: tuple[int, ...]) -> SyntheticPair:
 def _in_unit_range(scan: Scan) -> NDArray[np.float32]:
     image = scan.images["T1"]
     lowest = image.min()
-    return (image - lowest) / (image.max() - lowest)
+    scaled: NDArray[np.float32] = (image - lowest) / (image.max() - lowest)
+    return scaled
 
 
 def label_map(shape: tuple[int, ...], labels: int, random: np.random.Generator) -> np.ndarray:

@@ -42,5 +42,5 @@ def along_axes(fields: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         plane = product.shape[3:]
         # each plane across x as one row
         rows = product.flatten(3)
-        product = (first @ rows).unflatten(3, plane)
+        product = (first @ rows).unflatten(3, plane)  # type: ignore[no-untyped-call]
     return product

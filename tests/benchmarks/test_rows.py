@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks.rows import Declared, Measured, declared_rows
+from benchmarks.rows import Declared, Measured, Row, declared_rows
 
 ROWS = list(declared_rows().values())
 
@@ -109,8 +110,13 @@ def test_long_rows_run_where_they_are_asked_for(
 ) -> None:
     rows = {"short": declared(), "long": replace(declared(), is_long=True)}
     found: list[str] = []
+
+    def run(_: Mapping[str, Declared], wanted: Sequence[str], __: Console) -> list[Row]:
+        found.extend(wanted)
+        return []
+
     monkeypatch.setattr(command, "declared_rows", lambda: rows)
-    monkeypatch.setattr(command, "run", lambda _, wanted, __: found.extend(wanted) or [])
+    monkeypatch.setattr(command, "run", run)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)  # the growth curves
     monkeypatch.setattr(sys, "argv", ["benchmarks", *asked])
     assert command.main() == 0

@@ -141,7 +141,7 @@ def test_what_is_made_finer_in_inference_first_has_gradients_later() -> None:
     with torch.inference_mode():
         refine_displacement(torch.zeros(1, 3, 11, 13, 17), 2)
     coarse = torch.zeros(1, 3, 11, 13, 17, requires_grad=True)
-    refine_displacement(coarse, 2).sum().backward()
+    refine_displacement(coarse, 2).sum().backward()  # type: ignore[no-untyped-call]
     assert coarse.grad is not None
     # each coarse voxel is spread over 8 fine ones, in voxels half as large
     assert float(coarse.grad.sum()) == pytest.approx(2 * 8 * coarse.numel())
