@@ -1,6 +1,7 @@
 """Run rows, print their table, and write `results.json` and the growth curves beside this file.
 
-    python -m benchmarks                          every row, then the growth curves
+    python -m benchmarks                          every row but long ones, then the growth curves
+    python -m benchmarks --long                   every row, long ones too, then the growth curves
     python -m benchmarks --only local-ncc-monai   one row (or several), which replace theirs in `results.json`
     python -m benchmarks --list                   names and goals
 
@@ -19,14 +20,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import Declared, Measured, Row, declared_rows
+from benchmarks.rows import CannotMeasureError, Declared, Measured, Row, declared_rows
 from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 ROW_SECONDS = 300
+LONG_ROW_SECONDS = 1800
 THREADS = 2
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 RESULT_PREFIX = "measured: "
+LEFT_OUT_PREFIX = "left out: "
 
 
 def measure_in_process(declared: Declared) -> Measured:
@@ -41,29 +45,41 @@ def measure_in_process(declared: Declared) -> Measured:
 
 
 def measure_in_subprocess(declared: Declared) -> Row:
-    """Measure a row in a process of its own; if it fails, its last line of error output is the note."""
+    """Measure a row in a process of its own; if it fails, its last line of error output is the note.
+
+    Raises
+    ------
+    CannotMeasureError
+        If the machine does not let it be measured.
+    """
     command = [sys.executable, "-m", "benchmarks", "--here", declared.name]
-    threads = {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
+    threads = dict.fromkeys(THREAD_VARIABLES, str(THREADS))
+    limit_s = LONG_ROW_SECONDS if declared.is_long else ROW_SECONDS
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=ROW_SECONDS,
+            timeout=limit_s,
             env=os.environ | threads,
             cwd=FOLDER.parent,
         )
     except subprocess.TimeoutExpired:
-        return declared.filled(None, f"stopped after {ROW_SECONDS} s")
-    found = [
-        line.removeprefix(RESULT_PREFIX)
-        for line in done.stdout.splitlines()
-        if line.startswith(RESULT_PREFIX)
-    ]
+        return declared.filled(None, f"stopped after {limit_s} s")
+    reasons = lines_after(LEFT_OUT_PREFIX, done.stdout)
+    if reasons:
+        raise CannotMeasureError(reasons[-1])
+    found = lines_after(RESULT_PREFIX, done.stdout)
     if done.returncode != 0 or not found:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return declared.filled(None, f"failed: {last}")
     return declared.filled(**json.loads(found[-1]))
+
+
+def lines_after(prefix: str, printed: str) -> list[str]:
+    """Return the lines that begin with a prefix, without it."""
+    lines = printed.splitlines()
+    return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
 
 
 def write_results(rows: Sequence[Row], declared: Mapping[str, Declared]) -> None:
@@ -97,11 +113,16 @@ def run(declared: Mapping[str, Declared], names: Sequence[str], console: Console
     rows: list[Row] = []
     for name in names:
         began = time.monotonic()
-        rows.append(measure_in_subprocess(declared[name]))
+        try:
+            row = measure_in_subprocess(declared[name])
+        except CannotMeasureError as reason:
+            console.print(f"{name}: left out. {reason}", highlight=False)
+            continue
+        rows.append(row)
         write_results(rows, declared)
-        value = "failed" if rows[-1].value is None else f"{rows[-1].value:.3g} {rows[-1].unit}"
+        value = "failed" if row.value is None else f"{row.value:.3g} {row.unit}"
         console.print(
-            f"{name}: {value} ({time.monotonic() - began:.0f} s). {rows[-1].note}", highlight=False
+            f"{name}: {value} ({time.monotonic() - began:.0f} s). {row.note}", highlight=False
         )
     return rows
 
@@ -112,6 +133,7 @@ def arguments(names: Sequence[str]) -> argparse.Namespace:
         prog="python -m benchmarks", description="hmopt beside other programs, as ratios"
     )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="rows to run")
+    parser.add_argument("--long", action="store_true", help="also run rows that take minutes")
     parser.add_argument(
         "--list", action="store_true", help="show the names of all rows and their goals"
     )
@@ -126,12 +148,19 @@ def main() -> int:
     console = Console()
     if asked.list:
         for name, row in declared.items():
-            console.print(f"{name}: {goal_of(row)}, against {row.against}", highlight=False)
+            long = " (long)" if row.is_long else ""
+            console.print(f"{name}{long}: {goal_of(row)}, against {row.against}", highlight=False)
         return 0
     if asked.here:
-        print(RESULT_PREFIX + json.dumps(vars(measure_in_process(declared[asked.here]))))
+        try:
+            measured = measure_in_process(declared[asked.here])
+        except CannotMeasureError as reason:
+            print(f"{LEFT_OUT_PREFIX}{reason}")
+            return 0
+        print(RESULT_PREFIX + json.dumps(vars(measured)))
         return 0
-    rows = run(declared, asked.only or list(declared), console)
+    by_default = [name for name, row in declared.items() if asked.long or not row.is_long]
+    rows = run(declared, asked.only or by_default, console)
     console.print(table_of(rows))
     if not asked.only:
         subprocess.run([sys.executable, "-m", "benchmarks.growth"], check=True, cwd=FOLDER.parent)

@@ -43,18 +43,24 @@ def dice(moved: NDArray[np.float32], fixed: NDArray[np.bool_]) -> float:
 
 
 @contextmanager
-def by_ants(cohort: PreparedCohort, method: str, pair: Pair) -> Iterator[tuple[Move, float]]:
-    """Register a pair by a method of ANTs; yield the function that warps an image, and the seconds."""
-    moving, fixed = (ants.from_numpy(cohort.image(name)) for name in (pair.moving, pair.fixed))
+def by_ants(
+    moving: NDArray[np.float32], fixed: NDArray[np.float32], method: str
+) -> Iterator[tuple[Move, float]]:
+    """Register two images by a method of ANTs; yield the function that warps an image, and the seconds."""
+    fixed_image = ants.from_numpy(fixed)
+    moving_image = ants.from_numpy(moving)
     began = time.perf_counter()
     found = ants.registration(
-        fixed=fixed, moving=moving, type_of_transform=METHODS[method], random_seed=SEED
+        fixed=fixed_image,
+        moving=moving_image,
+        type_of_transform=METHODS[method],
+        random_seed=SEED,
     )
     seconds = time.perf_counter() - began
 
     def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
         moved = ants.apply_transforms(
-            fixed, ants.from_numpy(image), found["fwdtransforms"], interpolator="linear"
+            fixed_image, ants.from_numpy(image), found["fwdtransforms"], interpolator="linear"
         )
         return np.asarray(moved.numpy())
 
@@ -134,7 +140,9 @@ def main() -> None:
         [(m, pair) for m, pair in wanted if (m, pair.id) not in done], "Registering"
     ):
         registered = (
-            by_model(oracle, index, pair) if method == "hmopt" else by_ants(cohort, method, pair)
+            by_model(oracle, index, pair)
+            if method == "hmopt"
+            else by_ants(cohort.image(pair.moving), cohort.image(pair.fixed), method)
         )
         with registered as (move, seconds):
             rows.extend(rows_of(cohort, pair, method, move, seconds))

@@ -1,15 +1,18 @@
-"""Prepared cohorts and untrained models of realistic shapes and sizes."""
+"""Prepared cohorts, pairs and untrained models of realistic shapes and sizes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from hmopt.data import IMAGES, LABEL_MAPS, NO_SLICE, PreparedCohort, label_dtype
+from hmopt.data.synthetic import Scan, make_anatomy, make_scans
 from hmopt.declaration import HypernetworkOptions, NetworkOptions
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.records import Pair
@@ -26,6 +29,40 @@ FOREGROUND = 0.4
 """Share of voxels that are labelled, whatever the number of labels."""
 DISTINCT_IMAGES = 4
 """Number of different images and label maps; a larger cohort repeats them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPair:
+    """T1 images of two subjects of the synthetic cohort, in [0, 1], and their label maps.
+
+    Unlike those of `make_cohort`, these images can be registered: both are deformations of one
+    anatomy. Each is of shape (*shape).
+    """
+
+    moving: NDArray[np.float32]
+    fixed: NDArray[np.float32]
+    moving_labels: NDArray[np.uint8]
+    fixed_labels: NDArray[np.uint8]
+
+
+def make_synthetic_pair(shape: tuple[int, ...]) -> SyntheticPair:
+    """Return the first sessions of the first two subjects."""
+    anatomy = make_anatomy(shape)
+    moving = next(make_scans(anatomy, subject=0, seed=0))
+    fixed = next(make_scans(anatomy, subject=1, seed=0))
+    return SyntheticPair(
+        moving=_in_unit_range(moving),
+        fixed=_in_unit_range(fixed),
+        moving_labels=moving.labels,
+        fixed_labels=fixed.labels,
+    )
+
+
+def _in_unit_range(scan: Scan) -> NDArray[np.float32]:
+    image = scan.images["T1"]
+    lowest = image.min()
+    scaled: NDArray[np.float32] = (image - lowest) / (image.max() - lowest)
+    return scaled
 
 
 def label_map(shape: tuple[int, ...], labels: int, random: np.random.Generator) -> np.ndarray:

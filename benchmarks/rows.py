@@ -9,6 +9,9 @@ A row is a function without arguments that returns a `Measured`, declared in one
 
 Each row runs in a process of its own, on two threads, with freed memory kept as hmopt's commands
 keep it. Both sides of a comparison run in that process, alternately (`benchmarks.timing`).
+
+A row that takes minutes is declared `is_long`: it runs where it is named, or asked for by `--long`.
+A row that cannot be measured on a machine raises `CannotMeasureError`, and what was measured earlier remains.
 """
 
 import importlib
@@ -26,10 +29,16 @@ MODULES = (
     "samplers",
     "training",
     "losses",
+    "refinement",
+    "refined_pair",
     "volumes",
     "scale",
 )
 """Modules of this package that declare rows, in the order of the table."""
+
+
+class CannotMeasureError(Exception):
+    """Raised by a row that this machine does not let measure; says why."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Declared:
     network: str
     limit: str
     measure: Callable[[], Measured]
+    is_long: bool = False
 
     def filled(self, value: float | None, note: str) -> Row:
         """Return the row with what was measured."""
@@ -113,6 +123,7 @@ def row(
     against: str,
     network: str,
     limit: str = "",
+    is_long: bool = False,
 ) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
     """Declare the function that follows as a row.
 
@@ -130,6 +141,8 @@ def row(
         Architecture and shape, where there is a network.
     limit
         Where the goal is missed: what limits the value, and how that was measured.
+    is_long
+        Whether it takes minutes, so that it is left out unless it is asked for.
     """
 
     def declare(measure: Callable[[], Measured]) -> Callable[[], Measured]:
@@ -146,6 +159,7 @@ def row(
             network=network,
             limit=limit,
             measure=measure,
+            is_long=is_long,
         )
         return measure
 

@@ -7,6 +7,10 @@ network (no hypernetwork) with hmopt's losses and fused Adam. Weights and the re
 are the same: 1 - NCC of the moved image, plus the velocity's gradient. Batches are in memory. The
 note also has hmopt's hypermorph, for which VoxelMorph has no counterpart: its step trains all λ at
 once.
+
+A further row compares a step of the hypermorph with one of a separate network of the same
+architecture, that of the brains study, both as hmopt trains them: with the same loss, batch and
+setting, each with its own optimizer and running average of its weights.
 """
 
 from collections.abc import Callable
@@ -15,19 +19,24 @@ import neurite as ne
 import torch
 from torch import Tensor
 
-from benchmarks.cohorts import NETWORK, SHAPE, make_hypermorph, make_network
+from benchmarks.cohorts import NETWORK, SHAPE, SPACE, make_hypermorph, make_network
 from benchmarks.oracle import FULL_RESOLUTION
 from benchmarks.rows import Measured, row
 from benchmarks.timing import medians, milliseconds
 from benchmarks.voxelmorph_network import VoxelMorph
 from hmopt.declaration import HypernetworkOptions, LossOptions, NetworkOptions, TrainingOptions
 from hmopt.losses import Terms, find_similarity, regularize, weighted_loss
+from hmopt.networks import Hypermorph, SeparateNetwork
 from hmopt.spatial import warp
-from hmopt.training import Batch, Loss, make_optimizer, take_step
+from hmopt.training import Batch, Loss, make_average, make_optimizer, take_step
 
 SETTING = {"regularization": 0.5}
 RATE = 1e-4
 SLICE = (160, 160)
+BRAINS = NetworkOptions(encoder=[16, 32, 48, 64], decoder=[48, 32, 32], final=[16], stride=2)
+"""The network of `studies/brains`."""
+NARROW = HypernetworkOptions(widths=[32, 64, 8])
+"""Dense layers whose last is narrow: it has a weight for each of its units and each weight of the U-Net."""
 
 Step = Callable[[], float]
 
@@ -116,8 +125,8 @@ def against_voxelmorph(shape: tuple[int, ...], batch: int, repetitions: int) -> 
     unit="×",
     against="VoxelMorph 0.3.4's modules, neurite's losses, plain Adam",
     network="U-Net 16-32-32-32, velocity at half resolution, 160×160, batch 4",
-    limit="Two thirds of the step are convolutions (profile): 3.9 GFLOP, 21 ms at the sgemm rate of the same machine, "
-    "against 4.8 GFLOP of VoxelMorph's; the rest would have to halve.",
+    limit="Convolutions take 47 of the step's 65 ms of one core, measured one by one, at 80 to 100 GFLOP/s "
+    "of a peak of 118; VoxelMorph's step takes 119, so that the rest would have to shrink from 18 ms to 12.",
 )
 def step_in_2d() -> Measured:
     """A training step on slices."""
@@ -135,3 +144,39 @@ def step_in_2d() -> Measured:
 def step_in_3d() -> Measured:
     """A training step on volumes."""
     return against_voxelmorph(SHAPE, batch=4, repetitions=5)
+
+
+@row(
+    "hypermorph-step",
+    goal=1.15,
+    better="lower",
+    unit="×",
+    against="a training step of one separate network",
+    network="U-Net 16-32-48-64 of studies/brains, dense layers 32-64-8, 160×160, batch 4",
+)
+def step_of_a_hypermorph() -> Measured:
+    """A training step of a hypermorph against one of a separate network."""
+    moving, fixed = torch.rand(2, 4, 1, *SLICE)
+    batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
+    loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
+    options = TrainingOptions(learning_rate=RATE)
+
+    hypermorph = Hypermorph(make_network(BRAINS, SLICE), SPACE, NARROW.widths)
+    of_hypermorph = make_optimizer(hypermorph, options, NARROW)
+    mean_hypernetwork = make_average(hypermorph.hypernetwork, options.averaging)
+    separate = SeparateNetwork(make_network(BRAINS, SLICE), SETTING)
+    of_separate = torch.optim.Adam(separate.parameters(), lr=RATE, fused=True)
+    mean_network = make_average(separate, options.averaging)
+
+    def step_hypermorph() -> None:
+        take_step(hypermorph, of_hypermorph, loss, batch, SETTING)
+        mean_hypernetwork.update_parameters(hypermorph.hypernetwork)
+
+    def step_separate() -> None:
+        take_step(separate, of_separate, loss, batch, SETTING)
+        mean_network.update_parameters(separate)
+
+    sides = {"hypermorph": step_hypermorph, "separate network": step_separate}
+    seconds = medians(sides, repetitions=15)
+    value = seconds["hypermorph"] / seconds["separate network"]
+    return Measured(value, f"{milliseconds(seconds)} a step of 4 pairs")

@@ -2,18 +2,17 @@
 
 import hashlib
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.interop.model import Image
+from hmopt.interop.velocity_model import VelocityModel
 from hmopt.space import Setting, Space
 from hmopt.spatial import image_tensor
 from hmopt.training.continuation import Continuation
 
 
-class OptimizedModel:
+class OptimizedModel(VelocityModel):
     """Registers two prepared images by minimizing their loss, from strong λ to weak.
 
     Parameters
@@ -38,19 +37,8 @@ class OptimizedModel:
         """The hyperparameters."""
         return self._space
 
-    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
-        """Return the displacement of two prepared images, (d, *shape), in voxels."""
-        velocity = self._velocity(moving, fixed, setting)
-        return self._integrated(velocity)
-
-    def inverse_displacement(
-        self, moving: Image, fixed: Image, setting: Setting
-    ) -> NDArray[np.float32]:
-        """Return exp(-v) where the displacement is exp(v), (d, *shape), in voxels."""
-        velocity = self._velocity(moving, fixed, setting)
-        return self._integrated(-velocity)
-
-    def _velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
+    def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
+        """Return the velocity of two prepared images, (1, d, *shape / stride), in voxels of its own grid."""
         moving_tensor = image_tensor([moving]).to(self._device)
         fixed_tensor = image_tensor([fixed]).to(self._device)
         # the same two images again, as for an inverse, are found by their content
@@ -59,8 +47,6 @@ class OptimizedModel:
         index = self._space.index(setting)
         return self._continuation.velocity(index, [name.hexdigest()], moving_tensor, fixed_tensor)
 
-    @torch.inference_mode()
-    def _integrated(self, velocity: Tensor) -> NDArray[np.float32]:
-        displacement = self._continuation.integrated(velocity)[0]
-        array: NDArray[np.float32] = displacement.cpu().numpy()
-        return array
+    def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
+        """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
+        return self._continuation.integrated(velocity)

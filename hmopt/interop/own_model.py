@@ -3,11 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from hmopt.errors import CheckpointError, sides_text
 from hmopt.files import checked
 from hmopt.interop.bake import Baked
 from hmopt.interop.model import FileModel, Image, check_shapes
+from hmopt.interop.velocity_model import VelocityModel
 from hmopt.model_file import check_header
 from hmopt.networks import (
     Hypermorph,
@@ -28,7 +27,7 @@ from hmopt.space import Setting, Space
 from hmopt.spatial import image_tensor
 
 
-class OwnModel(FileModel):
+class OwnModel(VelocityModel, FileModel):
     """A model that hmopt wrote: one whose registration networks give velocities, with a header that tells its grid.
 
     To add one, derive from this class, and write `title`, `identity`, `space`, `_options` and `_network`.
@@ -100,26 +99,10 @@ class OwnModel(FileModel):
         options = self._options
         return None if options.callable else coarsest_stride(options)
 
-    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
-        """Return the displacement of two prepared images, (d, *shape), in voxels."""
-        return self._integrated(moving, fixed, setting, sign=1)
-
-    def inverse_displacement(
-        self, moving: Image, fixed: Image, setting: Setting
-    ) -> NDArray[np.float32]:
-        """Return the inverse of the displacement, exp(-v) where it is exp(v), (d, *shape), in voxels."""
-        return self._integrated(moving, fixed, setting, sign=-1)
-
-    @torch.inference_mode()
-    def _integrated(
-        self, moving: Image, fixed: Image, setting: Setting, sign: Literal[1, -1]
-    ) -> NDArray[np.float32]:
-        """Return the displacement at time 1 or -1 of the flow of the velocity."""
+    def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
+        """Return the velocity of two prepared images, (1, d, *shape / stride), in voxels of its own grid."""
         moving_tensor, fixed_tensor = self.tensors(moving, fixed)
-        velocity = self.velocity(moving_tensor, fixed_tensor, setting)
-        displacement = self.integrated(sign * velocity, setting)[0]
-        array: NDArray[np.float32] = displacement.cpu().numpy()
-        return array
+        return self.velocity(moving_tensor, fixed_tensor, setting)
 
     def tensors(self, moving: Image, fixed: Image) -> tuple[Tensor, Tensor]:
         """Return two prepared images on the model's device, (1, 1, *shape) each.

@@ -1,25 +1,24 @@
 """Models whose registrations are refined, as functions on NumPy arrays."""
 
 import hashlib
-from collections import OrderedDict
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import content_hash
 from hmopt.interop.model import Image, Model
 from hmopt.interop.own_model import OwnModel
+from hmopt.interop.velocity_model import VelocityModel
 from hmopt.space import Setting, Space
+from hmopt.training.latest import LatestVelocities
 from hmopt.training.refinement import Refinement, known_loss
 
 KEPT_BYTES = 2**27
 """Velocities that stay in memory, those found last: an inverse is made of the same ones."""
 
 
-class RefinedModel:
+class RefinedModel(VelocityModel):
     """A model of hmopt whose velocities some iterations refine, pair by pair.
 
     Parameters
@@ -53,37 +52,19 @@ class RefinedModel:
                 got="none",
                 advice="Register without refinement.",
             )
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._latest: LatestVelocities[str] = LatestVelocities(KEPT_BYTES)
 
     @property
     def space(self) -> Space:
         """The hyperparameters of the model."""
         return self._model.space
 
-    def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
-        """Return the displacement of two prepared images, (d, *shape), in voxels."""
-        velocity = self._velocity(moving, fixed, setting)
-        return self._integrated(velocity, setting)
-
-    def inverse_displacement(
-        self, moving: Image, fixed: Image, setting: Setting
-    ) -> NDArray[np.float32]:
-        """Return exp(-v) where the displacement is exp(v), (d, *shape), in voxels."""
-        velocity = self._velocity(moving, fixed, setting)
-        return self._integrated(-velocity, setting)
-
-    @torch.inference_mode()
-    def _integrated(self, velocity: Tensor, setting: Setting) -> NDArray[np.float32]:
-        displacement = self._model.integrated(velocity, setting)[0]
-        array: NDArray[np.float32] = displacement.cpu().numpy()
-        return array
-
-    @torch.inference_mode()
-    def _velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
-        """Return the refined velocity, (1, d, *shape / stride), which is found once."""
+    def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
+        """Return the refined velocity of two prepared images, (1, d, *shape / stride), found once."""
         key = content_hash(_bytes_hash(moving), _bytes_hash(fixed), dict(setting))
-        if key in self._kept:
-            return self._kept[key]
+        known = self._latest.find(key)
+        if known is not None:
+            return known
         moving_tensor, fixed_tensor = self._model.tensors(moving, fixed)
         start = self._model.velocity(moving_tensor, fixed_tensor, setting)
         found = self._refinement.refined(
@@ -91,13 +72,15 @@ class RefinedModel:
             moving_tensor,
             fixed_tensor,
             {**self._baked_at, **setting},
-            lambda trial: self._model.integrated(trial, setting),
+            lambda trial: self.integrated(trial, setting),
         )
         velocity = found.fields
-        self._kept[key] = velocity
-        while len(self._kept) > 1 and len(self._kept) * velocity.nbytes > KEPT_BYTES:
-            self._kept.popitem(last=False)
+        self._latest.keep(key, velocity)
         return velocity
+
+    def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
+        """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
+        return self._model.integrated(velocity, setting)
 
 
 def refined_model(model: Model, iterations: int) -> Model:

@@ -41,14 +41,14 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
     """
     d = velocity.shape[1]
     sides = [1.0] * d if spacing is None else spacing
+    grid_axes = range(2, d + 2)
+    batch_and_grid = (0, *grid_axes)
     total = velocity.new_zeros(())
     for axis, step in enumerate(sides):
         differences = velocity.diff(dim=axis + 2)
         squared = differences.square()
-        # (d, batch · voxels)
-        of_components = squared.movedim(1, 0).flatten(1)
         # (d,)
-        means = of_components.mean(1)
+        means = squared.mean(batch_and_grid)
 
         ratios = [(side / step) ** 2 for side in sides]
         factors = velocity.new_tensor(ratios)

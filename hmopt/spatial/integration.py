@@ -1,8 +1,12 @@
 """Integration of stationary velocities, and displacements on finer grids."""
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hmopt.spatial.axes import along_axes
 from hmopt.spatial.warping import warp
 
 
@@ -69,11 +73,53 @@ def refine_displacement(displacement: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return displacement
     d = displacement.shape[1]
-    mode = "bilinear" if d == 2 else "trilinear"
     in_fine_voxels = displacement * factor
+    on_processor = displacement.device.type == "cpu"
+    if d == 3 and on_processor and not torch.compiler.is_exporting():
+        return _finer_volumes(in_fine_voxels, factor)
+    mode = "bilinear" if d == 2 else "trilinear"
     return functional.interpolate(
         in_fine_voxels, scale_factor=factor, mode=mode, align_corners=False
     )
+
+
+def _finer_volumes(volumes: Tensor, factor: int) -> Tensor:
+    """Interpolate linearly, axis by axis, each time by a product with a matrix.
+
+    The values are those of torch's `interpolate` up to rounding. On a processor that one takes 2.5
+    times as long with its gradient.
+
+    Parameters
+    ----------
+    volumes
+        (batch, channel, *shape), of three axes.
+    factor
+        Fine voxels to a coarse one along each axis.
+
+    Returns
+    -------
+    Tensor
+        (batch, channel, *(factor * shape)).
+    """
+    _, _, *shape = volumes.shape
+    matrices = []
+    for size in shape:
+        matrix = _interpolation(size, factor, volumes.dtype, volumes.device)
+        matrices.append(matrix)
+    return along_axes(volumes, matrices)
+
+
+@lru_cache(maxsize=16)
+def _interpolation(size: int, factor: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the matrix of linear interpolation along an axis: (factor · size, size)."""
+    # made outside inference mode even if first asked for there: training uses the same tensor
+    with torch.inference_mode(False):
+        # as channels: at each coarse voxel in turn 1, elsewhere 0
+        units = torch.eye(size, dtype=dtype, device=device).unsqueeze(0)
+        columns = functional.interpolate(
+            units, scale_factor=factor, mode="linear", align_corners=False
+        )
+        return columns.squeeze(0).T.contiguous()
 
 
 def velocity_to_displacement(velocity: Tensor, steps: int, stride: int) -> Tensor:

@@ -6,6 +6,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from hmopt.spatial.axes import along_axes
+
 
 def smooth(field: Tensor, stiffness: float) -> Tensor:
     """Compute (1 - stiffness · Δ)⁻¹ of a field, with slopes of 0 at the border of the grid.
@@ -42,22 +44,15 @@ def smooth(field: Tensor, stiffness: float) -> Tensor:
     tensor([ 0.1000, -0.1000])
     """
     shape = tuple(field.shape[2:])
-    waves = field
-    for axis, size in enumerate(shape):
-        cosines = _cosines(size, field.dtype, field.device)
-        waves = _along(axis, waves, cosines)
+    cosines = []
+    for size in shape:
+        of_axis = _cosines(size, field.dtype, field.device)
+        cosines.append(of_axis)
+    waves = along_axes(field, cosines)
     waves = waves / _divisor(shape, stiffness, field.dtype, field.device)
-    for axis, size in enumerate(shape):
-        cosines = _cosines(size, field.dtype, field.device)
-        waves = _along(axis, waves, cosines.T)
-    return waves
-
-
-def _along(axis: int, field: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply by a matrix along one axis of the grid."""
-    last = field.movedim(axis + 2, -1)
-    product = last @ matrix.T
-    return product.movedim(-1, axis + 2)
+    # the matrices are orthogonal
+    inverses = [matrix.T for matrix in cosines]
+    return along_axes(waves, inverses)
 
 
 @lru_cache(maxsize=16)

@@ -140,7 +140,9 @@ def _places(displacement: Tensor) -> Tensor:
     shape = tuple(displacement.shape[2:])
     start, step = _sampling_grid(shape, displacement.dtype, displacement.device)
     # grid_sample wants the last axis first: start + displacement · step, (batch, d, *shape)
-    reversed_axes = displacement.flip(1)
+    components = displacement.unbind(1)
+    # the same as a flip, which copies element by element
+    reversed_axes = torch.stack(components[::-1], 1)
     coordinates = torch.addcmul(start, reversed_axes, step)
     return coordinates.movedim(1, -1)
 

@@ -3,13 +3,17 @@
 from hmopt.training.batches import Batch
 from hmopt.training.identity import is_trained, network_key, training_key
 from hmopt.training.loss import Loss, study_scale
-from hmopt.training.optimization import make_optimizer, take_step
+from hmopt.training.optimization import make_average, make_optimizer, take_step
+from hmopt.training.refinement import PairLoss, Refinement
 from hmopt.training.train import train, train_hypermorph, train_network, with_budget
 
 __all__ = [
     "Batch",
     "Loss",
+    "PairLoss",
+    "Refinement",
     "is_trained",
+    "make_average",
     "make_optimizer",
     "network_key",
     "study_scale",

@@ -5,7 +5,6 @@ a fixed ladder of λ, from a velocity of zero, which is the minimum at λ = 1. A
 rungs anyway, so that it costs little more than the weakest λ alone.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from hmopt.files import content_hash
 from hmopt.space import Index, Space, even_indices
 from hmopt.spatial import velocity_to_displacement
+from hmopt.training.latest import LatestVelocities
 from hmopt.training.refinement import Refinement
 
 LADDER_BY = "regularization"
@@ -61,7 +61,7 @@ class Continuation:
         self._space = space
         self._stride = stride
         self._steps = integration_steps
-        self._kept: OrderedDict[tuple[str, Index], Tensor] = OrderedDict()
+        self._latest: LatestVelocities[tuple[str, Index]] = LatestVelocities(KEPT_BYTES)
 
     @property
     def identity(self) -> str:
@@ -112,7 +112,7 @@ class Continuation:
         for step in self.chain(index):
             rows = []
             for row, name in enumerate(names):
-                known = self._kept.get((name, step))
+                known = self._latest.find((name, step))
                 if known is None:
                     rows.append(row)
                 else:
@@ -126,15 +126,9 @@ class Continuation:
             )
             for row, velocity in zip(rows, found.fields, strict=True):
                 velocities[row] = velocity
-                self._keep(names[row], step, velocity)
+                self._latest.keep((names[row], step), velocity)
         return torch.stack(velocities)
 
     def integrated(self, velocity: Tensor) -> Tensor:
         """Return the displacements of velocities: (n, d, *shape), in voxels of the images."""
         return velocity_to_displacement(velocity, self._steps, self._stride)
-
-    def _keep(self, name: str, index: Index, velocity: Tensor) -> None:
-        # a row of a batch would keep the whole batch in memory
-        self._kept[name, index] = velocity.clone()
-        while len(self._kept) > 1 and len(self._kept) * velocity.nbytes > KEPT_BYTES:
-            self._kept.popitem(last=False)

@@ -519,7 +519,7 @@ def _smoothed(field: Tensor) -> Tensor:
 
 
 def _dot(one: Tensor, other: Tensor) -> float:
-    return float((one * other).sum(dtype=torch.float64))
+    return float(torch.dot(one.flatten(), other.flatten()))
 
 
 def _outside_inference(tensor: Tensor) -> Tensor:

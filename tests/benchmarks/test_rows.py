@@ -3,13 +3,17 @@
 import inspect
 import json
 import math
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks.rows import Declared, Measured, declared_rows
+from benchmarks.rows import Declared, Measured, Row, declared_rows
 
 ROWS = list(declared_rows().values())
 
@@ -80,6 +84,43 @@ def test_a_row_that_fails_says_how_and_has_no_value(monkeypatch: pytest.MonkeyPa
     row = command.measure_in_subprocess(declared())
     assert row.value is None
     assert "failed" in row.note
+
+
+def test_a_row_that_cannot_be_measured_here_says_why_and_leaves_the_results_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"name": "a-row", "value": 1.0}]), encoding="utf-8")
+    printed = subprocess.CompletedProcess([], 0, stdout="left out: No such unit.\n", stderr="")
+    monkeypatch.setattr(command, "RESULTS", path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: printed)
+    console = Console(record=True, width=100)
+    assert command.run({"a-row": declared()}, ["a-row"], console) == []
+    assert "a-row: left out. No such unit." in console.export_text()
+    assert json.loads(path.read_text(encoding="utf-8")) == [{"name": "a-row", "value": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [([], ["short"]), (["--long"], ["short", "long"]), (["--only", "long"], ["long"])],
+    ids=["by default", "--long", "--only"],
+)
+def test_long_rows_run_where_they_are_asked_for(
+    asked: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"short": declared(), "long": replace(declared(), is_long=True)}
+    found: list[str] = []
+
+    def run(_: Mapping[str, Declared], wanted: Sequence[str], __: Console) -> list[Row]:
+        found.extend(wanted)
+        return []
+
+    monkeypatch.setattr(command, "declared_rows", lambda: rows)
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)  # the growth curves
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *asked])
+    assert command.main() == 0
+    assert found == names
 
 
 measured = pytest.mark.skipif(

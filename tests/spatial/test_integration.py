@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import expm
+from torch.nn import functional
 
 from hmopt.spatial import (
     identity_grid,
@@ -112,3 +113,35 @@ def test_coarse_voxel_is_centred_on_its_fine_voxels(axes: int, factor: int) -> N
     )
     inner: tuple[EllipsisType | slice, ...] = (..., *[slice(factor, -factor)] * axes)
     torch.testing.assert_close(refine_displacement(coarse, factor)[inner], expected[inner])
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_finer_volumes_and_their_gradients_are_those_of_torchs_interpolation(factor: int) -> None:
+    torch.manual_seed(0)
+    coarse = torch.randn(2, 3, 5, 7, 6, dtype=torch.float64, requires_grad=True)
+    finer = refine_displacement(coarse, factor)
+    expected = factor * functional.interpolate(
+        coarse, scale_factor=factor, mode="trilinear", align_corners=False
+    )
+    torch.testing.assert_close(finer, expected, atol=1e-12, rtol=0)
+    weights = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(field, coarse, weights)[0] for field in (finer, expected)]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
+
+
+def test_a_finer_volume_does_not_depend_on_the_others_of_its_batch() -> None:
+    torch.manual_seed(0)
+    coarse = torch.randn(4, 3, 12, 10, 9)
+    together = refine_displacement(coarse, 2)
+    for row in range(4):
+        assert torch.equal(refine_displacement(coarse[row : row + 1], 2), together[row : row + 1])
+
+
+def test_what_is_made_finer_in_inference_first_has_gradients_later() -> None:
+    with torch.inference_mode():
+        refine_displacement(torch.zeros(1, 3, 11, 13, 17), 2)
+    coarse = torch.zeros(1, 3, 11, 13, 17, requires_grad=True)
+    refine_displacement(coarse, 2).sum().backward()  # type: ignore[no-untyped-call]
+    assert coarse.grad is not None
+    # each coarse voxel is spread over 8 fine ones, in voxels half as large
+    assert float(coarse.grad.sum()) == pytest.approx(2 * 8 * coarse.numel())
