@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmopt.data.grid import Matrix, resample, smooth_for
+from hmopt.data.grid import Matrix, ras_frame, resample, smooth_for
 from hmopt.data.volume import Lattice, Volume, normalize, normalized_value, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
@@ -22,22 +23,52 @@ _MINIMUM_LENGTH = 4
 _BINS = 32
 _COARSEST_LENGTH = 16
 _FINEST_LENGTH = 96
-_SAMPLES = 30_000
+_SAMPLES = 12_000
+_SHORTEST_STEP = 0.003
+_ITERATIONS = 100
 _CANDIDATES = 5
 _OTHERS = 5
+_LARGEST_STRETCH = 3.0
+_SAME_PLACE = 1.0
+"""In voxels of the template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How a template lies on an image.
+
+    Parameters
+    ----------
+    matrix
+        (4, 4): world of the template to world of the image, in mm.
+    failed
+        Whether no affine was found that is better than laying centre on centre, which `matrix`
+        does then.
+    """
+
+    matrix: Matrix
+    failed: bool
 
 
 def find_alignment(
-    image: Volume, template: Volume, seed: int = 0, background: float | None = None
-) -> Matrix:
-    """Return the affine that brings a template's places to the same places of an image.
+    image: Volume,
+    template: Volume,
+    seed: int = 0,
+    background: float | None = None,
+    axes: Matrix | None = None,
+) -> Alignment:
+    """Find the affine that brings a template's places to the same places of an image.
 
     1. Both are coarsened to at most 96 voxels along an axis.
     2. Three translations are tried: none (headers), between the centres of the boxes, and between
        the centres of mass. The one of the highest mutual information is the start.
-    3. All twelve parameters are optimized by gradient descent, over three resolutions.
-    4. The result is the end of that, or the start, whichever has the higher normalized mutual
-       information over all voxels: the optimizer sees a sample of them only.
+    3. Rotation and translation are optimized by gradient descent on coarser images, then all
+       twelve parameters at the finest resolution.
+    4. Of the start and these two results, the one of the highest normalized mutual information
+       over all voxels is taken: the optimizer sees a sample of them only.
+    5. If a length changes more than threefold, or the normalized mutual information is no higher
+       than that of the images laid centre on centre and axis on axis, these stay so. The alignment
+       has failed then, unless the two differ by less than a voxel.
 
     Parameters
     ----------
@@ -47,11 +78,8 @@ def find_alignment(
         Of the voxels that are sampled; the same seed gives the same affine, bit for bit.
     background
         Intensity outside the image and the template; None: the minimum of each.
-
-    Returns
-    -------
-    NDArray
-        (4, 4): world of the template to world of the image, in mm.
+    axes
+        (3, 3): what the axes of the images are named after (see `common_axes`); None: the world's.
 
     Raises
     ------
@@ -80,10 +108,36 @@ def find_alignment(
         _translation(between_masses, fixed),
     ]
     with _single_thread():
-        start, end = _optimize(fixed, moving, starts, seed)
-    before = agreement_after(image, template, start, background)
-    after = agreement_after(image, template, end, background)
-    return end if after > before else start
+        candidates = _optimize(fixed, moving, starts, seed)
+    agreements = [
+        agreement_after(image, template, candidate, background) for candidate in candidates
+    ]
+    highest = int(np.argmax(agreements))
+    found = candidates[highest]
+    centred = centre_on_centre(image.lattice, template.lattice, axes)
+    unaligned = agreement_after(image, template, centred, background)
+    if _is_plausible(found) and agreements[highest] > unaligned:
+        return Alignment(matrix=found, failed=False)
+    differ = _voxels_apart(found, centred, template.lattice) > _SAME_PLACE
+    return Alignment(matrix=centred, failed=differ)
+
+
+def centre_on_centre(image: Lattice, template: Lattice, axes: Matrix | None = None) -> Matrix:
+    """Return world of a template to world of an image, which brings centres and axes together.
+
+    With M and F from the boxes' own coordinates, in mm from their centres, to the world, it is
+    M F⁻¹.
+
+    Parameters
+    ----------
+    image, template
+        Where their voxels are.
+    axes
+        (3, 3): what their axes are named after (see `common_axes`); None: the world's.
+    """
+    from_image = _box_to_world(image, axes)
+    from_template = _box_to_world(template, axes)
+    return from_image @ np.linalg.inv(from_template)
 
 
 def agreement_after(
@@ -184,8 +238,39 @@ def _mean_agreement(candidate: Path, others: Sequence[Path]) -> float:
         if other == candidate:
             continue
         image = read_image(other)
-        agreements.append(agreement_after(image, template, find_alignment(image, template)))
+        matrix = find_alignment(image, template).matrix
+        agreements.append(agreement_after(image, template, matrix))
     return float(np.mean(agreements))
+
+
+def _box_to_world(lattice: Lattice, axes: Matrix | None) -> Matrix:
+    frame = ras_frame(lattice, axes)
+    directions = frame.to_world[:3, :3]
+    lengths = np.linalg.norm(directions, axis=0)
+    matrix = np.eye(4)
+    matrix[:3, :3] = directions / lengths
+    matrix[:3, 3] = lattice.centre_mm
+    return matrix
+
+
+def _is_plausible(matrix: Matrix) -> bool:
+    """Return whether an affine mirrors nothing and changes no length more than threefold."""
+    linear = matrix[:3, :3]
+    if not np.isfinite(linear).all() or np.linalg.det(linear) <= 0:
+        return False
+    stretches = np.linalg.svd(linear, compute_uv=False)
+    largest = max(stretches.max(), 1 / stretches.min())
+    return bool(largest <= _LARGEST_STRETCH)
+
+
+def _voxels_apart(one: Matrix, other: Matrix, template: Lattice) -> float:
+    """Return the largest distance of the corners of a template's box under two affines, in voxels."""
+    corners = np.ones((4, 8))
+    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8)
+    corners[:3] *= np.array(template.shape)[:, None] - 1
+    apart_mm = ((one - other) @ template.affine @ corners)[:3]
+    voxel_mm = np.linalg.norm(template.affine[:3, :3], axis=0).min()
+    return float(np.linalg.norm(apart_mm, axis=0).max() / voxel_mm)
 
 
 def _check_volume(volume: Volume) -> None:
@@ -238,46 +323,82 @@ def _coarsened(volume: Volume, background: float | None) -> Volume:
     return Volume(data=data, lattice=lattice)
 
 
-def _optimize(fixed: Any, moving: Any, starts: list[Any], seed: int) -> tuple[Matrix, Matrix]:
-    """Return the best of some starts, and what gradient descent makes of it."""
+def _optimize(fixed: Any, moving: Any, starts: list[Any], seed: int) -> list[Matrix]:
+    """Return the best of some starts, the rigid transform found from it, and the affine from that.
+
+    Twelve parameters at once are led astray: a stretch along oblique axes does some of what a
+    rotation should. The rotation is found first, where images are coarse.
+    """
     import SimpleITK as sitk
 
-    method = _method(fixed, seed)
+    *coarse, finest = _shrink_factors(min(fixed.GetSize()))
+    smooth = [max(1.0, factor / 2) for factor in coarse]
+    of_rigid = _method(fixed, coarse, smooth, seed)
+    of_affine = _method(fixed, [finest], [0.0], seed)
     values = []
     for start in starts:
-        method.SetInitialTransform(start)
-        values.append(_evaluate(method, fixed, moving))
+        of_affine.SetInitialTransform(start)
+        values.append(_evaluate(of_affine, fixed, moving))
     lowest = int(np.argmin(values))
     best = starts[lowest]
-    transform = sitk.AffineTransform(best)
-    method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(fixed, moving)
-    return _matrix(best), _matrix(transform)
+    found = [_matrix(best)]
+
+    rigid = sitk.Euler3DTransform()
+    rigid.SetCenter(best.GetCenter())
+    rigid.SetTranslation(best.GetTranslation())
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(best.GetCenter())
+    try:
+        of_rigid.SetInitialTransform(rigid, inPlace=True)
+        of_rigid.Execute(fixed, moving)
+        found.append(_matrix(rigid))
+        affine.SetMatrix(rigid.GetMatrix())
+        affine.SetTranslation(rigid.GetTranslation())
+        of_affine.SetInitialTransform(affine, inPlace=True)
+        of_affine.Execute(fixed, moving)
+        found.append(_matrix(affine))
+    except RuntimeError:  # the image left the template on the way
+        pass
+    return found
 
 
-def _method(fixed: Any, seed: int) -> Any:
+def _method(fixed: Any, factors: list[int], sigmas: list[float], seed: int) -> Any:
     """Return the registration method of SimpleITK, whose metric is minus the mutual information."""
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    shortest = min(fixed.GetSize())
-    coarsest = shortest // _COARSEST_LENGTH
-    coarsest = max(1, min(4, coarsest))
-    factors = [coarsest, min(2, coarsest), 1]
     voxels = fixed.GetNumberOfPixels()
     shares = [min(1.0, _SAMPLES * factor**3 / voxels) for factor in factors]
     method.SetMetricSamplingPercentagePerLevel(shares, seed + 1)  # 0 would take the clock
+    # the fixed image's gradient is not needed, and would be filtered at each resolution
+    method.MetricUseFixedImageGradientFilterOff()
     method.SetInterpolator(sitk.sitkLinear)
-    # stopped at a step of 1e-3, or relaxed faster, it leaves a known affine of an ellipsoid half a
-    # voxel short
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200, relaxationFactor=0.7)
+    # Steps are lengths in mm: one voxel at first, shorter whenever the gradient turns. A small
+    # gradient does not end it, as it may be small far from the optimum.
+    voxel_mm = min(fixed.GetSpacing())
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=voxel_mm,
+        minStep=_SHORTEST_STEP * voxel_mm,
+        numberOfIterations=_ITERATIONS,
+        relaxationFactor=0.8,
+        gradientMagnitudeTolerance=1e-8,
+    )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(factors)
-    method.SetSmoothingSigmasPerLevel([2, 1, 0])
+    method.SetSmoothingSigmasPerLevel(sigmas)
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
     return method
+
+
+def _shrink_factors(shortest: int) -> list[int]:
+    """Return the factors by which a template is coarsened, of a given shortest side.
+
+    The last is 1; before it come 4 and 2, where 16 voxels are left, or else 1.
+    """
+    coarser = [factor for factor in (4, 2) if shortest // factor >= _COARSEST_LENGTH]
+    return [*(coarser or [1]), 1]
 
 
 def _evaluate(method: Any, fixed: Any, moving: Any) -> float:

@@ -58,12 +58,15 @@ class Place:
     by_header
         Whether the frame is that of the reference, so that a slice of it is looked for in the
         image by its place.
+    alignment_failed
+        Whether the image should lie on the template and lies centre on centre with it instead.
     """
 
     frame: Frame
     matrix: Matrix
     reference: Reference
     by_header: bool = False
+    alignment_failed: bool = False
 
 
 def find_place(
@@ -112,8 +115,15 @@ def find_place(
         )
     aligned_to = read_image(template)
     frame = ras_frame(aligned_to.lattice, reference.axes)
-    matrix = find_alignment(image, aligned_to, background=options.background)
-    return Place(frame=frame, matrix=matrix, reference=reference)
+    alignment = find_alignment(
+        image, aligned_to, background=options.background, axes=reference.axes
+    )
+    return Place(
+        frame=frame,
+        matrix=alignment.matrix,
+        reference=reference,
+        alignment_failed=alignment.failed,
+    )
 
 
 def resample_image(

@@ -10,8 +10,8 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 
-from hmopt.data.alignment import find_alignment
-from hmopt.data.grid import Matrix, ras_frame, resample
+from hmopt.data.alignment import centre_on_centre, find_alignment
+from hmopt.data.grid import Matrix, resample
 from hmopt.data.structures import Structures, merge_labels
 from hmopt.data.volume import Lattice, Volume, read_image, read_labels
 from hmopt.errors import DataError
@@ -182,10 +182,10 @@ def measure_aligned(
         moving = _read_merged(moving_labels, structures)
         fixed = _read_merged(fixed_labels, structures)
         try:
-            matrix = find_alignment(read_image(moving_image), read_image(fixed_image))
+            alignment = find_alignment(read_image(moving_image), read_image(fixed_image))
         except DataError:  # flat, or of too few voxels
             continue
-        overlap = _overlap(moving, fixed, matrix)
+        overlap = _overlap(moving, fixed, alignment.matrix)
         if not np.isnan(overlap):
             overlaps.append(overlap)
     return float(np.mean(overlaps)) if overlaps else float("nan")
@@ -202,34 +202,13 @@ def _measure(
 ) -> tuple[float, float, float, float]:
     """Return overlap by headers and centred, then distance of centres by headers and centred."""
     by_header = np.eye(4)
-    centred = _centre_on_centre(moving.lattice, fixed.lattice, axes)
+    centred = centre_on_centre(moving.lattice, fixed.lattice, axes)
     return (
         _overlap(moving, fixed, by_header),
         _overlap(moving, fixed, centred),
         _distance_mm(moving, fixed, by_header),
         _distance_mm(moving, fixed, centred),
     )
-
-
-def _centre_on_centre(moving: Lattice, fixed: Lattice, axes: Matrix | None) -> Matrix:
-    """Return world of the fixed to world of the moving box, which brings centres and axes together.
-
-    With M and F from the boxes' own coordinates, in mm from their centres, to the world, it is
-    M F⁻¹.
-    """
-    from_moving = _box_to_world(moving, axes)
-    from_fixed = _box_to_world(fixed, axes)
-    return from_moving @ np.linalg.inv(from_fixed)
-
-
-def _box_to_world(lattice: Lattice, axes: Matrix | None) -> Matrix:
-    frame = ras_frame(lattice, axes)
-    directions = frame.to_world[:3, :3]
-    lengths = np.linalg.norm(directions, axis=0)
-    matrix = np.eye(4)
-    matrix[:3, :3] = directions / lengths
-    matrix[:3, 3] = lattice.centre_mm
-    return matrix
 
 
 def _overlap(moving: Volume, fixed: Volume, matrix: Matrix) -> float:

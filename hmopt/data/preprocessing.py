@@ -41,6 +41,8 @@ from hmopt.study_folder import StudyFolder
 VERSION = 1
 """Raised whenever the same declaration begins to mean other arrays."""
 
+_ALIGNMENT = "affine, 2"
+"""Its number is raised whenever images are aligned in another way; other placements stay."""
 _SPACING_TOLERANCE = 0.01
 
 
@@ -128,7 +130,7 @@ def write_arrays(
     Warns
     -----
     UserWarning
-        If a declared structure is left out.
+        If a declared structure is left out, or images could not be aligned to the template.
     """
     options = study.preprocessing
     slices = slices_of(options)
@@ -137,11 +139,14 @@ def write_arrays(
     arrays = _create_arrays(folder, count, tuple(options.shape), len(cohort.structures))
 
     spacings: dict[str, tuple[float, ...]] = {}
+    unaligned = []
     files = cohort.images[["image", "label"]].itertuples(name=None)
     start = 0
     for name, image_path, label_path in track(files, "Preparing images", len(cohort.images)):
         image = read_image(image_path)
         place = find_place(image, options, reference, template)
+        if place.alignment_failed:
+            unaligned.append(name)
         prepared = resample_image(image, options, place, str(image_path))
         label_maps = resample_labels(
             label_path, prepared, cohort.structures, study.cohort.minimum_voxels
@@ -153,6 +158,13 @@ def write_arrays(
         spacings[name] = prepared[0].spacing_mm
         start += len(slices)
 
+    if unaligned:
+        warnings.warn(
+            f"{len(unaligned)} of {len(cohort.images)} images could not be aligned to the template "
+            f"and lie centre on centre with it: {', '.join(unaligned)}. Look at them, or declare "
+            "another preprocessing.template.",
+            stacklevel=3,
+        )
     labels = _keep_shown(arrays[LABEL_MAPS], list(cohort.structures), study.cohort.structures)
     spacing_mm = _common_spacing(spacings) if study.cohort.spacing_known else None
     record = {
@@ -309,7 +321,7 @@ def _deciding_options(options: PreprocessingOptions, reference: Reference | None
     What older versions knew stands as they wrote it, so that their prepared cohorts are found.
     """
     deciding = options.model_dump(exclude={"template", "placement", "background"})
-    deciding["align"] = "affine" if options.placement == "affine" else "none"
+    deciding["align"] = _ALIGNMENT if options.placement == "affine" else "none"
     if options.background is not None:
         deciding["background"] = options.background
     if options.placement == "header":

@@ -197,6 +197,13 @@ def prepare_pair(preparation: Preparation, pair: FilePair) -> PreparedPair:
     moving_place = find_place(pair.moving_image, options, reference, template)
     moving = resample_image(pair.moving_image, moving_options, moving_place, str(pair.moving))
 
+    places = {pair.fixed: fixed_place, pair.moving: moving_place}
+    for path, place in places.items():
+        if place.alignment_failed:
+            remarks.append(
+                f"{path.name}: it could not be aligned to the template and lies centre on centre "
+                "with it."
+            )
     remarks += _sizes_against_grid(pair.moving, moving[0])
     remarks += _sizes_against_grid(pair.fixed, fixed[0])
     if options.placement == "centre":

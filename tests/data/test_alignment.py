@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -59,7 +60,9 @@ def template() -> Volume:
 
 
 def test_a_known_affine_is_found_to_a_fifth_of_a_voxel(template: Volume) -> None:
-    found = find_alignment(moved(template, true_affine()), template)
+    alignment = find_alignment(moved(template, true_affine()), template)
+    assert not alignment.failed
+    found = alignment.matrix
     inside = np.argwhere(template.data > 1)[::20]
     places = np.column_stack([inside, np.ones(len(inside))]).T
     assert np.linalg.norm((found - true_affine()) @ places, axis=0).mean() < 0.2
@@ -70,9 +73,97 @@ def test_the_same_seed_gives_the_same_affine_bit_for_bit() -> None:
         data=blobs((16, 16, 16)), lattice=Lattice(shape=(16, 16, 16), affine=np.eye(4))
     )
     image = moved(template, true_affine())
-    np.testing.assert_array_equal(
-        find_alignment(image, template, 1), find_alignment(image, template, 1)
+    once = find_alignment(image, template, 1)
+    again = find_alignment(image, template, 1)
+    np.testing.assert_array_equal(once.matrix, again.matrix)
+
+
+def ellipsoids(shape: tuple[int, int, int] = (32, 40, 30)) -> np.ndarray:
+    """Return an ellipsoid with two others in it, which say how it is turned."""
+    parts = [
+        ((0, 0, 0), (12, 16, 10), 1.0),
+        ((4, -6, 2), (4, 5, 3), 1.0),
+        ((-5, 5, -2), (3, 6, 4), -0.7),
+    ]
+    places = np.indices(shape).T - (np.array(shape) - 1) / 2
+    data = np.zeros(shape)
+    for centre, radii, height in parts:
+        distance = np.linalg.norm((places - centre) / radii, axis=-1).T
+        data += height / (1 + np.exp(12 * (distance - 1)))
+    return data.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "scales", "shift"),
+    [
+        ((8, 0, -6), (1.0, 1.0, 1.0), (3, -2, 1)),
+        ((0, 0, 0), (1.15, 0.9, 1.1), (0, 0, 0)),
+        ((-5, 6, 4), (0.9, 1.08, 0.95), (-4, 5, 2)),
+    ],
+)
+@pytest.mark.parametrize("spacing", [1.0, 0.1])
+def test_turned_and_scaled_ellipsoids_are_found_to_half_a_voxel(
+    degrees: tuple[float, ...], scales: tuple[float, ...], shift: tuple[float, ...], spacing: float
+) -> None:
+    to_mm = np.diag([spacing, spacing, spacing, 1])
+    data = ellipsoids()
+    template = Volume(data=data, lattice=Lattice(shape=data.shape, affine=to_mm))
+    centre = (np.array(data.shape) - 1) / 2
+    linear = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ np.diag(scales)
+    in_voxels = np.eye(4)
+    in_voxels[:3, :3] = linear
+    in_voxels[:3, 3] = centre - linear @ centre + shift
+
+    shape = (48, 56, 46)
+    first = np.eye(4)
+    first[:3, 3] = -8
+    grid = np.linalg.inv(in_voxels) @ first
+    moved_data = ndimage.affine_transform(
+        data, grid[:3, :3], grid[:3, 3], output_shape=shape, order=1
     )
+    image = Volume(data=moved_data, lattice=Lattice(shape=shape, affine=to_mm @ first))
+
+    alignment = find_alignment(image, template)
+    found = np.linalg.inv(to_mm) @ alignment.matrix @ to_mm
+    inside = np.argwhere(data > 0.5)[::20]
+    places = np.column_stack([inside, np.ones(len(inside))]).T
+    errors = np.linalg.norm((found - in_voxels) @ places, axis=0)
+    assert not alignment.failed
+    assert errors.mean() < 0.5
+
+
+def shifted_box(data: np.ndarray) -> Volume:
+    affine = np.eye(4)
+    affine[:3, 3] = [7, -3, 2]
+    return Volume(data=data, lattice=Lattice(shape=data.shape, affine=affine))
+
+
+def too_long(*_: Any) -> list[np.ndarray]:
+    return [np.diag([4.0, 1.0, 1.0, 1.0])]
+
+
+def off_the_image(*_: Any) -> list[np.ndarray]:
+    matrix = np.eye(4)
+    matrix[:3, 3] = 40
+    return [matrix]
+
+
+@pytest.mark.parametrize("optimize", [too_long, off_the_image])
+def test_a_bad_affine_falls_back_to_centre_on_centre(
+    template: Volume, optimize: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmopt.data.alignment._optimize", optimize)
+    alignment = find_alignment(shifted_box(template.data), template)
+    expected = np.eye(4)
+    expected[:3, 3] = [7, -3, 2]
+    assert alignment.failed
+    np.testing.assert_allclose(alignment.matrix, expected, atol=1e-12)
+
+
+def test_the_template_is_aligned_to_itself(template: Volume) -> None:
+    alignment = find_alignment(template, template)
+    assert not alignment.failed
+    np.testing.assert_allclose(alignment.matrix, np.eye(4), atol=0.02)
 
 
 def test_an_image_is_as_much_like_itself_as_can_be(template: Volume) -> None:

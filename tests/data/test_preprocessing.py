@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from hmopt.data.alignment import Alignment
 from hmopt.data.image import find_place, resample_image
 from hmopt.data.preprocessing import prepare
 from hmopt.data.reference import Reference
@@ -264,3 +265,23 @@ def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(
         assert prepared.original.shape == (10, 9, 8)
         np.testing.assert_array_equal(prepared.data, cohort.image(f"sub-1_ses-1_slice-{index}"))
         np.testing.assert_array_equal(prepared.grid, cohort.grid(f"sub-1_ses-1_slice-{index}"))
+
+
+def test_images_that_cannot_be_aligned_are_named_and_lie_centre_on_centre(
+    write_cohort: WriteCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = iter([False, True, False, True])
+
+    def find_alignment(*_: object, **__: object) -> Alignment:
+        return Alignment(matrix=np.eye(4), failed=next(failed, False))
+
+    monkeypatch.setattr("hmopt.data.image.find_alignment", find_alignment)
+    manifest = write_cohort()
+    study = declare(manifest, placement="affine", template="sub-3_ses-1")
+    with pytest.warns(UserWarning, match="could not be aligned to the template") as caught:
+        cohort = prepare(study, tmp_path / "study")
+    names = list(cohort.images.index)
+    messages = [str(one.message) for one in caught]
+    message = next(text for text in messages if "aligned" in text)
+    assert f"2 of {len(names)} images" in message
+    assert f": {names[1]}, {names[3]}." in message
