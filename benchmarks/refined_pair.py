@@ -45,10 +45,10 @@ def by_refinement(
     fixed_tensor = torch.from_numpy(fixed)[None, None]
     with torch.inference_mode():
         start = network(moving_tensor, fixed_tensor)
-        velocity = refinement.refined(
+        refined = refinement.refined(
             start, moving_tensor, fixed_tensor, SETTING, network.displacement
         )
-        displacement = network.displacement(velocity)
+        displacement = network.displacement(refined.fields)
 
     def move(image: NDArray[np.float32]) -> NDArray[np.float32]:
         moved = warp(torch.from_numpy(image)[None, None], displacement)

@@ -31,6 +31,8 @@ from hmopt.spatial import warp
 from hmopt.training import Batch, Loss, make_average, make_optimizer, take_step
 
 SETTING = {"regularization": 0.5}
+SETTINGS = [{"regularization": value} for value in (0.1, 0.35, 0.6, 0.85)]
+"""Of a step of the hypermorph: one for each pair."""
 RATE = 1e-4
 SLICE = (160, 160)
 BRAINS = NetworkOptions(encoder=[16, 32, 48, 64], decoder=[48, 32, 32], final=[16], stride=2)
@@ -155,7 +157,7 @@ def step_in_3d() -> Measured:
     network="U-Net 16-32-48-64 of studies/brains, dense layers 32-64-8, 160×160, batch 4",
 )
 def step_of_a_hypermorph() -> Measured:
-    """A training step of a hypermorph against one of a separate network."""
+    """A training step of a hypermorph at four settings against one of a separate network."""
     moving, fixed = torch.rand(2, 4, 1, *SLICE)
     batch = Batch(moving=moving, fixed=fixed, moving_labels=None, fixed_labels=None)
     loss = Loss(options=LossOptions(), scale=1.0, overlap_labels=(), spacing=None)
@@ -169,11 +171,11 @@ def step_of_a_hypermorph() -> Measured:
     mean_network = make_average(separate, options.averaging)
 
     def step_hypermorph() -> None:
-        take_step(hypermorph, of_hypermorph, loss, batch, SETTING)
+        take_step(hypermorph, of_hypermorph, loss, batch, SETTINGS)
         mean_hypernetwork.update_parameters(hypermorph.hypernetwork)
 
     def step_separate() -> None:
-        take_step(separate, of_separate, loss, batch, SETTING)
+        take_step(separate, of_separate, loss, batch, [SETTING])
         mean_network.update_parameters(separate)
 
     sides = {"hypermorph": step_hypermorph, "separate network": step_separate}

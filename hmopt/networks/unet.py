@@ -162,9 +162,7 @@ def is_slow_in_torch(image: Tensor) -> bool:
     return len(image) == 1 and in_float32_on_cpu and _HAS_ONEDNN
 
 
-def can_halve(
-    image: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]
-) -> bool:
+def can_halve(image: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> bool:
     """Return whether `convolve_halves` applies, and is worth it: in training, as gradients are slow too."""
     is_plain = weight.shape[2] == 3 and padding[0] == 1 and max(stride) == 1
     learns = torch.is_grad_enabled() and (weight.requires_grad or image.requires_grad)
@@ -209,8 +207,8 @@ def convolve_halves(
     memory_format = torch.channels_last if d == 2 else torch.channels_last_3d
     halves = halves.contiguous(memory_format=memory_format)
     within = [0, *padding[1:]]
-    first, second = CONVOLVE[d](halves, weight, bias, padding=within).split(1)
-    return torch.cat([first, second], 2)
+    convolved = CONVOLVE[d](halves, weight, bias, padding=within)
+    return torch.cat([convolved[:1], convolved[1:]], 2)
 
 
 def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:

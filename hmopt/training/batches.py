@@ -15,7 +15,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
-from hmopt.space import Setting, Space
+from hmopt.space import Setting, Space, Value
 from hmopt.spatial import image_tensor, label_tensor, warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
@@ -54,7 +54,7 @@ class Batch:
         )
 
     def divided(self, count: int) -> list["Batch"]:
-        """Return the batch in parts, in its order; the first ones have one more pair where it does not divide evenly."""
+        """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more."""
         every_row = torch.arange(len(self.moving)).tensor_split(count)
         parts = []
         for rows in every_row:
@@ -112,14 +112,14 @@ def draw_settings(space: Space, count: int, generator: np.random.Generator) -> l
     [0, 1, 2, 3]
     """
     (orders,) = generator.spawn(1)
-    settings: list[Setting] = [{} for _ in range(count)]
+    settings: list[dict[str, Value]] = [{} for _ in range(count)]
     for hyperparameter in space.hyperparameters:
         share, place = generator.random(2)
         shares = _spread(share, count, orders)
         places = _spread(place, count, orders)
         for setting, one_share, one_place in zip(settings, shares, places, strict=True):
             setting[hyperparameter.name] = hyperparameter.draw(one_share, one_place)
-    return settings
+    return [*settings]
 
 
 def _spread(number: float, count: int, generator: np.random.Generator) -> list[float]:

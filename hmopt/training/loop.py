@@ -52,7 +52,8 @@ Drawn = tuple[list[Setting], Batch]
 class Trainable(ABC):
     """What the training loop trains, and what it asks of it.
 
-    Once: `make_optimizer`. In every step: `draw_settings`, then `model` at each. At checkpoints, with averaged weights: `network`, which is measured, and `save`.
+    Once: `make_optimizer`. In every step: `draw_settings`, then `model` at each. At checkpoints,
+    with averaged weights: `network`, which is measured, and `save`.
     """
 
     model: Model

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmopt.networks.unet import UNet
+from hmopt.networks.unet import UNet, _convolve, can_halve
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.conv3d}
 POOL: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
@@ -80,3 +80,35 @@ def test_decoder_convolves_the_upsampled_image_joined_with_the_skip_connection(d
         joint = torch.cat([upsampled, skip], 1)
         expected = activated(layer, joint)
     torch.testing.assert_close(network(image), expected)
+
+
+@pytest.mark.parametrize("grid", [(12, 8, 10), (20, 20)])
+def test_an_image_alone_has_the_values_and_gradients_of_one_in_a_batch(
+    grid: tuple[int, ...],
+) -> None:
+    """It is convolved in halves, where gradients are computed."""
+    torch.manual_seed(0)
+    d = len(grid)
+    layer = nn.Conv2d(6, 5, 3, padding=1) if d == 2 else nn.Conv3d(6, 5, 3, padding=1)
+    images = torch.rand(2, 6, *grid)
+    one, two = images[:1].clone().requires_grad_(), images.clone().requires_grad_()
+    outer = torch.rand(1, 5, *grid)
+
+    assert can_halve(one, layer.weight, [1] * d, [1] * d)
+    alone = _convolve(one, layer.weight, layer.bias, [1] * d, [1] * d)
+    in_batch = layer(two)[:1]
+    torch.testing.assert_close(alone, in_batch)
+    learned = [layer.weight, layer.bias]
+    found = torch.autograd.grad(alone, [one, *learned], outer)
+    expected = torch.autograd.grad(in_batch, [two, *learned], outer)
+    torch.testing.assert_close(found[0], expected[0][:1])
+    torch.testing.assert_close(found[1:], expected[1:], rtol=1e-5, atol=1e-5)
+
+
+def test_without_gradients_an_image_is_convolved_whole() -> None:
+    weight = torch.rand(4, 4, 3, 3, requires_grad=True)
+    with torch.no_grad():
+        assert not can_halve(torch.rand(1, 4, 8, 8), weight, [1, 1], [1, 1])
+    assert can_halve(torch.rand(1, 4, 8, 8), weight, [1, 1], [1, 1])
+    assert not can_halve(torch.rand(1, 4, 7, 8), weight, [1, 1], [1, 1])
+    assert not can_halve(torch.rand(1, 4, 8, 8), weight, [2, 2], [1, 1])
