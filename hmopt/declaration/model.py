@@ -172,9 +172,9 @@ class HypernetworkOptions(Options):
 
     table: ClassVar[str] = "hypernetwork"
 
-    widths: Annotated[list[Width], Field(min_length=1, max_length=20)] = [32, 64, 64]
+    widths: Annotated[list[Width], Field(min_length=1, max_length=20)] = [32, 64, 8]
     """Units of each dense layer."""
-    learning_rate_share: float = Field(default=0.5, gt=0, le=1000)
+    learning_rate_share: float = Field(default=0.2, gt=0, le=1000)
     """Learning rate of the dense layers, relative to that of the weights that do not depend on the
     setting."""
 
@@ -380,8 +380,11 @@ class TrainingOptions(Options):
     settings_per_step: int = Field(default=4, ge=1, le=4096)
     """Settings that they are divided among at most, spread evenly over the prior: their mean
     gradient suits all λ better than that of one."""
-    learning_rate: float = Field(default=5e-4, gt=0, le=1)
-    """Adam's initial learning rate; it decays to zero by a cosine schedule."""
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    """Adam's learning rate; it decays to zero by a cosine schedule."""
+    warm_up: int = Field(default=200, ge=0, le=10**9)
+    """First steps, over which it rises from near zero to its value; at most a tenth of all steps. At a
+    full rate the first steps would move images by many voxels."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of weights that becomes the model; 0: the last
     weights."""

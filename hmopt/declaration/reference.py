@@ -84,7 +84,7 @@ EXAMPLES = {
     """,
     "hypernetwork": """
         [hypernetwork]
-        widths = [32, 64, 64]
+        widths = [32, 64, 8]
     """,
     "hyperparameters.NAME": """
         [hyperparameters.regularization] # λ
@@ -104,7 +104,7 @@ EXAMPLES = {
         [training]
         steps = 20000
         batch = 4
-        learning_rate = 5e-4
+        learning_rate = 2e-3
     """,
     "training.augmentation": """
         [training.augmentation]
@@ -163,7 +163,7 @@ def example(table: str) -> str:
     --------
     >>> print(example("hypernetwork"))
     [hypernetwork]
-    widths = [32, 64, 64]
+    widths = [32, 64, 8]
     """
     text = EXAMPLES.get(table, "")
     lines = text.strip().splitlines()

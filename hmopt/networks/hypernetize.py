@@ -181,7 +181,7 @@ def hypernetize(
     hyperparameters: Space | Sequence[Hyperparameter | str] | Hyperparameter | str,
     *,
     targets: Iterable[Target] | Target | None = None,
-    widths: Sequence[int] = (32, 64, 64),
+    widths: Sequence[int] = (32, 64, 8),
     spread: float = 0.05,
 ) -> HypernetizedModule:
     """Return a module that takes a setting besides its inputs, and predicts its weights from it.

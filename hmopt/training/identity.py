@@ -200,7 +200,7 @@ def training_key(study: Study, cohort: PreparedCohort) -> str:
     trained = first_names(trained_part(hypermorph))
     declared = _declared(study)
     settings = study.training.settings_per_step
-    # a step of one setting is that of earlier versions, whose models stay theirs
+    # as below: a step of one setting is that of earlier versions
     several = [] if settings == 1 else [{"settings_per_step": settings}]
     return content_hash(trained, [*declared, *several], cohort.identity)
 
@@ -243,6 +243,9 @@ def _declared(study: Study) -> list[dict[str, Any]]:
     """Return what decides a training besides the networks: loss, optimization, split and pairs."""
     # a separate network has one setting
     not_deciding = {"threads", "checkpoint_every", "settings_per_step"}
+    # without it a training is that of earlier versions, whose models stay theirs
+    if not study.training.warm_up:
+        not_deciding.add("warm_up")
     of_training = {"tasks", "atlas", "same"}
     tables = {
         "loss": study.loss.model_dump(mode="json"),

@@ -178,7 +178,8 @@ def run_training(
     if progress is None:
         progress = Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
     first = progress.step
-    schedule = make_schedule(optimizer, options.steps, done=first)
+    warm_up = min(options.warm_up, options.steps // 10)
+    schedule = make_schedule(optimizer, options.steps, done=first, warm_up=warm_up)
     loss = declared_loss(study, cohort, progress.scale)
     log = Log(files.log, study.space, first)
 

@@ -48,7 +48,7 @@ def make_optimizer(
     >>> training = TrainingOptions(learning_rate=1e-3)
     >>> optimizer = make_optimizer(hypermorph, training, HypernetworkOptions())
     >>> [group["lr"] for group in optimizer.param_groups]
-    [0.001, 0.0005]
+    [0.001, 0.0002]
     """
     network = hypermorph.hypernetwork
     rate = training.learning_rate
@@ -60,10 +60,10 @@ def make_optimizer(
     return torch.optim.Adam(groups, fused=True)
 
 
-def make_schedule(optimizer: Optimizer, steps: int, done: int = 0) -> LambdaLR:
-    """Return the schedule of the learning rate: half a cosine from its first value to zero.
+def make_schedule(optimizer: Optimizer, steps: int, done: int = 0, warm_up: int = 0) -> LambdaLR:
+    """Return the schedule of the learning rate: half a cosine to zero, times a linear warm-up.
 
-        rate(k) = rate(0) · (1 + cos(π k / steps)) / 2,     k = 0, 1, …, steps
+        rate(k) = rate · min(1, (k + 1) / warm_up) · (1 + cos(π k / steps)) / 2,     k = 0, 1, …, steps
 
     The rate is a function of k alone, so that a resumed training needs no state of the schedule
     (`CosineAnnealingLR` computes each rate from the one before).
@@ -71,11 +71,13 @@ def make_schedule(optimizer: Optimizer, steps: int, done: int = 0) -> LambdaLR:
     Parameters
     ----------
     optimizer
-        Each of its groups has its first rate as `lr`.
+        Each of its groups has its rate as `lr`.
     steps
         Optimizer steps of the training.
     done
         Steps done already.
+    warm_up
+        First steps, over which the rate rises; 0: none.
 
     Examples
     --------
@@ -84,13 +86,15 @@ def make_schedule(optimizer: Optimizer, steps: int, done: int = 0) -> LambdaLR:
     [0.0005]
     """
 
-    def half_cosine(step: int) -> float:
+    def share(step: int) -> float:
         angle = math.pi * step / steps
-        return (1 + math.cos(angle)) / 2
+        half_cosine = (1 + math.cos(angle)) / 2
+        risen = min(1, (step + 1) / warm_up) if warm_up else 1
+        return risen * half_cosine
 
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # where torch looks for it when steps were done before
-    return LambdaLR(optimizer, half_cosine, last_epoch=done - 1)
+    return LambdaLR(optimizer, share, last_epoch=done - 1)
 
 
 def make_average(module: nn.Module, decay: float) -> AveragedModel:

@@ -19,7 +19,7 @@ FEW = {
     "encoder = [16, 32, 32, 32]": "encoder = [4, 8]",
     "decoder = [32, 32, 32]": "decoder = [8]",
     "final = [16]": "final = [4]",
-    "widths = [32, 64, 64]": "widths = [8]",
+    "widths = [32, 64, 8]": "widths = [8]",
     "steps = 6000": "steps = 20",
     "batch = 4": "batch = 2",
     "search = 200": "search = 12",

@@ -142,6 +142,13 @@ def test_learning_rate_follows_half_a_cosine(step: int, share: float) -> None:
     assert schedule.get_last_lr() == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
+@pytest.mark.parametrize("step", [0, 4, 19, 20, 60])
+def test_learning_rate_rises_linearly_over_the_first_steps(step: int) -> None:
+    plain = make_schedule(adam([2e-3]), steps=100, done=step).get_last_lr()[0]
+    warmed = make_schedule(adam([2e-3]), steps=100, done=step, warm_up=20).get_last_lr()[0]
+    assert warmed == pytest.approx(plain * min(1, (step + 1) / 20))
+
+
 def test_resumed_schedule_has_the_learning_rates_of_one_that_was_never_interrupted() -> None:
     whole = make_schedule(adam([2e-3, 5e-4]), steps=30)
     for step in range(30):
