@@ -380,7 +380,7 @@ class TrainingOptions(Options):
     settings_per_step: int = Field(default=4, ge=1, le=4096)
     """Settings that they are divided among at most, spread evenly over the prior: their mean
     gradient suits all λ better than that of one."""
-    learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Adam's learning rate; it decays to zero by a cosine schedule."""
     warm_up: int = Field(default=200, ge=0, le=10**9)
     """First steps, over which it rises from near zero to its value; at most a tenth of all steps. At a

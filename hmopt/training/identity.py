@@ -165,13 +165,20 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
     CheckpointError
         If it has another one.
     """
-    if header.get("training_key") != key:
-        raise CheckpointError(
-            str(path),
-            expected="a model of this declaration and these images",
-            got="one of others",
-            advice="Restore what it was trained under, or move the file away and train again.",
+    if header.get("training_key") == key:
+        return
+    advice = "Restore what it was trained under, or move the file away and train again."
+    if "settings_per_step" not in header.get("training", {"settings_per_step": 1}):
+        advice = (
+            "It was trained by an earlier version: declare `settings_per_step = 1` and `warm_up = 0` under [training]. "
+            f"If that is not all: {advice[0].lower()}{advice[1:]}"
         )
+    raise CheckpointError(
+        str(path),
+        expected="a model of this declaration and these images",
+        got="one of others",
+        advice=advice,
+    )
 
 
 def training_key(study: Study, cohort: PreparedCohort) -> str:

@@ -37,6 +37,8 @@ from hmopt.workflow.infer import (
 from hmopt.workflow.new_engine import EngineStudy
 from hmopt.workflow.new_optimized import WithoutTraining
 
+RATE_2D, RATE_3D = 2e-3, 1e-3
+"""Learning rates that are stable for slices and for volumes; a model learns fastest just below the largest such."""
 TRAINING_S_PER_VOXEL = 1.0e-6
 """One image voxel of one pair of one step on one core; measured with the default network on a 2-core machine."""
 MEASURING_S_PER_VOXEL = 4.0e-7
@@ -588,15 +590,25 @@ def infer_study(
     split = _split(found, remarks)
     pairs = infer_pairs(images, remarks)
     searched = subject_count(split["search"])
+    preprocessing = infer_preprocessing(found, remarks, slices)
     values = {
         "name": name,
         "cohort": cohort.model_dump(mode="json", exclude_none=True),
-        "preprocessing": infer_preprocessing(found, remarks, slices),
+        "preprocessing": preprocessing,
+        "training": _training(len(preprocessing["shape"]), remarks),
         "split": split,
         "pairs": pairs,
         "search": infer_search(images, searched, pairs["tasks"], remarks),
     }
     return parse_study(values), remarks
+
+
+def _training(d: int, remarks: Remarks) -> Values:
+    """Return the learning rate of images with d axes."""
+    remarks["training.learning_rate"] = (
+        "Half as much in 3-D, where a voxel of a layer adds up three times as many weights."
+    )
+    return {"learning_rate": RATE_2D if d == 2 else RATE_3D}
 
 
 def _split(found: Inspection, remarks: Remarks) -> Values:

@@ -105,6 +105,11 @@ def test_models_that_were_trained_under_older_names_are_still_recognized() -> No
                 "pairs.tasks": ["cross", "within"],
                 "hypernetwork.widths": [8, 16],
                 "loss.regularizer": "bending",
+                # what was the default then
+                "hypernetwork.learning_rate_share": 0.5,
+                "training.learning_rate": 5e-4,
+                "training.settings_per_step": 1,
+                "training.warm_up": 0,
             }
         )
     )

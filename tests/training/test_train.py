@@ -16,7 +16,7 @@ from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
-from hmopt.training.identity import is_trained, training_key
+from hmopt.training.identity import check_key, is_trained, training_key
 
 MODEL = "model.safetensors"
 MODEL_FILES = {
@@ -204,7 +204,7 @@ def test_log_has_a_row_every_ten_steps_and_at_every_checkpoint(
     assert [int(row["step"]) for row in rows] == [9, 10, 18, 20, 23]
     assert [bool(row["tune_dice"]) for row in rows] == [True, False, True, False, True]
     # a warm-up of two steps is over by then
-    rates = [2e-3 * (1 + math.cos(math.pi * step / 23)) / 2 for step in (8, 9, 17, 19, 22)]
+    rates = [1e-3 * (1 + math.cos(math.pi * step / 23)) / 2 for step in (8, 9, 17, 19, 22)]
     np.testing.assert_allclose([float(row["learning_rate"]) for row in rows], rates, rtol=1e-5)
 
 
@@ -279,3 +279,15 @@ def test_a_training_that_diverges_ends_at_its_next_checkpoint_without_a_model(
         train(study, cohort, tmp_path)
     assert not (tmp_path / MODEL).exists()
     assert logged(tmp_path)[-1]["tune_dice"]
+
+
+def test_model_of_an_earlier_version_is_told_what_to_declare(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    path = train(declare(training={"settings_per_step": 1, "warm_up": 0}), cohort, tmp_path)
+    header = {**read_header(path)}
+    header["training"] = {"steps": header["training"]["steps"]}
+    with pytest.raises(CheckpointError, match=r"declare `settings_per_step = 1` and `warm_up = 0`"):
+        check_key(path, header, "another key")
+    with pytest.raises(CheckpointError, match=r"one of others\. Restore what it was"):
+        check_key(path, read_header(path), "another key")
