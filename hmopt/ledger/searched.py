@@ -315,16 +315,10 @@ def declared_sections(study: Study) -> dict[str, Any]:
         "model": {"path", "trust_code", "time_limit_s", "threads", "warnings"},
         "training": {"threads", "checkpoint_every"},
     }
-    names = (
-        "cohort",
-        "preprocessing",
-        "split",
-        "pairs",
-        "model",
-        "network",
-        "hypernetwork",
-        "training",
-    )
+    # of a model that comes from elsewhere they say nothing
+    of_the_model = {"trained": ["network", "hypernetwork", "training"], "optimize": ["network"]}
+    names = ["cohort", "preprocessing", "split", "pairs", "model"]
+    names += of_the_model.get(study.model.source, [])
     tables = {}
     for name in names:
         options = getattr(study, name)

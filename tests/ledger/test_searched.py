@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.declaration import SearchOptions
+from hmopt.declaration import SearchOptions, parse_study
 from hmopt.errors import LedgerError
 from hmopt.ledger import Ledger, Searched, write_measurements
+from hmopt.ledger.searched import changed_keys, declared_sections
 from hmopt.records import Pair
 from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
@@ -139,3 +140,34 @@ def test_search_json_is_plain_json(folder: Path) -> None:
     content = json.loads((folder / "search.json").read_text())
     assert content["metric"] == "dice"
     assert content["space"][0]["name"] == "regularization"
+
+
+def test_how_a_network_is_trained_says_nothing_of_a_study_without_one(oracle: Any) -> None:
+    """Neither where an engine was searched, nor where a file of an earlier version tells it all the same."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "cohort": {"manifest": "cohort.csv"},
+        "preprocessing": {"shape": [16, 16]},
+        "split": {"train": 0, "tune": 0, "search": 3},
+    }
+    engine = {"source": "engine", "engine": "ants"}
+    spaces = {"gradient_step": {"low": 0.1, "high": 0.5, "default": 0.2}}
+    by_engine = parse_study({**values, "model": engine, "hyperparameters": spaces})
+    trained = parse_study({**values, "split": {"train": 1, "tune": 1, "search": 3}})
+    assert {"network", "hypernetwork", "training"} <= declared_sections(trained).keys()
+    assert not {"network", "hypernetwork", "training"} & declared_sections(by_engine).keys()
+
+    older = {**declared_sections(by_engine), "hypernetwork": {"widths": [1, 2, 3]}}
+    searched = Searched(
+        name="small",
+        identity=oracle.identity,
+        identity_half=None,
+        labels=oracle.labels,
+        spacing_mm=None,
+        space=by_engine.space,
+        loss={},
+        loss_scale=None,
+        search=by_engine.search,
+        declared=older,
+    )
+    assert list(changed_keys(by_engine, searched)) == []
