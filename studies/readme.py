@@ -101,6 +101,15 @@ class Study:
         assert curve is not None
         return float(curve.scores.max())
 
+    def worst_pair(self, metric: str) -> tuple[str, float, float]:
+        """Return the pair with the lowest score at the default setting, its score, and the next lowest score."""
+        measurements = read_folder(self.folder)
+        default = measurements.space.index(measurements.space.default)
+        scores = measurements.score(metric)[measurements.settings.index(default)]
+        worst, next_worst, *_ = scores.argsort()
+        pair = measurements.pairs.iloc[int(worst)]
+        return f"{pair['moving']} to {pair['fixed']}", float(scores[worst]), float(scores[next_worst])
+
     @cached_property
     def beside(self) -> dict[str, Any]:
         """The methods that its report sets side by side, from its summary."""
