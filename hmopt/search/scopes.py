@@ -268,9 +268,7 @@ def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[s
         if spelled in known:
             return [spelled]
     advice = _near(with_arrow(value), known)
-    raise SearchError(
-        kind, expected="a value that was searched", got=repr(value), advice=advice
-    )
+    raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=advice)
 
 
 def _near(word: str, known: Sequence[str]) -> str:

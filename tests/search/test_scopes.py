@@ -100,7 +100,9 @@ def test_a_pair_of_groups_may_be_typed_without_its_arrow(pair_table: pd.DataFram
         {"modality": "T1->T2", "task": "*"}, pair_table.iloc[4:6], LABELS, min_paired_subjects=1
     )
     assert expanded.criteria == (("modality", "T1→T2"), ("task", "cross"))
-    with pytest.raises(SearchError, match="modality: expected a value that was searched, got 'T2->T1'"):
+    with pytest.raises(
+        SearchError, match="modality: expected a value that was searched, got 'T2->T1'"
+    ):
         find_scope({"modality": "T2->T1"}, pair_table, LABELS, 1)
 
 
