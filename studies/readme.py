@@ -69,6 +69,11 @@ class Study:
         """The numbers of its report."""
         return dict(self.json("summary"))
 
+    @property
+    def has_results(self) -> bool:
+        """Whether results are committed: a study that is declared only has none."""
+        return (self.folder / "results" / "summary.json").is_file()
+
     @cached_property
     def declared(self) -> dict[str, Any]:
         """Its `study.toml`."""

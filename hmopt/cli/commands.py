@@ -325,7 +325,7 @@ Groups = Annotated[
     typer.Option(
         "--group",
         metavar="KIND=VALUE",
-        help="Further part of the scope, as task=within. Repeatable.",
+        help="Further part of the scope, as task=within, or site=A->B for a pair of groups. Repeatable.",
     ),
 ]
 PlacementOption = Annotated[

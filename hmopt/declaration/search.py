@@ -60,7 +60,7 @@ class SearchOptions(Options):
         ["subject"],
     ]
     """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product
-    of these."""
+    of these. A pair whose images differ in a column belongs to the pair of groups `A→B`."""
     bins: dict[str, list[float]] = {}
     """Rising edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None

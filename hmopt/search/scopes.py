@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.data.pair_table import ARROW
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
@@ -17,6 +18,8 @@ from hmopt.ledger.measurements import PAIR_COLUMNS
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
 COHORT = "cohort"
+TYPED_ARROW = "->"
+"""What may be typed in place of the arrow in the name of a pair of groups, as `A->B`."""
 
 Criteria = Mapping[str, str]
 """Values by kind, as `{"label": "thalamus", "task": "within"}`; none: the cohort."""
@@ -30,7 +33,8 @@ class Scope:
     ----------
     criteria
         Kinds with the values they must have: `label`, `task`, `subject` (in either role) or a
-        column of the pairs. None of them: the cohort.
+        column of the pairs, whose values are those of both images, or `A→B` where the moving image
+        has A and the fixed one B. None of them: the cohort.
 
     Examples
     --------
@@ -208,7 +212,7 @@ def find_scope(
     Parameters
     ----------
     criteria
-        Values by kind, as `{"label": "thalamus", "task": "within"}`.
+        Values by kind, as `{"label": "thalamus", "task": "within"}`. `A->B` stands for `A→B`.
     pairs, labels
         As for `list_scopes`.
     min_paired_subjects
@@ -220,9 +224,11 @@ def find_scope(
         If a kind or a value is unknown (near ones are named), no pair has all the values, or a
         subject has too few partners.
     """
+    known = {}
     for kind, value in criteria.items():
-        _known_values(kind, value, pairs, labels)
-    scope = Scope(criteria=tuple(criteria.items()))
+        values = _known_values(kind, value, pairs, labels)
+        known[kind] = EVERY if value == EVERY else values[0]
+    scope = Scope(criteria=tuple(known.items()))
     groups = Groups(pairs)
     if not len(groups.positions(scope)):
         raise SearchError(
@@ -256,11 +262,13 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     known = _values(kind, pairs, labels)
-    if value not in (EVERY, *known):
-        raise SearchError(
-            kind, expected="a value that was searched", got=repr(value), advice=_near(value, known)
-        )
-    return known if value == EVERY else [value]
+    if value == EVERY:
+        return known
+    for spelled in (value, with_arrow(value)):
+        if spelled in known:
+            return [spelled]
+    advice = _near(with_arrow(value), known)
+    raise SearchError(kind, expected="a value that was searched", got=repr(value), advice=advice)
 
 
 def _near(word: str, known: Sequence[str]) -> str:
@@ -292,6 +300,17 @@ def _is_large_enough(scope: Scope, groups: Groups, min_paired_subjects: int) -> 
         return len(positions) > 0
     partners = groups.partners(subject, positions)
     return len(partners) >= min_paired_subjects
+
+
+def with_arrow(value: str) -> str:
+    """Return the name of a pair of groups with the arrow that it has in tables of pairs.
+
+    Examples
+    --------
+    >>> with_arrow("wild type->treated"), with_arrow("wild type")
+    ('wild type→treated', 'wild type')
+    """
+    return value.replace(TYPED_ARROW, ARROW)
 
 
 def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,15 @@ from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
 from hmopt.interop.registration import Placement, RegisteredFiles, Residual
 from hmopt.oracle import open_registrar
-from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
+from hmopt.search.scopes import (
+    COHORT,
+    Criteria,
+    Scope,
+    find_scope,
+    list_scopes,
+    parse_scope,
+    with_arrow,
+)
 from hmopt.search.studies import study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
@@ -600,7 +608,8 @@ def find_published(optima: "ModelOptima", criteria: Criteria) -> "ScopeOptimum":
         If it was not; those that were are named.
     """
     asked = Scope(criteria=tuple(criteria.items()))
-    found = optima.of(asked)
+    spelled = {kind: with_arrow(value) for kind, value in criteria.items()}
+    found = optima.of(asked) or optima.of(Scope(criteria=tuple(spelled.items())))
     if found is not None:
         return found
     known = [one.scope.name for one in optima.scopes]

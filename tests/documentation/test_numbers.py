@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.readme import ROOT, render, templates
+from studies.readme import ROOT, Study, render, templates
 
 TEMPLATES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in templates()]
 
@@ -138,6 +138,15 @@ def test_a_verdict_that_fell_stops_the_readme(copied: Path) -> None:
     levels["cohort"]["over_default"]["evidence"] = "no evidence"
     with pytest.raises(AssertionError, match="change its words"):
         changed(copied, "gain_per_granularity", levels)
+
+
+def test_a_study_that_is_declared_only_has_no_results(tmp_path: Path) -> None:
+    results = tmp_path / "studies/mine/results"
+    results.mkdir(parents=True)
+    (results.parent / "study.toml").touch()
+    assert not Study("mine", tmp_path).has_results
+    (results / "summary.json").touch()
+    assert Study("mine", tmp_path).has_results
 
 
 def test_an_interval_that_is_not_known_is_never_written(copied: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
-from hmopt.search.scopes import Scope, find_scope, list_scopes
+from hmopt.search.scopes import Scope, expand_scope, find_scope, list_scopes
 
 LABELS = ("thalamus", "cortex")
 
@@ -90,6 +90,27 @@ def test_any_scope_can_be_asked_for(pair_table: pd.DataFrame) -> None:
         "017-1->027-1",
     ]
     assert find_scope({}, pair_table, LABELS, 10).name == "cohort"
+
+
+def test_a_pair_of_groups_may_be_typed_without_its_arrow(pair_table: pd.DataFrame) -> None:
+    typed = find_scope({"modality": "T1->T2", "label": "cortex"}, pair_table, LABELS, 1)
+    assert typed == Scope(criteria=(("modality", "T1→T2"), ("label", "cortex")))
+    assert typed.mask(pair_table).sum() == 4
+    (expanded,) = expand_scope(
+        {"modality": "T1->T2", "task": "*"}, pair_table.iloc[4:6], LABELS, min_paired_subjects=1
+    )
+    assert expanded.criteria == (("modality", "T1→T2"), ("task", "cross"))
+    with pytest.raises(
+        SearchError, match="modality: expected a value that was searched, got 'T2->T1'"
+    ):
+        find_scope({"modality": "T2->T1"}, pair_table, LABELS, 1)
+
+
+def test_a_value_that_has_such_an_arrow_itself_is_found_as_it_is(pair_table: pd.DataFrame) -> None:
+    pairs = pair_table.assign(phase=["a->b"] * 5 + ["a→b"] * 4)
+    scope = find_scope({"phase": "a->b"}, pairs, LABELS, 1)
+    assert scope.name == "phase=a->b"
+    assert scope.mask(pairs).sum() == 5
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from hmopt.declaration import read_study
 from hmopt.errors import DeclarationError, HmoptError, SearchError
 from hmopt.interop import own_model
 from hmopt.model_file import model_identity
-from hmopt.report.origin import read_optima, write_optima
+from hmopt.report.origin import ModelOptima, ScopeOptimum, read_optima, write_optima
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.publish import Published, licence_identifier
-from hmopt.workflow.register import recommended_setting
+from hmopt.workflow.register import find_published, recommended_setting
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +307,27 @@ def test_a_scope_that_was_not_published_is_refused_and_those_that_were_are_named
         hmopt.register(published.folder, image, image, label="thalamus")
     with pytest.raises(SearchError, match=r"published with the model"):
         hmopt.register(published.folder, image, image, subject="s01")
+
+
+def test_a_pair_of_groups_that_was_published_may_be_typed_without_its_arrow() -> None:
+    found = []
+    for value in ("T1", "T1→T2"):
+        one = ScopeOptimum(
+            criteria=[("modality", value)],
+            setting={"regularization": 0.5},
+            intervals={},
+            recommended={"regularization": 0.4},
+            pairs=4,
+            subjects=3,
+        )
+        found.append(one)
+    optima = ModelOptima(
+        name="x", identity="y", metric="dice", labels=["a"], default={}, scopes=found
+    )
+    assert find_published(optima, {"modality": "T1->T2"}) is found[1]
+    assert find_published(optima, {"modality": "T1→T2"}) is found[1]
+    with pytest.raises(SearchError, match="got modality=T2->T1"):
+        find_published(optima, {"modality": "T2->T1"})
 
 
 def test_optima_of_another_model_are_not_used(by_label: Path, tmp_path: Path) -> None:
