@@ -113,7 +113,11 @@ class Study:
         scores = measurements.score(metric)[measurements.settings.index(default)]
         worst, next_worst, *_ = scores.argsort()
         pair = measurements.pairs.iloc[int(worst)]
-        return f"{pair['moving']} to {pair['fixed']}", float(scores[worst]), float(scores[next_worst])
+        return (
+            f"{pair['moving']} to {pair['fixed']}",
+            float(scores[worst]),
+            float(scores[next_worst]),
+        )
 
     @cached_property
     def beside(self) -> dict[str, Any]:

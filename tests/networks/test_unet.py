@@ -98,6 +98,7 @@ def test_an_image_alone_has_the_values_and_gradients_of_one_in_a_batch(
     alone = _convolve(one, layer.weight, layer.bias, [1] * d, [1] * d)
     in_batch = layer(two)[:1]
     torch.testing.assert_close(alone, in_batch)
+    assert layer.bias is not None
     learned = [layer.weight, layer.bias]
     found = torch.autograd.grad(alone, [one, *learned], outer)
     expected = torch.autograd.grad(in_batch, [two, *learned], outer)
