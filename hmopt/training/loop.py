@@ -1,5 +1,6 @@
 """The training loop."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from hmopt.data.facts import FACTS, CohortFacts, training_facts
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
-from hmopt.errors import DataError
+from hmopt.errors import DivergedError
 from hmopt.losses import Terms
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
@@ -158,8 +159,10 @@ def run_training(
     CheckpointError
         If there is a state of another training.
     DataError
-        If there is no pair to train on, or the training diverges: the loss is no longer a finite
-        number, or the tune Dice at a checkpoint is below half of that before registration.
+        If there is no pair to train on.
+    DivergedError
+        If the loss is no longer a finite number, or the tune Dice at a checkpoint is below half of
+        that before registration.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
     """
@@ -222,6 +225,10 @@ def run_training(
             facts = facts or training_facts(study, cohort)
             header = _header(study, cohort, key, progress, loss, device)
             header[FACTS] = facts.model_dump()
+            if is_checkpoint:
+                dice = row["tune_dice"]
+                # JSON has no NaN
+                header["tune_dice"] = dice if math.isfinite(dice) else None
             trainable.save(files.models[step], average.module.state_dict(), header)
         if is_checkpoint and not is_last:
             save_state(files.state, progress, module, average, optimizer, key)
@@ -351,7 +358,7 @@ def check_dice(step: int, dice: float, before: float) -> None:
 
     Raises
     ------
-    DataError
+    DivergedError
         If Dice is below half of that before registration.
 
     Examples
@@ -359,7 +366,7 @@ def check_dice(step: int, dice: float, before: float) -> None:
     >>> check_dice(500, dice=0.45, before=0.51)
     """
     if dice < DIVERGED * before:
-        raise DataError(
+        raise DivergedError(
             "training",
             expected=f"a Dice on pairs to tune on above {before:.2f}, that before registration",
             got=f"{dice:.3f} at step {step}",
