@@ -306,14 +306,14 @@ class StudyFolder(_SearchFiles):
         return self.baselines_folder / name
 
     def separate_folder(self, steps: int, seed: int, learning_rate: float | None) -> Path:
-        """`compare/separate-…/`: networks for one setting each, a file for each setting.
+        """`compare/separate-…/`: networks for one setting each, a file for each setting; where training diverged, a record.
 
         Parameters
         ----------
         steps, seed
             Of each training.
         learning_rate
-            As `[compare]` declares it; None: that of the hypermorph, and the name tells none.
+            One of those that `[compare]` declares; None: that of the hypermorph, and the name tells none.
         """
         at_rate = "" if learning_rate is None else f"-rate-{learning_rate:g}"
         name = f"separate-{steps}-steps{at_rate}-seed-{seed}"
