@@ -306,7 +306,7 @@ class StudyFolder(_SearchFiles):
         return self.baselines_folder / name
 
     def separate_folder(self, steps: int, seed: int, learning_rate: float | None) -> Path:
-        """`compare/separate-…/`: networks for one setting each, a file for each setting; where training diverged, a record.
+        """`compare/separate-…/`: networks for one setting each, a file for each; records of trainings that diverged.
 
         Parameters
         ----------

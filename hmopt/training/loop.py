@@ -225,10 +225,7 @@ def run_training(
             facts = facts or training_facts(study, cohort)
             header = _header(study, cohort, key, progress, loss, device)
             header[FACTS] = facts.model_dump()
-            if is_checkpoint:
-                dice = row["tune_dice"]
-                # JSON has no NaN
-                header["tune_dice"] = dice if math.isfinite(dice) else None
+            header["tune_dice"] = _json_number(row.get("tune_dice", math.nan))
             trainable.save(files.models[step], average.module.state_dict(), header)
         if is_checkpoint and not is_last:
             save_state(files.state, progress, module, average, optimizer, key)
@@ -288,6 +285,11 @@ def _header(
         "minutes": round(progress.minutes, 2),
         "device": str(device),
     }
+
+
+def _json_number(value: float) -> float | None:
+    """Return a number as JSON can hold it, which has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 @torch.inference_mode()

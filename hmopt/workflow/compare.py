@@ -261,9 +261,7 @@ class BaselinePlan:
                 rates = [oracles.best_rate(steps, index)]
             for rate in rates:
                 if oracles.separate(steps, seed, rate).missing([index]):
-                    yield NetworkTraining(
-                        steps=steps, seed=seed, setting=index, learning_rate=rate
-                    )
+                    yield NetworkTraining(steps=steps, seed=seed, setting=index, learning_rate=rate)
 
     def depending(self, oracles: BaselineOracles) -> Iterator[NetworkTraining]:
         """Yield a training for each network of a further seed whose learning rate is still to be chosen.
@@ -276,9 +274,7 @@ class BaselinePlan:
                 continue
             for rate in oracles.rates_left(steps, index):
                 if oracles.separate(steps, seed, rate).missing([index]):
-                    yield NetworkTraining(
-                        steps=steps, seed=seed, setting=index, learning_rate=rate
-                    )
+                    yield NetworkTraining(steps=steps, seed=seed, setting=index, learning_rate=rate)
                     break
 
     def _each_network(self) -> Iterator[tuple[int, int, Index]]:

@@ -323,6 +323,7 @@ def test_each_setting_has_the_learning_rate_of_the_best_tune_dice(
             of_setting_name = setting_name(study.space.setting(index))
             path = folder / "compare" / name / f"{of_setting_name}.safetensors"
             header = read_header(path, NETWORK_FORMAT)
+            assert trial.tune_dice is not None
             assert trial.tune_dice == header["tune_dice"]
             scores[trial.learning_rate] = trial.tune_dice
         assert set(scores) == {0.001, 0.04}

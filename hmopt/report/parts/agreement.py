@@ -211,9 +211,7 @@ def _further(compared: BaselineComparison) -> tuple[Table, ...]:
     if chosen is None:
         return ()
     rows = []
-    for setting, scores, best in zip(
-        chosen.settings, chosen.tune_dice, chosen.chosen, strict=True
-    ):
+    for setting, scores, best in zip(chosen.settings, chosen.tune_dice, chosen.chosen, strict=True):
         row = {"": setting_text(setting), "learning rate": f"{best:g}"}
         for rate, dice in zip(chosen.rates, scores, strict=True):
             row[f"tune Dice at {rate:g}"] = number(dice)
@@ -227,9 +225,7 @@ def _rates_numbers(compared: BaselineComparison) -> dict[str, Any]:
     if chosen is None:
         return {}
     rows = []
-    for setting, scores, best in zip(
-        chosen.settings, chosen.tune_dice, chosen.chosen, strict=True
-    ):
+    for setting, scores, best in zip(chosen.settings, chosen.tune_dice, chosen.chosen, strict=True):
         rows.append({**setting, "learning_rate": best, "tune_dice": [float(one) for one in scores]})
     return {"separate_rates_tried": list(chosen.rates), "separate_rates": rows}
 

@@ -186,10 +186,12 @@ def found(
     rates = compared.chosen_rates
     if rates is not None:
         tried = f"{number(rates.minutes, 1)} minutes a setting"
-        networks += f", each trained at {len(rates.rates)} learning rates to find its best ({tried}),"
+        networks += (
+            f", each trained at {len(rates.rates)} learning rates to find its best ({tried}),"
+        )
         if_known = (
-            f" If the best rate of each setting had been known before, it would cost less for {at_known_rates} or more; "
-            "trials of the hypermorph's own rate are not counted."
+            f" If the best rate of each setting had been known before, it would cost less for {at_known_rates} or "
+            "more; trials of the hypermorph's own rate are not counted."
         )
     return (
         f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, {ratio} "
