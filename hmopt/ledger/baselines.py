@@ -26,6 +26,11 @@ class AtRate:
         Of the oracle at this rate.
     settings
         Where it has this rate, sorted.
+
+    Examples
+    --------
+    >>> AtRate(learning_rate=0.004, identity="0f", settings=((40,), (100,))).learning_rate
+    0.004
     """
 
     learning_rate: float
@@ -54,6 +59,21 @@ class RateTrial:
         What it took, until it ended or diverged.
     chosen
         Whether all networks of the setting were trained at this rate.
+
+    Examples
+    --------
+    >>> trial = RateTrial(
+    ...     steps=3000,
+    ...     setting=(190,),
+    ...     learning_rate=0.004,
+    ...     tune_dice=None,
+    ...     diverged=True,
+    ...     steps_done=500,
+    ...     minutes=0.4,
+    ...     chosen=False,
+    ... )
+    >>> trial.diverged, trial.steps_done < trial.steps
+    (True, True)
     """
 
     steps: int
