@@ -382,9 +382,11 @@ class BaselineOracles:
         if left:
             return left
         tried = [self._rate_text(rate) for rate in options.learning_rates]
+        setting = self._study.space.setting(index)
+        values = [f"{name} = {value}" for name, value in setting.items()]
         raise DataError(
             "compare.learning_rate",
-            expected=f"a rate at which a network for {setting_name(self._setting(index))} can be trained",
+            expected=f"a rate at which networks for {', '.join(values)} can be trained",
             got=f"{', '.join(tried)}, where training diverged",
             advice="Declare a lower one.",
         )
@@ -460,9 +462,6 @@ class BaselineOracles:
             if oracle.divergence(index) is not None:
                 return True
         return False
-
-    def _setting(self, index: Index) -> Setting:
-        return self._study.space.setting(index)
 
     def _rate_text(self, rate: float | None) -> str:
         known = self._study.training.learning_rate if rate is None else rate

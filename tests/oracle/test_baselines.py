@@ -380,7 +380,7 @@ def test_a_record_of_another_training_does_not_count_and_a_damaged_one_is_refuse
 def test_where_every_rate_diverged_setting_and_rates_are_named(oracles: Open) -> None:
     several = oracles([0.02, 0.01])
     message = (
-        r"^compare\.learning_rate: expected a rate at which a network for regularization-0\.35 can be "
+        r"^compare\.learning_rate: expected a rate at which networks for regularization = 0\.35 can be "
         r"trained, got 0\.01, 0\.02, where training diverged\. Declare a lower one\."
     )
     with diverging_above(0.0):
