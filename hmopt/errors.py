@@ -58,6 +58,10 @@ class DataError(HmoptError):
     """An image, a label map, a manifest or a name table cannot be used."""
 
 
+class DivergedError(DataError):
+    """A training diverged: its loss is no longer a finite number, or its tune Dice fell far below where it began."""
+
+
 class CheckpointError(HmoptError):
     """A weights file does not fit what it is loaded into."""
 

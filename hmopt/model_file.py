@@ -151,6 +151,7 @@ class _Header(BaseModel):
     preprocessing: dict[str, Any] = {}
     steps: Annotated[int, Field(ge=1, strict=True)] = 1
     minutes: Annotated[float, Field(ge=0)] = 0.0
+    tune_dice: Annotated[float, Field(ge=0)] | None = None
     device: str = "cpu"
 
 

@@ -45,7 +45,7 @@ from hmopt.ledger.composed import (
 )
 from hmopt.ledger.gap import GapRecord, Stage, measurements_of_stages, read_gap, write_gap
 from hmopt.ledger.ledger import Ledger
-from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
+from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements, joined
 from hmopt.ledger.searched import (
     ADVICE,
     EXPECTED,
@@ -306,14 +306,14 @@ class StudyFolder(_SearchFiles):
         return self.baselines_folder / name
 
     def separate_folder(self, steps: int, seed: int, learning_rate: float | None) -> Path:
-        """`compare/separate-…/`: networks for one setting each, a file for each setting.
+        """`compare/separate-…/`: networks for one setting each, a file for each; records of trainings that diverged.
 
         Parameters
         ----------
         steps, seed
             Of each training.
         learning_rate
-            As `[compare]` declares it; None: that of the hypermorph, and the name tells none.
+            One of those that `[compare]` declares; None: that of the hypermorph, and the name tells none.
         """
         at_rate = "" if learning_rate is None else f"-rate-{learning_rate:g}"
         name = f"separate-{steps}-steps{at_rate}-seed-{seed}"
@@ -571,9 +571,19 @@ class StudyFolder(_SearchFiles):
         """
         if not self.has_compared:
             return read_measurements(self.results.baseline_file(baseline))
+        if not baseline.at_rates:
+            return self._read_baseline(baseline.identity)
+        parts = []
+        for part in baseline.at_rates:
+            measured = self._read_baseline(part.identity)
+            # a rate that was tried elsewhere too was not chosen there
+            parts.append(measured.at(part.settings))
+        return joined(parts, baseline.identity)
+
+    def _read_baseline(self, identity: str) -> Measurements:
         searched = self.searched
         return self.ledger.measurements(
-            baseline.identity,
+            identity,
             searched.space,
             self.pairs,
             searched.search.deciding,

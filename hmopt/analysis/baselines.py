@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmopt.analysis.agreement import Agreement, Regret, find_agreement, find_regret
 from hmopt.analysis.evidence import Evidence
@@ -12,10 +13,10 @@ from hmopt.analysis.model_scores import Robustness, ensemble_gain, find_robustne
 from hmopt.analysis.resampling import Estimate
 from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
-from hmopt.ledger.baselines import Baseline, Comparison, Role
+from hmopt.ledger.baselines import Baseline, Comparison, RateTrial, Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
-from hmopt.space import Setting
+from hmopt.space import Index, Setting, Space
 
 GAP_TOLERANCES = 1.5
 """How much better separate networks may be where an amortized model is equivalent to them, in
@@ -50,7 +51,7 @@ class Replicates:
     minutes
         Wall time of one training, the median.
     learning_rate
-        Adam's at the start; None where it was not recorded.
+        Adam's at the start; None where it was not recorded, or differs between settings.
     along
         By scope: spread over those that hold every setting of the grid.
     at_optimum
@@ -100,6 +101,84 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ChosenRates:
+    """The learning rates of separate networks, where each setting has the best of several (R).
+
+    Parameters
+    ----------
+    rates
+        The R rates that were tried, rising.
+    settings
+        The S settings, sorted on the lattice.
+    tune_dice
+        Shape (S, R): Dice on pairs to tune on at the end of training, of the first seed; NaN where
+        training diverged.
+    chosen
+        The rate of each setting, for all seeds.
+    minutes
+        Wall time of all R trainings of a setting, the mean over settings; one that diverged took as
+        long as it lasted.
+    steps
+        Optimizer steps of all R trainings of a setting, the mean over settings.
+    """
+
+    rates: tuple[float, ...]
+    settings: tuple[Setting, ...]
+    tune_dice: NDArray[np.float64]
+    chosen: tuple[float, ...]
+    minutes: float
+    steps: float
+
+
+def chosen_rates(trials: Sequence[RateTrial], steps: int, space: Space) -> ChosenRates | None:
+    """Return which learning rates were tried and chosen for networks of so many steps; None where one was declared.
+
+    Parameters
+    ----------
+    trials
+        Those of a comparison.
+    steps
+        Of each training, as it was declared.
+    space
+        The hyperparameters.
+
+    Examples
+    --------
+    >>> from hmopt.space import Hyperparameter
+    >>> both = {"steps": 100, "setting": (190,), "steps_done": 100, "minutes": 2.0}
+    >>> trials = [
+    ...     RateTrial(learning_rate=0.002, tune_dice=0.70, diverged=False, chosen=True, **both),
+    ...     RateTrial(learning_rate=0.004, tune_dice=0.65, diverged=False, chosen=False, **both),
+    ... ]
+    >>> found = chosen_rates(trials, 100, Space(hyperparameters=(Hyperparameter(name="regularization"),)))
+    >>> found.chosen, found.minutes
+    ((0.002,), 4.0)
+    """
+    of_steps = [trial for trial in trials if trial.steps == steps]
+    if not of_steps:
+        return None
+    rates = sorted({trial.learning_rate for trial in of_steps})
+    indices: list[Index] = sorted({trial.setting for trial in of_steps})
+    tune_dice = np.full((len(indices), len(rates)), np.nan)
+    chosen = dict.fromkeys(indices, np.nan)
+    for trial in of_steps:
+        row = indices.index(trial.setting)
+        column = rates.index(trial.learning_rate)
+        if trial.tune_dice is not None:
+            tune_dice[row, column] = trial.tune_dice
+        if trial.chosen:
+            chosen[trial.setting] = trial.learning_rate
+    return ChosenRates(
+        rates=tuple(rates),
+        settings=tuple(space.setting(index) for index in indices),
+        tune_dice=tune_dice,
+        chosen=tuple(chosen.values()),
+        minutes=sum(trial.minutes for trial in of_steps) / len(indices),
+        steps=sum(trial.steps_done for trial in of_steps) / len(indices),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BaselineComparison:
     """A comparison of amortized models with separately trained networks.
 
@@ -118,6 +197,9 @@ class BaselineComparison:
         there are none.
     confirmed
         By scope: the searched model against them.
+    chosen_rates
+        The learning rates of the separate networks, where each setting has the best of several;
+        None where one was declared for all.
     """
 
     optimum: Setting
@@ -128,6 +210,7 @@ class BaselineComparison:
     setting_operations: float
     full_steps: int | None
     confirmed: Mapping[Scope, Agreement]
+    chosen_rates: ChosenRates | None = None
 
     @property
     def main(self) -> Budget:
@@ -198,6 +281,7 @@ def compare_baselines(
         setting_operations=_known(comparison.setting_operations),
         full_steps=comparison.full_steps,
         confirmed=analysis.confirmed(model),
+        chosen_rates=chosen_rates(comparison.rate_trials, comparison.steps, model.space),
     )
 
 

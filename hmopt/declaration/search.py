@@ -11,6 +11,7 @@ from hmopt.space import Hyperparameter, Index, Space, Value
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
+Rate = Annotated[float, Field(gt=0, le=1)]
 EVEN_VALUES = 9
 """Values of a hyperparameter at which separate networks are trained, where none are declared."""
 
@@ -144,11 +145,41 @@ class CompareOptions(Options):
     """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
     steps: int | None = Field(default=None, ge=2, le=10**9)
     """Optimizer steps of a separate network; left out: half of the model's."""
-    learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Adam's initial learning rate for separate networks; left out: the model's."""
+    learning_rate: Rate | Annotated[list[Rate], Field(min_length=1)] | None = None
+    """Adam's initial learning rate for separate networks; left out: the model's. Of a list, each setting
+    has the rate with the best Dice on the pairs to tune on: all are tried with the first seed."""
     half_budget_seeds: int = Field(default=0, ge=0, le=1000)
     """Seeds of separate networks at the best setting of the cohort that are trained for half the
     model's steps."""
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _usable_rates(cls, declared: object) -> object:
+        """Refuse rates out of range here: the message of a union of types would name its parts."""
+        rates = declared if isinstance(declared, list) else [declared]
+        numbers = [rate for rate in rates if isinstance(rate, int | float)]
+        in_range = [0 < rate <= 1 for rate in numbers]
+        if not rates or not all(in_range):
+            raise ValueError("expected a number above 0, at most 1, or a list of such numbers")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("expected a list that names each rate once")
+        return declared
+
+    @property
+    def learning_rates(self) -> tuple[float | None, ...]:
+        """The rates at which separate networks are trained, rising; None stands for the model's.
+
+        Examples
+        --------
+        >>> CompareOptions(learning_rate=[0.004, 0.002]).learning_rates
+        (0.002, 0.004)
+        >>> CompareOptions(learning_rate=0.002).learning_rates, CompareOptions().learning_rates
+        ((0.002,), (None,))
+        """
+        if isinstance(self.learning_rate, list):
+            rising = sorted(self.learning_rate)
+            return tuple(rising)
+        return (self.learning_rate,)
 
     def budgets(self, model_steps: int) -> tuple[int, int]:
         """Return the steps of a separate network, and the larger budget of a hypermorph: at most twice as many.

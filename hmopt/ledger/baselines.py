@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -12,6 +12,78 @@ from hmopt.space import Index, Space
 
 Role = Literal["separate", "hypermorph"]
 """Networks that were trained for one setting each, or one hypermorph for all settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtRate:
+    """The settings at which the networks of a baseline were trained with one learning rate.
+
+    Parameters
+    ----------
+    learning_rate
+        Adam's initial one.
+    identity
+        Of the oracle at this rate.
+    settings
+        Where it has this rate, sorted.
+
+    Examples
+    --------
+    >>> AtRate(learning_rate=0.004, identity="0f", settings=((40,), (100,))).learning_rate
+    0.004
+    """
+
+    learning_rate: float
+    identity: str
+    settings: tuple[Index, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateTrial:
+    """A training of the first seed, one of those that the learning rate of a setting was chosen among.
+
+    Parameters
+    ----------
+    steps
+        Of the declared training.
+    setting
+        Where.
+    learning_rate
+        Adam's initial one.
+    tune_dice
+        Dice on pairs to tune on at the last checkpoint; None where training diverged, or where it
+        is not known.
+    diverged
+        Whether training diverged.
+    steps_done, minutes
+        What it took, until it ended or diverged.
+    chosen
+        Whether all networks of the setting were trained at this rate.
+
+    Examples
+    --------
+    >>> trial = RateTrial(
+    ...     steps=3000,
+    ...     setting=(190,),
+    ...     learning_rate=0.004,
+    ...     tune_dice=None,
+    ...     diverged=True,
+    ...     steps_done=500,
+    ...     minutes=0.4,
+    ...     chosen=False,
+    ... )
+    >>> trial.diverged, trial.steps_done < trial.steps
+    (True, True)
+    """
+
+    steps: int
+    setting: Index
+    learning_rate: float
+    tune_dice: float | None
+    diverged: bool
+    steps_done: int
+    minutes: float
+    chosen: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +104,12 @@ class Baseline:
     networks
         How many were trained.
     minutes
-        Training time of all of them.
+        Training time of all of them, without those of other learning rates that were tried.
     learning_rate
-        Adam's initial one; None where it was not recorded.
+        Adam's initial one; None where it was not recorded, or differs between settings.
+    at_rates
+        Where the learning rate was chosen at each setting: by rate, the oracle that was measured and
+        where; empty where one rate was declared.
 
     Examples
     --------
@@ -49,6 +124,14 @@ class Baseline:
     networks: int
     minutes: float
     learning_rate: float | None = None
+    at_rates: tuple[AtRate, ...] = ()
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Identities under which the ledger holds its measurements."""
+        if not self.at_rates:
+            return (self.identity,)
+        return tuple(part.identity for part in self.at_rates)
 
     @property
     def name(self) -> str:
@@ -81,6 +164,8 @@ class Comparison:
     pair_operations, setting_operations
         Floating-point operations of the registration network for a pair, and of the hypernetwork
         for a setting, both without gradients; None where they were not counted.
+    rate_trials
+        What learning rates of separate networks were chosen among; empty where one was declared.
     """
 
     model: str
@@ -92,6 +177,7 @@ class Comparison:
     baselines: tuple[Baseline, ...]
     pair_operations: int | None = None
     setting_operations: int | None = None
+    rate_trials: tuple[RateTrial, ...] = ()
 
     @property
     def full_steps(self) -> int | None:
@@ -136,10 +222,57 @@ def write_comparison(path: Path, comparison: Comparison, space: Space) -> None:
         The searched hyperparameters.
     """
     content = asdict(comparison)
+    content["baselines"] = [_entry(baseline, space) for baseline in comparison.baselines]
+    content["rate_trials"] = [
+        {**asdict(trial), "setting": space.setting(trial.setting)}
+        for trial in comparison.rate_trials
+    ]
+    if not comparison.rate_trials:
+        del content["rate_trials"]
     content["grid"] = [space.setting(index) for index in comparison.grid]
     content["optimum"] = space.setting(comparison.optimum)
     content["default"] = space.setting(comparison.default)
     write_json(path, content)
+
+
+def _entry(baseline: Baseline, space: Space) -> dict[str, Any]:
+    """Return what `compare.json` holds of a baseline: rates of settings only where they were chosen."""
+    entry = asdict(baseline)
+    entry["at_rates"] = [
+        {**asdict(part), "settings": [space.setting(index) for index in part.settings]}
+        for part in baseline.at_rates
+    ]
+    if not baseline.at_rates:
+        del entry["at_rates"]
+    return entry
+
+
+Rate = Annotated[float, Field(gt=0)]
+
+
+class _AtRateEntry(BaseModel):
+    """Settings of one learning rate, as `compare.json` holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    learning_rate: Rate
+    identity: str
+    settings: list[dict[str, float]]
+
+
+class _TrialEntry(BaseModel):
+    """A training to choose a learning rate by, as `compare.json` holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    steps: PositiveInt
+    setting: dict[str, float]
+    learning_rate: Rate
+    tune_dice: float | None
+    diverged: bool
+    steps_done: NonNegativeInt
+    minutes: Annotated[float, Field(ge=0)]
+    chosen: bool
 
 
 class _BaselineEntry(BaseModel):
@@ -153,7 +286,8 @@ class _BaselineEntry(BaseModel):
     identity: str
     networks: PositiveInt
     minutes: Annotated[float, Field(ge=0)]
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: Rate | None = None
+    at_rates: list[_AtRateEntry] = []
 
 
 class _ComparisonFile(BaseModel):
@@ -173,6 +307,7 @@ class _ComparisonFile(BaseModel):
     )
     pair_operations: int | None = None
     setting_operations: int | None = None
+    rate_trials: list[_TrialEntry] = []
 
 
 def read_comparison(path: Path, space: Space) -> Comparison:
@@ -193,11 +328,6 @@ def read_comparison(path: Path, space: Space) -> Comparison:
     what = "what `hmopt compare` wrote"
     advice = "Restore it from a copy, or run `hmopt compare` again."
     content = read_record(path, _ComparisonFile, error=LedgerError, what=what, advice=advice)
-    baselines = []
-    for entry in content.baselines:
-        values = dict(entry)
-        values["seeds"] = tuple(entry.seeds)
-        baselines.append(Baseline(**values))
     try:
         return Comparison(
             model=content.model,
@@ -206,9 +336,29 @@ def read_comparison(path: Path, space: Space) -> Comparison:
             grid=tuple(space.index(setting) for setting in content.grid),
             optimum=space.index(content.optimum),
             default=space.index(content.default),
-            baselines=tuple(baselines),
+            baselines=tuple(_baseline(entry, space) for entry in content.baselines),
             pair_operations=content.pair_operations,
             setting_operations=content.setting_operations,
+            rate_trials=tuple(_trial(entry, space) for entry in content.rate_trials),
         )
     except HmoptError as error:
         raise LedgerError(str(path), expected=what, got=one_line(error), advice=advice) from error
+
+
+def _baseline(entry: _BaselineEntry, space: Space) -> Baseline:
+    values = dict(entry)
+    values["seeds"] = tuple(entry.seeds)
+    parts = []
+    for part in entry.at_rates:
+        settings = tuple(space.index(setting) for setting in part.settings)
+        parts.append(
+            AtRate(learning_rate=part.learning_rate, identity=part.identity, settings=settings)
+        )
+    values["at_rates"] = tuple(parts)
+    return Baseline(**values)
+
+
+def _trial(entry: _TrialEntry, space: Space) -> RateTrial:
+    values = dict(entry)
+    values["setting"] = space.index(entry.setting)
+    return RateTrial(**values)

@@ -181,6 +181,32 @@ class Measurements:
         return self.labels.index(label)
 
 
+def joined(parts: Sequence[Measurements], identity: str) -> Measurements:
+    """Return measurements of the same pairs, labels and metrics at different settings as one.
+
+    Parameters
+    ----------
+    parts
+        At least one; no two hold the same setting.
+    identity
+        That of all together.
+    """
+    first = parts[0]
+    settings = [setting for part in parts for setting in part.settings]
+    # where each setting, in order, stands among those of all parts
+    order = sorted(range(len(settings)), key=lambda place: settings[place])
+    values = {}
+    for metric in first.values:
+        stacked = np.concatenate([part.array(metric) for part in parts])
+        values[metric] = stacked[order]
+    return replace(
+        first,
+        identity=identity,
+        settings=tuple(settings[place] for place in order),
+        values=values,
+    )
+
+
 def check_measured(metric: str, measured: Iterable[str]) -> None:
     """Refuse a metric that was not measured.
 

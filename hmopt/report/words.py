@@ -483,7 +483,24 @@ def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     cost = ""
     if math.isfinite(budget.cost_ratio):
         cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network,"
+    rates = ""
+    if compared.chosen_rates is not None:
+        rates = f", each at its best learning rate among {rates_text(compared.chosen_rates.rates)}"
     return (
         f"{counted(budget.hypermorphs)}{cost} and separate networks of {separate.steps} steps "
-        f"({starts} at each setting)"
+        f"({starts} at each setting{rates})"
     )
+
+
+def rates_text(rates: Sequence[float]) -> str:
+    """Return learning rates as a list in words.
+
+    Examples
+    --------
+    >>> rates_text([0.001, 0.002, 0.004]), rates_text([0.001])
+    ('0.001, 0.002 and 0.004', '0.001')
+    """
+    *others, last = [f"{rate:g}" for rate in rates]
+    if not others:
+        return last
+    return f"{', '.join(others)} and {last}"

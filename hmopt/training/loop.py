@@ -1,5 +1,6 @@
 """The training loop."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from hmopt.data.facts import FACTS, CohortFacts, training_facts
 from hmopt.data.pairs import draw_pairs as draw_tuning_pairs
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.declaration import Study
-from hmopt.errors import DataError
+from hmopt.errors import DivergedError
 from hmopt.losses import Terms
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
@@ -158,8 +159,10 @@ def run_training(
     CheckpointError
         If there is a state of another training.
     DataError
-        If there is no pair to train on, or the training diverges: the loss is no longer a finite
-        number, or the tune Dice at a checkpoint is below half of that before registration.
+        If there is no pair to train on.
+    DivergedError
+        If the loss is no longer a finite number, or the tune Dice at a checkpoint is below half of
+        that before registration.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
     """
@@ -223,6 +226,7 @@ def run_training(
             facts = facts or training_facts(study, cohort)
             header = _header(study, cohort, key, progress, loss, device)
             header[FACTS] = facts.model_dump()
+            header["tune_dice"] = _json_number(row.get("tune_dice", math.nan))
             trainable.save(files.models[step], average.module.state_dict(), header)
         if is_checkpoint and not is_last:
             save_state(files.state, progress, module, average, optimizer, key)
@@ -282,6 +286,11 @@ def _header(
         "minutes": round(progress.minutes, 2),
         "device": str(device),
     }
+
+
+def _json_number(value: float) -> float | None:
+    """Return a number as JSON can hold it, which has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 @torch.inference_mode()
@@ -352,7 +361,7 @@ def check_dice(step: int, dice: float, before: float) -> None:
 
     Raises
     ------
-    DataError
+    DivergedError
         If Dice is below half of that before registration.
 
     Examples
@@ -360,7 +369,7 @@ def check_dice(step: int, dice: float, before: float) -> None:
     >>> check_dice(500, dice=0.45, before=0.51)
     """
     if dice < DIVERGED * before:
-        raise DataError(
+        raise DivergedError(
             "training",
             expected=f"a Dice on pairs to tune on above {before:.2f}, that before registration",
             got=f"{dice:.3f} at step {step}",

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from hmopt.declaration import HypernetworkOptions, TrainingOptions
-from hmopt.errors import DataError
+from hmopt.errors import DivergedError
 from hmopt.losses import Terms, balanced_loss
 from hmopt.networks import Hypermorph
 from hmopt.space import Setting, numbers_of
@@ -163,7 +163,7 @@ def take_step(
 
     Raises
     ------
-    DataError
+    DivergedError
         If the loss is not a finite number; then the weights are as they were.
 
     Examples
@@ -205,7 +205,7 @@ def _add_gradient(
     value = float(total.detach())
     if not math.isfinite(value):
         # before gradients are taken: those of warping by NaN crash torch
-        raise DataError(
+        raise DivergedError(
             "training", expected="a finite loss", got=value, advice="Lower the learning rate."
         )
     weighted = total * share

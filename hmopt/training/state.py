@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -325,6 +326,26 @@ class Log:
 
     def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
         return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+
+def logged_progress(path: Path) -> tuple[int, float]:
+    """Return the steps done and the minutes taken in the last row of a log; zeros without a row.
+
+    Raises
+    ------
+    CheckpointError
+        If its rows cannot be read.
+
+    Examples
+    --------
+    >>> logged_progress(Path("nowhere/training.csv"))
+    (0, 0.0)
+    """
+    rows = _rows_until(path, sys.maxsize)
+    if not rows:
+        return 0, 0.0
+    last = rows[-1]
+    return int(last["step"]), float(last["minutes"] or 0)
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:

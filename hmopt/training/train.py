@@ -199,15 +199,23 @@ def train_network(
     CheckpointError
         If there is a network, or a state of training, of another declaration, cohort or setting.
     DataError
-        If there is no pair to train on, or the loss is no longer a finite number.
+        If there is no pair to train on.
+    DivergedError
+        If the loss is no longer a finite number, or the tune Dice falls below half of that before
+        registration.
     """
-    key = content_hash(network_key(study, cohort), setting)
+    key = setting_key(study, cohort, setting)
     if is_kept(path, NETWORK_FORMAT, key):
         return path
     build = partial(TrainableNetwork, setting=setting)
     files = files_beside(path, study.training.steps)
     run_training(study, cohort, build, files, key, torch.device(device), track)
     return path
+
+
+def setting_key(study: Study, cohort: PreparedCohort, setting: Setting) -> str:
+    """Return a hash of everything that decides the weights of a network for one setting."""
+    return content_hash(network_key(study, cohort), setting)
 
 
 def with_budget(

@@ -12,13 +12,19 @@ hypermorph     6000  all; the first is the searched model itself     `hypermorph
 ============  =====  ==============================================  =====================
 
 Each seed is measured alone, and the first ones together as ensembles, which average their velocities.
+
+Where `compare.learning_rate` is a list, trainings take turns. First the separate networks of the first seed are trained
+at every rate, at every setting of theirs. Then each setting has the rate with the best Dice on pairs to tune on, and
+the further seeds are trained at it. A rate at which training diverges is out of the race at that setting; if this
+happens to a further seed, the next best rate takes its place for all seeds, and a third turn follows.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +32,8 @@ from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CompareOptions
 from hmopt.errors import LedgerError
-from hmopt.ledger import Baseline, Comparison, Measurements
+from hmopt.files import content_hash
+from hmopt.ledger import AtRate, Baseline, Comparison, Measurements, RateTrial
 from hmopt.ledger.baselines import Role
 from hmopt.model_file import check_header
 from hmopt.networks import (
@@ -85,7 +92,8 @@ def compare(
 ) -> Compared:
     """Train the baselines of a searched model, and measure them on the searched pairs.
 
-    Finished trainings and measurements are reused, so that an interrupted comparison is resumed.
+    Finished trainings and measurements are reused, so that an interrupted comparison is resumed. A
+    training of a separate network that diverged is not tried again.
 
     Parameters
     ----------
@@ -112,7 +120,10 @@ def compare(
     LedgerError
         If the model has not been searched, or on other pairs than are declared.
     CheckpointError
-        If there is no trained model, or a file of the comparison is of another declaration or cohort.
+        If there is no trained model, a file of the comparison is of another declaration or cohort,
+        or that of a network does not tell the tune Dice by which its learning rate is chosen.
+    DataError
+        If a hypermorph diverges, or separate networks of a setting at every declared learning rate.
 
     Examples
     --------
@@ -130,11 +141,12 @@ def compare(
     with timed(files.commands_file, "hmopt compare"):
         keep_freed_memory()
         work = StudyComparison(files, find_device(device), track)
-        missing = work.plan.missing(work.oracles)
-        # the longest first, so that several processes end at about the same time
-        trainings = sorted(missing, key=lambda training: training.steps, reverse=True)
-        say(work.announce(trainings))
-        work.train(trainings, jobs)
+        say(work.announce())
+        trainings = work.next_trainings()
+        while trainings:
+            work.train(trainings, jobs)
+            # now that learning rates were tried, further seeds can follow
+            trainings = work.next_trainings()
         comparison = work.measure()
         files.write_comparison(comparison)
         return Compared(comparison=comparison, pairs=len(work.search.pairs))
@@ -181,6 +193,11 @@ class BaselinePlan:
         return CompareOptions().budgets(self.model_steps)[0]
 
     @property
+    def has_choice(self) -> bool:
+        """Whether learning rates of separate networks are chosen among several."""
+        return len(self.options.learning_rates) > 1
+
+    @property
     def all_settings(self) -> list[Index]:
         """The settings at which hypermorphs are measured."""
         settings = {*self.grid, self.optimum, self.default}
@@ -210,6 +227,14 @@ class BaselinePlan:
             settings[seed] = sorted(of_seed)
         return settings
 
+    def separate_networks(self) -> dict[int, dict[int, list[Index]]]:
+        """Return the settings of all separate networks, by steps and seed."""
+        networks = {self.steps: self.separate_settings()}
+        at_optimum = {seed: [self.optimum] for seed in self.half_budget_seeds()}
+        if at_optimum:
+            networks[self.half_of_model_steps] = at_optimum
+        return networks
+
     def half_budget_seeds(self) -> list[int]:
         """Return the seeds of separate networks with half the model's steps; none where all have that budget."""
         if self.half_of_model_steps == self.steps:
@@ -217,18 +242,47 @@ class BaselinePlan:
         return self.seeds(self.options.half_budget_seeds)
 
     def missing(self, oracles: BaselineOracles) -> Iterator[Training]:
-        """Yield the trainings that have not been finished."""
+        """Yield the trainings that are not finished, but for those whose learning rate is still to be chosen.
+
+        Raises
+        ------
+        CheckpointError, DataError
+            If the learning rate of a setting cannot be chosen.
+        """
         for steps, seeds in self.hypermorph_seeds().items():
             for seed in seeds:
                 if not oracles.hypermorph_path(steps, seed).exists():
                     yield HypermorphTraining(steps=steps, seed=seed)
-        for seed, settings in self.separate_settings().items():
-            for index in oracles.separate(self.steps, seed).missing(settings):
-                yield NetworkTraining(steps=self.steps, seed=seed, setting=index)
-        steps = self.half_of_model_steps
-        for seed in self.half_budget_seeds():
-            for index in oracles.separate(steps, seed).missing([self.optimum]):
-                yield NetworkTraining(steps=steps, seed=seed, setting=index)
+        for steps, seed, index in self._each_network():
+            rates = oracles.untried_rates(steps, index)
+            if rates and seed != self.first_seed:
+                continue
+            if not rates:
+                rates = [oracles.best_rate(steps, index)]
+            for rate in rates:
+                if oracles.separate(steps, seed, rate).missing([index]):
+                    yield NetworkTraining(steps=steps, seed=seed, setting=index, learning_rate=rate)
+
+    def depending(self, oracles: BaselineOracles) -> Iterator[NetworkTraining]:
+        """Yield a training for each network of a further seed whose learning rate is still to be chosen.
+
+        At whichever rate, it is missing at most once: where networks of all rates are there, it is
+        left out.
+        """
+        for steps, seed, index in self._each_network():
+            if seed == self.first_seed or not oracles.untried_rates(steps, index):
+                continue
+            for rate in oracles.rates_left(steps, index):
+                if oracles.separate(steps, seed, rate).missing([index]):
+                    yield NetworkTraining(steps=steps, seed=seed, setting=index, learning_rate=rate)
+                    break
+
+    def _each_network(self) -> Iterator[tuple[int, int, Index]]:
+        """Yield steps, seed and setting of each separate network."""
+        for steps, seeds in self.separate_networks().items():
+            for seed, settings in seeds.items():
+                for index in settings:
+                    yield steps, seed, index
 
 
 class StudyComparison:
@@ -267,25 +321,54 @@ class StudyComparison:
         )
         self.oracles = BaselineOracles(files.path, study, cohort, track, device)
 
-    def announce(self, trainings: Sequence[Training]) -> str:
-        """Return what is going to be trained, and how long that takes at the speed of the model's training."""
+    def next_trainings(self) -> list[Training]:
+        """Return what can be trained now, the longest first, so that several processes end at about the same time."""
+        missing = self.plan.missing(self.oracles)
+        return sorted(missing, key=lambda training: training.steps, reverse=True)
+
+    def announce(self) -> str:
+        """Return what is going to be trained, and how long that takes at the speed of the model's training.
+
+        Where learning rates are still to be chosen it is an upper limit: a training that diverges
+        ends early, and a network may be there already at the rate that is chosen. Only where a
+        further seed diverges at that rate, more is trained.
+        """
+        plan = self.plan
+        now = list(plan.missing(self.oracles))
+        later = list(plan.depending(self.oracles))
+
         path = self._files.model_file()
         header = read_header(path)
         check_header(path, header, needed=["minutes", "steps", "device"])
-        total_steps = sum(training.steps for training in trainings)
+        total_steps = sum(training.steps for training in [*now, *later])
         seconds = 60 * total_steps * header["minutes"] / header["steps"]
 
-        plan = self.plan
-        hypermorphs = sum(isinstance(training, HypermorphTraining) for training in trainings)
+        hypermorphs = sum(isinstance(training, HypermorphTraining) for training in now)
+        networks = len(now) + len(later) - hypermorphs
         network_steps = f"{plan.steps} steps"
         if plan.half_budget_seeds():
             network_steps += f"; {plan.half_of_model_steps} where confirmed"
+        network_steps += self._trials_text(now)
         hypermorph_steps = " or ".join(str(steps) for steps in plan.hypermorph_seeds())
+        at_most = "at most " if later else ""
         return (
-            f"To train: {len(trainings) - hypermorphs} networks for one setting each ({network_steps}) and "
-            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): about {duration(seconds)}, "
+            f"To train: {at_most}{networks} networks for one setting each ({network_steps}) and "
+            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): {at_most}about {duration(seconds)}, "
             f"at the speed of the model's training on {header['device']}"
         )
+
+    def _trials_text(self, trainings: Sequence[Training]) -> str:
+        """Return how many trainings are there to choose learning rates; empty where there are none."""
+        plan = self.plan
+        trials = 0
+        for training in trainings:
+            if isinstance(training, NetworkTraining):
+                untried = self.oracles.untried_rates(training.steps, training.setting)
+                trials += training.learning_rate in untried
+        if not trials:
+            return ""
+        names = [f"{rate:g}" for rate in plan.options.learning_rates if rate is not None]
+        return f"; {trials} of them to choose among the learning rates {', '.join(names)}"
 
     def train(self, trainings: Sequence[Training], jobs: int) -> None:
         """Do trainings, `jobs` at a time."""
@@ -317,6 +400,7 @@ class StudyComparison:
             baselines=tuple(baselines),
             pair_operations=registration_operations(hypermorph.registration, shape),
             setting_operations=hypernetwork_operations(hypermorph.hypernetwork),
+            rate_trials=tuple(self._rate_trials()),
         )
 
     def _measure_hypermorphs(self) -> Iterator[Baseline]:
@@ -327,69 +411,107 @@ class StudyComparison:
             paths = {seed: self.oracles.hypermorph_path(steps, seed) for seed in seeds}
             all_together = {len(seeds)}
             for members in ensembles_of(seeds, all_together):
-                files = [paths[seed] for seed in members]
-                chosen = {seed: oracles[seed] for seed in members}
-                yield self._measure("hypermorph", steps, chosen, settings, files)
+                identity = self._measure([oracles[seed] for seed in members], settings)
+                headers = [read_header(paths[seed], HYPERMORPH_FORMAT) for seed in members]
+                yield _baseline("hypermorph", steps, members, identity, headers)
 
     def _measure_separate(self) -> Iterator[Baseline]:
         """Measure the separate networks of each seed, and ensembles of seeds at the settings that they share."""
         plan = self.plan
         settings = plan.separate_settings()
-        oracles = {seed: self.oracles.separate(plan.steps, seed) for seed in settings}
         sizes = {plan.options.seeds, plan.options.optimum_seeds}
         for members in ensembles_of(list(settings), sizes):
             shared = set(settings[members[0]])
             for seed in members[1:]:
                 shared &= set(settings[seed])
-            indices = sorted(shared)
-            chosen = {seed: oracles[seed] for seed in members}
-            files = [oracle.path(index) for oracle in chosen.values() for index in indices]
-            yield self._measure("separate", plan.steps, chosen, indices, files)
+            yield self._measure_networks(plan.steps, members, sorted(shared))
         for seed in plan.half_budget_seeds():
-            oracle = self.oracles.separate(plan.half_of_model_steps, seed)
-            files = [oracle.path(plan.optimum)]
-            yield self._measure(
-                "separate", plan.half_of_model_steps, {seed: oracle}, [plan.optimum], files
-            )
+            yield self._measure_networks(plan.half_of_model_steps, (seed,), [plan.optimum])
 
-    def _measure(
-        self,
-        role: Role,
-        steps: int,
-        members: Mapping[int, NetworkOracle],
-        settings: Sequence[Index],
-        files: Sequence[Path],
+    def _measure_networks(
+        self, steps: int, members: Sequence[int], settings: Sequence[Index]
     ) -> Baseline:
-        """Measure one oracle, or the ensemble of several, and return its record.
+        """Measure the separate networks of one seed, or the ensemble of several, each setting at its learning rate.
 
         Parameters
         ----------
-        role, steps
-            Of each member.
+        steps
+            Of each training.
         members
-            Oracles by seed.
+            Seeds.
         settings
             Where to measure.
-        files
-            The trained files behind the members, whose headers tell what their training cost.
         """
-        oracles = list(members.values())
+        by_rate: dict[float | None, list[Index]] = {}
+        for index in settings:
+            rate = self.oracles.best_rate(steps, index)
+            by_rate.setdefault(rate, []).append(index)
+
+        parts = []
+        headers = []
+        for rate, indices in by_rate.items():
+            oracles = [self.oracles.separate(steps, seed, rate) for seed in members]
+            identity = self._measure(oracles, indices)
+            paths = [oracle.path(index) for oracle in oracles for index in indices]
+            headers_at_rate = [read_header(path, NETWORK_FORMAT) for path in paths]
+            headers += headers_at_rate
+            part = AtRate(
+                learning_rate=headers_at_rate[0]["training"]["learning_rate"],
+                identity=identity,
+                settings=tuple(indices),
+            )
+            parts.append(part)
+        if not self.plan.has_choice:
+            return _baseline("separate", steps, members, parts[0].identity, headers)
+        parts.sort(key=lambda part: part.learning_rate)
+        identity = content_hash("at-rates", [[part.identity, part.settings] for part in parts])
+        return replace(
+            _baseline("separate", steps, members, identity, headers), at_rates=tuple(parts)
+        )
+
+    def _rate_trials(self) -> Iterator[RateTrial]:
+        """Yield what learning rates were chosen among, by steps and setting."""
+        for steps, seeds in self.plan.separate_networks().items():
+            of_first_seed = seeds[self.plan.first_seed]
+            for index in of_first_seed:
+                yield from self.oracles.rate_trials(steps, index)
+
+    def _measure(self, oracles: Sequence[NetworkOracle], settings: Sequence[Index]) -> str:
+        """Measure one oracle, or the ensemble of several, at some settings, and return its identity."""
         together = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
         # as the model that they are compared with
         oracle = refine(together, self.search.study.refine.iterations)
         self.search.fill(oracle, settings, self.search.options.deciding)
-        form = NETWORK_FORMAT if role == "separate" else HYPERMORPH_FORMAT
-        headers = [read_header(path, form) for path in files]
-        minutes = sum(header["minutes"] for header in headers)
-        return Baseline(
-            role=role,
-            steps=steps,
-            seeds=tuple(members),
-            identity=oracle.identity,
-            networks=len(files),
-            minutes=round(minutes, 2),
-            learning_rate=headers[0]["training"]["learning_rate"],
-        )
+        return oracle.identity
+
+
+def _baseline(
+    role: Role,
+    steps: int,
+    seeds: Sequence[int],
+    identity: str,
+    headers: Sequence[Mapping[str, Any]],
+) -> Baseline:
+    """Return the record of what was measured.
+
+    Parameters
+    ----------
+    role, steps, seeds, identity
+        As of `Baseline`.
+    headers
+        Of the trained files behind it, which tell what their training cost.
+    """
+    minutes = sum(header["minutes"] for header in headers)
+    rates = {header["training"]["learning_rate"] for header in headers}
+    return Baseline(
+        role=role,
+        steps=steps,
+        seeds=tuple(seeds),
+        identity=identity,
+        networks=len(headers),
+        minutes=round(minutes, 2),
+        learning_rate=rates.pop() if len(rates) == 1 else None,
+    )
 
 
 def train_one(folder: Path, device: str, threads: int, training: Training) -> None:

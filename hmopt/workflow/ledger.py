@@ -148,10 +148,11 @@ def _model_names(files: StudyFolder) -> dict[str, str]:
         searched = files.searched
     except LedgerError:
         return {}
-    names = {}
+    names: dict[str, str] = {}
     comparison = files.comparison
     if comparison is not None:
-        names = {baseline.identity: baseline.name for baseline in comparison.baselines}
+        for baseline in comparison.baselines:
+            names |= dict.fromkeys(baseline.identities, baseline.name)
     for fields in files.composed:
         names |= dict.fromkeys(fields.identities, f"one field, {fields.maps} maps")
     gap = files.gap

@@ -5,13 +5,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.analysis.baselines import (
+    COHORT,
+    BaselineComparison,
+    chosen_rates,
+    compare_baselines,
+)
 from hmopt.analysis.evidence import Evidence
 from hmopt.declaration.search import SearchOptions
-from hmopt.ledger import Baseline, Comparison
+from hmopt.ledger import Baseline, Comparison, RateTrial
 from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
+from hmopt.space import Hyperparameter, Space
 
 PLACES = np.linspace(0, 1, 9)
 CORTEX = Scope(criteria=(("label", "cortex"),))
@@ -171,3 +177,36 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
     assert found.full_steps == 40
     assert found.confirmed[COHORT].mean_gap.value == pytest.approx(0.006)
     assert found.confirmed[COHORT].settings == ({"regularization": 0.25},)
+
+
+def test_a_setting_costs_all_trainings_that_its_rate_was_chosen_among() -> None:
+    def trial(
+        place: int, rate: float, dice: float | None, minutes: float, **facts: Any
+    ) -> RateTrial:
+        return RateTrial(
+            steps=10,
+            setting=(place,),
+            learning_rate=rate,
+            tune_dice=dice,
+            diverged=dice is None,
+            minutes=minutes,
+            **facts,
+        )
+
+    trials = [
+        trial(3, 0.004, None, 0.5, steps_done=4, chosen=False),
+        trial(3, 0.002, 0.70, 2.0, steps_done=10, chosen=True),
+        trial(1, 0.004, 0.75, 2.5, steps_done=10, chosen=True),
+        trial(1, 0.002, 0.74, 3.0, steps_done=10, chosen=False),
+    ]
+    longer = [replace(one, steps=20) for one in trials]
+    space = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
+    found = chosen_rates([*longer, *trials], 10, space)
+    assert found is not None
+    assert found.rates == (0.002, 0.004)
+    assert found.settings == ({"regularization": 0.25}, {"regularization": 0.75})
+    assert found.chosen == (0.004, 0.002)
+    np.testing.assert_array_equal(found.tune_dice, [[0.74, 0.75], [0.70, np.nan]])
+    assert found.minutes == pytest.approx((0.5 + 2.0 + 2.5 + 3.0) / 2)
+    assert found.steps == pytest.approx((4 + 10 + 10 + 10) / 2)
+    assert chosen_rates([], 10, space) is None

@@ -17,13 +17,16 @@ from hmopt.cli.app import app
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
-from hmopt.declaration import read_study
+from hmopt.declaration import Study, read_study
+from hmopt.errors import DivergedError
 from hmopt.files import write_json
 from hmopt.ledger.baselines import Role
+from hmopt.networks import NETWORK_FORMAT, read_header
 from hmopt.oracle import RetrainedOracle
+from hmopt.oracle.baselines import setting_name
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder, read_folder
-from hmopt.training.train import with_budget
+from hmopt.training.train import train_network, with_budget
 
 DECLARATION = """
 name = "tiny"
@@ -274,6 +277,136 @@ def test_separate_networks_can_learn_at_a_rate_of_their_own(
         )
         assert (earlier == later) is same
         assert same or not earlier & later
+
+
+FEWER_SEEDS = ("seeds = 2\noptimum_seeds = 3", "seeds = 1\noptimum_seeds = 2")
+
+
+def declare_rates(folder: Path, rates: str) -> None:
+    """Declare learning rates of separate networks, and fewer seeds."""
+    declared = DECLARATION.replace(*FEWER_SEEDS)
+    text = f"{declared}learning_rate = {rates}\n"
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def at_best_rates(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the study, compared with separate networks at the better of two rates, and what was said."""
+    folder = tmp_path_factory.mktemp("rates") / "study"
+    shutil.copytree(searched, folder)
+    declare_rates(folder, "[0.001, 0.04]")
+    result = run("compare", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_each_setting_has_the_learning_rate_of_the_best_tune_dice(
+    at_best_rates: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, said = at_best_rates
+    comparison, study = StudyFolder(folder).comparison, read_study(folder)
+    assert comparison is not None
+    settings = sorted({*comparison.grid, comparison.optimum, comparison.default})
+    further = len({comparison.optimum, comparison.default})
+    assert said.splitlines()[0].startswith(
+        f"To train: at most {2 * len(settings) + further} networks for one setting each (2 steps; "
+        f"{2 * len(settings)} of them to choose among the learning rates 0.001, 0.04) and "
+    )
+    assert ": at most about " in said.splitlines()[0]
+
+    chosen = {}
+    for index in settings:
+        of_setting = [trial for trial in comparison.rate_trials if trial.setting == index]
+        scores = {}
+        for trial in of_setting:
+            name = f"separate-2-steps-rate-{trial.learning_rate:g}-seed-0"
+            of_setting_name = setting_name(study.space.setting(index))
+            path = folder / "compare" / name / f"{of_setting_name}.safetensors"
+            header = read_header(path, NETWORK_FORMAT)
+            assert trial.tune_dice is not None
+            assert trial.tune_dice == header["tune_dice"]
+            scores[trial.learning_rate] = trial.tune_dice
+        assert set(scores) == {0.001, 0.04}
+        (chosen[index],) = [trial.learning_rate for trial in of_setting if trial.chosen]
+        assert scores[chosen[index]] == max(scores.values())
+
+    first, second, _ = (one for one in comparison.baselines if one.role == "separate")
+    assert {index for part in first.at_rates for index in part.settings} == {*settings}
+    assert first.networks == len(settings)
+    cohort = prepare(study, folder)
+    pairs = draw_pairs(cohort, study.pairs, "search")
+    for seed, baseline in enumerate((first, second)):
+        measurements = StudyFolder(folder).baseline_measurements(baseline)
+        for part in baseline.at_rates:
+            budget = with_budget(study, cohort, 2, seed, part.learning_rate)
+            oracle = RetrainedOracle(budget, cohort, tmp_path / f"{seed}-{part.learning_rate}")
+            assert oracle.identity == part.identity
+            assert {chosen[index] for index in part.settings} == {part.learning_rate}
+            index = part.settings[0]
+            (block,) = oracle.measure([index], pairs, ["dice"])
+            place = measurements.settings.index(index)
+            np.testing.assert_allclose(
+                measurements.values["dice"][place], block.values["dice"], atol=1e-6
+            )
+
+
+def test_a_comparison_at_chosen_rates_is_resumed_and_reported_from_committed_results(
+    at_best_rates: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(at_best_rates[0], folder)
+    comparison = StudyFolder(folder).comparison
+    assert run("compare", folder).output.startswith("To train: 0 networks")
+    assert StudyFolder(folder).comparison == comparison
+    assert "Stale: 0 of" in run("ledger", folder).output
+    assert run("report", folder, "--results").exit_code == 0
+    clone = tmp_path / "clone"
+    shutil.copytree(folder / "results", clone / "results")
+    assert StudyFolder(clone).comparison == comparison
+    assert comparison is not None
+    for one in comparison.baselines:
+        ours = StudyFolder(folder).baseline_measurements(one)
+        theirs = StudyFolder(clone).baseline_measurements(one)
+        assert ours.settings == theirs.settings
+        np.testing.assert_allclose(ours.values["dice"], theirs.values["dice"], rtol=1e-6)
+
+
+def test_a_rate_at_which_all_diverge_leaves_a_comparison_at_the_other_one(
+    searched: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(searched, folder)
+    declare_rates(folder, "[0.01, 0.04]")
+
+    def train(study: Study, *arguments: Any) -> Path:
+        if study.training.learning_rate > 0.02:
+            raise DivergedError("training", expected="a finite loss", got="nan", advice="Lower it.")
+        return train_network(study, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmopt.oracle.baselines.train_network", train)
+        result = run("compare", folder)
+    assert result.exit_code == 0, result.output
+    assert run("compare", folder).output.startswith("To train: 0 networks")
+    several = StudyFolder(folder).comparison
+    assert several is not None
+    assert {trial.learning_rate for trial in several.rate_trials if trial.chosen} == {0.01}
+    assert all(trial.diverged == (trial.learning_rate == 0.04) for trial in several.rate_trials)
+
+    for one_rate in ("0.01", "[0.01]"):
+        declare_rates(folder, one_rate)
+        assert run("compare", folder).output.startswith("To train: 0 networks")
+        alone = StudyFolder(folder).comparison
+        assert alone is not None
+        assert alone.rate_trials == ()
+        assert [one.identities for one in alone.baselines] == [
+            one.identities for one in several.baselines
+        ]
+
+    declare_rates(folder, "0.04")
+    result = run("compare", folder)
+    assert result.exit_code == 2
+    assert "got 0.04, where training diverged. Declare a lower one." in result.output
 
 
 def test_the_ledger_knows_who_was_compared(compared: Compared) -> None:

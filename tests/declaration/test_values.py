@@ -64,6 +64,7 @@ FITTING = [
     ("cohort.minimum_voxels", LARGEST),
     ("split.train", LARGEST),  # whether there are so many, the cohort tells
     ("split.train", -1),
+    ("compare.learning_rate", [1]),  # a list of rates
     ("training.augmentation.scaling", LARGEST),
 ]
 
@@ -104,6 +105,11 @@ def test_what_is_no_usable_number_is_refused(key: str, value: object) -> None:
         ("search.scopes", [["label", "label"]]),
         ("search.storage", ""),
         ("compare.values", {"regularization": [True]}),
+        ("compare.learning_rate", []),
+        ("compare.learning_rate", [0.002, 0.002]),
+        ("compare.learning_rate", [0.002, 2.0]),
+        ("compare.learning_rate", [0.002, 0.0]),
+        ("compare.learning_rate", [0.002, "0.004"]),
     ],
 )
 def test_what_cannot_be_followed_is_refused(key: str, value: object) -> None:

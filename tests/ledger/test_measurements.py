@@ -6,7 +6,7 @@ import pytest
 
 from hmopt.errors import LedgerError
 from hmopt.ledger import Measurements, Tabulated
-from hmopt.ledger.measurements import pair_records
+from hmopt.ledger.measurements import joined, pair_records
 from hmopt.records import Pair
 
 
@@ -36,6 +36,16 @@ def test_a_metric_per_pair_has_the_same_score_for_every_label(measurements: Meas
     np.testing.assert_array_equal(
         measurements.score("folding", label="cortex", mask=mask), [[1, 4], [6, 9]]
     )
+
+
+def test_parts_at_different_settings_are_joined_in_the_order_of_settings(
+    measurements: Measurements,
+) -> None:
+    low, high = measurements.at([(0,)]), measurements.at([(70,)])
+    again = joined([high, low], "1f")
+    assert (again.identity, again.settings) == ("1f", measurements.settings)
+    for metric, values in measurements.values.items():
+        np.testing.assert_array_equal(again.values[metric], values)
 
 
 def test_unknown_labels_and_metrics_are_named(measurements: Measurements) -> None:

@@ -1,6 +1,9 @@
 """Networks trained for one setting each, as an oracle, and ensembles of several."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -13,16 +16,24 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import Study, parse_study
-from hmopt.errors import DeclarationError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, DivergedError
+from hmopt.files import read_json, write_json
 from hmopt.ledger import Ledger, Recorded
 from hmopt.metrics import measure
-from hmopt.networks import architecture, build_hypermorph, load_network
-from hmopt.oracle import AmortizedOracle, EnsembleOracle, RetrainedOracle
+from hmopt.networks import (
+    architecture,
+    build_hypermorph,
+    load_network,
+    save_network,
+)
+from hmopt.oracle import AmortizedOracle, BaselineOracles, EnsembleOracle, RetrainedOracle
+from hmopt.oracle.baselines import NetworkTraining
 from hmopt.oracle.registered import CohortTensors
 from hmopt.records import Pair
 from hmopt.search.objective import Objective
 from hmopt.spatial import velocity_to_displacement
-from hmopt.training.train import train_network, with_budget
+from hmopt.training.loop import tune_dice
+from hmopt.training.train import setting_key, train_network, with_budget
 
 STEPS = 3
 
@@ -203,3 +214,194 @@ def test_ensemble_of_nobody_or_of_different_spaces_is_refused(
     oracles = [RetrainedOracle(one, images, tmp_path) for one in (study, other)]
     with pytest.raises(DeclarationError, match=r"^members: expected the same space, got 2"):
         EnsembleOracle(oracles)
+
+
+# --- the learning rate of separate networks
+
+INDEX = (70,)
+PLACE = "regularization-0.35"
+
+
+@pytest.fixture
+def oracles(
+    made: tuple[Study, PreparedCohort], tmp_path: Path
+) -> Callable[[float | list[float] | None], BaselineOracles]:
+    """Open the baselines of a folder, with `compare.learning_rate` as it is given."""
+    study, cohort = made
+
+    def build(rates: float | list[float] | None) -> BaselineOracles:
+        compare = study.compare.model_copy(
+            update={"learning_rate": rates, "seeds": 2, "optimum_seeds": 2}
+        )
+        declared = study.model_copy(update={"compare": compare})
+        return BaselineOracles(tmp_path, declared, cohort)
+
+    return build
+
+
+Open = Callable[[float | list[float] | None], BaselineOracles]
+
+
+def training(rate: float | None, seed: int = 0) -> NetworkTraining:
+    return NetworkTraining(steps=STEPS, seed=seed, setting=INDEX, learning_rate=rate)
+
+
+def put(
+    oracles: BaselineOracles, made: tuple[Study, PreparedCohort], rate: float, **header: object
+) -> Path:
+    """Write a network of the first seed as training would, with other facts in its header."""
+    study, cohort = made
+    path = oracles.separate(STEPS, 0, rate).path(INDEX)
+    budget = with_budget(study, cohort, STEPS, 0, rate)
+    key = setting_key(budget, cohort, {"regularization": 0.35})
+    facts = {"training_key": key, "steps": STEPS, "minutes": 2.0, **header}
+    built_as = architecture(study, cohort.shape)
+    network = build_hypermorph(built_as).registration
+    save_network(path, network.state_dict(), {"architecture": built_as, **facts})
+    return path
+
+
+@contextmanager
+def diverging_above(limit: float) -> Iterator[None]:
+    """Let trainings at a higher rate diverge."""
+
+    def train(study: Study, *arguments: Any) -> Path:
+        if study.training.learning_rate > limit:
+            raise DivergedError("training", expected="a finite loss", got="nan", advice="Lower it.")
+        return train_network(study, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmopt.oracle.baselines.train_network", train)
+        yield
+
+
+def test_a_list_of_one_rate_is_that_rate(oracles: Open) -> None:
+    alone, number = oracles([0.02]), oracles(0.02)
+    assert alone.untried_rates(STEPS, INDEX) == []
+    assert alone.rate_trials(STEPS, INDEX) == []
+    assert alone.best_rate(STEPS, INDEX) == number.best_rate(STEPS, INDEX) == 0.02
+    one, other = alone.separate(STEPS, 1, 0.02), number.separate(STEPS, 1, 0.02)
+    assert (one.identity, one.path(INDEX)) == (other.identity, other.path(INDEX))
+
+
+def test_the_rate_of_a_setting_is_that_of_the_best_tune_dice(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    several = oracles([0.03, 0.01, 0.02])
+    assert several.untried_rates(STEPS, INDEX) == [0.01, 0.02, 0.03]
+    for rate, dice in ((0.01, 0.61), (0.02, 0.63), (0.03, 0.62)):
+        put(several, made, rate, tune_dice=dice)
+    assert several.untried_rates(STEPS, INDEX) == []
+    assert several.best_rate(STEPS, INDEX) == 0.02
+    trials = several.rate_trials(STEPS, INDEX)
+    assert [(one.learning_rate, one.tune_dice, one.chosen) for one in trials] == [
+        (0.01, 0.61, False),
+        (0.02, 0.63, True),
+        (0.03, 0.62, False),
+    ]
+    assert {(one.minutes, one.steps_done) for one in trials} == {(2.0, STEPS)}
+    put(several, made, 0.01, tune_dice=0.63)
+    assert several.best_rate(STEPS, INDEX) == 0.01  # of equals, the lowest
+
+
+def test_a_trained_network_tells_the_tune_dice_of_its_weights(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    study, cohort = made
+    several = oracles([0.01, 0.02])
+    several.train(training(0.01))
+    oracle = several.separate(STEPS, 0, 0.01)
+    network, header = load_network(oracle.path(INDEX))
+    pairs = draw_pairs(cohort, study.pairs, "tune")
+    expected = tune_dice(network, cohort, pairs, study.training.batch)
+    assert header["tune_dice"] == pytest.approx(expected, abs=1e-6)
+    assert oracle.tune_dice(INDEX) == header["tune_dice"]
+    assert several.untried_rates(STEPS, INDEX) == [0.02]
+
+
+def test_a_network_without_tune_dice_is_refused_only_where_rates_are_compared(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    several = oracles([0.01, 0.02])
+    put(several, made, 0.01)
+    put(several, made, 0.02, tune_dice=0.6)
+    with pytest.raises(CheckpointError, match=r"rate-0\.01-seed-0.*move it away and run"):
+        several.best_rate(STEPS, INDEX)
+    assert oracles(0.01).best_rate(STEPS, INDEX) == 0.01
+
+
+def test_a_network_of_another_declaration_does_not_choose(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    several = oracles([0.01, 0.02])
+    put(several, made, 0.01, tune_dice=0.6, training_key="0f")
+    put(several, made, 0.02, tune_dice=0.5)
+    with pytest.raises(CheckpointError, match="expected a model of this declaration"):
+        several.best_rate(STEPS, INDEX)
+
+
+def test_a_training_that_diverged_is_recorded_and_not_tried_again(
+    oracles: Open, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # no Dice reaches that: each training diverges at its first checkpoint
+        patch.setattr("hmopt.training.loop.DIVERGED", 1e6)
+        oracles([0.01, 0.02]).train(training(0.02))
+    again = oracles([0.01, 0.02])
+    assert again.untried_rates(STEPS, INDEX) == [0.01]
+    record = again.separate(STEPS, 0, 0.02).divergence(INDEX)
+    assert record is not None
+    assert record.steps == STEPS  # the first checkpoint is the last step
+    assert "expected a Dice on pairs to tune on above" in record.reason
+    left = sorted(path.name for path in (tmp_path / "compare").rglob("*") if path.is_file())
+    assert left == [f"{PLACE}-diverged.json", f"{PLACE}.csv"]
+    again.train(training(0.01))
+    assert again.best_rate(STEPS, INDEX) == 0.01
+    trials = again.rate_trials(STEPS, INDEX)
+    assert [(one.diverged, one.chosen) for one in trials] == [(False, True), (True, False)]
+    assert trials[1].tune_dice is None
+
+
+def test_a_record_of_another_training_does_not_count_and_a_damaged_one_is_refused(
+    oracles: Open,
+) -> None:
+    several = oracles([0.01, 0.02])
+    with diverging_above(0.015):
+        several.train(training(0.02))
+    path = several.separate(STEPS, 0, 0.02).divergence_path(INDEX)
+    content = read_json(path, error=CheckpointError, what="a record", advice="None.")
+    write_json(path, content | {"training_key": "0f"})
+    assert several.untried_rates(STEPS, INDEX) == [0.01, 0.02]
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"-diverged\.json: .*Delete the file"):
+        several.untried_rates(STEPS, INDEX)
+
+
+def test_where_every_rate_diverged_setting_and_rates_are_named(oracles: Open) -> None:
+    several = oracles([0.02, 0.01])
+    message = (
+        r"^compare\.learning_rate: expected a rate at which networks for regularization = 0\.35 can be "
+        r"trained, got 0\.01, 0\.02, where training diverged\. Declare a lower one\."
+    )
+    with diverging_above(0.0):
+        several.train(training(0.02))
+        with pytest.raises(DataError, match=message):
+            several.train(training(0.01))
+    with pytest.raises(DataError, match=message):  # resumed: nothing is trained first
+        oracles([0.02, 0.01]).untried_rates(STEPS, INDEX)
+    with pytest.raises(DataError, match=r"got 0\.02, where"):
+        oracles(0.02).best_rate(STEPS, INDEX)
+
+
+def test_a_further_seed_that_diverges_takes_the_rate_from_all(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    several = oracles([0.01, 0.02])
+    put(several, made, 0.01, tune_dice=0.5)
+    put(several, made, 0.02, tune_dice=0.6)
+    assert several.best_rate(STEPS, INDEX) == 0.02
+    with diverging_above(0.015):
+        several.train(training(0.02, seed=1))
+    assert several.best_rate(STEPS, INDEX) == 0.01
+    chosen = {one.learning_rate: one.chosen for one in several.rate_trials(STEPS, INDEX)}
+    assert chosen == {0.01: True, 0.02: False}

@@ -25,7 +25,7 @@ from hmopt.report.figure import (
     unit_axis,
 )
 from hmopt.report.material import Material
-from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     budget_text,
@@ -33,6 +33,7 @@ from hmopt.report.words import (
     interval_text,
     metric_name,
     number,
+    rates_text,
     scope_title,
     sentence,
     setting_text,
@@ -75,7 +76,12 @@ class AgreementPart(ReportPart):
             figures=figures,
             table=pd.DataFrame(rows),
             notes=tuple(_notes(compared)),
-            numbers={**at_both(compared, _numbers), **_full_steps_numbers(compared)},
+            further=_further(compared),
+            numbers={
+                **at_both(compared, _numbers),
+                **_full_steps_numbers(compared),
+                **_rates_numbers(compared),
+            },
         )
 
 
@@ -181,14 +187,47 @@ def _notes(compared: BaselineComparison) -> list[str]:
 
 
 def _learning_rates(compared: BaselineComparison) -> str:
-    """Return both learning rates where they differ."""
+    """Return how learning rates were chosen, or both where they differ."""
     theirs = compared.separate.learning_rate
     ours = compared.main.hypermorphs.learning_rate
+    chosen = compared.chosen_rates
+    if chosen is not None:
+        of_hypermorphs = "" if ours is None else f" That of the hypermorphs was {ours:g}."
+        return (
+            "The learning rate of separate networks was chosen at each setting, as that with the best Dice on pairs to "
+            f"tune on at the end of training: {rates_text(chosen.rates)} were tried with the first random start, and "
+            f"the best one was used for all starts.{of_hypermorphs}"
+        )
     if theirs is None or ours is None or theirs == ours:
         return ""
     return (
         f"The learning rate of separate networks was {theirs:g}, that of the hypermorphs {ours:g}."
     )
+
+
+def _further(compared: BaselineComparison) -> tuple[Table, ...]:
+    """Return the learning rates that were tried at each setting; nothing where one was declared."""
+    chosen = compared.chosen_rates
+    if chosen is None:
+        return ()
+    rows = []
+    for setting, scores, best in zip(chosen.settings, chosen.tune_dice, chosen.chosen, strict=True):
+        row = {"": setting_text(setting), "learning rate": f"{best:g}"}
+        for rate, dice in zip(chosen.rates, scores, strict=True):
+            row[f"tune Dice at {rate:g}"] = number(dice)
+        rows.append(row)
+    title = "Learning rates of separate networks, and Dice on pairs to tune on (– where training diverged)"
+    return (Table(title=title, content=pd.DataFrame(rows)),)
+
+
+def _rates_numbers(compared: BaselineComparison) -> dict[str, Any]:
+    chosen = compared.chosen_rates
+    if chosen is None:
+        return {}
+    rows = []
+    for setting, scores, best in zip(chosen.settings, chosen.tune_dice, chosen.chosen, strict=True):
+        rows.append({**setting, "learning_rate": best, "tune_dice": [float(one) for one in scores]})
+    return {"separate_rates_tried": list(chosen.rates), "separate_rates": rows}
 
 
 def _equal_steps(compared: BaselineComparison) -> str:

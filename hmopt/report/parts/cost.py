@@ -53,19 +53,20 @@ class CostPart(ReportPart):
         main = find_prices(compared, compared.main, batch, pairs, search)
         searched = main.of_model(steps, batch, material.training_minutes)
         settings_searched = searched.break_even(count)
+        known = main.at_known_rates()
         return Section(
             title="Training cost",
-            found=found(compared, main.break_even(count), settings_searched, steps),
+            found=found(
+                compared, main.break_even(count), settings_searched, steps, known.break_even(count)
+            ),
             figures={"cost": cost_figure(main, count)},
             table=pd.DataFrame([_row(main.cost(count, values)) for values in SHOWN]),
-            notes=(
-                "Times are the median of this study's trainings on the machine that ran them. Each setting is measured "
-                f"on {pairs} pairs; a measured pair counts as long as one in training.",
-            ),
+            notes=_notes(compared, pairs),
             numbers={
                 **at_both(compared, numbers),
                 "break_even_settings_searched": settings_searched,
                 "searched_steps": steps,
+                **_rates_numbers(compared, known.break_even(count)),
             },
         )
 
@@ -76,8 +77,13 @@ class Prices:
 
     Parameters
     ----------
-    hypermorph, separate
-        One training of either.
+    hypermorph
+        One training.
+    network
+        One training of a separate network.
+    separate
+        What a separate network of a setting takes: one training, or all those among which its
+        learning rate was chosen.
     measured
         One pair at one setting.
     pairs
@@ -87,6 +93,7 @@ class Prices:
     """
 
     hypermorph: Work
+    network: Work
     separate: Work
     measured: Work
     pairs: int
@@ -113,6 +120,10 @@ class Prices:
         searched = self.searched(hyperparameters)
         return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
 
+    def at_known_rates(self) -> "Prices":
+        """Return the same as if the best learning rate of each setting had been known before."""
+        return replace(self, separate=self.network)
+
     def of_model(self, steps: int, batch: int, minutes: float | None) -> "Prices":
         """Return the same with the searched hypermorph, whose training took `minutes`; None: as long a step."""
         work = self.hypermorph * (steps * batch / self.hypermorph.evaluations)
@@ -133,11 +144,21 @@ def find_prices(
     hypernetwork = compared.setting_operations / batch
     single = _trained(compared.separate, batch, 3 * pair)
     amortized = _trained(budget.hypermorphs, batch, 3 * (pair + hypernetwork))
+    tried = single
+    rates = compared.chosen_rates
+    if rates is not None:
+        evaluations = rates.steps * batch
+        tried = Work(
+            seconds=60 * rates.minutes,
+            evaluations=evaluations,
+            operations=evaluations * 3 * pair,
+        )
     seconds = single.seconds / single.evaluations
     measured = Work(seconds=seconds, evaluations=1, operations=pair)
     return Prices(
         hypermorph=amortized,
-        separate=single,
+        network=single,
+        separate=tried,
         measured=measured,
         pairs=pairs,
         search=search,
@@ -150,16 +171,32 @@ def _trained(family: Replicates, batch: int, operations: float) -> Work:
 
 
 def found(
-    compared: BaselineComparison, settings: int, of_searched: int, searched_steps: int
+    compared: BaselineComparison,
+    settings: int,
+    of_searched: int,
+    searched_steps: int,
+    at_known_rates: int,
 ) -> str:
     """Return both trainings by the clock, and from how many settings on a hypermorph is cheaper."""
     hypermorphs = compared.main.hypermorphs
     separate = compared.separate
     ratio = number(compared.main.cost_ratio, 1)
+    networks = "such networks"
+    if_known = ""
+    rates = compared.chosen_rates
+    if rates is not None:
+        tried = f"{number(rates.minutes, 1)} minutes a setting"
+        networks += (
+            f", each trained at {len(rates.rates)} learning rates to find its best ({tried}),"
+        )
+        if_known = (
+            f" If the best rate of each setting had been known before, it would cost less for {at_known_rates} or "
+            "more; trials of the hypermorph's own rate are not counted."
+        )
     return (
         f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, {ratio} "
         f"times as long as one separate network of {separate.steps} steps ({number(separate.minutes, 1)} minutes). "
-        f"Search included, it costs less than such networks for {settings} settings or more. The model that was "
+        f"Search included, it costs less than {networks} for {settings} settings or more.{if_known} The model that was "
         f"searched has {searched_steps} steps: it costs less from {of_searched} settings on."
     )
 
@@ -169,7 +206,7 @@ def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
     costs = [prices.cost(hyperparameters, values) for values in DRAWN]
     separate = [cost.separate.seconds / SECONDS_AN_HOUR for cost in costs]
     amortized = [cost.amortized.seconds / SECONDS_AN_HOUR for cost in costs]
-    single = prices.separate.seconds / SECONDS_AN_HOUR
+    single = prices.network.seconds / SECONDS_AN_HOUR
     figure = new_figure(6.6, 3.9)
     axes = figure.subplots()
     axes.plot(
@@ -207,6 +244,20 @@ def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
     return figure
 
 
+def _notes(compared: BaselineComparison, pairs: int) -> tuple[str, ...]:
+    times = (
+        "Times are the median of this study's trainings on the machine that ran them. Each setting is measured "
+        f"on {pairs} pairs; a measured pair counts as long as one in training."
+    )
+    if compared.chosen_rates is None:
+        return (times,)
+    trials = (
+        "Of separate networks all trainings count by which the learning rate of a setting was chosen, each as long as "
+        "it lasted, those that diverged among them. The hypermorph has one rate for all settings and counts once."
+    )
+    return times, trials
+
+
 def _row(cost: Cost) -> dict[str, str]:
     grid = f"{cost.settings} settings"
     if cost.hyperparameters > 1:
@@ -229,7 +280,7 @@ def _thousands(work: Work) -> str:
 def _numbers(
     budget: Budget, separate: Replicates, prices: Prices, hyperparameters: int
 ) -> dict[str, Any]:
-    operations_ratio = prices.hypermorph.operations / prices.separate.operations
+    operations_ratio = prices.hypermorph.operations / prices.network.operations
     return {
         "training_cost_ratio": budget.cost_ratio,
         "training_operations_ratio": operations_ratio,
@@ -238,4 +289,14 @@ def _numbers(
         "separate_minutes": separate.minutes,
         "hypermorph_steps": budget.hypermorphs.steps,
         "separate_steps": separate.steps,
+    }
+
+
+def _rates_numbers(compared: BaselineComparison, at_known_rates: int) -> dict[str, Any]:
+    rates = compared.chosen_rates
+    if rates is None:
+        return {}
+    return {
+        "separate_minutes_all_rates": rates.minutes,
+        "break_even_settings_at_known_rates": at_known_rates,
     }

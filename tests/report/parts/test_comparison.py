@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget
+from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, ChosenRates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
@@ -232,6 +232,74 @@ def test_learning_rates_are_told_where_they_differ(
     assert (sentence in section.notes) is told
 
 
+@pytest.fixture
+def at_best_rates(alike: BaselineComparison) -> BaselineComparison:
+    """Networks of which each setting has the better of two rates; at the last one the higher diverged."""
+    rates = ChosenRates(
+        rates=(0.002, 0.004),
+        settings=({"regularization": 0.5}, {"regularization": 0.95}),
+        tune_dice=np.array([[0.741, 0.748], [0.702, np.nan]]),
+        chosen=(0.004, 0.002),
+        minutes=5.25,
+        steps=150,
+    )
+    return replace(alike, chosen_rates=rates)
+
+
+def test_rates_that_were_chosen_are_told_with_the_gap_and_listed_by_setting(
+    material: Material, at_best_rates: BaselineComparison
+) -> None:
+    with style():
+        section = agreement.AgreementPart().section(replace(material, compared=at_best_rates))
+    assert section is not None
+    assert (
+        "separate networks of 100 steps (3 starts at each setting, each at its best learning rate "
+        "among 0.002 and 0.004)" in section.found
+    )
+    (table,) = section.further
+    assert table.content.to_numpy().tolist() == [
+        ["λ = 0.50", "0.004", "0.741", "0.748"],
+        ["λ = 0.95", "0.002", "0.702", "–"],
+    ]
+    assert any("0.002 and 0.004 were tried with the first random start" in n for n in section.notes)
+    numbers = summary(material, [section])
+    assert numbers["separate_rates_tried"] == [0.002, 0.004]
+    assert numbers["separate_rates"][1] == {
+        "regularization": 0.95,
+        "learning_rate": 0.002,
+        "tune_dice": [0.702, None],
+    }
+
+
+def test_trials_of_rates_are_the_price_of_separate_networks_and_both_prices_are_told(
+    material: Material, at_best_rates: BaselineComparison
+) -> None:
+    search = material.searched.search
+    prices = cost.find_prices(at_best_rates, at_best_rates.main, 4, 10, search)
+    measured = 10 * 3.5 / 400
+    assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (5.25 + measured))
+    assert prices.cost(1, 9).separate.evaluations == pytest.approx(9 * (150 * 4 + 10))
+    known = prices.at_known_rates()
+    assert known.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + measured))
+    amortized = 7.0 + measured * prices.searched(1)
+    assert prices.break_even(1) == int(amortized / (5.25 + measured)) + 1
+    assert known.break_even(1) == int(amortized / (3.5 + measured)) + 1
+    with style():
+        section = cost.CostPart().section(replace(material, compared=at_best_rates))
+    assert section is not None
+    assert (
+        "each trained at 2 learning rates to find its best (5.2 minutes a setting)" in section.found
+    )
+    assert "If the best rate of each setting had been known before" in section.found
+    assert (
+        section.numbers["break_even_settings_at_known_rates"]
+        >= section.numbers["break_even_settings"]
+    )
+    assert section.numbers["separate_minutes_all_rates"] == 5.25
+    # one training against one training, as before
+    assert section.numbers["training_cost_ratio"] == pytest.approx(2.0)
+
+
 def test_a_rank_correlation_is_told_only_where_there_is_one(
     build: Build, alike: BaselineComparison
 ) -> None:
@@ -337,7 +405,10 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
     settings = prices.break_even(1)
     assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
     assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + 10 * 3.5 / 400))
-    sentence = cost.found(alike, settings, of_searched=11, searched_steps=16000)
+    sentence = cost.found(
+        alike, settings, of_searched=11, searched_steps=16000, at_known_rates=settings
+    )
+    assert "learning rate" not in sentence
     assert f"for {settings} settings or more" in sentence
     assert "7.0 minutes, 2.0 times as long as one separate network of" in sentence
     assert "(3.5 minutes)" in sentence
