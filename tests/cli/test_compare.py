@@ -49,6 +49,7 @@ decoder = [4]
 final = []
 [hypernetwork]
 widths = [4]
+learning_rate_share = 0.5
 [training]
 steps = 4
 batch = 1

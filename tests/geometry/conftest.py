@@ -52,6 +52,7 @@ def build_model(
         "preprocessing": {"shape": list(shape), "spacing_mm": [1.0] * len(shape), **preprocessing},
         "split": {"train": 2, "tune": 2, "search": 2},
         "network": {"encoder": [4, 8], "decoder": [8], "final": []},
+        "hypernetwork": {"widths": [32, 64, 64]},
     }
     study = parse_study(sections)
     built_as = architecture(study, shape)

@@ -50,6 +50,7 @@ final = [4]
 
 [hypernetwork]
 widths = [8]
+learning_rate_share = 0.5
 
 [loss]
 similarity = "mse"
@@ -58,6 +59,8 @@ similarity = "mse"
 steps = 120
 batch = 4
 learning_rate = 5e-3
+settings_per_step = 1
+warm_up = 0
 averaging = 0.9
 
 [search]

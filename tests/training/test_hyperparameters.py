@@ -53,7 +53,7 @@ def declare(**tables: dict[str, Any]) -> Study:
         "split": {"train": 4, "tune": 2, "search": 2},
         "pairs": {"tune": 2},
         "network": {"encoder": [8, 8], "decoder": [8], "final": [], "stride": 1},
-        "hypernetwork": {"widths": [16]},
+        "hypernetwork": {"widths": [16], "learning_rate_share": 0.5},
         "hyperparameters": HYPERPARAMETERS,
         "loss": {"window": 5, "second_similarity": "mse"},
         "training": {"steps": 8, "batch": 4, "learning_rate": 5e-3, "averaging": 0.9},
