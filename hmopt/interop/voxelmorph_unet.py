@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmopt.networks.registration import CHANNELS_LAST
-from hmopt.networks.unet import CONVOLUTION, POOLING, SLOPE, convolve_upsampled
+from hmopt.networks.unet import CHANNELS_LAST, CONVOLUTION, POOLING, SLOPE, convolve_upsampled
 from hmopt.spatial import integrate
 
 KERNEL = 3

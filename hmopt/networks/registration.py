@@ -8,11 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
-from hmopt.networks.unet import CONVOLUTION, UNet, convolve_to_few
+from hmopt.networks.unet import CHANNELS_LAST, CONVOLUTION, UNet, convolve_to_few
 from hmopt.spatial import velocity_to_displacement
-
-CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-"""The order in memory in which convolutions over d axes are fastest."""
 
 
 class RegistrationNetwork(nn.Module):

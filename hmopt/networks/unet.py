@@ -12,6 +12,8 @@ from torch.nn import functional
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
 TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""The order in memory in which convolutions over d axes are fastest."""
 POOLING = {2: functional.max_pool2d, 3: functional.max_pool3d}
 SLOPE = 0.2
 """Slope of the leaky rectifier for negative values."""
@@ -204,8 +206,7 @@ def convolve_halves(
     half = image.shape[2] // 2
     padded = functional.pad(image, [0, 0] * (d - 1) + [1, 1])
     halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
-    memory_format = torch.channels_last if d == 2 else torch.channels_last_3d
-    halves = halves.contiguous(memory_format=memory_format)
+    halves = halves.contiguous(memory_format=CHANNELS_LAST[d])
     within = [0, *padding[1:]]
     convolved = CONVOLVE[d](halves, weight, bias, padding=within)
     return torch.cat([convolved[:1], convolved[1:]], 2)

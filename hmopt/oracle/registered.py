@@ -18,6 +18,7 @@ from hmopt.errors import DataError
 from hmopt.files import content_hash
 from hmopt.metrics import Originals, measure
 from hmopt.networks import RegistrationNetwork
+from hmopt.networks.unet import CHANNELS_LAST
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 from hmopt.spatial import image_tensor, label_tensor
@@ -33,9 +34,6 @@ SETTINGS_AT_ONCE = 64
 
 KEPT_VOXELS = 2**28
 """Voxels, of 8 bytes with their labels, that stay on an accelerator between batches: 2 GiB."""
-
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the dimensions of a convolution's weights: convolutions take half the time this way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,7 +344,8 @@ class NetworkOracle(VelocityOracle):
     def _ready(self, index: Index) -> RegistrationNetwork:
         network = self.make_network(index)
         for weight in network.parameters():
-            memory_format = CHANNELS_LAST.get(weight.dim())
+            # of a convolution, which takes half the time this way
+            memory_format = CHANNELS_LAST.get(weight.dim() - 2)
             if memory_format is not None:
                 weight.data = weight.data.contiguous(memory_format=memory_format)
         return network

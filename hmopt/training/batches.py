@@ -55,18 +55,16 @@ class Batch:
 
     def divided(self, count: int) -> list["Batch"]:
         """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more."""
-        every_row = torch.arange(len(self.moving)).tensor_split(count)
-        parts = []
-        for rows in every_row:
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            batch = Batch(
-                moving=self.moving[part],
-                fixed=self.fixed[part],
-                moving_labels=None if self.moving_labels is None else self.moving_labels[part],
-                fixed_labels=None if self.fixed_labels is None else self.fixed_labels[part],
-            )
-            parts.append(batch)
-        return parts
+        moving = self.moving.tensor_split(count)
+        fixed = self.fixed.tensor_split(count)
+        moving_labels = _split(self.moving_labels, count)
+        fixed_labels = _split(self.fixed_labels, count)
+        parts = zip(moving, fixed, moving_labels, fixed_labels, strict=True)
+        return [Batch(moving=a, fixed=b, moving_labels=c, fixed_labels=d) for a, b, c, d in parts]
+
+
+def _split(tensor: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if tensor is None else tensor.tensor_split(count)
 
 
 def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:

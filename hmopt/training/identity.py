@@ -168,7 +168,8 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
     if header.get("training_key") == key:
         return
     advice = "Restore what it was trained under, or move the file away and train again."
-    if "settings_per_step" not in header.get("training", {"settings_per_step": 1}):
+    trained_as = header.get("training")
+    if trained_as is not None and "settings_per_step" not in trained_as:
         advice = (
             "It was trained by an earlier version: declare `settings_per_step = 1` and `warm_up = 0` under [training]. "
             f"If that is not all: {advice[0].lower()}{advice[1:]}"

@@ -89,7 +89,7 @@ def make_schedule(optimizer: Optimizer, steps: int, done: int = 0, warm_up: int 
     def share(step: int) -> float:
         angle = math.pi * step / steps
         half_cosine = (1 + math.cos(angle)) / 2
-        risen = min(1, (step + 1) / warm_up) if warm_up else 1
+        risen = min(1, (step + 1) / max(warm_up, 1))
         return risen * half_cosine
 
     for group in optimizer.param_groups:
@@ -184,15 +184,12 @@ def take_step(
     """
     optimizer.zero_grad(set_to_none=True)
     parts = batch.divided(len(settings))
-    losses = []
-    all_terms = []
+    found = []
     for setting, part in zip(settings, parts, strict=True):
         share = len(part.moving) / len(batch.moving)
-        value, terms = _add_gradient(model, loss, part, setting, share)
-        losses.append(value)
-        all_terms.append(terms)
+        found.append(_add_gradient(model, loss, part, setting, share))
     optimizer.step()
-    return losses[0], all_terms[0]
+    return found[0]
 
 
 def _add_gradient(
