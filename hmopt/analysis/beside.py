@@ -75,6 +75,8 @@ class Source:
         Of its search; NaN where it is not known.
     registrations
         Of its search; None: of all pairs at all settings.
+    model
+        Identity of the model alone, whether its registrations were refined or not; None where there is none.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Source:
     training_minutes: float = math.nan
     search_minutes: float = math.nan
     registrations: int | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +126,8 @@ class Entry:
         Registrations of these pairs at `settings` that failed.
     tuning_minutes, training_minutes
         NaN where they are not known.
+    model
+        Identity of the model alone, as of its source.
     """
 
     source: str
@@ -143,6 +148,7 @@ class Entry:
     failures: int = 0
     tuning_minutes: float = math.nan
     training_minutes: float = math.nan
+    model: str | None = None
 
     @property
     def title(self) -> str:
@@ -365,6 +371,31 @@ class Beside:
                 return found.turned()
         return None
 
+    @property
+    def own(self) -> Entry:
+        """The entry that stands for the study's model: that of its refined registrations, where there are such.
+
+        Its model may stand there several times: of the source named last, the first choice counts.
+        """
+        return [entry for entry in self._firsts() if self._is_own(entry)][-1]
+
+    @property
+    def others(self) -> list[Entry]:
+        """The first choice of each method that is not the study's own model."""
+        return [entry for entry in self._firsts() if not self._is_own(entry)]
+
+    def _firsts(self) -> list[Entry]:
+        firsts: dict[str, Entry] = {}
+        for entry in self.entries:
+            firsts.setdefault(entry.source, entry)
+        return list(firsts.values())
+
+    def _is_own(self, entry: Entry) -> bool:
+        first = self.entries[0]
+        if entry.source == first.source:
+            return True
+        return entry.model is not None and entry.model == first.model
+
     def table(self) -> pd.DataFrame:
         """Return a row for each entry and structure, with numbers.
 
@@ -531,6 +562,7 @@ class _Method:
             failures=self._failures(used),
             tuning_minutes=0.0 if is_default else self.source.search_minutes,
             training_minutes=self.source.training_minutes,
+            model=self.source.model,
         )
         return entry if np.isfinite(entry.scores).any() else None
 

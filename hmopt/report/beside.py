@@ -212,6 +212,7 @@ class _Folder:
             training_minutes=training,
             search_minutes=_search_minutes(self.files.commands, training, self.measurements),
             registrations=self.registrations,
+            model=self.searched.model_identity,
         )
 
 

@@ -218,3 +218,19 @@ def test_costs_are_those_of_the_settings_in_use() -> None:
     assert each.folding == pytest.approx(0.2)
     assert each.settings["cortex"] == {"regularization": 1.0}
     assert (tuned.evaluations, default.evaluations) == (20, 0)
+
+
+def test_refined_registrations_of_the_same_model_stand_for_the_study(scores: Floats) -> None:
+    alone = replace(scored("alone", scores), model="one model")
+    refined = replace(scored("refined", scores + 0.02), model="one model")
+    another = replace(scored("another", scores), model="another model")
+    engine = scored("engine", scores - 0.01)
+    found = set_beside([alone, another, refined, engine], "dice", margin=0.002)
+    assert found.own.title == "refined"
+    assert [entry.title for entry in found.others] == ["another", "engine"]
+
+
+def test_without_others_of_its_model_the_first_method_stands_for_the_study(scores: Floats) -> None:
+    found = set_beside([scored("one", scores), scored("two", scores)], "dice", margin=0.002)
+    assert found.own.title == "one"
+    assert [entry.title for entry in found.others] == ["two"]

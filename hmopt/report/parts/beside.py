@@ -1,6 +1,8 @@
 """Methods side by side: other study folders, engines and tables of scores on the same pairs."""
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -63,28 +65,36 @@ def beside_section(found: Beside) -> Section:
             Table(title="Every two methods", content=_every_two(found)),
         ),
         notes=_notes(found),
-        numbers={"beside": numbers(found)},
+        numbers={"beside": numbers(found), **versus_numbers(found)},
         files={"beside.csv": found.table()},
     )
 
 
 def _found(found: Beside) -> str:
     first = found.entries[0]
-    score = found.score(first)
-    metric = metric_name(found.metric.name)
+    sentences = _compared(found, first, found.entries[1:])
+    if found.own.source != first.source:
+        sentences += _compared(found, found.own, found.others)
+    return " ".join(sentences)
+
+
+def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]:
+    """Return sentences that say how others differ from an entry."""
+    score = found.score(entry)
     by_verdict: dict[str, list[str]] = {}
-    for entry in found.entries[1:]:
-        difference = found.difference(entry.title, first.title)
+    for other in others:
+        difference = found.difference(other.title, entry.title)
         if difference is None:
             continue
         interval = difference.mean.interval
         amount = signed(difference.mean.value)
         if math.isfinite(interval.low):
             amount = f"{amount}, {spread(*interval)}"
-        by_verdict.setdefault(difference.verdict, []).append(f"{entry.title} ({amount})")
+        by_verdict.setdefault(difference.verdict, []).append(f"{other.title} ({amount})")
     sentences = []
     if score is not None:
-        sentences.append(f"{first.title} has a {metric} of {number(score.value)}.")
+        metric = metric_name(found.metric.name)
+        sentences.append(f"{entry.title} has a {metric} of {number(score.value)}.")
     told = [
         ("better", "Better are"),
         ("worse", "Worse are"),
@@ -97,7 +107,7 @@ def _found(found: Beside) -> str:
         if names:
             verb = start.replace(" are", " is") if len(names) == 1 else start
             sentences.append(f"{verb} {listed(names)}.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _row(found: Beside, entry: Entry) -> dict[str, str]:
@@ -291,6 +301,27 @@ def numbers(found: Beside) -> dict[str, Any]:
         "entries": entries,
         "differences": [_difference_numbers(one) for one in found.differences],
     }
+
+
+def versus_numbers(found: Beside) -> dict[str, Any]:
+    """Return for `summary.json` how the study's model, refined where it is, differs from each other method.
+
+    The name is of the method's title: `versus_syn` of one that is called SyN. `speed_ratio`: how many times as long a
+    pair takes with the other method.
+    """
+    numbers: dict[str, Any] = {}
+    own = found.own
+    for other in found.others:
+        difference = found.difference(own.title, other.title)
+        if difference is None:
+            continue
+        words = re.findall(r"[a-z0-9]+", other.source.lower())
+        name = "_".join(["versus", *words])
+        numbers[name] = {
+            **_difference_numbers(difference),
+            "speed_ratio": other.seconds / own.seconds if own.seconds > 0 else math.nan,
+        }
+    return numbers
 
 
 def _difference_numbers(one: Difference) -> dict[str, Any]:
