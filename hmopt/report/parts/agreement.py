@@ -79,6 +79,7 @@ class AgreementPart(ReportPart):
             further=_further(compared),
             numbers={
                 **at_both(compared, _numbers),
+                **_equal_steps_numbers(compared),
                 **_full_steps_numbers(compared),
                 **_rates_numbers(compared),
             },
@@ -237,6 +238,17 @@ def _equal_steps(compared: BaselineComparison) -> str:
     gap = gain_text(equal.agreements[COHORT].mean_gap.estimate)
     steps = equal.hypermorphs.steps
     return f"For hypermorphs with as many steps as one separate network ({steps}) the gap is {gap}."
+
+
+def _equal_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
+    if compared.equal is None:
+        return {}
+    agreement = compared.equal.agreements[COHORT]
+    return {
+        **named("gap_equal_steps", agreement.mean_gap.estimate),
+        "gap_equal_steps_upper_bound": agreement.upper_bound,
+        "time_ratio_equal_steps": compared.equal.cost_ratio,
+    }
 
 
 def _full_steps(compared: BaselineComparison) -> str:

@@ -121,6 +121,10 @@ def test_the_summary_has_the_numbers_of_both_lengths_of_training(
     assert equal["gap_to_separate"] == pytest.approx(0.012)
     assert equal["training_cost_ratio"] == pytest.approx(3.75 / 3.5)
     assert equal["initialization_sd_hypermorph"] == pytest.approx(0.002)
+    assert numbers["gap_equal_steps"] == pytest.approx(0.012)
+    assert numbers["gap_equal_steps_interval"] == pytest.approx(equal["gap_to_separate_interval"])
+    assert numbers["gap_equal_steps_upper_bound"] > numbers["gap_equal_steps"]
+    assert numbers["time_ratio_equal_steps"] == pytest.approx(3.75 / 3.5)
     json.dumps(numbers, allow_nan=False)
 
 
