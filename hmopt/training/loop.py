@@ -53,8 +53,8 @@ Drawn = tuple[list[Setting], Batch]
 class Trainable(ABC):
     """What the training loop trains, and what it asks of it.
 
-    Once: `make_optimizer`. In every step: `draw_settings`, then `model` at each. At checkpoints,
-    with averaged weights: `network`, which is measured, and `save`.
+    Once: `make_optimizer`. In every step: `draw_settings`, then `model` at each. At checkpoints
+    `check`, and with averaged weights: `network`, which is measured, and `save`.
     """
 
     model: Model
@@ -80,6 +80,9 @@ class Trainable(ABC):
     @abstractmethod
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write given weights, with a header that also says what they are."""
+
+    def check(self) -> None:  # noqa: B027, as most have nothing to check
+        """Refuse to go on where training has made the weights useless, as those that no setting changes."""
 
 
 Build = Callable[[Study, tuple[int, ...], torch.device], Trainable]
@@ -161,8 +164,8 @@ def run_training(
     DataError
         If there is no pair to train on.
     DivergedError
-        If the loss is no longer a finite number, or the tune Dice at a checkpoint is below half of
-        that before registration.
+        If the loss is no longer a finite number, the tune Dice at a checkpoint is below half of that
+        before registration, or a setting no longer changes the weights of a hypermorph.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
     """
@@ -221,6 +224,7 @@ def run_training(
             log.write(row)
         if is_checkpoint:
             check_dice(step, row["tune_dice"], before)
+            trainable.check()
         if step in files.models:
             # once is enough: images and split stay the same
             facts = facts or training_facts(study, cohort)

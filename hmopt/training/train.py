@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
+from hmopt.errors import DivergedError
 from hmopt.files import content_hash
 from hmopt.networks import (
     HYPERMORPH_FORMAT,
@@ -37,6 +38,9 @@ from hmopt.training.identity import (
 from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
 from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
+
+VALUES_CHECKED = 3
+"""Values of each hyperparameter, from end to end, at which a hypermorph's weights must not all be the same."""
 
 
 def train(
@@ -306,6 +310,29 @@ class TrainableHypermorph(Trainable):
         hypermorph.hypernetwork.load_state_dict(weights)
         baseline = hypermorph.space.default
         return hypermorph.bake(baseline).eval()
+
+    def check(self) -> None:
+        """Refuse a hypernetwork that a setting no longer changes: units of its last layer are 0 for all of them.
+
+        Raises
+        ------
+        DivergedError
+            If weights are the same at all of some settings that are spread over the range.
+        """
+        space = self._hypermorph.space
+        first, *others = space.coarse(VALUES_CHECKED)
+        with torch.no_grad():
+            weights = self._hypermorph.weights(space.setting(first))
+            for index in others:
+                for name, tensor in self._hypermorph.weights(space.setting(index)).items():
+                    if not torch.equal(tensor, weights[name]):
+                        return
+        raise DivergedError(
+            "training",
+            expected="weights of the registration network that depend on the setting",
+            got="the same at all settings",
+            advice="Lower training.learning_rate, or widen the last of hypernetwork.widths.",
+        )
 
     def save(self, path: Path, weights: Weights, header: Header) -> None:
         """Write a hypermorph."""

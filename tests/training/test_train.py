@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study, parse_study
-from hmopt.errors import CheckpointError, DataError, DeclarationError
+from hmopt.errors import CheckpointError, DataError, DeclarationError, DivergedError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
 from hmopt.training import train
 from hmopt.training.identity import check_key, is_trained, training_key
+from hmopt.training.train import TrainableHypermorph
 
 MODEL = "model.safetensors"
 MODEL_FILES = {
@@ -279,6 +280,20 @@ def test_a_training_that_diverges_ends_at_its_next_checkpoint_without_a_model(
         train(study, cohort, tmp_path)
     assert not (tmp_path / MODEL).exists()
     assert logged(tmp_path)[-1]["tune_dice"]
+
+
+def test_a_hypermorph_that_no_setting_changes_is_refused(cohort: PreparedCohort) -> None:
+    trainable = TrainableHypermorph(declare(), cohort.shape, torch.device("cpu"))
+    trainable.check()
+    layers = [one for one in trainable.module.modules() if isinstance(one, torch.nn.Linear)]
+    last = layers[-2]  # before the heads
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(-1.0)  # units that are 0 at every setting
+    with pytest.raises(
+        DivergedError, match=r"^training: expected weights .* depend on the setting"
+    ):
+        trainable.check()
 
 
 def test_model_of_an_earlier_version_is_told_what_to_declare(
