@@ -187,12 +187,19 @@ class Entry:
         return scores
 
     def of_choices(self, label: str | None) -> Floats:
-        """Return the mean score over all pairs at the settings of each split, shape (r,)."""
+        """Return the mean score over all pairs at the settings of each split, shape (r,).
+
+        Without a label it is the mean over labels, the same ones in all splits: where a split has no
+        setting for a label, as too few of its subjects have it, the label counts with its mean over
+        the other splits. Otherwise splits would differ by which labels they have.
+        """
         means = mean(self.measured, axis=1)
         columns = np.arange(len(self.labels))
         found = np.where(self.chosen >= 0, means[self.chosen, columns], np.nan)
         if label is None:
-            return mean(found, axis=1)
+            of_labels = mean(found, axis=0)
+            complete = np.where(np.isfinite(found), found, of_labels)
+            return mean(complete, axis=1)
         of_splits: Floats = found[:, self.labels.index(label)]
         return of_splits
 

@@ -234,3 +234,12 @@ def test_without_others_of_its_model_the_first_method_stands_for_the_study(score
     found = set_beside([scored("one", scores), scored("two", scores)], "dice", margin=0.002)
     assert found.own.title == "one"
     assert [entry.title for entry in found.others] == ["two"]
+
+
+def test_splits_that_lack_a_structure_do_not_differ_for_it(scores: Floats) -> None:
+    low_and_high = scores - [0.4, 0.0]
+    entry = scored("one", low_and_high)
+    in_half_of_splits = np.array([[0, 0], [0, -1], [0, 0], [-1, 0]])
+    some = replace(entry, chosen=in_half_of_splits, held_out=np.ones((4, 12), dtype=bool))
+    assert some.of_choices(None) == pytest.approx(low_and_high.mean())
+    assert np.isnan(some.of_choices("cortex")[1])
