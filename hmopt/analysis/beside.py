@@ -19,6 +19,12 @@ d of n subjects were held out. In simulated cohorts with a true difference of 0,
 either sign are then about as frequent as the level of the test says; without it they are up to
 three times as frequent.
 
+A method with other hyperparameters than the study can also stand there with a *matched* setting: the
+one whose deformations are as rough, by the standard deviation of the log Jacobian, as those of the
+study's model at its best setting. It is found without labels of the pairs, but for those that chose
+the setting of the model. How far it falls behind the tuned one says whether the best setting of the
+model carries over to another program.
+
 Shapes: n pairs, l labels, s settings, r splits.
 """
 
@@ -485,7 +491,50 @@ def _setting_text(setting: Setting) -> str:
     return ", ".join(values)
 
 
-def make_entries(source: Source, metric: str, labels: Sequence[str], splits: Splits) -> list[Entry]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roughness:
+    """How rough the deformations of a method are at its tuned setting.
+
+    Parameters
+    ----------
+    of_splits
+        Mean standard deviation of the log Jacobian at the setting of each split, shape (r,); NaN
+        where none was chosen.
+    of_all
+        At the setting of all subjects.
+    """
+
+    of_splits: Floats
+    of_all: float
+
+
+def tuned_roughness(
+    source: Source, metric: str, labels: Sequence[str], splits: Splits, pairs: Sequence[str]
+) -> Roughness | None:
+    """Return how rough a method's deformations of some pairs are, at the setting that is tuned on all its pairs.
+
+    Parameters
+    ----------
+    source, metric, labels, splits
+        As in `make_entries`.
+    pairs
+        Ids of pairs; those that the method lacks do not count.
+
+    Returns
+    -------
+    Roughness or None
+        None where the standard deviation of the log Jacobian was not measured, or nothing is tuned.
+    """
+    return _Method(source, metric, labels, splits).tuned_roughness(pairs)
+
+
+def make_entries(
+    source: Source,
+    metric: str,
+    labels: Sequence[str],
+    splits: Splits,
+    roughness: Roughness | None = None,
+) -> list[Entry]:
     """Return a method's entries, one for each of its choices for which there are scores.
 
     Parameters
@@ -498,13 +547,15 @@ def make_entries(source: Source, metric: str, labels: Sequence[str], splits: Spl
         Structures to compare, which it has measured.
     splits
         Of the subjects, the same ones for all methods.
+    roughness
+        Of the study's model, which a matched setting is to have; None: there is no matched setting.
 
     Raises
     ------
     LedgerError
         If the metric was not measured.
     """
-    method = _Method(source, metric, labels, splits)
+    method = _Method(source, metric, labels, splits, roughness)
     entries = [method.entry(choice) for choice in source.choices]
     return [entry for entry in entries if entry is not None]
 
@@ -512,7 +563,14 @@ def make_entries(source: Source, metric: str, labels: Sequence[str], splits: Spl
 class _Method:
     """One method: its curves, and what is chosen in each split."""
 
-    def __init__(self, source: Source, metric: str, labels: Sequence[str], splits: Splits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        metric: str,
+        labels: Sequence[str],
+        splits: Splits,
+        roughness: Roughness | None = None,
+    ) -> None:
         measurements = source.measurements
         places = [measurements.labels.index(label) for label in labels]
         kept = {}
@@ -526,6 +584,7 @@ class _Method:
         self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
         self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
         self.splits = splits
+        self.roughness = roughness
         curves = Curves(self.measured, metric)
         self.cohort = curves.of(COHORT)
         self.curves: dict[str, Curve] = {}
@@ -540,6 +599,7 @@ class _Method:
             "default": self._default,
             "tuned": self._tuned,
             "per_structure": self._per_structure,
+            "matched": self._matched,
         }
         chosen, settings = choose_settings[choice]()
         of_labels = [self.measured.score(self.metric.name, label) for label in self.labels]
@@ -590,6 +650,37 @@ class _Method:
         best = self.cohort.settings[self.cohort.best()]
         setting = self.measured.space.setting(best)
         return dict.fromkeys(self.labels, chosen), dict.fromkeys(self.labels, setting)
+
+    def tuned_roughness(self, pairs: Sequence[str]) -> Roughness | None:
+        """Return how rough deformations of some pairs are at the tuned setting."""
+        chosen, settings = self._tuned()
+        if not chosen or ROUGHNESS not in self.measured.values:
+            return None
+        kept = self.measured.pairs["pair"].isin(pairs)
+        means = mean(self.measured.values[ROUGHNESS][:, kept], axis=1)
+        (label, *_) = self.labels
+        places = chosen[label]
+        of_splits = np.where(places >= 0, means[places], np.nan)
+        (best,) = self._places({label: settings[label]})
+        return Roughness(of_splits=of_splits, of_all=float(means[best]))
+
+    def _matched(self) -> tuple[dict[str, Places], dict[str, Setting]]:
+        """Choose the setting with the roughness of the study's model: in each split, and on all subjects."""
+        if self.roughness is None or ROUGHNESS not in self.measured.values:
+            return {}, {}
+        values = self.measured.values[ROUGHNESS]
+        # settings that were given up after some pairs do not compare
+        counts = np.isfinite(values).sum(axis=1)
+        is_complete = counts == counts.max()
+        means = np.where(is_complete, mean(values, axis=1), np.nan)
+        wanted = np.append(self.roughness.of_splits, self.roughness.of_all)
+        # (r + 1, s)
+        apart = np.abs(means - wanted[:, None])
+        nearest = np.where(np.isfinite(apart), apart, np.inf).argmin(axis=1)
+        places = np.where(np.isfinite(wanted), nearest, -1)
+        chosen = dict.fromkeys(self.labels, places[:-1])
+        setting = self.measured.space.setting(self.measured.settings[places[-1]])
+        return chosen, dict.fromkeys(self.labels, setting)
 
     def _per_structure(self) -> tuple[dict[str, Places], dict[str, Setting]]:
         """Choose a setting for each structure by its pooled curve, as a search recommends it."""

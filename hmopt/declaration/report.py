@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from hmopt.declaration.options import Options
 
-Choice = Literal["tuned", "per_structure", "default"]
+Choice = Literal["tuned", "per_structure", "default", "matched"]
 """How the setting of a compared method is chosen."""
 
 Choices = Annotated[list[Choice], Field(min_length=1)]
@@ -34,7 +34,8 @@ class ReportOptions(Options):
     """What the comparison calls this study; left out: its name."""
     choices: Choices = ["tuned", "default"]
     """Settings that are compared: `tuned` (one for all structures, chosen on other subjects), `per_structure` (one for
-    each structure, chosen likewise), `default`."""
+    each structure, chosen likewise), `default`, and of other methods `matched` (with deformations as rough as those of
+    this study at its tuned setting)."""
     beside: list[BesideOptions] = []
     """The others: paths, or tables with `path`, `title` and `choices`."""
 

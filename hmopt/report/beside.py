@@ -16,6 +16,7 @@ from hmopt.analysis.beside import (
     entry_of_scores,
     make_entries,
     set_beside,
+    tuned_roughness,
 )
 from hmopt.analysis.held_out import split_subjects
 from hmopt.analysis.optimum import margin_of
@@ -90,7 +91,9 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
         )
     for other, one in zip(others, folders, strict=True):
         source = other.source(one.choices or options.choices, pairs)
-        entries += make_entries(source, metric, labels, splits)
+        ids = list(other.measurements.pairs["pair"])
+        roughness = tuned_roughness(main.source(["tuned"]), metric, labels, splits, ids)
+        entries += make_entries(source, metric, labels, splits, roughness)
     for table, one in zip(scores, tables, strict=True):
         entries += _entries_of_table(table, one, metric, labels, pairs)
     _check_names(entries)

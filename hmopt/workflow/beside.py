@@ -27,7 +27,7 @@ def beside(
         Other study folders, or tables of scores (`.csv` with columns `pair`, `label` and the metric). Committed results
         are enough of each.
     choices
-        Settings that are compared: `tuned`, `per_structure`, `default`.
+        Settings that are compared: `tuned`, `per_structure`, `default`, `matched`.
     titles
         What each is called, in the order of the folders; left out: their names.
 

@@ -11,9 +11,12 @@ from scipy import stats
 from hmopt.analysis import simulation
 from hmopt.analysis.beside import (
     Entry,
+    Source,
     break_even,
     entry_of_scores,
+    make_entries,
     set_beside,
+    tuned_roughness,
 )
 from hmopt.analysis.held_out import split_subjects
 from hmopt.analysis.resampling import Floats
@@ -243,3 +246,39 @@ def test_splits_that_lack_a_structure_do_not_differ_for_it(scores: Floats) -> No
     some = replace(entry, chosen=in_half_of_splits, held_out=np.ones((4, 12), dtype=bool))
     assert some.of_choices(None) == pytest.approx(low_and_high.mean())
     assert np.isnan(some.of_choices("cortex")[1])
+
+
+def with_roughness(measurements: Measurements, levels: Floats) -> Measurements:
+    """Add a standard deviation of the log Jacobian for each setting, the same for all pairs."""
+    roughness = np.repeat(levels[:, None], len(measurements.pairs), axis=1)
+    return replace(measurements, values={**measurements.values, "log_jacobian_sd": roughness})
+
+
+def test_a_matched_setting_is_as_rough_as_that_of_the_study() -> None:
+    best_first = simulated(np.stack([simulation.response(0.3, 0.4)]), seed=0, subjects=12)
+    settings = len(best_first.settings)
+    model = with_roughness(best_first, np.linspace(1.0, 0.0, settings))
+    engine = with_roughness(best_first, np.linspace(0.5, 0.0, settings))
+    subjects = sorted({*model.pairs["moving_subject"]})
+    splits = split_subjects(subjects, 50, seed=0)
+    pairs = list(model.pairs["pair"])
+    source = Source(title="model", measurements=model, choices=("tuned",))
+    (tuned,) = make_entries(source, "dice", model.labels, splits)
+    roughness = tuned_roughness(source, "dice", model.labels, splits, pairs)
+    assert roughness is not None
+    other = Source(title="engine", measurements=engine, choices=("matched",))
+    (matched,) = make_entries(other, "dice", engine.labels, splits, roughness)
+    # of a setting k of the model the roughness is 1 - k / 10, of one of the engine half as much
+    expected = np.clip(2 * tuned.chosen - settings + 1, 0, None)
+    np.testing.assert_array_equal(matched.chosen, expected)
+    assert matched.title == "engine, matched"
+
+
+def test_without_a_measured_roughness_there_is_no_matched_setting() -> None:
+    measurements = simulated(np.stack([simulation.response(0.3, 0.4)]), seed=0, subjects=12)
+    subjects = sorted({*measurements.pairs["moving_subject"]})
+    splits = split_subjects(subjects, 50, seed=0)
+    source = Source(title="one", measurements=measurements, choices=("matched",))
+    pairs = list(measurements.pairs["pair"])
+    assert tuned_roughness(source, "dice", measurements.labels, splits, pairs) is None
+    assert make_entries(source, "dice", measurements.labels, splits) == []

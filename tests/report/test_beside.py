@@ -234,7 +234,7 @@ def test_a_study_of_other_pairs_or_that_was_not_searched_is_refused(
         hmopt.beside(folder, folder)
     with pytest.raises(DataError, match="expected another study folder"):
         hmopt.beside(folder)
-    with pytest.raises(HmoptError, match="'tuned', 'per_structure' or 'default'"):
+    with pytest.raises(HmoptError, match="'tuned', 'per_structure', 'default' or 'matched'"):
         hmopt.beside(folder, folder, choices=["best"])  # type: ignore[list-item]
 
 

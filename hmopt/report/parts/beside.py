@@ -38,7 +38,7 @@ DECADE = 10
 COLOURS = (OWN, OTHER, THIRD, MUTED, INK)
 """Of methods, in their order."""
 
-SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", None: "^"}
+SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", "matched": "v", None: "^"}
 """Marks, by choice."""
 
 LOOKS = {
@@ -255,6 +255,13 @@ def _notes(found: Beside) -> tuple[str, ...]:
         "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
         "machine that ran them. The last column includes what a method took before its first pair.",
     ]
+    if any(entry.choice == "matched" for entry in found.entries):
+        matched = (
+            "Matched: the setting of a method whose deformations are as rough, by the standard deviation of the log "
+            f"Jacobian, as those of {found.entries[0].source} at its tuned setting. How far it is behind the tuned "
+            "setting of the method says whether what was found with one carries over to the other."
+        )
+        notes.append(matched)
     if _has_trained(found):
         trainings = (
             "Intervals describe the variation between subjects, not between trainings of a model."
