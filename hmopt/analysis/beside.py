@@ -300,7 +300,8 @@ class Difference:
         Mean of first - second such that more is better, with its standard error.
     p_adjusted
         Two-sided p-value after Holm's correction: over all labels of the two entries; without a
-        label, over all differences to the first entry, and of others over every two.
+        label, over all differences to the first entry, over all of the refined model to other methods,
+        and of others over every two.
     pairs
         Number of pairs.
     evidence
@@ -390,24 +391,12 @@ class Beside:
 
         Its model may stand there several times: of the source named last, the first choice counts.
         """
-        return [entry for entry in self._firsts() if self._is_own(entry)][-1]
+        return _own_and_others(self.entries)[0]
 
     @property
     def others(self) -> list[Entry]:
         """The first choice of each method that is not the study's own model."""
-        return [entry for entry in self._firsts() if not self._is_own(entry)]
-
-    def _firsts(self) -> list[Entry]:
-        firsts: dict[str, Entry] = {}
-        for entry in self.entries:
-            firsts.setdefault(entry.source, entry)
-        return list(firsts.values())
-
-    def _is_own(self, entry: Entry) -> bool:
-        first = self.entries[0]
-        if entry.source == first.source:
-            return True
-        return entry.model is not None and entry.model == first.model
+        return _own_and_others(self.entries)[1]
 
     def table(self) -> pd.DataFrame:
         """Return a row for each entry and structure, with numbers.
@@ -815,7 +804,7 @@ def set_beside(
         margin=margin,
         labels=labels,
         entries=tuple(entries),
-        differences=(*_judged_overall(overall, entries[0].title, margin), *of_labels),
+        differences=(*_judged_overall(overall, entries, margin), *of_labels),
         shared=shared,
         sparse=sparse,
         remarks=tuple(remarks),
@@ -853,13 +842,48 @@ def _difference(
     )
 
 
+def _own_and_others(entries: Sequence[Entry]) -> tuple[Entry, list[Entry]]:
+    """Return the entry that stands for the study's model, and the first choice of each other method."""
+    firsts: dict[str, Entry] = {}
+    for entry in entries:
+        firsts.setdefault(entry.source, entry)
+    own = [entry for entry in firsts.values() if _has_model_of(entry, entries[0])]
+    others = [entry for entry in firsts.values() if not _has_model_of(entry, entries[0])]
+    return own[-1], others
+
+
+def _has_model_of(entry: Entry, first: Entry) -> bool:
+    is_same = entry.model is not None and entry.model == first.model
+    return entry.source == first.source or is_same
+
+
 def _judged_overall(
-    differences: Sequence[Difference], first: str, margin: float
+    differences: Sequence[Difference], entries: Sequence[Entry], margin: float
 ) -> list[Difference]:
-    """Judge overall differences: those to the first entry, which is asked about, are a family."""
-    asked = [one for one in differences if one.first == first]
-    others = [one for one in _judged(differences, margin) if one.first != first]
-    return [*_judged(asked, margin), *others]
+    """Judge overall differences in three families.
+
+    They are those to the first entry, which is asked about; where the study's model also stands
+    there refined, those of it to the other methods; and every two.
+    """
+    first = entries[0].title
+    own = _own_and_others(entries)[0].title
+    of_others = {entry.title for entry in entries if not _has_model_of(entry, entries[0])}
+    to_first, of_own, further = [], [], []
+    for place, one in enumerate(differences):
+        sides = {one.first, one.second}
+        if first in sides:
+            to_first.append(place)
+        elif own in sides and sides & of_others:
+            of_own.append(place)
+        else:
+            further.append(place)
+    everything = range(len(differences))
+    judged: dict[int, Difference] = {}
+    for shown, family in ((to_first, to_first), (of_own, of_own), (further, everything)):
+        found = _judged([differences[place] for place in family], margin)
+        by_place = dict(zip(family, found, strict=True))
+        judged.update({place: by_place[place] for place in shown})
+    return [judged[place] for place in everything]
 
 
 def _judged(differences: Sequence[Difference], margin: float) -> list[Difference]:

@@ -282,3 +282,19 @@ def test_without_a_measured_roughness_there_is_no_matched_setting() -> None:
     pairs = list(measurements.pairs["pair"])
     assert tuned_roughness(source, "dice", measurements.labels, splits, pairs) is None
     assert make_entries(source, "dice", measurements.labels, splits) == []
+
+
+def test_the_refined_model_is_compared_with_other_methods_in_a_family_of_its_own(
+    scores: Floats,
+) -> None:
+    generator = np.random.default_rng(5)
+    noisy = [scores + 0.02 * generator.standard_normal(scores.shape) for _ in range(5)]
+    alone = replace(scored("alone", noisy[0]), model="one model")
+    refined = replace(scored("refined", noisy[1] + 0.012), model="one model")
+    methods = [scored(f"method {place}", values) for place, values in enumerate(noisy[2:])]
+    found = set_beside([alone, refined, *methods], "dice", margin=0.002)
+    three = [found.difference("refined", method.title) for method in methods]
+    p_values = [one.mean.p_value for one in three if one is not None]
+    adjusted = [one.p_adjusted for one in three if one is not None]
+    # Holm: the smallest of three counts three times
+    assert min(adjusted) == pytest.approx(min(1, 3 * min(p_values)))

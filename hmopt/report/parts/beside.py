@@ -249,7 +249,7 @@ def _notes(found: Beside) -> tuple[str, ...]:
         "subjects that did not choose it, in the same splits for all methods; the setting shown is that of all "
         "subjects. Differences are on the pairs that both methods have, with 95 % intervals over subjects (jackknife) "
         "that contain the variation of choices. Verdicts are corrected by Holm's method: overall for all comparisons "
-        f"with {found.entries[0].title}, and else of every two methods; by structure for those of two methods. "
+        f"with {_asked(found)}, and else of every two methods; by structure for those of two methods. "
         f"Negligible: equivalent to within {found.margin:g}.",
         "Seconds, folding and the standard deviation of the log Jacobian are at the setting shown; with a setting for "
         "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
@@ -275,6 +275,14 @@ def _notes(found: Beside) -> tuple[str, ...]:
             f"{names} {have} fewer pairs: scores are of these, and only differences compare.",
         )
     return tuple(notes)
+
+
+def _asked(found: Beside) -> str:
+    """Return the methods whose comparisons are families of their own."""
+    first = found.entries[0]
+    if found.own.source == first.source:
+        return first.title
+    return f"{first.title}, for all of other methods with {found.own.title}"
 
 
 def numbers(found: Beside) -> dict[str, Any]:
