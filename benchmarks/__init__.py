@@ -20,6 +20,6 @@ declares its own rows:
 - `scale`: λ* of 1,000 scopes against Optuna studies in memory; writing studies to SQLite; import
   time.
 
-`growth` draws time and memory against subjects, labels, voxels and studies; `against_ants` compares
-a study's model with ANTs. How a row is declared: `benchmarks.rows`.
+`growth` draws time and memory against subjects, labels, voxels and studies. How a row is declared:
+`benchmarks.rows`.
 """

@@ -84,21 +84,9 @@ def test_nothing_stands_beside_a_study_that_declares_none(folder: Path) -> None:
 def test_the_report_shows_the_methods_and_keeps_their_numbers(folder: Path, tmp_path: Path) -> None:
     copy_lower(folder, tmp_path / "lower")
     declare(folder, '[report]\ntitle = "ours"\nbeside = ["../lower"]')
-    versus = folder / "results" / "versus_ants.json"
-    versus.parent.mkdir()
-    method = {
-        "dice_held_out": 0.74,
-        "dice_of_method": 0.70,
-        "difference": 0.04,
-        "interval": [0.02, 0.06],
-        "pairs": 124,
-        "subjects": 8,
-    }
-    versus.write_text(json.dumps({"cross": {"SyN": method}}), encoding="utf-8")
     page = write_report(folder).read_text(encoding="utf-8")
     results = write_results(folder)
     assert "Methods side by side" in page
-    assert "Comparison with other registration programs" in page  # the older summary stays
     assert "lower, tuned" in page
     table = pd.read_csv(results / "beside.csv")
     overall = table[table["label"].isna()].set_index(["method", "choice"])

@@ -5,6 +5,7 @@ from hmopt.report.material import Material
 from hmopt.report.part import ReportPart, Section
 from hmopt.report.parts.agreement import AgreementPart
 from hmopt.report.parts.anatomy import AnatomyPart
+from hmopt.report.parts.beside import BesidePart
 from hmopt.report.parts.composed import ComposedPart
 from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
@@ -14,7 +15,6 @@ from hmopt.report.parts.gap import AmortizationGapPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
-from hmopt.report.parts.programs import ProgramsPart
 from hmopt.report.parts.regret import RegretPart
 
 PARTS: list[ReportPart] = [
@@ -25,7 +25,7 @@ PARTS: list[ReportPart] = [
     ComposedPart(),
     AnatomyPart(),
     CovariatesPart(),
-    ProgramsPart(),
+    BesidePart(),
     DriftPart(),
     AgreementPart(),
     RegretPart(),

@@ -12,8 +12,10 @@ from matplotlib.ticker import NullFormatter
 
 from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
+from hmopt.report.beside import read_beside
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
-from hmopt.report.part import Section, Table
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.words import (
     MISSING,
     duration,
@@ -46,6 +48,18 @@ LOOKS = {
     "worse": (OTHER, OTHER),
 }
 """Colour and inside of a mark, by verdict."""
+
+
+class BesidePart(ReportPart):
+    """The study beside other methods: study folders and tables of scores that `[report]` names."""
+
+    anchor = "programs"
+    place = Place.RESULTS
+
+    def section(self, material: Material) -> Section | None:
+        """Return a row for each method; None where nothing is declared."""
+        found = read_beside(material.files)
+        return None if found is None else beside_section(found)
 
 
 def beside_section(found: Beside) -> Section:
