@@ -29,7 +29,7 @@ class Metric(Record):
     full_title
         What a page calls it where it says it once; empty: the title.
     unit
-        `"1"` for a share or a ratio, `"mm"` for a length.
+        `"1"` for a share or a ratio, `"mm"` or `"voxels"` for a length.
     direction
         Whether larger or smaller values are better.
     per_label
@@ -92,7 +92,10 @@ class Metric(Record):
 
 SHARE_TOLERANCE = 0.002
 LENGTH_TOLERANCE_MM = 0.02
+LENGTH_TOLERANCE_VOXELS = 0.02
 
+LANDMARK_ERRORS = "landmark_errors"
+"""Name of the argument by which a metric asks for landmarks."""
 WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
 LOSS = "loss"
@@ -163,6 +166,76 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.similarity:similarity",
+        ),
+        Metric(
+            name="tre_mm",
+            title="target registration error (mm)",
+            full_title="mean target registration error of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.landmarks:tre_mm",
+        ),
+        Metric(
+            name="tre_median_mm",
+            title="median landmark error (mm)",
+            full_title="median target registration error of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.landmarks:tre_median_mm",
+        ),
+        Metric(
+            name="tre_p90_mm",
+            title="90 % landmark error (mm)",
+            full_title="90th percentile of the target registration errors of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.landmarks:tre_p90_mm",
+        ),
+        Metric(
+            name="tre_voxels",
+            title="target registration error (voxels)",
+            full_title="mean target registration error of landmarks (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            function="hmopt.metrics.landmarks:tre_voxels",
+        ),
+        Metric(
+            name="tre_median_voxels",
+            title="median landmark error (voxels)",
+            full_title="median target registration error of landmarks (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            function="hmopt.metrics.landmarks:tre_median_voxels",
+        ),
+        Metric(
+            name="tre_p90_voxels",
+            title="90 % landmark error (voxels)",
+            full_title="90th percentile of the target registration errors (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            function="hmopt.metrics.landmarks:tre_p90_voxels",
+        ),
+        Metric(
+            name="tre_robustness",
+            title="share of landmarks whose error falls",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.landmarks:tre_robustness",
         ),
         Metric(
             name=LOSS,

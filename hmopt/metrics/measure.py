@@ -6,12 +6,18 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import HmoptError
+from hmopt.metrics.landmarks import (
+    NO_LANDMARKS,
+    LandmarkErrors,
+    displaced,
+    find_landmark_errors,
+)
 from hmopt.metrics.originals import Originals
 from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.metrics.similarity import LocalMoments, local_moments
@@ -185,28 +191,44 @@ class Registration:
         HmoptError
             If the images are of no cohort.
         """
-        # columns of homogeneous coordinates: (4, k)
-        ones = np.ones(len(points_mm))
-        fixed_mm = np.vstack([points_mm.T, ones])
-        to_world = self.fixed_to_world[place]
-        from_world = np.linalg.inv(to_world)
-        voxels = from_world @ fixed_mm
+        from_world = np.linalg.inv(self.fixed_to_world[place])
+        voxels = apply_affine(from_world, points_mm)
+        mapped = displaced(voxels, self._displacement_array(place))
+        return np.asarray(apply_affine(self.moving_to_world[place], mapped))
 
-        # the displacement at the points, interpolated linearly: (d, k)
-        tensor = self.displacement[place].double()
-        displacement = tensor.cpu().numpy()
-        d = len(displacement)
-        on_grid = voxels[:d]
-        shifts = []
-        for component in displacement:
-            shift = map_coordinates(component, on_grid, order=1, mode="nearest")
-            shifts.append(shift)
-        voxels[:d] += np.stack(shifts)
+    @cached_property
+    def landmark_errors(self) -> tuple[LandmarkErrors, ...]:
+        """Errors of the landmarks that each of the n pairs has in common; of no cohort: none.
 
-        moving_mm = self.moving_to_world[place] @ voxels
-        # (k, 3)
-        points = moving_mm[:3].T
-        return np.asarray(points)
+        Raises
+        ------
+        DataError
+            If it is not known which landmarks are the same.
+        """
+        originals = self.originals
+        if not originals.pairs:
+            return (NO_LANDMARKS,) * len(self.moving)
+        found = []
+        for place, pair in enumerate(originals.pairs):
+            moving = originals.landmarks(pair.moving)
+            fixed = originals.landmarks(pair.fixed)
+            if moving is None or fixed is None:
+                found.append(NO_LANDMARKS)
+                continue
+            errors = find_landmark_errors(
+                moving,
+                fixed,
+                originals.grid(pair.moving),
+                originals.grid(pair.fixed),
+                self._displacement_array(place),
+            )
+            found.append(errors)
+        return tuple(found)
+
+    def _displacement_array(self, place: int) -> NDArray[np.float64]:
+        """Return the displacement of one of the n pairs: (d, *shape)."""
+        displacement = self.displacement[place].double()
+        return np.asarray(displacement.cpu().numpy())
 
     @cached_property
     def positions(self) -> Tensor:

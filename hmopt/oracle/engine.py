@@ -136,7 +136,7 @@ class EngineOracle(RegisteringOracle):
     ) -> None:
         super().__init__(cohort, device, batch)
         self._model = model
-        self._identity = content_hash("engine", model.version, cohort.identity)
+        self._identity = content_hash("engine", model.version, cohort.measured_identity)
         self._has_succeeded = False
         self._failures = 0
         self._kept: OrderedDict[tuple[Index, str], NDArray[np.float32]] = OrderedDict()

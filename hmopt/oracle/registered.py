@@ -223,7 +223,7 @@ class UnregisteredOracle(RegisteringOracle):
     @property
     def identity(self) -> str:
         """Hash of the prepared cohort."""
-        return content_hash("unregistered", self.cohort.identity)
+        return content_hash("unregistered", self.cohort.measured_identity)
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Return displacements of zero."""
@@ -424,6 +424,8 @@ class CohortTensors:
             spacing_mm=self.cohort.spacing_mm,
             pairs=tuple(pairs),
             world_of=self.cohort.to_world,
+            grid_of=self.cohort.grid,
+            landmarks_of=self.cohort.landmarks_of,
         )
 
     def _batch(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:

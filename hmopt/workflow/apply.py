@@ -26,7 +26,7 @@ from hmopt.interop.displacement import (
     save_image,
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
-from hmopt.interop.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
+from hmopt.data.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
 from hmopt.interop.resampling import Interpolation, intensities_at, labels_at
 from hmopt.interop.transform import Chain, Transform, chain
 from hmopt.interop.transform_files import is_transform_name, read_transform

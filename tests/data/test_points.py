@@ -7,7 +7,7 @@ import pytest
 
 import hmopt
 from hmopt.errors import DataError, DeclarationError
-from hmopt.interop.points import read_points
+from hmopt.data.points import read_points
 
 VTK = """# vtk DataFile Version 3.0
 {title}
