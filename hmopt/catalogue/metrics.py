@@ -94,6 +94,10 @@ SHARE_TOLERANCE = 0.002
 LENGTH_TOLERANCE_MM = 0.02
 LENGTH_TOLERANCE_VOXELS = 0.02
 
+BACKWARD = "backward"
+"""Name of the argument by which a metric asks for the reversed pairs to be registered too."""
+ONWARD = "onward"
+"""Name of the argument by which it asks for registrations to a third subject and back."""
 LANDMARK_ERRORS = "landmark_errors"
 """Name of the argument by which a metric asks for landmarks."""
 WALL_TIME = "wall_time_s"
@@ -236,6 +240,67 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.landmarks:tre_robustness",
+        ),
+        Metric(
+            name="inverse_consistency_mm",
+            title="inverse consistency error (mm)",
+            full_title="mean inverse consistency error (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.consistency:inverse_consistency_mm",
+        ),
+        Metric(
+            name="inverse_consistency_voxels",
+            title="inverse consistency error (voxels)",
+            full_title="mean inverse consistency error (voxels)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            function="hmopt.metrics.consistency:inverse_consistency_voxels",
+        ),
+        Metric(
+            name="cycle_inconsistency_mm",
+            title="cycle inconsistency (mm)",
+            full_title="mean inconsistency around three subjects (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            function="hmopt.metrics.consistency:cycle_inconsistency_mm",
+        ),
+        Metric(
+            name="cycle_inconsistency_voxels",
+            title="cycle inconsistency (voxels)",
+            full_title="mean inconsistency around three subjects (voxels)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            function="hmopt.metrics.consistency:cycle_inconsistency_voxels",
+        ),
+        Metric(
+            name="normalized_mutual_information",
+            title="normalized mutual information",
+            full_title="normalized mutual information of moved and fixed images",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            function="hmopt.metrics.similarity:normalized_mutual_information",
+        ),
+        Metric(
+            name="gradient_similarity",
+            title="similarity of edges",
+            full_title="similarity of the edges of moved and fixed images",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            function="hmopt.metrics.similarity:gradient_similarity",
         ),
         Metric(
             name=LOSS,

@@ -65,6 +65,8 @@ class PreparedCohort:
     codes
         By structure: its codes in the label maps as they are on disk; empty where an earlier
         version prepared them.
+    same
+        Columns of the manifest in which both images of a pair agree.
     has_labels
         Whether there are label maps; without them the one structure is the whole image.
     landmarks
@@ -81,6 +83,7 @@ class PreparedCohort:
     reference: Reference = field(default_factory=Reference)
     files: Mapping[str, Path] = field(default_factory=dict)
     codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    same: tuple[str, ...] = ()
     has_labels: bool = True
     landmarks: Mapping[str, Landmarks] = field(default_factory=dict)
 

@@ -91,7 +91,8 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
             write_arrays(beside, study, cohort, reference, track)
             seal_arrays(beside)
     prepared = open_prepared(place, options, images, split)
-    return replace(prepared, has_labels=listing.has_labels, landmarks=landmarks)
+    same = tuple(name for name in study.pairs.same if name in prepared.images)
+    return replace(prepared, same=same, has_labels=listing.has_labels, landmarks=landmarks)
 
 
 def write_arrays(

@@ -44,6 +44,12 @@ class Registration:
     stopped
         (n,): whether the refinement of each registration stopped by itself; None where none is
         refined.
+    reversed_displacement
+        (n, d, *shape): of the pairs with their images exchanged; None where these are not
+        registered.
+    onward_displacements
+        (n, 2, d, *shape): from each moving image to one of a third subject, and from there to the
+        fixed image (see `cycle_inconsistency_mm`); None where these are not registered.
 
     Raises
     ------
@@ -65,6 +71,8 @@ class Registration:
     wall_time_s: Tensor | None = None
     loss_values: Tensor | None = None
     stopped: Tensor | None = None
+    reversed_displacement: Tensor | None = None
+    onward_displacements: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a displacement of another grid."""
@@ -87,6 +95,8 @@ class Registration:
         times = torch.split(self.seconds, counts)
         losses = torch.split(self.losses, counts)
         stops = torch.split(self.stops, counts)
+        reversals = _split(self.reversed_displacement, counts)
+        onward = _split(self.onward_displacements, counts)
         parts = []
         for row, part in enumerate(originals):
             registration = Registration(
@@ -95,6 +105,8 @@ class Registration:
                 wall_time_s=times[row],
                 loss_values=losses[row],
                 stopped=stops[row],
+                reversed_displacement=reversals[row],
+                onward_displacements=onward[row],
             )
             parts.append(registration)
         return parts
@@ -119,6 +131,21 @@ class Registration:
         if self.stopped is None:
             return torch.full((len(self.moving),), torch.nan)
         return self.stopped.float()
+
+    @property
+    def backward(self) -> Tensor:
+        """Displacements of the reversed pairs: (n, d, *shape), NaN where these are not registered."""
+        if self.reversed_displacement is None:
+            return torch.full_like(self.displacement, torch.nan)
+        return self.reversed_displacement
+
+    @property
+    def onward(self) -> Tensor:
+        """Displacements to a third subject and back: (n, 2, d, *shape), NaN where there are none."""
+        if self.onward_displacements is None:
+            missing = torch.full_like(self.displacement, torch.nan)
+            return torch.stack([missing, missing], 1)
+        return self.onward_displacements
 
     @property
     def moving(self) -> Tensor:
@@ -268,6 +295,8 @@ def measure(
     wall_time_s: Tensor | None = None,
     loss_values: Tensor | None = None,
     stopped: Tensor | None = None,
+    reversed_displacement: Tensor | None = None,
+    onward_displacements: Tensor | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute metrics of n pairs registered by displacements.
 
@@ -286,6 +315,12 @@ def measure(
     stopped
         (n,): whether the refinement of each registration stopped by itself; None where none is
         refined.
+    reversed_displacement
+        (n, d, *shape): of the pairs with their images exchanged; None where these are not
+        registered.
+    onward_displacements
+        (n, 2, d, *shape): from each moving image to one of a third subject, and from there to the
+        fixed image (see `cycle_inconsistency_mm`); None where these are not registered.
 
     Returns
     -------
@@ -316,6 +351,8 @@ def measure(
         wall_time_s=wall_time_s,
         loss_values=loss_values,
         stopped=stopped,
+        reversed_displacement=reversed_displacement,
+        onward_displacements=onward_displacements,
     )
     parts = registration.parts()
     values = {}
@@ -327,3 +364,10 @@ def measure(
         of_pairs = torch.cat(of_parts).double()
         values[record.name] = of_pairs.cpu().numpy()
     return values
+
+
+def _split(displacements: Tensor | None, counts: Sequence[int]) -> list[Tensor | None]:
+    """Return some pairs' displacements at a time, None for each where they are not known."""
+    if displacements is None:
+        return [None for _ in counts]
+    return list(torch.split(displacements, list(counts)))

@@ -1,7 +1,7 @@
 """Pairs of images before registration, and what metrics need of them at every displacement."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -120,6 +120,19 @@ class Originals:
         if self.landmarks_of is None:
             return None
         return self.landmarks_of(name)
+
+    @cached_property
+    def exchanged(self) -> "Originals":
+        """The same pairs with moving and fixed images exchanged."""
+        exchanged = tuple(pair.exchanged for pair in self.pairs)
+        return replace(
+            self,
+            moving=self.fixed,
+            fixed=self.moving,
+            moving_labels=self.fixed_labels,
+            fixed_labels=self.moving_labels,
+            pairs=exchanged,
+        )
 
     @cached_property
     def parts(self) -> tuple["Originals", ...]:
