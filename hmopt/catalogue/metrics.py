@@ -41,6 +41,10 @@ class Metric(Record):
     is_by_product
         Whether it is only known of a registration that is made anyway, as its time: nothing is
         registered to measure it.
+    is_without_labels
+        Whether settings can be chosen by it where there are neither labels nor landmarks.
+    is_of_landmarks
+        Whether it is of landmarks.
 
     Examples
     --------
@@ -60,6 +64,8 @@ class Metric(Record):
     low: float = 0.0
     high: float = math.inf
     is_by_product: bool = False
+    is_without_labels: bool = False
+    is_of_landmarks: bool = False
 
     @property
     def range(self) -> tuple[float, float]:
@@ -98,8 +104,6 @@ BACKWARD = "backward"
 """Name of the argument by which a metric asks for the reversed pairs to be registered too."""
 ONWARD = "onward"
 """Name of the argument by which it asks for registrations to a third subject and back."""
-LANDMARK_ERRORS = "landmark_errors"
-"""Name of the argument by which a metric asks for landmarks."""
 WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
 LOSS = "loss"
@@ -150,6 +154,7 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_without_labels=True,
             function="hmopt.metrics.folding:folding",
         ),
         Metric(
@@ -159,6 +164,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=SHARE_TOLERANCE,
+            is_without_labels=True,
             function="hmopt.metrics.folding:log_jacobian_sd",
         ),
         Metric(
@@ -169,6 +175,7 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_without_labels=True,
             function="hmopt.metrics.similarity:similarity",
         ),
         Metric(
@@ -179,6 +186,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_mm",
         ),
         Metric(
@@ -189,6 +197,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_median_mm",
         ),
         Metric(
@@ -199,6 +208,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_p90_mm",
         ),
         Metric(
@@ -209,6 +219,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_voxels",
         ),
         Metric(
@@ -219,6 +230,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_median_voxels",
         ),
         Metric(
@@ -229,6 +241,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_p90_voxels",
         ),
         Metric(
@@ -239,6 +252,7 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_robustness",
         ),
         Metric(
@@ -249,6 +263,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_MM,
+            is_without_labels=True,
             function="hmopt.metrics.consistency:inverse_consistency_mm",
         ),
         Metric(
@@ -259,6 +274,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_without_labels=True,
             function="hmopt.metrics.consistency:inverse_consistency_voxels",
         ),
         Metric(
@@ -269,6 +285,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_MM,
+            is_without_labels=True,
             function="hmopt.metrics.consistency:cycle_inconsistency_mm",
         ),
         Metric(
@@ -279,6 +296,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_without_labels=True,
             function="hmopt.metrics.consistency:cycle_inconsistency_voxels",
         ),
         Metric(
@@ -290,6 +308,7 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_without_labels=True,
             function="hmopt.metrics.similarity:normalized_mutual_information",
         ),
         Metric(
@@ -300,6 +319,7 @@ METRICS: dict[str, Metric] = {
             direction="maximize",
             per_label=False,
             tolerance=SHARE_TOLERANCE,
+            is_without_labels=True,
             function="hmopt.metrics.similarity:gradient_similarity",
         ),
         Metric(

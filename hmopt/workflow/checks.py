@@ -5,7 +5,6 @@ import warnings
 import pandas as pd
 
 from hmopt.catalogue import find_metric
-from hmopt.catalogue.metrics import LANDMARK_ERRORS
 from hmopt.data.pair_table import pair_table
 from hmopt.data.pairs import draw_pairs, read_pair_names
 from hmopt.data.prepared import PreparedCohort
@@ -115,7 +114,7 @@ def _check_measurable(study: Study, cohort: PreparedCohort) -> None:
             )
     if cohort.landmarks:
         return
-    of_landmarks = [name for name in study.search.measured if _is_of_landmarks(name)]
+    of_landmarks = [name for name in study.search.measured if find_metric(name).is_of_landmarks]
     if of_landmarks:
         raise DeclarationError(
             "search",
@@ -123,10 +122,6 @@ def _check_measurable(study: Study, cohort: PreparedCohort) -> None:
             got=", ".join(of_landmarks),
             advice="Add files of landmarks, or choose other search.metric and search.reported.",
         )
-
-
-def _is_of_landmarks(metric: str) -> bool:
-    return LANDMARK_ERRORS in find_metric(metric).parameters
 
 
 def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, ...]) -> None:
