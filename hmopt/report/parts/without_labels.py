@@ -66,7 +66,7 @@ def _found(first: Sequence[StandIn], metric: str) -> str:
         return f"{text} These are too few subjects to say more."
     would_do = [entry for entry in first if entry.evidence is Evidence.NEGLIGIBLE]
     counted = plural(len(first), "metric")
-    return f"{text} Of {counted} without labels, {len(would_do) or 'none'} would do: the loss is negligible."
+    return f"{text} The loss is negligible, with confidence, by {len(would_do) or 'none'} of {counted} without labels."
 
 
 def _row(entry: StandIn, metric: str) -> dict[str, str]:
@@ -101,7 +101,8 @@ def _tables(stand_ins: StandIns, metric: str) -> list[Table]:
     for name, entries in stand_ins.found.items():
         for entry in entries:
             kinds = kinds_of(entry)
-            if not kinds:
+            # products are many: the summary has them
+            if len(kinds) != 1:
                 continue
             row = columns.setdefault(kinds, {}).setdefault(scope_title(entry.scope), {})
             row[metric_name(name)] = gain_text(entry.regret.estimate)
