@@ -1,6 +1,5 @@
 """Landmarks of images: points that experts or programs set, the same ones in several images."""
 
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def read_all_landmarks(images: pd.DataFrame, coordinates: Coordinates) -> dict[s
 
 
 def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> Landmarks:
-    """Read the landmarks of an image.
+    r"""Read the landmarks of an image.
 
     Parameters
     ----------
@@ -164,7 +163,7 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "points.csv"
-    >>> _ = path.write_text("name,x,y,z\\napex,-4,2,1\\n")
+    >>> _ = path.write_text("name,x,y,z\napex,-4,2,1\n")
     >>> lattice = Lattice(shape=(9, 9, 9), affine=np.diag([-2.0, 2.0, 1.0, 1.0]))
     >>> read_landmarks(path, lattice, "ras").voxels
     array([[2., 1., 1.]])
@@ -233,7 +232,7 @@ def _read_markups(path: Path, text: str) -> tuple[PointFile, Axes | None]:
 
 
 def _is_of_numbers(text: str) -> bool:
-    first, *_ = io.StringIO(text).read().strip().splitlines() or [""]
+    first, *_ = text.strip().splitlines() or [""]
     values = first.split(",")
     try:
         numbers = [float(value) for value in values]

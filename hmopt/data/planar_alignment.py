@@ -95,9 +95,7 @@ def flat_axis(lattice: Lattice, axes: Matrix | None) -> int | None:
     return int(flat[-1]) if len(flat) else None
 
 
-def read_plane(
-    volume: Volume, across: int, background: float | None, axes: Matrix | None
-) -> Plane:
+def read_plane(volume: Volume, across: int, background: float | None, axes: Matrix | None) -> Plane:
     """Return a 2-D image as it is aligned: normalized, of at most `FINEST_LENGTH` voxels along an axis.
 
     Parameters

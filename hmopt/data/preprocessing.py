@@ -19,6 +19,7 @@ from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
 from hmopt.data.formats import files_of, follow
 from hmopt.data.grid import check_preprocessing, slices_of
 from hmopt.data.image import find_place, resample_image, resample_labels
+from hmopt.data.landmarks import read_all_landmarks
 from hmopt.data.prepared import (
     GRIDS,
     IMAGES,
@@ -29,7 +30,6 @@ from hmopt.data.prepared import (
     open_prepared,
     seal_arrays,
 )
-from hmopt.data.landmarks import read_all_landmarks
 from hmopt.data.reference import Reference, find_reference
 from hmopt.data.split import split_subjects
 from hmopt.data.structures import label_dtype

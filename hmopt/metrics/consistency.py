@@ -122,7 +122,8 @@ def _mean_mm(vectors: Tensor, spacing_mm: tuple[float, ...] | None) -> Tensor:
     each_voxel = [1] * (vectors.dim() - 2)
     sizes = torch.tensor(spacing_mm, dtype=vectors.dtype, device=vectors.device)
     lengths = (vectors * sizes.reshape(-1, *each_voxel)).norm(dim=1)
-    return lengths.flatten(1).mean(1)
+    means: Tensor = lengths.flatten(1).mean(1)
+    return means
 
 
 def _ones(displacement: Tensor) -> tuple[float, ...]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from hmopt.data.landmarks import Landmarks, correspond
 
 Floats = NDArray[np.float64]
+Summary = Callable[[Floats], float | np.floating]
+"""One number of the distances of a pair's landmarks."""
 
 HALF_A_VOXEL = 0.5
 """How far outside the outermost voxels' centres, or off a slice, a landmark still lies in an image."""
@@ -55,9 +57,7 @@ class LandmarkErrors:
         return np.asarray(np.linalg.norm(in_world, axis=1))
 
 
-NO_LANDMARKS = LandmarkErrors(
-    before=np.empty((0, 3)), after=np.empty((0, 3)), edges_mm=np.eye(3)
-)
+NO_LANDMARKS = LandmarkErrors(before=np.empty((0, 3)), after=np.empty((0, 3)), edges_mm=np.eye(3))
 """Of a pair without landmarks."""
 
 
@@ -156,8 +156,8 @@ def tre_mm(
     ...     after=np.array([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]]),
     ...     edges_mm=np.diag([2.0, 1.0, 1.0]),
     ... )
-    >>> tre_mm([error], (2.0, 1.0)), tre_median_mm([error], (2.0, 1.0)), tre_robustness([error])
-    (tensor([2.5000], dtype=torch.float64), tensor([2.5000], dtype=torch.float64), tensor([0.5000], dtype=torch.float64))
+    >>> tre_mm([error], (2.0, 1.0)).item(), tre_voxels([error]).item(), tre_robustness([error]).item()
+    (2.5, 2.0, 0.5)
     """
     return _of_lengths_mm(landmark_errors, spacing_mm, np.mean)
 
@@ -211,16 +211,14 @@ def tre_robustness(landmark_errors: Sequence[LandmarkErrors]) -> Tensor:
 def _of_lengths_mm(
     landmark_errors: Sequence[LandmarkErrors],
     spacing_mm: tuple[float, ...] | None,
-    summary: Callable[[Floats], np.floating],
+    summary: Summary,
 ) -> Tensor:
     if spacing_mm is None:
         return torch.full((len(landmark_errors),), torch.nan, dtype=torch.float64)
     return _of_each([errors.mm for errors in landmark_errors], summary)
 
 
-def _of_each(
-    values: Sequence[NDArray[np.generic]], summary: Callable[[Floats], np.floating]
-) -> Tensor:
+def _of_each(values: Sequence[NDArray[np.generic]], summary: Summary) -> Tensor:
     """Return one number of each pair: (n,); NaN of a pair without landmarks."""
     found = []
     for of_pair in values:
@@ -229,5 +227,5 @@ def _of_each(
     return torch.tensor(found, dtype=torch.float64)
 
 
-def _p90(values: Floats) -> np.floating:
-    return np.asarray(np.quantile(values, 0.9))[()]
+def _p90(values: Floats) -> float:
+    return float(np.quantile(values, 0.9))

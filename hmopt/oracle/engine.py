@@ -278,10 +278,7 @@ class EngineOracle(RegisteringOracle):
         values = measure(metrics, task.images, displacement, seconds, None, None, *further)
         return Block(index=task.index, pairs=(task.pair.id,), labels=self.labels, values=values)
 
-
-    def _further(
-        self, task: _Task, metrics: Sequence[str]
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _further(self, task: _Task, metrics: Sequence[str]) -> tuple[Tensor | None, Tensor | None]:
         """Register what metrics ask for besides the pair; where the engine fails, nothing is known of it."""
         try:
             return self.further_displacements(task.index, [task.pair], task.images, metrics)

@@ -245,7 +245,7 @@ class RegisteringOracle(ABC):
         if rows:
             found = self.register(index, legs, self._images.load(legs))
             # two legs of each pair, one after the other
-            onward[rows] = found.unflatten(0, (len(rows), 2))
+            onward[rows] = found.reshape(len(rows), 2, *found.shape[1:])
         return onward
 
     def _third(self, pair: Pair) -> str | None:

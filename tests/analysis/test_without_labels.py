@@ -20,7 +20,7 @@ VALUES = np.arange(11) / 10
 
 
 def measured(peaks: dict[str, float], subjects: int = 10, noise: float = 0.0) -> Measurements:
-    """Dice falls by STEEP times the squared distance of λ from each label's best value; other metrics from their peaks."""
+    """Dice falls by STEEP times the squared distance of λ from each best value; others fall from their peaks."""
     names = [f"s{number}" for number in range(subjects)]
     rows = [(f"{a}->{b}", a, b, a, b, "cross") for a in names for b in names if a != b]
     columns = ["pair", "moving", "fixed", "moving_subject", "fixed_subject", "task"]

@@ -49,7 +49,10 @@ def measured(
 ) -> dict[str, float]:
     blank = torch.zeros(1, 1, *displacement.shape[1:])
     labels = torch.zeros(1, *displacement.shape[1:], dtype=torch.int32)
-    grids = {"m": moving_grid, "f": fixed_grid}
+    grids = {
+        "m": np.eye(4) if moving_grid is None else moving_grid,
+        "f": np.eye(4) if fixed_grid is None else fixed_grid,
+    }
     originals = Originals(
         moving=blank,
         fixed=blank,
@@ -58,7 +61,7 @@ def measured(
         label_count=1,
         spacing_mm=spacing_mm,
         pairs=(Pair(moving="m", fixed="f", moving_subject="m", fixed_subject="f"),),
-        grid_of=lambda name: np.eye(4) if grids[name] is None else grids[name],
+        grid_of=lambda name: grids[name],
         landmarks_of={"m": moving, "f": fixed}.get,
     )
     values = measure(METRICS, originals, torch.from_numpy(displacement)[None].float())
@@ -82,7 +85,7 @@ def test_translation_leaves_its_distance_to_the_right_one() -> None:
     field = np.zeros((3, *SHAPE))
     field[0] = 3.0
     spacing = np.diag([2.0, 1.5, 0.5, 1.0])
-    moving = landmarks(PLACES + [3.0, 0.0, 4.0], spacing)
+    moving = landmarks(PLACES + np.array([3.0, 0.0, 4.0]), spacing)
     found = measured(moving, landmarks(PLACES), field, (2.0, 1.5, 0.5))
     assert found["tre_mm"] == pytest.approx(2.0, abs=1e-5)
     assert found["tre_voxels"] == pytest.approx(4.0, abs=1e-5)
@@ -117,9 +120,7 @@ def test_the_orientation_of_a_file_changes_nothing_in_mm(axes: str) -> None:
     reorder = inv_ornt_aff(axcodes2ornt(tuple(axes)), SHAPE)
     grid = np.linalg.inv(reorder)
     turned = landmarks(apply_affine(grid, moving_places), to_world @ reorder)
-    found = measured(
-        turned, landmarks(PLACES, to_world), field, (2.0, 1.5, 0.5), moving_grid=grid
-    )
+    found = measured(turned, landmarks(PLACES, to_world), field, (2.0, 1.5, 0.5), moving_grid=grid)
     for name in ("tre_mm", "tre_median_mm", "tre_p90_mm", "tre_robustness"):
         assert found[name] == pytest.approx(plain[name], rel=1e-5)
 
@@ -130,13 +131,13 @@ def test_a_coarser_prepared_grid_changes_nothing(scale: float) -> None:
     grid = np.diag([scale, scale, scale, 1.0])
     field = np.zeros((3, 40, 40, 40))
     field[0] = 1.5 / scale
-    moving = landmarks(PLACES + [2.0, 0.0, 0.0])
+    moving = landmarks(PLACES + np.array([2.0, 0.0, 0.0]))
     found = measured(moving, landmarks(PLACES), field, moving_grid=grid, fixed_grid=grid)
     assert found["tre_mm"] == pytest.approx(0.5, abs=1e-5)
 
 
 def test_only_common_landmarks_count_whatever_their_order() -> None:
-    moving = landmarks(PLACES[::-1][:4] + [1.0, 0, 0], names="gfed")
+    moving = landmarks(PLACES[::-1][:4] + np.array([1.0, 0, 0]), names="gfed")
     found = measured(moving, landmarks(PLACES), np.zeros((3, *SHAPE)))
     assert found["tre_voxels"] == pytest.approx(1.0)
 
@@ -152,7 +153,7 @@ def test_without_spacing_there_are_no_mm_and_without_landmarks_nothing() -> None
 
 def test_landmarks_outside_the_grid_or_off_the_slice_are_left_out() -> None:
     fixed = np.array([[1.0, 1.0, 0.0], [30.0, 1.0, 0.0], [2.0, 2.0, 0.8]])
-    moving = fixed + [0.0, 2.0, 0.0]
+    moving = fixed + np.array([0.0, 2.0, 0.0])
     errors = find_landmark_errors(
         landmarks(moving, names="abc"),
         landmarks(fixed, names="abc"),

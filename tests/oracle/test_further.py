@@ -45,7 +45,8 @@ def pair(moving: str, fixed: str) -> Pair:
 
 def measured(cohort: PreparedCohort, pairs: Sequence[Pair], metric: str) -> list[float]:
     blocks = Shifting(cohort, batch=2).measure([()], pairs, [metric])
-    return np.concatenate([block.values[metric] for block in blocks]).tolist()
+    values = np.concatenate([block.values[metric] for block in blocks])
+    return [float(value) for value in values]
 
 
 def test_the_reversed_pair_is_registered_too(grouped: PreparedCohort) -> None:
@@ -67,9 +68,7 @@ def test_the_third_image_agrees_and_does_not_depend_on_other_pairs(grouped: Prep
     assert third_image(grouped, pair("a", "b")) in ("c", "d")
     turned = replace(grouped, images=grouped.images.iloc[::-1])
     for moving, fixed in ("ab", "ca", "db"):
-        assert third_image(turned, pair(moving, fixed)) == third_image(
-            grouped, pair(moving, fixed)
-        )
+        assert third_image(turned, pair(moving, fixed)) == third_image(grouped, pair(moving, fixed))
     in_training = grouped.images.assign(split=["search", "search", "train", "train"])
     assert third_image(replace(grouped, images=in_training), pair("a", "b")) is None
 
