@@ -35,7 +35,7 @@ class Shifting(RegisteringOracle):
 
 @pytest.fixture
 def grouped(flat_cohort: PreparedCohort) -> PreparedCohort:
-    images = flat_cohort.images.assign(split="search", slice=-1, site=["x", "x", "x", "y"])
+    images = flat_cohort.images.assign(site=["x", "x", "x", "y"])
     return replace(flat_cohort, images=images, spacing_mm=(2.0, 1.0))
 
 

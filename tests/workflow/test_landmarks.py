@@ -67,9 +67,7 @@ def folder(tmp_path: Path) -> Path:
             image = np.zeros((32, 32))
             image[10 + int(shift) : 18 + int(shift), 8 : 16 + subject] = 1
             image = ndimage.gaussian_filter(image, 1.0).astype(np.float32)
-            nibabel.Nifti1Image(image[:, :, None], affine).to_filename(
-                tmp_path / f"{name}.nii.gz"
-            )
+            nibabel.Nifti1Image(image[:, :, None], affine).to_filename(tmp_path / f"{name}.nii.gz")
             voxels = np.array([[12.0 + shift, 10, 0], [16.0 + shift, 14, 0]])
             world = voxels * [2, 1, 1] * [-1, -1, 1]
             points = pd.DataFrame(world, columns=["x", "y", "z"])
@@ -79,9 +77,7 @@ def folder(tmp_path: Path) -> Path:
             rows.append({**row, "session": session})
     pd.DataFrame(rows).to_csv(tmp_path / "cohort.csv", index=False)
     couples = [(f"sub-{subject}_ses-2", f"sub-{subject}_ses-1") for subject in range(6)]
-    pd.DataFrame(couples, columns=["moving", "fixed"]).to_csv(
-        tmp_path / "couples.csv", index=False
-    )
+    pd.DataFrame(couples, columns=["moving", "fixed"]).to_csv(tmp_path / "couples.csv", index=False)
     (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
     (tmp_path / "shifting.py").write_text(SHIFTING, encoding="utf-8")
     return tmp_path

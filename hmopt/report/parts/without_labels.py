@@ -65,8 +65,8 @@ def _found(first: Sequence[StandIn], metric: str) -> str:
     if best.evidence is Evidence.TOO_FEW:
         return f"{text} These are too few subjects to say more."
     would_do = [entry for entry in first if entry.evidence is Evidence.NEGLIGIBLE]
-    counted = plural(len(first), "metric")
-    return f"{text} The loss is negligible, with confidence, by {len(would_do) or 'none'} of {counted} without labels."
+    counted = f"{len(would_do) or 'none'} of {plural(len(first), 'metric')}"
+    return f"{text} What is lost is negligible, with confidence, by {counted} without labels."
 
 
 def _row(entry: StandIn, metric: str) -> dict[str, str]:
@@ -120,10 +120,10 @@ def _notes(metric: str, value: str) -> tuple[str, ...]:
         f"scored by {metric} on the others"
     )
     return (
-        f"{sentence(chosen)} The loss is their difference; intervals are over subjects (jackknife). A negative loss is "
-        "a gain.",
+        f"{sentence(chosen)} The difference is what is lost; intervals are over subjects (jackknife). Below 0 it is a "
+        "gain.",
         "Consistency, folding and log Jacobians are best where nothing is registered: alone they choose the strongest "
-        "regularization. A similarity that is the trained one chooses the weakest.",
+        "regularization. A similarity by which images are registered chooses the weakest.",
     )
 
 
