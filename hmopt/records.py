@@ -57,6 +57,16 @@ class Pair:
         return f"{self.moving}->{self.fixed}"
 
     @property
+    def exchanged(self) -> "Pair":
+        """The pair with its images exchanged."""
+        return Pair(
+            moving=self.fixed,
+            fixed=self.moving,
+            moving_subject=self.fixed_subject,
+            fixed_subject=self.moving_subject,
+        )
+
+    @property
     def task(self) -> str:
         """`within` one subject, or `cross` two."""
         return "within" if self.moving_subject == self.fixed_subject else "cross"

@@ -29,7 +29,7 @@ class Metric(Record):
     full_title
         What a page calls it where it says it once; empty: the title.
     unit
-        `"1"` for a share or a ratio, `"mm"` for a length.
+        `"1"` for a share or a ratio, `"mm"` or `"voxels"` for a length.
     direction
         Whether larger or smaller values are better.
     per_label
@@ -41,6 +41,10 @@ class Metric(Record):
     is_by_product
         Whether it is only known of a registration that is made anyway, as its time: nothing is
         registered to measure it.
+    is_without_labels
+        Whether settings can be chosen by it where there are neither labels nor landmarks.
+    is_of_landmarks
+        Whether it is of landmarks.
 
     Examples
     --------
@@ -60,6 +64,8 @@ class Metric(Record):
     low: float = 0.0
     high: float = math.inf
     is_by_product: bool = False
+    is_without_labels: bool = False
+    is_of_landmarks: bool = False
 
     @property
     def range(self) -> tuple[float, float]:
@@ -92,7 +98,12 @@ class Metric(Record):
 
 SHARE_TOLERANCE = 0.002
 LENGTH_TOLERANCE_MM = 0.02
+LENGTH_TOLERANCE_VOXELS = 0.02
 
+BACKWARD = "backward"
+"""Name of the argument by which a metric asks for the reversed pairs to be registered too."""
+ONWARD = "onward"
+"""Name of the argument by which it asks for registrations to a third subject and back."""
 WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
 LOSS = "loss"
@@ -143,6 +154,7 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_without_labels=True,
             function="hmopt.metrics.folding:folding",
         ),
         Metric(
@@ -152,6 +164,7 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             per_label=False,
             tolerance=SHARE_TOLERANCE,
+            is_without_labels=True,
             function="hmopt.metrics.folding:log_jacobian_sd",
         ),
         Metric(
@@ -162,7 +175,152 @@ METRICS: dict[str, Metric] = {
             per_label=False,
             tolerance=SHARE_TOLERANCE,
             high=1.0,
+            is_without_labels=True,
             function="hmopt.metrics.similarity:similarity",
+        ),
+        Metric(
+            name="tre_mm",
+            title="target registration error (mm)",
+            full_title="mean target registration error of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_mm",
+        ),
+        Metric(
+            name="tre_median_mm",
+            title="median landmark error (mm)",
+            full_title="median target registration error of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_median_mm",
+        ),
+        Metric(
+            name="tre_p90_mm",
+            title="90 % landmark error (mm)",
+            full_title="90th percentile of the target registration errors of landmarks (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_p90_mm",
+        ),
+        Metric(
+            name="tre_voxels",
+            title="target registration error (voxels)",
+            full_title="mean target registration error of landmarks (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_voxels",
+        ),
+        Metric(
+            name="tre_median_voxels",
+            title="median landmark error (voxels)",
+            full_title="median target registration error of landmarks (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_median_voxels",
+        ),
+        Metric(
+            name="tre_p90_voxels",
+            title="90 % landmark error (voxels)",
+            full_title="90th percentile of the target registration errors (voxels of the moving image)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_p90_voxels",
+        ),
+        Metric(
+            name="tre_robustness",
+            title="share of landmarks whose error falls",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            is_of_landmarks=True,
+            function="hmopt.metrics.landmarks:tre_robustness",
+        ),
+        Metric(
+            name="inverse_consistency_mm",
+            title="inverse consistency error (mm)",
+            full_title="mean inverse consistency error (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            is_without_labels=True,
+            function="hmopt.metrics.consistency:inverse_consistency_mm",
+        ),
+        Metric(
+            name="inverse_consistency_voxels",
+            title="inverse consistency error (voxels)",
+            full_title="mean inverse consistency error (voxels)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_without_labels=True,
+            function="hmopt.metrics.consistency:inverse_consistency_voxels",
+        ),
+        Metric(
+            name="cycle_inconsistency_mm",
+            title="cycle inconsistency (mm)",
+            full_title="mean inconsistency around three subjects (mm)",
+            unit="mm",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_MM,
+            is_without_labels=True,
+            function="hmopt.metrics.consistency:cycle_inconsistency_mm",
+        ),
+        Metric(
+            name="cycle_inconsistency_voxels",
+            title="cycle inconsistency (voxels)",
+            full_title="mean inconsistency around three subjects (voxels)",
+            unit="voxels",
+            direction="minimize",
+            per_label=False,
+            tolerance=LENGTH_TOLERANCE_VOXELS,
+            is_without_labels=True,
+            function="hmopt.metrics.consistency:cycle_inconsistency_voxels",
+        ),
+        Metric(
+            name="normalized_mutual_information",
+            title="normalized mutual information",
+            full_title="normalized mutual information of moved and fixed images",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            high=1.0,
+            is_without_labels=True,
+            function="hmopt.metrics.similarity:normalized_mutual_information",
+        ),
+        Metric(
+            name="gradient_similarity",
+            title="similarity of edges",
+            full_title="similarity of the edges of moved and fixed images",
+            unit="1",
+            direction="maximize",
+            per_label=False,
+            tolerance=SHARE_TOLERANCE,
+            is_without_labels=True,
+            function="hmopt.metrics.similarity:gradient_similarity",
         ),
         Metric(
             name=LOSS,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmopt.data.grid import Matrix, ras_frame, resample, smooth_for
+from hmopt.data.planar_alignment import affine_from, flat_axis, read_plane, world_matrix
+from hmopt.data.planar_alignment import starts as planar_starts
 from hmopt.data.volume import Lattice, Volume, normalize, normalized_value, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
@@ -70,10 +72,13 @@ def find_alignment(
        than that of the images laid centre on centre and axis on axis, these stay so. The alignment
        has failed then, unless the two differ by less than a voxel.
 
+    2-D images are moved within their plane: six parameters, at most 256 voxels along an axis, and the
+    starts are box on box, turned by up to 30°.
+
     Parameters
     ----------
     image, template
-        Volumes of at least 4 voxels along each axis.
+        Volumes of at least 4 voxels along each axis, or 2-D images of one plane.
     seed
         Of the voxels that are sampled; the same seed gives the same affine, bit for bit.
     background
@@ -94,21 +99,17 @@ def find_alignment(
 
     over 32 x 32 bins of intensities f of the template and m of the image.
     """
+    across = flat_axis(template.lattice, axes)
+    is_planar = across is not None and flat_axis(image.lattice, axes) == across
     for volume in (image, template):
-        _check_volume(volume)
-    image = _coarsened(image, background)
-    template = _coarsened(template, background)
-    fixed = _to_itk(template)
-    moving = _to_itk(image)
-    between_boxes = image.lattice.centre_mm - template.lattice.centre_mm
-    between_masses = _mass_centre(image) - _mass_centre(template)
-    starts = [
-        _translation(np.zeros(3), fixed),
-        _translation(between_boxes, fixed),
-        _translation(between_masses, fixed),
-    ]
+        _check_volume(volume, is_planar)
     with _single_thread():
-        candidates = _optimize(fixed, moving, starts, seed)
+        if across is not None and is_planar:
+            candidates = _align_planes(image, template, across, seed, background, axes)
+        else:
+            image = _coarsened(image, background)
+            template = _coarsened(template, background)
+            candidates = _align_volumes(image, template, seed)
     agreements = [
         agreement_after(image, template, candidate, background) for candidate in candidates
     ]
@@ -120,6 +121,60 @@ def find_alignment(
         return Alignment(matrix=found, failed=False)
     differ = _voxels_apart(found, centred, template.lattice) > _SAME_PLACE
     return Alignment(matrix=centred, failed=differ)
+
+
+def _align_volumes(image: Volume, template: Volume, seed: int) -> list[Matrix]:
+    """Return the best start, the rigid transform found from it, and the affine from that."""
+    fixed = _to_itk(template)
+    moving = _to_itk(image)
+    between_boxes = image.lattice.centre_mm - template.lattice.centre_mm
+    between_masses = _mass_centre(image) - _mass_centre(template)
+    starts = [
+        _translation(np.zeros(3), fixed),
+        _translation(between_boxes, fixed),
+        _translation(between_masses, fixed),
+    ]
+    return _optimize(fixed, moving, starts, seed)
+
+
+def _align_planes(
+    image: Volume,
+    template: Volume,
+    across: int,
+    seed: int,
+    background: float | None,
+    axes: Matrix | None,
+) -> list[Matrix]:
+    """Return the start, the rigid transform and the affine of 2-D images, which are moved within their plane.
+
+    A rigid transform is found from every start, and the affine from the best of these.
+    """
+    one = read_plane(image, across, background, axes)
+    other = read_plane(template, across, background, axes)
+    fixed = other.to_itk()
+    moving = one.to_itk()
+    *coarse, finest = _shrink_factors(min(fixed.GetSize()))
+    smooth = [max(1.0, factor / 2) for factor in coarse]
+    of_rigid = _method(fixed, coarse, smooth, seed)
+    of_affine = _method(fixed, [finest], [0.0], seed)
+    unturned, *_ = rigids = planar_starts(one, other)
+    found = [world_matrix(unturned, one, other)]
+    values = []
+    for rigid in rigids:
+        # the image may leave the template on the way
+        with suppress(RuntimeError):
+            of_rigid.SetInitialTransform(rigid, inPlace=True)
+            of_rigid.Execute(fixed, moving)
+        of_affine.SetInitialTransform(affine_from(rigid))
+        values.append(_evaluate(of_affine, fixed, moving))
+    best = rigids[int(np.argmin(values))]
+    found.append(world_matrix(best, one, other))
+    affine = affine_from(best)
+    with suppress(RuntimeError):
+        of_affine.SetInitialTransform(affine, inPlace=True)
+        of_affine.Execute(fixed, moving)
+        found.append(world_matrix(affine, one, other))
+    return found
 
 
 def centre_on_centre(image: Lattice, template: Lattice, axes: Matrix | None = None) -> Matrix:
@@ -273,11 +328,14 @@ def _voxels_apart(one: Matrix, other: Matrix, template: Lattice) -> float:
     return float(np.linalg.norm(apart_mm, axis=0).max() / voxel_mm)
 
 
-def _check_volume(volume: Volume) -> None:
-    if min(volume.lattice.shape) < _MINIMUM_LENGTH:
+def _check_volume(volume: Volume, is_planar: bool) -> None:
+    sides = sorted(volume.lattice.shape)
+    # of a plane, the axis of one voxel does not count
+    shortest = sides[1] if is_planar else sides[0]
+    if shortest < _MINIMUM_LENGTH:
         raise DataError(
             "preprocessing.placement",
-            expected=f"volumes of at least {_MINIMUM_LENGTH} voxels along each axis",
+            expected=f"volumes, or images of one plane, of at least {_MINIMUM_LENGTH} voxels along each axis",
             got=f"shape {volume.lattice.shape}",
             advice='Declare placement = "header" or "centre".',
         )
@@ -370,7 +428,8 @@ def _method(fixed: Any, factors: list[int], sigmas: list[float], seed: int) -> A
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     voxels = fixed.GetNumberOfPixels()
-    shares = [min(1.0, _SAMPLES * factor**3 / voxels) for factor in factors]
+    dimensions = fixed.GetDimension()
+    shares = [min(1.0, _SAMPLES * factor**dimensions / voxels) for factor in factors]
     method.SetMetricSamplingPercentagePerLevel(shares, seed + 1)  # 0 would take the clock
     # the fixed image's gradient is not needed, and would be filtered at each resolution
     method.MetricUseFixedImageGradientFilterOff()

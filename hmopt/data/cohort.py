@@ -15,7 +15,12 @@ from hmopt.data.formats import follow, image_name
 from hmopt.data.manifest import check_files, read_manifest
 from hmopt.data.names import BACKGROUND, LabelTable, read_label_table
 from hmopt.data.people import find_doubts, session_entity
-from hmopt.data.structures import Structures, choose_structures
+from hmopt.data.structures import (
+    WHOLE_IMAGE,
+    WHOLE_IMAGE_CODE,
+    Structures,
+    choose_structures,
+)
 from hmopt.data.volume import check_same_lattice, read_image, read_labels
 from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
@@ -45,6 +50,11 @@ class Listing:
     label_table: LabelTable | None
 
     @property
+    def has_labels(self) -> bool:
+        """Whether there are label maps; without them each image stands in place of its own."""
+        return not self.images["label"].equals(self.images["image"])
+
+    @property
     def label_names(self) -> dict[int, str] | None:
         """Names of labels by code."""
         if self.label_table is None:
@@ -59,8 +69,9 @@ class Cohort:
     Parameters
     ----------
     images
-        One row an image, by its unique name; columns `image` and `label` (paths), `subject`
-        (text), then any other columns of the manifest, as numbers where all values are numbers.
+        One row an image, by its unique name; columns `image` and `label` (paths; without label
+        maps that of the image), `subject` (text), then any other columns of the manifest, as numbers
+        where all values are numbers; among them `points` (paths or None), if images have points.
     structures
         Codes in the label maps by name of the structure.
     """
@@ -138,6 +149,8 @@ def read_structures(listing: Listing, options: CohortOptions, track: Track = sil
     """
     images = listing.images
     table = listing.label_table
+    if not listing.has_labels:
+        return _without_labels(listing, options)
     table_notes = () if table is None else table.notes
     for note in (*listing.notes, *table_notes):
         warnings.warn(note, stacklevel=3)
@@ -159,6 +172,20 @@ def read_structures(listing: Listing, options: CohortOptions, track: Track = sil
         )
     names = _names_of(codes, listing.label_names, options)
     return Cohort(images=images, structures=choose_structures(options.structures, names))
+
+
+def _without_labels(listing: Listing, options: CohortOptions) -> Cohort:
+    """Return a cohort without label maps: the whole of each image is one structure."""
+    for note in listing.notes:
+        warnings.warn(note, stacklevel=4)
+    if options.structures:
+        raise DataError(
+            "cohort.structures",
+            expected="none, because the manifest has no column label",
+            got=", ".join(options.structures),
+            advice="Add label maps to the manifest, or leave structures out.",
+        )
+    return Cohort(images=listing.images, structures={WHOLE_IMAGE: (WHOLE_IMAGE_CODE,)})
 
 
 def check_images(images: pd.DataFrame, track: Track = silent) -> None:
@@ -195,6 +222,8 @@ def _list_images(options: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]
         images, notes = list_folders(options.images, options.labels)
     for kind in ("image", "label"):
         check_files(list(images[kind]), kind)
+    if "points" in images:
+        check_files(list(images["points"].dropna()), "points")
     names = _unique_names(list(images["image"]))
     images.index = pd.Index(names, name="name")
     _check_own_label_maps(images)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hmopt.data.alignment import find_alignment
 from hmopt.data.grid import Frame, Matrix, lay_out, ras_frame, resample, rotated, smooth_for
 from hmopt.data.reference import Reference, plane_name, planes_of
-from hmopt.data.structures import Structures, merge_labels
+from hmopt.data.structures import WHOLE_IMAGE_CODE, Structures, merge_labels
 from hmopt.data.volume import Lattice, Volume, normalize, normalized_value, read_image, read_labels
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
@@ -186,14 +186,17 @@ def resample_image(
 
 
 def resample_labels(
-    path: Path, prepared: Sequence[PreparedImage], structures: Structures, minimum_voxels: int
+    path: Path | None,
+    prepared: Sequence[PreparedImage],
+    structures: Structures,
+    minimum_voxels: int,
 ) -> list[NDArray[Any]]:
     """Return the label map on each prepared grid, merged to structures.
 
     Parameters
     ----------
     path
-        The file of the label map.
+        The file of the label map; None: the whole image is one structure.
     prepared
         Its image on the prepared grids.
     structures
@@ -201,11 +204,15 @@ def resample_labels(
     minimum_voxels
         A structure with fewer voxels is taken out of a label map.
     """
-    labels = read_labels(path, prepared[0].original)
+    original = prepared[0].original
+    if path is None:
+        all_codes = np.full(original.shape, WHOLE_IMAGE_CODE, dtype=np.int64)
+    else:
+        all_codes = read_labels(path, original).data
     label_maps = []
     for item in prepared:
         shape = item.data.shape
-        codes = resample(labels.data, item.grid, shape, order=0, outside=0)
+        codes = resample(all_codes, item.grid, shape, order=0, outside=0)
         label_map = merge_labels(codes, structures)
         label_maps.append(_without_small(label_map, minimum_voxels))
     return label_maps

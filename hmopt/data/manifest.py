@@ -12,7 +12,9 @@ import pandas as pd
 from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
 
-REQUIRED = ("image", "label", "subject")
+REQUIRED = ("image", "subject")
+OPTIONAL = ("label", "points")
+"""Columns of files that a manifest may have."""
 RESERVED = (
     "name",
     "scan",
@@ -39,7 +41,9 @@ _DECIMALS = re.compile(r"^(\d+)\.0+$")
 def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest: `image` and `label` as paths, `subject` as text, then the other columns.
 
-    Paths are relative to the manifest; `~` and environment variables are replaced.
+    Paths are relative to the manifest; `~` and environment variables are replaced. Without a column
+    `label`, each image stands in place of its label map: the whole of it is one structure. A column
+    `points` holds paths too, None where an image has no points.
 
     Raises
     ------
@@ -47,17 +51,21 @@ def read_manifest(path: Path) -> pd.DataFrame:
         If the file is no table, lacks a column or a value, or has a column that hmopt makes
         itself.
     """
-    table = rename_columns(read_table(path, "a CSV manifest"), REQUIRED)
+    table = rename_columns(read_table(path, "a CSV manifest"), [*REQUIRED, *OPTIONAL])
     _check_columns(path, table)
     _check_values(path, table)
+    images = _located(table["image"], path)
+    labels = _located(table["label"], path) if "label" in table else images
     rows = pd.DataFrame(
         {
-            "image": _located(table["image"], path),
-            "label": _located(table["label"], path),
+            "image": images,
+            "label": labels,
             "subject": _without_decimals(table["subject"]),
         }
     )
-    for column in table.columns.difference([*REQUIRED], sort=False):
+    if "points" in table:
+        rows["points"] = pd.Series(_located_points(table["points"], path), dtype=object)
+    for column in table.columns.difference([*REQUIRED, *OPTIONAL], sort=False):
         rows[str(column)] = typed(table[column]).to_numpy()
     return rows
 
@@ -107,7 +115,9 @@ def _check_columns(path: Path, table: pd.DataFrame) -> None:
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
-    for column in REQUIRED:
+    for column in (*REQUIRED, "label"):
+        if column not in table:
+            continue
         values = table[column]
         missing = values[values.isin(["", *ERRORS])]
         if len(missing):
@@ -133,6 +143,18 @@ def _without_decimals(subjects: "pd.Series[str]") -> list[str]:
 def _located(values: "pd.Series[str]", manifest: Path) -> list[Path]:
     files = []
     for line, value in values.items():
+        origin = f"{manifest}, line {line}"
+        files.append(_locate(value, manifest, origin))
+    return files
+
+
+def _located_points(values: "pd.Series[str]", manifest: Path) -> list[Path | None]:
+    """Return the files of points; None where none is named."""
+    files: list[Path | None] = []
+    for line, value in values.items():
+        if value.lower() in MISSING:
+            files.append(None)
+            continue
         origin = f"{manifest}, line {line}"
         files.append(_locate(value, manifest, origin))
     return files

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hmopt.data.grid import NO_SLICE
+from hmopt.data.landmarks import Landmarks
 from hmopt.data.reference import Reference
 from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
-from hmopt.files import one_line, read_json, read_record, write_json
+from hmopt.files import content_hash, one_line, read_json, read_record, write_json
 
 IMAGES = "images.npy"
 LABEL_MAPS = "labels.npy"
@@ -27,6 +28,7 @@ ARRAYS = (IMAGES, LABEL_MAPS, GRIDS)
 RECORD = "record.json"
 TEMPLATE = "template.nii.gz"
 UNUSED = "unused"
+_FILE_COLUMNS = ("image", "label", "subject", "points")
 OWN_COLUMNS = ("subject", "scan", "slice", "split")
 """Columns of `PreparedCohort.images` before those of the manifest."""
 
@@ -63,6 +65,12 @@ class PreparedCohort:
     codes
         By structure: its codes in the label maps as they are on disk; empty where an earlier
         version prepared them.
+    same
+        Columns of the manifest in which both images of a pair agree.
+    has_labels
+        Whether there are label maps; without them the one structure is the whole image.
+    landmarks
+        Of the original images that have some, by their names.
     """
 
     folder: Path
@@ -75,6 +83,21 @@ class PreparedCohort:
     reference: Reference = field(default_factory=Reference)
     files: Mapping[str, Path] = field(default_factory=dict)
     codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    same: tuple[str, ...] = ()
+    has_labels: bool = True
+    landmarks: Mapping[str, Landmarks] = field(default_factory=dict)
+
+    @property
+    def measured_identity(self) -> str:
+        """Hash of what decides measurements: of the prepared cohort, and of its landmarks if it has some."""
+        if not self.landmarks:
+            return self.identity
+        identities = {name: landmarks.identity for name, landmarks in self.landmarks.items()}
+        return content_hash(self.identity, identities)
+
+    def landmarks_of(self, name: str) -> Landmarks | None:
+        """Return the landmarks of an item's original image; None where it has none."""
+        return self.landmarks.get(str(self.images.at[name, "scan"]))
 
     @property
     def template(self) -> Path | None:
@@ -360,5 +383,5 @@ def _items(
     if record.slices != [NO_SLICE]:
         names = names + "_slice-" + items["slice"].astype(str)
     items.index = pd.Index(names.tolist(), name="name")
-    columns = images.drop(columns=["image", "label", "subject"])
+    columns = images.drop(columns=[*_FILE_COLUMNS], errors="ignore")
     return items.join(columns, on="scan")

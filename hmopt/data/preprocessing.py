@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
 from hmopt.data.formats import files_of, follow
 from hmopt.data.grid import check_preprocessing, slices_of
 from hmopt.data.image import find_place, resample_image, resample_labels
+from hmopt.data.landmarks import read_all_landmarks
 from hmopt.data.prepared import (
     GRIDS,
     IMAGES,
@@ -74,6 +76,7 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     listing = list_cohort(study.cohort)
     images = listing.images
     split = split_subjects(list(images["subject"]), study.split)
+    landmarks = read_all_landmarks(images, study.cohort.point_coordinates)
     template = resolve_template(options, images, folder)
     template_lattice = None if template is None else read_lattice(template)
     lattices = {str(path): read_lattice(path) for path in images["image"]}
@@ -87,7 +90,9 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
                 write_template(beside / TEMPLATE, images, template, track)
             write_arrays(beside, study, cohort, reference, track)
             seal_arrays(beside)
-    return open_prepared(place, options, images, split)
+    prepared = open_prepared(place, options, images, split)
+    same = tuple(name for name in study.pairs.same if name in prepared.images)
+    return replace(prepared, same=same, has_labels=listing.has_labels, landmarks=landmarks)
 
 
 def write_arrays(
@@ -148,8 +153,9 @@ def write_arrays(
         if place.alignment_failed:
             unaligned.append(name)
         prepared = resample_image(image, options, place, str(image_path))
+        labels = None if label_path == image_path else label_path
         label_maps = resample_labels(
-            label_path, prepared, cohort.structures, study.cohort.minimum_voxels
+            labels, prepared, cohort.structures, study.cohort.minimum_voxels
         )
         rows = slice(start, start + len(slices))
         arrays[IMAGES][rows] = [item.data for item in prepared]

@@ -13,6 +13,10 @@ from hmopt.errors import DataError
 Structures = dict[str, tuple[int, ...]]
 """Codes in the files, by the name of the structure that they are merged to."""
 
+WHOLE_IMAGE = "whole image"
+"""The one structure of images without label maps."""
+WHOLE_IMAGE_CODE = 1
+
 
 def choose_structures(
     declared: Mapping[str, Sequence[str]], names: Mapping[int, str]

@@ -19,7 +19,12 @@ class CohortOptions(Options):
     """`[cohort]`: images and labels, given by `manifest` or by `images` and `labels`."""
 
     manifest: Path | None = None
-    """CSV with columns `image, label, subject` and any others; its paths are relative to it."""
+    """CSV with columns `image, label, subject` and any others; its paths are relative to it. `label` may
+    be left out where no metric of labels is measured; `points` has a file of landmarks for each image."""
+    point_coordinates: Literal["ras", "lps", "voxel"] = "ras"
+    """What the numbers in files of landmarks are, where a file does not say: mm in the world of the
+    image, towards right, anterior and superior, as nibabel (`ras`), or left, posterior and superior, as
+    ITK, ANTs and 3D Slicer (`lps`); or voxels of the image's file, counted from 0 (`voxel`)."""
     images: Path | None = None
     """Folder of images, as `imagesTr` of the Medical Segmentation Decathlon; one file for each
     subject."""

@@ -539,7 +539,7 @@ def check_units(search: SearchOptions, where: str) -> None:
             "search",
             expected=f"metrics without mm {where}",
             got=", ".join(in_mm),
-            advice="Choose others.",
+            advice="Choose others, as tre_voxels in place of tre_mm.",
         )
 
 

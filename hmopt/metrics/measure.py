@@ -6,12 +6,18 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import HmoptError
+from hmopt.metrics.landmarks import (
+    NO_LANDMARKS,
+    LandmarkErrors,
+    displaced,
+    find_landmark_errors,
+)
 from hmopt.metrics.originals import Originals
 from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.metrics.similarity import LocalMoments, local_moments
@@ -38,6 +44,12 @@ class Registration:
     stopped
         (n,): whether the refinement of each registration stopped by itself; None where none is
         refined.
+    reversed_displacement
+        (n, d, *shape): of the pairs with their images exchanged; None where these are not
+        registered.
+    onward_displacements
+        (n, 2, d, *shape): from each moving image to one of a third subject, and from there to the
+        fixed image (see `cycle_inconsistency_mm`); None where these are not registered.
 
     Raises
     ------
@@ -59,6 +71,8 @@ class Registration:
     wall_time_s: Tensor | None = None
     loss_values: Tensor | None = None
     stopped: Tensor | None = None
+    reversed_displacement: Tensor | None = None
+    onward_displacements: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a displacement of another grid."""
@@ -81,6 +95,8 @@ class Registration:
         times = torch.split(self.seconds, counts)
         losses = torch.split(self.losses, counts)
         stops = torch.split(self.stops, counts)
+        reversals = _split(self.reversed_displacement, counts)
+        onward = _split(self.onward_displacements, counts)
         parts = []
         for row, part in enumerate(originals):
             registration = Registration(
@@ -89,6 +105,8 @@ class Registration:
                 wall_time_s=times[row],
                 loss_values=losses[row],
                 stopped=stops[row],
+                reversed_displacement=reversals[row],
+                onward_displacements=onward[row],
             )
             parts.append(registration)
         return parts
@@ -113,6 +131,21 @@ class Registration:
         if self.stopped is None:
             return torch.full((len(self.moving),), torch.nan)
         return self.stopped.float()
+
+    @property
+    def backward(self) -> Tensor:
+        """Displacements of the reversed pairs: (n, d, *shape), NaN where these are not registered."""
+        if self.reversed_displacement is None:
+            return torch.full_like(self.displacement, torch.nan)
+        return self.reversed_displacement
+
+    @property
+    def onward(self) -> Tensor:
+        """Displacements to a third subject and back: (n, 2, d, *shape), NaN where there are none."""
+        if self.onward_displacements is None:
+            missing = torch.full_like(self.displacement, torch.nan)
+            return torch.stack([missing, missing], 1)
+        return self.onward_displacements
 
     @property
     def moving(self) -> Tensor:
@@ -185,28 +218,44 @@ class Registration:
         HmoptError
             If the images are of no cohort.
         """
-        # columns of homogeneous coordinates: (4, k)
-        ones = np.ones(len(points_mm))
-        fixed_mm = np.vstack([points_mm.T, ones])
-        to_world = self.fixed_to_world[place]
-        from_world = np.linalg.inv(to_world)
-        voxels = from_world @ fixed_mm
+        from_world = np.linalg.inv(self.fixed_to_world[place])
+        voxels = apply_affine(from_world, points_mm)
+        mapped = displaced(voxels, self._displacement_array(place))
+        return np.asarray(apply_affine(self.moving_to_world[place], mapped))
 
-        # the displacement at the points, interpolated linearly: (d, k)
-        tensor = self.displacement[place].double()
-        displacement = tensor.cpu().numpy()
-        d = len(displacement)
-        on_grid = voxels[:d]
-        shifts = []
-        for component in displacement:
-            shift = map_coordinates(component, on_grid, order=1, mode="nearest")
-            shifts.append(shift)
-        voxels[:d] += np.stack(shifts)
+    @cached_property
+    def landmark_errors(self) -> tuple[LandmarkErrors, ...]:
+        """Errors of the landmarks that each of the n pairs has in common; of no cohort: none.
 
-        moving_mm = self.moving_to_world[place] @ voxels
-        # (k, 3)
-        points = moving_mm[:3].T
-        return np.asarray(points)
+        Raises
+        ------
+        DataError
+            If it is not known which landmarks are the same.
+        """
+        originals = self.originals
+        if not originals.pairs:
+            return (NO_LANDMARKS,) * len(self.moving)
+        found = []
+        for place, pair in enumerate(originals.pairs):
+            moving = originals.landmarks(pair.moving)
+            fixed = originals.landmarks(pair.fixed)
+            if moving is None or fixed is None:
+                found.append(NO_LANDMARKS)
+                continue
+            errors = find_landmark_errors(
+                moving,
+                fixed,
+                originals.grid(pair.moving),
+                originals.grid(pair.fixed),
+                self._displacement_array(place),
+            )
+            found.append(errors)
+        return tuple(found)
+
+    def _displacement_array(self, place: int) -> NDArray[np.float64]:
+        """Return the displacement of one of the n pairs: (d, *shape)."""
+        displacement = self.displacement[place].double()
+        return np.asarray(displacement.cpu().numpy())
 
     @cached_property
     def positions(self) -> Tensor:
@@ -246,6 +295,8 @@ def measure(
     wall_time_s: Tensor | None = None,
     loss_values: Tensor | None = None,
     stopped: Tensor | None = None,
+    reversed_displacement: Tensor | None = None,
+    onward_displacements: Tensor | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute metrics of n pairs registered by displacements.
 
@@ -264,6 +315,12 @@ def measure(
     stopped
         (n,): whether the refinement of each registration stopped by itself; None where none is
         refined.
+    reversed_displacement
+        (n, d, *shape): of the pairs with their images exchanged; None where these are not
+        registered.
+    onward_displacements
+        (n, 2, d, *shape): from each moving image to one of a third subject, and from there to the
+        fixed image (see `cycle_inconsistency_mm`); None where these are not registered.
 
     Returns
     -------
@@ -294,6 +351,8 @@ def measure(
         wall_time_s=wall_time_s,
         loss_values=loss_values,
         stopped=stopped,
+        reversed_displacement=reversed_displacement,
+        onward_displacements=onward_displacements,
     )
     parts = registration.parts()
     values = {}
@@ -305,3 +364,10 @@ def measure(
         of_pairs = torch.cat(of_parts).double()
         values[record.name] = of_pairs.cpu().numpy()
     return values
+
+
+def _split(displacements: Tensor | None, counts: Sequence[int]) -> list[Tensor | None]:
+    """Return some pairs' displacements at a time, None for each where they are not known."""
+    if displacements is None:
+        return [None for _ in counts]
+    return list(torch.split(displacements, list(counts)))

@@ -1,7 +1,7 @@
 """Pairs of images before registration, and what metrics need of them at every displacement."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmopt.data.landmarks import Landmarks
 from hmopt.errors import HmoptError
 from hmopt.metrics.similarity import LocalMoments, local_moments
 from hmopt.records import Pair
@@ -34,6 +35,12 @@ class Originals:
     world_of
         Returns the matrix (4, 4) from voxels of the grid to the world of an image's file, by the
         name of the image; None where they are of no cohort.
+    grid_of
+        Returns the matrix (4, 4) from voxels of the grid to voxels of an image's file, by the name
+        of the image; None where they are of no cohort.
+    landmarks_of
+        Returns the landmarks of an image by its name, None where it has none; None where the images
+        are of no cohort.
 
     Raises
     ------
@@ -56,6 +63,8 @@ class Originals:
     spacing_mm: tuple[float, ...] | None
     pairs: tuple[Pair, ...] = ()
     world_of: Callable[[str], NDArray[np.float64]] | None = None
+    grid_of: Callable[[str], NDArray[np.float64]] | None = None
+    landmarks_of: Callable[[str], Landmarks | None] | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not fit."""
@@ -90,14 +99,40 @@ class Originals:
             If the images are of no cohort.
         """
         if self.world_of is None or not names:
-            raise HmoptError(
-                "pairs",
-                expected="images of a cohort",
-                got="tensors alone",
-                advice="Pass `pairs` and `world_of`.",
-            )
+            raise _of_no_cohort("world_of")
         matrices = [self.world_of(name) for name in names]
         return np.stack(matrices)
+
+    def grid(self, name: str) -> NDArray[np.float64]:
+        """Return the matrix from voxels of the grid to voxels of an image's file: (4, 4).
+
+        Raises
+        ------
+        HmoptError
+            If the images are of no cohort.
+        """
+        if self.grid_of is None:
+            raise _of_no_cohort("grid_of")
+        return self.grid_of(name)
+
+    def landmarks(self, name: str) -> Landmarks | None:
+        """Return the landmarks of an image; None where it has none, or none are known."""
+        if self.landmarks_of is None:
+            return None
+        return self.landmarks_of(name)
+
+    @cached_property
+    def exchanged(self) -> "Originals":
+        """The same pairs with moving and fixed images exchanged."""
+        exchanged = tuple(pair.exchanged for pair in self.pairs)
+        return replace(
+            self,
+            moving=self.fixed,
+            fixed=self.moving,
+            moving_labels=self.fixed_labels,
+            fixed_labels=self.moving_labels,
+            pairs=exchanged,
+        )
 
     @cached_property
     def parts(self) -> tuple["Originals", ...]:
@@ -115,6 +150,8 @@ class Originals:
                 spacing_mm=self.spacing_mm,
                 pairs=self.pairs[rows],
                 world_of=self.world_of,
+                grid_of=self.grid_of,
+                landmarks_of=self.landmarks_of,
             )
             parts.append(part)
             start = rows.stop
@@ -180,3 +217,12 @@ def label_volumes(label_map: Tensor, label_count: int) -> Tensor:
     by_map = counts.reshape(count, codes)
     # without background
     return by_map[:, 1:]
+
+
+def _of_no_cohort(needed: str) -> HmoptError:
+    return HmoptError(
+        "pairs",
+        expected="images of a cohort",
+        got="tensors alone",
+        advice=f"Pass `pairs` and `{needed}`.",
+    )

@@ -8,6 +8,8 @@ from torch import Tensor
 from hmopt.spatial.window import window_mean
 
 WINDOW = 9
+BINS = 32
+"""Steps of intensity of each image in mutual information."""
 VARIANCE_FLOOR = 1e-5
 """Added to the product of both images' variances in a window; flat windows do not correlate."""
 
@@ -84,6 +86,102 @@ def similarity(moved_moments: LocalMoments, fixed_moments: LocalMoments) -> Tens
     # (n, voxels)
     of_windows = squared_correlation.flatten(1)
     return of_windows.mean(1)
+
+
+def normalized_mutual_information(moved: Tensor, fixed: Tensor) -> Tensor:
+    """Compute how much of what either image tells, in bits, the other tells too.
+
+    With the entropies H of the intensities in 32 equal steps from an image's minimum to its maximum, it is
+    2 (H(moved) + H(fixed) - H(moved, fixed)) / (H(moved) + H(fixed)). It takes images of any two modalities.
+
+    Parameters
+    ----------
+    moved, fixed
+        (n, 1, *shape).
+
+    Returns
+    -------
+    Tensor
+        (n,), in [0, 1]: 1 where one image is a one-to-one function of the other, 0 where neither tells of the other.
+
+    References
+    ----------
+    Studholme, Hill and Hawkes, Pattern Recognition 32, 1999, of whose measure Y this is 2 - 2 / Y.
+
+    Examples
+    --------
+    >>> image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> normalized_mutual_information(1 - image, image)
+    tensor([1.])
+    """
+    found = []
+    for one, other in zip(_binned(moved), _binned(fixed), strict=True):
+        joint = torch.bincount(one * BINS + other, minlength=BINS**2)
+        shares = joint.double() / joint.sum()
+        shares = shares.reshape(BINS, BINS)
+        apart = _entropy(shares.sum(1)) + _entropy(shares.sum(0))
+        together = _entropy(shares.flatten())
+        # two flat images tell nothing
+        found.append(2 * (apart - together) / apart.clamp(min=1e-12))
+    return torch.stack(found).clamp(0, 1).to(moved.dtype)
+
+
+def gradient_similarity(moved: Tensor, fixed: Tensor) -> Tensor:
+    """Compute how parallel the edges of two images are, whichever side of them is brighter.
+
+    With gradients a and b at a voxel, and the mean length ε of an image's gradients, it is the mean over voxels of
+    (a · b)² / ((|a|² + ε²) (|b|² + ε²)), divided by that of the fixed image with itself. It takes images of any two
+    modalities that show the same edges.
+
+    Parameters
+    ----------
+    moved, fixed
+        (n, 1, *shape).
+
+    Returns
+    -------
+    Tensor
+        (n,), in [0, 1] but for sharper edges in the moved image than in the fixed one.
+
+    References
+    ----------
+    Haber and Modersitzki, Intensity gradient based registration and fusion of multi-modal images, MICCAI 2006,
+    equation 4.
+
+    Examples
+    --------
+    >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> gradient_similarity(5 - 3 * image, image)
+    tensor([1.0000])
+    """
+    a, b = _edges(moved), _edges(fixed)
+    parallel = (a * b).sum(1).square().flatten(1).mean(1)
+    itself = (b * b).sum(1).square().flatten(1).mean(1)
+    return parallel / itself.clamp(min=1e-12)
+
+
+def _binned(images: Tensor) -> Tensor:
+    """Return the step of each intensity, 0 to 31, from an image's minimum to its maximum: (n, voxels)."""
+    flat = images.flatten(1)
+    low = flat.amin(1, keepdim=True)
+    extent = (flat.amax(1, keepdim=True) - low).clamp(min=1e-12)
+    steps = (flat - low) / extent * BINS
+    return steps.long().clamp(max=BINS - 1)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Return the entropy of shares that sum to 1, in bits."""
+    present = shares[shares > 0]
+    return -(present * present.log2()).sum()
+
+
+def _edges(images: Tensor) -> Tensor:
+    """Return gradients divided by √(|gradient|² + ε²): (n, d, *shape)."""
+    axes = tuple(range(2, images.dim()))
+    gradient = torch.stack(torch.gradient(images[:, 0], dim=tuple(axis - 1 for axis in axes)), 1)
+    squared = gradient.square().sum(1, keepdim=True)
+    mean_length = squared.sqrt().mean(axes, keepdim=True)
+    return gradient / (squared + mean_length.square()).clamp(min=1e-12).sqrt()
 
 
 def _standardized(image: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class AmortizedOracle(NetworkOracle):
         facts: TrainingFacts | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._identity = content_hash(hypermorph_hash(model), cohort.identity)
+        self._identity = content_hash(hypermorph_hash(model), cohort.measured_identity)
         self._facts = facts or TrainingFacts()
         self._model = model.eval().to(self.device)
 

@@ -136,7 +136,7 @@ class EngineOracle(RegisteringOracle):
     ) -> None:
         super().__init__(cohort, device, batch)
         self._model = model
-        self._identity = content_hash("engine", model.version, cohort.identity)
+        self._identity = content_hash("engine", model.version, cohort.measured_identity)
         self._has_succeeded = False
         self._failures = 0
         self._kept: OrderedDict[tuple[Index, str], NDArray[np.float32]] = OrderedDict()
@@ -274,8 +274,16 @@ class EngineOracle(RegisteringOracle):
         self._keep(task.index, task.pair, found.displacement)
         displacement = torch.from_numpy(found.displacement[None].copy()).to(self.device)
         seconds = torch.tensor([found.wall_time_s], dtype=torch.float64)
-        values = measure(metrics, task.images, displacement, seconds)
+        further = self._further(task, metrics)
+        values = measure(metrics, task.images, displacement, seconds, None, None, *further)
         return Block(index=task.index, pairs=(task.pair.id,), labels=self.labels, values=values)
+
+    def _further(self, task: _Task, metrics: Sequence[str]) -> tuple[Tensor | None, Tensor | None]:
+        """Register what metrics ask for besides the pair; where the engine fails, nothing is known of it."""
+        try:
+            return self.further_displacements(task.index, [task.pair], task.images, metrics)
+        except FailedPairsError:
+            return None, None
 
 
 def _ended(

@@ -39,7 +39,7 @@ class EnsembleOracle(VelocityOracle):
                 "members", expected="at least one", got="none", advice="Name some."
             )
         counts = {
-            "cohort": len({member.cohort.identity for member in members}),
+            "cohort": len({member.cohort.measured_identity for member in members}),
             "space": len({member.space for member in members}),
             "device": len({member.device for member in members}),
         }

@@ -38,7 +38,7 @@ class ModelOracle(RegisteringOracle):
     ) -> None:
         super().__init__(cohort, device, batch)
         self._model = model
-        self._identity = content_hash("file", model.identity, cohort.identity)
+        self._identity = content_hash("file", model.identity, cohort.measured_identity)
 
     @property
     def space(self) -> Space:

@@ -62,7 +62,7 @@ class OptimizedOracle(VelocityOracle):
     @property
     def identity(self) -> str:
         """Hash of loss, iterations, the grid of the velocity and the cohort."""
-        return content_hash("optimized", self._continuation.identity, self.cohort.identity)
+        return content_hash("optimized", self._continuation.identity, self.cohort.measured_identity)
 
     @property
     def facts(self) -> TrainingFacts:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hmopt.catalogue import find_metric
-from hmopt.catalogue.metrics import LOSS
+from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
 from hmopt.files import content_hash
@@ -98,6 +98,7 @@ class RegisteringOracle(ABC):
         self.device = torch.device(device)
         self.batch = batch or fitting_batch(cohort.shape, self.device)
         self._images = CohortTensors(cohort, self.device)
+        self._thirds: dict[str, str | None] = {}
 
     @property
     @abstractmethod
@@ -189,9 +190,68 @@ class RegisteringOracle(ABC):
         losses = None
         if LOSS in metrics:
             losses = self._losses(index, images, outcome)
-        values = measure(metrics, images, outcome.displacement, seconds, losses, outcome.converged)
+        values = measure(
+            metrics,
+            images,
+            outcome.displacement,
+            seconds,
+            losses,
+            outcome.converged,
+            *self.further_displacements(index, pairs, images, metrics),
+        )
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
+
+    def further_displacements(
+        self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Register what metrics ask for besides the n pairs themselves.
+
+        Parameters
+        ----------
+        index, pairs, images
+            As for `register`.
+        metrics
+            Names of metrics.
+
+        Returns
+        -------
+        Tensor or None
+            (n, d, *shape): of the pairs with their images exchanged.
+        Tensor or None
+            (n, 2, d, *shape): from each moving image to an image of a third subject, and from there to the fixed
+            image; NaN where there is none.
+        """
+        asked = {name for metric in metrics for name in find_metric(metric).parameters}
+        backward = onward = None
+        if BACKWARD in asked:
+            exchanged = images.exchanged
+            backward = self.register(index, exchanged.pairs, exchanged)
+        if ONWARD in asked:
+            onward = self._onward(index, pairs, images)
+        return backward, onward
+
+    def _onward(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
+        """Register from each moving image to a third subject, and from there to the fixed image."""
+        count, _, *shape = images.moving.shape
+        onward = images.moving.new_full((count, 2, len(shape), *shape), torch.nan)
+        rows = []
+        legs: list[Pair] = []
+        for row, pair in enumerate(pairs):
+            third = self._third(pair)
+            if third is not None:
+                rows.append(row)
+                legs += _legs(self.cohort, pair, third)
+        if rows:
+            found = self.register(index, legs, self._images.load(legs))
+            # two legs of each pair, one after the other
+            onward[rows] = found.reshape(len(rows), 2, *found.shape[1:])
+        return onward
+
+    def _third(self, pair: Pair) -> str | None:
+        if pair.id not in self._thirds:
+            self._thirds[pair.id] = third_image(self.cohort, pair)
+        return self._thirds[pair.id]
 
     def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
         """Register a batch of pairs, and keep what metrics ask for besides the displacements."""
@@ -223,7 +283,7 @@ class UnregisteredOracle(RegisteringOracle):
     @property
     def identity(self) -> str:
         """Hash of the prepared cohort."""
-        return content_hash("unregistered", self.cohort.identity)
+        return content_hash("unregistered", self.cohort.measured_identity)
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Return displacements of zero."""
@@ -424,6 +484,8 @@ class CohortTensors:
             spacing_mm=self.cohort.spacing_mm,
             pairs=tuple(pairs),
             world_of=self.cohort.to_world,
+            grid_of=self.cohort.grid,
+            landmarks_of=self.cohort.landmarks_of,
         )
 
     def _batch(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -447,6 +509,48 @@ class CohortTensors:
     def _sent_tensor(self, tensor: Tensor) -> Tensor:
         pinned = tensor.pin_memory()
         return pinned.to(self.device, non_blocking=True)
+
+
+def third_image(cohort: PreparedCohort, pair: Pair) -> str | None:
+    """Return the image of a third subject that closes a cycle with a pair; None where there is none.
+
+    It is one of the same set of subjects and of the same slice as the fixed image, and agrees with it in the columns of
+    `pairs.same`. Which one of these is decided by a hash of names, so that neither their order nor other pairs matter.
+
+    Parameters
+    ----------
+    cohort
+        Holds the images.
+    pair
+        Two of them.
+    """
+    images = cohort.images
+    fixed = images.loc[pair.fixed]
+    others = ~images["subject"].isin([pair.moving_subject, pair.fixed_subject])
+    for column in ("split", "slice", *cohort.same):
+        others &= images[column] == fixed[column]
+    names = [str(name) for name in images.index[others]]
+    if not names:
+        return None
+    return min(names, key=lambda name: content_hash(pair.id, name))
+
+
+def _legs(cohort: PreparedCohort, pair: Pair, third: str) -> list[Pair]:
+    """Return the pairs that lead from a moving image to a third one, and from there to the fixed image."""
+    subject = str(cohort.images.at[third, "subject"])
+    to_third = Pair(
+        moving=third,
+        fixed=pair.moving,
+        moving_subject=subject,
+        fixed_subject=pair.moving_subject,
+    )
+    to_fixed = Pair(
+        moving=pair.fixed,
+        fixed=third,
+        moving_subject=pair.fixed_subject,
+        fixed_subject=subject,
+    )
+    return [to_third, to_fixed]
 
 
 def fitting_batch(shape: tuple[int, ...], device: torch.device) -> int:

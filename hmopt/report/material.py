@@ -19,6 +19,7 @@ from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
+from hmopt.analysis.without_labels import StandIns, find_stand_ins
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
@@ -196,6 +197,12 @@ class Material:
             verdicts = [gain.evidence for gain in self._granularities(choices)]
             agreeing += verdicts == expected
         return agreeing
+
+    @cached_property
+    def stand_ins(self) -> StandIns | None:
+        """What is lost with settings that a metric without labels chooses; None where none was measured."""
+        scopes = [finding.scope for finding in self.findings]
+        return find_stand_ins(self.measurements, scopes, self.searched.search)
 
     @property
     def training_minutes(self) -> float | None:

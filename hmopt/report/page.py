@@ -20,7 +20,9 @@ from hmopt.catalogue import (
     Record,
     TermParameter,
     WeightedTerm,
+    find_metric,
 )
+from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
@@ -244,6 +246,8 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         pictured=any(row.examples for row in rows),
         unpictured=not all(row.examples for row in detailed),
         unmeasured=_unmeasured(material),
+        overview_title=_overview_title(material),
+        is_per_label=find_metric(search.metric).per_label,
     )
 
 
@@ -287,11 +291,21 @@ def _spent(material: Material) -> str:
     return " " + " ".join(sentences)
 
 
+def _overview_title(material: Material) -> str:
+    """Return the question that the first table answers."""
+    symbols = [words.symbol(name) for name in material.searched.space.names]
+    is_per_label = find_metric(material.searched.search.metric).per_label
+    of_what = "structure" if is_per_label else "pairs"
+    return f"Which {words.listed(symbols)} for which {of_what}?"
+
+
 def _unmeasured(material: Material) -> list[str]:
     """Return the metrics of interest that were not measured, by the name that `study.toml` has for them."""
-    wanted = [NEAREST, "log_jacobian_sd"]
-    if material.searched.spacing_mm is not None:
-        wanted.append("hd95_mm")
+    wanted = ["log_jacobian_sd"]
+    if find_metric(material.searched.search.metric).per_label:
+        wanted.insert(0, NEAREST)
+        if material.searched.spacing_mm is not None:
+            wanted.append("hd95_mm")
     measured = {*material.searched.search.reported, material.searched.search.metric}
     return [name for name in wanted if name not in measured]
 
@@ -326,7 +340,7 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     if material.training_minutes is not None:
         training = words.duration(material.training_minutes)
     found = [
-        (f"{metric} before registration", before, "mean over structures"),
+        (f"{metric} before registration", before, _mean_over(search.metric)),
         (f"{metric} held out", held_out, remark),
         *_best_tiles(optimum, "for all"),
         ("folded voxels there", folding, limit),
@@ -335,6 +349,11 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
         ("training", training, "once, for all settings"),
     ]
     return [(name, value, remark) for name, value, remark in found if value is not None]
+
+
+def _mean_over(metric: str) -> str:
+    """Return what a score of the cohort is a mean over."""
+    return "mean over structures" if find_metric(metric).per_label else "mean over pairs"
 
 
 def is_long(space: Space) -> bool:
@@ -521,7 +540,9 @@ def _data(material: Material) -> str:
         tune = split.tune if isinstance(split.tune, int) else len(split.tune)
         if train or tune:
             sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
-    sentences.append(f"{len(material.measurements.labels)} structures.")
+    labels = material.measurements.labels
+    if labels != (WHOLE_IMAGE,):
+        sentences.append(f"{len(labels)} structures.")
     return " ".join(sentences)
 
 

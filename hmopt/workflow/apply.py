@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hmopt.data.folders import is_label_name
 from hmopt.data.formats import open_header, open_whole, read_voxels
 from hmopt.data.header import affine_mm
+from hmopt.data.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
 from hmopt.data.volume import Lattice, read_image, read_labels, read_lattice
 from hmopt.errors import DataError, DeclarationError
 from hmopt.files import check_outputs
@@ -26,7 +27,6 @@ from hmopt.interop.displacement import (
     save_image,
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
-from hmopt.interop.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
 from hmopt.interop.resampling import Interpolation, intensities_at, labels_at
 from hmopt.interop.transform import Chain, Transform, chain
 from hmopt.interop.transform_files import is_transform_name, read_transform

@@ -4,6 +4,7 @@ import warnings
 
 import pandas as pd
 
+from hmopt.catalogue import find_metric
 from hmopt.data.pair_table import pair_table
 from hmopt.data.pairs import draw_pairs, read_pair_names
 from hmopt.data.prepared import PreparedCohort
@@ -70,7 +71,8 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     DataError
         If there are no pairs to tune or to search on, or the CSV of pairs names images that are not to be searched.
     DeclarationError
-        If a bin, a column or a label is not of the cohort, or distances in mm are asked for and the spacing is unknown.
+        If a bin, a column or a label is not of the cohort, distances in mm are asked for and the spacing is unknown, or
+        metrics of labels or landmarks of images that have none.
     SearchError
         If a scope is of no kind that the cohort has.
 
@@ -82,6 +84,7 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     options = study.search
     if cohort.spacing_mm is None:
         check_units(options, "where the spacing of the images is not known")
+    _check_measurable(study, cohort)
     _check_labels(study, cohort)
     if study.model.source == "trained":
         draw_pairs(cohort, study.pairs, "tune")
@@ -89,6 +92,36 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     table = pair_table(pairs, cohort, options.bins)
     _warn_of_empty_scopes(study, table, cohort.labels)
     return pairs, table
+
+
+def _check_measurable(study: Study, cohort: PreparedCohort) -> None:
+    """Refuse metrics of labels or landmarks for images without them, and losses of labels."""
+    if not cohort.has_labels:
+        of_labels = [name for name in study.search.measured if find_metric(name).per_label]
+        if of_labels:
+            raise DeclarationError(
+                "search",
+                expected="metrics without labels, because the manifest has no column label",
+                got=", ".join(of_labels),
+                advice="Add label maps, or choose other search.metric and search.reported.",
+            )
+        if "label_weight" in study.space.names:
+            raise DeclarationError(
+                "hyperparameters",
+                expected="none of labels, because the manifest has no column label",
+                got="label_weight",
+                advice="Add label maps, or leave it out.",
+            )
+    if cohort.landmarks:
+        return
+    of_landmarks = [name for name in study.search.measured if find_metric(name).is_of_landmarks]
+    if of_landmarks:
+        raise DeclarationError(
+            "search",
+            expected="metrics without landmarks, because the manifest has no column points",
+            got=", ".join(of_landmarks),
+            advice="Add files of landmarks, or choose other search.metric and search.reported.",
+        )
 
 
 def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, ...]) -> None:

@@ -384,6 +384,13 @@ def _declared(
     destination = files.declaration_file
     absolute = CohortOptions(**{name: real_place(path) for name, path in paths.items()})
     listing = list_cohort(absolute)
+    if not listing.has_labels:
+        raise DataError(
+            str(absolute.manifest),
+            expected="a column label, from which hmopt new measures how images are placed",
+            got="none",
+            advice="Add it, or write study.toml by hand, as docs/how-to/landmarks.md shows.",
+        )
     check_images(listing.images, track)
     cohort = read_structures(listing, absolute, track)
     found = inspect_cohort(cohort, track)

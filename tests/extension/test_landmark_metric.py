@@ -41,8 +41,8 @@ def target_registration_error(moving_names, fixed_names, map_points_mm):
 
 hmopt.add_metric(
     hmopt.Metric(
-        name="tre_mm",
-        title="target registration error (mm)",
+        name="points_mm",
+        title="distance of points (mm)",
         unit="mm",
         direction="minimize",
         per_label=False,
@@ -54,7 +54,7 @@ hmopt.add_metric(
 
 SEARCH = """
 [search]
-metric = "tre_mm"
+metric = "points_mm"
 reported = ["dice", "hd95_mm"]
 coarse = 4
 refinements = 1
@@ -88,20 +88,20 @@ def test_landmarks_are_searched_and_reported_from_the_command_line(
 ) -> None:
     hmopt("run", folder)
     page = html.unescape((folder / "report/index.html").read_text(encoding="utf-8"))
-    assert "target registration error (mm)" in page
+    assert "distance of points (mm)" in page
     optima = pd.read_csv(folder / "report/optima.csv")
-    assert set(optima["metric"]) == {"tre_mm"}
+    assert set(optima["metric"]) == {"points_mm"}
     # the smallest error is the best one
     full = read_folder(folder)
     best = optima.loc[optima["scope"] == "cohort", "score"].item()
-    assert best == pytest.approx(full.values["tre_mm"].mean(axis=1).min(), rel=1e-5)
+    assert best == pytest.approx(full.values["points_mm"].mean(axis=1).min(), rel=1e-5)
     # without registration points are as far apart as they were put
     before = read_folder(folder, "unregistered")
     points = pd.read_csv(folder / "landmarks.csv").groupby("image")[["x", "y", "z"]].mean()
     for place, pair in before.pairs.iterrows():
         moving, fixed = str(pair["pair"]).split("->")
         distance = np.linalg.norm(points.loc[moving] - points.loc[fixed])
-        assert before.values["tre_mm"][0, int(str(place))] == pytest.approx(distance, rel=1e-5)
+        assert before.values["points_mm"][0, int(str(place))] == pytest.approx(distance, rel=1e-5)
 
 
 @pytest.mark.parametrize("shift_voxels", [(0.0, 0.0), (1.0, -2.0), (0.25, 0.5)])
@@ -126,7 +126,7 @@ def test_translation_moves_points_by_its_length_in_mm(
     )
     displacement = torch.tensor(shift_voxels).reshape(1, 2, 1, 1).expand(1, 2, 16, 16)
     left = np.array([2.0, 3.0]) * shift_voxels - np.array([0.5, 0.25])
-    found = measure(["tre_mm"], originals, displacement)["tre_mm"]
+    found = measure(["points_mm"], originals, displacement)["points_mm"]
     assert found == pytest.approx([np.linalg.norm(left)])
 
 
@@ -136,16 +136,16 @@ def test_measurements_of_a_metric_whose_plugin_is_gone_do_not_hide_the_others(
     from hmopt.catalogue import METRICS
 
     text = (folder / "study.toml").read_text(encoding="utf-8")
-    swapped = text.replace('metric = "tre_mm"', 'metric = "dice"')
-    with_landmarks = swapped.replace('reported = ["dice", "hd95_mm"]', 'reported = ["tre_mm"]')
+    swapped = text.replace('metric = "points_mm"', 'metric = "dice"')
+    with_landmarks = swapped.replace('reported = ["dice", "hd95_mm"]', 'reported = ["points_mm"]')
     (folder / "study.toml").write_text(with_landmarks, encoding="utf-8")
     hmopt("run", folder)
     hmopt("report", folder, "--results")
     dice = read_folder(folder).values["dice"]
-    del METRICS["tre_mm"]
+    del METRICS["points_mm"]
     without = with_landmarks.replace('plugins = ["plugin.py"]', "")
     (folder / "study.toml").write_text(
-        without.replace('reported = ["tre_mm"]', "reported = []"), encoding="utf-8"
+        without.replace('reported = ["points_mm"]', "reported = []"), encoding="utf-8"
     )
     assert "unknown metric" in hmopt("ledger", folder)
     hmopt("search", folder)
@@ -154,4 +154,4 @@ def test_measurements_of_a_metric_whose_plugin_is_gone_do_not_hide_the_others(
 
 def test_the_version_is_part_of_the_key(folder: Path) -> None:
     read_study(folder)
-    assert find_metric("tre_mm").key == "tre_mm@1"
+    assert find_metric("points_mm").key == "points_mm@1"

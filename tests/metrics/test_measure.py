@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from hmopt.catalogue import METRICS
+from hmopt.data.landmarks import Landmarks
 from hmopt.errors import DeclarationError, HmoptError
 from hmopt.metrics import Originals, measure
+from hmopt.records import Pair
 
 
 def batch(
@@ -27,12 +29,27 @@ def batch(
         fixed_labels=fixed_labels,
         label_count=3,
         spacing_mm=spacing_mm,
+        pairs=tuple(
+            Pair(moving=f"m{row}", fixed=f"f{row}", moving_subject="m", fixed_subject="f")
+            for row in range(count)
+        ),
+        grid_of=lambda name: np.eye(4),
+        landmarks_of=lambda name: LANDMARKS,
     )
     return originals, displacement
 
 
+LANDMARKS = Landmarks(
+    names=("a", "b"),
+    are_named=True,
+    voxels=np.array([[1.0, 2.0, 0.0], [5.5, 6.0, 0.0]]),
+    affine=np.eye(4),
+    origin="made up",
+)
+
+
 def one_of(originals: Originals, place: int) -> Originals:
-    names = ("moving", "fixed", "moving_labels", "fixed_labels")
+    names = ("moving", "fixed", "moving_labels", "fixed_labels", "pairs")
     return replace(
         originals, **{name: getattr(originals, name)[place : place + 1] for name in names}
     )
@@ -40,8 +57,16 @@ def one_of(originals: Originals, place: int) -> Originals:
 
 def test_every_declared_metric_is_measured_in_its_shape() -> None:
     each = torch.tensor([0.5, 1.0, 1.5])
+    originals, displacement = batch()
     values = measure(
-        list(METRICS), *batch(), wall_time_s=each, loss_values=each, stopped=each > 0.7
+        list(METRICS),
+        originals,
+        displacement,
+        wall_time_s=each,
+        loss_values=each,
+        stopped=each > 0.7,
+        reversed_displacement=-displacement,
+        onward_displacements=torch.stack([displacement, -displacement], 1),
     )
     assert {name: array.shape for name, array in values.items()} == {
         name: (3, 3) if metric.per_label else (3,) for name, metric in METRICS.items()
@@ -63,7 +88,9 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
     seconds = torch.full((3,), 0.5)
     losses = torch.full((3,), -0.25)
     stopped = torch.tensor([True, True, True])
-    values = measure(list(METRICS), alike, torch.zeros(3, 2, 12, 10), seconds, losses, stopped)
+    still = torch.zeros(3, 2, 12, 10)
+    onward = torch.zeros(3, 2, 2, 12, 10)
+    values = measure(list(METRICS), alike, still, seconds, losses, stopped, still, onward)
     expected = {
         "dice": 1,
         "dice_nearest": 1,
@@ -71,6 +98,20 @@ def test_nothing_moved_over_itself_is_perfect() -> None:
         "folding": 0,
         "log_jacobian_sd": 0,
         "similarity": 1,
+        "tre_mm": 0,
+        "tre_median_mm": 0,
+        "tre_p90_mm": 0,
+        "tre_voxels": 0,
+        "tre_median_voxels": 0,
+        "tre_p90_voxels": 0,
+        # nothing is nearer than before
+        "tre_robustness": 0,
+        "inverse_consistency_mm": 0,
+        "inverse_consistency_voxels": 0,
+        "cycle_inconsistency_mm": 0,
+        "cycle_inconsistency_voxels": 0,
+        "normalized_mutual_information": 1,
+        "gradient_similarity": 1,
         "loss": -0.25,
         "wall_time_s": 0.5,
         "converged": 1,

@@ -4,7 +4,12 @@ import torch
 from monai.losses.image_dissimilarity import LocalNormalizedCrossCorrelationLoss
 from scipy import ndimage
 
-from hmopt.metrics.similarity import VARIANCE_FLOOR, local_moments
+from hmopt.metrics.similarity import (
+    VARIANCE_FLOOR,
+    gradient_similarity,
+    local_moments,
+    normalized_mutual_information,
+)
 from hmopt.metrics.similarity import similarity as similarity_of
 
 WINDOW = 9
@@ -74,3 +79,28 @@ def test_flat_images_are_unlike_anything() -> None:
 def test_better_registered_images_are_more_alike() -> None:
     _, fixed = images((24, 24))
     assert (similarity(fixed.roll(1, 2), fixed) > similarity(fixed.roll(3, 2), fixed)).all()
+
+
+def test_mutual_information_is_that_of_a_histogram() -> None:
+    """Against entropies from NumPy's own histograms."""
+    rng = np.random.default_rng(0)
+    one = rng.random((24, 20))
+    other = 0.5 * one + 0.5 * rng.random((24, 20))
+    counts, _, _ = np.histogram2d(one.ravel(), other.ravel(), bins=32)
+    joint = counts / counts.sum()
+
+    def entropy(shares: np.ndarray) -> float:
+        present = shares[shares > 0]
+        return float(-(present * np.log2(present)).sum())
+
+    apart = entropy(joint.sum(0)) + entropy(joint.sum(1))
+    expected = 2 * (apart - entropy(joint)) / apart
+    tensors = [torch.from_numpy(image)[None, None] for image in (one, other)]
+    assert normalized_mutual_information(*tensors).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_edges_are_alike_whichever_side_is_brighter_and_not_when_moved() -> None:
+    image = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    assert gradient_similarity(3 - 2 * image, image).tolist() == pytest.approx([1, 1], abs=1e-5)
+    moved = gradient_similarity(image.roll(3, 2), image)
+    assert (moved < 0.6).all()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from hmopt.data.landmarks import Landmarks
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import NetworkOptions
 from hmopt.networks import Hypermorph, RegistrationNetwork
@@ -36,6 +37,19 @@ class CohortInMemory(PreparedCohort):
             labels[(0,) * len(self.shape)] = 3
         return labels
 
+    def grid(self, name: str) -> NDArray[np.float64]:
+        """Return the identity: files have the voxels of the grid."""
+        return np.eye(4)
+
+
+def make_landmarks(name: str) -> Landmarks:
+    """Return two landmarks, a voxel further on in each image."""
+    shift = ord(name) - ord("a")
+    places = np.array([[3.0, 4, 0], [6, 9, 0]]) + np.array([shift, 0, 0])
+    return Landmarks(
+        names=("tip", "end"), are_named=True, voxels=places, affine=np.eye(4), origin=name
+    )
+
 
 @pytest.fixture(params=[(16, 16), (16, 16, 16)], ids=["2-D", "3-D"])
 def cohort(request: pytest.FixtureRequest) -> PreparedCohort:
@@ -45,11 +59,15 @@ def cohort(request: pytest.FixtureRequest) -> PreparedCohort:
 def make_cohort(shape: tuple[int, ...], identity: str = "of the cohort") -> PreparedCohort:
     return CohortInMemory(
         folder=Path("nowhere"),
-        images=pd.DataFrame({"subject": list("abcd")}, index=list("abcd")),
+        images=pd.DataFrame(
+            {"subject": list("abcd"), "scan": list("abcd"), "slice": -1, "split": "search"},
+            index=list("abcd"),
+        ),
         labels=("box", "bar", "dot"),
         shape=shape,
         spacing_mm=tuple(1.0 for _ in shape),
         identity=identity,
+        landmarks={name: make_landmarks(name) for name in "abcd"},
     )
 
 

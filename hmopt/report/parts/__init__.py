@@ -16,6 +16,7 @@ from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.regret import RegretPart
+from hmopt.report.parts.without_labels import WithoutLabelsPart
 
 PARTS: list[ReportPart] = [
     DoubtsPart(),
@@ -31,6 +32,7 @@ PARTS: list[ReportPart] = [
     RegretPart(),
     AmortizationGapPart(),
     InitializationPart(),
+    WithoutLabelsPart(),
     EvaluationsPart(),
     CostPart(),
 ]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import hmopt
+from hmopt.data.points import read_points
 from hmopt.errors import DataError, DeclarationError
-from hmopt.interop.points import read_points
 
 VTK = """# vtk DataFile Version 3.0
 {title}

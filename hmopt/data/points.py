@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError
 from hmopt.files import replacing
-from hmopt.interop.displacement import Floats
 
+Floats = NDArray[np.float64]
 Axes = Literal["ras", "lps"]
 """Towards where x, y and z count: right, anterior, superior, or left, posterior, superior."""
 

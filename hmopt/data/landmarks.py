@@ -1,0 +1,297 @@
+"""Landmarks of images: points that experts or programs set, the same ones in several images."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+
+from hmopt.data.points import Axes, PointFile, PointTable, read_points, to_lps
+from hmopt.data.spreadsheets import parse_table, read_text
+from hmopt.data.volume import Lattice, read_lattice
+from hmopt.errors import DataError
+from hmopt.files import content_hash
+
+Coordinates = Literal["ras", "lps", "voxel"]
+"""mm in the world of the image, counted towards right, anterior, superior or left, posterior, superior; or voxels
+of its file, counted from 0."""
+
+NAMES = ("landmark", "name", "label", "id")
+"""Columns that may tell which landmark a row is; the first one whose values are all different does."""
+
+_MARKUPS = ".fcsv"
+_MARKUPS_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_SYSTEM = re.compile(r"^#\s*CoordinateSystem\s*=\s*(\w+)", re.MULTILINE)
+_SYSTEMS: Mapping[str, Axes] = {"0": "ras", "ras": "ras", "1": "lps", "lps": "lps"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landmarks:
+    """The k landmarks of an image.
+
+    Parameters
+    ----------
+    names
+        Which landmarks they are; `1`, `2`, … where a file does not say.
+    are_named
+        Whether the file says.
+    voxels
+        (k, 3), in voxels of the image's file.
+    affine
+        (4, 4): voxel of the file to world, in mm.
+    origin
+        What an error names as the place.
+    """
+
+    names: tuple[str, ...]
+    are_named: bool
+    voxels: NDArray[np.float64]
+    affine: NDArray[np.float64]
+    origin: str
+
+    @property
+    def identity(self) -> str:
+        """Hash of names and places."""
+        places = np.round(self.voxels, 6).tolist()
+        return content_hash([list(self.names), places])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correspondence:
+    """The k landmarks that two images have in common.
+
+    Parameters
+    ----------
+    moving, fixed
+        (k, 3), in voxels of either image's file.
+    moving_affine
+        (4, 4): voxel of the moving image's file to world, in mm.
+    """
+
+    moving: NDArray[np.float64]
+    fixed: NDArray[np.float64]
+    moving_affine: NDArray[np.float64]
+
+
+def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
+    """Return the landmarks that two images have in common, in the order of the fixed image's.
+
+    Raises
+    ------
+    DataError
+        If landmarks are told by the order of the rows, and there are not as many in both images.
+
+    Examples
+    --------
+    >>> places = np.array([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    >>> both = {"are_named": True, "voxels": places, "affine": np.eye(4), "origin": "made up"}
+    >>> one, other = Landmarks(names=("a", "b"), **both), Landmarks(names=("b", "c"), **both)
+    >>> correspond(one, other).moving, correspond(one, other).fixed
+    (array([[2., 0., 0.]]), array([[1., 0., 0.]]))
+    """
+    by_order = not (moving.are_named and fixed.are_named)
+    if by_order and len(moving.names) != len(fixed.names):
+        raise DataError(
+            moving.origin,
+            expected=f"as many landmarks as {fixed.origin} ({len(fixed.names)}), since no column says which is which",
+            got=len(moving.names),
+            advice="Add a column landmark to both files.",
+        )
+    if by_order:
+        moving_rows = list(range(len(moving.names)))
+        fixed_rows = moving_rows
+    else:
+        place_in_moving = {name: row for row, name in enumerate(moving.names)}
+        fixed_rows = [row for row, name in enumerate(fixed.names) if name in place_in_moving]
+        moving_rows = [place_in_moving[fixed.names[row]] for row in fixed_rows]
+    return Correspondence(
+        moving=moving.voxels[moving_rows],
+        fixed=fixed.voxels[fixed_rows],
+        moving_affine=moving.affine,
+    )
+
+
+def read_all_landmarks(images: pd.DataFrame, coordinates: Coordinates) -> dict[str, Landmarks]:
+    """Read the landmarks of all images that have some, by the name of the image.
+
+    Parameters
+    ----------
+    images
+        As of `list_images`.
+    coordinates
+        What the numbers are where a file does not say.
+
+    Raises
+    ------
+    DataError
+        As `read_landmarks`.
+    """
+    if "points" not in images:
+        return {}
+    found = {}
+    for name, image, points in images[["image", "points"]].itertuples(name=None):
+        if isinstance(points, Path):
+            lattice = read_lattice(image)
+            found[str(name)] = read_landmarks(points, lattice, coordinates)
+    return found
+
+
+def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> Landmarks:
+    r"""Read the landmarks of an image.
+
+    Parameters
+    ----------
+    path
+        `.csv` or `.tsv` with columns x, y and z, of which z may be left out for a 2-D image, and one of `NAMES`; a
+        `.csv` of numbers alone, as of Learn2Reg; `.fcsv` of 3D Slicer; or legacy `.vtk`.
+    lattice
+        Of the image's file.
+    coordinates
+        What the numbers are where the file does not say.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, holds no point, or one that lies further from the image than the image is large.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "points.csv"
+    >>> _ = path.write_text("name,x,y,z\napex,-4,2,1\n")
+    >>> lattice = Lattice(shape=(9, 9, 9), affine=np.diag([-2.0, 2.0, 1.0, 1.0]))
+    >>> read_landmarks(path, lattice, "ras").voxels
+    array([[2., 1., 1.]])
+    """
+    file, said = _read_file(path)
+    points = file.points
+    if not len(points):
+        raise DataError(
+            str(path), expected="landmarks", got="none", advice="Add them, or leave the file out."
+        )
+    meant = said or coordinates
+    if meant == "voxel":
+        voxels = points
+    else:
+        world = to_lps(points, "ras") if meant == "lps" else points
+        voxels = apply_affine(np.linalg.inv(lattice.affine), world)
+    if lattice.shape[2] == 1 and not _has_z(file):
+        # a point of a plane lies on it, wherever the plane lies in the world
+        voxels = np.column_stack([voxels[:, :2], np.zeros(len(voxels))])
+    _check_near(path, voxels, lattice, meant)
+    names = _names(file)
+    numbers = tuple(str(number + 1) for number in range(len(points)))
+    return Landmarks(
+        names=names or numbers,
+        are_named=names is not None,
+        voxels=voxels,
+        affine=lattice.affine,
+        origin=str(path),
+    )
+
+
+def _read_file(path: Path) -> tuple[PointFile, Axes | None]:
+    """Read a file, and what it says of its coordinates."""
+    suffix = path.suffix.lower()
+    if suffix == ".vtk":
+        vtk = read_points(path)
+        return vtk, vtk.axes
+    text = read_text(path)
+    if suffix == _MARKUPS:
+        return _read_markups(path, text)
+    if not _is_of_numbers(text):
+        return read_points(path), None
+    # Learn2Reg's files have no line of names
+    first, *_ = text.strip().splitlines()
+    columns = ",".join("xyz"[: len(first.split(","))])
+    table = parse_table(f"{columns}\n{text}", path, "a table of points")
+    return _checked(path, table), None
+
+
+def _read_markups(path: Path, text: str) -> tuple[PointFile, Axes | None]:
+    """Read the table of 3D Slicer, whose names of columns stand in a comment."""
+    rows = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    content = "\n".join([_MARKUPS_COLUMNS, *rows])
+    found = _SYSTEM.search(text)
+    # versions before 4.11 wrote RAS without saying so
+    system = found[1].lower() if found else "ras"
+    if system not in _SYSTEMS:
+        raise DataError(
+            str(path),
+            expected="CoordinateSystem = RAS or LPS",
+            got=system,
+            advice="Write it again from 3D Slicer, or as .csv.",
+        )
+    table = parse_table(content, path, "a list of points of 3D Slicer")
+    return _checked(path, table), _SYSTEMS[system]
+
+
+def _is_of_numbers(text: str) -> bool:
+    first, *_ = text.strip().splitlines() or [""]
+    values = first.split(",")
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return False
+    return len(numbers) in (2, 3)
+
+
+def _checked(path: Path, table: pd.DataFrame) -> PointTable:
+    for axis in "xyz":
+        if axis not in table:
+            continue
+        numbers = pd.to_numeric(table[axis], errors="coerce")
+        wrong = table[axis][~np.isfinite(numbers)]
+        if len(wrong):
+            raise DataError(
+                f"{path}, line {wrong.index[0]}",
+                expected=f"a number for {axis}",
+                got=repr(wrong.iloc[0]),
+                advice="Correct it, or remove the row.",
+            )
+    return PointTable(table=table)
+
+
+def _has_z(file: PointFile) -> bool:
+    if not isinstance(file, PointTable):
+        return True
+    columns = [str(column).strip().lower() for column in file.table.columns]
+    return "z" in columns
+
+
+def _names(file: PointFile) -> tuple[str, ...] | None:
+    """Return which landmark each row is; None where no column says."""
+    if not isinstance(file, PointTable):
+        return None
+    by_name = {str(column).strip().lower(): column for column in file.table.columns}
+    for name in NAMES:
+        if name not in by_name:
+            continue
+        values = file.table[by_name[name]].astype(str)
+        if values.is_unique and (values != "").all():
+            return tuple(values)
+    return None
+
+
+def _check_near(
+    path: Path, voxels: NDArray[np.float64], lattice: Lattice, coordinates: Coordinates
+) -> None:
+    """Refuse a point that lies further from the image than the image is large: another convention was meant."""
+    sides = np.array(lattice.shape)
+    largest = sides.max()
+    is_far = ((voxels < -largest) | (voxels > sides + largest)).any(axis=1)
+    if not is_far.any():
+        return
+    row = int(np.flatnonzero(is_far)[0])
+    place = ", ".join(f"{value:.6g}" for value in voxels[row])
+    raise DataError(
+        str(path),
+        expected=f"points of an image of {' x '.join(map(str, lattice.shape))} voxels",
+        got=f"point {row + 1} at voxel ({place}), read as {coordinates}",
+        advice="Correct cohort.point_coordinates.",
+    )

@@ -1,0 +1,79 @@
+"""Registrations that metrics ask for besides the pairs themselves."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hmopt.data.prepared import PreparedCohort
+from hmopt.metrics import Originals
+from hmopt.oracle.registered import RegisteringOracle, third_image
+from hmopt.records import Pair
+from hmopt.space import Index, Space
+
+NAMES = "abcd"
+SHIFT = {"a": 0.0, "b": 1.0, "c": 3.0, "d": -2.0}
+"""Where the image of each subject lies along x."""
+
+
+class Shifting(RegisteringOracle):
+    """Registers by the distance of the images, of which the reversed pair is short by a tenth."""
+
+    space = Space(hyperparameters=())
+    identity = "shifting"
+
+    def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> torch.Tensor:
+        displacement = torch.zeros(len(pairs), 2, 16, 16)
+        for row, pair in enumerate(pairs):
+            distance = SHIFT[pair.moving] - SHIFT[pair.fixed]
+            share = 1.0 if pair.moving < pair.fixed else 0.9
+            displacement[row, 0] = share * distance
+        return displacement
+
+
+@pytest.fixture
+def grouped(flat_cohort: PreparedCohort) -> PreparedCohort:
+    images = flat_cohort.images.assign(site=["x", "x", "x", "y"])
+    return replace(flat_cohort, images=images, spacing_mm=(2.0, 1.0))
+
+
+def pair(moving: str, fixed: str) -> Pair:
+    return Pair(moving=moving, fixed=fixed, moving_subject=moving, fixed_subject=fixed)
+
+
+def measured(cohort: PreparedCohort, pairs: Sequence[Pair], metric: str) -> list[float]:
+    blocks = Shifting(cohort, batch=2).measure([()], pairs, [metric])
+    values = np.concatenate([block.values[metric] for block in blocks])
+    return [float(value) for value in values]
+
+
+def test_the_reversed_pair_is_registered_too(grouped: PreparedCohort) -> None:
+    pairs = [pair("a", "b"), pair("c", "a"), pair("b", "d")]
+    found = measured(grouped, pairs, "inverse_consistency_mm")
+    # a tenth of the distance is left, of voxels of 2 mm
+    assert found == pytest.approx([0.2, 0.6, 0.6], rel=1e-5)
+
+
+def test_a_cycle_leads_over_the_third_subject(grouped: PreparedCohort) -> None:
+    """Of a->b, by way of c: -1 to a, 0.9 · 3 from there to c, and -2 back to b."""
+    cohort = replace(grouped, same=("site",))
+    assert third_image(cohort, pair("a", "b")) == "c"
+    found = measured(cohort, [pair("a", "b")], "cycle_inconsistency_mm")
+    assert found == pytest.approx([2 * abs(-1 + 0.9 * 3 - 2)], rel=1e-5)
+
+
+def test_the_third_image_agrees_and_does_not_depend_on_other_pairs(grouped: PreparedCohort) -> None:
+    assert third_image(grouped, pair("a", "b")) in ("c", "d")
+    turned = replace(grouped, images=grouped.images.iloc[::-1])
+    for moving, fixed in ("ab", "ca", "db"):
+        assert third_image(turned, pair(moving, fixed)) == third_image(grouped, pair(moving, fixed))
+    in_training = grouped.images.assign(split=["search", "search", "train", "train"])
+    assert third_image(replace(grouped, images=in_training), pair("a", "b")) is None
+
+
+def test_without_a_third_subject_nothing_is_measured(grouped: PreparedCohort) -> None:
+    in_training = grouped.images.assign(split=["search", "search", "train", "train"])
+    cohort = replace(grouped, images=in_training)
+    assert np.isnan(measured(cohort, [pair("a", "b")], "cycle_inconsistency_mm")).all()
