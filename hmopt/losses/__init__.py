@@ -9,6 +9,7 @@ from hmopt.losses.objective import (
 )
 from hmopt.losses.overlap import dice_loss, one_hot, overlap_loss
 from hmopt.losses.regularization import bending_energy, regularize, squared_gradient
+from hmopt.losses.regional import regional_loss, regional_terms
 from hmopt.losses.similarity import (
     ImageLoss,
     find_similarity,
@@ -34,6 +35,8 @@ __all__ = [
     "of_second_similarity",
     "one_hot",
     "overlap_loss",
+    "regional_loss",
+    "regional_terms",
     "regularize",
     "second_dissimilarity",
     "squared_gradient",

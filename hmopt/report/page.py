@@ -14,12 +14,13 @@ from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.catalogue import (
-    HYPERPARAMETERS,
     REGULARIZERS,
     SIMILARITIES,
     Record,
+    RegionalWeight,
     TermParameter,
     WeightedTerm,
+    known_hyperparameter,
 )
 from hmopt.declaration.study import Study
 from hmopt.files import slug
@@ -595,9 +596,13 @@ def _title(records: Mapping[str, Record], name: str, otherwise: str) -> str:
 
 def _further(name: str, loss: Mapping[str, object]) -> str:
     """Return what a hyperparameter other than λ and γ does to the loss."""
-    if name not in HYPERPARAMETERS:
+    record = known_hyperparameter(name)
+    if record is None:
         return f"{words.symbol(name)} weighs a further term."
-    record = HYPERPARAMETERS[name]
+    regions = loss.get("regions")
+    if isinstance(record, RegionalWeight) and isinstance(regions, dict):
+        structures = regions.get(record.region, [])
+        return f"{record.meaning[:-1]} ({', '.join(structures)}) of the fixed image."
     if isinstance(record, WeightedTerm) and record.effect == "share of the similarity":
         second = _title(SIMILARITIES, str(loss.get("second_similarity")), record.title)
         return f"{record.symbol} is the {record.effect} that is {second}, at its own scale."
