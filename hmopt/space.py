@@ -749,11 +749,12 @@ class Space:
         common = [one for one in self.hyperparameters if one.name == REGULARIZATION]
         if not common or not common[0].is_ordered:
             return ()
-        names = [REGULARIZATION]
-        for one in self.hyperparameters:
-            if region_of(one.name) is not None and one.has_values_of(common[0]):
-                names.append(one.name)
-        return tuple(names)
+        of_regions = [
+            one.name
+            for one in self.hyperparameters
+            if region_of(one.name) is not None and one.has_values_of(common[0])
+        ]
+        return (REGULARIZATION, *of_regions)
 
     def has_one_regularization(self, index: Index) -> bool:
         """Return whether all regions have the same regularization at lattice indices."""

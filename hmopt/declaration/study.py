@@ -389,8 +389,8 @@ def check_agreement(
     ------
     DeclarationError
         If the loss does not know a hyperparameter or its range is too wide, a hyperparameter shares
-        what the loss does not have, a region lacks its hyperparameter, images lack the axis to flip, or intensities that must lie in
-        [0, 1] do not.
+        what the loss does not have, a region lacks its hyperparameter, images lack the axis to flip,
+        or intensities that must lie in [0, 1] do not.
 
     Examples
     --------
@@ -692,34 +692,46 @@ def _of_second_similarity(effects: Mapping[str, str], loss: LossOptions) -> Iter
 def _of_regions(
     hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
 ) -> Iterator[Contradiction]:
-    """Yield what contradicts regions: each has its hyperparameter, and these share the loss with data alone."""
     for name in hyperparameters:
         record = known_hyperparameter(name)
         if isinstance(record, RegionalWeight) and record.region not in loss.regions:
-            got = ", ".join(loss.regions) or "none"
             expected = f"a region {record.region} beside [hyperparameters.{name}]"
+            got = ", ".join(loss.regions) or "none"
             yield Contradiction(field="loss.regions", expected=expected, got=got)
-    if not loss.regions:
-        return
-    names = [REGULARIZATION, *map(regional_name, loss.regions)]
-    for name in names:
+    if loss.regions:
+        yield from _of_weights(hyperparameters, loss)
+        yield from _of_terms_beside_regions(hyperparameters, loss)
+
+
+def _of_weights(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    """Yield what the weights of regions lack: a table, and the values of `regularization`."""
+    common = hyperparameters.get(REGULARIZATION, HyperparameterOptions())
+    for name in (REGULARIZATION, *map(regional_name, loss.regions)):
         field = f"hyperparameters.{name}"
-        if name not in hyperparameters:
+        options = hyperparameters.get(name)
+        if options is None:
             expected = f"[{field}] beside loss.regions"
             yield Contradiction(field=field, expected=expected, got="none")
-            return
-        options = hyperparameters[name]
-        common = hyperparameters[REGULARIZATION]
+            continue
         for key in ("low", "high", "step", "prior"):
-            if getattr(options, key) != getattr(common, key):
-                expected = f"that of {REGULARIZATION}, {getattr(common, key)}, with which it is compared"
-                got = getattr(options, key)
-                yield Contradiction(field=f"{field}.{key}", expected=expected, got=got)
-    known = [name for name in hyperparameters if known_hyperparameter(name) is not None]
+            value = getattr(options, key)
+            of_common = getattr(common, key)
+            if value != of_common:
+                expected = f"that of {REGULARIZATION}, {of_common}, with which it is compared"
+                yield Contradiction(field=f"{field}.{key}", expected=expected, got=value)
+
+
+def _of_terms_beside_regions(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    """Yield terms that are no part of the data term, and a regularizer that cannot be divided."""
+    weights = (REGULARIZATION, *map(regional_name, loss.regions))
+    others = [name for name in hyperparameters if name not in weights]
+    known = [name for name in others if known_hyperparameter(name) is not None]
     for record in weighted_terms(known):
-        is_regional = record.name in names
-        shares_data = record.effect in ("share of the data term", "share of the similarity")
-        if not (is_regional or shares_data):
+        if record.effect not in ("share of the data term", "share of the similarity"):
             field = f"hyperparameters.{record.name}"
             expected = "none but shares of the data term beside loss.regions"
             yield Contradiction(field=field, expected=expected, got=record.effect)

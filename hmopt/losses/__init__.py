@@ -8,8 +8,8 @@ from hmopt.losses.objective import (
     weighted_loss,
 )
 from hmopt.losses.overlap import dice_loss, one_hot, overlap_loss
-from hmopt.losses.regularization import bending_energy, regularize, squared_gradient
 from hmopt.losses.regional import regional_loss, regional_terms
+from hmopt.losses.regularization import bending_energy, regularize, squared_gradient
 from hmopt.losses.similarity import (
     ImageLoss,
     find_similarity,

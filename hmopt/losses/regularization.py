@@ -186,9 +186,7 @@ def _mean_by_region(values: Tensor) -> Tensor:
     return values.mean(batch_and_grid)
 
 
-def _curvatures(
-    velocity: Tensor, spacing: Sequence[float] | None
-) -> Iterator[tuple[int, Tensor]]:
+def _curvatures(velocity: Tensor, spacing: Sequence[float] | None) -> Iterator[tuple[int, Tensor]]:
     """Yield the second differences along every two axes, and how often each counts.
 
     They are those of the velocity in lengths, in units of the shortest side: (batch, d, *(shape - 2)).

@@ -241,9 +241,7 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
     return RegionalLoss(**vars(loss), regions=regions) if regions else loss
 
 
-def _values_of_labels(
-    names: Sequence[str], cohort: PreparedCohort, field: str
-) -> tuple[int, ...]:
+def _values_of_labels(names: Sequence[str], cohort: PreparedCohort, field: str) -> tuple[int, ...]:
     """Return the values of structures in prepared label maps; refuse names that the cohort lacks."""
     labels = list(cohort.labels)
     unknown = set(names) - set(labels)

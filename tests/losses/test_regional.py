@@ -38,7 +38,9 @@ def draw_labels(*shape: int) -> torch.Tensor:
     return torch.randint(0, 5, shape, generator=generator)
 
 
-def registered(regularizer: str = "gradient", velocity: torch.Tensor | None = None) -> RegisteredBatch:
+def registered(
+    regularizer: str = "gradient", velocity: torch.Tensor | None = None
+) -> RegisteredBatch:
     """Return two pairs with noise for images and labels."""
     velocity = draw(2, 2, 6, 8) if velocity is None else velocity
     return RegisteredBatch(
@@ -115,8 +117,8 @@ def test_weights_of_the_terms(
 def test_gradients_are_those_of_finite_differences() -> None:
     velocity = draw(2, 2, 6, 8).requires_grad_()
     setting = setting_of(0.3, 0.8, 0.05)
-    loss_of(registered(velocity=velocity), setting).backward()
-    assert velocity.grad is not None
+    loss = loss_of(registered(velocity=velocity), setting)
+    (gradient,) = torch.autograd.grad(loss, velocity)
     step = 1e-6
     for place in ((0, 0, 2, 3), (1, 1, 5, 0), (0, 1, 0, 7)):
         change = torch.zeros_like(velocity)
@@ -125,7 +127,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
             ahead = loss_of(registered(velocity=velocity + change), setting)
             behind = loss_of(registered(velocity=velocity - change), setting)
         difference = (ahead - behind) / (2 * step)
-        torch.testing.assert_close(velocity.grad[place], difference, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(gradient[place], difference, rtol=1e-4, atol=1e-8)
 
 
 def test_two_halves_with_two_slopes_have_the_closed_form() -> None:
@@ -157,7 +159,9 @@ def test_parts_are_sums_over_voxels_and_sum_to_the_whole(
     inner = (slice(None), slice(None), *(slice(1, 2) for _ in shape))
     alone = torch.zeros_like(shares)
     alone[inner][:, 0] = 1
-    around = velocity[(..., *(slice(0, 3) for _ in shape))]
+    around = velocity
+    for axis in range(2, d + 2):
+        around = around.narrow(axis, 0, 3)
     count = torch.tensor([side - 2 for side in shape]).prod()
     found = bending_energy_by_region(velocity, alone, sides)
     torch.testing.assert_close(found[0], bending_energy(around, sides) / count)
