@@ -564,6 +564,14 @@ def _loss(material: Material) -> str:
     scale = words.number(material.searched.loss_scale)
     names = material.searched.space.names
     further = "".join(f" {_further(name, loss)}" for name in names if name not in WRITTEN_OUT)
+    if loss.get("regions"):
+        data = f"{scale} · {similarity}"
+        if "label_weight" in names:
+            data = f"(1 − γ) · {data} + γ · overlap loss"
+        return (
+            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ is that of all that lies in "
+            f"no region.{further}"
+        )
     if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
         return f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}.{further}"

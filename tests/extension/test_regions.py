@@ -37,9 +37,7 @@ def folder(make_study: Callable[[str, str], Path]) -> Path:
     return make_study("", TABLES)
 
 
-def test_regions_from_training_to_a_baked_model(
-    folder: Path, hmopt: Callable[..., str], tmp_path: Path
-) -> None:
+def test_regions_from_training_to_the_report(folder: Path, hmopt: Callable[..., str]) -> None:
     hmopt("train", folder)
     log = pd.read_csv(folder / "training.csv")
     for name in WEIGHTS:
@@ -62,13 +60,20 @@ def test_regions_from_training_to_a_baked_model(
     assert np.isfinite(regional["gain"]["difference"])
     page = html.unescape((folder / "report/index.html").read_text(encoding="utf-8"))
     assert "One field with its own λ for each region" in page
+    assert "+ Σ ρ(λ_k) · mean squared gradient of the velocity in region k" in page
     assert "λ(outer) is λ in the region outer (cortex) of the fixed image." in page
 
+
+def test_a_trained_model_registers_and_is_baked_but_not_refined(
+    folder: Path, hmopt: Callable[..., str], tmp_path: Path
+) -> None:
+    hmopt("train", folder)
     images = sorted((folder / "data/images").glob("*T1w.nii.gz"))
     asked = ["register", folder, images[0], images[1], "--moved", tmp_path / "moved.nii.gz"]
     told = hmopt(*asked, "--set", "regularization_inner=0.3")
     assert "regularization_inner 0.3" in told
-    refused = CliRunner().invoke(app, [*map(str, asked), "--overwrite", "--refine", "5"])
+    asked[-1] = tmp_path / "refined.nii.gz"
+    refused = CliRunner().invoke(app, [*map(str, asked), "--refine", "5"])
     assert refused.exit_code == 2
     assert "one with regions (outer, inner)" in refused.output
 
