@@ -569,8 +569,8 @@ def _loss(material: Material) -> str:
         if "label_weight" in names:
             data = f"(1 − γ) · {data} + γ · overlap loss"
         return (
-            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ is that of all that lies in "
-            f"no region.{further}"
+            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ is that of all else."
+            f"{further}"
         )
     if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
