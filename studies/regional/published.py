@@ -36,33 +36,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmopt.data.pairs import draw_pairs as pairs_to_search
-from hmopt.data.prepared import PreparedCohort
-from hmopt.data.preprocessing import prepare
+from hmopt.data import PreparedCohort, prepare
+from hmopt.data import draw_pairs as pairs_to_search
 from hmopt.declaration import NetworkOptions, Study, read_study
 from hmopt.files import replacing
-from hmopt.losses import RegisteredBatch, find_similarity, regional_loss, regional_terms
-from hmopt.losses.objective import SMALLEST_SHARE
-from hmopt.losses.regional import region_shares
-from hmopt.losses.regularization import squared_gradient_by_region
+from hmopt.losses import (
+    SMALLEST_SHARE,
+    RegisteredBatch,
+    find_similarity,
+    region_shares,
+    regional_loss,
+    regional_terms,
+    squared_gradient_by_region,
+)
 from hmopt.metrics import Originals, measure
-from hmopt.networks.registration import RegistrationNetwork, velocity_stride
+from hmopt.networks import RegistrationNetwork, velocity_stride
 from hmopt.records import Pair
-from hmopt.search.plan import coarse_settings
+from hmopt.search import coarse_settings
 from hmopt.space import Setting, numbers_of
-from hmopt.spatial import warp
-from hmopt.spatial.integration import velocity_to_displacement
-from hmopt.training.batches import (
+from hmopt.spatial import velocity_to_displacement, warp
+from hmopt.training import (
     Batch,
+    RegionalLoss,
+    declared_loss,
     draw_pairs,
     draw_settings,
     load_images,
     load_labels,
+    make_average,
     make_batch,
+    make_schedule,
+    study_scale,
     training_pairs,
 )
-from hmopt.training.loss import RegionalLoss, declared_loss, study_scale
-from hmopt.training.optimization import make_average, make_schedule
 
 HIDDEN = 16
 """Features between a map of λ and the scales and shifts that are made of it."""
