@@ -145,6 +145,20 @@ def regional_terms(
         If the pairs have no label maps.
     DeclarationError
         If a hyperparameter is not in the catalogue, or the regularizer cannot be divided.
+
+    Examples
+    --------
+    >>> from hmopt.spatial import identity_grid
+    >>> velocity = 3 * identity_grid((4, 4))
+    >>> image, labels = torch.ones(1, 1, 4, 4), torch.tensor([0, 0, 5, 5]).expand(1, 4, 4)
+    >>> registered = RegisteredBatch(
+    ...     moving=image, fixed=image, moving_labels=labels, fixed_labels=labels, velocity=velocity,
+    ...     displacement=velocity, spacing=None, options=LossOptions(similarity="mse"),
+    ...     overlap_labels=(), scale=1.0,
+    ... )
+    >>> weights = {"regularization": 0.5, "regularization_deep": 0.7}
+    >>> list(regional_terms(registered, weights, {"deep": (5,)}).weighted)
+    ['regularization', 'regularization_deep']
     """
     further = {name: value for name, value in setting.items() if not _is_weight(name)}
     others = loss_terms(registered, further)

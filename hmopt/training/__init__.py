@@ -2,13 +2,13 @@
 
 from hmopt.training.batches import (
     Batch,
-    draw_pairs,
     draw_settings,
     load_images,
     load_labels,
     make_batch,
     training_pairs,
 )
+from hmopt.training.batches import draw_pairs as draw_training_pairs
 from hmopt.training.identity import is_trained, network_key, training_key
 from hmopt.training.loss import Loss, RegionalLoss, declared_loss, study_scale
 from hmopt.training.optimization import make_average, make_optimizer, make_schedule, take_step
@@ -22,8 +22,8 @@ __all__ = [
     "Refinement",
     "RegionalLoss",
     "declared_loss",
-    "draw_pairs",
     "draw_settings",
+    "draw_training_pairs",
     "is_trained",
     "load_images",
     "load_labels",

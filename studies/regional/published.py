@@ -36,8 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmopt.data import PreparedCohort, prepare
-from hmopt.data import draw_pairs as pairs_to_search
+from hmopt.data import PreparedCohort, draw_pairs, prepare
 from hmopt.declaration import NetworkOptions, Study, read_study
 from hmopt.files import replacing
 from hmopt.losses import (
@@ -59,8 +58,8 @@ from hmopt.training import (
     Batch,
     RegionalLoss,
     declared_loss,
-    draw_pairs,
     draw_settings,
+    draw_training_pairs,
     load_images,
     load_labels,
     make_average,
@@ -106,7 +105,8 @@ class ConditionalNormalization(nn.Module):
 
     def forward(self, features: Tensor, weights: Tensor) -> Tensor:
         """Normalize (n, features, *grid) by a map (n, 1, *shape) on a grid as fine or finer."""
-        on_grid = functional.adaptive_avg_pool2d(weights, features.shape[2:])
+        _, _, height, width = features.shape
+        on_grid = functional.adaptive_avg_pool2d(weights, (height, width))
         hidden = functional.leaky_relu(self.hidden(on_grid), 0.2)
         normalized = functional.instance_norm(features)
         scaled: Tensor = self.scale(hidden) * normalized + self.shift(hidden)
@@ -234,7 +234,8 @@ def learned_map_loss(
     weight = strength / max(1 - strength, SMALLEST_SHARE)
     (regularizer,) = squared_gradient_by_region(velocity, weights)
     prior = (1 - alpha) * weights.clamp(min=SMALLEST_WEIGHT).log().mean()
-    return dissimilarity + weight * regularizer + prior
+    loss: Tensor = dissimilarity + weight * regularizer + prior
+    return loss
 
 
 def train(
@@ -259,7 +260,7 @@ def train(
     for step in range(steps):
         generator = np.random.default_rng([options.seed, step])
         settings = draw_settings(study.space, count, generator)
-        chosen = draw_pairs(pairs, options.batch, generator)
+        chosen = draw_training_pairs(pairs, options.batch, generator)
         batch = make_batch(cohort, chosen, options, generator, with_labels=True).to(device)
         loss = weigh(batch, settings)
         optimizer.zero_grad()
@@ -346,7 +347,7 @@ def run_weight_map(
         return torch.stack(losses).sum()
 
     trained = train(study, cohort, network, weigh, given.steps, given.learning_rate)
-    pairs = pairs_to_search(cohort, study.pairs, "search")
+    pairs = draw_pairs(cohort, study.pairs, "search")
 
     def register(originals: Originals, setting: Setting) -> Tensor:
         weights = weight_map(originals.fixed_labels, loss, setting)
@@ -365,7 +366,7 @@ def run_learned_map(
     """Train a network with predicted weights for each λ and α, and measure it."""
     scale = study_scale(study, cohort)
     similarity = find_similarity(study.loss)
-    pairs = pairs_to_search(cohort, study.pairs, "search")
+    pairs = draw_pairs(cohort, study.pairs, "search")
     for strength, alpha in itertools.product(given.regularization, given.alpha):
         torch.manual_seed(study.training.seed)
         network = LearnedMapNetwork(study.network, cohort.shape).to(given.device)
