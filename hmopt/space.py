@@ -9,6 +9,7 @@ from functools import cached_property
 from numbers import Real
 from typing import Any, Literal, TypeGuard, cast
 
+from hmopt.catalogue import REGULARIZATION, region_of
 from hmopt.errors import DeclarationError
 
 Index = tuple[int, ...]
@@ -126,6 +127,19 @@ class Hyperparameter:
     def is_ordered(self) -> bool:
         """Whether its values are numbers of a range, so that some lie between others."""
         return self._values.is_ordered
+
+    def has_values_of(self, other: "Hyperparameter") -> bool:
+        """Return whether it has the values of another one, and always has one.
+
+        Examples
+        --------
+        >>> fine = Hyperparameter(name="fine", step=0.01)
+        >>> fine.has_values_of(Hyperparameter(name="coarse", step=0.1))
+        False
+        """
+        keys = ("type", "low", "high", "step", "prior", "choices")
+        are_equal = [getattr(self, key) == getattr(other, key) for key in keys]
+        return all(are_equal) and not self.only_if
 
     @property
     def is_continuous(self) -> bool:
@@ -722,13 +736,43 @@ class Space:
         return setting
 
     @property
+    def regularization_names(self) -> tuple[str, ...]:
+        """`regularization`, where it is a number, and its like of regions, which have the same values.
+
+        Examples
+        --------
+        >>> names = ("regularization", "label_weight", "regularization_cortex")
+        >>> three = tuple(Hyperparameter(name=name) for name in names)
+        >>> Space(hyperparameters=three).regularization_names
+        ('regularization', 'regularization_cortex')
+        """
+        common = [one for one in self.hyperparameters if one.name == REGULARIZATION]
+        if not common or not common[0].is_ordered:
+            return ()
+        of_regions = [
+            one.name
+            for one in self.hyperparameters
+            if region_of(one.name) is not None and one.has_values_of(common[0])
+        ]
+        return (REGULARIZATION, *of_regions)
+
+    def has_one_regularization(self, index: Index) -> bool:
+        """Return whether all regions have the same regularization at lattice indices."""
+        places = dict(zip(self.names, index, strict=True))
+        different = {places[name] for name in self.regularization_names}
+        return len(different) <= 1
+
+    @property
     def unregularized(self) -> dict[str, Value]:
-        """The baseline setting with `regularization` at its lowest, where it is a number."""
+        """The baseline setting with `regularization` at its lowest, where it is a number.
+
+        That of regions is, too.
+        """
         setting = self.default
+        names = self.regularization_names
         for hyperparameter in self.hyperparameters:
-            is_weight = hyperparameter.name == "regularization" and hyperparameter.is_ordered
-            if is_weight and hyperparameter.name in setting:
-                setting["regularization"] = hyperparameter.value(0)
+            if hyperparameter.name in names and hyperparameter.name in setting:
+                setting[hyperparameter.name] = hyperparameter.value(0)
         return setting
 
     def active(self, index: Index) -> list[Hyperparameter]:

@@ -129,13 +129,11 @@ def plan_fields(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FieldGain:
+class OneFieldGain:
     """What one field gains, and how much that is of what separate fields gain.
 
     Parameters
     ----------
-    fields
-        What was measured.
     beside
         Scores of the three ways, and their differences.
     share
@@ -149,7 +147,6 @@ class FieldGain:
         Subjects that settings were chosen on.
     """
 
-    fields: ComposedFields
     beside: Beside
     share: Estimate
     folding: Mapping[str, float]
@@ -171,6 +168,26 @@ class FieldGain:
         """How much better one field is than separate ones."""
         return self._difference(ONE_FIELD, SEPARATE)
 
+    def _difference(self, first: str, second: str) -> Difference:
+        found = self.beside.difference(first, second)
+        assert found is not None  # all three have the same pairs
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FieldGain(OneFieldGain):
+    """What one field composed of several gains.
+
+    Parameters
+    ----------
+    beside, share, folding, splits, choosing
+        As in `OneFieldGain`.
+    fields
+        What was measured.
+    """
+
+    fields: ComposedFields
+
     def __str__(self) -> str:
         """Return a line for a person."""
         one, separate = self.over_common.mean.value, self.separate_over_common.mean.value
@@ -180,11 +197,6 @@ class FieldGain:
             f"Per structure ({self.fields.maps} maps): separate fields gain {separate:+.4f} {metric} on held-out "
             f"subjects, one field {one:+.4f}{share}"
         )
-
-    def _difference(self, first: str, second: str) -> Difference:
-        found = self.beside.difference(first, second)
-        assert found is not None  # all three have the same pairs
-        return found
 
 
 def judge_fields(
@@ -248,22 +260,34 @@ def judge_fields(
     beside = set_beside(entries, metric.name, margin_of(metric, options.margin))
     folding = {}
     for entry, measured in zip(entries, (measurements, measurements, composed), strict=True):
-        folding[entry.source] = _folding(entry, measured)
-    found = FieldGain(
+        folding[entry.source] = held_out_folding(entry, measured)
+    return FieldGain(
         fields=fields,
         beside=beside,
-        share=UNKNOWN,
+        share=share_in_one_field(beside),
         folding=folding,
         splits=len(plan.splits.selection),
         choosing=plan.splits.choosing,
     )
-    share = share_of_gain(
-        found.over_common.mean, found.separate_over_common.mean, found.over_separate.mean
-    )
-    return replace(found, share=share)
 
 
-def _folding(entry: Entry, measured: Measurements) -> float:
+def share_in_one_field(beside: Beside) -> Estimate:
+    """Return how much of the gain of separate fields one field has, with Fieller's 95 % interval.
+
+    Parameters
+    ----------
+    beside
+        Of the three ways.
+    """
+    part = beside.difference(ONE_FIELD, COMMON)
+    whole = beside.difference(SEPARATE, COMMON)
+    difference = beside.difference(ONE_FIELD, SEPARATE)
+    if part is None or whole is None or difference is None:
+        return UNKNOWN
+    return share_of_gain(part.mean, whole.mean, difference.mean)
+
+
+def held_out_folding(entry: Entry, measured: Measurements) -> float:
     """Return the mean share of folded voxels on held-out pairs, at the settings of each split."""
     values = measured.values.get(FOLDING)
     if values is None:

@@ -1,13 +1,20 @@
 """The hyperparameters that a loss knows: each weighs one of its terms, or is an argument of some."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from hmopt.catalogue.record import Named, Record, add, find
 
+REGULARIZATION = "regularization"
+"""The hyperparameter whose term is the regularizer."""
+
+_OF_REGION = re.compile(rf"{REGULARIZATION}_([a-z][a-z0-9_]*)")
+
 Effect = Literal[
     "share of the loss",
+    "share of the loss in a region",
     "share of the regularizer",
     "share of the data term",
     "share of the similarity",
@@ -16,6 +23,7 @@ Effect = Literal[
 """What a hyperparameter w with a term T does to the loss L, its data term D or its regularizer R.
 
 - `share of the loss`: L becomes (1 - w) L + w T.
+- `share of the loss in a region`: see `hmopt.losses.regional`.
 - `share of the regularizer`: R, the term of `regularization`, becomes (1 - w) R + w T.
 - `share of the data term`: D, which begins as scale · dissimilarity, becomes (1 - w) D + w T.
 - `share of the similarity`: the same, before terms of the other kind take their share of D.
@@ -111,6 +119,51 @@ class WeightedTerm(LossHyperparameter, Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionalWeight(WeightedTerm):
+    """The regularization weight of a region of the fixed image, which `[loss] regions` declares.
+
+    Parameters
+    ----------
+    region
+        Name of the region.
+    name, title, function, version, symbol, type, low, high, default, least, most, step
+        As in `WeightedTerm`.
+    needs_labels, effect, column
+        As in `WeightedTerm`.
+    """
+
+    region: str
+
+    @property
+    def meaning(self) -> str:
+        """What it is in the loss, as a sentence."""
+        return f"{self.symbol} is λ in the region {self.region}."
+
+
+def region_of(name: str) -> str | None:
+    """Return the region whose regularization weight a hyperparameter is; None where it is none.
+
+    Examples
+    --------
+    >>> region_of("regularization_cortex"), region_of("regularization")
+    ('cortex', None)
+    """
+    found = _OF_REGION.fullmatch(name)
+    return None if found is None else found.group(1)
+
+
+def regional_name(region: str) -> str:
+    """Return the name of the hyperparameter of a region.
+
+    Examples
+    --------
+    >>> regional_name("cortex")
+    'regularization_cortex'
+    """
+    return f"{REGULARIZATION}_{region}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TermParameter(LossHyperparameter):
     """A hyperparameter that is an argument of functions of the loss.
 
@@ -143,7 +196,7 @@ HYPERPARAMETERS: dict[str, LossHyperparameter] = {
     hyperparameter.name: hyperparameter
     for hyperparameter in (
         WeightedTerm(
-            name="regularization",
+            name=REGULARIZATION,
             symbol="λ",
             title="regularization",
             effect="share of the loss",
@@ -187,7 +240,7 @@ HYPERPARAMETERS: dict[str, LossHyperparameter] = {
         ),
     )
 }
-"""All hyperparameters that can be declared, by name."""
+"""All hyperparameters that can be declared, by name; besides these one for each region."""
 
 
 def weighted_terms(names: Iterable[str]) -> list[WeightedTerm]:
@@ -237,7 +290,34 @@ def find_hyperparameter(name: str) -> LossHyperparameter:
     >>> find_hyperparameter("regularization").symbol
     'λ'
     """
-    return find(HYPERPARAMETERS, name, "hyperparameters")
+    known = known_hyperparameter(name)
+    return find(HYPERPARAMETERS, name, "hyperparameters") if known is None else known
+
+
+def known_hyperparameter(name: str) -> LossHyperparameter | None:
+    """Return the record of a hyperparameter; None where the loss knows none of that name.
+
+    Each region has one, `regularization_REGION`, unless a plugin has added another of that name.
+
+    Examples
+    --------
+    >>> known_hyperparameter("regularization_cortex").symbol, known_hyperparameter("warmth")
+    ('λ(cortex)', None)
+    """
+    if name in HYPERPARAMETERS:
+        return HYPERPARAMETERS[name]
+    region = region_of(name)
+    if region is None:
+        return None
+    return RegionalWeight(
+        name=name,
+        region=region,
+        symbol=f"λ({region})",
+        title=f"regularization of {region}",
+        effect="share of the loss in a region",
+        needs_labels=True,
+        function="hmopt.losses.regional:regularize_regions",
+    )
 
 
 def add_hyperparameter(hyperparameter: LossHyperparameter) -> None:

@@ -1,8 +1,11 @@
 """The similarities and the regularizers that a loss can be made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hmopt.catalogue.record import Record, add, find
+from hmopt.errors import DeclarationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,36 @@ class Regularizer(Record):
     ----------
     name, title, function, version
         As in `Record`.
+    by_region
+        A function, or its dotted path, that divides the value of `function` among regions. It takes
+        also `shares`, (batch, regions, *shape), the part of each voxel that lies in each region, and
+        returns (regions,), whose sum is that value. None: it cannot be divided.
     """
+
+    by_region: str | Callable[..., Any] | None = None
+
+    def load_by_region(self) -> Callable[..., Any]:
+        """Return the function that divides it among regions.
+
+        Raises
+        ------
+        DeclarationError
+            If there is none.
+
+        Examples
+        --------
+        >>> Regularizer(name="own", title="my own", function="math:sqrt").load_by_region()
+        Traceback (most recent call last):
+        hmopt.errors.DeclarationError: loss.regularizer: expected one that can be divided among regions, got 'own'. ...
+        """
+        if self.by_region is None:
+            raise DeclarationError(
+                "loss.regularizer",
+                expected="one that can be divided among regions",
+                got=repr(self.name),
+                advice="Declare another, or no loss.regions.",
+            )
+        return Record(name=self.name, title=self.title, function=self.by_region).load()
 
 
 SIMILARITIES: dict[str, Similarity] = {
@@ -67,11 +99,13 @@ REGULARIZERS: dict[str, Regularizer] = {
             name="gradient",
             title="mean squared gradient",
             function="hmopt.losses.regularization:squared_gradient",
+            by_region="hmopt.losses.regularization:squared_gradient_by_region",
         ),
         Regularizer(
             name="bending",
             title="bending energy",
             function="hmopt.losses.regularization:bending_energy",
+            by_region="hmopt.losses.regularization:bending_energy_by_region",
         ),
     )
 }

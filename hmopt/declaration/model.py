@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES
+from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES, region_of, regional_name
 from hmopt.declaration.options import OneOf, Options, Seed
 
 Features = Annotated[int, Field(gt=0, le=4096)]
@@ -313,6 +313,9 @@ class LossOptions(Options):
     model."""
     overlap_labels: list[str] = []
     """Labels in the overlap loss; empty: all. Evaluate γ on the others."""
+    regions: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
+    """Regions of the fixed image, each the union of some structures, that have a regularization of
+    their own: the hyperparameter `regularization_REGION`. All else has `regularization`."""
     second_similarity: Annotated[str, OneOf(SIMILARITIES)] | None = None
     """Another similarity loss, with the hyperparameter `similarity_share` (s):
     (1 - s) similarity + s second similarity."""
@@ -321,8 +324,10 @@ class LossOptions(Options):
 
     @property
     def written_keys(self) -> tuple[str, ...]:
-        """Keys that have a use: those of a second similarity only where there is one."""
-        left_out = () if self.second_similarity else self.of_second
+        """Keys that have a use: those of a second similarity, and of regions, only where there are such."""
+        of_second = () if self.second_similarity else self.of_second
+        of_regions = () if self.regions else ("regions",)
+        left_out = (*of_second, *of_regions)
         return tuple(name for name in type(self).model_fields if name not in left_out)
 
     @model_serializer(mode="wrap")
@@ -330,6 +335,21 @@ class LossOptions(Options):
         """Leave out the other keys: a file of one similarity is the same as before there were two."""
         content = serialize(self)
         return {key: value for key, value in content.items() if key in self.written_keys}
+
+    @field_validator("regions")
+    @classmethod
+    def _apart(cls, regions: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Refuse names that no hyperparameter can end in, and a structure in two regions."""
+        region_of_structure: dict[str, str] = {}
+        for region, structures in regions.items():
+            if region_of(regional_name(region)) is None:
+                rule = "lower-case letters, digits and underscores, a letter first"
+                raise ValueError(f"expected names of {rule}")
+            for structure in structures:
+                if structure in region_of_structure:
+                    raise ValueError(f"expected each structure once ({structure} is there twice)")
+                region_of_structure[structure] = region
+        return regions
 
     @field_validator("window")
     @classmethod

@@ -15,9 +15,14 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from hmopt.catalogue import (
     HYPERPARAMETERS,
     METRICS,
+    REGULARIZATION,
     REGULARIZERS,
     SIMILARITIES,
+    RegionalWeight,
+    find_hyperparameter,
+    known_hyperparameter,
     load_plugins,
+    regional_name,
     weighted_terms,
 )
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
@@ -115,9 +120,9 @@ class Study(Options):
 
 
 def _known_range(name: str) -> dict[str, Any]:
-    if name not in HYPERPARAMETERS:
+    known = known_hyperparameter(name)
+    if known is None:
         return {}
-    known = HYPERPARAMETERS[name]
     found: dict[str, Any] = {"low": known.low, "high": known.high, "default": known.default}
     if known.type == "integer":
         found |= {"type": known.type, "step": known.step}
@@ -172,6 +177,8 @@ def parse_study(
         check_hypermorph(space)
     if study.model.source == "optimize":
         check_optimization(study)
+    if study.model.source == "trained":
+        check_refinement(study)
     check_sampler(study.search, space)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -382,8 +389,8 @@ def check_agreement(
     ------
     DeclarationError
         If the loss does not know a hyperparameter or its range is too wide, a hyperparameter shares
-        what the loss does not have, images lack the axis to flip, or intensities that must lie in
-        [0, 1] do not.
+        what the loss does not have, a region lacks its hyperparameter, images lack the axis to flip,
+        or intensities that must lie in [0, 1] do not.
 
     Examples
     --------
@@ -395,6 +402,7 @@ def check_agreement(
     contradictions = [
         *_of_hyperparameters(hyperparameters),
         *_of_shares(hyperparameters, loss),
+        *_of_regions(hyperparameters, loss),
         *_of_axes(preprocessing, training),
         *_of_intensities(preprocessing, loss, training),
     ]
@@ -422,7 +430,7 @@ def check_hypermorph(space: Space) -> None:
     for one in space.hyperparameters:
         field = f"hyperparameters.{one.name}"
         advice = 'Declare it otherwise, or an engine: model.source = "engine".'
-        known = HYPERPARAMETERS.get(one.name)
+        known = known_hyperparameter(one.name)
         taken = ("float", "integer") if known is None else (known.type,)
         if one.type not in taken:
             expected = f"{' or '.join(taken)}, as a hypermorph takes it"
@@ -443,7 +451,7 @@ def check_optimization(study: Study) -> None:
         If there is such a hyperparameter, or `refine.iterations` is 0.
     """
     for name in study.hyperparameters:
-        if HYPERPARAMETERS[name].needs_labels:
+        if find_hyperparameter(name).needs_labels:
             raise DeclarationError(
                 f"hyperparameters.{name}",
                 expected='none whose term needs labels with model.source = "optimize"',
@@ -463,6 +471,23 @@ def check_optimization(study: Study) -> None:
             expected='none with model.source = "optimize"',
             got=repr(study.network.callable),
             advice="Declare network.stride and network.integration_steps alone.",
+        )
+
+
+def check_refinement(study: Study) -> None:
+    """Refuse iterations on registrations whose loss needs label maps throughout.
+
+    Raises
+    ------
+    DeclarationError
+        If they are declared beside regions.
+    """
+    if study.refine.iterations and study.loss.regions:
+        raise DeclarationError(
+            "refine.iterations",
+            expected="0 with loss.regions, which need label maps of the pair",
+            got=study.refine.iterations,
+            advice="Leave [refine] out.",
         )
 
 
@@ -607,11 +632,11 @@ def _of_hyperparameters(
 ) -> Iterator[Contradiction]:
     for name, options in hyperparameters.items():
         field = f"hyperparameters.{name}"
-        if name not in HYPERPARAMETERS:
+        known = known_hyperparameter(name)
+        if known is None:
             expected = f"one of {', '.join(HYPERPARAMETERS)}"
             yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
-        known = HYPERPARAMETERS[name]
         if options.type != known.type:
             continue  # `check_hypermorph` refuses it
         if options.low < known.least or options.high > known.most:
@@ -629,7 +654,7 @@ def _of_hyperparameters(
 def _of_shares(
     hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
 ) -> Iterator[Contradiction]:
-    known = [name for name in hyperparameters if name in HYPERPARAMETERS]
+    known = [name for name in hyperparameters if known_hyperparameter(name) is not None]
     records = weighted_terms(known)
     effects = {record.name: record.effect for record in records}
     regularizer = REGULARIZERS[loss.regularizer]
@@ -662,6 +687,58 @@ def _of_second_similarity(effects: Mapping[str, str], loss: LossOptions) -> Iter
         field = "loss.second_scale"
         expected = "none without loss.second_similarity"
         yield Contradiction(field=field, expected=expected, got=loss.second_scale)
+
+
+def _of_regions(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    for name in hyperparameters:
+        record = known_hyperparameter(name)
+        if isinstance(record, RegionalWeight) and record.region not in loss.regions:
+            expected = f"a region {record.region} beside [hyperparameters.{name}]"
+            got = ", ".join(loss.regions) or "none"
+            yield Contradiction(field="loss.regions", expected=expected, got=got)
+    if loss.regions:
+        yield from _of_weights(hyperparameters, loss)
+        yield from _of_terms_beside_regions(hyperparameters, loss)
+
+
+def _of_weights(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    """Yield what the weights of regions lack: a table, and the values of `regularization`."""
+    common = hyperparameters.get(REGULARIZATION, HyperparameterOptions())
+    for name in (REGULARIZATION, *map(regional_name, loss.regions)):
+        field = f"hyperparameters.{name}"
+        options = hyperparameters.get(name)
+        if options is None:
+            expected = f"[{field}] beside loss.regions"
+            yield Contradiction(field=field, expected=expected, got="none")
+            continue
+        for key in ("low", "high", "step", "prior"):
+            value = getattr(options, key)
+            of_common = getattr(common, key)
+            if value != of_common:
+                expected = f"that of {REGULARIZATION}, {of_common}, with which it is compared"
+                yield Contradiction(field=f"{field}.{key}", expected=expected, got=value)
+
+
+def _of_terms_beside_regions(
+    hyperparameters: Mapping[str, HyperparameterOptions], loss: LossOptions
+) -> Iterator[Contradiction]:
+    """Yield terms that are no part of the data term, and a regularizer that cannot be divided."""
+    weights = (REGULARIZATION, *map(regional_name, loss.regions))
+    others = [name for name in hyperparameters if name not in weights]
+    known = [name for name in others if known_hyperparameter(name) is not None]
+    for record in weighted_terms(known):
+        if record.effect not in ("share of the data term", "share of the similarity"):
+            field = f"hyperparameters.{record.name}"
+            expected = "none but shares of the data term beside loss.regions"
+            yield Contradiction(field=field, expected=expected, got=record.effect)
+    if REGULARIZERS[loss.regularizer].by_region is None:
+        divisible = [one.name for one in REGULARIZERS.values() if one.by_region is not None]
+        expected = f"one that can be divided among regions ({', '.join(divisible)})"
+        yield Contradiction(field="loss.regularizer", expected=expected, got=loss.regularizer)
 
 
 def _of_axes(

@@ -1,6 +1,7 @@
 """Terms of the loss that trains a registration network, and how hyperparameters weigh them."""
 
 from hmopt.losses.objective import (
+    SMALLEST_SHARE,
     RegisteredBatch,
     Terms,
     balanced_loss,
@@ -8,7 +9,14 @@ from hmopt.losses.objective import (
     weighted_loss,
 )
 from hmopt.losses.overlap import dice_loss, one_hot, overlap_loss
-from hmopt.losses.regularization import bending_energy, regularize, squared_gradient
+from hmopt.losses.regional import region_shares, regional_loss, regional_terms
+from hmopt.losses.regularization import (
+    bending_energy,
+    bending_energy_by_region,
+    regularize,
+    squared_gradient,
+    squared_gradient_by_region,
+)
 from hmopt.losses.similarity import (
     ImageLoss,
     find_similarity,
@@ -20,11 +28,13 @@ from hmopt.losses.similarity import (
 )
 
 __all__ = [
+    "SMALLEST_SHARE",
     "ImageLoss",
     "RegisteredBatch",
     "Terms",
     "balanced_loss",
     "bending_energy",
+    "bending_energy_by_region",
     "dice_loss",
     "find_similarity",
     "local_cross_correlation",
@@ -34,8 +44,12 @@ __all__ = [
     "of_second_similarity",
     "one_hot",
     "overlap_loss",
+    "region_shares",
+    "regional_loss",
+    "regional_terms",
     "regularize",
     "second_dissimilarity",
     "squared_gradient",
+    "squared_gradient_by_region",
     "weighted_loss",
 ]

@@ -6,16 +6,19 @@ from functools import cached_property
 
 from torch import Tensor
 
-from hmopt.catalogue import HYPERPARAMETERS, Effect, WeightedTerm, weighted_terms
+from hmopt.catalogue import (
+    HYPERPARAMETERS,
+    REGULARIZATION,
+    Effect,
+    WeightedTerm,
+    weighted_terms,
+)
 from hmopt.declaration import LossOptions
 from hmopt.losses.similarity import find_similarity
 from hmopt.spatial import warp
 
 SMALLEST_SHARE = 0.05
 """The least by which the loss is divided, however small the share of its data term."""
-
-REGULARIZATION = "regularization"
-"""The hyperparameter whose term is the regularizer."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,7 +194,7 @@ def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     >>> weighted_loss(terms, {"regularization": 0.25}, scale=2.0)
     tensor(2.2500)
     """
-    loss = _data_term(terms, setting, scale)
+    loss = data_term(terms, setting, scale)
     for name in _with_effect("share of the loss", setting):
         share = setting[name]
         rest = 1 - share
@@ -240,8 +243,26 @@ def balanced_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> T
     return loss / divisor
 
 
-def _data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
-    """Compute the mean of the scaled dissimilarity and the terms that share its weight."""
+def data_term(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:
+    """Compute the mean of the scaled dissimilarity and the terms that share its weight.
+
+    Parameters
+    ----------
+    terms, setting, scale
+        As in `weighted_loss`.
+
+    Returns
+    -------
+    Tensor
+        A number.
+
+    Examples
+    --------
+    >>> import torch
+    >>> terms = Terms(dissimilarity=torch.tensor(0.5), weighted={})
+    >>> data_term(terms, {"regularization": 0.25}, scale=2.0)
+    tensor(1.)
+    """
     of_similarity = _with_effect("share of the similarity", setting)
     of_data = _with_effect("share of the data term", setting)
     return _shared(terms.dissimilarity, scale, [*of_similarity, *of_data], terms, setting)

@@ -1,6 +1,6 @@
 """How rough a velocity is: 0 is constant, larger is rougher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 from torch import Tensor
@@ -88,6 +88,109 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     >>> bending_energy(identity_grid((6, 6)).square())
     tensor(4.)
     """
+    total = velocity.new_zeros(())
+    for times, curvature in _curvatures(velocity, spacing):
+        energy = curvature.square().mean()
+        total = total + times * energy
+    return total
+
+
+def squared_gradient_by_region(
+    velocity: Tensor, shares: Tensor, spacing: Sequence[float] | None = None
+) -> Tensor:
+    """Divide the squared gradient of a velocity among regions.
+
+    A difference lies between two voxels, and belongs to regions as these do on average:
+
+        1 / d²  Σ_a Σ_c  mean over x of  m_k(x + e_a / 2) · ((s_c / s_a) · (v_c(x + e_a) - v_c(x)))²
+
+    Parameters
+    ----------
+    velocity, spacing
+        As of `squared_gradient`.
+    shares
+        m, (batch, regions, *shape): the part of each voxel that lies in each region.
+
+    Returns
+    -------
+    Tensor
+        (regions,). Where the shares of each voxel sum to 1, its sum is `squared_gradient`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmopt.spatial import identity_grid
+    >>> left = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(1, 1, 4, 4)
+    >>> shares = torch.cat([left, 1 - left], dim=1)
+    >>> squared_gradient_by_region(3 * identity_grid((4, 4)), shares)
+    tensor([2.2500, 2.2500])
+    """
+    d = velocity.shape[1]
+    sides = [1.0] * d if spacing is None else spacing
+    each_voxel = [1] * d
+    total = velocity.new_zeros(())
+    for axis, step in enumerate(sides):
+        differences = velocity.diff(dim=axis + 2)
+        ratios = [(side / step) ** 2 for side in sides]
+        factors = velocity.new_tensor(ratios).reshape(1, d, *each_voxel)
+        # (batch, 1, *grid)
+        slopes = (differences.square() * factors).mean(dim=1, keepdim=True)
+
+        last = shares.shape[axis + 2] - 1
+        before = shares.narrow(axis + 2, 0, last)
+        after = shares.narrow(axis + 2, 1, last)
+        between = (before + after) / 2
+        total = total + _mean_by_region(between * slopes)
+    return total / d
+
+
+def bending_energy_by_region(
+    velocity: Tensor, shares: Tensor, spacing: Sequence[float] | None = None
+) -> Tensor:
+    """Divide the bending energy of a velocity among regions, by the voxels it is computed at.
+
+    Parameters
+    ----------
+    velocity, spacing
+        As of `bending_energy`.
+    shares
+        (batch, regions, *shape): the part of each voxel that lies in each region.
+
+    Returns
+    -------
+    Tensor
+        (regions,). Where the shares of each voxel sum to 1, its sum is `bending_energy`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmopt.spatial import identity_grid
+    >>> left = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]).expand(1, 1, 6, 6)
+    >>> shares = torch.cat([left, 1 - left], dim=1)
+    >>> bending_energy_by_region(identity_grid((6, 6)).square(), shares)
+    tensor([2., 2.])
+    """
+    at_inner = _shifted(shares, {})
+    total = velocity.new_zeros(())
+    for times, curvature in _curvatures(velocity, spacing):
+        # (batch, 1, *(shape - 2))
+        energies = curvature.square().mean(dim=1, keepdim=True)
+        total = total + times * _mean_by_region(at_inner * energies)
+    return total
+
+
+def _mean_by_region(values: Tensor) -> Tensor:
+    """Return the mean over batch and voxels of (batch, regions, *grid): (regions,)."""
+    grid_axes = range(2, values.dim())
+    batch_and_grid = (0, *grid_axes)
+    return values.mean(batch_and_grid)
+
+
+def _curvatures(velocity: Tensor, spacing: Sequence[float] | None) -> Iterator[tuple[int, Tensor]]:
+    """Yield the second differences along every two axes, and how often each counts.
+
+    They are those of the velocity in lengths, in units of the shortest side: (batch, d, *(shape - 2)).
+    """
     d = velocity.shape[1]
     sides = [1.0] * d
     if spacing is not None:
@@ -98,17 +201,12 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     lengths = lengths.reshape(1, d, *each_voxel)
     in_lengths = velocity * lengths
 
-    total = velocity.new_zeros(())
     pairs_of_axes = combinations_with_replacement(range(d), 2)
     for one, other in pairs_of_axes:
         area = sides[one] * sides[other]
         difference = _second_difference(in_lengths, one, other)
-        curvature = difference / area
-        energy = curvature.square().mean()
-        if one != other:
-            energy = 2 * energy
-        total = total + energy
-    return total
+        times = 1 if one == other else 2
+        yield times, difference / area
 
 
 def _second_difference(velocity: Tensor, one: int, other: int) -> Tensor:

@@ -19,6 +19,7 @@ from hmopt.networks.registration import (
     check_architecture,
     coarsest_stride,
     registration_operations,
+    velocity_stride,
 )
 from hmopt.networks.separate import FORMAT as NETWORK_FORMAT
 from hmopt.networks.separate import SeparateNetwork, load_network, save_network
@@ -51,4 +52,5 @@ __all__ = [
     "save_network",
     "trained_part",
     "unshared",
+    "velocity_stride",
 ]

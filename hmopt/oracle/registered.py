@@ -344,6 +344,8 @@ class VelocityOracle(RegisteringOracle):
         velocity = outcome.velocity
         if not facts.loss or facts.loss_scale is None or velocity is None:
             return None
+        if facts.loss.get("regions"):
+            return None
         if changing_similarity(self.space.names, facts.loss["similarity"]):
             return None
         setting = self.space.setting(index)

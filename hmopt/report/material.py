@@ -17,6 +17,7 @@ from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.gap import GapResult, judge_gap
 from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
+from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.analysis.without_labels import StandIns, find_stand_ins
@@ -66,6 +67,8 @@ class Material:
         Change of the best setting over these checkpoints; empty where too few of them were measured.
     composed
         What one field with a setting for each structure gains, by kind of maps; empty where it was not measured.
+    regional
+        What a regularization weight for each region gains; None of a model without regions.
     gap
         The amortization gap; None where it was not measured.
     """
@@ -84,6 +87,7 @@ class Material:
     checkpoints: Mapping[Checkpoint, Measurements] = field(default_factory=dict)
     drifts: tuple[Drift, ...] = ()
     composed: tuple[FieldGain, ...] = ()
+    regional: RegionalGain | None = None
     gap: GapResult | None = None
 
     @property
@@ -274,6 +278,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         checkpoints=checkpoints,
         drifts=tuple(drifts),
         composed=tuple(_judge_composed(files, measurements)),
+        regional=judge_regions(measurements, search) if searched.loss.get("regions") else None,
         gap=_judge_gap(files, measurements),
     )
 

@@ -14,13 +14,14 @@ from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.catalogue import (
-    HYPERPARAMETERS,
     REGULARIZERS,
     SIMILARITIES,
     Record,
+    RegionalWeight,
     TermParameter,
     WeightedTerm,
     find_metric,
+    known_hyperparameter,
 )
 from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration.study import Study
@@ -584,6 +585,14 @@ def _loss(material: Material) -> str:
     scale = words.number(material.searched.loss_scale)
     names = material.searched.space.names
     further = "".join(f" {_further(name, loss)}" for name in names if name not in WRITTEN_OUT)
+    if loss.get("regions"):
+        data = f"{scale} · {similarity}"
+        if "label_weight" in names:
+            data = f"(1 − γ) · {data} + γ · overlap loss"
+        return (
+            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ is that of all else."
+            f"{further}"
+        )
     if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
         return f"(1 − λ)(1 − γ) · {scale} · {similarity} + {overlap} + λ · {regularizer}.{further}"
@@ -616,9 +625,13 @@ def _title(records: Mapping[str, Record], name: str, otherwise: str) -> str:
 
 def _further(name: str, loss: Mapping[str, object]) -> str:
     """Return what a hyperparameter other than λ and γ does to the loss."""
-    if name not in HYPERPARAMETERS:
+    record = known_hyperparameter(name)
+    if record is None:
         return f"{words.symbol(name)} weighs a further term."
-    record = HYPERPARAMETERS[name]
+    regions = loss.get("regions")
+    if isinstance(record, RegionalWeight) and isinstance(regions, dict):
+        structures = regions.get(record.region, [])
+        return f"{record.meaning[:-1]} ({', '.join(structures)}) of the fixed image."
     if isinstance(record, WeightedTerm) and record.effect == "share of the similarity":
         second = _title(SIMILARITIES, str(loss.get("second_similarity")), record.title)
         return f"{record.symbol} is the {record.effect} that is {second}, at its own scale."

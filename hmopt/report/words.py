@@ -11,7 +11,7 @@ from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate, Interval
-from hmopt.catalogue import HYPERPARAMETERS, METRICS
+from hmopt.catalogue import METRICS, known_hyperparameter
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting, Space, Value, choice_text
 
@@ -33,7 +33,7 @@ def symbol(hyperparameter: str) -> str:
     >>> symbol("regularization"), symbol("bending_weight")
     ('λ', 'bending weight')
     """
-    known = HYPERPARAMETERS.get(hyperparameter)
+    known = known_hyperparameter(hyperparameter)
     return hyperparameter.replace("_", " ") if known is None else known.symbol
 
 

@@ -122,6 +122,34 @@ def coarse_lattice(space: Space, points: int) -> list[Index]:
     return sorted(spread_out(product, coarse_count(dimensions, points)))
 
 
+def settings_of_one_regularization(space: Space, points: int) -> list[Index]:
+    """Return settings at which all regions have the same regularization; none where there are no regions.
+
+    They lie along the range of `regularization` as the coarse lattice of one hyperparameter, twice as
+    close. All else is at its default.
+
+    Examples
+    --------
+    >>> names = ("regularization", "regularization_deep")
+    >>> space = Space(hyperparameters=tuple(Hyperparameter(name=name) for name in names))
+    >>> settings_of_one_regularization(space, 4)
+    [(0, 0), (50, 50), (100, 100), (150, 150), (188, 188), (200, 200)]
+    """
+    weights = space.regularization_names
+    if len(weights) < 2:
+        return []
+    default = space.index(space.default)
+    common = space.hyperparameters[space.names.index(weights[0])]
+    settings = []
+    for place in _coarse_indices(common, 2 * points - 2):
+        setting = [
+            place if name in weights else other
+            for name, other in zip(space.names, default, strict=True)
+        ]
+        settings.append(tuple(setting))
+    return settings
+
+
 def coarse_count(dimensions: int, points: int) -> int:
     """Return how many settings the coarse lattice has at most.
 

@@ -40,6 +40,7 @@ from hmopt.search.lattice import (
     bears_surface,
     coarse_lattice,
     even_lattice,
+    settings_of_one_regularization,
     unit_places,
 )
 from hmopt.search.scopes import Scope, list_scopes
@@ -62,7 +63,8 @@ def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     """Return the settings that are measured first: the coarse lattice, and the default.
 
     Where the coarse lattice is no whole product, the default without regularization is measured,
-    too: reports compare with it.
+    too: reports compare with it. So they do with one regularization for all regions, where a model
+    has several.
 
     Examples
     --------
@@ -75,7 +77,8 @@ def coarse_settings(space: Space, options: SearchOptions) -> list[Index]:
     references = [space.default]
     if len(space.hyperparameters) >= SPREAD_FROM:
         references.append(space.unregularized)
-    return sorted({*coarse, *(space.index(setting) for setting in references)})
+    of_one = settings_of_one_regularization(space, options.coarse)
+    return sorted({*coarse, *of_one, *(space.index(setting) for setting in references)})
 
 
 def dense_settings(space: Space) -> list[Index]:

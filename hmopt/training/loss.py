@@ -1,6 +1,6 @@
 """The loss of a training: its terms for a batch, and the scale that fixes what λ means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,9 +17,12 @@ from hmopt.losses import (
     ImageLoss,
     RegisteredBatch,
     Terms,
+    balanced_loss,
     find_similarity,
     loss_terms,
     of_second_similarity,
+    regional_loss,
+    regional_terms,
 )
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
@@ -119,8 +122,17 @@ class Loss:
 
         Without label maps the overlap loss is 0.
         """
+        registered = self.registered(model, batch, setting)
+        return loss_terms(registered, numbers_of(setting))
+
+    def balanced(self, terms: Terms, setting: Setting) -> Tensor:
+        """Return the loss of a setting with gradients of similar size at every λ: what is minimized."""
+        return balanced_loss(terms, numbers_of(setting), self.scale_at(setting))
+
+    def registered(self, model: Model, batch: Batch, setting: Setting) -> RegisteredBatch:
+        """Register a batch at a setting."""
         velocity = model(batch.moving, batch.fixed, setting)
-        registered = RegisteredBatch(
+        return RegisteredBatch(
             moving=batch.moving,
             fixed=batch.fixed,
             moving_labels=batch.moving_labels,
@@ -133,7 +145,6 @@ class Loss:
             scale=self.scale_at(setting),
             second_scale=_scaled(self.second_scale, self.second_ratios, setting),
         )
-        return loss_terms(registered, numbers_of(setting))
 
     def scale_at(self, setting: Setting) -> float:
         """Return what the similarity loss is multiplied by at a setting."""
@@ -148,6 +159,36 @@ class Loss:
             if ratios:
                 found[name] = {one.hyperparameter.name: [one.values, one.ratios] for one in ratios}
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionalLoss(Loss):
+    """The loss of a training with a regularization weight for each region.
+
+    Parameters
+    ----------
+    options, scale, overlap_labels, spacing, second_scale, ratios, second_ratios
+        As in `Loss`.
+    regions
+        By region: its values in label maps.
+    """
+
+    regions: Mapping[str, tuple[int, ...]]
+
+    def terms(self, model: Model, batch: Batch, setting: Setting) -> Terms:
+        """Register a batch at a setting and compute the terms of its loss, by regions of fixed images.
+
+        Raises
+        ------
+        DataError
+            If the batch has no label maps.
+        """
+        registered = self.registered(model, batch, setting)
+        return regional_terms(registered, numbers_of(setting), self.regions)
+
+    def balanced(self, terms: Terms, setting: Setting) -> Tensor:
+        """Return the loss of a setting: what is minimized."""
+        return regional_loss(terms, numbers_of(setting), self.scale_at(setting))
 
 
 def _scaled(scale: float, ratios: Sequence[ScaleRatio], setting: Setting) -> float:
@@ -173,36 +214,46 @@ def declared_loss(study: Study, cohort: PreparedCohort, scale: float) -> Loss:
     DataError
         If there is no pair to train on, or pairs do not differ.
     DeclarationError
-        If the overlap loss is to see labels that the cohort lacks, or no function of the loss takes
-        a hyperparameter.
+        If the overlap loss or a region is of labels that the cohort lacks, or no function of the loss
+        takes a hyperparameter.
     """
-    labels = list(cohort.labels)
-    seen = study.loss.overlap_labels or labels
-    unknown = set(seen) - set(labels)
-    if unknown:
-        raise DeclarationError(
-            "loss.overlap_labels",
-            expected=f"names among {', '.join(labels)}",
-            got=", ".join(sorted(unknown)),
-            advice="Correct the names.",
-        )
+    seen = study.loss.overlap_labels or cohort.labels
+    label_values = _values_of_labels(seen, cohort, "loss.overlap_labels")
+    regions = {}
+    for region, structures in study.loss.regions.items():
+        regions[region] = _values_of_labels(structures, cohort, f"loss.regions.{region}")
     check_parameters(study)
-    label_values = [labels.index(name) + 1 for name in seen]
     second_scale = 1.0
     second_ratios: tuple[ScaleRatio, ...] = ()
     if study.loss.second_similarity is not None:
         second = study.model_copy(update={"loss": of_second_similarity(study.loss)})
         second_scale = study_scale(second, cohort)
         second_ratios = scale_ratios(second, cohort)
-    return Loss(
+    loss = Loss(
         options=study.loss,
         scale=scale,
-        overlap_labels=tuple(label_values),
+        overlap_labels=label_values,
         spacing=anisotropic_spacing(cohort.spacing_mm),
         second_scale=second_scale,
         ratios=scale_ratios(study, cohort),
         second_ratios=second_ratios,
     )
+    return RegionalLoss(**vars(loss), regions=regions) if regions else loss
+
+
+def _values_of_labels(names: Sequence[str], cohort: PreparedCohort, field: str) -> tuple[int, ...]:
+    """Return the values of structures in prepared label maps; refuse names that the cohort lacks."""
+    labels = list(cohort.labels)
+    unknown = set(names) - set(labels)
+    if unknown:
+        raise DeclarationError(
+            field,
+            expected=f"names among {', '.join(labels)}",
+            got=", ".join(sorted(unknown)),
+            advice="Correct the names.",
+        )
+    values = [labels.index(name) + 1 for name in names]
+    return tuple(values)
 
 
 def check_parameters(study: Study) -> None:

@@ -11,9 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from hmopt.declaration import HypernetworkOptions, TrainingOptions
 from hmopt.errors import DivergedError
-from hmopt.losses import Terms, balanced_loss
+from hmopt.losses import Terms
 from hmopt.networks import Hypermorph
-from hmopt.space import Setting, numbers_of
+from hmopt.space import Setting
 from hmopt.training.batches import Batch
 from hmopt.training.loss import Loss, Model
 
@@ -147,7 +147,7 @@ def take_step(
     model, optimizer
         What registers, and what moves its weights.
     loss
-        What is minimized, divided as in `balanced_loss`.
+        What is minimized: its `balanced`.
     batch
         The pairs to register.
     settings
@@ -198,7 +198,7 @@ def _add_gradient(
     """Add a share of the gradient of a loss to what the weights have; return the loss and its terms."""
     # λ decides the network's weights here, and the weights of the terms in the next line
     terms = loss.terms(model, batch, setting)
-    total = balanced_loss(terms, numbers_of(setting), loss.scale_at(setting))
+    total = loss.balanced(terms, setting)
     value = float(total.detach())
     if not math.isfinite(value):
         # before gradients are taken: those of warping by NaN crash torch

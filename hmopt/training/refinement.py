@@ -177,8 +177,8 @@ def known_loss(
     Raises
     ------
     CheckpointError
-        If the loss is not known, or a hyperparameter changes its similarity, whose scale then
-        differs from setting to setting.
+        If the loss is not known, has a weight for each region, or a hyperparameter changes its
+        similarity, whose scale then differs from setting to setting.
 
     Examples
     --------
@@ -195,6 +195,14 @@ def known_loss(
             expected=what,
             got="none",
             advice="Register without refinement: its file does not tell what to minimize.",
+        )
+    regions = loss.get("regions")
+    if regions:
+        raise CheckpointError(
+            f"{where}: refinement",
+            expected="a loss that needs no label maps of the pair",
+            got=f"one with regions ({', '.join(regions)})",
+            advice="Register without refinement.",
         )
     changing = changing_similarity(hyperparameters, str(loss.get("similarity", "")))
     if changing:

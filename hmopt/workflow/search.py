@@ -30,6 +30,7 @@ from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint, MapKind, Pair
 from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.search.curve import Curve, find_curves
+from hmopt.search.lattice import settings_of_one_regularization
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.search.sampler import make_sampler
@@ -306,14 +307,15 @@ class StudySearch:
     def _sweep_by_sampler(self, oracle: Oracle) -> Measurements:
         """Let an Optuna sampler drive the study of each scope, then measure its settings on all pairs.
 
-        Where pairs are spent adaptively, only the best settings of each scope, and the default, are
-        measured on all pairs.
+        Where pairs are spent adaptively, only the best settings of each scope, the default, and those
+        with one regularization for all regions, are measured on all pairs.
         """
         # a wrong sampler or storage is refused before anything is measured
         make_sampler(self.options, oracle.space, self.options.seed)
         storage = open_storage(self._files.path, self.options.storage)
         default = oracle.space.index(oracle.space.default)
-        self.fill(oracle, [default], self.options.measured)
+        of_one = settings_of_one_regularization(oracle.space, self.options.coarse)
+        self.fill(oracle, [default, *of_one], self.options.measured)
         settings = optimize_scopes(
             Recorded(oracle, self._ledger),
             self._measurements(oracle),

@@ -83,6 +83,8 @@ WITHOUT_EXAMPLE = {
     "evaluate": MEASURED,
     "find_warnings": MEASURED,
     "study_scale": MEASURED,
+    "declared_loss": MEASURED,
+    "training_pairs": MEASURED,
     "train_hypermorph": MEASURED,
     "train_network": MEASURED,
     "with_budget": MEASURED,

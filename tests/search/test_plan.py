@@ -250,3 +250,24 @@ def test_a_parabola_of_two_hyperparameters_is_given_back_from_scattered_settings
     np.testing.assert_allclose(
         predicted[:, 0], [surface(setting) for setting in candidates], atol=1e-9
     )
+
+
+def test_one_weight_for_all_regions_is_measured_along_its_range_twice_as_closely() -> None:
+    names = ("regularization", "regularization_deep", "label_weight")
+    space = Space(hyperparameters=tuple(Hyperparameter(name=name) for name in names))
+    settings = coarse_settings(space, SearchOptions(coarse=6))
+    # 0, 25, …, 200, and a quarter of a step from the end
+    for place in (*range(0, 201, 25), 194):
+        assert (place, place, 100) in settings
+    others = [index for index in settings if index[0] != index[1]]
+    assert len(others) >= 20
+
+
+def test_hyperparameters_of_other_names_or_values_are_no_weights_of_regions() -> None:
+    common = Hyperparameter(name="regularization")
+    for other in (
+        Hyperparameter(name="label_weight"),
+        Hyperparameter(name="regularization_deep", high=2.0),
+    ):
+        settings = coarse_settings(Space(hyperparameters=(common, other)), SearchOptions(coarse=6))
+        assert len(settings) == 6 * 6  # the default is among them

@@ -6,7 +6,7 @@ from hmopt.report.part import ReportPart, Section
 from hmopt.report.parts.agreement import AgreementPart
 from hmopt.report.parts.anatomy import AnatomyPart
 from hmopt.report.parts.beside import BesidePart
-from hmopt.report.parts.composed import ComposedPart
+from hmopt.report.parts.composed import ComposedPart, RegionalPart
 from hmopt.report.parts.cost import CostPart
 from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
@@ -24,6 +24,7 @@ PARTS: list[ReportPart] = [
     GranularityPart(),
     LabelsPart(),
     ComposedPart(),
+    RegionalPart(),
     AnatomyPart(),
     CovariatesPart(),
     BesidePart(),

@@ -1,4 +1,4 @@
-"""What one field gains in which every structure has its own setting."""
+"""What one field gains in which every structure has its own setting, or every region its own λ."""
 
 import math
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.beside import Difference
-from hmopt.analysis.composed import COMMON, ONE_FIELD, SEPARATE, FieldGain
+from hmopt.analysis.composed import COMMON, ONE_FIELD, SEPARATE, FieldGain, OneFieldGain
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.regional import RegionalGain
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
@@ -19,6 +20,7 @@ from hmopt.report.words import (
     plural,
     probability,
     signed,
+    symbol,
     value_name,
     whole_percent,
 )
@@ -54,6 +56,34 @@ class ComposedPart(ReportPart):
         )
 
 
+class RegionalPart(ReportPart):
+    """One field of a vector of regularization weights, beside one weight for all and separate fields."""
+
+    anchor = "regions"
+    place = Place.RESULTS
+    needs = ("regional",)
+
+    def section(self, material: Material) -> Section | None:
+        """Return the gain of a weight for each region, a row for each way."""
+        gain = material.regional
+        if gain is None:
+            return None
+        rows = [
+            _row("one λ for all regions", gain, COMMON, None),
+            _row(
+                "another λ and field for each structure", gain, SEPARATE, gain.separate_over_common
+            ),
+            _row("a λ for each region in one field", gain, ONE_FIELD, gain.over_common),
+        ]
+        return Section(
+            title="One field with its own λ for each region",
+            found=_found_of_regions(gain, material),
+            table=pd.DataFrame(rows),
+            notes=(_explained_regions(gain),),
+            numbers={"regional_gain": _numbers_of_regions(gain)},
+        )
+
+
 def _found(gain: FieldGain, material: Material) -> str:
     metric = metric_name(material.searched.search.metric)
     separate = gain.separate_over_common
@@ -65,7 +95,7 @@ def _found(gain: FieldGain, material: Material) -> str:
     return f"{sentence} {_share(gain)}"
 
 
-def _share(gain: FieldGain) -> str:
+def _share(gain: OneFieldGain) -> str:
     if math.isnan(gain.share.value):
         return "As separate fields gain nothing, there is no share of it."
     share = f"One field has {whole_percent(gain.share.value)} of their gain"
@@ -89,7 +119,7 @@ def _rows(gains: tuple[FieldGain, ...], space: Space) -> list[dict[str, str]]:
     return rows
 
 
-def _row(title: str, gain: FieldGain, way: str, difference: Difference | None) -> dict[str, str]:
+def _row(title: str, gain: OneFieldGain, way: str, difference: Difference | None) -> dict[str, str]:
     metric = gain.beside.metric.name
     entry = next(one for one in gain.beside.entries if one.source == way)
     score = gain.beside.score(entry)
@@ -128,7 +158,46 @@ def _explained(gain: FieldGain, material: Material) -> str:
     )
 
 
+def _found_of_regions(gain: RegionalGain, material: Material) -> str:
+    metric = metric_name(material.searched.search.metric)
+    one = gain.over_common
+    separate = gain.separate_over_common
+    sentence = (
+        f"A λ for each region changes held-out {metric} by {gain_text(one.mean.estimate)} over the best λ for all "
+        f"regions ({one.evidence.answer}), a field for each structure by {gain_text(separate.mean.estimate)}."
+    )
+    return f"{sentence} {_share(gain)}"
+
+
+def _explained_regions(gain: RegionalGain) -> str:
+    symbols = ", ".join(symbol(name) for name in gain.weights)
+    return (
+        f"All three are fields of the same model, whose loss has {symbols}. At {gain.settings_of_one} of its "
+        f"{gain.settings} measured settings all of these are equal: the first two ways choose among them, the third "
+        f"among all. Settings were chosen on {gain.choosing} subjects and scored on pairs of the others, in "
+        f"{plural(gain.splits, 'split')}; intervals contain the variation of choices, that of the share is Fieller's. "
+        "Folding of separate fields is the mean over structures."
+    )
+
+
+def _numbers_of_regions(gain: RegionalGain) -> dict[str, Any]:
+    return {
+        **_numbers_of_one_field(gain),
+        "weights": list(gain.weights),
+        "settings": gain.settings,
+        "settings_of_one": gain.settings_of_one,
+    }
+
+
 def _numbers(gain: FieldGain) -> dict[str, Any]:
+    return {
+        **_numbers_of_one_field(gain),
+        "width": gain.fields.width,
+        "fields": len(gain.fields.assignments),
+    }
+
+
+def _numbers_of_one_field(gain: OneFieldGain) -> dict[str, Any]:
     return {
         "share": gain.share.value,
         "share_interval": [gain.share.low, gain.share.high],
@@ -136,8 +205,6 @@ def _numbers(gain: FieldGain) -> dict[str, Any]:
         "separate_gain": _difference(gain.separate_over_common),
         "over_separate": _difference(gain.over_separate),
         "folding": dict(gain.folding),
-        "width": gain.fields.width,
-        "fields": len(gain.fields.assignments),
         "splits": gain.splits,
         "subjects_choosing": gain.choosing,
     }
