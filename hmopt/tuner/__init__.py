@@ -4,9 +4,11 @@ pairs of images → displacement at a setting (`session`) → planes of it (`pic
 """
 
 from hmopt.tuner.tune import Tuned, make_tuner, tune
+from hmopt.tuner.widget import widget
 
 __all__ = [
     "Tuned",
     "make_tuner",
     "tune",
+    "widget",
 ]

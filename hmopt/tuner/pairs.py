@@ -63,7 +63,7 @@ class ShownPair:
         return self.moving.shape
 
     def coarse(self, factor: int) -> "ShownPair":
-        """Return the pair on a grid that is coarser by a whole factor: mean intensities, labels of every so many voxels.
+        """Return the pair on a grid that is coarser by a whole factor: mean intensities, labels of middle voxels.
 
         Examples
         --------

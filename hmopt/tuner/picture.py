@@ -44,7 +44,8 @@ class Plane:
         """
         if self.axis is None:
             return array
-        return array.take(self.index, axis=first + self.axis)
+        plane: NDArray[Any] = array.take(self.index, axis=first + self.axis)
+        return plane
 
     def coordinates(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the voxels of the plane: (d, first, second)."""
@@ -151,7 +152,8 @@ def nearest(labels: LabelMap, places: NDArray[np.floating]) -> LabelMap:
     for coordinate, size in zip(places, labels.shape, strict=True):
         voxel = np.rint(np.clip(coordinate, 0, size - 1))
         voxels.append(voxel.astype(np.intp))
-    return labels[tuple(voxels)]
+    found: LabelMap = labels[tuple(voxels)]
+    return found
 
 
 def grey(image: Image, low: float, high: float) -> NDArray[np.uint8]:

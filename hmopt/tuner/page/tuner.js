@@ -102,14 +102,14 @@ function greys(values, share = 1) {
   };
 }
 
-// Determinant 1 keeps the volume of a voxel, 1/2 and less is the full blue, 2 and more the full orange.
+// Determinant 1 keeps the volume of a voxel, 1/4 and less is the full blue, 4 and more the full orange.
 function volumes(determinants) {
   return (pixels, at, place) => {
     const determinant = determinants[place];
     if (Number.isNaN(determinant)) return; // at the border it is not known
     let colour = FOLDS;
     if (determinant > 0) {
-      const octaves = Math.max(-1, Math.min(1, Math.log2(determinant)));
+      const octaves = Math.max(-1, Math.min(1, Math.log2(determinant) / 2));
       const towards = octaves < 0 ? SHRINKS : EXPANDS;
       const share = Math.abs(octaves);
       colour = KEEPS.map((keeps, channel) => keeps + share * (towards[channel] - keeps));
@@ -447,7 +447,7 @@ export async function start(root, ask) {
   const isVolume = facts.shape.length === 3;
   const order = isVolume ? [2, 1, 0] : [0]; // axial first
   const views = order.map((axis) => {
-    const heading = element("h3", { textContent: facts.views[axis] });
+    const heading = element("h3", { className: isVolume ? "hush" : "", textContent: facts.views[axis] });
     const head = element("div", { className: "head" }, heading);
     let slider = null, number = null;
     if (isVolume) {
@@ -595,6 +595,11 @@ export async function start(root, ask) {
       recommended.append(box);
     }
   }
+  if (findings.scopes.length) {
+    recommended.append(element("p", { className: "note", textContent:
+      "As `hmopt register --scope` takes them: chosen by curves that are pooled over all scopes of a kind, so that "
+      + "they can differ from the best value of a single curve." }));
+  }
   if (findings.remark) recommended.append(element("p", { className: "note", textContent: findings.remark }));
 
   function settingButton(title, values) {
@@ -651,10 +656,12 @@ export async function start(root, ask) {
   const choice = element("section", {}, element("h2", { textContent: "Your choice" }),
     element("p", { className: "note", textContent: `Written to ${facts.setting_file}.` }), keep, kept);
 
+  const orientation = facts.views[0] === "Image" ? [] : [element("p", { className: "note", textContent:
+    "Pictures run from the person's left to right, from back to front, and upwards." })];
   const remarks = facts.remarks.map((remark) => element("p", { className: "note", textContent: remark }));
   root.replaceChildren(
     element("h1", { textContent: facts.name }), failure, form, scores, spoken,
-    ...views.map(({ box }) => box), ...remarks, recommended, choice, responses,
+    ...views.map(({ box }) => box), ...orientation, ...remarks, recommended, choice, responses,
   );
   changed();
 }
@@ -670,7 +677,10 @@ function placeOf(control, value) {
 }
 
 function keys(name, facts) {
-  const key = (role, title) => [element("span", { className: `key ${role}` }), title];
+  const key = (role, title) => {
+    const sample = element("span", { className: `key ${role}` });
+    return [" ", element("span", { className: "together" }, sample, title)];
+  };
   if (name === "folding") return [...key("shrinks", "shrinks"), ...key("expands", "expands"), ...key("folds", "folds")];
   if (name === "deformation" || !facts.labels.length) return [];
   const fixed = key("reference", "fixed labels");
