@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,7 @@ FINDINGS = SearchFindings(
 @pytest.fixture
 def shifted(tuner_of_shift: MakeTuner, serve: Serve, page: Any) -> Any:
     """Return the page of a model in closed form, with a search and names that hold HTML."""
-    pair = stripes((16, 12), labels=True)
-    from dataclasses import replace
-
-    evil = replace(pair, name=EVIL, labels=(EVIL,))
+    evil = replace(stripes((16, 12), labels=True), name=EVIL, labels=(EVIL,))
     tuner = tuner_of_shift(evil, stripes((16, 12)), findings=FINDINGS)
     return opened(page, serve(tuner))
 
@@ -143,7 +141,6 @@ def test_a_moved_slider_moves_the_picture_and_the_cursor(shifted: Any) -> None:
     assert after[:, middle].mean() > before[:, middle].mean() + 10
     assert float(cursor.get_attribute("x1")) > at_start
     assert "At 1:" in shifted.locator(".curves figcaption").first.inner_text()
-    np.testing.assert_array_equal(pixels(shifted, "Fixed, Image"), pixels(shifted, "Fixed, Image"))
 
 
 def test_the_keyboard_reaches_and_moves_everything(shifted: Any) -> None:
@@ -250,7 +247,8 @@ def test_text_stands_out_from_its_ground(shifted: Any, scheme: str) -> None:
             return "rgb(255, 255, 255)";
           };
           const found = {};
-          for (const one of document.querySelectorAll("h1, h2, p, label, output, button, figcaption, summary, select")) {
+          const texts = "h1, h2, p, label, output, button, figcaption, summary, select";
+          for (const one of document.querySelectorAll(texts)) {
             if (!one.textContent.trim()) continue;
             const [a, b] = [luminance(getComputedStyle(one).color), luminance(ground(one))];
             found[`${one.tagName} ${one.className}`] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
@@ -270,7 +268,7 @@ def test_another_pair_and_other_outlines_are_shown(shifted: Any) -> None:
     assert (with_labels != without).any()
     is_grey = (np.ptp(without.astype(int), axis=2) == 0).mean()
     assert is_grey > 0.99
-    shifted.get_by_label("Pair").select_option("1")
+    shifted.get_by_label("Pair", exact=True).select_option("1")
     shifted.wait_for_selector(DRAWN)
     assert "Dice" not in shifted.locator(".scores").inner_text()
 

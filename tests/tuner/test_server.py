@@ -3,10 +3,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 
 from hmopt.tuner.server import HEADERS, MOST_BYTES, make_app, new_token
 from hmopt.tuner.session import Answer, Asked, Tuner
@@ -201,7 +203,7 @@ def test_what_a_newer_question_made_superfluous_has_no_content(
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Shift):
-        def displacement(self, *given):  # type: ignore[no-untyped-def]
+        def displacement(self, *given: Any) -> NDArray[np.float32]:
             begun.set()
             go_on.wait()
             return super().displacement(*given)

@@ -230,7 +230,7 @@ def test_what_is_none_is_refused(tuner: Tuner, asked: dict[str, Any], message: s
 
 
 def test_a_setting_is_not_written_over_an_input(searched: Path) -> None:
-    with pytest.raises(HmoptError, match="--setting: expected another file than study.toml"):
+    with pytest.raises(HmoptError, match=r"--setting: expected another file than study\.toml"):
         make_tuner(searched, setting=searched / "study.toml")
 
 

@@ -510,7 +510,8 @@ export async function start(root, ask) {
     scores.textContent = scoresText(found);
     root.dataset.drawn = found.number;
     root.dataset.coarse = found.coarse;
-    root.dispatchEvent(new CustomEvent("drawn", { detail: { number: found.number, coarse: found.coarse } }));
+    const { number, coarse, milliseconds } = found;
+    root.dispatchEvent(new CustomEvent("drawn", { detail: { number, coarse, milliseconds } }));
     if (!found.coarse) speak();
   }
 
