@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def test_curves_are_the_means_of_the_measurements() -> None:
 
 def test_a_folder_without_a_search_says_so(tmp_path: Path) -> None:
     findings = read_findings(StudyFolder(tmp_path))
-    assert findings.curves == findings.scopes == []
+    assert findings.curves == []
+    assert findings.scopes == []
     assert "hmopt search" in (findings.remark or "")
 
 
@@ -59,8 +61,6 @@ def test_a_published_folder_tells_its_best_settings_alone(searched: Path, tmp_pa
 
 
 def test_a_search_of_another_declaration_is_refused(searched: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "changed"
     shutil.copytree(searched, folder)
     declaration = folder / "study.toml"

@@ -1,3 +1,4 @@
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -89,8 +90,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_search_that_is_of_another_model_hides_its_curves_alone(
     searched: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "changed"
     shutil.copytree(searched, folder)
     declaration = folder / "study.toml"

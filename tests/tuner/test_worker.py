@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from functools import partial
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_of_what_waits_only_the_latest_is_computed(worker: LatestFirst[int]) -> 
 
     first = worker.ask(slow)
     begun.wait()
-    waiting = [worker.ask(lambda number=number: quick(number)) for number in (1, 2, 3)]
+    waiting = [worker.ask(partial(quick, number)) for number in (1, 2, 3)]
     go_on.set()
     assert first.result(10) == 0
     assert waiting[-1].result(10) == 3
@@ -41,7 +42,7 @@ def test_of_what_waits_only_the_latest_is_computed(worker: LatestFirst[int]) -> 
 
 def test_what_can_wait_lets_what_is_asked_for_go_first(worker: LatestFirst[int]) -> None:
     begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
-    order = []
+    order: list[str] = []
 
     def slow() -> int:
         begun.set()
@@ -51,7 +52,12 @@ def test_what_can_wait_lets_what_is_asked_for_go_first(worker: LatestFirst[int])
     worker.ask(slow)
     begun.wait()
     worker.later([lambda: order.append("later"), done.set])
-    asked = worker.ask(lambda: order.append("asked") or 1)
+
+    def first() -> int:
+        order.append("asked")
+        return 1
+
+    asked = worker.ask(first)
     go_on.set()
     assert asked.result(10) == 1
     assert done.wait(10)
@@ -68,7 +74,13 @@ def test_who_asks_is_told_of_an_error_and_the_next_is_answered(worker: LatestFir
 def test_what_waits_when_it_is_closed_is_cancelled() -> None:
     worker = LatestFirst[int]()
     begun, go_on = threading.Event(), threading.Event()
-    first = worker.ask(lambda: int(begun.set() or go_on.wait()))
+
+    def slow() -> int:
+        begun.set()
+        go_on.wait()
+        return 0
+
+    first = worker.ask(slow)
     begun.wait()
     waiting = worker.ask(lambda: 2)
     threading.Timer(0.05, go_on.set).start()

@@ -13,7 +13,7 @@ const PANELS = {
 };
 const COLOURS = { own: "#58b4ff", reference: "#ffb000", grid: "#7ad3b0" };
 const FOLDS = [255, 59, 212], SHRINKS = [61, 126, 219], EXPANDS = [232, 163, 61], KEEPS = [38, 42, 48];
-const DRAWN_SIDE = 460; // pixels of the longer side of a picture
+const MOST_PIXELS = 600; // of the longer side of a picture
 const GRID_LINES = 24; // lines of the deformation along the longer side, about
 const REST_MS = 140; // after which a slider rests: then a large grid is computed exactly
 const SPOKEN_MS = 500; // after which a screen reader is told
@@ -80,61 +80,87 @@ function latestOnly(work) {
 
 // ---------------------------------------------------------------- pictures
 
-// Arrays are (first axis, second axis): the first goes to the right, the second upwards.
+// Arrays are (first axis, second axis): the first goes to the right, the second upwards. `colour` returns
+// red, green, blue and alpha of a place in one number, the first in the lowest byte.
 function picture(plane, colour) {
   const { width, height } = plane;
   const image = new ImageData(width, height);
-  const pixels = image.data;
+  const pixels = new Uint32Array(image.data.buffer);
   for (let x = 0; x < width; x += 1) {
-    for (let y = 0; y < height; y += 1) {
-      const row = height - 1 - y;
-      colour(pixels, 4 * (row * width + x), x * height + y);
-    }
+    for (let y = 0; y < height; y += 1) pixels[(height - 1 - y) * width + x] = colour(x * height + y);
   }
   return image;
 }
 
+function packed(red, green, blue) {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
 function greys(values, share = 1) {
-  return (pixels, at, place) => {
-    const grey = share * values[place];
-    pixels[at] = pixels[at + 1] = pixels[at + 2] = grey;
-    pixels[at + 3] = 255;
+  return (place) => {
+    const grey = Math.round(share * values[place]);
+    return packed(grey, grey, grey);
   };
 }
+
+// Colours of log2 of the determinant from -2 to 2, in steps of 1/32.
+const VOLUME_COLOURS = Array.from({ length: 129 }, (_, place) => {
+  const share = (place - 64) / 64;
+  const towards = share < 0 ? SHRINKS : EXPANDS;
+  return packed(...KEEPS.map((keeps, channel) => keeps + Math.abs(share) * (towards[channel] - keeps)));
+});
+const FOLD_COLOUR = packed(...FOLDS);
+const UNKNOWN_COLOUR = packed(0, 0, 0);
 
 // Determinant 1 keeps the volume of a voxel, 1/4 and less is the full blue, 4 and more the full orange.
 function volumes(determinants) {
-  return (pixels, at, place) => {
+  return (place) => {
     const determinant = determinants[place];
-    if (Number.isNaN(determinant)) return; // at the border it is not known
-    let colour = FOLDS;
     if (determinant > 0) {
-      const octaves = Math.max(-1, Math.min(1, Math.log2(determinant) / 2));
-      const towards = octaves < 0 ? SHRINKS : EXPANDS;
-      const share = Math.abs(octaves);
-      colour = KEEPS.map((keeps, channel) => keeps + share * (towards[channel] - keeps));
+      const octaves = Math.max(-2, Math.min(2, Math.log2(determinant)));
+      return VOLUME_COLOURS[Math.round(32 * octaves) + 64];
     }
-    [pixels[at], pixels[at + 1], pixels[at + 2]] = colour;
-    pixels[at + 3] = 255;
+    return determinant <= 0 ? FOLD_COLOUR : UNKNOWN_COLOUR; // at the border it is not known
   };
 }
 
-// Lines between voxels of which one is of the shown label and the other is not, or of another one.
+// Lines between voxels of which one is of the shown label and the other is not, or of another one. Runs of
+// voxels are one line.
 function outline(labels, plane, shown) {
   const { width, height } = plane;
-  const kind = shown === 0 ? (label) => label : (label) => (label === shown ? 1 : 0);
-  const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : kind(labels[x * height + y]));
+  const rows = height + 2;
+  // with a border of background: no voxel lacks a neighbour
+  const kinds = new Uint16Array((width + 2) * rows);
+  for (let x = 0; x < width; x += 1) {
+    for (let y = 0; y < height; y += 1) {
+      const label = labels[x * height + y];
+      kinds[(x + 1) * rows + y + 1] = shown === 0 ? label : Number(label === shown);
+    }
+  }
   const path = new Path2D();
-  for (let x = 0; x <= width; x += 1) {
+  for (let x = 0; x <= width; x += 1) { // upright lines, left of voxel x
+    let first = -1;
     for (let y = 0; y <= height; y += 1) {
-      const here = at(x, y);
-      if (here !== at(x - 1, y)) {
-        path.moveTo(x, height - y);
-        path.lineTo(x, height - y - 1);
+      const at = (x + 1) * rows + y + 1;
+      const differs = y < height && kinds[at] !== kinds[at - rows];
+      if (differs && first < 0) first = y;
+      if (!differs && first >= 0) {
+        path.moveTo(x, height - first);
+        path.lineTo(x, height - y);
+        first = -1;
       }
-      if (here !== at(x, y - 1)) {
-        path.moveTo(x, height - y);
-        path.lineTo(x + 1, height - y);
+    }
+  }
+  for (let y = 0; y <= height; y += 1) { // level lines, below voxel y
+    let first = -1;
+    for (let x = 0; x <= width; x += 1) {
+      const at = (x + 1) * rows + y + 1;
+      const differs = x < width && kinds[at] !== kinds[at - 1];
+      if (differs && first < 0) first = x;
+      if (!differs && first >= 0) {
+        path.moveTo(first, height - y);
+        path.lineTo(x, height - y);
+        first = -1;
       }
     }
   }
@@ -171,34 +197,44 @@ function stroke(context, path, colour, pixels, scale) {
 
 const scratch = document.createElement("canvas");
 
-function paint(canvas, plane, name, shown, spacing) {
+const BACKGROUNDS = {
+  moving: (arrays) => greys(arrays.moving),
+  fixed: (arrays) => greys(arrays.fixed),
+  moved: (arrays) => greys(arrays.moved),
+  deformation: (arrays) => greys(arrays.moving, 0.6),
+  folding: (arrays) => volumes(arrays.determinant),
+};
+
+// `side` is the length of the longer side, in pixels; `fixedOutline` that of the fixed labels, or null.
+function paint(canvas, plane, name, shown, spacing, side, fixedOutline) {
   const [right, up] = spacing;
-  const scale = DRAWN_SIDE / Math.max(plane.width * right, plane.height * up);
-  canvas.width = Math.round(plane.width * right * scale);
-  canvas.height = Math.round(plane.height * up * scale);
+  const scale = side / Math.max(plane.width * right, plane.height * up);
+  const width = Math.round(plane.width * right * scale);
+  const height = Math.round(plane.height * up * scale);
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width;
+    canvas.height = height;
+  }
   const { arrays } = plane;
-  const colour = {
-    moving: () => greys(arrays.moving),
-    fixed: () => greys(arrays.fixed),
-    moved: () => greys(arrays.moved),
-    deformation: () => greys(arrays.moving, 0.6),
-    folding: () => volumes(arrays.determinant),
-  }[name]();
-  scratch.width = plane.width;
-  scratch.height = plane.height;
-  scratch.getContext("2d").putImageData(picture(plane, colour), 0, 0);
+  if (scratch.width !== plane.width || scratch.height !== plane.height) {
+    scratch.width = plane.width;
+    scratch.height = plane.height;
+  }
+  scratch.getContext("2d").putImageData(picture(plane, BACKGROUNDS[name](arrays)), 0, 0);
   const context = canvas.getContext("2d");
+  context.setTransform(1, 0, 0, 1, 0, 0);
   context.imageSmoothingEnabled = name !== "folding";
-  context.drawImage(scratch, 0, 0, canvas.width, canvas.height);
-  context.setTransform(canvas.width / plane.width, 0, 0, canvas.height / plane.height, 0, 0);
-  const each = canvas.width / plane.width;
-  const draw = (labels, role) => {
-    if (labels && shown !== null) stroke(context, outline(labels, plane, shown), COLOURS[role], 1.6, each);
-  };
-  if (name !== "folding" && name !== "deformation") draw(arrays.fixed_labels, "reference");
-  if (name === "moving") draw(arrays.moving_labels, "own");
-  if (name === "moved") draw(arrays.moved_labels, "own");
-  if (name === "deformation") stroke(context, deformedGrid(arrays.displacement, plane), COLOURS.grid, 1.2, each);
+  context.drawImage(scratch, 0, 0, width, height);
+  context.setTransform(width / plane.width, 0, 0, height / plane.height, 0, 0);
+  const each = width / plane.width;
+  if (name === "deformation") {
+    stroke(context, deformedGrid(arrays.displacement, plane), COLOURS.grid, 1.1, each);
+    return;
+  }
+  if (name === "folding" || shown === null) return;
+  if (fixedOutline) stroke(context, fixedOutline, COLOURS.reference, 1.4, each);
+  const own = { moving: arrays.moving_labels, moved: arrays.moved_labels }[name];
+  if (own) stroke(context, outline(own, plane, shown), COLOURS.own, 1.4, each);
 }
 
 // ---------------------------------------------------------------- curves
@@ -353,7 +389,7 @@ export async function start(root, ask) {
   }
   document.title = root.id === "hmopt-tuner" ? `${facts.name} – hmopt tune` : document.title;
   const controls = facts.hyperparameters;
-  const state = { places: {}, pair: 0, voxel: null, shown: 0, wanted: 0 };
+  const state = { places: {}, pair: 0, voxel: null, shown: 0, wanted: 0, side: MOST_PIXELS };
   for (const control of controls) {
     const value = control.name in facts.start ? facts.start[control.name] : control.default;
     state.places[control.name] = placeOf(control, value);
@@ -468,7 +504,7 @@ export async function start(root, ask) {
       return { name, canvas };
     });
     const box = element("section", { className: "view", "aria-label": facts.views[axis] }, head, panels);
-    return { axis, canvases, slider, number, box };
+    return { axis, canvases, slider, number, box, still: null, outline: null };
   });
 
   function inPlane(axis) {
@@ -491,7 +527,8 @@ export async function start(root, ask) {
 
   function draw(found) {
     answer = found;
-    for (const { axis, canvases, slider, number } of views) {
+    for (const view of views) {
+      const { axis, canvases, slider, number } = view;
       const plane = found.planes.find((one) => one.axis === null || one.axis === axis);
       const [first, second] = inPlane(axis);
       // a coarse plane has fewer and larger voxels
@@ -499,7 +536,18 @@ export async function start(root, ask) {
         facts.spacing[first] * (facts.shape[first] / plane.width),
         facts.spacing[second] * (facts.shape[second] / plane.height),
       ];
-      for (const { name, canvas } of canvases) paint(canvas, plane, name, state.shown, spacing);
+      // moving and fixed image stay as they are while a slider of a hyperparameter is moved
+      const still = JSON.stringify([state.pair, found.voxel, state.shown, found.coarse, state.side]);
+      const isStill = view.still === still;
+      if (!isStill) {
+        const labels = state.shown === null ? null : plane.arrays.fixed_labels;
+        view.outline = labels ? outline(labels, plane, state.shown) : null;
+        view.still = still;
+      }
+      for (const { name, canvas } of canvases) {
+        if (isStill && (name === "moving" || name === "fixed")) continue;
+        paint(canvas, plane, name, state.shown, spacing, state.side, view.outline);
+      }
       if (slider) {
         if (document.activeElement !== slider) slider.value = found.voxel[axis];
         number.textContent = `${found.voxel[axis] + 1} of ${facts.shape[axis]}`;
@@ -664,7 +712,23 @@ export async function start(root, ask) {
     element("h1", { textContent: facts.name }), failure, form, scores, spoken,
     ...views.map(({ box }) => box), ...orientation, ...remarks, recommended, choice, responses,
   );
+  // pictures have the pixels that are seen
+  const measured = () => {
+    const shape = views[0].canvases[0].canvas;
+    const seen = shape.clientWidth * window.devicePixelRatio;
+    const side = Math.min(MOST_PIXELS, Math.max(120, Math.round(seen * longest(facts.shape))));
+    if (side === state.side) return;
+    state.side = side;
+    if (answer) draw(answer);
+  };
+  measured();
+  new ResizeObserver(measured).observe(views[0].box);
   changed();
+}
+
+// How much longer the longer side of a picture can be than its width.
+function longest(shape) {
+  return Math.max(1, Math.max(...shape) / Math.min(...shape));
 }
 
 function placeOf(control, value) {
