@@ -359,11 +359,11 @@ WithinLimit = Annotated[
 ]
 
 TunedMoving = Annotated[
-    Path | None, typer.Argument(metavar="[MOVING", help="Image to warp.", show_default=False)
+    Path | None, typer.Argument(metavar="MOVING", help="Image to warp.", show_default=False)
 ]
 TunedFixed = Annotated[
     Path | None,
-    typer.Argument(metavar="FIXED]", help="Image to warp it to.", show_default=False),
+    typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False),
 ]
 OutlinedMoving = Annotated[
     Path | None,
