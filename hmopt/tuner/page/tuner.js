@@ -645,9 +645,9 @@ export async function start(root, ask) {
     }
   }
   if (findings.scopes.length) {
-    recommended.append(element("p", { className: "note", textContent:
-      "As `hmopt register --scope` takes them: chosen by curves that are pooled over all scopes of a kind, so that "
-      + "they can differ from the best value of a single curve." }));
+    recommended.append(element("p", { className: "note" }, "As ",
+      element("code", { textContent: "hmopt register --scope" }), " takes them: chosen by curves that are pooled over "
+      + "all scopes of a kind, so that they can differ from the best value of a single curve."));
   }
   if (findings.remark) recommended.append(element("p", { className: "note", textContent: findings.remark }));
 
