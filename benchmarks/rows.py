@@ -33,6 +33,7 @@ MODULES = (
     "refined_pair",
     "volumes",
     "scale",
+    "tuner",
 )
 """Modules of this package that declare rows, in the order of the table."""
 

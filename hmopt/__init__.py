@@ -1,8 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
-`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
-record.
+`tune`, `bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and
+returns a record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hmopt.search.studies import open_study
     from hmopt.space import Hyperparameter, Space
     from hmopt.study_folder import StudyFolder, read_dense, read_folder
+    from hmopt.tuner.tune import tune
     from hmopt.workflow.apply import apply
     from hmopt.workflow.bake import bake
     from hmopt.workflow.beside import beside
@@ -108,6 +109,7 @@ _HOMES = {
         "read_dense",
         "read_folder",
     ),
+    "hmopt.tuner.tune": ("tune",),
     "hmopt.workflow.apply": ("apply",),
     "hmopt.workflow.bake": ("bake",),
     "hmopt.workflow.beside": ("beside",),
@@ -178,6 +180,7 @@ __all__ = [
     "run",
     "search",
     "train",
+    "tune",
 ]
 
 

@@ -12,6 +12,7 @@ hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`,
                `structure-maps.npz`, and with `--gap` also `gap.json`
 hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report   `report/`, and with `--results` also `results/`
+hmopt tune     `setting.toml`
 all of them    `commands.csv`
 =============  ===================================================================================
 
@@ -275,6 +276,11 @@ class StudyFolder(_SearchFiles):
     def structure_maps_file(self) -> Path:
         """`structure-maps.npz`: how often training subjects have each structure at a voxel; its codes in label maps."""
         return self.path / "structure-maps.npz"
+
+    @property
+    def setting_file(self) -> Path:
+        """`setting.toml`: the setting that was chosen last on the page of `hmopt tune`."""
+        return self.path / "setting.toml"
 
     @property
     def studies_file(self) -> Path:

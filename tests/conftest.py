@@ -142,6 +142,7 @@ SLOW_MODULES = frozenset(
         "training/test_state.py",
         "training/test_train.py",
         "training/test_train_baselines.py",
+        "tuner/test_page.py",
         "workflow/test_apply.py",
         "workflow/test_engine_names.py",
         "workflow/test_new.py",

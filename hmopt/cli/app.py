@@ -38,6 +38,7 @@ app.command(epilog="Example: hmopt report studies/mine --results")(commands.repo
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)
 app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
 app.command(epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
+app.command(epilog="Example: hmopt tune studies/mine")(commands.tune)
 app.command(epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
 app.command(epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
 app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)

@@ -309,6 +309,10 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Value of a hyperparameter. Repeatable."),
 ]
+SettingFile = Annotated[
+    Path | None,
+    typer.Option("--setting", metavar="FILE", help="File of a setting that `hmopt tune` wrote."),
+]
 ScopeOption = Annotated[
     str | None,
     typer.Option(
@@ -352,6 +356,36 @@ WithinLimit = Annotated[
         "--within-folding-limit",
         help="Use the best setting that folds no more than search.folding_limit.",
     ),
+]
+
+TunedMoving = Annotated[
+    Path | None, typer.Argument(metavar="MOVING", help="Image to warp.", show_default=False)
+]
+TunedFixed = Annotated[
+    Path | None,
+    typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False),
+]
+OutlinedMoving = Annotated[
+    Path | None,
+    typer.Option("--moving-labels", help="Label map of MOVING, whose outlines are shown."),
+]
+OutlinedFixed = Annotated[
+    Path | None,
+    typer.Option("--fixed-labels", help="Label map of FIXED, whose outlines are shown."),
+]
+SettingOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--setting",
+        metavar="FILE",
+        help="Output: the setting that is kept, for hmopt register --setting. Default: FOLDER/setting.toml.",
+    ),
+]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0: one that is free.")
+]
+NoBrowser = Annotated[
+    bool, typer.Option("--no-browser", help="Only print the address of the page.")
 ]
 
 ToApply = Annotated[
@@ -585,6 +619,7 @@ def register(
     bids_derivatives: BidsDerivatives = None,
     regularization: Regularization = None,
     values: Values = None,
+    setting: SettingFile = None,
     scope: ScopeOption = None,
     label: Label = None,
     subject: Subject = None,
@@ -623,7 +658,7 @@ def register(
             inverse=inverse,
             inverse_moved=inverse_moved,
             bids_derivatives=bids_derivatives,
-            setting=_setting(regularization, values),
+            setting=_setting(regularization, values, setting),
             scope=_criteria(scope, label, subject, group),
             within_folding_limit=within_folding_limit,
             per_structure=per_structure,
@@ -685,6 +720,46 @@ def apply(
         talk.say(applied)
 
 
+def tune(
+    folder: Folder,
+    moving: TunedMoving = None,
+    fixed: TunedFixed = None,
+    moving_labels: OutlinedMoving = None,
+    fixed_labels: OutlinedFixed = None,
+    setting: SettingOutput = None,
+    placement: PlacementOption = None,
+    refine: Refine = None,
+    port: Port = 0,
+    no_browser: NoBrowser = False,
+    trust_code: TrustCode = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Open a page with a slider for each hyperparameter: images, deformation, folding and response curves at any value.
+
+    The page is for this machine alone, until Ctrl-C. Without two images, it shows pairs of the subjects to search on.
+    """
+    with conversation(f"hmopt tune {folder}", quiet=quiet, debug=debug) as talk:
+        tuned = hmopt.tune(
+            folder,
+            moving,
+            fixed,
+            moving_labels=moving_labels,
+            fixed_labels=fixed_labels,
+            setting=setting,
+            placement=placement,
+            refine=refine,
+            port=port,
+            browser=not no_browser,
+            trust_code=trust_code,
+            device=device,
+            track=talk.track,
+            say=talk.say,
+        )
+        talk.say(tuned)
+
+
 def publish(
     folder: Folder,
     to: Destination,
@@ -712,6 +787,7 @@ def bake(
     output: BakeOutput,
     regularization: Regularization = None,
     values: Values = None,
+    setting: SettingFile = None,
     scope: ScopeOption = None,
     label: Label = None,
     subject: Subject = None,
@@ -731,7 +807,7 @@ def bake(
                 folder,
                 format=form,
                 output=output,
-                setting=_setting(regularization, values),
+                setting=_setting(regularization, values, setting),
                 scope=_criteria(scope, label, subject, group),
                 within_folding_limit=within_folding_limit,
                 trust_code=trust_code,
@@ -790,15 +866,26 @@ def _entities(option: str, given: list[str] | None) -> dict[str, str]:
     return entities
 
 
-def _setting(regularization: float | None, values: list[str] | None) -> dict[str, Value]:
-    """Return the values that were given, by hyperparameter."""
+def _setting(
+    regularization: float | None, values: list[str] | None, file: Path | None
+) -> dict[str, Value] | Path:
+    """Return the values that were given, by hyperparameter, or the file that holds them."""
     from hmopt.search.scopes import parse_pairs
 
     setting: dict[str, Value] = {}
     setting.update(parse_pairs("--set", values or []))
     if regularization is not None:
         setting["regularization"] = regularization
-    return setting
+    if file is None:
+        return setting
+    if setting:
+        raise DeclarationError(
+            "--setting",
+            expected="either a file, or values (--regularization, --set)",
+            got="both",
+            advice="Leave one out.",
+        )
+    return file
 
 
 def _criteria(

@@ -59,6 +59,11 @@ class RefinedModel(VelocityModel):
         """The hyperparameters of the model."""
         return self._model.space
 
+    @property
+    def unrefined_identity(self) -> str:
+        """Identity of the model alone."""
+        return self._model.identity
+
     def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
         """Return the refined velocity of two prepared images, (1, d, *shape / stride), found once."""
         key = content_hash(_bytes_hash(moving), _bytes_hash(fixed), dict(setting))

@@ -26,6 +26,7 @@ from hmopt.workflow.register import (
     recommended_setting,
     setting_text,
 )
+from hmopt.workflow.setting_file import values_of
 
 if TYPE_CHECKING:
     from hmopt.report.origin import ModelOptima
@@ -113,7 +114,7 @@ def bake(
     *,
     format: str,  # noqa: A002, as the option is called
     output: Path | str,
-    setting: Mapping[str, Value] | None = None,
+    setting: Mapping[str, Value] | Path | str | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
     trust_code: bool = False,
@@ -135,7 +136,7 @@ def bake(
     output
         Where it goes; a name that is not taken.
     setting
-        Values of hyperparameters; others are at their default.
+        Values of hyperparameters, or a file of them that `hmopt tune` wrote; others are at their default.
     scope
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
     within_folding_limit
@@ -196,7 +197,7 @@ def bake(
     advice = None
     chosen: Setting
     if setting or not model.space.names:
-        chosen = given_setting(model.space, setting or {})
+        chosen = given_setting(model.space, values_of(setting or {}, model))
     else:
         files = _searched_folder(path)
         recommendation = recommended_setting(files, asked)

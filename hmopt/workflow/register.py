@@ -31,6 +31,7 @@ from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.composed import registrar_per_structure
 from hmopt.workflow.machine import find_device
+from hmopt.workflow.setting_file import OPTION, values_of
 
 if TYPE_CHECKING:
     from hmopt.report.origin import ModelOptima, ScopeOptimum
@@ -174,7 +175,7 @@ def register(
     inverse: Path | str | None = None,
     inverse_moved: Path | str | None = None,
     bids_derivatives: Path | str | None = None,
-    setting: Mapping[str, Value] | None = None,
+    setting: Mapping[str, Value] | Path | str | None = None,
     scope: str | Criteria | None = None,
     within_folding_limit: bool = False,
     per_structure: bool = False,
@@ -211,7 +212,7 @@ def register(
         A BIDS derivative dataset: the moved image, both transformations and their JSON files get names there, as far
         as they are not named above. The moving image has a name of BIDS.
     setting
-        Values of hyperparameters; others are at their default.
+        Values of hyperparameters, or a file of them that `hmopt tune` wrote; others are at their default.
     scope
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
     within_folding_limit
@@ -280,15 +281,15 @@ def register(
     for name, path in outputs.items():
         check = check_transform_name if name in TRANSFORMS else check_name
         check(path)
-    inputs = {"MOVING": moving, "FIXED": fixed} | label_files
+    inputs = {"MOVING": moving, "FIXED": fixed} | label_files | setting_input(setting)
     check_outputs(outputs, inputs | _images_of_study(files, outputs))
 
     registrar = open_registrar(
         files,
         find_device(device),
-        _placement(placement),
+        placement_of(placement),
         trust_code=trust_code,
-        iterations=_iterations(refine),
+        iterations=iterations_of(refine),
     )
     advice = None
     chosen: Setting
@@ -299,7 +300,8 @@ def register(
         )
     elif setting or not registrar.space.names:
         # a baked network has one setting
-        chosen = given_setting(registrar.space, setting or {})
+        values = values_of(setting or {}, registrar.model)
+        chosen = given_setting(registrar.space, values)
     else:
         recommendation = recommended_setting(files, asked)
         chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
@@ -334,6 +336,11 @@ def register(
         advice=advice,
         structures=structures,
     )
+
+
+def setting_input(setting: Mapping[str, Value] | Path | str | None) -> dict[str, Path]:
+    """Return the file of a setting by the name of its option, where it is given by a file."""
+    return {OPTION: Path(setting)} if isinstance(setting, Path | str) else {}
 
 
 def _check_per_structure(
@@ -387,12 +394,14 @@ def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, s
 
 
 def check_choice(
-    setting: Mapping[str, Value] | None, criteria: Criteria, within_folding_limit: bool
+    setting: Mapping[str, Value] | Path | str | None,
+    criteria: Criteria,
+    within_folding_limit: bool,
 ) -> None:
     """Refuse arguments that contradict each other."""
     if setting and criteria:
         raise DeclarationError(
-            "--regularization, --set",
+            "--regularization, --set, --setting",
             expected="either values or a scope (--scope, --label, --subject, --group)",
             got="both",
             advice="Leave one out.",
@@ -426,7 +435,19 @@ def _outputs(
     return outputs
 
 
-def _placement(given: str | None) -> Placement | None:
+def placement_of(given: str | None) -> Placement | None:
+    """Return how images are placed, by the value of `--placement`; None: as in training.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such placement.
+
+    Examples
+    --------
+    >>> placement_of("centre")
+    'centre'
+    """
     if given is None:
         return None
     for placement in PLACEMENTS:
@@ -437,7 +458,8 @@ def _placement(given: str | None) -> Placement | None:
     )
 
 
-def _iterations(given: int | None) -> int | None:
+def iterations_of(given: int | None) -> int | None:
+    """Return the value of `--refine`, or refuse it: None, or a whole number from 0."""
     if given is None or given >= 0:
         return given
     raise DeclarationError(

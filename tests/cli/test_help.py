@@ -16,6 +16,7 @@ COMMANDS = (
     "run",
     "register",
     "apply",
+    "tune",
     "publish",
     "bake",
     "ledger",

@@ -21,6 +21,7 @@ STUDY = "needs a study folder with a trained model; tests/integration goes the w
 MEASURED = "its own tests call it; it is offered to the studies and benchmarks that measure it"
 WITHOUT_EXAMPLE = {
     "load_checkpoints": STUDY,
+    "make_tuner": STUDY,
     "load_oracle": STUDY,
     "open_oracle": STUDY,
     "open_study": STUDY,

@@ -1,0 +1,131 @@
+"""A chosen setting in a small file: `hmopt tune` writes it, `hmopt register` and `hmopt bake` take it."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field
+
+from hmopt.errors import DeclarationError
+from hmopt.files import checked, one_line, replacing
+from hmopt.interop.model import FileModel, Model
+from hmopt.interop.refined_model import RefinedModel
+from hmopt.space import Setting, Value
+
+OPTION = "--setting"
+_WHAT = "a setting as `hmopt tune` writes it"
+_ADVICE = "Write it again, or give values with --regularization or --set."
+
+
+class ChosenSetting(BaseModel):
+    """A setting, and the model that it was chosen for.
+
+    Parameters
+    ----------
+    model
+        Identity of the model; None: it is not told, and any model of these hyperparameters is taken.
+    setting
+        Values by name of a hyperparameter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str | None = None
+    setting: Annotated[dict[str, bool | int | float | str], Field(min_length=1)]
+
+
+def identity_of(model: Model) -> str | None:
+    """Return the identity of a model of a registrar; None of one that has none, as an engine."""
+    if isinstance(model, RefinedModel):
+        return model.unrefined_identity
+    return model.identity if isinstance(model, FileModel) else None
+
+
+def write_setting(path: Path, setting: Setting, model: str | None) -> None:
+    """Write a setting as TOML, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    setting
+        Values by name of a hyperparameter.
+    model
+        Identity of the model that it was chosen for; None: it has none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "setting.toml"
+    >>> write_setting(path, {"regularization": 0.35}, model="0f")
+    >>> read_setting(path).setting
+    {'regularization': 0.35}
+    """
+    document = tomlkit.document()
+    document.add(
+        tomlkit.comment(
+            "A setting of hmopt tune, for hmopt register and hmopt bake: --setting FILE"
+        )
+    )
+    if model is not None:
+        document.add("model", tomlkit.item(model))
+    document.add("setting", tomlkit.item(dict(setting)))
+    with replacing(path) as beside:
+        beside.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def read_setting(path: Path) -> ChosenSetting:
+    """Read what `write_setting` wrote, or what was written by hand.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such file, or it holds something else.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        got = "no file" if isinstance(error, FileNotFoundError) else one_line(error)
+        raise DeclarationError(str(path), expected=_WHAT, got=got, advice=_ADVICE) from error
+    return checked(
+        content,
+        ChosenSetting,
+        field=str(path),
+        error=DeclarationError,
+        what=_WHAT,
+        advice=_ADVICE,
+    )
+
+
+def values_of(
+    given: "Mapping[str, Value] | Path | str", model: Model | None
+) -> Mapping[str, Value]:
+    """Return the values of a setting that is given, or those in a file.
+
+    Parameters
+    ----------
+    given
+        Values by name, or the file.
+    model
+        The model that they are for; None: it is not known.
+
+    Raises
+    ------
+    DeclarationError
+        If the file cannot be read, or its setting was chosen for another model.
+    """
+    if not isinstance(given, Path | str):
+        return given
+    path = Path(given)
+    chosen = read_setting(path)
+    own = None if model is None else identity_of(model)
+    if own is not None and chosen.model is not None and chosen.model != own:
+        raise DeclarationError(
+            f"{path}: model",
+            expected=f"a setting that was chosen for this model ({own})",
+            got=f"one for another ({chosen.model})",
+            advice="Choose again with `hmopt tune`, or remove the key `model` to take it all the same.",
+        )
+    return chosen.setting
