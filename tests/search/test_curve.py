@@ -21,7 +21,7 @@ def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(
     assert cohort.means == pytest.approx([0.65, 0.65, 0.65])
     assert chosen.means == pytest.approx(np.array([0.8, 0.7, 0.6]) + (0.025 + 0.0375 + 0.05) / 3)
     assert chosen.folding == pytest.approx([0.01, 0.005, 0.0])
-    assert (chosen.best(), chosen.best_within(0.005), chosen.best_within(-1)) == (0, 1, None)
+    assert (chosen.best(), chosen.best_within({"folding": 0.005}), chosen.best_within({"folding": -1})) == (0, 1, None)
     assert cohort.settings == ((0,), (100,), (200,))
 
 
@@ -55,7 +55,7 @@ def test_folding_that_was_not_measured_obeys_no_limit(measure: Callable[..., Mea
     measurements = measure(CURVES, SETTINGS)
     del measurements.values["folding"]  # type: ignore[attr-defined]
     (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
-    assert curve.best_within(1.0) is None
+    assert curve.best_within({"folding": 1.0}) is None
     with pytest.raises(LedgerError, match="got 'folding'"):
         list(find_curves(measurements, [], "folding"))
 
