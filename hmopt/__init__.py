@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hmopt.analysis.pareto import pareto_front
     from hmopt.catalogue import (
         Metric,
         Regularizer,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "hmopt.analysis.pareto": ("pareto_front",),
     "hmopt.catalogue": (
         "Metric",
         "Regularizer",
@@ -169,6 +171,7 @@ __all__ = [
     "new",
     "open_oracle",
     "open_study",
+    "pareto_front",
     "publish",
     "read_dense",
     "read_folder",

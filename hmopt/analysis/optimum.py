@@ -127,9 +127,7 @@ def find_optimum(
     limited = {name: float(response.mean_of(name)[best]) for name in limits}
     limited_constrained = {}
     if constrained is not None:
-        limited_constrained = {
-            name: float(response.mean_of(name)[constrained]) for name in limits
-        }
+        limited_constrained = {name: float(response.mean_of(name)[constrained]) for name in limits}
 
     resampled = _resampled_optima(response, samples)
     equivalent = _equivalent(response, samples, margin_of(response.metric, margin))

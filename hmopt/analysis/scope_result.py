@@ -190,9 +190,7 @@ def _score_at(full: CurveAnalysis, setting: Setting | None) -> float:
     return float(response.means[place])
 
 
-def _reported(
-    other: ModelAnalysis, full: CurveAnalysis, limits: Mapping[str, float]
-) -> Reported:
+def _reported(other: ModelAnalysis, full: CurveAnalysis, limits: Mapping[str, float]) -> Reported:
     """Return what another metric says about a scope."""
     scope = full.response.scope
     response = other.curves.of(scope)

@@ -346,11 +346,12 @@ Refine = Annotated[
         "Left out: as many as \\[refine] declares.",
     ),
 ]
-WithinLimit = Annotated[
+WithinLimits = Annotated[
     bool,
     typer.Option(
+        "--within-limits",
         "--within-folding-limit",
-        help="Use the best setting that folds no more than search.folding_limit.",
+        help="Use the best setting of those that obey search.folding_limit and search.limits.",
     ),
 ]
 
@@ -590,7 +591,7 @@ def register(
     subject: Subject = None,
     group: Groups = None,
     placement: PlacementOption = None,
-    within_folding_limit: WithinLimit = False,
+    within_limits: WithinLimits = False,
     per_structure: RegisterPerStructure = False,
     fixed_labels: FixedLabels = None,
     moving_labels: MovingLabels = None,
@@ -625,7 +626,7 @@ def register(
             bids_derivatives=bids_derivatives,
             setting=_setting(regularization, values),
             scope=_criteria(scope, label, subject, group),
-            within_folding_limit=within_folding_limit,
+            within_limits=within_limits,
             per_structure=per_structure,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
@@ -716,7 +717,7 @@ def bake(
     label: Label = None,
     subject: Subject = None,
     group: Groups = None,
-    within_folding_limit: WithinLimit = False,
+    within_limits: WithinLimits = False,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -733,7 +734,7 @@ def bake(
                 output=output,
                 setting=_setting(regularization, values),
                 scope=_criteria(scope, label, subject, group),
-                within_folding_limit=within_folding_limit,
+                within_limits=within_limits,
                 trust_code=trust_code,
             )
         )

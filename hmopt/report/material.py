@@ -17,11 +17,13 @@ from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.gap import GapResult, judge_gap
 from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
+from hmopt.analysis.pareto import Front, front_of_scope
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
+from hmopt.declaration.search import metric_of_axis
 from hmopt.errors import DataError, LedgerError
 from hmopt.ledger import Measurements, Searched
 from hmopt.progress import Track, silent
@@ -163,6 +165,28 @@ class Material:
             for gain in tested:
                 gains[gain.name] = gain
         return gains
+
+    @cached_property
+    def fronts(self) -> list[Front]:
+        """The declared fronts of every scope but those of single subjects; of what was not measured there is none.
+
+        A front that names labels is that of scopes without one.
+        """
+        search = self.searched.search
+        found: list[Front] = []
+        for axes in search.all_fronts:
+            names_labels = any(":" in axis for axis in axes)
+            if any(metric_of_axis(axis) not in self.measurements.values for axis in axes):
+                continue
+            for finding in self.findings:
+                scope = finding.scope
+                kinds = dict(scope.criteria)
+                if "subject" in kinds or (names_labels and "label" in kinds):
+                    continue
+                front = front_of_scope(self.measurements, scope, axes, search.seed)
+                if front is not None:
+                    found.append(front)
+        return found
 
     @cached_property
     def divisions(self) -> Splits:

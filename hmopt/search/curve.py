@@ -177,9 +177,7 @@ class Curves:
         If the metric was not measured.
     """
 
-    def __init__(
-        self, measurements: Measurements, metric: str, limits: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, measurements: Measurements, metric: str, limits: Iterable[str] = ()) -> None:
         measurements.array(metric)
         of_curves = {metric, FOLDING}
         self._limited = [
@@ -222,9 +220,7 @@ class Curves:
             limited=limited,
         )
 
-    def _mean_of_label(
-        self, metric: str, label: str | None, pairs: NDArray[np.intp]
-    ) -> Floats:
+    def _mean_of_label(self, metric: str, label: str | None, pairs: NDArray[np.intp]) -> Floats:
         """Return the mean of a metric over those of some pairs that have it, (settings,).
 
         NaN where one of these was not measured.

@@ -1,6 +1,7 @@
 """Optuna studies made of what a ledger holds: in memory, or exported to a storage."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from hmopt.search.curve import FOLDING, Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
 from hmopt.search.storage import quiet
+from hmopt.search.tradeoff import Tradeoff, find_tradeoff, parse_axis
 from hmopt.space import Index, Space
 from hmopt.study_folder import StudyFolder
 
@@ -61,7 +63,7 @@ def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
 
 def open_study(
     folder: Path | str,
-    metric: str = "dice",
+    metric: str | Sequence[str] = "dice",
     *,
     scope: str | Criteria = COHORT,
     **criteria: str,
@@ -76,7 +78,9 @@ def open_study(
     folder
         The study folder.
     metric
-        A metric that was measured.
+        A metric that was measured; several of them, as `["dice", "folding"]`, for a study of
+        several objectives, whose `best_trials` are the Pareto front. `dice:thalamus` is that of a
+        label.
     scope
         What the scope's pairs have, as text or as a mapping: `"label=thalamus, task=within"`, or
         `"cohort"`.
@@ -99,7 +103,10 @@ def open_study(
         If there is no such scope; near matches are named.
     """
     files = StudyFolder(folder)
-    return study_of_scope(files, metric, parse_scope(scope) | criteria)
+    asked = parse_scope(scope) | criteria
+    if isinstance(metric, str):
+        return study_of_scope(files, metric, asked)
+    return front_study_of_scope(files, metric, asked)
 
 
 def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optuna.Study:
@@ -123,6 +130,77 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optu
             advice="Its pairs lack the label: ask for others.",
         )
     return make_study(searched.name, curve, origin_of(measurements, searched.search))
+
+
+def front_study_of_scope(
+    folder: StudyFolder, axes: Sequence[str], criteria: Criteria
+) -> optuna.Study:
+    """Return the study of several objectives of a scope, as `open_study` does.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    axes
+        Names of metrics, as of `hmopt.search.tradeoff.parse_axis`.
+    criteria
+        Of the scope.
+    """
+    searched = folder.searched
+    pairs = folder.pairs
+    parsed = [parse_axis(axis) for axis in axes]
+    for axis in parsed:
+        check_measured(axis.metric.name, searched.search.measured)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
+    part = Part(
+        pairs=pairs[scope.mask(pairs)],
+        metrics=tuple(dict.fromkeys(axis.metric.name for axis in parsed)),
+        labels=searched.labels,
+    )
+    tradeoff = find_tradeoff(folder.measurements_of_part(part), scope, parsed)
+    if tradeoff is None:
+        raise SearchError(
+            "scope",
+            expected=f"a pair with {' and '.join(axes)}",
+            got=scope.name,
+            advice="Its pairs lack a label: ask for others.",
+        )
+    return make_front_study(searched.name, tradeoff)
+
+
+def make_front_study(name: str, tradeoff: Tradeoff) -> optuna.Study:
+    """Return a study of several objectives in memory, with a trial for each measured setting.
+
+    Its `directions` are those of the metrics, its `metric_names` their names.
+
+    Parameters
+    ----------
+    name
+        What the name of the study begins with.
+    tradeoff
+        What was measured.
+    """
+    objectives = " against ".join(tradeoff.names)
+    with quiet():
+        study = optuna.create_study(
+            study_name=f"{name}: {tradeoff.scope.name}, {objectives}",
+            directions=tradeoff.directions,
+        )
+        for index, values in zip(tradeoff.settings, tradeoff.means.tolist(), strict=True):
+            setting = tradeoff.space.setting(index)
+            trial = optuna.trial.create_trial(
+                params=setting,
+                distributions=distributions(tradeoff.space, index),
+                values=values,
+                user_attrs={"setting": setting},
+            )
+            study.add_trial(trial)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(tradeoff.names)
+    study.set_user_attr("scope", tradeoff.scope.name)
+    study.set_user_attr("pairs", len(tradeoff.pairs))
+    return study
 
 
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
@@ -316,9 +394,7 @@ def _limited(curve: Curve, limits: Mapping[str, float], place: int) -> dict[str,
     return found
 
 
-def limit_constraints(
-    means: Mapping[str, float], limits: Mapping[str, float]
-) -> dict[str, float]:
+def limit_constraints(means: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
     """Return the constraints of a trial: by metric that has a limit, what is above 0 where it is not obeyed.
 
     Parameters

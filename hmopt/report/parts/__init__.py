@@ -16,12 +16,14 @@ from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.programs import ProgramsPart
 from hmopt.report.parts.regret import RegretPart
+from hmopt.report.parts.tradeoff import TradeOffPart
 
 PARTS: list[ReportPart] = [
     DoubtsPart(),
     OtherCohortPart(),
     GranularityPart(),
     LabelsPart(),
+    TradeOffPart(),
     ComposedPart(),
     AnatomyPart(),
     CovariatesPart(),
