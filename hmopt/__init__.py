@@ -1,7 +1,7 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
-`bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
+`bake`, `export`, `tune_by_gradient`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
 record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
+    from hmopt.workflow.gradient import tune_by_gradient
     from hmopt.workflow.ledger import inspect_ledger
     from hmopt.workflow.new import new
     from hmopt.workflow.publish import publish
@@ -115,6 +116,7 @@ _HOMES = {
     "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
+    "hmopt.workflow.gradient": ("tune_by_gradient",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
     "hmopt.workflow.new": ("new",),
     "hmopt.workflow.publish": ("publish",),
@@ -181,6 +183,7 @@ __all__ = [
     "run",
     "search",
     "train",
+    "tune_by_gradient",
 ]
 
 

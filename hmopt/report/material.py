@@ -15,6 +15,7 @@ from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_wit
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.gap import GapResult, judge_gap
+from hmopt.analysis.gradient import GradientResult, judge_gradient
 from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
 from hmopt.analysis.pareto import Front, front_of_scope
@@ -69,6 +70,8 @@ class Material:
         What one field with a setting for each structure gains, by kind of maps; empty where it was not measured.
     gap
         The amortization gap; None where it was not measured.
+    gradient
+        What was tuned by gradient; None where nothing was.
     """
 
     files: StudyFolder
@@ -86,6 +89,7 @@ class Material:
     drifts: tuple[Drift, ...] = ()
     composed: tuple[FieldGain, ...] = ()
     gap: GapResult | None = None
+    gradient: GradientResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -292,6 +296,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         drifts=tuple(drifts),
         composed=tuple(_judge_composed(files, measurements)),
         gap=_judge_gap(files, measurements),
+        gradient=_judge_gradient(files, measurements),
     )
 
 
@@ -321,6 +326,14 @@ def _judge_gap(files: StudyFolder, measurements: Measurements) -> GapResult | No
     except LedgerError as error:
         warnings.warn(f"The amortization gap is left out: {error}", stacklevel=3)
         return None
+
+
+def _judge_gradient(files: StudyFolder, measurements: Measurements) -> GradientResult | None:
+    """Compare what was tuned by gradient with the sweep."""
+    record = files.gradient
+    if record is None:
+        return None
+    return judge_gradient(measurements, files.dense_measurements(), record, files.searched.search)
 
 
 def _read_checkpoints(

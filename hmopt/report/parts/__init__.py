@@ -11,6 +11,7 @@ from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
 from hmopt.report.parts.evaluations import EvaluationsPart
 from hmopt.report.parts.gap import AmortizationGapPart
+from hmopt.report.parts.gradient import GradientPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
@@ -32,6 +33,7 @@ PARTS: list[ReportPart] = [
     AgreementPart(),
     RegretPart(),
     AmortizationGapPart(),
+    GradientPart(),
     InitializationPart(),
     EvaluationsPart(),
     CostPart(),

@@ -141,7 +141,7 @@ def _table(fronts: Sequence[Front], material: Material) -> pd.DataFrame:
         row = {"": scope_title(front.scope)}
         row["on the front"] = f"{len(members)} of {len(front.tradeoff.settings)}"
         row["from … to"] = _ends(front)
-        row[f"in {SURE:.0%} of samples or more"] = _sure_text(front)
+        row[f"in {SURE * 100:.0f} % of samples or more"] = _sure_text(front)
         row["knee (95 %)"] = _knee_text(front)
         row["at the knee"] = MISSING if front.knee is None else _values_text(front, front.knee)
         row["volume, share of the box"] = _volume_text(front)
