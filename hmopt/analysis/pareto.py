@@ -63,7 +63,7 @@ def non_dominated(values: Floats) -> Mask:
     >>> non_dominated(values).tolist()
     [True, True, False, True, False]
     """
-    known = np.isfinite(values).all(axis=-1)
+    known = np.asarray(np.isfinite(values).all(axis=-1))
     # NaN compares as false, so that a row with one is never at least as good
     safe = np.where(known[..., None], values, np.nan)
     shape = safe.shape[:-1]
@@ -171,7 +171,7 @@ def find_knee(values: Floats, on_front: Mask) -> Places:
     1
     """
     inside = np.where(on_front[..., None], values, np.nan)
-    any_on_front = on_front.any(axis=-1)
+    any_on_front = np.asarray(on_front.any(axis=-1))
     filled = np.where(any_on_front[..., None, None], inside, 0.0)
     low = np.nanmin(filled, axis=-2, keepdims=True)
     high = np.nanmax(filled, axis=-2, keepdims=True)
@@ -366,7 +366,8 @@ def _reference_of(
             advice="Name the axes of the front.",
         )
     point = np.array([reference[name] for name in tradeoff.names])
-    return tradeoff.signs * point
+    start: Floats = tradeoff.signs * point
+    return start
 
 
 def _knee_intervals(tradeoff: Tradeoff, knees: Places) -> dict[str, Interval]:

@@ -160,7 +160,7 @@ def find_tradeoff(
         label = scope.label if axis.label is None else axis.label
         scores.append(measurements.score(axis.metric.name, label))
     stacked = np.stack(scores)  # (k, settings, pairs)
-    finite = np.isfinite(stacked).all(axis=0)
+    finite = np.asarray(np.isfinite(stacked).all(axis=0))
     measured = finite.any(axis=0) & ~measurements.failed_at_default
     pairs = Groups(measurements.pairs).positions(scope)
     pairs = pairs[measured[pairs]]

@@ -84,10 +84,9 @@ def test_the_front_is_that_of_optuna_and_so_is_its_volume() -> None:
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert sorted(trial.number for trial in study.best_trials) == sorted(front.members)
     axes = optuna.visualization.matplotlib.plot_hypervolume_history(study, [0.0, 0.01])
-    volumes = np.concatenate(
-        [collection.get_offsets()[:, 1] for collection in axes.collections]
-        + [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
-    )
+    drawn_volumes = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    drawn_volumes += [np.asarray(points.get_offsets())[:, 1] for points in axes.collections]
+    volumes = np.concatenate(drawn_volumes)
     assert front.hypervolume.value == pytest.approx(volumes.max())
 
 
