@@ -83,7 +83,7 @@ def find_optima(
     measurements = ledger.measurements(IDENTITY, SPACE, pairs, METRICS, labels)
     scopes = list_scopes(section, pairs, labels)
     optima = [
-        (curve.best(), curve.best_within(FOLDING_LIMIT))
+        (curve.best(), curve.best_within({"folding": FOLDING_LIMIT}))
         for curve in find_curves(measurements, scopes, "dice")
     ]
     return len(optima)

@@ -1,8 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
-What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
-`tune`, `bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and
-returns a record.
+What each command does is a function of this module: `new`, `train`, `search`, `tune_by_gradient`, `compare`, `report`,
+`register`, `apply`, `tune`, `bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes
+its folder and returns a record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hmopt.analysis.pareto import pareto_front
     from hmopt.catalogue import (
         Metric,
         Regularizer,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from hmopt.workflow.beside import beside
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
+    from hmopt.workflow.gradient import tune_by_gradient
     from hmopt.workflow.ledger import inspect_ledger
     from hmopt.workflow.new import new
     from hmopt.workflow.publish import publish
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "hmopt.analysis.pareto": ("pareto_front",),
     "hmopt.catalogue": (
         "Metric",
         "Regularizer",
@@ -115,6 +118,7 @@ _HOMES = {
     "hmopt.workflow.beside": ("beside",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
+    "hmopt.workflow.gradient": ("tune_by_gradient",),
     "hmopt.workflow.ledger": ("inspect_ledger",),
     "hmopt.workflow.new": ("new",),
     "hmopt.workflow.publish": ("publish",),
@@ -171,6 +175,7 @@ __all__ = [
     "new",
     "open_oracle",
     "open_study",
+    "pareto_front",
     "publish",
     "read_dense",
     "read_folder",
@@ -181,6 +186,7 @@ __all__ = [
     "search",
     "train",
     "tune",
+    "tune_by_gradient",
 ]
 
 

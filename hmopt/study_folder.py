@@ -2,7 +2,6 @@
 
 A study folder is declared by its user and filled by the commands:
 
-=============  ===================================================================================
 command        writes
 =============  ===================================================================================
 hmopt new      `study.toml`
@@ -15,6 +14,22 @@ hmopt report   `report/`, and with `--results` also `results/`
 hmopt tune     `setting.toml`
 all of them    `commands.csv`
 =============  ===================================================================================
+=======
+=======================  =========================================================================
+command                  writes
+=======================  =========================================================================
+hmopt new                `study.toml`
+hmopt train              `prepared/`, `model.safetensors` and those of earlier checkpoints,
+                         `training.csv`
+hmopt search             `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a
+                         model of elsewhere `model-optima.json`, with `--per-structure` also
+                         `composed.json` and `structure-maps.npz`, and with `--gap` also `gap.json`
+hmopt tune-by-gradient   `gradient.json`
+hmopt compare            `compare.json`, `compare/`, and more measurements in `ledger/`
+hmopt report             `report/`, and with `--results` also `results/`
+hmopt tune               `setting.toml`
+all of them              `commands.csv`
+=======================  =========================================================================
 
 Only `study.toml` and `results/` are committed. `results/` repeats in small what a report needs, so that everything
 that reads a study folder reads one that was cloned, too: **a file of the folder itself is taken where it is there, and
@@ -45,6 +60,7 @@ from hmopt.ledger.composed import (
     write_composed,
 )
 from hmopt.ledger.gap import GapRecord, Stage, measurements_of_stages, read_gap, write_gap
+from hmopt.ledger.gradient import GradientRecord, read_gradient, write_gradient
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements, joined
 from hmopt.ledger.searched import (
@@ -101,6 +117,11 @@ class _SearchFiles:
     def gap_file(self) -> Path:
         """`gap.json`: the pairs and settings at which registrations were measured alone, refined and converged."""
         return self.path / "gap.json"
+
+    @property
+    def gradient_file(self) -> Path:
+        """`gradient.json`: the settings that were tuned by gradient."""
+        return self.path / "gradient.json"
 
     @property
     def training_file(self) -> Path:
@@ -483,6 +504,21 @@ class StudyFolder(_SearchFiles):
         return record if model == self.searched.model_identity else None
 
     @cached_property
+    def gradient(self) -> GradientRecord | None:
+        """What was tuned by gradient with the searched model; None where nothing, or with another model.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `gradient.json` was damaged.
+        """
+        path = _first(self.gradient_file, self.results.gradient_file)
+        if not path.is_file():
+            return None
+        record = read_gradient(path)
+        return record if record.model == self.searched.model_identity else None
+
+    @cached_property
     def training(self) -> "pd.DataFrame | None":
         """The log of the training, a row for each step or mean of steps; None where there is none.
 
@@ -670,6 +706,7 @@ class StudyFolder(_SearchFiles):
         write_table(pairs, self.pairs_file)
         write_searched(self.search_file, searched, pairs)
         self._forget("search_record", "searched", "pairs", "comparison", "composed", "gap")
+        self._forget("gradient")
 
     def write_comparison(self, comparison: Comparison) -> None:
         """Write `compare.json`, its settings as values of the searched hyperparameters."""
@@ -688,6 +725,11 @@ class StudyFolder(_SearchFiles):
         searched = self.searched
         write_gap(self.gap_file, searched.model_identity, record, searched.space)
         self._forget("gap")
+
+    def write_gradient(self, record: GradientRecord) -> None:
+        """Write `gradient.json`."""
+        write_gradient(self.gradient_file, record)
+        self._forget("gradient")
 
     def _forget(self, *names: str) -> None:
         for name in names:

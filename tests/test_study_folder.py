@@ -257,11 +257,11 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
         folding=0.0041,
         folding_limit=0.001,
     )
-    assert found.chosen(within_folding_limit=False) == {"regularization": 0.05}
-    assert found.chosen(within_folding_limit=True) == {"regularization": 0.35}
+    assert found.chosen(within_limits=False) == {"regularization": 0.05}
+    assert found.chosen(within_limits=True) == {"regularization": 0.35}
     assert found.advice() == (
-        "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within it is "
-        "regularization 0.35: add --within-folding-limit to take it."
+        "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within the "
+        "limits is regularization 0.35: add --within-limits to take it."
     )
     kept = Recommendation(
         best={"regularization": 0.35},
@@ -273,10 +273,8 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
     none = Recommendation(
         best={"regularization": 0.35}, within_limit=None, folding=0.1, folding_limit=0.001
     )
-    with pytest.raises(
-        HmoptError, match="--within-folding-limit: expected a setting that folds at most"
-    ):
-        none.chosen(within_folding_limit=True)
+    with pytest.raises(HmoptError, match="--within-limits: expected a setting that folds at most"):
+        none.chosen(within_limits=True)
 
 
 def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> None:
@@ -285,7 +283,7 @@ def test_register_takes_the_setting_within_the_folding_limit(folder: Path) -> No
     assert result.stdout.startswith("Setting: regularization ")
     both = register(folder, "--within-folding-limit", "--regularization", "0.3")
     assert refusal(both).startswith(
-        "--within-folding-limit: expected a setting that the search recommends, got values"
+        "--within-limits: expected a setting that the search recommends, got values"
     )
 
 

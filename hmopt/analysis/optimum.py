@@ -72,9 +72,13 @@ class Optimum:
     folding
         Mean share of folded voxels at the best setting; NaN where it was not measured.
     constrained
-        The best of the settings whose mean folding obeys the limit; None where none does.
+        The best of the settings that obey all limits, as that of mean folding; None where none does.
     score_constrained
         The score there.
+    limited
+        By metric that has a limit: its mean at the best setting; NaN where it was not measured.
+    limited_constrained
+        The same at the constrained one; empty where there is none.
     choices, equal_choices
         What `intervals` and `equals` are for numbers, of categorical hyperparameters: the fewest
         choices that are best in 95 % of the bootstrap samples, with the best measured one among
@@ -89,12 +93,14 @@ class Optimum:
     folding: float
     constrained: Setting | None
     score_constrained: float
+    limited: Mapping[str, float] = field(default_factory=dict)
+    limited_constrained: Mapping[str, float] = field(default_factory=dict)
     choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     equal_choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
 
 def find_optimum(
-    response: Curve, samples: Samples, folding_limit: float, margin: float | None = None
+    response: Curve, samples: Samples, limits: Mapping[str, float], margin: float | None = None
 ) -> Optimum:
     """Find the best measured setting of a response.
 
@@ -104,8 +110,8 @@ def find_optimum(
         Scores of n pairs at s settings.
     samples
         Bootstrap samples of the subjects of these pairs.
-    folding_limit
-        Largest mean folding of the constrained optimum.
+    limits
+        Limits of the constrained optimum by metric, as `SearchOptions.all_limits`.
     margin
         Loss that is negligible; left out: that of the metric's unit.
     """
@@ -114,10 +120,14 @@ def find_optimum(
 
     constrained_values = None
     score_constrained = np.nan
-    constrained = response.best_within(folding_limit)
+    constrained = response.best_within(limits)
     if constrained is not None:
         constrained_values = response.space.setting(response.settings[constrained])
         score_constrained = float(response.means[constrained])
+    limited = {name: float(response.mean_of(name)[best]) for name in limits}
+    limited_constrained = {}
+    if constrained is not None:
+        limited_constrained = {name: float(response.mean_of(name)[constrained]) for name in limits}
 
     resampled = _resampled_optima(response, samples)
     equivalent = _equivalent(response, samples, margin_of(response.metric, margin))
@@ -152,6 +162,8 @@ def find_optimum(
         folding=float(response.folding[best]),
         constrained=constrained_values,
         score_constrained=score_constrained,
+        limited=limited,
+        limited_constrained=limited_constrained,
     )
 
 
@@ -409,14 +421,14 @@ class ModelAnalysis:
     measurements
         All that was measured.
     options
-        Metric, folding limit, margin and seed.
+        Metric, limits, margin and seed.
     """
 
     def __init__(self, measurements: Measurements, options: SearchOptions) -> None:
         self.measurements = measurements
         self.moving = measurements.pairs["moving_subject"].to_numpy(dtype=object)
         self.fixed = measurements.pairs["fixed_subject"].to_numpy(dtype=object)
-        self.curves = Curves(measurements, options.metric)
+        self.curves = Curves(measurements, options.metric, options.all_limits)
         self._options = options
         self._samples = lru_cache(maxsize=32)(self._draw)
 
@@ -430,7 +442,7 @@ class ModelAnalysis:
         optimum = find_optimum(
             response,
             samples,
-            options.folding_limit,
+            options.all_limits,
             options.margin,
         )
         of_means = band(response, samples)

@@ -113,7 +113,7 @@ def analyse_scopes(
     scopes
         Whom or what settings are chosen for. The curves of those of the same kinds are pooled.
     options
-        Metric, folding limit, margin, splits of the subjects and seed.
+        Metric, limits, margin, splits of the subjects and seed.
     track
         Progress of the scopes.
     before
@@ -154,7 +154,7 @@ def analyse_scopes(
         recommended = space.setting(choice.recommended)
         common = None if validation.common is None else space.setting(validation.common)
         reported = {
-            name: _reported(other, full, options.folding_limit)
+            name: _reported(other, full, options.all_limits)
             for name, other in of_other_metrics.items()
         }
         result = ScopeResult(
@@ -190,7 +190,7 @@ def _score_at(full: CurveAnalysis, setting: Setting | None) -> float:
     return float(response.means[place])
 
 
-def _reported(other: ModelAnalysis, full: CurveAnalysis, folding_limit: float) -> Reported:
+def _reported(other: ModelAnalysis, full: CurveAnalysis, limits: Mapping[str, float]) -> Reported:
     """Return what another metric says about a scope."""
     scope = full.response.scope
     response = other.curves.of(scope)
@@ -204,7 +204,7 @@ def _reported(other: ModelAnalysis, full: CurveAnalysis, folding_limit: float) -
     metric = find_metric(response.metric.name)
     if metric.per_label:
         samples = other.samples(scope, response)
-        optimum = find_optimum(response, samples, folding_limit)
+        optimum = find_optimum(response, samples, limits)
     return Reported(at_optimum=at_optimum, optimum=optimum)
 
 
@@ -258,7 +258,7 @@ def optima_table(results: Sequence[ScopeResult], loss_scale: float | None = None
         `regularization`, the best value (empty where it is inactive), `_low` and `_high` (95 %
         interval), `_equal_low` and `_equal_high` (equivalent to the best), or of a categorical
         hyperparameter `_among` and `_equal` (choices separated by semicolons), `_recommended` (of
-        the pooled curve), `_constrained` (under the folding limit), `_half` (at half training) and
+        the pooled curve), `_constrained` (under the limits), `_half` (at half training) and
         `_by_METRIC` (the best one by another metric of labels); then scores, held-out gains and
         counts. `loss_ratio` is λ / (1 - λ), NaN without λ; `flags` are separated by semicolons.
     """
@@ -296,6 +296,10 @@ def _row(result: ScopeResult, loss_scale: float | None) -> dict[str, object]:
     row["score_constrained"] = optimum.score_constrained
     row["score_half"] = result.half.optimum.score.value if result.half else np.nan
     row["folding"] = optimum.folding
+    for metric in optimum.limited:
+        if metric not in ("folding", response.metric.name):
+            row[f"{metric}_at_optimum"] = optimum.limited[metric]
+            row[f"{metric}_constrained"] = optimum.limited_constrained.get(metric, np.nan)
     for metric, reported in result.reported.items():
         if metric != "folding":
             row[f"{metric}_at_optimum"] = reported.at_optimum

@@ -6,7 +6,7 @@ import numpy as np
 
 from hmopt.analysis.optimum import Optimum, margin_of
 from hmopt.analysis.resampling import NOTHING
-from hmopt.search.curve import Curve
+from hmopt.search.curve import FOLDING, Curve
 from hmopt.space import Hyperparameter, Space, Value
 
 FLAT_SHARE = 0.4
@@ -76,6 +76,7 @@ class OptimumWarning(Enum):
         "Training hardly drew settings near the best one: what the model does there is a guess.",
     )
     FOLDS = "folds everywhere", "No setting keeps folding under the declared limit."
+    BEYOND_LIMITS = "beyond the limits", "No setting obeys all declared limits."
     NO_BETTER = (
         "no better than before",
         "No setting scores better than the images as they are, before registration.",
@@ -124,7 +125,8 @@ def find_warnings(
     if _hardly_trained(space, optimum):
         found.append(OptimumWarning.NOT_TRAINED)
     if optimum.constrained is None and np.isfinite(optimum.folding):
-        found.append(OptimumWarning.FOLDS)
+        has_further = any(name != FOLDING for name in optimum.limited)
+        found.append(OptimumWarning.BEYOND_LIMITS if has_further else OptimumWarning.FOLDS)
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 NEW_EXAMPLE = "hmopt new studies/mine --images imagesTr --labels labelsTr"
+TUNE_EXAMPLE = "hmopt tune-by-gradient studies/mine --for cohort --for subject"
 REGISTER_EXAMPLE = (
     "hmopt register studies/mine moving.nii.gz fixed.nii.gz --moved moved.nii.gz "
     "--scope label=thalamus"
@@ -33,6 +34,7 @@ EXPORT_EXAMPLE = (
 app.command(epilog=f"Example: {NEW_EXAMPLE}")(commands.new)
 app.command(epilog="Example: hmopt train studies/mine")(commands.train)
 app.command(epilog="Example: hmopt search studies/mine")(commands.search)
+app.command(epilog=f"Example: {TUNE_EXAMPLE}")(commands.tune_by_gradient)
 app.command(epilog="Example: hmopt compare studies/mine --jobs 2")(commands.compare)
 app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
 app.command(epilog="Example: hmopt run studies/mine")(commands.run)

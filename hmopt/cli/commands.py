@@ -15,9 +15,10 @@ import hmopt
 from hmopt.cli.conversation import conversation
 from hmopt.errors import DeclarationError
 from hmopt.progress import duration
-from hmopt.space import Value
+from hmopt.space import Setting, Value
 
 if TYPE_CHECKING:
+    from hmopt.analysis.gradient import GradientResult
     from hmopt.data.inspection import Inspection
     from hmopt.workflow.ledger import LedgerContent
     from hmopt.workflow.new import NewStudy
@@ -205,6 +206,50 @@ GapIterations = Annotated[
         help="With --gap: iterations of refinement to measure besides convergence. Default: those of [refine], or 25.",
     ),
 ]
+TunedFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--for",
+        metavar="KIND",
+        help="What a value is tuned for: cohort, task, label, subject, a column, or pair. Repeatable. "
+        "Default: cohort and subject.",
+        show_default=False,
+    ),
+]
+TunedScope = Annotated[
+    str | None,
+    typer.Option(
+        "--scope",
+        metavar="SCOPE",
+        help="One scope instead: KIND=VALUE,… ; the value * stands for all.",
+        show_default=False,
+    ),
+]
+TunedBy = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        help="A metric with a gradient (dice, similarity, log_jacobian_sd), a similarity loss (lncc, mse, "
+        "mutual_information), inverse_consistency, or landmarks. Default: the metric of the search.",
+        show_default=False,
+    ),
+]
+TunedPairs = Annotated[
+    int | None, typer.Option("--pairs", help="Pairs of a scope, at most. Default: 20.")
+]
+TunedStarts = Annotated[
+    int | None, typer.Option("--starts", help="Starts, spread over the range. Default: 5.")
+]
+TunedPoints = Annotated[
+    Path | None,
+    typer.Option(
+        "--points",
+        help="With --objective landmarks: table with columns image, x, y, z in mm (RAS), the points of each image "
+        "in one order.",
+        show_default=False,
+    ),
+]
 RegisterPerStructure = Annotated[
     bool,
     typer.Option(
@@ -350,11 +395,12 @@ Refine = Annotated[
         "Left out: as many as \\[refine] declares.",
     ),
 ]
-WithinLimit = Annotated[
+WithinLimits = Annotated[
     bool,
     typer.Option(
+        "--within-limits",
         "--within-folding-limit",
-        help="Use the best setting that folds no more than search.folding_limit.",
+        help="Use the best setting of those that obey search.folding_limit and search.limits.",
     ),
 ]
 
@@ -578,6 +624,36 @@ def search(
         talk.say(swept)
 
 
+def tune_by_gradient(
+    folder: Folder,
+    kinds: TunedFor = None,
+    scope: TunedScope = None,
+    objective: TunedBy = None,
+    pairs: TunedPairs = None,
+    starts: TunedStarts = None,
+    points: TunedPoints = None,
+    device: Device = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Tune λ of the cohort, of each subject, or of a pair by gradient, without a sweep, and compare with the sweep."""
+    with conversation(f"hmopt tune-by-gradient {folder}", quiet=quiet, debug=debug) as talk:
+        found = hmopt.tune_by_gradient(
+            folder,
+            kinds=kinds or (),
+            scope=scope,
+            objective=objective,
+            pairs=pairs,
+            starts=starts,
+            points=points,
+            track=talk.track,
+            device=device,
+        )
+        for line in lines_of(*gradient_rows(found)):
+            talk.say(line)
+        talk.say(found)
+
+
 def compare(
     folder: Folder,
     jobs: Jobs = 1,
@@ -625,7 +701,7 @@ def register(
     subject: Subject = None,
     group: Groups = None,
     placement: PlacementOption = None,
-    within_folding_limit: WithinLimit = False,
+    within_limits: WithinLimits = False,
     per_structure: RegisterPerStructure = False,
     fixed_labels: FixedLabels = None,
     moving_labels: MovingLabels = None,
@@ -660,7 +736,7 @@ def register(
             bids_derivatives=bids_derivatives,
             setting=_setting(regularization, values, setting),
             scope=_criteria(scope, label, subject, group),
-            within_folding_limit=within_folding_limit,
+            within_limits=within_limits,
             per_structure=per_structure,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
@@ -792,7 +868,7 @@ def bake(
     label: Label = None,
     subject: Subject = None,
     group: Groups = None,
-    within_folding_limit: WithinLimit = False,
+    within_limits: WithinLimits = False,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -809,7 +885,7 @@ def bake(
                 output=output,
                 setting=_setting(regularization, values, setting),
                 scope=_criteria(scope, label, subject, group),
-                within_folding_limit=within_folding_limit,
+                within_limits=within_limits,
                 trust_code=trust_code,
             )
         )
@@ -998,6 +1074,30 @@ def table_rows(content: "LedgerContent") -> list[list[str]]:
             rows.append(row)
             files = ["", ""]
     return rows
+
+
+def gradient_rows(found: "GradientResult") -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the table of `hmopt tune-by-gradient`: one for each scope."""
+    header = ["scope", "by gradient", found.record.objective, "optima", "by the sweep", "seconds"]
+    rows = []
+    for one in found.results:
+        row = [
+            one.scope.name,
+            _values_text(one.setting),
+            f"{one.score:.4f}",
+            str(len(one.tuned.optima)),
+            "" if one.sweep is None else _values_text(one.sweep),
+            f"{one.tuned.seconds:.1f}",
+        ]
+        rows.append(row)
+    return header, rows
+
+
+def _values_text(setting: Setting) -> str:
+    values = [
+        f"{value:.3g}" if isinstance(value, float) else str(value) for value in setting.values()
+    ]
+    return ", ".join(values)
 
 
 def lines_of(

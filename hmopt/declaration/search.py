@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmopt.catalogue import METRICS
 from hmopt.declaration.options import OneOf, Options, Seed
@@ -12,6 +12,7 @@ from hmopt.space import Hyperparameter, Index, Space, Value
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = list[Kind]
 Rate = Annotated[float, Field(gt=0, le=1)]
+FOLDING = "folding"
 EVEN_VALUES = 9
 """Values of a hyperparameter at which separate networks are trained, where none are declared."""
 
@@ -53,7 +54,13 @@ class SearchOptions(Options):
     jobs: int = Field(default=1, ge=0, le=1024)
     """Processes that register pairs at once, of an engine; 0: none of its own, to find an error."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
-    """Largest mean share of folded voxels for λ* under the folding limit."""
+    """Largest mean share of folded voxels for λ* under the limits; the same as `limits.folding`."""
+    limits: dict[str, float] = {}
+    """Further limits for λ* under the limits, as `hd95_mm = 2.0`: the largest mean of a metric that
+    falls, the smallest of one that rises."""
+    fronts: list[Annotated[list[str], Field(min_length=2)]] = []
+    """Metrics whose trade-off is shown, as `["dice", "hd95_mm"]`, of one structure as
+    `dice:thalamus`; empty: the optimized metric against folding."""
     scopes: Annotated[list[Kinds], Field(min_length=1)] = [
         ["cohort"],
         ["task"],
@@ -76,6 +83,41 @@ class SearchOptions(Options):
     distances."""
     seed: Seed = 0
     """Seed of splits, resampling and samplers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_limit_of_folding(cls, values: Any) -> Any:
+        """Read `limits.folding` as what it is the same as, `folding_limit`."""
+        if not isinstance(values, Mapping):
+            return values
+        limits = values.get("limits")
+        if not isinstance(limits, Mapping) or FOLDING not in limits:
+            return values
+        of_folding = limits[FOLDING]
+        if values.get("folding_limit", of_folding) != of_folding:
+            raise ValueError("expected either folding_limit or limits.folding, not both")
+        others = {name: limit for name, limit in limits.items() if name != FOLDING}
+        return {**values, "folding_limit": of_folding, "limits": others}
+
+    @field_validator("limits")
+    @classmethod
+    def _possible_limits(cls, limits: dict[str, float]) -> dict[str, float]:
+        for name, limit in limits.items():
+            OneOf(METRICS).check(name)
+            low, high = METRICS[name].range
+            if not low <= limit <= high:
+                raise ValueError(f"expected a limit of {name} in [{low:g}, {high:g}]")
+        return limits
+
+    @field_validator("fronts")
+    @classmethod
+    def _different_axes(cls, fronts: list[list[str]]) -> list[list[str]]:
+        for axes in fronts:
+            for axis in axes:
+                OneOf(METRICS).check(metric_of_axis(axis))
+            if len(set(axes)) < len(axes):
+                raise ValueError(f"expected each metric once in a front, not {axes}")
+        return fronts
 
     @field_validator("sampler")
     @classmethod
@@ -107,16 +149,49 @@ class SearchOptions(Options):
         return bins
 
     @property
+    def all_limits(self) -> dict[str, float]:
+        """The limit of every metric that has one: of folding first.
+
+        Examples
+        --------
+        >>> SearchOptions(limits={"hd95_mm": 2.0}).all_limits
+        {'folding': 0.001, 'hd95_mm': 2.0}
+        >>> SearchOptions(limits={"folding": 0.005}).folding_limit
+        0.005
+        """
+        return {FOLDING: self.folding_limit, **self.limits}
+
+    @property
+    def all_fronts(self) -> list[list[str]]:
+        """The declared fronts; where none is, the optimized metric against folding."""
+        if self.fronts or self.metric == FOLDING:
+            return self.fronts
+        return [[self.metric, FOLDING]]
+
+    @property
     def deciding(self) -> tuple[str, ...]:
-        """Metrics that decide which setting is best: the optimized one, and folding for its limit."""
-        metrics = [self.metric, "folding"]
+        """Metrics that decide which setting is best: the optimized one, and those that have a limit."""
+        metrics = [self.metric, *self.all_limits]
         return tuple(dict.fromkeys(metrics))
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Every metric that a sweep measures: those that decide, and the reported ones."""
-        metrics = [*self.deciding, *self.reported]
+        """Every metric that a sweep measures: those that decide, the reported ones, and those of fronts."""
+        of_fronts = [metric_of_axis(axis) for axes in self.fronts for axis in axes]
+        metrics = [*self.deciding, *self.reported, *of_fronts]
         return tuple(dict.fromkeys(metrics))
+
+
+def metric_of_axis(axis: str) -> str:
+    """Return the metric of an axis of a front, which may name a label after it.
+
+    Examples
+    --------
+    >>> metric_of_axis("dice:thalamus"), metric_of_axis("folding")
+    ('dice', 'folding')
+    """
+    metric, _, _ = axis.partition(":")
+    return metric
 
 
 def _sampler_names() -> list[str]:

@@ -6,6 +6,7 @@ Dice is computed of all labels at once: its cost does not grow with their number
 import itertools
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ PERCENTILE = 95
 def dice(positions: Tensor, originals: Originals) -> Tensor:
     """Compute the partial-volume Dice of each label: 2 · covered volume / sum of both volumes.
 
-    It is a continuous function of the displacement, without the steps of nearest-neighbour Dice.
+    It is a continuous function of the displacement, without the steps of nearest-neighbour Dice, and
+    has a gradient.
 
     Parameters
     ----------
@@ -216,7 +218,7 @@ def joint_histogram(positions: Tensor, originals: Originals) -> Tensor:
         moved_label = at_corner.index_select(0, places)
         cell = row + moved_label
         share = _share_of(corner, along)
-        histogram += torch.bincount(cell, share.double(), minlength=cells)
+        histogram += _counted(cell, share.double(), cells)
     return histogram.reshape(count, codes, codes)
 
 
@@ -330,6 +332,29 @@ def nearest_labels(moving_labels: Tensor, positions: Tensor) -> Tensor:
     return moved.reshape(moving_labels.shape)
 
 
+class _WeightedCount(torch.autograd.Function):
+    """`torch.bincount` of weights, with the gradient that it lacks.
+
+    A weight adds to one cell, so that the gradient of the weight is that of its cell.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cell: Tensor, weights: Tensor, cells: int) -> Tensor:
+        ctx.save_for_backward(cell)
+        return torch.bincount(cell, weights, minlength=cells)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
+        (cell,) = ctx.saved_tensors
+        return None, gradients[0].index_select(0, cell), None
+
+
+def _counted(cell: Tensor, weights: Tensor, cells: int) -> Tensor:
+    """Return the sum of the weights of each cell, (cells,)."""
+    counted: Tensor = _WeightedCount.apply(cell, weights, cells)  # type: ignore[no-untyped-call]
+    return counted
+
+
 def _step_to(corner: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """Return how far after the lowest corner of a cube another lies in a flattened map.
 
@@ -359,8 +384,10 @@ def _share_of(corner: tuple[int, ...], along: Tensor) -> Tensor:
 
 def _ratio(covered: Tensor, volumes: Tensor, originals: Originals) -> Tensor:
     """Compute 2 · covered / volumes, NaN where one of the images lacks the label."""
-    ratio = 2 * covered / volumes
     missing = originals.missing
+    # where both volumes are 0 there would be no gradient either
+    divisor = volumes.masked_fill(missing, 1)
+    ratio = 2 * covered / divisor
     return ratio.masked_fill(missing, torch.nan)
 
 

@@ -77,7 +77,11 @@ class Hypermorph(nn.Module):
         places = self.space.to_unit_interval(setting)
         base = self.hypernetwork.base
         inputs = torch.tensor(places, dtype=base.dtype, device=base.device)
-        weights: dict[str, Tensor] = self.hypernetwork(inputs)
+        return self.weights_at(inputs)
+
+    def weights_at(self, places: Tensor) -> dict[str, Tensor]:
+        """Predict the same at places along the ranges, (hyperparameters,), in [0, 1]; gradients flow to them."""
+        weights: dict[str, Tensor] = self.hypernetwork(places)
         return weights
 
     def forward(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hmopt.analysis.optimum import CurveAnalysis
+from hmopt.analysis.optimum import CurveAnalysis, Optimum
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, value_axis
 from hmopt.report.words import metric_name, symbol
+from hmopt.search.curve import FOLDING
 from hmopt.space import Hyperparameter, Setting
 
 POINTS = 400
@@ -138,7 +139,7 @@ def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
     constrained = optimum.constrained
     if constrained is None or constrained == optimum.setting or name not in constrained:
         return
-    label = "under folding limit"
+    label = under_limits(optimum)
     axes.plot(
         _coordinate(hyperparameter, constrained),
         optimum.score_constrained,
@@ -147,6 +148,12 @@ def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
         zorder=5,
         label=label,
     )
+
+
+def under_limits(optimum: Optimum) -> str:
+    """Return what a figure calls the best setting that obeys the limits."""
+    has_further = any(name != FOLDING for name in optimum.limited)
+    return "under the limits" if has_further else "under folding limit"
 
 
 def _coordinate(hyperparameter: Hyperparameter, setting: Setting) -> float:

@@ -15,8 +15,10 @@ from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_wit
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.gap import GapResult, judge_gap
+from hmopt.analysis.gradient import GradientResult, judge_gradient
 from hmopt.analysis.held_out import Splits, split_subjects
 from hmopt.analysis.optimum import margin_of, within_range
+from hmopt.analysis.pareto import Front, front_of_scope
 from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
@@ -24,6 +26,7 @@ from hmopt.analysis.without_labels import StandIns, find_stand_ins
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
 from hmopt.declaration import Study
+from hmopt.declaration.search import metric_of_axis
 from hmopt.errors import DataError, LedgerError
 from hmopt.ledger import Measurements, Searched
 from hmopt.progress import Track, silent
@@ -71,6 +74,8 @@ class Material:
         What a regularization weight for each region gains; None of a model without regions.
     gap
         The amortization gap; None where it was not measured.
+    gradient
+        What was tuned by gradient; None where nothing was.
     """
 
     files: StudyFolder
@@ -89,6 +94,7 @@ class Material:
     composed: tuple[FieldGain, ...] = ()
     regional: RegionalGain | None = None
     gap: GapResult | None = None
+    gradient: GradientResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -168,6 +174,28 @@ class Material:
             for gain in tested:
                 gains[gain.name] = gain
         return gains
+
+    @cached_property
+    def fronts(self) -> list[Front]:
+        """The declared fronts of every scope but those of single subjects; of what was not measured there is none.
+
+        A front that names labels is that of scopes without one.
+        """
+        search = self.searched.search
+        found: list[Front] = []
+        for axes in search.all_fronts:
+            names_labels = any(":" in axis for axis in axes)
+            if any(metric_of_axis(axis) not in self.measurements.values for axis in axes):
+                continue
+            for finding in self.findings:
+                scope = finding.scope
+                kinds = dict(scope.criteria)
+                if "subject" in kinds or (names_labels and "label" in kinds):
+                    continue
+                front = front_of_scope(self.measurements, scope, axes, search.seed)
+                if front is not None:
+                    found.append(front)
+        return found
 
     @cached_property
     def divisions(self) -> Splits:
@@ -280,6 +308,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         composed=tuple(_judge_composed(files, measurements)),
         regional=judge_regions(measurements, search) if searched.loss.get("regions") else None,
         gap=_judge_gap(files, measurements),
+        gradient=_judge_gradient(files, measurements),
     )
 
 
@@ -309,6 +338,14 @@ def _judge_gap(files: StudyFolder, measurements: Measurements) -> GapResult | No
     except LedgerError as error:
         warnings.warn(f"The amortization gap is left out: {error}", stacklevel=3)
         return None
+
+
+def _judge_gradient(files: StudyFolder, measurements: Measurements) -> GradientResult | None:
+    """Compare what was tuned by gradient with the sweep."""
+    record = files.gradient
+    if record is None:
+        return None
+    return judge_gradient(measurements, files.dense_measurements(), record, files.searched.search)
 
 
 def _read_checkpoints(

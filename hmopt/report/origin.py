@@ -11,7 +11,7 @@ from hmopt.analysis.baselines import COHORT
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
-from hmopt.declaration import Study
+from hmopt.declaration import SearchOptions, Study
 from hmopt.declaration.study import model_path, read_of_others
 from hmopt.errors import DataError, HmoptError
 from hmopt.files import file_hash, read_record, write_json
@@ -66,7 +66,9 @@ class ScopeOptimum(BaseModel):
     folding: float | None = None
     """Mean share of folded voxels at the recommended setting; None where it was not measured."""
     within_limit: dict[str, int | float] | None = None
-    """The best of the settings that obey the folding limit; None where none does, or it is not told."""
+    """The best of the settings that obey the limits; None where none does, or it is not told."""
+    limited: dict[str, float] = {}
+    """By further metric that has a limit: its mean at the recommended setting."""
     score_held_out: Known | None = None
     gain_over_default: Known | None = None
     """Held-out gain of a setting that was chosen by other subjects, over the default."""
@@ -102,6 +104,8 @@ class ModelOptima(BaseModel):
     default: dict[str, int | float]
     folding_limit: float | None = None
     """Of the mean share of folded voxels; None in files of earlier versions."""
+    limits: dict[str, float] = {}
+    """Limits of the means of further metrics."""
     searched: str | None = None
     """Hash of the search that these are of."""
     scopes: list[ScopeOptimum]
@@ -127,7 +131,7 @@ def optima_of(material: Material) -> ModelOptima:
         if any(kind == "subject" for kind, _ in finding.scope.criteria):
             continue
         gain = tested.get(finding.scope.name)
-        scopes.append(_scope_optimum(finding, gain, searched.search.folding_limit))
+        scopes.append(_scope_optimum(finding, gain, searched.search))
     file = StudyFolder(material.folder).readable_search_file
     return ModelOptima(
         name=searched.name,
@@ -136,6 +140,7 @@ def optima_of(material: Material) -> ModelOptima:
         labels=list(searched.labels),
         default=dict(searched.space.default),
         folding_limit=searched.search.folding_limit,
+        limits=searched.search.limits,
         searched=file_hash(file) if file.is_file() else None,
         scopes=scopes,
     )
@@ -150,13 +155,20 @@ def _tested(material: Material) -> dict[str, Gain]:
     return found
 
 
-def _scope_optimum(finding: ScopeResult, gain: Gain | None, folding_limit: float) -> ScopeOptimum:
+def _scope_optimum(finding: ScopeResult, gain: Gain | None, options: SearchOptions) -> ScopeOptimum:
     optimum = finding.full.optimum
     response = finding.full.response
     place = response.place(response.space.index(finding.recommended))
-    folding = float(response.folding[place]) if place >= 0 else math.nan
-    # as in a search: the recommended setting itself where it obeys the limit
-    within = finding.recommended if folding <= folding_limit else optimum.constrained
+    is_measured = place >= 0
+    folding = float(response.folding[place]) if is_measured else math.nan
+    limited = {}
+    for name in options.limits:
+        value = float(response.mean_of(name)[place]) if is_measured else math.nan
+        if math.isfinite(value):
+            limited[name] = value
+    # as in a search: the recommended setting itself where it obeys the limits
+    obeys = is_measured and response.within(options.all_limits)[place]
+    within = finding.recommended if obeys else optimum.constrained
     held_out = finding.held_out
     return ScopeOptimum(
         criteria=list(finding.scope.criteria),
@@ -165,6 +177,7 @@ def _scope_optimum(finding: ScopeResult, gain: Gain | None, folding_limit: float
         recommended=dict(finding.recommended),
         folding=_known(folding),
         within_limit=None if within is None else dict(within),
+        limited=limited,
         score_held_out=None if held_out is None else Known.of(held_out.score.estimate),
         gain_over_default=None if held_out is None else Known.of(held_out.over_default.estimate),
         verdict=None if gain is None else gain.evidence.value,

@@ -12,6 +12,7 @@ from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.scope_result import ScopeResult
+from hmopt.report.curves import under_limits
 from hmopt.report.figure import (
     GRID,
     INK,
@@ -241,7 +242,7 @@ def _draw_optimum(
         "markersize": 5.5,
         "zorder": 3,
     }
-    axes.plot(constrained, height, "D", label="under folding limit", **look)
+    axes.plot(constrained, height, "D", label=under_limits(optimum), **look)
 
 
 def _draw_ranges(axes: Axes, height: float, optimum: Optimum, name: str, margin: float) -> None:

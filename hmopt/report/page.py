@@ -147,6 +147,20 @@ class Row:
         return regularization / (1 - regularization)
 
     @property
+    def beyond_folding(self) -> Entries:
+        """Means of further metrics that have a limit, at the best setting and under the limits."""
+        optimum = self.optimum
+        entries = []
+        for name, value in optimum.limited.items():
+            if name == "folding":
+                continue
+            text = f"{words.number(value)} at the best setting"
+            if name in optimum.limited_constrained:
+                text += f", {words.number(optimum.limited_constrained[name])} under the limits"
+            entries.append((words.metric_name(name, full=True), text))
+        return entries
+
+    @property
     def reported(self) -> Entries:
         """Other metrics at the best setting, by their full names."""
         return [
@@ -237,6 +251,8 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         steps=steps(material),
         caveats=caveats(material),
         folding_limit=words.percent(search.folding_limit),
+        limits=[words.limit_text(name, limit) for name, limit in search.limits.items()],
+        under_limits=words.under_limits(search),
         margin=f"{material.margin:g}",
         least=FEWEST_SUBJECTS,
         few=few,
@@ -648,8 +664,10 @@ def _search(material: Material) -> str:
     settings = len(material.measurements.settings)
     metric = words.metric_name(search.metric)
     limit = words.percent(search.folding_limit)
+    further = [words.limit_text(name, value) for name, value in search.limits.items()]
+    limits = "; ".join([f"folding limit {limit}", *further])
     return (
-        f"{settings} settings ({ranges}), by {metric}; folding limit {limit}.{_spent(material)} "
+        f"{settings} settings ({ranges}), by {metric}; {limits}.{_spent(material)} "
         "Held-out scores: settings chosen on "
         f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
         f"{len(divisions.selection)} divisions, seed {search.seed}."

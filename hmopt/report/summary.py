@@ -34,6 +34,7 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
     numbers: Numbers = {}
     numbers["name"] = searched.name
     numbers["metric"] = searched.search.metric
+    numbers["limits"] = searched.search.all_limits
     numbers |= _scope_numbers(material, material.cohort)
     numbers["training_minutes"] = material.training_minutes
     numbers["commands"] = [asdict(command) for command in commands]
@@ -84,6 +85,12 @@ def _scope_numbers(material: Material, finding: ScopeResult) -> Numbers:
             numbers[f"{name}_at_optimum"] = reported.at_optimum
     numbers["use"] = advise(material, finding).text
     numbers["folding"] = optimum.folding
+    numbers[f"{metric}_constrained"] = optimum.score_constrained
+    for name, value in optimum.limited.items():
+        if name not in (metric, "folding"):
+            numbers[f"{name}_at_optimum"] = value
+        if name != metric:
+            numbers[f"{name}_constrained"] = optimum.limited_constrained.get(name)
     numbers["pairs"] = len(finding.full.response.pairs)
     numbers["subjects"] = finding.subjects
     numbers["trials"] = len(finding.full.response.settings)

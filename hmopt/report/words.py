@@ -12,6 +12,7 @@ from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.catalogue import METRICS, known_hyperparameter
+from hmopt.declaration.search import SearchOptions
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting, Space, Value, choice_text
 
@@ -89,6 +90,30 @@ def metric_name(metric: str, full: bool = False) -> str:
         return metric
     known = METRICS[metric]
     return known.full_title if full and known.full_title else known.title
+
+
+def under_limits(search: SearchOptions) -> str:
+    """Return how a page calls the limits that a best setting obeys.
+
+    Examples
+    --------
+    >>> under_limits(SearchOptions()), under_limits(SearchOptions(limits={"hd95_mm": 2.0}))
+    ('under the folding limit', 'under the limits')
+    """
+    return "under the limits" if search.limits else "under the folding limit"
+
+
+def limit_text(metric: str, limit: float) -> str:
+    """Return a limit as a page writes it.
+
+    Examples
+    --------
+    >>> limit_text("hd95_mm", 2.0), limit_text("similarity", 0.5)
+    ('95 % surface distance (mm) at most 2', 'image similarity at least 0.5')
+    """
+    rises = METRICS[metric].direction == "maximize"
+    bound = "at least" if rises else "at most"
+    return f"{metric_name(metric)} {bound} {limit:g}"
 
 
 def kind_name(kinds: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from hmopt.files import replacing, slug
 from hmopt.ledger.baselines import write_comparison
 from hmopt.ledger.composed import write_composed
 from hmopt.ledger.gap import write_gap
+from hmopt.ledger.gradient import write_gradient
 from hmopt.ledger.table import write_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
@@ -103,6 +104,7 @@ def write_results(
     _write_comparison(files)
     _write_composed(files)
     _write_gap(files, material)
+    _write_gradient(files, material)
     write_table(material.measurements.pairs, destination.pairs_file)
     _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
@@ -213,6 +215,15 @@ def _write_gap(files: StudyFolder, material: Material) -> None:
             path.unlink()
     for path, measurements in kept.items():
         write_measurements(measurements, path)
+
+
+def _write_gradient(files: StudyFolder, material: Material) -> None:
+    """Write what was tuned by gradient; what was with an earlier model goes."""
+    path = files.results.gradient_file
+    if material.gradient is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_gradient(path, material.gradient.record)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:

@@ -1,7 +1,7 @@
 """The response curve of a scope: scores of its pairs and mean folding at every setting."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -39,6 +39,9 @@ class Curve:
         Shape (s, n).
     folding
         Mean share of folded voxels over the same pairs, shape (s,); NaN where it was not measured.
+    limited
+        By name of a further metric that has a limit: its mean over the same pairs, shape (s,); NaN
+        where it was not measured.
     """
 
     scope: Scope
@@ -49,6 +52,7 @@ class Curve:
     ids: tuple[str, ...]
     scores: Floats
     folding: Floats
+    limited: Mapping[str, Floats] = field(default_factory=dict)
 
     @cached_property
     def means(self) -> Floats:
@@ -85,9 +89,25 @@ class Curve:
         """Return the place of the best setting; of equals the first."""
         return int(self.signed_means.argmax())
 
-    def best_within(self, folding_limit: float) -> int | None:
-        """Return the place of the best setting within a folding limit; None where there is none."""
-        feasible = self.folding <= folding_limit
+    def mean_of(self, metric: str) -> Floats:
+        """Return the mean of the metric itself, of folding, or of one with a limit; NaN of any other: (s,)."""
+        if metric == self.metric.name:
+            return self.means
+        if metric == FOLDING:
+            return self.folding
+        unknown = np.full(len(self.settings), np.nan)
+        return self.limited.get(metric, unknown)
+
+    def within(self, limits: Mapping[str, float]) -> NDArray[np.bool_]:
+        """Tell which settings obey all limits, by name of the metric: (s,). What was not measured obeys none."""
+        obeying = np.ones(len(self.settings), dtype=bool)
+        for name, limit in limits.items():
+            obeying &= excess(find_metric(name), self.mean_of(name), limit) <= 0
+        return obeying
+
+    def best_within(self, limits: Mapping[str, float]) -> int | None:
+        """Return the place of the best setting that obeys all limits; None where there is none."""
+        feasible = self.within(limits)
         if not feasible.any():
             return None
         means = np.where(feasible, self.signed_means, -np.inf)
@@ -108,6 +128,7 @@ class Curve:
             settings=tuple(settings),
             scores=self.scores[places],
             folding=self.folding[places],
+            limited={name: means[places] for name, means in self.limited.items()},
         )
 
     def place(self, index: Index) -> int:
@@ -124,6 +145,20 @@ def gain(metric: Metric, scores: Floats, others: Floats) -> Floats:
     return sign * difference
 
 
+def excess(metric: Metric, values: Floats, limit: float) -> Floats:
+    """Return by how much values exceed a metric's limit: above 0 they do not obey it, as Optuna has it.
+
+    Examples
+    --------
+    >>> excess(find_metric("hd95_mm"), np.array([1.5, 2.5]), 2.0).tolist()
+    [-0.5, 0.5]
+    >>> excess(find_metric("dice"), np.array([0.5, 1.0]), 0.75).tolist()
+    [0.25, -0.25]
+    """
+    sign = _sign(metric)
+    return sign * (limit - values)
+
+
 class Curves:
     """Curves of any scopes over the same measurements, with what scopes share worked out once.
 
@@ -133,6 +168,8 @@ class Curves:
         What was measured.
     metric
         Name of a measured metric.
+    limits
+        Names of metrics that have a limit.
 
     Raises
     ------
@@ -140,8 +177,12 @@ class Curves:
         If the metric was not measured.
     """
 
-    def __init__(self, measurements: Measurements, metric: str) -> None:
+    def __init__(self, measurements: Measurements, metric: str, limits: Iterable[str] = ()) -> None:
         measurements.array(metric)
+        of_curves = {metric, FOLDING}
+        self._limited = [
+            name for name in limits if name in measurements.values and name not in of_curves
+        ]
         self._measurements = measurements
         self._metric = find_metric(metric)
         self._groups = Groups(measurements.pairs)
@@ -164,6 +205,9 @@ class Curves:
         if not len(pairs) or not len(whole):
             return None
         settings = self._measurements.settings
+        limited = {
+            name: self._mean_of_label(name, scope.label, pairs)[whole] for name in self._limited
+        }
         return Curve(
             scope=scope,
             space=self._measurements.space,
@@ -173,7 +217,20 @@ class Curves:
             ids=tuple(self._ids[pairs]),
             scores=scores[np.ix_(whole, pairs)],
             folding=self._folding[np.ix_(whole, pairs)].mean(axis=1),
+            limited=limited,
         )
+
+    def _mean_of_label(self, metric: str, label: str | None, pairs: NDArray[np.intp]) -> Floats:
+        """Return the mean of a metric over those of some pairs that have it, (settings,).
+
+        NaN where one of these was not measured.
+        """
+        values = self._measurements.score(metric, label)[:, pairs]
+        known = np.isfinite(values).any(axis=0)
+        if not known.any():
+            return np.full(len(values), np.nan)
+        means: Floats = values[:, known].mean(axis=1)
+        return means
 
     def _find_of_label(
         self, label: str | None

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from hmopt.catalogue import find_metric
+from hmopt.catalogue import Metric, find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger.measurements import Measurements, mean, pair_records
@@ -26,7 +26,7 @@ from hmopt.search.lattice import distribution, lattice_index
 from hmopt.search.sampler import make_sampler
 from hmopt.search.spending import best_by_score, make_spending
 from hmopt.search.storage import quiet
-from hmopt.search.studies import origin_of, shared_scopes, stored_study
+from hmopt.search.studies import limit_constraints, origin_of, shared_scopes, stored_study
 from hmopt.space import INACTIVE, Hyperparameter, Index, Space, Value, assigned_text
 
 FOLDING = "folding"
@@ -43,8 +43,9 @@ EXHAUSTED = "exhausted"
 class Objective:
     """The mean score of pairs at a setting that a trial suggests: callable with any Optuna trial.
 
-    The trial keeps the setting that was measured (the lattice point nearest to what was suggested)
-    and the mean share of folded voxels as user attributes `setting` and `folding`.
+    The trial keeps the setting that was measured (the lattice point nearest to what was suggested),
+    the mean share of folded voxels and the mean of every metric that has a limit as user attributes:
+    `setting`, `folding`, and the metric's name.
 
     Parameters
     ----------
@@ -59,6 +60,8 @@ class Objective:
     folding_limit
         Largest mean share of folded voxels, in [0, 1], of a feasible trial; left out: every trial
         is feasible.
+    limits
+        Limits of a feasible trial by further metrics, as `{"hd95_mm": 2.0}`.
     measured
         Further metrics to measure at once, so that an oracle that records need not register the
         same pairs again for them.
@@ -99,6 +102,7 @@ class Objective:
         metric: str = "dice",
         folding_limit: float | None = None,
         measured: Sequence[str] = (),
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         if not pairs:
             raise SearchError(
@@ -113,8 +117,10 @@ class Objective:
         self.pairs = tuple(pairs)
         self._label = label
         self._metric = find_metric(metric)
-        self._folding_limit = folding_limit
-        self._metrics = tuple(dict.fromkeys((metric, FOLDING, *measured)))
+        self._limits = {} if folding_limit is None else {FOLDING: folding_limit}
+        self._limits.update(limits or {})
+        self._limited = [name for name in self._limits if name != FOLDING]
+        self._metrics = tuple(dict.fromkeys((metric, FOLDING, *self._limited, *measured)))
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -158,7 +164,7 @@ class Objective:
         return index
 
     def measure(self, index: Index, pairs: Sequence[Pair]) -> "Scores":
-        """Return score and folding of some pairs at a setting, in their order.
+        """Return score, folding and what has a limit of some pairs at a setting, in their order.
 
         Raises
         ------
@@ -168,11 +174,14 @@ class Objective:
         place_of = {pair.id: place for place, pair in enumerate(pairs)}
         scores = np.full(len(pairs), np.nan)
         folding = np.full(len(pairs), np.nan)
+        limited = {name: np.full(len(pairs), np.nan) for name in self._limited}
         failures: dict[str, str] = {}
         for block in self._oracle.measure([index], pairs, self._metrics):
             places = [place_of[pair] for pair in block.pairs]
-            scores[places] = self._scores(block)
+            scores[places] = self._of_pairs(block, self._metric)
             folding[places] = block.values[FOLDING]
+            for name, values in limited.items():
+                values[places] = self._of_pairs(block, find_metric(name))
             failures.update(block.failures)
         if failures:
             first = min(failures)
@@ -183,10 +192,10 @@ class Objective:
                 got=f"{len(failures)} that failed, as {first} ({failures[first]})",
                 advice="Leave the setting or the pair out, or correct the engine.",
             )
-        return Scores(scores=scores, folding=folding)
+        return Scores(scores=scores, folding=folding, limited=limited)
 
     def tell(self, trial: BaseTrial, found: "Scores") -> float:
-        """Keep the mean folding with a trial, and return the mean score of the pairs that have one.
+        """Keep the means of what has a limit with a trial, and return the mean score of the pairs that have one.
 
         Raises
         ------
@@ -194,9 +203,14 @@ class Objective:
             If none has a score.
         """
         score, folding = self.means(found)
-        trial.set_user_attr("folding", folding)
-        if self._folding_limit is not None:
-            trial.set_constraint("folding", folding - self._folding_limit)
+        means = {FOLDING: folding}
+        for name, values in found.limited.items():
+            (means[name],) = mean(values[np.newaxis], axis=1).tolist()
+        for name, value in means.items():
+            trial.set_user_attr(name, value)
+        for name, value in limit_constraints(means, self._limits).items():
+            # nothing to measure obeys no limit
+            trial.set_constraint(name, math.inf if math.isnan(value) else value)
         return score
 
     def means(self, found: "Scores") -> tuple[float, float]:
@@ -238,11 +252,10 @@ class Objective:
                 advice=f'Create the study with direction="{wanted}" (`objective.direction`).',
             )
 
-    def _scores(self, block: Block) -> NDArray[np.float64]:
-        """Return the score of each pair of a block."""
-        metric = self._metric.name
-        values = block.values[metric]
-        if not self._metric.per_label:
+    def _of_pairs(self, block: Block, metric: Metric) -> NDArray[np.float64]:
+        """Return one value of a metric for each pair of a block: of the label, or the mean over labels."""
+        values = block.values[metric.name]
+        if not metric.per_label:
             return values
         if self._label is None:
             return mean(values, axis=1)
@@ -252,10 +265,14 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """Score and share of folded voxels of n pairs at one setting, shape (n,); the score is NaN without the label."""
+    """Score, share of folded voxels, and metrics that have a limit, of n pairs at one setting: (n,) each.
+
+    What is of a label is NaN for a pair without it.
+    """
 
     scores: NDArray[np.float64]
     folding: NDArray[np.float64]
+    limited: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def _suggested(trial: BaseTrial, hyperparameter: Hyperparameter) -> int:
@@ -311,7 +328,7 @@ def optimize_scopes(
         Of at least one setting of all pairs: they say which pairs a scope has.
     options
         `sampler`, `sampler_options`, `trials`, `spending`, `spending_options`, `jobs`, `seed`,
-        `scopes`, `metric` and `folding_limit`.
+        `scopes`, `metric` and the limits.
     name
         What the names of studies begin with.
     storage
@@ -323,15 +340,14 @@ def optimize_scopes(
     -------
     list of Index
         Settings to measure on all pairs, sorted: those of all finished trials of these studies; or
-        where pairs are spent adaptively, the best of each study, and its best within the folding
-        limit.
+        where pairs are spent adaptively, the best of each study, and its best within the limits.
 
     Raises
     ------
     SearchError
         If there is no such sampler, or the oracle fails.
     """
-    curves = Curves(measurements, options.metric)
+    curves = Curves(measurements, options.metric, options.all_limits)
     scopes = shared_scopes(measurements, options)
     origin = origin_of(measurements, options)
     complete = Complete(oracle.space)
@@ -419,8 +435,8 @@ def optimize(
         pair_records(measurements.pairs.iloc[curve.pairs]),
         label=curve.scope.label,
         metric=options.metric,
-        folding_limit=options.folding_limit,
         measured=options.measured,
+        limits=options.all_limits,
     )
     spending = make_spending(objective, measurements.pairs, options)
     if spending.pruner is not None:
@@ -451,8 +467,7 @@ def optimize(
         next(progress, None)
 
     with warnings.catch_warnings(), quiet(optuna.logging.ERROR):
-        # some samplers cannot use the folding limit; the study and the report still tell what obeys
-        # it
+        # some samplers cannot use limits; the study and the report still tell what obeys them
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
         study.optimize(
             measured,
@@ -494,7 +509,7 @@ def _finished_settings(study: optuna.Study, space: Space) -> set[Index]:
 
 
 def _best_settings(study: optuna.Study, space: Space) -> set[Index]:
-    """Return the best lattice points of a study's finished trials: of all, and of those within the folding limit."""
+    """Return the best lattice points of a study's finished trials: of all, and of those within the limits."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     feasible = [trial for trial in trials if max(trial.constraints.values(), default=0.0) <= 0]
     found = set()

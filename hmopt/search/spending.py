@@ -278,7 +278,7 @@ def _made(pruner: type[BasePruner], arguments: dict[str, bool | int | float]) ->
 
 
 class WilcoxonOfAll(WilcoxonPruner):
-    """Optuna's pruner, comparing with the best trial of all, not the best of those within the folding limit.
+    """Optuna's pruner, comparing with the best trial of all, not the best of those within the limits.
 
     Where no trial obeys the limit there would be nothing to compare with, and none would be pruned.
     Trials that were added without the scores of their pairs are passed over.
@@ -334,7 +334,11 @@ def best_by_score(direction: StudyDirection, trials: Sequence[FrozenTrial]) -> F
 def joined(found: Sequence["Scores"]) -> "Scores":
     """Return several scores as one."""
     kind = type(found[0])
+    limited = {}
+    for name in found[0].limited:
+        limited[name] = np.concatenate([one.limited[name] for one in found])
     return kind(
         scores=np.concatenate([one.scores for one in found]),
         folding=np.concatenate([one.folding for one in found]),
+        limited=limited,
     )

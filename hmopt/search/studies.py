@@ -1,14 +1,17 @@
 """Optuna studies made of what a ledger holds: in memory, or exported to a storage."""
 
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, SearchError
 from hmopt.files import content_hash, one_line
@@ -16,10 +19,11 @@ from hmopt.ledger.manifest import lattice_of
 from hmopt.ledger.measurements import Measurements, check_measured
 from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
-from hmopt.search.curve import FOLDING, Curve, Curves
+from hmopt.search.curve import FOLDING, Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
 from hmopt.search.storage import quiet
+from hmopt.search.tradeoff import Tradeoff, find_tradeoff, parse_axis
 from hmopt.space import Index, Space
 from hmopt.study_folder import StudyFolder
 
@@ -34,13 +38,18 @@ class Origin:
         The oracle's.
     space
         Its hyperparameters.
-    folding_limit
-        Largest mean share of folded voxels of a feasible trial.
+    limits
+        Limits of a feasible trial by metric, as `SearchOptions.all_limits`.
     """
 
     identity: str
     space: Space
-    folding_limit: float
+    limits: Mapping[str, float]
+
+    @property
+    def folding_limit(self) -> float:
+        """Largest mean share of folded voxels of a feasible trial."""
+        return self.limits.get(FOLDING, math.inf)
 
 
 def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
@@ -48,13 +57,13 @@ def origin_of(measurements: Measurements, options: SearchOptions) -> Origin:
     return Origin(
         identity=measurements.identity,
         space=measurements.space,
-        folding_limit=options.folding_limit,
+        limits=options.all_limits,
     )
 
 
 def open_study(
     folder: Path | str,
-    metric: str = "dice",
+    metric: str | Sequence[str] = "dice",
     *,
     scope: str | Criteria = COHORT,
     **criteria: str,
@@ -69,7 +78,9 @@ def open_study(
     folder
         The study folder.
     metric
-        A metric that was measured.
+        A metric that was measured; several of them, as `["dice", "folding"]`, for a study of
+        several objectives, whose `best_trials` are the Pareto front. `dice:thalamus` is that of a
+        label.
     scope
         What the scope's pairs have, as text or as a mapping: `"label=thalamus, task=within"`, or
         `"cohort"`.
@@ -92,7 +103,10 @@ def open_study(
         If there is no such scope; near matches are named.
     """
     files = StudyFolder(folder)
-    return study_of_scope(files, metric, parse_scope(scope) | criteria)
+    asked = parse_scope(scope) | criteria
+    if isinstance(metric, str):
+        return study_of_scope(files, metric, asked)
+    return front_study_of_scope(files, metric, asked)
 
 
 def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optuna.Study:
@@ -103,11 +117,11 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optu
     scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
     part = Part(
         pairs=pairs[scope.mask(pairs)],
-        metrics=tuple(dict.fromkeys((metric, FOLDING))),
+        metrics=tuple(dict.fromkeys((metric, *searched.search.all_limits))),
         labels=searched.labels if scope.label is None else (scope.label,),
     )
     measurements = folder.measurements_of_part(part)
-    curve = Curves(measurements, metric).of(scope)
+    curve = Curves(measurements, metric, searched.search.all_limits).of(scope)
     if curve is None:
         raise SearchError(
             "scope",
@@ -118,10 +132,85 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optu
     return make_study(searched.name, curve, origin_of(measurements, searched.search))
 
 
+def front_study_of_scope(
+    folder: StudyFolder, axes: Sequence[str], criteria: Criteria
+) -> optuna.Study:
+    """Return the study of several objectives of a scope, as `open_study` does.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    axes
+        Names of metrics, as of `hmopt.search.tradeoff.parse_axis`.
+    criteria
+        Of the scope.
+    """
+    searched = folder.searched
+    pairs = folder.pairs
+    parsed = [parse_axis(axis) for axis in axes]
+    for axis in parsed:
+        check_measured(axis.metric.name, searched.search.measured)
+    scope = find_scope(criteria, pairs, searched.labels, searched.search.min_paired_subjects)
+    part = Part(
+        pairs=pairs[scope.mask(pairs)],
+        metrics=tuple(dict.fromkeys(axis.metric.name for axis in parsed)),
+        labels=searched.labels,
+    )
+    tradeoff = find_tradeoff(folder.measurements_of_part(part), scope, parsed)
+    if tradeoff is None:
+        raise SearchError(
+            "scope",
+            expected=f"a pair with {' and '.join(axes)}",
+            got=scope.name,
+            advice="Its pairs lack a label: ask for others.",
+        )
+    return make_front_study(searched.name, tradeoff)
+
+
+def make_front_study(name: str, tradeoff: Tradeoff) -> optuna.Study:
+    """Return a study of several objectives in memory, with a trial for each measured setting.
+
+    Its `directions` are those of the metrics, its `metric_names` their names.
+
+    Parameters
+    ----------
+    name
+        What the name of the study begins with.
+    tradeoff
+        What was measured.
+    """
+    objectives = " against ".join(tradeoff.names)
+    with quiet():
+        study = optuna.create_study(
+            study_name=f"{name}: {tradeoff.scope.name}, {objectives}",
+            directions=tradeoff.directions,
+        )
+        for index, values in zip(tradeoff.settings, tradeoff.means.tolist(), strict=True):
+            setting = tradeoff.space.setting(index)
+            trial = optuna.trial.create_trial(
+                params=setting,
+                distributions=distributions(tradeoff.space, index),
+                values=values,
+                user_attrs={"setting": setting},
+            )
+            study.add_trial(trial)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(tradeoff.names)
+    study.set_user_attr("scope", tradeoff.scope.name)
+    study.set_user_attr("pairs", len(tradeoff.pairs))
+    return study
+
+
 def study_name(name: str, curve: Curve, origin: Origin) -> str:
-    """Return the name of a scope's study, unique to model, metric, pairs and folding limit."""
+    """Return the name of a scope's study, unique to model, metric, pairs and limits."""
     lattice = lattice_of(origin.space)
-    basis = content_hash(lattice, curve.metric.key, curve.ids, origin.folding_limit)
+    parts = [lattice, curve.metric.key, curve.ids, origin.folding_limit]
+    further = {name: limit for name, limit in origin.limits.items() if name != FOLDING}
+    if further:
+        parts.append(sorted(further.items()))
+    basis = content_hash(*parts)
     scope = curve.scope.name
     metric = curve.metric.name
     model = origin.identity[:8]
@@ -131,9 +220,9 @@ def study_name(name: str, curve: Curve, origin: Origin) -> str:
 def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
     """Return the study of a scope in memory, with a trial for each measured setting.
 
-    `study.best_trial` obeys the folding limit, as Optuna's does; the user attributes `optimum` and
-    `optimum_constrained` hold the best setting without and with it (None where no setting obeys
-    it), and `identity`, `scope`, `metric` and `folding_limit` what it is about.
+    `study.best_trial` obeys the limits, as Optuna's does; the user attributes `optimum` and
+    `optimum_constrained` hold the best setting without and with them (None where no setting obeys
+    them), and `identity`, `scope`, `metric`, `limits` and `folding_limit` what it is about.
     """
     with quiet():
         study = optuna.create_study(
@@ -250,7 +339,7 @@ def write_studies(
     scopes
         Whom or what settings are chosen for; those that nothing was measured for are left out.
     options
-        `metric` and `folding_limit`.
+        `metric` and the limits.
     name
         What the names of studies begin with.
     storage
@@ -263,7 +352,7 @@ def write_studies(
     list of str
         Names of the studies, as they stand in the storage.
     """
-    curves = Curves(measurements, options.metric)
+    curves = Curves(measurements, options.metric, options.all_limits)
     origin = origin_of(measurements, options)
     names = []
     with quiet():
@@ -280,14 +369,11 @@ def write_studies(
 def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]:
     """Yield a finished trial for every setting of a curve."""
     means = curve.means.tolist()
-    folded = curve.folding.tolist()
-    for index, score, folding in zip(curve.settings, means, folded, strict=True):
+    for place, (index, score) in enumerate(zip(curve.settings, means, strict=True)):
         setting = origin.space.setting(index)
-        user_attrs: dict[str, object] = {"setting": setting}
-        constraints = None
-        if not math.isnan(folding):
-            user_attrs["folding"] = folding
-            constraints = {"folding": folding - origin.folding_limit}
+        found = _limited(curve, origin.limits, place)
+        user_attrs: dict[str, object] = {"setting": setting, **found}
+        constraints = limit_constraints(found, origin.limits) or None
         trial = optuna.trial.create_trial(
             params=setting,
             distributions=distributions(origin.space, index),
@@ -298,9 +384,43 @@ def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]
         yield index, trial
 
 
+def _limited(curve: Curve, limits: Mapping[str, float], place: int) -> dict[str, float]:
+    """Return the means at a setting of those metrics with a limit that were measured, and of folding."""
+    found = {}
+    for name in dict.fromkeys((FOLDING, *limits)):
+        value = float(curve.mean_of(name)[place])
+        if not math.isnan(value):
+            found[name] = value
+    return found
+
+
+def limit_constraints(means: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
+    """Return the constraints of a trial: by metric that has a limit, what is above 0 where it is not obeyed.
+
+    Parameters
+    ----------
+    means
+        By metric that was measured.
+    limits
+        By metric.
+
+    Examples
+    --------
+    >>> limit_constraints({"folding": 0.5, "dice": 0.75}, {"folding": 0.25, "hd95_mm": 2.0})
+    {'folding': 0.25}
+    """
+    constraints = {}
+    for name, limit in limits.items():
+        if name in means:
+            value = np.array([means[name]])
+            (constraint,) = excess(find_metric(name), value, limit).tolist()
+            constraints[name] = constraint
+    return constraints
+
+
 def _attributes(curve: Curve, origin: Origin) -> dict[str, object]:
     best = curve.best()
-    constrained = curve.best_within(origin.folding_limit)
+    constrained = curve.best_within(origin.limits)
     settings = [origin.space.setting(index) for index in curve.settings]
     return {
         "identity": origin.identity,
@@ -308,6 +428,7 @@ def _attributes(curve: Curve, origin: Origin) -> dict[str, object]:
         "metric": curve.metric.name,
         "pairs": len(curve.pairs),
         "folding_limit": origin.folding_limit,
+        "limits": dict(origin.limits),
         "optimum": settings[best],
         "optimum_constrained": None if constrained is None else settings[constrained],
     }

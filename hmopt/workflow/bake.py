@@ -116,6 +116,7 @@ def bake(
     output: Path | str,
     setting: Mapping[str, Value] | Path | str | None = None,
     scope: str | Criteria | None = None,
+    within_limits: bool = False,
     within_folding_limit: bool = False,
     trust_code: bool = False,
     **criteria: str,
@@ -139,8 +140,10 @@ def bake(
         Values of hyperparameters, or a file of them that `hmopt tune` wrote; others are at their default.
     scope
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
+    within_limits
+        Take the best setting of those that obey `search.folding_limit` and `search.limits`.
     within_folding_limit
-        Take the best setting of those that obey `search.folding_limit`.
+        The same, by its earlier name.
     trust_code
         Run the Python file that makes the network of a model file, or of a folder without `study.toml`, where it has a
         network of its own.
@@ -175,7 +178,8 @@ def bake(
     form = _format(format)
     output = Path(output)
     asked = criteria_of(scope, criteria)
-    check_choice(setting, asked, within_folding_limit)
+    within_limits = within_limits or within_folding_limit
+    check_choice(setting, asked, within_limits)
     form.check_name(output)
     _check_output(output)
 
@@ -201,10 +205,10 @@ def bake(
     else:
         files = _searched_folder(path)
         recommendation = recommended_setting(files, asked)
-        chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
-        if not within_folding_limit:
+        chosen = recommendation.chosen(within_limits=within_limits)
+        if not within_limits:
             advice = recommendation.advice()
-        facts |= _search_facts(files, asked, recommendation, within_folding_limit)
+        facts |= _search_facts(files, asked, recommendation, within_limits)
 
     baked = model.bake(chosen)
     earlier = baked.header.get("baked", {})
@@ -246,12 +250,12 @@ def _search_facts(
     files: StudyFolder,
     criteria: Criteria,
     recommendation: Recommendation,
-    within_folding_limit: bool,
+    within_limits: bool,
 ) -> dict[str, Any]:
     """Return how the setting was found: study, scope, metric, interval and folding."""
     published = optima_beside(files)
     if published is not None:
-        return _published_facts(published, criteria, recommendation, within_folding_limit)
+        return _published_facts(published, criteria, recommendation, within_limits)
     options = files.searched.search
     measurements = files.measurements()
     scope = find_scope(
@@ -261,7 +265,7 @@ def _search_facts(
         "study": files.study.name,
         "scope": scope.name,
         "metric": options.metric,
-        "within_folding_limit": within_folding_limit,
+        "within_limits": within_limits,
     }
     analysed = ModelAnalysis(measurements, options).of(scope)
     if analysed is not None:
@@ -273,7 +277,7 @@ def _search_facts(
         subjects = set(measurements.pairs["moving_subject"])
         subjects |= set(measurements.pairs["fixed_subject"])
         facts["subjects"] = len(subjects)
-    if not within_folding_limit:
+    if not within_limits:
         facts["folding"] = recommendation.folding
     return facts
 
@@ -282,7 +286,7 @@ def _published_facts(
     optima: "ModelOptima",
     criteria: Criteria,
     recommendation: Recommendation,
-    within_folding_limit: bool,
+    within_limits: bool,
 ) -> dict[str, Any]:
     """Return the same of a published model, from what was published with it."""
     found = find_published(optima, criteria)
@@ -294,10 +298,10 @@ def _published_facts(
         "study": optima.name,
         "scope": found.scope.name,
         "metric": optima.metric,
-        "within_folding_limit": within_folding_limit,
+        "within_limits": within_limits,
         "interval_95": intervals or None,
         "subjects": found.subjects,
     }
-    if not within_folding_limit:
+    if not within_limits:
         facts["folding"] = recommendation.folding
     return facts

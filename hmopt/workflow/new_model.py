@@ -739,7 +739,7 @@ def _search_of(declared: Study | None, remarks: Remarks) -> Values:
     """Return what the model's study searches by, so that both optima can stand side by side."""
     if declared is None:
         return {}
-    kept = {"metric", "reported", "folding_limit", "margin"}
+    kept = {"metric", "reported", "folding_limit", "limits", "margin"}
     remarks["search.metric"] = "As in the model's study, so that its optima can stand beside these."
     return declared.search.model_dump(mode="json", include=kept, exclude_none=True)
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import nibabel
 
 from hmopt.analysis.cross_validation import recommend
+from hmopt.catalogue import find_metric
 from hmopt.data.cohort import list_images
+from hmopt.declaration.search import FOLDING
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
@@ -26,7 +28,7 @@ from hmopt.search.scopes import (
     parse_scope,
     with_arrow,
 )
-from hmopt.search.studies import study_of_scope
+from hmopt.search.studies import limit_constraints, study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.composed import registrar_per_structure
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 PLACEMENTS: tuple[Placement, ...] = ("header", "centre", "affine")
 TRANSFORMS = ("--displacement", "--inverse")
 """Options of files that hold a transformation."""
+WITHIN_LIMITS = "--within-limits"
 _MOST_NAMED = 8
 """Scopes that an error names."""
 
@@ -116,53 +119,95 @@ class Recommendation:
     best
         The recommended setting.
     within_limit
-        The best one of those that obey the folding limit; None where none does.
+        The best one of those that obey all limits; None where none does.
     folding
         Mean share of folded voxels at the best setting; None where it was not measured.
     folding_limit
         As declared; None where a published model does not tell it.
+    limited
+        By further metric that has a limit: its mean at the best setting; left out where it was not measured.
+    limits
+        Limits of these metrics.
     """
 
     best: Setting
     within_limit: Setting | None
     folding: float | None
     folding_limit: float | None
+    limited: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
 
-    def chosen(self, *, within_folding_limit: bool) -> Setting:
+    def chosen(self, *, within_limits: bool) -> Setting:
         """Return the setting to register with.
 
         Raises
         ------
         SearchError
-            If one within the folding limit is asked for, and there is none.
+            If one within the limits is asked for, and there is none.
         """
-        if not within_folding_limit:
+        if not within_limits:
             return self.best
         if self.folding_limit is None:
             raise SearchError(
-                "--within-folding-limit",
+                WITHIN_LIMITS,
                 expected="a model whose optima.json tells of folding",
                 got="one that was published by an earlier version of hmopt",
                 advice="Leave the option out, or publish the model again.",
             )
         if self.within_limit is None:
+            further = [limit_text(name, limit) for name, limit in self.limits.items()]
+            folds = f"a setting that folds at most {self.folding_limit:.3%} of the voxels"
             raise SearchError(
-                "--within-folding-limit",
-                expected=f"a setting that folds at most {self.folding_limit:.3%} of the voxels",
+                WITHIN_LIMITS,
+                expected=", with ".join([folds, *further]),
                 got="none that was measured",
-                advice="Leave the option out, or raise search.folding_limit and run `hmopt search` again.",
+                advice="Leave the option out, or change search.folding_limit or search.limits and run "
+                "`hmopt search` again.",
             )
         return self.within_limit
 
     def advice(self) -> str | None:
-        """Return what to say where the best setting exceeds the folding limit, and which option to add then."""
-        if self.within_limit == self.best or self.folding is None or self.folding_limit is None:
+        """Return what to say where the best setting exceeds a limit, and which option to add then."""
+        exceeded = self._exceeded()
+        if self.within_limit == self.best or not exceeded:
             return None
-        exceeds = f"folds {self.folding:.3%} of the voxels on average, more than the limit of {self.folding_limit:.3%}"
+        exceeds = f"This setting {', and '.join(exceeded)}"
         if self.within_limit is None:
-            return f"This setting {exceeds}, as every setting does that was measured."
+            return f"{exceeds}; no setting that was measured obeys all limits."
         other = setting_text(self.within_limit)
-        return f"This setting {exceeds}. The best one within it is {other}: add --within-folding-limit to take it."
+        return (
+            f"{exceeds}. The best one within the limits is {other}: add {WITHIN_LIMITS} to take it."
+        )
+
+    def _exceeded(self) -> list[str]:
+        """Return a clause for each limit that the best setting exceeds."""
+        found = []
+        limit = self.folding_limit
+        if self.folding is not None and limit is not None and self.folding > limit:
+            found.append(
+                f"folds {self.folding:.3%} of the voxels on average, more than the limit of {limit:.3%}"
+            )
+        constraints = limit_constraints(self.limited, self.limits)
+        for name, constraint in constraints.items():
+            if constraint > 0:
+                mean = f"{self.limited[name]:.4g}"
+                found.append(
+                    f"has a mean {find_metric(name).title} of {mean}, beyond the limit of {self.limits[name]:g}"
+                )
+        return found
+
+
+def limit_text(metric: str, limit: float) -> str:
+    """Return a limit of a metric as a line shows it.
+
+    Examples
+    --------
+    >>> limit_text("hd95_mm", 2.0), limit_text("similarity", 0.5)
+    ('a mean 95 % surface distance (mm) of at most 2', 'a mean image similarity of at least 0.5')
+    """
+    record = find_metric(metric)
+    bound = "at most" if record.direction == "minimize" else "at least"
+    return f"a mean {record.title} of {bound} {limit:g}"
 
 
 def register(
@@ -177,6 +222,7 @@ def register(
     bids_derivatives: Path | str | None = None,
     setting: Mapping[str, Value] | Path | str | None = None,
     scope: str | Criteria | None = None,
+    within_limits: bool = False,
     within_folding_limit: bool = False,
     per_structure: bool = False,
     fixed_labels: Path | str | None = None,
@@ -215,8 +261,10 @@ def register(
         Values of hyperparameters, or a file of them that `hmopt tune` wrote; others are at their default.
     scope
         The scope whose best setting is taken, as `"label=thalamus, task=within"`, or as a mapping.
+    within_limits
+        Take the best setting of those that obey `search.folding_limit` and `search.limits`.
     within_folding_limit
-        Take the best setting of those that obey `search.folding_limit`.
+        The same, by its earlier name.
     per_structure
         Take the best setting of each structure around it, and that of the whole cohort elsewhere: velocities are
         blended and integrated once. The folder was searched with `per_structure`, too.
@@ -264,10 +312,11 @@ def register(
     {'regularization': 0.35}
     """
     asked = criteria_of(scope, criteria)
-    check_choice(setting, asked, within_folding_limit)
+    within_limits = within_limits or within_folding_limit
+    check_choice(setting, asked, within_limits)
     labels = {"--fixed-labels": fixed_labels, "--moving-labels": moving_labels}
     label_files = {name: Path(path) for name, path in labels.items() if path is not None}
-    _check_per_structure(per_structure, bool(setting or asked or within_folding_limit), label_files)
+    _check_per_structure(per_structure, bool(setting or asked or within_limits), label_files)
     files = StudyFolder(folder)
     moving, fixed = Path(moving), Path(fixed)
     derivatives = None
@@ -304,8 +353,8 @@ def register(
         chosen = given_setting(registrar.space, values)
     else:
         recommendation = recommended_setting(files, asked)
-        chosen = recommendation.chosen(within_folding_limit=within_folding_limit)
-        if not within_folding_limit:
+        chosen = recommendation.chosen(within_limits=within_limits)
+        if not within_limits:
             advice = recommendation.advice()
         if advice is None and refine is not None:
             advice = _advice_on_refinement(files, refine)
@@ -350,7 +399,7 @@ def _check_per_structure(
     if per_structure and has_choice:
         raise DeclarationError(
             "--per-structure",
-            expected="neither values, nor a scope, nor --within-folding-limit",
+            expected=f"neither values, nor a scope, nor {WITHIN_LIMITS}",
             got="one of them",
             advice="Leave one out.",
         )
@@ -396,7 +445,7 @@ def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, s
 def check_choice(
     setting: Mapping[str, Value] | Path | str | None,
     criteria: Criteria,
-    within_folding_limit: bool,
+    within_limits: bool,
 ) -> None:
     """Refuse arguments that contradict each other."""
     if setting and criteria:
@@ -406,9 +455,9 @@ def check_choice(
             got="both",
             advice="Leave one out.",
         )
-    if setting and within_folding_limit:
+    if setting and within_limits:
         raise DeclarationError(
-            "--within-folding-limit",
+            WITHIN_LIMITS,
             expected="a setting that the search recommends",
             got="values",
             advice="Leave one out.",
@@ -591,18 +640,27 @@ def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendatio
     family = list_scopes(options.model_copy(update={"scopes": [kinds]}), pairs, labels)
     best = recommend(measurements, family, options)[scope]
 
-    folding = None
+    found: dict[str, float] = {}
     for trial in study.trials:
         if trial.params == best:
-            folding = trial.user_attrs.get("folding")
+            found = {
+                name: trial.user_attrs[name]
+                for name in options.all_limits
+                if name in trial.user_attrs
+            }
             break
-    limit = study.user_attrs["folding_limit"]
     within = study.user_attrs["optimum_constrained"]
     within_limit: Setting | None = None if within is None else dict(within)
-    if folding is not None and folding <= limit:
+    constraints = limit_constraints(found, options.all_limits)
+    if len(constraints) == len(options.all_limits) and max(constraints.values()) <= 0:
         within_limit = best
     return Recommendation(
-        best=best, within_limit=within_limit, folding=folding, folding_limit=limit
+        best=best,
+        within_limit=within_limit,
+        folding=found.pop(FOLDING, None),
+        folding_limit=options.folding_limit,
+        limited=found,
+        limits=options.limits,
     )
 
 
@@ -654,4 +712,6 @@ def _published_setting(optima: "ModelOptima", criteria: Criteria) -> Recommendat
         within_limit=None if within is None else dict(within),
         folding=found.folding,
         folding_limit=optima.folding_limit,
+        limited=found.limited,
+        limits=optima.limits,
     )

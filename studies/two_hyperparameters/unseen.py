@@ -81,7 +81,7 @@ class Question:
             sorted({*self.moving, *self.fixed}), section.splits, section.seed
         )
         self.samples: Samples = draw(self.moving, self.fixed, DRAWS, section.seed)
-        self.folding_limit = section.folding_limit
+        self.limits = section.all_limits
 
     def ask(self, judged: Curve, choosing: Curve, over: Curve) -> HeldOut:
         """Judge on one response what another chooses, over what a third one chooses."""
@@ -103,7 +103,7 @@ class Question:
 
     def best(self, curve: Curve) -> dict[str, Value]:
         """Return the best setting with its intervals."""
-        optimum = find_optimum(curve, self.samples, self.folding_limit)
+        optimum = find_optimum(curve, self.samples, self.limits)
         row: dict[str, Value] = {"dice": optimum.score.value, "folding": optimum.folding}
         for name, value in optimum.setting.items():
             interval, equal = optimum.intervals[name], optimum.equals[name]

@@ -15,6 +15,7 @@ from hmopt.training.batches import draw_settings
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.25),))
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
+NO_LIMIT = {"folding": 1.0}
 FALLING = np.array([0.01, 0.004, 0.001, 0.0, 0.0])
 
 
@@ -41,14 +42,14 @@ def parabola(best: float) -> np.ndarray:
 
 
 def test_the_optimum_is_the_best_measured_setting_and_its_score_the_mean_there() -> None:
-    found = find_optimum(respond(parabola(0.3)), samples(), folding_limit=1.0)
+    found = find_optimum(respond(parabola(0.3)), samples(), NO_LIMIT)
     assert found.setting == {"regularization": 0.25}
     assert found.score.value == pytest.approx(0.7 - 0.05**2)
     assert found.folding == 0.004
 
 
 def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
-    found = find_optimum(respond(parabola(0.1)), samples(), folding_limit=0.001)
+    found = find_optimum(respond(parabola(0.1)), samples(), limits={"folding": 0.001})
     assert found.setting == {"regularization": 0.0}
     assert found.constrained == {"regularization": 0.5}
     assert found.score_constrained == pytest.approx(0.7 - 0.4**2)
@@ -56,14 +57,14 @@ def test_the_constrained_optimum_is_the_best_of_those_under_the_limit() -> None:
 
 def test_where_every_setting_folds_none_is_chosen_and_that_is_flagged() -> None:
     found = find_optimum(
-        respond(parabola(0.5), folding=FALLING + 1), samples(), folding_limit=0.001
+        respond(parabola(0.5), folding=FALLING + 1), samples(), limits={"folding": 0.001}
     )
     assert found.constrained is None
     assert find_warnings(SPACE, found, None) == (OptimumWarning.FOLDS,)
 
 
 def test_a_score_to_be_minimized_has_its_optimum_at_the_least() -> None:
-    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), samples(), 1.0)
+    found = find_optimum(respond(1 - parabola(0.75), "hd95_mm"), samples(), NO_LIMIT)
     assert found.setting == {"regularization": 0.75}
 
 
@@ -75,7 +76,7 @@ def test_the_interval_of_the_optimum_is_that_of_a_loop_over_samples() -> None:
         np.array([np.average(row, weights=weight) for row in scores]) for weight in drawn.weights
     ]
     best = [np.argmax(centre + wide * (mean - centre)) / 4 for mean in means]
-    found = find_optimum(respond(scores), drawn, 1.0)
+    found = find_optimum(respond(scores), drawn, NO_LIMIT)
     optimum = int(centre.argmax()) / 4
     found_interval = found.intervals["regularization"]
     assert tuple(found_interval) == (
@@ -95,7 +96,7 @@ def test_the_interval_reaches_between_the_measured_settings_and_half_way_to_thos
         space=fine,
         settings=tuple((40 * place,) for place in range(6)),
     )
-    found = find_optimum(response, samples(), 1.0).intervals["regularization"]
+    found = find_optimum(response, samples(), NO_LIMIT).intervals["regularization"]
     deviation = shifts.std(ddof=1) / np.sqrt(12) * stats.t(11).ppf(0.975)
     assert found.low == pytest.approx(0.31 - deviation, abs=0.01)
     assert found.high == 0.5
@@ -106,7 +107,7 @@ def test_the_interval_is_never_narrower_than_half_way_to_the_measured_neighbours
     best: float,
 ) -> None:
     certain = np.repeat((0.7 - (np.linspace(0, 1, 5) - best) ** 2)[:, None], 12, axis=1)
-    found = find_optimum(respond(certain), samples(), 1.0)
+    found = find_optimum(respond(certain), samples(), NO_LIMIT)
     assert found.intervals["regularization"] == (max(best - 0.125, 0.0), min(best + 0.125, 1.0))
 
 
@@ -133,17 +134,17 @@ def equal_by_loop(scores: np.ndarray, drawn: Samples, margin: float) -> tuple[fl
 def test_equivalent_settings_are_those_of_a_loop_over_samples(margin: float) -> None:
     generator = np.random.default_rng(2)
     scores = parabola(0.45) * 0.1 + generator.normal(0, 0.003, (5, 12))
-    found = find_optimum(respond(scores), samples(), 1.0, margin)
+    found = find_optimum(respond(scores), samples(), NO_LIMIT, margin)
     assert found.equals["regularization"] == equal_by_loop(scores, samples(), margin)
 
 
 def test_without_noise_the_equivalent_settings_are_those_within_the_margin() -> None:
     curve = np.array([0.60, 0.699, 0.7, 0.6981, 0.6979])
-    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), 1.0)
+    found = find_optimum(respond(np.repeat(curve[:, None], 12, axis=1)), samples(), NO_LIMIT)
     assert found.equals["regularization"] == (0.25, 0.75)
     assert OptimumWarning.FLAT in find_warnings(SPACE, found, None)
     distance = find_optimum(
-        respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), 1.0
+        respond(100 * (1 - np.repeat(curve[:, None], 12, axis=1)), "hd95_mm"), samples(), NO_LIMIT
     )
     assert distance.equals["regularization"] == (0.5, 0.5)
 
@@ -153,7 +154,7 @@ def test_settings_that_noise_hides_are_not_called_equivalent() -> None:
     noise = np.random.default_rng(3).normal(0, 0.05, (5, 12))
     scores = 0.7 + noise - noise.mean(axis=1, keepdims=True)
     scores[2] += 0.001
-    found = find_optimum(respond(scores), samples(), 1.0)
+    found = find_optimum(respond(scores), samples(), NO_LIMIT)
     assert np.ptp(scores.mean(axis=1)) < 0.002
     assert found.equals["regularization"] == (0.5, 0.5)
     assert OptimumWarning.FLAT not in find_warnings(SPACE, found, None)
@@ -163,7 +164,7 @@ def test_settings_that_noise_hides_are_not_called_equivalent() -> None:
 def test_of_fewer_than_five_subjects_no_interval_is_given(subjects: int) -> None:
     few = draw(NAMES[:subjects], NAMES[:subjects], draws=100, seed=0)
     response = respond(parabola(0.3)[:, :subjects])
-    found = find_optimum(response, few, 1.0)
+    found = find_optimum(response, few, NO_LIMIT)
     assert np.isnan(found.intervals["regularization"]).all()
     assert np.isnan(found.equals["regularization"]).all()
     assert np.isnan(found.score[1:]).all()
@@ -185,7 +186,7 @@ def test_intervals_keep_to_the_values_that_a_metric_can_have(
     unlimited = interval(samples().means(scores[0]))
     assert unlimited.low < low or unlimited.high > high
     found, ends = (
-        find_optimum(respond(scores, metric), samples(), 1.0).score,
+        find_optimum(respond(scores, metric), samples(), NO_LIMIT).score,
         band(respond(scores, metric), samples()),
     )
     assert low <= found.low <= found.value <= found.high <= high
@@ -203,9 +204,9 @@ def test_where_training_drew_hardly_anything_is_flagged() -> None:
     ends = Space(
         hyperparameters=(Hyperparameter(name="regularization", step=0.25, end_point_rate=0.45),)
     )
-    found = find_optimum(respond(parabola(0.5)), samples(), 1.0)
+    found = find_optimum(respond(parabola(0.5)), samples(), NO_LIMIT)
     assert find_warnings(ends, found, None) == (OptimumWarning.NOT_TRAINED,)
-    at_end = find_optimum(respond(parabola(1.0)), samples(), 1.0)
+    at_end = find_optimum(respond(parabola(1.0)), samples(), NO_LIMIT)
     assert find_warnings(ends, at_end, None) == (OptimumWarning.BOUND,)
 
 
@@ -221,7 +222,7 @@ def test_the_share_of_draws_near_a_value_is_that_of_actual_draws(value: float) -
 
 
 def test_an_end_of_the_range_is_flagged() -> None:
-    found = find_optimum(respond(parabola(1.0)), samples(), 1.0)
+    found = find_optimum(respond(parabola(1.0)), samples(), NO_LIMIT)
     assert find_warnings(SPACE, found, None) == (OptimumWarning.BOUND,)
 
 

@@ -101,7 +101,7 @@ def test_the_command_takes_the_options_of_register(searched: Path, tmp_path: Pat
         ),
         ({"setting": {"gamma": 1}}, "gamma: expected a hyperparameter of the model"),
         ({"label": "thalamus"}, "either values or a scope"),
-        ({"within_folding_limit": True}, "--within-folding-limit: expected a setting that the"),
+        ({"within_folding_limit": True}, "--within-limits: expected a setting that the"),
         ({"folder": "nowhere"}, "expected a trained model|expected a model file"),
     ],
 )

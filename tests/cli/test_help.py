@@ -11,6 +11,7 @@ COMMANDS = (
     "new",
     "train",
     "search",
+    "tune-by-gradient",
     "compare",
     "report",
     "run",

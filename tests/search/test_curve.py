@@ -5,7 +5,7 @@ import pytest
 
 from hmopt.errors import LedgerError
 from hmopt.ledger import Measurements
-from hmopt.search.curve import find_curves
+from hmopt.search.curve import Curves, find_curves
 from hmopt.search.scopes import Scope
 
 SETTINGS = [(0,), (100,), (200,)]
@@ -21,7 +21,8 @@ def test_a_curve_is_the_mean_over_the_pairs_of_its_scope(
     assert cohort.means == pytest.approx([0.65, 0.65, 0.65])
     assert chosen.means == pytest.approx(np.array([0.8, 0.7, 0.6]) + (0.025 + 0.0375 + 0.05) / 3)
     assert chosen.folding == pytest.approx([0.01, 0.005, 0.0])
-    assert (chosen.best(), chosen.best_within(0.005), chosen.best_within(-1)) == (0, 1, None)
+    within_limit = chosen.best_within({"folding": 0.005})
+    assert (chosen.best(), within_limit, chosen.best_within({"folding": -1})) == (0, 1, None)
     assert cohort.settings == ((0,), (100,), (200,))
 
 
@@ -55,7 +56,7 @@ def test_folding_that_was_not_measured_obeys_no_limit(measure: Callable[..., Mea
     measurements = measure(CURVES, SETTINGS)
     del measurements.values["folding"]  # type: ignore[attr-defined]
     (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
-    assert curve.best_within(1.0) is None
+    assert curve.best_within({"folding": 1.0}) is None
     with pytest.raises(LedgerError, match="got 'folding'"):
         list(find_curves(measurements, [], "folding"))
 
@@ -108,3 +109,26 @@ def test_curves_of_any_products_are_those_of_a_loop_over_pairs(
     ]
     assert curve.pairs.tolist() == own
     assert curve.means == pytest.approx(measurements.values["dice"][:, own, 0].mean(axis=1))
+
+
+def test_the_best_setting_obeys_the_limits_of_several_metrics(
+    measure: Callable[..., Measurements],
+) -> None:
+    """Dice of the cortex falls with λ, its distance too, and folding: each limit takes some settings away."""
+    measurements = measure(CURVES, SETTINGS, folding=lambda x: 0.01 - 0.01 * x)
+    distances = np.full(measurements.values["dice"].shape, np.nan)
+    distances[:, :, 1] = np.array([3.0, 1.5, 1.0])[:, None]
+    distances[:, 0, 1] = np.nan  # a pair without the label counts in no mean
+    measurements.values["hd95_mm"] = distances  # type: ignore[index]
+    scope = Scope(criteria=(("label", "cortex"),))
+    curve = Curves(measurements, "dice", ["folding", "hd95_mm"]).of(scope)
+    assert curve is not None
+    assert curve.mean_of("hd95_mm").tolist() == [3.0, 1.5, 1.0]
+    limits = {"folding": 1.0, "hd95_mm": 2.0}
+    assert curve.best() == 0
+    assert curve.best_within(limits) == 1
+    assert curve.best_within({**limits, "folding": 0.001}) == 2
+    assert curve.best_within({**limits, "dice": 0.7}) == 1  # of what rises, the least
+    assert curve.best_within({**limits, "dice": 0.75}) is None
+    assert curve.best_within({"similarity": 0.0}) is None  # was not measured
+    assert curve.at(SETTINGS[1:]).mean_of("hd95_mm").tolist() == [1.5, 1.0]

@@ -173,3 +173,22 @@ def test_what_cannot_be_scored_is_refused_at_once(oracle: Tabulated, pairs: list
         Objective(oracle, pairs, metric="accuracy")
     with pytest.raises(LedgerError, match="setting: expected one of the 6 that were measured"):
         Objective(oracle, pairs)(at(0.5))
+
+
+def test_a_trial_obeys_the_limits_of_several_metrics(oracle: Tabulated, pairs: list[Pair]) -> None:
+    """Folding is 0.01 (1 - λ); the Dice of the thalamus stands for a further metric."""
+    limits = {"folding": 0.005, "dice_nearest": 0.65}
+    measured = oracle._measurements
+    measured.values["dice_nearest"] = measured.values["dice"]  # type: ignore[index]
+    objective = Objective(oracle, pairs, label="thalamus", limits=limits)
+    study = optuna.create_study(direction=objective.direction)
+    for place in EVERY_FIFTH:
+        study.enqueue_trial({"regularization": place[0] / 200})
+    study.optimize(objective, n_trials=len(EVERY_FIFTH))
+    excess = [trial.constraints["dice_nearest"] for trial in study.trials]
+    values = np.array([place[0] / 200 for place in EVERY_FIFTH])
+    assert excess == pytest.approx(0.65 - (0.7 - (values - 0.5) ** 2))
+    assert study.trials[1].user_attrs["dice_nearest"] == pytest.approx(0.7 - 0.3**2)
+    assert study.best_params == {"regularization": 0.6}
+    obeying = [trial for trial in study.trials if max(trial.constraints.values()) <= 0]
+    assert [trial.params["regularization"] for trial in obeying] == [0.6]

@@ -56,6 +56,7 @@ def test_a_study_tells_the_best_setting_with_and_without_the_folding_limit(
         "metric": "dice",
         "pairs": 9,
         "folding_limit": 0.005,
+        "limits": {"folding": 0.005},
         "optimum": {"regularization": 0.1},
         "optimum_constrained": {"regularization": 0.5},
     }
@@ -84,7 +85,7 @@ def test_a_study_is_what_optuna_makes_of_the_objective_at_the_same_settings(
 def test_a_study_without_a_feasible_setting_says_so(measurements: Measurements) -> None:
     (curve,) = find_curves(measurements, [Scope(criteria=())], "dice")
     study = make_study(
-        "hearts", curve, replace(origin_of(measurements, SECTION), folding_limit=-1.0)
+        "hearts", curve, replace(origin_of(measurements, SECTION), limits={"folding": -1.0})
     )
     assert study.user_attrs["optimum_constrained"] is None
     with pytest.raises(ValueError, match="feasible"):

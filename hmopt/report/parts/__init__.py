@@ -12,10 +12,12 @@ from hmopt.report.parts.covariates import CovariatesPart
 from hmopt.report.parts.drift import DriftPart
 from hmopt.report.parts.evaluations import EvaluationsPart
 from hmopt.report.parts.gap import AmortizationGapPart
+from hmopt.report.parts.gradient import GradientPart
 from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.regret import RegretPart
+from hmopt.report.parts.tradeoff import TradeOffPart
 from hmopt.report.parts.without_labels import WithoutLabelsPart
 
 PARTS: list[ReportPart] = [
@@ -23,6 +25,7 @@ PARTS: list[ReportPart] = [
     OtherCohortPart(),
     GranularityPart(),
     LabelsPart(),
+    TradeOffPart(),
     ComposedPart(),
     RegionalPart(),
     AnatomyPart(),
@@ -32,6 +35,7 @@ PARTS: list[ReportPart] = [
     AgreementPart(),
     RegretPart(),
     AmortizationGapPart(),
+    GradientPart(),
     InitializationPart(),
     WithoutLabelsPart(),
     EvaluationsPart(),

@@ -1,0 +1,79 @@
+"""What was tuned by gradient: the record that `gradient.json` holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hmopt.errors import LedgerError
+from hmopt.files import read_record, write_json
+
+WHAT = "what `hmopt tune-by-gradient` wrote"
+ADVICE = "Restore it from a copy, or run `hmopt tune-by-gradient` again."
+
+Setting = dict[str, bool | int | float | str]
+
+
+class TunedOptimum(BaseModel):
+    """A setting that ascents ended at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    setting: Setting
+    score: float
+    """Mean over the pairs, in the unit of the objective."""
+    starts: Annotated[int, Field(ge=1)]
+    """Ascents that ended there."""
+
+
+class TunedScope(BaseModel):
+    """One scope, or one pair, that a setting was tuned for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    criteria: list[tuple[str, str]]
+    """Kinds and values of the scope, or `pair`; none: the whole cohort."""
+    pairs: Annotated[list[str], Field(min_length=1)]
+    """Ids of the pairs that the score is a mean over."""
+    optima: Annotated[list[TunedOptimum], Field(min_length=1)]
+    """Different ones, the best first."""
+    evaluations: Annotated[int, Field(ge=1)]
+    """Of the score with its gradient on all pairs."""
+    unfinished: Annotated[int, Field(ge=0)]
+    """Ascents whose evaluations were used up."""
+    seconds: Annotated[float, Field(ge=0)]
+    """That tuning took."""
+    seconds_of_setting: Annotated[float, Field(ge=0)]
+    """That measuring the same pairs at one setting took on the same machine."""
+
+
+class GradientRecord(BaseModel):
+    """What was tuned by gradient."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1)]
+    """Identity of the model."""
+    objective: str
+    title: str
+    direction: Annotated[str, Field(pattern="^(maximize|minimize)$")]
+    starts: Annotated[int, Field(ge=1)]
+    tuned: list[str]
+    """Hyperparameters that were tuned; others are at their default."""
+    scopes: Annotated[list[TunedScope], Field(min_length=1)]
+
+
+def read_gradient(path: Path) -> GradientRecord:
+    """Read `gradient.json`.
+
+    Raises
+    ------
+    LedgerError
+        If it was damaged.
+    """
+    return read_record(path, GradientRecord, error=LedgerError, what=WHAT, advice=ADVICE)
+
+
+def write_gradient(path: Path, record: GradientRecord) -> None:
+    """Write `gradient.json`."""
+    write_json(path, record.model_dump(mode="json"))
