@@ -168,16 +168,16 @@ def _analyse(files: StudyFolder) -> SearchFindings:
         recommended = validation.recommended(members)
         for member, index in zip(members, recommended, strict=True):
             setting = member.space.setting(index)
-            within = _within_limit(member, index, options.folding_limit)
+            within = _within_limits(member, index, options.all_limits)
             scopes.append(_best(member.scope, setting, within))
     return SearchFindings(metric=metric_name(options.metric), curves=shown, scopes=scopes)
 
 
-def _within_limit(curve: Curve, recommended: Index, limit: float) -> Setting | None:
-    """Return the best setting within the folding limit where the recommended one exceeds it, and there is one."""
+def _within_limits(curve: Curve, recommended: Index, limits: Mapping[str, float]) -> Setting | None:
+    """Return the best setting within the limits where the recommended one exceeds one, and there is one."""
     place = curve.place(recommended)
-    exceeds = place >= 0 and curve.folding[place] > limit
-    other = curve.best_within(limit)
+    exceeds = place >= 0 and not curve.within(limits)[place]
+    other = curve.best_within(limits)
     if not exceeds or other is None:
         return None
     return curve.space.setting(curve.settings[other])
