@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 
-from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CompareOptions
 from hmopt.errors import LedgerError
@@ -138,7 +137,7 @@ def compare(
     """
     files = StudyFolder(folder)
     check_trained_here(files.study)
-    with timed(files.commands_file, "hmopt compare"):
+    with files.command("hmopt compare"):
         keep_freed_memory()
         work = StudyComparison(files, find_device(device), track)
         say(work.announce())

@@ -10,7 +10,6 @@ import numpy as np
 
 from hmopt.analysis.composed import FieldGain
 from hmopt.analysis.gap import GapResult
-from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
 from hmopt.files import file_hash
@@ -161,7 +160,7 @@ def search(
     if gap:
         command += " --gap"
         check_refinable(files, gap_iterations)
-    with timed(files.commands_file, command):
+    with files.command(command):
         if dense:
             _measure_densely(files, track, device)
         swept = search_study(files, track, device, retry_failed=retry_failed)
