@@ -45,6 +45,8 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EA
 """What file systems say that do not write folders to disk on demand."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 """Of a full or broken disk."""
+_OTHER_WORDS = ("inline_container", "disk I/O error", "database or disk is full")
+"""How torch and SQLite say that something cannot be written."""
 _FULL_BYTES = 1 << 16
 """A disk with less than this left is full."""
 
@@ -155,6 +157,28 @@ def put(written: Path, path: Path) -> None:
     _sync_all(written)
     _check_stays(path)
     written.replace(path)
+    sync(path.parent)
+
+
+def put_new(written: Path, path: Path) -> None:
+    """Move a complete file to its place, unless another process has put one there meanwhile.
+
+    Parameters
+    ----------
+    written
+        In a `private_folder` beside `path`.
+    path
+        Its place.
+    """
+    sync(written)
+    _check_stays(path)
+    try:
+        path.hardlink_to(written)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not path.exists():
+            written.replace(path)
     sync(path.parent)
 
 
@@ -319,7 +343,7 @@ def _write_error(error: Exception, path: Path) -> int | None:
     in_words = re.search(r"\(os error (\d+)\)", str(error))
     if in_words:
         return int(in_words.group(1))
-    if "inline_container" in str(error):  # of torch, which says no more
+    if any(words in str(error) for words in _OTHER_WORDS):
         return errno.ENOSPC if _is_full(path) else errno.EIO
     return errno.ENOSPC if _is_full(path) else None
 
