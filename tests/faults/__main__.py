@@ -3,7 +3,7 @@
     python -m tests.faults                 for about 25 minutes
     python -m tests.faults --minutes 5     for less
     python -m tests.faults --sample        a few trials of `hmopt train` and `hmopt search`
-    python -m tests.faults --seed 7        at other moments
+    python -m tests.faults --seed 7 --add  at other moments; counts are added to those in the file
     python -m tests.faults --no-compare    without `hmopt compare`, which trains several networks
 
 The ways take turns, so that after any time each was tried about as often. The exit status is 1 where a
@@ -17,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hmopt.files import replacing
 from tests.faults.trials import (
@@ -27,6 +29,7 @@ from tests.faults.trials import (
     compare_killed,
     load_all,
     make_study,
+    sizes_up_to,
     times,
 )
 
@@ -66,7 +69,7 @@ class Way:
             self.failed.append("; ".join(wrong))
             print(f"FAILED {self.name}: {self.failed[-1]}", flush=True)
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> dict[str, Any]:
         """Return what `results.json` holds of it."""
         return {
             "name": self.name,
@@ -81,31 +84,26 @@ def ways_of(stage: Stage, seed: int) -> list[Way]:
     command = f"hmopt {stage.arguments[0]}"
     changes = list(range(1, stage.changes + 1))
     random.Random(seed).shuffle(changes)
-    sizes = random.Random(seed)
-    largest = stage.largest_file
     return [
         Way(
             f"{command}: killed before a change of a file",
-            ((lambda number=number: stage.killed_before(number)) for number in changes),
+            (partial(stage.killed_before, number) for number in changes),
             f"{stage.changes} changes",
         ),
         Way(
             f"{command}: killed at a random moment",
-            ((lambda after=after: stage.killed_at(after)) for after in times(stage, seed)),
+            (partial(stage.killed_at, after) for after in times(stage, seed)),
             f"{stage.expected_count} results compared",
         ),
         Way(
             f"{command}: SIGTERM at a random moment",
-            ((lambda after=after: stage.terminated_at(after)) for after in times(stage, seed + 1)),
+            (partial(stage.terminated_at, after) for after in times(stage, seed + 1)),
             f"{stage.expected_count} results compared",
         ),
         Way(
             f"{command}: no room for a file",
-            (
-                (lambda size=size: stage.with_largest_file(size))
-                for size in iter(lambda: int(largest ** sizes.uniform(0.3, 1.0)), None)
-            ),
-            f"files of at most {largest / 1000:.0f} kB",
+            (partial(stage.with_largest_file, size) for size in sizes_up_to(stage, seed)),
+            f"files of at most {stage.largest_file / 1000:.0f} kB",
         ),
     ]
 
@@ -127,6 +125,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sample", action="store_true")
     parser.add_argument("--no-compare", action="store_true")
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
     until = time.monotonic() + 60 * given.minutes
@@ -148,6 +147,7 @@ def main() -> int:
             syncs.append(synced(stage))
         if not (given.sample or given.no_compare):
             ways.append(comparison(searched, place, given.seed))
+        random.Random(given.seed).shuffle(ways)
         rounds = 0
         while time.monotonic() < until and not (given.sample and rounds == SAMPLE_ROUNDS):
             for way in ways:
@@ -156,6 +156,8 @@ def main() -> int:
             rounds += 1
     every = [way for way in [*ways, *syncs] if way.tried]
     records = [way.record() for way in every]
+    if given.add and given.output.is_file():
+        records = added(json.loads(given.output.read_text(encoding="utf-8")), records)
     with replacing(given.output) as path:
         text = json.dumps(records, indent=1, ensure_ascii=False)
         path.write_text(f"{text}\n", encoding="utf-8")
@@ -164,13 +166,24 @@ def main() -> int:
     return int(any(way.failed for way in every))
 
 
+def added(earlier: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return records with the counts of earlier ones added; those of now decide what else they tell."""
+    found = {record["name"]: dict(record) for record in earlier}
+    for record in now:
+        before = found.get(record["name"], {"tried": 0, "failed": 0})
+        tried = before["tried"] + record["tried"]
+        failed = before["failed"] + record["failed"]
+        found[record["name"]] = {**record, "tried": tried, "failed": failed}
+    return sorted(found.values(), key=lambda record: str(record["name"]))
+
+
 def comparison(searched: Path, place: Path, seed: int) -> Way:
     """Return the way to kill `hmopt compare --jobs 2`."""
     stage = Stage(COMPARE, searched, place)
     print(f"compare: {stage.seconds:.1f} s undisturbed", flush=True)
     return Way(
         "hmopt compare --jobs 2: killed at a random moment",
-        ((lambda after=after: compare_killed(stage, after)) for after in times(stage, seed)),
+        (partial(compare_killed, stage, after) for after in times(stage, seed)),
         "all its processes end",
     )
 

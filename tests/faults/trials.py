@@ -170,7 +170,7 @@ def is_change(event: str, arguments: tuple[Any, ...], folder: str) -> bool:
     return os.fsdecode(path).startswith(folder)
 
 
-def at_each_change(folder: Path, act: Callable[[int], None]) -> None:
+def at_each_change(folder: Path, act: Callable[[int], object]) -> None:
     """Call a function right before each change below a folder in this process, with its number from 1."""
     count = 0
     prefix = f"{folder}{os.sep}"
@@ -204,9 +204,9 @@ def unsynced_names(folder: Path, report: Path) -> None:
     lines: list[str] = []
     named = 0
 
-    def sync(descriptor: int) -> None:
-        synced.add(os.fstat(descriptor).st_ino)
-        real_sync(descriptor)
+    def sync(fd: Any) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        real_sync(fd)
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal named
@@ -557,3 +557,10 @@ def times(stage: Stage, seed: int) -> Iterator[float]:
     numbers = random.Random(seed)
     while True:
         yield numbers.uniform(0.02, 0.98) * stage.seconds
+
+
+def sizes_up_to(stage: Stage, seed: int) -> Iterator[int]:
+    """Yield random sizes of files below that of the largest one, small ones as often as large ones."""
+    numbers = random.Random(seed)
+    while True:
+        yield int(stage.largest_file ** numbers.uniform(0.3, 1.0))
