@@ -1,5 +1,6 @@
 # make demo: everything on a synthetic cohort.   make test: all tests.   make lint: style, types, layers.
 # make check: style, layers and the fast tests.  make coverage: all tests, and the lines that none runs.
+# make faults: commands that are killed, stopped or out of disk lose nothing; about 25 minutes.
 # make docs: the documentation site.             make bench: speed and scale beside other programs, as ratios.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
@@ -9,7 +10,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WORKERS ?= auto
 
-.PHONY: demo test check lint coverage docs bench clean
+.PHONY: demo test check lint coverage faults docs bench clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
@@ -25,6 +26,10 @@ check: $(DEV_STAMP)
 
 coverage: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term:skip-covered
+
+faults: $(DEV_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+	$(BIN)/python -m studies.readme > /dev/null
 
 docs: $(DEV_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

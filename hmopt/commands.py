@@ -1,6 +1,7 @@
 """Which commands made a study, and how long they took."""
 
 import csv
+import io
 import math
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import hmopt
 from hmopt.csv_tables import neutralized, restored
 from hmopt.errors import HmoptError
-from hmopt.files import one_line
+from hmopt.files import append, one_line
 
 _COLUMNS = ("command", "started", "minutes", "version")
 
@@ -65,16 +66,17 @@ def timed(path: Path, command: str) -> Iterator[None]:
 
 def _append(path: Path, command: str, started: datetime, clock: float) -> None:
     new = not path.is_file()
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    if new:
+        writer.writerow(_COLUMNS)
+    minutes = (time.monotonic() - clock) / 60
+    cell = neutralized(command)
+    writer.writerow(
+        [cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__]
+    )
     # a line is added in place, since several commands may work on a folder at a time
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(_COLUMNS)
-        minutes = (time.monotonic() - clock) / 60
-        cell = neutralized(command)
-        writer.writerow(
-            [cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__]
-        )
+    append(path, rows.getvalue())
 
 
 def read_commands(path: Path) -> list[Command]:

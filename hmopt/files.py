@@ -1,13 +1,29 @@
-"""Writing files whole or not at all, reading JSON that is checked for damage, and hashes of contents."""
+"""Replacing files whole or not at all, reading JSON that is checked for damage, and hashes of contents.
 
+A file or folder is written under the name that it will have, in a folder of its own beside its
+place, and then moved there:
+
+    study/.hmopt-4711-0f3a9c21-k2v_8q1x/search.json     being written
+    study/search.json                                   complete, or as it was before
+
+The name of that folder tells which process made it, on which machine, and ends in random letters;
+nobody else can write to it. After a kill it stays, and the next command that writes beside it
+removes it, once the process is certainly gone.
+"""
+
+import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import reprlib
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,14 +34,44 @@ from hmopt.errors import Fault, HmoptError, first_fault
 HASH_KEY = "sha256"
 """Key under which a JSON file holds the hash of everything else in it."""
 
+ABANDONED_S = 24 * 3600.0
+"""Age from which what another machine has begun counts as abandoned."""
+
 M = TypeVar("M", bound=BaseModel)
+
+_PRIVATE = re.compile(r"\.hmopt-(\d+)-([0-9a-f]{8})-[a-z0-9_]+")
+"""Name of the folder that a file is written in: process id, machine, random letters."""
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES)
+"""What file systems say that do not write folders to disk on demand."""
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Of a full or broken disk."""
+_OTHER_WORDS = ("inline_container", "disk I/O error", "database or disk is full")
+"""How torch and SQLite say that something cannot be written."""
+_FULL_BYTES = 1 << 16
+"""A disk with less than this left is full."""
+
+
+# --- replacing
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to.
+    """Yield a path to write a file to, which takes the place of `path` when the block ends without an error.
 
-    It is renamed to `path` when the block ends without an error.
+    The file is on the disk before it gets its name, and its name before the block is left: after a
+    power failure, too, `path` is the old file or the whole new one.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder is made where it is not there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, as on a full disk; `path` is named.
+    HmoptError
+        If the study folder that it belongs to was removed since the command began.
 
     Examples
     --------
@@ -36,13 +82,417 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> (folder / "note.txt").read_text()
     'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with naming(path), private_folder(path.parent, path) as private:
+        beside = private / path.name
         yield beside
-        beside.replace(path)
+        put(beside, path)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which becomes `path` when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The folder; it is not there yet, or is empty.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with appearing(folder / "model") as beside:
+    ...     _ = (beside / "README.md").write_text("a card")
+    >>> [path.name for path in folder.glob("*/*")]
+    ['README.md']
+    """
+    with naming(path), private_folder(path.parent, path) as private:
+        beside = private / path.name
+        beside.mkdir()
+        yield beside
+        put(beside, path)
+
+
+@contextmanager
+def private_folder(folder: Path, wanted_for: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder in `folder` that nobody else can write to, and remove it at the end.
+
+    What is left of others there, which were killed, is removed first.
+
+    Parameters
+    ----------
+    folder
+        Where; it is made where it is not there.
+    wanted_for
+        What an error names; left out: the folder.
+    """
+    make_folder(folder, wanted_for)
+    _sweep_once(folder)
+    prefix = f".hmopt-{os.getpid()}-{_machine()}-"
+    private = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+    try:
+        yield private
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def put(written: Path, path: Path) -> None:
+    """Move a complete file or folder to its place, so that it is there after a power failure, too.
+
+    Parameters
+    ----------
+    written
+        In a `private_folder` beside `path`.
+    path
+        Its place. A file there is replaced.
+    """
+    if _is_private(path):  # a part of a folder, which is synced as a whole
+        written.replace(path)
+        return
+    _sync_all(written)
+    _check_stays(path)
+    written.replace(path)
+    sync(path.parent)
+
+
+def put_new(written: Path, path: Path) -> None:
+    """Move a complete file to its place, unless another process has put one there meanwhile.
+
+    Parameters
+    ----------
+    written
+        In a `private_folder` beside `path`.
+    path
+        Its place.
+    """
+    sync(written)
+    _check_stays(path)
+    try:
+        path.hardlink_to(written)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not path.exists():
+            written.replace(path)
+    sync(path.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Add whole lines at the end of a file, all or none; a last line that was cut short is dropped.
+
+    Several processes may do so at a time.
+
+    Parameters
+    ----------
+    path
+        The file; it is made where it is not there.
+    text
+        One or more lines, each with its end.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written; `path` is named.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "log.csv"
+    >>> append(path, f"step,loss{chr(10)}")
+    >>> append(path, f"10,0.5{chr(10)}")
+    >>> path.read_text().splitlines()
+    ['step,loss', '10,0.5']
+    """
+    content = text.encode("utf-8")
+    with naming(path), path.open("ab+", buffering=0) as file:
+        _check_stays(path)
+        length = file.seek(0, os.SEEK_END)
+        whole = _end_of_lines(file.fileno(), length)
+        if whole < length:
+            file.truncate(whole)
+        written = file.write(content)
+        if written != len(content):
+            file.truncate(whole)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _end_of_lines(descriptor: int, length: int) -> int:
+    """Return where the last whole line of a file ends."""
+    block = 4096
+    end = length
+    while end > 0:
+        start = max(0, end - block)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        last = os.read(descriptor, end - start).rfind(b"\n")
+        if last >= 0:
+            return start + last + 1
+        end = start
+    return 0
+
+
+def make_folder(folder: Path, wanted_for: Path | None = None) -> None:
+    """Make a folder, and those above it, where they are not there.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    wanted_for
+        What an error names; left out: the folder.
+
+    Raises
+    ------
+    HmoptError
+        If it belongs to a study folder that was removed since the command began.
+    """
+    if folder.is_dir():
+        _check_stays(wanted_for or folder)
+        return
+    _check_stays(wanted_for or folder)
+    missing = [folder]
+    while not missing[-1].parent.is_dir():
+        missing.append(missing[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync(made.parent)
+
+
+# --- on the disk
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    """
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":  # it cannot be opened there
+        return
+    access = os.O_RDWR if os.name == "nt" else os.O_RDONLY
+    descriptor = os.open(path, access)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sync_all(path: Path) -> None:
+    """Sync a file, or a folder with everything in it."""
+    if not path.is_dir():
+        sync(path)
+        return
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder) / name)
+        sync(Path(folder))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of writing in this block name a path, as that of a full disk, and no other.
+
+    Parameters
+    ----------
+    path
+        The file or folder that is being written.
+
+    Raises
+    ------
+    OSError
+        In place of what the library that writes has raised.
+
+    Examples
+    --------
+    >>> with naming(Path("model.safetensors")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'model.safetensors'
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _write_error(error, path)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _write_error(error: Exception, path: Path) -> int | None:
+    """Return the number of an error of writing `path`; None where the error is of another kind.
+
+    Libraries tell that a disk is full in ways of their own: some as an OSError without a name, some
+    only in words.
+    """
+    if isinstance(error, HmoptError):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None:
+            return error.errno if error.errno in _CANNOT_WRITE else None
+        return error.errno if _is_private(Path(os.fsdecode(error.filename))) else None
+    in_words = re.search(r"\(os error (\d+)\)", str(error))
+    if in_words:
+        return int(in_words.group(1))
+    if any(words in str(error) for words in _OTHER_WORDS):
+        return errno.ENOSPC if _is_full(path) else errno.EIO
+    return errno.ENOSPC if _is_full(path) else None
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _FULL_BYTES
+    except OSError:
+        return False
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Give a file the permissions that new files in its folder get; some libraries let nobody else read theirs."""
+    with private_folder(path.parent) as private:
+        new = private / "new"
+        new.touch()
+        usual = new.stat().st_mode
+    path.chmod(usual & 0o777)
+
+
+# --- what others left behind
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes had begun to write in a folder, but nothing that may still be written.
+
+    A process of this machine is gone if its id is no longer in use. Of another machine, or another
+    container, it counts as gone a day after it last wrote.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            found = _PRIVATE.fullmatch(entry.name)
+            if found is None or not entry.is_dir(follow_symlinks=False):
+                continue
+            path = Path(entry.path)
+            if _is_abandoned(path, int(found.group(1)), found.group(2)):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+_swept: set[str] = set()
+"""Folders that this process has swept."""
+
+
+def _sweep_once(folder: Path) -> None:
+    place = os.path.abspath(folder)  # noqa: PTH100, links are not followed
+    if place not in _swept:
+        _swept.add(place)
+        sweep(folder)
+
+
+def _is_abandoned(path: Path, process: int, machine: str) -> bool:
+    if machine == _machine() and os.name == "posix":
+        return not _is_running(process)
+    try:
+        latest = path.stat().st_mtime
+        for inner in path.rglob("*"):
+            latest = max(latest, inner.lstat().st_mtime)
+    except OSError:  # it is being worked on
+        return False
+    return time.time() - latest > ABANDONED_S
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Return 8 digits for this machine since it was started, and for the container that ids of processes count in."""
+    facts = [platform.node()]
+    with suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        facts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115, no path
+    return content_hash(facts)[:8]
+
+
+def _is_private(path: Path) -> bool:
+    return any(_PRIVATE.fullmatch(part) for part in path.parts)
+
+
+# --- a folder that must stay
+
+
+_staying: dict[str, tuple[int, int]] = {}
+"""Device and inode of folders that commands work on, by their absolute path."""
+
+
+@contextmanager
+def staying(folder: Path) -> Iterator[None]:
+    """Refuse in this block to write below a folder that was removed or replaced since the block began.
+
+    Without it the folder would be made again, and hold only what was written last.
+
+    Parameters
+    ----------
+    folder
+        One that is not there yet is not watched.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with staying(folder):
+    ...     folder.rmdir()
+    ...     write_json(folder / "search.json", {})
+    Traceback (most recent call last):
+    hmopt.errors.HmoptError: ...search.json: expected the folder ... as it was when the command began, got none. ...
+    """
+    place = os.path.abspath(folder)  # noqa: PTH100, links are not followed
+    is_new = place not in _staying
+    if is_new and Path(place).is_dir():
+        _staying[place] = _inode(place)
+    try:
+        yield
+    finally:
+        if is_new:
+            _staying.pop(place, None)
+
+
+def _inode(place: str) -> tuple[int, int]:
+    status = Path(place).stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_stays(path: Path) -> None:
+    if not _staying:
+        return
+    wanted = Path(os.path.abspath(path))  # noqa: PTH100, links are not followed
+    for place, known in list(_staying.items()):
+        if not wanted.is_relative_to(place):
+            continue
+        there = Path(place).is_dir()
+        if there and _inode(place) == known:
+            continue
+        raise HmoptError(
+            str(path),
+            expected=f"the folder {place} as it was when the command began",
+            got="another one" if there else "none",
+            advice="It was moved or removed meanwhile: put it back and run the command again.",
+        )
+
+
+# --- names and hashes
 
 
 def real_place(path: Path) -> Path:

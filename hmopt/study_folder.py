@@ -37,11 +37,13 @@ the one in `results/` otherwise**. Measurements are taken from the ledger where 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmopt.commands import Command, read_commands
+from hmopt.commands import Command, read_commands, timed
 from hmopt.csv_tables import read_number_table, read_text_table, write_table
 from hmopt.declaration import FILE_NAME, Study
 from hmopt.declaration.study import (
@@ -51,7 +53,7 @@ from hmopt.declaration.study import (
     with_absolute_paths,
 )
 from hmopt.errors import DeclarationError, LedgerError
-from hmopt.files import file_hash, read_json, slug
+from hmopt.files import file_hash, read_json, slug, staying, sweep
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
 from hmopt.ledger.composed import (
     ComposedFields,
@@ -690,6 +692,55 @@ class StudyFolder(_SearchFiles):
             )
         space = searched.space_of(model)
         return self.ledger.measurements(identity, space, self.pairs, metrics, searched.labels)
+
+    # --- working on it
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Work on the folder in this block: what killed commands left there is removed first.
+
+        Once the folder was removed, nothing is written there any more.
+
+        Raises
+        ------
+        HmoptError
+            If something is to be written below it when it was removed.
+        """
+        for folder in self._written_folders():
+            sweep(folder)
+        with staying(self.path):
+            yield
+
+    @contextmanager
+    def command(self, command: str) -> Iterator[None]:
+        """Work on the folder in this block, and note in `commands.csv` how long that took.
+
+        Parameters
+        ----------
+        command
+            What was asked for, without the folder.
+        """
+        with self.in_use(), timed(self.commands_file, command):
+            yield
+
+    def _written_folders(self) -> list[Path]:
+        """Return the folders that commands write to."""
+        results = self.results
+        folders = [
+            self.path,
+            self.prepared_folder,
+            self.ledger_folder,
+            self.examples_folder,
+            self.baselines_folder,
+            self.report.path,
+            self.report.figures_folder,
+            results.path,
+            results.baselines_folder,
+            results.examples_folder,
+            results.figures_folder,
+        ]
+        separate = self.baselines_folder.glob("separate-*")
+        return [*folders, *sorted(separate)]
 
     # --- writing what several files must agree on
 

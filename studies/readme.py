@@ -372,6 +372,12 @@ DEFINED = {
 """Numbers of the method, from the code that uses them."""
 
 
+def faults(root: Path = ROOT) -> list[dict[str, Any]]:
+    """Return what came of disturbing commands: the rows that `make faults` has written."""
+    path = root / "tests" / "faults" / "results.json"
+    return list(json.loads(path.read_text(encoding="utf-8")))
+
+
 def templates(root: Path = ROOT) -> list[Path]:
     """Return all templates of the project."""
     found = [
@@ -395,6 +401,7 @@ def render(template: Path, root: Path = ROOT) -> str:
     return wrap(
         source.render(
             study=lambda name: Study(name, root),
+            faults=lambda: faults(root),
             require=require,
             with_evidence=with_evidence,
             beside_difference=beside_difference,

@@ -80,7 +80,16 @@ class TinyStudy:
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = frozenset(
-    {"baking", "cases", "documentation", "extension", "geometry", "integration", "report/parts"}
+    {
+        "baking",
+        "cases",
+        "documentation",
+        "extension",
+        "faults",
+        "geometry",
+        "integration",
+        "report/parts",
+    }
 )
 """Folders whose tests run whole commands, or read many files."""
 SLOW_MODULES = frozenset(
@@ -144,7 +153,9 @@ SLOW_MODULES = frozenset(
         "training/test_train_baselines.py",
         "tuner/test_page.py",
         "workflow/test_apply.py",
+        "workflow/test_disturbed.py",
         "workflow/test_engine_names.py",
+        "workflow/test_machine.py",
         "workflow/test_new.py",
         "workflow/test_new_bids.py",
         "workflow/test_new_engine.py",
@@ -188,6 +199,14 @@ def is_slow(item: pytest.Item) -> bool:
 # how long an example takes says more of the machine than of hmopt
 hypothesis.settings.register_profile("hmopt", deadline=None)
 hypothesis.settings.load_profile("hmopt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Let no test wait until a disk has written a file; that is tested by what is asked of the system."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

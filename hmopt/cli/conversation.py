@@ -13,8 +13,10 @@ from rich.console import Console
 from hmopt.cli.progress import tracker
 from hmopt.errors import HmoptError
 from hmopt.progress import Track
+from hmopt.stopping import Terminated, terminable
 
-INPUT_ERROR, INTERRUPTED = 2, 130
+INPUT_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
+"""Exit codes; those of a shell for Ctrl-C and SIGTERM."""
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -46,7 +48,7 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
     Parameters
     ----------
     command
-        What resumes the work after Ctrl-C.
+        What resumes the work after Ctrl-C or SIGTERM.
     quiet
         Print nothing but errors.
     debug
@@ -59,12 +61,14 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
     Trained.
     """
     try:
-        with warnings.catch_warnings():
+        with terminable(), warnings.catch_warnings():
             _show_warnings(debug)
             yield Conversation(track=tracker(Console(stderr=True), quiet=quiet), quiet=quiet)
-    except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted. Finished work is kept. Rerun to resume: {command}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        is_terminated = isinstance(stop, Terminated)
+        word = "Terminated" if is_terminated else "Interrupted"
+        typer.echo(f"\n{word}. Finished work is kept. Rerun to resume: {command}", err=True)
+        raise typer.Exit(TERMINATED if is_terminated else INTERRUPTED) from None
     except (HmoptError, OSError) as error:
         if debug:
             raise

@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from hmopt.data.structures import label_dtype
 from hmopt.data.volume import read_image, read_lattice
 from hmopt.declaration import CohortOptions, PreprocessingOptions, Study
 from hmopt.errors import DataError, DeclarationError
-from hmopt.files import content_hash, file_hash
+from hmopt.files import content_hash, file_hash, naming, private_folder, put
 from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 
@@ -249,16 +248,15 @@ def _check_headers_are_right(study: Study) -> None:
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
     """Yield a folder to write to; it is renamed to `place` when the block ends without an error."""
-    beside = place.with_name(f".{place.name}-{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     try:
-        yield beside
-        if not place.is_dir():  # another process may have prepared the same meanwhile
-            beside.rename(place)
+        with naming(place), private_folder(place.parent, place) as private:
+            beside = private / place.name
+            beside.mkdir()
+            yield beside
+            if not place.is_dir():  # another process may have prepared the same meanwhile
+                put(beside, place)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        if not any(place.parent.iterdir()):
+        with suppress(OSError):  # it is not empty, or gone
             place.parent.rmdir()
 
 
@@ -273,8 +271,18 @@ def _create_arrays(
     }
     arrays = {}
     for name, (dtype, whole_shape) in kinds.items():
-        arrays[name] = open_memmap(folder / name, "w+", dtype, whole_shape)
+        path = folder / name
+        arrays[name] = open_memmap(path, "w+", dtype, whole_shape)
+        _reserve(path)
     return arrays
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file on the disk now: where it runs out later, writing to the mapped file is a crash."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _keep_shown(

@@ -2,10 +2,8 @@
 
 import importlib.metadata
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 
 import hmopt
 from hmopt.errors import sides_text
+from hmopt.files import appearing
 from hmopt.interop import bundle_script
 from hmopt.interop.bake import AXES, Baked, write_torch
 
@@ -48,7 +47,7 @@ def write_bundle(baked: Baked, path: Path) -> None:
     ----------
     MONAI Bundle Specification, https://docs.monai.io/en/stable/mb_specification.html
     """
-    with _appearing(path) as beside:
+    with appearing(path) as beside:
         for name in ("configs", "models", "scripts", "docs"):
             (beside / name).mkdir()
         write_torch(baked, beside / "models" / "model.pt2")
@@ -274,16 +273,3 @@ def _tensor(baked: Baked, channels: list[str], value_range: list[float]) -> dict
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=4)
     path.write_text(f"{text}\n", encoding="utf-8")
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """Yield a folder to write to; it gets its name when the block ends without an error."""
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        beside.rename(path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

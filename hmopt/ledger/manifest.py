@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hmopt.errors import LedgerError
-from hmopt.files import checked, read_json, write_json
+from hmopt.files import checked, make_folder, read_json, write_json
 from hmopt.ledger.seal import damaged, file_digest, is_sealed, read_metadata
 from hmopt.space import Hyperparameter, Index, Space
 
@@ -37,7 +37,7 @@ OracleKey = tuple[str, Lattice]
 """Identity of an oracle, and the meaning of its lattice indices."""
 
 _UNFINISHED = re.compile(r"\.\d+-[0-9a-z]+\.parquet")
-"""Names of files of interrupted writers."""
+"""Names of files of interrupted writers of earlier versions."""
 _EXPECTED = "the manifest of a ledger"
 _ADVICE = "Restore it from a copy, or move it away: it is then made again from the shards."
 
@@ -248,7 +248,7 @@ def editing(folder: Path) -> Iterator[list[Shard]]:
     that still wants one reads the manifest again. Shards of interrupted writers, which no manifest
     names, are added to the list first; other files are left alone.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         shards = read_manifest(folder)
         _add_unlisted(folder, shards)

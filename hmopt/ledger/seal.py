@@ -44,11 +44,12 @@ def is_sealed(metadata: Mapping[bytes, Any]) -> bool:
 
 def seal(path: Path) -> str:
     """Write the hash of a file into its footer, and return it: 64 hexadecimal digits."""
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-        digest = hashlib.sha256(content).hexdigest()
-        start = content.rfind(MARKER)
-        stop = start + len(MARKER)
-        content[start:stop] = digest.encode()
+    with path.open("r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            digest = hashlib.sha256(content).hexdigest()
+            start = content.rfind(MARKER)
+        file.seek(start)
+        file.write(digest.encode())
     return digest
 
 

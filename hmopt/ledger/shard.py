@@ -18,7 +18,6 @@ label, stand together, in few of the groups of rows that Parquet reads as a whol
 """
 
 import itertools
-import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ from numpy.typing import NDArray
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
-from hmopt.files import one_line
+from hmopt.files import naming, one_line, private_folder, put
 from hmopt.ledger.manifest import HEADER, Shard, ShardHeader
 from hmopt.ledger.seal import damaged, is_sealed, seal, unsealed
 from hmopt.records import Block
@@ -215,18 +214,16 @@ def write_shard(folder: Path, header: ShardHeader, rows: pa.Table) -> Shard:
     header_json = header.model_dump_json()
     metadata = unsealed({HEADER: header_json.encode()})
     described = plain.with_metadata(metadata)
-    beside = folder / f".{os.getpid()}-shard.parquet"
-    try:
-        with pq.ParquetWriter(beside, described, compression="zstd") as writer:
+    with private_folder(folder) as private:
+        beside = private / "shard.parquet"
+        with naming(folder), pq.ParquetWriter(beside, described, compression="zstd") as writer:
             for start, stop in itertools.pairwise(_bounds(rows)):
                 group = rows.slice(start, stop - start).cast(plain)
                 group = group.replace_schema_metadata(described.metadata)
                 writer.write_table(group, row_group_size=MOST_ROWS)
         digest = seal(beside)
         path = folder / f"{digest[:32]}.parquet"
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        put(beside, path)
     return Shard(
         file=path.name,
         identity=header.identity,

@@ -12,7 +12,7 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hmopt.errors import SearchError
-from hmopt.files import one_line
+from hmopt.files import naming, one_line, private_folder, put_new
 from hmopt.study_folder import StudyFolder
 
 SECONDS_TO_WAIT = 60
@@ -75,6 +75,8 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
         _check_file(url, own)
     arguments = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {}
     try:
+        if is_sqlite and make_url(url).database == str(own):
+            _make_database(own)
         with quiet():
             storage = RDBStorage(url, engine_kwargs=arguments)
         if is_sqlite:
@@ -87,6 +89,19 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         raise _refused(str(error).splitlines()[0]) from error
     return storage
+
+
+def _make_database(path: Path) -> None:
+    """Make an empty database with all its tables, whole or not at all, where there is none."""
+    if path.exists() and path.stat().st_size:
+        return
+    path.unlink(missing_ok=True)
+    with naming(path), private_folder(path.parent, path) as private:
+        beside = private / path.name
+        with quiet():
+            storage = RDBStorage(f"sqlite:///{beside}")
+        storage.engine.dispose()
+        put_new(beside, path)
 
 
 def _check_file(url: str, own: Path) -> None:

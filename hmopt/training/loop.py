@@ -25,6 +25,7 @@ from hmopt.networks import RegistrationNetwork
 from hmopt.progress import Track
 from hmopt.records import Pair
 from hmopt.space import Setting, numbers_of
+from hmopt.stopping import stopping_between_steps
 from hmopt.training.batches import (
     Batch,
     draw_pairs,
@@ -137,8 +138,9 @@ def run_training(
     constant, and its learned weights are those of g.
 
     What is kept as the model is the average. A step depends on the seed and its own number alone,
-    and the state at a checkpoint holds all else: a training that was interrupted and resumed ends
-    in the same bytes as one that was not.
+    and the state holds all else: a training that was interrupted and resumed ends in the same
+    bytes as one that was not. The state is written at checkpoints, and where Ctrl-C or SIGTERM
+    comes, after the step that it comes in.
 
     Parameters
     ----------
@@ -168,6 +170,8 @@ def run_training(
         before registration, or a setting no longer changes the weights of a hypermorph.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
+    KeyboardInterrupt
+        If Ctrl-C came; the state is written.
     """
     options = study.training
     if options.threads:
@@ -180,9 +184,8 @@ def run_training(
     module = trainable.module
     optimizer = trainable.make_optimizer()
     average = make_average(module, options.averaging)
-    progress = load_state(files.state, module, average, optimizer, key)
-    if progress is None:
-        progress = Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
+    resumed = load_state(files.state, module, average, optimizer, key)
+    progress = resumed or Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
     first = progress.step
     warm_up = min(options.warm_up, options.steps // 10)
     schedule = make_schedule(optimizer, options.steps, done=first, warm_up=warm_up)
@@ -205,35 +208,41 @@ def run_training(
     clock = _Clock(progress.minutes)
     facts: CohortFacts | None = None
     before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
-    for settings, batch in track(drawn, "Training", options.steps, first):
-        rate = schedule.get_last_lr()[0]
-        # λ is used twice there: for the weights that register the batch, and to weigh the loss
-        value, terms = take_step(trainable.model, optimizer, loss, batch, settings)
-        schedule.step()
-        average.update_parameters(module)
+    with stopping_between_steps() as stop:
+        for settings, batch in track(drawn, "Training", options.steps, first):
+            rate = schedule.get_last_lr()[0]
+            # λ is used twice there: for the weights that register the batch, and to weigh the loss
+            value, terms = take_step(trainable.model, optimizer, loss, batch, settings)
+            schedule.step()
+            average.update_parameters(module)
 
-        progress = progress.after_step(clock.minutes)
-        step = progress.step
-        is_last = step == options.steps
-        is_checkpoint = is_last or step % options.checkpoint_every == 0
-        row = _row(progress, float(rate), value, terms, settings[0])
-        if is_checkpoint:
-            network = trainable.network(average.module.state_dict())
-            row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
-        if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
-            log.write(row)
-        if is_checkpoint:
-            check_dice(step, row["tune_dice"], before)
-            trainable.check()
-        if step in files.models:
-            # once is enough: images and split stay the same
-            facts = facts or training_facts(study, cohort)
-            header = _header(study, cohort, key, progress, loss, device)
-            header[FACTS] = facts.model_dump()
-            header["tune_dice"] = _json_number(row.get("tune_dice", math.nan))
-            trainable.save(files.models[step], average.module.state_dict(), header)
-        if is_checkpoint and not is_last:
-            save_state(files.state, progress, module, average, optimizer, key)
+            progress = progress.after_step(clock.minutes)
+            step = progress.step
+            is_last = step == options.steps
+            is_checkpoint = is_last or step % options.checkpoint_every == 0
+            row = _row(progress, float(rate), value, terms, settings[0])
+            if is_checkpoint:
+                network = trainable.network(average.module.state_dict())
+                row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
+            if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
+                log.write(row)
+            if is_checkpoint:
+                check_dice(step, row["tune_dice"], before)
+                trainable.check()
+            if step in files.models:
+                # once is enough: images and split stay the same
+                facts = facts or training_facts(study, cohort)
+                header = _header(study, cohort, key, progress, loss, device)
+                header[FACTS] = facts.model_dump()
+                header["tune_dice"] = _json_number(row.get("tune_dice", math.nan))
+                trainable.save(files.models[step], average.module.state_dict(), header)
+            must_stop = stop.is_asked
+            if (is_checkpoint or must_stop) and not is_last:
+                log.sync()
+                save_state(files.state, progress, module, average, optimizer, key)
+            if must_stop:
+                break
+    stop.check()
     files.state.unlink(missing_ok=True)
 
 

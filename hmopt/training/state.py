@@ -1,6 +1,7 @@
 """What a training writes while it runs: the state that it is resumed from, and its log."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Annotated, TextIO
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from hmopt.catalogue import weighted_terms
 from hmopt.errors import CheckpointError
-from hmopt.files import checked, one_line, replacing
+from hmopt.files import append, checked, one_line, replacing, sync
 from hmopt.model_file import read_tensors, sealed
 from hmopt.networks import unshared
 from hmopt.space import Space
@@ -202,6 +204,27 @@ def load_state(
     return progress
 
 
+def remove_state(path: Path, key: str) -> None:
+    """Remove the state of a training whose model is there: of one that was killed right before doing so.
+
+    Parameters
+    ----------
+    path
+        The state. One of another training stays.
+    key
+        Hash of the declaration that the model was trained under.
+    """
+    if not path.is_file():
+        return
+    try:
+        with safe_open(path, framework="np") as file:
+            known = (file.metadata() or {}).get("key")
+    except (SafetensorError, OSError):
+        return
+    if known == key:
+        path.unlink(missing_ok=True)
+
+
 def _read_progress(path: Path, text: str) -> Progress:
     try:
         content = json.loads(text)
@@ -321,8 +344,14 @@ class Log:
                 texts[name] = str(value)
             else:
                 texts[name] = f"{value:.6g}"
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            self._writer(file).writerow(texts)
+        line = io.StringIO()
+        self._writer(line).writerow(texts)
+        append(self.path, line.getvalue())
+
+    def sync(self) -> None:
+        """Have the rows written to the disk, before a state is that is resumed after them."""
+        if self.path.is_file():
+            sync(self.path)
 
     def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
         return csv.DictWriter(file, self.columns, lineterminator="\n")

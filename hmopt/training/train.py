@@ -38,6 +38,7 @@ from hmopt.training.identity import (
 from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
 from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
+from hmopt.training.state import remove_state
 
 VALUES_CHECKED = 3
 """Values of each hyperparameter, from end to end, at which a hypermorph's weights must not all be the same."""
@@ -110,14 +111,15 @@ def train(
     """
     study_folder = StudyFolder(folder)
     path = study_folder.model_file()
-    if is_trained(study, cohort, folder):
-        return path
+    key = training_key(study, cohort)
     files = Files(
         models=kept_models(folder, study.training.steps),
         state=study_folder.training_state_file,
         log=study_folder.training_file,
     )
-    key = training_key(study, cohort)
+    if is_trained(study, cohort, folder):
+        remove_state(files.state, key)
+        return path
     run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
     return path
 
@@ -157,9 +159,10 @@ def train_hypermorph(
         If there is no pair to train on, or the loss is no longer a finite number.
     """
     key = training_key(study, cohort)
-    if is_kept(path, HYPERMORPH_FORMAT, key):
-        return path
     files = files_beside(path, study.training.steps)
+    if is_kept(path, HYPERMORPH_FORMAT, key):
+        remove_state(files.state, key)
+        return path
     run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
     return path
 
@@ -209,10 +212,11 @@ def train_network(
         registration.
     """
     key = setting_key(study, cohort, setting)
+    files = files_beside(path, study.training.steps)
     if is_kept(path, NETWORK_FORMAT, key):
+        remove_state(files.state, key)
         return path
     build = partial(TrainableNetwork, setting=setting)
-    files = files_beside(path, study.training.steps)
     run_training(study, cohort, build, files, key, torch.device(device), track)
     return path
 

@@ -1,7 +1,7 @@
 """What a search found, for the page: response curves of the labels and the best setting of each scope."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 

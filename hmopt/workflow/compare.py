@@ -28,11 +28,10 @@ from typing import Any
 
 import torch
 
-from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CompareOptions
 from hmopt.errors import LedgerError
-from hmopt.files import content_hash
+from hmopt.files import content_hash, staying
 from hmopt.ledger import AtRate, Baseline, Comparison, Measurements, RateTrial
 from hmopt.ledger.baselines import Role
 from hmopt.model_file import check_header
@@ -138,7 +137,7 @@ def compare(
     """
     files = StudyFolder(folder)
     check_trained_here(files.study)
-    with timed(files.commands_file, "hmopt compare"):
+    with files.command("hmopt compare"):
         keep_freed_memory()
         work = StudyComparison(files, find_device(device), track)
         say(work.announce())
@@ -518,9 +517,10 @@ def train_one(folder: Path, device: str, threads: int, training: Training) -> No
     """Do one training of a comparison, in a process that does nothing else."""
     keep_freed_memory()
     torch.set_num_threads(threads)
-    study = StudyFolder(folder).study
-    cohort = prepare(study, folder)
-    BaselineOracles(folder, study, cohort, device=device).train(training)
+    files = StudyFolder(folder)
+    with staying(folder):
+        cohort = prepare(files.study, folder)
+        BaselineOracles(folder, files.study, cohort, device=device).train(training)
 
 
 def ensembles_of(seeds: Sequence[int], sizes: Iterable[int]) -> list[tuple[int, ...]]:

@@ -137,7 +137,8 @@ def inspect_ledger(folder: Path | str, *, compact: bool = False) -> LedgerConten
     before = None
     if compact:
         before = holdings
-        ledger.compact()
+        with files.in_use():
+            ledger.compact()
         holdings = tuple(ledger.holdings())
     return LedgerContent(holdings=holdings, names=_model_names(files), before=before)
 

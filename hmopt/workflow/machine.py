@@ -2,10 +2,15 @@
 
 import ctypes
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 from hmopt.errors import DeclarationError
 
@@ -15,6 +20,9 @@ R = TypeVar("R")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's `mallopt`."""
 KEPT_BYTES, STEP_BYTES = 2**31 - 1, 2**27
+
+_TERMINATED = 143
+"""Exit code after SIGTERM."""
 
 
 def find_device(name: str | None) -> str:
@@ -75,7 +83,9 @@ def keep_freed_memory() -> None:
 def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[R]:
     """Yield the result of a function for each item, in the order in which they become ready.
 
-    The first error ends all: items whose computation has not begun are dropped.
+    The first error ends all, as Ctrl-C, SIGTERM and the end of this process do, however it ends.
+    Each of the other processes then gets SIGTERM, which `run` may hold back to finish a step, and
+    begins with no other item.
 
     Parameters
     ----------
@@ -93,10 +103,42 @@ def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterat
     [1.0, 2.0, 3.0]
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(run, item) for item in items]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    # the processes watch one end; the other end is closed here, or by the system when this one is gone
+    watched, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_stop_with, initargs=(watched,)
+    )
+    try:
+        futures = [pool.submit(_run_until_stopped, run, item) for item in items]
+        for future in as_completed(futures):
+            yield future.result()
+        pool.shutdown()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        held.close()
+        pool.shutdown()
+        watched.close()
+
+
+def _stop_with(watched: Connection) -> None:
+    """Have this process get SIGTERM when the other end of a pipe is closed; Ctrl-C is for the other one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _exit)
+
+    def wait() -> None:
+        watched.poll(None)  # nothing is ever sent: it returns at the end
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_TERMINATED)
+
+
+def _run_until_stopped(run: Callable[[T], R], item: T) -> R:
+    """Return the result of a function, or end this process, which would begin with the next item."""
+    try:
+        return run(item)
+    except SystemExit:
+        os._exit(_TERMINATED)

@@ -1,7 +1,6 @@
 """`hmopt.publish`: a trained model in a folder that is ready for a hub, with its card and nothing personal."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from hmopt.declaration import CohortOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
 from hmopt.errors import CheckpointError, DeclarationError, sides_text
-from hmopt.files import checked
+from hmopt.files import appearing, checked, give_usual_permissions
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
@@ -179,10 +178,7 @@ def publish(
 
     material = _material(files, track)
     optima = None if material is None else optima_of(material)
-    beside = destination.with_name(f".{destination.name}-{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
+    with appearing(destination) as beside:
         _write_model(files.model_file(), beside / "model.safetensors", header, study)
         remarks = _copy_network(files.path, study, beside)
         declaration = harmless(study)
@@ -204,9 +200,6 @@ def publish(
         (beside / CARD).write_text(text, encoding="utf-8")
         if destination.is_dir():
             destination.rmdir()
-        beside.rename(destination)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return Published(
         folder=destination,
         card=destination / CARD,
@@ -333,7 +326,7 @@ def _write_model(source: Path, destination: Path, header: Mapping[str, Any], stu
     cleaned = {**header, "preprocessing": preprocessing}
     tensors = {**hypermorph.hypernetwork.state_dict(), **hypermorph.constants()}
     save_hypermorph(destination, tensors, cleaned)
-    destination.chmod(0o644)
+    give_usual_permissions(destination)
 
 
 def _copy_network(folder: Path, study: Study, destination: Path) -> list[str]:

@@ -75,8 +75,9 @@ def report(
     check_report_places(files)
     files.check_together()
     check_beside(files)
-    page = write_report(files, track)
-    committed = write_results(files, track, pictures=pictures) if results else None
+    with files.in_use():
+        page = write_report(files, track)
+        committed = write_results(files, track, pictures=pictures) if results else None
     return Reported(page=page, results=committed)
 
 

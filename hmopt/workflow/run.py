@@ -1,17 +1,14 @@
 """`hmopt.run` and `hmopt.demo`: a whole study with one call."""
 
 import csv
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from hmopt.commands import timed
 from hmopt.data.synthetic import TRUE_ORDER, make_cohort
 from hmopt.errors import DeclarationError
-from hmopt.files import check_outputs, replacing
+from hmopt.files import appearing, check_outputs, replacing
 from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.report import Reported, report
@@ -81,7 +78,7 @@ def run(
     'studies/mine/report/index.html'
     """
     files = StudyFolder(folder)
-    with timed(files.commands_file, "hmopt run"):
+    with files.command("hmopt run"):
         return _run(files, track, say, device)
 
 
@@ -164,7 +161,7 @@ def demo(
     0.85
     """
     files = StudyFolder(folder)
-    with timed(files.commands_file, "hmopt demo"):
+    with files.command("hmopt demo"):
         _make_demo(files, track)
         done = _run(files, track, say, device)
         return Demonstrated(run=done, optima=_structure_optima(files.report.optima_file))
@@ -196,12 +193,8 @@ def _make_demo(files: StudyFolder, track: Track) -> None:
             got=cohort,
             advice="Choose another folder, or move it away.",
         )
-    unfinished = files.path / f".cohort-{os.getpid()}"
-    try:
+    with appearing(cohort) as unfinished:
         make_cohort(unfinished, track=track)
-        unfinished.rename(cohort)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     with replacing(declaration) as beside:
         beside.write_text(demo_declaration(), encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from hmopt.analysis.composed import FieldGain
 from hmopt.analysis.gap import GapResult
-from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
-from hmopt.files import file_hash
+from hmopt.files import file_hash, naming
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
 from hmopt.oracle import (
@@ -162,7 +161,7 @@ def search(
     if gap:
         command += " --gap"
         check_refinable(files, gap_iterations)
-    with timed(files.commands_file, command):
+    with files.command(command):
         if dense:
             _measure_densely(files, track, device)
         swept = search_study(files, track, device, retry_failed=retry_failed)
@@ -316,14 +315,15 @@ class StudySearch:
         default = oracle.space.index(oracle.space.default)
         of_one = settings_of_one_regularization(oracle.space, self.options.coarse)
         self.fill(oracle, [default, *of_one], self.options.measured)
-        settings = optimize_scopes(
-            Recorded(oracle, self._ledger),
-            self._measurements(oracle),
-            self.options,
-            self.study.name,
-            storage,
-            self._track,
-        )
+        with self._naming_database():
+            settings = optimize_scopes(
+                Recorded(oracle, self._ledger),
+                self._measurements(oracle),
+                self.options,
+                self.study.name,
+                storage,
+                self._track,
+            )
         self.fill(oracle, settings, self.options.measured)
         return self._measurements(oracle)
 
@@ -416,7 +416,14 @@ class StudySearch:
         """Export the Optuna studies of cohort, groups and labels; return their names."""
         options = self.options
         storage = open_storage(self._files.path, options.storage)
-        return store_studies(measurements, options, self.study.name, storage, self._track)
+        with self._naming_database():
+            return store_studies(measurements, options, self.study.name, storage, self._track)
+
+    def _naming_database(self) -> AbstractContextManager[None]:
+        """Have an error of writing studies name the folder's own file, where that is written."""
+        if self.options.storage is not None:
+            return nullcontext()
+        return naming(self._files.studies_file)
 
     def write_examples(self, oracle: RegisteringOracle, measurements: Measurements) -> None:
         """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmopt.commands import timed
 from hmopt.data.preprocessing import prepare
 from hmopt.networks import read_header
 from hmopt.progress import Track, silent
@@ -98,7 +97,7 @@ def train(
     ('studies/mine/model.safetensors', 6000)
     """
     files = StudyFolder(folder)
-    with timed(files.commands_file, "hmopt train"):
+    with files.command("hmopt train"):
         return train_study(files, track, device)
 
 

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import typer
 
@@ -14,6 +16,18 @@ def test_after_an_interruption_it_says_which_command_resumes(
         raise KeyboardInterrupt
     assert exit_.value.exit_code == 130
     assert "Rerun to resume: hmopt train brains" in capsys.readouterr().err
+
+
+def test_sigterm_is_treated_as_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(typer.Exit) as exit_,
+        conversation("hmopt train brains", quiet=False, debug=False),
+    ):
+        signal.raise_signal(signal.SIGTERM)
+    assert exit_.value.exit_code == 143
+    said = capsys.readouterr().err.strip()
+    assert said == "Terminated. Finished work is kept. Rerun to resume: hmopt train brains"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 import csv
+import json
 import math
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study, parse_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError, DivergedError
 from hmopt.networks import load_hypermorph, read_header
 from hmopt.progress import Track
+from hmopt.stopping import terminable
 from hmopt.training import train
 from hmopt.training.identity import check_key, is_trained, training_key
 from hmopt.training.train import TrainableHypermorph
@@ -306,3 +310,42 @@ def test_model_of_an_earlier_version_is_told_what_to_declare(
         check_key(path, header, "another key")
     with pytest.raises(CheckpointError, match=r"one of others\. Restore what it was"):
         check_key(path, read_header(path), "another key")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_step_writes_the_state_and_the_rest_is_trained_as_without_it(
+    number: signal.Signals, cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    study = declare()
+    undisturbed = load_file(train(study, cohort, tmp_path / "undisturbed"))
+    folder = tmp_path / "stopped"
+
+    def track(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+        for done, item in enumerate(items, start):
+            if done == 3:  # between the third step and the fourth
+                signal.raise_signal(number)
+            yield item
+
+    with pytest.raises(KeyboardInterrupt), terminable():
+        train(study, cohort, folder, track=track)
+    with safe_open(folder / STATE, framework="np") as file:
+        assert json.loads(file.metadata()["progress"])["step"] == 4
+    resumed = load_file(train(study, cohort, folder))
+    assert resumed.keys() == undisturbed.keys()
+    for name, tensor in undisturbed.items():
+        assert torch.equal(tensor, resumed[name])
+    kept = [{**row, "minutes": ""} for row in logged(folder)]
+    assert kept == [{**row, "minutes": ""} for row in logged(tmp_path / "undisturbed")]
+    assert not (folder / STATE).exists()
+
+
+def test_a_state_whose_model_is_there_is_removed_and_that_of_another_training_stays(
+    cohort: PreparedCohort, tmp_path: Path
+) -> None:
+    study = declare()
+    train(study, cohort, tmp_path)
+    state = tmp_path / STATE
+    for key, stays in ((training_key(study, cohort), False), ("another", True)):
+        save_file({"a": torch.zeros(1)}, state, {"key": key})
+        train(study, cohort, tmp_path)
+        assert state.exists() == stays

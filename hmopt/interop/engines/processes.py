@@ -3,6 +3,12 @@
 Each is a Python of its own, started anew (never forked, which threads of torch do not survive), and
 the leader of a group of processes, so that what it started ends with it. A registration that takes
 longer than its limit is ended with the whole group.
+
+The group also ends with this process, however this one ends, and whatever the engine is at:
+
+    this process ──── holds the pipe open; the system closes it when the process is gone
+      └ group:  worker ── what the engine started
+                └ guard   reads from the pipe; at its end, it kills the group
 """
 
 import contextlib
@@ -64,14 +70,19 @@ class EngineProcess:
     def __init__(self, source: EngineSource, time_limit_s: float | None) -> None:
         self._time_limit_s = time_limit_s
         self._asking = threading.Lock()
+        watched, held = os.pipe()
+        # it is closed with this object, or by the system; nothing is ever written
+        self._alive = os.fdopen(held, "wb", buffering=0)
         self.popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hmopt.interop.engines.worker"],
+            [sys.executable, "-P", "-m", "hmopt.interop.engines.worker", str(watched)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(source.threads),
             start_new_session=True,
+            pass_fds=(watched,),
         )
+        os.close(watched)
         assert self.popen.stderr is not None
         self._tail = bytearray()
         self._listening = threading.Thread(
@@ -164,7 +175,7 @@ class EngineProcess:
             self._asking.release()
 
     def _close(self) -> None:
-        for stream in (self.popen.stdin, self.popen.stdout):
+        for stream in (self.popen.stdin, self.popen.stdout, self._alive):
             if stream is not None:
                 with contextlib.suppress(OSError):  # what was not sent is not sent any more
                     stream.close()

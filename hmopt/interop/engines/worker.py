@@ -1,15 +1,15 @@
 """The process that an engine runs in: reads pairs from its input, writes displacements to its output.
 
-It is started as `python -m hmopt.interop.engines.worker` by `EngineProcess`, and ends with its
-input, or when the process that started it is gone. What the engine prints goes to standard error.
+It is started as `python -m hmopt.interop.engines.worker PIPE` by `EngineProcess`, and ends with its
+input. A guard, which is a process beside it, ends it and all that it started when the process that
+holds the other end of the pipe is gone: a thread could not do so while an engine computes without
+giving threads a turn. What the engine prints goes to standard error.
 """
 
 import contextlib
 import os
-import signal
+import subprocess
 import sys
-import threading
-import time
 from typing import IO
 
 from hmopt.errors import DeclarationError
@@ -17,14 +17,22 @@ from hmopt.interop.engines.failure import EngineFailure
 from hmopt.interop.engines.messages import receive, send
 from hmopt.interop.engines.source import EngineSource, LoadedEngine
 
-_LOOK_EVERY_S = 1.0
+_GUARD = "read -r _; kill -s KILL 0"
+"""Wait for the end of the input, then kill the own group of processes."""
 
 
 def main() -> None:
     """Serve until the input ends."""
     requests, replies = _own_streams()
-    parent = os.getppid()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    guard = _start_guard(int(sys.argv[1]))
+    try:
+        _run(requests, replies)
+    finally:
+        guard.kill()
+        guard.wait()
+
+
+def _run(requests: IO[bytes], replies: IO[bytes]) -> None:
     first, _ = receive(requests)
     for place in first["path"]:
         if place not in sys.path:
@@ -50,11 +58,12 @@ def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
     return requests, replies
 
 
-def _end_with(parent: int) -> None:
-    """End this process and all that it started when its parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_EVERY_S)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+def _start_guard(pipe: int) -> "subprocess.Popen[bytes]":
+    """Start the guard, which alone reads from the pipe."""
+    nothing = subprocess.DEVNULL
+    guard = subprocess.Popen(["/bin/sh", "-c", _GUARD], stdin=pipe, stdout=nothing, stderr=nothing)
+    os.close(pipe)
+    return guard
 
 
 def _serve(engine: LoadedEngine, requests: IO[bytes], replies: IO[bytes]) -> None:

@@ -149,3 +149,55 @@ def test_an_engine_that_cannot_be_imported_is_refused_with_the_reason(tmp_path: 
         source = EngineSource(kind="callable", name=f"{name}:register", folder=tmp_path, grid=GRID)
         with pytest.raises(DeclarationError, match=message):
             EngineProcesses(source, jobs=1).start()
+
+
+BLOCKING = """
+import ctypes
+import os
+import subprocess
+
+
+def register(moving, fixed, setting, spacing_mm):
+    child = subprocess.Popen(["sleep", "300"])
+    with open("{pids}", "w") as file:
+        file.write(f"{os.getpid()} {child.pid}\\n")
+    ctypes.PyDLL(None).sleep(300)  # no other thread of this process gets a turn
+"""
+
+
+def states(group: int) -> list[str]:
+    """Return the states of a group's processes, without those that only wait to be cleared away."""
+    left = subprocess.run(["ps", "-o", "stat=", "-g", str(group)], capture_output=True, text=True)
+    return [state for state in left.stdout.split() if not state.startswith("Z")]
+
+
+def test_an_engine_that_gives_no_thread_a_turn_ends_with_a_parent_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    pids = tmp_path / "pids"
+    (tmp_path / "engine.py").write_text(BLOCKING.replace("{pids}", str(pids)))
+    program = f"""
+import sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from hmopt.interop.engines.grid import Grid
+from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.source import EngineSource
+source = EngineSource(kind="callable", name="engine.py:register", folder=Path({str(tmp_path)!r}),
+                      grid=Grid(shape=(6, 5), spacing_mm=(1.0, 2.0)))
+image = np.zeros((6, 5), np.float32)
+EngineProcesses(source, jobs=1).register(image, image, {{}})
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    deadline = time.monotonic() + 120
+    while not (pids.exists() and pids.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, "the engine did not begin"
+        time.sleep(0.05)
+    worker, _child = map(int, pids.read_text().split())
+    assert len(states(worker)) == 3  # worker, guard, and what the engine started
+    parent.kill()
+    parent.wait()
+    while states(worker):
+        assert time.monotonic() < deadline, "something goes on"
+        time.sleep(0.05)
