@@ -301,6 +301,28 @@ def _check_arrays(folder: Path, record: _Record, shape: tuple[int, ...]) -> None
             raise _damaged(folder / RECORD, f"{len(hashes)} hashes of {count} items")
 
 
+def check_folder(folder: Path) -> None:
+    """Check that every item of every array of a prepared cohort is what was written.
+
+    Parameters
+    ----------
+    folder
+        What `write_arrays` wrote.
+
+    Raises
+    ------
+    DataError
+        If its record or one of the arrays was damaged.
+    """
+    record = _read_record(folder)
+    count = len(record.scans) * len(record.slices)
+    shape = _mapped(folder / IMAGES).shape[1:]
+    _check_arrays(folder, record, shape)
+    for place in range(count):
+        for name in ARRAYS:
+            _row(folder, name, place)
+
+
 def open_prepared(
     folder: Path,
     options: PreprocessingOptions,

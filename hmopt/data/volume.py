@@ -101,6 +101,24 @@ def read_image(path: Path) -> Volume:
     return Volume(data=intensities, lattice=lattice)
 
 
+def check_varied(path: Path, image: Volume) -> None:
+    """Refuse an image with one intensity everywhere: nothing in it can be registered.
+
+    Raises
+    ------
+    DataError
+        If it has.
+    """
+    lowest = float(image.data.min())
+    if lowest == float(image.data.max()):
+        raise DataError(
+            str(path),
+            expected="intensities that differ",
+            got=f"{lowest:g} everywhere",
+            advice="Replace the file or take it out.",
+        )
+
+
 def read_labels(path: Path, like: Lattice | None = None) -> Volume:
     """Read the codes of a label map as int64.
 

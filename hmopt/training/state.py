@@ -202,6 +202,26 @@ def load_state(
     return progress
 
 
+def check_state(path: Path) -> Progress:
+    """Check that a state of training is what was written, and return how far the training had come.
+
+    Whether it is of the declared training is seen when it is loaded.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+    """
+    metadata, arrays = read_tensors(path, WHAT, ADVICE)
+    progress = _read_progress(path, metadata.get("progress", "{}"))
+    weights = {name.removeprefix("weights/") for name in arrays if name.startswith("weights/")}
+    averages = {name.removeprefix("averages/") for name in arrays if name.startswith("averages/")}
+    if not weights or weights != averages:
+        got = "not an average of each tensor"
+        raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
+    return progress
+
+
 def _read_progress(path: Path, text: str) -> Progress:
     try:
         content = json.loads(text)
