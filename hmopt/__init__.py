@@ -1,8 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `compare`, `report`, `register`, `apply`,
-`bake`, `check`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and returns a
-record.
+`bake`, `check`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study takes its folder and
+returns a record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import ConfigDict, Field, PositiveFloat
 
 from hmopt.data.grid import NO_SLICE
 from hmopt.data.reference import Reference
@@ -19,6 +19,7 @@ from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import one_line, read_json, read_record, write_json
+from hmopt.schemas import Record, ReferenceEntry
 
 IMAGES = "images.npy"
 LABEL_MAPS = "labels.npy"
@@ -144,17 +145,17 @@ class PreparedCohort:
         return cast(int, self.images.index.get_loc(name))
 
 
-class _Record(BaseModel):
+class _Record(Record):
     """What `record.json` says about the arrays beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     scans: Annotated[list[str], Field(min_length=1)]
     slices: Annotated[list[int], Field(min_length=1)]
     labels: Annotated[list[str], Field(min_length=1)]
     spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None
-    reference: dict[str, Any] | None = None
-    codes: dict[str, list[int]] = {}
+    reference: ReferenceEntry | None = None
+    codes: dict[str, list[Annotated[int, Field(ge=0)]]] = {}
     hashes: dict[str, list[str]] = {}
     """Of every item of each array; none where an earlier version prepared them."""
 
@@ -360,10 +361,16 @@ def open_prepared(
         spacing_mm=None if record.spacing_mm is None else tuple(record.spacing_mm),
         identity=folder.name,
         search_slices=tuple(options.slices.search_indices) if options.slices else (),
-        reference=Reference.from_record(record.reference),
+        reference=_reference(record),
         files={str(scan): Path(path) for scan, path in images["image"].items()},
         codes={name: tuple(codes) for name, codes in record.codes.items()},
     )
+
+
+def _reference(record: _Record) -> Reference:
+    if record.reference is None:
+        return Reference.from_record(None)
+    return Reference.from_record(record.reference.model_dump())
 
 
 def _items(

@@ -25,7 +25,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from hmopt.array_files import ArrayRule, read_npz
@@ -33,6 +33,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError
 from hmopt.files import checked, content_hash, one_line, replacing
 from hmopt.records import MapKind
+from hmopt.schemas import Record
 from hmopt.spatial import blending_weights, coarsen, label_tensor, warp
 from hmopt.spatial.blending import NEAR
 
@@ -314,10 +315,10 @@ def write_frequencies(path: Path, frequencies: Frequencies) -> None:
         )
 
 
-class _Facts(BaseModel):
+class _Facts(Record):
     """What a file of frequencies says of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     labels: Annotated[list[str], Field(min_length=1)]
     stride: Annotated[int, Field(ge=1, le=16, strict=True)]
@@ -356,9 +357,7 @@ def read_frequencies(path: Path) -> Frequencies:
         content = json.loads(str(arrays["facts"]))
     except (ValueError, RecursionError) as error:
         raise refuse(f"a damaged file ({one_line(error)})") from error
-    facts = checked(
-        content, _Facts, field=str(path), error=DataError, what=expected, advice=ADVICE
-    )
+    facts = checked(content, _Facts, field=str(path), error=DataError, what=expected, advice=ADVICE)
     frequencies = Frequencies(
         shares=arrays["shares"],
         slices=tuple(arrays["slices"].tolist()),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -18,12 +18,15 @@ from torch.optim.swa_utils import AveragedModel
 from hmopt.catalogue import weighted_terms
 from hmopt.errors import CheckpointError
 from hmopt.files import checked, one_line, replacing
-from hmopt.model_file import read_tensors, sealed
+from hmopt.model_file import check_weights, read_tensors, sealed
 from hmopt.networks import unshared
+from hmopt.schemas import Record
 from hmopt.space import Space
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
+KINDS = ("weights", "averages", "optimizer")
+"""What the names of tensors in its file begin with."""
 WHAT = "a state of training"
 ADVICE = "Delete the file to begin anew."
 
@@ -69,10 +72,10 @@ class Progress:
         return replace(self, step=done, minutes=minutes)
 
 
-class _Progress(BaseModel):
+class _Progress(Record):
     """How far a training has come, as its file tells it."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     step: Annotated[int, Field(ge=1, strict=True)]
     minutes: Annotated[float, Field(ge=0, strict=True)]
@@ -214,11 +217,16 @@ def check_state(path: Path) -> Progress:
     """
     metadata, arrays = read_tensors(path, WHAT, ADVICE)
     progress = _read_progress(path, metadata.get("progress", "{}"))
-    weights = {name.removeprefix("weights/") for name in arrays if name.startswith("weights/")}
-    averages = {name.removeprefix("averages/") for name in arrays if name.startswith("averages/")}
-    if not weights or weights != averages:
-        got = "not an average of each tensor"
+    kinds: dict[str, dict[str, object]] = {}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        kinds.setdefault(kind, {})[rest] = (array.shape, array.dtype)
+    weights = kinds.get("weights", {})
+    if not weights or weights != kinds.get("averages") or set(kinds) - set(KINDS):
+        got = "not an average of each tensor, in its shape and type"
         raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
+    moments = {name: array for name, array in arrays.items() if name.startswith("optimizer/")}
+    check_weights(path, {name: array for name, array in moments.items() if array.ndim}, WHAT)
     return progress
 
 

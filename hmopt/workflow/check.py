@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hmopt.data.cohort import Listing, check_images, list_cohort, read_structures
+from hmopt.data.facts import check_facts
 from hmopt.data.prepared import PreparedCohort, check_folder
 from hmopt.data.preprocessing import open_if_prepared
 from hmopt.data.split import split_subjects
@@ -230,7 +231,7 @@ def _check_prepared(files: StudyFolder, found: _Findings) -> None:
 def _check_models(
     files: StudyFolder, study: Study | None, cohort: PreparedCohort | None, found: _Findings
 ) -> None:
-    from hmopt.networks import load_hypermorph
+    from hmopt.networks import load_hypermorph, read_header
     from hmopt.networks.separate import load_network
     from hmopt.oracle.open import load_trained, source_of
     from hmopt.training.state import check_state
@@ -245,6 +246,7 @@ def _check_models(
                 load_trained(files.path, study, cohort, checkpoint=checkpoint)
             else:
                 load_hypermorph(path)
+            check_facts(path, read_header(path))
     if study is not None and not is_trained_here and _has_data(files):
         with found.of(None):
             source_of(files.path, study).check()
@@ -366,6 +368,8 @@ def _check_studies(files: StudyFolder, found: _Findings) -> None:
         if "pairs" not in files.__dict__ or not files.has_ledger:
             return
         searched = files.searched
-        if searched.search.sampler == "plan":  # studies of other samplers hold fewer pairs of a trial
+        if (
+            searched.search.sampler == "plan"
+        ):  # studies of other samplers hold fewer pairs of a trial
             storage = open_storage(files.path)
             check_stored(files.measurements(), searched.search, searched.name, storage)

@@ -19,6 +19,7 @@ def main() -> int:
     """Run the cases that the arguments ask for; return 1 if one ended as none must."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="run every n-th case only")
+    parser.add_argument("--first", type=int, default=0, help="begin with this case")
     parser.add_argument("--kind", default="", help="run cases whose kind begins so")
     parser.add_argument("--folders", type=Path, help="valid folders that were made before")
     arguments = parser.parse_args()
@@ -27,7 +28,7 @@ def main() -> int:
             folders = make_originals(Path(temporary))
         else:
             folders = {path.name: path for path in arguments.folders.iterdir()}
-        cases = itertools.islice(list_cases(folders), 0, None, arguments.every)
+        cases = itertools.islice(list_cases(folders), arguments.first, None, arguments.every)
         chosen = (case for case in cases if case.kind.startswith(arguments.kind))
         ended = []
         for one in run_cases(chosen, folders):

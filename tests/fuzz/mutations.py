@@ -88,7 +88,7 @@ def json_with(content: Any, path: tuple[Any, ...], value: object) -> Any:
 
 
 def json_values(
-    content: Any, rng: np.random.Generator, deep: int = 4
+    content: Any, rng: np.random.Generator, most: int = 60
 ) -> Iterator[tuple[str, tuple[Any, ...], object, Any]]:
     """Yield values of JSON replaced by wrong ones: a name, its place, the wrong value, the whole.
 
@@ -97,18 +97,19 @@ def json_values(
     content
         The valid one.
     rng
-        Draws wrong values for places inside others.
-    deep
-        How many of them; each key of the outermost object gets all.
+        Draws places and wrong values.
+    most
+        How many are drawn.
     """
     every = (*NUMBERS, *OTHERS, MISSING)
-    for path in json_paths(content):
+    paths = list(json_paths(content))
+    count = min(most, len(paths) * len(every))
+    drawn = rng.choice(len(paths) * len(every), count, replace=False)
+    for number in sorted(drawn.tolist()):
+        path, value = paths[number // len(every)], every[number % len(every)]
         dotted = ".".join(map(str, path))
-        count = len(every) if len(path) == 1 else deep
-        places = sorted(rng.choice(len(every), count, replace=False).tolist())
-        for value in [every[place] for place in places]:
-            shown = "missing" if value is MISSING else repr(value)
-            yield f"{dotted} = {shown}", path, value, json_with(content, path, value)
+        shown = "missing" if value is MISSING else repr(value)
+        yield f"{dotted} = {shown}", path, value, json_with(content, path, value)
 
 
 def as_json(content: Any) -> bytes:
@@ -143,7 +144,19 @@ def _without(line: str, place: int) -> str:
     return ",".join(cells)
 
 
-CELLS = ("", "x", "-1", "nan", "inf", "1e400", "\0", "=1+1", "nowhere/none.nii.gz", "../..", "x" * 5000)
+CELLS = (
+    "",
+    "x",
+    "-1",
+    "nan",
+    "inf",
+    "1e400",
+    "\0",
+    "=1+1",
+    "nowhere/none.nii.gz",
+    "../..",
+    "x" * 5000,
+)
 
 
 def csv_cells(content: bytes, rows: Sequence[int] = (0,)) -> Iterator[tuple[str, str, str, bytes]]:
@@ -354,8 +367,7 @@ def safetensors_headers(content: bytes) -> Iterator[Mutant]:
         "shape": ([], [-1], [10**18], "x", [2**63, 2**63]),
         "data_offsets": ([0, 10**15], [4, 0], [-4, 0], [0], "x"),
     }.items():
-        for value in values:
-            wrong.append((f"{key} = {value}", {**parsed, names[0]: {**first, key: value}}))
+        wrong += [(f"{key} = {one}", {**parsed, names[0]: {**first, key: one}}) for one in values]
     for kind, changed in wrong:
         text = json.dumps(changed).encode()
         yield kind, len(text).to_bytes(8, "little") + text + data

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import ConfigDict, RootModel
 
 from hmopt.analysis.evidence import Evidence, of_interval
 from hmopt.analysis.resampling import Estimate
@@ -17,13 +17,14 @@ from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.parts.beside import beside_section
 from hmopt.report.words import criterion_name, gain_text, listed, number, signed
+from hmopt.schemas import Record
 from hmopt.study_folder import StudyFolder
 
 PATTERN = "versus_*.json"
 ADVICE = "Write it again, or remove it."
 
 
-class Method(BaseModel):
+class Method(Record):
     """Scores of one method on the pairs of one task.
 
     Attributes
@@ -40,7 +41,7 @@ class Method(BaseModel):
         Median time of one pair, without any training; null where it was not measured.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     dice_held_out: float
     dice_of_method: float
