@@ -23,7 +23,6 @@ from hmopt.report.outlines import read_arrays
 from hmopt.search.storage import check_file, open_storage
 from hmopt.search.studies import check_stored
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.checks import check_cohort, check_declared
 
 COMMANDS = (
     "hmopt train",
@@ -117,7 +116,13 @@ class _Findings:
         except HmoptError as error:
             self.problems.append(Problem(line=one_line(error), rerun=rerun))
         except OSError as error:
-            self.problems.append(Problem(line=one_line(error), rerun=rerun))
+            unreadable = HmoptError(
+                str(error.filename),
+                expected="a file that can be read",
+                got=error.strerror or one_line(error),
+                advice="Restore it.",
+            )
+            self.problems.append(Problem(line=str(unreadable), rerun=rerun))
 
 
 def check(folder: Path | str, *, track: Track = silent) -> Checked:
@@ -180,6 +185,8 @@ def _check_declaration(files: StudyFolder, found: _Findings) -> Study | None:
     with found.of(None):
         study = files.study if _has_data(files) else files.declaration
         if study is not None:
+            from hmopt.workflow.checks import check_declared
+
             check_declared(study)
         return study
     return None
@@ -214,6 +221,8 @@ def _check_data(
     with found.of("hmopt train", files=0):
         cohort = open_if_prepared(study, files.path)
     if cohort is not None:
+        from hmopt.workflow.checks import check_cohort
+
         with found.of(None, files=0):
             check_cohort(study, cohort)
     return cohort
@@ -231,6 +240,15 @@ def _check_prepared(files: StudyFolder, found: _Findings) -> None:
 def _check_models(
     files: StudyFolder, study: Study | None, cohort: PreparedCohort | None, found: _Findings
 ) -> None:
+    baselines = sorted(files.baselines_folder.rglob("*.safetensors"))
+    own = [files.model_file(checkpoint) for checkpoint in CHECKPOINTS]
+    is_other = study is not None and study.model.source != "trained"
+    if not (
+        any(path.is_file() for path in [*own, files.training_state_file, *baselines]) or is_other
+    ):
+        return
+
+    # torch is loaded where there is a model only
     from hmopt.networks import load_hypermorph, read_header
     from hmopt.networks.separate import load_network
     from hmopt.oracle.open import load_trained, source_of
@@ -253,7 +271,7 @@ def _check_models(
     if files.training_state_file.is_file():
         with found.of("hmopt train"):
             check_state(files.training_state_file)
-    for path in sorted(files.baselines_folder.rglob("*.safetensors")):
+    for path in baselines:
         load: Callable[[Path], object] = load_network
         if path.name.startswith("hypermorph-"):
             load = load_hypermorph
