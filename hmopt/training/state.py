@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from safetensors.torch import save_file
@@ -225,8 +226,10 @@ def check_state(path: Path) -> Progress:
     if not weights or weights != kinds.get("averages") or set(kinds) - set(KINDS):
         got = "not an average of each tensor, in its shape and type"
         raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
-    moments = {name: array for name, array in arrays.items() if name.startswith("optimizer/")}
-    check_weights(path, {name: array for name, array in moments.items() if array.ndim}, WHAT)
+    # a network of the user may have buffers of other types
+    single = {name: array for name, array in arrays.items() if array.dtype == np.float32}
+    numbers = {name: array for name, array in single.items() if not name.endswith("/step")}
+    check_weights(path, numbers, WHAT)
     return progress
 
 
