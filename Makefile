@@ -1,6 +1,7 @@
 # make demo: everything on a synthetic cohort.   make test: all tests.   make lint: style, types, layers.
 # make check: style, layers and the fast tests.  make coverage: all tests, and the lines that none runs.
 # make docs: the documentation site.             make bench: speed and scale beside other programs, as ratios.
+# make fuzz: every malformed input; counts of how they end are written to tests/fuzz/counts.json.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
@@ -9,7 +10,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WORKERS ?= auto
 
-.PHONY: demo test check lint coverage docs bench clean
+.PHONY: demo test check lint coverage docs bench fuzz clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
@@ -38,6 +39,10 @@ lint: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+fuzz: $(DEV_STAMP)
+	rm -f tests/fuzz/counts.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --counts tests/fuzz/counts.json
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -547,6 +547,8 @@ NULLABLE = (
     "pair_operations",
     "setting_operations",
     "reference",
+    "plane",
+    "lattice",
 )
 """Keys, or how they begin, whose value may be null."""
 
