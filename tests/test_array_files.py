@@ -51,7 +51,7 @@ def test_a_header_that_claims_more_than_there_is_takes_no_memory(path: Path) -> 
     )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("shares.npy", sink.getvalue() + bytes(16))
-    with pytest.raises(HmoptError, match="16 bytes of shares.npy in place of 8000000000000000"):
+    with pytest.raises(HmoptError, match=r"16 bytes of shares\.npy in place of 8000000000000000"):
         read_npz(path, RULES, refuse)
 
 

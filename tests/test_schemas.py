@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hmopt.schemas import LARGEST, Count, Record, check_known_keys
 
@@ -15,8 +15,8 @@ class Facts(Record):
     share: float | None = None
     name: str = ""
     known: bool = False
-    sides: list[int] = [1]
-    values: dict[str, Any] = {}
+    sides: list[int] = Field(default=[1])
+    values: dict[str, Any] = Field(default={})
 
 
 @pytest.mark.parametrize(

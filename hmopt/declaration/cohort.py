@@ -12,7 +12,8 @@ Name = Annotated[str, Field(min_length=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Spacing = Annotated[float, Field(gt=0, le=1000)]
 Slice = Annotated[int, Field(ge=0, le=100_000)]
-Subjects = Annotated[int, Field(strict=True, ge=0, le=10_000_000)] | list[Name]
+MOST_SUBJECTS = 10_000_000
+Subjects = Annotated[int, Field(strict=True)] | list[str]
 
 _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
@@ -121,6 +122,16 @@ class SplitOptions(Options):
     """Subjects that λ is searched and evaluated on."""
     seed: Seed = 0
     """Seed of the split where numbers are given."""
+
+    @field_validator("train", "tune", "search", mode="before")
+    @classmethod
+    def _number_or_names(cls, declared: object) -> object:
+        """Refuse other values here: the message of a union of types would name its parts."""
+        if isinstance(declared, int) and not 0 <= declared <= MOST_SUBJECTS:
+            raise ValueError(f"expected a number from 0 to {MOST_SUBJECTS}, or names of subjects")
+        if not isinstance(declared, int | list):
+            raise ValueError("expected a number or a list of names of subjects")
+        return declared
 
 
 class PairsOptions(Options):
