@@ -16,8 +16,6 @@ from pathlib import Path
 from tests.fuzz.cases import SEED, Case, list_cases
 from tests.fuzz.run import FAULTS, Ended, count, run_cases
 
-COUNTS = Path(__file__).with_name("counts.json")
-
 
 def main() -> int:
     """Run the cases that the arguments ask for; return 1 if one ended as none must."""
