@@ -2,6 +2,7 @@
 # make check: style, layers and the fast tests.  make coverage: all tests, and the lines that none runs.
 # make faults: commands that are killed, stopped or out of disk lose nothing; about 25 minutes.
 # make docs: the documentation site.             make bench: speed and scale beside other programs, as ratios.
+# make fuzz: every malformed input; counts of how they end are written to tests/fuzz/counts.json.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
@@ -10,7 +11,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WORKERS ?= auto
 
-.PHONY: demo test check lint coverage faults docs bench clean
+.PHONY: demo test check lint coverage faults docs bench fuzz clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
@@ -43,6 +44,10 @@ lint: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+fuzz: $(DEV_STAMP)
+	rm -f tests/fuzz/counts.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --counts tests/fuzz/counts.json
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -1,8 +1,8 @@
 """Find regularization weights of deformable image registration with one amortized model.
 
 What each command does is a function of this module: `new`, `train`, `search`, `tune_by_gradient`, `compare`, `report`,
-`register`, `apply`, `tune`, `bake`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of a study
-takes its folder and returns a record.
+`register`, `apply`, `tune`, `bake`, `check`, `export`, `run`, `demo`, and `inspect_ledger` for `hmopt ledger`. Each of
+a study takes its folder and returns a record.
 
 Names are loaded when they are first used: importing `hmopt` alone costs next to nothing.
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from hmopt.workflow.apply import apply
     from hmopt.workflow.bake import bake
     from hmopt.workflow.beside import beside
+    from hmopt.workflow.check import check
     from hmopt.workflow.compare import compare
     from hmopt.workflow.export import export
     from hmopt.workflow.gradient import tune_by_gradient
@@ -116,6 +117,7 @@ _HOMES = {
     "hmopt.workflow.apply": ("apply",),
     "hmopt.workflow.bake": ("bake",),
     "hmopt.workflow.beside": ("beside",),
+    "hmopt.workflow.check": ("check",),
     "hmopt.workflow.compare": ("compare",),
     "hmopt.workflow.export": ("export",),
     "hmopt.workflow.gradient": ("tune_by_gradient",),
@@ -164,6 +166,7 @@ __all__ = [
     "apply",
     "bake",
     "beside",
+    "check",
     "compare",
     "convert_regularization",
     "demo",

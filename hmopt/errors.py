@@ -21,6 +21,24 @@ def sides_text(numbers: Iterable[float]) -> str:
     return " x ".join(f"{number:g}" for number in numbers)
 
 
+MOST_SHOWN = 400
+"""Characters of a value that a message shows."""
+
+
+def _shortened(text: str) -> str:
+    """Return a text whose middle is left out where it is too long for a message.
+
+    Examples
+    --------
+    >>> len(_shortened("x" * 1000)), _shortened("[1, 2]")
+    (401, '[1, 2]')
+    """
+    if len(text) <= MOST_SHOWN:
+        return text
+    half = MOST_SHOWN // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
 class HmoptError(Exception):
     """An error of one line: `field: expected rule, got value. What to do.`.
 
@@ -42,7 +60,7 @@ class HmoptError(Exception):
     """
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
-        line = f"{field}: expected {expected}, got {got}. {advice}"
+        line = f"{field}: expected {expected}, got {_shortened(str(got))}. {advice}"
         super().__init__(line)
 
     def __reduce__(self) -> tuple[object, ...]:

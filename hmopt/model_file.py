@@ -8,19 +8,25 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 
 from hmopt.catalogue import HYPERPARAMETERS
 from hmopt.declaration import NetworkOptions
+from hmopt.declaration.renamed import current_names
+from hmopt.declaration.study import check_sections
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import HASH_KEY, checked, content_hash, one_line
+from hmopt.schemas import Record, ReferenceEntry
 from hmopt.space import Hyperparameter
 
 Arrays = dict[str, NDArray[Any]]
 
 LARGEST_WEIGHT = 1e6
 """No trained network comes near it; a file that was damaged does."""
+
+KEYS = {"hmopt", "key", "progress", HASH_KEY}
+"""Metadata that files of models and states have."""
 
 _ADVICE = "Restore the file, or move it away and train again."
 
@@ -101,6 +107,10 @@ def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str
         raise CheckpointError(
             str(path), expected=what, got=one_line(error), advice=advice
         ) from error
+    strange = sorted(set(metadata) - KEYS)
+    if strange:  # a damaged name of the hash would make a file of an earlier version
+        got = f"metadata {strange[0]!r}"
+        raise CheckpointError(str(path), expected=what, got=got, advice=advice)
     if HASH_KEY in metadata and sealed(metadata, tensors) != metadata:
         got = "a file that was changed or damaged after it was written"
         raise CheckpointError(str(path), expected=what, got=got, advice=advice)
@@ -131,16 +141,16 @@ def check_weights(path: Path, tensors: Mapping[str, NDArray[Any]], what: str) ->
             )
 
 
-class _Loss(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+class _Loss(Record):
+    model_config = ConfigDict(extra="allow")
 
     scale: Annotated[float, Field(gt=0)]
 
 
-class _Header(BaseModel):
+class _Header(Record):
     """What the header of a model or a network can tell; training writes all of it."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     architecture: dict[str, Any] = {}
     training_key: Annotated[str, Field(min_length=1)] = "unknown"
@@ -149,6 +159,9 @@ class _Header(BaseModel):
     loss: _Loss = _Loss(scale=1.0)
     training: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
+    spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None = None
+    reference: ReferenceEntry | None = None
+    cohort_facts: dict[str, Any] | None = None
     steps: Annotated[int, Field(ge=1, strict=True)] = 1
     minutes: Annotated[float, Field(ge=0)] = 0.0
     tune_dice: Annotated[float, Field(ge=0)] | None = None
@@ -187,6 +200,17 @@ def check_header(path: Path, header: Mapping[str, Any], needed: Sequence[str] = 
     found = checked(
         dict(header), _Header, field=str(path), error=CheckpointError, what=what, advice=_ADVICE
     )
+    try:
+        check_sections(
+            {
+                "preprocessing": found.preprocessing,
+                "training": current_names({"training": found.training})["training"],
+                "loss": current_names({"loss": header.get("loss", {})})["loss"],
+            }
+        )
+    except ValueError as error:
+        got = one_line(error)
+        raise CheckpointError(str(path), expected=what, got=got, advice=_ADVICE) from error
     prepared, built = found.preprocessing.get("shape"), found.architecture.get("shape")
     if prepared is not None and built is not None and prepared != built:
         got = f"preprocessing.shape {prepared} beside a network for {built}"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import hmopt
-from hmopt.cli.conversation import conversation
+from hmopt.cli.conversation import INPUT_ERROR, conversation
 from hmopt.errors import DeclarationError
 from hmopt.progress import duration
 from hmopt.space import Setting, Value
@@ -889,6 +889,20 @@ def bake(
                 trust_code=trust_code,
             )
         )
+
+
+def check(folder: Folder, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Check every file of a study: damage, wrong values, files that do not belong together. Say what to rerun.
+
+    The exit code is 2 if a problem was found. Nothing is changed.
+    """
+    with conversation(f"hmopt check {folder}", quiet=quiet, debug=debug) as talk:
+        checked = hmopt.check(folder, track=talk.track)
+        for problem in checked.problems:
+            typer.echo(problem.line, err=True)
+        talk.say(checked)
+    if checked.problems:
+        raise typer.Exit(INPUT_ERROR)
 
 
 def ledger(

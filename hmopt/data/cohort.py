@@ -21,7 +21,7 @@ from hmopt.data.structures import (
     Structures,
     choose_structures,
 )
-from hmopt.data.volume import check_same_lattice, read_image, read_labels
+from hmopt.data.volume import check_same_lattice, check_varied, read_image, read_labels
 from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
 from hmopt.progress import Track, silent
@@ -207,7 +207,7 @@ def check_images(images: pd.DataFrame, track: Track = silent) -> None:
     errors: dict[Path, DataError] = {}
     for path in track(list(images["image"]), "Reading images", len(images)):
         try:
-            _check_not_constant(path)
+            check_varied(path, read_image(path))
         except DataError as error:
             errors[path] = error
     _raise_first(errors, "images", len(images))
@@ -315,18 +315,6 @@ def _sessions(images: pd.DataFrame) -> list[str]:
         if str(column).lower() in _SESSION_COLUMNS:
             return images[column].map(str).tolist()
     return [session_entity(image_name(path)) or "" for path in images["image"]]
-
-
-def _check_not_constant(path: Path) -> None:
-    intensities = read_image(path).data
-    lowest = float(intensities.min())
-    if lowest == float(intensities.max()):
-        raise DataError(
-            str(path),
-            expected="intensities that differ",
-            got=f"{lowest:g} everywhere",
-            advice="Replace the file or take it out.",
-        )
 
 
 def _read_codes(image: Path, label: Path, table: LabelTable | None) -> set[int]:

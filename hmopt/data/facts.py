@@ -5,17 +5,21 @@ structures by their size, pairs by how well they overlap before registration.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, NonNegativeFloat
 
 from hmopt.data.pairs import possible_pairs
 from hmopt.data.prepared import GRIDS, PreparedCohort
 from hmopt.data.preprocessing import image_hash
 from hmopt.declaration import Study
+from hmopt.errors import CheckpointError
+from hmopt.files import checked
 from hmopt.records import Pair
+from hmopt.schemas import Record
 
 Floats = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,24 +36,20 @@ _DARK = 0.05
 """Share of an image's range above its lowest intensity up to which a voxel counts as background."""
 
 
-class Sizes(BaseModel):
+class Sizes(Record):
     """Sizes of one structure over images, in voxels of the prepared grid."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    low: float
+    low: NonNegativeFloat
     """5th percentile."""
-    median: float
-    high: float
+    median: NonNegativeFloat
+    high: NonNegativeFloat
     """95th percentile."""
     images: Count
     """How many of the measured images show it."""
 
 
-class Overlaps(BaseModel):
+class Overlaps(Record):
     """Dice of one structure before registration, over pairs."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     low: Share
     """10th percentile."""
@@ -58,16 +58,16 @@ class Overlaps(BaseModel):
     """How many of the measured pairs show it in both images."""
 
 
-class CohortFacts(BaseModel):
+class CohortFacts(Record):
     """Facts of prepared images: of those that a model was trained on, or of a new cohort."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     subjects: Count
     images: Count
     modalities: list[str] = []
     """Values of the column `modality` of the manifest."""
-    sampling: list[float]
+    sampling: list[NonNegativeFloat]
     """Voxels of the files to a prepared voxel along each axis, medians; below 1, images are coarser
     than the grid; empty where it is not known."""
     intensities: list[float]
@@ -86,6 +86,33 @@ class CohortFacts(BaseModel):
     def tasks(self) -> list[str]:
         """The tasks that pairs were of."""
         return list(self.overlaps)
+
+
+def check_facts(path: Path, header: Mapping[str, Any]) -> CohortFacts | None:
+    """Return the facts in the header of a model; None where an earlier version trained it.
+
+    Parameters
+    ----------
+    path
+        The model's file, which an error names.
+    header
+        Its header.
+
+    Raises
+    ------
+    CheckpointError
+        If they are none.
+    """
+    if header.get(FACTS) is None:
+        return None
+    return checked(
+        header[FACTS],
+        CohortFacts,
+        field=str(path),
+        error=CheckpointError,
+        what="facts of the images that a model was trained on",
+        advice="Restore the file, or move it away and train again.",
+    )
 
 
 def training_facts(study: Study, cohort: PreparedCohort) -> CohortFacts:

@@ -6,6 +6,7 @@ import gzip
 import logging
 import math
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.errors import DataError
+from hmopt.limits import check_memory, check_voxels
 
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 PAIRED = {
@@ -34,6 +36,15 @@ _ENDING = re.compile(
     r"(\.nii|\.mgh|\.mgz|\.img|\.hdr|\.mnc|\.rec|\.par|\.brik|\.head|\.nrrd)?(\.gz|\.bz2|\.zst)?$",
     re.I,
 )
+
+MOST_BEYOND = 2**26
+"""Bytes behind the voxels that formats other than NIfTI may have, as the tags of an MGH file."""
+
+_BYTES_PER_VOXEL = 8
+"""What a voxel takes besides its own bytes while it is read: a float32 and a mask of some bytes."""
+_LONGEST_HEADER = 2**20
+"""Bytes at the beginning of a file in which extensions of its header are looked at."""
+_LATEST_START = 2**28
 
 LONGEST_LINK = 1024
 """Bytes of a file that may be a link written as text; images are larger."""
@@ -187,8 +198,12 @@ def open_header(path: Path) -> Any:
     _check_file(path)
     with _reading(path):
         is_link = written_link(path) is not None
-        file = _load(follow(path) if is_link else path)
-    _check_volume(path, file)
+        target = follow(path) if is_link else path
+        if format_of(target) == ".nii":
+            _check_raw_header(target)
+        file = _load(target)
+        _check_volume(path, file)
+        check_voxels(tuple(file.shape), str(path), DataError)
     return file
 
 
@@ -196,15 +211,17 @@ def open_whole(path: Path) -> Any:
     """Open an image file and read it to its end, so that its checksum is compared.
 
     nibabel stops where the voxels end, before the checksum of a compressed file. So compressed
-    files are decompressed to their end first.
+    files are decompressed to their end first, which must be where the header says: a file that
+    unpacks to more is given up there.
 
     Raises
     ------
     DataError
-        As `open_header`; also if a checksum does not agree, or the file is shorter than its header
-        says.
+        As `open_header`; also if a checksum does not agree, the file is shorter than its header
+        says, a NIfTI file is longer, or its voxels do not fit into memory.
     """
     file = open_header(path)
+    needed = _bytes_needed(path, file)
     file_map = dict(file.file_map)
     compressed = False
     for key, holder in file.file_map.items():
@@ -212,13 +229,25 @@ def open_whole(path: Path) -> Any:
         if _compression(part) and part.is_file():
             compressed = True
             with _reading(path):
-                content = decompressed(part)
+                content = decompressed(part, most=needed + MOST_BEYOND)
             file_map[key] = nibabel.FileHolder(fileobj=BytesIO(content))
     if compressed:
         with _reading(path):
             file = type(file).from_file_map(file_map)
-    _check_length(path, file)
+    _check_length(path, file, needed)
     return file
+
+
+def _bytes_needed(path: Path, file: Any) -> int:
+    """Return where the voxels of a file end, after checking that they fit into memory."""
+    voxels = file.dataobj
+    if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
+        return 0
+    lengths = [int(length) for length in voxels.shape]
+    count = math.prod(lengths)
+    size: int = count * int(voxels.dtype.itemsize)
+    check_memory(2 * size + _BYTES_PER_VOXEL * count, str(path), DataError)
+    return int(voxels.offset) + size
 
 
 def read_voxels(path: Path, file: Any) -> NDArray[Any]:
@@ -233,24 +262,36 @@ def read_voxels(path: Path, file: Any) -> NDArray[Any]:
         return np.asarray(file.dataobj)
 
 
-def decompressed(path: Path) -> bytes:
+def decompressed(path: Path, most: int = -1) -> bytes:
     """Return the whole contents of a compressed file; its checksum and its length are compared.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most
+        Bytes that it can have; -1: any number.
 
     Raises
     ------
-    OSError, EOFError, zlib.error, ImportError
-        If the file is damaged, ends early, or Python has no reader of its compression.
+    OSError, EOFError, zlib.error, ImportError, ValueError
+        If the file is damaged, ends early, unpacks to more, or Python has no reader of its
+        compression.
     """
+    with _unpacking(path) as stream:
+        content: bytes = stream.read(most + 1) if most >= 0 else stream.read()
+    if 0 <= most < len(content):
+        raise ValueError(f"more than {most} bytes, where its header says fewer")
+    return content
+
+
+def _unpacking(path: Path) -> Any:
     compression = _compression(path)
     if compression == ".gz":
-        with gzip.open(path) as stream:
-            return stream.read()
+        return gzip.open(path)
     if compression == ".bz2":
-        with bz2.open(path) as stream:
-            return stream.read()
-    with nibabel.openers.Opener(str(path)) as stream:
-        content: bytes = stream.read()
-    return content
+        return bz2.open(path)
+    return nibabel.openers.Opener(str(path))
 
 
 def _compression(path: Path) -> str | None:
@@ -357,17 +398,66 @@ def _check_volume(path: Path, file: Any) -> None:
     )
 
 
-def _check_length(path: Path, file: Any) -> None:
-    """Refuse a file that ends before its voxels do, before memory for them is taken."""
-    voxels = file.dataobj
-    if not isinstance(voxels, nibabel.arrayproxy.ArrayProxy):
+def _check_length(path: Path, file: Any, needed: int) -> None:
+    """Refuse a file that ends before its voxels do, before memory for them is taken.
+
+    A single NIfTI file ends with its voxels: if it is longer, its header is of another image.
+    """
+    if not needed:
         return
-    lengths = [int(length) for length in voxels.shape]
-    size = math.prod(lengths) * voxels.dtype.itemsize
-    needed = int(voxels.offset) + size
     found = _length(file.file_map["image"])
-    if found < needed:
+    is_nifti = type(file) in (nibabel.Nifti1Image, nibabel.Nifti2Image)
+    if found < needed or (is_nifti and found > needed):
         raise _unreadable(path, f"{found} bytes of the {needed} that its header says")
+
+
+def _check_raw_header(path: Path) -> None:
+    """Refuse a NIfTI header with a value that nibabel would correct silently, or read past the file for.
+
+    Raises
+    ------
+    ValueError
+        If the bits of a voxel are not those of its type, or voxels or extensions begin at no
+        possible place.
+    """
+    with _unpacking(path) if _compression(path) else path.open("rb") as stream:
+        raw = stream.read(_LONGEST_HEADER)
+        kind = _header_kind(raw)
+        if kind is None:
+            return  # another format under this name, which nibabel tells
+        size = kind.sizeof_hdr
+        header = kind(raw[:size], check=False)
+        if int(header["sizeof_hdr"]) != size:
+            raise ValueError(f"a header of {int(header['sizeof_hdr'])} bytes in place of {size}")
+        code = int(header["datatype"])
+        if code in nibabel.nifti1.data_type_codes.code:
+            dtype: Any = nibabel.nifti1.data_type_codes.dtype[code]
+            bits = 8 * dtype.itemsize
+            if bits and int(header["bitpix"]) != bits:
+                raise ValueError(f"{int(header['bitpix'])} bits a voxel of data type {code}")
+        start = float(header["vox_offset"])
+        if not size <= start <= _LATEST_START or not start.is_integer():
+            raise ValueError(f"voxels that begin at byte {start:g}")
+        _check_extensions(raw, size, int(start), header.endianness)
+
+
+def _header_kind(raw: bytes) -> Any:
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if len(raw) > kind.sizeof_hdr and kind.may_contain_header(raw):
+            return kind
+    return None
+
+
+def _check_extensions(raw: bytes, size: int, start: int, endianness: str) -> None:
+    """Refuse a chain of extensions, each of which tells its length, that does not lie before the voxels."""
+    if not raw[size]:
+        return
+    place = size + 4
+    while place + 8 <= start and place + 8 <= len(raw):
+        (length,) = struct.unpack_from(f"{endianness}i", raw, place)
+        if length < 8 or place + length > start:
+            raise ValueError(f"an extension of {length} bytes at byte {place}")
+        place += length
 
 
 def _length(holder: Any) -> int:

@@ -6,10 +6,11 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from hmopt.data.formats import open_header
-from hmopt.errors import DataError
+from hmopt.errors import DataError, sides_text
 
 Matrix = NDArray[np.float64]
 
@@ -141,7 +142,24 @@ def affine_mm(file: Any, path: Path) -> Matrix:
         flat = volume < _FLAT
     if flat:
         raise _not_invertible(path, "one whose axes lie in a plane")
+    low, high = _EDGES_MM
+    if edges.min() < low or edges.max() > high or np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
+        got = f"voxels of {sides_text(edges)} mm from {sides_text(affine[:3, 3])} mm"
+        raise DataError(
+            str(path),
+            expected=f"voxels of {low:g} to {high:g} mm, at most {_FARTHEST_MM:g} mm from the origin",
+            got=got,
+            advice="Repair the header of the file.",
+        )
+    # io_orientation gives no direction to an axis that the others nearly span
+    if np.isnan(io_orientation(affine)).any():
+        raise _not_invertible(path, "one whose axes nearly lie in a plane")
     return affine
+
+
+_EDGES_MM = (1e-7, 1e4)
+"""Edges of a voxel: from a tenth of a nanometre to ten metres."""
+_FARTHEST_MM = 1e7
 
 
 def _not_invertible(path: Path, got: str) -> DataError:

@@ -1,6 +1,7 @@
 """The images that a CSV manifest lists."""
 
 import difflib
+import errno
 import os
 import re
 import unicodedata
@@ -11,6 +12,7 @@ import pandas as pd
 
 from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
+from hmopt.files import one_line
 
 REQUIRED = ("image", "subject")
 OPTIONAL = ("label", "points")
@@ -33,6 +35,7 @@ ERRORS = ("#N/A", "#NAME?", "#REF!", "#VALUE!", "#NULL!", "#DIV/0!", "#NUM!")
 MISSING = ("", "n/a", "na", "nan", "none", "null", *(error.lower() for error in ERRORS))
 """What stands in columns of numbers where a number is not known, in lower case."""
 
+_LONGEST_PATH = 4096
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 _DECIMALS = re.compile(r"^(\d+)\.0+$")
@@ -144,6 +147,13 @@ def _located(values: "pd.Series[str]", manifest: Path) -> list[Path]:
     files = []
     for line, value in values.items():
         origin = f"{manifest}, line {line}"
+        if len(value) > _LONGEST_PATH:
+            raise DataError(
+                origin,
+                expected="a path",
+                got=f"a text of {len(value)} characters",
+                advice="Correct it.",
+            )
         files.append(_locate(value, manifest, origin))
     return files
 
@@ -217,8 +227,10 @@ def check_files(files: Sequence[Path], kind: str) -> None:
     Raises
     ------
     DataError
-        If one is missing, a folder, or a link to nothing.
+        If one is missing, a folder, or a link to nothing, or its name is none.
     """
+    for path in files:
+        _check_name(path)
     dangling = [path for path in files if path.is_symlink() and not path.exists()]
     if dangling:
         names = _shown([path.name for path in dangling])
@@ -246,6 +258,26 @@ def check_files(files: Sequence[Path], kind: str) -> None:
         expected=f"the {kind} file",
         got=f"no file{more}",
         advice=f"Did you mean {similar}?" if similar else "Add it or drop the row.",
+    )
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that no file can have, as one that is too long."""
+    try:
+        os.stat(path)  # noqa: PTH116 (pathlib hides what is wrong with a name)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+            return
+        reason = error.strerror or one_line(error)
+    except ValueError as error:
+        reason = one_line(error)
+    else:
+        return
+    raise DataError(
+        f"{str(path)!r:.100}",
+        expected="the name of a file",
+        got=reason,
+        advice="Correct it.",
     )
 
 

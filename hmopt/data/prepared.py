@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import ConfigDict, Field, PositiveFloat
 
 from hmopt.data.grid import NO_SLICE
 from hmopt.data.landmarks import Landmarks
@@ -20,6 +20,7 @@ from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import content_hash, one_line, read_json, read_record, write_json
+from hmopt.schemas import Record, ReferenceEntry
 
 IMAGES = "images.npy"
 LABEL_MAPS = "labels.npy"
@@ -167,17 +168,17 @@ class PreparedCohort:
         return cast(int, self.images.index.get_loc(name))
 
 
-class _Record(BaseModel):
+class _Record(Record):
     """What `record.json` says about the arrays beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     scans: Annotated[list[str], Field(min_length=1)]
     slices: Annotated[list[int], Field(min_length=1)]
     labels: Annotated[list[str], Field(min_length=1)]
     spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None
-    reference: dict[str, Any] | None = None
-    codes: dict[str, list[int]] = {}
+    reference: ReferenceEntry | None = None
+    codes: dict[str, list[Annotated[int, Field(ge=0)]]] = {}
     hashes: dict[str, list[str]] = {}
     """Of every item of each array; none where an earlier version prepared them."""
 
@@ -309,19 +310,43 @@ def _check_arrays(folder: Path, record: _Record, shape: tuple[int, ...]) -> None
     """Refuse arrays that are not of as many items of that shape as the record says."""
     count = len(record.scans) * len(record.slices)
     expected = {
-        IMAGES: ("f", (count, *shape)),
-        LABEL_MAPS: ("u", (count, *shape)),
-        GRIDS: ("f", (count, 4, 4)),
+        IMAGES: (("float32",), (count, *shape)),
+        LABEL_MAPS: (("uint8", "uint16"), (count, *shape)),
+        GRIDS: (("float64",), (count, 4, 4)),
     }
-    for name, (kind, whole_shape) in expected.items():
+    for name, (types, whole_shape) in expected.items():
         path = folder / name
         array = _mapped(path)
-        if array.shape != whole_shape or array.dtype.kind != kind:
+        # the type is compared with its order of bytes, which the hash of an item does not tell
+        kinds = [np.dtype(one) for one in types]
+        if array.shape != whole_shape or array.dtype not in kinds:
             got = f"shape {array.shape} as {array.dtype} instead of {whole_shape}"
             raise _damaged(path, got)
         hashes = record.hashes.get(name)
         if hashes is not None and len(hashes) != count:
             raise _damaged(folder / RECORD, f"{len(hashes)} hashes of {count} items")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that every item of every array of a prepared cohort is what was written.
+
+    Parameters
+    ----------
+    folder
+        What `write_arrays` wrote.
+
+    Raises
+    ------
+    DataError
+        If its record or one of the arrays was damaged.
+    """
+    record = _read_record(folder)
+    count = len(record.scans) * len(record.slices)
+    shape = _mapped(folder / IMAGES).shape[1:]
+    _check_arrays(folder, record, shape)
+    for place in range(count):
+        for name in ARRAYS:
+            _row(folder, name, place)
 
 
 def open_prepared(
@@ -361,10 +386,16 @@ def open_prepared(
         spacing_mm=None if record.spacing_mm is None else tuple(record.spacing_mm),
         identity=folder.name,
         search_slices=tuple(options.slices.search_indices) if options.slices else (),
-        reference=Reference.from_record(record.reference),
+        reference=_reference(record),
         files={str(scan): Path(path) for scan, path in images["image"].items()},
         codes={name: tuple(codes) for name, codes in record.codes.items()},
     )
+
+
+def _reference(record: _Record) -> Reference:
+    if record.reference is None:
+        return Reference.from_record(None)
+    return Reference.from_record(record.reference.model_dump())
 
 
 def _items(

@@ -1,11 +1,12 @@
 """Preprocessing of a cohort: done once, and found again by a hash of all that decides it."""
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
 from hmopt.data.formats import files_of, follow
 from hmopt.data.grid import check_preprocessing, slices_of
 from hmopt.data.image import find_place, resample_image, resample_labels
-from hmopt.data.landmarks import read_all_landmarks
+from hmopt.data.landmarks import Landmarks, read_all_landmarks
 from hmopt.data.prepared import (
     GRIDS,
     IMAGES,
@@ -32,10 +33,11 @@ from hmopt.data.prepared import (
 from hmopt.data.reference import Reference, find_reference
 from hmopt.data.split import split_subjects
 from hmopt.data.structures import label_dtype
-from hmopt.data.volume import read_image, read_lattice
+from hmopt.data.volume import check_varied, read_image, read_lattice
 from hmopt.declaration import CohortOptions, PreprocessingOptions, Study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.files import content_hash, file_hash, naming, private_folder, put
+from hmopt.limits import check_disk
 from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 
@@ -69,6 +71,57 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     DeclarationError
         If the declared preprocessing contradicts itself.
     """
+    found = _find(study, folder, track)
+    if not found.place.is_dir():
+        cohort = read_structures(found.listing, study.cohort, track)
+        with _appearing(found.place) as beside:
+            if study.preprocessing.placement == "affine":
+                write_template(beside / TEMPLATE, cohort.images, found.template, track)
+            write_arrays(beside, study, cohort, found.reference, track)
+            seal_arrays(beside)
+    return _open(study, found)
+
+
+def open_if_prepared(study: Study, folder: Path, track: Track = silent) -> PreparedCohort | None:
+    """Return the prepared cohort of a study where it is in `folder/prepared/` already, and None elsewhere.
+
+    Parameters
+    ----------
+    study, folder, track
+        As for `prepare`.
+
+    Raises
+    ------
+    DataError, DeclarationError
+        As `prepare`.
+    """
+    found = _find(study, folder, track)
+    if not found.place.is_dir():
+        return None
+    return _open(study, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a declaration says of a cohort, before its images are prepared."""
+
+    listing: Listing
+    split: dict[str, list[str]]
+    template: Path | None
+    reference: Reference
+    landmarks: Mapping[str, Landmarks]
+    place: Path
+    """Where it is, or will be, prepared."""
+
+
+def _open(study: Study, found: _Found) -> PreparedCohort:
+    listing = found.listing
+    prepared = open_prepared(found.place, study.preprocessing, listing.images, found.split)
+    same = tuple(name for name in study.pairs.same if name in prepared.images)
+    return replace(prepared, same=same, has_labels=listing.has_labels, landmarks=found.landmarks)
+
+
+def _find(study: Study, folder: Path, track: Track) -> _Found:
     options = study.preprocessing
     check_preprocessing(options)
     _check_headers_are_right(study)
@@ -81,17 +134,14 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     lattices = {str(path): read_lattice(path) for path in images["image"]}
     reference = find_reference(options, lattices, template_lattice)
     identity = cohort_identity(study.cohort, options, listing, template, track, reference)
-    place = StudyFolder(folder).prepared_folder / identity
-    if not place.is_dir():
-        cohort = read_structures(listing, study.cohort, track)
-        with _appearing(place) as beside:
-            if options.placement == "affine":
-                write_template(beside / TEMPLATE, images, template, track)
-            write_arrays(beside, study, cohort, reference, track)
-            seal_arrays(beside)
-    prepared = open_prepared(place, options, images, split)
-    same = tuple(name for name in study.pairs.same if name in prepared.images)
-    return replace(prepared, same=same, has_labels=listing.has_labels, landmarks=landmarks)
+    return _Found(
+        listing=listing,
+        split=split,
+        template=template,
+        reference=reference,
+        landmarks=landmarks,
+        place=StudyFolder(folder).prepared_folder / identity,
+    )
 
 
 def write_arrays(
@@ -148,6 +198,7 @@ def write_arrays(
     start = 0
     for name, image_path, label_path in track(files, "Preparing images", len(cohort.images)):
         image = read_image(image_path)
+        check_varied(image_path, image)
         place = find_place(image, options, reference, template)
         if place.alignment_failed:
             unaligned.append(name)
@@ -263,12 +314,22 @@ def _appearing(place: Path) -> Iterator[Path]:
 def _create_arrays(
     folder: Path, count: int, shape: tuple[int, ...], structures: int
 ) -> dict[str, Any]:
-    """Return memory-mapped arrays of `count` items each, by the name of their file."""
+    """Return memory-mapped arrays of `count` items each, by the name of their file.
+
+    A mapped array takes its space on disk as it is filled, and a full disk then ends the process.
+
+    Raises
+    ------
+    DataError
+        If there is too little space for them.
+    """
     kinds = {
         IMAGES: (np.float32, (count, *shape)),
         LABEL_MAPS: (label_dtype(structures), (count, *shape)),
         GRIDS: (np.float64, (count, 4, 4)),
     }
+    sizes = [math.prod(sides) * np.dtype(dtype).itemsize for dtype, sides in kinds.values()]
+    check_disk(sum(sizes), folder, DataError)
     arrays = {}
     for name, (dtype, whole_shape) in kinds.items():
         path = folder / name

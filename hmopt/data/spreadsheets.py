@@ -101,6 +101,8 @@ def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
     lines = _rows(text, path, kind)
     if not lines:
         raise DataError(str(path), expected=kind, got="an empty file", advice="Correct the file.")
+    if "\0" in text:
+        raise DataError(str(path), expected=kind, got="a NUL character", advice="Correct the file.")
     _, header = lines[0]
     rows = [(line, values) for line, values in lines[1:] if any(values)]
     width = _length(header)

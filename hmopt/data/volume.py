@@ -19,6 +19,8 @@ _PERCENTILES = (0.5, 99.5)
 
 _GRID_TOLERANCE = 0.05
 """Share of a voxel by which the corners of an image and its label map may differ."""
+_LARGEST_INTENSITY = 1e20
+"""Beyond it, sums of squares overflow single precision."""
 _WHOLE_TOLERANCE = 1e-3
 _SCALED_TOLERANCE = 2e-5
 """A code c may be stored as a number within 0.001 + 0.00002 c: scaled integers do not hit whole
@@ -91,6 +93,13 @@ def read_image(path: Path) -> Volume:
     with np.errstate(over="ignore"):
         intensities = data.reshape(lattice.shape).astype(np.float32)
     bad = int(np.count_nonzero(~np.isfinite(intensities)))
+    if not bad and max(float(intensities.max()), -float(intensities.min())) > _LARGEST_INTENSITY:
+        raise DataError(
+            str(path),
+            expected=f"intensities up to {_LARGEST_INTENSITY:g}",
+            got="larger ones",
+            advice="Repair the scaling in the header of the image.",
+        )
     if bad:
         raise DataError(
             str(path),
@@ -99,6 +108,24 @@ def read_image(path: Path) -> Volume:
             advice="Repair the image.",
         )
     return Volume(data=intensities, lattice=lattice)
+
+
+def check_varied(path: Path, image: Volume) -> None:
+    """Refuse an image with one intensity everywhere: nothing in it can be registered.
+
+    Raises
+    ------
+    DataError
+        If it has.
+    """
+    lowest = float(image.data.min())
+    if lowest == float(image.data.max()):
+        raise DataError(
+            str(path),
+            expected="intensities that differ",
+            got=f"{lowest:g} everywhere",
+            advice="Replace the file or take it out.",
+        )
 
 
 def read_labels(path: Path, like: Lattice | None = None) -> Volume:

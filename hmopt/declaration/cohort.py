@@ -9,8 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from hmopt.declaration.options import Options, Seed
 
 Name = Annotated[str, Field(min_length=1)]
-Side = Annotated[int, Field(le=4096)]
-Spacing = Annotated[float, Field(le=1000)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+Spacing = Annotated[float, Field(gt=0, le=1000)]
+Slice = Annotated[int, Field(ge=0, le=100_000)]
+MOST_SUBJECTS = 10_000_000
+Subjects = Annotated[int, Field(strict=True)] | list[str]
 
 _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
@@ -33,9 +36,9 @@ class CohortOptions(Options):
     label_names: Path | None = None
     """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`), a `dataset.json` of the
     Decathlon or nnU-Net, or a colour table of FreeSurfer, 3D Slicer or ITK-SNAP."""
-    structures: dict[str, list[str]] = {}
+    structures: dict[Name, Annotated[list[Name], Field(min_length=1)]] = {}
     """Structures to evaluate, each the union of the named labels; empty: every label by itself."""
-    minimum_voxels: int = Field(default=0, ge=0)
+    minimum_voxels: int = Field(default=0, ge=0, le=2**31)
     """With fewer voxels than this on the prepared grid, a structure counts as missing in an image."""
     spacing_known: bool = True
     """Set to false if the spacing in the headers is wrong; nothing is then reported in mm."""
@@ -63,10 +66,10 @@ class SliceOptions(Options):
 
     axis: int = Field(ge=0, le=2)
     """Axis, after reorientation to RAS+, that slices are perpendicular to."""
-    indices: list[int]
+    indices: Annotated[list[Slice], Field(min_length=1)]
     """Slices along it, counted from its lower end; each is paired with the same slice of other
     images."""
-    search_indices: list[int] = []
+    search_indices: list[Slice] = []
     """Slices that λ is searched on; empty: all of `indices`."""
 
 
@@ -83,7 +86,7 @@ class PreprocessingOptions(Options):
     normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
     """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum and maximum to [0, 1]; or mean 0,
     deviation 1."""
-    background: float | None = None
+    background: float | None = Field(default=None, ge=-1e9, le=1e9)
     """Intensity outside an image, before normalization (-1000 for CT); left out: each image's
     minimum."""
     placement: Literal["header", "centre", "affine"] = "centre"
@@ -114,14 +117,26 @@ class PreprocessingOptions(Options):
 class SplitOptions(Options):
     """`[split]`: disjoint sets of subjects, by number or by name."""
 
-    train: Annotated[int, Field(strict=True)] | list[str]
+    most_entries: ClassVar[int] = 1_000_000
+
+    train: Subjects
     """Subjects that weights are trained on."""
-    tune: Annotated[int, Field(strict=True)] | list[str]
+    tune: Subjects
     """Subjects for decisions about training (learning rate, loss scale, when to stop)."""
-    search: Annotated[int, Field(strict=True)] | list[str]
+    search: Subjects
     """Subjects that λ is searched and evaluated on."""
     seed: Seed = 0
     """Seed of the split where numbers are given."""
+
+    @field_validator("train", "tune", "search", mode="before")
+    @classmethod
+    def _number_or_names(cls, declared: object) -> object:
+        """Refuse other values here: the message of a union of types would name its parts."""
+        if isinstance(declared, int) and not 0 <= declared <= MOST_SUBJECTS:
+            raise ValueError(f"expected a number from 0 to {MOST_SUBJECTS}, or names of subjects")
+        if not isinstance(declared, int | list):
+            raise ValueError("expected a number or a list of names of subjects")
+        return declared
 
 
 class PairsOptions(Options):
@@ -136,7 +151,7 @@ class PairsOptions(Options):
     csv: Path | None = None
     """CSV with columns `moving, fixed` (names of images): the pairs to search on, instead of drawn
     ones."""
-    same: list[str] = []
+    same: list[Name] = []
     """Columns of the manifest that must be equal for both images, as `modality`."""
     search: int = Field(default=200, ge=1, le=10**7)
     """Pairs of each task to search on, drawn so that subjects occur about equally often."""

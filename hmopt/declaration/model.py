@@ -311,7 +311,7 @@ class LossOptions(Options):
     scale: float | None = Field(default=None, gt=0, le=1e6)
     """Factor of the similarity loss; left out: estimated on training subjects, and stored with the
     model."""
-    overlap_labels: list[str] = []
+    overlap_labels: list[Annotated[str, Field(min_length=1)]] = []
     """Labels in the overlap loss; empty: all. Evaluate γ on the others."""
     regions: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     """Regions of the fixed image, each the union of some structures, that have a regularization of
@@ -373,17 +373,17 @@ class RefineOptions(Options):
 class AugmentationOptions(Options):
     """`[training.augmentation]`: random transforms of training images, drawn for each image."""
 
-    rotation_degrees: float = Field(default=0.0, ge=0)
+    rotation_degrees: float = Field(default=0.0, ge=0, le=180)
     """Standard deviation of the rotation about each axis."""
-    scaling: float = Field(default=0.0, ge=0)
+    scaling: float = Field(default=0.0, ge=0, le=10)
     """Standard deviation of the log scale along each axis."""
-    translation: float = Field(default=0.0, ge=0)
+    translation: float = Field(default=0.0, ge=0, le=4096)
     """Standard deviation of the translation along each axis, in voxels."""
-    deformation: float = Field(default=0.0, ge=0)
+    deformation: float = Field(default=0.0, ge=0, le=4096)
     """Standard deviation of a smooth random displacement, in voxels."""
-    deformation_spacing: float = Field(default=16.0, gt=0)
+    deformation_spacing: float = Field(default=16.0, gt=0, le=4096)
     """Distance of the control points of that displacement, in voxels."""
-    intensity: float = Field(default=0.0, ge=0)
+    intensity: float = Field(default=0.0, ge=0, le=10)
     """Standard deviation of log gamma in a random gamma transform of intensities; they must lie in
     [0, 1]."""
     flip_axis: int | None = Field(default=None, ge=0, le=2)

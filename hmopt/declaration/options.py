@@ -1,24 +1,15 @@
 """What all tables of `study.toml` share."""
 
 import difflib
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from hmopt.declaration.renamed import current_names
+from hmopt.schemas import Record
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Seed of a random generator, in the range that all libraries take."""
@@ -57,16 +48,15 @@ class OneOf:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
-class Options(BaseModel):
-    """One table of `study.toml`: immutable, without unknown keys, its numbers finite.
+class Options(Record):
+    """One table of `study.toml`: a record without unknown keys.
 
-    Pydantic alone would read `true` and `"3"` as numbers; here they are refused. Keys that an
-    earlier version named otherwise are read under both names.
+    Keys that an earlier version named otherwise are read under both names.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True)
+
+    most_entries: ClassVar[int] = 10_000
 
     table: ClassVar[str] = ""
     """Name of the table in `study.toml`, where keys of it have older names."""
@@ -89,45 +79,3 @@ class Options(BaseModel):
             return values
         renamed = current_names({cls.table: values})
         return renamed[cls.table]
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_plain_values(cls, value: Any, info: ValidationInfo) -> Any:
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        types = set(_types(annotation))
-        if any(issubclass(one, BaseModel) for one in types):
-            return value  # an inner table, which checks itself
-        for leaf in _leaves(value):
-            if isinstance(leaf, bool) and bool not in types:
-                raise ValueError("expected a value other than true or false")
-            if isinstance(leaf, str) and not types & {str, Path}:
-                raise ValueError("expected a number, not text")
-            if isinstance(leaf, float) and not math.isfinite(leaf):
-                raise ValueError("expected a finite number")
-        return value
-
-
-def _types(annotation: Any) -> Iterator[type]:
-    """Yield the types that a value, or a part of it, can have.
-
-    `dict[str, list[float]]` yields `str` and `float`; `Literal["cross"]` yields `str`.
-    """
-    if isinstance(annotation, type) and not get_args(annotation):
-        yield annotation
-    elif isinstance(annotation, str):
-        yield str
-    for inner in get_args(annotation):
-        yield from _types(inner)
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """Yield the values inside lists and tables."""
-    if isinstance(value, dict):
-        inner = list(value.values())
-    elif isinstance(value, list | tuple):
-        inner = list(value)
-    else:
-        yield value
-        return
-    for one in inner:
-        yield from _leaves(one)

@@ -10,7 +10,7 @@ from hmopt.declaration.options import OneOf, Options, Seed
 from hmopt.space import Hyperparameter, Index, Space, Value
 
 Kind = Annotated[str, Field(min_length=1)]
-Kinds = list[Kind]
+Kinds = Annotated[list[Kind], Field(min_length=1, max_length=20)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 FOLDING = "folding"
 EVEN_VALUES = 9
@@ -61,7 +61,7 @@ class SearchOptions(Options):
     fronts: list[Annotated[list[str], Field(min_length=2)]] = []
     """Metrics whose trade-off is shown, as `["dice", "hd95_mm"]`, of one structure as
     `dice:thalamus`; empty: the optimized metric against folding."""
-    scopes: Annotated[list[Kinds], Field(min_length=1)] = [
+    scopes: Annotated[list[Kinds], Field(min_length=1, max_length=1000)] = [
         ["cohort"],
         ["task"],
         ["label"],
@@ -69,7 +69,7 @@ class SearchOptions(Options):
     ]
     """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product
     of these. A pair whose images differ in a column belongs to the pair of groups `A→B`."""
-    bins: dict[str, list[float]] = {}
+    bins: dict[Kind, Annotated[list[float], Field(max_length=1000)]] = {}
     """Rising edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
     """Optuna storage URL of the studies; left out: SQLite in the study folder."""
@@ -78,7 +78,7 @@ class SearchOptions(Options):
     splits: int = Field(default=500, ge=1, le=100_000)
     """Random halves of the subjects for cross-validated scores; all halves if there are no more
     than this."""
-    margin: float | None = Field(default=None, gt=0)
+    margin: float | None = Field(default=None, gt=0, le=1e6)
     """Equivalence margin of the metric; left out: 0.002 for Dice and other shares, 0.02 mm for
     distances."""
     seed: Seed = 0
@@ -208,7 +208,7 @@ class CompareOptions(Options):
 
     table: ClassVar[str] = "compare"
 
-    values: dict[str, list[bool | int | float | str]] = {}
+    values: dict[Kind, Annotated[list[bool | int | float | str], Field(max_length=1000)]] = {}
     """Values of separate networks by hyperparameter, in all combinations; empty: nine even ones of
     the first."""
     seeds: int = Field(default=3, gt=0, le=1000)
@@ -220,7 +220,7 @@ class CompareOptions(Options):
     """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
     steps: int | None = Field(default=None, ge=2, le=10**9)
     """Optimizer steps of a separate network; left out: half of the model's."""
-    learning_rate: Rate | Annotated[list[Rate], Field(min_length=1)] | None = None
+    learning_rate: Rate | Annotated[list[Rate], Field(min_length=1, max_length=100)] | None = None
     """Adam's initial learning rate for separate networks; left out: the model's. Of a list, each setting
     has the rate with the best Dice on the pairs to tune on: all are tried with the first seed."""
     half_budget_seeds: int = Field(default=0, ge=0, le=1000)

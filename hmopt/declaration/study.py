@@ -43,6 +43,7 @@ from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
 from hmopt.files import file_hash, one_line, real_place
+from hmopt.schemas import check_known_keys
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
 FILE_NAME = "study.toml"
@@ -183,6 +184,36 @@ def parse_study(
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
+
+
+def check_sections(tables: Mapping[str, Any]) -> None:
+    """Check tables of a declaration as a file of hmopt holds them: each known key must keep its rule.
+
+    Parameters
+    ----------
+    tables
+        Keys and values by name of the table; some tables and keys may be missing, or be of another
+        version.
+
+    Raises
+    ------
+    ValueError
+        If a table is none, or a value breaks its rule.
+
+    Examples
+    --------
+    >>> check_sections({"preprocessing": {"shape": [64, -1]}})
+    Traceback (most recent call last):
+    ValueError: preprocessing.shape.1: -1, where greater than or equal to 1 is expected
+    """
+    for name, values in tables.items():
+        field = Study.model_fields.get(name)
+        table = None if field is None else field.annotation
+        if not (isinstance(table, type) and issubclass(table, Options)):
+            continue
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{name}: {values!r:.80}, where a table is expected")
+        check_known_keys(values, table, name)
 
 
 def read_study(folder: Path) -> Study:

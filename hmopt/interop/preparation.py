@@ -18,7 +18,7 @@ from hmopt.data.image import PreparedImage, find_place, resample_image
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE, PreparedCohort
 from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
-from hmopt.data.volume import Lattice, Volume, read_image
+from hmopt.data.volume import Lattice, Volume, check_varied, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import CheckpointError, DataError
 from hmopt.files import checked, read_json
@@ -73,12 +73,22 @@ class FilePair:
 
     @classmethod
     def read(cls, moving: Path, fixed: Path) -> "FilePair":
-        """Read two files, each anything that nibabel reads."""
+        """Read two files, each anything that nibabel reads.
+
+        Raises
+        ------
+        DataError
+            If one cannot be read, or has one intensity everywhere.
+        """
+        images = {}
+        for path in (moving, fixed):
+            images[path] = read_image(path)
+            check_varied(path, images[path])
         return cls(
             moving=moving,
             fixed=fixed,
-            moving_image=read_image(moving),
-            fixed_image=read_image(fixed),
+            moving_image=images[moving],
+            fixed_image=images[fixed],
         )
 
     @property

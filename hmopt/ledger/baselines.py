@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
+from hmopt.schemas import Record
 from hmopt.space import Index, Space
 
 Role = Literal["separate", "hypermorph"]
@@ -250,20 +251,20 @@ def _entry(baseline: Baseline, space: Space) -> dict[str, Any]:
 Rate = Annotated[float, Field(gt=0)]
 
 
-class _AtRateEntry(BaseModel):
+class _AtRateEntry(Record):
     """Settings of one learning rate, as `compare.json` holds them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     learning_rate: Rate
     identity: str
     settings: list[dict[str, float]]
 
 
-class _TrialEntry(BaseModel):
+class _TrialEntry(Record):
     """A training to choose a learning rate by, as `compare.json` holds it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     steps: PositiveInt
     setting: dict[str, float]
@@ -275,10 +276,10 @@ class _TrialEntry(BaseModel):
     chosen: bool
 
 
-class _BaselineEntry(BaseModel):
+class _BaselineEntry(Record):
     """One oracle, as `compare.json` holds it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     role: Role
     steps: PositiveInt
@@ -290,10 +291,10 @@ class _BaselineEntry(BaseModel):
     at_rates: list[_AtRateEntry] = []
 
 
-class _ComparisonFile(BaseModel):
+class _ComparisonFile(Record):
     """What `compare.json` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     model: str
     steps: PositiveInt

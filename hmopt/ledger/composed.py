@@ -7,13 +7,14 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.records import MapKind
+from hmopt.schemas import Record
 from hmopt.space import Hyperparameter, Index, Space
 
 NAME = "assignment"
@@ -73,20 +74,20 @@ class ComposedFields:
     identities: tuple[str, ...]
 
 
-class _AssignmentEntry(BaseModel):
+class _AssignmentEntry(Record):
     """One field, as `composed.json` holds it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     identity: str
     common: dict[str, bool | int | float | str]
     structures: dict[str, dict[str, bool | int | float | str]]
 
 
-class _FieldsEntry(BaseModel):
+class _FieldsEntry(Record):
     """The fields with maps of one kind, as `composed.json` holds them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     maps: MapKind
     width: Annotated[float, Field(ge=0)]
@@ -94,10 +95,10 @@ class _FieldsEntry(BaseModel):
     fields: list[_AssignmentEntry]
 
 
-class _ComposedFile(BaseModel):
+class _ComposedFile(Record):
     """What `composed.json` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     model: str
     kinds: list[_FieldsEntry]

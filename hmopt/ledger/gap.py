@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import ConfigDict, Field, NonNegativeInt
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
+from hmopt.schemas import Record
 from hmopt.space import Index, Space
 
 WHAT = "what `hmopt search --gap` wrote"
@@ -57,19 +58,19 @@ class GapRecord:
     stages: tuple[Stage, ...]
 
 
-class _StageEntry(BaseModel):
+class _StageEntry(Record):
     """A stage, as `gap.json` holds it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     iterations: NonNegativeInt
     identity: str
 
 
-class _GapFile(BaseModel):
+class _GapFile(Record):
     """What `gap.json` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     model: str
     pairs: Annotated[list[str], Field(min_length=1)]

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from hmopt.errors import LedgerError
 from hmopt.files import checked, make_folder, read_json, write_json
 from hmopt.ledger.seal import damaged, file_digest, is_sealed, read_metadata
+from hmopt.schemas import Record
 from hmopt.space import Hyperparameter, Index, Space
 
 FILE_NAME = "manifest.json"
@@ -71,8 +72,8 @@ def _hyperparameter(entry: Entry) -> Hyperparameter:
     return Hyperparameter(name=name, low=low, high=high, step=step, prior=prior, default=low)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Strict(Record):
+    model_config = ConfigDict(extra="forbid")
 
 
 class Shard(_Strict):
@@ -111,8 +112,8 @@ class Shard(_Strict):
         return self.identity, self.lattice
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+class _Manifest(Record):
+    model_config = ConfigDict(extra="ignore")
 
     format: int
     shards: list[Shard]

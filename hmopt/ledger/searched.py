@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hmopt.declaration import SearchOptions, Study
 from hmopt.declaration.renamed import current_names
+from hmopt.declaration.study import check_sections
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import checked, content_hash, one_line, write_json
 from hmopt.records import CHECKPOINTS, Checkpoint
+from hmopt.schemas import Record
 from hmopt.space import Hyperparameter, Space
 
 ADVICE = "Restore it from a copy, or run `hmopt search` again: what was measured is kept."
@@ -39,10 +41,10 @@ WITHOUT_EFFECT_ON_MEASUREMENTS = {
 """Keys of `[search]` that change nothing about what was measured already."""
 
 
-class Spent(BaseModel):
+class Spent(Record):
     """What a search measured, and what a full grid would have."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     evaluations: Annotated[int, Field(ge=0)]
     """Pairs at settings."""
@@ -181,10 +183,10 @@ class Searched:
         return self.search.deciding
 
 
-class _SearchFile(BaseModel):
+class _SearchFile(Record):
     """What `search.json` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     name: str
     identity: Annotated[str, Field(min_length=1)]
@@ -193,7 +195,7 @@ class _SearchFile(BaseModel):
     identity_three_quarters: str | None = None
     identity_unregistered: str | None = None
     identity_unrefined: str | None = None
-    labels: Annotated[list[str], Field(min_length=1)]
+    labels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     spacing_mm: (
         Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
     )
@@ -282,12 +284,19 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
     except (TypeError, HmoptError) as error:
         got = f"space: {one_line(error)}"
         raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE) from error
+    loss = current_names({"loss": found.loss})["loss"]
+    declared = current_names(found.declared)
+    try:
+        check_sections({**declared, "loss": loss})
+    except ValueError as error:
+        got = one_line(error)
+        raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE) from error
     values = dict(found)
     values["labels"] = tuple(found.labels)
     values["spacing_mm"] = None if found.spacing_mm is None else tuple(found.spacing_mm)
     values["space"] = space
-    values["loss"] = current_names({"loss": found.loss})["loss"]
-    values["declared"] = current_names(found.declared)
+    values["loss"] = loss
+    values["declared"] = declared
     return Searched(**values)
 
 

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hmopt.catalogue import find_metric
+from hmopt.catalogue import METRICS, find_metric
 from hmopt.errors import LedgerError
 from hmopt.files import naming, one_line, private_folder, put
 from hmopt.ledger.manifest import HEADER, Shard, ShardHeader
@@ -305,6 +305,29 @@ def read_all(path: Path, hyperparameters: Sequence[str]) -> pa.Table:
         _check_columns(path, schema, hyperparameters)
         rows = pq.read_table(path, read_dictionary=list(NAMES))
     return rows.replace_schema_metadata(None)
+
+
+def check_rows(path: Path, hyperparameters: Sequence[str]) -> None:
+    """Check all rows of a shard: columns, types, each key once, and values that their metrics can have.
+
+    Metrics that are not known, as those of a plugin that is not loaded, are left out.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a shard whose settings are of these hyperparameters, or breaks a rule.
+    """
+    rows = read_all(path, hyperparameters)
+    keys = _distinct_metrics(rows)
+    known = [name for name, metric in METRICS.items() if metric.key in keys]
+    _check_values(path, rows, known)
+    if distinct_rows([rows]).num_rows < rows.num_rows:
+        raise damaged(path, "a key twice")
+
+
+def _distinct_metrics(rows: pa.Table) -> set[str]:
+    names = pc.unique(rows["metric"].combine_chunks().cast(pa.string()))
+    return set(names.to_pylist())
 
 
 def read_failures(path: Path, hyperparameters: Sequence[str]) -> Iterator[tuple[Index, str, str]]:

@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from hmopt.catalogue import METRICS, find_metric
 from hmopt.errors import HmoptError, LedgerError, first_fault
 from hmopt.files import one_line, replacing
 from hmopt.ledger.measurements import Measurements
 from hmopt.ledger.seal import SEAL_KEY, damaged, file_digest, read_metadata, seal, unsealed
+from hmopt.schemas import Record
 from hmopt.space import Hyperparameter, Index, Space, Value, choice_text
 
 Array = NDArray[np.float64]
@@ -41,10 +42,10 @@ SETTING = "setting: "
 """Before the name of a hyperparameter that has the name of a metric, as the `similarity` of ANTs."""
 
 
-class _Header(BaseModel):
+class _Header(Record):
     """What the footer of a table says about it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     identity: Annotated[str, Field(min_length=1)]
     space: list[dict[str, Any]]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import ConfigDict, Field, NonNegativeInt
 
 from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
@@ -25,6 +25,7 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.open import facts_of, load_trained
 from hmopt.oracle.registered import NetworkOracle, TrainingFacts
 from hmopt.progress import Track, silent
+from hmopt.schemas import Record
 from hmopt.space import Index, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, network_key
@@ -39,7 +40,7 @@ from hmopt.training.train import (
 )
 
 
-class Divergence(BaseModel):
+class Divergence(Record):
     """The record of a training that diverged, kept beside where its network would be.
 
     Parameters
@@ -52,7 +53,7 @@ class Divergence(BaseModel):
         How long it lasted, by the last row of its log.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     training_key: str
     reason: str

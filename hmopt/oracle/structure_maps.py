@@ -15,22 +15,25 @@ To add a kind, derive from `StructureMaps` and write three members: `kind`, `ide
 
 import hashlib
 import json
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from hmopt.array_files import ArrayRule, read_npz
 from hmopt.data.prepared import PreparedCohort
 from hmopt.errors import DataError
-from hmopt.files import content_hash, one_line, replacing
+from hmopt.files import checked, content_hash, one_line, replacing
 from hmopt.records import MapKind
+from hmopt.schemas import Record
 from hmopt.spatial import blending_weights, coarsen, label_tensor, warp
 from hmopt.spatial.blending import NEAR
 
@@ -312,6 +315,25 @@ def write_frequencies(path: Path, frequencies: Frequencies) -> None:
         )
 
 
+class _Facts(Record):
+    """What a file of frequencies says of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: Annotated[list[str], Field(min_length=1)]
+    stride: Annotated[int, Field(ge=1, le=16, strict=True)]
+    subjects: Annotated[int, Field(ge=0, strict=True)]
+    codes: dict[str, list[Annotated[int, Field(ge=0, strict=True)]]]
+    identity: Annotated[str, Field(min_length=1)]
+
+
+_RULES = {
+    "shares": ArrayRule(kinds="f", low=0, high=1 + 1e-6),
+    "slices": ArrayRule(kinds="i", dimensions=1),
+    "facts": ArrayRule(kinds="U", dimensions=0),
+}
+
+
 def read_frequencies(path: Path) -> Frequencies:
     """Read what `write_frequencies` wrote.
 
@@ -321,22 +343,32 @@ def read_frequencies(path: Path) -> Frequencies:
         If there is no such file, or it was damaged.
     """
     expected = "structure maps that `hmopt search --per-structure` wrote"
+
+    def refuse(got: str) -> DataError:
+        return DataError(str(path), expected=expected, got=got, advice=ADVICE)
+
     if not path.is_file():
-        raise DataError(str(path), expected=expected, got="no file", advice=ADVICE)
+        raise refuse("no file")
+    arrays = read_npz(path, _RULES, refuse)
+    lacking = [name for name in _RULES if name not in arrays]
+    if lacking:
+        raise refuse(f"no {', '.join(lacking)}")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            facts = json.loads(str(arrays["facts"]))
-            frequencies = Frequencies(
-                shares=arrays["shares"],
-                slices=tuple(arrays["slices"].tolist()),
-                labels=tuple(facts["labels"]),
-                stride=int(facts["stride"]),
-                subjects=int(facts["subjects"]),
-                codes={name: tuple(codes) for name, codes in facts["codes"].items()},
-            )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        got = f"a damaged file ({one_line(error)})"
-        raise DataError(str(path), expected=expected, got=got, advice=ADVICE) from error
-    if frequencies.identity != facts["identity"]:
-        raise DataError(str(path), expected=expected, got="a damaged file", advice=ADVICE)
+        content = json.loads(str(arrays["facts"]))
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"a damaged file ({one_line(error)})") from error
+    facts = checked(content, _Facts, field=str(path), error=DataError, what=expected, advice=ADVICE)
+    frequencies = Frequencies(
+        shares=arrays["shares"],
+        slices=tuple(arrays["slices"].tolist()),
+        labels=tuple(facts.labels),
+        stride=facts.stride,
+        subjects=facts.subjects,
+        codes={name: tuple(codes) for name, codes in facts.codes.items()},
+    )
+    shape = frequencies.shares.shape
+    if shape[:2] != (len(frequencies.slices), len(facts.labels)) or len(shape) not in (4, 5):
+        raise refuse(f"shape {shape} of shares")
+    if frequencies.identity != facts.identity:
+        raise refuse("a damaged file")
     return frequencies

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hmopt.analysis.baselines import COHORT
 from hmopt.analysis.gain import Gain
@@ -18,6 +18,7 @@ from hmopt.files import file_hash, read_record, write_json
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
+from hmopt.schemas import Record
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
@@ -31,10 +32,10 @@ Ends = tuple[float | None, float | None]
 """Of an interval; null where it is unknown, as JSON has no NaN."""
 
 
-class Known(BaseModel):
+class Known(Record):
     """A value with its 95 % interval."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     value: float | None
     interval: Ends
@@ -51,10 +52,10 @@ class Known(BaseModel):
         return Estimate(_number(self.value), _number(low), _number(high))
 
 
-class ScopeOptimum(BaseModel):
+class ScopeOptimum(Record):
     """The best setting of one scope of the model's own cohort."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     criteria: list[tuple[str, str]]
     """Kinds and values of the scope; none: the whole cohort."""
@@ -90,10 +91,10 @@ class ScopeOptimum(BaseModel):
         return Interval(_number(low), _number(high))
 
 
-class ModelOptima(BaseModel):
+class ModelOptima(Record):
     """What a search found for a model on the cohort that it was trained for."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     name: str
     """Of the study."""

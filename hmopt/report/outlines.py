@@ -1,8 +1,6 @@
 """Pictures of pairs with the outlines of their labels, as SVG."""
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
+from hmopt.array_files import ArrayRule, read_npz
 from hmopt.errors import DataError
-from hmopt.files import one_line
 from hmopt.report.figure import data_uri
 
 ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
@@ -83,27 +81,27 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     DataError
-        If the file was damaged.
+        If the file was damaged, or holds what `hmopt search` does not write.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        KeyError,
-        NotImplementedError,
-    ) as error:
-        raise _damaged(path, one_line(error)) from error
+
+    def refuse(got: str) -> DataError:
+        return _damaged(path, got)
+
+    rules = dict(_RULES)
     for role in ROLES:
-        if f"{role}_pair" not in found:
+        rules.update({f"{role}_{name}": rule for name, rule in _RULES_OF_ROLE.items()})
+    found = read_npz(path, rules, refuse)
+    for role in ROLES:
+        lacking = [name for name in _RULES_OF_ROLE if f"{role}_{name}" not in found]
+        if len(lacking) == len(_RULES_OF_ROLE):
             continue
-        lacking = [name for name in (*_NAMES, "score") if f"{role}_{name}" not in found]
         if lacking:
-            raise _damaged(path, f"no {role} {', '.join(lacking)}")
+            raise refuse(f"no {role} {', '.join(lacking)}")
+        shape = found[f"{role}_fixed"].shape
+        for name in _NAMES:
+            own = found[f"{role}_{name}"].shape
+            if own[-2:] != shape or min(shape) < 1 or (name == "displacement" and own[0] != 2):
+                raise refuse(f"shape {own} of {role}_{name} beside {shape}")
     return found
 
 
@@ -116,6 +114,25 @@ def _damaged(path: Path, got: str) -> DataError:
         advice=advice,
     )
 
+
+_PICTURE = ArrayRule(kinds="f", dimensions=2, low=0, high=1)
+_LABELS = ArrayRule(kinds="u", dimensions=2)
+_RULES = {
+    "setting": ArrayRule(kinds="biufU", dimensions=1),
+    "made_of": ArrayRule(kinds="U", dimensions=0),
+}
+_RULES_OF_ROLE = {
+    "moving": _PICTURE,
+    "fixed": _PICTURE,
+    "moved": _PICTURE,
+    "moving_labels": _LABELS,
+    "fixed_labels": _LABELS,
+    "moved_labels": _LABELS,
+    "displacement": ArrayRule(kinds="f", dimensions=3, low=-1e5, high=1e5),
+    "pair": ArrayRule(kinds="U", dimensions=0),
+    "score": ArrayRule(kinds="f", dimensions=0),
+}
+"""What is kept of the typical and of the worst pair."""
 
 _NAMES = (
     "moving",

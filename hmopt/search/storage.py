@@ -114,6 +114,24 @@ def _check_file(url: str, own: Path) -> None:
     if path is None or not path.exists():
         return
     is_own = path.resolve() == own
+    check_file(path, is_own=is_own)
+
+
+def check_file(path: Path, *, is_own: bool = True) -> None:
+    """Refuse a file that is no database, that of another program, or damaged; it is not changed.
+
+    Parameters
+    ----------
+    path
+        The file, which exists.
+    is_own
+        Whether it is `studies.db` of a study folder, which may be empty and can be removed.
+
+    Raises
+    ------
+    SearchError
+        If it is no Optuna storage.
+    """
     advice = "Remove it: `hmopt search` writes it again." if is_own else "Choose another file."
     if not path.is_file():
         raise _refused(f"{path}, which is no database", advice)

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions
@@ -257,6 +258,15 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
     SearchError
         If its trials cannot be read, or one has another score than was measured.
     """
+    study.add_trials(_lacking(study, curve, origin))
+    stored = study.user_attrs
+    for key, value in _attributes(curve, origin).items():
+        if key not in stored or stored[key] != value:
+            study.set_user_attr(key, value)
+
+
+def _lacking(study: optuna.Study, curve: Curve, origin: Origin) -> list[FrozenTrial]:
+    """Return the trials that a study of a scope lacks; one that it has must have the measured score."""
     known = _known_scores(study, origin)
     lacking = []
     for index, trial in _trials(curve, origin):
@@ -265,11 +275,39 @@ def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
         elif not _is_score(known[index], trial.value):
             got = f"{known[index]} where {trial.value:g} was measured"
             raise _damaged(study.study_name, got)
-    study.add_trials(lacking)
-    stored = study.user_attrs
-    for key, value in _attributes(curve, origin).items():
-        if key not in stored or stored[key] != value:
-            study.set_user_attr(key, value)
+    return lacking
+
+
+def check_stored(
+    measurements: Measurements, options: SearchOptions, name: str, storage: BaseStorage
+) -> None:
+    """Check that the studies of shared scopes in a storage have the scores that were measured.
+
+    Nothing is written. Studies that are not in the storage are left out.
+
+    Parameters
+    ----------
+    measurements, options, name, storage
+        As for `store_studies`.
+
+    Raises
+    ------
+    SearchError
+        If a trial cannot be read, or has another score.
+    """
+    curves = Curves(measurements, options.metric)
+    origin = origin_of(measurements, options)
+    with quiet():
+        try:
+            stored = set(optuna.get_all_study_names(storage))
+        except (LookupError, ValueError, SQLAlchemyError) as error:
+            raise _damaged(name, one_line(error)) from error
+        for scope in shared_scopes(measurements, options):
+            curve = curves.of(scope)
+            known = None if curve is None else study_name(name, curve, origin)
+            if curve is not None and known in stored:
+                study = optuna.load_study(study_name=known, storage=storage)
+                _lacking(study, curve, origin)
 
 
 def _known_scores(study: optuna.Study, origin: Origin) -> dict[Index | None, float | None]:
@@ -284,6 +322,7 @@ def _known_scores(study: optuna.Study, origin: Origin) -> dict[Index | None, flo
         AttributeError,
         AssertionError,
         HmoptError,
+        SQLAlchemyError,
     ) as error:
         got = f"trials that cannot be read ({one_line(error)})"
         raise _damaged(study.study_name, got) from error

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,12 +21,15 @@ from torch.optim.swa_utils import AveragedModel
 from hmopt.catalogue import weighted_terms
 from hmopt.errors import CheckpointError
 from hmopt.files import append, checked, one_line, replacing, sync
-from hmopt.model_file import read_tensors, sealed
+from hmopt.model_file import check_weights, read_tensors, sealed
 from hmopt.networks import unshared
+from hmopt.schemas import Record
 from hmopt.space import Space
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
+KINDS = ("weights", "averages", "optimizer")
+"""What the names of tensors in its file begin with."""
 WHAT = "a state of training"
 ADVICE = "Delete the file to begin anew."
 
@@ -71,10 +75,10 @@ class Progress:
         return replace(self, step=done, minutes=minutes)
 
 
-class _Progress(BaseModel):
+class _Progress(Record):
     """How far a training has come, as its file tells it."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     step: Annotated[int, Field(ge=1, strict=True)]
     minutes: Annotated[float, Field(ge=0, strict=True)]
@@ -223,6 +227,33 @@ def remove_state(path: Path, key: str) -> None:
         return
     if known == key:
         path.unlink(missing_ok=True)
+
+
+def check_state(path: Path) -> Progress:
+    """Check that a state of training is what was written, and return how far the training had come.
+
+    Whether it is of the declared training is seen when it is loaded.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+    """
+    metadata, arrays = read_tensors(path, WHAT, ADVICE)
+    progress = _read_progress(path, metadata.get("progress", "{}"))
+    kinds: dict[str, dict[str, object]] = {}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        kinds.setdefault(kind, {})[rest] = (array.shape, array.dtype)
+    weights = kinds.get("weights", {})
+    if not weights or weights != kinds.get("averages") or set(kinds) - set(KINDS):
+        got = "not an average of each tensor, in its shape and type"
+        raise CheckpointError(str(path), expected=WHAT, got=got, advice=ADVICE)
+    # a network of the user may have buffers of other types
+    single = {name: array for name, array in arrays.items() if array.dtype == np.float32}
+    numbers = {name: array for name, array in single.items() if not name.endswith("/step")}
+    check_weights(path, numbers, WHAT)
+    return progress
 
 
 def _read_progress(path: Path, text: str) -> Progress:

@@ -16,12 +16,12 @@ from jinja2 import Environment, StrictUndefined
 from hmopt.analysis.scope_result import optima_table
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES
 from hmopt.csv_tables import write_table
-from hmopt.data.facts import FACTS, CohortFacts
+from hmopt.data.facts import FACTS, CohortFacts, check_facts
 from hmopt.declaration import CohortOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
-from hmopt.errors import CheckpointError, DeclarationError, sides_text
-from hmopt.files import appearing, checked, give_usual_permissions
+from hmopt.errors import DeclarationError, sides_text
+from hmopt.files import appearing, give_usual_permissions
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
@@ -459,16 +459,7 @@ class Card:
         return front
 
     def _facts(self) -> CohortFacts | None:
-        if FACTS not in self.header:
-            return None
-        return checked(
-            self.header[FACTS],
-            CohortFacts,
-            field="model.safetensors",
-            error=CheckpointError,
-            what="the header of a trained model",
-            advice="Restore the file, or move it away and train again.",
-        )
+        return check_facts(Path("model.safetensors"), self.header)
 
     def _dimensions(self) -> str:
         return f"{len(self.header['architecture']['shape'])}-D"

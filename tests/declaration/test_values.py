@@ -61,11 +61,7 @@ NUMBERS = [
 
 LARGEST = 2**63 - 1
 FITTING = [
-    ("cohort.minimum_voxels", LARGEST),
-    ("split.train", LARGEST),  # whether there are so many, the cohort tells
-    ("split.train", -1),
     ("compare.learning_rate", [1]),  # a list of rates
-    ("training.augmentation.scaling", LARGEST),
 ]
 
 

@@ -1,0 +1,136 @@
+"""`hmopt check` names each file that is not what was written, and the commands to rerun."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import hmopt
+from hmopt.cli.app import app
+from tests.fuzz.originals import make_originals
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("check")
+    make_originals(root)
+    folder = root / "whole"
+    (folder / "training-state.safetensors").unlink()
+    return folder
+
+
+@pytest.fixture
+def study(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "study"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    # in the middle of an npz file may stand the time at which an array was written, which nothing says
+    content[len(content) // (3 if path.suffix == ".npz" else 2)] ^= 16
+    path.write_bytes(content)
+
+
+def test_a_study_that_nothing_happened_to_has_no_problem(whole: Path) -> None:
+    checked = hmopt.check(whole)
+    assert checked.problems == ()
+    assert checked.rerun == ()
+    assert str(checked) == f"Checked: {checked.files} files, no problem"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "command"),
+    [
+        ("prepared/*/images.npy", "hmopt train"),
+        ("model.safetensors", "hmopt train"),
+        ("training.csv", "hmopt search"),
+        ("ledger/*.parquet", "hmopt search"),
+        ("pairs.csv", "hmopt search"),
+        ("examples/*.npz", "hmopt search"),
+        ("structure-maps.npz", "hmopt search --per-structure"),
+        ("composed.json", "hmopt search --per-structure"),
+        ("gap.json", "hmopt search --gap"),
+        ("compare.json", "hmopt compare"),
+        ("compare/*/*.safetensors", "hmopt compare"),
+        ("results/measurements.parquet", "hmopt report --results"),
+    ],
+)
+def test_a_flipped_bit_is_told_with_the_command_to_rerun(
+    pattern: str, command: str, study: Path
+) -> None:
+    path = min(study.glob(pattern))
+    flip(path)
+    checked = hmopt.check(study)
+    named = [problem for problem in checked.problems if path.name in problem.line]
+    assert command in [problem.rerun for problem in named]
+    name, *options = command.removeprefix("hmopt ").split()
+    assert " ".join(["hmopt", name, str(study), *options]) in checked.rerun
+
+
+def test_an_image_that_was_cut_is_told(study: Path) -> None:
+    path = min((study / "data" / "images").glob("*.nii.gz"))
+    path.write_bytes(path.read_bytes()[:-4])
+    (problem,) = [one for one in hmopt.check(study).problems if path.name in one.line]
+    assert problem.rerun is None
+    assert "expected an image that nibabel reads" in problem.line
+
+
+def test_the_command_prints_a_line_for_each_problem(study: Path) -> None:
+    flip(study / "gap.json")
+    flip(study / "compare.json")
+    done = CliRunner().invoke(app, ["check", str(study)])
+    assert done.exit_code == 2
+    gap, compare = sorted(done.stderr.strip().splitlines(), reverse=True)
+    assert "gap.json: expected what `hmopt search --gap` wrote" in gap
+    assert "compare.json: expected what `hmopt compare` wrote" in compare
+    assert "2 problems" in done.stdout
+
+
+def test_nothing_is_changed(study: Path) -> None:
+    def content() -> dict[Path, bytes]:
+        files = [path for path in study.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files if path.name != "studies.db"}
+
+    flip(study / "gap.json")
+    before = content()
+    hmopt.check(study)
+    after = content()
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(hmopt.HmoptError, match="expected a study folder"):
+        hmopt.check(tmp_path)
+
+
+def constant(path: Path) -> None:
+    image = nibabel.Nifti1Image.from_filename(path)
+    nibabel.save(nibabel.Nifti1Image(np.full(image.shape, 7.0), image.affine), path)
+
+
+def claimed_large(path: Path) -> None:
+    header = nibabel.Nifti1Image.from_filename(path).header
+    header.set_data_shape((2000, 2000, 2000))
+    header["vox_offset"] = 352
+    path.write_bytes(header.binaryblock + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [(constant, "intensities that differ"), (claimed_large, "at most 2,147,483,648 voxels")],
+)
+def test_registration_refuses_an_image_that_cannot_be_registered(
+    harm: Callable[[Path], None], expected: str, study: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = sorted((study / "data" / "images").glob("*.nii.gz"))
+    moving = tmp_path / "moving.nii"
+    nibabel.save(nibabel.Nifti1Image.from_filename(first), moving)
+    harm(moving)
+    with pytest.raises(hmopt.HmoptError, match=expected):
+        hmopt.register(
+            study, moving, second, moved=tmp_path / "moved.nii", setting={"regularization": 0.5}
+        )
