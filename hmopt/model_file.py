@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[Any]]
 LARGEST_WEIGHT = 1e6
 """No trained network comes near it; a file that was damaged does."""
 
-KEYS = {"hmopt", "key", "progress", HASH_KEY}
+KEYS = frozenset({"hmopt", "key", "progress", HASH_KEY})
 """Metadata that files of models and states have."""
 
 _ADVICE = "Restore the file, or move it away and train again."
@@ -82,7 +82,9 @@ def in_trained_order(
     return {name: declared[name] for name in [*known, *others]}
 
 
-def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str, str], Arrays]:
+def read_tensors(
+    path: Path, what: str, advice: str = _ADVICE, keys: frozenset[str] | None = KEYS
+) -> tuple[dict[str, str], Arrays]:
     """Read the metadata and all tensors of a safetensors file.
 
     Parameters
@@ -93,6 +95,8 @@ def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str
         What it should be, as it stands after `expected`.
     advice
         One sentence that says what to do where it is not.
+    keys
+        Metadata that it can have; None: any, as of another program.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def read_tensors(path: Path, what: str, advice: str = _ADVICE) -> tuple[dict[str
         raise CheckpointError(
             str(path), expected=what, got=one_line(error), advice=advice
         ) from error
-    strange = sorted(set(metadata) - KEYS)
+    strange = [] if keys is None else sorted(set(metadata) - keys)
     if strange:  # a damaged name of the hash would make a file of an earlier version
         got = f"metadata {strange[0]!r}"
         raise CheckpointError(str(path), expected=what, got=got, advice=advice)

@@ -624,7 +624,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> ClapirnModel:
     if looks_saved_by_torch(path):
         tensors = read_torch_tensors(path, _WHAT)
         return ClapirnModel(path, tensors, device=device)
-    metadata, arrays = read_tensors(path, _WHAT, _ADVICE)
+    metadata, arrays = read_tensors(path, _WHAT, _ADVICE, keys=None)
     for name, array in arrays.items():
         if array.dtype != np.float32:
             raise _refused(path, _WHAT, f"{name} as {array.dtype}")

@@ -20,6 +20,7 @@ COMMANDS = (
     "tune",
     "publish",
     "bake",
+    "check",
     "ledger",
     "export",
     "demo",

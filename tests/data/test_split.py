@@ -65,7 +65,6 @@ def test_the_seed_alone_decides_and_the_order_of_the_images_does_not() -> None:
         ({"train": 8, "tune": 1, "search": ["s1", "s2"]}, "at most 8 subjects.*got 9"),
         ({"train": ["s1"], "tune": ["s1"], "search": 1}, "s1 twice"),
         ({"train": ["nobody"], "tune": 1, "search": 1}, "subjects of the cohort, got nobody"),
-        ({"train": -1, "tune": 1, "search": 1}, "train = -1"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused(section: dict[str, object], complaint: str) -> None:
