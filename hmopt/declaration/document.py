@@ -69,14 +69,13 @@ def write_document(study: Study, remarks: Remarks) -> str:
     >>> from hmopt.declaration import parse_study
     >>> values = {"name": "x", "preprocessing": {"shape": [8, 8]}, "split": {"train": 4, "tune": 1, "search": 2}}
     >>> text = write_document(parse_study({"cohort": {"manifest": "cohort.csv"}, **values}), {"name": "The folder's."})
-    >>> print("\n".join(text.splitlines()[2:9]))
+    >>> print("\n".join(text.splitlines()[2:8]))
     # Name of the study in reports and Optuna studies.
     # The folder's.
     name = "x"
     <BLANKLINE>
     # Images and labels, given by `manifest` or by `images` and `labels`.
     [cohort]
-    # CSV with columns `image, label, subject` and any others; its paths are relative to it.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment(HEADING))

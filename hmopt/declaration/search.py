@@ -10,7 +10,7 @@ from hmopt.declaration.options import OneOf, Options, Seed
 from hmopt.space import Hyperparameter, Index, Space, Value
 
 Kind = Annotated[str, Field(min_length=1)]
-Kinds = Annotated[list[Kind], Field(min_length=1, max_length=20)]
+Kinds = Annotated[list[Kind], Field(max_length=20)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 FOLDING = "folding"
 EVEN_VALUES = 9

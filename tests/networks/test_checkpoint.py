@@ -249,10 +249,10 @@ def test_a_network_for_another_grid_than_that_of_its_preprocessing_is_refused(pa
     header = {
         "format": "hmopt-hypermorph-1",
         "architecture": BUILT_AS,
-        "preprocessing": {"shape": [10**6, 10**6]},
+        "preprocessing": {"shape": [2048, 2048]},
     }
     save_file(load_file(path), path, {"hmopt": json.dumps(header)})
-    assert "preprocessing.shape [1000000, 1000000] beside a network for [16, 16]" in refusal(path)
+    assert "preprocessing.shape [2048, 2048] beside a network for [16, 16]" in refusal(path)
 
 
 def test_hyperparameters_keep_the_order_of_the_inputs(tmp_path: Path) -> None:

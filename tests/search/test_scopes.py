@@ -53,7 +53,7 @@ def test_a_subject_counts_in_either_role_and_is_no_partner_of_itself(
 
 
 def test_a_scope_that_is_declared_twice_is_there_once(pair_table: pd.DataFrame) -> None:
-    assert names([["cohort"], ["cohort"]], pair_table) == ["cohort"]
+    assert names([["cohort"], ["cohort"], []], pair_table) == ["cohort"]
 
 
 def test_an_unknown_kind_of_scope_is_refused_with_the_near_ones(pair_table: pd.DataFrame) -> None:
