@@ -145,7 +145,7 @@ def check_file(path: Path, *, is_own: bool = True) -> None:
         raise _refused(f"{path}, which is no database", advice)
     try:
         tables, sound = _look_into(path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # names in a damaged database can be no text
         raise _refused(f"{path} ({one_line(error)})", advice) from error
     lacking = sorted(TABLES - tables)
     if tables and lacking:
