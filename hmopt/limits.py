@@ -1,5 +1,6 @@
 """What a file may ask of memory and disk: refused before any of it is taken."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -52,9 +53,7 @@ def check_voxels(shape: tuple[int, ...], field: str, error: type[HmoptError]) ->
     Traceback (most recent call last):
     hmopt.errors.HmoptError: scan.nii: expected at most 2,147,483,648 voxels, got 32767 x 32767 x 32767. Correct ...
     """
-    count = 1
-    for side in shape:
-        count *= int(side)
+    count = math.prod(int(side) for side in shape)
     if count > MOST_VOXELS:
         raise error(
             field,

@@ -19,7 +19,7 @@ from enum import Enum
 import numpy as np
 
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
-from hmopt.analysis.resampling import Estimate, Floats, Places, Samples, interval, middle
+from hmopt.analysis.resampling import Estimate, Floats, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -257,21 +257,9 @@ def _of_the_same_pairs(curves: Sequence[Curve | None]) -> list[Curve]:
     common = present[0].pairs
     for curve in present[1:]:
         common = np.intersect1d(common, curve.pairs, assume_unique=True)
-    return [_restricted(curve, common) for curve in present] if len(common) else []
-
-
-def _restricted(curve: Curve, pairs: Places) -> Curve:
-    """Return a curve over some of its pairs; folding, a mean over all of them, becomes unknown."""
-    kept = np.isin(curve.pairs, pairs)
-    if kept.all():
-        return curve
-    return replace(
-        curve,
-        pairs=curve.pairs[kept],
-        ids=tuple(np.array(curve.ids, dtype=object)[kept]),
-        scores=curve.scores[:, kept],
-        folding=np.full(len(curve.settings), np.nan),
-    )
+    if not len(common):
+        return []
+    return [curve.over(np.isin(curve.pairs, common)) for curve in present]
 
 
 def _drifts_of(

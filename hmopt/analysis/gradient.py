@@ -1,7 +1,7 @@
 """Whether settings that were tuned by gradient agree with the sweep of the same pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -199,18 +199,9 @@ def margin_for(objective: str, options: SearchOptions) -> float:
 
 
 def of_pairs(curve: Curve, pairs: Sequence[str]) -> Curve | None:
-    """Return a curve over some of its pairs; None where it has none of them. Folding becomes unknown."""
+    """Return a curve over some of its pairs; None where it has none of them."""
     kept = np.isin(np.array(curve.ids, dtype=object), list(pairs))
-    if not kept.any():
-        return None
-    return replace(
-        curve,
-        pairs=curve.pairs[kept],
-        ids=tuple(np.array(curve.ids, dtype=object)[kept]),
-        scores=curve.scores[:, kept],
-        folding=np.full(len(curve.settings), np.nan),
-        limited={},
-    )
+    return curve.over(kept) if kept.any() else None
 
 
 def interpolated_means(curve: Curve) -> tuple[list[Index], Floats]:

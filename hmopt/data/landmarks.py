@@ -11,7 +11,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from hmopt.data.points import Axes, PointFile, PointTable, read_points, to_lps
+from hmopt.data.points import Axes, PointFile, PointTable, check_numbers, read_points, to_lps
 from hmopt.data.spreadsheets import parse_table, read_text
 from hmopt.data.volume import Lattice, read_lattice
 from hmopt.errors import DataError
@@ -242,18 +242,7 @@ def _is_of_numbers(text: str) -> bool:
 
 
 def _checked(path: Path, table: pd.DataFrame) -> PointTable:
-    for axis in "xyz":
-        if axis not in table:
-            continue
-        numbers = pd.to_numeric(table[axis], errors="coerce")
-        wrong = table[axis][~np.isfinite(numbers)]
-        if len(wrong):
-            raise DataError(
-                f"{path}, line {wrong.index[0]}",
-                expected=f"a number for {axis}",
-                got=repr(wrong.iloc[0]),
-                advice="Correct it, or remove the row.",
-            )
+    check_numbers(path, {axis: table[axis] for axis in "xyz" if axis in table})
     return PointTable(table=table)
 
 

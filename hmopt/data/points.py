@@ -7,6 +7,7 @@ written as they were read.
 import io
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -204,20 +205,36 @@ def _read_csv(path: Path) -> PointTable:
             got=f"columns {', '.join(map(str, table.columns))}",
             advice="Rename them.",
         )
-    for name in "xyz":
-        if name not in names:
-            continue
-        column = table[table.columns[names.index(name)]]
+    columns = {name: table[table.columns[names.index(name)]] for name in "xyz" if name in names}
+    check_numbers(path, columns)
+    return PointTable(table=table)
+
+
+def check_numbers(path: Path, columns: Mapping[str, pd.Series]) -> None:
+    """Refuse coordinates that are no finite numbers.
+
+    Parameters
+    ----------
+    path
+        The table that they are of.
+    columns
+        By axis; the index of each tells the line in the file.
+
+    Raises
+    ------
+    DataError
+        If there is one.
+    """
+    for axis, column in columns.items():
         numbers = pd.to_numeric(column, errors="coerce")
         wrong = column[~np.isfinite(numbers)]
         if len(wrong):
             raise DataError(
                 f"{path}, line {wrong.index[0]}",
-                expected=f"a number for {name}",
+                expected=f"a number for {axis}",
                 got=repr(wrong.iloc[0]),
                 advice="Correct it, or remove the row.",
             )
-    return PointTable(table=table)
 
 
 def _read_vtk(path: Path) -> VtkFile:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hmopt.errors import LedgerError
 from hmopt.files import read_record, write_json
+from hmopt.schemas import Record
 
 WHAT = "what `hmopt tune-by-gradient` wrote"
 ADVICE = "Restore it from a copy, or run `hmopt tune-by-gradient` again."
@@ -14,10 +15,10 @@ ADVICE = "Restore it from a copy, or run `hmopt tune-by-gradient` again."
 Setting = dict[str, bool | int | float | str]
 
 
-class TunedOptimum(BaseModel):
+class TunedOptimum(Record):
     """A setting that ascents ended at."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     setting: Setting
     score: float
@@ -26,10 +27,10 @@ class TunedOptimum(BaseModel):
     """Ascents that ended there."""
 
 
-class TunedScope(BaseModel):
+class TunedScope(Record):
     """One scope, or one pair, that a setting was tuned for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     criteria: list[tuple[str, str]]
     """Kinds and values of the scope, or `pair`; none: the whole cohort."""
@@ -47,10 +48,8 @@ class TunedScope(BaseModel):
     """That measuring the same pairs at one setting took on the same machine."""
 
 
-class GradientRecord(BaseModel):
+class GradientRecord(Record):
     """What was tuned by gradient."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1)]
     """Identity of the model."""

@@ -91,8 +91,10 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
         )
     for other, one in zip(others, folders, strict=True):
         source = other.source(one.choices or options.choices, pairs)
-        ids = list(other.measurements.pairs["pair"])
-        roughness = tuned_roughness(main.source(["tuned"]), metric, labels, splits, ids)
+        roughness = None
+        if "matched" in source.choices:
+            ids = list(other.measurements.pairs["pair"])
+            roughness = tuned_roughness(main.source(["tuned"]), metric, labels, splits, ids)
         entries += make_entries(source, metric, labels, splits, roughness)
     for table, one in zip(scores, tables, strict=True):
         entries += _entries_of_table(table, one, metric, labels, pairs)

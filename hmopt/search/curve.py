@@ -120,6 +120,22 @@ class Curve:
         places: NDArray[np.intp] = (sign * means).argmax(axis=-1)
         return places
 
+    def over(self, kept: NDArray[np.bool_]) -> "Curve":
+        """Return the curve over some of its pairs, shape (n,).
+
+        Means over all pairs, of folding and of metrics that have a limit, become unknown.
+        """
+        if kept.all():
+            return self
+        return replace(
+            self,
+            pairs=self.pairs[kept],
+            ids=tuple(np.array(self.ids, dtype=object)[kept]),
+            scores=self.scores[:, kept],
+            folding=np.full(len(self.settings), np.nan),
+            limited={},
+        )
+
     def at(self, settings: Sequence[Index]) -> "Curve":
         """Return the same curve at some of its settings only."""
         places = [self.settings.index(setting) for setting in settings]

@@ -29,6 +29,7 @@ COMMANDS = (
     "hmopt search",
     "hmopt search --per-structure",
     "hmopt search --gap",
+    "hmopt tune-by-gradient",
     "hmopt compare",
     "hmopt report --results",
 )
@@ -169,6 +170,11 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     _check_results(files, found)
     _check_pictures(files, found)
     _check_studies(files, found)
+    if files.setting_file.is_file():
+        from hmopt.workflow.setting_file import read_setting
+
+        with found.of(None):
+            read_setting(files.setting_file)
     if not found.files:
         raise HmoptError(
             str(files.path),
@@ -316,6 +322,9 @@ def _check_records(files: StudyFolder, found: _Findings) -> None:
             gap = files.gap
             if gap is not None:
                 files.gap_measurements(gap)
+    if files.gradient_file.is_file() or files.results.gradient_file.is_file():
+        with found.of("hmopt tune-by-gradient"):
+            _ = files.gradient
 
 
 def _check_ledger(files: StudyFolder, found: _Findings) -> None:
@@ -359,7 +368,17 @@ def _check_results(files: StudyFolder, found: _Findings) -> None:
     committed = StudyFolder(results.path)  # the same names stand in both
     if not committed.search_file.is_file():
         return
-    for name in ("searched", "pairs", "comparison", "composed", "gap", "training", "commands"):
+    names = (
+        "searched",
+        "pairs",
+        "comparison",
+        "composed",
+        "gap",
+        "gradient",
+        "training",
+        "commands",
+    )
+    for name in names:
         with found.of("hmopt report --results"):
             getattr(committed, name)
 

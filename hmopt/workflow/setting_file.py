@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hmopt.errors import DeclarationError
 from hmopt.files import checked, one_line, replacing
 from hmopt.interop.model import FileModel, Model
 from hmopt.interop.refined_model import RefinedModel
+from hmopt.schemas import Record
 from hmopt.space import Setting, Value
 
 OPTION = "--setting"
@@ -19,7 +20,7 @@ _WHAT = "a setting as `hmopt tune` writes it"
 _ADVICE = "Write it again, or give values with --regularization or --set."
 
 
-class ChosenSetting(BaseModel):
+class ChosenSetting(Record):
     """A setting, and the model that it was chosen for.
 
     Parameters
@@ -30,7 +31,7 @@ class ChosenSetting(BaseModel):
         Values by name of a hyperparameter.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     model: str | None = None
     setting: Annotated[dict[str, bool | int | float | str], Field(min_length=1)]

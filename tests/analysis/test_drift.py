@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hmopt.analysis import simulation
 from hmopt.analysis.drift import Drift, Trend, find_drifts, warn_of_drift
 from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.records import CHECKPOINTS, Checkpoint
+from hmopt.search.curve import Curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space
 
@@ -158,3 +160,19 @@ def test_the_flag_of_drift_stands_for_that_of_half_training() -> None:
     assert OptimumWarning.DRIFTS in flagged.warnings
     assert OptimumWarning.NOT_CONVERGED not in flagged.warnings
     assert warn_of_drift(findings, []) == findings
+
+
+def test_means_over_all_pairs_are_unknown_of_a_curve_over_some() -> None:
+    measured = simulation.simulate(
+        np.stack([simulation.response(0.3, 0.4)]), subjects=6, pairs=10, seed=0
+    )
+    curve = Curves(measured, "dice").of(Scope(criteria=()))
+    assert curve is not None
+    curve = replace(curve, limited={"hd95_mm": np.zeros(len(curve.settings))})
+    kept = np.arange(len(curve.pairs)) < 4
+    some = curve.over(kept)
+    np.testing.assert_array_equal(some.scores, curve.scores[:, :4])
+    assert some.ids == curve.ids[:4]
+    assert np.isnan(some.folding).all()
+    assert np.isnan(some.mean_of("hd95_mm")).all()
+    assert curve.over(np.ones_like(kept)) is curve

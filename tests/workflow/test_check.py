@@ -136,3 +136,12 @@ def test_registration_refuses_an_image_that_cannot_be_registered(
         hmopt.register(
             study, moving, second, moved=tmp_path / "moved.nii", setting={"regularization": 0.5}
         )
+
+
+def test_what_was_tuned_by_gradient_or_chosen_on_the_page_is_read_too(study: Path) -> None:
+    (study / "gradient.json").write_text('{"model": true}', encoding="utf-8")
+    (study / "setting.toml").write_text("[setting]\nregularization = nan\n", encoding="utf-8")
+    checked = hmopt.check(study)
+    named = {Path(problem.line.split(":")[0]).name: problem.rerun for problem in checked.problems}
+    assert named == {"gradient.json": "hmopt tune-by-gradient", "setting.toml": None}
+    assert checked.rerun == (f"hmopt tune-by-gradient {study}",)
