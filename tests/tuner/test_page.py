@@ -352,7 +352,7 @@ def test_several_hyperparameters_have_a_control_each(
 def test_the_choice_is_written_and_its_command_shown(shifted: Any, tmp_path: Path) -> None:
     set_slider(shifted, "λ, regularization", 3)
     shifted.get_by_role("button", name="Keep this setting").click()
-    shifted.locator("code", has_text="hmopt register").wait_for()
+    shifted.locator("code", has_text="--moved moved.nii.gz").wait_for()
     text = (tmp_path / "setting.toml").read_text(encoding="utf-8")
     assert "regularization = 0.15" in text
 
