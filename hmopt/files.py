@@ -133,7 +133,7 @@ def private_folder(folder: Path, wanted_for: Path | None = None) -> Iterator[Pat
     """
     make_folder(folder, wanted_for)
     _sweep_once(folder)
-    prefix = f".hmopt-{os.getpid()}-{_machine()}-"
+    prefix = f".hmopt-{os.getpid()}-{this_machine()}-"
     private = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     try:
         yield private
@@ -395,8 +395,8 @@ def _sweep_once(folder: Path) -> None:
 
 
 def _is_abandoned(path: Path, process: int, machine: str) -> bool:
-    if machine == _machine() and os.name == "posix":
-        return not _is_running(process)
+    if machine == this_machine() and os.name == "posix":
+        return not is_running(process)
     try:
         latest = path.stat().st_mtime
         for inner in path.rglob("*"):
@@ -406,7 +406,8 @@ def _is_abandoned(path: Path, process: int, machine: str) -> bool:
     return time.time() - latest > ABANDONED_S
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine with this id runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -417,7 +418,7 @@ def _is_running(process: int) -> bool:
 
 
 @cache
-def _machine() -> str:
+def this_machine() -> str:
     """Return 8 digits for this machine since it was started, and for the container that ids of processes count in."""
     facts = [platform.node()]
     with suppress(OSError):

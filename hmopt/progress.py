@@ -1,9 +1,13 @@
 """Progress of long work: the work reports it, the caller decides whether and how it is shown."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+BETWEEN_LOOKS_S = 0.2
+"""Time between two looks at what is waited for."""
 
 
 class Track(Protocol):
@@ -21,7 +25,7 @@ class Track(Protocol):
         description
             What is shown beside the bar.
         total
-            Number of items, including those that were done earlier.
+            Number of items, including those that were done earlier; 0 where it is not known.
         start
             How many were done earlier.
         """
@@ -37,6 +41,33 @@ def silent(items: Iterable[T], description: str, total: int, start: int = 0) -> 
     [1, 2]
     """
     yield from items
+
+
+def wait_until(is_over: Callable[[], bool], what: str, track: Track = silent) -> None:
+    """Wait until something holds, and show what is waited for.
+
+    Parameters
+    ----------
+    is_over
+        Asked several times a second.
+    what
+        Is shown, with the time that has passed.
+    track
+        Shows it.
+
+    Examples
+    --------
+    >>> looks = iter([False, True])
+    >>> wait_until(lambda: next(looks), "Waiting for the tide")
+    """
+
+    def looks() -> Iterator[None]:
+        while not is_over():
+            yield
+            time.sleep(BETWEEN_LOOKS_S)
+
+    for _ in track(looks(), what, 0):
+        pass
 
 
 def duration(seconds: float) -> str:

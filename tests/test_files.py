@@ -274,7 +274,7 @@ def unfinished(folder: Path, process: int, machine: str, age_s: float = 0.0) -> 
 
 
 def test_only_what_is_certainly_abandoned_is_removed(tmp_path: Path) -> None:
-    here = files._machine()
+    here = files.this_machine()
     elsewhere = "0" * 8
     dead = unfinished(tmp_path / "a", ended_process(), here)
     alive = unfinished(tmp_path / "b", os.getppid(), here, age_s=1e6)
@@ -295,7 +295,7 @@ def test_files_of_users_and_links_are_left_alone(tmp_path: Path) -> None:
     target.mkdir()
     (target / "scan.nii").touch()
     gone = ended_process()
-    link = tmp_path / f".hmopt-{gone}-{files._machine()}-abcdefgh"
+    link = tmp_path / f".hmopt-{gone}-{files.this_machine()}-abcdefgh"
     link.symlink_to(target)
     for name in (".hmopt-notes", f".{gone}-notes.txt", ".git"):
         (tmp_path / name).mkdir()
@@ -305,7 +305,7 @@ def test_files_of_users_and_links_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_next_writer_removes_what_was_left(tmp_path: Path) -> None:
-    left = unfinished(tmp_path, ended_process(), files._machine())
+    left = unfinished(tmp_path, ended_process(), files.this_machine())
     write_json(tmp_path / "facts.json", {})
     assert not left.exists()
 

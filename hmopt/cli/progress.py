@@ -103,14 +103,17 @@ class Bars:
         """Yield the items below a bar."""
         outermost = self._progress is None
         progress = self._progress = self._progress or self._started()
-        task = progress.add_task(description, total=total, completed=start, left="")
+        task = progress.add_task(description, total=total or None, completed=start, left="")
         rate = RecentRate(start)
         try:
             for done, item in enumerate(items, start + 1):
                 yield item
-                rate.update(done)
-                progress.update(task, completed=done, left=rate.time_left(total - done))
+                if total:
+                    rate.update(done)
+                    progress.update(task, completed=done, left=rate.time_left(total - done))
         finally:
+            if not total:  # of what was waited for nothing stays
+                progress.remove_task(task)
             if outermost:
                 progress.stop()
                 self._progress = None
@@ -156,8 +159,7 @@ class Lines:
             rate.update(done)
             now = time.monotonic()
             if now >= due:
-                left = rate.time_left(total - done)
-                self._write(f"{description}: {done} of {total}, {left} left")
+                self._write(f"{description}: {_state(done, total, rate, now - began)}")
                 due = now + BETWEEN_LINES_S
             yield item
         passed = time.monotonic() - began
@@ -166,3 +168,11 @@ class Lines:
 
     def _write(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _state(done: int, total: int, rate: RecentRate, passed_s: float) -> str:
+    """Return how far work is; of work without a known number of items how long it has taken."""
+    if not total:
+        return f"{duration(passed_s)} so far"
+    left = rate.time_left(total - done)
+    return f"{done} of {total}, {left} left"

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
+from hmopt.ledger.leases import Leases
 from hmopt.ledger.manifest import (
     Lattice,
     OracleKey,
@@ -44,7 +45,7 @@ from hmopt.space import Index, Space
 
 T = TypeVar("T")
 
-READ_ATTEMPTS = 5
+READ_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self.leases = Leases(self.folder)
 
     def write(self, identity: str, space: Space, blocks: Iterable[Block]) -> None:
         """Write blocks of an oracle's measurements, as one shard.

@@ -15,12 +15,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from filelock import FileLock
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from hmopt.errors import LedgerError
-from hmopt.files import checked, make_folder, read_json, write_json
+from hmopt.files import checked, read_json, write_json
 from hmopt.ledger.seal import damaged, file_digest, is_sealed, read_metadata
+from hmopt.locks import alone
 from hmopt.schemas import Record
 from hmopt.space import Hyperparameter, Index, Space
 
@@ -249,8 +249,7 @@ def editing(folder: Path) -> Iterator[list[Shard]]:
     that still wants one reads the manifest again. Shards of interrupted writers, which no manifest
     names, are added to the list first; other files are left alone.
     """
-    make_folder(folder)
-    with FileLock(folder / ".lock"):
+    with alone(folder / ".lock", "writes to this ledger"):
         shards = read_manifest(folder)
         _add_unlisted(folder, shards)
         before = {shard.file for shard in shards}

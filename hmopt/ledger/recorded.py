@@ -1,13 +1,23 @@
-"""An oracle that never measures the same thing twice."""
+"""An oracle that never measures the same thing twice, nor what another process is measuring.
+
+What a ledger lacks is cut into blocks of pairs × settings. A process takes some of them (`leases`),
+measures them, writes them, and takes the next; so several processes divide a sweep. At the end each
+waits for the blocks that others are at, and goes on with the whole ledger:
+
+    pairs       1…8      9…16     17…24    25…32
+    alpha       ████              ████                      waits
+    beta                 █████             ██████████
+"""
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hmopt.catalogue import find_metric
+from hmopt.ledger.leases import Work
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
@@ -19,6 +29,12 @@ VALUES_A_SHARD = 2**15
 """Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
 SECONDS_A_SHARD = 60.0
 """A shard is also written after this time: an engine may take a minute for one pair."""
+PAIRS_A_BLOCK = 8
+"""Pairs that are taken together, as an oracle registers them in batches."""
+SETTINGS_A_BLOCK = 64
+"""Settings that are taken together: an oracle reads the images of pairs once for so many."""
+SECONDS_A_LEASE = 4.0
+"""What is taken at once grows until it takes so long to measure, and does not grow beyond."""
 
 
 class Recorded:
@@ -76,13 +92,11 @@ class Recorded:
         track
             Told of every pair at every setting, those that were measured earlier included.
         """
-        gaps = self._ledger.missing(
-            self.identity, self.space, settings, pairs, metrics, self.labels
-        )
+        request = _Request(settings=tuple(settings), pairs=tuple(pairs), metrics=tuple(metrics))
         total = len(settings) * len(pairs)
         # closed also where what shows the progress is interrupted, so that all that was measured is
         # written
-        with closing(self._filled(gaps, total)) as filled:
+        with closing(self._filled(request, track)) as filled:
             for _ in track(filled, "Measuring", total):
                 pass
 
@@ -133,19 +147,117 @@ class Recorded:
             known = [pair for pair in axes.pairs if pair not in unknown]
             if known:
                 yield _part(held[index], known)
-        for alike in _alike(gaps):
-            for fresh in self._measured(alike):
-                yield _joined(held[fresh.index], fresh)
+        request = _Request(settings=axes.settings, pairs=tuple(pairs), metrics=tuple(metrics))
+        with closing(self._shared(request, gaps, silent)) as shared:
+            for fresh, _ in shared:
+                if fresh is not None:
+                    yield _joined(held[fresh.index], fresh)
+                    lacking[fresh.index] -= set(fresh.pairs)
+        yield from self._of_others(axes, metrics, lacking)
 
-    def _filled(self, gaps: Sequence[Gap], total: int) -> Generator[object]:
-        """Fill gaps; yield something for every pair and setting, those that are no gap first."""
-        lacking = sum(len(gap.pairs) for gap in gaps)
-        complete = total - lacking
-        yield from range(complete)
+    def _of_others(
+        self, axes: Axes, metrics: Sequence[str], wanted: Mapping[Index, set[str]]
+    ) -> Iterator[Block]:
+        """Yield what other processes have measured meanwhile, from one more reading of the ledger."""
+        if not any(wanted.values()):
+            return
+        cells = self._ledger.read(self.identity, axes, metrics)
+        failures = self._ledger.failures(self.identity, self.space)
+        for place, index in enumerate(axes.settings):
+            pairs = [pair for pair in axes.pairs if pair in wanted.get(index, ())]
+            if pairs:
+                reasons = failures.get(index, {})
+                failed = {pair: reasons[pair] for pair in pairs if pair in reasons}
+                yield replace(_part(block_of(cells, place), pairs), failures=failed)
+
+    def _filled(self, request: "_Request", track: Track) -> Generator[object]:
+        """Measure what is lacking; yield something for every pair and setting that the ledger holds."""
+        gaps = self._missing(request)
+        total = len(request.settings) * len(request.pairs)
+        shown = total - _count(gaps)
+        yield from range(shown)
+        with closing(self._shared(request, gaps, track)) as shared:
+            for _, left in shared:
+                known = total - left
+                yield from range(known - shown)
+                shown = max(shown, known)
+
+    def _shared(
+        self, request: "_Request", gaps: Sequence[Gap], track: Track
+    ) -> Generator[tuple[Block | None, int]]:
+        """Measure what is lacking, together with other processes.
+
+        Parameters
+        ----------
+        request
+            What the ledger is to hold.
+        gaps
+            What it lacks of that.
+        track
+            Shows who is waited for.
+
+        Yields
+        ------
+        Block or None
+            What was measured here; None where others have worked.
+        int
+            How many pairs at settings are still lacking.
+        """
+        leases = self._ledger.leases
+        at_once = 1
+        while gaps:
+            works = self._works(request, gaps)
+            with leases.holding(works, at_once) as held:
+                if held.is_news and held.works:
+                    gaps = self._missing(request)
+                    yield None, _count(gaps)
+                mine, gaps = _divided(gaps, held.works)
+                left = _count(mine) + _count(gaps)
+                began = time.monotonic()
+                for alike in _alike(mine):
+                    with closing(self._measured(alike)) as measured:
+                        for block in measured:
+                            left -= len(block.pairs)
+                            yield block, left
+            if held.works:
+                is_short = time.monotonic() - began < SECONDS_A_LEASE
+                at_once = 2 * at_once if is_short else max(1, at_once // 2)
+                continue
+            leases.wait(works, held.others, track)
+            gaps = self._missing(request)
+            yield None, _count(gaps)
+
+    def _missing(self, request: "_Request") -> list[Gap]:
+        return self._ledger.missing(
+            self.identity,
+            self.space,
+            request.settings,
+            request.pairs,
+            request.metrics,
+            self.labels,
+        )
+
+    def _works(self, request: "_Request", gaps: Sequence[Gap]) -> list[Work]:
+        """Return gaps as blocks of settings × pairs to take; blocks of the same request are cut alike."""
+        most_pairs, most_settings = PAIRS_A_BLOCK, SETTINGS_A_BLOCK
+        if getattr(self._oracle, "is_slow_to_set", False):  # as of `RegisteringOracle`
+            most_pairs, most_settings = len(request.pairs), 1
+        numbered = enumerate(request.pairs)
+        place_of = {pair.id: place for place, pair in numbered}
+        works = []
         for alike in _alike(gaps):
-            with closing(self._measured(alike)) as measured:
-                for block in measured:
-                    yield from block.pairs
+            blocks: dict[int, list[str]] = {}
+            for pair in alike[0].pairs:
+                block = blocks.setdefault(place_of[pair.id] // most_pairs, [])
+                block.append(pair.id)
+            for start in range(0, len(alike), most_settings):
+                settings = [gap.index for gap in alike[start : start + most_settings]]
+                for ids in blocks.values():
+                    work = Work(
+                        of=self.identity, settings=frozenset(settings), pairs=frozenset(ids)
+                    )
+                    works.append(work)
+        return works
 
     def _measured(self, gaps: Sequence[Gap]) -> Generator[Block]:
         """Measure gaps of the same pairs and metrics; write them in shards of some size."""
@@ -192,6 +304,39 @@ class Recorded:
             others = [pair for pair in pairs if pair.id not in reasons]
             if others:
                 yield from self._oracle.measure([index], others, metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What a ledger is to hold: each of these metrics of each pair at each setting."""
+
+    settings: tuple[Index, ...]
+    pairs: tuple[Pair, ...]
+    metrics: tuple[str, ...]
+
+
+def _count(gaps: Sequence[Gap]) -> int:
+    """Return the number of pairs at settings in gaps."""
+    return sum(len(gap.pairs) for gap in gaps)
+
+
+def _divided(gaps: Sequence[Gap], works: Sequence[Work]) -> tuple[list[Gap], list[Gap]]:
+    """Return the part of gaps that some blocks cover, and the rest."""
+    covered: dict[Index, set[str]] = {}
+    for work in works:
+        for index in work.settings:
+            covered.setdefault(index, set()).update(work.pairs)
+    inside = []
+    outside = []
+    for gap in gaps:
+        ids = covered.get(gap.index, set())
+        within = tuple(pair for pair in gap.pairs if pair.id in ids)
+        beyond = tuple(pair for pair in gap.pairs if pair.id not in ids)
+        if within:
+            inside.append(replace(gap, pairs=within))
+        if beyond:
+            outside.append(replace(gap, pairs=beyond))
+    return inside, outside
 
 
 def failed_block(

@@ -50,6 +50,11 @@ class ModelOracle(RegisteringOracle):
         """Hash of the model and the prepared cohort."""
         return self._identity
 
+    @property
+    def is_slow_to_set(self) -> bool:
+        """Whether a new setting of the model takes long."""
+        return self._model.is_slow_to_set
+
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs."""
         setting = self.space.setting(index)
@@ -62,7 +67,7 @@ class ModelOracle(RegisteringOracle):
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:
         """Measure all settings on a batch of pairs before the next one, unless a setting takes long."""
-        if not self._model.is_slow_to_set:
+        if not self.is_slow_to_set:
             yield from super()._blocks(settings, pairs, metrics)
             return
         for index in settings:

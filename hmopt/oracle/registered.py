@@ -140,6 +140,11 @@ class RegisteringOracle(ABC):
         return None
 
     @property
+    def is_slow_to_set(self) -> bool:
+        """Whether a new setting takes long: then all pairs are measured at one before the next."""
+        return False
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that are measured."""
         return self.cohort.labels
