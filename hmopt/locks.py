@@ -4,7 +4,7 @@ A lock is one of the operating system on a file that stays (`flock`, by the libr
 system releases it when its process ends, however it ends, so that no lock is left behind:
 
     study/.train.lock    held by process 4711 on alpha    {"host": "alpha", "process": 4711, …}
-                         held by nobody                   empty
+                         held by nobody                   blank
 
 Whoever holds it is written into the file, for those that wait.
 """
@@ -29,6 +29,8 @@ from hmopt.schemas import Count, Name, Record
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What file systems say that have no locks."""
+_LENGTH = 512
+"""Bytes of a lock's file."""
 
 
 class Worker(Record):
@@ -118,9 +120,19 @@ def alone(path: Path, work: str, track: Track = silent) -> Iterator[None]:
         _write_holder(path)
         yield
     finally:
-        with suppress(OSError):  # as of a folder that was removed
-            os.truncate(path, 0)
+        _write(path, "")
         lock.release()
+
+
+def lock_beside(path: Path) -> Path:
+    """Return the file of the lock of a file or folder.
+
+    Examples
+    --------
+    >>> lock_beside(Path("mine/studies.db")).as_posix()
+    'mine/.studies.db.lock'
+    """
+    return path.with_name(f".{path.name}.lock")
 
 
 def _is_acquired(lock: FileLock, path: Path) -> bool:
@@ -145,14 +157,23 @@ def _is_acquired(lock: FileLock, path: Path) -> bool:
 def _write_holder(path: Path) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     holder = _Holder(**this_worker().model_dump(), since=now)
-    with suppress(OSError):  # it only says who: some systems let nobody write to a locked file
-        path.write_text(holder.model_dump_json(), encoding="utf-8")
+    _write(path, holder.model_dump_json())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write over what a lock's file says of its holder; it only says who, and may fail.
+
+    The length stays: file systems take far longer for a file that is emptied and filled again.
+    """
+    content = text.encode().ljust(_LENGTH)
+    with suppress(OSError), path.open("r+b") as file:
+        file.write(content)
 
 
 def holder_text(path: Path) -> str:
     """Return who holds a lock and since when, as messages tell it; `another process` where it is not known."""
     try:
-        holder = _Holder.model_validate_json(path.read_bytes())
+        holder = _Holder.model_validate_json(path.read_bytes().strip())
         since = datetime.fromisoformat(holder.since).astimezone()
     except (OSError, ValidationError, ValueError):
         return "another process"

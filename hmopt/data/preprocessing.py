@@ -38,6 +38,7 @@ from hmopt.declaration import CohortOptions, PreprocessingOptions, Study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.files import content_hash, file_hash, naming, private_folder, put
 from hmopt.limits import check_disk
+from hmopt.locks import alone, lock_beside
 from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 
@@ -73,13 +74,19 @@ def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort
     """
     found = _find(study, folder, track)
     if not found.place.is_dir():
-        cohort = read_structures(found.listing, study.cohort, track)
-        with _appearing(found.place) as beside:
-            if study.preprocessing.placement == "affine":
-                write_template(beside / TEMPLATE, cohort.images, found.template, track)
-            write_arrays(beside, study, cohort, found.reference, track)
-            seal_arrays(beside)
+        with alone(lock_beside(found.place.parent), "prepares the images", track):
+            if not found.place.is_dir():  # by another process, meanwhile
+                _write_prepared(study, found, track)
     return _open(study, found)
+
+
+def _write_prepared(study: Study, found: "_Found", track: Track) -> None:
+    cohort = read_structures(found.listing, study.cohort, track)
+    with _appearing(found.place) as beside:
+        if study.preprocessing.placement == "affine":
+            write_template(beside / TEMPLATE, cohort.images, found.template, track)
+        write_arrays(beside, study, cohort, found.reference, track)
+        seal_arrays(beside)
 
 
 def open_if_prepared(study: Study, folder: Path, track: Track = silent) -> PreparedCohort | None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from hmopt.errors import HmoptError
-from hmopt.locks import Worker, alone, this_worker
+from hmopt.locks import Worker, alone, lock_beside, this_worker
 from hmopt.progress import Track, silent, wait_until
 from hmopt.schemas import Count, Name, Record
 from hmopt.space import Index
@@ -135,7 +135,7 @@ class Leases:
     Parameters
     ----------
     folder
-        Where their file is; made when something is taken.
+        Where their file is; made when something is taken. None: work that no other process does.
 
     Examples
     --------
@@ -148,9 +148,9 @@ class Leases:
     False
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
-        self._lock = folder / f".{FILE_NAME}.lock"
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / FILE_NAME
+        self._own = _Leases()
         self._seen: dict[str, tuple[int, float]] = {}
         """By key of a lease, its beats, and when they were first seen."""
 
@@ -261,22 +261,18 @@ class Leases:
     @contextmanager
     def _editing(self) -> Iterator["_Leases"]:
         """Yield the leases that hold, to change, while no other process can."""
-        with alone(self._lock, "looks up who is at work"):
-            table = self._read()
+        if self._path is None:
+            yield self._own
+            return
+        with alone(lock_beside(self._path), "looks up who is at work"):
+            table = _read(self._path)
             kept = _Leases(lease for lease in table.leases if not self._is_over(lease))
             kept.last = table.last if len(kept) == len(table.leases) else _NOBODY
             yield kept
             changed = _Table(last=kept.last, leases=list(kept))
             if changed != table:
-                self._path.write_text(changed.model_dump_json(), encoding="utf-8")
+                _write(self._path, changed)
             self._seen = {key: seen for key, seen in self._seen.items() if key in kept.keys}
-
-    def _read(self) -> _Table:
-        try:
-            return _Table.model_validate_json(self._path.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            # one that was cut short by a kill: at worst, something is measured twice
-            return _Table()
 
     def _is_over(self, lease: _Lease) -> bool:
         """Return whether a lease's worker has ended, or its beats have not changed for too long."""
@@ -301,6 +297,22 @@ class _Leases(list[_Lease]):
     def keys(self) -> set[str]:
         """Keys of all of them."""
         return {lease.key for lease in self}
+
+
+def _read(path: Path) -> _Table:
+    try:
+        return _Table.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        # one that was cut short by a kill: at worst, something is measured twice
+        return _Table()
+
+
+def _write(path: Path, table: _Table) -> None:
+    """Write the file in place, as it tells nothing that must not be lost."""
+    content = table.model_dump_json().encode()
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def _of_others(leases: Sequence[_Lease]) -> list[tuple[Worker, Work]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hmopt.catalogue import find_metric
-from hmopt.ledger.leases import Work
+from hmopt.ledger.leases import Leases, Work
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
@@ -33,7 +33,7 @@ PAIRS_A_BLOCK = 8
 """Pairs that are taken together, as an oracle registers them in batches."""
 SETTINGS_A_BLOCK = 64
 """Settings that are taken together: an oracle reads the images of pairs once for so many."""
-SECONDS_A_LEASE = 4.0
+SECONDS_A_LEASE = 15.0
 """What is taken at once grows until it takes so long to measure, and does not grow beyond."""
 
 
@@ -69,6 +69,11 @@ class Recorded:
     def labels(self) -> tuple[str, ...]:
         """The measuring oracle's labels."""
         return self._oracle.labels
+
+    @property
+    def leases(self) -> Leases:
+        """Who is at which work on the ledger's folder."""
+        return self._ledger.leases
 
     def fill(
         self,

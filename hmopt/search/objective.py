@@ -2,20 +2,23 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from hmopt.catalogue import Metric, find_metric
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, FailedPairsError, SearchError
+from hmopt.ledger.leases import Leases, Work
 from hmopt.ledger.measurements import Measurements, mean, pair_records
 from hmopt.ledger.recorded import Recorded
 from hmopt.progress import Track, silent
@@ -24,9 +27,15 @@ from hmopt.records import Block, Pair
 from hmopt.search.curve import Curve, Curves
 from hmopt.search.lattice import distribution, lattice_index
 from hmopt.search.sampler import make_sampler
-from hmopt.search.spending import best_by_score, make_spending
-from hmopt.search.storage import quiet
-from hmopt.search.studies import limit_constraints, origin_of, shared_scopes, stored_study
+from hmopt.search.spending import Spending, best_by_score, make_spending
+from hmopt.search.storage import patiently, quiet
+from hmopt.search.studies import (
+    limit_constraints,
+    origin_of,
+    shared_scopes,
+    stored_study,
+    study_name,
+)
 from hmopt.space import INACTIVE, Hyperparameter, Index, Space, Value, assigned_text
 
 FOLDING = "folding"
@@ -320,6 +329,9 @@ def optimize_scopes(
     Trials that are there already, exported or of another sampler, stay, and the sampler learns from
     them.
 
+    Several processes may do so at a time, on the folder of one ledger: each takes a study that no
+    other is at, and at the end waits for those that others are at.
+
     Parameters
     ----------
     oracle
@@ -348,23 +360,45 @@ def optimize_scopes(
         If there is no such sampler, or the oracle fails.
     """
     curves = Curves(measurements, options.metric, options.all_limits)
-    scopes = shared_scopes(measurements, options)
     origin = origin_of(measurements, options)
+    left: dict[str, Curve] = {}
+    for scope in shared_scopes(measurements, options):
+        curve = curves.of(scope)
+        if curve is not None:
+            left[study_name(name, curve, origin)] = curve
+    leases = oracle.leases if isinstance(oracle, Recorded) else Leases(None)
     complete = Complete(oracle.space)
     settings: set[Index] = set()
-    with quiet():
-        for scope in scopes:
-            curve = curves.of(scope)
-            if curve is None:
-                continue
-            study = stored_study(name, curve, origin, storage)
-            known = [] if options.spending == "all" else complete.on(curve.ids)
-            optimize(study, oracle, measurements, curve, options, known, track)
-            complete.add(study, curve.ids)
-            if options.spending == "all":
-                settings |= _finished_settings(study, oracle.space)
-            else:
-                settings |= _best_settings(study, oracle.space)
+    while left:
+        works = [Work(of=one) for one in left]
+        with leases.holding(works, most=1) as held, quiet():
+            is_held = partial(leases.holds, held)
+            for work in held.works:
+                curve = left[work.of]
+                known = [] if options.spending == "all" else complete.on(curve.ids)
+                open_stored = partial(stored_study, name, curve, origin, storage)
+                run = partial(
+                    _optimize_opened,
+                    open_stored,
+                    oracle,
+                    measurements,
+                    curve,
+                    options,
+                    known,
+                    track,
+                    is_held,
+                )
+                study = patiently(run, track)
+                if not is_held():  # it is finished by whoever took it over
+                    continue
+                del left[work.of]
+                complete.add(study, curve.ids)
+                if options.spending == "all":
+                    settings |= _finished_settings(study, oracle.space)
+                else:
+                    settings |= _best_settings(study, oracle.space)
+        if not held.works:
+            leases.wait(works, held.others, track)
     return sorted(settings)
 
 
@@ -394,6 +428,13 @@ class Complete:
         return [default, *sorted(found - {default})]
 
 
+def _optimize_opened(open_stored: Callable[[], optuna.Study], *arguments: Any) -> optuna.Study:
+    """Open a study, optimize it, and return it."""
+    study = open_stored()
+    optimize(study, *arguments)
+    return study
+
+
 def optimize(
     study: optuna.Study,
     oracle: Oracle,
@@ -402,6 +443,7 @@ def optimize(
     options: SearchOptions,
     known: Sequence[Index] = (),
     track: Track = silent,
+    is_held: Callable[[], bool] = lambda: True,
 ) -> None:
     """Run what is left of the declared trials in the study of one scope.
 
@@ -422,6 +464,9 @@ def optimize(
         trials beside the declared ones, which cost nothing, and which others are compared with.
     track
         Told of every trial.
+    is_held
+        Asked before every trial whether no other process has taken over the study, as from one that
+        was paused for long; then this one leaves it.
     """
     _fail_interrupted(study)
     done = _finished_trials(study, options.sampler)
@@ -446,21 +491,51 @@ def optimize(
         study.enqueue_trial(setting, user_attrs={KNOWN: True}, skip_if_exists=True)
     waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
-    def measured(trial: Trial) -> float:
-        if KNOWN not in trial.user_attrs:
-            trial.set_user_attr(SAMPLER, options.sampler)
-        try:
-            return spending(trial)
-        except FailedPairsError as error:
-            trial.set_user_attr(FAILED, str(error))
-            raise
-        finally:
-            # every few pairs became a shard of their own, which the next trials would open each time
-            if options.spending != "all" and isinstance(oracle, Recorded):
-                oracle.compact()
-
+    measured = partial(_measure_trial, spending=spending, oracle=oracle, is_held=is_held)
     trials = left + waiting
-    progress = track(range(trials), f"{options.sampler}, {curve.scope.name}", trials)
+    shown = track(range(trials), f"{options.sampler}, {curve.scope.name}", trials)
+    try:
+        _make_trials(study, measured, trials, shown)
+    except (UpdateFinishedTrialError, ValueError):
+        if is_held():
+            raise
+        # whoever has taken over has marked the trial as failed
+    if is_held() and _finished_trials(study, options.sampler) < options.trials:
+        study.set_user_attr(EXHAUSTED, options.sampler)
+
+
+class _TakenOverError(Exception):
+    """Another process has taken over the study: a trial that was begun here is none of the declared ones."""
+
+
+def _measure_trial(
+    trial: Trial, spending: Spending, oracle: Oracle, is_held: Callable[[], bool]
+) -> float:
+    """Return the score of a trial, which is marked as one of the declared sampler."""
+    options = spending.options
+    if not is_held():  # whoever has taken over makes the trials that are left
+        trial.study.stop()
+        raise _TakenOverError
+    if KNOWN not in trial.user_attrs:
+        trial.set_user_attr(SAMPLER, options.sampler)
+    try:
+        return spending(trial)
+    except FailedPairsError as error:
+        trial.set_user_attr(FAILED, str(error))
+        raise
+    finally:
+        # every few pairs became a shard of their own, which the next trials would open each time
+        if options.spending != "all" and isinstance(oracle, Recorded):
+            oracle.compact()
+
+
+def _make_trials(
+    study: optuna.Study,
+    objective: Callable[[Trial], float],
+    trials: int,
+    progress: Iterator[object],
+) -> None:
+    """Make trials, and take an item of the progress before each."""
     next(progress, None)  # the first trial begins
 
     def show_progress(_study: optuna.Study, _trial: FrozenTrial) -> None:
@@ -470,14 +545,12 @@ def optimize(
         # some samplers cannot use limits; the study and the report still tell what obeys them
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
         study.optimize(
-            measured,
+            objective,
             n_trials=trials,
-            catch=(FailedPairsError,),
+            catch=(FailedPairsError, _TakenOverError),
             callbacks=[show_progress],
         )
     list(progress)  # to its end, also where the sampler had nothing left to ask for
-    if _finished_trials(study, options.sampler) < options.trials:
-        study.set_user_attr(EXHAUSTED, options.sampler)
 
 
 def _fail_interrupted(study: optuna.Study) -> None:

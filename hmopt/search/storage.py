@@ -1,21 +1,40 @@
-"""The storage of Optuna studies in a study folder."""
+"""The storage of Optuna studies: in a study folder, or on a server that several machines share."""
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
-from optuna.storages import RDBStorage
-from sqlalchemy import event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import URL, Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from hmopt.errors import SearchError
 from hmopt.files import naming, one_line, private_folder, put_new
+from hmopt.locks import alone, lock_beside, this_worker
+from hmopt.progress import Track, silent, wait_until
 from hmopt.study_folder import StudyFolder
 
+T = TypeVar("T")
+
 SECONDS_TO_WAIT = 60
+"""How long a database of SQLite that another process writes to is waited for."""
+SECONDS_TO_RECONNECT = 300
+"""How long a server that is gone is waited for."""
+BETWEEN_ATTEMPTS_S = 2.0
+AT_WORK = "writes to the studies"
+"""What another process does that is waited for."""
+ADVISORY_LOCK = 0x686D6F7074
+"""Number of hmopt's lock in a database of PostgreSQL: its name in ASCII."""
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
 TABLES = {
@@ -73,22 +92,158 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
         _check_file(url, own)
-    arguments = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if is_sqlite else {}
+    # of a server: a connection that it has closed meanwhile is opened again
+    arguments: dict[str, Any] = {"pool_pre_ping": True}
+    if is_sqlite:
+        arguments = {"connect_args": {"timeout": SECONDS_TO_WAIT}}
     try:
         if is_sqlite and make_url(url).database == str(own):
             _make_database(own)
-        with quiet():
+        with quiet(), _only_writer_to(make_url(url)):
             storage = RDBStorage(url, engine_kwargs=arguments)
-        if is_sqlite:
-            event.listen(storage.engine, "connect", _write_ahead)
-            storage.engine.dispose()  # connections made before do not write ahead
-            storage.engine.connect().close()
+            if is_sqlite:
+                event.listen(storage.engine, "connect", _write_ahead)
+                storage.engine.dispose()  # connections made before do not write ahead
+                storage.engine.connect().close()
     except (ArgumentError, ValueError):
         # their messages can hold parts of the URL, and so of a password
         raise _refused("a URL that cannot be read") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         raise _refused(str(error).splitlines()[0]) from error
     return storage
+
+
+@contextmanager
+def only_writer(storage: BaseStorage, track: Track = silent) -> Iterator[None]:
+    """Be the only process in this block that adds what studies lack; wait while another one does.
+
+    Parameters
+    ----------
+    storage
+        Of SQLite the lock is a file beside the database, of PostgreSQL one of the server. Other
+        storages have none.
+    track
+        Shows who is waited for.
+    """
+    if not isinstance(storage, RDBStorage):
+        yield
+        return
+    with _only_writer_to(storage.engine.url, track):
+        yield
+
+
+@contextmanager
+def _only_writer_to(url: URL, track: Track = silent) -> Iterator[None]:
+    backend = url.get_backend_name()
+    is_file = backend == "sqlite" and url.database not in (None, "", ":memory:")
+    path = Path(url.database or "").absolute()
+    if is_file and path.parent.is_dir():
+        with alone(lock_beside(path), AT_WORK, track):
+            yield
+    elif backend == "postgresql":
+        with _advisory_lock(url, track):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _advisory_lock(url: URL, track: Track) -> Iterator[None]:
+    """Hold hmopt's lock of a database of PostgreSQL, which the server releases with the connection.
+
+    References
+    ----------
+    https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+    """
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            # by this name other processes tell who holds it
+            name = text("SELECT set_config('application_name', :name, false)")
+            connection.execute(name, {"name": f"hmopt, {this_worker()}"})
+            if not _is_locked(connection):
+                what = f"Waiting for {_holder(connection)}, which {AT_WORK}"
+                wait_until(lambda: _is_locked(connection), what, track)
+            yield
+    finally:
+        engine.dispose()
+
+
+def _is_locked(connection: Connection) -> bool:
+    """Take the lock if nobody has it; return whether it was taken."""
+    asked = text("SELECT pg_try_advisory_lock(:number)")
+    return bool(connection.execute(asked, {"number": ADVISORY_LOCK}).scalar())
+
+
+def _holder(connection: Connection) -> str:
+    """Return the name of the connection that holds the lock."""
+    asked = text(
+        "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) + objid::bigint = :number"
+    )
+    found = connection.execute(asked, {"number": ADVISORY_LOCK}).scalar()
+    return str(found or "another process")
+
+
+def patiently(work: Callable[[], T], track: Track = silent) -> T:
+    """Do work on a storage; where its server is gone, wait, and do it again.
+
+    Parameters
+    ----------
+    work
+        Can be interrupted and done again.
+    track
+        Shows the waiting.
+
+    Raises
+    ------
+    SearchError
+        If the server does not come back, or another program keeps a database of SQLite locked.
+    """
+    failed_since: float | None = None
+    while True:
+        began = time.monotonic()
+        try:
+            return work()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            reason = _connection_fault(error)
+            if reason is None:
+                raise
+            now = time.monotonic()
+            if failed_since is None or now - began > SECONDS_TO_WAIT:
+                failed_since = now  # it has worked in between
+            is_locked = "locked" in reason
+            if is_locked or now - failed_since > SECONDS_TO_RECONNECT:
+                raise _unreachable(reason) from error
+        _pause(track)
+
+
+def _pause(track: Track) -> None:
+    over_at = time.monotonic() + BETWEEN_ATTEMPTS_S
+    wait_until(
+        lambda: time.monotonic() >= over_at, "Waiting for the database of search.storage", track
+    )
+
+
+def _connection_fault(error: Exception) -> str | None:
+    """Return how the connection to a database failed, in one line; None where it is another error."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if not isinstance(cause, OperationalError | InterfaceError):
+        return None
+    reason = one_line(cause.orig or cause)
+    is_of_sqlite = isinstance(cause.orig, sqlite3.Error)
+    if is_of_sqlite and "locked" not in reason:  # as of a full disk
+        return None
+    return reason
+
+
+def _unreachable(reason: str) -> SearchError:
+    return SearchError(
+        "search.storage",
+        expected="a database that answers",
+        got=reason,
+        advice="Finished work is kept: run the command again once it does.",
+    )
 
 
 def _make_database(path: Path) -> None:
@@ -100,6 +255,9 @@ def _make_database(path: Path) -> None:
         beside = private / path.name
         with quiet():
             storage = RDBStorage(f"sqlite:///{beside}")
+        # kept in the file: who opens it later need not change it
+        with storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         storage.engine.dispose()
         put_new(beside, path)
 

@@ -23,7 +23,7 @@ from hmopt.progress import Track, silent
 from hmopt.search.curve import FOLDING, Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
-from hmopt.search.storage import quiet
+from hmopt.search.storage import only_writer, patiently, quiet
 from hmopt.search.tradeoff import Tradeoff, find_tradeoff, parse_axis
 from hmopt.space import Index, Space
 from hmopt.study_folder import StudyFolder
@@ -371,6 +371,8 @@ def write_studies(
 ) -> list[str]:
     """Export the studies of scopes into a storage; trials that are there already stay.
 
+    Several processes may do so at a time.
+
     Parameters
     ----------
     measurements
@@ -393,16 +395,21 @@ def write_studies(
     """
     curves = Curves(measurements, options.metric, options.all_limits)
     origin = origin_of(measurements, options)
-    names = []
-    with quiet():
-        for scope in track(scopes, "Writing studies", len(scopes)):
-            curve = curves.of(scope)
-            if curve is None:
-                continue
-            study = stored_study(name, curve, origin, storage)
-            complete(study, curve, origin)
-            names.append(study.study_name)
-    return names
+
+    def write() -> list[str]:
+        names = []
+        # two processes that look up at once what is lacking would both add it
+        with quiet(), only_writer(storage, track):
+            for scope in track(scopes, "Writing studies", len(scopes)):
+                curve = curves.of(scope)
+                if curve is None:
+                    continue
+                study = stored_study(name, curve, origin, storage)
+                complete(study, curve, origin)
+                names.append(study.study_name)
+        return names
+
+    return patiently(write, track)
 
 
 def _trials(curve: Curve, origin: Origin) -> Iterator[tuple[Index, FrozenTrial]]:

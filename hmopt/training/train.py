@@ -12,6 +12,7 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import DivergedError
 from hmopt.files import content_hash
+from hmopt.locks import alone, lock_beside
 from hmopt.networks import (
     HYPERMORPH_FORMAT,
     NETWORK_FORMAT,
@@ -40,6 +41,8 @@ from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
 from hmopt.training.state import remove_state
 
+AT_WORK = "trains this model"
+"""What another process does that is waited for."""
 VALUES_CHECKED = 3
 """Values of each hyperparameter, from end to end, at which a hypermorph's weights must not all be the same."""
 
@@ -120,7 +123,11 @@ def train(
     if is_trained(study, cohort, folder):
         remove_state(files.state, key)
         return path
-    run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
+    with alone(lock_beside(files.state), AT_WORK, track):
+        if not is_trained(study, cohort, folder):  # by another process, meanwhile
+            run_training(
+                study, cohort, TrainableHypermorph, files, key, torch.device(device), track
+            )
     return path
 
 
@@ -163,7 +170,11 @@ def train_hypermorph(
     if is_kept(path, HYPERMORPH_FORMAT, key):
         remove_state(files.state, key)
         return path
-    run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
+    with alone(lock_beside(files.state), AT_WORK, track):
+        if not is_kept(path, HYPERMORPH_FORMAT, key):
+            run_training(
+                study, cohort, TrainableHypermorph, files, key, torch.device(device), track
+            )
     return path
 
 
@@ -217,7 +228,9 @@ def train_network(
         remove_state(files.state, key)
         return path
     build = partial(TrainableNetwork, setting=setting)
-    run_training(study, cohort, build, files, key, torch.device(device), track)
+    with alone(lock_beside(files.state), AT_WORK, track):
+        if not is_kept(path, NETWORK_FORMAT, key):
+            run_training(study, cohort, build, files, key, torch.device(device), track)
     return path
 
 
