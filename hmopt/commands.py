@@ -14,6 +14,7 @@ import hmopt
 from hmopt.csv_tables import neutralized, restored
 from hmopt.errors import HmoptError
 from hmopt.files import append, one_line
+from hmopt.locks import alone, lock_beside
 
 _COLUMNS = ("command", "started", "minutes", "version")
 
@@ -65,18 +66,18 @@ def timed(path: Path, command: str) -> Iterator[None]:
 
 
 def _append(path: Path, command: str, started: datetime, clock: float) -> None:
-    new = not path.is_file()
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    if new:
-        writer.writerow(_COLUMNS)
     minutes = (time.monotonic() - clock) / 60
     cell = neutralized(command)
-    writer.writerow(
-        [cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__]
-    )
     # a line is added in place, since several commands may work on a folder at a time
-    append(path, rows.getvalue())
+    with alone(lock_beside(path), "notes a command"):
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
+        if not path.is_file():
+            writer.writerow(_COLUMNS)
+        writer.writerow(
+            [cell, started.isoformat(timespec="seconds"), f"{minutes:.3f}", hmopt.__version__]
+        )
+        append(path, rows.getvalue())
 
 
 def read_commands(path: Path) -> list[Command]:

@@ -206,6 +206,15 @@ GapIterations = Annotated[
         help="With --gap: iterations of refinement to measure besides convergence. Default: those of [refine], or 25.",
     ),
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that measure on this machine; they share the processor's cores. The same command "
+        "on other machines that see FOLDER works along.",
+    ),
+]
 TunedFor = Annotated[
     list[str] | None,
     typer.Option(
@@ -603,6 +612,7 @@ def search(
     gap: Gap = False,
     gap_pairs: GapPairs = None,
     gap_iterations: GapIterations = None,
+    workers: Workers = 1,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -618,6 +628,7 @@ def search(
             gap=gap,
             gap_pairs=gap_pairs,
             gap_iterations=gap_iterations,
+            workers=workers,
             track=talk.track,
             device=device,
         )

@@ -37,8 +37,6 @@ LEASE_S = 60.0
 """A worker whose beats have not changed for this time has lost its work."""
 BEATS_A_LEASE = 4
 """Beats in this time."""
-_NOBODY = "nobody"
-"""Stands for who changed the leases last where those of a worker that was gone were removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +96,11 @@ class _Lease(Record):
 
 
 class _Table(Record):
-    """The file: who changed it last, and all leases."""
+    """The file: how many leases have ended, and those that hold."""
 
     model_config = ConfigDict(extra="ignore")
 
-    last: str = ""
+    ended: Count = 0
     leases: list[_Lease] = []
 
 
@@ -151,6 +149,8 @@ class Leases:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / FILE_NAME
         self._own = _Leases()
+        self._known = 0
+        """Leases that had ended when this worker last took something."""
         self._seen: dict[str, tuple[int, float]] = {}
         """By key of a lease, its beats, and when they were first seen."""
 
@@ -219,7 +219,8 @@ class Leases:
     def _take(self, works: Sequence[Work], most: int) -> Held:
         me = this_worker()
         with self._editing() as leases:
-            is_news = leases.last not in ("", me.name)
+            is_news = leases.ended != self._known
+            self._known = leases.ended
             taken = _of_others(leases)
             free = []
             holders: dict[str, Worker] = {}
@@ -236,8 +237,6 @@ class Leases:
             keys = [secrets.token_hex(4) for _ in mine]
             for key, work in zip(keys, mine, strict=True):
                 leases.append(_lease(key, me, work))
-            if mine:
-                leases.last = me.name
         return Held(
             works=tuple(mine),
             others=tuple(holders.values()),
@@ -247,8 +246,11 @@ class Leases:
 
     def _give_back(self, held: Held) -> None:
         with self._editing() as leases:
+            is_news = leases.ended != self._known
             leases[:] = [lease for lease in leases if lease.key not in held.keys]
-            leases.last = this_worker().name
+            leases.ended += len(held.keys)
+            if not is_news:
+                self._known = leases.ended
 
     def _beat(self, held: Held, is_over: threading.Event) -> None:
         """Raise the beats of leases until they are given back."""
@@ -267,9 +269,9 @@ class Leases:
         with alone(lock_beside(self._path), "looks up who is at work"):
             table = _read(self._path)
             kept = _Leases(lease for lease in table.leases if not self._is_over(lease))
-            kept.last = table.last if len(kept) == len(table.leases) else _NOBODY
+            kept.ended = table.ended + len(table.leases) - len(kept)
             yield kept
-            changed = _Table(last=kept.last, leases=list(kept))
+            changed = _Table(ended=kept.ended, leases=list(kept))
             if changed != table:
                 _write(self._path, changed)
             self._seen = {key: seen for key, seen in self._seen.items() if key in kept.keys}
@@ -289,9 +291,9 @@ class Leases:
 
 
 class _Leases(list[_Lease]):
-    """Leases that hold, and who changed them last."""
+    """Leases that hold, and how many have ended before."""
 
-    last: str = ""
+    ended: int = 0
 
     @property
     def keys(self) -> set[str]:

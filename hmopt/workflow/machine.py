@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -102,6 +103,29 @@ def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterat
     >>> sorted(in_processes(math.sqrt, [4.0, 1.0, 9.0], jobs=2))
     [1.0, 2.0, 3.0]
     """
+    with processes(run, items, jobs) as futures:
+        for future in as_completed(futures):
+            yield future.result()
+
+
+@contextmanager
+def processes(
+    run: Callable[[T], R], items: Sequence[T], jobs: int
+) -> Iterator[list[Future[R]]]:
+    """Compute a function for each item in other processes, beside the work of this block.
+
+    The block's end waits for them; its error, and the end of this process, ends them as `in_processes` does.
+
+    Parameters
+    ----------
+    run, items, jobs
+        As for `in_processes`.
+
+    Yields
+    ------
+    list of Future
+        In the order of the items.
+    """
     context = multiprocessing.get_context("spawn")
     # the processes watch one end; the other end is closed here, or by the system when this one is gone
     watched, held = context.Pipe(duplex=False)
@@ -109,15 +133,41 @@ def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterat
         jobs, mp_context=context, initializer=_stop_with, initargs=(watched,)
     )
     try:
-        futures = [pool.submit(_run_until_stopped, run, item) for item in items]
-        for future in as_completed(futures):
-            yield future.result()
+        yield [pool.submit(_run_until_stopped, run, item) for item in items]
         pool.shutdown()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         held.close()
         pool.shutdown()
         watched.close()
+
+
+@contextmanager
+def threads_among(workers: int) -> Iterator[int]:
+    """Let torch use its share of the processor in this block, where several processes compute.
+
+    Parameters
+    ----------
+    workers
+        Processes, this one included.
+
+    Yields
+    ------
+    int
+        Threads of each of them.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if workers == 1:
+        yield before
+        return
+    share = max(1, (os.cpu_count() or 1) // workers)
+    torch.set_num_threads(share)
+    try:
+        yield share
+    finally:
+        torch.set_num_threads(before)
 
 
 def _stop_with(watched: Connection) -> None:

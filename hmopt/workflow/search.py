@@ -1,9 +1,10 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from hmopt.analysis.composed import FieldGain
 from hmopt.analysis.gap import GapResult
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
-from hmopt.files import file_hash, naming
+from hmopt.files import file_hash, naming, one_line, staying
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
+from hmopt.locks import alone, lock_beside
 from hmopt.oracle import (
     RegisteredPairs,
     RegisteringOracle,
@@ -40,7 +42,12 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
 from hmopt.workflow.composed import check_composable, measure_fields, parse_kinds
 from hmopt.workflow.gap import check_refinable, measure_gap
-from hmopt.workflow.machine import find_device, keep_freed_memory
+from hmopt.workflow.machine import (
+    find_device,
+    keep_freed_memory,
+    processes,
+    threads_among,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +95,14 @@ def search(
     gap: bool = False,
     gap_pairs: int | None = None,
     gap_iterations: int | None = None,
+    workers: int = 1,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
     """Measure the settings that the declared scopes need, and export an Optuna study for each scope.
 
-    What the ledger holds already is not measured again, so that an interrupted search is resumed.
+    What the ledger holds already is not measured again, so that an interrupted search is resumed. Searches of one
+    study folder that run at the same time, on one machine or several, divide the work.
 
     Parameters
     ----------
@@ -118,8 +127,10 @@ def search(
         Of each task, at most; None: 60.
     gap_iterations
         Iterations of refinement to measure besides convergence; None: those of `[refine]`, or 25.
+    workers
+        Processes that measure on this machine, this one included; threads of torch are divided among them.
     track
-        Shows progress.
+        Shows progress: that of all workers together.
     device
         Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
 
@@ -152,6 +163,10 @@ def search(
     kinds = parse_kinds(maps)
     _check_maps(per_structure, kinds, map_width)
     _check_gap(gap, gap_pairs, gap_iterations)
+    if workers < 1:
+        raise DeclarationError(
+            "--workers", expected="a whole number >= 1", got=workers, advice="Correct it."
+        )
     command = "hmopt search"
     if dense:
         command += " --dense"
@@ -162,9 +177,10 @@ def search(
         command += " --gap"
         check_refinable(files, gap_iterations)
     with files.command(command):
-        if dense:
-            _measure_densely(files, track, device)
-        swept = search_study(files, track, device, retry_failed=retry_failed)
+        with _helpers(files, workers, device, dense=dense):
+            if dense:
+                _measure_densely(files, track, device)
+            swept = search_study(files, track, device, retry_failed=retry_failed)
         if not (per_structure or gap):
             return swept
         study_search = StudySearch(files, track)
@@ -213,6 +229,45 @@ def search_study(
     files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
 ) -> Swept:
     """Search as `search` does, as a part of a longer command."""
+    measured = _measure_all(files, track, device, retry_failed=retry_failed)
+    study_search, model = measured.search, measured.model
+    # other processes that search the folder write the same
+    with alone(lock_beside(files.search_file), "writes down what was searched", track):
+        study_search.write_record(model, measured.earlier, measured.unregistered)
+        studies = study_search.write_studies(measured.measurements)
+        study_search.write_examples(model, measured.measurements)
+    return Swept(measurements=measured.measurements, studies=tuple(studies))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """All that a search measures, before it is written down.
+
+    Parameters
+    ----------
+    search
+        The study.
+    model
+        The oracle that was searched.
+    measurements
+        Its measurements.
+    earlier
+        Identities of the model at checkpoints before the end of its training.
+    unregistered
+        Identity of the pairs as they are.
+    """
+
+    search: "StudySearch"
+    model: RegisteringOracle
+    measurements: Measurements
+    earlier: Mapping[Checkpoint, str]
+    unregistered: str
+
+
+def _measure_all(
+    files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
+) -> _Measured:
+    """Measure all that a search asks for, together with other processes that do so."""
     keep_freed_memory()
     source_of(files.path, files.study).check()
     found = find_device(device)
@@ -230,12 +285,45 @@ def search_study(
         # only where λ* was during training is asked of these models
         study_search.fill(oracle, measurements.settings, study_search.options.deciding)
     study_search.fill(unregistered, [()], study_search.options.measured)
+    return _Measured(
+        search=study_search,
+        model=model,
+        measurements=measurements,
+        earlier={checkpoint: oracle.identity for checkpoint, oracle in earlier.items()},
+        unregistered=unregistered.identity,
+    )
 
-    identities = {checkpoint: oracle.identity for checkpoint, oracle in earlier.items()}
-    study_search.write_record(model, identities, unregistered.identity)
-    studies = study_search.write_studies(measurements)
-    study_search.write_examples(model, measurements)
-    return Swept(measurements=measurements, studies=tuple(studies))
+
+@contextmanager
+def _helpers(
+    files: StudyFolder, workers: int, device: str | None, *, dense: bool
+) -> Iterator[None]:
+    """Have further processes measure beside this one in this block, which waits for them at its end."""
+    with threads_among(workers) as threads:
+        if workers == 1:
+            yield
+            return
+        help_it = partial(_help, files.path, find_device(device), threads, dense)
+        others = range(1, workers)
+        with processes(help_it, others, len(others)) as futures:
+            yield
+    for future in futures:
+        error = future.exception()
+        if error is not None:  # this process has measured what that one has not
+            warnings.warn(f"A worker ended early: {one_line(error)}", stacklevel=2)
+
+
+def _help(folder: Path, device: str, threads: int, dense: bool, _number: int) -> None:
+    """Measure what another process searches, in a process that does nothing else."""
+    import torch
+
+    torch.set_num_threads(threads)
+    files = StudyFolder(folder)
+    with staying(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other process tells them
+        if dense:
+            _measure_densely(files, silent, device)
+        _measure_all(files, silent, device)
 
 
 def _measure_densely(files: StudyFolder, track: Track, device: str | None) -> None:
