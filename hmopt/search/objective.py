@@ -544,12 +544,16 @@ def _make_trials(
     with warnings.catch_warnings(), quiet(optuna.logging.ERROR):
         # some samplers cannot use limits; the study and the report still tell what obeys them
         warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
-        study.optimize(
-            objective,
-            n_trials=trials,
-            catch=(FailedPairsError, _TakenOverError),
-            callbacks=[show_progress],
-        )
+        try:
+            study.optimize(
+                objective,
+                n_trials=trials,
+                catch=(FailedPairsError, _TakenOverError),
+                callbacks=[show_progress],
+            )
+        except (AssertionError, UnboundLocalError) as error:
+            # what Optuna ends with where the end of a trial cannot be stored; its context says why
+            raise error.__context__ or error from None
     list(progress)  # to its end, also where the sampler had nothing left to ask for
 
 

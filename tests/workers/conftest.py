@@ -45,7 +45,7 @@ class Crew:
 
     def start(self, count: int, *task: str) -> list[subprocess.Popen[str]]:
         """Start workers, and return them once all have begun."""
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(WORK), str(self.folder), *task]
         started = [
             subprocess.Popen(
@@ -149,7 +149,7 @@ def find_binaries() -> Path | None:
     """Return the folder of PostgreSQL's programs; None where they are not installed."""
     on_path = shutil.which("initdb")
     if on_path:
-        return Path(on_path).parent
+        return Path(on_path).resolve().parent
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return installed[-1].parent if installed else None
 
