@@ -89,6 +89,7 @@ SLOW_FOLDERS = frozenset(
         "geometry",
         "integration",
         "report/parts",
+        "workers",
     }
 )
 """Folders whose tests run whole commands, or read many files."""

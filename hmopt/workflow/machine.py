@@ -109,9 +109,7 @@ def in_processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterat
 
 
 @contextmanager
-def processes(
-    run: Callable[[T], R], items: Sequence[T], jobs: int
-) -> Iterator[list[Future[R]]]:
+def processes(run: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[list[Future[R]]]:
     """Compute a function for each item in other processes, beside the work of this block.
 
     The block's end waits for them; its error, and the end of this process, ends them as `in_processes` does.

@@ -45,11 +45,18 @@ class Crew:
 
     def start(self, count: int, *task: str) -> list[subprocess.Popen[str]]:
         """Start workers, and return them once all have begun."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "OMP_NUM_THREADS": "1",
+        }
         command = [sys.executable, str(WORK), str(self.folder), *task]
         started = [
             subprocess.Popen(
-                command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                command,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
             for _ in range(count)
         ]

@@ -8,13 +8,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from tests.workers import work
-from tests.workers.conftest import Crew, Server, wait_for
 
 from hmopt.errors import HmoptError
 from hmopt.locks import alone, lock_beside
 from hmopt.search.objective import SAMPLER
 from hmopt.search.storage import open_storage
+from tests.workers import work
+from tests.workers.conftest import Crew, Server, wait_for
 
 Trials = dict[str, list[dict[str, Any]]]
 
@@ -62,9 +62,7 @@ def alone_url(tmp_path: Path) -> str:
     return own
 
 
-def test_workers_leave_the_studies_that_one_leaves(
-    crew: Crew, url: str, alone_url: str
-) -> None:
+def test_workers_leave_the_studies_that_one_leaves(crew: Crew, url: str, alone_url: str) -> None:
     crew.start(2, "optimize", url)
     crew.wait()
     found = trials(url)
@@ -128,7 +126,9 @@ def test_a_folder_without_locks_is_refused_in_one_line(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(HmoptError, match=r"expected a file system that can lock files, got [^\n]+$"):
+    with pytest.raises(
+        HmoptError, match=r"expected a file system that can lock files, got [^\n]+$"
+    ):
         open_storage(tmp_path, f"sqlite:///{tmp_path}/a.db")
     with pytest.raises(HmoptError), alone(lock_beside(tmp_path / "a"), "works"):
         pass

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.workers import work
-from tests.workers.conftest import Crew, wait_for
 
 from hmopt.ledger import Ledger
 from hmopt.ledger.manifest import check_shard, read_manifest
+from tests.workers import work
+from tests.workers.conftest import Crew, wait_for
 
 EVERYTHING = {(place, pair.id) for (place,) in work.SETTINGS for pair in work.PAIRS}
 SHARE_OF_A_LEASE = 10
