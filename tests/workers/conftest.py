@@ -82,6 +82,15 @@ class Crew:
         process.communicate()
         self.processes.remove(process)
 
+    def is_at_a_study(self, process: subprocess.Popen[str]) -> bool:
+        """Tell whether a worker holds a study."""
+        try:
+            leases = json.loads((self.folder / "ledger" / "leases.json").read_bytes())["leases"]
+        except (FileNotFoundError, ValueError):  # it is being written
+            return False
+        held = [lease["of"] for lease in leases if lease["worker"]["process"] == process.pid]
+        return any(name.startswith("known: ") for name in held)
+
     def measured_by(self, process: subprocess.Popen[str]) -> list[tuple[int, str]]:
         lines = self.log(process).read_text(encoding="utf-8").splitlines()
         return [tuple(json.loads(line)) for line in lines]

@@ -73,18 +73,13 @@ def test_workers_leave_the_studies_that_one_leaves(crew: Crew, url: str, alone_u
     assert measured.total() == len(measured)  # nothing was measured twice
 
 
-def is_any_at_trials(url: str) -> bool:
-    return any(trials(url).values())
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
     crew: Crew, tmp_path: Path, number: signal.Signals
 ) -> None:
     url = f"sqlite:///{tmp_path}/shared.db"
     first, second = crew.start(2, "optimize", url)
-    wait_for((tmp_path / "shared.db").exists, "a database")
-    wait_for(lambda: is_any_at_trials(url), "trials")
+    wait_for(lambda: crew.is_at_a_study(first), "trials")
     if number == signal.SIGKILL:
         crew.kill(first)
         crew.wait(second)
@@ -101,8 +96,8 @@ def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
 
 def test_a_server_that_is_restarted_is_waited_for(crew: Crew, server: Server) -> None:
     url = server.new_database("restarted")
-    crew.start(2, "optimize", url)
-    wait_for(lambda: is_any_at_trials(url), "trials")
+    first, _ = crew.start(2, "optimize", url)
+    wait_for(lambda: crew.is_at_a_study(first), "trials")
     server.stop()
     server.start()
     crew.wait()

@@ -31,7 +31,7 @@ SUBJECTS = tuple("abcdefgh")
 METRICS = ("dice", "folding")
 LEASE_S = 6.0
 OPTIONS = SearchOptions(
-    sampler="RandomSampler", trials=6, reported=[], scopes=[["cohort"], ["label"]]
+    sampler="RandomSampler", trials=4, reported=[], scopes=[["cohort"], ["label"]]
 )
 STUDIES = 3
 
