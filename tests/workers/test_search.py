@@ -14,7 +14,7 @@ import hmopt
 from hmopt.errors import DeclarationError
 from hmopt.study_folder import StudyFolder
 
-COMMAND = [sys.executable, "-m", "hmopt", "search"]
+COMMAND = [sys.executable, "-c", "from hmopt.cli.app import main; main()", "search"]
 
 
 def check_same(one: Path, other: Path) -> None:
