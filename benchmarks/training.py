@@ -183,7 +183,6 @@ def step_of_a_hypermorph() -> Measured:
     value = seconds["hypermorph"] / seconds["separate network"]
     note = (
         f"{milliseconds(seconds)} a step of 4 pairs. The four λ of a step have weights of their own, so that each "
-        "pair goes through the network alone, which two threads share badly; in trainings of one thread each a step "
-        "takes 1.4 times as long (studies/brains)."
+        "convolution goes through the batch pair by pair; all else is done for the batch at once."
     )
     return Measured(value, note)

@@ -183,28 +183,26 @@ def take_step(
     (2.0, 1.0)
     """
     optimizer.zero_grad(set_to_none=True)
-    parts = batch.divided(len(settings))
+    parts = loss.registered(model, batch, settings)
+    mean = torch.zeros((), device=batch.moving.device)
     found = []
     for setting, part in zip(settings, parts, strict=True):
+        # λ decided the network's weights above, and decides those of the terms here
+        terms = loss.terms_of(part, setting)
+        of_part = loss.balanced(terms, setting)
+        found.append((_finite(of_part), terms.detach()))
         share = len(part.moving) / len(batch.moving)
-        found.append(_add_gradient(model, loss, part, setting, share))
+        mean = mean + share * of_part
+    mean.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return found[0]
 
 
-def _add_gradient(
-    model: Model, loss: Loss, batch: Batch, setting: Setting, share: float
-) -> tuple[float, Terms]:
-    """Add a share of the gradient of a loss to what the weights have; return the loss and its terms."""
-    # λ decides the network's weights here, and the weights of the terms in the next line
-    terms = loss.terms(model, batch, setting)
-    total = loss.balanced(terms, setting)
-    value = float(total.detach())
+def _finite(loss: Tensor) -> float:
+    """Return the value of a loss, before gradients are taken: those of warping by NaN crash torch."""
+    value = float(loss.detach())
     if not math.isfinite(value):
-        # before gradients are taken: those of warping by NaN crash torch
         raise DivergedError(
             "training", expected="a finite loss", got=value, advice="Lower the learning rate."
         )
-    weighted = total * share
-    weighted.backward()  # type: ignore[no-untyped-call]
-    return value, terms.detach()
+    return value
