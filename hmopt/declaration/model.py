@@ -405,6 +405,9 @@ class TrainingOptions(Options):
     warm_up: int = Field(default=200, ge=0, le=10**9)
     """First steps, over which it rises from near zero to its value; at most a tenth of all steps. At a
     full rate the first steps would move images by many voxels."""
+    gradient_norm: float | None = Field(default=None, gt=0, le=1e6)
+    """Length that the gradient of all weights is shortened to where it is longer; left out: none. A
+    single long step can make a training diverge, above all in volumes."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of weights that becomes the model; 0: the last
     weights."""

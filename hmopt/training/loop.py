@@ -212,7 +212,9 @@ def run_training(
         for settings, batch in track(drawn, "Training", options.steps, first):
             rate = schedule.get_last_lr()[0]
             # λ is used twice there: for the weights that register the batch, and to weigh the loss
-            value, terms = take_step(trainable.model, optimizer, loss, batch, settings)
+            value, terms = take_step(
+                trainable.model, optimizer, loss, batch, settings, options.gradient_norm
+            )
             schedule.step()
             average.update_parameters(module)
 

@@ -138,7 +138,12 @@ def make_average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def take_step(
-    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, settings: Sequence[Setting]
+    model: Model,
+    optimizer: Optimizer,
+    loss: Loss,
+    batch: Batch,
+    settings: Sequence[Setting],
+    gradient_norm: float | None = None,
 ) -> tuple[float, Terms]:
     """Move the weights once, by the mean gradient of all pairs; return a loss and its terms before.
 
@@ -153,6 +158,8 @@ def take_step(
     settings
         k of them, at most as many as pairs: the first n / k of n pairs are registered at the first
         setting, and so on.
+    gradient_norm
+        Length that the gradient of all weights is shortened to where it is longer; None: none.
 
     Returns
     -------
@@ -194,6 +201,9 @@ def take_step(
         share = len(part.moving) / len(batch.moving)
         mean = mean + share * of_part
     mean.backward()  # type: ignore[no-untyped-call]
+    if gradient_norm is not None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        nn.utils.clip_grad_norm_(weights, gradient_norm)
     optimizer.step()
     return found[0]
 

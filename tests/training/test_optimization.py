@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
 from hmopt.errors import DataError
@@ -113,6 +113,22 @@ def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hype
     for name, weight in network.named_parameters():
         longest = float((weight.detach() - before[name]).abs().max())
         assert longest == pytest.approx(1e-3 if name == "base" else 0.25e-3, rel=0.02)
+
+
+def test_a_long_gradient_is_shortened_as_a_whole(hypermorph: Hypermorph) -> None:
+    """All its parts by the same factor, and a short one not at all."""
+    weights = list(hypermorph.hypernetwork.parameters())
+    optimizer = torch.optim.SGD(weights, lr=0.0)
+
+    def gradient(longest: float | None) -> Tensor:
+        take_step(hypermorph, optimizer, loss(), batch(), [SETTING], longest)
+        parts = [weight.grad.flatten() for weight in weights if weight.grad is not None]
+        return torch.cat(parts)
+
+    whole = gradient(None)
+    length = float(whole.norm())
+    torch.testing.assert_close(gradient(length / 4), whole / 4)
+    torch.testing.assert_close(gradient(2 * length), whole)
 
 
 def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hypermorph) -> None:
