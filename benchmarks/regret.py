@@ -44,6 +44,9 @@ AFTER = (5, 10, 20, 40)
 RELATED = 3
 """Other persons whose best settings are enqueued for a warm start."""
 
+NEGLIGIBLE = 0.002
+"""A difference of Dice that reports call negligible."""
+
 OURS = "CurveSampler"
 NO_SEARCH = "enqueued settings alone"
 COLD, WARM = "cold", "warm"
@@ -221,7 +224,7 @@ def render(table: pd.DataFrame) -> str:
 
 
 def _section(part: pd.DataFrame, start: str) -> str:
-    """Return the table of one start, and which sampler is best in it."""
+    """Return the table of one start, and what is to be seen in it."""
     columns = [f"after_{trials}" for trials in AFTER]
     by_sampler = dict(list(part.groupby("sampler", sort=False)))
     head = " | ".join(f"after {trials}" for trials in AFTER)
@@ -231,28 +234,54 @@ def _section(part: pd.DataFrame, start: str) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     ours = by_sampler[OURS].set_index(["study", "subject"])["after_20"]
+    told_apart = []
     for name, rows in by_sampler.items():
-        cells = [_cell(*interval(rows[column])) for column in columns]
-        difference = ""
-        if name != OURS:
+        cells = []
+        for column in columns:
+            mean, low, high = interval(rows[column])
+            cells.append(_cell(mean, max(low, 0.0), high))
+        if name == OURS:
+            cells.append("")
+        else:
             theirs = rows.set_index(["study", "subject"])["after_20"]
-            difference = _cell(*interval(theirs - ours), sign="+")
-        lines.append(f"| {name} | {' | '.join(cells)} | {difference} |")
+            mean, low, high = interval(theirs - ours)
+            cells.append(_cell(mean, low, high, sign="+"))
+            if low > 0 or high < 0:
+                told_apart.append(name)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     means = part.groupby("sampler", sort=False)[columns].mean()
     means = means.drop(index=NO_SEARCH, errors="ignore")
-    first = [means[column].idxmin() for column in columns]
-    ranks = [int((means[column] < means.loc[OURS, column]).sum()) + 1 for column in columns]
-    named = ", ".join(f"{name} after {trials}" for name, trials in zip(first, AFTER, strict=True))
-    places = ", ".join(str(rank) for rank in ranks)
-    lines.append(
-        f"\nLowest mean regret of {len(means)} samplers: {named}. {OURS} is in place {places}.\n"
-    )
+    lines += [_order(means), _differences(told_apart)]
     return "\n".join(lines)
+
+
+def _order(means: pd.DataFrame) -> str:
+    """Return which sampler has the lowest mean regret, where ours stands, and how many are near the best."""
+    first, places, near = [], [], []
+    for column, trials in zip(means.columns, AFTER, strict=True):
+        first.append(f"{means[column].idxmin()} after {trials}")
+        is_lower = means[column] < means.loc[OURS, column]
+        places.append(str(int(is_lower.sum()) + 1))
+        near.append(str(int((means[column] < NEGLIGIBLE).sum())))
+    return (
+        f"\nLowest mean regret: {', '.join(first)}. {OURS} is in place {', '.join(places)} of "
+        f"{len(means)}. Below {1000 * NEGLIGIBLE:g} thousandths are {', '.join(near)} samplers."
+    )
+
+
+def _differences(told_apart: Sequence[str]) -> str:
+    """Return whose difference from ours has an interval without 0."""
+    if not told_apart:
+        return f"\nNo difference from {OURS} after 20 trials has an interval that excludes 0.\n"
+    names = "; ".join(told_apart)
+    return f"\nDifferences from {OURS} after 20 trials whose interval excludes 0: {names}.\n"
 
 
 def _cell(mean: float, low: float, high: float, sign: str = "") -> str:
     """Return a mean and its interval, in thousandths."""
-    shown = [f"{1000 * value:{sign}.2f}" for value in (mean, low, high)]
+    # 0.00, not -0.00
+    rounded = [round(1000 * value, 2) + 0.0 for value in (mean, low, high)]
+    shown = [f"{value:{sign}.2f}" for value in rounded]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
@@ -262,15 +291,21 @@ _INTRODUCTION = f"""
 Written from `samplers-problems.csv`. λ of one structure for one person, from the studies' measurements
 ([the problems](../optunahub/package/benchmarks/deformable_registration/README.md)). Each person is one problem, with a
 structure drawn at random. *Regret*: how much less Dice the best setting so far has than the best of all 201 values, in
-thousandths, mean over persons with a 95 % t interval. *Less {OURS}'s*: the paired difference of regrets; above 0 the
-other sampler is worse. *Warm start*: the best settings of the same structure for {RELATED} other persons are enqueued
-first, the same for every sampler; *{NO_SEARCH}* measures nothing else. {OURS} has no warm start of its own: it counts
-enqueued trials as measured, and measures its coarse settings all the same.
+thousandths, mean over persons with a 95 % t interval, cut at 0. Reports call {1000 * NEGLIGIBLE:g} thousandths
+negligible. *Less {OURS}'s*: the paired difference of regrets; above 0 the other sampler is worse.
 
-Intervals are not adjusted for the number of comparisons. In the brains and the hippocampus persons share partners,
-which makes them somewhat narrow. {OURS} is deterministic; the others run once for each person, with different seeds.
-{OURS} draws cubic splines, by which the interpolated curves were made, and is favoured there; where every value was
-measured it is not. Samplers of OptunaHub's registry are left out: this runs without a network.
+*Warm start*: the best settings of the same structure for {RELATED} other persons are enqueued first, the same for every
+sampler; *{NO_SEARCH}* measures nothing else. {OURS} has no warm start of its own: it counts enqueued trials as
+measured, and measures its coarse settings all the same.
+
+Intervals are not adjusted for the number of comparisons, so that none of them is evidence. In the brains and the
+hippocampus persons share partners, which makes intervals somewhat narrow. {OURS} is deterministic; the others run once
+for each person, each time with another seed, and all that begin with random trials begin with the same ones. With one
+hyperparameter the multivariate TPE is the other one. Samplers of OptunaHub's registry are left out: this runs without a
+network.
+
+{OURS} draws cubic splines, by which the interpolated curves were made, and is favoured there. Where every value was
+measured it is not.
 """
 
 

@@ -89,11 +89,58 @@ def test_every_number_of_the_tables_in_the_text_is_computed_again_from_the_runs(
                             for subject in own
                         ]
                     )
-                for cell, values in zip(cells.split(" | "), columns, strict=False):
-                    assert numbers(cell) == pytest.approx(summary(values), abs=0.00501)
+                for place, values in enumerate(columns):
+                    mean, low, high = summary(values)
+                    is_regret = place < len(AFTER)
+                    expected = (mean, max(low, 0) if is_regret else low, high)
+                    cell = cells.split(" | ")[place]
+                    assert numbers(cell) == pytest.approx(expected, abs=0.00501)
                     compared += 1
             assert [name for name, _ in shown[: len(names)]] == names
     assert compared == len(GROUPS) * (5 * 2 * len(SAMPLERS) - 2 + 5)
+
+
+def test_the_sentences_below_the_tables_are_those_of_the_runs() -> None:
+    text = TEXT.read_text(encoding="utf-8")
+    sentences = re.findall(
+        r"Lowest mean regret: (.*?)\. CurveSampler is in place (.*?) of 10\. "
+        r"Below 2 thousandths are (.*?) samplers\.\n\n.* CurveSampler after 20 trials (.*)\.",
+        text,
+    )
+    expected = []
+    for studies in GROUPS.values():
+        for start in (COLD, WARM):
+            kept = [row for row in rows() if row["study"] in studies and row["start"] == start]
+            expected.append(told(kept))
+    assert sentences == expected
+
+
+def told(kept: list[dict[str, str]]) -> tuple[str, str, str, str]:
+    """Return the lowest, the places of ours, how many are near the best, and who is told apart."""
+    names = list(dict.fromkeys(row["sampler"] for row in kept))
+    of_samplers = {name: [row for row in kept if row["sampler"] == name] for name in names}
+    lowest, places, near = [], [], []
+    for trials in AFTER:
+        means = {}
+        for name in SAMPLERS:
+            values = [float(row[f"after_{trials}"]) for row in of_samplers[name]]
+            means[name] = statistics.mean(values)
+        lowest.append(f"{min(means, key=lambda name: means[name])} after {trials}")
+        places.append(str(1 + sum(mean < means[OURS] for mean in means.values())))
+        near.append(str(sum(mean < 0.002 for mean in means.values())))
+    apart = []
+    for name in names:
+        differences = []
+        for own, other in zip(of_samplers[OURS], of_samplers[name], strict=True):
+            assert own["subject"] == other["subject"]
+            differences.append(float(other["after_20"]) - float(own["after_20"]))
+        _, low, high = summary(differences)
+        if low > 0 or high < 0:
+            apart.append(name)
+    shown = "has an interval that excludes 0"
+    if apart:
+        shown = f"whose interval excludes 0: {'; '.join(apart)}"
+    return ", ".join(lowest), ", ".join(places), ", ".join(near), shown
 
 
 def test_every_person_is_searched_by_every_sampler_from_both_starts() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -56,6 +56,8 @@ SPACES = {
 }
 HISTORIES = 12
 
+Direction = Literal["maximize", "minimize"]
+
 
 @pytest.fixture
 def package(load: Callable[[str], ModuleType]) -> ModuleType:
@@ -82,7 +84,7 @@ def trials_of(
     sampler: optuna.samplers.BaseSampler,
     among: dict[str, BaseDistribution],
     count: int,
-    direction: str = "maximize",
+    direction: Direction = "maximize",
 ) -> list[dict[str, Any]]:
     study = optuna.create_study(direction=direction, sampler=sampler)
     sign = 1 if direction == "maximize" else -1
@@ -121,7 +123,7 @@ def recorded(among: dict[str, BaseDistribution], seed: int) -> list[FrozenTrial]
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize("name", SPACES)
 def test_a_search_proposes_what_hmopt_proposes(
-    name: str, direction: str, package: ModuleType
+    name: str, direction: Direction, package: ModuleType
 ) -> None:
     space = SPACES[name]
     among = distributions(space)

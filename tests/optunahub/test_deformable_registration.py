@@ -132,7 +132,7 @@ def test_the_best_is_the_best_of_all_values_that_a_search_can_suggest(package: M
     assert study.best_value == problem.evaluate(problem.best_params)
     assert problem.regret(study.best_params) == 0
     regrets = [problem.regret(trial.params) for trial in study.trials]
-    expected = [study.best_value - trial.value for trial in study.trials]
+    expected = [study.best_value - trial.values[0] for trial in study.trials]
     np.testing.assert_allclose(regrets, expected, atol=1e-15)
 
 

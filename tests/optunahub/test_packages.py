@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from benchmarks.measured_problems import FILE, STUDIES
 
