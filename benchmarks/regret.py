@@ -168,7 +168,8 @@ def search(
             study.enqueue_trial(setting)
         study.optimize(problem, n_trials=max(AFTER))
     regrets = [problem.regret(trial.params) for trial in study.trials]
-    return np.minimum.accumulate(regrets).tolist()
+    best_so_far: list[float] = np.minimum.accumulate(regrets).tolist()
+    return best_so_far
 
 
 def run(problem: Any, sampler: str, start: str, regrets: Sequence[float]) -> Run:
@@ -206,8 +207,10 @@ def as_table(found: Sequence[Run]) -> pd.DataFrame:
 
 def interval(values: pd.Series) -> tuple[float, float, float]:
     """Return the mean over persons, and its 95 % t interval."""
-    mean = float(values.mean())
-    half = float(values.sem()) * float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
+    array = values.to_numpy(dtype=float)
+    mean = float(array.mean())
+    error = float(array.std(ddof=1)) / len(array) ** 0.5
+    half = error * float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1))
     return mean, mean - half, mean + half
 
 
@@ -226,7 +229,7 @@ def render(table: pd.DataFrame) -> str:
 def _section(part: pd.DataFrame, start: str) -> str:
     """Return the table of one start, and what is to be seen in it."""
     columns = [f"after_{trials}" for trials in AFTER]
-    by_sampler = dict(list(part.groupby("sampler", sort=False)))
+    by_sampler = {str(name): rows for name, rows in part.groupby("sampler", sort=False)}
     head = " | ".join(f"after {trials}" for trials in AFTER)
     lines = [
         f"**{start.capitalize()} start**\n",
@@ -259,7 +262,7 @@ def _order(means: pd.DataFrame) -> str:
     """Return which sampler has the lowest mean regret, where ours stands, and how many are near the best."""
     first, places, near = [], [], []
     for column, trials in zip(means.columns, AFTER, strict=True):
-        first.append(f"{means[column].idxmin()} after {trials}")
+        first.append(f"{means[column].idxmin()!s} after {trials}")
         is_lower = means[column] < means.loc[OURS, column]
         places.append(str(int(is_lower.sum()) + 1))
         near.append(str(int((means[column] < NEGLIGIBLE).sum())))

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -214,8 +215,8 @@ def surface_lines(seed: int) -> Iterable[Line]:
 
 def read_lines() -> list[Line]:
     """Read the committed results on synthetic curves and on studies with a dense sweep."""
-    table = pd.read_csv(SEARCHES)
-    return [Line(**values) for values in table.to_dict("records")]
+    records: list[dict[str, Any]] = pd.read_csv(SEARCHES).to_dict("records")  # type: ignore[assignment]
+    return [Line(**values) for values in records]
 
 
 def render(lines: Sequence[Line], problems: pd.DataFrame) -> str:
