@@ -174,6 +174,16 @@ def judge_subject_prediction(
     -------
     SubjectPrediction or None
         None where the scope has no pair of two subjects, or fewer than `FEWEST_SUBJECTS` subjects.
+
+    Examples
+    --------
+    Without a metric that needs no labels, only what there is to gain is told:
+
+    >>> from hmopt.analysis.simulation import flat, simulate
+    >>> measured = simulate(flat(1), subjects=6, pairs=30, seed=0).at([(0,), (100,), (200,)])
+    >>> found = judge_subject_prediction(measured, SearchOptions())
+    >>> found.gain is None, found.known.subjects
+    (True, 6)
     """
     analysis = ModelAnalysis(measurements, options)
     curve = analysis.curves.of(scope)
@@ -233,6 +243,17 @@ def predict_subjects(
     DataError
         If the two share no metric without labels, no setting or no hyperparameters, there are fewer than
         `FEWEST_SUBJECTS` labelled subjects, or scikit-learn is missing and no regressor is given.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from hmopt.analysis.simulation import flat, simulate
+    >>> measured = simulate(flat(1), subjects=6, pairs=30, seed=0).at([(0,), (100,), (200,)])
+    >>> similarity = np.random.default_rng(0).random((3, 30))
+    >>> measured = replace(measured, values={**measured.values, "similarity": similarity})
+    >>> found = predict_subjects(measured, measured, SearchOptions())
+    >>> [person.subject for person in found], found[0].intervals["regularization"]
+    (['s0', 's1', 's2', 's3', 's4', 's5'], Interval(low=0.0, high=1.0))
     """
     learner = _default_regressor() if regressor is None else regressor
     if learner is None:
