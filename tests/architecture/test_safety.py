@@ -76,11 +76,14 @@ def _forbidden_calls(call: ast.Call) -> Iterator[str]:
         yield "allow_pickle=True"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_runs_nothing_that_a_file_or_a_name_holds(module: Path) -> None:
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    name = str(module.relative_to(ROOT))
-    assert [use for use in uses(tree) if (name, use) not in ALLOWED] == []
+def test_no_module_runs_what_a_file_or_a_name_holds() -> None:
+    found = set()
+    for module in MODULES:
+        name = str(module.relative_to(ROOT))
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        found |= {(name, use) for use in uses(tree)}
+    assert len(MODULES) > 100
+    assert found - set(ALLOWED) == set()
 
 
 @pytest.mark.parametrize(
