@@ -66,7 +66,7 @@ sbom: $(RELEASE_STAMP)
 	mkdir -p dist
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --constraint $(LOCK) \
 		--output-file dist/requirements.txt pyproject.toml
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --no-validate \
 		--output-format JSON --output-file dist/hmopt.cdx.json dist/requirements.txt
 	@echo "SBOM: dist/hmopt.cdx.json"
 

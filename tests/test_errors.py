@@ -27,7 +27,7 @@ def test_an_error_is_the_same_after_its_way_through_a_process() -> None:
 def test_no_message_shows_the_password_of_a_url(url: str) -> None:
     for place in ("field", "expected", "got", "advice"):
         texts = {"field": "a", "expected": "b", "got": "c", "advice": "d.", place: f"<{url}>"}
-        shown = str(HmoptError(texts.pop("field"), **texts))  # type: ignore[arg-type]
+        shown = str(HmoptError(texts.pop("field"), **texts))
         assert "hu" not in shown
         assert "***@host" in shown
 

@@ -641,12 +641,12 @@ def _as_yaml(value: Any) -> str:
 
 
 def _one_cell(text: str) -> str:
-    """Return a text that stays in one cell of a Markdown table, and is no HTML there.
+    r"""Return a text that stays in one cell of a Markdown table, and is no HTML there.
 
     Examples
     --------
     >>> _one_cell("<img src=x> left|right")
-    '&lt;img src=x> left\\\\|right'
+    '&lt;img src=x> left\\|right'
     """
     return _no_html(" ".join(text.split())).replace("|", "\\|")
 
