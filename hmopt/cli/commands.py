@@ -292,7 +292,8 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         envvar="HMOPT_STORAGE",
-        help="Optuna storage URL: sqlite:///all.db, postgresql://user:password@host/database.",
+        help="Optuna storage URL: sqlite:///all.db, postgresql://user:${PASSWORD}@host/database; "
+        "${PASSWORD} stands for an environment variable. Quote it.",
         show_default=False,
     ),
 ]

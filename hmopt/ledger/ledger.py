@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
+from hmopt.files import read_record, write_json
 from hmopt.ledger.manifest import (
     Lattice,
     OracleKey,
@@ -37,14 +38,18 @@ from hmopt.ledger.shard import (
     read_keys,
     read_shard,
     without_failures,
+    without_metric,
     write_shard,
 )
 from hmopt.records import Block, Pair
+from hmopt.schemas import Record
 from hmopt.space import Index, Space
 
 T = TypeVar("T")
 
 READ_ATTEMPTS = 5
+CONTEXTS = "contexts.json"
+"""By oracle and metric: a hash of what decides its values beside the key of a measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,13 +355,56 @@ class Ledger:
             shards[:] = kept
         return len(failed)
 
+    def agree(self, identity: str, space: Space, contexts: Mapping[str, str]) -> None:
+        """Remove measurements of metrics whose values were decided by something else than they are now.
+
+        What a metric depends on beside its key, as the third subject of a cycle, is kept in `contexts.json`. Values of
+        which nothing is kept there are taken to be of now: an earlier version wrote them.
+
+        Parameters
+        ----------
+        identity, space
+            The oracle's.
+        contexts
+            By metric: a hash of what decides its values.
+        """
+        path = self.folder / CONTEXTS
+        kept = _read_contexts(path)
+        of_oracle = dict(kept.get(identity, {}))
+        keys = {find_metric(name).key: context for name, context in contexts.items()}
+        if all(of_oracle.get(key) == context for key, context in keys.items()):
+            return
+        oracle = (identity, lattice_of(space))
+        with editing(self.folder) as shards:
+            for key, context in keys.items():
+                if of_oracle.get(key, context) != context:
+                    shards[:] = self._without_metric(shards, oracle, space, key)
+        # afterwards: what is interrupted before is removed by the next call
+        write_json(path, {"oracles": {**kept, identity: {**of_oracle, **keys}}})
+
+    def _without_metric(
+        self, shards: Sequence[Shard], oracle: OracleKey, space: Space, key: str
+    ) -> list[Shard]:
+        """Return the shards without the rows of a metric of one oracle."""
+        kept = []
+        for place, shard in enumerate(shards):
+            if shard.oracle != oracle or key not in shard.metrics:
+                kept.append(shard)
+                continue
+            rows = read_all(check_shard(self.folder, shard), space.names)
+            kept += self._rewritten(shard, place, rows, without_metric(rows, key))
+        return kept
+
     def _without(
         self, shard: Shard, place: int, space: Space, failed: set[tuple[Index, str]]
     ) -> list[Shard]:
         """Return a shard without the rows of failed registrations; none where no row is left."""
         path = check_shard(self.folder, shard)
         rows = read_all(path, space.names)
-        kept = without_failures(rows, space.names, failed)
+        return self._rewritten(shard, place, rows, without_failures(rows, space.names, failed))
+
+    def _rewritten(self, shard: Shard, place: int, rows: pa.Table, kept: pa.Table) -> list[Shard]:
+        """Return a shard with some of its rows; none where no row is left."""
         if kept.num_rows == rows.num_rows:
             return [shard]
         if not kept.num_rows:
@@ -567,6 +615,24 @@ def _settings(keys: pa.Table) -> set[Index]:
     distinct = groups.aggregate([])
     columns = [distinct[name].to_pylist() for name in hyperparameters]
     return set(zip(*columns, strict=True))
+
+
+def _read_contexts(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return by oracle and `name@version` what is kept of metrics; nothing where no file is there."""
+    try:
+        return read_record(
+            path,
+            _Contexts,
+            error=LedgerError,
+            what="the contexts of a ledger's metrics",
+            advice="Restore it from a copy, or remove it and the measurements around three subjects.",
+        ).oracles
+    except FileNotFoundError:
+        return {}
+
+
+class _Contexts(Record):
+    oracles: dict[str, dict[str, str]]
 
 
 def _distinct(column: pa.ChunkedArray) -> set[str]:

@@ -76,6 +76,7 @@ class Recorded:
         track
             Told of every pair at every setting, those that were measured earlier included.
         """
+        self._agree(metrics)
         gaps = self._ledger.missing(
             self.identity, self.space, settings, pairs, metrics, self.labels
         )
@@ -110,6 +111,7 @@ class Recorded:
         Values are the same whether they were measured now or before, and those measured before an
         interruption are reused.
         """
+        self._agree(metrics)
         ids = [pair.id for pair in pairs]
         axes = Axes(
             space=self.space,
@@ -136,6 +138,16 @@ class Recorded:
         for alike in _alike(gaps):
             for fresh in self._measured(alike):
                 yield _joined(held[fresh.index], fresh)
+
+    def _agree(self, metrics: Sequence[str]) -> None:
+        """Remove what was measured where a metric meant something else, if the oracle knows of such metrics."""
+        context_of = getattr(self._oracle, "context_of", None)
+        if context_of is None:
+            return
+        asked = {name: context_of(name) for name in metrics}
+        contexts = {name: context for name, context in asked.items() if context is not None}
+        if contexts:
+            self._ledger.agree(self.identity, self.space, contexts)
 
     def _filled(self, gaps: Sequence[Gap], total: int) -> Generator[object]:
         """Fill gaps; yield something for every pair and setting, those that are no gap first."""

@@ -22,6 +22,7 @@ from hmopt.analysis.pareto import Front, front_of_scope
 from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
+from hmopt.analysis.subject_prediction import SubjectPrediction, judge_subject_prediction
 from hmopt.analysis.without_labels import StandIns, find_stand_ins
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
@@ -235,6 +236,14 @@ class Material:
         """What is lost with settings that a metric without labels chooses; None where none was measured."""
         scopes = [finding.scope for finding in self.findings]
         return find_stand_ins(self.measurements, scopes, self.searched.search)
+
+    @cached_property
+    def subject_prediction(self) -> SubjectPrediction | None:
+        """What a setting for each subject gains, known and predicted; None of too few subjects or no labels."""
+        search = self.searched.search
+        if find_metric(search.metric).is_without_labels:
+            return None
+        return judge_subject_prediction(self.measurements, search)
 
     @property
     def training_minutes(self) -> float | None:

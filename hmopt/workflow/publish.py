@@ -398,7 +398,7 @@ class Card:
         subjects = "subjects" if facts is None else plural(facts.subjects, "subject")
         return template.render(
             front=self.front(),
-            title=f"{self.study.name}: a hypermorph of {self._dimensions()} images",
+            title=f"{_no_html(self.study.name)}: a hypermorph of {self._dimensions()} images",
             images_are=self._images(facts),
             symbols=", ".join(symbol(name) for name in self.study.space.names),
             meaning=self._meaning(),
@@ -641,5 +641,16 @@ def _as_yaml(value: Any) -> str:
 
 
 def _one_cell(text: str) -> str:
-    """Return a text that stays in one cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    r"""Return a text that stays in one cell of a Markdown table, and is no HTML there.
+
+    Examples
+    --------
+    >>> _one_cell("<img src=x> left|right")
+    '&lt;img src=x> left\\|right'
+    """
+    return _no_html(" ".join(text.split())).replace("|", "\\|")
+
+
+def _no_html(text: str) -> str:
+    """Return a text in which nothing begins an element of HTML, as Markdown would take it."""
+    return text.replace("<", "&lt;")
