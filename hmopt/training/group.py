@@ -127,7 +127,9 @@ def check_divisible(options: TrainingOptions, count: int) -> None:
             continue
         below = number - number % count
         near = [str(one) for one in (below, below + count) if one]
-        fitting = [str(one) for one in range(1, count) if not (options.batch % one or settings % one)]
+        fitting = [
+            str(one) for one in range(1, count) if not (options.batch % one or settings % one)
+        ]
         raise DeclarationError(
             f"training.{name}",
             expected=f"a multiple of {count} devices",

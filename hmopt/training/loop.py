@@ -208,7 +208,7 @@ def run_training(
                 network = training.trainable.network(average.module.state_dict())
                 row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
             if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
-                log.write(row)
+                log.write(row, progress.minutes)
             if is_checkpoint:
                 check_dice(step, row["tune_dice"], before)
                 training.trainable.check()
@@ -352,7 +352,6 @@ def _row(
     """Return a row of the log: what a step did at the first of its settings."""
     row: dict[str, float] = {
         "step": progress.step,
-        "minutes": progress.minutes,
         "learning_rate": rate,
         "loss": value,
         "similarity": float(terms.dissimilarity),
@@ -383,7 +382,6 @@ def _header(
         "spacing_mm": cohort.spacing_mm,
         "reference": cohort.reference.to_record(),
         "steps": progress.step,
-        "minutes": round(progress.minutes, 2),
         "device": device,
     }
 

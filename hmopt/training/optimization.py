@@ -247,9 +247,7 @@ def take_step_together(
     return found[0]
 
 
-def _add_over_processes(
-    optimizer: Optimizer, share: float, has_failed: bool, group: Group
-) -> bool:
+def _add_over_processes(optimizer: Optimizer, share: float, has_failed: bool, group: Group) -> bool:
     """Replace each gradient by the sum of all processes' shares; return whether one of them has failed."""
     parameters: list[Tensor] = []
     for each in optimizer.param_groups:
@@ -265,7 +263,7 @@ def _add_over_processes(
     total = group.total(torch.cat([*flat, failures]))
 
     sizes = [len(part) for part in flat]
-    *gradients, failures = total.split([*sizes, 1])
+    *gradients, failures = torch.split(total, [*sizes, 1])
     for parameter, added in zip(parameters, gradients, strict=True):
         parameter.grad = added.view_as(parameter)
     return bool(failures.item())

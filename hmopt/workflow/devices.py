@@ -19,9 +19,9 @@ from multiprocessing.process import BaseProcess
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import ClusterEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed
 
 from hmopt.errors import HmoptError
@@ -137,9 +137,7 @@ def _first_problem(others: Sequence[_Other]) -> Exception | None:
     problems = [other.problem() for other in others]
     found = [problem for problem in problems if problem is not None]
     for problem in found:
-        missed_another = type(problem) is RuntimeError or isinstance(
-            problem, distributed.DistError
-        )
+        missed_another = type(problem) is RuntimeError or isinstance(problem, distributed.DistError)
         if not missed_another:
             return problem
     return found[0] if found else None
@@ -230,7 +228,7 @@ class _OneMachine(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        """This machine, seen from itself."""
+        """Address of the machine, seen from itself."""
         return HERE
 
     @property
@@ -240,7 +238,7 @@ class _OneMachine(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """It is never chosen by the environment."""
+        """Return False: only `together` chooses it."""
         return False
 
     def world_size(self) -> int:

@@ -14,6 +14,7 @@ from hmopt.progress import Track, silent
 from hmopt.study_folder import StudyFolder
 from hmopt.training.group import ALONE, Group, check_divisible
 from hmopt.training.identity import is_trained
+from hmopt.training.state import minutes_of_model
 from hmopt.training.train import help_train
 from hmopt.training.train import train as train_model
 from hmopt.workflow.checks import check_cohort, check_declared
@@ -139,7 +140,7 @@ def train_study(
     return Trained(
         model=path,
         steps=study.training.steps,
-        minutes=float(header.get("minutes", 0.0)),
+        minutes=minutes_of_model(path, header),
         device=str(header.get("device", "unknown")),
     )
 

@@ -205,9 +205,7 @@ def larger_batch() -> Batch:
     moving, fixed = torch.rand(2, UNEVEN, 1, 16, 16, generator=generator)
     moving_labels, fixed_labels = torch.randint(0, 4, (2, UNEVEN, 16, 16), generator=generator)
     moving_labels[1][moving_labels[1] == 3] = 0
-    return Batch(
-        moving=moving, fixed=fixed, moving_labels=moving_labels, fixed_labels=fixed_labels
-    )
+    return Batch(moving=moving, fixed=fixed, moving_labels=moving_labels, fixed_labels=fixed_labels)
 
 
 def rows_of(whole: Batch, rows: slice) -> Batch:
@@ -232,17 +230,13 @@ def step_of_processes(
         optimizer = torch.optim.SGD(model.hypernetwork.parameters(), lr=0.1)
         own = rows_of(whole, group.pairs(len(whole.moving), len(SETTINGS)))
         pairs = len(whole.moving)
-        return take_step_together(
-            model, optimizer, loss(), own, group.part(SETTINGS), group, pairs
-        )
+        return take_step_together(model, optimizer, loss(), own, group.part(SETTINGS), group, pairs)
 
     return models, in_threads(count, work)
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_move_the_weights_as_one_process_does(
-    hypermorph: Hypermorph, count: int
-) -> None:
+def test_processes_move_the_weights_as_one_process_does(hypermorph: Hypermorph, count: int) -> None:
     whole = larger_batch()
     models, told = step_of_processes(hypermorph, whole, count)
     optimizer = torch.optim.SGD(hypermorph.hypernetwork.parameters(), lr=0.1)
