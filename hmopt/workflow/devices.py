@@ -117,6 +117,7 @@ def together(work: Work, devices: Sequence[str]) -> Iterator[Group]:
             other.process.join(SECONDS_TO_END)
             if other.process.is_alive():
                 other.process.kill()
+                other.process.join()
             other.told.close()
         watched.close()
         _leave()
@@ -160,14 +161,17 @@ def _work(
         watched.poll(None)  # nothing is ever sent: it returns at the end
         os._exit(_TERMINATED)  # also while this process waits for the others
 
-    threading.Thread(target=end_with_the_first, daemon=True).start()
+    ending = threading.Thread(target=end_with_the_first, daemon=True)
+    ending.start()
     try:
         tells.send("ready")
         group = _join(number, devices, port)
         work(group)
     except Exception as error:
         tells.send(_sendable(error))
-    _leave()
+        os._exit(1)  # the others see that it is gone
+    # its part of the last step may still be on its way
+    ending.join()
 
 
 def _sendable(error: Exception) -> Exception:
