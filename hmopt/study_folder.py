@@ -2,34 +2,27 @@
 
 A study folder is declared by its user and filled by the commands:
 
-command        writes
-=============  ===================================================================================
-hmopt new      `study.toml`
-hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
-hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a model of
-               elsewhere `model-optima.json`, with `--per-structure` also `composed.json` and
-               `structure-maps.npz`, and with `--gap` also `gap.json`
-hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
-hmopt report   `report/`, and with `--results` also `results/`
-hmopt tune     `setting.toml`
-all of them    `commands.csv`
-=============  ===================================================================================
-=======
 =======================  =========================================================================
 command                  writes
 =======================  =========================================================================
 hmopt new                `study.toml`
 hmopt train              `prepared/`, `model.safetensors` and those of earlier checkpoints,
-                         `training.csv`
+                         `training.csv`, `training-times.csv`
 hmopt search             `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a
                          model of elsewhere `model-optima.json`, with `--per-structure` also
                          `composed.json` and `structure-maps.npz`, and with `--gap` also `gap.json`
 hmopt tune-by-gradient   `gradient.json`
 hmopt compare            `compare.json`, `compare/`, and more measurements in `ledger/`
-hmopt report             `report/`, and with `--results` also `results/`
+hmopt report             `report/`, and with `--results` also `results/`, in it `times.json`
 hmopt tune               `setting.toml`
 all of them              `commands.csv`
 =======================  =========================================================================
+
+The same declaration, data and seeds give the same bytes in every file, on the same machine with the same number of
+threads, whatever the folder is called. **What a clock tells stands in files of its own**: `commands.csv`,
+`training-times.csv` and `results/times.json`. Besides, `studies.db` holds the dates of trials; and where durations are
+what is compared, they are in the files of the comparison: `wall_time_s` in the ledger, `compare.json`, `gradient.json`,
+and the pages that show them.
 
 Only `study.toml` and `results/` are committed. `results/` repeats in small what a report needs, so that everything
 that reads a study folder reads one that was cloned, too: **a file of the folder itself is taken where it is there, and
@@ -131,6 +124,11 @@ class _SearchFiles:
         return self.path / "training.csv"
 
     @property
+    def training_times_file(self) -> Path:
+        """`training-times.csv`: minutes by step, a row for each of the log; thinned as that is in `results/`."""
+        return times_of_log(self.training_file)
+
+    @property
     def origin_file(self) -> Path:
         """`model-optima.json`: the best settings of a model of elsewhere on its own cohort, as they were searched."""
         return self.path / "model-optima.json"
@@ -191,6 +189,11 @@ class ResultsFolder(_SearchFiles):
     def summary_file(self) -> Path:
         """`summary.json`: the numbers of the report."""
         return self.path / "summary.json"
+
+    @property
+    def times_file(self) -> Path:
+        """`times.json`: how long the training and the commands took."""
+        return self.path / "times.json"
 
     @property
     def examples_folder(self) -> Path:
@@ -534,6 +537,24 @@ class StudyFolder(_SearchFiles):
         return read_number_table(path, ["step"], advice) if path.is_file() else None
 
     @cached_property
+    def training_times(self) -> "pd.DataFrame | None":
+        """The minutes of the training by step; None where there are none. Logs of earlier versions hold them.
+
+        Raises
+        ------
+        HmoptError
+            If the file was damaged.
+        """
+        path = _first(self.training_times_file, self.results.training_times_file)
+        advice = "Restore it from a copy, or remove the file, which only records durations."
+        if path.is_file():
+            return read_number_table(path, ["step", "minutes"], advice)
+        log = self.training
+        if log is None or "minutes" not in log:
+            return None
+        return log[["step", "minutes"]]
+
+    @cached_property
     def commands(self) -> tuple[Command, ...]:
         """The commands that made the study, each once; empty where they were not written down.
 
@@ -859,6 +880,31 @@ class StudyFolder(_SearchFiles):
                 got=now,
                 advice=f"Run `hmopt search {self.path}`, or restore what was declared then.",
             )
+
+
+def times_of_log(log: Path) -> Path:
+    """Return the file that holds the minutes of a training beside its log.
+
+    Examples
+    --------
+    >>> times_of_log(Path("mine/training.csv")).name
+    'training-times.csv'
+    """
+    return log.with_name(f"{log.stem}-times.csv")
+
+
+def log_of_model(model: Path) -> Path:
+    """Return the log of the training that wrote a model: `training.csv` of a study folder, or one named as the model.
+
+    Examples
+    --------
+    >>> log_of_model(Path("mine/model-half.safetensors")).name
+    'training.csv'
+    >>> log_of_model(Path("mine/compare/hypermorph-100-steps-seed-1.safetensors")).name
+    'hypermorph-100-steps-seed-1.csv'
+    """
+    is_of_study = model.stem == "model" or model.stem.startswith("model-")
+    return model.with_name("training.csv" if is_of_study else f"{model.stem}.csv")
 
 
 def _first(own: Path, committed: Path) -> Path:

@@ -66,8 +66,9 @@ class Study:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The numbers of its report."""
-        return dict(self.json("summary"))
+        """The numbers of its report, and how long it took; in results of earlier versions one file holds both."""
+        times = self.folder / "results" / "times.json"
+        return {**self.json("summary"), **(self.json("times") if times.is_file() else {})}
 
     @property
     def has_results(self) -> bool:

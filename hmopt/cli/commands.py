@@ -46,6 +46,14 @@ Device = Annotated[
         help="Device to compute on: cpu, cuda, cuda:1, mps. Default: the fastest available.",
     ),
 ]
+Devices = Annotated[
+    int,
+    typer.Option(
+        "--devices",
+        min=1,
+        help="How many devices of a kind, cpu or cuda, share the pairs of each step.",
+    ),
+]
 
 Images = Annotated[
     Path | None, typer.Option("--images", help="Folder of images, one for each subject.")
@@ -586,11 +594,15 @@ def new(
 
 
 def train(
-    folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False
+    folder: Folder,
+    device: Device = None,
+    devices: Devices = 1,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Train the hypermorph of a study. Rerun to resume."""
     with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.train(folder, track=talk.track, device=device))
+        talk.say(hmopt.train(folder, track=talk.track, device=device, devices=devices))
 
 
 def search(

@@ -396,7 +396,7 @@ class TrainingOptions(Options):
     steps: int = Field(default=6000, ge=2, le=10**9)
     """Optimizer steps."""
     batch: int = Field(default=4, ge=1, le=4096)
-    """Pairs per step."""
+    """Pairs per step, of all devices together."""
     settings_per_step: int = Field(default=4, ge=1, le=4096)
     """Settings that they are divided among at most, spread evenly over the prior: their mean
     gradient suits all λ better than that of one."""
@@ -418,4 +418,4 @@ class TrainingOptions(Options):
     seed: Seed = 0
     """Seed of initial weights, pairs, settings and augmentation."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; left out: all."""
+    """CPU threads; left out: all. Where several processes train on one processor, they share them."""

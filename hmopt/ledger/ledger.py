@@ -164,8 +164,28 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
-    def write(self, identity: str, space: Space, blocks: Iterable[Block]) -> None:
+    def write(
+        self,
+        identity: str,
+        space: Space,
+        blocks: Iterable[Block],
+        instead_of: Shard | None = None,
+    ) -> Shard | None:
         """Write blocks of an oracle's measurements, as one shard.
+
+        Parameters
+        ----------
+        identity, space
+            Of the oracle.
+        blocks
+            What was measured.
+        instead_of
+            A shard with some of these blocks, which is removed.
+
+        Returns
+        -------
+        Shard or None
+            What was written; None where there are no blocks.
 
         Raises
         ------
@@ -174,7 +194,7 @@ class Ledger:
         """
         written = [block for block in blocks if block.pairs and block.values]
         if not written:
-            return
+            return None
         settings = {block.index for block in written}
         names: set[str] = set()
         for block in written:
@@ -185,9 +205,13 @@ class Ledger:
         lattice = lattice_of(space)
         rows = block_rows(space, written)
         with editing(self.folder) as shards:
+            if instead_of is not None:
+                # another process may have merged it with others by now
+                shards[:] = [one for one in shards if one.file != instead_of.file]
             header = _header(len(shards), identity, lattice, metrics, settings)
             shard = write_shard(self.folder, header, rows)
             shards.append(shard)
+        return shard
 
     def settings(self, identity: str, space: Space) -> list[Index]:
         """Return every setting at which something of an oracle was measured, sorted."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from hmopt.catalogue import find_metric
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
+from hmopt.ledger.manifest import Shard
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
@@ -18,7 +19,7 @@ from hmopt.space import Index, Space
 VALUES_A_SHARD = 2**15
 """Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
 SECONDS_A_SHARD = 60.0
-"""A shard is also written after this time: an engine may take a minute for one pair."""
+"""What there is of a shard is also written after this time: an engine may take a minute for one pair."""
 
 
 class Recorded:
@@ -160,9 +161,14 @@ class Recorded:
                     yield from block.pairs
 
     def _measured(self, gaps: Sequence[Gap]) -> Generator[Block]:
-        """Measure gaps of the same pairs and metrics; write them in shards of some size."""
+        """Measure gaps of the same pairs and metrics; write them in shards of some size.
+
+        What takes long is written before a shard is full, and again with the rest of it: so the shards
+        are the same however fast they were measured.
+        """
         known = self._known_failures(gaps)
         fresh: list[Block] = []
+        begun: Shard | None = None
         count = 0
         written_at = time.monotonic()
         try:
@@ -171,14 +177,17 @@ class Recorded:
                 yield block
                 sizes = [values.size for values in block.values.values()]
                 count += sum(sizes)
+                is_full = count >= VALUES_A_SHARD
                 is_late = time.monotonic() - written_at >= SECONDS_A_SHARD
-                if count >= VALUES_A_SHARD or is_late:
-                    self._ledger.write(self.identity, self.space, fresh)
-                    fresh = []
-                    count = 0
+                if is_full or is_late:
+                    begun = self._ledger.write(self.identity, self.space, fresh, begun)
                     written_at = time.monotonic()
+                if is_full:
+                    fresh = []
+                    begun = None
+                    count = 0
         finally:
-            self._ledger.write(self.identity, self.space, fresh)
+            self._ledger.write(self.identity, self.space, fresh, begun)
 
     def _known_failures(self, gaps: Sequence[Gap]) -> dict[Index, dict[str, str]]:
         """Return why pairs failed at the settings of gaps: another metric is not measured of them."""

@@ -59,6 +59,8 @@ class Material:
         Of the pairs before registration; None where they were not measured.
     training
         The training log; None where there is none.
+    training_times
+        Minutes of the training by step; None where they were not written down.
     findings
         The analysis of each scope.
     compared
@@ -87,6 +89,7 @@ class Material:
     half: Measurements | None
     before: Measurements | None
     training: pd.DataFrame | None
+    training_times: pd.DataFrame | None = None
     findings: tuple[ScopeResult, ...]
     compared: BaselineComparison | None = None
     commands: tuple[Command, ...] = ()
@@ -247,11 +250,11 @@ class Material:
 
     @property
     def training_minutes(self) -> float | None:
-        """Duration of the training; None without a log of it."""
-        log = self.training
-        if log is None or log.empty or "minutes" not in log:
+        """Duration of the training; None where it was not written down."""
+        times = self.training_times
+        if times is None or times.empty:
             return None
-        return float(log["minutes"].max())
+        return float(times["minutes"].max())
 
 
 def held_out_score(finding: ScopeResult) -> Estimate | None:
@@ -309,6 +312,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         half=half,
         before=before,
         training=files.training,
+        training_times=files.training_times,
         findings=tuple(warn_of_drift(findings, drifts)),
         compared=_read_compared(files, measurements),
         commands=files.commands,

@@ -353,9 +353,8 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     folding = words.percent(optimum.folding)
     limit = f"limit {words.percent(search.folding_limit)}"
     pairs = len(cohort.full.response.pairs)
-    training = None
-    if material.training_minutes is not None:
-        training = words.duration(material.training_minutes)
+    steps_done = _steps_done(material)
+    training = None if steps_done is None else f"{steps_done:,} steps"
     found = [
         (f"{metric} before registration", before, _mean_over(search.metric)),
         (f"{metric} held out", held_out, remark),
@@ -478,14 +477,17 @@ def _examples(material: Material, finding: ScopeResult) -> list[Example]:
 
 
 def training_facts(material: Material) -> str:
-    """Return the steps and the duration of the training as a sentence; empty without a log."""
+    """Return the steps of the training as a sentence; empty without a log."""
+    steps_done = _steps_done(material)
+    return "" if steps_done is None else f"{steps_done:,} steps."
+
+
+def _steps_done(material: Material) -> int | None:
+    """Return the steps of the training; None without a log."""
     log = material.training
     if log is None or log.empty or "step" not in log:
-        return ""
-    steps = int(log["step"].iloc[-1])
-    if material.training_minutes is None:
-        return f"{steps:,} steps."
-    return f"{steps:,} steps in {words.duration(material.training_minutes)}."
+        return None
+    return int(log["step"].iloc[-1])
 
 
 def _failed(material: Material) -> str:
@@ -503,7 +505,7 @@ def _failed(material: Material) -> str:
 
 
 def declared(material: Material) -> Entries:
-    """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
+    """Return the methods: data, preprocessing, network, loss, search and commands; what is not known is left out."""
     study = material.study
     engine = material.searched.engine
     entries = [("Data", _data(material))]
@@ -521,12 +523,9 @@ def declared(material: Material) -> Entries:
         entries.append(("Refinement", _refinement(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
-        took: list[str] = []
-        for command in material.commands:
-            time = words.duration(command.minutes)
-            took.append(f"{command.command} {time}")
-        times = ", ".join(took)
-        entries.append(("Time", f"{times}."))
+        # the page is the same for the same numbers: durations stand in a file of their own
+        given = ", ".join(command.command for command in material.commands)
+        entries.append(("Commands", f"{given}. commands.csv tells how long each took."))
     return entries
 
 

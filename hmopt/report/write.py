@@ -27,7 +27,7 @@ from hmopt.report.overview import front_groups, optima_figure, overview_figure, 
 from hmopt.report.page import Drawings, render
 from hmopt.report.part import Section
 from hmopt.report.parts import make_sections
-from hmopt.report.summary import summary
+from hmopt.report.summary import summary, times
 from hmopt.report.words import scope_title
 from hmopt.space import Hyperparameter
 from hmopt.study_folder import ResultsFolder, StudyFolder
@@ -114,7 +114,12 @@ def write_results(
     _write_origin(files, material)
     if material.training is not None:
         rows = thinned(material.training)
-        write_table(rows, destination.training_file, float_format="%.6g")
+        # logs of earlier versions hold the minutes, too
+        numbers = rows.drop(columns="minutes", errors="ignore")
+        write_table(numbers, destination.training_file, float_format="%.6g")
+    if material.training_times is not None:
+        rows = thinned(material.training_times)
+        write_table(rows, destination.training_times_file, float_format="%.6g")
     if pictures:
         _copy_pictures(files)
     with style():
@@ -123,6 +128,7 @@ def write_results(
             save(figure, destination.figures_folder, name)
     _write_files(sections, destination.path)
     _write_text(destination.summary_file, _json(summary(material, sections)))
+    _write_text(destination.times_file, _json(times(material)))
     return destination.path
 
 

@@ -15,6 +15,7 @@ from hmopt.losses import Terms
 from hmopt.networks import Hypermorph
 from hmopt.space import Setting
 from hmopt.training.batches import Batch
+from hmopt.training.group import Group
 from hmopt.training.loss import Loss, Model
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -189,6 +190,101 @@ def take_step(
     >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
+    found = _add_gradients(model, optimizer, loss, batch, settings)
+    _shorten(optimizer, gradient_norm)
+    optimizer.step()
+    return found[0]
+
+
+def take_step_together(
+    model: Model,
+    optimizer: Optimizer,
+    loss: Loss,
+    batch: Batch,
+    settings: Sequence[Setting],
+    group: Group,
+    pairs: int,
+    gradient_norm: float | None = None,
+) -> tuple[float, Terms]:
+    """Take the step that `take_step` takes, as one of several processes with a part of the pairs each.
+
+    With g_p the mean gradient of the n_p pairs of process p, and n = Σ n_p, all move their weights by
+
+        g = Σ_p n_p / n · g_p
+
+    which is the mean gradient of all n pairs, but for rounding.
+
+    Parameters
+    ----------
+    model, optimizer, loss
+        As of `take_step`; the weights are the same in all processes.
+    batch, settings
+        This process's own.
+    group
+        The processes.
+    pairs
+        n.
+    gradient_norm
+        Length that g is shortened to where it is longer; None: none.
+
+    Returns
+    -------
+    float
+        The loss of the pairs at the first of these settings.
+    Terms
+        What it is made of, detached from its gradients.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not a finite number in one of the processes; then the weights are as they were.
+    """
+    found: list[tuple[float, Terms]] = []
+    failure: DivergedError | None = None
+    try:
+        found = _add_gradients(model, optimizer, loss, batch, settings)
+    except DivergedError as error:
+        failure = error  # the others are told first, which wait for this process
+    share = len(batch.moving) / pairs
+    failed = _add_over_processes(optimizer, share, failure is not None, group)
+    if failed:
+        raise failure or DivergedError(
+            "training",
+            expected="a finite loss",
+            got="another number on another device",
+            advice="Lower the learning rate.",
+        )
+    _shorten(optimizer, gradient_norm)
+    optimizer.step()
+    return found[0]
+
+
+def _add_over_processes(optimizer: Optimizer, share: float, has_failed: bool, group: Group) -> bool:
+    """Replace each gradient by the sum of all processes' shares; return whether one of them has failed."""
+    parameters: list[Tensor] = []
+    for each in optimizer.param_groups:
+        parameters.extend(each["params"])
+    flat = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            gradient = torch.zeros_like(parameter)
+        flat.append(share * gradient.flatten())
+    # in one vector with the gradients, so that the processes wait for each other once
+    failures = flat[0].new_tensor([float(has_failed)])
+    total = group.total(torch.cat([*flat, failures]))
+
+    sizes = [len(part) for part in flat]
+    *gradients, failures = torch.split(total, [*sizes, 1])
+    for parameter, added in zip(parameters, gradients, strict=True):
+        parameter.grad = added.view_as(parameter)
+    return bool(failures.item())
+
+
+def _add_gradients(
+    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, settings: Sequence[Setting]
+) -> list[tuple[float, Terms]]:
+    """Give the weights the mean gradient of all pairs; return the loss and its terms at each setting."""
     optimizer.zero_grad(set_to_none=True)
     parts = loss.registered(model, batch, settings)
     mean = torch.zeros((), device=batch.moving.device)
@@ -201,11 +297,15 @@ def take_step(
         share = len(part.moving) / len(batch.moving)
         mean = mean + share * of_part
     mean.backward()  # type: ignore[no-untyped-call]
-    if gradient_norm is not None:
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        nn.utils.clip_grad_norm_(weights, gradient_norm)
-    optimizer.step()
-    return found[0]
+    return found
+
+
+def _shorten(optimizer: Optimizer, gradient_norm: float | None) -> None:
+    """Shorten the gradient of all weights where it is longer."""
+    if gradient_norm is None:
+        return
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    nn.utils.clip_grad_norm_(weights, gradient_norm)
 
 
 def _finite(loss: Tensor) -> float:

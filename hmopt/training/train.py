@@ -28,6 +28,7 @@ from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
 from hmopt.training.batches import draw_settings
+from hmopt.training.group import ALONE, Group
 from hmopt.training.identity import (
     is_kept,
     is_trained,
@@ -35,7 +36,14 @@ from hmopt.training.identity import (
     network_key,
     training_key,
 )
-from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
+from hmopt.training.loop import (
+    Files,
+    Header,
+    Trainable,
+    Weights,
+    help_training,
+    run_training,
+)
 from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
 from hmopt.training.state import remove_state
@@ -50,6 +58,7 @@ def train(
     folder: Path,
     track: Track = silent,
     device: str | torch.device = "cpu",
+    group: Group = ALONE,
 ) -> Path:
     """Train the declared hypermorph of a study folder, or resume an interrupted training.
 
@@ -66,6 +75,8 @@ def train(
         Shows progress.
     device
         Where to train.
+    group
+        The processes that train together, of which this is the first; the others call `help_train`.
 
     Returns
     -------
@@ -120,8 +131,31 @@ def train(
     if is_trained(study, cohort, folder):
         remove_state(files.state, key)
         return path
-    run_training(study, cohort, TrainableHypermorph, files, key, torch.device(device), track)
+    place = torch.device(device)
+    run_training(study, cohort, TrainableHypermorph, files, key, place, track, group)
     return path
+
+
+def help_train(
+    study: Study, cohort: PreparedCohort, folder: Path, device: str | torch.device, group: Group
+) -> None:
+    """Take a part in what `train` does in another process of a group.
+
+    Parameters
+    ----------
+    study, cohort, folder
+        As of `train`; nothing is written there.
+    device, group
+        Of this process.
+
+    Raises
+    ------
+    HmoptError
+        As `train` raises.
+    """
+    key = training_key(study, cohort)
+    state = StudyFolder(folder).training_state_file
+    help_training(study, cohort, TrainableHypermorph, state, key, torch.device(device), group)
 
 
 def train_hypermorph(

@@ -293,6 +293,8 @@ def _check_search(files: StudyFolder, found: _Findings) -> None:
         _ = files.commands
     with found.of("hmopt train", files=int(files.training_file.is_file())):
         _ = files.training
+    with found.of(None, files=int(files.training_times_file.is_file())):
+        _ = files.training_times
     if not files.readable_search_file.is_file():
         return
     with found.of("hmopt search"):

@@ -64,6 +64,55 @@ def find_device(name: str | None) -> str:
     return name
 
 
+def find_devices(name: str | None, count: int) -> list[str]:
+    """Return the names of several available devices of one kind.
+
+    Parameters
+    ----------
+    name
+        `cpu` or `cuda`, and any other device where `count` is 1; None: the fastest one.
+    count
+        How many; with `cpu`, how many processes share the processor.
+
+    Raises
+    ------
+    DeclarationError
+        If there are not so many.
+
+    Examples
+    --------
+    >>> find_devices("cpu", 2)
+    ['cpu', 'cpu']
+    """
+    import torch
+
+    if count < 1:
+        raise DeclarationError(
+            "--devices", expected="at least 1", got=count, advice="Correct the number."
+        )
+    first = find_device(name)
+    if count == 1:
+        return [first]
+    if first == "cpu":
+        return ["cpu"] * count
+    if first != "cuda":
+        raise DeclarationError(
+            "--device",
+            expected="cpu or cuda, for several devices",
+            got=first,
+            advice="Choose one of them, or leave out --devices.",
+        )
+    there = torch.cuda.device_count()
+    if count > there:
+        raise DeclarationError(
+            "--devices",
+            expected=f"at most the {there} CUDA devices of this machine",
+            got=count,
+            advice="Choose fewer, or --device cpu.",
+        )
+    return [f"cuda:{index}" for index in range(count)]
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for the next ones.
 

@@ -195,7 +195,15 @@ def publish(
         else:
             remarks.append("Nothing was searched: the card tells no best setting.")
         identity = model_identity(files.model_file(), list(study.hyperparameters))
-        card = Card(study=study, header=header, optima=optima, licence=licence, citation=cited)
+        minutes = _minutes(files, header)
+        card = Card(
+            study=study,
+            header=header,
+            minutes=minutes,
+            optima=optima,
+            licence=licence,
+            citation=cited,
+        )
         text = card.text(destination.name, identity)
         (beside / CARD).write_text(text, encoding="utf-8")
         if destination.is_dir():
@@ -257,6 +265,13 @@ def _read_header(files: StudyFolder) -> dict[str, Any]:
     if facts is None:
         return header
     return {**header, FACTS: facts.model_dump()}
+
+
+def _minutes(files: StudyFolder, header: Mapping[str, Any]) -> float:
+    """Return how long the model was trained; 0 where that is not known."""
+    from hmopt.training.state import minutes_of_model
+
+    return minutes_of_model(files.model_file(), header)
 
 
 def _material(files: StudyFolder, track: Track) -> Material | None:
@@ -362,6 +377,8 @@ class Card:
         The declaration.
     header
         Of the model.
+    minutes
+        How long it was trained; 0 where that is not known.
     optima
         Its best settings; None where nothing was searched.
     licence, citation
@@ -370,6 +387,7 @@ class Card:
 
     study: Study
     header: Mapping[str, Any]
+    minutes: float
     optima: ModelOptima | None
     licence: str
     citation: str | None
@@ -530,7 +548,7 @@ class Card:
             ("steps", f"{header.get('steps', 'not told')} of {training.get('batch', '?')} pairs"),
             (
                 "time",
-                f"{duration(float(header.get('minutes', 0)))} on {header.get('device', 'cpu')}",
+                f"{duration(self.minutes) if self.minutes else 'not known'} on {header.get('device', 'cpu')}",
             ),
         ]
         is_declared = "window" in loss and "window" not in self.study.space.names
