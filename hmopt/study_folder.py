@@ -193,6 +193,11 @@ class ResultsFolder(_SearchFiles):
         return self.path / "summary.json"
 
     @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short, as in `report/`."""
+        return self.path / "summary.md"
+
+    @property
     def examples_folder(self) -> Path:
         """`examples/`: pictures of pairs, where they were asked to be kept."""
         return self.path / "examples"
@@ -224,6 +229,21 @@ class ReportFolder:
     def optima_file(self) -> Path:
         """`optima.csv`: a row for each scope with its best setting, its interval and its gain."""
         return self.path / "optima.csv"
+
+    @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short."""
+        return self.path / "summary.md"
+
+    @property
+    def references_file(self) -> Path:
+        """`references.bib`: what the methods cite."""
+        return self.path / "references.bib"
+
+    @property
+    def record_file(self) -> Path:
+        """`report.json`: what this report said, for the next one to tell what changed."""
+        return self.path / "report.json"
 
     @property
     def figures_folder(self) -> Path:

@@ -40,7 +40,7 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
 from hmopt.workflow.composed import check_composable, measure_fields, parse_kinds
 from hmopt.workflow.gap import check_refinable, measure_gap
-from hmopt.workflow.machine import find_device, keep_freed_memory
+from hmopt.workflow.machine import find_device, installed_versions, keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +394,7 @@ class StudySearch:
             log_hash=file_hash(log) if log.is_file() else None,
             model_hash=None if other_model is None else file_hash(other_model),
             spent=self._spent(oracle),
+            versions=installed_versions(self.study.model.engine),
         )
         self._files.write_search(searched, self.table)
 
