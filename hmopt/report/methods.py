@@ -571,6 +571,12 @@ def _comparisons(
                 "through displacement, registration network and hypernetwork"
             )
         )
+    if material.uncertainty is not None:
+        settings = len(material.uncertainty.record.settings)
+        sentences.append(
+            f"The uncertainty of a displacement at a landmark was its standard deviation over {settings} settings of "
+            "the confidence set; its rank correlation with the target registration error has an interval over subjects."
+        )
     if "programs" in sections:
         sentences += _beside(material, sections["programs"], citations)
     return sentences

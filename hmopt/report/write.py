@@ -18,6 +18,7 @@ from hmopt.ledger.composed import write_composed
 from hmopt.ledger.gap import write_gap
 from hmopt.ledger.gradient import write_gradient
 from hmopt.ledger.table import write_measurements
+from hmopt.ledger.uncertainty import write_uncertainty
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.report.changes import Changes, changes_between, read_last, record_of, write_last
@@ -163,6 +164,7 @@ def write_results(
     _write_composed(files)
     _write_gap(files, material)
     _write_gradient(files, material)
+    _write_uncertainty(files, material)
     write_table(material.measurements.pairs, destination.pairs_file)
     _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
@@ -285,6 +287,15 @@ def _write_gradient(files: StudyFolder, material: Material) -> None:
         path.unlink(missing_ok=True)
     else:
         write_gradient(path, material.gradient.record)
+
+
+def _write_uncertainty(files: StudyFolder, material: Material) -> None:
+    """Write uncertainty and error at landmarks; those of an earlier model go."""
+    path = files.results.uncertainty_file
+    if material.uncertainty is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_uncertainty(path, material.uncertainty.record)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:

@@ -46,7 +46,9 @@ def test_the_numbers_of_the_study_stand_in_the_text(methods: Methods, material: 
     assert "a grid of 48 × 64 voxels, with their centres at the same place" in text
     assert "trained for 6,000 steps of Adam" in text
     assert "s = 2.500 scales D" in text
-    assert "D is the negative local normalized cross-correlation (Avants et al., 2008), R is" in text
+    assert (
+        "D is the negative local normalized cross-correlation (Avants et al., 2008), R is" in text
+    )
     assert "all pairs were registered at 21 values" in text
     assert "1,000 bootstrap samples" in text
     assert f"chosen on {material.divisions.choosing} of the 12 subjects" in text

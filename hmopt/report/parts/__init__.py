@@ -18,6 +18,7 @@ from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.regret import RegretPart
 from hmopt.report.parts.tradeoff import TradeOffPart
+from hmopt.report.parts.uncertainty import UncertaintyPart
 from hmopt.report.parts.without_labels import WithoutLabelsPart
 
 PARTS: list[ReportPart] = [
@@ -38,6 +39,7 @@ PARTS: list[ReportPart] = [
     GradientPart(),
     InitializationPart(),
     WithoutLabelsPart(),
+    UncertaintyPart(),
     EvaluationsPart(),
     CostPart(),
 ]
