@@ -586,7 +586,7 @@ def _beside(material: Material, section: Section, citations: _Citations) -> list
     """Name the compared methods; a program with an adaptor is cited where a study folder tells of it."""
     assert section.table is not None
     titles = [str(title) for title in section.table[""]]
-    of_programs = []
+    of_programs: list[Reference] = []
     for one in declared_beside(material.files).beside:
         other = StudyFolder(one.path)
         engine = other.searched.engine if other.readable_search_file.is_file() else None

@@ -14,6 +14,8 @@ sync_api = pytest.importorskip(
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+MOST_MS = 300_000
+"""Milliseconds that the browser may take on a busy machine."""
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason=f"needs one of {', '.join(BROWSERS)} on the path"
 )
@@ -33,6 +35,7 @@ def opened(alone: Path) -> Iterator[Any]:
         arguments = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
         context = browser.new_context(offline=True, accept_downloads=True)
+        context.set_default_timeout(MOST_MS)
         page = context.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
