@@ -150,6 +150,7 @@ __all__ = [
     "Pair",
     "Place",
     "Recorded",
+    "Reference",
     "Regularizer",
     "ReportPart",
     "Section",

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 
 from hmopt.analysis.cross_validation import recommend
+from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.data.cohort import list_images
 from hmopt.declaration.search import FOLDING
@@ -36,7 +37,13 @@ from hmopt.workflow.composed import registrar_per_structure
 from hmopt.workflow.machine import find_device
 from hmopt.workflow.setting_file import OPTION, values_of
 from hmopt.workflow.uncertainty import OPTION as UNCERTAINTY
-from hmopt.workflow.uncertainty import START_OPTION, check_count, open_compared
+from hmopt.workflow.uncertainty import (
+    START_OPTION,
+    check_count,
+    confidence_set,
+    open_compared,
+    published_set,
+)
 
 if TYPE_CHECKING:
     from hmopt.report.origin import ModelOptima, ScopeOptimum
@@ -376,8 +383,7 @@ def register(
         iterations=iterations_of(refine),
     )
     compared = open_compared(
-        files if uncertainty is not None else None,
-        asked,
+        (lambda: _confidence_set(files, asked)) if uncertainty is not None else None,
         registrar,
         uncertainty_settings,
         lambda path: _open_start(path, device, placement, refine, trust_code),
@@ -458,6 +464,14 @@ def _check_uncertainty(
             got=given,
             advice="Leave one out.",
         )
+
+
+def _confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
+    """Return where the best setting of a scope lies: as it was published with the model, or by the search."""
+    published = optima_beside(files)
+    if published is not None:
+        return published_set(find_published(published, criteria))
+    return confidence_set(files, criteria)
 
 
 def _open_start(

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from hmopt.analysis.optimum import ModelAnalysis
-from hmopt.analysis.resampling import FEWEST_SUBJECTS, Interval
+from hmopt.analysis.resampling import FEWEST_SUBJECTS
 from hmopt.analysis.uncertainty import (
     SETTINGS,
     ConfidenceSet,
@@ -35,6 +35,7 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
 
 if TYPE_CHECKING:
+    from hmopt.report.origin import ScopeOptimum
     from hmopt.workflow.search import StudySearch
 
 OPTION = "--uncertainty"
@@ -73,7 +74,7 @@ def confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
     Parameters
     ----------
     files
-        A study folder that was searched, or a published one.
+        A study folder that was searched.
     criteria
         Values by kind, as `{"label": "thalamus"}`; none: the cohort.
 
@@ -84,36 +85,6 @@ def confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
     SearchError
         If there is no such scope, or too few subjects for a confidence set.
     """
-    found = _published_set(files, criteria)
-    if found is None:
-        found = _searched_set(files, criteria)
-    if not found.is_known:
-        name = Scope(criteria=tuple(criteria.items())).name
-        raise SearchError(
-            OPTION,
-            expected=f"a confidence set of the best setting, which needs {FEWEST_SUBJECTS} subjects",
-            got=f"none of {name}",
-            advice="Choose another scope, or search more subjects.",
-        )
-    return found
-
-
-def _published_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet | None:
-    """Return the set that was published with a model; None of a folder that holds a search itself."""
-    from hmopt.report.origin import published_optima  # which imports all that draws a report
-    from hmopt.workflow.register import find_published
-
-    if files.readable_search_file.is_file():
-        return None
-    optima = published_optima(files.path)
-    if optima is None:
-        return None
-    published = find_published(optima, criteria)
-    intervals: dict[str, Interval] = {name: published.interval(name) for name in published.setting}
-    return ConfidenceSet(best=dict(published.setting), intervals=intervals, choices={})
-
-
-def _searched_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
     files.check_together()
     options = files.searched.search
     measurements = files.measurements()
@@ -128,7 +99,35 @@ def _searched_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
             advice="Choose another scope.",
         )
     optimum = analysed.optimum
-    return ConfidenceSet(best=optimum.setting, intervals=optimum.intervals, choices=optimum.choices)
+    found = ConfidenceSet(
+        best=optimum.setting, intervals=optimum.intervals, choices=optimum.choices
+    )
+    return _known(found, scope)
+
+
+def published_set(optimum: "ScopeOptimum") -> ConfidenceSet:
+    """Return where the best setting of a scope lies that was published with a model.
+
+    Raises
+    ------
+    SearchError
+        If there were too few subjects for a confidence set.
+    """
+    intervals = {name: optimum.interval(name) for name in optimum.setting}
+    found = ConfidenceSet(best=dict(optimum.setting), intervals=intervals, choices={})
+    return _known(found, optimum.scope)
+
+
+def _known(found: ConfidenceSet, scope: Scope) -> ConfidenceSet:
+    """Return a confidence set, or refuse one that is not known."""
+    if found.is_known:
+        return found
+    raise SearchError(
+        OPTION,
+        expected=f"a confidence set of the best setting, which needs {FEWEST_SUBJECTS} subjects",
+        got=f"none of {scope.name}",
+        advice="Choose another scope, or search more subjects.",
+    )
 
 
 # --- one pair
@@ -175,8 +174,7 @@ class Compared:
 
 
 def open_compared(
-    files: StudyFolder | None,
-    criteria: Criteria,
+    find_set: Callable[[], ConfidenceSet] | None,
     registrar: Registrar,
     count: int | None,
     open_start: Callable[[Path], Registrar],
@@ -186,12 +184,10 @@ def open_compared(
 
     Parameters
     ----------
-    files
-        The study folder that was searched, or a published one; None: nothing is compared.
-    criteria
-        The scope.
+    find_set
+        Returns the confidence set; None: nothing is compared.
     registrar
-        Its model.
+        The model.
     count
         Settings at most; None: `SETTINGS`.
     open_start
@@ -208,7 +204,7 @@ def open_compared(
     CheckpointError
         If there is no model.
     """
-    if files is None:
+    if find_set is None:
         return Compared()
     space = registrar.space
     if not space.names:
@@ -218,8 +214,7 @@ def open_compared(
             got="one whose setting was fixed",
             advice="Use the model that it was baked from.",
         )
-    confident = confidence_set(files, criteria)
-    settings = settings_within(space, confident, count or SETTINGS)
+    settings = settings_within(space, find_set(), count or SETTINGS)
     registrars = [registrar]
     for given in starts:
         opened = open_start(Path(given))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from markdown import markdown
+from markdown import markdown  # type: ignore[import-untyped]
 
 from hmopt.report import headline, write_report, write_results
 from hmopt.report.markdown import plain
@@ -26,7 +26,7 @@ def text(study_folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def rendered(text: str) -> str:
-    return markdown(text, extensions=["tables", "fenced_code"])
+    return str(markdown(text, extensions=["tables", "fenced_code"]))
 
 
 def rows(text: str, first: str) -> list[str]:
