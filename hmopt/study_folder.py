@@ -10,7 +10,8 @@ hmopt train              `prepared/`, `model.safetensors` and those of earlier c
                          `training.csv`, `training-times.csv`
 hmopt search             `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a
                          model of elsewhere `model-optima.json`, with `--per-structure` also
-                         `composed.json` and `structure-maps.npz`, and with `--gap` also `gap.json`
+                         `composed.json` and `structure-maps.npz`, with `--gap` also `gap.json`, and
+                         with `--uncertainty` also `uncertainty.json`
 hmopt tune-by-gradient   `gradient.json`
 hmopt compare            `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report             `report/`, and with `--results` also `results/`, in it `times.json`
@@ -69,6 +70,7 @@ from hmopt.ledger.searched import (
     write_searched,
 )
 from hmopt.ledger.table import Part, read_measurements
+from hmopt.ledger.uncertainty import UncertaintyRecord, read_uncertainty, write_uncertainty
 from hmopt.model_file import model_identity
 from hmopt.records import Checkpoint
 
@@ -117,6 +119,11 @@ class _SearchFiles:
     def gradient_file(self) -> Path:
         """`gradient.json`: the settings that were tuned by gradient."""
         return self.path / "gradient.json"
+
+    @property
+    def uncertainty_file(self) -> Path:
+        """`uncertainty.json`: uncertainty of displacements and error at landmarks."""
+        return self.path / "uncertainty.json"
 
     @property
     def training_file(self) -> Path:
@@ -196,6 +203,11 @@ class ResultsFolder(_SearchFiles):
         return self.path / "times.json"
 
     @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short, as in `report/`."""
+        return self.path / "summary.md"
+
+    @property
     def examples_folder(self) -> Path:
         """`examples/`: pictures of pairs, where they were asked to be kept."""
         return self.path / "examples"
@@ -227,6 +239,21 @@ class ReportFolder:
     def optima_file(self) -> Path:
         """`optima.csv`: a row for each scope with its best setting, its interval and its gain."""
         return self.path / "optima.csv"
+
+    @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short."""
+        return self.path / "summary.md"
+
+    @property
+    def references_file(self) -> Path:
+        """`references.bib`: what the methods cite."""
+        return self.path / "references.bib"
+
+    @property
+    def record_file(self) -> Path:
+        """`report.json`: what this report said, for the next one to tell what changed."""
+        return self.path / "report.json"
 
     @property
     def figures_folder(self) -> Path:
@@ -524,6 +551,21 @@ class StudyFolder(_SearchFiles):
         return record if record.model == self.searched.model_identity else None
 
     @cached_property
+    def uncertainty(self) -> UncertaintyRecord | None:
+        """Uncertainty and error at landmarks, of the searched model; None where it was not measured, or of another.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `uncertainty.json` was damaged.
+        """
+        path = _first(self.uncertainty_file, self.results.uncertainty_file)
+        if not path.is_file():
+            return None
+        record = read_uncertainty(path)
+        return record if record.identity == self.searched.identity else None
+
+    @cached_property
     def training(self) -> "pd.DataFrame | None":
         """The log of the training, a row for each step or mean of steps; None where there is none.
 
@@ -778,7 +820,7 @@ class StudyFolder(_SearchFiles):
         write_table(pairs, self.pairs_file)
         write_searched(self.search_file, searched, pairs)
         self._forget("search_record", "searched", "pairs", "comparison", "composed", "gap")
-        self._forget("gradient")
+        self._forget("gradient", "uncertainty")
 
     def write_comparison(self, comparison: Comparison) -> None:
         """Write `compare.json`, its settings as values of the searched hyperparameters."""
@@ -802,6 +844,11 @@ class StudyFolder(_SearchFiles):
         """Write `gradient.json`."""
         write_gradient(self.gradient_file, record)
         self._forget("gradient")
+
+    def write_uncertainty(self, record: UncertaintyRecord) -> None:
+        """Write `uncertainty.json`."""
+        write_uncertainty(self.uncertainty_file, record)
+        self._forget("uncertainty")
 
     def _forget(self, *names: str) -> None:
         for name in names:

@@ -214,6 +214,22 @@ GapIterations = Annotated[
         help="With --gap: iterations of refinement to measure besides convergence. Default: those of [refine], or 25.",
     ),
 ]
+SearchUncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        help="Also register pairs with landmarks at several values of the confidence set of the best one for all, and "
+        "tell whether landmarks err where displacements differ.",
+    ),
+]
+UncertaintySettings = Annotated[
+    int | None,
+    typer.Option(
+        "--uncertainty-settings",
+        metavar="N",
+        help="With --uncertainty: settings of the confidence set, at most. Default: 9.",
+    ),
+]
 TunedFor = Annotated[
     list[str] | None,
     typer.Option(
@@ -332,6 +348,23 @@ BidsDerivatives = Annotated[
         "--bids-derivatives",
         help="Output: BIDS derivative dataset, in which results and their JSON files get names of BIDS. Instead of "
         "naming the outputs.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        "--uncertainty",
+        help="Output: the standard deviation of the displacement over the confidence set of the best value, in mm, on "
+        "the grid of the fixed image.",
+    ),
+]
+Starts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--start",
+        metavar="PATH",
+        help="With --uncertainty: a model from another random start, over which the displacement is compared, too: "
+        "study folder, published folder or model file. Repeatable.",
     ),
 ]
 Displacement = Annotated[
@@ -616,6 +649,8 @@ def search(
     gap: Gap = False,
     gap_pairs: GapPairs = None,
     gap_iterations: GapIterations = None,
+    uncertainty: SearchUncertainty = False,
+    uncertainty_settings: UncertaintySettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -631,6 +666,8 @@ def search(
             gap=gap,
             gap_pairs=gap_pairs,
             gap_iterations=gap_iterations,
+            uncertainty=uncertainty,
+            uncertainty_settings=uncertainty_settings,
             track=talk.track,
             device=device,
         )
@@ -686,7 +723,10 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write FOLDER/report: index.html, optima.csv and figures. The model is not needed."""
+    """Write FOLDER/report: a page that is one file, a summary in Markdown, optima.csv and figures.
+
+    The model is not needed. Where there was a report, a line tells what changed since.
+    """
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.report(folder, results=results, pictures=pictures, track=talk.track))
 
@@ -706,6 +746,9 @@ def register(
     inverse: Inverse = None,
     inverse_moved: InverseMoved = None,
     bids_derivatives: BidsDerivatives = None,
+    uncertainty: Uncertainty = None,
+    uncertainty_settings: UncertaintySettings = None,
+    start: Starts = None,
     regularization: Regularization = None,
     values: Values = None,
     setting: SettingFile = None,
@@ -747,6 +790,9 @@ def register(
             inverse=inverse,
             inverse_moved=inverse_moved,
             bids_derivatives=bids_derivatives,
+            uncertainty=uncertainty,
+            uncertainty_settings=uncertainty_settings,
+            starts=start or (),
             setting=_setting(regularization, values, setting),
             scope=_criteria(scope, label, subject, group),
             within_limits=within_limits,

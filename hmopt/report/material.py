@@ -23,6 +23,7 @@ from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
 from hmopt.analysis.subject_prediction import SubjectPrediction, judge_subject_prediction
+from hmopt.analysis.uncertainty import UncertaintyResult, judge_uncertainty
 from hmopt.analysis.without_labels import StandIns, find_stand_ins
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
@@ -79,6 +80,8 @@ class Material:
         The amortization gap; None where it was not measured.
     gradient
         What was tuned by gradient; None where nothing was.
+    uncertainty
+        Uncertainty of displacements and error at landmarks; None where it was not measured.
     """
 
     files: StudyFolder
@@ -99,6 +102,7 @@ class Material:
     regional: RegionalGain | None = None
     gap: GapResult | None = None
     gradient: GradientResult | None = None
+    uncertainty: UncertaintyResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -322,6 +326,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         regional=judge_regions(measurements, search) if searched.loss.get("regions") else None,
         gap=_judge_gap(files, measurements),
         gradient=_judge_gradient(files, measurements),
+        uncertainty=_judge_uncertainty(files, measurements),
     )
 
 
@@ -359,6 +364,14 @@ def _judge_gradient(files: StudyFolder, measurements: Measurements) -> GradientR
     if record is None:
         return None
     return judge_gradient(measurements, files.dense_measurements(), record, files.searched.search)
+
+
+def _judge_uncertainty(files: StudyFolder, measurements: Measurements) -> UncertaintyResult | None:
+    """Compare uncertainty and error at landmarks."""
+    record = files.uncertainty
+    if record is None:
+        return None
+    return judge_uncertainty(record, measurements.pairs, files.searched.search.seed)
 
 
 def _read_checkpoints(

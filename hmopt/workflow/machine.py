@@ -1,6 +1,7 @@
 """What a command takes of the machine: a device to compute on, memory, and processes."""
 
 import ctypes
+import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+import hmopt
+from hmopt.catalogue import ENGINES
 from hmopt.errors import DeclarationError
 
 T = TypeVar("T")
@@ -23,6 +26,31 @@ KEPT_BYTES, STEP_BYTES = 2**31 - 1, 2**27
 
 _TERMINATED = 143
 """Exit code after SIGTERM."""
+
+
+def installed_versions(engine: str | None = None) -> dict[str, str]:
+    """Return the versions of what measures, by distribution: those that are installed.
+
+    Parameters
+    ----------
+    engine
+        A program with an adaptor that registers; None: none.
+
+    Examples
+    --------
+    >>> sorted(installed_versions())
+    ['hmopt', 'optuna', 'torch']
+    """
+    versions = {"hmopt": hmopt.__version__}
+    others = ["optuna", "torch"]
+    if engine in ENGINES:
+        others.append(ENGINES[engine].package)
+    for distribution in others:
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of an installation without metadata
+    return versions
 
 
 def find_device(name: str | None) -> str:

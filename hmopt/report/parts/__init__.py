@@ -19,6 +19,7 @@ from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.regret import RegretPart
 from hmopt.report.parts.subject_prediction import SubjectPredictionPart
 from hmopt.report.parts.tradeoff import TradeOffPart
+from hmopt.report.parts.uncertainty import UncertaintyPart
 from hmopt.report.parts.without_labels import WithoutLabelsPart
 
 PARTS: list[ReportPart] = [
@@ -40,6 +41,7 @@ PARTS: list[ReportPart] = [
     InitializationPart(),
     WithoutLabelsPart(),
     SubjectPredictionPart(),
+    UncertaintyPart(),
     EvaluationsPart(),
     CostPart(),
 ]
