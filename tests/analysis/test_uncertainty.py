@@ -18,7 +18,7 @@ from hmopt.analysis.uncertainty import (
     spread_of,
 )
 from hmopt.ledger.uncertainty import PairPoints, UncertaintyRecord
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Setting, Space
 
 LAMBDA = Hyperparameter(name="regularization", step=0.005)
 SPACE = Space(hyperparameters=(LAMBDA,))
@@ -52,7 +52,7 @@ def test_a_narrow_set_has_each_of_its_settings_once() -> None:
 
 
 def test_settings_of_several_hyperparameters_stay_in_their_sets() -> None:
-    best = {"regularization": 0.3, "passes": 3, "similarity": "CC"}
+    best: Setting = {"regularization": 0.3, "passes": 3, "similarity": "CC"}
     intervals = {
         "regularization": Interval(0.2, 0.4),
         "passes": Interval(2, 5),
