@@ -3,15 +3,19 @@
 # make faults: commands that are killed, stopped or out of disk lose nothing; about 25 minutes.
 # make docs: the documentation site.             make bench: speed and scale beside other programs, as ratios.
 # make fuzz: every malformed input; counts of how they end are written to tests/fuzz/counts.json.
+# make locked: what `make test` needs, at the versions and hashes of requirements.lock; then as always.
+# make lock: requirements.lock anew.             make sbom: dist/hmopt.cdx.json, what a release is made of.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+RELEASE_STAMP := $(VENV)/.installed-release
+LOCK := requirements.lock
 WORKERS ?= auto
 
-.PHONY: demo test check lint coverage faults docs bench fuzz clean
+.PHONY: demo test check lint coverage faults docs bench fuzz locked lock sbom clean
 
 demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
@@ -49,6 +53,23 @@ fuzz: $(DEV_STAMP)
 	rm -f tests/fuzz/counts.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --counts tests/fuzz/counts.json
 
+locked: pyproject.toml $(LOCK) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(DEV_STAMP) $(USER_STAMP)
+
+lock: $(RELEASE_STAMP)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+		--custom-compile-command "make lock" --output-file $(LOCK) pyproject.toml
+
+sbom: $(RELEASE_STAMP)
+	mkdir -p dist
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --constraint $(LOCK) \
+		--output-file dist/requirements.txt pyproject.toml
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --no-validate \
+		--output-format JSON --output-file dist/hmopt.cdx.json dist/requirements.txt
+	@echo "SBOM: dist/hmopt.cdx.json"
+
 clean:
 	rm -rf $(VENV) build dist site *.egg-info
 
@@ -62,4 +83,8 @@ $(USER_STAMP): pyproject.toml | $(BIN)/python
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(USER_STAMP)
+
+$(RELEASE_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
 	touch $@ $(USER_STAMP)

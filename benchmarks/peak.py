@@ -114,6 +114,30 @@ class Peak:
         return f"{rate:.0f} GFLOP/s = {cores} × {clock} × {each}"
 
 
+CUDA_LANES = {
+    (7, 0): 64,
+    (7, 5): 64,
+    (8, 0): 64,
+    (8, 6): 128,
+    (8, 7): 128,
+    (8, 9): 128,
+    (9, 0): 128,
+    (10, 0): 128,
+    (12, 0): 128,
+}
+"""float32 multiply-adds that a multiprocessor begins in a cycle, by compute capability (CUDA C++ programming guide)."""
+
+
+def cuda_operations_per_second(
+    multiprocessors: int, clock_hz: float, capability: tuple[int, int]
+) -> float | None:
+    """Return the float32 operations a second of a CUDA device, outside tensor cores; None of an unknown capability."""
+    lanes = CUDA_LANES.get(capability)
+    if lanes is None:
+        return None
+    return multiprocessors * lanes * 2 * clock_hz
+
+
 def find_peak(threads: int) -> Peak | None:
     """Return the peak of this machine on some threads; None where its instructions are not known."""
     if not CPUINFO.is_file():

@@ -12,6 +12,7 @@ keep it. Both sides of a comparison run in that process, alternately (`benchmark
 
 A row that takes minutes is declared `is_long`: it runs where it is named, or asked for by `--long`.
 A row that cannot be measured on a machine raises `CannotMeasureError`, and what was measured earlier remains.
+A row that needs a GPU is declared `needs_gpu`: `results.json` lacks it until it was measured on one.
 """
 
 import importlib
@@ -84,6 +85,7 @@ class Declared:
     limit: str
     measure: Callable[[], Measured]
     is_long: bool = False
+    needs_gpu: bool = False
 
     def filled(self, value: float | None, note: str) -> Row:
         """Return the row with what was measured."""
@@ -125,6 +127,7 @@ def row(
     network: str,
     limit: str = "",
     is_long: bool = False,
+    needs_gpu: bool = False,
 ) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
     """Declare the function that follows as a row.
 
@@ -144,6 +147,8 @@ def row(
         Where the goal is missed: what limits the value, and how that was measured.
     is_long
         Whether it takes minutes, so that it is left out unless it is asked for.
+    needs_gpu
+        Whether it is measured on a CUDA device, and left out where there is none.
     """
 
     def declare(measure: Callable[[], Measured]) -> Callable[[], Measured]:
@@ -161,6 +166,7 @@ def row(
             limit=limit,
             measure=measure,
             is_long=is_long,
+            needs_gpu=needs_gpu,
         )
         return measure
 

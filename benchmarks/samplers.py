@@ -1,20 +1,30 @@
-"""Comparison of search methods, written to `samplers.csv` and `samplers.md`.
+"""Comparison of search methods, written to `samplers.md` from two tables.
 
-Run `python -m benchmarks.samplers`. It compares them on synthetic curves, and on every scope of the
-studies that have a dense sweep (`hmopt search FOLDER --dense`, then `hmopt report FOLDER
---results`), whose best of all lattice points is known.
+Run `python -m benchmarks.samplers`. It compares them
+
+- on measured curves of single persons, with and without a warm start (`benchmarks.regret`):
+  `samplers-problems.csv`;
+- on synthetic curves, and on every scope of the studies that have a dense sweep (`hmopt search
+  FOLDER --dense`, then `hmopt report FOLDER --results`), whose best of all lattice points is known:
+  `samplers.csv`.
+
+`python -m benchmarks.samplers problems` makes the first table alone, `searches` the second, and
+`text` writes the text from the tables that there are.
 """
 
+import argparse
 import io
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import regret
 from benchmarks.baselines import Baseline, baselines, even, samplers, space_of
 from benchmarks.responses import (
     NEGLIGIBLE_REGRET,
@@ -31,6 +41,9 @@ from hmopt.ledger import Measurements
 from hmopt.search import coarse_settings, confirming_settings
 
 FOLDER = Path(__file__).parent
+SEARCHES = FOLDER / "samplers.csv"
+PROBLEMS = FOLDER / "samplers-problems.csv"
+TEXT = FOLDER / "samplers.md"
 COUNT = 20
 TRIALS = 24
 TRIALS_2D = 50
@@ -72,12 +85,17 @@ class Line:
 
 
 def search_each(
-    problem: str, baseline: str, search: Baseline, responses: Sequence[Response], trials: int
+    problem: str,
+    baseline: str,
+    search: Baseline,
+    responses: Sequence[Response],
+    trials: int,
+    seed: int = SEED,
 ) -> Line:
     """Search each response by itself."""
     needed, ends = [], []
     for number, response in enumerate(responses):
-        scores, places = response.scores, search(response.scores, trials, SEED + number)
+        scores, places = response.scores, search(response.scores, trials, seed + number)
         regrets = [response.regret(place) for place in places]
         needed.append(
             next(
@@ -163,51 +181,57 @@ def search_each_by_plan(problem: str, responses: Sequence[Response]) -> Line:
     )
 
 
-def curve_lines() -> Iterable[Line]:
+def curve_lines(seed: int) -> Iterable[Line]:
     """Search the synthetic curves."""
-    for family, responses in families(COUNT, SEED).items():
+    for family, responses in families(COUNT, seed).items():
         yield search_each_by_plan(family, responses)
         for name, search in baselines().items():
-            yield search_each(family, name, search, responses, TRIALS)
+            yield search_each(family, name, search, responses, TRIALS, seed)
 
 
-def study_lines(study: Swept) -> Iterable[Line]:
+def study_lines(study: Swept, seed: int) -> Iterable[Line]:
     """Search the scopes of a study: all at once with shared settings, and some of them one by one."""
     section, everything = study.section, f"{study.name}, all scopes"
     places = planned_places(study.measurements, section)
     yield score_shared(everything, "hmopt search", places, study.responses)
     for count in (len(places), TRIALS):
         yield score_shared(
-            everything, "even places", even(study.responses[0].scores, count, SEED), study.responses
+            everything, "even places", even(study.responses[0].scores, count, seed), study.responses
         )
-    drawn = np.random.default_rng(SEED).permutation(len(study.responses))[:COUNT]
+    drawn = np.random.default_rng(seed).permutation(len(study.responses))[:COUNT]
     some = [study.responses[number] for number in sorted(drawn)]
     for name, search in baselines().items():
-        yield search_each(f"{study.name}, {len(some)} scopes", name, search, some, TRIALS)
+        yield search_each(f"{study.name}, {len(some)} scopes", name, search, some, TRIALS, seed)
 
 
-def surface_lines() -> Iterable[Line]:
+def surface_lines(seed: int) -> Iterable[Line]:
     """Search the synthetic surfaces over two hyperparameters, exact and noisy."""
-    responses = surfaces(COUNT // 4, SEED)
+    responses = surfaces(COUNT // 4, seed)
     yield search_each_by_plan("surface", responses)
     for problem, noise in (("surface", 0.0), (f"surface, noise {NOISE}", NOISE)):
         for name, search in samplers(noise).items():
-            yield search_each(problem, name, search, responses, TRIALS_2D)
+            yield search_each(problem, name, search, responses, TRIALS_2D, seed)
 
 
-def write(lines: Sequence[Line]) -> str:
-    """Write both tables; return the Markdown one."""
-    table = pd.DataFrame([asdict(line) for line in lines])
-    with replacing(FOLDER / "samplers.csv") as beside:
-        table.to_csv(beside, index=False, float_format="%.6g")
+def read_lines() -> list[Line]:
+    """Read the committed results on synthetic curves and on studies with a dense sweep."""
+    records: list[dict[str, Any]] = pd.read_csv(SEARCHES).to_dict("records")  # type: ignore[assignment]
+    return [Line(**values) for values in records]
+
+
+def render(lines: Sequence[Line], problems: pd.DataFrame) -> str:
+    """Return the text, as Markdown, on searches (`Line`) and on problems (`regret.Run`)."""
     text = io.StringIO()
-    for problem, part in table.groupby("problem", sort=False):
-        text.write(f"\n**{problem}** ({part['responses'].iloc[0]})\n\n{_HEAD}")
-        for line in lines:
-            if line.problem == problem:
-                text.write(_row(line))
-    with replacing(FOLDER / "samplers.md") as beside:
-        beside.write_text(_INTRODUCTION + text.getvalue(), encoding="utf-8")
+    text.write(_TITLE)
+    text.write(regret.render(problems))
+    text.write(_INTRODUCTION)
+    by_problem: dict[str, list[Line]] = {}
+    for line in lines:
+        by_problem.setdefault(line.problem, []).append(line)
+    for problem, part in by_problem.items():
+        text.write(f"\n**{problem}** ({part[0].responses})\n\n{_HEAD}")
+        for line in part:
+            text.write(_row(line))
     return text.getvalue()
 
 
@@ -215,12 +239,18 @@ _HEAD = (
     "| | settings | within | median | worst | regret | humps missed |\n"
     "| --- | --- | --- | --- | --- | --- | --- |\n"
 )
-_INTRODUCTION = """# Ways to find the best setting
+_TITLE = """# Ways to find the best setting
 
-Written by `python -m benchmarks.samplers`. *Settings*: trials of each search, or settings per pair that all scopes
-share; *within*: share of searches that end within 0.001, or a standard error over subjects, of the best of all lattice
-points; *median*, *worst*: trials until the regret was below 0.001 (–: not within these trials; empty: shared);
-*regret*: the largest at the end. With noise, a search is judged by the best place it visited, whatever it saw there.
+Written by `python -m benchmarks.samplers`.
+"""
+_INTRODUCTION = """
+## Known curves, and all scopes of a study at once
+
+Written from `samplers.csv`. *hmopt search* plans one sweep that all scopes share. *Settings*: trials of each search, or
+settings per pair that all scopes share; *within*: share of searches that end within 0.001, or a standard error over
+subjects, of the best of all lattice points; *median*, *worst*: trials until the regret was below 0.001 (–: not within
+these trials; empty: shared); *regret*: the largest at the end. With noise, a search is judged by the best place it
+visited, whatever it saw there.
 """
 
 
@@ -262,18 +292,39 @@ def settings_per_pair() -> Measured:
     )
 
 
-def main() -> None:
-    """Run everything and print the tables."""
+def search_all(seed: int) -> None:
+    """Search synthetic curves and surfaces and studies with a dense sweep; write the table."""
     lines = []
     for found in (
-        curve_lines(),
-        surface_lines(),
-        *(study_lines(study) for study in swept_studies()),
+        curve_lines(seed),
+        surface_lines(seed),
+        *(study_lines(study, seed) for study in swept_studies()),
     ):
         for line in found:
             print(f"{line.problem}: {line.baseline}", file=sys.stderr)
             lines.append(line)
-    print(write(lines))
+    table = pd.DataFrame([asdict(line) for line in lines])
+    with replacing(SEARCHES) as beside:
+        table.to_csv(beside, index=False, float_format="%.6g")
+
+
+def main() -> None:
+    """Make the tables that are asked for, and write the text."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "part", nargs="?", choices=["all", "problems", "searches", "text"], default="all"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help="of everything that is drawn")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the problems that the file holds"
+    )
+    given = parser.parse_args()
+    if given.part in ("all", "problems"):
+        regret.main(given.seed, PROBLEMS, given.resume)
+    if given.part in ("all", "searches"):
+        search_all(given.seed)
+    with replacing(TEXT) as beside:
+        beside.write_text(render(read_lines(), pd.read_csv(PROBLEMS)), encoding="utf-8")
 
 
 if __name__ == "__main__":

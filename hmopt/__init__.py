@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hmopt.analysis.pareto import pareto_front
     from hmopt.catalogue import (
         Metric,
+        Reference,
         Regularizer,
         Similarity,
         TermParameter,
@@ -70,6 +71,7 @@ _HOMES = {
     "hmopt.analysis.pareto": ("pareto_front",),
     "hmopt.catalogue": (
         "Metric",
+        "Reference",
         "Regularizer",
         "Similarity",
         "TermParameter",
@@ -148,6 +150,7 @@ __all__ = [
     "Pair",
     "Place",
     "Recorded",
+    "Reference",
     "Regularizer",
     "ReportPart",
     "Section",

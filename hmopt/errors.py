@@ -39,8 +39,24 @@ def _shortened(text: str) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
+_PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:/@]*:)\S+@")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the password of any URL is replaced by asterisks.
+
+    Examples
+    --------
+    >>> without_passwords("postgresql://me:s3cr:et@host/db is not there")
+    'postgresql://me:***@host/db is not there'
+    >>> without_passwords("see https://host:80/page")
+    'see https://host:80/page'
+    """
+    return _PASSWORD.sub(r"\1***@", text)
+
+
 class HmoptError(Exception):
-    """An error of one line: `field: expected rule, got value. What to do.`.
+    """An error of one line: `field: expected rule, got value. What to do.`, without the password of a URL.
 
     Parameters
     ----------
@@ -60,8 +76,10 @@ class HmoptError(Exception):
     """
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
-        line = f"{field}: expected {expected}, got {_shortened(str(got))}. {advice}"
-        super().__init__(line)
+        # before it is shortened: what is left of a URL could no longer be told from other text
+        shown = _shortened(without_passwords(str(got)))
+        line = f"{field}: expected {expected}, got {shown}. {advice}"
+        super().__init__(without_passwords(line))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Allow pickling, as between processes: the error is made again from its text, all that it holds."""

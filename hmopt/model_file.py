@@ -51,6 +51,38 @@ def sealed(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> 
     return {**kept, HASH_KEY: digest.hexdigest()}
 
 
+def sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in the order of its keys: the library writes them in any order.
+
+    The file begins with the length of its header, 8 bytes, and the header as JSON, filled up with spaces.
+
+    Parameters
+    ----------
+    path
+        A file that nobody reads yet.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from safetensors.numpy import save_file
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> save_file({"weight": np.zeros(2, np.float32)}, path, {"b": "1", "a": "2"})
+    >>> sort_metadata(path)
+    >>> path.read_bytes()[8:43]
+    b'{"__metadata__":{"a":"2","b":"1"},"'
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        entries = header["__metadata__"].items()
+        header["__metadata__"] = dict(sorted(entries))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
+        content = text.encode().ljust(size)
+        if len(content) == size:
+            file.seek(8)
+            file.write(content)
+
+
 def in_trained_order(
     header: Mapping[str, Any], declared_order: Iterable[str] | None = None
 ) -> dict[str, Any]:

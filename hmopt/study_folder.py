@@ -2,34 +2,28 @@
 
 A study folder is declared by its user and filled by the commands:
 
-command        writes
-=============  ===================================================================================
-hmopt new      `study.toml`
-hmopt train    `prepared/`, `model.safetensors` and those of earlier checkpoints, `training.csv`
-hmopt search   `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a model of
-               elsewhere `model-optima.json`, with `--per-structure` also `composed.json` and
-               `structure-maps.npz`, and with `--gap` also `gap.json`
-hmopt compare  `compare.json`, `compare/`, and more measurements in `ledger/`
-hmopt report   `report/`, and with `--results` also `results/`
-hmopt tune     `setting.toml`
-all of them    `commands.csv`
-=============  ===================================================================================
-=======
 =======================  =========================================================================
 command                  writes
 =======================  =========================================================================
 hmopt new                `study.toml`
 hmopt train              `prepared/`, `model.safetensors` and those of earlier checkpoints,
-                         `training.csv`
+                         `training.csv`, `training-times.csv`
 hmopt search             `search.json`, `pairs.csv`, `ledger/`, `studies.db`, `examples/`, of a
                          model of elsewhere `model-optima.json`, with `--per-structure` also
-                         `composed.json` and `structure-maps.npz`, and with `--gap` also `gap.json`
+                         `composed.json` and `structure-maps.npz`, with `--gap` also `gap.json`, and
+                         with `--uncertainty` also `uncertainty.json`
 hmopt tune-by-gradient   `gradient.json`
 hmopt compare            `compare.json`, `compare/`, and more measurements in `ledger/`
-hmopt report             `report/`, and with `--results` also `results/`
+hmopt report             `report/`, and with `--results` also `results/`, in it `times.json`
 hmopt tune               `setting.toml`
 all of them              `commands.csv`
 =======================  =========================================================================
+
+The same declaration, data and seeds give the same bytes in every file, on the same machine with the same number of
+threads, whatever the folder is called. **What a clock tells stands in files of its own**: `commands.csv`,
+`training-times.csv` and `results/times.json`. Besides, `studies.db` holds the dates of trials; and where durations are
+what is compared, they are in the files of the comparison: `wall_time_s` in the ledger, `compare.json`, `gradient.json`,
+and the pages that show them.
 
 Only `study.toml` and `results/` are committed. `results/` repeats in small what a report needs, so that everything
 that reads a study folder reads one that was cloned, too: **a file of the folder itself is taken where it is there, and
@@ -76,6 +70,7 @@ from hmopt.ledger.searched import (
     write_searched,
 )
 from hmopt.ledger.table import Part, read_measurements
+from hmopt.ledger.uncertainty import UncertaintyRecord, read_uncertainty, write_uncertainty
 from hmopt.model_file import model_identity
 from hmopt.records import Checkpoint
 
@@ -126,9 +121,19 @@ class _SearchFiles:
         return self.path / "gradient.json"
 
     @property
+    def uncertainty_file(self) -> Path:
+        """`uncertainty.json`: uncertainty of displacements and error at landmarks."""
+        return self.path / "uncertainty.json"
+
+    @property
     def training_file(self) -> Path:
         """`training.csv`: loss and its terms by step; in `results/` thinned to some hundred rows."""
         return self.path / "training.csv"
+
+    @property
+    def training_times_file(self) -> Path:
+        """`training-times.csv`: minutes by step, a row for each of the log; thinned as that is in `results/`."""
+        return times_of_log(self.training_file)
 
     @property
     def origin_file(self) -> Path:
@@ -193,6 +198,16 @@ class ResultsFolder(_SearchFiles):
         return self.path / "summary.json"
 
     @property
+    def times_file(self) -> Path:
+        """`times.json`: how long the training and the commands took."""
+        return self.path / "times.json"
+
+    @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short, as in `report/`."""
+        return self.path / "summary.md"
+
+    @property
     def examples_folder(self) -> Path:
         """`examples/`: pictures of pairs, where they were asked to be kept."""
         return self.path / "examples"
@@ -224,6 +239,21 @@ class ReportFolder:
     def optima_file(self) -> Path:
         """`optima.csv`: a row for each scope with its best setting, its interval and its gain."""
         return self.path / "optima.csv"
+
+    @property
+    def summary_text_file(self) -> Path:
+        """`summary.md`: the report in short."""
+        return self.path / "summary.md"
+
+    @property
+    def references_file(self) -> Path:
+        """`references.bib`: what the methods cite."""
+        return self.path / "references.bib"
+
+    @property
+    def record_file(self) -> Path:
+        """`report.json`: what this report said, for the next one to tell what changed."""
+        return self.path / "report.json"
 
     @property
     def figures_folder(self) -> Path:
@@ -521,6 +551,21 @@ class StudyFolder(_SearchFiles):
         return record if record.model == self.searched.model_identity else None
 
     @cached_property
+    def uncertainty(self) -> UncertaintyRecord | None:
+        """Uncertainty and error at landmarks, of the searched model; None where it was not measured, or of another.
+
+        Raises
+        ------
+        LedgerError
+            If nothing was searched, or `uncertainty.json` was damaged.
+        """
+        path = _first(self.uncertainty_file, self.results.uncertainty_file)
+        if not path.is_file():
+            return None
+        record = read_uncertainty(path)
+        return record if record.identity == self.searched.identity else None
+
+    @cached_property
     def training(self) -> "pd.DataFrame | None":
         """The log of the training, a row for each step or mean of steps; None where there is none.
 
@@ -532,6 +577,24 @@ class StudyFolder(_SearchFiles):
         path = _first(self.training_file, self.results.training_file)
         advice = "Restore it from a copy, or move it away."
         return read_number_table(path, ["step"], advice) if path.is_file() else None
+
+    @cached_property
+    def training_times(self) -> "pd.DataFrame | None":
+        """The minutes of the training by step; None where there are none. Logs of earlier versions hold them.
+
+        Raises
+        ------
+        HmoptError
+            If the file was damaged.
+        """
+        path = _first(self.training_times_file, self.results.training_times_file)
+        advice = "Restore it from a copy, or remove the file, which only records durations."
+        if path.is_file():
+            return read_number_table(path, ["step", "minutes"], advice)
+        log = self.training
+        if log is None or "minutes" not in log:
+            return None
+        return log[["step", "minutes"]]
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
@@ -757,7 +820,7 @@ class StudyFolder(_SearchFiles):
         write_table(pairs, self.pairs_file)
         write_searched(self.search_file, searched, pairs)
         self._forget("search_record", "searched", "pairs", "comparison", "composed", "gap")
-        self._forget("gradient")
+        self._forget("gradient", "uncertainty")
 
     def write_comparison(self, comparison: Comparison) -> None:
         """Write `compare.json`, its settings as values of the searched hyperparameters."""
@@ -781,6 +844,11 @@ class StudyFolder(_SearchFiles):
         """Write `gradient.json`."""
         write_gradient(self.gradient_file, record)
         self._forget("gradient")
+
+    def write_uncertainty(self, record: UncertaintyRecord) -> None:
+        """Write `uncertainty.json`."""
+        write_uncertainty(self.uncertainty_file, record)
+        self._forget("uncertainty")
 
     def _forget(self, *names: str) -> None:
         for name in names:
@@ -859,6 +927,31 @@ class StudyFolder(_SearchFiles):
                 got=now,
                 advice=f"Run `hmopt search {self.path}`, or restore what was declared then.",
             )
+
+
+def times_of_log(log: Path) -> Path:
+    """Return the file that holds the minutes of a training beside its log.
+
+    Examples
+    --------
+    >>> times_of_log(Path("mine/training.csv")).name
+    'training-times.csv'
+    """
+    return log.with_name(f"{log.stem}-times.csv")
+
+
+def log_of_model(model: Path) -> Path:
+    """Return the log of the training that wrote a model: `training.csv` of a study folder, or one named as the model.
+
+    Examples
+    --------
+    >>> log_of_model(Path("mine/model-half.safetensors")).name
+    'training.csv'
+    >>> log_of_model(Path("mine/compare/hypermorph-100-steps-seed-1.safetensors")).name
+    'hypermorph-100-steps-seed-1.csv'
+    """
+    is_of_study = model.stem == "model" or model.stem.startswith("model-")
+    return model.with_name("training.csv" if is_of_study else f"{model.stem}.csv")
 
 
 def _first(own: Path, committed: Path) -> Path:

@@ -66,8 +66,9 @@ class Study:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The numbers of its report."""
-        return dict(self.json("summary"))
+        """The numbers of its report, and how long it took; in results of earlier versions one file holds both."""
+        times = self.folder / "results" / "times.json"
+        return {**self.json("summary"), **(self.json("times") if times.is_file() else {})}
 
     @property
     def has_results(self) -> bool:
@@ -153,6 +154,29 @@ class Study:
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
+    def without_labels_table(self) -> str:
+        """Return what is lost where the cohort's λ is chosen by a metric without labels, as a table in Markdown."""
+        lines = [
+            "| λ chosen by | λ | loss of held-out Dice (95 % interval) | verdict |",
+            "| --- | --- | --- | --- |",
+        ]
+        found = self.summary["regret_without_labels"]
+        for name, one in found.items():
+            cells = [
+                words.metric_name(name),
+                words.setting_value(one["setting"]["regularization"]),
+                _loss(one["regret"], one["interval"]),
+                _lost(one),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        one = next(iter(found.values()))
+        default = self.declared["hyperparameters"]["regularization"]["default"]
+        loss = _loss(one["regret_at_default"], one["regret_at_default_interval"])
+        lines.append(
+            f"| nothing: the default | {words.setting_value(default)} | {loss} | {words.MISSING} |"
+        )
+        return "\n".join(lines)
+
     @cached_property
     def comparison(self) -> Comparison:
         """Who was compared with its model."""
@@ -232,6 +256,21 @@ def beside_difference(
                 pairs=known["pairs"],
             )
     return None
+
+
+def _loss(value: float, interval: Sequence[float | None]) -> str:
+    """Return a loss with its interval, without where all subjects lose the same."""
+    low, high = interval
+    if low is None or high is None:
+        return words.number(value, 4)
+    return f"{words.number(value, 4)} ({words.spread(low, high, 4)})"
+
+
+def _lost(found: dict[str, Any]) -> str:
+    """Return a verdict on a loss in words."""
+    if found["evidence"] != Evidence.FOUND.value:
+        return str(found["evidence"])
+    return "loses" if found["regret"] > 0 else "gains"
 
 
 def _number_or_text(cell: str) -> float | int | str | None:

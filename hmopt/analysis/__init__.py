@@ -28,6 +28,7 @@ from hmopt.analysis.resampling import (
     weighted_means,
 )
 from hmopt.analysis.scope_result import analyse_scopes, optima_table
+from hmopt.analysis.subject_prediction import judge_subject_prediction, predict_subjects
 from hmopt.analysis.warnings import OptimumWarning, find_warnings
 
 __all__ = [
@@ -58,9 +59,11 @@ __all__ = [
     "holm",
     "interpolation",
     "jackknife",
+    "judge_subject_prediction",
     "make_entries",
     "negligible_gap",
     "optima_table",
+    "predict_subjects",
     "set_beside",
     "simulation",
     "split_subjects",

@@ -34,6 +34,7 @@ from hmopt.catalogue.losses import (
 from hmopt.catalogue.metrics import METRICS, Metric, add_metric, find_metric
 from hmopt.catalogue.plugins import load_plugins
 from hmopt.catalogue.record import Named, Record
+from hmopt.catalogue.references import Reference
 
 __all__ = [
     "ENGINES",
@@ -48,6 +49,7 @@ __all__ = [
     "Metric",
     "Named",
     "Record",
+    "Reference",
     "RegionalWeight",
     "Regularizer",
     "Similarity",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hmopt.catalogue import references
+from hmopt.catalogue.references import Reference
 from hmopt.errors import DeclarationError
 
 
@@ -27,6 +29,8 @@ class EngineProgram:
         Of images that it takes: 2, 3 or both.
     seconds_per_voxel
         At its defaults on one core, roughly; for estimates.
+    references
+        What a paper cites that used it.
     """
 
     name: str
@@ -36,6 +40,7 @@ class EngineProgram:
     imports: str
     dimensions: tuple[int, ...]
     seconds_per_voxel: float
+    references: tuple[Reference, ...] = ()
 
     @property
     def install(self) -> str:
@@ -54,6 +59,7 @@ ENGINES: dict[str, EngineProgram] = {
             imports="ants",
             dimensions=(2, 3),
             seconds_per_voxel=6e-6,
+            references=(references.ANTS,),
         ),
         EngineProgram(
             name="elastix",
@@ -63,6 +69,7 @@ ENGINES: dict[str, EngineProgram] = {
             imports="itk",
             dimensions=(2, 3),
             seconds_per_voxel=1e-4,
+            references=(references.ELASTIX,),
         ),
         EngineProgram(
             name="convexadam",
@@ -72,6 +79,7 @@ ENGINES: dict[str, EngineProgram] = {
             imports="convexAdam",
             dimensions=(3,),
             seconds_per_voxel=1.7e-5,
+            references=(references.CONVEXADAM,),
         ),
     )
 }

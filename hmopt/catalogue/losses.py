@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hmopt.catalogue import references
 from hmopt.catalogue.record import Record, add, find
 from hmopt.errors import DeclarationError
 
@@ -17,7 +18,7 @@ class Similarity(Record):
 
     Parameters
     ----------
-    name, title, function, version
+    name, title, function, version, references
         As in `Record`.
     needs_unit_range
         Whether intensities must lie in [0, 1].
@@ -35,7 +36,7 @@ class Regularizer(Record):
 
     Parameters
     ----------
-    name, title, function, version
+    name, title, function, version, references
         As in `Record`.
     by_region
         A function, or its dotted path, that divides the value of `function` among regions. It takes
@@ -81,11 +82,13 @@ SIMILARITIES: dict[str, Similarity] = {
             name="lncc",
             title="local normalized cross-correlation",
             function="hmopt.losses.similarity:local_cross_correlation",
+            references=(references.CROSS_CORRELATION,),
         ),
         Similarity(
             name="mutual_information",
             title="mutual information",
             function="hmopt.losses.similarity:mutual_information",
+            references=(references.MUTUAL_INFORMATION,),
             needs_unit_range=True,
         ),
     )
@@ -100,12 +103,14 @@ REGULARIZERS: dict[str, Regularizer] = {
             title="mean squared gradient",
             function="hmopt.losses.regularization:squared_gradient",
             by_region="hmopt.losses.regularization:squared_gradient_by_region",
+            references=(references.VOXELMORPH,),
         ),
         Regularizer(
             name="bending",
             title="bending energy",
             function="hmopt.losses.regularization:bending_energy",
             by_region="hmopt.losses.regularization:bending_energy_by_region",
+            references=(references.BENDING,),
         ),
     )
 }

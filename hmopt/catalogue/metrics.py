@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hmopt.catalogue import references
 from hmopt.catalogue.record import Record, add, find
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Metric(Record):
 
     Parameters
     ----------
-    name, title, function, version
+    name, title, function, version, references
         As in `Record`. Name and version are part of a measurement's key.
     full_title
         What a page calls it where it says it once; empty: the title.
@@ -124,6 +125,7 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.overlap:dice",
+            references=(references.DICE,),
         ),
         Metric(
             name="dice_nearest",
@@ -135,6 +137,7 @@ METRICS: dict[str, Metric] = {
             tolerance=SHARE_TOLERANCE,
             high=1.0,
             function="hmopt.metrics.overlap:dice_nearest",
+            references=(references.DICE,),
         ),
         Metric(
             name="hd95_mm",
@@ -188,6 +191,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_MM,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_mm",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_median_mm",
@@ -199,6 +203,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_MM,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_median_mm",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_p90_mm",
@@ -210,6 +215,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_MM,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_p90_mm",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_voxels",
@@ -221,6 +227,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_VOXELS,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_voxels",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_median_voxels",
@@ -232,6 +239,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_VOXELS,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_median_voxels",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_p90_voxels",
@@ -243,6 +251,7 @@ METRICS: dict[str, Metric] = {
             tolerance=LENGTH_TOLERANCE_VOXELS,
             is_of_landmarks=True,
             function="hmopt.metrics.landmarks:tre_p90_voxels",
+            references=(references.TARGET_REGISTRATION_ERROR,),
         ),
         Metric(
             name="tre_robustness",

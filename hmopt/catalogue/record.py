@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from hmopt.catalogue.references import Reference
 from hmopt.errors import DeclarationError
 
 
@@ -22,11 +23,14 @@ class Named:
         What text and plots call it.
     version
         Raised whenever the same name begins to mean other numbers.
+    references
+        What a paper cites that used it.
     """
 
     name: str
     title: str
     version: int = 1
+    references: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class Record(Named):
 
     Parameters
     ----------
-    name, title, version
+    name, title, version, references
         As in `Named`.
     function
         What computes it: a function, or its dotted path, as `"hmopt.metrics.overlap:dice"`, which

@@ -46,6 +46,14 @@ Device = Annotated[
         help="Device to compute on: cpu, cuda, cuda:1, mps. Default: the fastest available.",
     ),
 ]
+Devices = Annotated[
+    int,
+    typer.Option(
+        "--devices",
+        min=1,
+        help="How many devices of a kind, cpu or cuda, share the pairs of each step.",
+    ),
+]
 
 Images = Annotated[
     Path | None, typer.Option("--images", help="Folder of images, one for each subject.")
@@ -215,6 +223,22 @@ Workers = Annotated[
         "on other machines that see FOLDER works along.",
     ),
 ]
+SearchUncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        help="Also register pairs with landmarks at several values of the confidence set of the best one for all, and "
+        "tell whether landmarks err where displacements differ.",
+    ),
+]
+UncertaintySettings = Annotated[
+    int | None,
+    typer.Option(
+        "--uncertainty-settings",
+        metavar="N",
+        help="With --uncertainty: settings of the confidence set, at most. Default: 9.",
+    ),
+]
 TunedFor = Annotated[
     list[str] | None,
     typer.Option(
@@ -301,7 +325,8 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         envvar="HMOPT_STORAGE",
-        help="Optuna storage URL: sqlite:///all.db, postgresql://user:password@host/database.",
+        help="Optuna storage URL: sqlite:///all.db, postgresql://user:${PASSWORD}@host/database; "
+        "${PASSWORD} stands for an environment variable. Quote it.",
         show_default=False,
     ),
 ]
@@ -332,6 +357,23 @@ BidsDerivatives = Annotated[
         "--bids-derivatives",
         help="Output: BIDS derivative dataset, in which results and their JSON files get names of BIDS. Instead of "
         "naming the outputs.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        "--uncertainty",
+        help="Output: the standard deviation of the displacement over the confidence set of the best value, in mm, on "
+        "the grid of the fixed image.",
+    ),
+]
+Starts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--start",
+        metavar="PATH",
+        help="With --uncertainty: a model from another random start, over which the displacement is compared, too: "
+        "study folder, published folder or model file. Repeatable.",
     ),
 ]
 Displacement = Annotated[
@@ -594,11 +636,15 @@ def new(
 
 
 def train(
-    folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False
+    folder: Folder,
+    device: Device = None,
+    devices: Devices = 1,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Train the hypermorph of a study. Rerun to resume."""
     with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk:
-        talk.say(hmopt.train(folder, track=talk.track, device=device))
+        talk.say(hmopt.train(folder, track=talk.track, device=device, devices=devices))
 
 
 def search(
@@ -613,6 +659,8 @@ def search(
     gap_pairs: GapPairs = None,
     gap_iterations: GapIterations = None,
     workers: Workers = 1,
+    uncertainty: SearchUncertainty = False,
+    uncertainty_settings: UncertaintySettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -629,6 +677,8 @@ def search(
             gap_pairs=gap_pairs,
             gap_iterations=gap_iterations,
             workers=workers,
+            uncertainty=uncertainty,
+            uncertainty_settings=uncertainty_settings,
             track=talk.track,
             device=device,
         )
@@ -684,7 +734,10 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write FOLDER/report: index.html, optima.csv and figures. The model is not needed."""
+    """Write FOLDER/report: a page that is one file, a summary in Markdown, optima.csv and figures.
+
+    The model is not needed. Where there was a report, a line tells what changed since.
+    """
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.report(folder, results=results, pictures=pictures, track=talk.track))
 
@@ -704,6 +757,9 @@ def register(
     inverse: Inverse = None,
     inverse_moved: InverseMoved = None,
     bids_derivatives: BidsDerivatives = None,
+    uncertainty: Uncertainty = None,
+    uncertainty_settings: UncertaintySettings = None,
+    start: Starts = None,
     regularization: Regularization = None,
     values: Values = None,
     setting: SettingFile = None,
@@ -745,6 +801,9 @@ def register(
             inverse=inverse,
             inverse_moved=inverse_moved,
             bids_derivatives=bids_derivatives,
+            uncertainty=uncertainty,
+            uncertainty_settings=uncertainty_settings,
+            starts=start or (),
             setting=_setting(regularization, values, setting),
             scope=_criteria(scope, label, subject, group),
             within_limits=within_limits,

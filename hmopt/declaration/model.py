@@ -396,7 +396,7 @@ class TrainingOptions(Options):
     steps: int = Field(default=6000, ge=2, le=10**9)
     """Optimizer steps."""
     batch: int = Field(default=4, ge=1, le=4096)
-    """Pairs per step."""
+    """Pairs per step, of all devices together."""
     settings_per_step: int = Field(default=4, ge=1, le=4096)
     """Settings that they are divided among at most, spread evenly over the prior: their mean
     gradient suits all λ better than that of one."""
@@ -405,6 +405,9 @@ class TrainingOptions(Options):
     warm_up: int = Field(default=200, ge=0, le=10**9)
     """First steps, over which it rises from near zero to its value; at most a tenth of all steps. At a
     full rate the first steps would move images by many voxels."""
+    gradient_norm: float | None = Field(default=None, gt=0, le=1e6)
+    """Length that the gradient of all weights is shortened to where it is longer; left out: none. A
+    single long step can make a training diverge, above all in volumes."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of weights that becomes the model; 0: the last
     weights."""
@@ -415,4 +418,4 @@ class TrainingOptions(Options):
     seed: Seed = 0
     """Seed of initial weights, pairs, settings and augmentation."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; left out: all."""
+    """CPU threads; left out: all. Where several processes train on one processor, they share them."""

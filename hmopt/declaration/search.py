@@ -72,7 +72,8 @@ class SearchOptions(Options):
     bins: dict[Kind, Annotated[list[float], Field(max_length=1000)]] = {}
     """Rising edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
-    """Optuna storage URL of the studies; left out: SQLite in the study folder."""
+    """Optuna storage URL of the studies; left out: SQLite in the study folder. `${NAME}` stands for an
+    environment variable, so that no password is in the file."""
     min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
     """Other subjects that a subject must be paired with to get a λ of its own."""
     splits: int = Field(default=500, ge=1, le=100_000)

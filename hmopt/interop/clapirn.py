@@ -23,7 +23,7 @@ from hmopt.errors import CheckpointError, DataError, HmoptError, sides_text
 from hmopt.files import check_outputs, content_hash, one_line, replacing
 from hmopt.interop.model import FileModel, Image, check_shapes
 from hmopt.interop.torch_file import looks_saved_by_torch, read_torch_tensors
-from hmopt.model_file import LARGEST_WEIGHT, read_tensors, sealed
+from hmopt.model_file import LARGEST_WEIGHT, read_tensors, sealed, sort_metadata
 from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.spatial import image_tensor, warp
 
@@ -703,6 +703,7 @@ def convert(
     metadata = sealed({_KEY: text}, arrays)
     with replacing(destination) as beside:
         save_file(arrays, beside, metadata)
+        sort_metadata(beside)
     return destination
 
 

@@ -4,7 +4,7 @@ read both files → bring them to the model's grid → displacement in voxels of
 → coordinates in the moving file for each voxel of the fixed file → moved image, displacement in mm
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -186,6 +186,31 @@ class Registrar:
         registration = self._registration(moving, fixed, setting)
         return self._forward(registration)
 
+    def transforms(
+        self, moving: Path, fixed: Path, settings: Sequence[Setting]
+    ) -> Iterator[FileTransform]:
+        """Yield the transformation at each of some settings; the files are read and prepared once.
+
+        Parameters
+        ----------
+        moving, fixed
+            As for `register`.
+        settings
+            One or more.
+
+        Raises
+        ------
+        HmoptError
+            As `register`.
+        """
+        first, *others = settings
+        registration = self._registration(moving, fixed, first)
+        yield _transform(registration)
+        for setting in others:
+            self.space.index(setting)
+            displacements = self.displacements(registration.prepared, setting)
+            yield _transform(replace(registration, displacements=displacements))
+
     def register_both_ways(self, moving: Path, fixed: Path, setting: Setting) -> RegisteredBothWays:
         """Register a moving to a fixed file, and compute the inverse.
 
@@ -262,12 +287,7 @@ class Registrar:
         pair = registration.pair
         itk_moving = registration.itk_moving
         itk_fixed = registration.itk_fixed
-        transform = FileTransform(
-            coordinates=_coordinates(registration),
-            on=itk_fixed,
-            to=itk_moving,
-            linear=_linear(registration),
-        )
+        transform = _transform(registration)
         remarks = [
             *itk_moving.remarks,
             *itk_fixed.remarks,
@@ -290,6 +310,16 @@ class Registrar:
         reference: Any = open_header(onto)
         in_shape = values.reshape(reference.shape)
         return moved_image(in_shape, reference, onto_image.lattice.affine)
+
+
+def _transform(registration: _Registration) -> FileTransform:
+    """Return the transformation from the fixed to the moving file."""
+    return FileTransform(
+        coordinates=_coordinates(registration),
+        on=registration.itk_fixed,
+        to=registration.itk_moving,
+        linear=_linear(registration),
+    )
 
 
 def _coordinates(registration: _Registration) -> Floats:

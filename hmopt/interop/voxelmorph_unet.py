@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +215,8 @@ class VoxelMorphUNet(nn.Module):
 def _convolve(layer: nn.Module, features: Tensor, skip: Tensor | None) -> Tensor:
     """Convolve features, or, where there is a skip connection, [upsample(features), skip]."""
     if skip is not None:
-        return convolve_upsampled(layer, features, skip)
+        weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+        return convolve_upsampled(weight, bias, features, skip)
     convolved: Tensor = layer(features)
     return convolved
 

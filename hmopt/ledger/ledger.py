@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hmopt.catalogue import find_metric
 from hmopt.errors import LedgerError
+from hmopt.files import read_record, write_json
 from hmopt.ledger.leases import Leases
 from hmopt.ledger.manifest import (
     Lattice,
@@ -38,14 +39,19 @@ from hmopt.ledger.shard import (
     read_keys,
     read_shard,
     without_failures,
+    without_metric,
     write_shard,
 )
+from hmopt.locks import alone, lock_beside
 from hmopt.records import Block, Pair
+from hmopt.schemas import Record
 from hmopt.space import Index, Space
 
 T = TypeVar("T")
 
 READ_ATTEMPTS = 20
+CONTEXTS = "contexts.json"
+"""By oracle and metric: a hash of what decides its values beside the key of a measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +167,28 @@ class Ledger:
         self.folder = Path(folder)
         self.leases = Leases(self.folder)
 
-    def write(self, identity: str, space: Space, blocks: Iterable[Block]) -> None:
+    def write(
+        self,
+        identity: str,
+        space: Space,
+        blocks: Iterable[Block],
+        instead_of: Shard | None = None,
+    ) -> Shard | None:
         """Write blocks of an oracle's measurements, as one shard.
+
+        Parameters
+        ----------
+        identity, space
+            Of the oracle.
+        blocks
+            What was measured.
+        instead_of
+            A shard with some of these blocks, which is removed.
+
+        Returns
+        -------
+        Shard or None
+            What was written; None where there are no blocks.
 
         Raises
         ------
@@ -171,7 +197,7 @@ class Ledger:
         """
         written = [block for block in blocks if block.pairs and block.values]
         if not written:
-            return
+            return None
         settings = {block.index for block in written}
         names: set[str] = set()
         for block in written:
@@ -182,9 +208,13 @@ class Ledger:
         lattice = lattice_of(space)
         rows = block_rows(space, written)
         with editing(self.folder) as shards:
+            if instead_of is not None:
+                # another process may have merged it with others by now
+                shards[:] = [one for one in shards if one.file != instead_of.file]
             header = _header(len(shards), identity, lattice, metrics, settings)
             shard = write_shard(self.folder, header, rows)
             shards.append(shard)
+        return shard
 
     def settings(self, identity: str, space: Space) -> list[Index]:
         """Return every setting at which something of an oracle was measured, sorted."""
@@ -352,13 +382,61 @@ class Ledger:
             shards[:] = kept
         return len(failed)
 
+    def agree(self, identity: str, space: Space, contexts: Mapping[str, str]) -> None:
+        """Remove measurements of metrics whose values were decided by something else than they are now.
+
+        What a metric depends on beside its key, as the third subject of a cycle, is kept in `contexts.json`. Values of
+        which nothing is kept there are taken to be of now: an earlier version wrote them.
+
+        Parameters
+        ----------
+        identity, space
+            The oracle's.
+        contexts
+            By metric: a hash of what decides its values.
+        """
+        path = self.folder / CONTEXTS
+        now = {find_metric(name).key: context for name, context in contexts.items()}
+        if _are_kept(now, identity, _read_contexts(path)):
+            return
+        oracle = (identity, lattice_of(space))
+        # other processes add theirs to the same file
+        with alone(lock_beside(path), "writes to this ledger"):
+            kept = _read_contexts(path)
+            of_oracle = dict(kept.get(identity, {}))
+            changed = [
+                key for key, context in now.items() if of_oracle.get(key, context) != context
+            ]
+            if changed:
+                with editing(self.folder) as shards:
+                    for key in changed:
+                        shards[:] = self._without_metric(shards, oracle, space, key)
+            # afterwards: what is interrupted before is removed by the next call
+            write_json(path, {"oracles": {**kept, identity: {**of_oracle, **now}}})
+
+    def _without_metric(
+        self, shards: Sequence[Shard], oracle: OracleKey, space: Space, key: str
+    ) -> list[Shard]:
+        """Return the shards without the rows of a metric of one oracle."""
+        kept = []
+        for place, shard in enumerate(shards):
+            if shard.oracle != oracle or key not in shard.metrics:
+                kept.append(shard)
+                continue
+            rows = read_all(check_shard(self.folder, shard), space.names)
+            kept += self._rewritten(shard, place, rows, without_metric(rows, key))
+        return kept
+
     def _without(
         self, shard: Shard, place: int, space: Space, failed: set[tuple[Index, str]]
     ) -> list[Shard]:
         """Return a shard without the rows of failed registrations; none where no row is left."""
         path = check_shard(self.folder, shard)
         rows = read_all(path, space.names)
-        kept = without_failures(rows, space.names, failed)
+        return self._rewritten(shard, place, rows, without_failures(rows, space.names, failed))
+
+    def _rewritten(self, shard: Shard, place: int, rows: pa.Table, kept: pa.Table) -> list[Shard]:
+        """Return a shard with some of its rows; none where no row is left."""
         if kept.num_rows == rows.num_rows:
             return [shard]
         if not kept.num_rows:
@@ -569,6 +647,32 @@ def _settings(keys: pa.Table) -> set[Index]:
     distinct = groups.aggregate([])
     columns = [distinct[name].to_pylist() for name in hyperparameters]
     return set(zip(*columns, strict=True))
+
+
+def _read_contexts(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return by oracle and `name@version` what is kept of metrics; nothing where no file is there."""
+    try:
+        return read_record(
+            path,
+            _Contexts,
+            error=LedgerError,
+            what="the contexts of a ledger's metrics",
+            advice="Restore it from a copy, or remove it and the measurements around three subjects.",
+        ).oracles
+    except FileNotFoundError:
+        return {}
+
+
+def _are_kept(
+    contexts: Mapping[str, str], identity: str, kept: Mapping[str, Mapping[str, str]]
+) -> bool:
+    """Return whether these contexts are those that are kept of an oracle."""
+    of_oracle = kept.get(identity, {})
+    return all(of_oracle.get(key) == context for key, context in contexts.items())
+
+
+class _Contexts(Record):
+    oracles: dict[str, dict[str, str]]
 
 
 def _distinct(column: pa.ChunkedArray) -> set[str]:

@@ -9,6 +9,7 @@ waits for the blocks that others are at, and goes on with the whole ledger:
     beta                 █████             ██████████
 """
 
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ import numpy as np
 from hmopt.catalogue import find_metric
 from hmopt.ledger.leases import Leases, Work
 from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
+from hmopt.ledger.manifest import Shard
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
 from hmopt.protocol import Oracle
@@ -28,9 +30,9 @@ from hmopt.space import Index, Space
 VALUES_A_SHARD = 2**15
 """Values of a shard: what is lost when a process is killed, half a minute of brain slices."""
 SECONDS_A_SHARD = 60.0
-"""A shard is also written after this time: an engine may take a minute for one pair."""
+"""What there is of a shard is also written after this time: an engine may take a minute for one pair."""
 PAIRS_A_BLOCK = 8
-"""Pairs that are taken together, as an oracle registers them in batches."""
+"""Pairs that are taken together, or as many more as fill the batches of an oracle."""
 SETTINGS_A_BLOCK = 64
 """Settings that are taken together: an oracle reads the images of pairs once for so many."""
 SECONDS_A_LEASE = 15.0
@@ -97,6 +99,7 @@ class Recorded:
         track
             Told of every pair at every setting, those that were measured earlier included.
         """
+        self._agree(metrics)
         request = _Request(settings=tuple(settings), pairs=tuple(pairs), metrics=tuple(metrics))
         total = len(settings) * len(pairs)
         # closed also where what shows the progress is interrupted, so that all that was measured is
@@ -129,6 +132,7 @@ class Recorded:
         Values are the same whether they were measured now or before, and those measured before an
         interruption are reused.
         """
+        self._agree(metrics)
         ids = [pair.id for pair in pairs]
         axes = Axes(
             space=self.space,
@@ -159,6 +163,16 @@ class Recorded:
                     yield _joined(held[fresh.index], fresh)
                     lacking[fresh.index] -= set(fresh.pairs)
         yield from self._of_others(axes, metrics, lacking)
+
+    def _agree(self, metrics: Sequence[str]) -> None:
+        """Remove what was measured where a metric meant something else, if the oracle knows of such metrics."""
+        context_of = getattr(self._oracle, "context_of", None)
+        if context_of is None:
+            return
+        asked = {name: context_of(name) for name in metrics}
+        contexts = {name: context for name, context in asked.items() if context is not None}
+        if contexts:
+            self._ledger.agree(self.identity, self.space, contexts)
 
     def _of_others(
         self, axes: Axes, metrics: Sequence[str], wanted: Mapping[Index, set[str]]
@@ -209,6 +223,7 @@ class Recorded:
             How many pairs at settings are still lacking.
         """
         leases = self._ledger.leases
+        shards = _Shards(self._ledger, self.identity, self.space)
         at_once = 1
         while gaps:
             works = self._works(request, gaps)
@@ -219,11 +234,10 @@ class Recorded:
                 mine, gaps = _divided(gaps, held.works)
                 left = _count(mine) + _count(gaps)
                 began = time.monotonic()
-                for alike in _alike(mine):
-                    with closing(self._measured(alike)) as measured:
-                        for block in measured:
-                            left -= len(block.pairs)
-                            yield block, left
+                with closing(self._measured(mine, held.works, shards)) as measured:
+                    for block in measured:
+                        left -= len(block.pairs)
+                        yield block, left
             if held.works:
                 is_short = time.monotonic() - began < SECONDS_A_LEASE
                 at_once = 2 * at_once if is_short else max(1, at_once // 2)
@@ -244,8 +258,9 @@ class Recorded:
 
     def _works(self, request: "_Request", gaps: Sequence[Gap]) -> list[Work]:
         """Return gaps as blocks of settings × pairs to take; blocks of the same request are cut alike."""
-        most_pairs, most_settings = PAIRS_A_BLOCK, SETTINGS_A_BLOCK
-        if getattr(self._oracle, "is_slow_to_set", False):  # as of `RegisteringOracle`
+        batch = getattr(self._oracle, "batch", 1)  # as of `RegisteringOracle`
+        most_pairs, most_settings = batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
+        if getattr(self._oracle, "is_slow_to_set", False):
             most_pairs, most_settings = len(request.pairs), 1
         numbered = enumerate(request.pairs)
         place_of = {pair.id: place for place, pair in numbered}
@@ -264,37 +279,25 @@ class Recorded:
                     works.append(work)
         return works
 
-    def _measured(self, gaps: Sequence[Gap]) -> Generator[Block]:
-        """Measure gaps of the same pairs and metrics; write them in shards of some size."""
-        known = self._known_failures(gaps)
-        fresh: list[Block] = []
-        count = 0
-        written_at = time.monotonic()
-        try:
-            for block in self._blocks(gaps, known):
-                fresh.append(block)
-                yield block
-                sizes = [values.size for values in block.values.values()]
-                count += sum(sizes)
-                is_late = time.monotonic() - written_at >= SECONDS_A_SHARD
-                if count >= VALUES_A_SHARD or is_late:
-                    self._ledger.write(self.identity, self.space, fresh)
-                    fresh = []
-                    count = 0
-                    written_at = time.monotonic()
-        finally:
-            self._ledger.write(self.identity, self.space, fresh)
+    def _measured(
+        self, gaps: Sequence[Gap], works: Sequence[Work], shards: "_Shards"
+    ) -> Generator[Block]:
+        """Measure the gaps of some blocks, one block after the other, and write them.
 
-    def _known_failures(self, gaps: Sequence[Gap]) -> dict[Index, dict[str, str]]:
-        """Return why pairs failed at the settings of gaps: another metric is not measured of them."""
+        Pairs are registered together within a block only: so values do not depend on how many blocks are
+        taken at once, which a clock decides.
+        """
         failures = self._ledger.failures(self.identity, self.space)
-        found = {}
-        for gap in gaps:
-            reasons = failures.get(gap.index, {})
-            of_gap = {pair.id: reasons[pair.id] for pair in gap.pairs if pair.id in reasons}
-            if of_gap:
-                found[gap.index] = of_gap
-        return found
+        try:
+            for work in works:
+                inside, _ = _divided(gaps, [work])
+                for alike in _alike(inside):
+                    for block in self._blocks(alike, _known_failures(alike, failures)):
+                        shards.add(block)
+                        yield block
+                        shards.write_where_due()
+        finally:
+            shards.write()  # before others may take the blocks, or rely on them
 
     def _blocks(
         self, gaps: Sequence[Gap], failures: dict[Index, dict[str, str]]
@@ -311,6 +314,60 @@ class Recorded:
                 yield from self._oracle.measure([index], others, metrics)
 
 
+class _Shards:
+    """Writes blocks in shards of some size.
+
+    What there is of a shard is written when a minute has passed or others are to see it, and again, in its
+    place, with the rest of it: so the shards of a worker alone are the same however fast it measures.
+
+    Parameters
+    ----------
+    ledger
+        Where they go.
+    identity, space
+        Of the oracle.
+    """
+
+    def __init__(self, ledger: Ledger, identity: str, space: Space) -> None:
+        self._ledger = ledger
+        self._identity = identity
+        self._space = space
+        self._written_at = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin another shard."""
+        self._blocks: list[Block] = []
+        self._count = 0
+        self._begun: Shard | None = None
+        self._has_more = False
+
+    def add(self, block: Block) -> None:
+        """Add a block to the shard; one with other metrics begins another shard."""
+        if self._blocks and self._blocks[0].values.keys() != block.values.keys():
+            self.write()
+            self._begin()
+        self._blocks.append(block)
+        self._count += sum(values.size for values in block.values.values())
+        self._has_more = True
+
+    def write_where_due(self) -> None:
+        """Write the shard if it is full, or was last written a while ago."""
+        is_full = self._count >= VALUES_A_SHARD
+        is_late = time.monotonic() - self._written_at >= SECONDS_A_SHARD
+        if is_full or is_late:
+            self.write()
+        if is_full:
+            self._begin()
+
+    def write(self) -> None:
+        """Write what there is of the shard, in place of what was written of it before."""
+        if self._has_more:
+            self._begun = self._ledger.write(self._identity, self._space, self._blocks, self._begun)
+            self._has_more = False
+        self._written_at = time.monotonic()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Request:
     """What a ledger is to hold: each of these metrics of each pair at each setting."""
@@ -318,6 +375,19 @@ class _Request:
     settings: tuple[Index, ...]
     pairs: tuple[Pair, ...]
     metrics: tuple[str, ...]
+
+
+def _known_failures(
+    gaps: Sequence[Gap], failures: Mapping[Index, Mapping[str, str]]
+) -> dict[Index, dict[str, str]]:
+    """Return why pairs failed at the settings of gaps: another metric is not measured of them."""
+    found = {}
+    for gap in gaps:
+        reasons = failures.get(gap.index, {})
+        of_gap = {pair.id: reasons[pair.id] for pair in gap.pairs if pair.id in reasons}
+        if of_gap:
+            found[gap.index] = of_gap
+    return found
 
 
 def _count(gaps: Sequence[Gap]) -> int:

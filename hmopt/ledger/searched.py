@@ -98,6 +98,8 @@ class Searched:
         searched.
     spent
         How many pairs were measured at how many settings; None where an earlier version searched.
+    versions
+        By distribution: the version that searched, as of `torch`; empty where an earlier version searched.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Searched:
     pairs_hash: str | None = field(default=None, compare=False)
     model_hash: str | None = field(default=None, compare=False)
     spent: Spent | None = None
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def registrations(self) -> int | None:
@@ -209,6 +212,7 @@ class _SearchFile(Record):
     pairs_hash: str | None = None
     model_hash: str | None = None
     spent: Spent | None = None
+    versions: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
@@ -253,6 +257,8 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
     }
     if searched.identity_unrefined is not None:
         content["identity_unrefined"] = searched.identity_unrefined
+    if searched.versions:
+        content["versions"] = dict(searched.versions)
     write_json(path, content)
 
 

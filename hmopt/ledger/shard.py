@@ -369,6 +369,12 @@ def without_failures(
     return rows.filter(pa.array(is_kept, pa.bool_()))
 
 
+def without_metric(rows: pa.Table, key: str) -> pa.Table:
+    """Return the rows of a shard but for those of one metric, by its `name@version`."""
+    names = rows["metric"].cast(pa.string())
+    return rows.filter(pc.not_equal(names, key))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Name the file in the error where Arrow cannot read it."""

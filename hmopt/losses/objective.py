@@ -15,7 +15,7 @@ from hmopt.catalogue import (
 )
 from hmopt.declaration import LossOptions
 from hmopt.losses.similarity import find_similarity
-from hmopt.spatial import warp
+from hmopt.spatial import divided, warp
 
 SMALLEST_SHARE = 0.05
 """The least by which the loss is divided, however small the share of its data term."""
@@ -66,32 +66,56 @@ class RegisteredBatch:
         """Moving images warped by linear interpolation: (n, 1, *shape)."""
         return warp(self.moving, self.displacement)
 
-    def single_pairs(self) -> list["RegisteredBatch"]:
-        """Return each pair by itself: a term of all n mixes them.
+    def divided(self, count: int) -> list["RegisteredBatch"]:
+        """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more.
 
         Moving images are warped together, which several threads share.
         """
-        moved = self.moved
-        ones = []
-        for row in range(len(moved)):
-            rows = slice(row, row + 1)
-            one = replace(
+        moving_labels = _split(self.moving_labels, count)
+        fixed_labels = _split(self.fixed_labels, count)
+        fields = zip(
+            divided(self.moving, count),
+            divided(self.fixed, count),
+            moving_labels,
+            fixed_labels,
+            divided(self.velocity, count),
+            divided(self.displacement, count),
+            divided(self.moved, count),
+            strict=True,
+        )
+        parts = []
+        for (
+            moving,
+            fixed,
+            labels_of_moving,
+            labels_of_fixed,
+            velocity,
+            displacement,
+            moved,
+        ) in fields:
+            part = replace(
                 self,
-                moving=self.moving[rows],
-                fixed=self.fixed[rows],
-                moving_labels=_rows(self.moving_labels, rows),
-                fixed_labels=_rows(self.fixed_labels, rows),
-                velocity=self.velocity[rows],
-                displacement=self.displacement[rows],
+                moving=moving,
+                fixed=fixed,
+                moving_labels=labels_of_moving,
+                fixed_labels=labels_of_fixed,
+                velocity=velocity,
+                displacement=displacement,
             )
             # where `cached_property` keeps it
-            vars(one)["moved"] = moved[rows]
-            ones.append(one)
-        return ones
+            vars(part)["moved"] = moved
+            parts.append(part)
+        return parts
+
+    def scaled(self, scale: float, second_scale: float) -> "RegisteredBatch":
+        """Return the same pairs with other scales of the dissimilarities."""
+        other = replace(self, scale=scale, second_scale=second_scale)
+        vars(other)["moved"] = self.moved
+        return other
 
 
-def _rows(labels: Tensor | None, rows: slice) -> Tensor | None:
-    return None if labels is None else labels[rows]
+def _split(labels: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if labels is None else divided(labels, count)
 
 
 @dataclass(frozen=True, kw_only=True)

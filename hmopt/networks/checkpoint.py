@@ -18,7 +18,14 @@ from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
 from hmopt.declaration.renamed import current_names
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
-from hmopt.model_file import check_header, check_weights, in_trained_order, read_tensors, sealed
+from hmopt.model_file import (
+    check_header,
+    check_weights,
+    in_trained_order,
+    read_tensors,
+    sealed,
+    sort_metadata,
+)
 from hmopt.networks.custom import located, make_registration, untrusted
 from hmopt.networks.hypermorph import Hypermorph
 from hmopt.space import Hyperparameter, Space
@@ -166,6 +173,7 @@ def save_tensors(
     metadata = sealed({"hmopt": text}, arrays)
     with replacing(path) as beside:
         save_file(kept, beside, metadata)
+        sort_metadata(beside)
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

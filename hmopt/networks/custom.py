@@ -49,6 +49,8 @@ class CustomNetwork(RegistrationNetwork):
     hmopt.errors.DeclarationError: network.callable: expected a function that makes a network for 16 x 16, got ...
     """
 
+    takes_weights_of_several_settings = False
+
     def __init__(self, options: NetworkOptions, shape: tuple[int, ...]) -> None:
         nn.Module.__init__(self)
         self.options = options

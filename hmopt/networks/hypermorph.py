@@ -13,6 +13,7 @@ from hmopt.networks.hypernetize import assign, copied_module, deep_copy
 from hmopt.networks.hypernetwork import Hypernetwork
 from hmopt.networks.registration import RegistrationNetwork
 from hmopt.space import Setting, Space
+from hmopt.spatial import divided
 
 CONSTANTS = "constants/"
 """What names of buffers begin with in a file."""
@@ -80,7 +81,10 @@ class Hypermorph(nn.Module):
         return self.weights_at(inputs)
 
     def weights_at(self, places: Tensor) -> dict[str, Tensor]:
-        """Predict the same at places along the ranges, (hyperparameters,), in [0, 1]; gradients flow to them."""
+        """Predict the same at places along the ranges, (hyperparameters,), in [0, 1]; gradients flow to them.
+
+        Of the places of k settings, (k, hyperparameters), it stacks them along a first axis.
+        """
         weights: dict[str, Tensor] = self.hypernetwork(places)
         return weights
 
@@ -103,6 +107,40 @@ class Hypermorph(nn.Module):
         images = (moving, fixed)
         velocity: Tensor = functional_call(self.registration, weights, images)
         return velocity
+
+    def velocities(self, moving: Tensor, fixed: Tensor, settings: Sequence[Setting]) -> Tensor:
+        """Predict the velocity of a batch in parts, at a setting each.
+
+        Parameters
+        ----------
+        moving, fixed
+            (batch, 1, *shape).
+        settings
+            k of them: the first batch / k pairs are registered at the first setting, and so on.
+
+        Returns
+        -------
+        Tensor
+            (batch, d, *shape / velocity_stride), equal up to rounding to the parts one by one.
+        """
+        if len(settings) == 1:
+            return self.forward(moving, fixed, settings[0])
+        places = [self.space.to_unit_interval(setting) for setting in settings]
+        base = self.hypernetwork.base
+        inputs = torch.tensor(places, dtype=base.dtype, device=base.device)
+        weights = self.weights_at(inputs)
+        if self.registration.takes_weights_of_several_settings:
+            velocity: Tensor = functional_call(self.registration, weights, (moving, fixed))
+            return velocity
+
+        count = len(settings)
+        parts = zip(divided(moving, count), divided(fixed, count), strict=True)
+        velocities = []
+        for row, images in enumerate(parts):
+            weights_of_setting = {name: stacked[row] for name, stacked in weights.items()}
+            velocity = functional_call(self.registration, weights_of_setting, images)
+            velocities.append(velocity)
+        return torch.cat(velocities)
 
     def bake(self, setting: Setting) -> RegistrationNetwork:
         """Return an ordinary registration network with the weights of a setting."""

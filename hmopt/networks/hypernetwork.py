@@ -100,26 +100,28 @@ class Hypernetwork(nn.Module):
         Parameters
         ----------
         places
-            (hyperparameters,), where each value of a setting lies along its range, in [0, 1].
+            (hyperparameters,), where each value of a setting lies along its range, in [0, 1]; or
+            those of k settings, (k, hyperparameters).
 
         Returns
         -------
         dict
-            θ: the module's tensors by name, in their shapes.
+            θ: the module's tensors by name, in their shapes; of k settings, stacked along a first axis.
         """
         hidden = encode(places)
         for layer in self.trunk:
             hidden = torch.relu(layer(hidden))
-        # (weights,)
+        # (weights,), or of several settings (k, weights)
         difference = self.heads(hidden)
         flat = self.base + difference
 
         weights = {}
         sizes = [shape.numel() for shape in self.shapes.values()]
-        parts = flat.split(sizes)
+        parts = flat.split(sizes, dim=-1)
+        settings = places.shape[:-1]
         named = zip(self.shapes.items(), parts, strict=True)
         for (name, shape), part in named:
-            weights[name] = part.view(shape)
+            weights[name] = part.view(*settings, *shape)
         return weights
 
 
@@ -134,12 +136,12 @@ def encode(places: Tensor) -> Tensor:
     Parameters
     ----------
     places
-        (n,).
+        (…, n).
 
     Returns
     -------
     Tensor
-        (2 n,): n cosines, then n sines.
+        (…, 2 n): n cosines, then n sines.
 
     References
     ----------
@@ -153,7 +155,7 @@ def encode(places: Tensor) -> Tensor:
     angle = places * (math.pi / 2)
     cosine = angle.cos()
     sine = angle.sin()
-    return torch.cat([cosine, sine])
+    return torch.cat([cosine, sine], dim=-1)
 
 
 def hypernetwork_operations(hypernetwork: Hypernetwork) -> int:

@@ -1,6 +1,7 @@
 """The registration network: an ordinary module that knows nothing of hyperparameters."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,9 @@ class RegistrationNetwork(nn.Module):
     (torch.Size([1, 2, 8, 8]), torch.Size([1, 2, 16, 16]))
     """
 
+    takes_weights_of_several_settings = True
+    """Whether weights may be stacked along a first axis, each for its part of the batch."""
+
     def __init__(self, options: NetworkOptions, shape: tuple[int, ...]) -> None:
         super().__init__()
         check_architecture(options, shape)
@@ -90,7 +94,8 @@ class RegistrationNetwork(nn.Module):
         with fast_precision(images.device):
             features = self.unet(images)
         features = features.to(images.dtype)
-        velocity = convolve_to_few(self.velocity, features)
+        weight, bias = self.velocity.weight, cast(Tensor, self.velocity.bias)
+        velocity = convolve_to_few(weight, bias, features)
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:

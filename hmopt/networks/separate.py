@@ -1,6 +1,6 @@
 """A registration network that was trained at one setting, and its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,22 @@ class SeparateNetwork(nn.Module):
         HmoptError
             If another setting is asked for.
         """
+        return self.velocities(moving, fixed, [setting])
+
+    def velocities(self, moving: Tensor, fixed: Tensor, settings: Sequence[Setting]) -> Tensor:
+        """Predict the same; as of a hypermorph, each of the settings registers its part of the batch.
+
+        Raises
+        ------
+        HmoptError
+            If one of them is another setting.
+        """
+        for setting in settings:
+            self._check(setting)
+        velocity: Tensor = self.registration(moving, fixed)
+        return velocity
+
+    def _check(self, setting: Setting) -> None:
         if setting != self.setting:
             raise HmoptError(
                 "setting",
@@ -77,8 +93,6 @@ class SeparateNetwork(nn.Module):
                 got=dict(setting),
                 advice="Train a network for it.",
             )
-        velocity: Tensor = self.registration(moving, fixed)
-        return velocity
 
 
 def save_network(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

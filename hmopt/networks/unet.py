@@ -1,13 +1,15 @@
 """The U-Net inside a registration network."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from hmopt.spatial import divided
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
@@ -116,7 +118,7 @@ class UNet(nn.Module):
 
         skips = levels[-2::-1]
         for convolution, skip in zip(self.decoder, skips, strict=False):
-            image = convolve_upsampled(convolution, image, skip)
+            image = _apply_upsampled(convolution, image, skip)
             image = _activate(image)
 
         for convolution in self.final:
@@ -130,9 +132,50 @@ def _activate(image: Tensor) -> Tensor:
 
 
 def _apply(layer: nn.Module, image: Tensor) -> Tensor:
-    stride = layer.stride
-    padding = layer.padding
-    return _convolve(image, layer.weight, layer.bias, stride, padding)  # type: ignore[arg-type]
+    stride = cast(tuple[int, ...], layer.stride)
+    padding = cast(tuple[int, ...], layer.padding)
+
+    def convolve(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
+        return _convolve(image, weight, bias, stride, padding)
+
+    weights = [cast(Tensor, layer.weight), cast(Tensor, layer.bias)]
+    return by_setting(convolve, weights, [image])
+
+
+def _apply_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
+    return convolve_upsampled(cast(Tensor, layer.weight), cast(Tensor, layer.bias), coarse, skip)
+
+
+def by_setting(
+    convolve: Callable[..., Tensor], weights: Sequence[Tensor], images: Sequence[Tensor]
+) -> Tensor:
+    """Convolve images whose batch may be in parts, each with weights of its own.
+
+    A hypermorph in training predicts weights for several settings, and registers a part of the batch
+    with each. Convolutions alone differ from part to part: all else is done for the batch at once.
+
+    Parameters
+    ----------
+    convolve
+        Of the weights, then the images: (batch, out, *grid).
+    weights
+        The first is (out, in, 3, …); or for k settings all are stacked, and it is (k, out, in, 3, …).
+    images
+        (batch, channels, *grid): the first batch / k of them are of the first setting, and so on.
+
+    Examples
+    --------
+    >>> weights = [torch.tensor([2.0, 3.0]).reshape(2, 1, 1, 1, 1), torch.zeros(2, 1, 1, 1, 1)]
+    >>> scaled = by_setting(lambda w, b, x: w * x + b, weights, [torch.ones(2, 1, 1, 1)])
+    >>> scaled.flatten()
+    tensor([2., 3.])
+    """
+    if weights[0].dim() == images[0].dim():
+        return convolve(*weights, *images)
+    settings = len(weights[0])
+    parts = [divided(image, settings) for image in images]
+    convolved = [convolve(*one) for one in zip(*weights, *parts, strict=True)]
+    return torch.cat(convolved)
 
 
 def _convolve(
@@ -212,7 +255,7 @@ def convolve_halves(
     return torch.cat([convolved[:1], convolved[1:]], 2)
 
 
-def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
+def convolve_to_few(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
     """Apply a 3 × 3 (× 3) convolution that gives few channels to an image.
 
     A processor computes sixteen channels at a time; a velocity has two or three. So the kernel is
@@ -223,39 +266,42 @@ def convolve_to_few(layer: nn.Module, image: Tensor) -> Tensor:
 
     Parameters
     ----------
-    layer
-        The convolution, of padding 1.
+    weight, bias
+        Of a convolution of padding 1; or stacked, of several settings.
     image
         (batch, channels, *grid).
 
     Returns
     -------
     Tensor
-        (batch, channels of the layer, *grid), equal to `layer(image)` up to rounding.
+        (batch, channels of the layer, *grid), equal to the convolution up to rounding.
 
     Examples
     --------
     >>> layer = nn.Conv2d(4, 2, 3, padding=1)
     >>> image = torch.rand(1, 4, 8, 8)
-    >>> torch.allclose(convolve_to_few(layer, image), layer(image), atol=1e-6)
+    >>> torch.allclose(convolve_to_few(layer.weight, layer.bias, image), layer(image), atol=1e-6)
     True
     """
-    weight = cast(Tensor, layer.weight)
-    bias = cast(Tensor, layer.bias)
     d = image.dim() - 2
-    planes = weight.movedim(-1, 0)  # (3, out, in, 3 (, 3))
-    kernel = planes.flatten(0, 1).unsqueeze(-1)  # (3 · out, in, 3 (, 3), 1)
+    planes = weight.movedim(-1, -2 - d)  # (3, out, in, 3 (, 3))
+    kernel = planes.flatten(-2 - d, -1 - d).unsqueeze(-1)  # (3 · out, in, 3 (, 3), 1)
     padding = [1] * (d - 1) + [0]
-    shares = _convolve(image, kernel, None, [1] * d, padding)
+    of_neighbours = torch.zeros_like(bias)
+    biases = torch.cat([of_neighbours, bias, of_neighbours], -1)
+
+    def convolve(kernel: Tensor, bias: Tensor, image: Tensor) -> Tensor:
+        return _convolve(image, kernel, bias, [1] * d, padding)
+
+    shares = by_setting(convolve, [kernel, biases], [image])
     before, here, after = shares.tensor_split(3, 1)
-    bias_shape = [-1] + [1] * d
-    total: Tensor = here + bias.reshape(bias_shape)
+    total = here.clone()
     total[..., 1:] += before[..., :-1]
     total[..., :-1] += after[..., 1:]
     return total
 
 
-def convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
+def convolve_upsampled(weight: Tensor, bias: Tensor, coarse: Tensor, skip: Tensor) -> Tensor:
     """Convolve [upsample(coarse), skip] without forming it.
 
     A convolution is linear in its input channels, so that it splits into one of each part:
@@ -268,8 +314,8 @@ def convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor
 
     Parameters
     ----------
-    layer
-        The convolution, 3 × 3 (× 3), of the channels of both parts.
+    weight, bias
+        Of the convolution, 3 × 3 (× 3), of the channels of both parts; or stacked, of several settings.
     coarse
         (batch, channels, *grid / 2).
     skip
@@ -282,18 +328,21 @@ def convolve_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor
     """
     d = coarse.dim() - 2
     channels = coarse.shape[1]
-    weight = cast(Tensor, layer.weight)
-    bias = cast(Tensor, layer.bias)
-    from_coarse, from_skip = weight.tensor_split([channels], 1)
-
+    from_coarse, from_skip = weight.tensor_split([channels], -1 - d)
+    upsampling = _after_upsampling(from_coarse, d)
     ones = [1] * d
-    fine = _convolve(skip, from_skip, bias, stride=ones, padding=ones)
-    upsampling = _after_upsampling(from_coarse)
-    upsampled = TRANSPOSED[d](coarse, upsampling, stride=2, padding=1)
-    return fine.add_(upsampled)
+
+    def convolve(
+        from_skip: Tensor, bias: Tensor, upsampling: Tensor, coarse: Tensor, skip: Tensor
+    ) -> Tensor:
+        fine = _convolve(skip, from_skip, bias, stride=ones, padding=ones)
+        upsampled = TRANSPOSED[d](coarse, upsampling, stride=2, padding=1)
+        return fine.add_(upsampled)
+
+    return by_setting(convolve, [from_skip, bias, upsampling], [coarse, skip])
 
 
-def _after_upsampling(weight: Tensor) -> Tensor:
+def _after_upsampling(weight: Tensor, d: int) -> Tensor:
     """Return the weights of a convolution after upsampling as those of a transposed convolution.
 
     Along one axis the fine voxels 2i and 2i + 1 are copies of the coarse voxel i. A kernel
@@ -304,19 +353,20 @@ def _after_upsampling(weight: Tensor) -> Tensor:
     Parameters
     ----------
     weight
-        (out, in, *3).
+        (…, out, in, *3).
+    d
+        Spatial axes.
 
     Returns
     -------
     Tensor
-        (in, out, *4).
+        (…, in, out, *4).
     """
-    d = weight.dim() - 2
     for axis in range(d):
         later_axes = [0, 0] * (d - 1 - axis)  # `pad` counts axes from the last one
         one_later = functional.pad(weight, [*later_axes, 1, 0])
         in_place = functional.pad(weight, [*later_axes, 0, 1])
         weight = one_later + in_place
-    spatial_axes = range(2, d + 2)
+    spatial_axes = range(-d, 0)
     reversed_weight = weight.flip(*spatial_axes)
-    return reversed_weight.transpose(0, 1)
+    return reversed_weight.transpose(-2 - d, -1 - d)

@@ -11,6 +11,7 @@ from hmopt.oracle.open import (
     load_oracle,
     open_oracle,
     open_registrar,
+    open_registrar_of_file,
     source_of,
 )
 from hmopt.oracle.optimized import OptimizedOracle
@@ -42,6 +43,7 @@ __all__ = [
     "load_oracle",
     "open_oracle",
     "open_registrar",
+    "open_registrar_of_file",
     "refine",
     "source_of",
     "write_examples",

@@ -30,7 +30,7 @@ from hmopt.space import Index, Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, network_key
 from hmopt.training.loss import with_scales
-from hmopt.training.state import logged_progress
+from hmopt.training.state import logged_progress, minutes_of_model
 from hmopt.training.train import (
     files_beside,
     setting_key,
@@ -164,7 +164,7 @@ class RetrainedOracle(NetworkOracle):
         if diverged is not None:
             return diverged.steps, diverged.minutes
         header = self._header(index)
-        return header["steps"], header["minutes"]
+        return header["steps"], minutes_of_model(self.path(index), header)
 
     def _header(self, index: Index) -> dict[str, Any]:
         path = self.path(index)

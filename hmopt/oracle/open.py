@@ -130,6 +130,33 @@ def open_registrar(
     return source_of(files.path, study).registrar(device, placement, iterations)
 
 
+def open_registrar_of_file(
+    path: Path,
+    device: Device = "cpu",
+    placement: Placement | None = None,
+    trust_code: bool = False,
+    iterations: int | None = None,
+) -> Registrar:
+    """Return a hypermorph of hmopt in a file, as `hmopt compare` keeps, ready for images from outside the cohort.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device, placement, trust_code
+        As of `open_registrar`.
+    iterations
+        How many refine each registration; None: none.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no model, or it cannot be used.
+    """
+    alone = own_model.read(path, device, trust_code=trust_code)
+    return _registrar_of(alone, placement, iterations or 0)
+
+
 def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> FileModel:
     """Return the model of a study folder, or of one that holds a model alone, on the processor.
 

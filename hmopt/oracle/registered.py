@@ -207,6 +207,18 @@ class RegisteringOracle(ABC):
         ids = tuple(pair.id for pair in pairs)
         return Block(index=index, pairs=ids, labels=self.labels, values=values)
 
+    def context_of(self, metric: str) -> str | None:
+        """Return a hash of what decides a metric's values beside the identity and a pair; None where nothing does.
+
+        Of a metric around three subjects it is what the third one is chosen by: subjects, splits, slices and the
+        columns of `pairs.same`.
+        """
+        if ONWARD not in find_metric(metric).parameters:
+            return None
+        columns = ["subject", "split", "slice", *self.cohort.same]
+        rows = self.cohort.images[columns].sort_index().astype(str)
+        return content_hash(columns, list(rows.index.astype(str)), rows.to_numpy().tolist())
+
     def further_displacements(
         self, index: Index, pairs: Sequence[Pair], images: Originals, metrics: Sequence[str]
     ) -> tuple[Tensor | None, Tensor | None]:

@@ -248,9 +248,9 @@ def _training_minutes(files: StudyFolder, searched: Searched) -> float:
     """Return how long the model was trained; 0 of an engine or without a model, NaN where it is not known."""
     if searched.engine is not None or searched.source in ("engine", "optimize"):
         return 0.0
-    log = files.training
-    if log is not None and "minutes" in log and not log.empty:
-        return float(log["minutes"].max())
+    times = files.training_times
+    if times is not None and not times.empty:
+        return float(times["minutes"].max())
     trained = [one.minutes for one in files.commands if one.command.startswith("hmopt train")]
     return sum(trained) if trained else math.nan
 

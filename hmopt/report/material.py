@@ -22,6 +22,8 @@ from hmopt.analysis.pareto import Front, front_of_scope
 from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
+from hmopt.analysis.subject_prediction import SubjectPrediction, judge_subject_prediction
+from hmopt.analysis.uncertainty import UncertaintyResult, judge_uncertainty
 from hmopt.analysis.without_labels import StandIns, find_stand_ins
 from hmopt.catalogue import find_metric
 from hmopt.commands import Command
@@ -58,6 +60,8 @@ class Material:
         Of the pairs before registration; None where they were not measured.
     training
         The training log; None where there is none.
+    training_times
+        Minutes of the training by step; None where they were not written down.
     findings
         The analysis of each scope.
     compared
@@ -76,6 +80,8 @@ class Material:
         The amortization gap; None where it was not measured.
     gradient
         What was tuned by gradient; None where nothing was.
+    uncertainty
+        Uncertainty of displacements and error at landmarks; None where it was not measured.
     """
 
     files: StudyFolder
@@ -86,6 +92,7 @@ class Material:
     half: Measurements | None
     before: Measurements | None
     training: pd.DataFrame | None
+    training_times: pd.DataFrame | None = None
     findings: tuple[ScopeResult, ...]
     compared: BaselineComparison | None = None
     commands: tuple[Command, ...] = ()
@@ -95,6 +102,7 @@ class Material:
     regional: RegionalGain | None = None
     gap: GapResult | None = None
     gradient: GradientResult | None = None
+    uncertainty: UncertaintyResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -236,13 +244,21 @@ class Material:
         scopes = [finding.scope for finding in self.findings]
         return find_stand_ins(self.measurements, scopes, self.searched.search)
 
+    @cached_property
+    def subject_prediction(self) -> SubjectPrediction | None:
+        """What a setting for each subject gains, known and predicted; None of too few subjects or no labels."""
+        search = self.searched.search
+        if find_metric(search.metric).is_without_labels:
+            return None
+        return judge_subject_prediction(self.measurements, search)
+
     @property
     def training_minutes(self) -> float | None:
-        """Duration of the training; None without a log of it."""
-        log = self.training
-        if log is None or log.empty or "minutes" not in log:
+        """Duration of the training; None where it was not written down."""
+        times = self.training_times
+        if times is None or times.empty:
             return None
-        return float(log["minutes"].max())
+        return float(times["minutes"].max())
 
 
 def held_out_score(finding: ScopeResult) -> Estimate | None:
@@ -300,6 +316,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         half=half,
         before=before,
         training=files.training,
+        training_times=files.training_times,
         findings=tuple(warn_of_drift(findings, drifts)),
         compared=_read_compared(files, measurements),
         commands=files.commands,
@@ -309,6 +326,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
         regional=judge_regions(measurements, search) if searched.loss.get("regions") else None,
         gap=_judge_gap(files, measurements),
         gradient=_judge_gradient(files, measurements),
+        uncertainty=_judge_uncertainty(files, measurements),
     )
 
 
@@ -346,6 +364,14 @@ def _judge_gradient(files: StudyFolder, measurements: Measurements) -> GradientR
     if record is None:
         return None
     return judge_gradient(measurements, files.dense_measurements(), record, files.searched.search)
+
+
+def _judge_uncertainty(files: StudyFolder, measurements: Measurements) -> UncertaintyResult | None:
+    """Compare uncertainty and error at landmarks."""
+    record = files.uncertainty
+    if record is None:
+        return None
+    return judge_uncertainty(record, measurements.pairs, files.searched.search.seed)
 
 
 def _read_checkpoints(

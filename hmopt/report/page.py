@@ -13,22 +13,15 @@ from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
-from hmopt.catalogue import (
-    REGULARIZERS,
-    SIMILARITIES,
-    Record,
-    RegionalWeight,
-    TermParameter,
-    WeightedTerm,
-    find_metric,
-    known_hyperparameter,
-)
+from hmopt.catalogue import REGULARIZERS, SIMILARITIES, find_metric
 from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration.study import Study
 from hmopt.files import slug
 from hmopt.report import words
+from hmopt.report.changes import Changes
 from hmopt.report.headline import REGISTER, Advice, advise, caveats, fact, headline_sentences
 from hmopt.report.material import Material, held_out_score
+from hmopt.report.methods import WRITTEN_OUT, Methods, further_term, title_of
 from hmopt.report.outlines import Example, read_examples
 from hmopt.report.overview import on_front, sorted_for_reading
 from hmopt.report.part import Place, ReportPart, Section
@@ -38,8 +31,6 @@ TEMPLATE = "index.html.jinja"
 NEAREST = "dice_nearest"
 MOST_COLUMNS = 2
 """Hyperparameters with a column each in the table of best settings; of more, a setting is one column."""
-WRITTEN_OUT = ("regularization", "label_weight")
-"""Hyperparameters whose terms stand in the formula of the loss."""
 PLACEMENTS = {
     "affine": "after an affine alignment",
     "header": "where headers put them",
@@ -203,8 +194,45 @@ class Group:
         return "subject" in self.kinds
 
 
-def render(material: Material, drawings: Drawings, answers: Answers) -> str:
-    """Return the page as HTML."""
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A file that the page holds, to be saved from it.
+
+    Parameters
+    ----------
+    name, address
+        Its name, and its content as a `data:` URI.
+    """
+
+    name: str
+    address: str
+
+
+def render(
+    material: Material,
+    drawings: Drawings,
+    answers: Answers,
+    methods: Methods,
+    changes: Changes | None = None,
+    downloads: Sequence[Download] = (),
+) -> str:
+    """Return the page as HTML: one file, which asks for no other.
+
+    Parameters
+    ----------
+    material
+        The analysed study.
+    drawings
+        Its figures.
+    answers
+        Its sections, by their part.
+    methods
+        Its methods.
+    changes
+        How it differs from the report before; None where there was none.
+    downloads
+        Files that the page holds.
+    """
     environment = Environment(
         loader=PackageLoader("hmopt.report"),
         autoescape=True,
@@ -248,6 +276,9 @@ def render(material: Material, drawings: Drawings, answers: Answers) -> str:
         has_half=material.half is not None or material.searched.source == "trained",
         training=training_facts(material),
         declared=declared(material),
+        methods=methods,
+        changes=changes,
+        downloads=downloads,
         steps=steps(material),
         caveats=caveats(material),
         folding_limit=words.percent(search.folding_limit),
@@ -353,9 +384,8 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     folding = words.percent(optimum.folding)
     limit = f"limit {words.percent(search.folding_limit)}"
     pairs = len(cohort.full.response.pairs)
-    training = None
-    if material.training_minutes is not None:
-        training = words.duration(material.training_minutes)
+    steps_done = _steps_done(material)
+    training = None if steps_done is None else f"{steps_done:,} steps"
     found = [
         (f"{metric} before registration", before, _mean_over(search.metric)),
         (f"{metric} held out", held_out, remark),
@@ -478,14 +508,17 @@ def _examples(material: Material, finding: ScopeResult) -> list[Example]:
 
 
 def training_facts(material: Material) -> str:
-    """Return the steps and the duration of the training as a sentence; empty without a log."""
+    """Return the steps of the training as a sentence; empty without a log."""
+    steps_done = _steps_done(material)
+    return "" if steps_done is None else f"{steps_done:,} steps."
+
+
+def _steps_done(material: Material) -> int | None:
+    """Return the steps of the training; None without a log."""
     log = material.training
     if log is None or log.empty or "step" not in log:
-        return ""
-    steps = int(log["step"].iloc[-1])
-    if material.training_minutes is None:
-        return f"{steps:,} steps."
-    return f"{steps:,} steps in {words.duration(material.training_minutes)}."
+        return None
+    return int(log["step"].iloc[-1])
 
 
 def _failed(material: Material) -> str:
@@ -503,7 +536,7 @@ def _failed(material: Material) -> str:
 
 
 def declared(material: Material) -> Entries:
-    """Return the methods: data, preprocessing, network, loss, search and time; what is not known is left out."""
+    """Return the methods: data, preprocessing, network, loss, search and commands; what is not known is left out."""
     study = material.study
     engine = material.searched.engine
     entries = [("Data", _data(material))]
@@ -521,12 +554,9 @@ def declared(material: Material) -> Entries:
         entries.append(("Refinement", _refinement(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
-        took: list[str] = []
-        for command in material.commands:
-            time = words.duration(command.minutes)
-            took.append(f"{command.command} {time}")
-        times = ", ".join(took)
-        entries.append(("Time", f"{times}."))
+        # the page is the same for the same numbers: durations stand in a file of their own
+        given = ", ".join(command.command for command in material.commands)
+        entries.append(("Commands", f"{given}. commands.csv tells how long each took."))
     return entries
 
 
@@ -596,11 +626,11 @@ def _network(study: Study) -> str:
 def _loss(material: Material) -> str:
     loss = material.searched.loss
     kind = str(loss.get("regularizer"))
-    similarity = _title(SIMILARITIES, str(loss.get("similarity")), "similarity")
-    regularizer = f"{_title(REGULARIZERS, kind, 'regularizer')} of the velocity"
+    similarity = title_of(SIMILARITIES, str(loss.get("similarity")), "similarity")
+    regularizer = f"{title_of(REGULARIZERS, kind, 'regularizer')} of the velocity"
     scale = words.number(material.searched.loss_scale)
     names = material.searched.space.names
-    further = "".join(f" {_further(name, loss)}" for name in names if name not in WRITTEN_OUT)
+    further = "".join(f" {further_term(name, loss)}" for name in names if name not in WRITTEN_OUT)
     if loss.get("regions"):
         data = f"{scale} · {similarity}"
         if "label_weight" in names:
@@ -632,28 +662,6 @@ def _refinement(material: Material) -> str:
         f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, "
         f"which lower this loss{without}, from the velocity that the model gives."
     )
-
-
-def _title(records: Mapping[str, Record], name: str, otherwise: str) -> str:
-    """Return the title of a record, or a general word for one that this version does not know."""
-    return records[name].title if name in records else otherwise
-
-
-def _further(name: str, loss: Mapping[str, object]) -> str:
-    """Return what a hyperparameter other than λ and γ does to the loss."""
-    record = known_hyperparameter(name)
-    if record is None:
-        return f"{words.symbol(name)} weighs a further term."
-    regions = loss.get("regions")
-    if isinstance(record, RegionalWeight) and isinstance(regions, dict):
-        structures = regions.get(record.region, [])
-        return f"{record.meaning[:-1]} ({', '.join(structures)}) of the fixed image."
-    if isinstance(record, WeightedTerm) and record.effect == "share of the similarity":
-        second = _title(SIMILARITIES, str(loss.get("second_similarity")), record.title)
-        return f"{record.symbol} is the {record.effect} that is {second}, at its own scale."
-    if isinstance(record, TermParameter) and name in loss:
-        return f"{record.meaning[:-1]}; the scale is that of {loss[name]}, and follows it."
-    return record.meaning
 
 
 def _search(material: Material) -> str:

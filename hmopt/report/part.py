@@ -64,6 +64,9 @@ class Section:
         What goes into `summary.json`, ready for JSON but for NaN.
     files
         By file name, as `beside.csv`: tables of numbers that are kept in `report` and `results`.
+    verdicts
+        By question, as `one λ for each structure over the default`: the verdict. The next report says which are
+        others.
     """
 
     title: str
@@ -76,6 +79,7 @@ class Section:
     further: tuple[Table, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
 
 class ReportPart(ABC):

@@ -1,4 +1,4 @@
-"""The numbers of a study that other texts cite: `summary.json`."""
+"""The numbers of a study that other texts cite: `summary.json`, and `times.json`."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -25,25 +25,31 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
     """Return every number that a study's README may cite, ready for JSON.
 
     With the searched metric's name (as `dice`): `dice_unregistered`, `dice_at_optimum`, `dice_held_out` with its
-    interval; `regularization` with its interval; the same for each scope under `scopes`, by family; `commands` with
-    their minutes, and their `hours`. The numbers of each section follow.
+    interval; `regularization` with its interval; the same for each scope under `scopes`, by family. The numbers of each
+    section follow.
     """
     searched = material.searched
-    commands = material.commands
-    minutes = [command.minutes for command in commands]
     numbers: Numbers = {}
     numbers["name"] = searched.name
     numbers["metric"] = searched.search.metric
     numbers["limits"] = searched.search.all_limits
     numbers |= _scope_numbers(material, material.cohort)
-    numbers["training_minutes"] = material.training_minutes
-    numbers["commands"] = [asdict(command) for command in commands]
-    numbers["hours"] = sum(minutes) / 60 if commands else None
     numbers["loss_scale"] = searched.loss_scale
     numbers["scopes"] = _by_family(material)
     numbers |= _joined(sections)
     cleaned: Numbers = _without_nan(numbers)
     return cleaned
+
+
+def times(material: Material) -> Numbers:
+    """Return how long a study took: `training_minutes`, `commands` with their minutes, and their `hours`."""
+    commands = material.commands
+    minutes = [command.minutes for command in commands]
+    return {
+        "training_minutes": material.training_minutes,
+        "commands": [asdict(command) for command in commands],
+        "hours": sum(minutes) / 60 if commands else None,
+    }
 
 
 def _by_family(material: Material) -> Numbers:

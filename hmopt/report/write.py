@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
@@ -17,20 +18,40 @@ from hmopt.ledger.composed import write_composed
 from hmopt.ledger.gap import write_gap
 from hmopt.ledger.gradient import write_gradient
 from hmopt.ledger.table import write_measurements
+from hmopt.ledger.uncertainty import write_uncertainty
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
+from hmopt.report.changes import Changes, changes_between, read_last, record_of, write_last
 from hmopt.report.curves import response_figure, thinned, training_figure
-from hmopt.report.figure import inline, save, style, to_svg
+from hmopt.report.figure import data_uri, inline, save, style, to_svg
+from hmopt.report.markdown import summary_text
 from hmopt.report.material import Material, read_material
+from hmopt.report.methods import Methods, methods_of
 from hmopt.report.origin import optima_of_origin, write_optima
 from hmopt.report.overview import front_groups, optima_figure, overview_figure, subjects_figure
-from hmopt.report.page import Drawings, render
-from hmopt.report.part import Section
+from hmopt.report.page import Download, Drawings, render
+from hmopt.report.part import ReportPart, Section
 from hmopt.report.parts import make_sections
-from hmopt.report.summary import summary
+from hmopt.report.summary import summary, times
 from hmopt.report.words import scope_title
 from hmopt.space import Hyperparameter
 from hmopt.study_folder import ResultsFolder, StudyFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A report that was written.
+
+    Parameters
+    ----------
+    page
+        `report/index.html`.
+    changes
+        How it differs from the one that was there; None where there was none.
+    """
+
+    page: Path
+    changes: Changes | None
 
 
 def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
@@ -46,24 +67,62 @@ def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Pat
     Returns
     -------
     page
-        `report/index.html`; beside it are `optima.csv` and `figures/`.
+        `report/index.html`; beside it are `optima.csv`, `summary.md`, `references.bib` and `figures/`.
 
     Raises
     ------
     LedgerError
         If nothing was searched or measured.
+    HmoptError
+        If the record of the report before was damaged.
     """
+    return renew_report(folder, track).page
+
+
+def renew_report(folder: Path | str | StudyFolder, track: Track = silent) -> Written:
+    """Write `report/` as `write_report` does, and tell how it differs from the report that was there."""
     files = StudyFolder.of(folder)
-    material = read_material(files, track)
     destination = files.report
+    last = read_last(destination.record_file)
+    material = read_material(files, track)
     with style():
         answers = make_sections(material)
         sections = list(answers.values())
         drawings = _draw(material, sections, destination.figures_folder, track)
     _write_optima(material, destination.optima_file)
     _write_files(sections, destination.path)
-    _write_text(destination.page_file, render(material, drawings, answers))
-    return destination.page_file
+    by_anchor = _by_anchor(answers)
+    methods = methods_of(material, by_anchor)
+    _write_text(destination.summary_text_file, _summary_text(material, answers, methods))
+    _write_text(destination.references_file, methods.bibtex)
+    record = record_of(material, by_anchor)
+    changes = None if last is None else changes_between(last, record)
+    held = [destination.optima_file, destination.summary_text_file, destination.references_file]
+    downloads = [_download(path) for path in held]
+    page = render(material, drawings, answers, methods, changes, downloads)
+    _write_text(destination.page_file, page)
+    # last, so that an interrupted report is not taken for one that was read
+    write_last(destination.record_file, record)
+    return Written(page=destination.page_file, changes=changes)
+
+
+def _by_anchor(answers: Mapping[ReportPart, Section]) -> dict[str, Section]:
+    return {part.anchor: section for part, section in answers.items()}
+
+
+def _summary_text(
+    material: Material, answers: Mapping[ReportPart, Section], methods: Methods
+) -> str:
+    placed = {part.anchor: (part.place, section) for part, section in answers.items()}
+    return summary_text(material, placed, methods)
+
+
+_MEDIA = {".csv": "text/csv", ".md": "text/markdown", ".bib": "text/x-bibtex"}
+
+
+def _download(path: Path) -> Download:
+    media_type = f"{_MEDIA[path.suffix]};charset=utf-8"
+    return Download(name=path.name, address=data_uri(path.read_bytes(), media_type))
 
 
 def write_results(
@@ -86,8 +145,8 @@ def write_results(
     folder
         The measurements at every checkpoint of training, those of a dense sweep, of a comparison, of composed fields
         and of the amortization gap if there were any, pairs, `search.json`, commands, the thinned training log, the
-        table of optima, `summary.json`, the figures, and pictures of pairs where asked for. A report needs no model
-        then.
+        table of optima, `summary.json`, `summary.md`, the figures, and pictures of pairs where asked for. A report
+        needs no model then.
 
     Raises
     ------
@@ -105,6 +164,7 @@ def write_results(
     _write_composed(files)
     _write_gap(files, material)
     _write_gradient(files, material)
+    _write_uncertainty(files, material)
     write_table(material.measurements.pairs, destination.pairs_file)
     _write_text(destination.search_file, _json(material.facts))
     if files.commands_file.is_file():
@@ -114,15 +174,24 @@ def write_results(
     _write_origin(files, material)
     if material.training is not None:
         rows = thinned(material.training)
-        write_table(rows, destination.training_file, float_format="%.6g")
+        # logs of earlier versions hold the minutes, too
+        numbers = rows.drop(columns="minutes", errors="ignore")
+        write_table(numbers, destination.training_file, float_format="%.6g")
+    if material.training_times is not None:
+        rows = thinned(material.training_times)
+        write_table(rows, destination.training_times_file, float_format="%.6g")
     if pictures:
         _copy_pictures(files)
     with style():
-        sections = list(make_sections(material).values())
+        answers = make_sections(material)
+        sections = list(answers.values())
         for name, figure in _kept_figures(material, sections).items():
             save(figure, destination.figures_folder, name)
     _write_files(sections, destination.path)
     _write_text(destination.summary_file, _json(summary(material, sections)))
+    _write_text(destination.times_file, _json(times(material)))
+    methods = methods_of(material, _by_anchor(answers))
+    _write_text(destination.summary_text_file, _summary_text(material, answers, methods))
     return destination.path
 
 
@@ -224,6 +293,15 @@ def _write_gradient(files: StudyFolder, material: Material) -> None:
         path.unlink(missing_ok=True)
     else:
         write_gradient(path, material.gradient.record)
+
+
+def _write_uncertainty(files: StudyFolder, material: Material) -> None:
+    """Write uncertainty and error at landmarks; those of an earlier model go."""
+    path = files.results.uncertainty_file
+    if material.uncertainty is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_uncertainty(path, material.uncertainty.record)
 
 
 def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:

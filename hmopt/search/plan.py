@@ -218,6 +218,8 @@ def promise(
 
         promise(x) = max(A(x), C(x)) + |A(x) - C(x)| / 2.
 
+    Through two places both are the straight line.
+
     Parameters
     ----------
     places
@@ -240,11 +242,16 @@ def promise(
     --------
     >>> promise([0, 10, 20, 30], np.array([0.0, 1.0, 4.0, 9.0]), [15, 20])
     array([2.25, 4.  ])
+    >>> promise([0, 10], np.array([0.0, 1.0]), [4])
+    array([0.4])
     """
     measured = np.asarray(places, dtype=float)
     wanted = np.asarray(at, dtype=float)
-    akima = Akima1DInterpolator(measured, scores, axis=0)(wanted)
     spline = CubicSpline(measured, scores, axis=0)(wanted)
+    if len(measured) == 2:
+        # scipy's slopes of Akima's curve are undefined memory there
+        return np.asarray(spline)
+    akima = Akima1DInterpolator(measured, scores, axis=0)(wanted)
     higher = np.maximum(akima, spline)
     return np.asarray(higher + np.abs(akima - spline) / 2)
 

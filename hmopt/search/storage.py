@@ -1,5 +1,7 @@
 """The storage of Optuna studies: in a study folder, or on a server that several machines share."""
 
+import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,8 @@ AT_WORK = "writes to the studies"
 """What another process does that is waited for."""
 ADVISORY_LOCK = 0x686D6F7074
 """Number of hmopt's lock in a database of PostgreSQL: its name in ASCII."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+"""An environment variable in a URL. `$NAME` without braces is none: a password may hold a dollar."""
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
 TABLES = {
@@ -75,20 +79,21 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     folder
         The study folder.
     url
-        As SQLAlchemy takes it; left out: `studies.db` in the folder.
+        As SQLAlchemy takes it; left out: `studies.db` in the folder. `${NAME}` stands for the value of an environment
+        variable.
 
     Raises
     ------
     SearchError
-        If it cannot be opened, or is a file that is no Optuna storage; the message shows no
-        password.
+        If it cannot be opened, is a file that is no Optuna storage, or names an environment variable that is not set;
+        the message shows no password.
 
     References
     ----------
     https://www.sqlite.org/pragma.html#pragma_synchronous: NORMAL in WAL mode.
     """
     own = StudyFolder(folder).studies_file.resolve()
-    url = url or f"sqlite:///{own}"
+    url = with_environment(url) if url else f"sqlite:///{own}"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
         _check_file(url, own)
@@ -109,7 +114,8 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
         # their messages can hold parts of the URL, and so of a password
         raise _refused("a URL that cannot be read") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        raise _refused(str(error).splitlines()[0]) from error
+        # a driver may repeat the URL or parts of it, and so would the chain of errors
+        raise _refused(_without_password(str(error).splitlines()[0], url)) from None
     return storage
 
 
@@ -214,7 +220,8 @@ def patiently(work: Callable[[], T], track: Track = silent) -> T:
                 failed_since = now  # it has worked in between
             is_locked = "locked" in reason
             if is_locked or now - failed_since > SECONDS_TO_RECONNECT:
-                raise _unreachable(reason) from error
+                # as where it is opened: the chain of errors may repeat the URL
+                raise _unreachable(reason) from None
         _pause(track)
 
 
@@ -244,6 +251,50 @@ def _unreachable(reason: str) -> SearchError:
         got=reason,
         advice="Finished work is kept: run the command again once it does.",
     )
+
+
+def with_environment(url: str) -> str:
+    """Return a URL in which `${NAME}` is replaced by the environment variable of that name.
+
+    Raises
+    ------
+    SearchError
+        If it is not set, or empty.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["HMOPT_DB"] = "sqlite:///all.db"
+    >>> with_environment("${HMOPT_DB}")
+    'sqlite:///all.db'
+    >>> with_environment("postgresql://me:${HMOPT_UNSET}@host/db")
+    Traceback (most recent call last):
+    hmopt.errors.SearchError: search.storage: expected the environment variable HMOPT_UNSET, got none. Set it, ...
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        found = os.environ.get(name)
+        if not found:
+            raise SearchError(
+                "search.storage",
+                expected=f"the environment variable {name}",
+                got="none" if found is None else "an empty one",
+                advice="Set it, or name the database itself.",
+            )
+        return found
+
+    return _VARIABLE.sub(value, url)
+
+
+def _without_password(message: str, url: str) -> str:
+    """Return the message of an error without the password of a URL, as it is written there and as it is meant."""
+    meant = make_url(url).password
+    written = re.search(r"://[^:/@]*:(.*)@", url)
+    for secret in (meant, written and written[1]):
+        if secret:
+            message = message.replace(str(secret), "***")
+    return message
 
 
 def _make_database(path: Path) -> None:

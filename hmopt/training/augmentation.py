@@ -1,6 +1,7 @@
 """Random transforms of training images."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +15,11 @@ from hmopt.spatial import identity_grid
 
 
 def random_displacement(
-    options: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    options: AugmentationOptions,
+    count: int,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    rows: Sequence[int] | None = None,
 ) -> Tensor | None:
     """Draw a small affine and smooth displacement for each of some images.
 
@@ -32,12 +37,14 @@ def random_displacement(
     shape
         Of the images, along each of d axes.
     generator
-        Source of randomness.
+        Source of randomness; numbers are drawn for all images.
+    rows
+        Those whose displacement is computed; None: all.
 
     Returns
     -------
     Tensor or None
-        (count, d, *shape), in voxels; None if nothing is declared that moves voxels.
+        (rows, d, *shape), in voxels; None if nothing is declared that moves voxels.
 
     Examples
     --------
@@ -51,15 +58,21 @@ def random_displacement(
     d = len(shape)
     drawn = [_random_affine(options, d, generator) for _ in range(count)]
     matrices = torch.from_numpy(np.stack(drawn))
+    if rows is not None:
+        matrices = matrices[list(rows)]
     affine = _affine_displacement(matrices.float(), shape)
     if not options.deformation:
         return affine
-    smooth = _smooth_displacement(options, count, shape, generator)
+    smooth = _smooth_displacement(options, count, shape, generator, rows)
     return affine + smooth
 
 
 def random_gamma(
-    options: AugmentationOptions, images: Tensor, generator: np.random.Generator
+    options: AugmentationOptions,
+    images: Tensor,
+    generator: np.random.Generator,
+    count: int | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Tensor:
     """Raise the intensities of each image to a random power γ, log γ ~ N(0, intensity²).
 
@@ -71,6 +84,8 @@ def random_gamma(
         (n, 1, *shape), in [0, 1].
     generator
         Source of randomness.
+    count, rows
+        Where they are some of more images: for how many a γ is drawn, and which of them they are.
 
     Returns
     -------
@@ -86,11 +101,12 @@ def random_gamma(
     """
     if not options.intensity:
         return images
-    count = len(images)
-    log_powers = generator.normal(0, options.intensity, count)
+    log_powers = generator.normal(0, options.intensity, count or len(images))
     powers = torch.from_numpy(np.exp(log_powers))
+    if rows is not None:
+        powers = powers[list(rows)]
     each_voxel = [1] * (images.dim() - 1)
-    powers = powers.float().reshape(count, *each_voxel)
+    powers = powers.float().reshape(len(images), *each_voxel)
     intensities = images.clamp(min=0)
     return intensities**powers
 
@@ -144,15 +160,21 @@ def _affine_displacement(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _smooth_displacement(
-    options: AugmentationOptions, count: int, shape: tuple[int, ...], generator: np.random.Generator
+    options: AugmentationOptions,
+    count: int,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    rows: Sequence[int] | None,
 ) -> Tensor:
-    """Draw vectors at control points and interpolate them: (count, d, *shape)."""
+    """Draw vectors at control points, and interpolate those of some images: (rows, d, *shape)."""
     d = len(shape)
     control = []
     for size in shape:
         intervals = round(size / options.deformation_spacing)
         control.append(max(2, intervals + 1))
     vectors = generator.normal(0, options.deformation, (count, d, *control))
+    if rows is not None:
+        vectors = vectors[list(rows)]
     at_control_points = torch.from_numpy(vectors).float()
     mode = "bicubic" if d == 2 else "trilinear"
     return functional.interpolate(at_control_points, size=shape, mode=mode, align_corners=True)

@@ -16,7 +16,7 @@ from hmopt.declaration import Study, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.space import Setting, Space, Value
-from hmopt.spatial import image_tensor, label_tensor, warp
+from hmopt.spatial import divided, image_tensor, label_tensor, warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 
@@ -55,8 +55,8 @@ class Batch:
 
     def divided(self, count: int) -> list["Batch"]:
         """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more."""
-        moving = self.moving.tensor_split(count)
-        fixed = self.fixed.tensor_split(count)
+        moving = divided(self.moving, count)
+        fixed = divided(self.fixed, count)
         moving_labels = _split(self.moving_labels, count)
         fixed_labels = _split(self.fixed_labels, count)
         parts = zip(moving, fixed, moving_labels, fixed_labels, strict=True)
@@ -64,7 +64,7 @@ class Batch:
 
 
 def _split(tensor: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    return [None] * count if tensor is None else tensor.tensor_split(count)
+    return [None] * count if tensor is None else divided(tensor, count)
 
 
 def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:
@@ -243,6 +243,7 @@ def make_batch(
     options: TrainingOptions,
     generator: np.random.Generator,
     with_labels: bool,
+    own: slice | None = None,
 ) -> Batch:
     """Load the images of some pairs and augment them.
 
@@ -261,11 +262,13 @@ def make_batch(
         Source of randomness.
     with_labels
         Whether the loss needs label maps.
+    own
+        The pairs that are loaded, each as if all were; None: all.
 
     Returns
     -------
     Batch
-        The n pairs.
+        These pairs.
 
     Examples
     --------
@@ -278,16 +281,21 @@ def make_batch(
     torch.Size([1, 1, 4, 6])
     """
     augmentation = options.augmentation
-    count = len(pairs)
-    moving = [pair.moving for pair in pairs]
-    fixed = [pair.fixed for pair in pairs]
+    # moving images, then fixed ones; numbers are drawn for all, as each process of several does
+    drawn = 2 * len(pairs)
+    moving_rows = range(len(pairs))[own or slice(None)]
+    fixed_rows = range(len(pairs), drawn)[own or slice(None)]
+    rows = [*moving_rows, *fixed_rows]
+    count = len(moving_rows)
+    moving = [pairs[row].moving for row in moving_rows]
+    fixed = [pairs[row].fixed for row in moving_rows]
     names = moving + fixed
 
     images = load_images(cohort, names)
-    images = random_gamma(augmentation, images, generator)
+    images = random_gamma(augmentation, images, generator, drawn, rows)
     labels = load_labels(cohort, names)[:, None].float() if with_labels else None
 
-    displacement = random_displacement(augmentation, len(names), cohort.shape, generator)
+    displacement = random_displacement(augmentation, drawn, cohort.shape, generator, rows)
     if displacement is not None:
         images = warp(images, displacement)
         labels = None if labels is None else warp(labels, displacement, "nearest")

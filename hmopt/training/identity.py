@@ -251,9 +251,11 @@ def _declared(study: Study) -> list[dict[str, Any]]:
     """Return what decides a training besides the networks: loss, optimization, split and pairs."""
     # a separate network has one setting
     not_deciding = {"threads", "checkpoint_every", "settings_per_step"}
-    # without it a training is that of earlier versions, whose models stay theirs
+    # without them a training is that of earlier versions, whose models stay theirs
     if not study.training.warm_up:
         not_deciding.add("warm_up")
+    if study.training.gradient_norm is None:
+        not_deciding.add("gradient_norm")
     of_training = {"tasks", "atlas", "same"}
     tables = {
         "loss": study.loss.model_dump(mode="json"),

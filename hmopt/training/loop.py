@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,14 @@ from hmopt.training.batches import (
     make_batch,
     training_pairs,
 )
+from hmopt.training.group import ALONE, Group
 from hmopt.training.loss import Loss, Model, declared_loss, study_scale
-from hmopt.training.optimization import make_average, make_schedule, take_step
+from hmopt.training.optimization import (
+    make_average,
+    make_schedule,
+    take_step,
+    take_step_together,
+)
 from hmopt.training.state import Log, Progress, load_state, save_state
 
 STEPS_BETWEEN_ROWS = 10
@@ -118,6 +124,7 @@ def run_training(
     key: str,
     device: torch.device,
     track: Track,
+    group: Group = ALONE,
 ) -> None:
     """Train a network, or resume an interrupted training.
 
@@ -128,7 +135,7 @@ def run_training(
         (m, f) ~ pairs, augmented                       make_batch
         v = g(m, f; h(λ; ω))                            Hypermorph.forward, in Loss.terms
         L = (1 - λ) · scale · D(m ∘ exp v, f) + λ R(v)  weighted_loss
-        ω ← Adam(ω, gradient of L / max(1 - λ, 0.05))   take_step
+        ω ← Adam(ω, gradient of L / max(1 - λ, 0.05))   take_step, or take_step_together
         average ← d · average + (1 - d) · ω             make_average
 
     D is the similarity loss, R the regularizer. Other hyperparameters, as the weight γ of the
@@ -158,6 +165,8 @@ def run_training(
         Where to compute.
     track
         Shows progress.
+    group
+        The processes that train together, of which this is the first; the others call `help_training`.
 
     Raises
     ------
@@ -173,69 +182,44 @@ def run_training(
     KeyboardInterrupt
         If Ctrl-C came; the state is written.
     """
+    training = _Training(study, cohort, build, files.state, key, device, group)
     options = study.training
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    pairs = training_pairs(study, cohort)
+    module, average, optimizer = training.module, training.average, training.optimizer
     tuning_pairs = draw_tuning_pairs(cohort, study.pairs, "tune")
-
-    torch.manual_seed(options.seed)
-    trainable = build(study, cohort.shape, device)
-    module = trainable.module
-    optimizer = trainable.make_optimizer()
-    average = make_average(module, options.averaging)
-    resumed = load_state(files.state, module, average, optimizer, key)
-    progress = resumed or Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
+    progress = training.progress
     first = progress.step
-    warm_up = min(options.warm_up, options.steps // 10)
-    schedule = make_schedule(optimizer, options.steps, done=first, warm_up=warm_up)
-    loss = declared_loss(study, cohort, progress.scale)
     log = Log(files.log, study.space, first)
-
-    def draw(step: int) -> Drawn:
-        """Draw the settings λ of a step, and the pairs that are registered at them."""
-        generator = np.random.default_rng([options.seed, step])
-        settings = trainable.draw_settings(generator)
-        chosen = draw_pairs(pairs, options.batch, generator)
-        needs_labels = [find_hyperparameter(name).needs_labels for name in settings[0]]
-        with_labels = any(needs_labels)
-        batch = make_batch(cohort, chosen, options, generator, with_labels)
-        return settings, batch.to(device)
-
-    steps = range(first, options.steps)
-    # on a processor, a second thread that draws would take the cores from the one that trains
-    drawn = map(draw, steps) if device.type == "cpu" else prefetch(draw, steps)
     clock = _Clock(progress.minutes)
     facts: CohortFacts | None = None
     before = unregistered_dice(cohort, tuning_pairs, options.batch, device)
     with stopping_between_steps() as stop:
-        for settings, batch in track(drawn, "Training", options.steps, first):
-            rate = schedule.get_last_lr()[0]
-            # λ is used twice there: for the weights that register the batch, and to weigh the loss
-            value, terms = take_step(trainable.model, optimizer, loss, batch, settings)
-            schedule.step()
+        for drawn in track(training.each_drawn(), "Training", options.steps, first):
+            rate = training.schedule.get_last_lr()[0]
+            value, terms = training.take_step(drawn)
             average.update_parameters(module)
 
             progress = progress.after_step(clock.minutes)
             step = progress.step
             is_last = step == options.steps
             is_checkpoint = is_last or step % options.checkpoint_every == 0
+            settings, _ = drawn
             row = _row(progress, float(rate), value, terms, settings[0])
             if is_checkpoint:
-                network = trainable.network(average.module.state_dict())
+                network = training.trainable.network(average.module.state_dict())
                 row["tune_dice"] = tune_dice(network, cohort, tuning_pairs, options.batch)
             if is_checkpoint or step % STEPS_BETWEEN_ROWS == 0:
-                log.write(row)
+                log.write(row, progress.minutes)
             if is_checkpoint:
                 check_dice(step, row["tune_dice"], before)
-                trainable.check()
+                training.trainable.check()
             if step in files.models:
                 # once is enough: images and split stay the same
                 facts = facts or training_facts(study, cohort)
-                header = _header(study, cohort, key, progress, loss, device)
+                place = group.device_text(device)
+                header = _header(study, cohort, key, progress, training.loss, place)
                 header[FACTS] = facts.model_dump()
                 header["tune_dice"] = _json_number(row.get("tune_dice", math.nan))
-                trainable.save(files.models[step], average.module.state_dict(), header)
+                training.trainable.save(files.models[step], average.module.state_dict(), header)
             must_stop = stop.is_asked
             if (is_checkpoint or must_stop) and not is_last:
                 log.sync()
@@ -244,6 +228,110 @@ def run_training(
                 break
     stop.check()
     files.state.unlink(missing_ok=True)
+
+
+def help_training(
+    study: Study,
+    cohort: PreparedCohort,
+    build: Build,
+    state: Path,
+    key: str,
+    device: torch.device,
+    group: Group,
+) -> None:
+    """Take the steps of a training that another process runs, and write nothing.
+
+    Parameters
+    ----------
+    study, cohort, build, key
+        As of `run_training`.
+    state
+        What an interrupted training resumes from; it is only read.
+    device, group
+        Of this process.
+
+    Raises
+    ------
+    HmoptError
+        As `run_training` raises.
+    """
+    training = _Training(study, cohort, build, state, key, device, group)
+    for drawn in training.each_drawn():
+        training.take_step(drawn)
+
+
+class _Training:
+    """What each process of a training has: model, optimizer and loss, and what is drawn for every step.
+
+    Parameters
+    ----------
+    study, cohort, build, key, device, group
+        As of `run_training`.
+    state
+        What it resumes from, where it is there.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        cohort: PreparedCohort,
+        build: Build,
+        state: Path,
+        key: str,
+        device: torch.device,
+        group: Group,
+    ) -> None:
+        self._options = options = study.training
+        self._cohort, self._device, self._group = cohort, device, group
+        threads = group.threads(options.threads, device)
+        if threads:
+            torch.set_num_threads(threads)
+        self._pairs = training_pairs(study, cohort)
+
+        torch.manual_seed(options.seed)
+        self.trainable = build(study, cohort.shape, device)
+        self.module = self.trainable.module
+        self.optimizer = self.trainable.make_optimizer()
+        self.average = make_average(self.module, options.averaging)
+        resumed = load_state(state, self.module, self.average, self.optimizer, key)
+        self.progress = resumed or Progress(step=0, minutes=0.0, scale=study_scale(study, cohort))
+        done = self.progress.step
+        warm_up = min(options.warm_up, options.steps // 10)
+        self.schedule = make_schedule(self.optimizer, options.steps, done=done, warm_up=warm_up)
+        self.loss = declared_loss(study, cohort, self.progress.scale)
+
+    def each_drawn(self) -> Iterable[Drawn]:
+        """Return what each step that is left trains on."""
+        steps = range(self.progress.step, self._options.steps)
+        # on a processor, a second thread that draws would take the cores from the one that trains
+        is_on_processor = self._device.type == "cpu"
+        return map(self._draw, steps) if is_on_processor else prefetch(self._draw, steps)
+
+    def _draw(self, step: int) -> Drawn:
+        """Draw the settings λ of a step, and the pairs that are registered at them; keep those of this process."""
+        options = self._options
+        generator = np.random.default_rng([options.seed, step])
+        settings = self.trainable.draw_settings(generator)
+        chosen = draw_pairs(self._pairs, options.batch, generator)
+        needs_labels = [find_hyperparameter(name).needs_labels for name in settings[0]]
+        with_labels = any(needs_labels)
+        own = self._group.pairs(len(chosen), len(settings))
+        batch = make_batch(self._cohort, chosen, options, generator, with_labels, own)
+        return self._group.part(settings), batch.to(self._device)
+
+    def take_step(self, drawn: Drawn) -> tuple[float, Terms]:
+        """Move the weights and the learning rate; return the loss at the first setting, and its terms."""
+        settings, batch = drawn
+        model, optimizer, loss, group = self.trainable.model, self.optimizer, self.loss, self._group
+        norm = self._options.gradient_norm
+        # λ is used twice there: for the weights that register the batch, and to weigh the loss
+        if group.count == 1:
+            found = take_step(model, optimizer, loss, batch, settings, norm)
+        else:
+            pairs = self._options.batch
+            found = take_step_together(model, optimizer, loss, batch, settings, group, pairs, norm)
+        self.schedule.step()
+        return found
 
 
 class _Clock:
@@ -265,7 +353,6 @@ def _row(
     """Return a row of the log: what a step did at the first of its settings."""
     row: dict[str, float] = {
         "step": progress.step,
-        "minutes": progress.minutes,
         "learning_rate": rate,
         "loss": value,
         "similarity": float(terms.dissimilarity),
@@ -283,7 +370,7 @@ def _header(
     key: str,
     progress: Progress,
     loss: Loss,
-    device: torch.device,
+    device: str,
 ) -> dict[str, Any]:
     """Return what a model's file tells about its training."""
     return {
@@ -296,8 +383,7 @@ def _header(
         "spacing_mm": cohort.spacing_mm,
         "reference": cohort.reference.to_record(),
         "steps": progress.step,
-        "minutes": round(progress.minutes, 2),
-        "device": str(device),
+        "device": device,
     }
 
 

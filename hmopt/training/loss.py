@@ -44,8 +44,8 @@ class Model(Protocol):
 
     registration: RegistrationNetwork
 
-    def __call__(self, moving: Tensor, fixed: Tensor, setting: Setting) -> Tensor:
-        """Predict the velocity of images of shape (batch, 1, *shape) at a setting."""
+    def velocities(self, moving: Tensor, fixed: Tensor, settings: Sequence[Setting]) -> Tensor:
+        """Predict the velocity of images of shape (batch, 1, *shape), each part of them at its setting."""
         ...
 
 
@@ -122,17 +122,23 @@ class Loss:
 
         Without label maps the overlap loss is 0.
         """
-        registered = self.registered(model, batch, setting)
+        (registered,) = self.registered(model, batch, [setting])
+        return self.terms_of(registered, setting)
+
+    def terms_of(self, registered: RegisteredBatch, setting: Setting) -> Terms:
+        """Compute the terms of the loss of pairs that are registered at a setting."""
         return loss_terms(registered, numbers_of(setting))
 
     def balanced(self, terms: Terms, setting: Setting) -> Tensor:
         """Return the loss of a setting with gradients of similar size at every λ: what is minimized."""
         return balanced_loss(terms, numbers_of(setting), self.scale_at(setting))
 
-    def registered(self, model: Model, batch: Batch, setting: Setting) -> RegisteredBatch:
-        """Register a batch at a setting."""
-        velocity = model(batch.moving, batch.fixed, setting)
-        return RegisteredBatch(
+    def registered(
+        self, model: Model, batch: Batch, settings: Sequence[Setting]
+    ) -> list[RegisteredBatch]:
+        """Register a batch in as many parts as settings, each at its own."""
+        velocity = model.velocities(batch.moving, batch.fixed, settings)
+        together = RegisteredBatch(
             moving=batch.moving,
             fixed=batch.fixed,
             moving_labels=batch.moving_labels,
@@ -142,9 +148,14 @@ class Loss:
             spacing=self.spacing,
             options=self.options,
             overlap_labels=self.overlap_labels,
-            scale=self.scale_at(setting),
-            second_scale=_scaled(self.second_scale, self.second_ratios, setting),
+            scale=self.scale,
+            second_scale=self.second_scale,
         )
+        registered = []
+        for setting, part in zip(settings, together.divided(len(settings)), strict=True):
+            second_scale = _scaled(self.second_scale, self.second_ratios, setting)
+            registered.append(part.scaled(self.scale_at(setting), second_scale))
+        return registered
 
     def scale_at(self, setting: Setting) -> float:
         """Return what the similarity loss is multiplied by at a setting."""
@@ -175,15 +186,14 @@ class RegionalLoss(Loss):
 
     regions: Mapping[str, tuple[int, ...]]
 
-    def terms(self, model: Model, batch: Batch, setting: Setting) -> Terms:
-        """Register a batch at a setting and compute the terms of its loss, by regions of fixed images.
+    def terms_of(self, registered: RegisteredBatch, setting: Setting) -> Terms:
+        """Compute the terms of the loss of registered pairs, by regions of fixed images.
 
         Raises
         ------
         DataError
-            If the batch has no label maps.
+            If the pairs have no label maps.
         """
-        registered = self.registered(model, batch, setting)
         return regional_terms(registered, numbers_of(setting), self.regions)
 
     def balanced(self, terms: Terms, setting: Setting) -> Tensor:

@@ -15,6 +15,7 @@ from hmopt.losses import Terms
 from hmopt.networks import Hypermorph
 from hmopt.space import Setting
 from hmopt.training.batches import Batch
+from hmopt.training.group import Group
 from hmopt.training.loss import Loss, Model
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -138,7 +139,12 @@ def make_average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def take_step(
-    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, settings: Sequence[Setting]
+    model: Model,
+    optimizer: Optimizer,
+    loss: Loss,
+    batch: Batch,
+    settings: Sequence[Setting],
+    gradient_norm: float | None = None,
 ) -> tuple[float, Terms]:
     """Move the weights once, by the mean gradient of all pairs; return a loss and its terms before.
 
@@ -153,6 +159,8 @@ def take_step(
     settings
         k of them, at most as many as pairs: the first n / k of n pairs are registered at the first
         setting, and so on.
+    gradient_norm
+        Length that the gradient of all weights is shortened to where it is longer; None: none.
 
     Returns
     -------
@@ -182,29 +190,129 @@ def take_step(
     >>> total, float(terms.dissimilarity)
     (2.0, 1.0)
     """
-    optimizer.zero_grad(set_to_none=True)
-    parts = batch.divided(len(settings))
-    found = []
-    for setting, part in zip(settings, parts, strict=True):
-        share = len(part.moving) / len(batch.moving)
-        found.append(_add_gradient(model, loss, part, setting, share))
+    found = _add_gradients(model, optimizer, loss, batch, settings)
+    _shorten(optimizer, gradient_norm)
     optimizer.step()
     return found[0]
 
 
-def _add_gradient(
-    model: Model, loss: Loss, batch: Batch, setting: Setting, share: float
+def take_step_together(
+    model: Model,
+    optimizer: Optimizer,
+    loss: Loss,
+    batch: Batch,
+    settings: Sequence[Setting],
+    group: Group,
+    pairs: int,
+    gradient_norm: float | None = None,
 ) -> tuple[float, Terms]:
-    """Add a share of the gradient of a loss to what the weights have; return the loss and its terms."""
-    # λ decides the network's weights here, and the weights of the terms in the next line
-    terms = loss.terms(model, batch, setting)
-    total = loss.balanced(terms, setting)
-    value = float(total.detach())
+    """Take the step that `take_step` takes, as one of several processes with a part of the pairs each.
+
+    With g_p the mean gradient of the n_p pairs of process p, and n = Σ n_p, all move their weights by
+
+        g = Σ_p n_p / n · g_p
+
+    which is the mean gradient of all n pairs, but for rounding.
+
+    Parameters
+    ----------
+    model, optimizer, loss
+        As of `take_step`; the weights are the same in all processes.
+    batch, settings
+        This process's own.
+    group
+        The processes.
+    pairs
+        n.
+    gradient_norm
+        Length that g is shortened to where it is longer; None: none.
+
+    Returns
+    -------
+    float
+        The loss of the pairs at the first of these settings.
+    Terms
+        What it is made of, detached from its gradients.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not a finite number in one of the processes; then the weights are as they were.
+    """
+    found: list[tuple[float, Terms]] = []
+    failure: DivergedError | None = None
+    try:
+        found = _add_gradients(model, optimizer, loss, batch, settings)
+    except DivergedError as error:
+        failure = error  # the others are told first, which wait for this process
+    share = len(batch.moving) / pairs
+    failed = _add_over_processes(optimizer, share, failure is not None, group)
+    if failed:
+        raise failure or DivergedError(
+            "training",
+            expected="a finite loss",
+            got="another number on another device",
+            advice="Lower the learning rate.",
+        )
+    _shorten(optimizer, gradient_norm)
+    optimizer.step()
+    return found[0]
+
+
+def _add_over_processes(optimizer: Optimizer, share: float, has_failed: bool, group: Group) -> bool:
+    """Replace each gradient by the sum of all processes' shares; return whether one of them has failed."""
+    parameters: list[Tensor] = []
+    for each in optimizer.param_groups:
+        parameters.extend(each["params"])
+    flat = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            gradient = torch.zeros_like(parameter)
+        flat.append(share * gradient.flatten())
+    # in one vector with the gradients, so that the processes wait for each other once
+    failures = flat[0].new_tensor([float(has_failed)])
+    total = group.total(torch.cat([*flat, failures]))
+
+    sizes = [len(part) for part in flat]
+    *gradients, failures = torch.split(total, [*sizes, 1])
+    for parameter, added in zip(parameters, gradients, strict=True):
+        parameter.grad = added.view_as(parameter)
+    return bool(failures.item())
+
+
+def _add_gradients(
+    model: Model, optimizer: Optimizer, loss: Loss, batch: Batch, settings: Sequence[Setting]
+) -> list[tuple[float, Terms]]:
+    """Give the weights the mean gradient of all pairs; return the loss and its terms at each setting."""
+    optimizer.zero_grad(set_to_none=True)
+    parts = loss.registered(model, batch, settings)
+    mean = torch.zeros((), device=batch.moving.device)
+    found = []
+    for setting, part in zip(settings, parts, strict=True):
+        # λ decided the network's weights above, and decides those of the terms here
+        terms = loss.terms_of(part, setting)
+        of_part = loss.balanced(terms, setting)
+        found.append((_finite(of_part), terms.detach()))
+        share = len(part.moving) / len(batch.moving)
+        mean = mean + share * of_part
+    mean.backward()  # type: ignore[no-untyped-call]
+    return found
+
+
+def _shorten(optimizer: Optimizer, gradient_norm: float | None) -> None:
+    """Shorten the gradient of all weights where it is longer."""
+    if gradient_norm is None:
+        return
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    nn.utils.clip_grad_norm_(weights, gradient_norm)
+
+
+def _finite(loss: Tensor) -> float:
+    """Return the value of a loss, before gradients are taken: those of warping by NaN crash torch."""
+    value = float(loss.detach())
     if not math.isfinite(value):
-        # before gradients are taken: those of warping by NaN crash torch
         raise DivergedError(
             "training", expected="a finite loss", got=value, advice="Lower the learning rate."
         )
-    weighted = total * share
-    weighted.backward()  # type: ignore[no-untyped-call]
-    return value, terms.detach()
+    return value

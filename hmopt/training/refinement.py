@@ -127,7 +127,8 @@ class PairLoss:
             scale=self.scale,
         )
         losses = []
-        for one in together.single_pairs():
+        # a term of all pairs mixes them
+        for one in together.divided(len(moving)):
             terms = loss_terms(one, weights)
             loss = weighted_loss(terms, weights, self.scale)
             losses.append(loss)

@@ -4,10 +4,10 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from hmopt.model_file import check_weights, read_tensors, sealed
 from hmopt.networks import unshared
 from hmopt.schemas import Record
 from hmopt.space import Space
+from hmopt.study_folder import log_of_model, times_of_log
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
@@ -35,7 +36,6 @@ ADVICE = "Delete the file to begin anew."
 
 COLUMNS = (
     "step",
-    "minutes",
     "learning_rate",
     "loss",
     "similarity",
@@ -44,6 +44,8 @@ COLUMNS = (
     "tune_dice",
 )
 """Columns of the log, before one for each hyperparameter."""
+TIMES = ("step", "minutes")
+"""Columns of the file beside it, which differs from run to run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +329,7 @@ def _under(prefix: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> 
 
 
 class Log:
-    """`training.csv`: what a training did, a row every few steps.
+    """`training.csv`: what a training did, a row every few steps; and `training-times.csv`, when it did.
 
     Rows after the step that a training is resumed from are dropped.
 
@@ -351,45 +353,59 @@ class Log:
     >>> from hmopt.space import Hyperparameter
     >>> path = Path(tempfile.mkdtemp()) / "training.csv"
     >>> log = Log(path, Space(hyperparameters=(Hyperparameter(name="regularization"),)), step=0)
-    >>> log.write({"step": 1, "loss": 0.5, "setting_regularization": 0.25})
+    >>> log.write({"step": 1, "loss": 0.5, "setting_regularization": 0.25}, minutes=0.1)
     >>> path.read_text().splitlines()[1]
-    '1,,,0.5,,,,,0.25'
+    '1,,0.5,,,,,0.25'
+    >>> log.times_path.read_text().splitlines()
+    ['step,minutes', '1,0.1']
     """
 
     def __init__(self, path: Path, space: Space, step: int) -> None:
         self.path = path
+        self.times_path = times_of_log(path)
         terms = [record.term_column for record in weighted_terms(space.names)]
         settings = [f"setting_{name}" for name in space.names]
         self.columns = list(dict.fromkeys([*COLUMNS, *terms, *settings]))
         kept = _rows_until(path, step) if step else []
-        with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            writer = self._writer(file)
-            writer.writeheader()
-            writer.writerows(kept)
+        times = _times_until(path, step) if step else []
+        _begin(path, self.columns, kept)
+        _begin(self.times_path, TIMES, times)
 
-    def write(self, row: Mapping[str, float]) -> None:
-        """Append one row; columns that it lacks stay empty."""
-        texts = {}
-        for name, value in row.items():
-            if isinstance(value, int):
-                texts[name] = str(value)
-            else:
-                texts[name] = f"{value:.6g}"
-        line = io.StringIO()
-        self._writer(line).writerow(texts)
-        append(self.path, line.getvalue())
+    def write(self, row: Mapping[str, float], minutes: float) -> None:
+        """Append one row, and the minutes until then; columns that it lacks stay empty."""
+        append(self.path, _line(self.columns, row))
+        append(self.times_path, _line(TIMES, {"step": row["step"], "minutes": minutes}))
 
     def sync(self) -> None:
         """Have the rows written to the disk, before a state is that is resumed after them."""
-        if self.path.is_file():
-            sync(self.path)
+        for path in (self.path, self.times_path):
+            if path.is_file():
+                sync(path)
 
-    def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
-        return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+def _begin(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a table that is appended to; what rows have in other columns is left out."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _line(columns: Sequence[str], row: Mapping[str, float]) -> str:
+    """Return a row of a table as text."""
+    texts = {}
+    for name, value in row.items():
+        if isinstance(value, int):
+            texts[name] = str(value)
+        else:
+            texts[name] = f"{value:.6g}"
+    line = io.StringIO()
+    csv.DictWriter(line, columns, lineterminator="\n").writerow(texts)
+    return line.getvalue()
 
 
 def logged_progress(path: Path) -> tuple[int, float]:
-    """Return the steps done and the minutes taken in the last row of a log; zeros without a row.
+    """Return the steps done in the last row of a log, and the minutes taken; zeros where they are not known.
 
     Raises
     ------
@@ -404,8 +420,42 @@ def logged_progress(path: Path) -> tuple[int, float]:
     rows = _rows_until(path, sys.maxsize)
     if not rows:
         return 0, 0.0
-    last = rows[-1]
-    return int(last["step"]), float(last["minutes"] or 0)
+    steps = int(rows[-1]["step"])
+    return steps, _last_minutes(_times_until(path, steps))
+
+
+def minutes_of_model(path: Path, header: Mapping[str, Any]) -> float:
+    """Return how long a model was trained, over all times that it was resumed; 0 where it is not known.
+
+    Parameters
+    ----------
+    path
+        Its file, beside the times of its training.
+    header
+        Its header; one of an earlier version tells the minutes itself.
+
+    Raises
+    ------
+    CheckpointError
+        If the times cannot be read.
+    """
+    if "minutes" in header:
+        return float(header["minutes"])
+    log = log_of_model(path)
+    minutes = _last_minutes(_times_until(log, int(header.get("steps", sys.maxsize))))
+    return round(minutes, 2)
+
+
+def _last_minutes(rows: Sequence[Mapping[str, str]]) -> float:
+    return float(rows[-1]["minutes"] or 0) if rows else 0.0
+
+
+def _times_until(log: Path, step: int) -> list[dict[str, str]]:
+    """Read the times of a log up to a step; those of an earlier version stand in the log itself."""
+    beside = times_of_log(log)
+    path = beside if beside.is_file() else log
+    rows = _rows_until(path, step)
+    return [row for row in rows if row.get("minutes")]
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Trainings: of a study's model, and of the models that it is compared with."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from hmopt.progress import Track, silent
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
 from hmopt.training.batches import draw_settings
+from hmopt.training.group import ALONE, Group
 from hmopt.training.identity import (
     is_kept,
     is_trained,
@@ -36,7 +38,14 @@ from hmopt.training.identity import (
     network_key,
     training_key,
 )
-from hmopt.training.loop import Files, Header, Trainable, Weights, run_training
+from hmopt.training.loop import (
+    Files,
+    Header,
+    Trainable,
+    Weights,
+    help_training,
+    run_training,
+)
 from hmopt.training.loss import with_scales
 from hmopt.training.optimization import make_optimizer
 from hmopt.training.state import remove_state
@@ -53,6 +62,7 @@ def train(
     folder: Path,
     track: Track = silent,
     device: str | torch.device = "cpu",
+    group: Group = ALONE,
 ) -> Path:
     """Train the declared hypermorph of a study folder, or resume an interrupted training.
 
@@ -69,6 +79,9 @@ def train(
         Shows progress.
     device
         Where to train.
+    group
+        The processes that train together, of which this is the first; the others call `help_train`. Whoever
+        starts them does so within `only_training`.
 
     Returns
     -------
@@ -123,12 +136,49 @@ def train(
     if is_trained(study, cohort, folder):
         remove_state(files.state, key)
         return path
-    with alone(lock_beside(files.state), AT_WORK, track):
+    # of a group the caller holds the lock, as the other processes resume from the same state
+    held = only_training(folder, track) if group.count == 1 else nullcontext()
+    with held:
         if not is_trained(study, cohort, folder):  # by another process, meanwhile
-            run_training(
-                study, cohort, TrainableHypermorph, files, key, torch.device(device), track
-            )
+            place = torch.device(device)
+            run_training(study, cohort, TrainableHypermorph, files, key, place, track, group)
     return path
+
+
+def only_training(folder: Path, track: Track = silent) -> AbstractContextManager[None]:
+    """Be the only process in a block that trains the model of a study folder; wait while another one does.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    track
+        Shows who is waited for.
+    """
+    state = StudyFolder(folder).training_state_file
+    return alone(lock_beside(state), AT_WORK, track)
+
+
+def help_train(
+    study: Study, cohort: PreparedCohort, folder: Path, device: str | torch.device, group: Group
+) -> None:
+    """Take a part in what `train` does in another process of a group.
+
+    Parameters
+    ----------
+    study, cohort, folder
+        As of `train`; nothing is written there.
+    device, group
+        Of this process.
+
+    Raises
+    ------
+    HmoptError
+        As `train` raises.
+    """
+    key = training_key(study, cohort)
+    state = StudyFolder(folder).training_state_file
+    help_training(study, cohort, TrainableHypermorph, state, key, torch.device(device), group)
 
 
 def train_hypermorph(

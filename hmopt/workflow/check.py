@@ -19,6 +19,7 @@ from hmopt.ledger.shard import check_rows
 from hmopt.ledger.table import read_measurements
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
+from hmopt.report.changes import read_last
 from hmopt.report.outlines import read_arrays
 from hmopt.search.storage import check_file, open_storage
 from hmopt.search.studies import check_stored
@@ -29,6 +30,7 @@ COMMANDS = (
     "hmopt search",
     "hmopt search --per-structure",
     "hmopt search --gap",
+    "hmopt search --uncertainty",
     "hmopt tune-by-gradient",
     "hmopt compare",
     "hmopt report --results",
@@ -293,6 +295,8 @@ def _check_search(files: StudyFolder, found: _Findings) -> None:
         _ = files.commands
     with found.of("hmopt train", files=int(files.training_file.is_file())):
         _ = files.training
+    with found.of(None, files=int(files.training_times_file.is_file())):
+        _ = files.training_times
     if not files.readable_search_file.is_file():
         return
     with found.of("hmopt search"):
@@ -325,6 +329,12 @@ def _check_records(files: StudyFolder, found: _Findings) -> None:
     if files.gradient_file.is_file() or files.results.gradient_file.is_file():
         with found.of("hmopt tune-by-gradient"):
             _ = files.gradient
+    if files.uncertainty_file.is_file() or files.results.uncertainty_file.is_file():
+        with found.of("hmopt search --uncertainty"):
+            _ = files.uncertainty
+    if files.report.record_file.is_file():
+        with found.of(None):
+            read_last(files.report.record_file)
 
 
 def _check_ledger(files: StudyFolder, found: _Findings) -> None:
@@ -375,6 +385,7 @@ def _check_results(files: StudyFolder, found: _Findings) -> None:
         "composed",
         "gap",
         "gradient",
+        "uncertainty",
         "training",
         "commands",
     )

@@ -20,11 +20,10 @@ happens to a further seed, the next best rate takes its place for all seeds, and
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -52,6 +51,7 @@ from hmopt.search.curve import find_curves
 from hmopt.search.scopes import Scope
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
+from hmopt.training.state import minutes_of_model
 from hmopt.workflow.checks import check_trained_here
 from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
 from hmopt.workflow.search import StudySearch
@@ -338,9 +338,13 @@ class StudyComparison:
 
         path = self._files.model_file()
         header = read_header(path)
-        check_header(path, header, needed=["minutes", "steps", "device"])
+        check_header(path, header, needed=["steps", "device"])
         total_steps = sum(training.steps for training in [*now, *later])
-        seconds = 60 * total_steps * header["minutes"] / header["steps"]
+        minutes = minutes_of_model(path, header)
+        seconds = 60 * total_steps * minutes / header["steps"]
+        time = f"{'at most ' if later else ''}about {duration(seconds)}"
+        if not minutes:
+            time = "for a time that is not known"
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in now)
         networks = len(now) + len(later) - hypermorphs
@@ -352,7 +356,7 @@ class StudyComparison:
         at_most = "at most " if later else ""
         return (
             f"To train: {at_most}{networks} networks for one setting each ({network_steps}) and "
-            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): {at_most}about {duration(seconds)}, "
+            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): {time}, "
             f"at the speed of the model's training on {header['device']}"
         )
 
@@ -411,8 +415,8 @@ class StudyComparison:
             all_together = {len(seeds)}
             for members in ensembles_of(seeds, all_together):
                 identity = self._measure([oracles[seed] for seed in members], settings)
-                headers = [read_header(paths[seed], HYPERMORPH_FORMAT) for seed in members]
-                yield _baseline("hypermorph", steps, members, identity, headers)
+                trained = [_read_trained(paths[seed], HYPERMORPH_FORMAT) for seed in members]
+                yield _baseline("hypermorph", steps, members, identity, trained)
 
     def _measure_separate(self) -> Iterator[Baseline]:
         """Measure the separate networks of each seed, and ensembles of seeds at the settings that they share."""
@@ -447,25 +451,25 @@ class StudyComparison:
             by_rate.setdefault(rate, []).append(index)
 
         parts = []
-        headers = []
+        trained = []
         for rate, indices in by_rate.items():
             oracles = [self.oracles.separate(steps, seed, rate) for seed in members]
             identity = self._measure(oracles, indices)
             paths = [oracle.path(index) for oracle in oracles for index in indices]
-            headers_at_rate = [read_header(path, NETWORK_FORMAT) for path in paths]
-            headers += headers_at_rate
+            trained_at_rate = [_read_trained(path, NETWORK_FORMAT) for path in paths]
+            trained += trained_at_rate
             part = AtRate(
-                learning_rate=headers_at_rate[0]["training"]["learning_rate"],
+                learning_rate=trained_at_rate[0].learning_rate,
                 identity=identity,
                 settings=tuple(indices),
             )
             parts.append(part)
         if not self.plan.has_choice:
-            return _baseline("separate", steps, members, parts[0].identity, headers)
+            return _baseline("separate", steps, members, parts[0].identity, trained)
         parts.sort(key=lambda part: part.learning_rate)
         identity = content_hash("at-rates", [[part.identity, part.settings] for part in parts])
         return replace(
-            _baseline("separate", steps, members, identity, headers), at_rates=tuple(parts)
+            _baseline("separate", steps, members, identity, trained), at_rates=tuple(parts)
         )
 
     def _rate_trials(self) -> Iterator[RateTrial]:
@@ -484,12 +488,26 @@ class StudyComparison:
         return oracle.identity
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What the file of a trained model, and those beside it, tell of its training."""
+
+    minutes: float
+    learning_rate: float
+
+
+def _read_trained(path: Path, form: str) -> _Trained:
+    header = read_header(path, form)
+    rate = header["training"]["learning_rate"]
+    return _Trained(minutes=minutes_of_model(path, header), learning_rate=rate)
+
+
 def _baseline(
     role: Role,
     steps: int,
     seeds: Sequence[int],
     identity: str,
-    headers: Sequence[Mapping[str, Any]],
+    trained: Sequence[_Trained],
 ) -> Baseline:
     """Return the record of what was measured.
 
@@ -497,17 +515,17 @@ def _baseline(
     ----------
     role, steps, seeds, identity
         As of `Baseline`.
-    headers
-        Of the trained files behind it, which tell what their training cost.
+    trained
+        The trainings behind it.
     """
-    minutes = sum(header["minutes"] for header in headers)
-    rates = {header["training"]["learning_rate"] for header in headers}
+    minutes = sum(one.minutes for one in trained)
+    rates = {one.learning_rate for one in trained}
     return Baseline(
         role=role,
         steps=steps,
         seeds=tuple(seeds),
         identity=identity,
-        networks=len(headers),
+        networks=len(trained),
         minutes=round(minutes, 2),
         learning_rate=rates.pop() if len(rates) == 1 else None,
     )

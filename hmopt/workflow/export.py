@@ -45,7 +45,8 @@ def export(
     folder
         A study folder that was searched, or that holds committed results.
     storage
-        An Optuna storage URL, as `sqlite:///all.db` or `postgresql://user:password@host/database`.
+        An Optuna storage URL, as `sqlite:///all.db` or `postgresql://user:${PASSWORD}@host/database`, where
+        `${PASSWORD}` stands for an environment variable.
     *scopes
         Which scopes: `"cohort"`, or values by kind as in `"label=thalamus, subject=*"` or `{"label": "thalamus"}`; `*`
         stands for every value. Without scopes and criteria: every declared scope.

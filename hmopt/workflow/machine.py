@@ -1,6 +1,7 @@
 """What a command takes of the machine: a device to compute on, memory, and processes."""
 
 import ctypes
+import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+import hmopt
+from hmopt.catalogue import ENGINES
 from hmopt.errors import DeclarationError
 
 T = TypeVar("T")
@@ -24,6 +27,31 @@ KEPT_BYTES, STEP_BYTES = 2**31 - 1, 2**27
 
 _TERMINATED = 143
 """Exit code after SIGTERM."""
+
+
+def installed_versions(engine: str | None = None) -> dict[str, str]:
+    """Return the versions of what measures, by distribution: those that are installed.
+
+    Parameters
+    ----------
+    engine
+        A program with an adaptor that registers; None: none.
+
+    Examples
+    --------
+    >>> sorted(installed_versions())
+    ['hmopt', 'optuna', 'torch']
+    """
+    versions = {"hmopt": hmopt.__version__}
+    others = ["optuna", "torch"]
+    if engine in ENGINES:
+        others.append(ENGINES[engine].package)
+    for distribution in others:
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of an installation without metadata
+    return versions
 
 
 def find_device(name: str | None) -> str:
@@ -63,6 +91,55 @@ def find_device(name: str | None) -> str:
             "--device", expected=expected, got=repr(name), advice="Choose one of them."
         )
     return name
+
+
+def find_devices(name: str | None, count: int) -> list[str]:
+    """Return the names of several available devices of one kind.
+
+    Parameters
+    ----------
+    name
+        `cpu` or `cuda`, and any other device where `count` is 1; None: the fastest one.
+    count
+        How many; with `cpu`, how many processes share the processor.
+
+    Raises
+    ------
+    DeclarationError
+        If there are not so many.
+
+    Examples
+    --------
+    >>> find_devices("cpu", 2)
+    ['cpu', 'cpu']
+    """
+    import torch
+
+    if count < 1:
+        raise DeclarationError(
+            "--devices", expected="at least 1", got=count, advice="Correct the number."
+        )
+    first = find_device(name)
+    if count == 1:
+        return [first]
+    if first == "cpu":
+        return ["cpu"] * count
+    if first != "cuda":
+        raise DeclarationError(
+            "--device",
+            expected="cpu or cuda, for several devices",
+            got=first,
+            advice="Choose one of them, or leave out --devices.",
+        )
+    there = torch.cuda.device_count()
+    if count > there:
+        raise DeclarationError(
+            "--devices",
+            expected=f"at most the {there} CUDA devices of this machine",
+            got=count,
+            advice="Choose fewer, or --device cpu.",
+        )
+    return [f"cuda:{index}" for index in range(count)]
 
 
 def keep_freed_memory() -> None:

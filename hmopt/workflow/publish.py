@@ -195,7 +195,15 @@ def publish(
         else:
             remarks.append("Nothing was searched: the card tells no best setting.")
         identity = model_identity(files.model_file(), list(study.hyperparameters))
-        card = Card(study=study, header=header, optima=optima, licence=licence, citation=cited)
+        minutes = _minutes(files, header)
+        card = Card(
+            study=study,
+            header=header,
+            minutes=minutes,
+            optima=optima,
+            licence=licence,
+            citation=cited,
+        )
         text = card.text(destination.name, identity)
         (beside / CARD).write_text(text, encoding="utf-8")
         if destination.is_dir():
@@ -257,6 +265,13 @@ def _read_header(files: StudyFolder) -> dict[str, Any]:
     if facts is None:
         return header
     return {**header, FACTS: facts.model_dump()}
+
+
+def _minutes(files: StudyFolder, header: Mapping[str, Any]) -> float:
+    """Return how long the model was trained; 0 where that is not known."""
+    from hmopt.training.state import minutes_of_model
+
+    return minutes_of_model(files.model_file(), header)
 
 
 def _material(files: StudyFolder, track: Track) -> Material | None:
@@ -362,6 +377,8 @@ class Card:
         The declaration.
     header
         Of the model.
+    minutes
+        How long it was trained; 0 where that is not known.
     optima
         Its best settings; None where nothing was searched.
     licence, citation
@@ -370,6 +387,7 @@ class Card:
 
     study: Study
     header: Mapping[str, Any]
+    minutes: float
     optima: ModelOptima | None
     licence: str
     citation: str | None
@@ -398,7 +416,7 @@ class Card:
         subjects = "subjects" if facts is None else plural(facts.subjects, "subject")
         return template.render(
             front=self.front(),
-            title=f"{self.study.name}: a hypermorph of {self._dimensions()} images",
+            title=f"{_no_html(self.study.name)}: a hypermorph of {self._dimensions()} images",
             images_are=self._images(facts),
             symbols=", ".join(symbol(name) for name in self.study.space.names),
             meaning=self._meaning(),
@@ -530,7 +548,7 @@ class Card:
             ("steps", f"{header.get('steps', 'not told')} of {training.get('batch', '?')} pairs"),
             (
                 "time",
-                f"{duration(float(header.get('minutes', 0)))} on {header.get('device', 'cpu')}",
+                f"{duration(self.minutes) if self.minutes else 'not known'} on {header.get('device', 'cpu')}",
             ),
         ]
         is_declared = "window" in loss and "window" not in self.study.space.names
@@ -641,5 +659,16 @@ def _as_yaml(value: Any) -> str:
 
 
 def _one_cell(text: str) -> str:
-    """Return a text that stays in one cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    r"""Return a text that stays in one cell of a Markdown table, and is no HTML there.
+
+    Examples
+    --------
+    >>> _one_cell("<img src=x> left|right")
+    '&lt;img src=x> left\\|right'
+    """
+    return _no_html(" ".join(text.split())).replace("|", "\\|")
+
+
+def _no_html(text: str) -> str:
+    """Return a text in which nothing begins an element of HTML, as Markdown would take it."""
+    return text.replace("<", "&lt;")

@@ -1,14 +1,16 @@
 """`hmopt.register`: two images from anywhere, with a trained model."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel
+import numpy as np
 
 from hmopt.analysis.cross_validation import recommend
+from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.data.cohort import list_images
 from hmopt.declaration.search import FOLDING
@@ -17,8 +19,8 @@ from hmopt.files import check_outputs
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
-from hmopt.interop.registration import Placement, RegisteredFiles, Residual
-from hmopt.oracle import open_registrar
+from hmopt.interop.registration import Placement, RegisteredFiles, Registrar, Residual
+from hmopt.oracle import open_registrar, open_registrar_of_file
 from hmopt.search.scopes import (
     COHORT,
     Criteria,
@@ -34,6 +36,14 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.composed import registrar_per_structure
 from hmopt.workflow.machine import find_device
 from hmopt.workflow.setting_file import OPTION, values_of
+from hmopt.workflow.uncertainty import OPTION as UNCERTAINTY
+from hmopt.workflow.uncertainty import (
+    START_OPTION,
+    check_count,
+    confidence_set,
+    open_compared,
+    published_set,
+)
 
 if TYPE_CHECKING:
     from hmopt.report.origin import ModelOptima, ScopeOptimum
@@ -73,6 +83,13 @@ class Registered:
         What to know of the setting, as that it folds more than the declared limit; None: nothing.
     structures
         The setting of each structure, where they have their own; `setting` is then that of everything else.
+    uncertainty_image
+        The spread of the displacement over the confidence set of the best setting, in mm, on the grid of the fixed
+        image; None where it was not asked for.
+    uncertainty
+        The file that it was written to; None where there is none.
+    uncertainty_settings
+        The settings that the displacements were compared at.
     """
 
     setting: Setting
@@ -88,6 +105,9 @@ class Registered:
     remarks: tuple[str, ...] = ()
     advice: str | None = None
     structures: Mapping[str, Setting] = field(default_factory=dict)
+    uncertainty_image: nibabel.Nifti1Image | None = None
+    uncertainty: Path | None = None
+    uncertainty_settings: tuple[Setting, ...] = ()
 
     def __str__(self) -> str:
         """Return a few lines for a person."""
@@ -107,7 +127,17 @@ class Registered:
             lines.append(f"Inverse: {self.inverse}")
         if self.residual is not None:
             lines.append(f"Residual of the inverse: {self.residual}")
+        if self.uncertainty is not None:
+            lines.append(f"Uncertainty: {self.uncertainty} ({self._spread_text()})")
         return "\n".join(lines)
+
+    def _spread_text(self) -> str:
+        """Return over what the displacement was compared, and how much it differs."""
+        assert self.uncertainty_image is not None
+        spread = np.asarray(self.uncertainty_image.dataobj)
+        settings = f"over {len(self.uncertainty_settings)} settings of the confidence set"
+        high = np.quantile(spread, 0.95)
+        return f"{settings}: mean {spread.mean():.2g} mm, 95 % of voxels within {high:.2g} mm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +250,9 @@ def register(
     inverse: Path | str | None = None,
     inverse_moved: Path | str | None = None,
     bids_derivatives: Path | str | None = None,
+    uncertainty: Path | str | None = None,
+    uncertainty_settings: int | None = None,
+    starts: Sequence[Path | str] = (),
     setting: Mapping[str, Value] | Path | str | None = None,
     scope: str | Criteria | None = None,
     within_limits: bool = False,
@@ -257,6 +290,14 @@ def register(
     bids_derivatives
         A BIDS derivative dataset: the moved image, both transformations and their JSON files get names there, as far
         as they are not named above. The moving image has a name of BIDS.
+    uncertainty
+        Where the uncertainty of the displacement goes, as NIfTI on the grid of the fixed image: its standard deviation
+        over settings of the confidence set of the best one of the scope, in mm; None: nowhere.
+    uncertainty_settings
+        How many settings, at most; None: 9.
+    starts
+        Models of the same hyperparameters from other random starts, over which the displacement is compared, too: study
+        folders, published folders or model files, as those in `compare/`.
     setting
         Values of hyperparameters, or a file of them that `hmopt tune` wrote; others are at their default.
     scope
@@ -314,6 +355,7 @@ def register(
     asked = criteria_of(scope, criteria)
     within_limits = within_limits or within_folding_limit
     check_choice(setting, asked, within_limits)
+    _check_uncertainty(uncertainty, uncertainty_settings, starts, setting, per_structure)
     labels = {"--fixed-labels": fixed_labels, "--moving-labels": moving_labels}
     label_files = {name: Path(path) for name, path in labels.items() if path is not None}
     _check_per_structure(per_structure, bool(setting or asked or within_limits), label_files)
@@ -326,7 +368,7 @@ def register(
         moved = moved or derivatives.moved
         displacement = displacement or derivatives.forward
         inverse = inverse or derivatives.inverse
-    outputs = _outputs(moved, displacement, inverse, inverse_moved)
+    outputs = _outputs(moved, displacement, inverse, inverse_moved, uncertainty)
     for name, path in outputs.items():
         check = check_transform_name if name in TRANSFORMS else check_name
         check(path)
@@ -339,6 +381,13 @@ def register(
         placement_of(placement),
         trust_code=trust_code,
         iterations=iterations_of(refine),
+    )
+    compared = open_compared(
+        (lambda: _confidence_set(files, asked)) if uncertainty is not None else None,
+        registrar,
+        uncertainty_settings,
+        lambda path: _open_start(path, device, placement, refine, trust_code),
+        starts,
     )
     advice = None
     chosen: Setting
@@ -368,6 +417,7 @@ def register(
     _write(found, outputs, "--moved", "--displacement")
     if backward is not None:
         _write(backward, outputs, "--inverse-moved", "--inverse")
+    spread = compared.write(moving, fixed, found.moved, outputs.get(UNCERTAINTY))
     if derivatives is not None:
         derivatives.describe(list(outputs.values()), chosen)
     return Registered(
@@ -384,6 +434,57 @@ def register(
         remarks=found.remarks,
         advice=advice,
         structures=structures,
+        uncertainty_image=spread,
+        uncertainty=outputs.get(UNCERTAINTY),
+        uncertainty_settings=compared.settings,
+    )
+
+
+def _check_uncertainty(
+    uncertainty: Path | str | None,
+    count: int | None,
+    starts: Sequence[Path | str],
+    setting: Mapping[str, Value] | Path | str | None,
+    per_structure: bool,
+) -> None:
+    """Refuse options of the uncertainty that go with nothing, or contradict others."""
+    check_count(count, uncertainty is not None)
+    if starts and uncertainty is None:
+        raise DeclarationError(
+            START_OPTION,
+            expected=f"{UNCERTAINTY} with it",
+            got="it alone",
+            advice=f"Add {UNCERTAINTY}, or leave it out.",
+        )
+    if uncertainty is not None and (setting or per_structure):
+        given = "--per-structure" if per_structure else "values"
+        raise DeclarationError(
+            UNCERTAINTY,
+            expected="the best setting of a scope, whose confidence set is known",
+            got=given,
+            advice="Leave one out.",
+        )
+
+
+def _confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
+    """Return where the best setting of a scope lies: as it was published with the model, or by the search."""
+    published = optima_beside(files)
+    if published is not None:
+        return published_set(find_published(published, criteria))
+    return confidence_set(files, criteria)
+
+
+def _open_start(
+    path: Path, device: str | None, placement: str | None, refine: int | None, trust_code: bool
+) -> Registrar:
+    """Return a model from another random start: of a folder, or in a file."""
+    opened = open_registrar if path.is_dir() else open_registrar_of_file
+    return opened(
+        path,
+        find_device(device),
+        placement_of(placement),
+        trust_code=trust_code,
+        iterations=iterations_of(refine),
     )
 
 
@@ -469,6 +570,7 @@ def _outputs(
     displacement: Path | str | None,
     inverse: Path | str | None,
     inverse_moved: Path | str | None,
+    uncertainty: Path | str | None,
 ) -> dict[str, Path]:
     """Return the files to write, by the name of their option."""
     outputs = {}
@@ -481,6 +583,8 @@ def _outputs(
         outputs["--inverse"] = Path(inverse)
     if inverse_moved is not None:
         outputs["--inverse-moved"] = Path(inverse_moved)
+    if uncertainty is not None:
+        outputs[UNCERTAINTY] = Path(uncertainty)
     return outputs
 
 

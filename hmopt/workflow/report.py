@@ -5,8 +5,10 @@ from pathlib import Path
 
 from hmopt.files import check_outputs
 from hmopt.progress import Track, silent
-from hmopt.report import write_report, write_results
+from hmopt.report import write_results
 from hmopt.report.beside import check_beside
+from hmopt.report.changes import Changes
+from hmopt.report.write import renew_report
 from hmopt.study_folder import StudyFolder
 
 
@@ -17,19 +19,25 @@ class Reported:
     Parameters
     ----------
     page
-        `report/index.html`; beside it are `optima.csv` and `figures/`.
+        `report/index.html`, one file that needs no other; beside it are `optima.csv`, `summary.md`,
+        `references.bib` and `figures/`.
     results
         The folder `results/`; None where it was not asked for.
+    changes
+        How the report differs from the one that was there; None where there was none.
     """
 
     page: Path
     results: Path | None = None
+    changes: Changes | None = None
 
     def __str__(self) -> str:
-        """Return a line or two for a person."""
+        """Return a few lines for a person."""
         lines = [f"Report: {self.page}"]
         if self.results is not None:
             lines.append(f"Results: {self.results}")
+        if self.changes:
+            lines.append(str(self.changes))
         return "\n".join(lines)
 
 
@@ -52,7 +60,7 @@ def report(
     Returns
     -------
     Reported
-        The page, and the folder of results.
+        The page, the folder of results, and what changed since the last report.
 
     Raises
     ------
@@ -76,9 +84,9 @@ def report(
     files.check_together()
     check_beside(files)
     with files.in_use():
-        page = write_report(files, track)
+        written = renew_report(files, track)
         committed = write_results(files, track, pictures=pictures) if results else None
-    return Reported(page=page, results=committed)
+    return Reported(page=written.page, results=committed, changes=written.changes)
 
 
 def check_report_places(files: StudyFolder) -> None:
@@ -89,7 +97,9 @@ def check_report_places(files: StudyFolder) -> None:
     HmoptError
         If it is.
     """
-    outputs = [files.report.page_file, files.report.optima_file]
+    report = files.report
+    outputs = [report.page_file, report.optima_file, report.summary_text_file]
+    outputs += [report.references_file, report.record_file]
     inputs = [
         files.search_file,
         files.pairs_file,

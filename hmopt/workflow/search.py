@@ -11,6 +11,7 @@ import numpy as np
 
 from hmopt.analysis.composed import FieldGain
 from hmopt.analysis.gap import GapResult
+from hmopt.analysis.uncertainty import UncertaintyResult
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
 from hmopt.files import file_hash, naming, one_line, staying
@@ -44,10 +45,12 @@ from hmopt.workflow.composed import check_composable, measure_fields, parse_kind
 from hmopt.workflow.gap import check_refinable, measure_gap
 from hmopt.workflow.machine import (
     find_device,
+    installed_versions,
     keep_freed_memory,
     processes,
     threads_among,
 )
+from hmopt.workflow.uncertainty import check_count, check_landmarks, measure_uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +67,18 @@ class Swept:
         What one field with a setting for each structure gains, by kind of maps, where that was asked for.
     gap
         The amortization gap, where that was asked for.
+    uncertainty
+        Uncertainty of displacements and error at landmarks, where that was asked for.
     """
 
     measurements: Measurements
     studies: tuple[str, ...]
     composed: tuple[FieldGain, ...] = ()
     gap: GapResult | None = None
+    uncertainty: UncertaintyResult | None = None
 
     def __str__(self) -> str:
-        """Return a line for a person, one for each kind of composed fields, and one for the gap."""
+        """Return a line for a person, and one for each further thing that was measured."""
         pairs = len(self.measurements.pairs)
         settings = len(self.measurements.settings)
         failed = int(self.measurements.failed.sum())
@@ -81,6 +87,8 @@ class Swept:
         further = [str(one) for one in self.composed]
         if self.gap is not None:
             further.append(str(self.gap))
+        if self.uncertainty is not None:
+            further.append(str(self.uncertainty))
         return "\n".join([measured, *further])
 
 
@@ -96,6 +104,8 @@ def search(
     gap_pairs: int | None = None,
     gap_iterations: int | None = None,
     workers: int = 1,
+    uncertainty: bool = False,
+    uncertainty_settings: int | None = None,
     track: Track = silent,
     device: str | None = None,
 ) -> Swept:
@@ -129,6 +139,11 @@ def search(
         Iterations of refinement to measure besides convergence; None: those of `[refine]`, or 25.
     workers
         Processes that measure on this machine, this one included; threads of torch are divided among them.
+    uncertainty
+        Also register pairs with landmarks at settings of the confidence set of the best one for all, and tell whether
+        landmarks err where displacements differ over it.
+    uncertainty_settings
+        How many settings, at most; None: 9.
     track
         Shows progress: that of all workers together.
     device
@@ -163,10 +178,8 @@ def search(
     kinds = parse_kinds(maps)
     _check_maps(per_structure, kinds, map_width)
     _check_gap(gap, gap_pairs, gap_iterations)
-    if workers < 1:
-        raise DeclarationError(
-            "--workers", expected="a whole number >= 1", got=workers, advice="Correct it."
-        )
+    _check_workers(workers)
+    check_count(uncertainty_settings, uncertainty)
     command = "hmopt search"
     if dense:
         command += " --dense"
@@ -176,12 +189,15 @@ def search(
     if gap:
         command += " --gap"
         check_refinable(files, gap_iterations)
+    if uncertainty:
+        command += " --uncertainty"
+        check_landmarks(files)
     with files.command(command):
         with _helpers(files, workers, device, dense=dense):
             if dense:
                 _measure_densely(files, track, device)
             swept = search_study(files, track, device, retry_failed=retry_failed)
-        if not (per_structure or gap):
+        if not (per_structure or gap or uncertainty):
             return swept
         study_search = StudySearch(files, track)
         if per_structure:
@@ -192,6 +208,11 @@ def search(
         if gap:
             found = measure_gap(study_search, files, gap_pairs, gap_iterations, device=device)
             swept = replace(swept, gap=found)
+        if uncertainty:
+            of_points = measure_uncertainty(
+                study_search, files, uncertainty_settings, device=device, track=track
+            )
+            swept = replace(swept, uncertainty=of_points)
         return swept
 
 
@@ -222,6 +243,13 @@ def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | No
     if width is not None and not 0 <= width < np.inf:
         raise DeclarationError(
             "--map-width", expected="voxels, at least 0", got=width, advice="Correct it."
+        )
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise DeclarationError(
+            "--workers", expected="a whole number >= 1", got=workers, advice="Correct it."
         )
 
 
@@ -482,6 +510,7 @@ class StudySearch:
             log_hash=file_hash(log) if log.is_file() else None,
             model_hash=None if other_model is None else file_hash(other_model),
             spent=self._spent(oracle),
+            versions=installed_versions(self.study.model.engine),
         )
         self._files.write_search(searched, self.table)
 

@@ -127,8 +127,11 @@ def held_out_row(found: HeldOut) -> dict[str, float]:
 def profile(curve: Curve, question: Question) -> pd.DataFrame:
     """Return for each γ of the coarse lattice the Dice at its best λ, and how much that is over γ = 0."""
     table = pd.DataFrame(curve.values, columns=list(curve.space.names)).assign(dice=curve.means)
-    measured = table.groupby("label_weight")["dice"].transform("size")
-    table = table[measured == measured.max()]
+    coarse = curve.values[:, list(curve.space.names).index("regularization")]
+    # the two ends of λ were measured at each γ of the coarse lattice
+    ends = table[table["regularization"].isin([coarse.min(), coarse.max()])]
+    whole = ends.groupby("label_weight").filter(lambda rows: len(rows) == 2)["label_weight"]
+    table = table[table["label_weight"].isin(whole)]
     best = table.loc[table.groupby("label_weight")["dice"].idxmax()]
     plain = curve.scores[best.index[0]]
     sides = question.moving[curve.pairs], question.fixed[curve.pairs]

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.peak import (
     Processor,
+    cuda_operations_per_second,
     find_peak,
     measured_clock_hz,
     operations_per_cycle,
@@ -105,3 +106,12 @@ def test_the_measured_clock_is_that_of_a_processor() -> None:
     assert 0.3e9 < clock < 8e9
     peak = find_peak(threads=1)
     assert peak is None or peak.cores == 1
+
+
+def test_a_cuda_device_begins_a_multiply_add_on_every_lane_in_a_cycle() -> None:
+    """An H100 SXM is sold with 67 TFLOP/s of float32, an A100 with 19.5."""
+    h100 = cuda_operations_per_second(132, 1.98e9, (9, 0))
+    a100 = cuda_operations_per_second(108, 1.41e9, (8, 0))
+    assert h100 == pytest.approx(67e12, rel=0.01)
+    assert a100 == pytest.approx(19.5e12, rel=0.01)
+    assert cuda_operations_per_second(1, 1e9, (3, 0)) is None

@@ -94,6 +94,7 @@ WITHOUT_EXAMPLE = {
     "VelocityOracle": MEASURED,
     "refine": MEASURED,
     "open_registrar": MEASURED,
+    "open_registrar_of_file": MEASURED,
     "source_of": MEASURED,
     "pair_table": MEASURED,
     "quiet": MEASURED,

@@ -110,8 +110,8 @@ def test_a_number_that_is_typed_into_an_expression_is_found() -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """Return a project with the study of hearts, and that of brain slices, which it cites."""
-    for name in ("cardiac", "brains"):
+    """Return a project with the study of hearts, and the studies that it cites."""
+    for name in ("cardiac", "brains", "engines_cardiac"):
         shutil.copytree(ROOT / "studies" / name, tmp_path / "studies" / name)
     return tmp_path
 

@@ -168,8 +168,9 @@ def test_results_are_small_and_make_the_same_report_without_the_model(
         "dice_at_optimum",
         "dice_held_out",
         "regularization",
-        "training_minutes",
     } <= set(summary)
+    times = json.loads((study / "results/times.json").read_text(encoding="utf-8"))
+    assert times.keys() == {"training_minutes", "commands", "hours"}
     copy = tmp_path / "copy"
     copy.mkdir()
     shutil.copytree(study / "results", copy / "results")

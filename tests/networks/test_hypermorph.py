@@ -91,3 +91,34 @@ def test_double_precision_works() -> None:
 def test_setting_outside_the_space_is_refused(setting: Setting, message: str) -> None:
     with pytest.raises(DeclarationError, match=f"^{message}"):
         small().bake(setting)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 16, 8)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_parts_of_a_batch_are_registered_at_their_settings(
+    shape: tuple[int, ...], stride: int
+) -> None:
+    """Five pairs at two settings: the first three at the first."""
+    torch.manual_seed(0)
+    options = NetworkOptions(encoder=[4, 4, 4], decoder=[4, 3], final=[3], stride=stride)
+    hypermorph = Hypermorph(RegistrationNetwork(options, shape), SPACE, [8])
+    moving, fixed = torch.rand(2, 5, 1, *shape)
+    other = {"regularization": 0.9, "label_weight": 0.1}
+    together = hypermorph.velocities(moving, fixed, [SETTING, other])
+    first = hypermorph(moving[:3], fixed[:3], SETTING)
+    second = hypermorph(moving[3:], fixed[3:], other)
+    torch.testing.assert_close(together, torch.cat([first, second]))
+    assert not torch.allclose(hypermorph(moving[3:], fixed[3:], SETTING), second)
+
+
+def test_parts_of_a_batch_go_one_by_one_through_a_network_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RegistrationNetwork, "takes_weights_of_several_settings", False)
+    hypermorph = small()
+    moving, fixed = torch.rand(2, 3, 1, 16, 16)
+    other = {"regularization": 0.9, "label_weight": 0.1}
+    one_by_one = hypermorph.velocities(moving, fixed, [SETTING, other])
+    monkeypatch.undo()
+    together = hypermorph.velocities(moving, fixed, [SETTING, other])
+    torch.testing.assert_close(one_by_one, together)

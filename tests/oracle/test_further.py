@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from hmopt.data.prepared import PreparedCohort
+from hmopt.ledger import Ledger, Recorded
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import RegisteringOracle, third_image
-from hmopt.records import Pair
+from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 
 NAMES = "abcd"
@@ -77,3 +79,58 @@ def test_without_a_third_subject_nothing_is_measured(grouped: PreparedCohort) ->
     in_training = grouped.images.assign(split=["search", "search", "train", "train"])
     cohort = replace(grouped, images=in_training)
     assert np.isnan(measured(cohort, [pair("a", "b")], "cycle_inconsistency_mm")).all()
+
+
+def test_two_third_subjects_do_not_share_an_entry_of_the_ledger(
+    grouped: PreparedCohort, tmp_path: Path
+) -> None:
+    """Neither a column of pairs.same nor a split is in the identity of a cohort, but both choose the third."""
+    a_to_b, ledger = pair("a", "b"), Ledger(tmp_path)
+    by_site = replace(grouped, same=("site",))
+    in_training = grouped.images.assign(split=["search", "search", "train", "search"])
+    by_split = replace(grouped, images=in_training)
+    assert third_image(by_site, a_to_b) == "c"
+    assert third_image(by_split, a_to_b) == "d"
+    metrics = ["cycle_inconsistency_mm", "folding"]
+    of_c = recorded(by_site, ledger, metrics)
+    assert of_c == pytest.approx([2 * abs(-1 + 0.9 * 3 - 2), 0.0], rel=1e-5)
+    of_d = recorded(by_split, ledger, metrics)
+    # -1 to a, 0.9 · -2 from there to d, and 3 back to b
+    assert of_d == pytest.approx([2 * abs(-1 + 0.9 * -2 + 3), 0.0], rel=1e-5)
+    assert recorded(by_site, ledger, metrics) == pytest.approx(of_c)
+
+
+def test_a_ledger_of_an_earlier_version_keeps_its_cycles(
+    grouped: PreparedCohort, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path)
+    block = Block(
+        index=(),
+        pairs=(pair("a", "b").id,),
+        labels=grouped.labels,
+        values={"cycle_inconsistency_mm": np.array([0.75])},
+    )
+    ledger.write(Shifting.identity, Shifting.space, [block])
+    assert recorded(grouped, ledger, ["cycle_inconsistency_mm"]) == [0.75]
+    changed = replace(grouped, same=("site",))
+    assert recorded(changed, ledger, ["cycle_inconsistency_mm"]) != [0.75]
+
+
+def test_other_metrics_stay_where_the_third_subject_changes(
+    grouped: PreparedCohort, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path)
+    recorded(grouped, ledger, ["cycle_inconsistency_mm", "folding"])
+    Recorded(Shifting(replace(grouped, same=("site",))), ledger).fill(
+        [()], [pair("a", "b")], ["cycle_inconsistency_mm"]
+    )
+    kept = ledger.block(
+        Shifting.identity, Shifting.space, (), [pair("a", "b").id], ["folding"], grouped.labels
+    )
+    assert kept.values["folding"].tolist() == [0.0]
+
+
+def recorded(cohort: PreparedCohort, ledger: Ledger, metrics: list[str]) -> list[float]:
+    oracle = Recorded(Shifting(cohort), ledger)
+    (block,) = oracle.measure([()], [pair("a", "b")], metrics)
+    return [float(block.values[metric][0]) for metric in metrics]

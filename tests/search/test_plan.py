@@ -214,6 +214,14 @@ def test_nothing_more_is_promised_where_it_was_measured(data: st.DataObject) -> 
     np.testing.assert_allclose(promise(places, scores, places), scores, atol=1e-9)
 
 
+def test_through_two_places_a_straight_line_is_promised() -> None:
+    for slope in (1e6, -1.0, 3.0):
+        dirt = np.full(5, slope)  # memory that Akima's slopes may be made in
+        del dirt
+        found = promise([0, 8], np.array([1.0, 3.0]), [2, 4, 6])
+        np.testing.assert_allclose(found, [1.5, 2.0, 2.5])
+
+
 def test_a_hump_between_two_places_is_promised() -> None:
     places = list(range(0, 201, 20))
     scores = np.exp(-(((np.array(places) - 110) / 24) ** 2))

@@ -16,7 +16,7 @@ from hmopt.ledger.measurements import pair_records
 from hmopt.search.curve import find_curves
 from hmopt.search.objective import Objective
 from hmopt.search.scopes import Scope
-from hmopt.search.storage import open_storage
+from hmopt.search.storage import open_storage, with_environment
 from hmopt.search.studies import make_study, origin_of, store_studies
 
 SECTION = SearchOptions(scopes=[["cohort"], ["label", "task"], ["subject"]], folding_limit=0.005)
@@ -219,3 +219,48 @@ def test_every_study_is_told_of_while_it_is_written(
         measurements, SearchOptions(scopes=[["label"]]), "hearts", open_storage(tmp_path), track
     )
     assert told == [("Writing studies", 2, 2)]
+
+
+def test_a_variable_of_the_environment_stands_for_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMOPT_DB_FOLDER", str(tmp_path))
+    storage = open_storage(tmp_path, "sqlite:///${HMOPT_DB_FOLDER}/all.db")
+    storage.engine.dispose()
+    assert (tmp_path / "all.db").is_file()
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "got none"), ("", "got an empty one")])
+def test_a_variable_that_is_not_set_is_told_and_nothing_is_made(
+    value: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HMOPT_DB", raising=False)
+    if value is not None:
+        monkeypatch.setenv("HMOPT_DB", value)
+    expected = f"search.storage: expected the environment variable HMOPT_DB, {told}. Set it"
+    with pytest.raises(SearchError, match=expected):
+        open_storage(tmp_path, "${HMOPT_DB}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dollar_without_braces_is_a_part_of_the_url() -> None:
+    assert with_environment("mysql://me:pa$$word@host/$db") == "mysql://me:pa$$word@host/$db"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_a_password_that_a_driver_repeats_is_not_shown(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://me:s%40cr3t@host/db"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(f"cannot connect as me with s@cr3t to {url}") from error("s@cr3t")
+
+    monkeypatch.setattr("hmopt.search.storage.RDBStorage", refuse)
+    with pytest.raises(SearchError) as caught:
+        open_storage(tmp_path, url)
+    assert "cr3t" not in str(caught.value)
+    assert str(caught.value).count("***") == 2
+    # a traceback would show the error that it was raised from
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

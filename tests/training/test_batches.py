@@ -235,3 +235,17 @@ def test_a_batch_is_divided_in_order_and_no_pair_is_lost() -> None:
     assert all(part.fixed_labels is None for part in parts)
     assert parts[2].moving_labels is not None
     assert int(parts[2].moving_labels) == 4
+
+
+def test_some_pairs_are_what_they_are_among_all(cohort: PreparedCohort) -> None:
+    """Processes that share a batch draw the same numbers, and compute their own images only."""
+    every = [*PAIRS, pair("sub-3", "sub-2"), pair("sub-1", "sub-3")]
+    augmentation = AugmentationOptions(
+        rotation_degrees=5, translation=1, deformation=1, intensity=0.2, flip_axis=0
+    )
+    options = TrainingOptions(augmentation=augmentation)
+    whole = make_batch(cohort, every, options, np.random.default_rng(3), with_labels=True)
+    for own in (slice(0, 2), slice(2, 4), slice(1, 2)):
+        part = make_batch(cohort, every, options, np.random.default_rng(3), True, own)
+        for name in ("moving", "fixed", "moving_labels", "fixed_labels"):
+            torch.testing.assert_close(getattr(part, name), getattr(whole, name)[own])

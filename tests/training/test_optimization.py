@@ -1,11 +1,12 @@
+import copy
 import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hmopt.declaration import HypernetworkOptions, LossOptions, TrainingOptions
-from hmopt.errors import DataError
+from hmopt.errors import DataError, DivergedError
 from hmopt.losses import (
     balanced_loss,
     dice_loss,
@@ -17,8 +18,16 @@ from hmopt.losses import (
 from hmopt.networks import Hypermorph, build_hypermorph
 from hmopt.spatial import warp
 from hmopt.training.batches import Batch
+from hmopt.training.group import Group
 from hmopt.training.loss import Loss
-from hmopt.training.optimization import make_average, make_optimizer, make_schedule, take_step
+from hmopt.training.optimization import (
+    make_average,
+    make_optimizer,
+    make_schedule,
+    take_step,
+    take_step_together,
+)
+from tests.training.test_group import in_threads
 
 SETTING = {"regularization": 0.3, "label_weight": 0.4}
 
@@ -115,6 +124,22 @@ def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hype
         assert longest == pytest.approx(1e-3 if name == "base" else 0.25e-3, rel=0.02)
 
 
+def test_a_long_gradient_is_shortened_as_a_whole(hypermorph: Hypermorph) -> None:
+    """All its parts by the same factor, and a short one not at all."""
+    weights = list(hypermorph.hypernetwork.parameters())
+    optimizer = torch.optim.SGD(weights, lr=0.0)
+
+    def gradient(longest: float | None) -> Tensor:
+        take_step(hypermorph, optimizer, loss(), batch(), [SETTING], longest)
+        parts = [weight.grad.flatten() for weight in weights if weight.grad is not None]
+        return torch.cat(parts)
+
+    whole = gradient(None)
+    length = float(whole.norm())
+    torch.testing.assert_close(gradient(length / 4), whole / 4)
+    torch.testing.assert_close(gradient(2 * length), whole)
+
+
 def test_loss_that_is_no_number_is_refused_and_moves_no_weight(hypermorph: Hypermorph) -> None:
     before = hypermorph.hypernetwork.base.clone()
     optimizer = make_optimizer(hypermorph, TrainingOptions(), HypernetworkOptions())
@@ -183,3 +208,76 @@ def test_no_averaging_keeps_the_last_weights() -> None:
     weight, bias = average.parameters()
     assert torch.equal(weight, layer.weight)
     assert torch.equal(bias, layer.bias)
+
+
+SETTINGS = [{"regularization": value, "label_weight": 0.4} for value in (0.1, 0.4, 0.7, 0.95)]
+UNEVEN = 6
+"""Pairs of four settings: two at the first two, one at each of the others."""
+
+
+def larger_batch() -> Batch:
+    """Return pairs of which the last one has fewer labels than the others."""
+    generator = torch.Generator().manual_seed(1)
+    moving, fixed = torch.rand(2, UNEVEN, 1, 16, 16, generator=generator)
+    moving_labels, fixed_labels = torch.randint(0, 4, (2, UNEVEN, 16, 16), generator=generator)
+    moving_labels[1][moving_labels[1] == 3] = 0
+    return Batch(moving=moving, fixed=fixed, moving_labels=moving_labels, fixed_labels=fixed_labels)
+
+
+def rows_of(whole: Batch, rows: slice) -> Batch:
+    assert whole.moving_labels is not None
+    assert whole.fixed_labels is not None
+    return Batch(
+        moving=whole.moving[rows],
+        fixed=whole.fixed[rows],
+        moving_labels=whole.moving_labels[rows],
+        fixed_labels=whole.fixed_labels[rows],
+    )
+
+
+def step_of_processes(
+    hypermorph: Hypermorph, whole: Batch, count: int
+) -> tuple[list[Hypermorph], list[object]]:
+    """Let some processes take a step together; return their models and what each of them told."""
+    models = [copy.deepcopy(hypermorph) for _ in range(count)]
+
+    def work(group: Group) -> object:
+        model = models[group.number]
+        optimizer = torch.optim.SGD(model.hypernetwork.parameters(), lr=0.1)
+        own = rows_of(whole, group.pairs(len(whole.moving), len(SETTINGS)))
+        pairs = len(whole.moving)
+        return take_step_together(model, optimizer, loss(), own, group.part(SETTINGS), group, pairs)
+
+    return models, in_threads(count, work)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_move_the_weights_as_one_process_does(hypermorph: Hypermorph, count: int) -> None:
+    whole = larger_batch()
+    models, told = step_of_processes(hypermorph, whole, count)
+    optimizer = torch.optim.SGD(hypermorph.hypernetwork.parameters(), lr=0.1)
+    before = hypermorph.hypernetwork.base.clone()
+    value, terms = take_step(hypermorph, optimizer, loss(), whole, SETTINGS)
+    assert not torch.equal(hypermorph.hypernetwork.base, before)
+    for model in models:
+        for found, expected in zip(
+            model.hypernetwork.parameters(), hypermorph.hypernetwork.parameters(), strict=True
+        ):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    first = told[0]
+    assert isinstance(first, tuple)
+    assert first[0] == value  # the first process has all pairs of the first setting
+    assert float(first[1].dissimilarity) == float(terms.dissimilarity)
+
+
+def test_a_loss_that_is_no_number_ends_all_processes_and_moves_no_weight(
+    hypermorph: Hypermorph,
+) -> None:
+    broken = larger_batch()
+    broken.moving[-1, 0, 3, 3] = torch.nan
+    models, told = step_of_processes(hypermorph, broken, count=2)
+    assert [type(error) for error in told] == [DivergedError, DivergedError]
+    assert "got another number on another device" in str(told[0])
+    assert "got nan" in str(told[1])
+    for model in models:
+        assert torch.equal(model.hypernetwork.base, hypermorph.hypernetwork.base)

@@ -12,8 +12,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from hmopt.errors import CheckpointError
 from hmopt.space import Hyperparameter, Space
+from hmopt.study_folder import times_of_log
 from hmopt.training.optimization import make_average
-from hmopt.training.state import Log, Progress, load_state, save_state
+from hmopt.training.state import (
+    Log,
+    Progress,
+    load_state,
+    logged_progress,
+    minutes_of_model,
+    save_state,
+)
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
 PROGRESS = Progress(step=3, minutes=0.1 + 0.2, scale=1 / 3)
@@ -163,7 +171,7 @@ def log_path(tmp_path: Path) -> Path:
     path = tmp_path / "training.csv"
     log = Log(path, SPACE, step=0)
     for step in (10, 20, 30):
-        log.write({"step": step, "loss": 1 / 3 / step, "setting_regularization": 0.25})
+        log.write({"step": step, "loss": 1 / 3 / step, "setting_regularization": 0.25}, step / 60)
     return path
 
 
@@ -175,7 +183,6 @@ def test_rows_are_read_as_they_were_written(log_path: Path) -> None:
     assert list(table) == [
         *(
             "step",
-            "minutes",
             "learning_rate",
             "loss",
             "similarity",
@@ -187,9 +194,35 @@ def test_rows_are_read_as_they_were_written(log_path: Path) -> None:
     ]
 
 
+def times(log_path: Path) -> list[tuple[float, float]]:
+    table = pd.read_csv(times_of_log(log_path))
+    return list(zip(table["step"], table["minutes"], strict=True))
+
+
+def test_minutes_stand_in_a_file_of_their_own(log_path: Path) -> None:
+    assert times(log_path) == [(10, 0.166667), (20, 0.333333), (30, 0.5)]
+    assert logged_progress(log_path) == (30, 0.5)
+    model = log_path.with_name("model-half.safetensors")
+    assert minutes_of_model(model, {"steps": 20}) == 0.33
+    assert minutes_of_model(model, {"steps": 5}) == 0
+    assert minutes_of_model(model, {"steps": 20, "minutes": 7.5}) == 7.5  # an earlier version
+
+
+def test_the_log_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "training.csv"
+    path.write_text("step,minutes,loss\n10,0.5,3\n20,1,2\n30,1.5,1\n", encoding="utf-8")
+    assert logged_progress(path) == (30, 1.5)
+    Log(path, SPACE, step=20).write({"step": 25, "loss": 1.5}, minutes=1.25)
+    assert times(path) == [(10, 0.5), (20, 1), (25, 1.25)]
+    table = pd.read_csv(path)
+    assert table["loss"].tolist() == [3, 2, 1.5]
+    assert "minutes" not in table
+
+
 def test_rows_after_the_step_continued_from_are_forgotten(log_path: Path) -> None:
-    Log(log_path, SPACE, step=20).write({"step": 25})
+    Log(log_path, SPACE, step=20).write({"step": 25}, minutes=0.4)
     assert pd.read_csv(log_path)["step"].tolist() == [10, 20, 25]
+    assert [step for step, _ in times(log_path)] == [10, 20, 25]
 
 
 def test_training_from_the_start_begins_a_new_log(log_path: Path) -> None:
@@ -207,5 +240,5 @@ def test_torn_last_row_is_forgotten(log_path: Path, cut: int) -> None:
 
 def test_log_that_is_gone_is_begun_anew(log_path: Path) -> None:
     log_path.unlink()
-    Log(log_path, SPACE, step=20).write({"step": 25})
+    Log(log_path, SPACE, step=20).write({"step": 25}, minutes=0.4)
     assert pd.read_csv(log_path)["step"].tolist() == [25]

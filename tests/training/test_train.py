@@ -77,18 +77,11 @@ def interrupting(after: int) -> Track:
 
 def logged(folder: Path) -> list[dict[str, str]]:
     with (folder / LOG).open(newline="", encoding="utf-8") as file:
-        return [
-            {name: value for name, value in row.items() if name != "minutes"}
-            for row in csv.DictReader(file)
-        ]
+        return list(csv.DictReader(file))
 
 
 def assert_same_model(one: Path, other: Path) -> None:
-    tensors, others = load_file(one), load_file(other)
-    assert tensors.keys() == others.keys()
-    assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
-    header, other_header = read_header(one), read_header(other)
-    assert {**header, "minutes": 0} == {**other_header, "minutes": 0}
+    assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize("interruptions", [[1], [3], [5], [4, 3]])
@@ -334,8 +327,7 @@ def test_a_signal_within_a_step_writes_the_state_and_the_rest_is_trained_as_with
     assert resumed.keys() == undisturbed.keys()
     for name, tensor in undisturbed.items():
         assert torch.equal(tensor, resumed[name])
-    kept = [{**row, "minutes": ""} for row in logged(folder)]
-    assert kept == [{**row, "minutes": ""} for row in logged(tmp_path / "undisturbed")]
+    assert logged(folder) == logged(tmp_path / "undisturbed")
     assert not (folder / STATE).exists()
 
 

@@ -131,6 +131,7 @@ def test_interrupted_training_of_a_network_ends_in_the_same_weights(
     train_network(declare(), cohort, SETTING, path)
     assert_same_tensors(whole, path)
     assert sorted(file.name for file in path.parent.iterdir()) == [
+        "network-times.csv",
         "network.csv",
         "network.safetensors",
     ]

@@ -17,7 +17,9 @@ from hmopt.report.parts.granularity import GranularityPart, LabelsPart
 from hmopt.report.parts.initialization import InitializationPart
 from hmopt.report.parts.origin import DoubtsPart, OtherCohortPart
 from hmopt.report.parts.regret import RegretPart
+from hmopt.report.parts.subject_prediction import SubjectPredictionPart
 from hmopt.report.parts.tradeoff import TradeOffPart
+from hmopt.report.parts.uncertainty import UncertaintyPart
 from hmopt.report.parts.without_labels import WithoutLabelsPart
 
 PARTS: list[ReportPart] = [
@@ -38,6 +40,8 @@ PARTS: list[ReportPart] = [
     GradientPart(),
     InitializationPart(),
     WithoutLabelsPart(),
+    SubjectPredictionPart(),
+    UncertaintyPart(),
     EvaluationsPart(),
     CostPart(),
 ]

@@ -83,7 +83,17 @@ class AgreementPart(ReportPart):
                 **_full_steps_numbers(compared),
                 **_rates_numbers(compared),
             },
+            verdicts=_verdicts(compared, metric),
         )
+
+
+def _verdicts(compared: BaselineComparison, metric: str) -> dict[str, str]:
+    """Return whether both kinds of networks differ: over all, and for each structure."""
+    limit = negligible_gap(metric)
+    return {
+        f"hypermorphs against separate networks, {scope_title(scope)}": _verdict(agreement, limit)
+        for scope, agreement in compared.main.agreements.items()
+    }
 
 
 def found(compared: BaselineComparison, metric: str) -> str:

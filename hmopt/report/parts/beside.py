@@ -81,7 +81,19 @@ def beside_section(found: Beside) -> Section:
         notes=_notes(found),
         numbers={"beside": numbers(found), **versus_numbers(found)},
         files={"beside.csv": found.table()},
+        verdicts=_verdicts(found),
     )
+
+
+def _verdicts(found: Beside) -> dict[str, str]:
+    """Return whether each method is better or worse than the first one."""
+    first, *others = found.entries
+    verdicts = {}
+    for other in others:
+        difference = found.difference(other.title, first.title)
+        answer = MISSING if difference is None else difference.verdict
+        verdicts[f"{other.title} against {first.title}"] = answer
+    return verdicts
 
 
 def _found(found: Beside) -> str:

@@ -1,6 +1,6 @@
 """Whether choosing a setting for each group, label or subject improves held-out scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -61,7 +61,18 @@ class GranularityPart(ReportPart):
                 "subjects_choosing": tested[0].choosing,
                 "agreeing_seeds": material.agreeing_seeds,
             },
+            verdicts=dict(_verdicts(material, tested, groups)),
         )
+
+
+def _verdicts(
+    material: Material, tested: list[Gain], groups: list[Gain]
+) -> Iterator[tuple[str, str]]:
+    """Yield each question of the table with its verdict."""
+    for gain in tested:
+        yield f"{_row_title(material, gain)} over {_over(material, gain)}", verdict(gain)
+    for gain in groups:
+        yield f"{_group_title(gain)} over {_over(material, gain)}", verdict(gain)
 
 
 def _by_name(gains: list[Gain]) -> dict[str, dict[str, object]]:
@@ -234,7 +245,15 @@ class LabelsPart(ReportPart):
                     label: gain_numbers(gain) for label, gain in over_default.items()
                 },
             },
+            verdicts=dict(_verdicts_of_labels(material, over_common, over_default)),
         )
+
+
+def _verdicts_of_labels(material: Material, *tested: Gains) -> Iterator[tuple[str, str]]:
+    """Yield the question of each structure with its verdict."""
+    for gains in tested:
+        for label, gain in gains.items():
+            yield f"own setting of {label} over {_over(material, gain)}", verdict(gain)
 
 
 def _tested_structures(material: Material) -> list[ScopeResult]:

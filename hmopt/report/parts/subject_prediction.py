@@ -1,0 +1,145 @@
+"""What a best λ for each person would gain, and how much of it is predicted without labels."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.jackknife import Mean
+from hmopt.analysis.subject_prediction import SubjectPrediction, has_default_regressor
+from hmopt.report.material import Material
+from hmopt.report.part import Place, ReportPart, Section
+from hmopt.report.words import (
+    MISSING,
+    best_name,
+    gain_text,
+    listed,
+    metric_name,
+    number,
+    plural,
+    probability,
+    value_name,
+)
+
+
+class SubjectPredictionPart(ReportPart):
+    """The gain of a setting for each subject: as labels tell it, and as it is predicted without them."""
+
+    anchor = "predicted-subjects"
+    place = Place.CHECKS
+    needs = ("subject_prediction",)
+
+    def section(self, material: Material) -> Section:
+        """Return both gains over one setting for all, on held-out pairs."""
+        found = material.subject_prediction
+        assert found is not None
+        space = material.searched.space
+        metric = metric_name(found.metric)
+        rows = [
+            _row("known from labels", found.known, found.p_known, found.evidence_of_known),
+            _row("predicted without labels", found.gain, found.p_gain, found.evidence_of_gain),
+        ]
+        value = value_name(space)
+        return Section(
+            title=f"Could {value} be predicted for each person?",
+            found=" ".join(_found(found, metric, best_name(space), material.margin)),
+            table=pd.DataFrame(rows),
+            notes=_notes(found, best_name(space)),
+            numbers={"subject_prediction": _numbers(found)},
+        )
+
+
+def _found(found: SubjectPrediction, metric: str, best: str, margin: float) -> list[str]:
+    """Return what there is to gain, and what a prediction gains of it."""
+    if found.known is None:
+        return ["No pair could be held out."]
+    sentences = [
+        f"Each person's own {best}, if labels of other pairs told it, changes held-out {metric} by "
+        f"{gain_text(found.known.estimate)} over one for all."
+    ]
+    high = found.known.interval.high
+    if found.evidence_of_known is Evidence.NEGLIGIBLE:
+        sentences.append(f"There is nothing to gain: with confidence it is below {number(margin)}.")
+    elif found.evidence_of_known is not Evidence.FOUND and math.isfinite(high):
+        sentences.append(f"There is no evidence of a gain; it is at most {number(high)}.")
+    if found.gain is not None:
+        sentences.append(
+            f"Predicted without labels, it changes {metric} by {gain_text(found.gain.estimate)}"
+            f"{_verdict(found)}."
+        )
+    elif found.features and not has_default_regressor():
+        sentences.append('Nothing was predicted: `pip install "hmopt[prediction]"`.')
+    else:
+        sentences.append(
+            "No metric without labels differs between people, so that nothing is predicted."
+        )
+    return sentences
+
+
+def _verdict(found: SubjectPrediction) -> str:
+    if found.improves:
+        return ", which is evidence of a gain"
+    if found.evidence_of_gain is Evidence.FOUND:
+        return ", which is evidence of a loss"
+    if found.evidence_of_gain is Evidence.NEGLIGIBLE:
+        return ", which is negligible"
+    return ": no evidence of a gain"
+
+
+def _row(name: str, mean: Mean | None, p_adjusted: float, evidence: Evidence) -> dict[str, str]:
+    columns = ("gain over one for all (95 % interval)", "subjects", "p, Holm", "is there a gain?")
+    cells = (MISSING,) * len(columns)
+    if mean is not None:
+        answer = _answer(mean, evidence)
+        cells = (
+            gain_text(mean.estimate),
+            str(mean.subjects),
+            probability(p_adjusted),
+            answer,
+        )
+    return {"": name, **dict(zip(columns, cells, strict=True))}
+
+
+def _answer(mean: Mean, evidence: Evidence) -> str:
+    if evidence is Evidence.FOUND and mean.value < 0:
+        return "no, it loses"
+    return evidence.answer
+
+
+def _notes(found: SubjectPrediction, best: str) -> tuple[str, ...]:
+    names = [metric_name(name) for name in found.features]
+    features = ""
+    if names:
+        features = f" Learned from: {listed(names)}, each at {plural(found.settings, 'setting')}."
+    return (
+        f"Settings are learned from {plural(found.choosing, 'subject')} and their labels, and judged on pairs of two "
+        f"others.{features}",
+        f"Known from labels: a person's {best} is told by its pairs with the first subjects, and shrinks "
+        "towards that of all as far as it is noise. No prediction can be expected to gain more.",
+        "Intervals are over subjects (jackknife); p-values are corrected for both rows.",
+    )
+
+
+def _numbers(found: SubjectPrediction) -> dict[str, Any]:
+    return {
+        "metric": found.metric,
+        "features": list(found.features),
+        "subjects": found.subjects,
+        "learned_from": found.choosing,
+        "known": _mean_numbers(found.known, found.p_known, found.evidence_of_known),
+        "predicted": _mean_numbers(found.gain, found.p_gain, found.evidence_of_gain),
+    }
+
+
+def _mean_numbers(
+    mean: Mean | None, p_adjusted: float, evidence: Evidence
+) -> dict[str, Any] | None:
+    if mean is None:
+        return None
+    return {
+        "gain": mean.value,
+        "interval": [*mean.interval],
+        "p_adjusted": p_adjusted,
+        "evidence": evidence.value,
+    }
