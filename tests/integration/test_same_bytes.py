@@ -20,6 +20,7 @@ from hmopt.networks import RegistrationNetwork
 TIMES = frozenset(
     {
         "commands.csv",
+        "ledger/leases.json",
         "training-times.csv",
         "studies.db",
         "results/commands.csv",
@@ -27,7 +28,7 @@ TIMES = frozenset(
         "results/times.json",
     }
 )
-"""Files that hold what a clock tells."""
+"""Files that hold what a clock tells or decides."""
 BOUND = 1e-6
 """Measurements of one model on one and on two threads differ by no more."""
 COARSE = (6, 6, 6)
@@ -71,11 +72,15 @@ def threads(count: int) -> Iterator[None]:
 def test_a_study_that_is_made_twice_has_the_same_bytes(
     tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # so that the sweep is of many blocks
+    monkeypatch.setattr(recorded, "PAIRS_A_BLOCK", 2)
+    monkeypatch.setattr(recorded, "SETTINGS_A_BLOCK", 2)
     one = begun(tiny_study, tmp_path / "one")
     run(one)
     other = begun(tiny_study, tmp_path / "at another place" / "other")
     # as on a slow machine, where the ledger is written at other moments
     monkeypatch.setattr(recorded, "SECONDS_A_SHARD", 0.0)
+    monkeypatch.setattr(recorded, "SECONDS_A_LEASE", 0.0)
     run(other)
 
     expected, found = contents(one), contents(other)

@@ -9,6 +9,7 @@ import pytest
 from hmopt.catalogue import METRICS as DECLARED
 from hmopt.ledger import Ledger, Recorded
 from hmopt.ledger import ledger as ledger_module
+from hmopt.ledger import recorded as recorded_module
 from hmopt.ledger.shard import read_shard
 from hmopt.records import Pair
 
@@ -155,3 +156,25 @@ def test_filling_measures_what_is_missing_and_no_more(
     oracle.asked.clear()
     recorded.fill([(0,), (70,)], pairs, METRICS)
     assert oracle.asked == []
+
+
+def test_no_clock_decides_the_files_of_a_worker_alone(
+    oracle: Any, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_module, "PAIRS_A_BLOCK", 2)
+    monkeypatch.setattr(recorded_module, "SETTINGS_A_BLOCK", 3)
+    monkeypatch.setattr(recorded_module, "VALUES_A_SHARD", 40)
+    settings = [(place,) for place in range(0, 200, 10)]
+    found = []
+    for name, seconds in (("quick", 1e9), ("slow", 0.0)):
+        # a slow worker takes one block at a time, and writes what there is of a shard after each
+        monkeypatch.setattr(recorded_module, "SECONDS_A_LEASE", seconds)
+        monkeypatch.setattr(recorded_module, "SECONDS_A_SHARD", seconds)
+        folder = tmp_path / name
+        Recorded(oracle, Ledger(folder)).fill(settings, pairs, METRICS)
+        files = [path for path in folder.iterdir() if path.suffix in (".parquet", ".json")]
+        contents = {path.name: path.read_bytes() for path in files if path.stem != "leases"}
+        found.append(contents)
+    quick, slow = found
+    assert len(quick) > 3
+    assert slow == quick

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).parents[2]
 WORK = Path(__file__).with_name("work.py")
-LIMIT_S = 120.0
+LIMIT_S = 240.0
+"""How long anything is waited for, on a machine that is busy with other things."""
+LONGEST_LOCK_S = 2.0
+"""Longer than a worker that runs holds a lock."""
 
 
 def wait_for(is_so: Callable[[], bool], what: str) -> None:
@@ -79,8 +84,39 @@ class Crew:
     def kill(self, process: subprocess.Popen[str]) -> None:
         """End a worker at once, as when memory runs out."""
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=LIMIT_S)
         self.processes.remove(process)
+
+    def pause(self, process: subprocess.Popen[str]) -> None:
+        """Stop a worker until it gets SIGCONT, at a moment when it holds no lock."""
+
+        def stops_without_a_lock() -> bool:
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)  # until it has stopped
+            if self._can_be_locked():
+                return True
+            process.send_signal(signal.SIGCONT)
+            return False
+
+        wait_for(stops_without_a_lock, "a moment without a lock")
+
+    def _can_be_locked(self) -> bool:
+        """Tell whether all locks can be taken: of those that others hold, soon."""
+        for path in sorted(self.folder.rglob("*.lock")):
+            try:
+                with FileLock(path, timeout=LONGEST_LOCK_S, fallback_to_soft=False):
+                    pass
+            except Timeout:
+                return False
+        for path in self.folder.glob("*.db"):
+            connection = sqlite3.connect(path, timeout=LONGEST_LOCK_S)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            finally:
+                connection.close()
+        return True
 
     def is_at_a_study(self, process: subprocess.Popen[str]) -> bool:
         """Tell whether a worker holds a study."""
@@ -110,7 +146,7 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
     for process in found.processes:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.communicate(timeout=LIMIT_S)
 
 
 class Server:
@@ -144,7 +180,7 @@ class Server:
         """Stop as in an emergency: connections are cut."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait()
+            self._process.wait(LIMIT_S)
 
     def new_database(self, name: str) -> str:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", "hmopt", name)
@@ -152,12 +188,19 @@ class Server:
 
     def _answers(self) -> bool:
         command = ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
-        done = subprocess.run([str(self._binaries / command[0]), *command[1:]], check=False)
+        done = subprocess.run([str(self._binaries / command[0]), *command[1:]], check=False, timeout=LIMIT_S)
         return done.returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), *arguments]
-        done = subprocess.run(command, user=self._user, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            user=self._user,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -187,6 +230,6 @@ def server() -> Iterator[Server]:
         found.start()
         yield found
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             found.stop()
         shutil.rmtree(folder, ignore_errors=True)

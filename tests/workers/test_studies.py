@@ -84,7 +84,7 @@ def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
         crew.kill(first)
         crew.wait(second)
     else:
-        first.send_signal(number)
+        crew.pause(first)
         crew.wait(second)
         first.send_signal(signal.SIGCONT)
         crew.wait(first)

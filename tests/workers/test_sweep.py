@@ -60,7 +60,7 @@ def test_what_a_paused_worker_was_at_is_taken_over_and_kept_once(
 ) -> None:
     paused, other = crew.start(2, "sweep")
     wait_for(lambda: len(crew.measured_by(paused)) >= SHARE_OF_A_LEASE, "measurements")
-    paused.send_signal(signal.SIGSTOP)
+    crew.pause(paused)
     crew.wait(other)
     folder = tmp_path / "ledger"
     check_like_one_worker(tmp_path, tmp_path / "alone")  # without the paused one
