@@ -392,11 +392,10 @@ def optimize_scopes(
                 if not is_held():  # it is finished by whoever took it over
                     continue
                 del left[work.of]
-                complete.add(study, curve.ids)
-                if options.spending == "all":
-                    settings |= _finished_settings(study, oracle.space)
-                else:
-                    settings |= _best_settings(study, oracle.space)
+                take_up = partial(
+                    _take_up, study, curve.ids, complete, options.spending, oracle.space
+                )
+                settings |= patiently(take_up, track)
         if not held.works:
             leases.wait(works, held.others, track)
     return sorted(settings)
@@ -426,6 +425,20 @@ class Complete:
         wanted = set(pairs)
         found = {index for index, known in self._pairs_at.items() if known >= wanted}
         return [default, *sorted(found - {default})]
+
+
+def _take_up(
+    study: optuna.Study,
+    pairs: Sequence[str],
+    complete: Complete,
+    spending: str,
+    space: Space,
+) -> set[Index]:
+    """Note what a study measured, and return the settings to measure on all pairs."""
+    complete.add(study, pairs)
+    if spending == "all":
+        return _finished_settings(study, space)
+    return _best_settings(study, space)
 
 
 def _optimize_opened(open_stored: Callable[[], optuna.Study], *arguments: Any) -> optuna.Study:
@@ -553,7 +566,8 @@ def _make_trials(
             )
         except (AssertionError, UnboundLocalError) as error:
             # what Optuna ends with where the end of a trial cannot be stored; its context says why
-            raise error.__context__ or error from None
+            reason = error.__context__ or error
+            raise reason from reason.__cause__
     list(progress)  # to its end, also where the sampler had nothing left to ask for
 
 

@@ -256,6 +256,8 @@ def test_a_password_that_a_driver_repeats_is_not_shown(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError(f"cannot connect as me with s@cr3t to {url}") from error("s@cr3t")
 
+    # the first to connect takes the lock of a server
+    monkeypatch.setattr("hmopt.search.storage.create_engine", refuse)
     monkeypatch.setattr("hmopt.search.storage.RDBStorage", refuse)
     with pytest.raises(SearchError) as caught:
         open_storage(tmp_path, url)

@@ -188,7 +188,9 @@ class Server:
 
     def _answers(self) -> bool:
         command = ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
-        done = subprocess.run([str(self._binaries / command[0]), *command[1:]], check=False, timeout=LIMIT_S)
+        done = subprocess.run(
+            [str(self._binaries / command[0]), *command[1:]], check=False, timeout=LIMIT_S
+        )
         return done.returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:

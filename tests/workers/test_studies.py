@@ -1,16 +1,21 @@
 """Several processes drive the Optuna studies of one search: each has the declared trials, no more and no fewer."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from hmopt.errors import HmoptError
 from hmopt.locks import alone, lock_beside
+from hmopt.search import storage as storage_module
 from hmopt.search.objective import SAMPLER
 from hmopt.search.storage import open_storage
 from tests.workers import work
@@ -30,25 +35,37 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield server.new_database(name)
 
 
+@contextmanager
+def stored(url: str) -> Iterator[list[optuna.Study]]:
+    """Yield all studies of a database, by name, and close its connections afterwards."""
+    storage = RDBStorage(url)
+    try:
+        names = sorted(optuna.get_all_study_names(storage))
+        yield [optuna.load_study(study_name=name, storage=storage) for name in names]
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
 def trials(url: str) -> Trials:
     """Return what the sampler asked for in each study, as it finished."""
     found: Trials = {}
-    for name in sorted(optuna.get_all_study_names(url)):
-        finished = optuna.load_study(study_name=name, storage=url).get_trials(
-            states=(TrialState.COMPLETE,)
-        )
-        asked = [trial.params for trial in finished if SAMPLER in trial.user_attrs]
-        found[name] = asked
+    with stored(url) as studies:
+        for study in studies:
+            finished = study.get_trials(states=(TrialState.COMPLETE,))
+            asked = [trial.params for trial in finished if SAMPLER in trial.user_attrs]
+            found[study.study_name] = asked
     return found
 
 
 def settings_of(url: str) -> dict[str, list[float]]:
     """Return the settings of all finished trials of each study, exported ones included."""
     found = {}
-    for name in optuna.get_all_study_names(url):
-        study = optuna.load_study(study_name=name, storage=url)
-        finished = study.get_trials(states=(TrialState.COMPLETE,))
-        found[name] = sorted(trial.user_attrs["setting"]["regularization"] for trial in finished)
+    with stored(url) as studies:
+        for study in studies:
+            finished = study.get_trials(states=(TrialState.COMPLETE,))
+            settings = [trial.user_attrs["setting"]["regularization"] for trial in finished]
+            found[study.study_name] = sorted(settings)
     return found
 
 
@@ -96,8 +113,10 @@ def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
 
 def test_a_server_that_is_restarted_is_waited_for(crew: Crew, server: Server) -> None:
     url = server.new_database("restarted")
-    first, _ = crew.start(2, "optimize", url)
+    first, second = crew.start(2, "optimize", url)
+    # a worker that only begins does not wait: its URL may be wrong
     wait_for(lambda: crew.is_at_a_study(first), "trials")
+    wait_for(lambda: crew.is_at_a_study(second), "trials")
     server.stop()
     server.start()
     crew.wait()
@@ -105,10 +124,45 @@ def test_a_server_that_is_restarted_is_waited_for(crew: Crew, server: Server) ->
     assert [len(one) for one in asked] == [work.OPTIONS.trials] * work.STUDIES
 
 
+def test_a_server_that_goes_at_the_end_of_a_trial_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a server: the end of a trial is not stored, nor can the trial be looked up then."""
+    store_end, look_up = RDBStorage.set_trial_state_values, RDBStorage.get_trial
+    calls: list[str] = []
+
+    def is_gone(call: str) -> None:
+        calls.append(call)
+        gone = OperationalError("UPDATE", None, OSError("server closed the connection"))
+        raise StorageInternalError("during the commit") from gone
+
+    def store_end_later(
+        self: RDBStorage, trial: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        if state.is_finished() and not calls:
+            is_gone("store")
+        return store_end(self, trial, state, values)
+
+    def look_up_later(self: RDBStorage, trial: int) -> FrozenTrial:
+        if calls == ["store"]:
+            is_gone("look up")
+        return look_up(self, trial)
+
+    monkeypatch.setattr(RDBStorage, "set_trial_state_values", store_end_later)
+    monkeypatch.setattr(RDBStorage, "get_trial", look_up_later)
+    monkeypatch.setattr(storage_module, "BETWEEN_ATTEMPTS_S", 0.0)
+    url = f"sqlite:///{tmp_path}/own.db"
+    work.optimize(tmp_path, work.Formula(None, seconds=0), url)
+    assert calls == ["store", "look up"]
+    asked = trials(url).values()
+    assert [len(one) for one in asked] == [work.OPTIONS.trials] * work.STUDIES
+
+
 def test_workers_that_open_a_new_database_at_once_all_succeed(crew: Crew, url: str) -> None:
     crew.start(3, "open", url)
     crew.wait()
-    assert optuna.get_all_study_names(url) == []
+    with stored(url) as studies:
+        assert studies == []
 
 
 def test_a_folder_without_locks_is_refused_in_one_line(
