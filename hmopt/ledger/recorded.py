@@ -258,7 +258,7 @@ class Recorded:
 
     def _works(self, request: "_Request", gaps: Sequence[Gap]) -> list[Work]:
         """Return gaps as blocks of settings × pairs to take; blocks of the same request are cut alike."""
-        batch = getattr(self._oracle, "batch", 1)  # as of `RegisteringOracle`
+        batch = getattr(self._oracle, "pairs_at_once", 1)  # as of `RegisteringOracle`
         most_pairs, most_settings = batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
         if getattr(self._oracle, "is_slow_to_set", False):
             most_pairs, most_settings = len(request.pairs), 1

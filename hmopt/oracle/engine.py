@@ -38,6 +38,8 @@ FIRST_FAILURES = 10
 stops."""
 KEPT_BYTES = 2**28
 """Displacements that stay in memory, those found last: pictures are drawn of some."""
+_PAIRS_A_PROCESS = 8
+"""Pairs that several workers leave together, for each process of an engine."""
 _AHEAD = 2
 """Pairs that are handed out for each process: one that it works at, and the next."""
 
@@ -175,6 +177,11 @@ class EngineOracle(RegisteringOracle):
         self._kept[index, pair.id] = displacement
         while len(self._kept) * displacement.nbytes > KEPT_BYTES:
             self._kept.popitem(last=False)
+
+    @property
+    def pairs_at_once(self) -> int:
+        """So many that most of the time all processes are busy, though some wait for the last of them."""
+        return _PAIRS_A_PROCESS * max(1, self._model.processes.jobs)
 
     def _blocks(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]

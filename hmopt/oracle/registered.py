@@ -140,6 +140,11 @@ class RegisteringOracle(ABC):
         return None
 
     @property
+    def pairs_at_once(self) -> int:
+        """Pairs that are registered at a time: workers that divide a search take multiples of it."""
+        return self.batch
+
+    @property
     def is_slow_to_set(self) -> bool:
         """Whether a new setting takes long: then all pairs are measured at one before the next."""
         return False
