@@ -18,8 +18,10 @@ from safetensors.numpy import load_file
 
 import hmopt
 from hmopt.errors import DeclarationError, HmoptError
+from hmopt.locks import alone, lock_beside
 from hmopt.networks import read_header
 from hmopt.progress import Track
+from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_devices
 from hmopt.workflow.train import Trained
 
@@ -194,6 +196,25 @@ def test_whatever_ends_the_first_process_ends_the_others(
         time.sleep(0.1)
     # the state of the last step, where there was time to write it
     assert (folder / "training-state.safetensors").is_file() == (number != signal.SIGKILL)
+
+
+def test_another_training_is_waited_for_before_processes_start(
+    untrained: Path, tmp_path: Path
+) -> None:
+    """They would read the state to resume from, which the other training still changes."""
+    folder = copied(untrained, tmp_path / "study")
+    children: list[int] = []
+
+    def track(items: Iterable[T], description: str, total: int, start: int = 0) -> Iterator[T]:
+        if description.startswith("Waiting for"):
+            children.append(len(multiprocessing.active_children()))
+            raise Interrupted
+        yield from items
+
+    lock = lock_beside(StudyFolder(folder).training_state_file)
+    with alone(lock, "trains this model"), pytest.raises(Interrupted):
+        hmopt.train(folder, device="cpu", devices=2, track=track)
+    assert children == [0]
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_anything_is_done(
