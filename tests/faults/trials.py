@@ -237,6 +237,8 @@ def facts(folder: Path) -> dict[str, str]:
             continue
         if path.name in ("commands.csv", "index.html", "study.toml") or "studies.db" in name:
             continue
+        if path.suffix == ".lock":  # it may still say who was killed
+            continue
         found[name] = _file_facts(path)
     found["prepared"] = _folder_hash(folder / "prepared")
     if (folder / "ledger").is_dir():
