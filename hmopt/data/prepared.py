@@ -267,7 +267,7 @@ def _parsed_record(folder: Path, _state: _State) -> _Record:
 def _mapped(path: Path) -> NDArray[Any]:
     try:
         return _opened(path, _state(path))
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever numpy's parser of headers raises
         raise _damaged(path, one_line(error)) from error
 
 

@@ -156,7 +156,7 @@ class Ledger:
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
     >>> block = Block(index=(70,), pairs=(pair.id,), labels=("thalamus",), values={"dice": np.array([[0.75]])})
     >>> ledger = Ledger(Path(tempfile.mkdtemp()))
-    >>> ledger.write("0f", space, [block])
+    >>> _ = ledger.write("0f", space, [block])
     >>> ledger.missing("0f", space, [(70,)], [pair], ["dice"], ["thalamus"])
     []
     >>> ledger.block("0f", space, (70,), [pair.id], ["dice"], ["thalamus"]).values["dice"]

@@ -442,8 +442,7 @@ def minutes_of_model(path: Path, header: Mapping[str, Any]) -> float:
     if "minutes" in header:
         return float(header["minutes"])
     log = log_of_model(path)
-    minutes = _last_minutes(_times_until(log, int(header.get("steps", sys.maxsize))))
-    return round(minutes, 2)
+    return _last_minutes(_times_until(log, int(header.get("steps", sys.maxsize))))
 
 
 def _last_minutes(rows: Sequence[Mapping[str, str]]) -> float:

@@ -47,6 +47,7 @@ def test_the_python_of_a_page_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(searched, tmp_path / "studies" / "mine")
+    shutil.copytree(ROOT / "optunahub", tmp_path / "optunahub")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__file__": str(tmp_path / "mine.py")}
     for block in python_blocks(page):

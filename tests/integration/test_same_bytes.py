@@ -84,9 +84,11 @@ def test_a_study_that_is_made_twice_has_the_same_bytes(
     run(other)
 
     expected, found = contents(one), contents(other)
-    assert found.keys() == expected.keys()
+    # SQLite may keep them open until the process ends
+    kept_open = {"studies.db-shm", "studies.db-wal"}
+    assert found.keys() - kept_open == expected.keys() - kept_open
     assert found.keys() >= TIMES
-    differing = {name for name, content in expected.items() if found[name] != content}
+    differing = {name for name in expected.keys() - kept_open if found[name] != expected[name]}
     assert differing <= TIMES
 
 

@@ -142,8 +142,8 @@ def test_every_reported_metric_is_on_the_page_by_its_full_name(
         assert said in page.text
 
 
-def test_the_searched_metric_is_called_by_its_full_name_once(page: Page) -> None:
-    assert page.text.count("Dice of partial-volume labels") == 1
+def test_the_searched_metric_is_called_by_its_full_name_once_and_in_the_methods(page: Page) -> None:
+    assert page.text.count("Dice of partial-volume labels") == 2
     assert page.text.count("Dice") > 5
 
 
