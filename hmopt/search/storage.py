@@ -96,7 +96,12 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     url = with_environment(url) if url else f"sqlite:///{own}"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
-        _check_file(url, own)
+        try:
+            _check_file(url, own)
+        except SearchError:
+            # another process may be making it
+            with _only_writer_to(make_url(url)):
+                _check_file(url, own)
     # of a server: a connection that it has closed meanwhile is opened again
     arguments: dict[str, Any] = {"pool_pre_ping": True}
     if is_sqlite:

@@ -53,7 +53,8 @@ def study(source: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> set[Path]:
-    return set(folder.rglob("*"))
+    """Return what lies in a folder; locks of the operating system are no results."""
+    return {path for path in folder.rglob("*") if path.suffix != ".lock"}
 
 
 def refused(*arguments: object) -> str:
