@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     InterfaceError,
     OperationalError,
+    PendingRollbackError,
     SQLAlchemyError,
 )
 
@@ -239,7 +240,10 @@ def _pause(track: Track) -> None:
 
 def _connection_fault(error: Exception) -> str | None:
     """Return how the connection to a database failed, in one line; None where it is another error."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause: BaseException | None = error
+    # a lost connection may be told by what could not be committed or rolled back after it
+    while isinstance(cause, StorageInternalError | PendingRollbackError):
+        cause = cause.__cause__ or cause.__context__
     if not isinstance(cause, OperationalError | InterfaceError):
         return None
     reason = one_line(cause.orig or cause)
