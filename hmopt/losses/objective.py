@@ -15,7 +15,7 @@ from hmopt.catalogue import (
 )
 from hmopt.declaration import LossOptions
 from hmopt.losses.similarity import find_similarity
-from hmopt.spatial import divided, warp
+from hmopt.spatial import divided, divided_if_any, warp
 
 SMALLEST_SHARE = 0.05
 """The least by which the loss is divided, however small the share of its data term."""
@@ -71,13 +71,11 @@ class RegisteredBatch:
 
         Moving images are warped together, which several threads share.
         """
-        moving_labels = _split(self.moving_labels, count)
-        fixed_labels = _split(self.fixed_labels, count)
         fields = zip(
             divided(self.moving, count),
             divided(self.fixed, count),
-            moving_labels,
-            fixed_labels,
+            divided_if_any(self.moving_labels, count),
+            divided_if_any(self.fixed_labels, count),
             divided(self.velocity, count),
             divided(self.displacement, count),
             divided(self.moved, count),
@@ -112,10 +110,6 @@ class RegisteredBatch:
         other = replace(self, scale=scale, second_scale=second_scale)
         vars(other)["moved"] = self.moved
         return other
-
-
-def _split(labels: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    return [None] * count if labels is None else divided(labels, count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,6 +287,7 @@ def convolve_to_few(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
     planes = weight.movedim(-1, -2 - d)  # (3, out, in, 3 (, 3))
     kernel = planes.flatten(-2 - d, -1 - d).unsqueeze(-1)  # (3 · out, in, 3 (, 3), 1)
     padding = [1] * (d - 1) + [0]
+    # it is added once, with the plane in the middle
     of_neighbours = torch.zeros_like(bias)
     biases = torch.cat([of_neighbours, bias, of_neighbours], -1)
 

@@ -1,6 +1,6 @@
 """Warping, integration and blending of velocities, Jacobians: pure functions on tensors, in 2-D and 3-D."""
 
-from hmopt.spatial.batch import divided
+from hmopt.spatial.batch import divided, divided_if_any
 from hmopt.spatial.blending import blend, blending_weights, coarsen, smooth
 from hmopt.spatial.integration import integrate, refine_displacement, velocity_to_displacement
 from hmopt.spatial.jacobian import jacobian_determinant
@@ -11,6 +11,7 @@ __all__ = [
     "blending_weights",
     "coarsen",
     "divided",
+    "divided_if_any",
     "identity_grid",
     "image_tensor",
     "integrate",

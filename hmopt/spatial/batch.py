@@ -1,5 +1,7 @@
 """Batches in parts."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -26,3 +28,14 @@ def divided(batch: Tensor, count: int) -> tuple[Tensor, ...]:
     sizes = [rows + 1] * longer + [rows] * (count - longer)
     parts: tuple[Tensor, ...] = batch.split(sizes)  # type: ignore[no-untyped-call]
     return parts
+
+
+def divided_if_any(batch: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    """Return the same of a batch that may be missing, as label maps: then each part is None.
+
+    Examples
+    --------
+    >>> divided_if_any(None, 2)
+    [None, None]
+    """
+    return [None] * count if batch is None else divided(batch, count)

@@ -16,7 +16,7 @@ from hmopt.declaration import Study, TrainingOptions
 from hmopt.errors import DataError
 from hmopt.records import Pair
 from hmopt.space import Setting, Space, Value
-from hmopt.spatial import divided, image_tensor, label_tensor, warp
+from hmopt.spatial import divided, divided_if_any, image_tensor, label_tensor, warp
 from hmopt.training.augmentation import random_displacement, random_gamma
 
 
@@ -57,14 +57,10 @@ class Batch:
         """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more."""
         moving = divided(self.moving, count)
         fixed = divided(self.fixed, count)
-        moving_labels = _split(self.moving_labels, count)
-        fixed_labels = _split(self.fixed_labels, count)
+        moving_labels = divided_if_any(self.moving_labels, count)
+        fixed_labels = divided_if_any(self.fixed_labels, count)
         parts = zip(moving, fixed, moving_labels, fixed_labels, strict=True)
         return [Batch(moving=a, fixed=b, moving_labels=c, fixed_labels=d) for a, b, c, d in parts]
-
-
-def _split(tensor: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    return [None] * count if tensor is None else divided(tensor, count)
 
 
 def _sent(tensor: Tensor | None, device: torch.device) -> Tensor | None:

@@ -133,7 +133,7 @@ def run_training(
 
         λ ~ prior                                       Trainable.draw_settings
         (m, f) ~ pairs, augmented                       make_batch
-        v = g(m, f; h(λ; ω))                            Hypermorph.forward, in Loss.terms
+        v = g(m, f; h(λ; ω))                            Hypermorph.velocities, in Loss.registered
         L = (1 - λ) · scale · D(m ∘ exp v, f) + λ R(v)  weighted_loss
         ω ← Adam(ω, gradient of L / max(1 - λ, 0.05))   take_step, or take_step_together
         average ← d · average + (1 - d) · ω             make_average
