@@ -205,9 +205,9 @@ class Tuner:
         """
         index, voxel = self._checked(asked)
         if asked.coarse and self.is_coarse_first:
-            self._compute_ahead(asked.pair)
             done: Future[Answer] = Future()
             done.set_result(self._coarse_answer(asked.pair, index, voxel))
+            self._compute_ahead(asked.pair)
             return done
         return self._worker.ask(lambda: self._exact_answer(asked.pair, index, voxel))
 
