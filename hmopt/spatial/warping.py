@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 CPU = torch.device("cpu")
@@ -124,6 +125,9 @@ def warp(
     >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
     tensor([0.5000, 1.5000, 2.0000])
     """
+    if mode == "linear" and _is_volume_with_gradient(image, displacement):
+        moved: Tensor = _VolumeWithGradient.apply(image, displacement)  # type: ignore[no-untyped-call]
+        return moved
     find_places = _places_of_any_shape if torch.compiler.is_exporting() else _places
     places = find_places(displacement)
     return functional.grid_sample(
@@ -133,6 +137,104 @@ def warp(
         padding_mode="border",
         align_corners=True,
     )
+
+
+def _is_volume_with_gradient(image: Tensor, displacement: Tensor) -> bool:
+    """Return whether `_VolumeWithGradient` serves: one-channel volumes on a processor, which need no gradient."""
+    is_volume = image.ndim == 5 and image.shape[1] == 1 and min(image.shape[2:]) > 1
+    wants_gradient = displacement.requires_grad and torch.is_grad_enabled()
+    return (
+        is_volume
+        and wants_gradient
+        and not image.requires_grad
+        and image.device.type == "cpu"
+        and not torch.compiler.is_exporting()
+    )
+
+
+class _VolumeWithGradient(torch.autograd.Function):
+    """Warp volumes of one channel, and compute the gradient along with them.
+
+    A place x + u(x) lies in a cell of eight voxels, at fractions f of its edges. With p and q the
+    intensities at the two ends of an edge along z, interpolation gives p + f_z (q - p), whose
+    derivative is q - p. Four such edges are interpolated along y, and the two results along x. The
+    same differences make value and gradient, so that intensities are read once. `grid_sample` reads
+    them again for the gradient, and takes twice as long in all on a processor.
+    """
+
+    @staticmethod
+    def forward(context: Any, image: Tensor, displacement: Tensor) -> Tensor:
+        """Return the warped volumes: (batch, 1, *shape)."""
+        first_corner, fraction, is_inside = _cells(displacement)
+        f_x, f_y, f_z = fraction.unbind(1)
+        intensities = image.flatten()
+        # from a voxel to the next one along y and x
+        next_y = image.shape[4]
+        next_x = image.shape[3] * next_y
+
+        def corner(further: int) -> Tensor:
+            read = intensities[further:].index_select(0, first_corner)
+            return read.view_as(f_z)
+
+        def edge(further: int) -> tuple[Tensor, Tensor]:
+            start = corner(further)
+            difference = corner(further + 1) - start
+            return torch.addcmul(start, f_z, difference), difference
+
+        edge_00, along_z_00 = edge(0)
+        edge_01, along_z_01 = edge(next_y)
+        edge_10, along_z_10 = edge(next_x)
+        edge_11, along_z_11 = edge(next_x + next_y)
+
+        # both faces of the cell that are perpendicular to x
+        along_y_0 = edge_01 - edge_00
+        along_y_1 = edge_11 - edge_10
+        face_0 = torch.addcmul(edge_00, f_y, along_y_0)
+        face_1 = torch.addcmul(edge_10, f_y, along_y_1)
+
+        along_x = face_1 - face_0
+        moved = torch.addcmul(face_0, f_x, along_x)
+
+        along_y = torch.lerp(along_y_0, along_y_1, f_x)
+        along_z_0 = torch.lerp(along_z_00, along_z_01, f_y)
+        along_z_1 = torch.lerp(along_z_10, along_z_11, f_y)
+        along_z = torch.lerp(along_z_0, along_z_1, f_x)
+        gradient = torch.stack([along_x, along_y, along_z], 1)
+        # beyond the border the image is constant
+        context.save_for_backward(gradient * is_inside)
+        return moved.unsqueeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, moved_gradient: Tensor) -> tuple[None, Tensor]:
+        """Return the gradient of the displacement: (batch, 3, *shape)."""
+        (gradient,) = context.saved_tensors
+        return None, moved_gradient * gradient
+
+
+def _cells(displacement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the cell of eight voxels that a displacement takes each voxel into.
+
+    Returns
+    -------
+    Tensor
+        The number of its first voxel among those of all volumes: (batch · x · y · z,), int32.
+    Tensor
+        The place within the cell, from 0 to 1 along each axis: (batch, 3, *shape).
+    Tensor
+        Whether the place is inside the volume along each axis: (batch, 3, *shape).
+    """
+    batch, _, *shape = displacement.shape
+    place = identity_grid(tuple(shape), displacement.device) + displacement
+    last_voxel = torch.tensor(shape, dtype=place.dtype).view(1, 3, 1, 1, 1) - 1
+    inside = torch.minimum(place.clamp_min(0), last_voxel)
+    corner = torch.minimum(inside.floor(), last_voxel - 1)
+
+    x, y, z = corner.int().unbind(1)
+    volume = torch.arange(batch, dtype=torch.int32).view(-1, 1, 1, 1)
+    _, y_size, z_size = shape
+    voxel = ((volume * shape[0] + x) * y_size + y) * z_size + z
+    return voxel.flatten(), inside - corner, place == inside
 
 
 def _places(displacement: Tensor) -> Tensor:

@@ -87,6 +87,35 @@ def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> No
     assert torch.autograd.gradcheck(warp, (image, displacement), eps=1e-6)
 
 
+def test_gradient_of_a_displacement_alone_is_that_of_finite_differences() -> None:
+    shape = (3, 4, 5)
+    image = random(2, 1, *shape)
+    # away from whole voxels and the border, where linear interpolation has kinks
+    inside = (torch.tensor(shape) - 1.5).reshape(1, 3, 1, 1, 1)
+    places = identity_grid(shape).clamp(max=inside) + 0.2 + 0.1 * random(2, 3, *shape).tanh()
+    displacement = (places - identity_grid(shape)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: warp(image, one), displacement, eps=1e-6)
+
+
+def test_volumes_are_warped_alike_with_and_without_gradients() -> None:
+    image = random(2, 1, 5, 6, 7)
+    displacement = 3 * random(2, 3, 5, 6, 7)
+    without = warp(image, displacement)
+    with_gradient = warp(image, displacement.requires_grad_())
+    torch.testing.assert_close(with_gradient, without)
+
+
+def test_gradient_beyond_the_border_is_zero() -> None:
+    image = random(1, 1, 4, 4, 4)
+    displacement = torch.zeros(1, 3, 4, 4, 4, dtype=torch.float64)
+    displacement[:, 0] = 9.5
+    displacement[:, 1] = -9.5
+    displacement.requires_grad_()
+    warp(image, displacement).sum().backward()  # type: ignore[no-untyped-call]
+    assert displacement.grad is not None
+    assert not displacement.grad[:, :2].any()
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5)])
 def test_every_voxel_holds_its_own_coordinates(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(identity_grid(shape)[0], np.indices(shape))
