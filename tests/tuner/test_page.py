@@ -372,3 +372,36 @@ def test_an_error_is_shown_and_goes_when_it_is_mended(shifted: Any, tmp_path: Pa
 def test_nothing_overflows_a_narrow_window(shifted: Any) -> None:
     shifted.set_viewport_size({"width": 360, "height": 700})
     assert shifted.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_arrow_keys_move_the_slider_of_a_widget_in_a_notebook(
+    page: Any, serve: Serve, tuner_of_shift: MakeTuner
+) -> None:
+    opened(page, serve(tuner_of_shift(stripes((16, 16)))))
+    page.evaluate(
+        """async () => {
+          // JupyterLab sees keys first, and keeps the arrows
+          document.addEventListener("keydown", (event) => {
+            if (event.target.hasAttribute("data-lm-suppress-shortcuts")) return;
+            event.preventDefault();
+            event.stopPropagation();
+          }, true);
+          const { default: widget, overHttp } = await import("./tuner.js");
+          let answer;
+          const model = {
+            on: (_event, handler) => { answer = handler; },
+            send: async ({ id, kind }) => {
+              if (kind !== "facts") return;
+              const { content } = await overHttp("facts");
+              answer({ id, content }, []);
+            },
+          };
+          document.body.innerHTML = '<div id="cell"></div>';
+          widget.render({ model, el: document.getElementById("cell") });
+        }"""
+    )
+    slider = page.locator("#cell input[type=range]")
+    before = int(slider.input_value())
+    slider.focus()
+    slider.press("ArrowRight")
+    assert int(slider.input_value()) == before + 1

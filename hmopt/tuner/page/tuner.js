@@ -819,6 +819,8 @@ export function overMessages(model) {
 export default {
   render({ model, el }) {
     el.classList.add("hmopt-tuner");
+    // JupyterLab takes arrow keys for itself, unless the element that has the focus says that it needs them
+    el.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
     start(el, overMessages(model));
   },
 };
