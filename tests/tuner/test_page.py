@@ -38,7 +38,9 @@ Serve = Callable[[Tuner], str]
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu"]
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=arguments, timeout=MOST_MS)
+        launched = playwright.chromium.launch(
+            executable_path=BROWSER, args=arguments, timeout=MOST_MS
+        )
         yield launched
         launched.close()
 
