@@ -130,7 +130,8 @@ def to_svg(figure: Figure) -> str:
     figure.set_facecolor(PAPER)
     dpi = figure.dpi
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    canvas: Any = FigureCanvasSVG(figure)  # whose methods have no types
+    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     figure.set_dpi(dpi)  # an SVG has 72
     figure.set_layout_engine(None)
     return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
