@@ -14,6 +14,8 @@ DEV_STAMP := $(VENV)/.installed-dev
 RELEASE_STAMP := $(VENV)/.installed-release
 LOCK := requirements.lock
 WORKERS ?= auto
+# each process takes neighbouring tests: what they share is then made once, and not in each process
+SIDE_BY_SIDE = -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test check lint coverage faults docs bench fuzz locked lock sbom clean
 
@@ -21,16 +23,16 @@ demo: $(USER_STAMP)
 	$(BIN)/hmopt demo demo
 
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m "not slow" tests
 
 coverage: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 faults: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults

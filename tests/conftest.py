@@ -5,6 +5,7 @@ that the processes of pytest start quickly.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -199,9 +200,21 @@ def is_slow(item: pytest.Item) -> bool:
     )
 
 
-# how long an example takes says more of the machine than of hmopt
-hypothesis.settings.register_profile("hmopt", deadline=None)
+# how long an example takes says more of the machine than of hmopt; examples are the same in every run
+hypothesis.settings.register_profile(
+    "hmopt",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("hmopt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """Let Ctrl-C do what it does in a terminal: a shell lets what it starts in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

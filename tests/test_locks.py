@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,17 @@ with alone(Path(sys.argv[1]), "works"):
 
 
 class Shown:
-    """Keeps what was shown as progress."""
+    """Keeps what was shown as progress, and calls a function as soon as something is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: Callable[[], object]) -> None:
         self.texts: list[str] = []
+        self._then = then
 
     def __call__(
         self, items: Iterable[Any], description: str, total: int, start: int = 0
     ) -> Iterator[Any]:
         self.texts.append(description)
+        self._then()
         yield from items
 
 
@@ -58,14 +58,10 @@ def test_who_waits_is_told_who_holds_the_lock_and_gets_it_when_that_process_is_k
 ) -> None:
     path = tmp_path / ".x.lock"
     assert holder_text(path).startswith(f"process {holder.pid} on ")
-    shown = Shown()
-    killing = threading.Timer(0.5, holder.send_signal, [signal.SIGKILL])
-    killing.start()
-    began = time.monotonic()
+    shown = Shown(then=lambda: holder.send_signal(signal.SIGKILL))
     with alone(path, "works", shown):
-        waited = time.monotonic() - began
+        assert holder.wait() == -signal.SIGKILL
         assert holder_text(path).startswith(str(this_worker()))
-    assert waited >= 0.4
     (text,) = shown.texts
     assert text.startswith(f"Waiting for process {holder.pid} on ")
     assert text.endswith(", which works")

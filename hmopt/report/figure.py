@@ -5,12 +5,14 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from hmopt.files import replacing
@@ -120,14 +122,18 @@ def legend(figure: Figure, *drawn: Axes, columns: int = 2, handlelength: float =
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a figure as an SVG document."""
+    """Return a figure as an SVG document, and keep the layout that it was given for it.
+
+    `Figure.savefig` draws a figure that has a layout twice: once without output, for the layout.
+    Its canvas draws it once, and lays it out at the beginning.
+    """
+    figure.set_facecolor(PAPER)
+    dpi = figure.dpi
     buffer = io.StringIO()
-    figure.savefig(
-        buffer,
-        format="svg",
-        facecolor=PAPER,
-        metadata={"Date": None, "Creator": None},
-    )
+    canvas: Any = FigureCanvasSVG(figure)  # whose methods have no types
+    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    figure.set_dpi(dpi)  # an SVG has 72
+    figure.set_layout_engine(None)
     return re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", buffer.getvalue())
 
 
@@ -143,20 +149,40 @@ def inline(svg: str, title: str) -> Markup:
     return opening + Markup(body)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure on white, as SVG document and as content of a PNG file."""
+
+    svg: str
+    png: bytes
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write `name.svg` and `name.png`."""
+        with replacing(folder / f"{name}.svg") as path:
+            path.write_text(self.svg, encoding="utf-8")
+        with replacing(folder / f"{name}.png") as path:
+            path.write_bytes(self.png)
+
+
+def draw(figure: Figure) -> Drawn:
+    """Return a figure as it is written; the PNG has the layout of the SVG."""
+    svg = to_svg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer,
+        format="png",
+        facecolor=PAPER,
+        dpi=160,
+        metadata={"Software": None},
+    )
+    return Drawn(svg=svg, png=buffer.getvalue())
+
+
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write a figure as `name.svg` and `name.png` on white, and return the SVG."""
-    svg = to_svg(figure)
-    with replacing(folder / f"{name}.svg") as path:
-        path.write_text(svg, encoding="utf-8")
-    with replacing(folder / f"{name}.png") as path:
-        figure.savefig(
-            path,
-            format="png",
-            facecolor=PAPER,
-            dpi=160,
-            metadata={"Software": None},
-        )
-    return svg
+    drawn = draw(figure)
+    drawn.write(folder, name)
+    return drawn.svg
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -23,7 +23,7 @@ from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.report.changes import Changes, changes_between, read_last, record_of, write_last
 from hmopt.report.curves import response_figure, thinned, training_figure
-from hmopt.report.figure import data_uri, inline, save, style, to_svg
+from hmopt.report.figure import Drawn, data_uri, draw, inline, style, to_svg
 from hmopt.report.markdown import summary_text
 from hmopt.report.material import Material, read_material
 from hmopt.report.methods import Methods, methods_of
@@ -39,6 +39,30 @@ from hmopt.study_folder import ResultsFolder, StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
+class Analysed:
+    """What a report and the results of a study are both written of.
+
+    Parameters
+    ----------
+    material
+        The analysed study.
+    answers
+        What each part of the report says.
+    kept
+        The figures that are written as files, by name.
+    """
+
+    material: Material
+    answers: Mapping[ReportPart, Section]
+    kept: Mapping[str, Drawn]
+
+    @property
+    def sections(self) -> list[Section]:
+        """What the parts say, in their order."""
+        return list(self.answers.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Written:
     """A report that was written.
 
@@ -48,10 +72,23 @@ class Written:
         `report/index.html`.
     changes
         How it differs from the one that was there; None where there was none.
+    analysed
+        What it was written of.
     """
 
     page: Path
     changes: Changes | None
+    analysed: Analysed
+
+
+def analyse(files: StudyFolder, track: Track = silent) -> Analysed:
+    """Analyse a study, and draw the figures that are kept."""
+    material = read_material(files, track)
+    with style():
+        answers = make_sections(material)
+        figures = _kept_figures(material, list(answers.values()))
+        kept = {name: draw(figure) for name, figure in figures.items()}
+    return Analysed(material=material, answers=answers, kept=kept)
 
 
 def write_report(folder: Path | str | StudyFolder, track: Track = silent) -> Path:
@@ -84,13 +121,12 @@ def renew_report(folder: Path | str | StudyFolder, track: Track = silent) -> Wri
     files = StudyFolder.of(folder)
     destination = files.report
     last = read_last(destination.record_file)
-    material = read_material(files, track)
+    analysed = analyse(files, track)
+    material, answers = analysed.material, analysed.answers
     with style():
-        answers = make_sections(material)
-        sections = list(answers.values())
-        drawings = _draw(material, sections, destination.figures_folder, track)
+        drawings = _draw(analysed, destination.figures_folder, track)
     _write_optima(material, destination.optima_file)
-    _write_files(sections, destination.path)
+    _write_files(analysed.sections, destination.path)
     by_anchor = _by_anchor(answers)
     methods = methods_of(material, by_anchor)
     _write_text(destination.summary_text_file, _summary_text(material, answers, methods))
@@ -103,7 +139,7 @@ def renew_report(folder: Path | str | StudyFolder, track: Track = silent) -> Wri
     _write_text(destination.page_file, page)
     # last, so that an interrupted report is not taken for one that was read
     write_last(destination.record_file, record)
-    return Written(page=destination.page_file, changes=changes)
+    return Written(page=destination.page_file, changes=changes, analysed=analysed)
 
 
 def _by_anchor(answers: Mapping[ReportPart, Section]) -> dict[str, Section]:
@@ -126,7 +162,11 @@ def _download(path: Path) -> Download:
 
 
 def write_results(
-    folder: Path | str | StudyFolder, track: Track = silent, *, pictures: bool = False
+    folder: Path | str | StudyFolder,
+    track: Track = silent,
+    *,
+    pictures: bool = False,
+    analysed: Analysed | None = None,
 ) -> Path:
     """Write `results/` of a study folder, small enough to be committed, and return it.
 
@@ -139,6 +179,8 @@ def write_results(
     pictures
         Whether to keep the pictures of pairs too. They show images of the cohort: set it only where these may be
         published.
+    analysed
+        What the report of the study was written of; None: it is analysed anew.
 
     Returns
     -------
@@ -154,7 +196,8 @@ def write_results(
         If nothing was searched or measured.
     """
     files = StudyFolder.of(folder)
-    material = read_material(files, track)
+    analysed = analysed or analyse(files, track)
+    material, answers, sections = analysed.material, analysed.answers, analysed.sections
     destination = files.results
     _write_checkpoints(destination, material)
     if material.before is not None:
@@ -182,11 +225,8 @@ def write_results(
         write_table(rows, destination.training_times_file, float_format="%.6g")
     if pictures:
         _copy_pictures(files)
-    with style():
-        answers = make_sections(material)
-        sections = list(answers.values())
-        for name, figure in _kept_figures(material, sections).items():
-            save(figure, destination.figures_folder, name)
+    for name, drawn in analysed.kept.items():
+        drawn.write(destination.figures_folder, name)
     _write_files(sections, destination.path)
     _write_text(destination.summary_file, _json(summary(material, sections)))
     _write_text(destination.times_file, _json(times(material)))
@@ -304,15 +344,17 @@ def _write_uncertainty(files: StudyFolder, material: Material) -> None:
         write_uncertainty(path, material.uncertainty.record)
 
 
-def _draw(material: Material, sections: Sequence[Section], folder: Path, track: Track) -> Drawings:
+def _draw(analysed: Analysed, folder: Path, track: Track) -> Drawings:
     """Draw every figure, write it, and return it as an element of the page."""
-    figures = _kept_figures(material, sections)
+    material, sections = analysed.material, analysed.sections
+    every = dict(analysed.kept)
     for section in sections:
-        figures.update(section.pictures)
+        for name, picture in section.pictures.items():
+            every[name] = draw(picture)
     elements: dict[str, Markup] = {}
-    for name, figure in figures.items():
-        svg = save(figure, folder, name)
-        elements[name] = inline(svg, name)
+    for name, drawn in every.items():
+        drawn.write(folder, name)
+        elements[name] = inline(drawn.svg, name)
     detailed = [finding for finding in material.findings if _detailed(finding)]
     curves = {
         finding.scope.name: _curve(finding, material, folder)

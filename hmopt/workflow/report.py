@@ -85,7 +85,10 @@ def report(
     check_beside(files)
     with files.in_use():
         written = renew_report(files, track)
-        committed = write_results(files, track, pictures=pictures) if results else None
+        committed = None
+        if results:
+            analysed = written.analysed
+            committed = write_results(files, track, pictures=pictures, analysed=analysed)
     return Reported(page=written.page, results=committed, changes=written.changes)
 
 

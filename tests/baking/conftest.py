@@ -26,7 +26,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def make_model(d: int, **preprocessing: Any) -> HypermorphModel:
     """Return an untrained hypermorph whose last convolution is large, so that voxels move by voxels."""
     shape = SHAPES[d]
-    network = {"encoder": [4, 8, 8], "decoder": [8, 8], "final": [4]}
+    # recording a program takes longer with each step of the integration
+    network = {"encoder": [4, 8, 8], "decoder": [8, 8], "final": [4], "integration_steps": 3}
     declared = {
         "shape": list(shape),
         "network": network,

@@ -144,7 +144,7 @@ def test_the_next_is_made_while_the_last_is_used() -> None:
 
     results = prefetch(make, range(3))
     assert next(results) == 0
-    assert made[1].wait(timeout=10)  # without being asked for
+    assert made[1].wait(timeout=240)  # without being asked for
 
 
 def test_nothing_is_made_further_ahead() -> None:

@@ -15,7 +15,7 @@ def test_a_notebook_runs_without_torch(path: Path) -> None:
     notebook.cells.append(
         nbformat.v4.new_code_cell("import sys; assert 'torch' not in sys.modules")
     )
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": path.parent}}).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import hmopt
+from hmopt.workflow import gap
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -49,6 +50,9 @@ def test_the_python_of_a_page_runs(
     shutil.copytree(searched, tmp_path / "studies" / "mine")
     shutil.copytree(ROOT / "optunahub", tmp_path / "optunahub")
     monkeypatch.chdir(tmp_path)
+    # registrations converge soon enough for a page
+    monkeypatch.setattr(gap, "ITERATIONS", 3)
+    monkeypatch.setattr(gap, "MOST_ITERATIONS", 12)
     names: dict[str, Any] = {"__file__": str(tmp_path / "mine.py")}
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), names)

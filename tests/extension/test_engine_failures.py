@@ -150,7 +150,7 @@ def test_wall_time_is_kept_of_every_registration_and_never_measured_anew(failing
     measurements = hmopt.read_folder(failing)
     seconds = measurements.array(WALL_TIME)
     assert ((seconds > 0) == ~measurements.failed).all()
-    assert np.nanmax(seconds) < 5
+    assert np.nanmax(seconds) < 60
 
 
 def test_processes_in_parallel_and_none_give_the_same_values(boxes_copy: Path) -> None:
@@ -221,12 +221,12 @@ def test_ctrl_c_leaves_nothing_running_and_loses_nothing(boxes_copy: Path) -> No
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     done = folder / "done.txt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not done.is_file() or len(done.read_text()) < 6:
         assert time.monotonic() < deadline, "nothing was registered"
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    output, _ = running.communicate(timeout=60)
+    output, _ = running.communicate(timeout=240)
     finished = len(done.read_text())
     assert running.returncode != 0, output
     for pid in {pid for pid, _shift in calls(folder)}:

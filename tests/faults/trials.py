@@ -512,6 +512,7 @@ def load_all() -> None:
     import matplotlib.pyplot
     import optuna.storages
     import sqlalchemy.dialects.sqlite
+    from sqlalchemy.orm import configure_mappers
 
     import hmopt.cli.app
     import hmopt.networks.checkpoint
@@ -523,6 +524,7 @@ def load_all() -> None:
 
     loaded = (matplotlib.pyplot, optuna.storages, sqlalchemy.dialects.sqlite, hmopt.networks)
     assert all(loaded)
+    configure_mappers()  # of Optuna's tables, as the first use of a database does
 
 
 def still_running(session: int) -> list[str]:

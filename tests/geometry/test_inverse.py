@@ -238,7 +238,7 @@ def test_derivatives_have_names_sidecars_and_pass_the_validator(model: Path, raw
     if validator is None:
         pytest.skip("names are right; bids-validator-deno is not installed")
     command = [validator, "--json", str(out)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     issues = json.loads(ran.stdout)["issues"]["issues"]
     errors = [issue for issue in issues if issue["severity"] == "error"]
     assert errors == []

@@ -1,12 +1,16 @@
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.report.curves import POINTS, thinned, training_figure
-from hmopt.report.figure import inline, new_figure, style, to_svg
+from hmopt.report.figure import PAPER, draw, inline, legend, new_figure, style, to_svg
 from hmopt.report.material import read_material
 from hmopt.report.overview import subjects_figure
 
@@ -20,6 +24,47 @@ def test_a_figure_in_a_page_takes_the_pages_colours_and_an_escaped_title() -> No
     assert "#1c2128" not in svg
     assert "<script" not in svg
     assert "&lt;i&gt;$x" in svg
+
+
+def two_axes() -> Figure:
+    """Return a figure whose layout follows from its texts."""
+    figure = new_figure(6, 3)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [1000, 2000], label="one of two")
+    left.set_ylabel("a label")
+    right.set_title("a title of some length")
+    legend(figure)
+    return figure
+
+
+def test_a_figure_is_drawn_once_for_each_file_as_matplotlib_lays_it_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draws: list[Figure] = []
+    draw_figure = Figure.draw
+
+    def count(self: Figure, renderer: Any) -> None:
+        draws.append(self)
+        draw_figure(self, renderer)
+
+    with style():
+        buffer = io.StringIO()
+        saved = two_axes()
+        saved.savefig(
+            buffer, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None}
+        )
+        monkeypatch.setattr(Figure, "draw", count)
+        drawn = draw(two_axes())
+    assert len(draws) == 2
+    as_saved = buffer.getvalue().replace("'DejaVu Sans', ", "")
+    assert drawn.svg.count("<path") == as_saved.count("<path")
+    places = [line for line in as_saved.splitlines() if " d=" in line or "translate(" in line]
+    assert len(places) > 10
+    assert set(places) <= set(drawn.svg.splitlines())
+    with Image.open(io.BytesIO(drawn.png)) as image:
+        assert image.size == (6 * 160, 3 * 160)
+        corner = image.convert("RGB").getpixel((0, 0))
+    assert corner == (255, 255, 255)
 
 
 def test_thinning_keeps_means_and_checkpoints() -> None:

@@ -35,7 +35,9 @@ def opened(alone: Path) -> Iterator[Any]:
     """Return the page in a browser without network; an error of its script, or a request, fails the test."""
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=BROWSER, args=arguments, timeout=MOST_MS
+        )
         context = browser.new_context(offline=True, accept_downloads=True)
         context.set_default_timeout(MOST_MS)
         page = context.new_page()

@@ -18,7 +18,7 @@ class Sum:
 
     def __init__(self, count: int) -> None:
         self._given: list[Tensor] = []
-        self._barrier = threading.Barrier(count, timeout=60)
+        self._barrier = threading.Barrier(count, timeout=240)
 
     def __call__(self, tensor: Tensor) -> Tensor:
         self._given.append(tensor)

@@ -119,6 +119,7 @@ def serve() -> Iterator[Callable[["Tuner"], str]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:
+            assert thread.is_alive(), "the server has ended"
             time.sleep(0.01)
         running.append((server, thread, listening))
         return f"http://127.0.0.1:{port}/{token}/"

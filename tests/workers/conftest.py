@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
+from tests.workers.work import HOLD, LEASE_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 WORK = Path(__file__).with_name("work.py")
 LIMIT_S = 240.0
@@ -48,11 +50,14 @@ class Crew:
         self.folder = folder
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, count: int, *task: str) -> list[subprocess.Popen[str]]:
+    def start(
+        self, count: int, *task: str, lease_s: float = LIMIT_S
+    ) -> list[subprocess.Popen[str]]:
         """Start workers, and return them once all have begun."""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "OMP_NUM_THREADS": "1",
+            LEASE_VARIABLE: str(lease_s),
         }
         command = [sys.executable, str(WORK), str(self.folder), *task]
         started = [
@@ -71,6 +76,14 @@ class Crew:
             wait_for(lambda log=log: log.exists(), "a worker")  # type: ignore[misc]
         (self.folder / "go").touch()
         return started
+
+    def hold(self) -> None:
+        """Let workers wait at the first trial of a study."""
+        (self.folder / HOLD).touch()
+
+    def release(self) -> None:
+        """Let them go on."""
+        (self.folder / HOLD).unlink()
 
     def log(self, process: subprocess.Popen[str]) -> Path:
         return self.folder / f"{process.pid}.log"

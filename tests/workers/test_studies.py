@@ -19,7 +19,7 @@ from hmopt.search import storage as storage_module
 from hmopt.search.objective import SAMPLER
 from hmopt.search.storage import open_storage
 from tests.workers import work
-from tests.workers.conftest import Crew, Server, wait_for
+from tests.workers.conftest import LIMIT_S, Crew, Server, wait_for
 
 Trials = dict[str, list[dict[str, Any]]]
 
@@ -95,13 +95,19 @@ def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
     crew: Crew, tmp_path: Path, number: signal.Signals
 ) -> None:
     url = f"sqlite:///{tmp_path}/shared.db"
-    first, second = crew.start(2, "optimize", url)
+    is_killed = number == signal.SIGKILL
+    crew.hold()
+    first, second = crew.start(
+        2, "optimize", url, lease_s=LIMIT_S if is_killed else work.SHORT_LEASE_S
+    )
     wait_for(lambda: crew.is_at_a_study(first), "trials")
-    if number == signal.SIGKILL:
+    if is_killed:
         crew.kill(first)
+        crew.release()
         crew.wait(second)
     else:
         crew.pause(first)
+        crew.release()
         crew.wait(second)
         first.send_signal(signal.SIGCONT)
         crew.wait(first)
@@ -113,11 +119,13 @@ def test_a_study_of_a_worker_that_is_gone_is_finished_by_another(
 
 def test_a_server_that_is_restarted_is_waited_for(crew: Crew, server: Server) -> None:
     url = server.new_database("restarted")
+    crew.hold()
     first, second = crew.start(2, "optimize", url)
     # a worker that only begins does not wait: its URL may be wrong
     wait_for(lambda: crew.is_at_a_study(first), "trials")
     wait_for(lambda: crew.is_at_a_study(second), "trials")
     server.stop()
+    crew.release()
     server.start()
     crew.wait()
     asked = trials(url).values()

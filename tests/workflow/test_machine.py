@@ -25,6 +25,8 @@ for _ in range(20):
 print(faults() - before)
 """
 FEW = 100
+LIMIT_S = 240.0
+"""How long anything is waited for, on a machine that is busy with other things."""
 
 
 def page_faults(first: str) -> int:
@@ -93,7 +95,7 @@ def test_processes_finish_their_step_and_begin_nothing_else(
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT_S
     while len(begun(tmp_path)) < 2:
         assert time.monotonic() < deadline, "nothing began"
         time.sleep(0.05)
@@ -102,8 +104,9 @@ def test_processes_finish_their_step_and_begin_nothing_else(
     else:
         running.send_signal(number)
     expected = -9 if number == signal.SIGKILL else 3
-    assert running.wait(timeout=60) == expected
+    assert running.wait(timeout=LIMIT_S) == expected
     processes = begun(tmp_path)
+    deadline = time.monotonic() + LIMIT_S
     while any(is_running(process) for process in processes):
         assert time.monotonic() < deadline, "a process goes on"
         time.sleep(0.05)

@@ -72,6 +72,20 @@ def changed(cohort: Path, folder: Path, change: Change) -> Path:
     return folder
 
 
+def make_small(folder: Path) -> None:
+    """Let a study search few settings on few pairs."""
+    path = folder / "study.toml"
+    text = path.read_text()
+    for declared, small in (
+        ("coarse = 10", "coarse = 4"),
+        ("refinements = 5", "refinements = 0"),
+        ("search = 200", "search = 20"),
+    ):
+        assert declared in text
+        text = text.replace(declared, small)
+    path.write_text(re.sub("scopes = .*", 'scopes = [["cohort"]]', text))
+
+
 def about(made: NewStudy, subject: str) -> list[str]:
     return [warning for warning in made.warnings if warning.startswith(subject)]
 
@@ -110,12 +124,7 @@ def test_the_study_is_searched_reported_and_registered_without_training(
 ) -> None:
     folder = tmp_path / "new"
     declare(folder, cohort, tiny_study.folder)
-    text = (folder / "study.toml").read_text()
-    text = text.replace("coarse = 10", "coarse = 4").replace("refinements = 5", "refinements = 0")
-    text = re.sub("scopes = .*", 'scopes = [["cohort"]]', text).replace(
-        "search = 200", "search = 20"
-    )
-    (folder / "study.toml").write_text(text)
+    make_small(folder)
     assert "Nothing to train" in str(hmopt.train(folder))
     swept = hmopt.search(folder, device="cpu")
     assert len(swept.measurements.pairs) > 0
@@ -552,6 +561,7 @@ def test_a_model_file_that_was_changed_since_the_search_is_noticed(
     theirs = tmp_path / "theirs.safetensors"
     shutil.copy(tiny_study.folder / "model.safetensors", theirs)
     declare(tmp_path / "new", cohort, theirs)
+    make_small(tmp_path / "new")
     hmopt.search(tmp_path / "new")
     StudyFolder(tmp_path / "new").check_together()
     shutil.copy(tiny_study.folder / "model-half.safetensors", theirs)

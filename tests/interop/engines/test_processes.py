@@ -60,11 +60,16 @@ def pid_of(processes: EngineProcesses, what: str = "") -> int:
 
 
 def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Tell whether a process runs; one that only waits to be cleared away does not."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return bool(told.stdout.strip()) and not told.stdout.strip().startswith("Z")
+
+
+def wait_for_the_end(pid: int) -> None:
+    deadline = time.monotonic() + 240
+    while is_running(pid):
+        assert time.monotonic() < deadline, "a process goes on"
+        time.sleep(0.02)
 
 
 def test_a_process_serves_many_pairs_and_a_dead_one_is_replaced(source: EngineSource) -> None:
@@ -78,7 +83,7 @@ def test_a_process_serves_many_pairs_and_a_dead_one_is_replaced(source: EngineSo
     second = pid_of(processes)
     assert second != first
     os.kill(second, 9)  # as the system does to an idle process when memory runs out
-    time.sleep(0.2)
+    wait_for_the_end(second)
     assert pid_of(processes) != second
     processes.end()
 
@@ -99,7 +104,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(source: EngineSource) 
     began = time.monotonic()
     with pytest.raises(EngineFailure, match="none after 3 s, the time limit"):
         pid_of(processes, "hang")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 240  # of 300
     assert not is_running(pid)
     left = subprocess.run(["ps", "-o", "stat=", "-g", str(pid)], capture_output=True, text=True)
     # one that has ended may wait for the system to clear it away
@@ -111,8 +116,7 @@ def test_nothing_runs_any_more_once_they_are_no_longer_needed(source: EngineSour
     processes = EngineProcesses(source, jobs=2)
     pid = pid_of(processes)
     del processes
-    time.sleep(0.1)
-    assert not is_running(pid)
+    wait_for_the_end(pid)
 
 
 def test_they_end_with_a_parent_that_is_killed(source: EngineSource, tmp_path: Path) -> None:
@@ -133,11 +137,7 @@ print(int(processes.register(image, image, {{"what": ""}}).displacement[0, 0, 0]
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 20
-    while is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_the_end(int(done.stdout))
 
 
 def test_an_engine_that_cannot_be_imported_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ image = np.zeros((6, 5), np.float32)
 EngineProcesses(source, jobs=1).register(image, image, {{}})
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (pids.exists() and pids.read_text().endswith("\n")):
         assert time.monotonic() < deadline, "the engine did not begin"
         time.sleep(0.05)
