@@ -57,7 +57,7 @@ def changed(source: Path, folder: Path, **arrays: object) -> Path:
     kept.update(arrays)
     path = folder / "cohort.npz"
     held = {name: array for name, array in kept.items() if array is not None}
-    np.savez_compressed(path, allow_pickle=False, **held)  # type: ignore[arg-type]
+    np.savez_compressed(path, allow_pickle=False, **held)
     return path
 
 
