@@ -9,6 +9,9 @@ from hmopt.errors import HmoptError, sides_text
 MOST_VOXELS = 2**31
 """Voxels of one image: a cube of 1290, 8 GB in single precision."""
 
+SIDES_OF_DISPLACEMENT = 4
+"""A displacement in a picture is at most so many times the longest side of the picture."""
+
 _MEMORY = Path("/proc/meminfo")
 
 

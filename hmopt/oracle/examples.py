@@ -14,6 +14,7 @@ from torch import Tensor
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.files import content_hash, replacing
+from hmopt.limits import SIDES_OF_DISPLACEMENT
 from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
@@ -85,9 +86,10 @@ def write_examples(
     Path
         A compressed npz; one that shows the same already is left as it is. For `{role}` typical
         and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and their `…_labels`,
-        all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels; `{role}_pair`,
-        `{role}_score`. And `setting`, (hyperparameters,), and a hash of what it was made of. Of
-        3-D pairs, the plane across the last axis that has most of the label.
+        all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels, cut where it leads
+        far out of the picture; `{role}_pair`, `{role}_score`. And `metric`, `setting`,
+        (hyperparameters,), and a hash of what it was made of. Of 3-D pairs, the plane across the
+        last axis that has most of the label.
 
     Raises
     ------
@@ -103,6 +105,7 @@ def write_examples(
     if _is_made_of(path, made_of):
         return path
     arrays: Arrays = {
+        "metric": np.array(metric),
         "setting": np.array(list(setting.values())),
         "made_of": np.array(made_of),
     }
@@ -174,6 +177,8 @@ def draw_pictures(
         "moved_labels": moved_labels.astype(moving_labels.dtype),
     }
     in_plane = displacement[(slice(2), *plane)].numpy()
+    most = SIDES_OF_DISPLACEMENT * max(in_plane.shape[1:])
+    in_plane = in_plane.clip(-most, most)
     planes: Arrays = {key: array[plane] for key, array in pictures.items()}
     return {**planes, "displacement": in_plane}
 

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
-from hmopt.array_files import ArrayRule, read_npz
+from hmopt.array_files import ArrayRule, Arrays, read_npz
+from hmopt.catalogue.metrics import METRICS, ROUNDING
 from hmopt.errors import DataError
+from hmopt.limits import SIDES_OF_DISPLACEMENT
 from hmopt.report.figure import data_uri
+from hmopt.schemas import LARGEST
 
 ROLES = {"typical": "Typical pair", "worst": "Worst pair"}
 SMOOTHING = 0.3
@@ -43,7 +46,7 @@ class Example:
     pictures: tuple[Picture, ...]
 
 
-def read_examples(path: Path, code: int | None) -> list[Example]:
+def read_examples(path: Path, code: int | None, metric: str | None = None) -> list[Example]:
     """Read the typical and the worst pair of a scope; none where no pictures were made.
 
     Parameters
@@ -52,10 +55,12 @@ def read_examples(path: Path, code: int | None) -> list[Example]:
         `examples/{slug}.npz` of a study folder.
     code
         The label to outline, as it stands in label maps; None: all of them.
+    metric
+        As of `read_arrays`.
     """
     if not path.is_file():
         return []
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, metric)
     examples: list[Example] = []
     for role, title in ROLES.items():
         if f"{role}_pair" not in arrays:
@@ -75,8 +80,15 @@ def read_examples(path: Path, code: int | None) -> list[Example]:
     return examples
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, metric: str | None = None) -> Arrays:
     """Read the pictures of a scope, every one of them checked by the sums that zip files hold.
+
+    Parameters
+    ----------
+    path
+        `examples/{slug}.npz` of a study folder.
+    metric
+        What pairs are scored by, if the file does not say so, as those of earlier versions.
 
     Raises
     ------
@@ -91,18 +103,42 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     for role in ROLES:
         rules.update({f"{role}_{name}": rule for name, rule in _RULES_OF_ROLE.items()})
     found = read_npz(path, rules, refuse)
+    of_scores = _rule_of_scores(str(found.get("metric", metric)))
     for role in ROLES:
         lacking = [name for name in _RULES_OF_ROLE if f"{role}_{name}" not in found]
         if len(lacking) == len(_RULES_OF_ROLE):
             continue
         if lacking:
             raise refuse(f"no {role} {', '.join(lacking)}")
-        shape = found[f"{role}_fixed"].shape
-        for name in _NAMES:
-            own = found[f"{role}_{name}"].shape
-            if own[-2:] != shape or min(shape) < 1 or (name == "displacement" and own[0] != 2):
-                raise refuse(f"shape {own} of {role}_{name} beside {shape}")
+        fault = _fault_of_sizes(found, role)
+        if fault is not None:
+            raise refuse(fault)
+        fault = of_scores.fault(found[f"{role}_score"])
+        if fault is not None:
+            raise refuse(f"{fault} in {role}_score")
     return found
+
+
+def _rule_of_scores(metric: str) -> ArrayRule:
+    """Return what a score can be; of a metric that is not known here, any number that is meant."""
+    low, high = -float(LARGEST), float(LARGEST)
+    if metric in METRICS:
+        low = max(low, METRICS[metric].low - ROUNDING)
+        high = min(high, METRICS[metric].high + ROUNDING)
+    return ArrayRule(kinds="f", dimensions=0, low=low, high=high)
+
+
+def _fault_of_sizes(arrays: Arrays, role: str) -> str | None:
+    """Return what does not fit together of the pictures of a pair; None where all does."""
+    shape = arrays[f"{role}_fixed"].shape
+    for name in _NAMES:
+        own = arrays[f"{role}_{name}"].shape
+        if own[-2:] != shape or min(shape) < 1 or (name == "displacement" and own[0] != 2):
+            return f"shape {own} of {role}_{name} beside {shape}"
+    most = SIDES_OF_DISPLACEMENT * max(shape)
+    rule = ArrayRule(kinds="f", dimensions=3, low=-most, high=most)
+    fault = rule.fault(arrays[f"{role}_displacement"])
+    return None if fault is None else f"{fault} in {role}_displacement"
 
 
 def _damaged(path: Path, got: str) -> DataError:
@@ -118,6 +154,7 @@ def _damaged(path: Path, got: str) -> DataError:
 _PICTURE = ArrayRule(kinds="f", dimensions=2, low=0, high=1)
 _LABELS = ArrayRule(kinds="u", dimensions=2)
 _RULES = {
+    "metric": ArrayRule(kinds="U", dimensions=0),
     "setting": ArrayRule(kinds="biufU", dimensions=1),
     "made_of": ArrayRule(kinds="U", dimensions=0),
 }
@@ -128,7 +165,7 @@ _RULES_OF_ROLE = {
     "moving_labels": _LABELS,
     "fixed_labels": _LABELS,
     "moved_labels": _LABELS,
-    "displacement": ArrayRule(kinds="f", dimensions=3, low=-1e5, high=1e5),
+    "displacement": ArrayRule(kinds="f", dimensions=3),
     "pair": ArrayRule(kinds="U", dimensions=0),
     "score": ArrayRule(kinds="f", dimensions=0),
 }

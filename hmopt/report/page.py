@@ -504,7 +504,7 @@ def _examples(material: Material, finding: ScopeResult) -> list[Example]:
     if label is not None:
         code = material.measurements.labels.index(label) + 1
     path = material.files.readable_example_file(finding.scope.name)
-    return read_examples(path, code)
+    return read_examples(path, code, material.searched.search.metric)
 
 
 def training_facts(material: Material) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +20,7 @@ from hmopt.ledger.manifest import lattice_of
 from hmopt.ledger.measurements import Measurements, check_measured
 from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
+from hmopt.search.bulk import TrialWriter
 from hmopt.search.curve import FOLDING, Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
@@ -225,11 +226,14 @@ def make_study(name: str, curve: Curve, origin: Origin) -> optuna.Study:
     `optimum_constrained` hold the best setting without and with them (None where no setting obeys
     them), and `identity`, `scope`, `metric`, `limits` and `folding_limit` what it is about.
     """
+    storage = InMemoryStorage()
     with quiet():
         study = optuna.create_study(
-            study_name=study_name(name, curve, origin), direction=curve.metric.direction
+            storage=storage,
+            study_name=study_name(name, curve, origin),
+            direction=curve.metric.direction,
         )
-        complete(study, curve, origin)
+        complete(study, curve, origin, TrialWriter(storage))
     return study
 
 
@@ -250,15 +254,24 @@ def stored_study(
     )
 
 
-def complete(study: optuna.Study, curve: Curve, origin: Origin) -> None:
+def complete(study: optuna.Study, curve: Curve, origin: Origin, writer: TrialWriter) -> None:
     """Add the trials and attributes that a study of a scope lacks.
+
+    Parameters
+    ----------
+    study
+        The study.
+    curve, origin
+        What was measured.
+    writer
+        Of the storage of the study.
 
     Raises
     ------
     SearchError
         If its trials cannot be read, or one has another score than was measured.
     """
-    study.add_trials(_lacking(study, curve, origin))
+    writer.add(study, _lacking(study, curve, origin))
     stored = study.user_attrs
     for key, value in _attributes(curve, origin).items():
         if key not in stored or stored[key] != value:
@@ -398,6 +411,7 @@ def write_studies(
 
     def write() -> list[str]:
         names = []
+        writer = TrialWriter(storage)
         # two processes that look up at once what is lacking would both add it
         with quiet(), only_writer(storage, track):
             for scope in track(scopes, "Writing studies", len(scopes)):
@@ -405,7 +419,7 @@ def write_studies(
                 if curve is None:
                     continue
                 study = stored_study(name, curve, origin, storage)
-                complete(study, curve, origin)
+                complete(study, curve, origin, writer)
                 names.append(study.study_name)
         return names
 

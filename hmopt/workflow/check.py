@@ -395,10 +395,12 @@ def _check_results(files: StudyFolder, found: _Findings) -> None:
 
 
 def _check_pictures(files: StudyFolder, found: _Findings) -> None:
+    was_read = "searched" in files.__dict__
+    metric = files.searched.search.metric if was_read else None
     for folder in (files.examples_folder, files.results.examples_folder):
         for path in sorted(folder.glob("*.npz")):
             with found.of("hmopt search"):
-                read_arrays(path)
+                read_arrays(path, metric)
     if files.structure_maps_file.is_file():
         from hmopt.oracle.structure_maps import read_frequencies
 

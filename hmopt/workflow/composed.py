@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from hmopt.data.prepared import PreparedCohort
 from hmopt.declaration import Study
 from hmopt.errors import CheckpointError, DeclarationError, SearchError
 from hmopt.interop.own_model import HypermorphModel
-from hmopt.ledger.composed import ComposedFields
+from hmopt.ledger import Measurements
+from hmopt.ledger.composed import Assignment, ComposedFields
+from hmopt.locks import alone, lock_beside
 from hmopt.oracle import AmortizedOracle, ComposedOracle, load_oracle, source_of
 from hmopt.oracle.composed import check_velocity
 from hmopt.oracle.composed_registrar import ComposedRegistrar, compose_registrar
@@ -27,7 +30,6 @@ from hmopt.oracle.structure_maps import (
     read_frequencies,
     write_frequencies,
 )
-from hmopt.progress import Track
 from hmopt.records import MAP_KINDS, MapKind
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Setting
@@ -97,7 +99,6 @@ def measure_fields(
     halves: int = HALVES,
     *,
     device: str | None,
-    track: Track,
 ) -> tuple[FieldGain, ...]:
     """Measure the fields that the splits of the subjects choose, and judge them on held-out subjects.
 
@@ -117,8 +118,6 @@ def measure_fields(
         Random halves of the subjects to choose on.
     device
         Where to compute.
-    track
-        Shows progress.
 
     Raises
     ------
@@ -127,16 +126,112 @@ def measure_fields(
     DataError
         If there is no training subject to make maps of frequencies from.
     """
-    study, cohort = study_search.study, study_search.cohort
     options = study_search.options
+    planned = _plan(study_search, files, kinds, width, halves, device=device)
+    write_frequencies(files.structure_maps_file, planned.frequencies)
+    found = []
+    for maps in planned.maps:
+        oracles = planned.oracles(maps)
+        for composed, assignment in zip(oracles, planned.assignments, strict=True):
+            study_search.fill(composed, [assignment.common], options.deciding)
+        fields = ComposedFields(
+            maps=maps.kind,
+            width=maps.width,
+            halves=halves,
+            assignments=planned.assignments,
+            identities=tuple(composed.identity for composed in oracles),
+        )
+        # other processes that measure the folder write the same, one kind after the other
+        with alone(lock_beside(files.search_file), "writes down the fields"):
+            files.write_composed(fields)
+        measured = files.composed_measurements(fields)
+        judged = judge_fields(planned.measurements, fields, measured, options)
+        if judged is not None:
+            found.append(judged)
+    return tuple(found)
+
+
+def fill_fields(
+    study_search: "StudySearch",
+    files: StudyFolder,
+    kinds: Sequence[MapKind],
+    width: float | None,
+    halves: int = HALVES,
+    *,
+    device: str | None,
+    share: float,
+) -> None:
+    """Measure the fields that `measure_fields` measures in another process; nothing but the ledger is written.
+
+    Each field is measured at one setting, on all pairs: little to divide. So processes begin with different
+    fields, and one that comes to a field that is known goes on to the next.
+
+    Parameters
+    ----------
+    study_search, files, kinds, width, halves, device
+        As for `measure_fields`.
+    share
+        Of the fields, how many come last, in [0, 1).
+    """
+    options = study_search.options
+    planned = _plan(study_search, files, kinds, width, halves, device=device)
+    for maps in planned.maps:
+        works = list(zip(planned.oracles(maps), planned.assignments, strict=True))
+        first = int(share * len(works))
+        for composed, assignment in works[first:] + works[:first]:
+            study_search.fill(composed, [assignment.common], options.deciding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """The fields to measure.
+
+    Parameters
+    ----------
+    measurements
+        Of the model.
+    oracle
+        The model.
+    frequencies
+        Of the structures, by which maps are made.
+    maps
+        Maps of each kind.
+    assignments
+        Settings of the structures of each field.
+    """
+
+    measurements: Measurements
+    oracle: AmortizedOracle
+    frequencies: Frequencies
+    maps: tuple[StructureMaps, ...]
+    assignments: tuple[Assignment, ...]
+
+    def oracles(self, maps: StructureMaps) -> list[ComposedOracle]:
+        """Return what measures each field."""
+        return [
+            ComposedOracle(self.oracle, dict(assignment.structures), maps)
+            for assignment in self.assignments
+        ]
+
+
+def _plan(
+    study_search: "StudySearch",
+    files: StudyFolder,
+    kinds: Sequence[MapKind],
+    width: float | None,
+    halves: int,
+    *,
+    device: str | None,
+) -> _Planned:
+    """Choose the fields to measure, as `measure_fields` describes."""
+    study, cohort = study_search.study, study_search.cohort
     oracle = load_oracle(files.path, study, cohort, find_device(device))
     assert isinstance(oracle, AmortizedOracle)  # as `check_composable` has seen
     stride = oracle.network(oracle.space.index(oracle.space.default)).velocity_stride
     frequencies = _frequencies(study, cohort, stride)
-    write_frequencies(files.structure_maps_file, frequencies)
 
     measurements = files.measurements()
-    plan = plan_fields(measurements, options, halves)
+    plan = plan_fields(measurements, study_search.options, halves)
     if plan is None:
         raise SearchError(
             OPTION,
@@ -146,26 +241,14 @@ def measure_fields(
         )
     if not kinds:
         kinds = ("frequency",) if frequencies.subjects else ("moving",)
-    found = []
-    for kind in kinds:
-        maps = make_maps(kind, frequencies, WIDTH if width is None else width)
-        identities = []
-        for assignment in plan.assignments:
-            composed = ComposedOracle(oracle, dict(assignment.structures), maps)
-            study_search.fill(composed, [assignment.common], options.deciding)
-            identities.append(composed.identity)
-        fields = ComposedFields(
-            maps=kind,
-            width=maps.width,
-            halves=halves,
-            assignments=plan.assignments,
-            identities=tuple(identities),
-        )
-        files.write_composed(fields)
-        judged = judge_fields(measurements, fields, files.composed_measurements(fields), options)
-        if judged is not None:
-            found.append(judged)
-    return tuple(found)
+    smoothing = WIDTH if width is None else width
+    return _Planned(
+        measurements=measurements,
+        oracle=oracle,
+        frequencies=frequencies,
+        maps=tuple(make_maps(kind, frequencies, smoothing) for kind in kinds),
+        assignments=plan.assignments,
+    )
 
 
 def make_maps(kind: MapKind, frequencies: Frequencies, width: float) -> StructureMaps:

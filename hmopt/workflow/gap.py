@@ -11,7 +11,9 @@ from hmopt.declaration import Study
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.interop.own_model import OwnModel
 from hmopt.interop.refined_model import refined_model
+from hmopt.ledger import Measurements
 from hmopt.ledger.gap import GapRecord, Stage
+from hmopt.locks import alone, lock_beside
 from hmopt.oracle import refine, source_of
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
@@ -138,8 +140,36 @@ def measure_gap(
     device
         Where to compute.
     """
-    study, cohort, options = study_search.study, study_search.cohort, study_search.options
     measurements = files.measurements()
+    record = fill_gap(study_search, files, measurements, pairs, iterations, device=device)
+    # other processes that measure the folder write the same
+    with alone(lock_beside(files.search_file), "writes down the gap"):
+        files.write_gap(record)
+    options = study_search.options
+    return judge_gap(measurements, record, files.gap_measurements(record), options)
+
+
+def fill_gap(
+    study_search: "StudySearch",
+    files: StudyFolder,
+    measurements: Measurements,
+    pairs: int | None,
+    iterations: int | None,
+    *,
+    device: str | None,
+) -> GapRecord:
+    """Register some of the searched pairs in three stages of refinement, together with other processes that do so.
+
+    The ledger holds the measurements afterwards; nothing else is written.
+
+    Parameters
+    ----------
+    study_search, files, pairs, iterations, device
+        As for `measure_gap`.
+    measurements
+        Of the model.
+    """
+    study, cohort, options = study_search.study, study_search.cohort, study_search.options
     settings = gap_settings(measurements, options)
     metrics = gap_metrics(options)
     rows = choose_pairs(study_search.table, pairs or PAIRS, options.seed)
@@ -151,11 +181,9 @@ def measure_gap(
         oracle = refine(model, count)
         study_search.fill(oracle, settings, metrics, chosen)
         stages.append(Stage(iterations=count, identity=oracle.identity))
-    record = GapRecord(
+    return GapRecord(
         pairs=tuple(pair.id for pair in chosen),
         settings=tuple(settings),
         metrics=metrics,
         stages=tuple(stages),
     )
-    files.write_gap(record)
-    return judge_gap(measurements, record, files.gap_measurements(record), options)

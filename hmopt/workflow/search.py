@@ -1,8 +1,8 @@
 """`hmopt.search`: from a trained model to measurements and Optuna studies."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from hmopt.analysis.gap import GapResult
 from hmopt.analysis.uncertainty import UncertaintyResult
 from hmopt.data.preprocessing import prepare
 from hmopt.errors import DeclarationError, FailedPairsError
-from hmopt.files import file_hash, naming, one_line, staying
+from hmopt.files import file_hash, naming
 from hmopt.ledger import Measurements, Recorded, Searched
 from hmopt.ledger.searched import Spent, declared_sections
 from hmopt.locks import alone, lock_beside
@@ -41,16 +41,11 @@ from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
-from hmopt.workflow.composed import check_composable, measure_fields, parse_kinds
-from hmopt.workflow.gap import check_refinable, measure_gap
-from hmopt.workflow.machine import (
-    find_device,
-    installed_versions,
-    keep_freed_memory,
-    processes,
-    threads_among,
-)
+from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
+from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
+from hmopt.workflow.machine import find_device, installed_versions, keep_freed_memory
 from hmopt.workflow.uncertainty import check_count, check_landmarks, measure_uncertainty
+from hmopt.workflow.workers import helped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +196,12 @@ def search(
             return swept
         study_search = StudySearch(files, track)
         if per_structure:
-            composed = measure_fields(
-                study_search, files, kinds, map_width, device=device, track=track
-            )
+            with helped(files, workers, device, partial(_help_fields, kinds, map_width)):
+                composed = measure_fields(study_search, files, kinds, map_width, device=device)
             swept = replace(swept, composed=composed)
         if gap:
-            found = measure_gap(study_search, files, gap_pairs, gap_iterations, device=device)
+            with helped(files, workers, device, partial(_help_gap, gap_pairs, gap_iterations)):
+                found = measure_gap(study_search, files, gap_pairs, gap_iterations, device=device)
             swept = replace(swept, gap=found)
         if uncertainty:
             of_points = measure_uncertainty(
@@ -322,36 +317,35 @@ def _measure_all(
     )
 
 
-@contextmanager
 def _helpers(
     files: StudyFolder, workers: int, device: str | None, *, dense: bool
-) -> Iterator[None]:
-    """Have further processes measure beside this one in this block, which waits for them at its end."""
-    with threads_among(workers) as threads:
-        if workers == 1:
-            yield
-            return
-        help_it = partial(_help, files.path, find_device(device), threads, dense)
-        others = range(1, workers)
-        with processes(help_it, others, len(others)) as futures:
-            yield
-    for future in futures:
-        error = future.exception()
-        if error is not None:  # this process has measured what that one has not
-            warnings.warn(f"A worker ended early: {one_line(error)}", stacklevel=2)
+) -> AbstractContextManager[None]:
+    """Have further processes measure the sweep beside this one."""
+    return helped(files, workers, device, partial(_help, dense))
 
 
-def _help(folder: Path, device: str, threads: int, dense: bool, _number: int) -> None:
+def _help(dense: bool, files: StudyFolder, device: str, _share: float) -> None:
     """Measure what another process searches, in a process that does nothing else."""
-    import torch
+    if dense:
+        _measure_densely(files, silent, device)
+    _measure_all(files, silent, device)
 
-    torch.set_num_threads(threads)
-    files = StudyFolder(folder)
-    with staying(folder), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the other process tells them
-        if dense:
-            _measure_densely(files, silent, device)
-        _measure_all(files, silent, device)
+
+def _help_fields(
+    kinds: Sequence[MapKind],
+    map_width: float | None,
+    files: StudyFolder,
+    device: str,
+    share: float,
+) -> None:
+    fill_fields(StudySearch(files, silent), files, kinds, map_width, device=device, share=share)
+
+
+def _help_gap(
+    pairs: int | None, iterations: int | None, files: StudyFolder, device: str, _share: float
+) -> None:
+    study_search = StudySearch(files, silent)
+    fill_gap(study_search, files, files.measurements(), pairs, iterations, device=device)
 
 
 def _measure_densely(files: StudyFolder, track: Track, device: str | None) -> None:

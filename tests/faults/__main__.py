@@ -36,6 +36,8 @@ from tests.faults.trials import (
 RESULTS = Path(__file__).with_name("results.json")
 SAMPLED = ("train", "search")
 SAMPLE_ROUNDS = 2
+SHARED = ("search",)
+"""Commands that divide their work where they run several times at once."""
 
 
 @dataclass
@@ -84,7 +86,7 @@ def ways_of(stage: Stage, seed: int) -> list[Way]:
     command = f"hmopt {stage.arguments[0]}"
     changes = list(range(1, stage.changes + 1))
     random.Random(seed).shuffle(changes)
-    return [
+    ways = [
         Way(
             f"{command}: killed before a change of a file",
             (partial(stage.killed_before, number) for number in changes),
@@ -106,6 +108,15 @@ def ways_of(stage: Stage, seed: int) -> list[Way]:
             f"files of at most {stage.largest_file / 1000:.0f} kB",
         ),
     ]
+    if stage.arguments[0] in SHARED:
+        ways.append(
+            Way(
+                f"{command} twice at once: one killed before a change of a file",
+                (partial(stage.worker_killed_before, number) for number in changes),
+                f"{stage.changes} changes",
+            )
+        )
+    return ways
 
 
 def synced(stage: Stage) -> Way:

@@ -428,6 +428,35 @@ class Stage:
             in_child(work)
             return self.rerun(folder)
 
+    def worker_killed_before(self, change: int) -> list[str]:
+        """Run the command twice at once, and kill one right before it changes a file for the n-th time.
+
+        The other one finishes alone; what was begun and not finished is removed by the next command. Where one
+        changes fewer files, as the other takes a part of the work, both are run again to kill it at an earlier change.
+        """
+        with self.copy() as folder:
+
+            def work() -> int:
+                at_each_change(folder, kill_before(change))
+                return run_command(self.arguments, folder)
+
+            killed: list[Ended] = []
+            other = in_child(
+                lambda: run_command(self.arguments, folder),
+                lambda _process: killed.append(in_child(work)),
+            )
+            wrong = []
+            if killed[0].status not in (0, -signal.SIGKILL):
+                wrong.append(f"one: exit status {killed[0].status}, {killed[0].said.strip()}")
+            if other.status:
+                wrong.append(f"the other: exit status {other.status}, {other.said.strip()}")
+            found = differences(folder, self.expected)
+            wrong += [line for line in found if ".hmopt-" not in line]
+            wrong += self.rerun(folder)
+        if killed[0].status == 0 and change > 1 and not wrong:
+            return self.worker_killed_before(2 * change // 3)
+        return wrong
+
     def terminated_at(self, seconds: float) -> list[str]:
         """Send SIGTERM after some seconds: it says how to resume, and exits with 143."""
         with self.copy() as folder:

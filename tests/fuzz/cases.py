@@ -611,10 +611,31 @@ def _of_pictures(folder: Path, rng: np.random.Generator) -> Iterator[Case]:
         yield from file.cases(f"{kind} bytes", mutations.damaged(file.content, rng, 12, 40, 10))
         for case in file.cases(f"{kind} arrays", mutations.npz_changes(file.content)):
             # what a picture was made of only says whether it is drawn again
-            is_free = case.mutation.startswith(("made_of", "setting")) or (
+            is_free = case.mutation.startswith(("made_of", "setting", "metric missing")) or (
                 kind == "pictures" and case.mutation == "no array"
             )
             yield _with_duty(case, must_refuse=not is_free)
+    pictures = _file(folder, _only(folder, "examples/*.npz"), same_npz)
+    yield from pictures.cases("pictures ranges", _beyond_ranges(pictures.content))
+
+
+def _beyond_ranges(content: bytes) -> Iterator[Mutant]:
+    """Put one number into an array of pictures that is close to its range, but outside."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    sides = arrays["typical_fixed"].shape
+    beyond = {
+        "score": (-0.01, 1.01, -1e30, np.nan),
+        "moved": (-0.01, 1.01),
+        "displacement": (-5.0 * max(sides), 5.0 * max(sides), np.inf),
+    }
+    for role in ("typical", "worst"):
+        for name, numbers in beyond.items():
+            for number in numbers:
+                changed = arrays[f"{role}_{name}"].copy()
+                changed.flat[0] = number
+                mutant = mutations.npz({**arrays, f"{role}_{name}": changed})
+                yield f"{role}_{name} {number:g}", mutant
 
 
 def _of_studies(folder: Path, rng: np.random.Generator) -> Iterator[Case]:

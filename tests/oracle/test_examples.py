@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle, write_examples
 from hmopt.oracle.examples import RegisteredPairs, choose_examples, draw_pictures
 from hmopt.records import Pair
+from hmopt.report.outlines import read_arrays
 from hmopt.space import Index
 
 MakeModel = Callable[..., Hypermorph]
@@ -45,6 +47,7 @@ def test_typical_and_worst_pair_of_the_scope_are_written(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["setting"].tolist() == [0.35]
+        assert str(arrays["metric"]) == "dice"
         assert (str(arrays["typical_pair"]), float(arrays["typical_score"])) == ("a->b", 0.6)
         assert (str(arrays["worst_pair"]), float(arrays["worst_score"])) == ("c->d", 0.4)
         np.testing.assert_array_equal(arrays["worst_fixed_labels"], flat_cohort.label_map("d"))
@@ -107,3 +110,19 @@ def test_worst_pair_is_the_one_that_its_metric_likes_least(
 def test_scope_without_scores_is_refused() -> None:
     with pytest.raises(SearchError, match="examples: expected a pair with a score, got none"):
         choose_examples(np.array([np.nan]), "dice")
+
+
+def test_a_displacement_that_leads_far_out_of_the_picture_is_cut(
+    flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, tmp_path: Path
+) -> None:
+    """What is drawn is the same, and reading refuses what is larger."""
+    oracle = AmortizedOracle(make_model((16, 16)), flat_cohort)
+    registered = RegisteredPairs(oracle)
+    field = torch.zeros(2, 16, 16)
+    field[0, 3, 4], field[1, 3, 4], field[1, 5, 6] = 1e6, -1e6, 63.5
+    registered.displacement = lambda index, pair: field  # type: ignore[assignment]
+    path = write_examples(tmp_path, "cohort", registered, (70,), pairs, SCORES)
+    arrays = read_arrays(path)
+    expected = field.numpy().clip(-64, 64)
+    np.testing.assert_array_equal(arrays["worst_displacement"], expected)
+    assert field.max() == 1e6

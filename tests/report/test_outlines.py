@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from hmopt.errors import DataError
 from hmopt.report.outlines import deformation_path, outline_path, read_examples
 
 
@@ -46,3 +48,78 @@ def test_the_picture_shows_the_image_upright(study_folder: Path) -> None:
 
 def test_no_file_gives_no_pictures(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "none.npz", code=None) == []
+
+
+def changed(source: Path, folder: Path, **arrays: object) -> Path:
+    """Write pictures with other arrays in place of their own; None leaves one out."""
+    with np.load(source, allow_pickle=False) as file:
+        kept = {name: file[name] for name in file.files}
+    kept.update(arrays)
+    path = folder / "cohort.npz"
+    held = {name: array for name, array in kept.items() if array is not None}
+    np.savez_compressed(path, allow_pickle=False, **held)
+    return path
+
+
+@pytest.mark.parametrize("number", [-0.01, 1.01, 1e30, -1e30, np.nan, np.inf])
+def test_a_score_that_the_metric_cannot_have_is_refused(
+    number: float, study_folder: Path, tmp_path: Path
+) -> None:
+    source = study_folder / "examples" / "cohort.npz"
+    path = changed(source, tmp_path, metric=np.array("dice"), worst_score=np.array(number))
+    with pytest.raises(
+        DataError, match=r"expected pictures of pairs, got [^\n]+ in worst_score\. "
+    ):
+        read_examples(path, code=None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "is_possible"),
+    [
+        ("hd95_mm", 12.5, True),
+        ("hd95_mm", -0.5, False),
+        ("hd95_mm", 1e30, False),
+        ("of_a_plugin", -7.0, True),
+        ("of_a_plugin", 1e30, False),
+        (None, -7.0, True),
+        (None, 1e30, False),
+    ],
+)
+def test_of_another_metric_scores_have_another_range(
+    metric: str | None, number: float, is_possible: bool, study_folder: Path, tmp_path: Path
+) -> None:
+    source = study_folder / "examples" / "cohort.npz"
+    named = None if metric is None else np.array(metric)
+    scores = {"typical_score": np.array(number), "worst_score": np.array(number)}
+    path = changed(source, tmp_path, metric=named, **scores)
+    if is_possible:
+        assert [example.score for example in read_examples(path, code=None)] == [number] * 2
+        return
+    with pytest.raises(DataError, match="typical_score"):
+        read_examples(path, code=None)
+
+
+def test_the_metric_of_the_search_is_that_of_pictures_that_name_none(
+    study_folder: Path, tmp_path: Path
+) -> None:
+    source = study_folder / "examples" / "cohort.npz"
+    path = changed(source, tmp_path, metric=None, worst_score=np.array(1.01))
+    assert read_examples(path, code=None)[1].score == 1.01
+    with pytest.raises(DataError, match=r"got 1\.01 outside \[-0\.0001, 1\.0001\] in worst_score"):
+        read_examples(path, code=None, metric="dice")
+
+
+@pytest.mark.parametrize(("sides", "is_possible"), [(4.0, True), (4.1, False), (-4.1, False)])
+def test_a_displacement_far_out_of_the_picture_is_refused(
+    sides: float, is_possible: bool, study_folder: Path, tmp_path: Path
+) -> None:
+    source = study_folder / "examples" / "cohort.npz"
+    with np.load(source, allow_pickle=False) as file:
+        displacement = file["worst_displacement"].copy()
+    displacement[1, 2, 3] = sides * max(displacement.shape[1:])
+    path = changed(source, tmp_path, worst_displacement=displacement)
+    if is_possible:
+        assert len(read_examples(path, code=None)) == 2
+        return
+    with pytest.raises(DataError, match="in worst_displacement"):
+        read_examples(path, code=None)

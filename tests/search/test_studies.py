@@ -8,6 +8,7 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import optuna_dashboard
 import pytest
+from sqlalchemy import Connection
 
 from hmopt.declaration import SearchOptions
 from hmopt.errors import SearchError
@@ -138,22 +139,29 @@ def test_with_another_model_other_pairs_another_limit_or_metric_new_studies_begi
     assert set(studies_of(storage)) == {before, after}
 
 
+@pytest.mark.parametrize("part", ["the first trial", "the others"])
 def test_an_interrupted_writing_goes_on_where_it_stopped(
-    measurements: Measurements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, measurements: Measurements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, add = open_storage(tmp_path), optuna.Study.add_trial
-    written: list[Any] = []
+    storage = open_storage(tmp_path)
+    owner, name = (
+        (optuna.Study, "add_trial") if part == "the first trial" else (Connection, "execute")
+    )
+    do, calls = getattr(owner, name), []
 
-    def interrupted(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        if len(written) == 6:
+    def interrupted(itself: Any, what: Any, *values: Any, **options: Any) -> Any:
+        is_last_table = part == "the first trial" or "INTO trial_system_attributes" in str(what)
+        calls.extend([what] * is_last_table)
+        if len(calls) == 3 and is_last_table:
             raise KeyboardInterrupt
-        written.append(trial)
-        add(study, trial)
+        return do(itself, what, *values, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "add_trial", interrupted)
+        patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             store_studies(measurements, SECTION, "hearts", storage)
+    written = [len(study.trials) for study in studies_of(storage).values()]
+    assert written == [4, 4, 0] if part == "the first trial" else [4, 4, 1]
     store_studies(measurements, SECTION, "hearts", storage)
     assert [len(study.trials) for study in studies_of(storage).values()] == [len(SETTINGS)] * 5
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
 from hmopt.errors import HmoptError
 from hmopt.locks import alone, lock_beside
 from hmopt.search import storage as storage_module
+from hmopt.search.bulk import TrialWriter
 from hmopt.search.objective import SAMPLER
 from hmopt.search.storage import open_storage
 from tests.workers import work
@@ -189,3 +191,41 @@ def test_a_folder_without_locks_is_refused_in_one_line(
         open_storage(tmp_path, f"sqlite:///{tmp_path}/a.db")
     with pytest.raises(HmoptError), alone(lock_beside(tmp_path / "a"), "works"):
         pass
+
+
+def test_a_server_holds_trials_written_together_as_optuna_writes_them(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [
+        create_trial(
+            params={"weight": place / 20, "similarity": "CC"},
+            distributions={
+                "weight": FloatDistribution(0.0, 1.0),
+                "similarity": CategoricalDistribution(("MI", "CC")),
+            },
+            value=0.8 - (place / 20 - 1 / 3) ** 2,
+            user_attrs={"setting": {"weight": place / 20}, "name": "Größe"},
+            constraints={"folding": -1e-17},
+        )
+        for place in range(21)
+    ]
+    storage = open_storage(Path(), server.new_database("together"))
+    together, one_by_one = (
+        optuna.create_study(storage=storage, study_name=name) for name in ("together", "one by one")
+    )
+    add, added = optuna.Study.add_trial, []
+
+    def noting(study: optuna.Study, trial: FrozenTrial) -> None:
+        added.append(study.study_name)
+        add(study, trial)
+
+    monkeypatch.setattr(optuna.Study, "add_trial", noting)
+    TrialWriter(storage).add(together, trials[:10])
+    TrialWriter(storage).add(together, trials[10:])
+    one_by_one.add_trials(trials)
+    assert added == ["together"] * 2 + ["one by one"] * 21
+    with stored(server.url("together")) as (second, first):
+        for ours, theirs in zip(first.trials, second.trials, strict=True):
+            ours._trial_id = theirs._trial_id
+            assert ours == theirs
+    storage.engine.dispose()

@@ -71,6 +71,20 @@ def test_a_flipped_bit_is_told_with_the_command_to_rerun(
     assert " ".join(["hmopt", name, str(study), *options]) in checked.rerun
 
 
+@pytest.mark.parametrize("folder", ["examples", "results/examples"])
+def test_pictures_with_a_score_that_cannot_be_are_told(folder: str, study: Path) -> None:
+    source = min((study / "examples").glob("*.npz"))
+    path = study / folder / source.name
+    with np.load(source, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["worst_score"] = np.array(1e30)
+    path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+    (problem,) = hmopt.check(study).problems
+    assert problem.line.startswith(f"{path}: expected pictures of pairs, got 1e+30 outside [")
+    assert problem.rerun == "hmopt search"
+
+
 def test_an_image_that_was_cut_is_told(study: Path) -> None:
     path = min((study / "data" / "images").glob("*.nii.gz"))
     path.write_bytes(path.read_bytes()[:-4])

@@ -86,7 +86,7 @@ def _read_slices(material: Material) -> list[Slice]:
         path = material.files.readable_example_file(finding.scope.name)
         if not path.is_file():
             continue
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, material.searched.search.metric)
         roles = [role for role in ROLES if f"{role}_fixed" in arrays]
         slices += [(arrays[f"{role}_fixed"], arrays[f"{role}_fixed_labels"]) for role in roles]
     return slices
