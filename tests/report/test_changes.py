@@ -80,14 +80,14 @@ def test_verdicts_scopes_sections_and_compared_methods_are_told() -> None:
     assert found.new == ("scope putamen", "Amortization gap", "C against B")
     assert found.gone == ("scope thalamus", "A against B")
     assert str(found) == (
-        "Since the last report: 1 verdict changed (one λ for all: yes → no evidence); "
+        "Changes since the previous report: 1 verdict changed (one λ for all: yes → no evidence); "
         "new: scope putamen, Amortization gap, C against B; gone: scope thalamus, A against B"
     )
 
 
 def test_another_metric_is_told() -> None:
     found = changes_between(record(), record(metric="hd95_mm"))
-    assert found.verdicts == ("the metric that chooses: dice → hd95_mm",)
+    assert found.verdicts == ("optimized metric: dice → hd95_mm",)
 
 
 def test_a_line_names_some_and_counts_the_others() -> None:
@@ -138,7 +138,7 @@ def test_a_report_of_changed_measurements_says_so_and_the_next_one_does_not(
     changed = hmopt.report(folder)
     assert changed.changes is not None
     assert any(line.startswith("λ* of thalamus: 0.") for line in changed.changes.optima)
-    assert str(changed).splitlines()[1].startswith("Since the last report: ")
+    assert str(changed).splitlines()[1].startswith("Changes since the previous report: ")
     page = report.page_file.read_text(encoding="utf-8")
     assert 'id="changes"' in page
     assert changed.changes.optima[0] in page
