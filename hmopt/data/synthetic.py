@@ -365,7 +365,7 @@ def make_cohort(
         raise DataError("subjects", expected="at least 1", got=subjects, advice="Ask for more.")
     anatomy = make_anatomy(shape)
     rows: list[dict[str, object]] = []
-    for subject in track(range(subjects), "Making the synthetic cohort", subjects):
+    for subject in track(range(subjects), "Creating the synthetic cohort", subjects):
         for scan in make_scans(anatomy, subject, seed):
             rows += _write_scan(folder, scan)
     structures = [structure.name for structure in STRUCTURES]
