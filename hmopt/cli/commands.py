@@ -168,7 +168,7 @@ Dense = Annotated[
     bool,
     typer.Option(
         "--dense",
-        help="Also measure the optimized metric at every value of the hyperparameter; for a single hyperparameter only.",
+        help="Also measure the optimized metric at every value of the hyperparameter; one hyperparameter only.",
     ),
 ]
 RetryFailed = Annotated[

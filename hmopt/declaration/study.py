@@ -74,7 +74,8 @@ class Study(Options):
     name: str
     """Name of the study in reports and Optuna studies."""
     plugins: list[str] = []
-    """Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters."""
+    """Python files in the study folder, or modules, that add metrics, similarities, regularizers or
+    hyperparameters."""
     cohort: CohortOptions
     preprocessing: PreprocessingOptions
     split: SplitOptions
