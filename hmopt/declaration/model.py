@@ -229,7 +229,7 @@ _COMPLETE = {
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: a hyperparameter of the loss, such as `regularization` (λ), or of an engine or plugin."""
+    """`[hyperparameters.NAME]`: hyperparameter of the loss, such as `regularization` (λ), or of an engine or plugin."""
 
     type: Literal["float", "integer", "categorical"] = "float"
     """Type of the hyperparameter. Engines accept all types; of the hyperparameters of the loss,

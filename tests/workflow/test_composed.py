@@ -92,7 +92,7 @@ def test_the_report_and_the_summary_tell_the_share_also_from_committed_results(
         assert numbers["folding"]["one field"] == pytest.approx(gain.folding[ONE_FIELD])
         assert numbers["fields"] == len(gain.fields.assignments)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
-    assert "One field with its own λ for each structure" in page
+    assert "One field with a separate λ for each structure" in page
 
     clone = tmp_path / "clone"
     shutil.copytree(folder / "results", clone / "results")

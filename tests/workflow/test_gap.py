@@ -111,7 +111,7 @@ def test_the_gap_of_another_search_is_left_out_with_a_warning(
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["sha256"]
     path.write_text(json.dumps({**content, "pairs": ["x->y"]}), encoding="utf-8")
-    with pytest.warns(UserWarning, match="The amortization gap is left out"):
+    with pytest.warns(UserWarning, match="The amortization gap is not reported"):
         assert read_material(folder).gap is None
     path.write_text(json.dumps({**content, "model": "another"}), encoding="utf-8")
     assert read_material(folder).gap is None
