@@ -184,10 +184,8 @@ def publish(
         declaration = harmless(study)
         if declaration is None:
             remarks.append(
-                (
-                    "study.toml is not published because the study uses plugins; the header of the weights contains "
-                    "all options."
-                )
+                "study.toml is not published because the study uses plugins; the header of the weights contains "
+                "all options."
             )
         else:
             (beside / "study.toml").write_text(_document(declaration), encoding="utf-8")

@@ -208,7 +208,7 @@ def test_what_cannot_be_is_refused_by_name(
     moving, fixed = two_files
     pair = (searched, moving, fixed)
     labels = label_map(fixed)
-    with pytest.raises(DeclarationError, match="--fixed-labels: expected --per-structure with it"):
+    with pytest.raises(DeclarationError, match="--fixed-labels: expected --per-structure"):
         hmopt.register(*pair, fixed_labels=labels)
     with pytest.raises(DeclarationError, match="--moving-labels: expected one label map"):
         hmopt.register(*pair, per_structure=True, fixed_labels=labels, moving_labels=labels)

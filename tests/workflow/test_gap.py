@@ -164,8 +164,8 @@ def test_the_command_does_the_same_and_refuses_what_cannot_be(
     assert done.exit_code == 0, done.output
     assert "Amortization gap at the best setting" in done.output
     for wrong, message in (
-        (["--gap-pairs", "4"], "--gap-pairs: expected --gap with it"),
-        (["--gap-iterations", "4"], "--gap-iterations: expected --gap with it"),
+        (["--gap-pairs", "4"], "--gap-pairs: expected --gap"),
+        (["--gap-iterations", "4"], "--gap-iterations: expected --gap"),
         (["--gap", "--gap-pairs", "0"], "--gap-pairs: expected a whole number >= 1"),
         (["--gap", "--gap-iterations", "12"], "--gap-iterations: expected fewer than the 12"),
     ):
