@@ -392,7 +392,7 @@ def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, .
                 name,
                 expected=f"the spacing of {first_name}, {first} mm",
                 got=f"{spacing} mm",
-                advice="Declare preprocessing.spacing_mm, so that all images are brought to one.",
+                advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
             )
     return first
 

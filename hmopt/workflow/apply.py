@@ -231,7 +231,7 @@ def _interpolation(given: str) -> Interpolation:
         "--interpolation",
         expected="linear, nearest or bspline",
         got=repr(given),
-        advice="Choose one; label maps are marked by --labels.",
+        advice="Choose one; use --labels for label maps.",
     )
 
 

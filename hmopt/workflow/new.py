@@ -176,7 +176,7 @@ def choose_model(
         )
     if engine is not None and model is not None:
         raise DeclarationError(
-            "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
+            "hmopt new", expected="--model or --engine", got="both", advice="Use one of them."
         )
     if not training and (engine is not None or model is not None):
         raise DeclarationError(
