@@ -32,7 +32,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 KINDS = ("weights", "averages", "optimizer")
 """What the names of tensors in its file begin with."""
 WHAT = "a state of training"
-ADVICE = "Delete the file to begin anew."
+ADVICE = "Delete the file to start again."
 
 COLUMNS = (
     "step",

@@ -257,7 +257,7 @@ def test_rates_that_were_chosen_are_told_with_the_gap_and_listed_by_setting(
         section = agreement.AgreementPart().section(replace(material, compared=at_best_rates))
     assert section is not None
     assert (
-        "separate networks of 100 steps (3 starts at each setting, each at its best learning rate "
+        "separate networks with 100 steps (3 starts per setting, each at its best learning rate "
         "among 0.002 and 0.004)" in section.found
     )
     (table,) = section.further
@@ -328,13 +328,13 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
     assert curves.table is not None
     assert curves.table.iloc[0, -1] == "+0.625"
     assert "the default is the better choice" in loss.found
-    assert "(95 % bound), and 0.003 is negligible" in loss.found
+    assert "(95 % bound), which exceeds the margin of 0.003" in loss.found
 
 
 @pytest.mark.parametrize(
     ("best", "expected"),
     [
-        (0.375, "Retraining at the hypermorph's λ* loses 0.000 Dice"),
+        (0.375, "Retraining at λ* of the hypermorph loses 0.000 Dice"),
         (0.5, "the default is the better choice"),
     ],
 )
