@@ -103,10 +103,10 @@ def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [
-        (0.35, 0.7, "0.35–0.70 equally good: keep λ = 0.50"),
+        (0.35, 0.7, "0.35–0.70 equivalent: keep λ = 0.50"),
         (0.5, 0.5, "0.50 is best: keep λ = 0.50"),
-        (0.6, 0.7, "no evidence for another: keep λ = 0.50"),
-        (*NOTHING, "no evidence for another: keep λ = 0.50"),
+        (0.6, 0.7, "no evidence for another setting: keep λ = 0.50"),
+        (*NOTHING, "no evidence for another setting: keep λ = 0.50"),
     ],
 )
 @pytest.mark.parametrize(

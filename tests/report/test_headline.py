@@ -69,7 +69,7 @@ def told(with_gains: Callable[..., Material]) -> Callable[..., Material]:
             0.0005,
             0.0003,
             Evidence.NEGLIGIBLE,
-            "the default λ = 0.50 is equivalent to it, to within 0.002",
+            "the default λ = 0.50 is equivalent to it within a margin of 0.002",
             False,
         ),
         (
