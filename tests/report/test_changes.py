@@ -81,7 +81,7 @@ def test_verdicts_scopes_sections_and_compared_methods_are_told() -> None:
     assert found.gone == ("scope thalamus", "A against B")
     assert str(found) == (
         "Changes since the previous report: 1 verdict changed (one λ for all: yes → no evidence); "
-        "new: scope putamen, Amortization gap, C against B; gone: scope thalamus, A against B"
+        "added: scope putamen, Amortization gap, C against B; removed: scope thalamus, A against B"
     )
 
 
@@ -93,7 +93,7 @@ def test_another_metric_is_told() -> None:
 def test_a_line_names_some_and_counts_the_others() -> None:
     scopes = {f"label={name}": scope(name, regularization=0.1) for name in "abcdefghij"}
     line = str(changes_between(record(scopes={}), record(scopes=scopes)))
-    assert line.endswith("new: scope a, scope b, scope c, scope d, scope e, scope f and 4 more")
+    assert line.endswith("added: scope a, scope b, scope c, scope d, scope e, scope f and 4 more")
     assert "\n" not in line
 
 
@@ -121,7 +121,7 @@ def test_a_report_of_changed_measurements_says_so_and_the_next_one_does_not(
     report = StudyFolder(folder).report
     first = hmopt.report(folder)
     assert first.changes is None
-    assert "Since the last report" not in report.page_file.read_text(encoding="utf-8")
+    assert "Changes since the previous report" not in report.page_file.read_text(encoding="utf-8")
     bytes_of_first = {
         path.name: path.read_bytes() for path in report.path.iterdir() if path.is_file()
     }
