@@ -925,7 +925,7 @@ class StudyFolder(_SearchFiles):
                 f"{self.declaration_file}: {key}",
                 expected=f"{before} as in {self.readable_search_file}",
                 got=now,
-                advice=f"Run `hmopt search {self.path}`, or restore what was declared then.",
+                advice=f"Run `hmopt search {self.path}`, or restore the declaration of that search.",
             )
 
 

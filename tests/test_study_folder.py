@@ -260,8 +260,8 @@ def test_the_setting_within_the_folding_limit_is_offered_and_taken(folder: Path)
     assert found.chosen(within_limits=False) == {"regularization": 0.05}
     assert found.chosen(within_limits=True) == {"regularization": 0.35}
     assert found.advice() == (
-        "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best one within the "
-        "limits is regularization 0.35: add --within-limits to take it."
+        "This setting folds 0.410% of the voxels on average, more than the limit of 0.100%. The best setting "
+        "within the limits is regularization 0.35; use it with --within-limits."
     )
     kept = Recommendation(
         best={"regularization": 0.35},

@@ -37,13 +37,19 @@ CHANGE_COVERAGE = 0.975
 
 
 class Trend(Enum):
-    """How the best setting moves over checkpoints; its value is how a table says it."""
+    """How the best setting changes over checkpoints; its value stands in summaries, its title in tables."""
 
     STILL = "still moves"
     SETTLED = "settled"
     THROUGHOUT = "moved all through"
     NONE = "no evidence"
     TOO_FEW = "too few subjects"
+
+    @property
+    def title(self) -> str:
+        """How a table names it."""
+        titles = {Trend.STILL: "still drifting", Trend.THROUGHOUT: "drifted throughout"}
+        return titles.get(self, self.value)
 
     @property
     def drifts(self) -> bool:

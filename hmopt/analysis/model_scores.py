@@ -165,7 +165,7 @@ def _check(models: list[list[Measurements]]) -> None:
             "space",
             expected="one space for all models",
             got=spaces,
-            advice="Compare models of the same hyperparameters.",
+            advice="Compare models with the same hyperparameters.",
         )
 
 

@@ -474,7 +474,7 @@ def pareto_front(
             "metrics",
             expected="two or more different ones",
             got=", ".join(axes),
-            advice="Name another one.",
+            advice="Choose another one.",
         )
     measurements = files.measurements()
     asked = parse_scope(scope) | criteria
@@ -485,6 +485,6 @@ def pareto_front(
             "scope",
             expected=f"a pair with {' and '.join(axes)}",
             got=found.name,
-            advice="Its pairs lack a label: ask for others.",
+            advice="Choose another scope or label; the pairs lack this label.",
         )
     return front

@@ -29,10 +29,12 @@ FEW = 10
 
 
 class OptimumWarning(Enum):
-    """A warning about an optimum; tables write its value, pages its message.
+    """A warning about an optimum; its value stands in tables of numbers.
 
     Attributes
     ----------
+    title
+        How reports name it.
     message
         What it means for someone who wants to use the optimum.
 
@@ -44,8 +46,9 @@ class OptimumWarning(Enum):
 
     BOUND = (
         "on a bound",
-        "The best setting is an end of its range: where more is possible, a better one may lie "
-        "beyond.",
+        "The best setting is at an end of its range. If the range can be extended, a better one may "
+        "lie beyond it.",
+        "at a bound",
     )
     FLAT = (
         "flat",
@@ -53,50 +56,63 @@ class OptimumWarning(Enum):
     )
     FEW_SUBJECTS = (
         "few subjects",
-        "Few subjects: intervals are wide or cannot be given, and small gains cannot be found.",
+        "With few subjects, intervals are wide or unavailable, and small gains cannot be detected.",
     )
     FEW_PARTNERS = (
         "few partners",
-        "The subject was registered with few partners: its setting may be theirs rather than its "
-        "own.",
+        "The subject was paired with few other subjects: its best setting may reflect them rather "
+        "than the subject itself.",
+        "few paired subjects",
     )
     NOT_CONVERGED = (
         "not converged",
-        "Half and full training disagree about the best setting: train longer before relying on "
-        "it.",
+        "The best settings at half and at full training disagree: train longer before relying on "
+        "the result.",
     )
     DRIFTS = (
         "drifts",
-        "The best setting moved the same way from one quarter of training to the next, by more "
-        "than subjects explain: train longer before relying on it, or go on in that direction "
-        "among the settings that are as good.",
+        "The best setting changed in the same direction from each quarter of training to the next, "
+        "by more than the variation over subjects: train longer before relying on it, or use an "
+        "equivalent setting further in that direction.",
     )
     NOT_TRAINED = (
         "not trained there",
-        "Training hardly drew settings near the best one: what the model does there is a guess.",
+        "Training drew few settings near the best one: the model may be inaccurate there.",
+        "rarely trained",
     )
-    FOLDS = "folds everywhere", "No setting keeps folding under the declared limit."
-    BEYOND_LIMITS = "beyond the limits", "No setting obeys all declared limits."
+    FOLDS = (
+        "folds everywhere",
+        "No setting keeps folding below the declared limit.",
+        "folding limit exceeded",
+    )
+    BEYOND_LIMITS = (
+        "beyond the limits",
+        "No setting satisfies all declared limits.",
+        "limits exceeded",
+    )
     NO_BETTER = (
         "no better than before",
-        "No setting scores better than the images as they are, before registration.",
+        "No setting scores better than the unregistered images.",
+        "no improvement",
     )
     CONSTANT = (
         "no response",
-        "No pair's score changes with the setting: the model does not respond to it.",
+        "The score of no pair changes with the setting: the model does not respond to it.",
     )
     ERRATIC = (
         "erratic",
-        "Scores jump from one setting to the next: the model responds to the setting without "
-        "order.",
+        "Scores jump between neighbouring settings: the response of the model to the setting is "
+        "irregular.",
     )
 
+    title: str
     message: str
 
-    def __new__(cls, value: str, message: str) -> "OptimumWarning":
-        """Create a member whose value is the first of its two texts."""
+    def __new__(cls, value: str, message: str, title: str = "") -> "OptimumWarning":
+        """Create a member whose value is the first of its texts; the title is the value unless given."""
         member = object.__new__(cls)
         member._value_ = value
+        member.title = title or value
         member.message = message
         return member
 

@@ -9,7 +9,7 @@ from hmopt.cli import commands
 
 app = typer.Typer(
     name="hmopt",
-    help="Find regularization weights of deformable image registration, with one amortized model for all values of λ.",
+    help="Search hyperparameters of deformable image registration with one amortized model for all values of λ.",
     epilog="Example: hmopt demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,7 +59,9 @@ def _show_version(asked: bool) -> None:
 def _version(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     pass

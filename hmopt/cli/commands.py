@@ -31,19 +31,21 @@ WIDE = 10_000
 
 Folder = Annotated[
     Path,
-    typer.Argument(metavar="FOLDER", help="Study folder, with study.toml.", show_default=False),
+    typer.Argument(
+        metavar="FOLDER", help="Study folder that contains study.toml.", show_default=False
+    ),
 ]
 NewFolder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Study folder to make.", show_default=False)
+    Path, typer.Argument(metavar="FOLDER", help="Study folder to create.", show_default=False)
 ]
-DemoFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Study folder to make.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DemoFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Study folder to create.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 Device = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Device to compute on: cpu, cuda, cuda:1, mps. Default: the fastest available.",
+        help="Compute device: cpu, cuda, cuda:1 or mps. Default: the fastest available device.",
     ),
 ]
 Devices = Annotated[
@@ -51,13 +53,11 @@ Devices = Annotated[
     typer.Option(
         "--devices",
         min=1,
-        help="How many devices of a kind, cpu or cuda, share the pairs of each step.",
+        help="Number of devices (cpu or cuda) that share the pairs of each step.",
     ),
 ]
 
-Images = Annotated[
-    Path | None, typer.Option("--images", help="Folder of images, one for each subject.")
-]
+Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, one per subject.")]
 Labels = Annotated[
     Path | None,
     typer.Option("--labels", help="Folder of label maps, with the same file names as the images."),
@@ -66,35 +66,35 @@ Manifest = Annotated[
     Path | None,
     typer.Option(
         "--manifest",
-        help="CSV with columns image, label, subject and any others. Instead of --images and --labels.",
+        help="CSV file with the columns image, label, subject and any others; replaces --images and --labels.",
     ),
 ]
 Bids = Annotated[
     Path | None,
     typer.Option(
-        "--bids", help="BIDS dataset. Instead of --images and --labels; FOLDER/cohort.csv is made."
+        "--bids", help="BIDS dataset; replaces --images and --labels. Writes FOLDER/cohort.csv."
     ),
 ]
 Derivative = Annotated[
     str | None,
     typer.Option(
         "--derivative",
-        help="With --bids: dataset of the label maps, a folder or a name below derivatives. Default: the only one "
-        "that has some.",
+        help="With --bids: derivative dataset of the label maps, as a folder or a name below derivatives. Default: the "
+        "only derivative with label maps.",
     ),
 ]
 Suffix = Annotated[
     list[str] | None,
     typer.Option(
         "--suffix",
-        help="With --bids: suffix of the images, as T1w. Repeatable. Default: the only one.",
+        help="With --bids: suffix of the images, such as T1w. Repeatable. Default: the only suffix in the dataset.",
     ),
 ]
 BidsSpace = Annotated[
     str | None,
     typer.Option(
         "--space",
-        help="With --bids: space of images and label maps. Default: images as acquired.",
+        help="With --bids: space of the images and label maps. Default: native space.",
     ),
 ]
 Select = Annotated[
@@ -102,7 +102,10 @@ Select = Annotated[
     typer.Option(
         "--select",
         metavar="ENTITY=VALUE",
-        help="With --bids: entity of the images, as acq=mprage; no value: images without it. Repeatable.",
+        help=(
+            "With --bids: required entity of the images, such as acq=mprage. An empty value selects images without "
+            "the entity. Repeatable."
+        ),
     ),
 ]
 SelectLabels = Annotated[
@@ -110,14 +113,14 @@ SelectLabels = Annotated[
     typer.Option(
         "--select-labels",
         metavar="ENTITY=VALUE",
-        help="With --bids: entity of the label maps, as desc=aparcaseg. Repeatable.",
+        help="With --bids: required entity of the label maps, such as desc=aparcaseg. Repeatable.",
     ),
 ]
 LabelNames = Annotated[
     Path | None,
     typer.Option(
         "--label-names",
-        help="Names of the labels: dseg.tsv, dataset.json, or a colour table of FreeSurfer or ITK-SNAP.",
+        help="Table of label names: dseg.tsv, dataset.json, or a FreeSurfer or ITK-SNAP colour table.",
     ),
 ]
 Engine = Annotated[
@@ -125,14 +128,14 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="ants|elastix|convexadam",
-        help="Search a registration program instead of a model; nothing is trained.",
+        help="Registration program to search instead of a trained model.",
     ),
 ]
 NoTraining = Annotated[
     bool,
     typer.Option(
         "--no-training",
-        help="Search without a model: each pair is registered by minimizing its loss.",
+        help="Search without a model; each pair is registered by minimizing its loss.",
     ),
 ]
 SlicesOption = Annotated[
@@ -140,14 +143,15 @@ SlicesOption = Annotated[
     typer.Option(
         "--slices",
         metavar="AXIS:INDEX,…",
-        help="Slices of volumes for 2-D work, as z:15,17; z alone takes those that show structures. Default: slices "
-        "where images have few, or --model registers 2-D images.",
+        help="Slices of volumes for 2-D registration, such as z:15,17; z alone selects the slices that show "
+        "structures. Default: slices only if the volumes have few slices or --model registers 2-D images.",
     ),
 ]
 TrustCode = Annotated[
     bool,
     typer.Option(
-        "--trust-code", help="Run the Python file that makes the model's network, if it has one."
+        "--trust-code",
+        help="Allow running the Python file that defines the network of the model, if there is one.",
     ),
 ]
 OtherModel = Annotated[
@@ -155,8 +159,8 @@ OtherModel = Annotated[
     typer.Option(
         "--model",
         metavar="OTHER",
-        help="Search a model that was trained elsewhere: another study folder, a published folder, or a model file. "
-        "Default: train one here.",
+        help="Existing model to search: another study folder, a published folder, or a model file. Default: train a "
+        "new model.",
     ),
 ]
 
@@ -164,19 +168,19 @@ Dense = Annotated[
     bool,
     typer.Option(
         "--dense",
-        help="Also measure the optimized metric at every value of the hyperparameter, if there is only one.",
+        help="Also measure the optimized metric at every value of the hyperparameter; one hyperparameter only.",
     ),
 ]
 RetryFailed = Annotated[
     bool,
-    typer.Option("--retry-failed", help="Also register again the pairs that an engine failed on."),
+    typer.Option("--retry-failed", help="Register failed pairs of an engine again."),
 ]
 PerStructure = Annotated[
     bool,
     typer.Option(
         "--per-structure",
-        help="Also measure one field in which each structure has its own setting, and compare it, on held-out "
-        "subjects, with one setting for all and with a field for each structure.",
+        help="Also measure a single field with a separate setting per structure, and compare it on held-out subjects "
+        "with one setting for all structures and with one field per structure.",
     ),
 ]
 Maps = Annotated[
@@ -184,34 +188,40 @@ Maps = Annotated[
     typer.Option(
         "--maps",
         metavar="frequency|fixed|moving",
-        help="With --per-structure: what tells where structures are: training subjects, or label maps of the fixed or "
-        "moving images. Repeatable. Default: frequency, or moving where there are no training subjects.",
+        help="With --per-structure: source of the structure maps: frequency in training subjects, or label maps of the "
+        "fixed or moving images. Repeatable. Default: frequency, or moving if there are no training subjects.",
     ),
 ]
 MapWidth = Annotated[
     float | None,
     typer.Option(
         "--map-width",
-        help="With --per-structure: Gaussian smoothing of the maps, in voxels of the prepared grid. Default: 2.",
+        help=(
+            "With --per-structure: width of the Gaussian smoothing of the maps, in voxels of the prepared grid. "
+            "Default: 2."
+        ),
     ),
 ]
 Gap = Annotated[
     bool,
     typer.Option(
         "--gap",
-        help="Also register some of the pairs with refinement, until it converges, and tell how far the model is from "
-        "that, and whether its best values carry over.",
+        help="Also measure the amortization gap: refine the registrations of some pairs until convergence, and test "
+        "whether the best values of the model carry over.",
     ),
 ]
 GapPairs = Annotated[
     int | None,
-    typer.Option("--gap-pairs", help="With --gap: pairs of each task, at most. Default: 60."),
+    typer.Option("--gap-pairs", help="With --gap: maximum number of pairs per task. Default: 60."),
 ]
 GapIterations = Annotated[
     int | None,
     typer.Option(
         "--gap-iterations",
-        help="With --gap: iterations of refinement to measure besides convergence. Default: those of [refine], or 25.",
+        help=(
+            "With --gap: number of refinement iterations to measure in addition to convergence. Default: that of "
+            "[refine], or 25."
+        ),
     ),
 ]
 Workers = Annotated[
@@ -219,16 +229,16 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Processes that measure on this machine; they share the processor's cores. The same command "
-        "on other machines that see FOLDER works along.",
+        help="Number of measuring processes on this machine, which share its CPU cores. To distribute a search, run "
+        "the same command on other machines with access to FOLDER.",
     ),
 ]
 SearchUncertainty = Annotated[
     bool,
     typer.Option(
         "--uncertainty",
-        help="Also register pairs with landmarks at several values of the confidence set of the best one for all, and "
-        "tell whether landmarks err where displacements differ.",
+        help="Also register pairs with landmarks at several settings of the confidence set of the whole cohort, and "
+        "test whether landmark errors are larger where displacements are uncertain.",
     ),
 ]
 UncertaintySettings = Annotated[
@@ -236,7 +246,7 @@ UncertaintySettings = Annotated[
     typer.Option(
         "--uncertainty-settings",
         metavar="N",
-        help="With --uncertainty: settings of the confidence set, at most. Default: 9.",
+        help="With --uncertainty: maximum number of settings of the confidence set. Default: 9.",
     ),
 ]
 TunedFor = Annotated[
@@ -244,7 +254,7 @@ TunedFor = Annotated[
     typer.Option(
         "--for",
         metavar="KIND",
-        help="What a value is tuned for: cohort, task, label, subject, a column, or pair. Repeatable. "
+        help="Kind of scope to tune: cohort, task, label, subject, pair, or a column of the manifest. Repeatable. "
         "Default: cohort and subject.",
         show_default=False,
     ),
@@ -254,7 +264,7 @@ TunedScope = Annotated[
     typer.Option(
         "--scope",
         metavar="SCOPE",
-        help="One scope instead: KIND=VALUE,… ; the value * stands for all.",
+        help="Single scope to tune instead: KIND=VALUE,…; the value * selects all.",
         show_default=False,
     ),
 ]
@@ -263,23 +273,24 @@ TunedBy = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME",
-        help="A metric with a gradient (dice, similarity, log_jacobian_sd), a similarity loss (lncc, mse, "
+        help="Objective: a differentiable metric (dice, similarity, log_jacobian_sd), a similarity loss (lncc, mse, "
         "mutual_information), inverse_consistency, or landmarks. Default: the metric of the search.",
         show_default=False,
     ),
 ]
 TunedPairs = Annotated[
-    int | None, typer.Option("--pairs", help="Pairs of a scope, at most. Default: 20.")
+    int | None, typer.Option("--pairs", help="Maximum number of pairs per scope. Default: 20.")
 ]
 TunedStarts = Annotated[
-    int | None, typer.Option("--starts", help="Starts, spread over the range. Default: 5.")
+    int | None,
+    typer.Option("--starts", help="Number of starts, spread over the range. Default: 5."),
 ]
 TunedPoints = Annotated[
     Path | None,
     typer.Option(
         "--points",
-        help="With --objective landmarks: table with columns image, x, y, z in mm (RAS), the points of each image "
-        "in one order.",
+        help="With --objective landmarks: table with the columns image, x, y, z, in mm (RAS); corresponding points in "
+        "the same order for all images.",
         show_default=False,
     ),
 ]
@@ -287,15 +298,17 @@ RegisterPerStructure = Annotated[
     bool,
     typer.Option(
         "--per-structure",
-        help="Use the best setting of each structure around it, in one field. Search with --per-structure first.",
+        help=(
+            "Use the best setting of each structure around it, blended into one field. Requires hmopt search "
+            "--per-structure."
+        ),
     ),
 ]
 FixedLabels = Annotated[
     Path | None,
     typer.Option(
         "--fixed-labels",
-        help="With --per-structure: label map of the fixed image. Default: structures are where training subjects "
-        "have them.",
+        help="With --per-structure: label map of the fixed image. Default: structure maps from the training subjects.",
     ),
 ]
 MovingLabels = Annotated[
@@ -307,17 +320,17 @@ MovingLabels = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option(
-        "--jobs", min=1, help="Trainings to run in parallel; they share the processor's cores."
-    ),
+    typer.Option("--jobs", min=1, help="Number of parallel trainings, which share the CPU cores."),
 ]
 Results = Annotated[
-    bool, typer.Option("--results", help="Also write FOLDER/results, small enough to commit.")
+    bool,
+    typer.Option("--results", help="Also write FOLDER/results, which is small enough to commit."),
 ]
 Pictures = Annotated[
     bool,
     typer.Option(
-        "--pictures", help="With --results: keep pictures of pairs. They show images of the cohort."
+        "--pictures",
+        help="With --results: include pictures of pairs, which show images of the cohort.",
     ),
 ]
 Storage = Annotated[
@@ -325,8 +338,8 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         envvar="HMOPT_STORAGE",
-        help="Optuna storage URL: sqlite:///all.db, postgresql://user:${PASSWORD}@host/database; "
-        "${PASSWORD} stands for an environment variable. Quote it.",
+        help="Optuna storage URL: sqlite:///all.db, postgresql://user:${PASSWORD}@host/database; ${PASSWORD} is "
+        "replaced by the environment variable. Quote the URL.",
         show_default=False,
     ),
 ]
@@ -335,35 +348,39 @@ Scopes = Annotated[
     typer.Option(
         "--scope",
         metavar="SCOPE",
-        help="Scope to export: cohort, or KIND=VALUE,… with the kinds label, task, subject or a column; "
-        "the value * stands for all. Repeatable. Default: all declared scopes.",
+        help="Scope to export: cohort, or KIND=VALUE,… with the kinds label, task, subject or a column of the "
+        "manifest; the value * selects all. Repeatable. Default: all declared scopes.",
         show_default=False,
     ),
 ]
 
 Moving = Annotated[
-    Path, typer.Argument(metavar="MOVING", help="Image to warp.", show_default=False)
+    Path,
+    typer.Argument(metavar="MOVING", help="Moving image: the image to warp.", show_default=False),
 ]
 Fixed = Annotated[
-    Path, typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FIXED", help="Fixed image: the target of the registration.", show_default=False
+    ),
 ]
 Moved = Annotated[
     Path | None,
-    typer.Option("--moved", help="Output: the moved image, as NIfTI.", show_default=False),
+    typer.Option("--moved", help="Output file: moved image (NIfTI).", show_default=False),
 ]
 BidsDerivatives = Annotated[
     Path | None,
     typer.Option(
         "--bids-derivatives",
-        help="Output: BIDS derivative dataset, in which results and their JSON files get names of BIDS. Instead of "
-        "naming the outputs.",
+        help="Output folder: BIDS derivative dataset, with BIDS file names and JSON sidecars. Replaces the output "
+        "files.",
     ),
 ]
 Uncertainty = Annotated[
     Path | None,
     typer.Option(
         "--uncertainty",
-        help="Output: the standard deviation of the displacement over the confidence set of the best value, in mm, on "
+        help="Output file: standard deviation of the displacement over the confidence set of the best value, in mm, on "
         "the grid of the fixed image.",
     ),
 ]
@@ -372,34 +389,35 @@ Starts = Annotated[
     typer.Option(
         "--start",
         metavar="PATH",
-        help="With --uncertainty: a model from another random start, over which the displacement is compared, too: "
-        "study folder, published folder or model file. Repeatable.",
+        help="With --uncertainty: model from another random start to include, as a study folder, published folder or "
+        "model file. Repeatable.",
     ),
 ]
 Displacement = Annotated[
     Path | None,
     typer.Option(
         "--displacement",
-        help="Output: the complete transformation, as a NIfTI field or, with a name that ends in .h5, as ITK's "
-        "composite transform. Default: a field beside the moved image.",
+        help="Output file: complete transformation, as a NIfTI displacement field or, with the suffix .h5, as an ITK "
+        "composite transform. Default: a displacement field next to the moved image.",
     ),
 ]
 Inverse = Annotated[
     Path | None,
     typer.Option(
         "--inverse",
-        help="Output: the inverse transformation, on the grid of the moving image; formats as for --displacement.",
+        help="Output file: inverse transformation on the grid of the moving image, in the formats of --displacement.",
     ),
 ]
 InverseMoved = Annotated[
     Path | None,
     typer.Option(
         "--inverse-moved",
-        help="Output: the fixed image warped to the moving image, as NIfTI.",
+        help="Output file: fixed image warped to the moving image (NIfTI).",
     ),
 ]
 Regularization = Annotated[
-    float | None, typer.Option("--regularization", help="λ. Default: the best one of the scope.")
+    float | None,
+    typer.Option("--regularization", help="Value of λ. Default: the best value of the scope."),
 ]
 Values = Annotated[
     list[str] | None,
@@ -407,25 +425,25 @@ Values = Annotated[
 ]
 SettingFile = Annotated[
     Path | None,
-    typer.Option("--setting", metavar="FILE", help="File of a setting that `hmopt tune` wrote."),
+    typer.Option("--setting", metavar="FILE", help="Setting file written by `hmopt tune`."),
 ]
 ScopeOption = Annotated[
     str | None,
     typer.Option(
         "--scope",
         metavar="SCOPE",
-        help="Scope whose best setting is used: cohort, or KIND=VALUE,… with the kinds label, task, subject "
-        "or a column. Default: cohort.",
+        help="Scope whose best setting is used: cohort, or KIND=VALUE,… with the kinds label, task, subject or a "
+        "column of the manifest. Default: cohort.",
     ),
 ]
-Label = Annotated[str | None, typer.Option("--label", help="Same as --scope label=….")]
-Subject = Annotated[str | None, typer.Option("--subject", help="Same as --scope subject=….")]
+Label = Annotated[str | None, typer.Option("--label", help="Short form of --scope label=….")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Short form of --scope subject=….")]
 Groups = Annotated[
     list[str] | None,
     typer.Option(
         "--group",
         metavar="KIND=VALUE",
-        help="Further part of the scope, as task=within, or site=A->B for a pair of groups. Repeatable.",
+        help="Further criterion of the scope, such as task=within, or site=A->B for a pair of groups. Repeatable.",
     ),
 ]
 PlacementOption = Annotated[
@@ -433,7 +451,7 @@ PlacementOption = Annotated[
     typer.Option(
         "--placement",
         metavar="header|centre|affine",
-        help="How images are placed on the model's grid. Default: as in training.",
+        help="Placement of images on the grid of the model. Default: as in training.",
     ),
 ]
 Refine = Annotated[
@@ -442,8 +460,8 @@ Refine = Annotated[
         "--refine",
         min=0,
         metavar="N",
-        help="Lower the loss of this pair by up to N iterations from where the model starts it. "
-        "Left out: as many as \\[refine] declares.",
+        help="Maximum number of iterations that refine the registration predicted by the model. Default: that of "
+        "\\[refine].",
     ),
 ]
 WithinLimits = Annotated[
@@ -451,63 +469,74 @@ WithinLimits = Annotated[
     typer.Option(
         "--within-limits",
         "--within-folding-limit",
-        help="Use the best setting of those that obey search.folding_limit and search.limits.",
+        help="Use the best setting that satisfies search.folding_limit and search.limits.",
     ),
 ]
 
 TunedMoving = Annotated[
-    Path | None, typer.Argument(metavar="MOVING", help="Image to warp.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="MOVING", help="Moving image: the image to warp.", show_default=False),
 ]
 TunedFixed = Annotated[
     Path | None,
-    typer.Argument(metavar="FIXED", help="Image to warp it to.", show_default=False),
+    typer.Argument(
+        metavar="FIXED", help="Fixed image: the target of the registration.", show_default=False
+    ),
 ]
 OutlinedMoving = Annotated[
     Path | None,
-    typer.Option("--moving-labels", help="Label map of MOVING, whose outlines are shown."),
+    typer.Option("--moving-labels", help="Label map of MOVING, shown as outlines."),
 ]
 OutlinedFixed = Annotated[
     Path | None,
-    typer.Option("--fixed-labels", help="Label map of FIXED, whose outlines are shown."),
+    typer.Option("--fixed-labels", help="Label map of FIXED, shown as outlines."),
 ]
 SettingOutput = Annotated[
     Path | None,
     typer.Option(
         "--setting",
         metavar="FILE",
-        help="Output: the setting that is kept, for hmopt register --setting. Default: FOLDER/setting.toml.",
+        help="Output file: chosen setting, for hmopt register --setting. Default: FOLDER/setting.toml.",
     ),
 ]
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0: one that is free.")
+    int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 selects a free port.")
 ]
 NoBrowser = Annotated[
-    bool, typer.Option("--no-browser", help="Only print the address of the page.")
+    bool,
+    typer.Option("--no-browser", help="Print the address of the page without opening a browser."),
 ]
 
 ToApply = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE",
-        help="Transformations, in the order of antsApplyTransforms: a voxel of the reference goes through the first "
-        "one first; [FILE,1] is the inverse of one. Last the image, label map or points (.csv, .vtk) that they are "
-        "applied to; none with --compose.",
+        help="Transformations in the order of antsApplyTransforms (the first one is applied first to a voxel of the "
+        "reference; [FILE,1] inverts a transformation), followed by the image, label map or points (.csv, .vtk) "
+        "to transform. With --compose: transformations only.",
         show_default=False,
     ),
 ]
 Reference = Annotated[
     Path | None,
-    typer.Option("--to", help="Image on whose grid the result lies; not for points."),
+    typer.Option(
+        "--to", help="Reference image that defines the grid of the result; not for points."
+    ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", help="Output: the result, as NIfTI, or in the format of the points."),
+    typer.Option(
+        "--output", help="Output file: result (NIfTI, or the format of the input points)."
+    ),
 ]
 Compose = Annotated[
     Path | None,
     typer.Option(
         "--compose",
-        help="Output: the transformations as one, on the grid of --to, as a NIfTI field or ITK's .h5.",
+        help=(
+            "Output file: composition of the transformations on the grid of --to, as a NIfTI displacement field or "
+            "ITK .h5 file."
+        ),
     ),
 ]
 Inverted = Annotated[
@@ -515,42 +544,48 @@ Inverted = Annotated[
     typer.Option(
         "--inverse",
         metavar="TRANSFORM",
-        help="One of the transformations that is inverted, named as among them. Repeatable.",
+        help="Transformation to invert, named as in the list of transformations. Repeatable.",
     ),
 ]
 LabelMap = Annotated[
     bool,
-    typer.Option("--labels", help="The input is a label map: its labels and integer type stay."),
+    typer.Option(
+        "--labels", help="Treat the input as a label map: keep its labels and integer type."
+    ),
 ]
 InterpolationOption = Annotated[
     str,
-    typer.Option("--interpolation", metavar="linear|nearest|bspline", help="How values are found."),
+    typer.Option(
+        "--interpolation", metavar="linear|nearest|bspline", help="Interpolation of intensities."
+    ),
 ]
 Outside = Annotated[
     float | None,
-    typer.Option("--outside", help="Value outside the image. Default: its smallest value."),
+    typer.Option("--outside", help="Value outside the image. Default: the minimum of the image."),
 ]
 Coordinates = Annotated[
     str | None,
     typer.Option(
         "--coordinates",
         metavar="ras|lps",
-        help="Towards where x, y and z of points count. Needed unless a .vtk says it.",
+        help="Orientation of the x, y and z coordinates of points. Required unless a .vtk file states it.",
     ),
 ]
 Destination = Annotated[
-    Path, typer.Option("--to", metavar="DESTINATION", help="Folder to make.", show_default=False)
+    Path, typer.Option("--to", metavar="DESTINATION", help="Folder to create.", show_default=False)
 ]
 DataLicense = Annotated[
     str | None,
     typer.Option(
         "--data-license",
-        help="Licence of the training images, as cc-by-4.0. Default: cohort.license of study.toml.",
+        help="Licence of the training images, such as cc-by-4.0. Default: cohort.license of study.toml.",
     ),
 ]
 Citation = Annotated[
     str | None,
-    typer.Option("--citation", help="How the images are to be cited. Default: cohort.citation."),
+    typer.Option(
+        "--citation", help="Citation of the images. Default: cohort.citation of study.toml."
+    ),
 ]
 
 BakeFormatOption = Annotated[
@@ -558,7 +593,7 @@ BakeFormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="safetensors|torch|onnx|monai-bundle",
-        help="Form of the network: weights, a program, a graph, or a folder that MONAI runs.",
+        help="Output format: weights (safetensors), exported program (torch), ONNX graph, or MONAI bundle.",
         show_default=False,
     ),
 ]
@@ -566,19 +601,21 @@ BakeOutput = Annotated[
     Path,
     typer.Option(
         "--output",
-        help="Output: .safetensors; .pt2 (program) or .pt (weights); .onnx; or a new folder.",
+        help="Output file: .safetensors; .pt2 (program) or .pt (weights); .onnx; or a new folder for a MONAI bundle.",
         show_default=False,
     ),
 ]
 ModelFolder = Annotated[
     Path,
     typer.Argument(
-        metavar="FOLDER", help="Study folder with a model, or a model file.", show_default=False
+        metavar="FOLDER",
+        help="Study folder that contains a model, or a model file.",
+        show_default=False,
     ),
 ]
 
 Compact = Annotated[
-    bool, typer.Option("--compact", help="First merge the shards of each model into one.")
+    bool, typer.Option("--compact", help="Merge the shards of each model into one before listing.")
 ]
 
 
@@ -602,9 +639,9 @@ def new(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a study of labelled images: inspect them, print the findings, and write FOLDER/study.toml.
+    """Create a study of labelled images: inspect the images, print a summary, and write FOLDER/study.toml.
 
-    With --model, the images are prepared to a model that was trained elsewhere, and nothing is trained.
+    With --model, the images are prepared for an existing model, and nothing is trained.
     """
     with conversation(f"hmopt new {folder} …", quiet=quiet, debug=debug) as talk:
         made = hmopt.new(
@@ -642,7 +679,7 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the hypermorph of a study. Rerun to resume."""
+    """Train the hypermorph of a study. Rerun the command to resume."""
     with conversation(f"hmopt train {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.train(folder, track=talk.track, device=device, devices=devices))
 
@@ -664,7 +701,7 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Find λ of every declared scope: measure the model, write an Optuna study for each. Rerun to resume."""
+    """Search the best λ of every declared scope and write one Optuna study per scope. Rerun the command to resume."""
     with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
         swept = hmopt.search(
             folder,
@@ -697,7 +734,7 @@ def tune_by_gradient(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Tune λ of the cohort, of each subject, or of a pair by gradient, without a sweep, and compare with the sweep."""
+    """Tune λ of the cohort, of each subject or of a pair by gradient, and compare it with the sweep."""
     with conversation(f"hmopt tune-by-gradient {folder}", quiet=quiet, debug=debug) as talk:
         found = hmopt.tune_by_gradient(
             folder,
@@ -722,7 +759,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train and measure baselines: networks for a single λ, hypermorphs of other seeds. Rerun to resume."""
+    """Train and measure baselines: separate networks, and hypermorphs with other seeds. Rerun the command to resume."""
     with conversation(f"hmopt compare {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.compare(folder, jobs=jobs, track=talk.track, say=talk.say, device=device))
 
@@ -734,16 +771,16 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write FOLDER/report: a page that is one file, a summary in Markdown, optima.csv and figures.
+    """Write FOLDER/report: a self-contained HTML page, a Markdown summary, optima.csv and figures.
 
-    The model is not needed. Where there was a report, a line tells what changed since.
+    The model is not needed. If the folder already has a report, a line lists the changes.
     """
     with conversation(f"hmopt report {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.report(folder, results=results, pictures=pictures, track=talk.track))
 
 
 def run(folder: Folder, device: Device = None, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Train, search and report. Rerun to resume."""
+    """Train, search and report. Rerun the command to resume."""
     with conversation(f"hmopt run {folder}", quiet=quiet, debug=debug) as talk:
         hmopt.run(folder, track=talk.track, say=talk.say, device=device)
 
@@ -778,7 +815,7 @@ def register(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Register a moving image to a fixed image. Write the moved image and the transformation.
+    """Register a moving image to a fixed image, and write the moved image and the transformation.
 
     The moved image is on the grid of the fixed image. Without a value or a scope, the best setting of the whole
     cohort is used.
@@ -790,7 +827,7 @@ def register(
                 "hmopt register",
                 expected="--moved or --bids-derivatives",
                 got="neither",
-                advice="Say where the moved image goes.",
+                advice="Name the output.",
             )
         registered = hmopt.register(
             folder,
@@ -836,8 +873,9 @@ def apply(
 ) -> None:
     """Apply transformations to an image, a label map or points, or compose them into one.
 
-    Points go the way that the transformations say: from the fixed to the moving image for those that warp a moving to
-    a fixed one. To carry points along with the moved image, give the inverse.
+    Points are mapped in the direction of the transformations: a transformation that warps the moving image to the
+    fixed image maps points from the fixed to the moving image. To move points along with the moved image, use the
+    inverse.
     """
     with conversation("hmopt apply with the same arguments", quiet=quiet, debug=debug) as talk:
         *transforms, last = files
@@ -846,7 +884,7 @@ def apply(
                 "hmopt apply",
                 expected="--output, --bids-derivatives or --compose",
                 got="neither",
-                advice="Say where the result goes.",
+                advice="Name the output.",
             )
         applied = hmopt.apply(
             transforms if compose is None else files,
@@ -882,9 +920,9 @@ def tune(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Open a page with a slider for each hyperparameter: images, deformation, folding and response curves at any value.
+    """Open a page with a slider per hyperparameter that shows images, deformation, folding and response curves.
 
-    The page is for this machine alone, until Ctrl-C. Without two images, it shows pairs of the subjects to search on.
+    The page is served to this machine only, until Ctrl-C. Without two images, it shows pairs of the search subjects.
     """
     with conversation(f"hmopt tune {folder}", quiet=quiet, debug=debug) as talk:
         tuned = hmopt.tune(
@@ -914,9 +952,9 @@ def publish(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write model card, weights, declaration and best settings into one folder, ready for a hub.
+    """Write the model card, weights, declaration and best settings to one folder, ready to upload to a model hub.
 
-    Nothing personal is written: no paths, no names of subjects or images.
+    No personal data are written: no paths and no names of subjects or images.
     """
     with conversation(f"hmopt publish {folder}", quiet=quiet, debug=debug) as talk:
         made = hmopt.publish(
@@ -943,7 +981,7 @@ def bake(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write the network of one setting for other programs: torch, ONNX Runtime, MONAI.
+    """Write the network at one setting for other programs: PyTorch, ONNX Runtime or MONAI.
 
     Without a value or a scope, the best setting of the whole cohort is used.
     """
@@ -962,9 +1000,9 @@ def bake(
 
 
 def check(folder: Folder, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Check every file of a study: damage, wrong values, files that do not belong together. Say what to rerun.
+    """Check all files of a study for damage, invalid values and mismatches, and list the commands to rerun.
 
-    The exit code is 2 if a problem was found. Nothing is changed.
+    The exit code is 2 if a problem was found. No file is changed.
     """
     with conversation(f"hmopt check {folder}", quiet=quiet, debug=debug) as talk:
         checked = hmopt.check(folder, track=talk.track)
@@ -978,7 +1016,7 @@ def check(folder: Folder, quiet: Quiet = False, debug: Debug = False) -> None:
 def ledger(
     folder: Folder, compact: Compact = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """List the measurements of a study by model and metric, and show which are stale."""
+    """List the measurements of a study by model and metric, and mark stale ones."""
     with conversation(f"hmopt ledger {folder}", quiet=quiet, debug=debug) as talk:
         content = hmopt.inspect_ledger(folder, compact=compact)
         if content.before is not None:
@@ -996,7 +1034,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write Optuna studies of any scopes to any Optuna storage. The model is not needed."""
+    """Write Optuna studies of selected scopes to an Optuna storage. The model is not needed."""
     again = f"hmopt export {folder} with the same options"
     with conversation(again, quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.export(folder, storage, *(scope or ()), track=talk.track))
@@ -1008,7 +1046,7 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a synthetic cohort, then train, search and report, in about three minutes."""
+    """Create a synthetic cohort, then train, search and report; takes about three minutes."""
     with conversation(f"hmopt demo {folder}", quiet=quiet, debug=debug) as talk:
         talk.say(hmopt.demo(folder, track=talk.track, say=talk.say, device=device))
 
@@ -1020,7 +1058,10 @@ def _entities(option: str, given: list[str] | None) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise DeclarationError(
-                option, expected="ENTITY=VALUE, as acq=mprage", got=repr(text), advice="Correct it."
+                option,
+                expected="ENTITY=VALUE, such as acq=mprage",
+                got=repr(text),
+                advice="Correct the option.",
             )
         entities[name] = value
     return entities
@@ -1041,9 +1082,9 @@ def _setting(
     if setting:
         raise DeclarationError(
             "--setting",
-            expected="either a file, or values (--regularization, --set)",
+            expected="either a file or values (--regularization, --set)",
             got="both",
-            advice="Leave one out.",
+            advice="Use one of them.",
         )
     return file
 
@@ -1069,13 +1110,13 @@ def describe(made: "NewStudy") -> list[str]:
 
     subjects = made.subjects
     split = (
-        f"{subjects['train']} subjects to train, {subjects['tune']} to tune, "
-        f"{subjects['search']} to search"
+        f"{subjects['train']} subjects for training, {subjects['tune']} for tuning, {subjects['search']} for the "
+        "search"
     )
     power = describe_power(subjects["search"])
     training = duration(made.estimate.training_s)
     search_s = made.estimate.search_s
-    search = "not known" if search_s is None else duration(search_s)
+    search = "unknown" if search_s is None else duration(search_s)
     gigabytes = made.estimate.disk_bytes / 1e9
     time = f"training {training}, search {search}"
     placement = made.found.advice
@@ -1096,7 +1137,7 @@ def describe(made: "NewStudy") -> list[str]:
     if slices is not None:
         indices = ", ".join(str(index) for index in slices.indices)
         reason = made.remarks["preprocessing.slices.axis"]
-        model.append(f"Slices: {indices} across axis {slices.axis}. {reason}")
+        model.append(f"Slices: {indices}, perpendicular to axis {slices.axis}. {reason}")
     return [
         *_describe_data(made.found),
         *model,
@@ -1120,12 +1161,12 @@ def _describe_data(found: "Inspection") -> list[str]:
         images = facts["images"]
         lines.append(f"  {name}: {volume_ml:.3g} ml, {voxels:.0f} voxels, in {images:.0f} images")
     pairs = found.pairs
-    lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within a subject")
+    lines.append(f"Pairs: {pairs['cross']} between subjects, {pairs['within']} within subjects")
     in_world = found.placement.distance_in_world_mm
     centred = found.placement.distance_centred_mm
     lines.append(
-        f"Median distance between label centres: {in_world:.3g} mm by headers, "
-        f"{centred:.3g} mm with images centred"
+        f"Median distance between label centres: {in_world:.3g} mm with placement by headers, {centred:.3g} mm "
+        "with centred images"
     )
     lines += [f"Headers: {remark}" for remark in found.headers.remarks]
     return lines
@@ -1162,7 +1203,7 @@ def table_rows(content: "LedgerContent") -> list[list[str]]:
 
 def gradient_rows(found: "GradientResult") -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the table of `hmopt tune-by-gradient`: one for each scope."""
-    header = ["scope", "by gradient", found.record.objective, "optima", "by the sweep", "seconds"]
+    header = ["scope", "gradient", found.record.objective, "optima", "sweep", "seconds"]
     rows = []
     for one in found.results:
         row = [

@@ -133,7 +133,7 @@ def read_bids(query: BidsQuery) -> BidsCohort:
             str(derivative),
             expected=f"label maps of the {len(images)} images",
             got=f"none with the subject and session of {images[0].path.name}",
-            advice="Give another --derivative, or --space where the label maps are of another one.",
+            advice="Use another --derivative, or --space if the label maps are in another space.",
         )
     notes = []
     if missing:
@@ -235,7 +235,7 @@ def _image_files(query: BidsQuery, files: Sequence[_File], labels: Sequence[_Fil
                 str(query.dataset),
                 expected=f"images with space {query.space}, there or beside the label maps",
                 got=f"spaces {_counted(available, 'space')}",
-                advice="Correct --space, or leave it out for images as acquired.",
+                advice="Correct --space, or leave it out for images in native space.",
             )
     suffixes = query.suffixes or _only_suffix(query, images)
     images = [file for file in images if file.get("suffix") in suffixes]

@@ -308,7 +308,7 @@ def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Insp
     if all_flat:
         by_name = {str(path): lattice for path, lattice in lattices.items()}
         common_plane(by_name, axes)
-    tracked = track(labels, "Looking at labels", len(labels))
+    tracked = track(labels, "Inspecting labels", len(labels))
     scans = tuple(inspect_scan(label, structures, axes) for label in tracked)
     pairs = draw_image_pairs(cohort.images, _PAIRS, seed)
     placement = measure_placement(pairs, structures, track, axes)

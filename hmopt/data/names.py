@@ -346,5 +346,5 @@ def _check_column(values: Sequence[int | str], path: Path) -> None:
                 str(path),
                 expected="each index and each name once",
                 got=f"{value!r} more than once",
-                advice="Give every label a name of its own; `cohort.structures` merges labels.",
+                advice="Give every label a unique name; `cohort.structures` merges labels.",
             )

@@ -274,7 +274,7 @@ def cohort_identity(
     images = listing.images
     rows = images[["image", "label"]].itertuples(name=None)
     files = {}
-    for name, image, label in track(rows, "Looking for changed files", len(images)):
+    for name, image, label in track(rows, "Checking for changed files", len(images)):
         files[name] = [image_hash(image), image_hash(label)]
     structures = [[name, sorted(labels)] for name, labels in cohort.structures.items()]
     names = listing.label_names
@@ -392,7 +392,7 @@ def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, .
                 name,
                 expected=f"the spacing of {first_name}, {first} mm",
                 got=f"{spacing} mm",
-                advice="Declare preprocessing.spacing_mm, so that all images are brought to one.",
+                advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
             )
     return first
 

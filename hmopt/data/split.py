@@ -104,7 +104,7 @@ def _check_named(named: list[str], known: list[str]) -> None:
             "split",
             expected="subjects of the cohort",
             got=", ".join(unknown),
-            advice="Correct the names or leave out.",
+            advice="Correct the names or leave them out.",
         )
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
@@ -112,7 +112,7 @@ def _check_named(named: list[str], known: list[str]) -> None:
             "split",
             expected="each subject once",
             got=f"{', '.join(repeated)} twice",
-            advice="Keep one mention of each.",
+            advice="List each name once.",
         )
 
 

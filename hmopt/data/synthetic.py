@@ -362,10 +362,12 @@ def make_cohort(
         If there is no subject to make, or the grid cannot show the anatomy.
     """
     if subjects < 1:
-        raise DataError("subjects", expected="at least 1", got=subjects, advice="Ask for more.")
+        raise DataError(
+            "subjects", expected="at least 1", got=subjects, advice="Use a larger number."
+        )
     anatomy = make_anatomy(shape)
     rows: list[dict[str, object]] = []
-    for subject in track(range(subjects), "Making the synthetic cohort", subjects):
+    for subject in track(range(subjects), "Creating the synthetic cohort", subjects):
         for scan in make_scans(anatomy, subject, seed):
             rows += _write_scan(folder, scan)
     structures = [structure.name for structure in STRUCTURES]

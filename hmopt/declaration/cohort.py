@@ -22,30 +22,32 @@ class CohortOptions(Options):
     """`[cohort]`: images and labels, given by `manifest` or by `images` and `labels`."""
 
     manifest: Path | None = None
-    """CSV with columns `image, label, subject` and any others; its paths are relative to it. `label` may
-    be left out where no metric of labels is measured; `points` has a file of landmarks for each image."""
+    """CSV file with columns `image, label, subject` and any others; its paths are relative to the
+    file. `label` is optional if no metric needs labels; `points` gives a landmark file for each
+    image."""
     point_coordinates: Literal["ras", "lps", "voxel"] = "ras"
-    """What the numbers in files of landmarks are, where a file does not say: mm in the world of the
-    image, towards right, anterior and superior, as nibabel (`ras`), or left, posterior and superior, as
-    ITK, ANTs and 3D Slicer (`lps`); or voxels of the image's file, counted from 0 (`voxel`)."""
+    """Coordinates of landmark files that do not state them: world coordinates in mm, with axes
+    towards right, anterior, superior as in nibabel (`ras`) or left, posterior, superior as in ITK,
+    ANTs and 3D Slicer (`lps`); or voxel indices of the image file, counted from 0 (`voxel`)."""
     images: Path | None = None
-    """Folder of images, as `imagesTr` of the Medical Segmentation Decathlon; one file for each
-    subject."""
+    """Folder of images, one file per subject, such as `imagesTr` of the Medical Segmentation
+    Decathlon."""
     labels: Path | None = None
     """Folder of label maps with the same file names."""
     label_names: Path | None = None
-    """Names of label values: a BIDS `dseg.tsv` (columns `index`, `name`), a `dataset.json` of the
+    """Table of label names: a BIDS `dseg.tsv` (columns `index`, `name`), a `dataset.json` of the
     Decathlon or nnU-Net, or a colour table of FreeSurfer, 3D Slicer or ITK-SNAP."""
     structures: dict[Name, Annotated[list[Name], Field(min_length=1)]] = {}
-    """Structures to evaluate, each the union of the named labels; empty: every label by itself."""
+    """Structures to evaluate, each a union of labels; empty: every label separately."""
     minimum_voxels: int = Field(default=0, ge=0, le=2**31)
-    """With fewer voxels than this on the prepared grid, a structure counts as missing in an image."""
+    """Minimum voxels of a structure on the prepared grid; smaller structures count as missing in
+    the image."""
     spacing_known: bool = True
-    """Set to false if the spacing in the headers is wrong; nothing is then reported in mm."""
+    """Whether the spacing in the headers is correct; if false, no distances are reported in mm."""
     license: str | None = None
-    """Licence of the images, as `cc-by-4.0`; `hmopt publish` asks for it."""
+    """Licence of the images, such as `cc-by-4.0`; required by `hmopt publish`."""
     citation: str | None = None
-    """How the images are to be cited; it stands in the model card."""
+    """Citation of the images, for the model card."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "CohortOptions":
@@ -62,39 +64,40 @@ class CohortOptions(Options):
 
 
 class SliceOptions(Options):
-    """`[preprocessing.slices]`: slices of volumes, for 2-D registration."""
+    """`[preprocessing.slices]`: slices of volumes for 2-D registration."""
 
     axis: int = Field(ge=0, le=2)
-    """Axis, after reorientation to RAS+, that slices are perpendicular to."""
+    """Axis perpendicular to the slices, after reorientation to RAS+."""
     indices: Annotated[list[Slice], Field(min_length=1)]
-    """Slices along it, counted from its lower end; each is paired with the same slice of other
-    images."""
+    """Slice indices along this axis, counted from its lower end; each slice is paired with the same
+    slice of other images."""
     search_indices: list[Slice] = []
-    """Slices that λ is searched on; empty: all of `indices`."""
+    """Slices on which λ is searched; empty: all of `indices`."""
 
 
 class PreprocessingOptions(Options):
-    """`[preprocessing]`: how every image is prepared."""
+    """`[preprocessing]`: preparation of the images."""
 
     shape: list[Side] = Field(min_length=2, max_length=3)
-    """Voxels of the prepared grid along each axis; multiples of the coarsest stride of the
+    """Size of the prepared grid along each axis, in voxels; multiples of the coarsest stride of the
     network."""
     spacing_mm: list[Spacing] | None = None
-    """Voxel spacing of the prepared grid in mm; left out: each image's own."""
+    """Voxel spacing of the prepared grid, in mm; by default that of each image."""
     slices: SliceOptions | None = None
-    """Slices to take from volumes; left out: images as they are."""
+    """Slices to extract from volumes; by default none."""
     normalization: Literal["percentile", "minmax", "zscore"] = "percentile"
-    """Per image: 0.5th to 99.5th percentile to [0, 1]; minimum and maximum to [0, 1]; or mean 0,
-    deviation 1."""
+    """Intensity normalization of each image: 0.5th and 99.5th percentiles to 0 and 1
+    (`percentile`), minimum and maximum to 0 and 1 (`minmax`), or mean 0 and standard deviation 1
+    (`zscore`)."""
     background: float | None = Field(default=None, ge=-1e9, le=1e9)
-    """Intensity outside an image, before normalization (-1000 for CT); left out: each image's
-    minimum."""
+    """Intensity outside an image, before normalization (-1000 for CT); by default the minimum of
+    each image."""
     placement: Literal["header", "centre", "affine"] = "centre"
-    """Position of images on the prepared grid: as in their headers, by their centres, or aligned
-    to `template`."""
+    """Placement of images on the prepared grid: by their headers, by their centres, or by affine
+    alignment to `template`."""
     template: Name | None = None
-    """Image, by name or path, that `affine` aligns to and from which `header` takes the grid's
-    position; left out: chosen automatically."""
+    """Image, by name or path, to which `affine` aligns and from which `header` takes the position
+    of the grid; by default chosen automatically."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,13 +123,13 @@ class SplitOptions(Options):
     most_entries: ClassVar[int] = 1_000_000
 
     train: Subjects
-    """Subjects that weights are trained on."""
+    """Subjects for training the weights."""
     tune: Subjects
     """Subjects for decisions about training (learning rate, loss scale, when to stop)."""
     search: Subjects
-    """Subjects that λ is searched and evaluated on."""
+    """Subjects on which λ is searched and evaluated."""
     seed: Seed = 0
-    """Seed of the split where numbers are given."""
+    """Seed of the split, if numbers are given."""
 
     @field_validator("train", "tune", "search", mode="before")
     @classmethod
@@ -140,23 +143,24 @@ class SplitOptions(Options):
 
 
 class PairsOptions(Options):
-    """`[pairs]`: which images are registered to which."""
+    """`[pairs]`: the pairs of images to register."""
 
     table: ClassVar[str] = "pairs"
 
     tasks: Annotated[list[Literal["cross", "within", "atlas"]], Field(min_length=1)] = ["cross"]
-    """Between two subjects, between images of one subject, and from every image to `atlas`."""
+    """Kinds of pairs: between two subjects (`cross`), between images of one subject (`within`),
+    from every image to `atlas` (`atlas`)."""
     atlas: Name | None = None
     """Name of the fixed image of all `atlas` pairs."""
     csv: Path | None = None
-    """CSV with columns `moving, fixed` (names of images): the pairs to search on, instead of drawn
-    ones."""
+    """CSV file with columns `moving, fixed` (names of images) that lists the search pairs; by
+    default they are drawn at random."""
     same: list[Name] = []
-    """Columns of the manifest that must be equal for both images, as `modality`."""
+    """Columns of the manifest that must be equal for both images, such as `modality`."""
     search: int = Field(default=200, ge=1, le=10**7)
-    """Pairs of each task to search on, drawn so that subjects occur about equally often."""
+    """Number of search pairs per task, drawn so that subjects occur about equally often."""
     tune: int = Field(default=50, ge=1, le=10**7)
-    """The same for the subjects of `split.tune`."""
+    """Number of pairs per task for the subjects of `split.tune`."""
     seed: Seed = 0
     """Seed of the drawn pairs."""
 

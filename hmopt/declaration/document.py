@@ -18,7 +18,7 @@ Remarks = Mapping[str, str]
 """By dotted key: why the value is what it is."""
 
 GUIDE = "https://hmopt.github.io/hmopt/reference/study-file/"
-HEADING = f"All keys, also those left out here at their defaults: {GUIDE}"
+HEADING = f"All keys, including those omitted here: {GUIDE}"
 
 _OF_TRAINING = ("network", "hypernetwork", "loss", "training", "compare")
 """Tables that say how a model is trained."""

@@ -22,16 +22,17 @@ Levels = Annotated[list[Features], Field(max_length=10)]
 
 
 class ModelOptions(Options):
-    """`[model]`: the model whose settings are searched, trained here or made elsewhere."""
+    """`[model]`: the model or engine to search."""
 
     source: Literal["trained", "study", "file", "engine", "optimize"] = "trained"
-    """Trained in this folder, taken from another study folder or from a file, an engine (another
-    program, or a Python function), or none: `optimize` minimizes the loss of each pair by itself."""
+    """Source of the model: trained in this folder (`trained`), another study folder (`study`), a
+    model file (`file`), an engine, that is another program or a Python function (`engine`), or
+    none: the loss of each pair is minimized directly (`optimize`)."""
     path: Path | None = None
-    """The other study folder or the model file; required with `study` and `file`."""
+    """Path of the other study folder or of the model file; required with `study` and `file`."""
     trust_code: bool = False
-    """Whether the Python file may be run that makes the network of such a model, where it has one of
-    its own; read that file before."""
+    """Whether to run the Python file that defines a custom network of such a model; read the file
+    first."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][\w.]*$")] | None = None
     """The engine as a Python function, as `package.module:function` or `file.py:function`."""
     command: Annotated[str, Field(min_length=1)] | None = None
@@ -40,18 +41,19 @@ class ModelOptions(Options):
     engine: Annotated[str, OneOf(tuple(ENGINES))] | None = None
     """The engine as a program that hmopt has an adaptor for: `ants`, `elastix` or `convexadam`."""
     outputs: list[Annotated[str, Field(min_length=1)]] = []
-    """Files that a command writes, relative to {folder}, as patterns; of a warp and an affine
-    transform the warp first. Left out: {output}."""
+    """Patterns of the files that the command writes, relative to {folder}; a warp before an affine
+    transform. By default {output}."""
     options: dict[str, bool | int | float | str | list[int | float | str]] = {}
-    """Values that the engine takes besides the hyperparameters, and that are not searched."""
+    """Fixed arguments of the engine, in addition to the hyperparameters."""
     version: Annotated[str, Field(min_length=1)] = "1"
-    """Version of the engine; change it when its results change but its file does not."""
+    """Version of the engine; change it if the results change although the file does not."""
     time_limit_s: float | None = Field(default=None, gt=0, le=10**7)
-    """Seconds after which the registration of a pair is ended and counts as failed; left out: none."""
+    """Time limit of one registration, in seconds, after which it counts as failed; by default
+    none."""
     threads: int = Field(default=1, ge=1, le=1024)
-    """Threads of one registration of an engine."""
+    """Threads per registration of an engine."""
     warnings: list[str] = []
-    """What `hmopt new --model` found doubtful about this model on these images; the report shows it."""
+    """Warnings of `hmopt new --model` about this model on these images; shown in the report."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -89,27 +91,28 @@ _OF_A_FUNCTION = ("callable", "options", "content")
 
 
 class NetworkOptions(Options):
-    """`[network]`: the registration network, a U-Net that predicts a stationary velocity field, or one of your own."""
+    """`[network]`: the registration network: a U-Net that predicts a stationary velocity field, or a custom one."""
 
     computed: ClassVar[tuple[str, ...]] = ("content", "folder")
 
     encoder: Annotated[Levels, Field(min_length=1)] = [16, 32, 32, 32]
-    """Channels of each level, finest first; each level halves the grid of the one before."""
+    """Channels of each encoder level, finest first; each level halves the resolution."""
     decoder: Levels = [32, 32, 32]
-    """Channels of each level of the decoder, coarsest first; with fewer than encoder levels minus
-    one, the velocity is coarser."""
+    """Channels of each decoder level, coarsest first; with fewer than encoder levels minus one, the
+    velocity is coarser."""
     final: Levels = [16]
     """Channels of further convolutions at the resolution of the velocity."""
     stride: int = Field(default=2, ge=1, le=16)
-    """Stride of the first convolution; with 2, the U-Net and the velocity have half the
-    resolution. Of a network of your own: image voxels to a voxel of its output; left out: 1."""
+    """Stride of the first convolution; with 2, the U-Net and the velocity have half the resolution.
+    For a custom network: image voxels per voxel of its output, by default 1."""
     integration_steps: int = Field(default=5, ge=0, le=20)
-    """Scaling-and-squaring steps from velocity to displacement; 0: the velocity is the
+    """Scaling-and-squaring steps from velocity to displacement; 0: the output of the network is the
     displacement."""
     callable: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")] | None = None
-    """Function that makes a network of your own, in place of the U-Net: `file.py:function`, the
+    """Function that creates a custom network instead of the U-Net: `file.py:function`, with the
     file in the study folder, or `package.module:function`. It is called with the shape of the
-    images and `options`, and returns a `torch.nn.Module`: (moving, fixed) to velocity."""
+    images and `options`, and returns a `torch.nn.Module` that maps (moving, fixed) to a
+    velocity."""
     options: dict[str, Constant | list[Constant]] = {}
     """Keyword arguments of that function."""
     content: str | None = None
@@ -226,32 +229,35 @@ _COMPLETE = {
 
 
 class HyperparameterOptions(Options):
-    """`[hyperparameters.NAME]`: one of the loss, as `regularization` (λ), or one of an engine or plugin."""
+    """`[hyperparameters.NAME]`: hyperparameter of the loss, such as `regularization` (λ), or of an engine or plugin."""
 
     type: Literal["float", "integer", "categorical"] = "float"
-    """Kind of its values. Engines take all; of those of the loss `window` is `integer`, the others
-    `float`."""
+    """Type of the hyperparameter. Engines accept all types; of the hyperparameters of the loss,
+    `window` is `integer` and the others are `float`."""
     low: float = 0.0
-    """Smallest value; required of an integer of an engine, not for categorical."""
+    """Smallest value; required for integers of an engine, not used for categorical
+    hyperparameters."""
     high: float = 1.0
-    """Largest value; required of an integer of an engine, not for categorical."""
+    """Largest value; required for integers of an engine, not used for categorical
+    hyperparameters."""
     step: float = 0.005
-    """Distance of neighbouring settings. Of a float as a share of the range (of its logarithm with a
-    log-uniform prior): one divided by a whole number. Of an integer in whole numbers; left out: 1."""
+    """Step between neighbouring settings. For a float, as a fraction of the range (of its logarithm
+    with a log-uniform prior): one divided by an integer. For an integer, an integer, by default
+    1."""
     prior: Literal["uniform", "log-uniform"] = "uniform"
-    """Distribution that values are drawn from in training, and scale along which a search spreads
-    them; `log-uniform` needs low > 0."""
+    """Distribution of values in training, and scale on which a search spaces them; `log-uniform`
+    requires low > 0."""
     end_point_rate: float = 0.1
-    """Of a float: share of draws in training that fall on `low`, and the same share on `high`; in
-    [0, 0.5]. Each value of an integer is as probable as the others."""
+    """For a float: probability of drawing exactly `low` in training, and the same probability for
+    `high`; in [0, 0.5]. All values of an integer are equally probable."""
     choices: list[Choice] = []
-    """Values of a categorical hyperparameter: at least two, of text, numbers, or true and false."""
+    """Values of a categorical hyperparameter: at least two texts, numbers or booleans."""
     default: Choice = 0.5
-    """Baseline value: what would be used without a search. Required of an integer of an engine; of a
-    categorical hyperparameter left out: the first choice."""
+    """Baseline value, used without a search. Required for integers of an engine; for categorical
+    hyperparameters by default the first choice."""
     only_if: dict[str, Choice | list[Choice]] = {}
-    """Categorical or integer hyperparameters that are declared above, each with the value or the
-    values with which this one is active; elsewhere it is left out of the setting."""
+    """Condition under which this hyperparameter is active: categorical or integer hyperparameters
+    declared above, each with one or several values. Otherwise it is not part of the setting."""
 
     @model_validator(mode="before")
     @classmethod
@@ -304,23 +310,23 @@ class LossOptions(Options):
     """Similarity loss: `mse`, `lncc` (local normalized cross-correlation), `mutual_information`, or
     one of a plugin."""
     window: int = Field(default=9, ge=3, le=255)
-    """Width of the window of `lncc` in voxels; odd. Where `window` is a hyperparameter: the one at
-    which the scale is estimated."""
+    """Window width of `lncc`, in voxels; odd. If `window` is a hyperparameter: the width at which
+    the scale is estimated."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
-    """Factor of the similarity loss; left out: estimated on training subjects, and stored with the
+    """Factor of the similarity loss; by default estimated on training subjects and stored with the
     model."""
     overlap_labels: list[Annotated[str, Field(min_length=1)]] = []
     """Labels in the overlap loss; empty: all. Evaluate γ on the others."""
     regions: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
-    """Regions of the fixed image, each the union of some structures, that have a regularization of
-    their own: the hyperparameter `regularization_REGION`. All else has `regularization`."""
+    """Regions of the fixed image, each a union of structures, with a separate hyperparameter
+    `regularization_REGION`. `regularization` applies elsewhere."""
     second_similarity: Annotated[str, OneOf(SIMILARITIES)] | None = None
-    """Another similarity loss, with the hyperparameter `similarity_share` (s):
-    (1 - s) similarity + s second similarity."""
+    """Second similarity loss, weighted by the hyperparameter `similarity_share` (s): (1 - s)
+    similarity + s second similarity."""
     second_scale: float | None = Field(default=None, gt=0, le=1e6)
-    """Factor of the second similarity loss; left out: estimated like `scale`."""
+    """Factor of the second similarity loss; by default estimated like `scale`."""
 
     @property
     def written_keys(self) -> tuple[str, ...]:
@@ -360,21 +366,21 @@ class LossOptions(Options):
 
 
 class RefineOptions(Options):
-    """`[refine]`: iterations on each registration itself, from where the model starts it."""
+    """`[refine]`: refinement of each registration, starting from the prediction of the model."""
 
     table: ClassVar[str] = "refine"
 
     iterations: int = Field(default=0, ge=0, le=10_000)
-    """Iterations that lower the loss of a pair at the setting, over its velocity; 0: registrations are
-    the model's. Terms that need labels are left out. With `model.source = "optimize"`: at each of ten
-    values of λ, from the strongest down to the setting."""
+    """Iterations that minimize the loss of a pair over its velocity, without terms that need
+    labels; 0: no refinement. With `model.source = "optimize"`: iterations at each of ten values of
+    λ, from the strongest regularization down to that of the setting."""
 
 
 class AugmentationOptions(Options):
-    """`[training.augmentation]`: random transforms of training images, drawn for each image."""
+    """`[training.augmentation]`: random transforms of training images, drawn per image."""
 
     rotation_degrees: float = Field(default=0.0, ge=0, le=180)
-    """Standard deviation of the rotation about each axis."""
+    """Standard deviation of the rotation about each axis, in degrees."""
     scaling: float = Field(default=0.0, ge=0, le=10)
     """Standard deviation of the log scale along each axis."""
     translation: float = Field(default=0.0, ge=0, le=4096)
@@ -382,32 +388,32 @@ class AugmentationOptions(Options):
     deformation: float = Field(default=0.0, ge=0, le=4096)
     """Standard deviation of a smooth random displacement, in voxels."""
     deformation_spacing: float = Field(default=16.0, gt=0, le=4096)
-    """Distance of the control points of that displacement, in voxels."""
+    """Spacing of the control points of this displacement, in voxels."""
     intensity: float = Field(default=0.0, ge=0, le=10)
-    """Standard deviation of log gamma in a random gamma transform of intensities; they must lie in
-    [0, 1]."""
+    """Standard deviation of log gamma in a random gamma transform; requires intensities in [0,
+    1]."""
     flip_axis: int | None = Field(default=None, ge=0, le=2)
-    """Axis along which both images of a pair are flipped in half of the steps; left out: none."""
+    """Axis along which both images of a pair are flipped with probability 0.5; by default none."""
 
 
 class TrainingOptions(Options):
-    """`[training]`: the optimization."""
+    """`[training]`: optimization of the model."""
 
     steps: int = Field(default=6000, ge=2, le=10**9)
     """Optimizer steps."""
     batch: int = Field(default=4, ge=1, le=4096)
-    """Pairs per step, of all devices together."""
+    """Pairs per step, over all devices."""
     settings_per_step: int = Field(default=4, ge=1, le=4096)
-    """Settings that they are divided among at most, spread evenly over the prior: their mean
-    gradient suits all λ better than that of one."""
+    """Maximum number of settings per step, spaced evenly over the prior and shared by the pairs;
+    averaging over settings balances the gradient over all λ."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    """Adam's learning rate; it decays to zero by a cosine schedule."""
+    """Initial learning rate of Adam; it decays to zero on a cosine schedule."""
     warm_up: int = Field(default=200, ge=0, le=10**9)
-    """First steps, over which it rises from near zero to its value; at most a tenth of all steps. At a
-    full rate the first steps would move images by many voxels."""
+    """Warm-up steps, over which the learning rate rises from near zero; at most a tenth of all
+    steps. Without warm-up, the first steps would displace images by many voxels."""
     gradient_norm: float | None = Field(default=None, gt=0, le=1e6)
-    """Length that the gradient of all weights is shortened to where it is longer; left out: none. A
-    single long step can make a training diverge, above all in volumes."""
+    """Maximum norm for gradient clipping; by default none. A single large step can make a training
+    diverge, particularly on volumes."""
     averaging: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of weights that becomes the model; 0: the last
     weights."""
@@ -418,4 +424,4 @@ class TrainingOptions(Options):
     seed: Seed = 0
     """Seed of initial weights, pairs, settings and augmentation."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; left out: all. Where several processes train on one processor, they share them."""
+    """CPU threads; by default all, shared by processes that train in parallel."""

@@ -177,7 +177,7 @@ def _check_choice(name: str, choice: str) -> None:
         f"hyperparameters.{name}.choices",
         expected="choices of printable characters without semicolons, without spaces at the ends",
         got=repr(choice),
-        advice="Write it otherwise.",
+        advice="Rename the choices.",
     )
 
 

@@ -17,11 +17,11 @@ from hmopt.declaration.study import Study
 
 INTRODUCTION = """# `study.toml`, key by key
 
-`hmopt new` writes the keys that matter to a study, each with a comment; everything in the file
-can be edited, and every key of this page can be added. A key that is left out takes its default.
-Only `name`, `[cohort]`, `[preprocessing]` and `[split]` are required. Paths are relative to the
-study folder and may contain environment variables, as `${DATA}/brains`. Unknown keys are errors.
-Older names of keys are still read, with a warning that names the new key.
+`hmopt new` writes the keys that are relevant to a study, each with a comment. You can edit all values
+and add any key of this page; omitted keys take their defaults. Only `name`, `[cohort]`,
+`[preprocessing]` and `[split]` are required. Paths are relative to the study folder and may contain
+environment variables, such as `${DATA}/brains`. Unknown keys are errors. Former names of keys are
+still read, with a warning that gives the new name.
 """
 
 EXAMPLES = {
@@ -38,7 +38,7 @@ EXAMPLES = {
         spacing_mm = [1.0, 1.0, 1.0]
         normalization = "percentile"
         placement = "affine"
-        template = "sub-01_T1w" # all others are aligned to it
+        template = "sub-01_T1w" # all other images are aligned to it
     """,
     "preprocessing.slices": """
         [preprocessing.slices]
@@ -69,7 +69,7 @@ EXAMPLES = {
         # callable = "mine.py:register"
         # command = "demons {moving} {fixed} {output} --sigma {sigma}"
 
-        # Or no model: the loss of each pair is minimized by itself.
+        # Or no model: the loss of each pair is minimized directly.
         # source = "optimize"
     """,
     "network": """
@@ -78,7 +78,7 @@ EXAMPLES = {
         decoder = [32, 32, 32]
         stride = 2
 
-        # Or a network of your own:
+        # Or a custom network:
         # callable = "network.py:make_network"
         # options = { depth = 3 }
     """,
@@ -131,11 +131,11 @@ EXAMPLES = {
         [report]
         title = "hypermorph"
         choices = ["tuned", "default"]
-        # Others that were searched on the same pairs, by their paths alone:
+        # Other studies of the same pairs, by path:
         # beside = ["../ants", "../convexadam"]
     """,
     "report.beside": """
-        [[report.beside]] # another one, a table for each
+        [[report.beside]] # one table per method
         path = "../ants"
         title = "ANTs SyN"
         choices = ["default"]

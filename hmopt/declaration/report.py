@@ -14,30 +14,30 @@ Choices = Annotated[list[Choice], Field(min_length=1)]
 
 
 class BesideOptions(Options):
-    """`[[report.beside]]`: another study folder, or a table of scores, that the study is compared with."""
+    """`[[report.beside]]`: another study folder or a table of scores to compare with."""
 
     path: Path
-    """A study folder with measurements of the same pairs, or a CSV of scores (columns `pair`, `label`, the metric, and
-    where there are such `method` and `seconds`)."""
+    """Study folder with measurements of the same pairs, or CSV file of scores (columns `pair`,
+    `label`, the metric, and optionally `method` and `seconds`)."""
     title: Annotated[str, Field(min_length=1)] | None = None
-    """What the report calls it; left out: the name of the study, or of the file."""
+    """Name in the report; by default the name of the study or of the file."""
     methods: Annotated[list[str], Field(min_length=1)] | None = None
-    """Which methods of a table of scores; left out: all."""
+    """Methods to use from a table of scores; by default all."""
     choices: Choices | None = None
-    """Which of its settings are shown; left out: those of `report.choices`."""
+    """Settings to show; by default those of `report.choices`."""
 
 
 class ReportOptions(Options):
-    """`[report]`: other studies of the same pairs that the report sets beside this one."""
+    """`[report]`: comparison with other methods on the same pairs."""
 
     title: Annotated[str, Field(min_length=1)] | None = None
-    """What the comparison calls this study; left out: its name."""
+    """Name of this study in the comparison; by default the name of the study."""
     choices: Choices = ["tuned", "default"]
-    """Settings that are compared: `tuned` (one for all structures, chosen on other subjects), `per_structure` (one for
-    each structure, chosen likewise), `default`, and of other methods `matched` (with deformations as rough as those of
-    this study at its tuned setting)."""
+    """Settings to compare: `tuned` (one for all structures, chosen on other subjects),
+    `per_structure` (one for each structure, chosen likewise), `default`, and of other methods
+    `matched` (with deformations as rough as those of this study at its tuned setting)."""
     beside: list[BesideOptions] = []
-    """The others: paths, or tables with `path`, `title` and `choices`."""
+    """Methods to compare with: paths, or tables with `path`, `title` and `choices`."""
 
     @field_validator("choices")
     @classmethod

@@ -18,12 +18,12 @@ EVEN_VALUES = 9
 
 
 class SearchOptions(Options):
-    """`[search]`: the sweep over settings and the studies over its measurements."""
+    """`[search]`: sweep over settings, and the Optuna studies of its measurements."""
 
     table: ClassVar[str] = "search"
 
     metric: Annotated[str, OneOf(METRICS)] = "dice"
-    """Metric that studies optimize."""
+    """Metric to optimize."""
     reported: Annotated[list[str], OneOf(METRICS)] = [
         "dice_nearest",
         "folding",
@@ -32,55 +32,57 @@ class SearchOptions(Options):
     ]
     """Further metrics to measure."""
     coarse: int = Field(default=10, ge=3, le=10_001)
-    """Values of each hyperparameter in the first, even sweep, with one more near the upper end. With
-    three hyperparameters the sweep has as many settings as with two, coarse², far from each
-    other."""
+    """Values per hyperparameter of the initial, evenly spaced sweep, plus one near the upper end.
+    With three hyperparameters, the sweep has coarse² space-filling settings, as many as with
+    two."""
     refinements: int = Field(default=5, ge=0, le=10_000)
-    """Further settings at most, added adaptively where the expected gain over all scopes is
-    largest."""
+    """Maximum number of further settings, added adaptively where the expected gain over all scopes
+    is largest."""
     sampler: Annotated[str, Field(min_length=1)] = "plan"
-    """`plan` (of hmopt), or an Optuna sampler by name, as `TPESampler`, or by dotted path."""
+    """`plan` (the sampler of hmopt), or an Optuna sampler by name, such as `TPESampler`, or by
+    dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
     trials: int = Field(default=30, ge=0, le=100_000)
-    """Trials in the study of each scope, with a sampler other than `plan`; 0: the default setting
-    alone."""
+    """Trials per scope, with a sampler other than `plan`; 0: the default setting only."""
     spending: Literal["all", "wilcoxon", "halving"] = "all"
-    """Pairs that a trial of a sampler is measured on: all; or one after the other until a Wilcoxon
-    test finds it worse than the best trial (`wilcoxon`), or until it is not among the better third
-    of the trials measured on as many (`halving`). For engines that take seconds a pair."""
+    """Early stopping of trials: measure all pairs (`all`), or measure pairs one by one until a
+    Wilcoxon test finds the trial worse than the best one (`wilcoxon`), or until it is not in the
+    better third of the trials measured on as many pairs (`halving`). Useful for engines that take
+    seconds per pair."""
     spending_options: dict[str, bool | int | float] = {}
     """Arguments of Optuna's `WilcoxonPruner` or `SuccessiveHalvingPruner`."""
     jobs: int = Field(default=1, ge=0, le=1024)
-    """Processes that register pairs at once, of an engine; 0: none of its own, to find an error."""
+    """Parallel processes of an engine; 0: run in the main process, for debugging."""
     folding_limit: float = Field(default=0.001, ge=0, le=1)
     """Largest mean share of folded voxels for λ* under the limits; the same as `limits.folding`."""
     limits: dict[str, float] = {}
-    """Further limits for λ* under the limits, as `hd95_mm = 2.0`: the largest mean of a metric that
-    falls, the smallest of one that rises."""
+    """Further limits for λ* under the limits, such as `hd95_mm = 2.0`: an upper limit of the mean
+    for metrics to minimize, a lower limit for metrics to maximize."""
     fronts: list[Annotated[list[str], Field(min_length=2)]] = []
-    """Metrics whose trade-off is shown, as `["dice", "hd95_mm"]`, of one structure as
-    `dice:thalamus`; empty: the optimized metric against folding."""
+    """Metrics whose trade-off is reported, such as `["dice", "hd95_mm"]`, or `dice:thalamus` for
+    one structure; empty: the optimized metric against folding."""
     scopes: Annotated[list[Kinds], Field(min_length=1, max_length=1000)] = [
         ["cohort"],
         ["task"],
         ["label"],
         ["subject"],
     ]
-    """What settings are chosen for: `cohort`, `task`, `label`, `subject`, a column, or a product
-    of these. A pair whose images differ in a column belongs to the pair of groups `A→B`."""
+    """Scopes for which settings are chosen: `cohort`, `task`, `label`, `subject`, a column of the
+    manifest, or a product of these. A pair whose images differ in a column belongs to the pair of
+    groups `A→B`."""
     bins: dict[Kind, Annotated[list[float], Field(max_length=1000)]] = {}
-    """Rising edges that divide a numeric column into groups."""
+    """Increasing bin edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
-    """Optuna storage URL of the studies; left out: SQLite in the study folder. `${NAME}` stands for an
-    environment variable, so that no password is in the file."""
+    """Optuna storage URL of the studies; by default SQLite in the study folder. `${NAME}` is
+    replaced by an environment variable, which keeps passwords out of the file."""
     min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
-    """Other subjects that a subject must be paired with to get a λ of its own."""
+    """Minimum number of other subjects that a subject must be paired with for a separate λ."""
     splits: int = Field(default=500, ge=1, le=100_000)
-    """Random halves of the subjects for cross-validated scores; all halves if there are no more
-    than this."""
+    """Number of random half splits of the subjects for cross-validated scores; all half splits if
+    there are no more than this."""
     margin: float | None = Field(default=None, gt=0, le=1e6)
-    """Equivalence margin of the metric; left out: 0.002 for Dice and other shares, 0.02 mm for
+    """Equivalence margin of the metric; by default 0.002 for Dice and other shares, 0.02 mm for
     distances."""
     seed: Seed = 0
     """Seed of splits, resampling and samplers."""
@@ -205,28 +207,30 @@ def _sampler_names() -> list[str]:
 
 
 class CompareOptions(Options):
-    """`[compare]`: baselines to train: separate networks, and hypermorphs of other seeds."""
+    """`[compare]`: baselines to train: separate networks, and hypermorphs with other seeds."""
 
     table: ClassVar[str] = "compare"
 
     values: dict[Kind, Annotated[list[bool | int | float | str], Field(max_length=1000)]] = {}
-    """Values of separate networks by hyperparameter, in all combinations; empty: nine even ones of
-    the first."""
+    """Values at which separate networks are trained, in all combinations; empty: nine evenly spaced
+    values of the first hyperparameter."""
     seeds: int = Field(default=3, gt=0, le=1000)
-    """Seeds of these networks, and of hypermorphs that are trained for as many steps as one of
+    """Number of seeds of these networks, and of hypermorphs trained for as many steps as one of
     them."""
     optimum_seeds: int = Field(default=5, gt=0, le=1000)
-    """Seeds of separate networks at the best setting of the whole cohort and at the default one."""
+    """Number of seeds of separate networks at the best setting of the whole cohort and at the
+    default."""
     hypermorph_seeds: int = Field(default=5, gt=0, le=1000)
-    """Seeds of hypermorphs that are trained for twice the steps of a separate network."""
+    """Number of seeds of hypermorphs trained for twice the steps of a separate network."""
     steps: int | None = Field(default=None, ge=2, le=10**9)
-    """Optimizer steps of a separate network; left out: half of the model's."""
+    """Optimizer steps of a separate network; by default half of those of the model."""
     learning_rate: Rate | Annotated[list[Rate], Field(min_length=1, max_length=100)] | None = None
-    """Adam's initial learning rate for separate networks; left out: the model's. Of a list, each setting
-    has the rate with the best Dice on the pairs to tune on: all are tried with the first seed."""
+    """Initial learning rate of Adam for separate networks; by default that of the model. With a
+    list, all rates are tried with the first seed, and each setting uses the rate with the best Dice
+    on the tuning pairs."""
     half_budget_seeds: int = Field(default=0, ge=0, le=1000)
-    """Seeds of separate networks at the best setting of the cohort that are trained for half the
-    model's steps."""
+    """Number of seeds of separate networks at the best setting of the whole cohort, trained for
+    half the steps of the model."""
 
     @field_validator("learning_rate", mode="before")
     @classmethod

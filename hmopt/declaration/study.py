@@ -74,7 +74,8 @@ class Study(Options):
     name: str
     """Name of the study in reports and Optuna studies."""
     plugins: list[str] = []
-    """Python files beside this one, or modules, that add metrics, similarities, regularizers or hyperparameters."""
+    """Python files in the study folder, or modules, that add metrics, similarities, regularizers or
+    hyperparameters."""
     cohort: CohortOptions
     preprocessing: PreprocessingOptions
     split: SplitOptions
@@ -487,21 +488,21 @@ def check_optimization(study: Study) -> None:
                 f"hyperparameters.{name}",
                 expected='none whose term needs labels with model.source = "optimize"',
                 got=repr(name),
-                advice="Leave it out: labels are for measuring alone.",
+                advice="Leave it out; labels are used for evaluation only.",
             )
     if not study.refine.iterations:
         raise DeclarationError(
             "refine.iterations",
             expected='at least 1 with model.source = "optimize"',
             got=0,
-            advice="Declare some, as 20.",
+            advice="Declare a number of iterations, such as 20.",
         )
     if study.network.callable is not None:
         raise DeclarationError(
             "network.callable",
             expected='none with model.source = "optimize"',
             got=repr(study.network.callable),
-            advice="Declare network.stride and network.integration_steps alone.",
+            advice="Declare only network.stride and network.integration_steps.",
         )
 
 
@@ -544,7 +545,7 @@ def check_sampler(search: SearchOptions, space: Space) -> None:
     name = search.sampler
     takes_ordered_only = name in ("plan", "CmaEsSampler")
     if takes_ordered_only and not space.is_ordered:
-        expected = "one that takes categorical and conditional hyperparameters"
+        expected = "a sampler that supports categorical and conditional hyperparameters"
         raise DeclarationError(field, expected=expected, got=repr(name), advice=advice)
     count = len(space.hyperparameters)
     if name == "plan" and count > MOST_PLANNED:
@@ -595,7 +596,7 @@ def check_units(search: SearchOptions, where: str) -> None:
             "search",
             expected=f"metrics without mm {where}",
             got=", ".join(in_mm),
-            advice="Choose others, as tre_voxels in place of tre_mm.",
+            advice="Choose other metrics, such as tre_voxels instead of tre_mm.",
         )
 
 

@@ -318,7 +318,7 @@ def _check_derivative(path: Path, content: Mapping[str, Any]) -> None:
             str(path),
             expected="DatasetType derivative",
             got=content.get("DatasetType", "none, a dataset of raw data"),
-            advice=f"Give {_OPTION} another folder, as derivatives/hmopt.",
+            advice=f"Use another folder for {_OPTION}, such as derivatives/hmopt.",
         )
 
 

@@ -415,7 +415,7 @@ def _check_room(shape: tuple[int, ...]) -> None:
             "images",
             expected=f"more than {STRIDE} voxels along an axis",
             got=sides_text(shape),
-            advice="Prepare both to one grid of the model.",
+            advice="Prepare both images to the same grid of the model.",
         )
 
 

@@ -290,5 +290,8 @@ def check_shapes(moving: Image, fixed: Image, shape: tuple[int, ...], stride: in
 
 def _wrong_shape(expected: str, got: str) -> DataError:
     return DataError(
-        "images", expected=expected, got=got, advice="Prepare both to one grid of the model."
+        "images",
+        expected=expected,
+        got=got,
+        advice="Prepare both images to the same grid of the model.",
     )

@@ -285,8 +285,7 @@ def _program(name: str, field: str) -> Program:
             field,
             expected="a program whose penalty is a term of a loss",
             got=name,
-            advice=f"No formula turns one into the other, only an order carries over: {program.smoother} "
-            "is smoother.",
+            advice=f"There is no conversion formula, only an order: {program.smoother} is smoother.",
         )
     return program
 
@@ -297,7 +296,7 @@ def _check_has(program: Program, field: str, term: str, terms: Sequence[str]) ->
             field,
             expected=f"a term that {program.title} has ({', '.join(terms)})",
             got=term,
-            advice="Between losses of other terms no number carries over, only an order.",
+            advice="Values cannot be converted between losses with different terms; only their order can.",
         )
 
 
@@ -344,14 +343,14 @@ def _weight(ratio: float, program: Program, convention: Convention) -> float:
             f"{program.title}, {program.parameter}",
             expected=f"a weight above {program.low:g}",
             got=f"{weight:.4g}",
-            advice="Take a small one.",
+            advice="Use a small weight.",
         )
     if weight > program.high:
         raise DeclarationError(
             f"{program.title}, {program.parameter}",
             expected=f"a weight of at most {program.high:g}",
             got=f"{weight:.4g}",
-            advice="The program knows no field that is so smooth; take its largest weight.",
+            advice="The program cannot produce a field this smooth; use its largest weight.",
         )
     return weight
 

@@ -84,7 +84,7 @@ class Registration:
                 "displacement",
                 expected=f"shape {expected}",
                 got=got,
-                advice="Bring all to one grid.",
+                advice="Resample all to one grid.",
             )
 
     def parts(self) -> list["Registration"]:

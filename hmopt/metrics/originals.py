@@ -87,7 +87,7 @@ class Originals:
         got = tuple(tensor.shape)
         if got != expected:
             raise HmoptError(
-                name, expected=f"shape {expected}", got=got, advice="Bring all to one grid."
+                name, expected=f"shape {expected}", got=got, advice="Resample all to one grid."
             )
 
     def to_world(self, names: Sequence[str]) -> NDArray[np.float64]:

@@ -154,7 +154,7 @@ class RetrainedOracle(NetworkOracle):
                 expected="a network whose header tells its Dice on pairs to tune on, to choose among learning rates",
                 got="none",
                 advice="If an earlier version trained it, move it away and run `hmopt compare` again; if no "
-                "pair to tune on has labels, declare one number as compare.learning_rate.",
+                "tuning pair has labels, declare one number as compare.learning_rate.",
             )
         return dice
 

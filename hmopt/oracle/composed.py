@@ -227,5 +227,5 @@ def check_velocity(network: RegistrationNetwork) -> None:
             "network.integration_steps",
             expected="a model that predicts velocities, which can be blended",
             got="0: a model that predicts displacements",
-            advice="Register each structure by itself.",
+            advice="Register each structure separately.",
         )

@@ -65,7 +65,7 @@ class GivenLabels:
                 str(self.path),
                 expected=f"codes of structures of the study ({known})",
                 got="none of them",
-                advice="Give a label map as those of the cohort.",
+                advice="Use a label map like those of the cohort.",
             )
         return label_maps
 
@@ -108,7 +108,7 @@ class ComposedRegistrar(Registrar):
                 "--per-structure",
                 expected="a hypermorph of hmopt, whose velocities can be blended",
                 got=title,
-                advice="Register each structure by itself: --label.",
+                advice="Register each structure separately with --label.",
             )
         super().__init__(model, registrar.preparation)
         check_structures(structures, maps.labels)

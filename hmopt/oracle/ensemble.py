@@ -47,7 +47,7 @@ class EnsembleOracle(VelocityOracle):
             if count > 1:
                 expected = f"the same {what}"
                 raise DeclarationError(
-                    "members", expected=expected, got=f"{count}", advice="Measure them apart."
+                    "members", expected=expected, got=f"{count}", advice="Measure them separately."
                 )
         super().__init__(members[0].cohort, members[0].device, batch)
         self._members = sorted(members, key=lambda member: member.identity)

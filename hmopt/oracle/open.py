@@ -237,7 +237,7 @@ class ModelSource(ABC):
             "model.source",
             expected="a network in a file",
             got=self.study.model.source,
-            advice="Use it through hmopt, or run its program by itself.",
+            advice="Use it through hmopt, or run its program directly.",
         )
 
     @abstractmethod
@@ -304,7 +304,7 @@ class OfFile(ModelSource):
                 str(self.file),
                 expected="a model with hyperparameters to search",
                 got=f"a {model.title}",
-                advice="Register with it, or search the model that it was baked from.",
+                advice="Register with it, or search the model from which it was baked.",
             )
         if not isinstance(model, HypermorphModel):
             check_hyperparameters(self.file, model.space, self.study)

@@ -119,7 +119,7 @@ def make_continuation(
             "refine.iterations",
             expected='at least 1 with model.source = "optimize"',
             got=iterations,
-            advice="Declare some, as 20.",
+            advice="Declare a number of iterations, such as 20.",
         )
     stride = velocity_stride(study.network)
     if any(side % stride for side in cohort.shape):

@@ -153,7 +153,7 @@ def _masks(label_maps: Tensor | None, side: str, structures: int) -> Iterator[Te
             f"labels of the {side} image",
             expected=f"a label map, from which maps of kind `{side}` are made",
             got="none",
-            advice=f"Give --{side}-labels, or take other maps.",
+            advice=f"Give --{side}-labels, or use other maps.",
         )
     for start in range(0, structures, AT_ONCE):
         end = min(start + AT_ONCE, structures)
@@ -223,7 +223,7 @@ class FrequencyMaps(StructureMaps):
                 "split.train",
                 expected="training subjects whose label maps tell where structures are",
                 got="none",
-                advice="Take maps of the fixed or the moving image (search: --maps, register: --fixed-labels).",
+                advice="Use maps of the fixed or the moving image (search: --maps, register: --fixed-labels).",
             )
         self.frequencies = frequencies
 

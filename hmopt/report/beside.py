@@ -75,7 +75,9 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     measured += [set(table["label"]) for table in scores]
     labels = _shared_labels(main, measured)
     if len(labels) < len(main.measurements.labels):
-        remarks.append(f"Compared are the structures that all have: {', '.join(labels)}.")
+        remarks.append(
+            f"The comparison is limited to the structures available for all methods: {', '.join(labels)}."
+        )
 
     pairs = main.measurements.pairs
     search = main.searched.search
@@ -85,7 +87,7 @@ def read_beside(files: StudyFolder, options: ReportOptions | None = None) -> Bes
     if not entries:
         raise DataError(
             str(files.path),
-            expected="scores of the study itself to compare with",
+            expected="scores of this study to compare with",
             got="none: no setting could be chosen, or the default was not measured",
             advice="Add other choices to [report], or search more subjects.",
         )
@@ -113,8 +115,8 @@ def _spending_remark(folders: Sequence["_Folder"]) -> list[str]:
     if not adaptive:
         return []
     return [
-        f"Settings of {', '.join(adaptive)} were given up early on pairs of all subjects: held-out scores of what was "
-        "tuned there can be slightly too good."
+        f"Settings of {', '.join(adaptive)} were stopped early on pairs of all subjects, so held-out scores of its "
+        "tuned settings may be slightly optimistic."
     ]
 
 
@@ -162,9 +164,9 @@ def _shared_labels(main: "_Folder", measured: Sequence[set[str]]) -> list[str]:
     if not labels:
         raise DataError(
             FIELD,
-            expected=f"structures of the study ({', '.join(ours)}) that all others have",
+            expected=f"structures of the study ({', '.join(ours)}) that all other methods have",
             got="none",
-            advice="Name structures alike, or leave one of the others out.",
+            advice="Use the same names for structures, or leave out one of the other methods.",
         )
     return labels
 
@@ -175,9 +177,9 @@ def _check_names(entries: Sequence[Entry]) -> None:
         if names.count(name) > 1:
             raise DataError(
                 FIELD,
-                expected="methods of different names",
+                expected="methods with different names",
                 got=f"{name!r} twice",
-                advice="Give each a title in study.toml.",
+                advice="Give each method a title in study.toml.",
             )
 
 
@@ -279,7 +281,7 @@ def _check_same(main: _Folder, other: _Folder, metric: str) -> list[str]:
     measured = other.measurements
     if metric not in measured.values:
         got = ", ".join(measured.values)
-        raise _refused(path, f"measurements of {metric}, which the study is searched by", got)
+        raise _refused(path, f"measurements of {metric}, the metric that the study optimizes", got)
     labels = [label for label in main.measurements.labels if label in measured.labels]
     if not labels:
         got = ", ".join(measured.labels)
@@ -290,7 +292,9 @@ def _check_same(main: _Folder, other: _Folder, metric: str) -> list[str]:
     theirs = _subjects(measured.pairs)
     shared = [pair for pair in ours if pair in theirs]
     if not shared:
-        raise _refused(path, f"pairs of the study, as {next(iter(ours))}", next(iter(theirs)))
+        raise _refused(
+            path, f"pairs of the study, for example {next(iter(ours))}", next(iter(theirs))
+        )
     for pair in shared:
         if ours[pair] != theirs[pair]:
             expected = f"pair {pair} of subjects {' and '.join(ours[pair])}"
@@ -382,7 +386,9 @@ def _unregistered(
 
 def _read_scores(one: BesideOptions, metric: str) -> pd.DataFrame:
     """Read a table of scores."""
-    advice = f"Write a CSV with columns pair, label, {metric}, and where known method and seconds."
+    advice = (
+        f"Write a CSV file with columns pair, label, {metric}, and optionally method and seconds."
+    )
     try:
         table = read_text_table(one.path, [*TABLE_COLUMNS, metric], advice)
     except FileNotFoundError as error:
@@ -433,7 +439,9 @@ def _entries_of_table(
         scores = rows.pivot(index="pair", columns="label", values=metric)
         shared = [pair for pair in known.index if pair in scores.index]
         if not shared:
-            raise _refused(one.path, f"pairs of the study, as {known.index[0]}", scores.index[0])
+            raise _refused(
+                one.path, f"pairs of the study, for example {known.index[0]}", scores.index[0]
+            )
         of_pairs = known.loc[shared]
         program = one.title or one.path.stem
         seconds = math.nan

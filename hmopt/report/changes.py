@@ -18,8 +18,8 @@ from hmopt.report.part import Section
 from hmopt.report.words import plural, scope_title, setting_value, symbol
 from hmopt.schemas import Name, Record
 
-WHAT = "the record of the last report"
-ADVICE = "Remove it: the next report then says nothing of changes."
+WHAT = "the findings of the previous report"
+ADVICE = "Remove the file; the next report then lists no changes."
 
 OF_SCOPES = ("granularity", "labels")
 """Sections with a question for each scope: a question that is new there is told by the scope."""
@@ -99,10 +99,10 @@ class Changes:
         if self.optima:
             parts.append(f"{plural(len(self.optima), 'best value')} changed ({_some(self.optima)})")
         if self.new:
-            parts.append(f"new: {_some(self.new)}")
+            parts.append(f"added: {_some(self.new)}")
         if self.gone:
-            parts.append(f"gone: {_some(self.gone)}")
-        return f"Since the last report: {'; '.join(parts)}"
+            parts.append(f"removed: {_some(self.gone)}")
+        return f"Changes since the previous report: {'; '.join(parts)}"
 
 
 def _some(named: Sequence[str]) -> str:
@@ -161,7 +161,7 @@ def changes_between(before: ReportRecord, now: ReportRecord) -> Changes:
     gone += _questions(before, now)
     verdicts = list(_verdicts(before, now))
     if before.metric != now.metric:
-        verdicts.insert(0, f"the metric that chooses: {before.metric} → {now.metric}")
+        verdicts.insert(0, f"optimized metric: {before.metric} → {now.metric}")
     return Changes(
         optima=tuple(_optima(before, now)),
         verdicts=tuple(verdicts),

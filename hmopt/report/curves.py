@@ -153,7 +153,7 @@ def _draw_best(axes: Axes, view: CurveAnalysis, column: int) -> None:
 def under_limits(optimum: Optimum) -> str:
     """Return what a figure calls the best setting that obeys the limits."""
     has_further = any(name != FOLDING for name in optimum.limited)
-    return "under the limits" if has_further else "under folding limit"
+    return "under the limits" if has_further else "under the folding limit"
 
 
 def _coordinate(hyperparameter: Hyperparameter, setting: Setting) -> float:
@@ -220,7 +220,7 @@ def training_figure(training: pd.DataFrame) -> Figure | None:
     left, right = figure.subplots(1, 2)
     _draw_loss(left, training)
     right.plot(tuning["step"], tuning["tune_dice"], "o-", color=OTHER, markersize=4)
-    right.set(title="Dice of the tuning subjects", xlabel="step")
+    right.set(title="Dice on tuning subjects", xlabel="step")
     return figure
 
 

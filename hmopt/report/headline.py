@@ -94,7 +94,7 @@ def over_default(material: Material) -> str:
     if gain.evidence is Evidence.TOO_FEW:
         return f"too few subjects to compare {it} with {default}"
     if gain.evidence is Evidence.NEGLIGIBLE:
-        return f"{default} is equivalent to {it}, to within {material.margin:g}"
+        return f"{default} is equivalent to {it} within a margin of {material.margin:g}"
     amount = _amount(gain)
     if gain.improves:
         return f"{it} improves held-out {_metric(material)} over {default} by {amount}"
@@ -149,20 +149,23 @@ def _no_improvement(material: Material, finer: Sequence[Gain]) -> list[str]:
 
 def _improving(material: Material, gain: Gain) -> list[str]:
     value = value_name(material.searched.space)
+    single = value.removeprefix("a ")
     choosing = f"choosing {value} per {granularity_name(gain)}"
     metric = _metric(material)
     amount = _amount(gain)
     most = _most(material, gain)
-    clauses = [f"{choosing} improves held-out {metric} over one for all by {amount}{most}"]
+    clauses = [
+        (f"{choosing} improves held-out {metric} over one {single} for all by {amount}{most}")
+    ]
     over_default = _find_gain(material, gain.name, over="default")
     if over_default is not None:
         verdict = ""
         if not over_default.improves and not over_default.harms:
             verdict = f": {over_default.evidence.value}"
-        clauses.append(f"over the default it gains {_amount(over_default)}{verdict}")
+        clauses.append(f"the gain over the default is {_amount(over_default)}{verdict}")
     if "label" in _kinds(gain):
         clauses.append(
-            _one_field(material, gain) or "each structure then needs a registration of its own"
+            _one_field(material, gain) or "this requires a separate registration for each structure"
         )
     return clauses
 
@@ -176,7 +179,10 @@ def _one_field(material: Material, gain: Gain) -> str:
         is_gain = over_common.evidence is Evidence.FOUND and over_common.mean.value > 0
         if is_gain and math.isfinite(one.share.value):
             share = whole_percent(min(one.share.value, 1))
-            return f"one field for all structures has {share} of that gain; for all of it each needs one of its own"
+            return (
+                f"a single field for all structures retains {share} of this gain; the full gain requires a separate "
+                "registration for each structure"
+            )
     return ""
 
 
@@ -225,24 +231,27 @@ def _most(material: Material, granularity: Gain) -> str:
         return ""
     title = scope_title(best.scope)
     where = setting_text(best.recommended)
-    return f", most for {title} ({signed(most)} at {where})"
+    return f", with the largest gain for {title} ({signed(most)} at {where})"
 
 
 def caveats(material: Material) -> list[str]:
     """Return the limitations of the numbers, as sentences."""
     names = material.searched.space.names
     symbols = listed([symbol(name) for name in names])
-    are = "is that" if len(names) == 1 else "are those"
+    are = "is" if len(names) == 1 else "are"
     what = "network and this loss" if material.searched.engine is None else "engine"
     if material.searched.source == "optimize":
         what = "loss"
     sentences = [
-        f"{symbols} {are} of this {what}: no parameter of another program, such as SyN's, has the same meaning or the "
-        "same best value.",
-        "Held-out scores are of subjects that were not used to choose the setting, but of the same cohort. Another "
-        "scanner or population may need another setting.",
+        f"{symbols} {are} specific to this {what}: parameters of other programs, such as those of SyN, have a "
+        "different meaning and different best values.",
+        "Held-out scores come from subjects that were not used to choose the setting, but that belong to the same "
+        "cohort. Another scanner or population may need a different setting.",
         _variation(material),
-        "A setting for each structure is a registration for each structure: only one of them can be the anatomy's.",
+        (
+            "Using a setting per structure gives one registration per structure; since these differ, at most one of "
+            "them can be anatomically correct."
+        ),
     ]
     return sentences + _limits_of_data(material) + _limits_of_training(material)
 
@@ -259,25 +268,29 @@ def _limits_of_data(material: Material) -> list[str]:
     subjects = material.cohort.subjects
     if subjects < FEWEST_SUBJECTS:
         sentences.append(
-            f"{subjects} subjects were searched: below {FEWEST_SUBJECTS} there are no intervals and no verdicts."
+            f"The search used {subjects} subjects; intervals and verdicts are given only from {FEWEST_SUBJECTS} "
+            "subjects."
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(
-            f"Only {rescanned} subjects were scanned twice: results within subjects are preliminary."
+            f"Only {rescanned} subjects were scanned twice, so results within subjects are preliminary."
         )
     if any("subject" in kinds for kinds in by_kinds(material.findings)):
         sentences.append(
-            "The setting of a single subject was chosen with that subject's labels. Without labels, use the setting of "
-            "its group."
+            "The setting of a single subject was chosen with the labels of that subject. For a subject without "
+            "labels, use the setting of its group."
         )
     if "label_weight" in material.searched.space.names and material.searched.loss:
         seen = material.searched.loss.get("overlap_labels") or ["all labels"]
         sentences.append(
-            f"γ puts overlap into the loss, which saw {', '.join(seen)}: judge γ on labels that it did not see."
+            f"γ weights an overlap loss computed on {', '.join(seen)}; evaluate γ on labels that are not in the "
+            "loss."
         )
     if material.searched.spacing_mm is None:
-        sentences.append("The images' spacing is not known: nothing is in millimetres.")
+        sentences.append(
+            "The spacing of the images is unknown, so no distances are given in millimetres."
+        )
     return sentences
 
 
@@ -287,16 +300,16 @@ def _limits_of_training(material: Material) -> list[str]:
     moving = sum(OptimumWarning.DRIFTS in finding.warnings for finding in findings)
     if moving:
         sentences.append(
-            f"For {moving} of {len(findings)} scopes the best setting drifted during training."
+            f"For {moving} of {len(findings)} scopes, the best setting drifted during training."
         )
     disagreeing = sum(OptimumWarning.NOT_CONVERGED in finding.warnings for finding in findings)
     if disagreeing:
         sentences.append(
-            f"For {disagreeing} of {len(findings)} scopes half and full training disagree about the best setting."
+            f"For {disagreeing} of {len(findings)} scopes, the best settings at half and at full training disagree."
         )
     if material.half is None and material.searched.source == "trained":
         sentences.append(
-            "Half training was not measured: it is not known whether the best settings still drift."
+            "The checkpoint at half training was not measured, so drift of the best settings was not tested."
         )
     return sentences
 
@@ -347,17 +360,17 @@ def advise(material: Material, finding: ScopeResult) -> Advice:
     """
     default = material.searched.space.default
     if OptimumWarning.NO_BETTER in finding.warnings:
-        text = "do not register: no setting is better than before"
+        text = "do not register: no setting improves on the unregistered images"
         return Advice(text=text, setting=None, command="")
     if finding.subjects < FEWEST_SUBJECTS:
         text = f"{setting_text(default)}, the default: fewer than {FEWEST_SUBJECTS} subjects"
         return _with_values(default, text)
     if _own_improves(material, finding):
-        text = f"{setting_text(finding.recommended)}, its own: better than the default"
+        text = f"{setting_text(finding.recommended)}, its own setting: better than the default"
         command = _with_scope(finding.scope)
         return Advice(text=text, setting=finding.recommended, command=command)
     if finding.scope.criteria and finding.common is not None and _common_improves(material):
-        text = f"{setting_text(finding.common)}, the best for all"
+        text = f"{setting_text(finding.common)}, the single best setting"
         return _with_values(finding.common, text)
     reason = _why_default(finding, default)
     return _with_values(default, f"{reason}: keep {setting_text(default)}")
@@ -388,12 +401,12 @@ def _why_default(finding: ScopeResult, default: Setting) -> str:
     name, *others = finding.full.response.space.names
     equivalent = finding.full.optimum.equals[name]
     if others or default[name] not in equivalent:
-        return "no evidence for another"
+        return "no evidence for another setting"
     low = equivalent.low
     high = equivalent.high
     if low == high:
         return f"{setting_value(low)} is best"
-    return f"{spread_values(low, high)} equally good"
+    return f"{spread_values(low, high)} equivalent"
 
 
 def _with_values(setting: Setting, text: str) -> Advice:

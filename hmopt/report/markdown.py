@@ -72,7 +72,7 @@ def summary_text(
     """
     first, *others = headline_sentences(material)
     value = value_name(material.searched.space).removeprefix("a ")
-    blocks = [f"# {plain(material.searched.name)}: which {value}?", f"**{plain(first)}**"]
+    blocks = [f"# {plain(material.searched.name)}: best {value}", f"**{plain(first)}**"]
     if others:
         blocks.append(_bullets(others))
     blocks.append(_table(["", "", ""], tiles(material)))
@@ -122,8 +122,8 @@ def _optima(material: Material) -> list[str]:
     metric = metric_name(material.searched.search.metric, full=True)
     blocks.append(
         plain(
-            f"In brackets: 95 % intervals over subjects. The score is {metric} of held-out subjects, and so are gains, "
-            f"which count from {material.margin:g} on."
+            f"Values in parentheses are 95 % intervals over subjects. Scores and gains are {metric} on held-out "
+            f"subjects; the smallest relevant difference is {material.margin:g}."
         )
     )
     return blocks
@@ -144,11 +144,11 @@ def _optimum_row(material: Material, finding: ScopeResult) -> dict[str, str]:
     else:
         row |= {f"{symbol(name)}*": _best(optimum, name) for name in names}
     score, held = held_out_score(finding), finding.held_out
-    row[f"{metric} held out"] = MISSING
+    row[f"held-out {metric}"] = MISSING
     if score is not None:
-        row[f"{metric} held out"] = number(score.value)
+        row[f"held-out {metric}"] = number(score.value)
         if math.isfinite(score.low):
-            row[f"{metric} held out"] += f" ({spread(score.low, score.high)})"
+            row[f"held-out {metric}"] += f" ({spread(score.low, score.high)})"
     row["gain over the default"] = (
         MISSING if held is None else gain_text(held.over_default.estimate)
     )
@@ -157,7 +157,7 @@ def _optimum_row(material: Material, finding: ScopeResult) -> dict[str, str]:
     if has_common and held is not None:
         row["gain over the single best"] = gain_text(held.over_common.estimate)
     row["recommendation"] = advise(material, finding).text
-    row["warnings"] = ", ".join(flag.value for flag in finding.warnings)
+    row["warnings"] = ", ".join(flag.title for flag in finding.warnings)
     return row
 
 

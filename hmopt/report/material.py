@@ -338,7 +338,7 @@ def _judge_composed(files: StudyFolder, measurements: Measurements) -> Iterator[
             found = judge_fields(measurements, fields, composed, files.searched.search)
         except LedgerError as error:
             warnings.warn(
-                f"Fields with a setting for each structure are left out: {error}", stacklevel=3
+                f"Fields with a setting per structure are not reported: {error}", stacklevel=3
             )
             continue
         if found is not None:
@@ -354,7 +354,7 @@ def _judge_gap(files: StudyFolder, measurements: Measurements) -> GapResult | No
         stages = files.gap_measurements(record)
         return judge_gap(measurements, record, stages, files.searched.search)
     except LedgerError as error:
-        warnings.warn(f"The amortization gap is left out: {error}", stacklevel=3)
+        warnings.warn(f"The amortization gap is not reported: {error}", stacklevel=3)
         return None
 
 

@@ -50,14 +50,14 @@ WRITTEN_OUT = ("regularization", "label_weight")
 
 PLACED = {
     "affine": "after an affine alignment to a template",
-    "header": "at the places that their headers give",
-    "centre": "with their centres at the same place",
+    "header": "at the positions given by their headers",
+    "centre": "with their centres aligned",
 }
 """By placement: how images lay on the common grid."""
 
 NORMALIZED = {
-    "percentile": "its 0.5th and 99.5th percentile went to 0 and 1",
-    "minmax": "its minimum and maximum went to 0 and 1",
+    "percentile": "its 0.5th and 99.5th percentiles mapped to 0 and 1",
+    "minmax": "its minimum and maximum mapped to 0 and 1",
     "zscore": "mean 0 and standard deviation 1",
 }
 """By normalization: what became of the intensities of an image."""
@@ -165,7 +165,9 @@ def _split(study: Study) -> list[str]:
     if train:
         clauses.append(f"the network was trained on {plural(train, 'other subject')}")
     if tune:
-        clauses.append(f"decisions about its training were made on {tune} more")
+        clauses.append(
+            f"decisions about its training were made on {plural(tune, 'further subject')}"
+        )
     if not clauses:
         return []
     return [sentence(f"{listed(clauses)}; all images of a subject belonged to one of these sets")]
@@ -213,21 +215,21 @@ def _model(material: Material, citations: _Citations) -> list[str]:
     elif searched.source == "study":
         hypermorph = citations.of(references.HYPERMORPH)
         sentences.append(
-            f"Images were registered with a hypermorph{hypermorph} that had been trained before, on the images of "
-            "another study; nothing was trained on these images."
+            f"Images were registered with a hypermorph{hypermorph} that had been trained previously on images of "
+            "another study; it was not trained further on these images."
         )
     elif searched.source == "file":
         sentences.append(
-            "Images were registered with a published network that is conditioned on its hyperparameters; nothing was "
-            "trained on these images."
+            "Images were registered with a published network that is conditioned on its hyperparameters; it was "
+            "not trained further on these images."
         )
     elif searched.source == "optimize":
         lbfgs = citations.of(references.LBFGS)
         velocity = citations.of(references.STATIONARY_VELOCITY)
         sentences.append(
             "No network was trained: each pair was registered by minimizing its loss over a stationary velocity "
-            f"field{velocity}, with up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} at each of ten "
-            "even values of λ, from the strongest regularization down to the setting."
+            f"field{velocity}, with up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} at each of "
+            "ten evenly spaced values of λ, from the strongest regularization down to that of the setting."
         )
     else:
         sentences += _engine(material, citations)
@@ -238,10 +240,10 @@ def _model(material: Material, citations: _Citations) -> list[str]:
         lbfgs = citations.of(references.LBFGS)
         without = ""
         if "label_weight" in searched.space.names:
-            without = " but for its overlap term"
+            without = " without its overlap term"
         sentences.append(
             f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
-            f"its velocity, which lower the same loss{without}."
+            f"its velocity, minimizing the same loss{without}."
         )
     return sentences
 
@@ -271,16 +273,16 @@ def _trained(material: Material, citations: _Citations) -> list[str]:
         )
     else:
         name = network.callable.rsplit(":", 1)[1]
-        sentences.append(f"The registration network was a network of our own ({name}), {output}.")
+        sentences.append(f"The registration network was a custom network ({name}), {output}.")
     adam = citations.of(references.ADAM)
     steps_done = material.searched.steps or training.steps
     averaged = ""
     if training.averaging:
         averaged = f"; the final weights are their exponential moving average (decay {training.averaging:g})"
     sentences.append(
-        f"It was trained for {steps_done:,} steps of Adam{adam}, each on {plural(training.batch, 'pair')} with values "
-        f"of {names} drawn at random, at a learning rate of {training.learning_rate:g} that fell to zero by a cosine "
-        f"schedule{averaged}."
+        f"It was trained for {steps_done:,} steps of Adam{adam}, each on {plural(training.batch, 'pair')} with "
+        f"values of {names} drawn at random, at a learning rate of {training.learning_rate:g} that decayed to zero "
+        f"on a cosine schedule{averaged}."
     )
     augmented = _augmented(study)
     if augmented:
@@ -295,7 +297,7 @@ def _augmented(study: Study) -> list[str]:
         "scaling": options.scaling,
         "translation": options.translation,
         "smooth deformation": options.deformation,
-        "changes of intensity": options.intensity,
+        "intensity changes": options.intensity,
     }
     found = [name for name, amount in names.items() if amount]
     if options.flip_axis is not None:
@@ -320,8 +322,8 @@ def _engine(material: Material, citations: _Citations) -> list[str]:
     failed = int(material.measurements.failed.sum())
     if failed:
         sentences.append(
-            f"{failed:,} of {material.measurements.failed.size:,} registrations failed; a setting at which a pair "
-            "failed was no candidate for the scopes of that pair."
+            f"{failed:,} of {material.measurements.failed.size:,} registrations failed; a setting with a failed "
+            "pair was excluded for the scopes that contain this pair."
         )
     return sentences
 
@@ -422,14 +424,14 @@ def _search(material: Material, citations: _Citations) -> list[str]:
     over, were = ("setting", "were") if several else ("value", "was")
     sentences = [
         sentence(
-            f"{ranges} {were} searched: all pairs were registered at {plural(measured, over)}{_how(material)}, which "
-            f"became trials of Optuna{optuna}"
+            f"{ranges} {were} searched: all pairs were registered at {plural(measured, over)}{_how(material)}, "
+            f"which became trials of Optuna{optuna}"
         )
     ]
     if material.searched.registrations is not None:
         sentences.append(
-            f"Pairs were spent adaptively: {material.searched.registrations:,} pairs at settings were measured, others "
-            "not where the setting was already worse than another."
+            f"Settings were evaluated adaptively: {material.searched.registrations:,} registrations were measured, "
+            "and the remaining pairs of a setting were skipped once it was worse than another setting."
         )
     of_metric = citations.of(*metric.references)
     name = metric_name(search.metric, full=True)
@@ -463,11 +465,11 @@ def _how(material: Material) -> str:
         sampler = search.sampler.rsplit(".", 1)[-1]
         return f", chosen by {sampler} with {search.trials} trials for each scope"
     dimensions = len(material.searched.space.hyperparameters)
-    grid = f"an even grid of {search.coarse} values of each"
+    grid = f"a regular grid of {search.coarse} values of each"
     if dimensions == 1:
-        grid = f"an even grid of {search.coarse}"
+        grid = f"a regular grid of {search.coarse}"
     elif dimensions > 2:
-        grid = "settings that lie far apart"
+        grid = "space-filling settings"
     refined = ""
     if search.refinements:
         refined = ", refined where the expected improvement was largest"
@@ -487,15 +489,15 @@ def _statistics(material: Material, citations: _Citations) -> list[str]:
     if any(_has_interval(material, name) for name in material.searched.space.names):
         bootstrap = citations.of(references.BOOTSTRAP)
         sentences.append(
-            f"95 % intervals of the best {value.removeprefix('a ')} are from {DRAWS:,} bootstrap samples of the "
-            f"subjects{bootstrap}, since pairs that share a subject are not independent."
+            f"95 % intervals of the best {value.removeprefix('a ')} were computed from {DRAWS:,} bootstrap samples "
+            f"of the subjects{bootstrap}, since pairs that share a subject are not independent."
         )
     if cohort.held_out is not None:
         sentences.append(_held_out(material))
     if any(len(members) > 1 for members in by_kinds(material.findings).values()):
         sentences.append(
-            "For each kind of scopes, each curve was pooled with the family's mean curve by empirical Bayes before a "
-            "setting was chosen on it."
+            "For each kind of scopes, each curve was pooled with the family's mean curve by empirical Bayes "
+            "before a setting was chosen."
         )
     if material.granularities:
         jackknife = citations.of(references.JACKKNIFE)
@@ -508,12 +510,13 @@ def _statistics(material: Material, citations: _Citations) -> list[str]:
             corrected = f" were corrected by Holm’s method{holm} over the scopes of each kind"
         tests = f"two-sided; p-values{corrected}" if count > 1 or material.gains else "two-sided"
         sentences.append(
-            f"Differences in held-out {metric} were tested with t statistics whose standard errors come from the "
+            f"Differences in held-out {metric} were tested with t statistics with standard errors from the "
             f"delete-one-subject jackknife{jackknife}, {tests}."
         )
         sentences.append(
-            "A difference counts as shown if the test rejects zero at the level of 0.05 and its 95 % interval excludes "
-            f"zero, and as negligible if two one-sided tests{equivalence} place it within ±{material.margin:g}."
+            "A difference was considered significant if the test rejected zero at the 0.05 level and the 95 % "
+            f"interval excluded zero, and negligible if two one-sided tests{equivalence} placed it within "
+            f"±{material.margin:g}."
         )
     return sentences
 
@@ -531,9 +534,8 @@ def _held_out(material: Material) -> str:
     count = len(divisions.selection)
     ways = f"all {count:,}" if divisions.exhaustive else f"{count:,} random"
     return (
-        "Scores and gains are of held-out subjects: settings were chosen on "
-        f"{divisions.choosing} of the {len(divisions.subjects)} subjects and scored on pairs of the others, over "
-        f"{ways} divisions."
+        f"Scores and gains were computed on held-out subjects: settings were chosen on {divisions.choosing} of the "
+        f"{len(divisions.subjects)} subjects and scored on pairs of the others, over {ways} splits."
     )
 
 
@@ -574,8 +576,9 @@ def _comparisons(
     if material.uncertainty is not None:
         settings = len(material.uncertainty.record.settings)
         sentences.append(
-            f"The uncertainty of a displacement at a landmark was its standard deviation over {settings} settings of "
-            "the confidence set; its rank correlation with the target registration error has an interval over subjects."
+            f"The uncertainty of the displacement at a landmark was its standard deviation over {settings} "
+            "settings of the confidence set. The interval of its rank correlation with the target registration "
+            "error was computed over subjects."
         )
     if "programs" in sections:
         sentences += _beside(material, sections["programs"], citations)
@@ -593,7 +596,9 @@ def _beside(material: Material, section: Section, citations: _Citations) -> list
         if engine in ENGINES:
             of_programs += ENGINES[engine].references
     different = dict.fromkeys(of_programs)
-    return [f"Compared on the same pairs were {'; '.join(titles)}{citations.of(*different)}."]
+    return [
+        f"The following methods were compared on the same pairs: {'; '.join(titles)}{citations.of(*different)}."
+    ]
 
 
 # --- software

@@ -88,7 +88,7 @@ def overview_figure(
     _draw_optima(left, material, hyperparameter, groups)
     _draw_gains(right, material, groups)
     left.set_title(f"Best {symbol(hyperparameter.name)}")
-    right.set_title("Held-out gain over one setting for all")
+    right.set_title("Held-out gain over the single best setting")
     right.tick_params(labelleft=False)
     legend(figure, columns=4)
     return figure
@@ -158,7 +158,7 @@ def subjects_figure(material: Material, findings: Sequence[ScopeResult]) -> Figu
     metric = metric_name(material.searched.search.metric)
     lower.set_ylabel(f"held-out gain,\n{metric}")
     value_axis(lower, hyperparameter)
-    lower.set_xlabel(f"{symbol(name)}* (dashed: best single one for all)")
+    lower.set_xlabel(f"{symbol(name)}* (dashed: single best)")
     return figure
 
 
@@ -199,7 +199,7 @@ def _draw_optima(
     """Draw each scope's best value with its interval, and the values that are equivalent to it."""
     common = _common(material, hyperparameter)
     if common is not None:
-        label = "best single one for all"
+        label = "single best for all scopes"
         axes.axvline(
             common,
             color=MUTED,
@@ -254,7 +254,7 @@ def _draw_ranges(axes: Axes, height: float, optimum: Optimum, name: str, margin:
         color=GRID,
         linewidth=9,
         zorder=1,
-        label=f"as good (within {margin:g})",
+        label=f"equivalent (margin {margin:g})",
     )
     axes.plot(
         optimum.intervals[name],
@@ -272,7 +272,7 @@ def _draw_choices(
     """Mark the choices that are equivalent to the best one, and those that may be best: nothing lies between."""
     look: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 9}
     sets = [
-        (optimum.equal_choices, GRID, GRID, f"as good (within {margin:g})"),
+        (optimum.equal_choices, GRID, GRID, f"equivalent (margin {margin:g})"),
         (optimum.choices, OWN, "none", "95 % confidence set"),
     ]
     for zorder, (choices, edge, face, label) in enumerate(sets, start=1):
@@ -321,7 +321,7 @@ def _look(gain: Gain) -> tuple[str, str, str]:
         return THIRD, THIRD, "improvement"
     if gain.harms:
         return OTHER, OTHER, "loss"
-    return MUTED, PAPER, "no evidence of a difference, or negligible"
+    return MUTED, PAPER, "no evidence of a difference, or negligible difference"
 
 
 def _name_rows(axes: Axes, groups: Groups) -> list[tuple[float, ScopeResult]]:

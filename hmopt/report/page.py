@@ -32,14 +32,14 @@ NEAREST = "dice_nearest"
 MOST_COLUMNS = 2
 """Hyperparameters with a column each in the table of best settings; of more, a setting is one column."""
 PLACEMENTS = {
-    "affine": "after an affine alignment",
-    "header": "where headers put them",
-    "centre": "centre on centre",
+    "affine": "affinely aligned",
+    "header": "positioned by their headers",
+    "centre": "positioned by their centres",
 }
 ELSEWHERE = {
-    "study": "Trained in another study folder, and searched here without training.",
-    "file": "Read from a file, and searched here without training.",
-    "optimize": "None: each pair was registered by minimizing its loss over a stationary velocity.",
+    "study": "Trained in another study folder; not trained here.",
+    "file": "Read from a file; not trained here.",
+    "optimize": "None. Each pair was registered by minimizing its loss over a stationary velocity field.",
 }
 """By source: what is said of a model that was not trained in the folder."""
 Answers = Mapping[ReportPart, Section]
@@ -120,7 +120,7 @@ class Row:
     @property
     def warnings(self) -> str:
         """The names of the warnings."""
-        return ", ".join(flag.value for flag in self.flags)
+        return ", ".join(flag.title for flag in self.flags)
 
     @property
     def is_cohort(self) -> bool:
@@ -322,29 +322,29 @@ def _spent(material: Material) -> str:
     if spent is None or not (spent.partial or spent.failed):
         return ""
     sentences = [
-        f"{spent.evaluations:,} pairs at settings were measured; a grid of "
-        f"{material.searched.search.coarse} values of each number would take {spent.grid:,}."
+        f"{spent.evaluations:,} registrations were measured; a grid of {material.searched.search.coarse} values "
+        f"per numeric hyperparameter would require {spent.grid:,}."
     ]
     if spent.partial:
         sentences.append(
-            f"{spent.partial} of {spent.settings} settings were measured on some of the pairs only, as others were "
-            "better there: no analysis uses them. The settings that are compared were chosen with all "
-            "subjects, so that held-out scores can be slightly too good."
+            f"{spent.partial} of {spent.settings} settings were stopped early because others performed better on "
+            "the same pairs; they are excluded from all analyses. The remaining settings were selected using all "
+            "subjects, so held-out scores may be slightly optimistic."
         )
     if spent.failed:
         sentences.append(
-            f"{spent.failed:,} pairs at settings could not be registered: a setting with such a pair is left out, "
-            "and so is a pair that fails at the default."
+            f"{spent.failed:,} registrations failed; settings with a failed pair are excluded, as are pairs that "
+            "fail at the default."
         )
     return " " + " ".join(sentences)
 
 
 def _overview_title(material: Material) -> str:
-    """Return the question that the first table answers."""
+    """Return the title of the first table."""
     symbols = [words.symbol(name) for name in material.searched.space.names]
     is_per_label = find_metric(material.searched.search.metric).per_label
-    of_what = "structure" if is_per_label else "pairs"
-    return f"Which {words.listed(symbols)} for which {of_what}?"
+    of_what = "structure" if is_per_label else "scope"
+    return f"Best {words.listed(symbols)} for each {of_what}"
 
 
 def _unmeasured(material: Material) -> list[str]:
@@ -365,7 +365,7 @@ def few_everywhere(material: Material) -> str:
         if not of_subject and OptimumWarning.FEW_SUBJECTS not in finding.warnings:
             return ""
     subjects = material.cohort.subjects
-    return f"{OptimumWarning.FEW_SUBJECTS.message} This holds for all scopes: {subjects} subjects were searched."
+    return f"{OptimumWarning.FEW_SUBJECTS.message} This applies to all scopes: the search used {subjects} subjects."
 
 
 def tiles(material: Material) -> list[tuple[str, str, str]]:
@@ -382,18 +382,20 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
         held_out = fact(score.value)
         remark = words.interval_remark(score)
     folding = words.percent(optimum.folding)
-    limit = f"limit {words.percent(search.folding_limit)}"
+    limit = f"folding limit {words.percent(search.folding_limit)}"
     pairs = len(cohort.full.response.pairs)
     steps_done = _steps_done(material)
     training = None if steps_done is None else f"{steps_done:,} steps"
+    space = material.searched.space
+    best = "the best setting" if is_long(space) else words.best_name(space)
     found = [
         (f"{metric} before registration", before, _mean_over(search.metric)),
-        (f"{metric} held out", held_out, remark),
-        *_best_tiles(optimum, "for all"),
-        ("folded voxels there", folding, limit),
+        (f"held-out {metric}", held_out, remark),
+        *_best_tiles(optimum, f"for {words.scope_phrase(cohort.scope)}"),
+        (f"folded voxels at {best}", folding, limit),
         ("pairs", str(pairs), f"of {cohort.subjects} subjects"),
-        *([] if is_long(material.searched.space) else _nearest_tiles(cohort)),
-        ("training", training, "once, for all settings"),
+        *([] if is_long(space) else _nearest_tiles(cohort)),
+        ("training", training, "one training for all settings"),
     ]
     return [(name, value, remark) for name, value, remark in found if value is not None]
 
@@ -530,8 +532,8 @@ def _failed(material: Material) -> str:
     pairs = int(failed.any(axis=0).sum())
     settings = int(failed.any(axis=1).sum())
     return (
-        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs, at {settings} settings); a setting "
-        "at which a pair of a scope failed is not a candidate for it."
+        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs at {settings} settings); for each "
+        "scope, settings with a failed pair are excluded."
     )
 
 
@@ -556,7 +558,7 @@ def declared(material: Material) -> Entries:
     if material.commands:
         # the page is the same for the same numbers: durations stand in a file of their own
         given = ", ".join(command.command for command in material.commands)
-        entries.append(("Commands", f"{given}. commands.csv tells how long each took."))
+        entries.append(("Commands", f"{given}. Their run times are in commands.csv."))
     return entries
 
 
@@ -564,8 +566,8 @@ def steps(material: Material) -> Entries:
     """Return the commands in a study folder, and what each does."""
     best = words.value_name(material.searched.space).removeprefix("a ")
     commands = [
-        ("hmopt search .", "measure settings on pairs, and find the best ones"),
-        ("hmopt report . --results", "write this page, and the results to commit"),
+        ("hmopt search .", "measure all settings and find the best ones"),
+        ("hmopt report . --results", "write this report and the results to commit"),
         (f"{REGISTER} --label NAME", f"register with the best {best} of a structure"),
     ]
     if material.searched.source == "trained":
@@ -579,7 +581,7 @@ def _data(material: Material) -> str:
     tasks = ", ".join(f"{count} {task}-subject" for task, count in counts.items())
     subjects = len(material.subjects)
     sentences = [
-        f"Settings were chosen and scored on {len(pairs)} pairs ({tasks}) of {subjects} subjects."
+        f"Settings were chosen and evaluated on {len(pairs)} pairs ({tasks}) of {subjects} subjects."
     ]
     if material.study is not None:
         split = material.study.split
@@ -601,9 +603,9 @@ def _preprocessing(study: Study) -> str:
         spacing = " × ".join(f"{side:g}" for side in options.spacing_mm)
         parts[0] += f" of {spacing} mm"
     if options.slices is not None:
-        parts.append(f"slices {options.slices.indices} across axis {options.slices.axis}")
+        parts.append(f"slices {options.slices.indices} perpendicular to axis {options.slices.axis}")
     parts.append(PLACEMENTS[options.placement])
-    return f"{', '.join(parts)}; intensities normalized by {options.normalization} per image."
+    return f"{', '.join(parts)}; intensities normalized per image ({options.normalization})."
 
 
 def _network(study: Study) -> str:
@@ -612,7 +614,7 @@ def _network(study: Study) -> str:
     hypernetwork = study.hypernetwork
     features = "-".join(map(str, network.encoder))
     units = "-".join(map(str, hypernetwork.widths))
-    kind = f"U-Net {features} from stride {network.stride}"
+    kind = f"U-Net {features}, first stride {network.stride}"
     if network.callable is not None:
         kind = f"{network.callable}, output at stride {network.stride}"
     return (
@@ -636,8 +638,8 @@ def _loss(material: Material) -> str:
         if "label_weight" in names:
             data = f"(1 − γ) · {data} + γ · overlap loss"
         return (
-            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ is that of all else."
-            f"{further}"
+            f"{data} + Σ ρ(λ_k) · {regularizer} in region k, ρ(λ) = λ / max(1 − λ, 0.05); λ without a subscript "
+            f"applies outside the regions.{further}"
         )
     if "label_weight" in names:
         overlap = "(1 − λ) γ · overlap loss"
@@ -652,15 +654,16 @@ def _refinement(material: Material) -> str:
     iterations = material.searched.refine_iterations
     if material.searched.source == "optimize":
         return (
-            f"Up to {iterations:,} iterations of L-BFGS at each of ten even values of λ, from the strongest down "
-            "to the setting, each from the velocity of the one before; the first from zero."
+            f"Up to {iterations:,} iterations of L-BFGS at each of ten evenly spaced values of λ, from the "
+            "strongest regularization down to that of the setting. Each step starts from the velocity of the "
+            "previous one, the first from zero."
         )
     without = ""
     if "label_weight" in material.searched.space.names:
         without = ", without its overlap loss"
     return (
-        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, "
-        f"which lower this loss{without}, from the velocity that the model gives."
+        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, starting "
+        f"from the velocity predicted by the model and minimizing this loss{without}."
     )
 
 
@@ -675,8 +678,7 @@ def _search(material: Material) -> str:
     further = [words.limit_text(name, value) for name, value in search.limits.items()]
     limits = "; ".join([f"folding limit {limit}", *further])
     return (
-        f"{settings} settings ({ranges}), by {metric}; {limits}.{_spent(material)} "
-        "Held-out scores: settings chosen on "
-        f"{divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
-        f"{len(divisions.selection)} divisions, seed {search.seed}."
+        f"{settings} settings ({ranges}); metric: {metric}; {limits}.{_spent(material)} Held-out scores: settings "
+        f"chosen on {divisions.choosing} of {len(divisions.subjects)} subjects and scored on the others, "
+        f"{len(divisions.selection)} splits, seed {search.seed}."
     )

@@ -334,7 +334,7 @@ def best_interval(optimum: Optimum, name: str) -> str:
         return setting_interval(optimum.intervals[name])
     choices = optimum.choices[name]
     if not choices:
-        return "too few subjects to say which others may be"
+        return "too few subjects for a confidence set"
     return f"95 % confidence set: {choices_text(choices)}"
 
 
@@ -440,7 +440,7 @@ def verdict(gain: Gain) -> str:
     """Return whether a choice of settings improves held-out scores, as a table says it."""
     if gain.improves:
         return "yes"
-    return "no, it loses" if gain.harms else gain.evidence.answer
+    return "no, worse" if gain.harms else gain.evidence.answer
 
 
 def granularity_name(gain: Gain) -> str:
@@ -507,13 +507,13 @@ def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     starts = plural(separate.along[COHORT].models, "start")
     cost = ""
     if math.isfinite(budget.cost_ratio):
-        cost = f", each taking {number(budget.cost_ratio, 1)} times as long as one network,"
+        cost = f", each with {number(budget.cost_ratio, 1)} times the training time of one separate network,"
     rates = ""
     if compared.chosen_rates is not None:
         rates = f", each at its best learning rate among {rates_text(compared.chosen_rates.rates)}"
     return (
-        f"{counted(budget.hypermorphs)}{cost} and separate networks of {separate.steps} steps "
-        f"({starts} at each setting{rates})"
+        f"{counted(budget.hypermorphs)}{cost} and separate networks with {separate.steps} steps ({starts} per "
+        f"setting{rates})"
     )
 
 

@@ -381,7 +381,7 @@ def _curve(finding: ScopeResult, material: Material, folder: Path) -> Markup:
     figure = response_figure(finding, material.searched.search.folding_limit)
     svg = to_svg(figure)
     _write_text(folder / f"scope-{slug(finding.scope.name)}.svg", svg)
-    return inline(svg, f"Response of {scope_title(finding.scope)}")
+    return inline(svg, f"Response curve of {scope_title(finding.scope)}")
 
 
 def _kept_figures(material: Material, sections: Sequence[Section]) -> dict[str, Figure]:

@@ -92,7 +92,7 @@ class CurveSampler(BaseSampler):
                 "coarse",
                 expected="at least 3",
                 got=coarse,
-                advice="Leave it out for a good choice.",
+                advice="Leave it out to use a suitable default.",
             )
         self._space = space
         self._coarse: list[Index] = []

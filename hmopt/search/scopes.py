@@ -196,7 +196,7 @@ def expand_scope(
             "scope",
             expected="a scope with pairs enough",
             got=asked,
-            advice="Ask for fewer criteria.",
+            advice="Use fewer criteria.",
         )
     return found
 
@@ -232,7 +232,7 @@ def find_scope(
     groups = Groups(pairs)
     if not len(groups.positions(scope)):
         raise SearchError(
-            "scope", expected="pairs in it", got=scope.name, advice="Ask for fewer criteria."
+            "scope", expected="pairs in it", got=scope.name, advice="Use fewer criteria."
         )
     if not _is_large_enough(scope, groups, min_paired_subjects):
         raise SearchError(

@@ -258,7 +258,7 @@ def _unreachable(reason: str) -> SearchError:
         "search.storage",
         expected="a database that answers",
         got=reason,
-        advice="Finished work is kept: run the command again once it does.",
+        advice="Finished work is kept; rerun the command once it does.",
     )
 
 

@@ -129,7 +129,7 @@ def study_of_scope(folder: StudyFolder, metric: str, criteria: Criteria) -> optu
             "scope",
             expected="a score for some pair",
             got=scope.name,
-            advice="Its pairs lack the label: ask for others.",
+            advice="Choose another scope; its pairs lack the label.",
         )
     return make_study(searched.name, curve, origin_of(measurements, searched.search))
 
@@ -165,7 +165,7 @@ def front_study_of_scope(
             "scope",
             expected=f"a pair with {' and '.join(axes)}",
             got=scope.name,
-            advice="Its pairs lack a label: ask for others.",
+            advice="Choose another scope; its pairs lack a label.",
         )
     return make_front_study(searched.name, tradeoff)
 

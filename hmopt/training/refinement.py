@@ -195,7 +195,7 @@ def known_loss(
             f"{where}: loss",
             expected=what,
             got="none",
-            advice="Register without refinement: its file does not tell what to minimize.",
+            advice="Register without refinement; the model file does not contain a loss.",
         )
     regions = loss.get("regions")
     if regions:

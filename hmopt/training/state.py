@@ -32,7 +32,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 KINDS = ("weights", "averages", "optimizer")
 """What the names of tensors in its file begin with."""
 WHAT = "a state of training"
-ADVICE = "Delete the file to begin anew."
+ADVICE = "Delete the file to start again."
 
 COLUMNS = (
     "step",
@@ -191,7 +191,7 @@ def load_state(
             str(path),
             expected="a state of the declared training",
             got="one of another declaration or cohort",
-            advice="Restore the declaration to resume it, or delete the file to begin anew.",
+            advice="Restore the declaration to resume it, or delete the file to start again.",
         )
     progress = _read_progress(path, metadata.get("progress", "{}"))
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -473,5 +473,5 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
             str(path),
             expected="the log of a training, with a whole number of steps in each row",
             got=one_line(error),
-            advice="Delete the file: the training is resumed from its state, its log from there.",
+            advice="Delete the file; the training resumes from its state and continues the log from there.",
         ) from error

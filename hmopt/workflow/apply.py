@@ -65,7 +65,7 @@ class Applied:
     def __str__(self) -> str:
         """Return a line for a person."""
         if self.points is not None:
-            return f"Moved points: {self.output}, {len(self.points)} of them"
+            return f"Moved points: {self.output} ({len(self.points)} points)"
         return f"Written: {self.output}"
 
 
@@ -217,9 +217,9 @@ def _check_inverse(inverted: Sequence[Path], given: Sequence[Path]) -> None:
         if path not in given:
             raise DeclarationError(
                 "--inverse",
-                expected="one of the transformations, named as among them",
+                expected="one of the given transformations",
                 got=str(path),
-                advice="Name it among the transformations as well: its place there is its place in the order.",
+                advice="List it among the transformations as well, which defines its position in the order.",
             )
 
 
@@ -231,7 +231,7 @@ def _interpolation(given: str) -> Interpolation:
         "--interpolation",
         expected="linear, nearest or bspline",
         got=repr(given),
-        advice="Choose one; label maps are marked by --labels.",
+        advice="Choose one; use --labels for label maps.",
     )
 
 
@@ -244,7 +244,7 @@ def _destination(
             raise DeclarationError(
                 "--compose",
                 expected="transformations alone",
-                got="an image or --output beside it",
+                got="an image or --output as well",
                 advice="Leave these out: --compose writes a transformation.",
             )
         destination = Path(compose)
@@ -295,7 +295,7 @@ def _check_options(
             "--to",
             expected="the image on whose grid the result lies",
             got="none",
-            advice="Give it: the fixed image, for a transformation that warps a moving to a fixed one.",
+            advice="Add it; for a transformation from a moving to a fixed image, it is the fixed image.",
         )
     if not of_points and coordinates is not None:
         raise DeclarationError(
@@ -366,8 +366,9 @@ def _remarks(whole: Chain, reference: _Grid, source: _Grid) -> list[str]:
     share = whole.share_inside(reference.world(rows))
     if share < _FEW_INSIDE:
         remarks.append(
-            f"{reference.path.name}: {100 * share:.0f} % of it lies inside the field of a transformation, which "
-            "leaves the rest where it is. Are the transformations in their order, and of this image?"
+            f"{reference.path.name}: {100 * share:.0f} % of the image lies inside the field of a transformation; "
+            "the rest is not displaced. Check the order of the transformations and whether they belong to this "
+            "image."
         )
     return list(dict.fromkeys(remarks))
 
@@ -400,9 +401,9 @@ def _moved_points(
     share = whole.share_inside(here)
     if len(here) and share < 1:
         remarks.append(
-            f"{source.name}: {100 * (1 - share):.3g} % of the points lie outside a transformation's field, which "
-            "leaves them where they are: look whether they are of the image that the transformation starts from, "
-            "and whether --coordinates is right."
+            f"{source.name}: {100 * (1 - share):.3g} % of the points lie outside the field of a transformation and "
+            "are not displaced. Check whether they belong to the image that the transformation starts from, and "
+            "whether --coordinates is correct."
         )
     return Applied(image=None, points=moved, output=destination, remarks=tuple(remarks))
 
@@ -415,8 +416,8 @@ def _axes(file: PointFile, source: Path, given: str | None) -> Axes:
                 "--coordinates",
                 expected="ras or lps",
                 got="neither",
-                advice=f"Say which {source.name} has: nibabel, FreeSurfer and MNI tables have ras; ITK, ANTs and "
-                "3D Slicer files have lps.",
+                advice=f"State the convention of {source.name}: nibabel, FreeSurfer and MNI tables have ras; ITK, ANTs "
+                "and 3D Slicer files have lps.",
             )
         return file.axes
     for axes in AXES:
@@ -492,7 +493,7 @@ def _moved_image(
     remarks = _remarks(whole, onto, of)
     if is_label_name(source):
         remarks.append(
-            f"{source.name}: by its name a label map; give --labels to keep its labels whole."
+            f"{source.name}: seems to be a label map; use --labels to preserve its labels."
         )
     in_shape = values[:, 0] if values.shape[1] == 1 else values
     return _on_reference(in_shape, source, onto, destination, remarks)

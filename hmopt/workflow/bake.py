@@ -195,7 +195,7 @@ def bake(
             str(folder),
             expected="a model that holds one network for each setting, as a hypermorph",
             got=title,
-            advice="Use it with hmopt, or with the program that it comes from.",
+            advice="Use it with hmopt, or with its original program.",
         )
     facts: dict[str, Any] = {"hmopt_version": hmopt.__version__, "model": model.identity}
     advice = None
@@ -228,7 +228,7 @@ def _check_output(output: Path) -> None:
     if output.exists() or output.is_symlink():
         raise HmoptError(
             "--output",
-            expected="a name that is not taken",
+            expected="a name that does not exist",
             got=str(output),
             advice="Choose another name, or remove what is there.",
         )
@@ -240,9 +240,9 @@ def _searched_folder(path: Path) -> StudyFolder:
         return StudyFolder(path)
     raise DeclarationError(
         "--regularization, --set",
-        expected="values, as a model file alone does not tell which setting is best",
+        expected="values, because a model file does not contain the best setting",
         got="none",
-        advice="Give them, or give the study folder that was searched.",
+        advice="Add them, or use the study folder that was searched.",
     )
 
 

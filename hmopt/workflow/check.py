@@ -81,7 +81,7 @@ class Checked:
     def __str__(self) -> str:
         """Return a line that sums up; the lines of problems are not among it."""
         if not self.problems:
-            return f"Checked: {self.files} files, no problem"
+            return f"Checked: {self.files} files, no problems"
         count = len(self.problems)
         summary = f"Checked: {self.files} files, {count} problem{'s' if count > 1 else ''}"
         if not self.rerun:
@@ -364,7 +364,7 @@ def _check_ledger(files: StudyFolder, found: _Findings) -> None:
                     str(path),
                     expected="a shard that the manifest names",
                     got="another file",
-                    advice="It is not read: move it away.",
+                    advice="Move it away; it is not read.",
                 )
 
 

@@ -135,7 +135,7 @@ def _warn_of_empty_scopes(study: Study, table: pd.DataFrame, labels: tuple[str, 
         declared = frozenset(kinds) - {"cohort"}
         if "subject" in kinds and declared not in found:
             warnings.warn(
-                f"search.scopes: {kinds} is left out, since no subject is paired with {least} others "
+                f"search.scopes: {kinds} is skipped because no subject is paired with {least} other subjects "
                 "(search.min_paired_subjects).",
                 stacklevel=3,
             )

@@ -344,20 +344,19 @@ class StudyComparison:
         seconds = 60 * total_steps * minutes / header["steps"]
         time = f"{'at most ' if later else ''}about {duration(seconds)}"
         if not minutes:
-            time = "for a time that is not known"
+            time = "unknown time"
 
         hypermorphs = sum(isinstance(training, HypermorphTraining) for training in now)
         networks = len(now) + len(later) - hypermorphs
         network_steps = f"{plan.steps} steps"
         if plan.half_budget_seeds():
-            network_steps += f"; {plan.half_of_model_steps} where confirmed"
+            network_steps += f"; {plan.half_of_model_steps} for confirmation"
         network_steps += self._trials_text(now)
         hypermorph_steps = " or ".join(str(steps) for steps in plan.hypermorph_seeds())
         at_most = "at most " if later else ""
         return (
-            f"To train: {at_most}{networks} networks for one setting each ({network_steps}) and "
-            f"{hypermorphs} hypermorphs ({hypermorph_steps} steps): {time}, "
-            f"at the speed of the model's training on {header['device']}"
+            f"Trainings: {at_most}{networks} separate networks ({network_steps}) and {hypermorphs} hypermorphs "
+            f"({hypermorph_steps} steps): {time}, at the speed of the model's training on {header['device']}"
         )
 
     def _trials_text(self, trainings: Sequence[Training]) -> str:
@@ -571,7 +570,7 @@ def check_searched(files: StudyFolder, identity: str, pairs: Sequence[str]) -> N
         raise LedgerError(
             str(files.search_file),
             expected="a search of this model on the declared pairs",
-            got="one of others",
+            got="a search of another model or of other pairs",
             advice="Run `hmopt search` again.",
         )
 

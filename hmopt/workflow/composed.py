@@ -355,14 +355,14 @@ def registrar_per_structure(
             "--moving-labels",
             expected="one label map, of the fixed or of the moving image",
             got="both",
-            advice="Leave one out; that of the fixed image tells most.",
+            advice="Use one of them, preferably that of the fixed image.",
         )
     if not files.readable_search_file.is_file():
         raise SearchError(
             OPTION,
             expected=f"a study folder that was searched with `hmopt search {OPTION}`",
             got=f"{files.path}, which holds no search",
-            advice="Search it, or register each structure by itself: --label.",
+            advice="Search it, or register each structure separately with --label.",
         )
     common, structures = recommended_settings(files)
     frequencies = read_frequencies(files.structure_maps_file)
@@ -375,8 +375,8 @@ def registrar_per_structure(
     advice = None
     if kind not in widths:
         advice = (
-            f"Fields with maps of kind {kind} were not compared with one setting on held-out subjects: "
-            f"hmopt search {files.path} {OPTION} --maps {kind} does so."
+            f"Fields with maps of kind {kind} were not evaluated on held-out subjects. Run hmopt search "
+            f"{files.path} {OPTION} --maps {kind} to compare them with one setting for all structures."
         )
     composed = compose_registrar(
         registrar,

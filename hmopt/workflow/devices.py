@@ -58,9 +58,9 @@ class _Other:
             self.process.join(SECONDS_TO_END)
             return HmoptError(
                 "--devices",
-                expected="processes that run to the end of the training",
+                expected="processes that run until the end of the training",
                 got=f"one that ended with exit code {self.process.exitcode}",
-                advice="See what ended it, as too little memory. Rerun to resume from the last checkpoint.",
+                advice="Check why it ended, for example lack of memory, and rerun to resume from the last checkpoint.",
             )
         return message if isinstance(message, Exception) else None
 

@@ -157,8 +157,8 @@ def _of_spacing(trained: CohortFacts, new: CohortFacts) -> list[str]:
     if ratio <= COARSER:
         return []
     return [
-        f"Spacing: the images are up to {ratio:.3g} times as coarse as those that the model was trained on; detail "
-        "that it uses is not there."
+        f"Spacing: the images are up to {ratio:.3g} times as coarse as the training images; fine detail that the "
+        "model uses is missing."
     ]
 
 
@@ -170,11 +170,12 @@ def _of_contrast(trained: CohortFacts, distance: float) -> list[str]:
     times = (
         ""
         if not usual
-        else f", {distance / usual:.2g} times as far as training images are from their mean"
+        else f", {distance / usual:.2g} times the typical distance of training images to their mean"
     )
     return [
         f"Contrast: the distribution of intensities differs from that of the training images by {distance:.3f} "
-        f"(1-Wasserstein){times}. The images may be of another modality, inverted, or hold other parts of the body."
+        f"(1-Wasserstein){times}. The images may have another modality, inverted contrast, or another field of "
+        "view."
     ]
 
 
@@ -183,7 +184,7 @@ def _of_modality(trained: CohortFacts, new: CohortFacts) -> list[str]:
     if not trained.modalities or not unknown:
         return []
     return [
-        f"Modality: {', '.join(unknown)} was not in training, which saw {', '.join(trained.modalities)}."
+        f"Modality: {', '.join(unknown)} was not in the training set ({', '.join(trained.modalities)})."
     ]
 
 
@@ -191,7 +192,10 @@ def _of_structures(trained: CohortFacts, new: CohortFacts) -> list[str]:
     if not trained.sizes or set(trained.sizes) & set(new.sizes):
         return []
     return [
-        "Structures: none has the name of one of the model's cohort, so that sizes and overlap are not compared."
+        (
+            "Structures: no structure has the same name as in the training cohort, so sizes and overlap were not "
+            "compared."
+        )
     ]
 
 
@@ -213,8 +217,7 @@ def _of_sizes(trained: Mapping[str, Sizes], new: Mapping[str, Sizes]) -> list[st
     if not found:
         return []
     return [
-        f"Size: structures are of other size than in training: {_first_of(found)}. Look whether spacing and "
-        "units are right."
+        f"Size: structures differ in size from training: {_first_of(found)}. Check spacing and units."
     ]
 
 
@@ -226,7 +229,9 @@ def _of_overlap(trained: CohortFacts, new: CohortFacts) -> list[str]:
         if seen is None:
             known = ", ".join(trained.tasks)
             if known:
-                sentences.append(f"Pairs: {task} pairs were not trained on; the model saw {known}.")
+                sentences.append(
+                    f"Pairs: the model was not trained on {task} pairs, but on {known} pairs."
+                )
             continue
         sentences += _of_task(task, seen, overlaps)
     return sentences
@@ -242,8 +247,9 @@ def _of_task(task: str, seen: Mapping[str, Overlaps], now: Mapping[str, Overlaps
     if mean >= low:
         return []
     return [
-        f"Overlap: {task} pairs overlap by {mean:.2f} (mean Dice) before registration, and those in training by "
-        f"{usual:.2f}, nine tenths of them by {low:.2f} or more. Align the images first, or expect less of the model."
+        f"Overlap: the mean Dice of {task} pairs before registration is {mean:.2f}, compared with {usual:.2f} in "
+        f"training ({low:.2f} or more for nine tenths of the pairs). Align the images first, or expect lower "
+        "accuracy."
     ]
 
 

@@ -110,7 +110,7 @@ def tune_by_gradient(
     has_scope = scope is not None or bool(criteria)
     if has_scope and kinds:
         raise DeclarationError(
-            "--for", expected="kinds or a scope", got="both", advice="Leave one out."
+            "--for", expected="kinds or a scope", got="both", advice="Use one of them."
         )
     for option, number in (("--pairs", pairs), ("--starts", starts)):
         if number is not None and number < 1:
@@ -143,7 +143,7 @@ def tune_by_gradient(
                 "scope",
                 expected="a pair with a score",
                 got=", ".join(one.name for one in scopes[:3]),
-                advice="Its pairs lack what the objective needs: ask for others.",
+                advice="Choose another scope; its pairs lack the data that the objective needs.",
             )
         files.write_gradient(tuner.record(files.searched.model_identity, found))
     record = files.gradient
@@ -348,8 +348,8 @@ def _read_points(
     if len(counts) > 1:
         raise DataError(
             "points",
-            expected="as many in every image, in one order",
+            expected="the same number of points in every image, in the same order",
             got=", ".join(str(count) for count in sorted(counts)),
-            advice="Keep the points that all images have.",
+            advice="Keep only points present in all images.",
         )
     return found

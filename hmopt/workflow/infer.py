@@ -129,7 +129,9 @@ def infer_preprocessing(
     }
     if axis is not None:
         placement = values["placement"]
-        reason = "Images have few or thick slices along it: 2-D work on each."
+        reason = (
+            "The images have few or thick slices along this axis: slices are registered in 2-D."
+        )
         values.update(slices_across(found, axis, placement, asked, remarks, reason))
     return values
 
@@ -168,11 +170,11 @@ def slices_across(
     slices = infer_slices(found, axis, placement, indices)
     if slices is None:
         return {}
-    remarks["preprocessing.slices.axis"] = reason if asked is None else "As --slices asks."
+    remarks["preprocessing.slices.axis"] = reason if asked is None else "Given by --slices."
     remarks["preprocessing.slices.indices"] = (
-        "Those that show structures in most images." if indices is None else "As --slices asks."
+        "Slices that show structures in most images." if indices is None else "Given by --slices."
     )
-    remarks["preprocessing.slices.search_indices"] = "The one with most structures."
+    remarks["preprocessing.slices.search_indices"] = "The slice with the most structures."
     return {"slices": slices.model_dump()}
 
 
@@ -189,7 +191,7 @@ def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float
     factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
     own = sides_text(middle)
     remarks["preprocessing.spacing_mm"] = (
-        f"That {of_all} is {own}; coarser, for a training of hours without a GPU."
+        f"The spacing {of_all} is {own}; a coarser one keeps training to hours without a GPU."
     )
     return [_rounded_up(step * factor) for step in middle]
 
@@ -209,7 +211,7 @@ def infer_pairs(images: pd.DataFrame, remarks: Remarks) -> Values:
     same = [column for column in columns if images[column].nunique() > 1]
     if same:
         remarks["pairs.same"] = (
-            "The similarity compares intensities, which mean other things in another modality."
+            "The similarity compares intensities, which are not comparable between modalities."
         )
     again = int(images.groupby(["subject", *same]).size().max()) > 1
     if again:
@@ -243,7 +245,7 @@ def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks:
         scopes.append(["subject"])
     else:
         remarks["search.scopes"] = (
-            'Too few subjects are searched for a λ of each; ["subject"] would ask for it.'
+            'The search has too few subjects for a λ per subject; add ["subject"] to search it nevertheless.'
         )
     return {"scopes": scopes, "bins": bins}
 
@@ -358,10 +360,13 @@ def infer_untrained(
     subjects = len(found.subjects)
     if subjects < FEWEST_SUBJECTS:
         raise DataError(
-            "subjects", expected="at least two", got=subjects, advice="Add images of others."
+            "subjects",
+            expected="at least two",
+            got=subjects,
+            advice="Add images of further subjects.",
         )
     images = found.cohort.images
-    remarks["name"] = "The folder's name."
+    remarks["name"] = "Name of the folder."
     inferred = infer_pairs(images, remarks)
     preprocessing = infer_preprocessing(found, remarks, slices)
     remarks.setdefault("preprocessing.placement", found.advice)

@@ -172,18 +172,18 @@ def choose_model(
     """
     if trust_code and model is None:
         raise DeclarationError(
-            "--trust-code", expected="--model beside it", got="none", advice="Leave it out."
+            "--trust-code", expected="--model", got="none", advice="Leave it out."
         )
     if engine is not None and model is not None:
         raise DeclarationError(
-            "hmopt new", expected="--model or --engine", got="both", advice="Leave one out."
+            "hmopt new", expected="--model or --engine", got="both", advice="Use one of them."
         )
     if not training and (engine is not None or model is not None):
         raise DeclarationError(
             "--no-training",
-            expected="neither --model nor --engine beside it",
+            expected="neither --model nor --engine",
             got="one",
-            advice="Leave one out: nothing is trained with them either.",
+            advice="Use only one of these options; nothing is trained with --model or --engine either.",
         )
     if not training:
         return WithoutTraining()
@@ -249,7 +249,7 @@ class NewStudy:
     def __str__(self) -> str:
         """Return a line for a person."""
         folder = self.declaration.parent
-        return f"Declared: {self.declaration}. Check it, then run: hmopt run {folder}"
+        return f"Created: {self.declaration}. Check it, then run: hmopt run {folder}"
 
 
 def new(
@@ -389,7 +389,7 @@ def _declared(
     if not listing.has_labels:
         raise DataError(
             str(absolute.manifest),
-            expected="a column label, from which hmopt new measures how images are placed",
+            expected="a column label, which hmopt new needs to choose the placement of images",
             got="none",
             advice="Add it, or write study.toml by hand, as docs/how-to/landmarks.md shows.",
         )
@@ -428,7 +428,7 @@ def _check_are_volumes(found: Inspection) -> None:
         "--slices",
         expected="volumes",
         got=f"an image of {' x '.join(str(side) for side in found.shapes[first])} voxels",
-        advice="Leave --slices out: 2-D images are taken as they are.",
+        advice="Leave --slices out; 2-D images are used as they are.",
     )
 
 
@@ -453,9 +453,9 @@ def _bids_query(
             if value:
                 raise DeclarationError(
                     name,
-                    expected="--bids beside it",
+                    expected="--bids",
                     got="none",
-                    advice="Add it, or leave this out.",
+                    advice="Add --bids, or leave the option out.",
                 )
         return None
     return BidsQuery(
@@ -568,7 +568,7 @@ def _advice_on_sources(begun: Sequence[DataSource], paths: Mapping[str, Path]) -
     if not begun:
         return "Name the images."
     if len(begun) > 1:
-        return "Use one way."
+        return "Use one of these."
     lacking = [option_name(name) for name in begun[0].options if name not in paths]
     return f"Add {' and '.join(lacking)}."
 
@@ -594,7 +594,7 @@ def infer_study(
     DataError
         If there are fewer subjects than a split needs, or not all images have the slices.
     """
-    remarks: Remarks = {"name": "The folder's name."}
+    remarks: Remarks = {"name": "Name of the folder."}
     images = found.cohort.images
     split = _split(found, remarks)
     pairs = infer_pairs(images, remarks)
@@ -615,20 +615,22 @@ def infer_study(
 def _training(d: int, remarks: Remarks) -> Values:
     """Return the learning rate of images with d axes, and of volumes the longest gradient."""
     remarks["training.learning_rate"] = (
-        "Half as much in 3-D, where a voxel of a layer adds up three times as many weights."
+        "Half of the 2-D value, because 3-D convolutions sum three times as many terms."
     )
     if d == 2:
         return {"learning_rate": RATE_2D}
-    remarks["training.gradient_norm"] = "About what most are; a few are many times longer."
+    remarks["training.gradient_norm"] = (
+        "About the typical norm; a few gradients are many times larger."
+    )
     return {"learning_rate": RATE_3D, "gradient_norm": GRADIENT_NORM}
 
 
 def _split(found: Inspection, remarks: Remarks) -> Values:
     split = infer_split(found)
-    remarks["split.train"] = f"Of {len(found.subjects)} subjects, about six tenths."
+    remarks["split.train"] = f"About 60 % of {len(found.subjects)} subjects."
     if isinstance(split.search, list):
         remarks["split.search"] = (
-            "Those with several images first: pairs within a subject are searched."
+            "Subjects with several images first, because within-subject pairs are searched."
         )
     return split.model_dump()
 

@@ -108,7 +108,7 @@ class EngineStudy(NewModel):
             taken = " or ".join(f"{d}-D" for d in program.dimensions)
             raise DeclarationError(
                 "--engine",
-                expected=f"{taken} images, as {program.title} takes",
+                expected=f"{taken} images, as required by {program.title}",
                 got=f"{dimensions}-D ones",
                 advice="Choose another engine.",
             )
@@ -129,7 +129,8 @@ class EngineStudy(NewModel):
             scopes.append(["label"])
         else:
             remarks["search.scopes"] = (
-                f'Add ["label"] for a setting of each of the {structures} structures: each is a search of its own.'
+                f'Add ["label"] for a setting per structure; each of the {structures} structures requires a '
+                "separate search."
             )
         return {"scopes": scopes, "jobs": os.cpu_count() or 1}
 
@@ -167,9 +168,9 @@ def _installed_program(name: str) -> EngineProgram:
 def _remarks(program: EngineProgram) -> Remarks:
     return {
         "model.source": f"{program.title}; nothing is trained.",
-        "split.search": "All: nothing is trained.",
-        "pairs.search": "Each takes seconds at every setting; more of them narrow the intervals.",
-        "search.sampler": "The plan takes up to three hyperparameters, all of them numbers.",
-        "search.spending": "Settings that are worse than the best one are left after some pairs.",
-        "search.jobs": "One for each core of this machine, each with one thread.",
+        "split.search": "All subjects; nothing is trained.",
+        "pairs.search": "Each pair takes seconds per setting; more pairs give narrower intervals.",
+        "search.sampler": "The plan supports up to three hyperparameters, all numeric.",
+        "search.spending": "Settings that are worse than the best one are stopped early.",
+        "search.jobs": "One per CPU core of this machine, each with one thread.",
     }

@@ -148,7 +148,7 @@ def read_trained(path: Path, trust_code: bool = False) -> Trained:
             str(path),
             expected="a model with hyperparameters to search",
             got=f"a {model.title}",
-            advice="Register with it, or give the model that it was baked from.",
+            advice="Register with it, or use the model from which it was baked.",
         )
     return _of_model("file", path, model, declaration=None)
 
@@ -269,13 +269,13 @@ class OtherModel(NewModel):
         if trained.spacing_mm == "unknown":
             cohort = cohort.model_copy(update={"spacing_known": False})
             remarks["cohort.spacing_known"] = (
-                "The spacing of the model's own images is unknown: voxels are compared with voxels."
+                "The spacing of the training images is unknown, so grids are compared in voxels."
             )
         declared = trained.declaration
         if declared is not None and declared.cohort.minimum_voxels:
             least = declared.cohort.minimum_voxels
             cohort = cohort.model_copy(update={"minimum_voxels": least})
-            remarks["cohort.minimum_voxels"] = "As in the model's study."
+            remarks["cohort.minimum_voxels"] = "As in the study of the model."
         fitting = Fitting(trained, found, slices, remarks, warnings)
         preprocessing = fitting.preprocessing(folder, track)
         split = _split(trained, found, remarks, warnings)
@@ -335,11 +335,11 @@ class OtherModel(NewModel):
                 else f"a registration takes {measured.seconds:.0f} s"
             )
             remarks["preprocessing.normalization"] = (
-                f"The file does not tell it; not measured, as {reason}."
+                f"Not stored in the file, and not measured because {reason}."
             )
             warnings.append(
-                f"Normalization: the file does not tell how images were normalized in training; {proposed} is a guess, "
-                f"not measured, as {reason}."
+                f"Normalization: the file does not contain the normalization used in training; {proposed} is "
+                f"assumed, and was not tested because {reason}."
             )
             return study
         remarks["preprocessing.normalization"] = measured.remark
@@ -353,8 +353,8 @@ class OtherModel(NewModel):
         facts = self._trained.facts
         if facts is None:
             return [
-                "The model does not tell what its training images look like: contrast, size of structures and "
-                "overlap are not compared."
+                "The model contains no statistics of its training images, so contrast, structure sizes and "
+                "overlap were not compared."
             ]
         absolute = with_absolute_paths(study, folder)
         return find_doubts(facts, look_at(absolute, found.cohort, facts, folder, track))
@@ -408,22 +408,22 @@ class Fitting:
             "normalization": options.normalization,
             "placement": placement,
         }
-        self._remarks["preprocessing.normalization"] = "The model's."
+        self._remarks["preprocessing.normalization"] = "That of the model."
         if options.background is not None:
             values["background"] = options.background
-            self._remarks["preprocessing.background"] = "The model's."
+            self._remarks["preprocessing.background"] = "That of the model."
         spacing = self._trained.spacing_mm
         if isinstance(spacing, tuple):
             values["spacing_mm"] = [float(step) for step in spacing]
-            self._remarks["preprocessing.spacing_mm"] = "The model's."
+            self._remarks["preprocessing.spacing_mm"] = "That of the model."
         elif spacing is None:
             self._warnings.append(
-                "Spacing: the spacing that the model was trained at is not known; images keep their own."
+                "Spacing: the spacing of the training images is unknown; the images keep their own spacing."
             )
         if placement == "affine":
             values["template"] = self._template(folder, track)
         if across is not None:
-            reason = self._reason or "The model registers slices across it."
+            reason = self._reason or "The model registers slices perpendicular to this axis."
             found, asked = self._found, self._asked
             values.update(slices_across(found, across, placement, asked, self._remarks, reason))
         return values
@@ -439,14 +439,14 @@ class Fitting:
                     "--slices",
                     expected=f"none with a model that registers volumes of {own} voxels",
                     got=f"slices across axis {self._asked.axis}",
-                    advice="Leave it out, or take a model of 2-D images.",
+                    advice="Leave it out, or use a model of 2-D images.",
                 )
             is_flat = int(shapes.min()) == 1
             if is_flat or int(np.median(shapes, axis=0).min()) < _FEWEST_SLICES:
                 raise _cannot(
                     f"volumes, as the model registers {own} voxels",
                     f"{'2-D images' if is_flat else 'few slices'} ({sides_text(shapes[0])} voxels)",
-                    "Take a model of 2-D images, or volumes.",
+                    "Use a model of 2-D images, or volumes.",
                 )
             return None
         across = trained.options.slices.axis if trained.options.slices else trained.reference.plane
@@ -455,7 +455,7 @@ class Fitting:
             plane = found.slice_axis
             if across is not None and plane != across:
                 self._warnings.append(
-                    f"Plane: the images lie across axis {plane} and those in training across axis {across} (0 "
+                    f"Plane: the images are perpendicular to axis {plane}, the training images to axis {across} (0 "
                     "sagittal, 1 coronal, 2 axial)."
                 )
             return plane
@@ -469,8 +469,8 @@ class Fitting:
         if self._asked is not None:
             if across is not None and self._asked.axis != across:
                 self._warnings.append(
-                    f"Plane: --slices asks for slices across axis {self._asked.axis}, and the model was trained on "
-                    f"slices across axis {across} (0 sagittal, 1 coronal, 2 axial)."
+                    f"Plane: --slices selects slices perpendicular to axis {self._asked.axis}, but the model was "
+                    f"trained on slices perpendicular to axis {across} (0 sagittal, 1 coronal, 2 axial)."
                 )
             return self._asked.axis
         if across is not None:
@@ -478,14 +478,12 @@ class Fitting:
                 raise _cannot(
                     f"2-D images, as the model registers {own} voxels",
                     f"volumes ({sides_text(shapes[0])} voxels)",
-                    f"Add --slices {across} for slices across the axis that its images lie across, or take a model of "
+                    f"Add --slices {across} for slices in the plane of its training images, or use a model of "
                     "volumes.",
                 )
             return across
         if found.slice_axis is not None:
-            self._reason = (
-                "Images have few or thick slices along it, and the model registers 2-D images."
-            )
+            self._reason = "The images have few or thick slices along this axis, and the model registers 2-D images."
             return found.slice_axis
         return self._fitting_plane(placement)
 
@@ -520,17 +518,17 @@ class Fitting:
             raise _cannot(
                 f"2-D images of {sides_text(own)} voxels, the model's only grid",
                 f"volumes whose slices are {told}, with structures that reach beyond it in each plane",
-                "Crop the images around their structures, or take a model that takes other grids.",
+                "Crop the images around their structures, or use a model that supports other grids.",
             )
         best = max(fit, key=lambda axis: fit[axis])
         name = _AXIS_NAMES[best]
         self._reason = (
-            f"The model registers 2-D images of {sides_text(own)} voxels and does not tell their plane. Slices are "
-            f"{told} voxels: those across {name} fit best."
+            f"The model registers 2-D images of {sides_text(own)} voxels and does not contain their plane. Slices "
+            f"have {told} voxels; those perpendicular to {name} fit best."
         )
         self._warnings.append(
-            f"Plane: the model does not tell which slices it was trained on; those across {name} are taken, as they "
-            "fit its grid best. `hmopt new --slices` takes others."
+            f"Plane: the model does not contain the plane of its training slices; slices perpendicular to {name} "
+            "are used because they fit its grid best. Use `hmopt new --slices` to choose others."
         )
         return best
 
@@ -540,9 +538,7 @@ class Fitting:
         found = self._found
         overlaps = found.overlaps
         measured = ", ".join(f"{overlap:.2f} by {name}" for name, overlap in overlaps.items())
-        remark = (
-            f"The model's. Mean overlap of labels before registration: {measured or 'not known'}."
-        )
+        remark = f"That of the model. Mean overlap of labels before registration: {measured or 'unknown'}."
         self._remarks["preprocessing.placement"] = remark
         if own == "affine":
             return own
@@ -555,7 +551,7 @@ class Fitting:
         if others[best] <= others[own] + _AS_GOOD:
             return own
         self._remarks["preprocessing.placement"] = (
-            f"The model's is {own}, with which these images overlap less: {measured}."
+            f"The model uses {own}, with which these images overlap less: {measured}."
         )
         return best
 
@@ -568,16 +564,16 @@ class Fitting:
         is_held = all(count <= side for count, side in zip(needed, own, strict=True))
         stride = trained.model.stride
         if stride is None:
-            self._remarks["preprocessing.shape"] = f"The model's only grid. {covered}."
+            self._remarks["preprocessing.shape"] = f"The only grid of the model. {covered}."
             if not is_held:
                 self._check_structures_inside(kept, own)
             return list(own)
         smallest = [stride * math.ceil(count / stride) for count in needed]
         if is_held and math.prod(smallest) >= _FULL_ENOUGH * math.prod(own):
-            self._remarks["preprocessing.shape"] = f"The model's own grid. {covered}."
+            self._remarks["preprocessing.shape"] = f"The grid of the model. {covered}."
             return list(own)
         self._remarks["preprocessing.shape"] = (
-            f"{covered}; the model takes multiples of {stride} (its own grid: {sides_text(own)})."
+            f"{covered}; the model requires multiples of {stride} (its own grid: {sides_text(own)})."
         )
         _check_memory(smallest)
         return smallest
@@ -611,11 +607,11 @@ class Fitting:
             raise _cannot(
                 f"structures within {sides_text(shape)} voxels, the model's only grid",
                 f"structures that need {sides_text(needed)}",
-                "Crop the images around their structures, or take a model that takes other grids.",
+                "Crop the images around their structures, or use a model that supports other grids.",
             )
         self._warnings.append(
-            f"Field of view: images are larger than the model's only grid, {sides_text(shape)} voxels; their "
-            "margins are cut off."
+            f"Field of view: the images are larger than the only grid of the model ({sides_text(shape)} voxels); "
+            "their margins are cut off."
         )
 
     @staticmethod
@@ -650,7 +646,7 @@ class Fitting:
             with replacing(destination) as beside:
                 shutil.copyfile(template, beside)
             self._remarks["preprocessing.template"] = (
-                "A copy of the image that the model's cohort was aligned to."
+                "Copy of the image to which the training cohort was aligned."
             )
             return TEMPLATE
         images = self._found.cohort.images
@@ -658,8 +654,8 @@ class Fitting:
         rows = [Path(path) == chosen for path in images["image"]]
         name = str(images.index[rows.index(True)])
         self._warnings.append(
-            f"Alignment: the image that the model's cohort was aligned to is not with the model; images are aligned "
-            f"to {name} of this cohort instead."
+            "Alignment: the image to which the training cohort was aligned is not stored with the model; images "
+            f"are aligned to {name} of this cohort instead."
         )
         return name
 
@@ -672,17 +668,17 @@ def _split(trained: Trained, found: Inspection, remarks: Remarks, warnings: list
     if len(rest) < FEWEST_SUBJECTS:
         raise DataError(
             "cohort",
-            expected=f"at least {FEWEST_SUBJECTS} subjects that the model was not trained on",
+            expected=f"at least {FEWEST_SUBJECTS} subjects on which the model was not trained",
             got=f"{len(rest)} of {len(subjects)}",
-            advice="Add subjects, or search in the model's own study folder.",
+            advice="Add subjects, or search in the study folder of the model.",
         )
     remarks["split.train"] = "Nothing is trained here."
     remarks["split.search"] = "All subjects."
     if known:
-        remarks["split.search"] = "All subjects that the model was not trained on."
+        remarks["split.search"] = "All subjects on which the model was not trained."
         warnings.append(
-            f"Subjects: the model was trained on images of {len(known)} of {len(subjects)} subjects; these are not "
-            "searched, as its scores on them would be too good."
+            f"Subjects: the model was trained on images of {len(known)} of {len(subjects)} subjects; they are "
+            "excluded from the search, because scores on them would be optimistic."
         )
     return {"train": 0, "tune": 0, "search": rest if known else len(subjects)}
 
@@ -710,11 +706,11 @@ def _pairs(trained: Trained, found: Inspection, remarks: Remarks, warnings: list
     if shared:
         values["tasks"] = shared
         remarks["pairs.tasks"] = (
-            "Those that the model was trained on, of those that the cohort has."
+            "Tasks on which the model was trained, if the cohort has such pairs."
         )
     elif known and "atlas" not in known:
         warnings.append(
-            f"Pairs: the model was trained on {', '.join(known)} pairs, and the cohort only has "
+            f"Pairs: the model was trained on {', '.join(known)} pairs, but the cohort only has "
             f"{', '.join(values['tasks'])} pairs."
         )
     return values
@@ -740,7 +736,7 @@ def _search_of(declared: Study | None, remarks: Remarks) -> Values:
     if declared is None:
         return {}
     kept = {"metric", "reported", "folding_limit", "limits", "margin"}
-    remarks["search.metric"] = "As in the model's study, so that its optima can stand beside these."
+    remarks["search.metric"] = "As in the study of the model, so that the optima can be compared."
     return declared.search.model_dump(mode="json", include=kept, exclude_none=True)
 
 

@@ -45,8 +45,8 @@ class WithoutTraining(NewModel):
         study = parse_study(declared)
         remarks |= {
             "model.source": "Each pair is registered by minimizing its loss; nothing is trained.",
-            "split.search": "All: nothing is trained.",
-            "pairs.search": "Each takes seconds at every setting; more of them narrow the intervals.",
-            "refine.iterations": "At each of ten values of λ, from the strongest down.",
+            "split.search": "All subjects; nothing is trained.",
+            "pairs.search": "Each pair takes seconds per setting; more pairs give narrower intervals.",
+            "refine.iterations": "At each of ten values of λ, from the strongest regularization down.",
         }
         return Inferred(study=study, remarks=remarks)

@@ -80,26 +80,26 @@ class NormalizationGains:
     def remark(self) -> str:
         """The numbers, in a sentence or two."""
         told = [f"{float(self.gains[name].mean()):+.3f} with {name}" for name in self.ranked]
-        pairs = "a pair" if self.pairs == 1 else f"{self.pairs} pairs"
+        pairs = "1 pair" if self.pairs == 1 else f"{self.pairs} pairs"
         return (
-            "The file does not tell it. Measured without labels: registration changes the similarity of "
-            f"{pairs} ({self.unregistered:.3f}) by {', '.join(told)}."
+            f"Not stored in the file. Measured without labels: registration changes the similarity of {pairs} "
+            f"({self.unregistered:.3f}) by {', '.join(told)}."
         )
 
     @property
     def warnings(self) -> list[str]:
         """What makes the choice doubtful, one sentence each."""
         best, second = self.ranked[:2]
-        advice = "Compare preprocessing.normalization with what the model was trained on."
+        advice = "Compare preprocessing.normalization with the training of the model."
         if not _is_above(self.gains[best], 0.0):
             return [
-                f"Normalization: the model brings the images hardly closer with any ({self.remark.split(': ')[-1]} "
-                f"{best} is taken. {advice}"
+                "Normalization: the model hardly improves the similarity with any normalization "
+                f"({self.remark.split(': ')[-1]} {best} is taken. {advice}"
             ]
         if not _is_above(self.gains[best] - self.gains[second], 0.0):
             return [
                 f"Normalization: {best} ({self.gains[best].mean():+.3f}) and {second} "
-                f"({self.gains[second].mean():+.3f}) improve the similarity about equally; {best} is taken. {advice}"
+                f"({self.gains[second].mean():+.3f}) improve the similarity about equally; {best} is used. {advice}"
             ]
         return []
 

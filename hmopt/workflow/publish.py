@@ -184,7 +184,8 @@ def publish(
         declaration = harmless(study)
         if declaration is None:
             remarks.append(
-                "The study uses plugins, so that study.toml is left out: the header of the weights says all."
+                "study.toml is not published because the study uses plugins; the header of the weights contains "
+                "all options."
             )
         else:
             (beside / "study.toml").write_text(_document(declaration), encoding="utf-8")
@@ -193,7 +194,7 @@ def publish(
             table = optima_table(material.findings, material.searched.loss_scale)
             write_table(_without_subjects(table), beside / OPTIMA_TABLE, float_format="%.6g")
         else:
-            remarks.append("Nothing was searched: the card tells no best setting.")
+            remarks.append("The model was not searched, so the card contains no best setting.")
         identity = model_identity(files.model_file(), list(study.hyperparameters))
         minutes = _minutes(files, header)
         card = Card(
@@ -221,9 +222,9 @@ def _check_destination(destination: Path) -> None:
     if not is_free:
         raise DeclarationError(
             "--to",
-            expected="a folder that is not there yet, or is empty",
+            expected="a new or empty folder",
             got=str(destination),
-            advice="Choose another one, or move it away.",
+            advice="Choose another folder, or move it away.",
         )
 
 
@@ -247,7 +248,7 @@ def _told_licence(study: Study, given: str | None) -> str:
             "cohort.license",
             expected="the licence of the training images",
             got="none",
-            advice="Give --data-license, as cc-by-4.0, or declare it.",
+            advice="Use --data-license, such as cc-by-4.0, or declare cohort.license.",
         )
     return licence
 
@@ -323,7 +324,7 @@ def harmless(study: Study) -> Study | None:
 def _document(study: Study) -> str:
     remarks = {
         "cohort.manifest": "The images are not published with the model.",
-        "split.train": "Numbers of subjects; which ones is not published.",
+        "split.train": "Numbers of subjects; their names are not published.",
     }
     return write_document(study, remarks)
 
@@ -352,12 +353,14 @@ def _copy_network(folder: Path, study: Study, destination: Path) -> list[str]:
     file = network_file(declared)
     if file is None:
         module = declared.rsplit(":", 1)[0]
-        return [f"The network is made by the module {module}: who uses the model must install it."]
+        return [
+            f"The network is defined in the module {module}, which users of the model must install."
+        ]
     copied = destination / file
     copied.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / file, copied)
     return [
-        f"{file.as_posix()} makes the network and is published with it: who uses the model must trust the file "
+        f"{file.as_posix()} defines the network and is published with the model; users must trust the file "
         "(--trust-code)."
     ]
 
@@ -490,7 +493,7 @@ class Card:
     def _meaning(self) -> str:
         if "regularization" not in self.study.hyperparameters:
             return ""
-        return "λ is in [0, 1]: 0 regularizes not at all, 1 does nothing else."
+        return "λ is in [0, 1]: 0 is no regularization, 1 is regularization only."
 
     def _setting(self) -> Setting:
         overall = None if self.optima is None else self._overall()
@@ -532,20 +535,20 @@ class Card:
         spacing = header.get("spacing_mm")
         training = header.get("training", {})
         rows = [
-            ("subjects", "not told by the model" if facts is None else _people(facts)),
-            ("modality", ", ".join(facts.modalities) if facts and facts.modalities else "not told"),
-            ("structures", ", ".join(header.get("labels", [])) or "not told"),
+            ("subjects", "not stored in the model" if facts is None else _people(facts)),
+            ("modality", ", ".join(facts.modalities) if facts and facts.modalities else "unknown"),
+            ("structures", ", ".join(header.get("labels", [])) or "unknown"),
             ("grid", f"{sides_text(header['architecture']['shape'])} voxels"),
             (
                 "spacing",
-                f"{sides_text(spacing)} mm" if spacing else "not known; voxels as they are",
+                f"{sides_text(spacing)} mm" if spacing else "unknown; native voxels",
             ),
-            ("normalization", str(preprocessing.get("normalization", "not told"))),
-            ("placement", str(preprocessing.get("placement", "not told"))),
+            ("normalization", str(preprocessing.get("normalization", "unknown"))),
+            ("placement", str(preprocessing.get("placement", "unknown"))),
             ("pairs", ", ".join(self.study.pairs.tasks)),
             ("similarity", _title(SIMILARITIES, loss.get("similarity"))),
             ("regularizer", _title(REGULARIZERS, loss.get("regularizer"))),
-            ("steps", f"{header.get('steps', 'not told')} of {training.get('batch', '?')} pairs"),
+            ("steps", f"{header.get('steps', 'unknown')} of {training.get('batch', '?')} pairs"),
             (
                 "time",
                 f"{duration(self.minutes) if self.minutes else 'not known'} on {header.get('device', 'cpu')}",
@@ -632,7 +635,7 @@ def _people(facts: CohortFacts) -> str:
 
 def _title(records: Mapping[str, Any], name: str | None) -> str:
     if name is None:
-        return "not told"
+        return "unknown"
     return records[name].title if name in records else name
 
 

@@ -122,7 +122,7 @@ class Registered:
         if self.displacement is not None:
             lines.append(f"Displacement: {self.displacement}")
         if self.inverse_moved is not None:
-            lines.append(f"Inversely moved image: {self.inverse_moved}")
+            lines.append(f"Warped fixed image: {self.inverse_moved}")
         if self.inverse is not None:
             lines.append(f"Inverse: {self.inverse}")
         if self.residual is not None:
@@ -180,7 +180,7 @@ class Recommendation:
         if self.folding_limit is None:
             raise SearchError(
                 WITHIN_LIMITS,
-                expected="a model whose optima.json tells of folding",
+                expected="a model whose optima.json contains folding",
                 got="one that was published by an earlier version of hmopt",
                 advice="Leave the option out, or publish the model again.",
             )
@@ -190,7 +190,7 @@ class Recommendation:
             raise SearchError(
                 WITHIN_LIMITS,
                 expected=", with ".join([folds, *further]),
-                got="none that was measured",
+                got="no measured setting",
                 advice="Leave the option out, or change search.folding_limit or search.limits and run "
                 "`hmopt search` again.",
             )
@@ -203,11 +203,9 @@ class Recommendation:
             return None
         exceeds = f"This setting {', and '.join(exceeded)}"
         if self.within_limit is None:
-            return f"{exceeds}; no setting that was measured obeys all limits."
+            return f"{exceeds}; no measured setting satisfies all limits."
         other = setting_text(self.within_limit)
-        return (
-            f"{exceeds}. The best one within the limits is {other}: add {WITHIN_LIMITS} to take it."
-        )
+        return f"{exceeds}. The best setting within the limits is {other}; use it with {WITHIN_LIMITS}."
 
     def _exceeded(self) -> list[str]:
         """Return a clause for each limit that the best setting exceeds."""
@@ -452,8 +450,8 @@ def _check_uncertainty(
     if starts and uncertainty is None:
         raise DeclarationError(
             START_OPTION,
-            expected=f"{UNCERTAINTY} with it",
-            got="it alone",
+            expected=UNCERTAINTY,
+            got="the option alone",
             advice=f"Add {UNCERTAINTY}, or leave it out.",
         )
     if uncertainty is not None and (setting or per_structure):
@@ -462,7 +460,7 @@ def _check_uncertainty(
             UNCERTAINTY,
             expected="the best setting of a scope, whose confidence set is known",
             got=given,
-            advice="Leave one out.",
+            advice="Use one of them.",
         )
 
 
@@ -502,12 +500,12 @@ def _check_per_structure(
             "--per-structure",
             expected=f"neither values, nor a scope, nor {WITHIN_LIMITS}",
             got="one of them",
-            advice="Leave one out.",
+            advice="Use one of them.",
         )
     if label_files and not per_structure:
         raise DeclarationError(
             ", ".join(label_files),
-            expected="--per-structure with it",
+            expected="--per-structure",
             got="none",
             advice="Add --per-structure, or leave it out.",
         )
@@ -554,14 +552,14 @@ def check_choice(
             "--regularization, --set, --setting",
             expected="either values or a scope (--scope, --label, --subject, --group)",
             got="both",
-            advice="Leave one out.",
+            advice="Use one of them.",
         )
     if setting and within_limits:
         raise DeclarationError(
             WITHIN_LIMITS,
             expected="a setting that the search recommends",
             got="values",
-            advice="Leave one out.",
+            advice="Use one of them.",
         )
 
 
@@ -626,8 +624,8 @@ def _advice_on_refinement(files: StudyFolder, iterations: int) -> str | None:
         return None
     searched = files.study.refine.iterations
     return (
-        f"The setting was searched with registrations refined by {searched} iterations: with {iterations} "
-        "another one can be the best."
+        f"The setting was searched with registrations refined by {searched} iterations; with {iterations} "
+        "iterations, another setting may be best."
     )
 
 
@@ -804,7 +802,7 @@ def find_published(optima: "ModelOptima", criteria: Criteria) -> "ScopeOptimum":
         "scope",
         expected=f"one that was published with the model ({', '.join(named)}{more})",
         got=asked.name,
-        advice="Choose one of them, or give values with --regularization or --set.",
+        advice="Choose one of them, or set values with --regularization or --set.",
     )
 
 

@@ -218,7 +218,7 @@ def _check_gap(gap: bool, pairs: int | None, iterations: int | None) -> None:
             continue
         if not gap:
             raise DeclarationError(
-                option, expected="--gap with it", got="it alone", advice="Add --gap."
+                option, expected="--gap", got="the option alone", advice="Add --gap."
             )
         if number < 1:
             raise DeclarationError(
@@ -232,7 +232,7 @@ def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | No
         raise DeclarationError(
             "--maps, --map-width",
             expected="--per-structure with them",
-            got="one of them alone",
+            got="one of them without it",
             advice="Add --per-structure.",
         )
     if width is not None and not 0 <= width < np.inf:
@@ -255,7 +255,7 @@ def search_study(
     measured = _measure_all(files, track, device, retry_failed=retry_failed)
     study_search, model = measured.search, measured.model
     # other processes that search the folder write the same
-    with alone(lock_beside(files.search_file), "writes down what was searched", track):
+    with alone(lock_beside(files.search_file), "records what was searched", track):
         study_search.write_record(model, measured.earlier, measured.unregistered)
         studies = study_search.write_studies(measured.measurements)
         study_search.write_examples(model, measured.measurements)
@@ -566,7 +566,7 @@ class StudySearch:
                 scope.label,
             )
         except FailedPairsError as error:  # of an engine that succeeded before
-            warnings.warn(f"No example of {scope.name} is drawn: {error}", stacklevel=2)
+            warnings.warn(f"No example of {scope.name} was drawn: {error}", stacklevel=2)
 
     def _measurements(self, oracle: Oracle) -> Measurements:
         return self._ledger.measurements(

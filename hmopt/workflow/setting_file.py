@@ -16,8 +16,8 @@ from hmopt.schemas import Record
 from hmopt.space import Setting, Value
 
 OPTION = "--setting"
-_WHAT = "a setting as `hmopt tune` writes it"
-_ADVICE = "Write it again, or give values with --regularization or --set."
+_WHAT = "a setting file written by `hmopt tune`"
+_ADVICE = "Write it again, or set values with --regularization or --set."
 
 
 class ChosenSetting(Record):
@@ -67,7 +67,7 @@ def write_setting(path: Path, setting: Setting, model: str | None) -> None:
     document = tomlkit.document()
     document.add(
         tomlkit.comment(
-            "A setting of hmopt tune, for hmopt register and hmopt bake: --setting FILE"
+            "Setting chosen with hmopt tune, for hmopt register and hmopt bake (--setting FILE)"
         )
     )
     if model is not None:
@@ -126,7 +126,7 @@ def values_of(
         raise DeclarationError(
             f"{path}: model",
             expected=f"a setting that was chosen for this model ({own})",
-            got=f"one for another ({chosen.model})",
-            advice="Choose again with `hmopt tune`, or remove the key `model` to take it all the same.",
+            got=f"a setting for another model ({chosen.model})",
+            advice="Choose a new setting with `hmopt tune`, or remove the key `model` to use it anyway.",
         )
     return chosen.setting

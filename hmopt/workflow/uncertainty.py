@@ -57,7 +57,7 @@ def check_count(count: int | None, asked: bool) -> None:
         return
     if not asked:
         raise DeclarationError(
-            COUNT_OPTION, expected=f"{OPTION} with it", got="it alone", advice=f"Add {OPTION}."
+            COUNT_OPTION, expected=OPTION, got="the option alone", advice=f"Add {OPTION}."
         )
     if count < FEWEST:
         raise DeclarationError(
@@ -211,8 +211,8 @@ def open_compared(
         raise DeclarationError(
             OPTION,
             expected="a model with hyperparameters",
-            got="one whose setting was fixed",
-            advice="Use the model that it was baked from.",
+            got="a baked model with a fixed setting",
+            advice="Use the model from which it was baked.",
         )
     settings = settings_within(space, find_set(), count or SETTINGS)
     registrars = [registrar]
@@ -247,7 +247,7 @@ def check_landmarks(files: StudyFolder) -> None:
         OPTION,
         expected="a manifest with landmarks (column points)",
         got="none",
-        advice=f"Add the column, or use `hmopt register {OPTION}`, which needs none.",
+        advice=f"Add the column, or use `hmopt register {OPTION}`, which needs no landmarks.",
     )
 
 

@@ -55,7 +55,7 @@ def test_a_model_file_is_enough_where_values_are_given(tiny_study: Any, tmp_path
     again = tmp_path / "b.pt"
     hmopt.bake(tmp_path / "a.safetensors", format="torch", output=again)
     assert again.is_file()
-    with pytest.raises(DeclarationError, match="a model file alone does not tell"):
+    with pytest.raises(DeclarationError, match="a model file does not contain the best setting"):
         hmopt.bake(file, format="safetensors", output=tmp_path / "c.safetensors")
 
 
@@ -86,7 +86,7 @@ def test_the_command_takes_the_options_of_register(searched: Path, tmp_path: Pat
     assert f"Network (torch): {output}" in found.output
     again = CliRunner().invoke(app, [*arguments, "--set", "regularization=0.2"])
     assert again.exit_code == 2
-    assert "a name that is not taken" in again.output
+    assert "a name that does not exist" in again.output
     assert again.output.count("\n") == 1
 
 
@@ -136,7 +136,7 @@ def test_nothing_is_overwritten(tiny_study: Any, kind: str, tmp_path: Path) -> N
         output.mkdir()
     else:
         output = tiny_study.folder / "model.safetensors"
-    with pytest.raises(HmoptError, match="--output: expected a name that is not taken"):
+    with pytest.raises(HmoptError, match="--output: expected a name that does not exist"):
         hmopt.bake(
             tiny_study.folder,
             format="safetensors",

@@ -111,7 +111,7 @@ def test_a_scope_of_subjects_that_will_be_empty_is_told(study: Path) -> None:
     result = CliRunner().invoke(app, ["train", str(study), "--device", "cpu", "--quiet"])
     assert result.exit_code == 0, result.output
     assert (
-        "['subject'] is left out, since no subject is paired with 9 others (search.min_paired_subjects)"
+        "['subject'] is skipped because no subject is paired with 9 other subjects (search.min_paired_subjects)"
         in result.stderr
     )
 

@@ -113,7 +113,7 @@ def test_it_says_first_what_it_will_train(compared: Compared) -> None:
     at_optimum = {best.optimum, best.default}
     networks = 2 * len({*best.grid, *at_optimum}) + len(at_optimum)
     assert said.splitlines()[0].startswith(
-        f"To train: {networks} networks for one setting each (2 steps) and 3 hypermorphs (2 or 4 steps): about "
+        f"Trainings: {networks} separate networks (2 steps) and 3 hypermorphs (2 or 4 steps): about "
     )
 
 
@@ -194,9 +194,7 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
     (folder / "compare.json").unlink()
     result = run("compare", folder, "--jobs", 2)
     assert result.exit_code == 0, result.output
-    assert result.output.startswith(
-        "To train: 1 networks for one setting each (2 steps) and 1 hypermorphs"
-    )
+    assert result.output.startswith("Trainings: 1 separate networks (2 steps) and 1 hypermorphs")
     again = StudyFolder(folder).comparison
     assert again is not None
     assert [one.identity for one in again.baselines] == [
@@ -207,7 +205,7 @@ def test_trainings_side_by_side_go_on_and_end_in_the_same_numbers(
             load_file(one / "compare" / f"{name}.safetensors") for one in (folder, compared[0])
         )
         assert all(torch.equal(tensor, before[key]) for key, tensor in tensors.items())
-    assert run("compare", folder).output.startswith("To train: 0 networks")
+    assert run("compare", folder).output.startswith("Trainings: 0 separate networks")
 
 
 def test_an_error_comes_back_from_the_process_that_it_ended(
@@ -310,7 +308,7 @@ def test_each_setting_has_the_learning_rate_of_the_best_tune_dice(
     settings = sorted({*comparison.grid, comparison.optimum, comparison.default})
     further = len({comparison.optimum, comparison.default})
     assert said.splitlines()[0].startswith(
-        f"To train: at most {2 * len(settings) + further} networks for one setting each (2 steps; "
+        f"Trainings: at most {2 * len(settings) + further} separate networks (2 steps; "
         f"{2 * len(settings)} of them to choose among the learning rates 0.001, 0.04) and "
     )
     assert ": at most about " in said.splitlines()[0]
@@ -357,7 +355,7 @@ def test_a_comparison_at_chosen_rates_is_resumed_and_reported_from_committed_res
     folder = tmp_path / "study"
     shutil.copytree(at_best_rates[0], folder)
     comparison = StudyFolder(folder).comparison
-    assert run("compare", folder).output.startswith("To train: 0 networks")
+    assert run("compare", folder).output.startswith("Trainings: 0 separate networks")
     assert StudyFolder(folder).comparison == comparison
     assert "Stale: 0 of" in run("ledger", folder).output
     assert run("report", folder, "--results").exit_code == 0
@@ -388,7 +386,7 @@ def test_a_rate_at_which_all_diverge_leaves_a_comparison_at_the_other_one(
         patch.setattr("hmopt.oracle.baselines.train_network", train)
         result = run("compare", folder)
     assert result.exit_code == 0, result.output
-    assert run("compare", folder).output.startswith("To train: 0 networks")
+    assert run("compare", folder).output.startswith("Trainings: 0 separate networks")
     several = StudyFolder(folder).comparison
     assert several is not None
     assert {trial.learning_rate for trial in several.rate_trials if trial.chosen} == {0.01}
@@ -396,7 +394,7 @@ def test_a_rate_at_which_all_diverge_leaves_a_comparison_at_the_other_one(
 
     for one_rate in ("0.01", "[0.01]"):
         declare_rates(folder, one_rate)
-        assert run("compare", folder).output.startswith("To train: 0 networks")
+        assert run("compare", folder).output.startswith("Trainings: 0 separate networks")
         alone = StudyFolder(folder).comparison
         assert alone is not None
         assert alone.rate_trials == ()

@@ -59,7 +59,7 @@ def test_regions_from_training_to_the_report(folder: Path, hmopt: Callable[..., 
     assert regional["weights"] == list(WEIGHTS)
     assert np.isfinite(regional["gain"]["difference"])
     page = html.unescape((folder / "report/index.html").read_text(encoding="utf-8"))
-    assert "One field with its own λ for each region" in page
+    assert "One field with a separate λ for each region" in page
     assert "+ Σ ρ(λ_k) · mean squared gradient of the velocity in region k" in page
     assert "λ(outer) is λ in the region outer (cortex) of the fixed image." in page
 

@@ -220,7 +220,9 @@ def test_elastix_weighs_the_sum_of_curvatures_in_mm() -> None:
 
 @pytest.mark.parametrize("name", [name for name, one in PROGRAMS.items() if one.formula is None])
 def test_no_number_is_given_where_there_is_no_penalty(name: str) -> None:
-    with pytest.raises(DeclarationError, match=f"got {name}. No formula .* smoother"):
+    with pytest.raises(
+        DeclarationError, match=f"got {name}. There is no conversion formula.* smoother"
+    ):
         convert_regularization(0.2, "hmopt", name)
     with pytest.raises(DeclarationError, match="source: expected a program whose penalty"):
         convert_regularization(0.2, name, "hmopt")

@@ -63,7 +63,7 @@ def test_a_study_without_training_is_searched_and_reported(folder: Path) -> None
     hmopt.report(folder)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert "each pair was registered by minimizing its loss" in page
-    assert "Up to 3 iterations of L-BFGS at each of ten even values of λ" in page
+    assert "Up to 3 iterations of L-BFGS at each of ten evenly spaced values of λ" in page
 
 
 def test_what_a_declaration_writes_is_what_matters(folder: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_scope_that_registration_does_not_help_gets_no_setting(
 ) -> None:
     helpless = replace(thalamus, warnings=(OptimumWarning.NO_BETTER,))
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), helpless)
-    assert found.text == "do not register: no setting is better than before"
+    assert found.text == "do not register: no setting improves on the unregistered images"
     assert found.setting is None
     assert found.command == ""
 
@@ -86,7 +86,7 @@ def test_a_scope_with_evidence_over_the_default_gets_its_own_pooled_setting(
     shown: Shown, thalamus: ScopeResult
 ) -> None:
     found = advise(shown(**{"label=thalamus": GAIN, "cohort": GAIN}), thalamus)
-    assert found.text == "λ = 0.65, its own: better than the default"
+    assert found.text == "λ = 0.65, its own setting: better than the default"
     assert found.setting == {"regularization": 0.65}
     assert found.command.endswith("--label thalamus")
 
@@ -95,7 +95,7 @@ def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves
     shown: Shown, thalamus: ScopeResult
 ) -> None:
     found = advise(shown(cohort=GAIN), thalamus)
-    assert found.text == "λ = 0.35, the best for all"
+    assert found.text == "λ = 0.35, the single best setting"
     assert found.setting == {"regularization": 0.35}
     assert found.command.endswith("--regularization 0.35")
 
@@ -103,10 +103,10 @@ def test_without_evidence_of_its_own_it_gets_the_single_best_where_that_improves
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [
-        (0.35, 0.7, "0.35–0.70 equally good: keep λ = 0.50"),
+        (0.35, 0.7, "0.35–0.70 equivalent: keep λ = 0.50"),
         (0.5, 0.5, "0.50 is best: keep λ = 0.50"),
-        (0.6, 0.7, "no evidence for another: keep λ = 0.50"),
-        (*NOTHING, "no evidence for another: keep λ = 0.50"),
+        (0.6, 0.7, "no evidence for another setting: keep λ = 0.50"),
+        (*NOTHING, "no evidence for another setting: keep λ = 0.50"),
     ],
 )
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_all_together_get_the_single_best_where_it_improves_and_else_the_default
 ) -> None:
     own = advise(shown(cohort=GAIN), material.cohort)
     assert own.setting == material.cohort.recommended
-    assert own.text.endswith("its own: better than the default")
+    assert own.text.endswith("its own setting: better than the default")
     assert advise(shown(), material.cohort).setting == {"regularization": 0.5}
     assert advise(shown(cohort=LOSS), material.cohort).setting == {"regularization": 0.5}
 

@@ -86,7 +86,7 @@ def test_the_report_shows_the_methods_and_keeps_their_numbers(folder: Path, tmp_
     declare(folder, '[report]\ntitle = "ours"\nbeside = ["../lower"]')
     page = write_report(folder).read_text(encoding="utf-8")
     results = write_results(folder)
-    assert "Methods side by side" in page
+    assert "Comparison of methods" in page
     assert "lower, tuned" in page
     table = pd.read_csv(results / "beside.csv")
     overall = table[table["label"].isna()].set_index(["method", "choice"])
@@ -218,7 +218,7 @@ def test_a_study_of_other_pairs_or_that_was_not_searched_is_refused(
 ) -> None:
     with pytest.raises(LedgerError, match=r"Run `hmopt search` first"):
         hmopt.beside(folder, tmp_path / "nothing")
-    with pytest.raises(DataError, match="expected methods of different names"):
+    with pytest.raises(DataError, match="expected methods with different names"):
         hmopt.beside(folder, folder)
     with pytest.raises(DataError, match="expected another study folder"):
         hmopt.beside(folder)

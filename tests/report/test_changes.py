@@ -80,20 +80,20 @@ def test_verdicts_scopes_sections_and_compared_methods_are_told() -> None:
     assert found.new == ("scope putamen", "Amortization gap", "C against B")
     assert found.gone == ("scope thalamus", "A against B")
     assert str(found) == (
-        "Since the last report: 1 verdict changed (one λ for all: yes → no evidence); "
-        "new: scope putamen, Amortization gap, C against B; gone: scope thalamus, A against B"
+        "Changes since the previous report: 1 verdict changed (one λ for all: yes → no evidence); "
+        "added: scope putamen, Amortization gap, C against B; removed: scope thalamus, A against B"
     )
 
 
 def test_another_metric_is_told() -> None:
     found = changes_between(record(), record(metric="hd95_mm"))
-    assert found.verdicts == ("the metric that chooses: dice → hd95_mm",)
+    assert found.verdicts == ("optimized metric: dice → hd95_mm",)
 
 
 def test_a_line_names_some_and_counts_the_others() -> None:
     scopes = {f"label={name}": scope(name, regularization=0.1) for name in "abcdefghij"}
     line = str(changes_between(record(scopes={}), record(scopes=scopes)))
-    assert line.endswith("new: scope a, scope b, scope c, scope d, scope e, scope f and 4 more")
+    assert line.endswith("added: scope a, scope b, scope c, scope d, scope e, scope f and 4 more")
     assert "\n" not in line
 
 
@@ -105,7 +105,7 @@ def test_a_record_survives_a_file_and_a_damaged_one_is_refused(tmp_path: Path) -
     content = json.loads(path.read_text(encoding="utf-8"))
     content["metric"] = "other"
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(HmoptError, match=r"report.json: expected the record of the last report"):
+    with pytest.raises(HmoptError, match=r"report.json: expected the findings of the previous report"):
         read_last(path)
 
 
@@ -121,7 +121,7 @@ def test_a_report_of_changed_measurements_says_so_and_the_next_one_does_not(
     report = StudyFolder(folder).report
     first = hmopt.report(folder)
     assert first.changes is None
-    assert "Since the last report" not in report.page_file.read_text(encoding="utf-8")
+    assert "Changes since the previous report" not in report.page_file.read_text(encoding="utf-8")
     bytes_of_first = {
         path.name: path.read_bytes() for path in report.path.iterdir() if path.is_file()
     }
@@ -138,7 +138,7 @@ def test_a_report_of_changed_measurements_says_so_and_the_next_one_does_not(
     changed = hmopt.report(folder)
     assert changed.changes is not None
     assert any(line.startswith("λ* of thalamus: 0.") for line in changed.changes.optima)
-    assert str(changed).splitlines()[1].startswith("Since the last report: ")
+    assert str(changed).splitlines()[1].startswith("Changes since the previous report: ")
     page = report.page_file.read_text(encoding="utf-8")
     assert 'id="changes"' in page
     assert changed.changes.optima[0] in page

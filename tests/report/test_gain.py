@@ -33,7 +33,7 @@ def gain(value: float, error: float, subjects: int = 8, name: str = "label") -> 
         (-0.001, 0.002, 8, "no evidence"),
         (0.0001, 0.0005, 8, "negligible"),
         (0.0012, 0.0003, 8, "negligible"),
-        (-0.008, 0.002, 8, "no, it loses"),
+        (-0.008, 0.002, 8, "no, worse"),
         (0.025, 0.001, 4, "too few subjects"),
         (0.025, math.nan, 8, "too few subjects"),
     ],

@@ -69,7 +69,7 @@ def told(with_gains: Callable[..., Material]) -> Callable[..., Material]:
             0.0005,
             0.0003,
             Evidence.NEGLIGIBLE,
-            "the default λ = 0.50 is equivalent to it, to within 0.002",
+            "the default λ = 0.50 is equivalent to it within a margin of 0.002",
             False,
         ),
         (
@@ -107,15 +107,15 @@ def test_a_setting_for_each_structure_is_said_to_need_a_registration_for_each(
     material: Material, told: Callable[..., Material]
 ) -> None:
     said = headline(told(material, 0.01, 0.002, Evidence.FOUND, "label"))
-    assert "Choosing λ per structure improves held-out Dice over one for all by +0.010" in said
-    assert "Each structure then needs a registration of its own." in said
+    assert "Choosing λ per structure improves held-out Dice over one λ for all by +0.010" in said
+    assert "This requires a separate registration for each structure." in said
     both = Scope(criteria=(("label", "thalamus"), ("task", "within")))
     findings = (*material.findings, replace(material.cohort, scope=both))
     product = headline(
         told(replace(material, findings=findings), 0.01, 0.002, Evidence.FOUND, "label × task")
     )
     assert "Choosing λ per structure × task improves" in product
-    assert "Each structure then needs a registration of its own" in product
+    assert "This requires a separate registration for each structure" in product
     assert "registration of its own" not in headline(
         told(material, 0.01, 0.002, Evidence.FOUND, "task")
     )
@@ -159,7 +159,7 @@ def test_few_subjects_are_said_once_where_they_are_few_everywhere(material: Mate
     )
     everywhere = replace(material, findings=flagged)
     assert few_everywhere(everywhere) == (
-        f"{OptimumWarning.FEW_SUBJECTS.message} This holds for all scopes: 12 subjects were searched."
+        f"{OptimumWarning.FEW_SUBJECTS.message} This applies to all scopes: the search used 12 subjects."
     )
     but_one = replace(
         material, findings=(*flagged[:1], replace(flagged[1], warnings=()), *flagged[2:])
@@ -195,13 +195,14 @@ def test_without_an_interval_nothing_is_said_to_differ(material: Material) -> No
 def test_caveats_say_whose_setting_it_is(material: Material) -> None:
     said = " ".join(caveats(material))
     assert (
-        "λ is that of this network and this loss: no parameter of another program, such as SyN's"
+        "λ is specific to this network and this loss: parameters of other programs, such as those of SyN"
         in said
     )
-    assert "A setting for each structure is a registration for each structure" in said
+    assert "Using a setting per structure gives one registration per structure" in said
     few = replace(material, findings=(replace(material.cohort, subjects=4), *material.findings[1:]))
-    assert "4 subjects were searched: below 5 there are no intervals and no verdicts." in caveats(
-        few
+    assert (
+        "The search used 4 subjects; intervals and verdicts are given only from 5 subjects."
+        in caveats(few)
     )
 
 
@@ -212,7 +213,7 @@ def test_a_gain_over_the_single_best_setting_stands_beside_that_over_the_default
         gain for gain in material.granularities if gain.name == "label" and gain.over == "default"
     )
     said = headline(material)
-    assert f"Over the default it gains {label.gain.value:+.3f}" in said
-    assert (": no evidence" in said.split("Over the default it gains")[1]) is (
+    assert f"The gain over the default is {label.gain.value:+.3f}" in said
+    assert (": no evidence" in said.split("The gain over the default is")[1]) is (
         label.evidence is Evidence.NONE
     )

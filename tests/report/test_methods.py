@@ -43,7 +43,7 @@ def test_the_numbers_of_the_study_stand_in_the_text(methods: Methods, material: 
     assert "The network was trained on 20 other subjects" in text
     assert "decisions about its training were made on 4 more" in text
     assert "Labels of 5 structures were evaluated." in text
-    assert "a grid of 48 × 64 voxels, with their centres at the same place" in text
+    assert "a grid of 48 × 64 voxels, with their centres aligned" in text
     assert "trained for 6,000 steps of Adam" in text
     assert "s = 2.500 scales D" in text
     assert (
@@ -72,7 +72,7 @@ def test_nothing_is_said_of_what_was_not_done(methods: Methods) -> None:
         assert word not in text
     assert references.LBFGS not in methods.references
     assert references.ANTS not in methods.references
-    assert "Compared on the same pairs" not in text
+    assert "compared on the same pairs" not in text
 
 
 def test_of_few_subjects_nothing_is_said_of_intervals_and_tests(few_folder: Path) -> None:

@@ -43,6 +43,6 @@ def test_two_hyperparameters_are_reported_side_by_side(
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "λ = 0.25, γ = 0.75 is best for the whole cohort" in text
     assert "0.000 to 0.000" not in text
-    assert "judge γ on labels that it did not see" in text
-    assert "nothing is in millimetres" in text
+    assert "evaluate γ on labels that are not in the loss" in text
+    assert "no distances are given in millimetres" in text
     assert (tmp_path / "report" / "figures" / "overview-label_weight.png").is_file()

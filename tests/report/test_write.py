@@ -150,13 +150,13 @@ def test_the_searched_metric_is_called_by_its_full_name_once_and_in_the_methods(
 def test_the_best_setting_by_nearest_neighbour_dice_stands_beside_the_other(page: Page) -> None:
     assert "λ* by nearest-neighbour Dice" in page.text
     assert "λ* by nearest neighbour" in page.text
-    assert "By nearest-neighbour Dice another λ is best for" in page.text
-    assert "Moving a label by part of a voxel blurs its border" in page.text
+    assert "By nearest-neighbour Dice, a different λ is best for" in page.text
+    assert "Moving a label by a fraction of a voxel blurs its border" in page.text
 
 
 def test_the_page_says_that_structures_need_registrations_of_their_own(page: Page) -> None:
     assert "A setting for each structure is a registration for each structure" in page.text
-    assert "Each structure then needs a registration of its own" in page.text
+    assert "This requires a separate registration for each structure" in page.text
 
 
 def test_rows_end_in_what_to_use_with_a_command(page: Page) -> None:
@@ -185,9 +185,9 @@ def test_of_four_subjects_the_page_gives_no_interval_and_no_verdict(few_folder: 
     assert not POINT.findall(text)
     assert "Too few subjects to compare it with the default λ = 0.50" in text
     assert "below 5 there are no intervals and no verdicts" in text
-    assert text.count("This holds for all scopes: 4 subjects were searched.") == 1
+    assert text.count("This applies to all scopes: the search used 4 subjects.") == 1
     assert "λ = 0.50, the default: fewer than 5 subjects" in text
-    assert "its own: better than the default" not in text
+    assert "its own setting: better than the default" not in text
 
 
 def test_results_give_the_same_report_without_ledger_and_model(
@@ -198,7 +198,7 @@ def test_results_give_the_same_report_without_ledger_and_model(
     again = write_report(tmp_path)
     first, second = (pd.read_csv(path.parent / "optima.csv") for path in (report, again))
     pd.testing.assert_frame_equal(first, second, rtol=1e-5, atol=1e-6)
-    assert "hmopt train, hmopt search. commands.csv tells how long each took." in Page(again).text
+    assert "hmopt train, hmopt search. Their run times are in commands.csv." in Page(again).text
 
 
 def test_results_are_small_and_their_summary_cites_the_table(results: Path, report: Path) -> None:
@@ -264,7 +264,7 @@ def test_without_training_log_half_training_and_declaration_the_report_says_less
     searched["search"]["scopes"] = [["label"]]
     write_json(tmp_path / "results" / "search.json", searched)
     text = Page(write_report(tmp_path)).text
-    assert "Half training was not measured" in text
+    assert "checkpoint at half training was not measured" in text
     assert "running mean" not in text
 
 

@@ -96,7 +96,7 @@ def refusal(path: Path) -> str:
     ) as caught:
         load_state(path, *training(0), "key")
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith("Delete the file to begin anew.")
+    assert str(caught.value).endswith("Delete the file to start again.")
     return str(caught.value)
 
 

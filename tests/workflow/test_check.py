@@ -39,7 +39,7 @@ def test_a_study_that_nothing_happened_to_has_no_problem(whole: Path) -> None:
     checked = hmopt.check(whole)
     assert checked.problems == ()
     assert checked.rerun == ()
-    assert str(checked) == f"Checked: {checked.files} files, no problem"
+    assert str(checked) == f"Checked: {checked.files} files, no problems"
 
 
 @pytest.mark.parametrize(

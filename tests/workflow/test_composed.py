@@ -92,7 +92,7 @@ def test_the_report_and_the_summary_tell_the_share_also_from_committed_results(
         assert numbers["folding"]["one field"] == pytest.approx(gain.folding[ONE_FIELD])
         assert numbers["fields"] == len(gain.fields.assignments)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
-    assert "One field with its own λ for each structure" in page
+    assert "One field with a separate λ for each structure" in page
 
     clone = tmp_path / "clone"
     shutil.copytree(folder / "results", clone / "results")
@@ -208,7 +208,7 @@ def test_what_cannot_be_is_refused_by_name(
     moving, fixed = two_files
     pair = (searched, moving, fixed)
     labels = label_map(fixed)
-    with pytest.raises(DeclarationError, match="--fixed-labels: expected --per-structure with it"):
+    with pytest.raises(DeclarationError, match="--fixed-labels: expected --per-structure"):
         hmopt.register(*pair, fixed_labels=labels)
     with pytest.raises(DeclarationError, match="--moving-labels: expected one label map"):
         hmopt.register(*pair, per_structure=True, fixed_labels=labels, moving_labels=labels)

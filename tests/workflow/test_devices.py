@@ -137,8 +137,8 @@ def test_a_process_that_was_killed_ends_the_training_in_one_line(
     folder = copied(untrained, tmp_path / "study")
     with pytest.raises(
         HmoptError,
-        match=r"^--devices: expected processes that run to the end of the training, "
-        r"got one that ended with exit code -9\. See what ended it",
+        match=r"^--devices: expected processes that run until the end of the training, "
+        r"got one that ended with exit code -9\. Check why it ended",
     ):
         hmopt.train(folder, device="cpu", devices=2, track=killing(after=6))
     assert multiprocessing.active_children() == []

@@ -111,7 +111,7 @@ def test_the_gap_of_another_search_is_left_out_with_a_warning(
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["sha256"]
     path.write_text(json.dumps({**content, "pairs": ["x->y"]}), encoding="utf-8")
-    with pytest.warns(UserWarning, match="The amortization gap is left out"):
+    with pytest.warns(UserWarning, match="The amortization gap is not reported"):
         assert read_material(folder).gap is None
     path.write_text(json.dumps({**content, "model": "another"}), encoding="utf-8")
     assert read_material(folder).gap is None
@@ -164,8 +164,8 @@ def test_the_command_does_the_same_and_refuses_what_cannot_be(
     assert done.exit_code == 0, done.output
     assert "Amortization gap at the best setting" in done.output
     for wrong, message in (
-        (["--gap-pairs", "4"], "--gap-pairs: expected --gap with it"),
-        (["--gap-iterations", "4"], "--gap-iterations: expected --gap with it"),
+        (["--gap-pairs", "4"], "--gap-pairs: expected --gap"),
+        (["--gap-iterations", "4"], "--gap-iterations: expected --gap"),
         (["--gap", "--gap-pairs", "0"], "--gap-pairs: expected a whole number >= 1"),
         (["--gap", "--gap-iterations", "12"], "--gap-iterations: expected fewer than the 12"),
     ):

@@ -66,5 +66,5 @@ def test_after_an_error_nothing_is_left(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_options_of_bids_need_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DeclarationError, match="--suffix: expected --bids beside it"):
+    with pytest.raises(DeclarationError, match="--suffix: expected --bids"):
         hmopt.new(tmp_path / "study", manifest=tmp_path / "cohort.csv", suffix="T1w")

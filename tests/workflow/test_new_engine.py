@@ -84,7 +84,7 @@ def test_a_program_that_is_not_installed_is_told_before_images_are_looked_at(
     [
         ({}, "got neither. Name the images."),
         ({"images": "images"}, "got --images. Add --labels."),
-        ({"images": "images", "manifest": "cohort.csv"}, "Use one way."),
+        ({"images": "images", "manifest": "cohort.csv"}, "Use one of these."),
         ({"label_names": "dseg.tsv"}, "got neither. Name the images."),
     ],
 )

@@ -273,7 +273,7 @@ def test_a_file_of_hmopt_needs_no_folder(tiny_study: Any, cohort: Path, tmp_path
     shutil.copy(tiny_study.folder / "model.safetensors", tmp_path / "theirs.safetensors")
     made = declare(tmp_path / "new", cohort, tmp_path / "theirs.safetensors")
     assert made.study.model.source == "file"
-    assert not about(made, "The model does not tell")
+    assert not about(made, "The model contains no statistics")
 
 
 @pytest.mark.parametrize("name", ["nothing", "folder", "text.h5"])
@@ -330,8 +330,8 @@ def test_a_model_of_another_program_keeps_its_grid_and_hyperparameters(
     assert made.study.preprocessing.normalization == "minmax"
     assert made.study.space.names == ("stiffness",)
     assert made.study.space.default == {"stiffness": 0.2}
-    assert "not known" in about(made, "Spacing")[0]
-    assert "are not compared" in made.warnings[-1]
+    assert "unknown" in about(made, "Spacing")[0]
+    assert "were not compared" in made.warnings[-1]
 
 
 def test_structures_beyond_the_only_grid_are_refused_with_the_numbers(
@@ -529,7 +529,7 @@ def test_a_normalization_that_does_not_matter_is_a_doubt(
     theirs = foreign(monkeypatch, tmp_path / "theirs.bin", model)
     made = declare(tmp_path / "new", volumes(tmp_path, shift=2), theirs)
     [doubt] = about(made, "Normalization")
-    assert "hardly closer" in doubt
+    assert "hardly improves" in doubt
     assert doubt in made.study.model.warnings
 
 
@@ -540,7 +540,7 @@ def test_the_normalization_of_a_slow_model_is_a_guess_that_is_told(
     theirs = foreign(monkeypatch, tmp_path / "theirs.bin", Shifting([32, 32, 32], "zscore"))
     made = declare(tmp_path / "new", volumes(tmp_path, shift=2), theirs)
     assert made.study.preprocessing.normalization == "minmax"
-    assert "is a guess, not measured" in about(made, "Normalization")[0]
+    assert "is assumed, and was not tested" in about(made, "Normalization")[0]
 
 
 def test_a_model_that_knows_its_normalization_is_not_asked(
@@ -552,7 +552,7 @@ def test_a_model_that_knows_its_normalization_is_not_asked(
     monkeypatch.setattr(new_model, "measure_normalizations", fail)
     theirs = foreign(monkeypatch, tmp_path / "theirs.bin", OfOneGrid([48, 48]))
     made = declare(tmp_path / "new", cohort, theirs)
-    assert made.remarks["preprocessing.normalization"] == "The model's."
+    assert made.remarks["preprocessing.normalization"] == "That of the model."
 
 
 def test_a_model_file_that_was_changed_since_the_search_is_noticed(

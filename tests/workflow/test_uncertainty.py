@@ -91,7 +91,7 @@ def _check_refusals(folder: Path, moving: Path, fixed: Path, output: Path) -> No
         hmopt.register(folder, moving, fixed, uncertainty_settings=3)
     with pytest.raises(DeclarationError, match="--uncertainty-settings: expected a whole number"):
         hmopt.register(folder, moving, fixed, uncertainty=output, uncertainty_settings=1)
-    with pytest.raises(DeclarationError, match="--start: expected --uncertainty with it"):
+    with pytest.raises(DeclarationError, match="--start: expected --uncertainty"):
         hmopt.register(folder, moving, fixed, starts=[folder])
     bare = folder / "bare"
     bare.mkdir()

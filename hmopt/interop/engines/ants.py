@@ -115,7 +115,7 @@ def _syn_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
             "model.options.iterations",
             expected="a number for each level",
             got="none",
-            advice="Declare some, as [40, 20, 0].",
+            advice="Declare iterations, such as [40, 20, 0].",
         )
     at_full_resolution = int(values["full_resolution_iterations"])
     if at_full_resolution:

@@ -75,7 +75,7 @@ def add_report_part(part: ReportPart) -> None:
                 "report part",
                 expected="an anchor that no other part has",
                 got=repr(part.anchor),
-                advice="Rename it.",
+                advice="Choose another anchor.",
             )
         PARTS[position] = part
         return

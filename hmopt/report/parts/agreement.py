@@ -107,20 +107,27 @@ def found(compared: BaselineComparison, metric: str) -> str:
     verdict = _verdict(agreement, limit)
     bound = _bound(agreement, limit)
     interval = interval_text(gap.estimate)
-    clauses = [verdict, f"compared are {sides}", f"{amount} ({interval}){bound}", _range(agreement)]
+    clauses = [
+        verdict,
+        f"the comparison is between {sides}",
+        f"{amount} ({interval}){bound}",
+        _range(agreement),
+    ]
     return " ".join(sentence(clause) for clause in clauses)
 
 
 def _verdict(agreement: Agreement, limit: float) -> str:
     gap = agreement.mean_gap
     if agreement.evidence is Evidence.TOO_FEW:
-        return "Too few subjects or random starts to say"
+        return "There are too few subjects or random starts for a verdict"
     if gap.equivalent(limit):
-        return f"The hypermorphs score as separately trained networks do, to within {limit:g}"
+        return f"The hypermorphs are equivalent to separately trained networks within a margin of {limit:g}"
     if agreement.evidence is Evidence.FOUND:
         better = "better" if gap.value < 0 else "worse"
         return f"The hypermorphs are {better} than separately trained networks"
-    return "There is no evidence that either is better"
+    return (
+        "There is no evidence of a difference between hypermorphs and separately trained networks"
+    )
 
 
 def _bound(agreement: Agreement, limit: float) -> str:
@@ -141,7 +148,7 @@ def _range(agreement: Agreement) -> str:
     highest = agreement.settings[np.argmax(values)]
     low = f"{signed(min(values))} at {setting_text(lowest)}"
     high = f"{signed(max(values))} at {setting_text(highest)}"
-    return f"the gap goes from {low} to {high}"
+    return f"the gap ranges from {low} to {high}"
 
 
 def _plural(agreement: Agreement) -> str:
@@ -187,8 +194,8 @@ def _within(agreement: Agreement) -> str:
 def _notes(compared: BaselineComparison) -> list[str]:
     notes = [
         "The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
-        "Bands are two standard deviations (SD) over random starts. Bars and intervals "
-        "count subjects (jackknife) and random starts.",
+        "Bands are two standard deviations (SD) over random starts. Bars and intervals include the variation over "
+        "subjects (jackknife) and over random starts.",
         _ranks(compared.main),
         _learning_rates(compared),
         _equal_steps(compared),
@@ -203,11 +210,13 @@ def _learning_rates(compared: BaselineComparison) -> str:
     ours = compared.main.hypermorphs.learning_rate
     chosen = compared.chosen_rates
     if chosen is not None:
-        of_hypermorphs = "" if ours is None else f" That of the hypermorphs was {ours:g}."
+        of_hypermorphs = (
+            "" if ours is None else f" The learning rate of the hypermorphs was {ours:g}."
+        )
         return (
-            "The learning rate of separate networks was chosen at each setting, as that with the best Dice on pairs to "
-            f"tune on at the end of training: {rates_text(chosen.rates)} were tried with the first random start, and "
-            f"the best one was used for all starts.{of_hypermorphs}"
+            "The learning rate of separate networks was chosen separately at each setting, by Dice on the tuning "
+            f"pairs at the end of training: {rates_text(chosen.rates)} were tried with the first random start, and "
+            f"the best rate was used for all starts.{of_hypermorphs}"
         )
     if theirs is None or ours is None or theirs == ours:
         return ""
@@ -225,9 +234,11 @@ def _further(compared: BaselineComparison) -> tuple[Table, ...]:
     for setting, scores, best in zip(chosen.settings, chosen.tune_dice, chosen.chosen, strict=True):
         row = {"": setting_text(setting), "learning rate": f"{best:g}"}
         for rate, dice in zip(chosen.rates, scores, strict=True):
-            row[f"tune Dice at {rate:g}"] = number(dice)
+            row[f"tuning Dice at {rate:g}"] = number(dice)
         rows.append(row)
-    title = "Learning rates of separate networks, and Dice on pairs to tune on (– where training diverged)"
+    title = (
+        "Learning rates of separate networks, and Dice on the tuning pairs (–: training diverged)"
+    )
     return (Table(title=title, content=pd.DataFrame(rows)),)
 
 
@@ -247,7 +258,7 @@ def _equal_steps(compared: BaselineComparison) -> str:
         return ""
     gap = gain_text(equal.agreements[COHORT].mean_gap.estimate)
     steps = equal.hypermorphs.steps
-    return f"For hypermorphs with as many steps as one separate network ({steps}) the gap is {gap}."
+    return f"For hypermorphs trained for as many steps as one separate network ({steps}), the gap is {gap}."
 
 
 def _equal_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
@@ -267,8 +278,8 @@ def _full_steps(compared: BaselineComparison) -> str:
     gap = gain_text(compared.confirmed[COHORT].mean_gap.estimate)
     best = setting_text(compared.optimum)
     return (
-        f"At {best} separate networks were also trained for {compared.full_steps} steps: their gap to the searched "
-        f"model is {gap}."
+        f"At {best}, separate networks were also trained for {compared.full_steps} steps; their gap to the "
+        f"searched model is {gap}."
     )
 
 
@@ -283,9 +294,9 @@ def _ranks(budget: Budget) -> str:
         return ""
     alike = sum(correlation >= CLOSE for correlation in correlations)
     return (
-        f"Both order settings alike (rank correlation at least {CLOSE:g}) for {alike} of {len(correlations)} "
-        "structures whose curve is not flat. Settings whose scores differ by less than the spread over starts are not "
-        "ranked."
+        f"Both rank settings alike (rank correlation at least {CLOSE:g}) for {alike} of {len(correlations)} "
+        "structures with a response that is not flat. Settings whose scores differ by less than the variation "
+        "over starts are not ranked."
     )
 
 

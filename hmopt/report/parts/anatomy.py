@@ -208,7 +208,7 @@ def _found(shown: Sequence[ScopeResult], hyperparameter: Hyperparameter, known: 
     name = hyperparameter.name
     low = setting_value(first.full.optimum.setting[name])
     high = setting_value(last.full.optimum.setting[name])
-    start = f"Of {known} structures this slice shows {len(shown)}"
+    start = f"This slice shows {len(shown)} of {known} structures"
     if low == high:
         return f"{start}: {symbol(name)}* is {low} for all of them."
     lowest = scope_title(first.scope)
@@ -218,7 +218,10 @@ def _found(shown: Sequence[ScopeResult], hyperparameter: Hyperparameter, known: 
 
 def _notes(codes: Codes, shown: Sequence[ScopeResult]) -> list[str]:
     notes = [
-        "Structures are numbered by their best value. Where a response is flat, other values are as good."
+        (
+            "Structures are numbered in order of their best value. “Flat”: a wide range of values is equivalent to "
+            "the best one."
+        )
     ]
     missing = [scope_title(finding.scope) for finding in codes.values() if finding not in shown]
     if missing:

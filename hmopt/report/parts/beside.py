@@ -65,18 +65,18 @@ class BesidePart(ReportPart):
 def beside_section(found: Beside) -> Section:
     """Return the comparison of several methods, ready to be shown."""
     return Section(
-        title="Methods side by side",
+        title="Comparison of methods",
         found=_found(found),
         figures={"beside": beside_figure(found)},
         remarks=found.remarks,
         table=pd.DataFrame([_row(found, entry) for entry in found.entries]),
         further=(
-            Table(title="By structure", content=_by_structure(found)),
+            Table(title="Scores per structure", content=_by_structure(found)),
             Table(
                 title="Time",
                 content=pd.DataFrame([_cost_row(found, entry) for entry in found.entries]),
             ),
-            Table(title="Every two methods", content=_every_two(found)),
+            Table(title="Pairwise comparisons", content=_every_two(found)),
         ),
         notes=_notes(found),
         numbers={"beside": numbers(found), **versus_numbers(found)},
@@ -120,7 +120,7 @@ def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]
     sentences = []
     if score is not None:
         metric = metric_name(found.metric.name)
-        sentences.append(f"{entry.title} has a {metric} of {number(score.value)}.")
+        sentences.append(f"{entry.title} reaches a {metric} of {number(score.value)}.")
     told = [
         ("better", "Better are"),
         ("worse", "Worse are"),
@@ -160,13 +160,13 @@ def _cost_row(found: Beside, entry: Entry) -> dict[str, str]:
     first = found.entries[0]
     row = {
         "": entry.title,
-        "seconds a pair": _seconds(entry.seconds),
-        "registrations to tune": _count(entry),
-        "time to tune": _duration(entry.tuning_minutes),
+        "seconds per pair": _seconds(entry.seconds),
+        "registrations for tuning": _count(entry),
+        "tuning time": _duration(entry.tuning_minutes),
     }
     if _has_trained(found):
-        row["time to train"] = _duration(entry.training_minutes)
-    row[f"{first.title} takes less time"] = _break_even(first, entry)
+        row["training time"] = _duration(entry.training_minutes)
+    row[f"{first.title} is faster"] = _break_even(first, entry)
     return row
 
 
@@ -182,7 +182,7 @@ def _settings(entry: Entry) -> str:
         return MISSING
     if len(different) == 1:
         return different[0]
-    return f"{len(different)} settings, see by structure"
+    return f"{len(different)} settings, see the table per structure"
 
 
 def _estimate(score: tuple[float, float, float]) -> str:
@@ -222,7 +222,7 @@ def _break_even(first: Entry, entry: Entry) -> str:
     if math.isnan(count):
         return MISSING
     if math.isfinite(count):
-        return f"from {int(count):,} pairs on" if count > 1 else "always"
+        return f"from {int(count):,} pairs" if count > 1 else "always"
     of_other = break_even(entry, first)
     if math.isfinite(of_other) and of_other > 1:
         return f"up to {int(of_other) - 1:,} pairs"
@@ -271,21 +271,23 @@ def _every_two(found: Beside) -> pd.DataFrame:
 def _notes(found: Beside) -> tuple[str, ...]:
     metric = metric_name(found.metric.name)
     notes = [
-        f"{metric}: mean over structures on the {len(found.shared)} pairs that all have. A tuned setting is scored on "
-        "subjects that did not choose it, in the same splits for all methods; the setting shown is that of all "
-        "subjects. Differences are on the pairs that both methods have, with 95 % intervals over subjects (jackknife) "
-        "that contain the variation of choices. Verdicts are corrected by Holm's method: overall for all comparisons "
-        f"with {_asked(found)}, and else of every two methods; by structure for those of two methods. "
-        f"Negligible: equivalent to within {found.margin:g}.",
-        "Seconds, folding and the standard deviation of the log Jacobian are at the setting shown; with a setting for "
-        "each structure, the seconds are of all registrations that it takes. A dash: not measured. Times are of the "
-        "machine that ran them. The last column includes what a method took before its first pair.",
+        f"{metric}: mean over structures, on the {len(found.shared)} pairs that all methods have. Tuned settings "
+        "are scored on subjects that were not used to choose them, with the same splits for all methods; the "
+        "setting shown was chosen on all subjects. Differences are computed on the pairs that both methods have; "
+        "their 95 % intervals over subjects (jackknife) include the variation of the chosen settings. P-values "
+        f"are corrected by Holm's method: jointly over all comparisons with {_asked(found)}, jointly over the "
+        "remaining pairs of methods, and per structure over the structures of two methods. Negligible: equivalent "
+        f"within a margin of {found.margin:g}.",
+        "Seconds, folding and the standard deviation of the log Jacobian refer to the setting shown; with a "
+        "setting per structure, the seconds are the total over all required registrations. A dash means not "
+        "measured. Times depend on the machine on which each method ran. The last column includes training and "
+        "tuning time.",
     ]
     if any(entry.choice == "matched" for entry in found.entries):
         matched = (
-            "Matched: the setting of a method whose deformations are as rough, by the standard deviation of the log "
-            f"Jacobian, as those of {found.entries[0].source} at its tuned setting. How far it is behind the tuned "
-            "setting of the method says whether what was found with one carries over to the other."
+            "Matched: the setting of a method whose deformations are as rough, measured by the standard deviation "
+            f"of the log Jacobian, as those of {found.entries[0].source} at its tuned setting. Its difference to "
+            "the tuned setting of the same method shows whether a setting can be transferred between methods."
         )
         notes.append(matched)
     if _has_trained(found):
@@ -298,7 +300,10 @@ def _notes(found: Beside) -> tuple[str, ...]:
         names = listed(found.sparse)
         notes.insert(
             0,
-            f"{names} {have} fewer pairs: scores are of these, and only differences compare.",
+            (
+                f"{names} {have} fewer pairs. The scores shown are means over these pairs only; compare methods by the "
+                "differences."
+            ),
         )
     return tuple(notes)
 
@@ -308,7 +313,7 @@ def _asked(found: Beside) -> str:
     first = found.entries[0]
     if found.own.source == first.source:
         return first.title
-    return f"{first.title}, for all of other methods with {found.own.title}"
+    return f"{first.title}, jointly over all comparisons of other methods with {found.own.title}"
 
 
 def numbers(found: Beside) -> dict[str, Any]:
@@ -477,6 +482,6 @@ def _draw_times(axes: Axes, found: Beside, timed: list[Entry]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(0.12)
-    axes.set_xlabel("seconds a pair")
+    axes.set_xlabel("seconds per pair")
     axes.set_ylabel(metric)
     axes.set_title(f"{metric} and time")

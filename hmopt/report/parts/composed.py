@@ -27,9 +27,9 @@ from hmopt.report.words import (
 from hmopt.space import Space
 
 KINDS = {
-    "frequency": "where training subjects have them",
+    "frequency": "frequency in training subjects",
     "fixed": "label map of the fixed image",
-    "moving": "label map of the moving image, moved by the common field",
+    "moving": "label map of the moving image, warped by the common field",
 }
 """What tells where structures are."""
 
@@ -48,7 +48,7 @@ class ComposedPart(ReportPart):
         first, *_ = material.composed
         numbers = {one.fields.maps: _numbers(one) for one in material.composed}
         return Section(
-            title=f"One field with its own {value} for each structure",
+            title=f"One field with a separate {value} for each structure",
             found=" ".join(_found(one, material) for one in material.composed),
             table=pd.DataFrame(_rows(material.composed, space)),
             notes=(_explained(first, material),),
@@ -71,12 +71,15 @@ class RegionalPart(ReportPart):
         rows = [
             _row("one λ for all regions", gain, COMMON, None),
             _row(
-                "another λ and field for each structure", gain, SEPARATE, gain.separate_over_common
+                "a separate λ and field for each structure",
+                gain,
+                SEPARATE,
+                gain.separate_over_common,
             ),
-            _row("a λ for each region in one field", gain, ONE_FIELD, gain.over_common),
+            _row("one field with a separate λ for each region", gain, ONE_FIELD, gain.over_common),
         ]
         return Section(
-            title="One field with its own λ for each region",
+            title="One field with a separate λ for each region",
             found=_found_of_regions(gain, material),
             table=pd.DataFrame(rows),
             notes=(_explained_regions(gain),),
@@ -89,18 +92,19 @@ def _found(gain: FieldGain, material: Material) -> str:
     separate = gain.separate_over_common
     one = gain.over_common
     sentence = (
-        f"One field changes held-out {metric} by {gain_text(one.mean.estimate)} over one setting for all, separate "
-        f"fields by {gain_text(separate.mean.estimate)} (maps: {KINDS[gain.fields.maps]})."
+        f"One field changes held-out {metric} by {gain_text(one.mean.estimate)} over one setting for all "
+        f"structures; separate fields change it by {gain_text(separate.mean.estimate)} (maps: "
+        f"{KINDS[gain.fields.maps]})."
     )
     return f"{sentence} {_share(gain)}"
 
 
 def _share(gain: OneFieldGain) -> str:
     if math.isnan(gain.share.value):
-        return "As separate fields gain nothing, there is no share of it."
-    share = f"One field has {whole_percent(gain.share.value)} of their gain"
+        return "Separate fields show no gain, so no share is given."
+    share = f"One field retains {whole_percent(gain.share.value)} of the gain of separate fields"
     if math.isnan(gain.share.low):
-        return f"{share}; that they gain is not sure enough for an interval."
+        return f"{share}; the evidence for their gain is too weak for an interval."
     return f"{share} (95 % interval {round(100 * gain.share.low)} to {whole_percent(gain.share.high)})."
 
 
@@ -108,13 +112,18 @@ def _rows(gains: tuple[FieldGain, ...], space: Space) -> list[dict[str, str]]:
     value = value_name(space).removeprefix("a ")
     first = gains[0]
     rows = [
-        _row(f"one {value} for all", first, COMMON, None),
+        _row(f"one {value} for all structures", first, COMMON, None),
         _row(
-            f"a {value} and a field for each structure", first, SEPARATE, first.separate_over_common
+            f"a separate {value} and field for each structure",
+            first,
+            SEPARATE,
+            first.separate_over_common,
         ),
     ]
     for gain in gains:
-        title = f"a {value} for each structure in one field; maps: {KINDS[gain.fields.maps]}"
+        title = (
+            f"one field with a separate {value} for each structure; maps: {KINDS[gain.fields.maps]}"
+        )
         rows.append(_row(title, gain, ONE_FIELD, gain.over_common))
     return rows
 
@@ -127,7 +136,7 @@ def _row(title: str, gain: OneFieldGain, way: str, difference: Difference | None
     return {
         "": title,
         metric_name(metric): MISSING if score is None else number(score.value),
-        "gain over one for all": MISSING
+        "gain over one setting for all": MISSING
         if difference is None
         else gain_text(difference.mean.estimate),
         "p, Holm": MISSING if difference is None else probability(difference.p_adjusted),
@@ -141,20 +150,21 @@ def _row(title: str, gain: OneFieldGain, way: str, difference: Difference | None
 
 def _verdict(difference: Difference) -> str:
     if difference.evidence is Evidence.FOUND and difference.mean.value < 0:
-        return "no, it loses"
+        return "no, worse"
     return difference.evidence.answer
 
 
 def _explained(gain: FieldGain, material: Material) -> str:
     less = gain.over_separate
     return (
-        "Velocities of the settings are blended by where structures are, and integrated once. Settings were chosen on "
-        f"{gain.choosing} subjects and all three ways scored on pairs of the others, in {plural(gain.splits, 'split')} "
-        f"({plural(len(gain.fields.assignments), 'different field')}); intervals contain the variation of choices. "
-        f"One field differs from separate ones by {signed(less.mean.value)} ({less.evidence.answer}; maps: "
-        f"{KINDS[gain.fields.maps]}). The interval of the share is Fieller's. Maps are smoothed by a Gaussian of "
-        f"{gain.fields.width:g} voxels. Folding of separate fields is the mean over structures. To register so: "
-        "hmopt register … --per-structure."
+        "The velocity fields of the settings are blended with spatial maps of the structures and integrated once. "
+        f"Settings were chosen on {gain.choosing} subjects, and all three approaches were scored on pairs of the "
+        f"other subjects, in {plural(gain.splits, 'split')} "
+        f"({plural(len(gain.fields.assignments), 'different field')}); intervals include the variation of the "
+        f"chosen settings. One field differs from separate ones by {signed(less.mean.value)} "
+        f"({less.evidence.answer}; maps: {KINDS[gain.fields.maps]}). The interval of the share is computed by "
+        f"Fieller's method. Maps are smoothed by a Gaussian of {gain.fields.width:g} voxels. Folding of separate "
+        "fields is the mean over structures. Command: hmopt register … --per-structure."
     )
 
 
@@ -163,8 +173,9 @@ def _found_of_regions(gain: RegionalGain, material: Material) -> str:
     one = gain.over_common
     separate = gain.separate_over_common
     sentence = (
-        f"A λ for each region changes held-out {metric} by {gain_text(one.mean.estimate)} over the best λ for all "
-        f"regions ({one.evidence.answer}), a field for each structure by {gain_text(separate.mean.estimate)}."
+        f"A separate λ for each region changes held-out {metric} by {gain_text(one.mean.estimate)} over the best λ "
+        f"for all regions ({one.evidence.answer}); separate fields for each structure change it by "
+        f"{gain_text(separate.mean.estimate)}."
     )
     return f"{sentence} {_share(gain)}"
 
@@ -172,11 +183,12 @@ def _found_of_regions(gain: RegionalGain, material: Material) -> str:
 def _explained_regions(gain: RegionalGain) -> str:
     symbols = ", ".join(symbol(name) for name in gain.weights)
     return (
-        f"All three are fields of the same model, whose loss has {symbols}. At {gain.settings_of_one} of its "
-        f"{gain.settings} measured settings all of these are equal: the first two ways choose among them, the third "
-        f"among all. Settings were chosen on {gain.choosing} subjects and scored on pairs of the others, in "
-        f"{plural(gain.splits, 'split')}; intervals contain the variation of choices, that of the share is Fieller's. "
-        "Folding of separate fields is the mean over structures."
+        f"All three approaches use the same model, whose loss contains {symbols}. These are all equal at "
+        f"{gain.settings_of_one} of the {gain.settings} measured settings; the first two approaches choose among "
+        f"these settings, the third among all. Settings were chosen on {gain.choosing} subjects and scored on "
+        f"pairs of the other subjects, in {plural(gain.splits, 'split')}; intervals include the variation of the "
+        "chosen settings. The interval of the share is computed by Fieller's method. Folding of separate fields "
+        "is the mean over structures."
     )
 
 

@@ -185,19 +185,19 @@ def found(
     if_known = ""
     rates = compared.chosen_rates
     if rates is not None:
-        tried = f"{number(rates.minutes, 1)} minutes a setting"
+        tried = f"{number(rates.minutes, 1)} minutes per setting"
         networks += (
             f", each trained at {len(rates.rates)} learning rates to find its best ({tried}),"
         )
         if_known = (
-            f" If the best rate of each setting had been known before, it would cost less for {at_known_rates} or "
-            "more; trials of the hypermorph's own rate are not counted."
+            f" With known learning rates, it would cost less from {at_known_rates} settings; trials of the "
+            "learning rate of the hypermorph are not counted."
         )
     return (
-        f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, {ratio} "
-        f"times as long as one separate network of {separate.steps} steps ({number(separate.minutes, 1)} minutes). "
-        f"Search included, it costs less than {networks} for {settings} settings or more.{if_known} The model that was "
-        f"searched has {searched_steps} steps: it costs less from {of_searched} settings on."
+        f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, "
+        f"{ratio} times as long as one separate network of {separate.steps} steps ({number(separate.minutes, 1)} "
+        f"minutes). Including the search, it costs less than {networks} from {settings} settings.{if_known} The "
+        f"searched model was trained for {searched_steps} steps and costs less from {of_searched} settings."
     )
 
 
@@ -246,14 +246,15 @@ def cost_figure(prices: Prices, hyperparameters: int = 1) -> Figure:
 
 def _notes(compared: BaselineComparison, pairs: int) -> tuple[str, ...]:
     times = (
-        "Times are the median of this study's trainings on the machine that ran them. Each setting is measured "
-        f"on {pairs} pairs; a measured pair counts as long as one in training."
+        "Times are medians over the trainings of this study on the machine that ran them. Each setting is "
+        f"measured on {pairs} pairs; the time per measured pair is taken to be the time per training pair."
     )
     if compared.chosen_rates is None:
         return (times,)
     trials = (
-        "Of separate networks all trainings count by which the learning rate of a setting was chosen, each as long as "
-        "it lasted, those that diverged among them. The hypermorph has one rate for all settings and counts once."
+        "The cost of separate networks includes all trainings used to choose the learning rate, including those "
+        "that diverged, each with its actual duration. The hypermorph uses one learning rate for all settings and "
+        "counts once."
     )
     return times, trials
 
@@ -266,7 +267,7 @@ def _row(cost: Cost) -> dict[str, str]:
         "": grid,
         "separate networks": duration(cost.separate.seconds / 60),
         "hypermorph and search": duration(cost.amortized.seconds / 60),
-        "times as long": number(cost.ratio, 1),
+        "ratio of times": number(cost.ratio, 1),
         "pairs registered, separate networks": _thousands(cost.separate),
         "pairs registered, hypermorph and search": _thousands(cost.amortized),
     }

@@ -83,7 +83,7 @@ def _found(found: Sequence[Sensitivity]) -> str:
     starts = {
         Evidence.FOUND: (f"There is evidence that {associated}", "and"),
         Evidence.NONE: (f"There is no evidence that {associated}", "or"),
-        Evidence.TOO_FEW: (f"There are too few subjects to say whether {associated}", "or"),
+        Evidence.TOO_FEW: (f"There are too few subjects to test whether {associated}", "or"),
     }
     sentences: list[str] = []
     for evidence, (start, last) in starts.items():
@@ -99,7 +99,7 @@ def _named(one: Sensitivity) -> str:
         return one.column
     what = "rank correlation"
     if one.value is not None:
-        what = f"{one.value} against others"
+        what = f"{one.value} versus others"
     effect = signed(one.effect.value, 2)
     return f"{one.column} ({what} {effect})"
 
@@ -107,9 +107,9 @@ def _named(one: Sensitivity) -> str:
 def _row(one: Sensitivity) -> dict[str, str]:
     is_number = one.value is None
     return {
-        "": one.column if is_number else f"{one.column}: {one.value} against others",
+        "": one.column if is_number else f"{one.column}: {one.value} versus others",
         "best value of": symbol(one.hyperparameter),
-        "measured as": "rank correlation" if is_number else "difference of the mean",
+        "effect measure": "rank correlation" if is_number else "difference in means",
         "effect (95 % interval)": _effect(one),
         "subjects": str(one.subjects),
         "evidence?": one.evidence.answer,
@@ -141,13 +141,16 @@ def _numbers(one: Sensitivity) -> dict[str, object]:
 
 def _explained(found: Sequence[Sensitivity]) -> str:
     sentences = [
-        f"Each subject's best value is over its pairs with at least {FEWEST_SUBJECTS} partners, who are nearly the "
-        "same for all. Intervals: bootstrap over subjects.",
-        "An association need not be a cause.",
+        f"The best value of each subject is computed from its pairs with at least {FEWEST_SUBJECTS} other "
+        "subjects, nearly the same ones for all. Intervals are from a bootstrap over subjects.",
+        "An association does not imply causation.",
     ]
     if len(found) > 1:
         sentences.insert(
             1,
-            f"{len(found)} associations were tested without correction: one of twenty is found by chance.",
+            (
+                f"{len(found)} associations were tested without correction for multiple testing; about one in twenty "
+                "is expected by chance."
+            ),
         )
     return " ".join(sentences)

@@ -113,20 +113,17 @@ def _of_one(drift: Drift, metric: str, equivalent: tuple[float, float] | None) -
         return _drifting(drift, equivalent)
     best = f"{symbol(drift.hyperparameter)}* for {scope_phrase(drift.scope)}"
     path = listed([setting_value(value) for value in drift.values])
-    was = f"over the checkpoints of the training it was {path}"
+    was = f"its values at the checkpoints are {path}"
     if drift.trend is Trend.TOO_FEW:
-        return f"Too few subjects to say whether {best} still drifts ({drift.subjects}): {was}."
+        return f"There are too few subjects ({drift.subjects}) to test whether {best} still drifts; {was}."
     if drift.trend is Trend.SETTLED:
         lost = f"{number(drift.loss.high, 4)} {metric_name(metric)}"
         return (
-            f"{best} settled: {was}, and at the end that of half training loses at most {lost}, "
-            "which is negligible."
+            f"{best} has settled: {was}, and at the end of training the value from half training loses at most "
+            f"{lost}, which is negligible."
         )
     late = _with_interval(drift.late_change)
-    return (
-        f"There is no evidence that {best} still drifts: {was}; from half to full training it changed "
-        f"by {late}."
-    )
+    return f"There is no evidence that {best} still drifts: {was}, with a change of {late} from half to full training."
 
 
 def _drifting(drift: Drift, equivalent: tuple[float, float] | None) -> str:
@@ -139,13 +136,13 @@ def _drifting(drift: Drift, equivalent: tuple[float, float] | None) -> str:
     if throughout:
         whole = _with_interval(drift.change)
         said = (
-            f"{best} {verb} all through training, {_from_to(drift.values)} ({whole}), in its second half "
-            f"by no more than subjects explain ({late})"
+            f"{best} {verb} throughout training, {_from_to(drift.values)} ({whole}); the change in the second half "
+            f"alone is within the variation over subjects ({late})"
         )
     else:
         path = _from_to(drift.late_values)
         said = f"{best} {verb} {path} in the second half of training ({late})"
-    return f"{said}: train longer{_or_take(drift, fell, equivalent)}."
+    return f"{said}. Train longer{_or_take(drift, fell, equivalent)}."
 
 
 def _from_to(values: Sequence[float]) -> str:
@@ -158,7 +155,7 @@ def _from_to(values: Sequence[float]) -> str:
     """
     first, *middle, last = map(setting_value, values)
     between = listed(middle)
-    return f"from {first} over {between} to {last}"
+    return f"from {first} via {between} to {last}"
 
 
 def _or_take(drift: Drift, fell: bool, equivalent: tuple[float, float] | None) -> str:
@@ -168,9 +165,9 @@ def _or_take(drift: Drift, fell: bool, equivalent: tuple[float, float] | None) -
     low, high = equivalent
     last = drift.values[-1]
     if fell and low < last:
-        return f", or take {setting_value(low)}, the lowest value that is as good"
+        return f", or use {setting_value(low)}, the lowest equivalent value"
     if not fell and high > last:
-        return f", or take {setting_value(high)}, the highest value that is as good"
+        return f", or use {setting_value(high)}, the highest equivalent value"
     return ""
 
 
@@ -178,12 +175,12 @@ def _of_others(drifts: Sequence[Drift]) -> str:
     what = _plural(drifts)
     told = [drift for drift in drifts if drift.trend is not Trend.TOO_FEW]
     if not told:
-        return f"For {what} there are too few subjects to say."
+        return f"For {what}, there are too few subjects to test for drift."
     drifting = [drift for drift in told if drift.trend.drifts]
     trends = [drift.trend for drift in told]
     settled = trends.count(Trend.SETTLED)
     if not drifting:
-        return f"There is no evidence of drift for any of the {len(told)} {what}; for {settled} it settled."
+        return f"There is no evidence of drift for any of the {len(told)} {what}; {settled} of them have settled."
     several = len({drift.hyperparameter for drift in drifts}) > 1
     names: list[str] = []
     for drift in drifting[:NAMED]:
@@ -194,7 +191,7 @@ def _of_others(drifts: Sequence[Drift]) -> str:
     if len(drifting) > NAMED:
         names.append(f"{len(drifting) - NAMED} more")
     count = f"{len(drifting)} of {len(told)} {what}"
-    return f"It drifts for {count}: {listed(names)}. For {settled} it settled."
+    return f"Drift was found for {count}: {listed(names)}. {settled} have settled."
 
 
 def _plural(drifts: Sequence[Drift]) -> str:
@@ -220,11 +217,11 @@ def _row(drift: Drift, steps: int | None, metric: str, margin: float) -> dict[st
     row = {"": scope_title(drift.scope), "best value of": f"{symbol(drift.hyperparameter)}*"}
     for checkpoint, optimum in zip(drift.checkpoints, drift.optima, strict=True):
         row[_after(checkpoint, steps)] = _optimum(optimum)
-    row["change from half to full, 97.5 % interval"] = _change(drift.late_change)
-    row[f"{metric_name(metric)} lost with the best value of half training"] = _loss(
+    row["change from half to full training, 97.5 % interval"] = _change(drift.late_change)
+    row[f"loss in {metric_name(metric)} with the best value at half training"] = _loss(
         drift.loss, margin
     )
-    row["drifts?"] = drift.trend.value
+    row["drifts?"] = drift.trend.title
     return row
 
 
@@ -269,30 +266,31 @@ def _notes(drifts: Sequence[Drift], metric: str, margin: float) -> list[str]:
     judged = [drift for drift in drifts if drift.trend is not Trend.TOO_FEW]
     few = len(drifts) - len(judged)
     notes = [
-        "Checkpoints are of one training: the running average of the weights after a quarter, half, three quarters and "
-        "all of the steps. The learning rate falls to zero towards the end, so that little changes there: a best value "
-        "that stands still in the last quarter may still change with a longer training.",
-        "It drifts where it moves the same way from each checkpoint to the next, in the second half of training or in "
-        "all of it, and the 97.5 % interval of that change leaves out 0 (both ways together: 5 % false alarms). "
-        "Changes are computed within the same bootstrap samples of subjects. Best values are read from a smooth curve "
-        "between the measured settings, so that the last one can differ a little from the best measured setting.",
-        f"The {metric_name(metric)} lost is at the end of training, with the best value of half training. Where it is "
-        f"less than {margin:g} with confidence, the best value settled, unless it still moves by more than subjects "
-        "explain.",
+        "The checkpoints come from a single training: the moving average of the weights after a quarter, half, "
+        "three quarters and all of the steps. The learning rate decays to zero, so little changes at the end; a "
+        "best value that is stable in the last quarter may still change in a longer training.",
+        "A best value drifts if it changes in the same direction from each checkpoint to the next, in the second "
+        "half of training or throughout, and the 97.5 % interval of this change excludes 0 (5 % false positives "
+        "for both criteria together). Changes are computed within the same bootstrap samples of subjects. Best "
+        "values are interpolated between the measured settings, so the last one may differ slightly from the best "
+        "measured setting.",
+        f"The loss in {metric_name(metric)} is measured at the end of training, with the best value at half "
+        f"training. If it is below {margin:g} with confidence, the best value has settled, unless it still changes "
+        "by more than the variation over subjects.",
     ]
     if len(judged) > 1:
         notes.append(
-            f"{len(judged)} scopes were tested without correction: up to one of twenty drifts by chance, and several "
-            "together where scopes share subjects."
+            f"{len(judged)} scopes were tested without correction for multiple testing; up to one in twenty drifts "
+            "by chance, and chance findings are correlated for scopes that share subjects."
         )
     if few:
         notes.append(
-            f"{few} of {len(drifts)} have fewer than {FEWEST_SUBJECTS} subjects, too few for an interval."
+            f"{few} of {len(drifts)} scopes have fewer than {FEWEST_SUBJECTS} subjects, too few for an interval."
         )
     simple = {drift.scope for drift in drifts if len(drift.scope.criteria) <= 1}
     if len(simple) > PANELS:
         notes.append(
-            f"Of {len(simple)} structures and groups {PANELS} are drawn, those that drift first."
+            f"{PANELS} of {len(simple)} structures and groups are shown, those with drift first."
         )
     return notes
 
@@ -357,7 +355,7 @@ def drift_figure(
         axes.tick_params(labelbottom=True)
     for axes in panels[count:]:
         axes.set_visible(False)
-    label = "share of the training, %" if steps is None else "optimizer steps"
+    label = "share of training, %" if steps is None else "optimizer steps"
     figure.supxlabel(label, fontsize=10)
     figure.supylabel(f"{symbol(hyperparameter.name)}*, 95 % interval", fontsize=10)
     return figure
@@ -401,4 +399,4 @@ def _draw(axes: Axes, drift: Drift, hyperparameter: Hyperparameter, steps: int |
         "color": text_colour,
         "transform": axes.transAxes,
     }
-    axes.text(0.97, height, drift.trend.value, **look)
+    axes.text(0.97, height, drift.trend.title, **look)

@@ -37,7 +37,7 @@ class EvaluationsPart(ReportPart):
             dense = None
         found = count_evaluations(material.measurements, search, VALUES, dense, registrations)
         return Section(
-            title="Registrations of the search and of a full grid",
+            title="Registrations compared with a full grid",
             found=_found(found, material),
             table=pd.DataFrame([_row(found, grid) for grid in found.grids]),
             notes=_notes(found, material),
@@ -51,7 +51,7 @@ def _found(found: Evaluations, material: Material) -> str:
     pairs = len(material.measurements.pairs)
     text = (
         f"The search measured {pairs} pairs at {found.settings} settings: {found.registrations:,} registrations, "
-        f"{_times(found, asked)} of a full grid with {asked.values} values of each hyperparameter "
+        f"{_times(found, asked)} required by a full grid with {asked.values} values per hyperparameter "
         f"({asked.settings:,} settings)."
     )
     regret = found.regret
@@ -64,7 +64,7 @@ def _found(found: Evaluations, material: Material) -> str:
     at_most = "" if bound == MISSING else f" (at most {bound} with 95 % confidence)"
     how = "measured" if regret.measured else "interpolated"
     among = f"{regret.settings:,} {how} settings"
-    return f"{text} At {where}, {lost} {metric} is lost{at_most} against the best of {among}."
+    return f"{text} At {where}, the loss in {metric} is {lost}{at_most}, compared with the best of {among}."
 
 
 def _asked(found: Evaluations, hyperparameters: int) -> Grid:
@@ -77,7 +77,9 @@ def _asked(found: Evaluations, hyperparameters: int) -> Grid:
 
 def _times(found: Evaluations, grid: Grid) -> str:
     share = found.share(grid)
-    return f"{percent(share)} of those" if share < 1 else f"{number(share, 1)} times those"
+    return (
+        f"{percent(share)} of the number" if share < 1 else f"{number(share, 1)} times the number"
+    )
 
 
 def _share(share: float) -> str:
@@ -86,22 +88,24 @@ def _share(share: float) -> str:
 
 def _row(found: Evaluations, grid: Grid) -> dict[str, str]:
     return {
-        "": f"grid with {grid.values} values of each",
+        "": f"grid with {grid.values} values per hyperparameter",
         "settings": f"{grid.settings:,}",
         "registrations": f"{grid.registrations:,}",
-        "the search took": _share(found.share(grid)),
+        "search relative to grid": _share(found.share(grid)),
     }
 
 
 def _notes(found: Evaluations, material: Material) -> tuple[str, ...]:
     notes = [
-        "Values of a grid are spread evenly over the range of a hyperparameter; an integer or a category has no more "
-        "than there are. One sweep serves all scopes, in a grid as in this search.",
+        "The grid spaces values evenly over the range of each hyperparameter; integer and categorical "
+        "hyperparameters are limited to the values that exist. For the grid as for the search, a single sweep "
+        "serves all scopes.",
     ]
     if found.regret is not None and not found.regret.measured:
         notes.append(
-            "Between measured settings the response is interpolated. The bound is for the whole cohort: subjects are "
-            "resampled, and the best setting of each sample is compared with the one found."
+            "The response is interpolated between measured settings. The bound refers to the whole cohort: "
+            "subjects are resampled, and the best setting of each sample is compared with the one found by the "
+            "search."
         )
     return tuple(notes)
 

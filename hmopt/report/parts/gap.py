@@ -48,6 +48,13 @@ from hmopt.report.words import (
 )
 from hmopt.space import Hyperparameter, Space
 
+ANSWERS = {
+    Answer.CARRIES_OVER: "yes",
+    Answer.DOES_NOT: "no",
+    Answer.OPEN: "inconclusive",
+    Answer.TOO_FEW: "too few subjects",
+}
+"""How a table answers whether a best setting carries over."""
 COLOURS = (OWN, OTHER, THIRD)
 """Of the three stages."""
 TENS = 10
@@ -97,8 +104,8 @@ def _found(gap: GapResult, space: Space) -> list[str]:
     model, left = (_above(here, stage) for stage in (MODEL, REFINED))
     found = [
         f"At {setting_text(here.setting)}, best for {scope_phrase(gap.cohort.scope)}, the loss of the model's "
-        f"registrations is {model} its minimum. At the minimum {metric} changes by {change}.",
-        f"After {refined} of refinement it is {left} it{_time(here)}.",
+        f"registrations is {model} its minimum. At the minimum, {metric} changes by {change}.",
+        f"After {refined} of refinement, it is {left} the minimum{_time(here)}.",
         _verdict(gap, space),
     ]
     others = [one for one in gap.scopes if one is not gap.cohort]
@@ -119,7 +126,7 @@ def _time(here: SettingGap) -> str:
     model, refined, _ = here.seconds
     if not np.isfinite([model, refined]).all():
         return ""
-    return f", in {_seconds(refined)} a pair instead of {_seconds(model)}"
+    return f", at {_seconds(refined)} per pair instead of {_seconds(model)}"
 
 
 def _seconds(value: float) -> str:
@@ -144,7 +151,7 @@ def _verdict(gap: GapResult, space: Space) -> str:
     _, refined, _ = _stages(gap)
     best = f"{best_name(space)} of the model"
     if transfer is None or answer is Answer.TOO_FEW:
-        return f"Too few subjects to say whether {best} carries over to {refined}."
+        return f"There are too few subjects to test whether {best} carries over to {refined}."
     metric = metric_name(gap.metric.name)
     change = (
         f"{metric} changes by {signed(transfer.change.value)} ({interval_text(transfer.change)})"
@@ -152,15 +159,15 @@ def _verdict(gap: GapResult, space: Space) -> str:
     if answer is Answer.CARRIES_OVER:
         carries_over = f"{best} carries over to {refined}"
         if not transfer.loss.error:
-            return f"{carries_over}: whichever subjects choose, both choose the same."
+            return f"{carries_over}: both select the same setting in every split."
         if transfer.evidence is Evidence.NEGLIGIBLE:
-            return f"{carries_over}: with it, held-out {change}, by less than {gap.margin:g} with confidence."
-        return f"{carries_over}: with it, held-out {change}, for the better."
+            return f"{carries_over}: held-out {change}, less than {gap.margin:g} with confidence."
+        return f"{carries_over}: held-out {change}, an improvement."
     if answer is Answer.DOES_NOT:
-        return f"{best} does not carry over to {refined}: with it, held-out {change}."
+        return f"{best} does not carry over to {refined}: held-out {change}."
     return sentence(
-        f"whether {best} carries over to {refined} is open: with it, held-out {change}, which is neither shown to be a "
-        f"loss nor to be one of less than {gap.margin:g}"
+        f"it is inconclusive whether {best} carries over to {refined}: held-out {change}, which is neither a "
+        f"significant loss nor shown to be below {gap.margin:g}"
     )
 
 
@@ -170,8 +177,8 @@ def _counted(scopes: Sequence[ScopeGap]) -> str:
     few = times[Answer.TOO_FEW]
     end = f"; {few} have too few subjects" if few else ""
     return (
-        f"Of {plural(len(scopes), 'further scope')} it carries over for {times[Answer.CARRIES_OVER]}, not for "
-        f"{times[Answer.DOES_NOT]}, and is open for {times[Answer.OPEN]}{end}."
+        f"Of {plural(len(scopes), 'further scope')}, it carries over for {times[Answer.CARRIES_OVER]}, does not "
+        f"carry over for {times[Answer.DOES_NOT]}, and is inconclusive for {times[Answer.OPEN]}{end}."
     )
 
 
@@ -186,7 +193,7 @@ def _scopes(gap: GapResult, space: Space) -> pd.DataFrame:
             row[f"{best}, {stage} (95 %)"] = _best(view)
         row[_change_of(stages[REFINED], best)] = _change(scope.transfers[REFINED])
         for place in (REFINED, CONVERGED):
-            row[f"carries over? {stages[place]}"] = scope.answers[place - 1].value
+            row[f"carries over? {stages[place]}"] = ANSWERS[scope.answers[place - 1]]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -257,16 +264,18 @@ def _notes(gap: GapResult, space: Space) -> tuple[str, ...]:
     value = _value(space)
     return (
         f"All three stages were measured on the same {plural(len(gap.record.pairs), 'pair')} of "
-        f"{plural(gap.subjects, 'subject')}, at {plural(len(gap.settings), 'setting')}, and {best} is the best of "
-        f"these, so that it may differ from that of the search. A pair stops where its last five iterations lowered "
-        f"its loss by less than 0.1 %; converged: after {gap.iterations[CONVERGED]} iterations at the latest. The loss "
-        "is that of training, without terms that need labels. Losses of different settings are not to be compared. "
-        "Three values in a cell are of the model alone, after refinement, and converged.",
-        f"Does {best} carry over? In each split, {value} is chosen on some subjects by the scores of the model alone "
-        f"and by those of refined registrations ({stages[REFINED]}, or converged), and both are judged by refined "
-        "scores of the others. The change is the difference, with its 95 % interval: jackknife over subjects, and the "
-        "variation of both choices. p-values of a family of scopes are corrected together (Holm). It carries over: "
-        f"with confidence it loses less than {gap.margin:g} {metric_name(gap.metric.name)}, or it is better.",
+        f"{plural(gap.subjects, 'subject')}, at {plural(len(gap.settings), 'setting')}. {best} is the best of "
+        "these settings and may differ from that of the search. The refinement of a pair stops when five "
+        "iterations lower its loss by less than 0.1 %; for the converged stage, after at most "
+        f"{gap.iterations[CONVERGED]} iterations. The loss is the training loss without terms that need labels. "
+        "Losses at different settings are not comparable. Cells with three values give the model alone, after "
+        "refinement, and converged.",
+        f"Does {best} carry over? In each split, {value} is chosen on part of the subjects, once by the scores of "
+        f"the model alone and once by those of refined registrations ({stages[REFINED]}, or converged); both are "
+        "evaluated by the refined scores of the other subjects. The change is their difference; its 95 % interval "
+        "combines a jackknife over subjects with the variation of both chosen settings. P-values are corrected "
+        f"within each family of scopes (Holm). {best} carries over if it loses less than {gap.margin:g} "
+        f"{metric_name(gap.metric.name)} with confidence, or is better.",
     )
 
 

@@ -60,13 +60,13 @@ def _found(gradient: GradientResult, space: Space) -> list[str]:
     first = gradient.results[0]
     pairs = plural(len(first.tuned.pairs), "pair")
     sentences = [
-        f"By gradient, {setting_text(first.setting)} is best for {_whom(first)} "
-        f"({objective_name(gradient)} {number(first.score)} on {pairs})."
+        f"Gradient-based tuning finds {setting_text(first.setting)} for {_whom(first)} ({objective_name(gradient)} "
+        f"{number(first.score)} on {pairs})."
     ]
     if first.sweep is not None:
         sentences[0] = sentences[0].removesuffix(".")
         sentences[0] += (
-            f"; by the {_sweep(gradient)} of these pairs {setting_text(first.sweep)} is."
+            f"; the {_sweep(gradient)} of these pairs finds {setting_text(first.sweep)}."
         )
     sentences += _agreement(gradient)
     sentences += _several(gradient)
@@ -93,9 +93,9 @@ def _agreement(gradient: GradientResult) -> list[str]:
     of_single = sum(one.agrees for one in single)
     losses = [one.loss for one in compared]
     return [
-        f"Of {plural(len(compared), 'scope')}, {agreeing} agree with the sweep to {AGREEMENT:g} of the range, and "
-        f"{of_single} of the {len(single)} with one optimum. The tuned setting loses at most {number(max(losses))} "
-        "by the interpolated sweep."
+        f"{agreeing} of {plural(len(compared), 'scope')} agree with the sweep within {AGREEMENT:g} of the range; "
+        f"among the {len(single)} with a single optimum, {of_single} agree. According to the interpolated sweep, "
+        f"the tuned settings lose at most {number(max(losses))}."
     ]
 
 
@@ -105,8 +105,8 @@ def _several(gradient: GradientResult) -> list[str]:
         return []
     rivals = sum(one.rivals > 0 for one in several)
     return [
-        f"{len(several)} of {len(gradient.results)} have several optima, {rivals} of them one that is as good within "
-        "the margin: which of them is found depends on the start."
+        f"{len(several)} of {len(gradient.results)} scopes have several optima; for {rivals} of them, another "
+        "optimum is equivalent within the margin. The start determines which optimum is found."
     ]
 
 
@@ -118,7 +118,7 @@ def _seconds(gradient: GradientResult) -> list[str]:
     sweep = float(np.mean([one.seconds_of_sweep for one in shown]))
     settings = shown[0].settings
     return [
-        f"A {what} takes {own:.2g} s by gradient; registering and measuring the same pairs at the "
+        f"Gradient-based tuning takes {own:.2g} s per {what}; registering and measuring the same pairs at the "
         f"{settings} settings of the {_sweep(gradient)} takes {sweep:.2g} s."
     ]
 
@@ -129,14 +129,14 @@ def _row(one: TunedResult, gradient: GradientResult, space: Space) -> dict[str, 
         "": scope_title(one.scope),
         f"{value_name(space).removeprefix('a ')} by gradient": _short(one.setting),
         objective_name(gradient): number(one.score),
-        "further optima": ", ".join(others) or MISSING,
-        f"by the {_sweep(gradient)}": MISSING if one.sweep is None else _short(one.sweep),
-        "difference, share of the range": number(one.difference),
-        "loss by the sweep": signed(one.loss),
+        "other optima": ", ".join(others) or MISSING,
+        f"{_sweep(gradient)}": MISSING if one.sweep is None else _short(one.sweep),
+        "difference (share of the range)": number(one.difference),
+        "loss according to the sweep": signed(one.loss),
         "pairs": str(len(one.tuned.pairs)),
         "evaluations": str(one.tuned.evaluations),
         "seconds": f"{one.tuned.seconds:.2g}",
-        "seconds of the sweep": f"{one.seconds_of_sweep:.2g}",
+        "seconds, sweep": f"{one.seconds_of_sweep:.2g}",
     }
 
 
@@ -148,11 +148,12 @@ def _short(setting: Setting) -> str:
 def _notes(gradient: GradientResult, value: str) -> tuple[str, ...]:
     record = gradient.record
     return (
-        f"The objective is differentiated through displacement, registration network and hypernetwork, and climbed by "
-        f"L-BFGS-B from {plural(record.starts, 'start')} over the range. Ends of ascents are one optimum where the "
-        "objective has no valley between them. An evaluation, with its gradient, costs about three registrations.",
-        f"Both kinds of {value} are of the same pairs, which also score them: neither is held out. The sweep is "
-        "interpolated between measured settings.",
+        "The objective is differentiated through the displacement, the registration network and the hypernetwork, "
+        f"and optimized by L-BFGS-B from {plural(record.starts, 'start')} over the range. End points count as one "
+        "optimum if the objective has no valley between them. One evaluation with its gradient costs about three "
+        "registrations.",
+        f"Both values of {value} are chosen and scored on the same pairs, so neither score is held out. The sweep "
+        "is interpolated between measured settings.",
     )
 
 

@@ -103,12 +103,10 @@ def _found(material: Material, tested: list[Gain]) -> str:
     by_evidence: dict[Evidence, list[Gain]] = {kind: [] for kind in Evidence}
     for gain in tested:
         by_evidence[gain.evidence].append(gain)
-    negligible = (
-        f"Held-out {metric} changes by less than {material.margin:g}, with confidence, with"
-    )
+    negligible = f"With confidence, held-out {metric} changes by less than {material.margin:g} with"
     clauses = [
         (f"Held-out {metric} improves with", improvements(material)),
-        (f"Held-out {metric} becomes worse with", loses),
+        (f"Held-out {metric} worsens with", loses),
         (negligible, by_evidence[Evidence.NEGLIGIBLE]),
         ("There is no evidence of a difference for", by_evidence[Evidence.NONE]),
         ("There are too few subjects to test", by_evidence[Evidence.TOO_FEW]),
@@ -165,11 +163,12 @@ def _group_title(gain: Gain) -> str:
 def _explained(material: Material) -> str:
     metric = metric_name(material.searched.search.metric)
     return (
-        f"Gain in {metric} on held-out subjects. {_how_divided(material)}: gains are those of choosing on "
-        f"{material.divisions.choosing} subjects. Settings are chosen on curves pooled within each family; the gain "
-        "without pooling stands beside. Standard errors: delete-one-subject jackknife; tests: two-sided, Student's t. "
-        "p-values of the granularities are corrected together (Holm). An improvement needs the corrected test and an "
-        f"interval without 0. Negligible: less than {material.margin:g} with confidence."
+        f"Gains are differences in {metric} on held-out subjects. {_how_divided(material)}; the gains therefore "
+        f"refer to settings chosen on {material.divisions.choosing} subjects. Settings are chosen on curves pooled "
+        "within each family of scopes; the gain without pooling is given for comparison. Tests are two-sided "
+        "t-tests with standard errors from the delete-one-subject jackknife. P-values are corrected jointly over "
+        "all rows (Holm). An improvement requires a significant corrected test and an interval that excludes 0. "
+        f"Negligible: less than {material.margin:g} with confidence."
     )
 
 
@@ -177,23 +176,22 @@ def _how_divided(material: Material) -> str:
     divisions = material.divisions
     choosing = divisions.choosing
     subjects = len(divisions.subjects)
-    chosen = f"The setting was chosen on {choosing} of {subjects} subjects and scored on"
+    chosen = f"Settings were chosen on {choosing} of {subjects} subjects and scored on"
     if divisions.exhaustive and choosing == subjects - 2:
-        return f"{chosen} the other two, for all pairs of subjects"
-    ways = "in all ways"
+        return f"{chosen} the remaining two, for all pairs of subjects"
+    ways = "for all such splits"
     if not divisions.exhaustive:
-        ways = f"in {len(divisions.selection) // 2} random ways"
-    return f"{chosen} the others, {ways} and the other way round"
+        ways = f"for {len(divisions.selection) // 2} random splits"
+    return f"{chosen} the others, and vice versa, {ways}"
 
 
 def _seeds(material: Material) -> str:
     agreeing = material.agreeing_seeds
     if agreeing is None:
-        return "All divisions of the subjects were used: no verdict depends on a random seed."
-    return (
-        f"With {OTHER_SEEDS} other seeds of the divisions, all verdicts are the same in {agreeing} of "
-        f"{OTHER_SEEDS}."
-    )
+        return (
+            "All possible splits of the subjects were used, so no verdict depends on a random seed."
+        )
+    return f"With {OTHER_SEEDS} other seeds for the random splits, all verdicts are unchanged for {agreeing}."
 
 
 def _too_few(groups: list[Gain]) -> list[str]:
@@ -204,7 +202,7 @@ def _too_few(groups: list[Gain]) -> list[str]:
     for title, count in subjects.items():
         name = title.removeprefix("only ").capitalize()
         notes.append(
-            f"{name}: {count} subjects are too few for a test, which needs at least {FEWEST_SUBJECTS}."
+            f"{name}: {count} subjects are too few for a test; at least {FEWEST_SUBJECTS} are needed."
         )
     return notes
 
@@ -230,7 +228,7 @@ class LabelsPart(ReportPart):
         unseen = [label for label in material.measurements.labels if label not in over_common]
         notes = [_structures_explained(material, len(findings))]
         if unseen:
-            notes.append(f"In too few pairs for a held-out score: {listed(unseen)}.")
+            notes.append(f"Structures in too few pairs for a held-out score: {listed(unseen)}.")
         return Section(
             title=f"Does choosing {value} per structure improve held-out {metric}?",
             found=f"{_structures_found(material, over_common)} {_structures_found(material, over_default)}",
@@ -279,10 +277,10 @@ def _structures_found(material: Material, gains: Gains) -> str:
         verb = "improves" if len(better) == 1 else "improve"
         clauses.append(_structures_clause(better, len(gains), verb))
     if worse:
-        verb = "becomes worse" if len(worse) == 1 else "become worse"
+        verb = "worsens" if len(worse) == 1 else "worsen"
         clauses.append(_structures_clause(worse, len(gains), verb))
     if not clauses:
-        clauses = [f"there is no evidence that any of {len(gains)} structures improves"]
+        clauses = [f"there is no evidence of an improvement for any of {len(gains)} structures"]
     return f"Over {over}, {'; '.join(clauses)}."
 
 
@@ -291,10 +289,10 @@ def _structures_clause(shown: Gains, tested: int, verb: str) -> str:
     for label, gain in shown.items():
         amount = signed(gain.gain.value)
         named.append(f"{label} ({amount})")
-    most = "most " if len(named) > NAMED else ""
+    most = "most for " if len(named) > NAMED else ""
     names = listed(named[:NAMED])
     count = f"{len(named)} of {tested} structures"
-    return f"{count} {verb} with evidence: {most}{names}"
+    return f"{count} {verb} significantly: {most}{names}"
 
 
 def _structure_row(material: Material, finding: ScopeResult) -> dict[str, str]:
@@ -318,8 +316,7 @@ def _structure_row(material: Material, finding: ScopeResult) -> dict[str, str]:
 
 def _structures_explained(material: Material, count: int) -> str:
     return (
-        f"p-values of {count} structures are corrected together (Holm), once for each comparison. "
-        "With few subjects and many structures, few gains pass this correction: no evidence of a gain is "
-        "not evidence of no gain. "
-        f"Negligible: less than {material.margin:g} with confidence."
+        f"P-values are corrected over all {count} structures (Holm), separately for each comparison. With few "
+        "subjects and many structures, few gains remain significant after this correction; absence of evidence "
+        f"for a gain is not evidence of its absence. Negligible: less than {material.margin:g} with confidence."
     )

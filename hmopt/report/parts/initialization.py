@@ -79,16 +79,16 @@ def found(compared: BaselineComparison, metric: str) -> str:
     of_hypermorph = f"{_deviation(hypermorphs.score_spread)} ({hypermorphs.models} starts)"
     of_separate = f"{_deviation(separate.score_spread)} ({separate.models} starts)"
     amounts = (
-        f"over random starts the hypermorph's {metric_name(metric)} at {setting_text(compared.optimum)} has a standard "
-        f"deviation of {of_hypermorph}, that of a separate network {of_separate}"
+        f"at {setting_text(compared.optimum)}, the standard deviation of {metric_name(metric)} over random starts "
+        f"is {of_hypermorph} for hypermorphs and {of_separate} for separate networks"
     )
     if evidence is Evidence.TOO_FEW:
-        return f"Too few random starts to compare: {amounts}."
-    end = "there is no evidence that one is larger than the other"
+        return f"There are too few random starts to compare them: {amounts}."
+    end = "there is no evidence of a difference between the two"
     if evidence is Evidence.FOUND:
         interval = spread(ratio.low, ratio.high, 1)
         times = f"{number(ratio.value, 1)} times (95 % interval {interval})"
-        end = f"the hypermorph's is {times} as large"
+        end = f"that of hypermorphs is {times} as large"
     return f"{amounts[0].upper()}{amounts[1:]}; {end}."
 
 
@@ -110,7 +110,7 @@ def _row(compared: BaselineComparison, scope: Scope) -> dict[str, str]:
         best = f"SD of {symbol(name)}*"
         row[f"{best}, hypermorphs"] = _optimum_deviation(hypermorphs, scope, name)
         row[f"{best}, separate networks"] = _optimum_deviation(separate, scope, name)
-    gain = "gain of averaging"
+    gain = "gain from averaging"
     row[f"{gain} {hypermorphs.ensemble} hypermorphs"] = _gained(hypermorphs, scope)
     row[f"{gain} {separate.ensemble} separate networks"] = _gained(separate, scope)
     return row
@@ -137,11 +137,12 @@ def _gained(family: Replicates, scope: Scope) -> str:
 
 def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list[str]:
     notes = [
-        "SD: standard deviation over random starts. A start decides the first weights, the order of pairs and their "
-        "augmentation. Intervals of deviations assume normally distributed scores; those of few starts are wide."
+        "SD: standard deviation over random starts. The random start determines the initial weights, the order of "
+        "pairs and their augmentation. Intervals of standard deviations assume normally distributed scores and "
+        "are wide for few starts."
     ]
     curves = [
-        f"{number(_along(family), 4)} of {counted(family)}"
+        f"{number(_along(family), 4)} for {counted(family)}"
         for family in families
         if COHORT in family.along and family.along[COHORT].models > 1
     ]
@@ -154,7 +155,7 @@ def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list
             gains.append(f"{gain} for {family.ensemble} {family_name(family)}")
     if gains:
         best = setting_text(compared.optimum)
-        notes.append(f"Gain of averaging velocities at {best}: {'; '.join(gains)}.")
+        notes.append(f"Gain from averaging velocities at {best}: {'; '.join(gains)}.")
     return notes
 
 
@@ -220,9 +221,9 @@ def starts_figure(
     for axes in (deviations, optima):
         unit_axis(axes, symbol(first.name), first.low, first.high)
     scores.set_xlabel(metric_name(metric))
-    scores.set_title(f"Each start at {setting_text(optimum)}")
-    deviations.set_title("SD over starts")
-    optima.set_title(f"Each start's {symbol(first.name)}*")
+    scores.set_title(f"Random starts at {setting_text(optimum)}")
+    deviations.set_title("SD over random starts")
+    optima.set_title(f"{symbol(first.name)}* of each random start")
     figure.legend(
         handles=_marks(),
         loc="outside lower left",

@@ -57,14 +57,18 @@ class DoubtsPart(ReportPart):
         for doubt in doubts:
             subject, _, rest = doubt.partition(": ")
             rows.append({"": subject, "found": rest or subject})
-        count = "one respect" if len(doubts) == 1 else f"{len(doubts)} respects"
+        count = (
+            "is one potential problem"
+            if len(doubts) == 1
+            else f"are {len(doubts)} potential problems"
+        )
         return Section(
             title="Does the model suit these images?",
-            found=f"The model was trained on other images, and it is doubtful in {count} whether it suits these.",
+            found=f"The model was trained on other images; there {count} with its use on these images.",
             table=pd.DataFrame(rows),
             notes=(
-                "Found by `hmopt new --model`, from a sample of the images and from what the model tells of those that "
-                "it was trained on.",
+                "Reported by `hmopt new --model`, which compares a sample of the images with the description of "
+                "the training images stored in the model.",
             ),
             numbers={"model_warnings": list(doubts)},
         )
@@ -96,7 +100,7 @@ class OtherCohortPart(ReportPart):
         best = best_name(material.searched.space)
         rows = [_row(material, *one, transfers.get(one[0].scope)) for one in matched]
         return Section(
-            title=f"Does {best} of the model's own cohort hold here?",
+            title=f"Is {best} of the model's training cohort valid for this cohort?",
             found=_found(material, there, matched[0], transfers),
             figures=_figures(material, there, matched),
             table=pd.DataFrame(rows),
@@ -125,10 +129,10 @@ def _found(
     of_there = _values_text(optimum.setting)
     of_here = _values_text(here.setting)
     where = scope_phrase(finding.scope)
-    start = f"For {where}, {best} is {of_there} on the model's own cohort ({there.name}) and {of_here} here"
+    start = f"For {where}, {best} is {of_there} on the model's training cohort ({there.name}) and {of_here} here"
     shared = [overlap(optimum.interval(name), here.intervals[name]) for name in here.setting]
     if None in shared:
-        start += "; one of them has no interval"
+        start += "; at least one of them has no interval"
     elif all(shared):
         start += ", and their intervals overlap"
     else:
@@ -146,31 +150,36 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     metric = metric_name(material.searched.search.metric)
     if scope not in transfers:
         return sentence(
-            "what the former loses here is not known: run `hmopt search` again, which measures it"
+            "the loss with the former on this cohort was not measured; run `hmopt search` again to measure it"
         )
     transfer = transfers[scope]
     loss = transfer.loss.estimate
     amount = f"{number(abs(loss.value))} {metric} ({interval_text(loss)})"
     if transfer.evidence is Evidence.TOO_FEW:
-        return f"Too few subjects to say whether the former would do here: it loses {amount}."
+        return f"There are too few subjects to test whether the former is sufficient here: it loses {amount}."
     if transfer.evidence is Evidence.NEGLIGIBLE and not transfer.loss.error:
-        return "The former would do here: whichever subjects of this cohort choose, they choose the same."
+        return "The former is sufficient for this cohort: every split of its subjects selects the same setting."
     if transfer.evidence is Evidence.NEGLIGIBLE:
         return (
-            f"The former would do here: on held-out subjects it loses less than {material.margin:g} {metric}, "
-            f"with confidence ({signed(transfer.change.value)}; {interval_text(transfer.change)})."
+            "The former is sufficient for this cohort: on held-out subjects it loses less than "
+            f"{material.margin:g} {metric}, with confidence ({signed(transfer.change.value)}; "
+            f"{interval_text(transfer.change)})."
         )
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
-        return f"The former would not do here: on held-out subjects it loses {amount} against the cohort's own choice."
+        return (
+            f"The former is not sufficient for this cohort: on held-out subjects it loses {amount} compared with a "
+            "setting chosen on this cohort."
+        )
     if transfer.evidence is Evidence.FOUND:
         return (
-            "The former would do here: on held-out subjects it is even better than what others of this cohort choose, "
-            f"by {number(abs(loss.value))} {metric} ({interval_text(transfer.change)})."
+            "The former is sufficient for this cohort: on held-out subjects it is better than the setting chosen "
+            f"on this cohort by {number(abs(loss.value))} {metric} ({interval_text(transfer.change)})."
         )
     change = transfer.change
     return (
-        f"Whether the former would do here is open: on held-out subjects it changes {metric} by "
-        f"{signed(change.value)} ({interval_text(change)}), neither shown to be 0 nor to differ from it."
+        "It is inconclusive whether the former is sufficient for this cohort: on held-out subjects it changes "
+        f"{metric} by {signed(change.value)} ({interval_text(change)}), which is neither significant nor shown to "
+        "be negligible."
     )
 
 
@@ -182,24 +191,24 @@ def _row(
     for name, value in here.setting.items():
         star = f"{symbol(name)}*"
         apart = overlap(optimum.interval(name), here.intervals[name])
-        row[f"{star} there (95 %)"] = value_and_interval(
+        row[f"{star}, training cohort (95 %)"] = value_and_interval(
             optimum.setting[name], optimum.interval(name)
         )
-        row[f"{star} here (95 %)"] = value_and_interval(value, here.intervals[name])
+        row[f"{star}, this cohort (95 %)"] = value_and_interval(value, here.intervals[name])
         which = f" {symbol(name)}" if len(here.setting) > 1 else ""
         row[f"intervals overlap?{which}"] = {True: "yes", False: "no", None: MISSING}[apart]
     change = MISSING if transfer is None else gain_text(transfer.change)
-    row["change with that of there, used here (95 %)"] = change
-    row["would do?"] = _answer(transfer)
+    row["change with the value of the training cohort (95 %)"] = change
+    row["sufficient?"] = _answer(transfer)
     over_default = optimum.gain_over_default
     held_out = finding.held_out
-    row["gain over default there"] = (
+    row["gain over default, training cohort"] = (
         MISSING if over_default is None else gain_text(over_default.estimate)
     )
-    row["gain over default here"] = (
+    row["gain over default, this cohort"] = (
         MISSING if held_out is None else gain_text(held_out.over_default.estimate)
     )
-    row["subjects there / here"] = f"{optimum.subjects} / {finding.subjects}"
+    row["subjects, training / this cohort"] = f"{optimum.subjects} / {finding.subjects}"
     return row
 
 
@@ -210,7 +219,7 @@ def _answer(transfer: Transfer | None) -> str:
         return "yes"
     if transfer.evidence is Evidence.FOUND:
         return "no"
-    return "too few subjects" if transfer.evidence is Evidence.TOO_FEW else "open"
+    return "too few subjects" if transfer.evidence is Evidence.TOO_FEW else "inconclusive"
 
 
 def _notes(
@@ -221,20 +230,21 @@ def _notes(
 ) -> tuple[str, ...]:
     margin = f"{material.margin:g} {metric_name(material.searched.search.metric)}"
     notes = [
-        f"There: {there.name}, the cohort of the model's training; here: this one. The change is the held-out score at "
-        "the best setting of there minus that at the setting which other subjects of this cohort choose, with its "
-        "95 % interval (jackknife over subjects), p-values of a family corrected together (Holm). "
-        f"It would do: with confidence it loses less than {margin}, or it is better.",
+        f"Training cohort: {there.name}. The change is the held-out score at the best setting of the training "
+        "cohort minus that at the setting chosen on other subjects of this cohort, with its 95 % interval "
+        "(jackknife over subjects); p-values are corrected within each family of scopes (Holm). The former "
+        f"setting is sufficient if it loses less than {margin} with confidence, or is better.",
     ]
     if set(there.labels) != set(material.measurements.labels):
         of_there = ", ".join(there.labels)
         notes.append(
-            f"Rows other than structures are means over all structures, and those of there are: {of_there}."
+            "Rows that are not structures are means over all structures; those of the training cohort are: "
+            f"{of_there}."
         )
     if len(transfers) < len(matched):
         notes.append(
-            "Not known (–): that setting was not measured here, or no subjects could be held out. `hmopt search` "
-            "measures it."
+            "A dash (–) means that the setting was not measured on this cohort, or that no subjects could be held "
+            "out. `hmopt search` measures it."
         )
     return tuple(notes)
 
@@ -283,7 +293,7 @@ def _figure(
                 optimum.interval(name),
                 OTHER,
                 "s",
-                f"there ({there.name})",
+                f"training cohort ({there.name})",
                 -0.16,
             ),
             (here.setting[name], here.intervals[name], OWN, "o", "here", 0.16),
@@ -303,7 +313,7 @@ def _figure(
     titles = [shorten(scope_title(finding.scope)) for finding, _ in matched]
     axes.set_yticks(range(len(matched)), titles)
     axes.set_ylim(len(matched) - 0.5, -0.5)
-    axes.set_title(f"Best {symbol(name)} of the same model on both cohorts, 95 % intervals")
+    axes.set_title(f"Best {symbol(name)} on both cohorts, 95 % intervals")
     unit_axis(axes, symbol(name), hyperparameter.low, hyperparameter.high)
     legend(figure, columns=2)
     return figure

@@ -55,9 +55,9 @@ class RegretPart(ReportPart):
 def _notes(compared: BaselineComparison, best: str) -> list[str]:
     settings = len(compared.main.agreements[COHORT].settings)
     notes = [
-        "All scores are of networks trained for one setting each, on subjects that were not used to choose "
-        f"the setting. The loss is the difference to the best of the {settings} trained settings, chosen on "
-        "the same other subjects. A negative loss is a gain.",
+        "All scores are of separate networks, each trained at one setting, on subjects that were not used to "
+        f"choose the setting. The loss is the difference to the best of the {settings} trained settings, chosen on "
+        "the same subjects. A negative loss is a gain.",
         _starts(compared.main.regrets[COHORT]),
     ]
     equal = compared.equal
@@ -73,10 +73,10 @@ def _starts(regret: Regret) -> str:
     """Return whether intervals count the networks' random starts."""
     if regret.initializations > 1:
         return (
-            f"Intervals count subjects (jackknife) and the {regret.initializations} random starts of the "
-            "networks."
+            f"Intervals include the variation over subjects (jackknife) and over the {regret.initializations} "
+            "random starts of the networks."
         )
-    return "Each setting has a network of one random start: intervals do not count the variation between starts."
+    return "Each setting has one network only, so intervals do not include the variation between random starts."
 
 
 def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
@@ -86,16 +86,16 @@ def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     at_best = f"{retrained} ({interval_text(regret.retraining.estimate)})"
     at_default = f"{number(regret.default.value)} ({interval_text(regret.default.estimate)})"
     losses = (
-        f"retraining at the hypermorph's {best_name(space)} loses {at_best}, "
-        f"at the default ({setting_text(default)}) {at_default}"
+        f"retraining at {best_name(space)} of the hypermorph loses {at_best}, retraining at the default "
+        f"({setting_text(default)}) loses {at_default}"
     )
     if regret.evidence is Evidence.TOO_FEW:
-        return f"Too few subjects or random starts to say: {losses}."
+        return f"There are too few subjects or random starts for a verdict: {losses}."
     if regret.evidence is Evidence.NEGLIGIBLE:
-        return f"Both losses are negligible, with confidence: {losses}."
+        return f"With confidence, both losses are negligible: {losses}."
     verdict = ""
     if regret.evidence is Evidence.NONE:
-        verdict = "; there is no evidence that either loses more"
+        verdict = "; there is no evidence of a difference"
     elif regret.default_more.value <= 0:
         verdict = "; the default is the better choice"
     return f"{losses[0].upper()}{losses[1:]}{verdict}{_missed(regret, limit)}."
@@ -108,9 +108,9 @@ def _missed(regret: Regret, limit: float) -> str:
     missed = ""
     if upper > limit:
         bound = f"{number(upper)} (95 % bound)"
-        missed += f"; the first may be as large as {bound}, and {limit:g} is negligible"
+        missed += f"; the former may be as large as {bound}, which exceeds the margin of {limit:g}"
     if regret.default_more.value > 0 and lost > HALF * regret.default.value:
-        missed += "; the first is more than half of the second"
+        missed += "; the former is more than half of the latter"
     return missed
 
 

@@ -37,12 +37,12 @@ class SubjectPredictionPart(ReportPart):
         space = material.searched.space
         metric = metric_name(found.metric)
         rows = [
-            _row("known from labels", found.known, found.p_known, found.evidence_of_known),
+            _row("chosen with labels", found.known, found.p_known, found.evidence_of_known),
             _row("predicted without labels", found.gain, found.p_gain, found.evidence_of_gain),
         ]
         value = value_name(space)
         return Section(
-            title=f"Could {value} be predicted for each person?",
+            title=f"Can {value} be predicted for each subject?",
             found=" ".join(_found(found, metric, best_name(space), material.margin)),
             table=pd.DataFrame(rows),
             notes=_notes(found, best_name(space)),
@@ -55,25 +55,26 @@ def _found(found: SubjectPrediction, metric: str, best: str, margin: float) -> l
     if found.known is None:
         return ["No pair could be held out."]
     sentences = [
-        f"Each person's own {best}, if labels of other pairs told it, changes held-out {metric} by "
-        f"{gain_text(found.known.estimate)} over one for all."
+        f"Choosing {best} per subject, with labels of its other pairs, changes held-out {metric} by "
+        f"{gain_text(found.known.estimate)} over one setting for all."
     ]
     high = found.known.interval.high
     if found.evidence_of_known is Evidence.NEGLIGIBLE:
-        sentences.append(f"There is nothing to gain: with confidence it is below {number(margin)}.")
+        sentences.append(
+            f"With confidence, this gain is below {number(margin)}, which is negligible."
+        )
     elif found.evidence_of_known is not Evidence.FOUND and math.isfinite(high):
-        sentences.append(f"There is no evidence of a gain; it is at most {number(high)}.")
+        sentences.append(f"There is no evidence of a gain, which is at most {number(high)}.")
     if found.gain is not None:
         sentences.append(
-            f"Predicted without labels, it changes {metric} by {gain_text(found.gain.estimate)}"
-            f"{_verdict(found)}."
+            f"Predicting it without labels changes {metric} by {gain_text(found.gain.estimate)}{_verdict(found)}."
         )
     elif found.features and not has_default_regressor():
-        sentences.append('Nothing was predicted: `pip install "hmopt[prediction]"`.')
-    else:
         sentences.append(
-            "No metric without labels differs between people, so that nothing is predicted."
+            'Nothing was predicted, because the required packages are missing: `pip install "hmopt[prediction]"`.'
         )
+    else:
+        sentences.append("No label-free metric differs between subjects, so nothing was predicted.")
     return sentences
 
 
@@ -88,7 +89,7 @@ def _verdict(found: SubjectPrediction) -> str:
 
 
 def _row(name: str, mean: Mean | None, p_adjusted: float, evidence: Evidence) -> dict[str, str]:
-    columns = ("gain over one for all (95 % interval)", "subjects", "p, Holm", "is there a gain?")
+    columns = ("gain over one setting for all (95 % interval)", "subjects", "p, Holm", "improves?")
     cells = (MISSING,) * len(columns)
     if mean is not None:
         answer = _answer(mean, evidence)
@@ -103,7 +104,7 @@ def _row(name: str, mean: Mean | None, p_adjusted: float, evidence: Evidence) ->
 
 def _answer(mean: Mean, evidence: Evidence) -> str:
     if evidence is Evidence.FOUND and mean.value < 0:
-        return "no, it loses"
+        return "no, worse"
     return evidence.answer
 
 
@@ -111,13 +112,14 @@ def _notes(found: SubjectPrediction, best: str) -> tuple[str, ...]:
     names = [metric_name(name) for name in found.features]
     features = ""
     if names:
-        features = f" Learned from: {listed(names)}, each at {plural(found.settings, 'setting')}."
+        features = f" Features: {listed(names)}, each at {plural(found.settings, 'setting')}."
     return (
-        f"Settings are learned from {plural(found.choosing, 'subject')} and their labels, and judged on pairs of two "
-        f"others.{features}",
-        f"Known from labels: a person's {best} is told by its pairs with the first subjects, and shrinks "
-        "towards that of all as far as it is noise. No prediction can be expected to gain more.",
-        "Intervals are over subjects (jackknife); p-values are corrected for both rows.",
+        f"The prediction is trained on {plural(found.choosing, 'subject')} with labels and evaluated on pairs of "
+        f"two other subjects.{features}",
+        f"Chosen with labels: {best} of a subject is estimated from its pairs with the training subjects, shrunk "
+        "towards that of all subjects according to its noise. This is an upper bound on the expected gain of a "
+        "prediction.",
+        "Intervals are over subjects (jackknife); p-values are corrected over both rows (Holm).",
     )
 
 

@@ -109,10 +109,13 @@ def _found(front: Front) -> str:
     whom = scope_phrase(front.scope)
     best, last = members[0], members[-1]
     if len(members) == 1:
-        return f"{setting_text(front.setting(best))} is best in {names} at once for {whom}: there is no trade-off."
+        return (
+            f"{setting_text(front.setting(best))} is best in all metrics ({names}) for {whom}, so there is no "
+            "trade-off."
+        )
     first = (
-        f"Between {names}, {len(members)} of {plural(len(tradeoff.settings), 'measured setting')} leave a choice for "
-        f"{whom}: from {setting_text(front.setting(best))} ({_point_text(front, best)}) to "
+        f"For {whom}, {len(members)} of {plural(len(tradeoff.settings), 'measured setting')} are on the Pareto "
+        f"front of {names}: from {setting_text(front.setting(best))} ({_point_text(front, best)}) to "
         f"{setting_text(front.setting(last))} ({_point_text(front, last)})."
     )
     if front.knee is None:
@@ -141,10 +144,10 @@ def _table(fronts: Sequence[Front], material: Material) -> pd.DataFrame:
         row = {"": scope_title(front.scope)}
         row["on the front"] = f"{len(members)} of {len(front.tradeoff.settings)}"
         row["from … to"] = _ends(front)
-        row[f"in {SURE * 100:.0f} % of samples or more"] = _sure_text(front)
+        row[f"in at least {SURE * 100:.0f} % of samples"] = _sure_text(front)
         row["knee (95 %)"] = _knee_text(front)
         row["at the knee"] = MISSING if front.knee is None else _values_text(front, front.knee)
-        row["volume, share of the box"] = _volume_text(front)
+        row["hypervolume (share of the box)"] = _volume_text(front)
         if not any(axis.label for axis in front.tradeoff.axes):
             row[f"{best} under the limits"] = _constrained_text(front, material)
         rows.append(row)
@@ -260,14 +263,17 @@ def front_figure(front: Front, marked: Mapping[str, Setting | None]) -> Figure:
 def _notes(space: Space) -> tuple[str, ...]:
     value = value_name(space).removeprefix("a ")
     return (
-        f"A {value} is on the front where no other measured one is at least as good in every metric and better in one. "
-        "Shares and intervals are over bootstrap samples of the subjects: what is on the front in few samples owes its "
-        "place to few subjects.",
-        "The knee is the member farthest above the line between the ends of the front, with each metric scaled to its "
-        "extent on the front: around it, little of one metric is given for much of the other. It weighs the metrics by "
-        "these extents alone; a limit that is known is better declared (search.limits).",
-        "Volume: the share of the box between the worst and the best measured means that the front dominates.",
-        f"{FRONT_FILE} has all settings with their intervals.",
+        f"A {value} is on the front if no other measured {value} is at least as good in every metric and better in "
+        "one. Shares and intervals are computed over bootstrap samples of the subjects; a low share means that "
+        "the membership depends on few subjects.",
+        "The knee is the setting farthest from the line between the ends of the front, with each metric scaled to "
+        "its range on the front: beyond the knee, a small gain in one metric costs much of the other. The knee "
+        "weighs the metrics only by these ranges; if an acceptable limit is known, declare it in search.limits.",
+        (
+            "Hypervolume: the share of the box between the worst and the best measured means that is dominated by the "
+            "front."
+        ),
+        f"{FRONT_FILE} lists all settings with their intervals.",
     )
 
 

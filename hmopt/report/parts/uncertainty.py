@@ -29,19 +29,21 @@ class UncertaintyPart(ReportPart):
         value = value_name(material.searched.space).removeprefix("a ")
         found = _found(result, value)
         return Section(
-            title="Do landmarks err where displacements are uncertain?",
+            title="Are landmark errors larger where displacements are uncertain?",
             found=found,
             figures={"uncertainty": uncertainty_figure(result)},
             table=_table(result),
             notes=_notes(result, value),
             numbers={"uncertainty": _numbers(result)},
-            verdicts={"landmarks err where displacements are uncertain": _verdict(result)},
+            verdicts={
+                "landmark errors are larger where displacements are uncertain": _verdict(result)
+            },
         )
 
 
 def _verdict(result: UncertaintyResult) -> str:
     if result.evidence is Evidence.FOUND:
-        return "yes" if result.over_points.value > 0 else "no, less"
+        return "yes" if result.over_points.value > 0 else "no, smaller"
     return result.evidence.answer
 
 
@@ -52,23 +54,21 @@ def _found(result: UncertaintyResult, value: str) -> str:
     of_pairs = f"of {plural(len(result.record.pairs), 'pair')}"
     if result.evidence is Evidence.FLAT:
         return (
-            f"Uncertainty or error is the same at all {result.points} landmarks {of_pairs}: they have no rank "
+            f"Uncertainty or error is equal at all {result.points} landmarks {of_pairs}, so there is no rank "
             "correlation."
         )
     if result.evidence is Evidence.TOO_FEW:
         return (
-            f"There are too few subjects to say whether landmarks err more where the displacement depends on {value}: "
-            f"{correlation} {of_pairs}."
+            "There are too few subjects to test whether landmark errors are larger where the displacement depends "
+            f"on {value}: {correlation} {of_pairs}."
         )
     if result.evidence is Evidence.NONE:
         return (
-            f"There is no evidence that landmarks err more where the displacement depends on {value}: {correlation} "
-            f"{of_pairs}."
+            f"There is no evidence that landmark errors are larger where the displacement depends on {value}: "
+            f"{correlation} {of_pairs}."
         )
-    more = "more" if result.over_points.value > 0 else "less"
-    return (
-        f"Landmarks err {more} where the displacement depends on {value}: {correlation} {of_pairs}."
-    )
+    more = "larger" if result.over_points.value > 0 else "smaller"
+    return f"Landmark errors are {more} where the displacement depends on {value}: {correlation} {of_pairs}."
 
 
 def _correlation(estimate: Estimate) -> str:
@@ -83,7 +83,7 @@ def _table(result: UncertaintyResult) -> pd.DataFrame:
     for place, part in enumerate(result.parts, start=1):
         rows.append(
             {
-                "landmarks by rising uncertainty": f"part {place}",
+                "landmarks by increasing uncertainty": f"group {place}",
                 f"uncertainty, {unit}": spread(part.low, part.high),
                 "landmarks": str(part.points),
                 f"mean error, {unit}": number(part.error, 2),
@@ -95,18 +95,18 @@ def _table(result: UncertaintyResult) -> pd.DataFrame:
 def _notes(result: UncertaintyResult, value: str) -> tuple[str, ...]:
     record = result.record
     notes = [
-        f"The uncertainty of a landmark is the standard deviation of the place that it is mapped to, over "
-        f"{len(record.settings)} settings of the 95 % confidence set of the best {value} for all. Its error is that at "
-        f"{setting_text(record.setting)}.",
-        "The interval is from resampled subjects. The confidence set holds what the data leave open about "
-        f"{value}, and not other sources of error: where the displacement is the same for the whole set, landmarks can "
-        "err all the same.",
+        "The uncertainty of a landmark is the standard deviation of its mapped position over "
+        f"{len(record.settings)} settings of the 95 % confidence set of the best {value} of the whole cohort. Its "
+        f"error is measured at {setting_text(record.setting)}.",
+        "The interval is from a bootstrap over subjects. The confidence set represents only the uncertainty about "
+        f"{value}, not other sources of error: errors can be large where the displacement is the same for the "
+        "whole set.",
     ]
     within = result.within_pairs
     if np.isfinite(within.value):
         notes.append(
-            f"Among the landmarks of one pair the rank correlation is {_correlation(within)} on average over pairs: "
-            "this leaves out that some pairs are harder than others."
+            f"Within pairs, the mean rank correlation is {_correlation(within)}; this excludes differences in "
+            "difficulty between pairs."
         )
     return tuple(notes)
 
@@ -130,7 +130,7 @@ def uncertainty_figure(result: UncertaintyResult) -> Figure:
     )
     middles = [(part.low + part.high) / 2 for part in result.parts]
     means = [part.error for part in result.parts]
-    axes.plot(middles, means, "D-", color=OTHER, markersize=6, label="mean of a part")
+    axes.plot(middles, means, "D-", color=OTHER, markersize=6, label="mean of a group")
     axes.set_xlabel(f"uncertainty, {record.unit}")
     axes.set_ylabel(f"error, {record.unit}")
     legend(figure, columns=2)

@@ -44,7 +44,7 @@ class WithoutLabelsPart(ReportPart):
         rows = [_row(entry, metric) for entry in first]
         rows.append(_default_row(first[0], space, metric))
         return Section(
-            title=f"How well could {value} be chosen without labels?",
+            title=f"How well can {value} be chosen without labels?",
             found=_found(first, metric),
             table=pd.DataFrame(rows),
             notes=_notes(metric, value),
@@ -59,30 +59,30 @@ def _found(first: Sequence[StandIn], metric: str) -> str:
     where = scope_phrase(best.scope)
     lost = gain_text(best.regret.estimate).removeprefix("+")
     text = (
-        f"Chosen for {where} without labels, {setting_text(best.setting)} by {metric_name(best.metric)} loses least: "
-        f"{lost} {metric} on held-out subjects."
+        f"Among the metrics without labels, {metric_name(best.metric)} loses least for {where}: it selects "
+        f"{setting_text(best.setting)}, with a loss of {lost} {metric} on held-out subjects."
     )
     if best.evidence is Evidence.TOO_FEW:
-        return f"{text} These are too few subjects to say more."
+        return f"{text} There are too few subjects for a verdict."
     would_do = [entry for entry in first if entry.evidence is Evidence.NEGLIGIBLE]
     counted = f"{len(would_do) or 'none'} of {plural(len(first), 'metric')}"
-    return f"{text} What is lost is negligible, with confidence, by {counted} without labels."
+    return f"{text} With confidence, the loss is negligible for {counted}."
 
 
 def _row(entry: StandIn, metric: str) -> dict[str, str]:
     return {
         "": metric_name(entry.metric),
-        "it chooses": setting_text(entry.setting),
-        f"{metric} lost (95 % interval)": gain_text(entry.regret.estimate),
+        "chosen setting": setting_text(entry.setting),
+        f"loss in {metric} (95 % interval)": gain_text(entry.regret.estimate),
         "conclusion": _conclusion(entry),
     }
 
 
 def _default_row(entry: StandIn, space: Space, metric: str) -> dict[str, str]:
     return {
-        "": "no choice",
-        "it chooses": f"{setting_text(space.default)}, the default",
-        f"{metric} lost (95 % interval)": gain_text(entry.regret_at_default.estimate),
+        "": "no search",
+        "chosen setting": f"{setting_text(space.default)}, the default",
+        f"loss in {metric} (95 % interval)": gain_text(entry.regret_at_default.estimate),
         "conclusion": "",
     }
 
@@ -91,7 +91,7 @@ def _conclusion(entry: StandIn) -> str:
     if entry.evidence is Evidence.FOUND:
         return "loses" if entry.regret.value > 0 else "gains"
     if entry.evidence is Evidence.NEGLIGIBLE:
-        return "would do"
+        return "sufficient"
     return str(entry.evidence.value)
 
 
@@ -109,21 +109,21 @@ def _tables(stand_ins: StandIns, metric: str) -> list[Table]:
     tables = []
     for kinds, rows in columns.items():
         content = [{"": title, **losses} for title, losses in rows.items()]
-        title = f"{metric} lost, for each {kind_name(kinds)}"
+        title = f"Loss in {metric} for each {kind_name(kinds)}"
         tables.append(Table(title=title, content=pd.DataFrame(content).fillna("–")))
     return tables
 
 
 def _notes(metric: str, value: str) -> tuple[str, ...]:
     chosen = (
-        f"{value} is chosen on some subjects, once by the metric without labels and once by {metric}, and both are "
-        f"scored by {metric} on the others"
+        f"{value} is chosen on part of the subjects, once by the metric without labels and once by {metric}, and "
+        f"both are scored by {metric} on the other subjects"
     )
     return (
-        f"{sentence(chosen)} The difference is what is lost; intervals are over subjects (jackknife). Below 0 it is a "
-        "gain.",
-        "Consistency, folding and log Jacobians are best where nothing is registered: alone they choose the strongest "
-        "regularization. A similarity by which images are registered chooses the weakest.",
+        f"{sentence(chosen)} The loss is the difference of the two; a negative loss is a gain. Intervals are over "
+        "subjects (jackknife).",
+        "Consistency, folding and log Jacobians are best without any deformation and therefore select the "
+        "strongest regularization. The similarity that the registration optimizes selects the weakest.",
     )
 
 

@@ -69,10 +69,10 @@ def test_structures_with_their_own_optima_make_that_granularity_improve(material
     mean = family_gain(labels, material.measurements.pairs)
     assert numbers["evidence"] == "evidence"
     assert numbers["p_value"] == pytest.approx(2 * stats.t.sf(mean.value / mean.error, 11))
-    assert "Choosing λ per structure improves held-out Dice over one for all by +0.0" in headline(
+    assert "Choosing λ per structure improves held-out Dice over one λ for all by +0.0" in headline(
         material
     )
-    assert " Each structure then needs a registration of its own." in headline(material)
+    assert " This requires a separate registration for each structure." in headline(material)
 
 
 def test_a_row_over_the_default_stands_beside_every_row_over_the_single_best(
@@ -100,10 +100,10 @@ def test_a_section_says_how_many_subjects_chose_and_that_no_seed_matters(
     made = section(GranularityPart().section(material))
     assert made.numbers["subjects_choosing"] == 6
     assert made.numbers["agreeing_seeds"] is None
-    assert "gains are those of choosing on 6 subjects" in made.notes[0]
+    assert "the gains therefore refer to settings chosen on 6 subjects" in made.notes[0]
     assert (
         made.notes[1]
-        == "All divisions of the subjects were used: no verdict depends on a random seed."
+        == "All possible splits of the subjects were used, so no verdict depends on a random seed."
     )
 
 
@@ -128,7 +128,7 @@ def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: 
     note = section(GranularityPart().section(random)).notes[1]
     assert (
         note
-        == f"With 9 other seeds of the divisions, all verdicts are the same in {expected} of 9."
+        == f"With 9 other seeds for the random splits, all verdicts are unchanged for {expected}."
     )
 
 
@@ -190,8 +190,8 @@ def test_without_evidence_no_structure_is_named(
         for one in (Evidence.NONE, Evidence.TOO_FEW)
     )
     assert none.found == (
-        "Over the single best setting for all, there is no evidence that any of 5 structures improves. "
-        "Over the default λ = 0.50, there is no evidence that any of 5 structures improves."
+        "Over the single best setting for all, there is no evidence of an improvement for any of 5 structures. "
+        "Over the default λ = 0.50, there is no evidence of an improvement for any of 5 structures."
     )
     assert few.found == (
         "There are too few subjects to test which structures improve over the single best setting for all. "
@@ -213,8 +213,8 @@ def test_only_structures_with_evidence_are_counted_and_losses_are_told_apart(
         )
     told = with_gains(told, gains=gains)
     assert section(LabelsPart().section(told)).found.startswith(
-        "Over the single best setting for all, 1 of 5 structures improves with evidence: cortex (+0.020); "
-        "1 of 5 structures becomes worse with evidence: thalamus (−0.010)."
+        "Over the single best setting for all, 1 of 5 structures improves significantly: cortex (+0.020); "
+        "1 of 5 structures worsens significantly: thalamus (−0.010)."
     )
 
 
@@ -232,7 +232,7 @@ def test_a_structures_gain_is_told_over_both_and_without_pooling(material: Mater
 
 def test_the_best_settings_are_drawn_where_structures_lie(material: Material) -> None:
     made = section(AnatomyPart().section(material))
-    assert made.found.startswith("Of 5 structures this slice shows 5: λ* rises from 0.0")
+    assert made.found.startswith("This slice shows 5 of 5 structures: λ* rises from 0.0")
     key = [text.get_text() for text in made.pictures["anatomy"].axes[1].texts]
     assert key[0].split("  ")[1] == "cortex"
     assert len(key) == 5

@@ -155,9 +155,9 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
 ) -> None:
     sentence = gap(alike, 0.001, 0.002)
     assert (
-        "Compared are 5 hypermorphs (200 steps), each taking 2.0 times as long as one network, and separate networks "
-        "of 100 steps (3 starts at each setting). The gap (separate − hypermorph) is +0.001 Dice on average over 9 "
-        "values of λ (95 % interval −0.004 to 0.006)" in sentence
+        "The comparison is between 5 hypermorphs (200 steps), each with 2.0 times the training time of one separate "
+        "network, and separate networks with 100 steps (3 starts per setting). The gap (separate − hypermorph) is "
+        "+0.001 Dice on average over 9 values of λ (95 % interval −0.004 to 0.006)" in sentence
     )
 
 
@@ -167,7 +167,7 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
         (
             0.0010,
             0.0004,
-            "The hypermorphs score as separately trained networks do, to within 0.003.",
+            "The hypermorphs are equivalent to separately trained networks within a margin of 0.003.",
             "above 0.003 is",
         ),
         (
@@ -185,13 +185,13 @@ def test_the_sentence_on_the_gap_names_steps_and_cost_before_the_number(
         (
             0.0010,
             0.0020,
-            "There is no evidence that either is better.",
+            "There is no evidence of a difference between hypermorphs and separately trained networks.",
             "may be better by 0.005 (95 % bound)",
         ),
         (
             0.0000,
             0.0020,
-            "There is no evidence that either is better.",
+            "There is no evidence of a difference between hypermorphs and separately trained networks.",
             "may be better by 0.004 (95 % bound)",
         ),
     ],
@@ -210,7 +210,7 @@ def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
 ) -> None:
     sentence = gap(alike, 0.005, 0.001, subjects, starts)
     assert sentence.startswith(
-        "Too few subjects or random starts to say. Compared are 5 hypermorphs"
+        "There are too few subjects or random starts for a verdict. The comparison is between 5 hypermorphs"
     )
     assert "negligible" not in sentence
     assert "excluded" not in sentence
@@ -219,7 +219,7 @@ def test_a_gap_of_few_subjects_or_of_a_single_start_is_no_verdict(
 def test_a_mean_gap_of_nothing_does_not_hide_curves_that_differ(build: Build) -> None:
     crossing = 0.02 * (PLACES - 0.5)
     sentence = agreement.found(build(hump(0.5) + crossing, hump(0.5)), "dice")
-    assert "The gap goes from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
+    assert "The gap ranges from −0.010 at λ = 0.00 to +0.010 at λ = 1.00" in sentence
 
 
 @pytest.mark.parametrize(("theirs", "told"), [(0.002, True), (0.0005, False), (None, False)])
@@ -257,7 +257,7 @@ def test_rates_that_were_chosen_are_told_with_the_gap_and_listed_by_setting(
         section = agreement.AgreementPart().section(replace(material, compared=at_best_rates))
     assert section is not None
     assert (
-        "separate networks of 100 steps (3 starts at each setting, each at its best learning rate "
+        "separate networks with 100 steps (3 starts per setting, each at its best learning rate "
         "among 0.002 and 0.004)" in section.found
     )
     (table,) = section.further
@@ -292,9 +292,10 @@ def test_trials_of_rates_are_the_price_of_separate_networks_and_both_prices_are_
         section = cost.CostPart().section(replace(material, compared=at_best_rates))
     assert section is not None
     assert (
-        "each trained at 2 learning rates to find its best (5.2 minutes a setting)" in section.found
+        "each trained at 2 learning rates to find its best (5.2 minutes per setting)"
+        in section.found
     )
-    assert "If the best rate of each setting had been known before" in section.found
+    assert "With known learning rates" in section.found
     assert (
         section.numbers["break_even_settings_at_known_rates"]
         >= section.numbers["break_even_settings"]
@@ -327,13 +328,13 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
     assert curves.table is not None
     assert curves.table.iloc[0, -1] == "+0.625"
     assert "the default is the better choice" in loss.found
-    assert "(95 % bound), and 0.003 is negligible" in loss.found
+    assert "(95 % bound), which exceeds the margin of 0.003" in loss.found
 
 
 @pytest.mark.parametrize(
     ("best", "expected"),
     [
-        (0.375, "Retraining at the hypermorph's λ* loses 0.000 Dice"),
+        (0.375, "Retraining at λ* of the hypermorph loses 0.000 Dice"),
         (0.5, "the default is the better choice"),
     ],
 )
@@ -353,10 +354,12 @@ def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_
 ) -> None:
     told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[COHORT]
     sentence = regret.found(told, SPACE, {"regularization": 0.5}, "dice")
-    assert sentence.startswith("Both losses are negligible, with confidence: retraining")
+    assert sentence.startswith("With confidence, both losses are negligible: retraining")
     few = replace(told, evidence=Evidence.TOO_FEW)
     sentence = regret.found(few, SPACE, {"regularization": 0.5}, "dice")
-    assert sentence.startswith("Too few subjects or random starts to say: retraining")
+    assert sentence.startswith(
+        "There are too few subjects or random starts for a verdict: retraining"
+    )
     unclear = replace(
         told,
         evidence=Evidence.NONE,
@@ -365,22 +368,28 @@ def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_
         default_more=mean(0.001, 0.001),
     )
     sentence = regret.found(unclear, SPACE, {"regularization": 0.5}, "dice")
-    assert "there is no evidence that either loses more" in sentence
-    assert "the first is more than half of the second" in sentence
-    assert "the first may be as large as 0.009 (95 % bound), and 0.003 is negligible" in sentence
+    assert "there is no evidence of a difference" in sentence
+    assert "the former is more than half of the latter" in sentence
+    assert (
+        "the former may be as large as 0.009 (95 % bound), which exceeds the margin of 0.003"
+        in sentence
+    )
 
 
 def test_the_regret_says_whether_its_intervals_count_random_starts(
     sections: dict[str, Section], alike: BaselineComparison, material: Material
 ) -> None:
     (told,) = (note for note in sections["regret"].notes if "random start" in note)
-    assert told == "Intervals count subjects (jackknife) and the 3 random starts of the networks."
+    assert (
+        told
+        == "Intervals include the variation over subjects (jackknife) and over the 3 random starts of the networks."
+    )
     regrets = {scope: replace(one, initializations=1) for scope, one in alike.main.regrets.items()}
     single = replace(alike, budgets=(replace(alike.main, regrets=regrets),))
     made = regret.RegretPart().section(replace(material, compared=single))
     assert made is not None
     (told,) = (note for note in made.notes if "random start" in note)
-    assert told.endswith("intervals do not count the variation between starts.")
+    assert told.endswith("intervals do not include the variation between random starts.")
 
 
 def spreads(compared: BaselineComparison, ratio: Estimate, evidence: Evidence) -> str:
@@ -393,13 +402,13 @@ def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(
 ) -> None:
     nothing = Estimate(np.nan, np.nan, np.nan)
     assert spreads(alike, nothing, Evidence.TOO_FEW).startswith(
-        "Too few random starts to compare: over random starts"
+        "There are too few random starts to compare them: at λ"
     )
     sentence = spreads(alike, Estimate(1.0, 0.3, 3.1), Evidence.NONE)
-    assert "standard deviation of 0.0016 (5 starts)" in sentence
-    assert "there is no evidence that one is larger than the other" in sentence
+    assert "over random starts is 0.0016 (5 starts) for hypermorphs" in sentence
+    assert "there is no evidence of a difference between the two" in sentence
     sentence = spreads(alike, Estimate(0.2, 0.1, 0.6), Evidence.FOUND)
-    assert "the hypermorph's is 0.2 times (95 % interval 0.1 to 0.6) as large" in sentence
+    assert "that of hypermorphs is 0.2 times (95 % interval 0.1 to 0.6) as large" in sentence
 
 
 def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
@@ -413,10 +422,10 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
         alike, settings, of_searched=11, searched_steps=16000, at_known_rates=settings
     )
     assert "learning rate" not in sentence
-    assert f"for {settings} settings or more" in sentence
+    assert f"from {settings} settings." in sentence
     assert "7.0 minutes, 2.0 times as long as one separate network of" in sentence
     assert "(3.5 minutes)" in sentence
-    assert "has 16000 steps: it costs less from 11 settings on" in sentence
+    assert "was trained for 16000 steps and costs less from 11 settings." in sentence
 
 
 def test_the_searched_model_costs_what_its_own_training_took(

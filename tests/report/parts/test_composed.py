@@ -80,7 +80,9 @@ def test_the_share_stands_in_the_sentence_the_table_and_the_numbers(
     material: Material, compose: Compose
 ) -> None:
     made = section(material, compose(0.75))
-    assert made.found.endswith("One field has 75 % of their gain (95 % interval 75 to 75 %).")
+    assert made.found.endswith(
+        "One field retains 75 % of the gain of separate fields (95 % interval 75 to 75 %)."
+    )
     assert made.table is not None
     assert made.table["share of the gain"].tolist() == ["–", "–", "75 %"]
     numbers = made.numbers["share_of_structure_gain_in_one_field"]["moving"]
@@ -97,20 +99,20 @@ def test_where_one_field_has_none_of_the_gain_the_section_says_so(
     material: Material, compose: Compose
 ) -> None:
     made = section(material, compose(0.0))
-    assert "One field has 0 % of their gain" in made.found
+    assert "One field retains 0 % of the gain of separate fields" in made.found
     loses = section(material, compose(-0.5))
     assert loses.table is not None
-    assert loses.table["improves?"].tolist()[2] == "no, it loses"
+    assert loses.table["improves?"].tolist()[2] == "no, worse"
 
 
 def test_the_headline_names_the_share_instead_of_registrations_of_their_own(
     material: Material, compose: Compose
 ) -> None:
-    assert "Each structure then needs a registration of its own" in headline(material)
+    assert "This requires a separate registration for each structure" in headline(material)
     told = headline(replace(material, composed=(compose(0.75),)))
-    assert "One field for all structures has 75 % of that gain" in told
+    assert "A single field for all structures retains 75 % of this gain" in told
     none = headline(replace(material, composed=(compose(0.0),)))
-    assert "Each structure then needs a registration of its own" in none
+    assert "This requires a separate registration for each structure" in none
 
 
 def test_without_composed_fields_there_is_no_section(material: Material) -> None:

@@ -55,22 +55,22 @@ def test_it_says_how_the_best_value_moved_and_what_to_do(material: Material) -> 
     assert made.title == "Does λ* still drift with training?"
     assert made.found.startswith("λ* for the whole cohort fell from ")
     assert " in the second half of training (−0.0" in made.found
-    assert ": train longer" in made.found
+    assert ". Train longer" in made.found
     assert made.table is not None
     assert {"after 225 steps", "after 450 steps", "after 675 steps", "after 900 steps"} < set(
         made.table.columns
     )
-    assert made.table["drifts?"].iloc[0] == "still moves"
+    assert made.table["drifts?"].iloc[0] == "still drifting"
     assert made.numbers["drift"]["cohort"]["regularization"]["says"] == "still moves"
     assert "drifts" in {flag.value for flag in material.cohort.warnings}
 
 
 def test_the_sentence_fits_what_was_found(material: Material) -> None:
     said = {
-        Trend.SETTLED: "λ* for the whole cohort settled",
+        Trend.SETTLED: "λ* for the whole cohort has settled",
         Trend.NONE: "There is no evidence that λ* for the whole cohort still drifts",
-        Trend.THROUGHOUT: "λ* for the whole cohort fell all through training, from ",
-        Trend.TOO_FEW: "Too few subjects to say whether λ* for the whole cohort still drifts",
+        Trend.THROUGHOUT: "λ* for the whole cohort fell throughout training, from ",
+        Trend.TOO_FEW: "There are too few subjects",
     }
     for trend, start in said.items():
         drifts = tuple(replace(drift, trend=trend) for drift in material.drifts)

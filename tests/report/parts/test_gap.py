@@ -68,20 +68,21 @@ def test_the_sentence_the_table_and_the_numbers_tell_the_same(
     gap = make_gap()
     made = section(material, gap)
     assert (
-        "registrations is 20.0 % above its minimum. At the minimum Dice changes by +0.010"
+        "registrations is 20.0 % above its minimum. At the minimum, Dice changes by +0.010"
         in made.found
     )
-    assert "After 25 iterations of refinement it is 2.0 % above it" in made.found
-    assert "in 1.5 s a pair instead of 0.1 s" in made.found
+    assert "After 25 iterations of refinement, it is 2.0 % above the minimum" in made.found
+    assert "at 1.5 s per pair instead of 0.1 s" in made.found
     assert "λ* of the model carries over to 25 iterations" in made.found
     assert made.table is not None
     answers = made.table["carries over? 25 iterations"]
     titles = made.table[""]
     within = titles == "within subjects"  # four of them
     assert set(answers[within]) == {"too few subjects"}
-    assert set(answers[~within]) == {"carries over"}
+    assert set(answers[~within]) == {"yes"}
     assert (
-        "it carries over for 6, not for 0, and is open for 0; 1 have too few subjects" in made.found
+        "it carries over for 6, does not carry over for 0, and is inconclusive for 0; 1 have too few subjects"
+        in made.found
     )
     assert len(made.table) == len(gap.scopes)
     told = made.numbers["amortization_gap"]
@@ -105,7 +106,7 @@ def test_where_the_best_setting_does_not_carry_over_the_section_says_so(
     material: Material, make_gap: MakeGap
 ) -> None:
     made = section(material, make_gap(best=0.9))
-    assert "does not carry over to 25 iterations: with it, held-out Dice changes by −" in made.found
+    assert "does not carry over to 25 iterations: held-out Dice changes by −" in made.found
     told = made.numbers["amortization_gap"]
     assert told["carries_over"]["whole cohort"] == "does not"
     assert told["change"]["whole cohort"][2] < 0
@@ -116,7 +117,7 @@ def test_without_times_or_a_minimum_the_sentence_does_without(
 ) -> None:
     made = section(material, make_gap(wall_time_s=np.nan, loss=0.0))
     assert "0.000 above its minimum" in made.found
-    assert "a pair instead of" not in made.found
+    assert "per pair instead of" not in made.found
     assert (
         made.numbers["amortization_gap"]["loss_gap"] != made.numbers["amortization_gap"]["dice_gap"]
     )

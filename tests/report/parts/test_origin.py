@@ -84,7 +84,7 @@ def test_the_same_optimum_would_do(material: Material, there: ModelOptima) -> No
     section = section_of(material)
     assert section is not None
     assert "intervals overlap" in section.found
-    assert "would do here" in section.found
+    assert "is sufficient for this cohort" in section.found
     scopes = section.numbers["other_cohort"]["scopes"]
     assert scopes["whole cohort"]["would_do"] is True
     assert set(scopes) >= {"thalamus", "cortex", "between subjects", "within subjects"}
@@ -101,7 +101,7 @@ def test_an_optimum_far_off_loses_and_the_intervals_do_not_overlap(
     section = section_of(material)
     assert section is not None
     assert "do not overlap" in section.found
-    assert "would not do here" in section.found
+    assert "is not sufficient for this cohort" in section.found
     numbers = section.numbers["other_cohort"]["scopes"]["whole cohort"]
     change, _, high = numbers["change"]
     assert change < high < 0

@@ -26,7 +26,7 @@ def section(material: Material) -> Section:
 
 
 def test_without_features_the_section_tells_what_there_is_to_gain(section: Section) -> None:
-    assert "if labels of other pairs told it" in section.found
+    assert "with labels of its other pairs" in section.found
     assert "so that nothing is predicted" in section.found
     assert section.table is not None
     assert section.table.iloc[1, 1] == "–"
@@ -50,7 +50,7 @@ def with_trait(material: Material) -> Material:
 
 def test_what_is_predicted_stands_beside_what_is_known(with_trait: Material) -> None:
     section = SubjectPredictionPart().section(with_trait)
-    assert "Predicted without labels, it changes Dice by" in section.found
+    assert "Predicting it without labels changes Dice by" in section.found
     assert "image similarity" in section.notes[0]
     numbers = section.numbers["subject_prediction"]
     assert numbers["features"] == [TRAIT]

@@ -28,9 +28,9 @@ def test_each_metric_without_labels_has_a_row_and_so_has_the_default(section: Se
         "share of folded voxels",
         "standard deviation of the log Jacobian",
         "image similarity",
-        "no choice",
+        "no search",
     ]
-    chosen = dict(zip(section.table[""], section.table["it chooses"], strict=True))
+    chosen = dict(zip(section.table[""], section.table["chosen setting"], strict=True))
     # similarity falls with λ, and so do folding and the spread of the Jacobian
     assert chosen["image similarity"] == "λ = 0.00"
     assert chosen["share of folded voxels"] == "λ = 1.00"
@@ -54,4 +54,4 @@ def test_numbers_go_into_the_summary_by_metric_and_scope(
 
 def test_a_study_of_four_subjects_is_told_that_they_are_too_few(few_folder: Path) -> None:
     section = WithoutLabelsPart().section(read_material(few_folder))
-    assert "too few subjects to say more" in section.found
+    assert "too few subjects for a verdict" in section.found
