@@ -399,48 +399,6 @@ def _open(origin: Origin) -> "RegisteringOracle":
     return found
 
 
-def check_executor(executor: str | None, scheduler: str | None) -> None:
-    """Refuse options of `hmopt search` that do not go together.
-
-    Parameters
-    ----------
-    executor
-        Name of what measures.
-    scheduler
-        Its address.
-
-    Raises
-    ------
-    DeclarationError
-        If there is no such executor, or one of them is given without the other.
-
-    Examples
-    --------
-    >>> check_executor("dask", None)
-    Traceback (most recent call last):
-    hmopt.errors.DeclarationError: --scheduler: expected an address with --executor dask, got none. Give that of a \
-scheduler, as tcp://127.0.0.1:8786.
-    """
-    if executor is None and scheduler is not None:
-        raise DeclarationError(
-            "--executor", expected="dask with --scheduler", got="none", advice="Add --executor dask."
-        )
-    if executor not in (None, "dask"):
-        raise DeclarationError(
-            "--executor",
-            expected="dask",
-            got=repr(executor),
-            advice="Use another executor in Python: hmopt.search(folder, executor=...).",
-        )
-    if executor is not None and not scheduler:
-        raise DeclarationError(
-            "--scheduler",
-            expected="an address with --executor dask",
-            got="none",
-            advice="Give that of a scheduler, as tcp://127.0.0.1:8786.",
-        )
-
-
 @contextmanager
 def dask_executor(address: str) -> Iterator[Executor]:
     """Connect with a Dask scheduler in this block, and yield what submits to it.
@@ -477,3 +435,50 @@ def dask_executor(address: str) -> Iterator[Executor]:
         ) from error
     with client:
         yield client.get_executor()
+
+
+@contextmanager
+def open_executor(name: str | None, scheduler: str | None) -> Iterator[Executor | None]:
+    """Yield the executor of a name in this block, as the options of `hmopt search` give it.
+
+    Parameters
+    ----------
+    name
+        `dask`; None: none.
+    scheduler
+        Its address.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such executor, it does not answer, or one of them is given without the other.
+
+    Examples
+    --------
+    >>> with open_executor(None, None) as found:
+    ...     print(found)
+    None
+    """
+    if name is None and scheduler is not None:
+        raise DeclarationError(
+            "--executor", expected="dask with --scheduler", got="none", advice="Add --executor dask."
+        )
+    if name is None:
+        yield None
+        return
+    if name != "dask":
+        raise DeclarationError(
+            "--executor",
+            expected="dask",
+            got=repr(name),
+            advice="Use another executor in Python: hmopt.search(folder, executor=...).",
+        )
+    if not scheduler:
+        raise DeclarationError(
+            "--scheduler",
+            expected="an address with --executor dask",
+            got="none",
+            advice="Give that of a scheduler, as tcp://127.0.0.1:8786.",
+        )
+    with dask_executor(scheduler) as executor:
+        yield executor
