@@ -465,9 +465,7 @@ def _places(request: Request) -> dict[str, int]:
     return {pair.id: place for place, pair in numbered}
 
 
-def _blocks_of(
-    pairs: Sequence[Pair], place_of: Mapping[str, int], most: int
-) -> list[list[Pair]]:
+def _blocks_of(pairs: Sequence[Pair], place_of: Mapping[str, int], most: int) -> list[list[Pair]]:
     """Return pairs as blocks of at most some, which begin at multiples of it in the whole request."""
     blocks: dict[int, list[Pair]] = {}
     for pair in pairs:

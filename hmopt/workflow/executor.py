@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -461,7 +460,10 @@ def open_executor(name: str | None, scheduler: str | None) -> Iterator[Executor 
     """
     if name is None and scheduler is not None:
         raise DeclarationError(
-            "--executor", expected="dask with --scheduler", got="none", advice="Add --executor dask."
+            "--executor",
+            expected="dask with --scheduler",
+            got="none",
+            advice="Add --executor dask.",
         )
     if name is None:
         yield None

@@ -185,9 +185,8 @@ def search(
     _check_gap(gap, gap_pairs, gap_iterations)
     _check_workers(workers)
     check_count(uncertainty_settings, uncertainty)
-    if executor is not None:
-        further = {"--per-structure": per_structure, "--gap": gap, "--uncertainty": uncertainty}
-        _check_alone(workers, further)
+    further = {"--per-structure": per_structure, "--gap": gap, "--uncertainty": uncertainty}
+    _check_executor(executor, workers, further)
     command = "hmopt search"
     if dense:
         command += " --dense"
@@ -261,8 +260,10 @@ def _check_workers(workers: int) -> None:
         )
 
 
-def _check_alone(workers: int, further: Mapping[str, bool]) -> None:
-    """Refuse what an executor does not measure: workers of this machine, and what comes after the sweep."""
+def _check_executor(executor: Executor | None, workers: int, further: Mapping[str, bool]) -> None:
+    """Refuse what does not go with an executor: workers of this machine, and what comes after the sweep."""
+    if executor is None:
+        return
     if workers > 1:
         raise DeclarationError(
             "--workers",

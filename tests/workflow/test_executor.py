@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 from typer.testing import CliRunner
 
 import hmopt
@@ -257,6 +259,33 @@ def test_a_closed_executor_takes_nothing(tmp_path: Path) -> None:
     executor.shutdown()
     with pytest.raises(SearchError, match="got RuntimeError: cannot schedule new futures after"):
         sweep(tmp_path, executor)
+
+
+def studies_of(url: str) -> dict[str, list[tuple[dict[str, Any], float | None]]]:
+    storage = RDBStorage(url)
+    try:
+        found = {}
+        for name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=name, storage=storage)
+            found[name] = [(trial.params, trial.value) for trial in study.trials]
+        return found
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def test_a_sampler_makes_the_trials_that_it_makes_in_one_process(tmp_path: Path) -> None:
+    found = {}
+    for name in ("alone", "executor"):
+        folder = tmp_path / name
+        folder.mkdir()
+        oracle: Any = Formula()
+        dispatcher = ExecutorDispatcher(Measures(), ORIGIN, oracle)
+        url = f"sqlite:///{folder}/studies.db"
+        work.optimize(folder, oracle, url, dispatcher if name == "executor" else None)
+        found[name] = studies_of(url)
+    assert len(found["alone"]) == work.STUDIES
+    assert found["executor"] == found["alone"]
 
 
 def said(*arguments: object) -> str:
