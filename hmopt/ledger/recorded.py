@@ -40,8 +40,8 @@ SETTINGS_A_BLOCK = 64
 SECONDS_A_LEASE = 15.0
 """What is taken at once grows until it takes so long to measure, and does not grow beyond."""
 
-DISPATCHED_VALUES_A_SHARD = 2**20
-"""Values of a shard where many measure: a shard costs about as much to write as 100,000 values."""
+DISPATCHED_VALUES_A_SHARD = 2**18
+"""Values of a shard where many measure, so that there are not thousands of them."""
 DISPATCHED_LEASES = 64
 """Leases that a request is cut into where many measure: all stand in one file."""
 DISPATCHED_BLOCKS = 1024

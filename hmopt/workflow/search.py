@@ -343,8 +343,11 @@ def _measure_all(
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
     if executor is not None:
-        stages: dict[Stage, RegisteringOracle] = {"full": model, "unregistered": unregistered}
-        stages.update(earlier)
+        stages: dict[Stage, RegisteringOracle] = {
+            "full": model,
+            "unregistered": unregistered,
+            **earlier,
+        }
         for stage, oracle in stages.items():
             study_search.measure_elsewhere(oracle, stage, executor, device)
     if retry_failed:
