@@ -541,11 +541,11 @@ COLUMNS = (
 )
 HEADER = """# A sweep on many workers
 
-Written by `python -m benchmarks.many_workers`: settings in {rounds} rounds, {settings} in all. *On paper*: the least
-time by each part alone. *Simulated*: with workers that differ, are killed every {kills:.0f} hours, and wait for the last
-ones of a round; *efficiency*: share of the workers' time that was not waited or lost. Assumed: {bandwidth:.0f} GB/s of the
-file system for all, {a_machine} workers a machine, which keeps {memory:.0f} GB of files in memory, and reads all others
-each time.
+Written by `python -m benchmarks.many_workers`: settings in {rounds} rounds, {settings} in all. *On paper*: the
+least time by each part alone. *Simulated*: with workers that differ, are killed every {kills:.0f} hours,
+and wait for the last ones of a round; *efficiency*: share of the workers' time that was not waited or
+lost. Assumed: {bandwidth:.0f} GB/s of the file system for all, {a_machine} workers a machine, which keeps {memory:.0f}
+GB of files in memory, and reads all others each time.
 
 | cost | measured |
 | --- | --- |

@@ -16,10 +16,11 @@ A request can be measured twice without harm. So one whose worker was killed is 
 import logging
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -40,6 +41,8 @@ TRIES = 3
 """How often a request is submitted before the search ends; Dask tries each several times by itself."""
 AHEAD = 4096
 """Requests that are submitted at a time: enough for a thousand workers, each with some that wait."""
+SILENCE_S = 10.0
+"""After so long without a result, the executor is asked whether it still takes calls."""
 CONNECT_S = 5.0
 """How long a scheduler is waited for."""
 
@@ -145,12 +148,9 @@ class ExecutorDispatcher:
 
     def _results(self, tasks: Sequence[_Task]) -> Iterator[Block]:
         submitted = _Submitted(self._executor, tasks, self._oracle.space)
-        with stopping_between_steps() as stop:
-            try:
-                for blocks in submitted.results(stop):
-                    yield from blocks
-            finally:
-                submitted.cancel()
+        with stopping_between_steps() as stop, closing(submitted.results(stop)) as results:
+            for blocks in results:
+                yield from blocks
         stop.check()
 
 
@@ -173,53 +173,79 @@ class _Submitted:
         self._waiting = deque((task, 1) for task in tasks)
         self._running: dict[Future[list[Block]], tuple[_Task, int]] = {}
         self._ended: queue.SimpleQueue[Future[list[Block]]] = queue.SimpleQueue()
+        self._heard_at = time.monotonic()
 
-    def results(self, stop: Stop) -> Iterator[list[Block]]:
+    def results(self, stop: Stop) -> Generator[list[Block]]:
         """Yield the result of each task, as it comes; those that have come also before an error, or where it stops."""
         problem: Exception | None = None
-        while (self._waiting or self._running) and problem is None and not stop.is_asked:
-            try:
+        try:
+            while (self._waiting or self._running) and problem is None and not stop.is_asked:
                 self._submit()
-                future = self._ended.get(timeout=BETWEEN_LOOKS_S)
-            except queue.Empty:
-                continue
-            except SearchError as refusal:
-                problem = refusal
-                break
-            task, tries = self._running.pop(future)
-            error = _error_of(future)
-            if error is None:
-                yield future.result()
-            elif tries < TRIES and not isinstance(error, FailedPairsError):
-                self._waiting.appendleft((task, tries + 1))
-            else:
-                problem = self._failed(task, error)
-        self.cancel()
+                future = self._next()
+                if future is None:
+                    continue
+                task, tries = self._running.pop(future)
+                error = _error_of(future)
+                if error is None:
+                    yield future.result()
+                elif tries < TRIES and not isinstance(error, FailedPairsError):
+                    self._waiting.appendleft((task, tries + 1))
+                else:
+                    problem = self._failed(task, error)
+        except SearchError as refusal:
+            problem = refusal
+            self._running.clear()  # where nothing can be submitted, nothing can be withdrawn
+        finally:
+            self._cancel()
         yield from self._remaining()
         if problem is not None:
             raise problem
 
-    def cancel(self) -> None:
+    def _cancel(self) -> None:
         """Withdraw what is not done yet."""
-        self._waiting.clear()
-        for future in list(self._running):
+        for future in self._running:
             future.cancel()
 
     def _submit(self) -> None:
         while self._waiting and len(self._running) < AHEAD:
             task, tries = self._waiting[0]
-            try:
-                future = self._executor.submit(measure_task, task)
-            except Exception as error:  # whatever an executor raises that is broken or closed
-                raise SearchError(
-                    "executor",
-                    expected="one that takes requests",
-                    got=_told(error),
-                    advice="What was measured is kept: rerun with a new one to resume.",
-                ) from error
+            future = self._taken(measure_task, task)
             self._waiting.popleft()
             self._running[future] = task, tries
             future.add_done_callback(self._ended.put)
+
+    def _taken(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Submit a call.
+
+        Raises
+        ------
+        SearchError
+            If the executor is broken or closed.
+        """
+        try:
+            return self._executor.submit(function, *arguments)
+        except Exception as error:  # of any kind that executors have
+            raise SearchError(
+                "executor",
+                expected="one that takes requests",
+                got=_told(error),
+                advice="What was measured is kept: rerun with a new one to resume.",
+            ) from error
+
+    def _next(self) -> "Future[list[Block]] | None":
+        """Return a call that has ended; None where none does soon.
+
+        Where a scheduler is gone, futures of Dask never end, but nothing can be submitted any more.
+        """
+        try:
+            future = self._ended.get(timeout=BETWEEN_LOOKS_S)
+        except queue.Empty:
+            if time.monotonic() - self._heard_at > SILENCE_S:
+                self._taken(_do_nothing).cancel()
+                self._heard_at = time.monotonic()
+            return None
+        self._heard_at = time.monotonic()
+        return future
 
     def _remaining(self) -> Iterator[list[Block]]:
         """Yield the results that have come and were not looked at."""
@@ -228,7 +254,7 @@ class _Submitted:
                 future = self._ended.get_nowait()
             except queue.Empty:
                 return
-            if self._running.pop(future, None) is not None and _error_of(future) is None:
+            if _error_of(future) is None:
                 yield future.result()
 
     def _failed(self, task: _Task, error: BaseException) -> Exception:
@@ -249,8 +275,8 @@ def _error_of(future: "Future[list[Block]]") -> BaseException | None:
     """Return why a call that has ended has no result; None where it has one."""
     try:
         return future.exception()
-    except CancelledError as error:  # by the executor, as when its scheduler is gone
-        return error
+    except CancelledError:
+        return CancelledError("withdrawn by the executor, as where its scheduler is gone")
 
 
 def _told(error: BaseException) -> str:
@@ -309,6 +335,10 @@ def _lacking(request: Request, blocks: Sequence[Block]) -> list[Request]:
         if pairs:
             found.append(replace(request, settings=(index,), pairs=pairs))
     return found
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def measure_task(task: _Task) -> list[Block]:
@@ -421,8 +451,9 @@ def dask_executor(address: str) -> Iterator[Executor]:
             got="none",
             advice="Install it: pip install 'hmopt[dask]'.",
         ) from error
-    # it reports every connection that is lost; whoever waits gets the errors
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # they report every connection that is lost; whoever waits gets the errors
+    for name in ("distributed", "distributed.client", "concurrent.futures"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:

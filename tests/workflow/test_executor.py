@@ -261,6 +261,29 @@ def test_a_closed_executor_takes_nothing(tmp_path: Path) -> None:
         sweep(tmp_path, executor)
 
 
+def test_an_executor_that_falls_silent_is_asked_whether_it_still_takes_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Futures of Dask never end where its scheduler is gone."""
+
+    class Silent(Measures):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
+            if not arguments:
+                raise ConnectionError("the scheduler is gone")
+            if len(self.tasks) == 6:
+                return Future()
+            return super().submit(function, *arguments)
+
+    monkeypatch.setattr(executor_module, "SILENCE_S", 0.0)
+    executor = Silent()
+    with pytest.raises(SearchError, match="got ConnectionError: the scheduler is gone"):
+        sweep(tmp_path, executor)
+    again = Measures()
+    sweep(tmp_path, again)
+    assert executor.measured.total() == 6 * 8
+    assert executor.measured + again.measured == Counter(EVERYTHING)
+
+
 def studies_of(url: str) -> dict[str, list[tuple[dict[str, Any], float | None]]]:
     storage = RDBStorage(url)
     try:
