@@ -7,6 +7,7 @@ import pytest
 from benchmarks import many_workers
 from benchmarks.many_workers import (
     AHEAD,
+    COLUMNS,
     PAIRS_A_REQUEST,
     ROUNDS,
     SWEEPS,
@@ -59,6 +60,20 @@ def test_a_simulated_row_is_made_again() -> None:
     costs = read_costs()
     made = row(on_paper(sweep, costs, workers) + simulated(sweep, costs, workers))
     assert made.strip() in lines()
+
+
+def test_the_page_tells_what_the_table_says() -> None:
+    page = (TABLE.parents[1] / "docs/concepts/many-workers.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in lines() if line.startswith("|")]
+    told = {(cells[0], cells[2]): cells[-3:-1] for cells in rows if len(cells) == len(COLUMNS)}
+    for sweep in SWEEPS:
+        few, _ = told[sweep.name, "100"]
+        many, efficiency = told[sweep.name, "1,000"]
+        assert f" {_shown(few)} | {_shown(many)}, {efficiency.replace('%', ' %')}" in page
+
+
+def _shown(text: str) -> str:
+    return text.replace(".0 ", " ").replace(" d", " days")
 
 
 def test_it_cuts_as_the_search_does() -> None:
