@@ -241,7 +241,7 @@ class _Submitted:
             future = self._ended.get(timeout=BETWEEN_LOOKS_S)
         except queue.Empty:
             if time.monotonic() - self._heard_at > SILENCE_S:
-                self._taken(_do_nothing).cancel()
+                self._taken(_do_nothing, None).cancel()
                 self._heard_at = time.monotonic()
             return None
         self._heard_at = time.monotonic()
@@ -337,7 +337,7 @@ def _lacking(request: Request, blocks: Sequence[Block]) -> list[Request]:
     return found
 
 
-def _do_nothing() -> None:
+def _do_nothing(_: None) -> None:
     pass
 
 

@@ -267,12 +267,12 @@ def test_an_executor_that_falls_silent_is_asked_whether_it_still_takes_calls(
     """Futures of Dask never end where its scheduler is gone."""
 
     class Silent(Measures):
-        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
-            if not arguments:
+        def submit(self, function: Callable[..., Any], /, task: Any) -> "Future[Any]":
+            if task is None:
                 raise ConnectionError("the scheduler is gone")
             if len(self.tasks) == 6:
                 return Future()
-            return super().submit(function, *arguments)
+            return super().submit(function, task)
 
     monkeypatch.setattr(executor_module, "SILENCE_S", 0.0)
     executor = Silent()
